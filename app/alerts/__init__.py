@@ -1,0 +1,1 @@
+"""Telling in time that a pool runs low."""

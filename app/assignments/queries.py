@@ -1,0 +1,155 @@
+"""SQL of the ledger. The claim stands here and nowhere else: LOCK takes what is free, WRITE makes it given."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.assignments.schemas import Given, Wish
+from app.models import STOCK_SLOTS
+
+# Locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again. What others hold
+# locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs nothing.
+LOCK = """
+target AS MATERIALIZED (
+    SELECT id FROM pool WHERE name = :pool
+), bound AS MATERIALIZED (
+    SELECT LEAST((SELECT n FROM wanted), sum(available)::bigint) AS n
+    FROM stock WHERE pool_id = (SELECT id FROM target)
+), ahead AS MATERIALIZED (
+    SELECT ctid AS place, code, draw_key FROM voucher
+    WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
+        AND (expires_at IS NULL OR expires_at > now())
+    ORDER BY draw_key LIMIT (SELECT n FROM bound)
+    FOR UPDATE SKIP LOCKED
+), behind AS MATERIALIZED (
+    SELECT ctid AS place, code, draw_key FROM voucher
+    WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key <= :cursor
+        AND (expires_at IS NULL OR expires_at > now())
+    ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
+    FOR UPDATE SKIP LOCKED
+), locked AS MATERIALIZED (
+    SELECT place, code, draw_key, row_number() OVER () AS n
+    FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
+)"""
+
+# Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the place
+# at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
+# between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
+LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
+WRITE = f"""
+marked AS (
+    UPDATE voucher SET
+        status = CASE WHEN given.lease_seconds IS NULL THEN 'assigned' ELSE 'reserved' END::voucher_status,
+        assigned_at = CASE WHEN given.lease_seconds IS NULL THEN now() END,
+        assignment_id = given.id
+    FROM given
+    WHERE voucher.ctid = ANY (ARRAY(SELECT place FROM given)) AND voucher.ctid = given.place
+    RETURNING given.*
+), written AS (
+    INSERT INTO assignment (id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, lease_until)
+    SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id, occurrence, test,
+        {LEASE_UNTIL}
+    FROM marked ORDER BY marked.id
+), counted AS (
+    UPDATE stock SET
+        available = available - sums.n,
+        reserved = reserved + sums.leased,
+        assigned = assigned + sums.n - sums.leased
+    FROM (SELECT count(*) AS n, count(lease_seconds) AS leased FROM marked) AS sums
+    WHERE pool_id = (SELECT id FROM target) AND slot = :slot AND sums.n > 0
+)"""
+
+LEDGER_ROW = """
+    id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until, released_at
+"""
+
+# Each wish gets the ledger row that it has already, or a voucher. A wish that is missing in the answer got none.
+CLAIM = text(f"""
+WITH wish AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:customers AS text[]), CAST(:campaigns AS text[]),
+        CAST(:messages AS text[]), CAST(:occurrences AS bigint[]), CAST(:tests AS boolean[]),
+        CAST(:leases AS bigint[])
+    ) WITH ORDINALITY AS wish (
+        id, customer_id, campaign_id, message_id, occurrence, test, lease_seconds, place_in_line
+    )
+), known AS MATERIALIZED (
+    SELECT assignment.* FROM assignment JOIN wish USING (id)
+), fresh AS MATERIALIZED (
+    SELECT *, row_number() OVER (ORDER BY place_in_line) AS n
+    FROM wish WHERE NOT EXISTS (SELECT FROM known WHERE known.id = wish.id)
+), wanted AS (
+    SELECT count(*) AS n FROM fresh
+), {LOCK}, given AS MATERIALIZED (
+    SELECT fresh.*, locked.place, locked.code, locked.draw_key FROM fresh JOIN locked USING (n)
+), {WRITE}
+SELECT id, code, customer_id, campaign_id, message_id, occurrence, test, now(), {LEASE_UNTIL}, NULL, false, draw_key
+FROM marked
+UNION ALL
+SELECT {LEDGER_ROW}, true, NULL FROM known
+""")  # noqa: S608  (made of constants)
+
+SLOT = os.getpid() % STOCK_SLOTS
+"""The row of each pool's stock that this process writes to."""
+
+
+async def claim(
+    connection: AsyncConnection, pool: str, wishes: Sequence[Wish], cursor: int
+) -> tuple[list[Given], list[int]]:
+    """Claim a voucher for each wish; what was given, and the draw keys of what is new."""
+    result = await connection.execute(
+        CLAIM,
+        {
+            "pool": pool,
+            "cursor": cursor,
+            "slot": SLOT,
+            "ids": [wish.id for wish in wishes],
+            "customers": [wish.customer_id for wish in wishes],
+            "campaigns": [wish.campaign_id for wish in wishes],
+            "messages": [wish.message_id for wish in wishes],
+            "occurrences": [wish.occurrence for wish in wishes],
+            "tests": [wish.test for wish in wishes],
+            "leases": [wish.lease_seconds for wish in wishes],
+        },
+    )
+    rows = result.all()
+    return [given(pool, row) for row in rows], [row[-1] for row in rows if row[-1] is not None]
+
+
+BY_ID = text(f"""
+SELECT {LEDGER_ROW.replace(" id,", " assignment.id,")}, true AS replayed, pool.name
+FROM assignment JOIN pool ON pool.id = assignment.pool_id WHERE assignment.id = :id
+""")  # noqa: S608  (made of constants)
+
+
+async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given | None:
+    """One ledger row."""
+    row = (await connection.execute(BY_ID, {"id": assignment_id})).one_or_none()
+    return None if row is None else given(row.name, row)
+
+
+ANYTHING_LEFT = text("""
+SELECT (SELECT sum(available) FROM stock WHERE pool_id = pool.id) > 0 AND EXISTS (
+    SELECT FROM voucher
+    WHERE pool_id = pool.id AND status = 'available' AND (expires_at IS NULL OR expires_at > now())
+) AS any_left
+FROM pool WHERE name = :pool
+""")
+
+
+async def anything_left(connection: AsyncConnection, pool: str) -> bool | None:
+    """Whether the pool has an available voucher, locked or not; None where there is no such pool."""
+    row = (await connection.execute(ANYTHING_LEFT, {"pool": pool})).one_or_none()
+    return None if row is None else bool(row.any_left)
+
+
+def given(pool: str, row: Row[Any]) -> Given:
+    """A row of LEDGER_ROW and `replayed`."""
+    (id_, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed) = row[:11]
+    return Given(
+        id_, pool, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed
+    )

@@ -1,0 +1,114 @@
+"""Assignments: on the wire, and as the assigner passes them."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.texts import Identifier
+
+MAX_LEASE_SECONDS = 7 * 24 * 3600
+MAX_BATCH = 10_000
+
+
+class AssignmentCreate(BaseModel):
+    """Whom a code is for. All of it may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    customer_id: Identifier | None = Field(default=None, description="Who gets the code")
+    campaign_id: Identifier | None = Field(default=None, description="In which campaign")
+    message_id: Identifier | None = Field(
+        default=None, description="In which message; the same message, customer and pool get the same code"
+    )
+    test: bool = Field(default=False, description="Whether this is a test send; it takes a code all the same")
+    lease_seconds: Annotated[int, Field(ge=1, le=MAX_LEASE_SECONDS)] | None = Field(
+        default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
+    )
+
+
+class BatchItem(AssignmentCreate):
+    """One assignment of a batch."""
+
+    idempotency_key: Identifier | None = Field(default=None, description="As the header `Idempotency-Key`")
+
+
+class BatchCreate(BaseModel):
+    """Many assignments in one request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[BatchItem] = Field(min_length=1, max_length=MAX_BATCH, description="Up to 10,000")
+    atomic: bool = Field(default=False, description="All or none: 409 where the pool cannot serve them all")
+
+
+class AssignmentOut(BaseModel):
+    """A code, and to whom it went."""
+
+    id: uuid.UUID = Field(description="Id of the assignment")
+    pool: str = Field(description="Name of the pool")
+    code: str = Field(description="The code")
+    customer_id: str | None = Field(description="Who got it")
+    campaign_id: str | None = Field(description="In which campaign")
+    message_id: str | None = Field(description="In which message")
+    test: bool = Field(description="Whether it was a test send")
+    assigned_at: datetime = Field(description="When")
+
+
+class BatchItemOut(BaseModel):
+    """What became of one item of a batch."""
+
+    index: int = Field(description="Place in the request, from 0")
+    status: Literal["assigned", "replayed", "exhausted"] = Field(description="What became of it")
+    code: str | None = Field(description="The code")
+    id: uuid.UUID | None = Field(description="Id of the assignment")
+
+
+class BatchOut(BaseModel):
+    """What became of a batch."""
+
+    assigned: int = Field(description="How many codes were newly handed out")
+    items: list[BatchItemOut] = Field(description="In the order of the request")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A voucher that somebody asks for."""
+
+    id: uuid.UUID
+    customer_id: str | None = None
+    campaign_id: str | None = None
+    message_id: str | None = None
+    occurrence: int = 0
+    test: bool = False
+    lease_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A ledger row: what a wish got, now or when it was asked for the first time."""
+
+    id: uuid.UUID
+    pool: str
+    code: str
+    customer_id: str | None
+    campaign_id: str | None
+    message_id: str | None
+    occurrence: int
+    test: bool
+    assigned_at: datetime
+    lease_until: datetime | None
+    released_at: datetime | None
+    replayed: bool
+
+    def answers(self, wish: Wish) -> bool:
+        """Whether `wish` asks for what this row was given for."""
+        return (self.customer_id, self.campaign_id, self.message_id, self.occurrence, self.test) == (
+            wish.customer_id,
+            wish.campaign_id,
+            wish.message_id,
+            wish.occurrence,
+            wish.test,
+        )

@@ -1,0 +1,163 @@
+"""The rules of handing out: what a draw takes, and what a wish is answered."""
+
+import dataclasses
+import random
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.assignments import queries
+from app.assignments.schemas import Given, Wish
+from app.database import again_on_conflict, transaction
+from app.errors import (
+    AssignmentNotFoundError,
+    AssignmentReleasedError,
+    DomainError,
+    IdempotencyKeyReusedError,
+    PoolBusyError,
+    PoolExhaustedError,
+    PoolNotFoundError,
+)
+from app.pools import service as pools
+
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_MAX_CURSORS = 10_000
+
+
+class Cursors:
+    """Where this process's last draw from each pool ended: a hint that keeps the next one off what is taken.
+
+    A pool not seen before starts at a random place, so that processes walk apart. Losing a cursor loses nothing.
+    """
+
+    def __init__(self) -> None:
+        self._by_pool: OrderedDict[str, int] = OrderedDict()
+
+    def of(self, pool: str) -> int:
+        """The draw key after which the next draw begins."""
+        if pool not in self._by_pool:
+            self._by_pool[pool] = random.randint(_SMALLEST, _LARGEST)  # noqa: S311  (a place to start, no secret)
+            if len(self._by_pool) > _MAX_CURSORS:
+                self._by_pool.popitem(last=False)
+        return self._by_pool[pool]
+
+    def passed(self, pool: str, cursor: int, draw_keys: Sequence[int]) -> None:
+        """Move past the keys that a draw from `cursor` on took."""
+        wrapped = [key for key in draw_keys if key <= cursor]
+        if draw_keys:
+            self._by_pool[pool] = max(wrapped or draw_keys)
+
+
+CURSORS = Cursors()
+
+
+async def claim(connection: AsyncConnection, pool: str, wishes: Sequence[Wish]) -> dict[uuid.UUID, Given]:
+    """Give each wish its voucher, or what it was given before. What got none is missing in the result.
+
+    Wishes have ids of their own. A unique conflict with another transaction undoes all of it: run it again
+    (`again_on_conflict`), and the wish is found given.
+    """
+    cursor = CURSORS.of(pool)
+    ledger, draw_keys = await queries.claim(connection, pool, wishes, cursor)
+    CURSORS.passed(pool, cursor, draw_keys)
+    return {given.id: given for given in ledger}
+
+
+async def why_none(connection: AsyncConnection, pool: str) -> DomainError:
+    """Why a wish got no voucher: no such pool, none available, or all of them locked by others right now."""
+    match await queries.anything_left(connection, pool):
+        case None:
+            return await pools.not_found(connection, pool)
+        case True:
+            return PoolBusyError(pool)
+        case False:
+            return PoolExhaustedError(pool)
+
+
+def answer(wish: Wish, given: Given) -> Given:
+    """The ledger row as the answer to a wish.
+
+    Raises:
+        IdempotencyKeyReusedError: the row was given for something else.
+        AssignmentReleasedError: its code was taken back, and may be somebody else's by now.
+    """
+    if not given.answers(wish):
+        raise IdempotencyKeyReusedError(
+            "The same idempotency key came before with another customer, campaign, message or test.",
+            assignment_id=given.id,
+        )
+    if given.released_at is not None:
+        raise AssignmentReleasedError(
+            "This request was answered before and its code released; ask with a new key or message.",
+            assignment_id=given.id,
+        )
+    return given
+
+
+def first_and_repeats(wishes: Sequence[Wish], given: Mapping[uuid.UUID, Given]) -> list[Given | DomainError | None]:
+    """What each wish is answered, in their order: of wishes with one id, all but the first are replays."""
+    answers: list[Given | DomainError | None] = []
+    seen: set[uuid.UUID] = set()
+    for wish in wishes:
+        row = given.get(wish.id)
+        if row is not None and wish.id in seen:
+            row = dataclasses.replace(row, replayed=True)
+        seen.add(wish.id)
+        try:
+            answers.append(row and answer(wish, row))
+        except DomainError as error:
+            answers.append(error)
+    return answers
+
+
+@again_on_conflict
+async def assign_many(
+    engine: AsyncEngine, pool: str, wishes: Sequence[Wish], *, atomic: bool
+) -> dict[str, Any]:
+    """Hand out many vouchers in one transaction; what became of each wish, in their order.
+
+    Raises:
+        PoolExhaustedError, PoolBusyError: `atomic`, and there are not enough; none is given then.
+        IdempotencyKeyReusedError, AssignmentReleasedError: an item came before, and not like this.
+        PoolNotFoundError: there is no such pool.
+    """
+    async with transaction(engine) as connection:
+        given = await claim(connection, pool, list({wish.id: wish for wish in wishes}.values()))
+        answers = first_and_repeats(wishes, given)
+        if None in answers:
+            reason = await why_none(connection, pool)
+            if atomic or isinstance(reason, PoolNotFoundError):
+                raise reason
+        for answer_ in answers:
+            if isinstance(answer_, DomainError):
+                raise answer_
+    return {
+        "assigned": sum(isinstance(row, Given) and not row.replayed for row in answers),
+        "items": [_item(index, row) for index, row in enumerate(answers)],
+    }
+
+
+def _item(index: int, row: Given | DomainError | None) -> dict[str, Any]:
+    if not isinstance(row, Given):
+        return {"index": index, "status": "exhausted", "code": None, "id": None}
+    return {
+        "index": index,
+        "status": "replayed" if row.replayed else "assigned",
+        "code": row.code,
+        "id": row.id,
+    }
+
+
+async def get(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+    """One ledger row.
+
+    Raises:
+        AssignmentNotFoundError: there is none with this id.
+    """
+    row = await queries.by_id(connection, assignment_id)
+    if row is None:
+        raise AssignmentNotFoundError(f"There is no assignment {assignment_id}.")
+    return row

@@ -1,0 +1,61 @@
+"""The engine, and the only places where a transaction is committed."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from psycopg import errors as pg
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
+
+from app.settings import Settings
+
+# The server's just-in-time compiler costs the claim statement a factor of twenty (docs/performance.md).
+SERVER_OPTIONS = "-c jit=off -c timezone=UTC -c application_name=vouchers"
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """An engine on the service's database, with its own pool of connections."""
+    return create_async_engine(
+        settings.sqlalchemy_url,
+        pool_size=settings.database_connections,
+        max_overflow=0,
+        hide_parameters=True,  # they hold codes, and errors are logged
+        pool_recycle=3600,
+        connect_args={"options": SERVER_OPTIONS, "connect_timeout": 5},
+    )
+
+
+def conninfo(url: str) -> str:
+    """A SQLAlchemy URL as libpq takes it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection whose work is committed when the block ends, and undone when it raises."""
+    async with engine.begin() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def statement(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection on which each statement is a transaction of its own: one round trip instead of three."""
+    async with engine.connect() as connection:
+        yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _is_conflict(error: BaseException) -> bool:
+    conflicts = (pg.UniqueViolation, pg.DeadlockDetected, pg.SerializationFailure)
+    return isinstance(error, DBAPIError) and isinstance(error.orig, conflicts)
+
+
+again_on_conflict = retry(
+    retry=retry_if_exception(_is_conflict),
+    stop=stop_after_attempt(8),
+    wait=wait_random(0, 0.02),
+    reraise=True,
+)
+"""Decorates a whole transaction: run it again where another one was faster. The second time it finds what that wrote."""

@@ -1,0 +1,1 @@
+"""Loading codes into a pool."""

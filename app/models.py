@@ -1,0 +1,302 @@
+"""The tables, their constraints and indexes.
+
+`voucher` is the inventory, `assignment` the ledger, `stock` the counts that follow from the inventory. The hot tables
+bear no foreign keys (docs/decisions/0003): each would cost a look-up per row, and `vouchers check` proves the same.
+"""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+STOCK_SLOTS = 8
+"""Rows of `stock` per pool: as many writers change the counts of one pool without waiting for each other."""
+
+MAX_CODE_LENGTH = 255
+"""Most characters of a voucher's code."""
+
+
+class VoucherStatus(StrEnum):
+    """The states of a voucher."""
+
+    AVAILABLE = "available"
+    RESERVED = "reserved"
+    ASSIGNED = "assigned"
+    REDEEMED = "redeemed"
+    EXPIRED = "expired"
+    VOID = "void"
+
+
+class ImportStatus(StrEnum):
+    """The states of an import."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+def _values(states: type[StrEnum]) -> list[str]:
+    return [state.value for state in states]
+
+
+class Base(DeclarativeBase):
+    """The common ground of all tables: how constraints are named and Python types become columns."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        },
+    )
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it as it stands)
+        str: Text,
+        int: BigInteger,
+        bytes: LargeBinary,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+        VoucherStatus: Enum(VoucherStatus, name="voucher_status", values_callable=_values),
+        ImportStatus: Enum(ImportStatus, name="import_status", values_callable=_values),
+    }
+
+
+class Pool(Base):
+    """A named set of vouchers."""
+
+    __tablename__ = "pool"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),)
+
+
+class Stock(Base):
+    """The counts of a pool by state, spread over slots; their sum is the truth."""
+
+    __tablename__ = "stock"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    available: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    assigned: Mapped[int] = mapped_column(server_default="0")
+    redeemed: Mapped[int] = mapped_column(server_default="0")
+    expired: Mapped[int] = mapped_column(server_default="0")
+    void: Mapped[int] = mapped_column(server_default="0")
+
+    # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+
+class Voucher(Base):
+    """One code, and where it stands."""
+
+    __tablename__ = "voucher"
+
+    code: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    pool_id: Mapped[int]
+    draw_key: Mapped[int]
+    status: Mapped[VoucherStatus] = mapped_column(server_default="available")
+    import_id: Mapped[uuid.UUID | None]
+    imported_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    assignment_id: Mapped[uuid.UUID | None]
+    assigned_at: Mapped[datetime | None]
+    redeemed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # Draws walk its 'available' part, lists and exports all of it.
+        Index("voucher_draw_idx", "pool_id", "status", "draw_key"),
+        CheckConstraint(f"char_length(code) BETWEEN 1 AND {MAX_CODE_LENGTH}", name="code"),
+    )
+
+
+class Assignment(Base):
+    """The ledger: which code went to whom, when, for which campaign and message.
+
+    `id` is the idempotency of the request (`app/assignments/identity.py`).
+    """
+
+    __tablename__ = "assignment"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    pool_id: Mapped[int]
+    code: Mapped[str] = mapped_column(Text(collation="C"))
+    customer_id: Mapped[str | None]
+    campaign_id: Mapped[str | None]
+    message_id: Mapped[str | None]
+    occurrence: Mapped[int] = mapped_column(server_default="0")
+    test: Mapped[bool] = mapped_column(server_default=text("false"))
+    assigned_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    lease_until: Mapped[datetime | None]
+    """Set while the voucher is only reserved."""
+    released_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "assignment_customer_idx",
+            "customer_id",
+            "assigned_at",
+            postgresql_where=text("customer_id IS NOT NULL"),
+        ),
+        Index(
+            "assignment_campaign_idx",
+            "campaign_id",
+            "assigned_at",
+            postgresql_where=text("campaign_id IS NOT NULL"),
+        ),
+        Index("assignment_pool_idx", "pool_id", "assigned_at"),
+        # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.
+        Index("assignment_released_idx", "code", postgresql_where=text("released_at IS NOT NULL")),
+    )
+
+
+class Import(Base):
+    """One loading of codes into a pool, its options and its figures."""
+
+    __tablename__ = "import"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pool.id", ondelete="SET NULL"), index=True)
+    pool: Mapped[str]
+    status: Mapped[ImportStatus] = mapped_column(server_default="queued")
+    dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
+    source: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, Any]]
+    seed: Mapped[int]
+    """Seed of the draw keys: a repeated run gives each code the same one."""
+    merged_to: Mapped[int | None]
+    """Draw key up to which the codes are in the pool: where a run that was killed goes on."""
+    total: Mapped[int | None]
+    """Rows to merge, known once the whole source is staged."""
+    rows: Mapped[int] = mapped_column(server_default="0")
+    imported: Mapped[int] = mapped_column(server_default="0")
+    ignored: Mapped[int] = mapped_column(server_default="0")
+    in_other_pool: Mapped[int] = mapped_column(server_default="0")
+    invalid: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ImportChunk(Base):
+    """A piece of an import's raw bytes: what was acknowledged with 202 is safe here until it is merged."""
+
+    __tablename__ = "import_chunk"
+
+    import_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes]
+
+
+class ImportReject(Base):
+    """A row of an import that did not become a voucher, and why."""
+
+    __tablename__ = "import_reject"
+
+    import_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
+    )
+    line: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    reason: Mapped[str]
+    other_pool: Mapped[str | None]
+
+
+class Customer(Base):
+    """What is known of a customer."""
+
+    __tablename__ = "customer"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    properties: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Event(Base):
+    """Something that a customer did, as the shop tracked it."""
+
+    __tablename__ = "event"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    customer_id: Mapped[str]
+    event_type: Mapped[str]
+    properties: Mapped[dict[str, Any]]
+    timestamp: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("event_customer_idx", "customer_id", "event_type", "timestamp"),
+        Index("event_type_idx", "event_type", "timestamp"),
+    )
+
+
+class RedemptionMapping(Base):
+    """Which property of which event type holds the code."""
+
+    __tablename__ = "redemption_mapping"
+
+    event_type: Mapped[str] = mapped_column(primary_key=True)
+    property: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Redemption(Base):
+    """What came of one mapped event: a use of a code, or the issue that kept it from being one."""
+
+    __tablename__ = "redemption"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    event_id: Mapped[str | None] = mapped_column(index=True)
+    code: Mapped[str] = mapped_column(Text(collation="C"))
+    customer_id: Mapped[str | None]
+    outcome: Mapped[str]
+    redeemed_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("redemption_code_idx", "code"),
+        # However many events race, a code is redeemed once.
+        Index("redemption_once_idx", "code", unique=True, postgresql_where=text("outcome = 'redeemed'")),
+    )
+
+
+class ApiKey(Base):
+    """A key to the service: its scopes, and the digest of its secret."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    name: Mapped[str]
+    prefix: Mapped[bytes] = mapped_column(index=True)
+    """First bytes of the digest, to find the row by; the whole digest is compared in constant time."""
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]

@@ -1,0 +1,69 @@
+"""Pools on the wire."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_NAME = 100
+
+
+def _name(name: str) -> str:
+    if not 1 <= len(name) <= MAX_NAME:
+        raise ValueError(f"A pool's name has 1 to {MAX_NAME} characters; this one has {len(name)}.")
+    for position, character in enumerate(name, start=1):
+        if character.isspace():
+            kind = "a space" if character == " " else "white space"
+            raise ValueError(f"A pool's name has no white space; there is {kind} at character {position}.")
+        if character == "/" or not character.isprintable():
+            raise ValueError(f"A pool's name has no {character!r}; there is one at character {position}.")
+    return name
+
+
+PoolName = Annotated[
+    str,
+    AfterValidator(_name),
+    Field(
+        description="1 to 100 characters, no white space, no `/`",
+        examples=["spring_sale"],
+        json_schema_extra={"minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^\s/]+$"},
+    ),
+]
+
+
+class Counts(BaseModel):
+    """The stock of a pool: how many of its vouchers are in each state."""
+
+    available: int = Field(description="Can be drawn")
+    reserved: int = Field(description="Set aside, not yet confirmed")
+    assigned: int = Field(description="Handed out, not yet used")
+    redeemed: int = Field(description="Used")
+    expired: int = Field(description="Past their `expires_at`")
+    void: int = Field(description="Taken out for good")
+    total: int = Field(description="All of the pool's vouchers")
+
+
+class PoolCreate(BaseModel):
+    """A pool to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: PoolName
+    description: str | None = Field(default=None, max_length=1000, description="For people")
+
+
+class PoolUpdate(BaseModel):
+    """What may be changed of a pool; its name stays, because templates and idempotency rest on it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: str | None = Field(max_length=1000, description="For people")
+
+
+class PoolOut(BaseModel):
+    """A pool."""
+
+    name: str = Field(description="Unique name")
+    description: str | None = Field(description="For people")
+    created_at: datetime = Field(description="When it was made")
+    counts: Counts = Field(description="Its stock")

@@ -1,0 +1,122 @@
+"""Errors as problem documents (RFC 9457), the framework's own included."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from psycopg.errors import OperationalError as PsycopgOperationalError
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from app.errors import DatabaseUnavailableError, DomainError
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger()
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457); further members tell more where they help."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Reference to the kind of problem", examples=["/problems/pool-not-found"])
+    title: str = Field(description="The kind of problem in words")
+    status: int = Field(description="HTTP status")
+    detail: str = Field(description="What is wrong in this case")
+    instance: str = Field(description="Path of the request")
+
+
+def problem(error: DomainError, instance: str) -> Response:
+    """The error as a response."""
+    return _response(
+        error.status, error.name, error.title, error.detail, instance, error.extra, error.headers
+    )
+
+
+def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that raises these errors."""
+    by_status: dict[int | str, list[type[DomainError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error)
+    return {
+        status: {
+            "description": " · ".join(f"`{error.name}`: {error.title}" for error in group),
+            "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        }
+        for status, group in by_status.items()
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+    app.add_exception_handler(DomainError, _domain)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for kind in (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError):
+        app.add_exception_handler(kind, _database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _response(
+    status: int,
+    name: str,
+    title: str,
+    detail: str,
+    instance: str,
+    extra: Mapping[str, Any],
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body = {
+        "type": f"/problems/{name}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        **extra,
+    }
+    return Response(
+        orjson.dumps(body, default=str), status, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )
+
+
+async def _domain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DomainError)  # noqa: S101  (narrows the type that the framework passes)
+    return problem(error, request.url.path)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  (narrows the type)
+    errors = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
+    detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors)
+    return _response(
+        422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": errors}
+    )
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
+    title = HTTPStatus(error.status_code).phrase
+    name = title.lower().replace(" ", "-")
+    return _response(
+        error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers
+    )
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    log.error("database unavailable", error=type(error).__name__)
+    return problem(
+        DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."),
+        request.url.path,
+    )
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", exc_info=error)
+    return _response(
+        500, "internal-error", "Internal error", "This is a fault of the service.", request.url.path, {}
+    )

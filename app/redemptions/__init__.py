@@ -1,0 +1,1 @@
+"""Learning from tracked events which vouchers were used."""

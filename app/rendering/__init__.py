@@ -1,0 +1,1 @@
+"""Putting codes into messages."""

@@ -1,0 +1,54 @@
+"""Everything that is set from outside, read from the environment once."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings of one process; each field is the environment variable `VOUCHERS_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="VOUCHERS_", extra="ignore")
+
+    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
+    """PostgreSQL 15 or later. Unset: the embedded one."""
+    home: Path = Field(default_factory=lambda: user_data_path("voucher-pools"))
+    """Folder of the embedded database."""
+    bootstrap_key: SecretStr | None = Field(default=None, min_length=32)
+    """An API key with scope `admin` that exists from the first start."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Private hosts or networks which the service may fetch from and send to."""
+    log_level: str = "INFO"
+    """Least level that is logged. `WARNING` drops the line per request."""
+    database_connections: int = Field(default=10, ge=2)
+    """Most connections that one process holds to PostgreSQL."""
+    job_concurrency: int = Field(default=4, ge=1)
+    """Jobs that one worker runs at the same time."""
+    max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
+    """Most bytes of one uploaded import file."""
+    max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
+    """Most bytes of any other request body."""
+    key_cache_seconds: float = Field(default=5.0, ge=0)
+    """How long a process may go on honouring a key after it was revoked elsewhere."""
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database URL with the driver that this service uses.
+
+        Raises:
+            RuntimeError: no URL is set; the command line starts the embedded server and sets it.
+        """
+        if self.database_url is None:
+            raise RuntimeError("DATABASE_URL is not set, and no embedded PostgreSQL was started")
+        scheme, _, rest = self.database_url.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else self.database_url
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""The inventory: one voucher, and lists of them."""

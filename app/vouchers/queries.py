@@ -1,0 +1,75 @@
+"""SQL of the inventory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.models import Assignment, Pool, Redemption, Voucher, VoucherStatus
+
+VOUCHERS = (
+    select(
+        Voucher.code,
+        Voucher.status,
+        Voucher.draw_key,
+        Voucher.assignment_id,
+        Voucher.imported_at,
+        Voucher.assigned_at,
+        Voucher.redeemed_at,
+        Voucher.expires_at,
+        Assignment.customer_id,
+        Pool.name.label("pool"),
+    )
+    .join(Pool, Pool.id == Voucher.pool_id)
+    .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
+)
+
+
+async def after(
+    connection: AsyncConnection,
+    pool_id: int,
+    status: VoucherStatus,
+    key: tuple[int, str] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Vouchers of a pool in one state, in draw order."""
+    query = (
+        VOUCHERS.where(Voucher.pool_id == pool_id, Voucher.status == status)
+        .order_by(Voucher.draw_key, Voucher.code)
+        .limit(limit)
+    )
+    if key is not None:
+        query = query.where(tuple_(Voucher.draw_key, Voucher.code) > key)
+    return (await connection.execute(query)).all()
+
+
+async def by_code(connection: AsyncConnection, code: str) -> Row[Any] | None:
+    """One voucher."""
+    return (await connection.execute(VOUCHERS.where(Voucher.code == code))).one_or_none()
+
+
+async def assignments_of(connection: AsyncConnection, code: str, current: Any) -> Sequence[Row[Any]]:
+    """The ledger rows of a code: the present one and those that were released."""
+    query = select(
+        Assignment.id,
+        Assignment.customer_id,
+        Assignment.campaign_id,
+        Assignment.message_id,
+        Assignment.assigned_at,
+        Assignment.released_at,
+    ).where(
+        or_(
+            Assignment.id == current,
+            (Assignment.code == code) & Assignment.released_at.is_not(None),
+        )
+    )
+    return (await connection.execute(query)).all()
+
+
+async def redemption_of(connection: AsyncConnection, code: str) -> Row[Any] | None:
+    """The redemption of a code that counted."""
+    query = select(Redemption.customer_id, Redemption.redeemed_at).where(
+        Redemption.code == code, Redemption.outcome == "redeemed"
+    )
+    return (await connection.execute(query)).one_or_none()

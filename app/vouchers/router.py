@@ -1,0 +1,61 @@
+"""`/v1/pools/{pool}/vouchers` and `/v1/vouchers`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from app import pagination
+from app.auth.guard import requires
+from app.auth.schemas import Caller, Scope
+from app.dependencies import Connection
+from app.errors import InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
+from app.models import VoucherStatus
+from app.problems import problems
+from app.vouchers import service
+from app.vouchers.schemas import VoucherOut, VoucherWithHistory
+
+router = APIRouter(tags=["vouchers"])
+Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+
+
+@router.get(
+    "/v1/pools/{pool}/vouchers",
+    response_model=pagination.Page[VoucherOut],
+    responses=problems(PoolNotFoundError),
+)
+async def list_vouchers(
+    pool: Annotated[str, Path(description="Name of the pool")],
+    connection: Connection,
+    caller: Reader,
+    status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Vouchers of a pool, state by state."""
+    rows = await service.after(connection, pool, status, _key(cursor), limit + 1)
+    listed = pagination.page(rows, limit, lambda row: (row.status, row.draw_key, row.code))
+    listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
+    return listed
+
+
+@router.get(
+    "/v1/vouchers/{code:path}",
+    response_model=VoucherWithHistory,
+    responses=problems(VoucherNotFoundError),
+)
+async def get_voucher(
+    code: Annotated[str, Path(description="The code")], connection: Connection, caller: Reader
+) -> dict[str, Any]:
+    """A voucher: where it stands, and all that happened to it."""
+    voucher = await service.get(connection, code)
+    return {**voucher, "code": caller.shown(voucher["code"])}
+
+
+def _key(cursor: str | None) -> service.Key | None:
+    key = pagination.decode(cursor, 3)
+    if key is None:
+        return None
+    try:
+        return VoucherStatus(key[0]), int(key[1]), str(key[2])
+    except ValueError as error:
+        raise InvalidRequestError("The cursor is not one of this list.") from error

@@ -1,0 +1,34 @@
+"""How Alembic reaches the database: one migrator at a time, and never a long wait for a lock."""
+
+from typing import Any
+
+from alembic import context
+from sqlalchemy import NullPool, create_engine, text
+
+from app.models import Base
+from app.settings import get_settings
+
+ADVISORY_LOCK = 7_246_551
+"""Taken for the whole run, so that of two starts at once one migrates and the other finds it done."""
+
+
+def _ours(name: str | None, kind: str, _parents: Any) -> bool:
+    return kind != "table" or not (name or "").startswith("procrastinate_")
+
+
+def _migrate() -> None:
+    url = context.config.get_main_option("sqlalchemy.url") or get_settings().sqlalchemy_url
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK})
+        # A migration that cannot have its lock soon gives up, instead of queueing all traffic behind itself.
+        connection.execute(text("SET lock_timeout = '5s'"))
+        connection.commit()
+        context.configure(connection=connection, target_metadata=Base.metadata, include_name=_ours)
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.commit()
+    engine.dispose()
+
+
+_migrate()

@@ -1,0 +1,100 @@
+"""A real PostgreSQL, migrated by Alembic once and emptied after each test, and clients of the service."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.database import conninfo, create_engine, transaction
+from app.local_postgres import LocalPostgres
+from app.main import create_app
+from app.migrate import migrate
+from app.models import Base
+from app.settings import Settings
+from tests.factories import KEY, add_key
+
+DATABASE = "test"
+TABLES = [
+    *(f'"{table.name}"' for table in reversed(Base.metadata.sorted_tables)),
+    "procrastinate_events",
+    "procrastinate_periodic_defers",
+    "procrastinate_jobs",
+    "procrastinate_workers",
+]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """The migrated database of this test run, on a server of its own."""
+    # Not pytest's own folder: a socket's path has at most 107 bytes.
+    home = Path(tempfile.mkdtemp(prefix="vp-"))
+    try:
+        with LocalPostgres(home) as server:
+            with psycopg.connect(conninfo(server.url), autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+            url = make_url(server.url).set(database=DATABASE).render_as_string(hide_password=False)
+            migrate(url)
+            yield url
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def database_url(server_url: str) -> Iterator[str]:
+    """An empty, migrated database, in which commits are real. It is emptied after the test, not rolled back."""
+    yield server_url
+    with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        connection.execute(";".join(f"DELETE FROM {table}" for table in TABLES))  # faster than TRUNCATE here
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(DATABASE_URL=database_url, log_level="ERROR", key_cache_seconds=0)
+
+
+@pytest.fixture
+async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(settings)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction on the test's database, for looking and for rules that need no HTTP."""
+    async with transaction(engine) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+    """The application, started, with a key that may do everything."""
+    await add_key(engine, KEY, "admin")
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Talks HTTP to the application, with the key that may do everything."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        yield client

@@ -1,0 +1,36 @@
+"""What tests begin with."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.auth import queries as keys
+from app.auth import service as auth
+from app.auth.schemas import Scope
+from app.database import transaction
+from app.pools import service as pools
+
+KEY = "test-key-0123456789-0123456789-0123456789"
+
+FILL = text("""
+INSERT INTO voucher (code, pool_id, draw_key)
+SELECT code, :pool_id, hashtextextended(code, 0) FROM unnest(CAST(:codes AS text[])) AS code
+""")
+COUNT = text("UPDATE stock SET available = available + :n WHERE pool_id = :pool_id AND slot = 0")
+
+
+async def add_key(engine: AsyncEngine, secret: str, *scopes: str) -> None:
+    """A key with this secret."""
+    async with transaction(engine) as connection:
+        await keys.add_once(connection, auth._row(secret, "test", map(Scope, scopes)))
+
+
+async def fill(engine: AsyncEngine, pool: str, codes: Iterable[str] | int) -> list[str]:
+    """A pool with these codes available, or with as many codes as said."""
+    codes = [f"{pool}-{n:06}" for n in range(codes)] if isinstance(codes, int) else list(codes)
+    async with transaction(engine) as connection:
+        pool_id = await pools.ensure(connection, pool)
+        await connection.execute(FILL, {"pool_id": pool_id, "codes": codes})
+        await connection.execute(COUNT, {"pool_id": pool_id, "n": len(codes)})
+    return codes
