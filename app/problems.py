@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from psycopg.errors import OperationalError as PsycopgOperationalError
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from app.errors import DatabaseUnavailableError, DomainError
@@ -59,6 +60,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for kind in (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError):
         app.add_exception_handler(kind, _database)
+    app.add_exception_handler(DataError, _unkeepable)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -91,7 +93,9 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (narrows the type)
-    errors = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
+    errors = [
+        {"loc": list(item["loc"]), "msg": item["msg"].removeprefix("Value error, ")} for item in error.errors()
+    ]
     detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors)
     return _response(
         422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": errors}
@@ -112,6 +116,14 @@ async def _database(request: Request, error: Exception) -> Response:
     return problem(
         DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."),
         request.url.path,
+    )
+
+
+async def _unkeepable(request: Request, error: Exception) -> Response:
+    del error  # its text may hold a code
+    detail = "A value cannot be stored, for instance a NUL character or a number out of range."
+    return _response(
+        422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": []}
     )
 
 
