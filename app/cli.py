@@ -144,3 +144,7 @@ def main() -> None:
     except (LocalPostgresError, PortTakenError) as error:
         print(f"vouchers: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from app.errors import DatabaseUnavailableError, DomainError
+from app.errors import DatabaseUnavailableError, DomainError, UnsupportedMediaTypeError
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
@@ -93,6 +93,11 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (narrows the type)
+    if error.body is not None and not _is_json(request):
+        return problem(
+            UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'."),
+            request.url.path,
+        )
     errors = [
         {"loc": list(item["loc"]), "msg": item["msg"].removeprefix("Value error, ")} for item in error.errors()
     ]
@@ -100,6 +105,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return _response(
         422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": errors}
     )
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 async def _http(request: Request, error: Exception) -> Response:
