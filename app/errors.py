@@ -110,6 +110,18 @@ class AssignmentNotFoundError(DomainError):
     status, name, title = 404, "assignment-not-found", "There is no such assignment"
 
 
+class CustomerNotFoundError(DomainError):
+    """Nothing is known of this customer."""
+
+    status, name, title = 404, "customer-not-found", "There is no such customer"
+
+
+class AggregateNotFoundError(DomainError):
+    """No aggregate bears this name."""
+
+    status, name, title = 404, "aggregate-not-found", "There is no such aggregate"
+
+
 class IdempotencyKeyReusedError(DomainError):
     """The key came before, with another request."""
 

@@ -10,13 +10,16 @@ from app import health, logs, problems
 from app.assignments.assigner import Assigner
 from app.assignments.router import router as assignments
 from app.auth.service import KeyRing
+from app.customers.router import router as customers
 from app.database import create_engine
 from app.pools.router import router as pools
+from app.rendering.renderers import Renderers
+from app.rendering.router import router as rendering
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, health.router)
+ROUTERS = (pools, vouchers, assignments, customers, rendering, health.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -27,10 +30,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
+        renderers = Renderers(settings)
         app.state.vouchers = State(
-            settings, engine, KeyRing(engine, settings.key_cache_seconds), Assigner(engine)
+            settings, engine, KeyRing(engine, settings.key_cache_seconds), Assigner(engine), renderers
         )
         yield
+        await renderers.close()
         await engine.dispose()
 
     app = FastAPIOffline(

@@ -240,6 +240,34 @@ class Customer(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Aggregate(Base):
+    """A value that is worked out from a customer's events whenever a template asks for it."""
+
+    __tablename__ = "aggregate"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    event_type: Mapped[str]
+    property: Mapped[str | None]
+    function: Mapped[str]
+    where: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """Properties that an event must have, with these values."""
+
+    __table_args__ = (CheckConstraint("function IN ('last', 'first', 'count')", name="function"),)
+
+
+class MessageDefault(Base):
+    """The `default` that a message showed instead of a voucher, so that it shows it again when it is sent again.
+
+    `id` is made as an assignment's is.
+    """
+
+    __tablename__ = "message_default"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    code: Mapped[str]
+    shown_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Event(Base):
     """Something that a customer did, as the shop tracked it."""
 

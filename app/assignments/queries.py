@@ -107,17 +107,58 @@ async def claim(
             "pool": pool,
             "cursor": cursor,
             "slot": SLOT,
-            "ids": [wish.id for wish in wishes],
-            "customers": [wish.customer_id for wish in wishes],
-            "campaigns": [wish.campaign_id for wish in wishes],
-            "messages": [wish.message_id for wish in wishes],
-            "occurrences": [wish.occurrence for wish in wishes],
-            "tests": [wish.test for wish in wishes],
-            "leases": [wish.lease_seconds for wish in wishes],
+            **_columns(wishes),
         },
     )
     rows = result.all()
     return [given(pool, row) for row in rows], [row[-1] for row in rows if row[-1] is not None]
+
+
+# The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
+LOCK_ONLY = text(f"""
+WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {LOCK}
+SELECT place, code, draw_key FROM locked ORDER BY n
+""")  # noqa: S608  (made of constants)
+
+WRITE_ONLY = text(f"""
+WITH target AS MATERIALIZED (
+    SELECT id FROM pool WHERE name = :pool
+), given AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:customers AS text[]), CAST(:campaigns AS text[]),
+        CAST(:messages AS text[]), CAST(:occurrences AS bigint[]), CAST(:tests AS boolean[]),
+        CAST(:leases AS bigint[]), CAST(:places AS tid[]), CAST(:codes AS text[])
+    ) AS given (id, customer_id, campaign_id, message_id, occurrence, test, lease_seconds, place, code)
+), {WRITE}
+SELECT count(*) FROM marked
+""")  # noqa: S608  (made of constants)
+
+
+async def lock(connection: AsyncConnection, pool: str, n: int, cursor: int) -> Sequence[Row[Any]]:
+    """Lock up to `n` available vouchers until the transaction ends; their `place`, `code` and `draw_key`."""
+    return (await connection.execute(LOCK_ONLY, {"pool": pool, "n": n, "cursor": cursor})).all()
+
+
+async def write(connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, Row[Any]]]) -> int:
+    """Give each wish the voucher that this transaction locked for it; how many were where they were locked."""
+    wishes = [wish for wish, _ in gifts]
+    places = {"places": [row.place for _, row in gifts], "codes": [row.code for _, row in gifts]}
+    result = await connection.execute(
+        WRITE_ONLY, {"pool": pool, "slot": SLOT, **_columns(wishes), **places}
+    )
+    return int(result.scalar_one())
+
+
+KNOWN = text(f"""
+SELECT {LEDGER_ROW.replace(" id,", " assignment.id,")}, true AS replayed, pool.name
+FROM assignment JOIN pool ON pool.id = assignment.pool_id WHERE assignment.id = ANY (CAST(:ids AS uuid[]))
+""")  # noqa: S608  (made of constants)
+
+
+async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[Given]:
+    """The ledger rows that have these ids."""
+    rows = (await connection.execute(KNOWN, {"ids": ids})).all()
+    return [given(row.name, row) for row in rows]
 
 
 BY_ID = text(f"""
@@ -136,14 +177,15 @@ ANYTHING_LEFT = text("""
 SELECT (SELECT sum(available) FROM stock WHERE pool_id = pool.id) > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND (expires_at IS NULL OR expires_at > now())
+        AND code <> ALL (CAST(:ours AS text[]))
 ) AS any_left
 FROM pool WHERE name = :pool
 """)
 
 
-async def anything_left(connection: AsyncConnection, pool: str) -> bool | None:
-    """Whether the pool has an available voucher, locked or not; None where there is no such pool."""
-    row = (await connection.execute(ANYTHING_LEFT, {"pool": pool})).one_or_none()
+async def anything_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> bool | None:
+    """Whether the pool has an available voucher besides `ours`, locked or not; None where there is no such pool."""
+    row = (await connection.execute(ANYTHING_LEFT, {"pool": pool, "ours": list(ours)})).one_or_none()
     return None if row is None else bool(row.any_left)
 
 
@@ -153,3 +195,16 @@ def given(pool: str, row: Row[Any]) -> Given:
     return Given(
         id_, pool, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed
     )
+
+
+def _columns(wishes: Sequence[Wish]) -> dict[str, list[Any]]:
+    """Wishes as the arrays that a statement unnests."""
+    return {
+        "ids": [wish.id for wish in wishes],
+        "customers": [wish.customer_id for wish in wishes],
+        "campaigns": [wish.campaign_id for wish in wishes],
+        "messages": [wish.message_id for wish in wishes],
+        "occurrences": [wish.occurrence for wish in wishes],
+        "tests": [wish.test for wish in wishes],
+        "leases": [wish.lease_seconds for wish in wishes],
+    }

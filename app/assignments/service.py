@@ -7,11 +7,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.assignments import queries
 from app.assignments.schemas import Given, Wish
-from app.database import again_on_conflict, transaction
+from app.database import ConflictError, again_on_conflict, transaction
 from app.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
@@ -66,9 +67,35 @@ async def claim(connection: AsyncConnection, pool: str, wishes: Sequence[Wish]) 
     return {given.id: given for given in ledger}
 
 
-async def why_none(connection: AsyncConnection, pool: str) -> DomainError:
-    """Why a wish got no voucher: no such pool, none available, or all of them locked by others right now."""
-    match await queries.anything_left(connection, pool):
+async def lock(connection: AsyncConnection, pool: str, n: int) -> Sequence[Row[Any]]:
+    """Lock up to `n` vouchers of a pool for this transaction and give them to nobody yet; undone, they stay available."""
+    cursor = CURSORS.of(pool)
+    rows = await queries.lock(connection, pool, n, cursor)
+    CURSORS.passed(pool, cursor, [row.draw_key for row in rows])
+    return rows
+
+
+async def write(connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, Row[Any]]]) -> None:
+    """Give each wish the voucher that `lock` locked for it.
+
+    Raises:
+        ConflictError: a voucher had moved between being seen and being locked; run the transaction again.
+    """
+    if await queries.write(connection, pool, gifts) != len(gifts):
+        raise ConflictError
+
+
+async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Given]:
+    """What was given before under these ids."""
+    return {given.id: given for given in await queries.known(connection, ids)}
+
+
+async def why_none(connection: AsyncConnection, pool: str, ours: Sequence[str] = ()) -> DomainError:
+    """Why a wish got no voucher: no such pool, none available, or all of them locked by others right now.
+
+    `ours` are the codes that this transaction itself has locked.
+    """
+    match await queries.anything_left(connection, pool, ours):
         case None:
             return await pools.not_found(connection, pool)
         case True:
