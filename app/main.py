@@ -12,11 +12,12 @@ from app.assignments.router import router as assignments
 from app.auth.service import KeyRing
 from app.database import create_engine
 from app.pools.router import router as pools
+from app.redemptions.router import router as redemptions
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, health.router)
+ROUTERS = (pools, redemptions, vouchers, assignments, health.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
