@@ -76,7 +76,9 @@ class PoolBusyError(DomainError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
     def __init__(self, pool: str) -> None:
-        super().__init__(f"Every available voucher of pool {pool!r} is locked by others; try again.", pool=pool)
+        super().__init__(
+            f"Every available voucher of pool {pool!r} is locked by others; try again.", pool=pool
+        )
 
 
 class OverloadedError(DomainError):
@@ -96,6 +98,33 @@ class VoucherNotFoundError(DomainError):
 
     def __init__(self) -> None:
         super().__init__("No pool holds this code.")
+
+
+class AlreadyRedeemedError(DomainError):
+    """The code was used before."""
+
+    status, name, title = 409, "already-redeemed", "The voucher was redeemed before"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher was redeemed before, which is final.")
+
+
+class VoucherVoidError(DomainError):
+    """The code was taken out."""
+
+    status, name, title = 409, "void", "The voucher is void"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher was made void, which is final.")
+
+
+class VoucherExpiredError(DomainError):
+    """The code is past its `expires_at`."""
+
+    status, name, title = 409, "expired", "The voucher has expired"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher is past its expiry.")
 
 
 class ImportNotFoundError(DomainError):

@@ -13,13 +13,14 @@ from app.auth.service import KeyRing
 from app.customers.router import router as customers
 from app.database import create_engine
 from app.pools.router import router as pools
+from app.redemptions.router import router as redemptions
 from app.rendering.renderers import Renderers
 from app.rendering.router import router as rendering
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, customers, rendering, health.router)
+ROUTERS = (pools, redemptions, vouchers, assignments, customers, rendering, health.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -1,6 +1,5 @@
 """SQL of the ledger. The claim stands here and nowhere else: LOCK takes what is free, WRITE makes it given."""
 
-import os
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.assignments.schemas import Given, Wish
-from app.models import STOCK_SLOTS
+from app.stock import SLOT
 
 # Locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again. What others hold
 # locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs nothing.
@@ -92,9 +91,6 @@ FROM marked
 UNION ALL
 SELECT {LEDGER_ROW}, true, NULL FROM known
 """)  # noqa: S608  (made of constants)
-
-SLOT = os.getpid() % STOCK_SLOTS
-"""The row of each pool's stock that this process writes to."""
 
 
 async def claim(

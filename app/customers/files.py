@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.customers import queries
-from app.customers.schemas import CustomersImported, ImportReject, storable
+from app.customers.schemas import CustomersImported, ImportReject
 from app.errors import InvalidRequestError
-from app.texts import Identifier
+from app.texts import Identifier, Properties
 
 BATCH = 1000
 MAX_REJECTS = 1000
@@ -20,7 +20,8 @@ ID_COLUMNS = ("customer_id", "id")
 """Names under which the id column is found by itself; otherwise it is the first."""
 
 _id = TypeAdapter[str](Identifier)
-_Row = tuple[int, str, dict[str, str]] | ImportReject
+_properties = TypeAdapter[dict[str, str]](Properties)
+_Row = tuple[str, dict[str, str]] | ImportReject
 
 
 async def load(
@@ -45,7 +46,7 @@ async def load(
                         figures.rejects.append(row)
                 else:
                     figures.imported += 1
-                    properties.setdefault(row[1], {}).update(row[2])
+                    properties.setdefault(row[0], {}).update(row[1])
             if properties:
                 await queries.merge(connection, properties)
     finally:
@@ -82,12 +83,13 @@ def _row(line: int, header: list[str], place: int, cells: list[str]) -> _Row:
     properties = {name: value for name, value in named.items() if value != ""}
     try:
         _id.validate_python(customer_id)
-        storable(properties)
     except ValidationError:
         return ImportReject(line=line, reason="the id has 1 to 255 characters, none of them NUL")
-    except ValueError as error:
-        return ImportReject(line=line, reason=str(error))
-    return line, customer_id, properties
+    try:
+        _properties.validate_python(properties)
+    except ValidationError as error:
+        return ImportReject(line=line, reason=error.errors()[0]["msg"])
+    return customer_id, properties
 
 
 def _place(header: list[str], id_column: str | None) -> int:

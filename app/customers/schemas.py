@@ -1,47 +1,11 @@
 """Customers and aggregates on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.texts import Identifier
-
-MAX_PROPERTIES_BYTES = 256 * 1024
-
-
-def storable(value: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object that the database can keep and give back as it was.
-
-    Raises:
-        ValueError: it cannot, and why.
-    """
-    try:
-        text = orjson.dumps(value)
-    except TypeError as error:  # numbers of more than 64 bits, half surrogate pairs, 255 levels
-        raise ValueError(f"This cannot be kept: {error}.") from None
-    if _has_nul(value):
-        raise ValueError("This cannot be kept: a text holds the character NUL.")
-    if len(text) > MAX_PROPERTIES_BYTES:
-        raise ValueError(f"This is too large: {len(text)} bytes, at most {MAX_PROPERTIES_BYTES} are kept.")
-    return value
-
-
-def _has_nul(value: Any) -> bool:
-    match value:
-        case str():
-            return "\0" in value
-        case dict():
-            return any("\0" in key or _has_nul(item) for key, item in value.items())
-        case list():
-            return any(map(_has_nul, value))
-    return False
-
-
-Properties = Annotated[dict[str, Any], AfterValidator(storable)]
-"""A JSON object of any keys. They are data and nothing else, `__class__` included."""
-
+from app.texts import Identifier, Properties
 
 class CustomerUpdate(BaseModel):
     """What to change of a customer."""

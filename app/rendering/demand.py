@@ -5,7 +5,7 @@ import math
 from collections import OrderedDict
 from typing import Any
 
-from app.rendering.stock import Stock
+from app.rendering.provisions import Provisions
 
 _KEPT = 1000
 
@@ -16,14 +16,14 @@ class Demands:
     def __init__(self) -> None:
         self._by_template: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
-    async def foresee(self, template: str, stock: Stock, messages: int) -> dict[str, Any]:
+    async def foresee(self, template: str, provisions: Provisions, messages: int) -> dict[str, Any]:
         """What so many messages will probably need, less what they were given before."""
         demand = self._by_template.get(_digest(template))
         if demand is None:
             return {"codes": {}, "occurrences": {}, "counts": [], "aggregates": []}
-        await stock.provide({"codes": {}, "occurrences": demand["occurrences"], "counts": []})
+        await provisions.provide({"codes": {}, "occurrences": demand["occurrences"], "counts": []})
         codes = {
-            pool: max(0, math.ceil(each * messages) - stock.given_of(pool))
+            pool: max(0, math.ceil(each * messages) - provisions.given_of(pool))
             for pool, each in demand["each"].items()
         }
         return demand | {"codes": codes}

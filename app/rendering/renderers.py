@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import OverloadedError
+from app.errors import InvalidRequestError, OverloadedError
 from app.rendering.worker import HEADER
 from app.settings import Settings
 
@@ -62,9 +62,13 @@ class Renderers:
         """The answer to a job.
 
         Raises:
+            InvalidRequestError: it holds what cannot be said to a template.
             RendererDiedError: there is none; the process ended over it.
         """
-        body = orjson.dumps(job)
+        try:
+            body = orjson.dumps(job)
+        except TypeError as error:  # numbers of more than 64 bits, more than 254 levels
+            raise InvalidRequestError(f"A template cannot take these properties or context: {error}.") from None
         process = await self._idle.get()
         try:
             if process is None or process.returncode is not None:

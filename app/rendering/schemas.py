@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.customers.schemas import Properties
 from app.errors import DomainError
-from app.texts import Identifier
+from app.redemptions.schemas import Time
+from app.texts import Identifier, Properties
 
 MAX_RECIPIENTS = 10_000
 
@@ -100,6 +100,7 @@ class EventBody(BaseModel):
     event_type: Identifier
     properties: Properties = Field(default_factory=dict)
     event_id: Identifier | None = None
+    timestamp: Time | None = None
 
 
 class VoucherUsed(BaseModel):
@@ -161,9 +162,6 @@ class Snippets(BaseModel):
     assign_without_cache: Snippet = Field(description="A new code at each call")
     count_available: Snippet = Field(description="How many can be drawn")
     count_total: Snippet = Field(description="How many there are")
-
-
-Line = Annotated[int | None, Field(description="Line of the template")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from app.redemptions.schemas import NewEvent
 from app.rendering.demand import DEMANDS
 from app.rendering.renderers import RendererDiedError, Renderers
 from app.rendering.schemas import Addressee, Channel, Letter, Mode, Outcome
-from app.rendering.stock import Stock
+from app.rendering.provisions import Provisions
 
 MAX_PASSES = 12
 """How often a message is rendered anew because it asked for more. A template that asks for other things each time never ends."""
@@ -81,17 +81,16 @@ async def compose(
         raise TemplateLimitError(
             f"The template has {size} bytes, at most {renderers.max_template_bytes} are taken.", line=None
         )
-    stock = Stock(connection, letter, addressees)
-    answer = await _settle(connection, renderers, letter, addressees, stock)
+    provisions = Provisions(connection, letter, addressees)
+    answer = await _settle(connection, renderers, letter, addressees, provisions)
     if "refused" in answer:
-        error = _error(stock, addressees[0], answer["refused"])
-        return [Outcome(addressee, error=error) for addressee in addressees]
+        raise _error(provisions, addressees[0], answer["refused"])
     outcomes = [
-        _outcome(stock, addressee, result)
+        _outcome(provisions, addressee, result)
         for addressee, result in zip(addressees, answer["results"], strict=True)
     ]
     if letter.mode is not Mode.PREVIEW:
-        await stock.write(
+        await provisions.write(
             [
                 (addressee, use)
                 for addressee, result in zip(addressees, answer["results"], strict=True)
@@ -107,7 +106,7 @@ async def _settle(
     renderers: Renderers,
     letter: Letter,
     addressees: Sequence[Addressee],
-    stock: Stock,
+    provisions: Provisions,
 ) -> dict[str, Any]:
     """Render until the messages lack nothing."""
     job = {
@@ -118,17 +117,17 @@ async def _settle(
     }
     items = [{"new": addressee.is_new, "aggregates": {}} for addressee in addressees]
     contexts = await _contexts(connection, letter, addressees)
-    needs = await DEMANDS.foresee(letter.template, stock, len(addressees))
+    needs = await DEMANDS.foresee(letter.template, provisions, len(addressees))
     for _ in range(MAX_PASSES):
-        await stock.provide(needs)
+        await provisions.provide(needs)
         await _aggregate(connection, needs["aggregates"], addressees, job["aggregates"], items)
         answer = await renderers.render(
             job
-            | {"pools": stock.as_json()}
+            | {"pools": provisions.as_json()}
             | {
                 "items": [
                     item | {"context": context, "given": before}
-                    for item, context, before in zip(items, contexts, stock.before, strict=True)
+                    for item, context, before in zip(items, contexts, provisions.before, strict=True)
                 ]
             }
         )
@@ -184,9 +183,9 @@ async def _aggregate(
             item["aggregates"][name] = values.get(addressee.customer_id or "")
 
 
-def _outcome(stock: Stock, addressee: Addressee, result: dict[str, Any]) -> Outcome:
+def _outcome(provisions: Provisions, addressee: Addressee, result: dict[str, Any]) -> Outcome:
     if "error" in result:
-        return Outcome(addressee, error=_error(stock, addressee, result["error"]))
+        return Outcome(addressee, error=_error(provisions, addressee, result["error"]))
     vouchers = [
         {"pool": pool, "code": code, "occurrence": occurrence}
         for pool, _, code, occurrence, _ in result["uses"]
@@ -194,7 +193,7 @@ def _outcome(stock: Stock, addressee: Addressee, result: dict[str, Any]) -> Outc
     return Outcome(addressee, result["rendered"], vouchers)
 
 
-def _error(stock: Stock, addressee: Addressee, problem: dict[str, Any]) -> DomainError:
+def _error(provisions: Provisions, addressee: Addressee, problem: dict[str, Any]) -> DomainError:
     """What a render process says as an error of the domain."""
     line = problem["line"]
     match problem["name"]:
@@ -205,7 +204,7 @@ def _error(stock: Stock, addressee: Addressee, problem: dict[str, Any]) -> Domai
         case "pool-not-found":
             return PoolNotFoundError(problem["pool"], similar=problem["similar"], line=line)
         case "refused":
-            return stock.refused(addressee, problem["pool"], problem["occurrence"])
+            return provisions.refused(addressee, problem["pool"], problem["occurrence"])
         case "template-limit":
             return TemplateLimitError(problem["detail"], line=line)
         case _:

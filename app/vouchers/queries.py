@@ -1,4 +1,4 @@
-"""SQL of the inventory."""
+"""SQL of the inventory: lists of vouchers, and one voucher. What changes them is in `transitions.py`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -68,8 +68,11 @@ async def assignments_of(connection: AsyncConnection, code: str, current: Any) -
 
 
 async def redemption_of(connection: AsyncConnection, code: str) -> Row[Any] | None:
-    """The redemption of a code that counted."""
-    query = select(Redemption.customer_id, Redemption.redeemed_at).where(
-        Redemption.code == code, Redemption.outcome == "redeemed"
+    """The use by which a code became redeemed."""
+    query = (
+        select(Redemption.customer_id, Redemption.redeemed_at)
+        .where(Redemption.code == code, Redemption.outcome.in_(("redeemed", "not_assigned", "other_customer")))
+        .order_by(Redemption.outcome != "redeemed", Redemption.redeemed_at)
+        .limit(1)
     )
     return (await connection.execute(query)).one_or_none()

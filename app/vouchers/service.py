@@ -1,5 +1,6 @@
 """The rules of the inventory."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -8,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.errors import VoucherNotFoundError
 from app.models import VoucherStatus
 from app.pools import service as pools
-from app.vouchers import queries
+from app.vouchers import queries, transitions
 
 Key = tuple[VoucherStatus, int, str]
 """Where a page of a pool's vouchers ends: state, draw key, code."""
@@ -51,6 +52,12 @@ async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
         history.append(_entry("redeemed", redemption.redeemed_at, customer_id=redemption.customer_id))
     history.sort(key=lambda entry: entry["at"])
     return {**voucher._mapping, "history": history}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+
+
+async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None:
+    """Make vouchers redeemed, each at its time; of those that are redeemed, only the time may change."""
+    await transitions.redeem(connection, used)
+    await transitions.backdate(connection, used)
 
 
 def _entry(event: str, at: Any, **about: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class _Pool:
     similar: list[str] | None = None
 
 
-class Stock:
+class Provisions:
     """Of one transaction, for one letter to its addressees."""
 
     def __init__(self, connection: AsyncConnection, letter: Letter, addressees: Sequence[Addressee]) -> None:
