@@ -139,9 +139,7 @@ async def write(connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wi
     """Give each wish the voucher that this transaction locked for it; how many were where they were locked."""
     wishes = [wish for wish, _ in gifts]
     places = {"places": [row.place for _, row in gifts], "codes": [row.code for _, row in gifts]}
-    result = await connection.execute(
-        WRITE_ONLY, {"pool": pool, "slot": SLOT, **_columns(wishes), **places}
-    )
+    result = await connection.execute(WRITE_ONLY, {"pool": pool, "slot": SLOT, **_columns(wishes), **places})
     return int(result.scalar_one())
 
 

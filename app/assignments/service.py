@@ -124,7 +124,9 @@ def answer(wish: Wish, given: Given) -> Given:
     return given
 
 
-def first_and_repeats(wishes: Sequence[Wish], given: Mapping[uuid.UUID, Given]) -> list[Given | DomainError | None]:
+def first_and_repeats(
+    wishes: Sequence[Wish], given: Mapping[uuid.UUID, Given]
+) -> list[Given | DomainError | None]:
     """What each wish is answered, in their order: of wishes with one id, all but the first are replays."""
     answers: list[Given | DomainError | None] = []
     seen: set[uuid.UUID] = set()

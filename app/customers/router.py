@@ -43,17 +43,13 @@ async def import_customers(
     return await files.load(connection, file.file, id_column, delimiter)
 
 
-@router.get(
-    "/customers/{customer_id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError)
-)
+@router.get("/customers/{customer_id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError))
 async def get_customer(customer_id: CustomerPath, connection: Connection) -> Any:
     """What is known of a customer."""
     return await service.get(connection, customer_id)
 
 
-@router.patch(
-    "/customers/{customer_id}", response_model=CustomerOut, responses=problems(InvalidRequestError)
-)
+@router.patch("/customers/{customer_id}", response_model=CustomerOut, responses=problems(InvalidRequestError))
 async def update_customer(customer_id: CustomerPath, body: CustomerUpdate, connection: Connection) -> Any:
     """Set properties of a customer, who is made if not yet known."""
     return await service.update(connection, customer_id, body.properties)
@@ -65,9 +61,7 @@ async def put_aggregate(name: NamePath, body: AggregateIn, connection: Connectio
     return await service.put_aggregate(connection, name, body.model_dump())
 
 
-@router.get(
-    "/aggregates/{name}", response_model=AggregateOut, responses=problems(AggregateNotFoundError)
-)
+@router.get("/aggregates/{name}", response_model=AggregateOut, responses=problems(AggregateNotFoundError))
 async def get_aggregate(name: NamePath, connection: Connection) -> Any:
     """One aggregate."""
     return await service.get_aggregate(connection, name)

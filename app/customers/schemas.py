@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.texts import Identifier, Properties
 
+
 class CustomerUpdate(BaseModel):
     """What to change of a customer."""
 

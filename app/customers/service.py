@@ -32,7 +32,9 @@ async def update(connection: AsyncConnection, customer_id: str, properties: Mapp
     return await get(connection, customer_id)
 
 
-async def properties_of(connection: AsyncConnection, customer_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+async def properties_of(
+    connection: AsyncConnection, customer_ids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     """The stored properties of those of these customers who are known."""
     return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
 

@@ -27,7 +27,7 @@ async def render_many(
     Raises:
         DomainError: the template cannot be rendered for anybody, or the service is overloaded; nothing was taken.
     """
-    chunks = [addressees[start : start + CHUNK] for start in range(0, len(addressees), CHUNK)]
+    chunks = _chunks(addressees)
     yield await _render(engine, renderers, letter, chunks[0])  # alone: the others know from it what they need
     under_way: deque[asyncio.Task[list[Outcome]]] = deque()
     try:
@@ -41,6 +41,20 @@ async def render_many(
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+def _chunks(addressees: Sequence[Addressee]) -> list[list[Addressee]]:
+    """In order; a message that comes twice comes in two chunks, so that the second time it finds its codes."""
+    chunks: list[list[Addressee]] = [[]]
+    messages: set[tuple[str, str | None]] = set()
+    for addressee in addressees:
+        message = addressee.message_id, addressee.customer_id
+        if len(chunks[-1]) == CHUNK or message in messages:
+            chunks.append([])
+            messages.clear()
+        chunks[-1].append(addressee)
+        messages.add(message)
+    return chunks
 
 
 async def _render_anyway(

@@ -31,4 +31,6 @@ async def defaults(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dic
 
 async def add_defaults(connection: AsyncConnection, codes: Mapping[uuid.UUID, str]) -> None:
     """Note the defaults that were shown."""
-    await connection.execute(insert(MessageDefault), [{"id": id_, "code": code} for id_, code in codes.items()])
+    await connection.execute(
+        insert(MessageDefault), [{"id": id_, "code": code} for id_, code in codes.items()]
+    )

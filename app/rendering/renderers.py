@@ -68,7 +68,9 @@ class Renderers:
         try:
             body = orjson.dumps(job)
         except TypeError as error:  # numbers of more than 64 bits, more than 254 levels
-            raise InvalidRequestError(f"A template cannot take these properties or context: {error}.") from None
+            raise InvalidRequestError(
+                f"A template cannot take these properties or context: {error}."
+            ) from None
         process = await self._idle.get()
         try:
             if process is None or process.returncode is not None:

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes, pass_context, pass_eval_context
+from jinja2 import (
+    Environment,
+    StrictUndefined,
+    Template,
+    TemplateSyntaxError,
+    nodes,
+    pass_context,
+    pass_eval_context,
+)
 from jinja2.ext import Extension
 from jinja2.nodes import EvalContext
 from jinja2.parser import Parser
@@ -17,7 +25,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import htmlsafe_json_dumps
 from jinja2.visitor import NodeTransformer
 
-from app.rendering.stops import Limit
+from app.rendering.columns import column
+from app.rendering.stops import Limit, Stop
 from app.rendering.vouchers import LOOP_LIMIT, Vouchers
 
 FOREIGN_TAGS = ("extends", "import", "from", "include")
@@ -116,16 +125,25 @@ class Templates:
         """The template of this source.
 
         Raises:
-            TemplateSyntaxError: it is none.
+            Stop: it is none; `line` and `column` tell where.
         """
         key = autoescape, source
         if key in self._compiled:
             self._compiled.move_to_end(key)
         else:
-            self._compiled[key] = self._environments[autoescape].from_string(source)
+            self._compiled[key] = _compile(self._environments[autoescape], source)
             if len(self._compiled) > _KEPT_TEMPLATES:
                 self._compiled.popitem(last=False)
         return self._compiled[key]
 
 
-__all__ = ["Templates", "TemplateSyntaxError"]
+def _compile(environment: Environment, source: str) -> Template:
+    try:
+        return environment.from_string(source)
+    except TemplateSyntaxError as error:
+        raise Stop(
+            "template-error",
+            error.message or "Syntax error.",
+            line=error.lineno,
+            column=column(environment, source, error.lineno),
+        ) from None

@@ -40,7 +40,8 @@ class _Template(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     template: str = Field(
-        description="A Jinja template", examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"]
+        description="A Jinja template",
+        examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
     )
     mode: Mode = Field(default=Mode.SEND, description="`preview` shows a code and takes none")
     campaign_id: Identifier | None = Field(default=None, description="`campaign.id` in the template")
@@ -85,7 +86,7 @@ class NodeRequest(_Template):
 
     template: str = Field(
         description="A Jinja template that renders to a JSON object; the filter `json` writes a value",
-        examples=['{"voucher": {{ vouchers[\'spring_sale\'].assign_available() | json }}}'],
+        examples=["{\"voucher\": {{ vouchers['spring_sale'].assign_available() | json }}}"],
     )
     message_id: Identifier | None = Field(
         default=None, description="The same one again has the same codes, and stores nothing twice"

@@ -155,7 +155,11 @@ async def _contexts(
                 **stored.get(addressee.customer_id or "", {}),
                 **addressee.customer,
             },
-            "campaign": {"id": letter.campaign_id, "channel": letter.channel, "message_id": addressee.message_id},
+            "campaign": {
+                "id": letter.campaign_id,
+                "channel": letter.channel,
+                "message_id": addressee.message_id,
+            },
             "context": {**letter.context, **addressee.context},
         }
         for addressee in addressees
@@ -208,16 +212,10 @@ def _error(provisions: Provisions, addressee: Addressee, problem: dict[str, Any]
         case "template-limit":
             return TemplateLimitError(problem["detail"], line=line)
         case _:
-            return TemplateError(problem["detail"], line=line, **_column(problem))
+            return TemplateError(problem["detail"], line=line, column=problem.get("column"))
 
 
-def _column(problem: dict[str, Any]) -> dict[str, Any]:
-    return {"column": problem["column"]} if "column" in problem else {}
-
-
-async def _tell_of_run_out(
-    connection: AsyncConnection, letter: Letter, outcomes: Sequence[Outcome]
-) -> None:
+async def _tell_of_run_out(connection: AsyncConnection, letter: Letter, outcomes: Sequence[Outcome]) -> None:
     """A `campaign` event for each customer whose message could not be sent because a pool has run out."""
     events = []
     for outcome in outcomes:

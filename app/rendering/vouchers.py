@@ -262,7 +262,9 @@ class Aggregates:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"An aggregate is named by a text, not by {_shown(name)}.")
         value = self._message.aggregate(name)
-        return self._undefined(f"The customer has no value of aggregate {name!r}.") if value is None else value
+        return (
+            self._undefined(f"The customer has no value of aggregate {name!r}.") if value is None else value
+        )
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import orjson
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError
+from jinja2 import StrictUndefined, Template
 from jinja2.exceptions import SecurityError
 
 from app.rendering.sandbox import Templates
@@ -79,8 +79,6 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
     try:
         with _timed(limits["seconds"]):
             template = templates.of(source, autoescape=job["autoescape"])
-    except TemplateSyntaxError as error:
-        return {"refused": _problem("template-error", error.message or "Syntax error.", error.lineno)}
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
         return {"refused": _explain(error, None)}
     results = []
@@ -127,7 +125,9 @@ def _explain(error: Exception, template: Template | None) -> dict[str, Any]:
         case SecurityError():
             return _problem("template-error", f"Not allowed in a template: {error}", line)
         case UnicodeEncodeError():
-            return _problem("template-error", "The message holds half a surrogate pair, which is no text.", line)
+            return _problem(
+                "template-error", "The message holds half a surrogate pair, which is no text.", line
+            )
         case _:
             # Not Python's own words where they may be long; they may hold codes, and go to the caller only.
             return _problem("template-error", str(error)[:500] or type(error).__name__, line)
