@@ -12,7 +12,7 @@ _DROPPED = ignored_tokens | {"raw_begin", "raw_end"}
 
 def column(environment: Environment, source: str, line: int) -> int | None:
     """The column, from 1, of the token at which parsing ends; None where that is not on this line."""
-    source = "\n".join(newline_re.split(source))
+    source = newline_re.sub("\n", source)
     starts, end = _starts(environment, source)
     read = 0
 

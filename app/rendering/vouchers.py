@@ -103,9 +103,10 @@ class Message:
                 self._count_turns(places, pool, cached=cached)
                 return self._use(use or Use(pool, pool, code, number, fresh=not self._supply.preview))
         if default is None:
-            raise Stop(self._supply.pools[chain[-1]]["short"], "", pool=chain[-1])
+            raise Stop("pool-exhausted", "", pool=chain[0])
         self._count_turns(places, None, cached=cached)
-        return self._use(Use(None, stand_in[0], default, stand_in[1], fresh=not self._supply.preview))
+        use = self.uses.get(stand_in) or Use(None, stand_in[0], default, stand_in[1], not self._supply.preview)
+        return self._use(use)
 
     def count(self, pool: str, which: str) -> int:
         """A count of the pool's stock."""

@@ -9,7 +9,7 @@ from tests.rendering.help import counts, render
     [
         ("one\n{{ 1 + }}", 2, 8),
         ("{% if %}", 1, 7),
-        ("a\nb {% for x in y %}", 2, None),
+        ("a\nb {% for x in y %}", 2, 17),
         ("{{ 'open }}", 1, 4),
         ("{% nonsense %}", 1, 4),
         ("{{ x|nofilter }}", 1, None),
