@@ -105,7 +105,9 @@ class Message:
         if default is None:
             raise Stop("pool-exhausted", "", pool=chain[0])
         self._count_turns(places, None, cached=cached)
-        use = self.uses.get(stand_in) or Use(None, stand_in[0], default, stand_in[1], not self._supply.preview)
+        use = self.uses.get(stand_in) or Use(
+            None, stand_in[0], default, stand_in[1], not self._supply.preview
+        )
         return self._use(use)
 
     def count(self, pool: str, which: str) -> int:

@@ -36,9 +36,7 @@ async def test_an_aggregate_is_put_read_and_deleted(client):
     assert (await client.delete(URL)).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("function", "value"), [("last", "S3"), ("first", "S1"), ("count", "3")]
-)
+@pytest.mark.parametrize(("function", "value"), [("last", "S3"), ("first", "S1"), ("count", "3")])
 async def test_last_first_and_count_go_over_the_customers_matching_events(client, function, value):
     spring = {"type": "spring", "status": "active"}
     await track(

@@ -49,7 +49,8 @@ async def test_a_count_of_an_unknown_pool_is_refused(client):
 
 
 @pytest.mark.parametrize(
-    "argument", ["cached='maybe'", "cached=1", "fallback='q'", "fallback=[1]", "default=1", "default=''", "nope=1"]
+    "argument",
+    ["cached='maybe'", "cached=1", "fallback='q'", "fallback=[1]", "default=1", "default=''", "nope=1"],
 )
 async def test_a_wrong_argument_is_a_template_error(client, engine, argument):
     await fill(engine, "p", 1)

@@ -133,9 +133,7 @@ async def test_one_recipients_hostile_properties_fail_that_recipient_only(client
         json={
             "template": "{{ 9 ** (9 ** context.n) % 7 }} " + TAKE,
             "channel": "email",
-            "recipients": [
-                {"customer_id": f"c{n}", "context": {"n": 9 if n == 4 else 1}} for n in range(8)
-            ],
+            "recipients": [{"customer_id": f"c{n}", "context": {"n": 9 if n == 4 else 1}} for n in range(8)],
         },
     )
     items = reply.json()["items"]

@@ -11,7 +11,19 @@ from app.rendering.snippets import literal, snippets
 from tests.factories import fill
 from tests.rendering.help import render
 
-ODD = ["spring_sale", "10%-off", "it's", 'say"so"', "back\\slash", "a'\\", "{{x}}", "{%x%}", "{#x#}", "ü€😀", "$HOME`id`"]
+ODD = [
+    "spring_sale",
+    "10%-off",
+    "it's",
+    'say"so"',
+    "back\\slash",
+    "a'\\",
+    "{{x}}",
+    "{%x%}",
+    "{#x#}",
+    "ü€😀",
+    "$HOME`id`",
+]
 
 
 @pytest.mark.parametrize("pool", ODD)
