@@ -1,5 +1,6 @@
 """Structured logs, one JSON object a line, each with the id of its request; never a code, a key or a raw path."""
 
+import itertools
 import logging
 import sys
 import time
@@ -12,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = structlog.get_logger()
 _REQUEST_ID_HEADER = b"x-request-id"
 _MAX_REQUEST_ID = 100
+_PROCESS = uuid.uuid4().hex[:16]
+_numbers = itertools.count(1)
 
 
 def configure(level: str) -> None:
@@ -44,7 +47,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _given_id(scope) or uuid.uuid4().hex
+        request_id = _given_id(scope) or f"{_PROCESS}-{next(_numbers):x}"
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
