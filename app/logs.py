@@ -13,6 +13,8 @@ import structlog
 from structlog.typing import EventDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.metrics import observe_request
+
 log = structlog.get_logger()
 _REQUEST_ID_HEADER = b"x-request-id"
 _MAX_REQUEST_ID = 100
@@ -67,13 +69,13 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - started
+            route = _template(scope)
+            observe_request(scope["method"], route, status, seconds)
             if self._lines:
+                milliseconds = round(seconds * 1000, 2)
                 log.info(
-                    "request",
-                    method=scope["method"],
-                    route=_template(scope),
-                    status=status,
-                    milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                    "request", method=scope["method"], route=route, status=status, milliseconds=milliseconds
                 )
 
 
