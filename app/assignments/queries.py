@@ -1,5 +1,6 @@
 """SQL of the ledger. The claim stands here and nowhere else: LOCK takes what is free, WRITE makes it given."""
 
+import random
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.assignments.schemas import Given, Wish
+from app.models import STOCK_SLOTS
 from app.stock import SLOT
 
 # Locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again. What others hold
@@ -153,7 +155,7 @@ async def write(connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wi
     """Give each wish the voucher that this transaction locked for it; how many were where they were locked."""
     parameters = {
         "pool": pool,
-        "slot": SLOT,
+        "slot": random.randrange(STOCK_SLOTS),  # noqa: S311  (spreads writers, no secret)
         "wishes": orjson.dumps([wish for wish, _ in gifts]).decode(),
         "places": [row.place for _, row in gifts],
         "codes": [row.code for _, row in gifts],
