@@ -1,7 +1,8 @@
-"""Messages: a bulk send against plain Jinja2, and single renders beside single assigns: `python -m benchmarks.render`.
+"""Messages: a bulk send against plain Jinja2, single renders beside assigns: `python -m benchmarks.render`.
 
-The bulk send is one `POST /v1/render/batch` of 10,000 recipients with one code each, all of it: HTTP, sandbox, codes drawn,
-written and committed with fsync on. Plain Jinja2 renders the same template in one process, with the codes given.
+The bulk send is one `POST /v1/render/batch` of 10,000 recipients with one code each, all of it: HTTP,
+sandbox, codes drawn, written and committed with fsync on. Plain Jinja2 renders the same template in one
+process, with the codes given.
 """
 
 import argparse
@@ -27,7 +28,7 @@ TEMPLATE = """<!doctype html>
 <head><meta charset="utf-8"><title>{{ context.title }}</title></head>
 <body>
 <h1>Hello {{ customer.first_name }} {{ customer.last_name }},</h1>
-{% if customer.orders > 5 %}<p>Thank you for being a regular customer.</p>{% else %}<p>Good to see you.</p>{% endif %}
+{% if customer.orders > 5 %}<p>Thank you for coming back.</p>{% else %}<p>Good to see you.</p>{% endif %}
 <p>Your personal code: <strong>{{ vouchers['bulk'].assign_available() }}</strong></p>
 <table>
 {% for product in context.products %}
@@ -117,7 +118,8 @@ async def _bulk(service: Service) -> float:
         took = time.perf_counter() - started
     items = orjson.loads(reply.content)["items"]
     codes = {item["vouchers"][0]["code"] for item in items}
-    if len(codes) != RECIPIENTS or any(item["rendered"].count(item["vouchers"][0]["code"]) < 2 for item in items):
+    whole = all(item["rendered"].count(item["vouchers"][0]["code"]) >= 2 for item in items)
+    if len(codes) != RECIPIENTS or not whole:
         raise RuntimeError("a message lacks its code")
     return took
 

@@ -91,10 +91,10 @@ FIRST, LAST = (
     text(f"""
 SELECT DISTINCT ON (customer_id) customer_id, properties -> :property AS value {MATCHING}
 ORDER BY customer_id, timestamp {order}, id {order}
-""")  # noqa: S608  (made of constants)
+""")
     for order in ("ASC", "DESC")
 )
-COUNT = text(f"SELECT customer_id, count(*) AS value {MATCHING} GROUP BY customer_id")  # noqa: S608  (as above)
+COUNT = text(f"SELECT customer_id, count(*) AS value {MATCHING} GROUP BY customer_id")
 FUNCTIONS = {"first": FIRST, "last": LAST, "count": COUNT}
 
 

@@ -25,7 +25,6 @@ NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examp
 
 @router.post(
     "/customers/imports",
-    response_model=CustomersImported,
     responses=problems(InvalidRequestError, PayloadTooLargeError),
 )
 async def import_customers(
@@ -37,7 +36,10 @@ async def import_customers(
     ] = None,
     delimiter: Annotated[str, Form(min_length=1, max_length=1, description="Between cells")] = ",",
 ) -> CustomersImported:
-    """Set properties of many customers. A line that cannot be taken is told; a file that cannot be read changes nothing."""
+    """Set properties of many customers; tells of lines that it could not take.
+
+    A file that cannot be read changes nothing.
+    """
     if (file.size or 0) > state.settings.max_upload_bytes:
         raise PayloadTooLargeError(f"A file has at most {state.settings.max_upload_bytes} bytes.")
     return await files.load(connection, file.file, id_column, delimiter)
@@ -57,7 +59,7 @@ async def update_customer(customer_id: CustomerPath, body: CustomerUpdate, conne
 
 @router.put("/aggregates/{name}", response_model=AggregateOut, responses=problems(InvalidRequestError))
 async def put_aggregate(name: NamePath, body: AggregateIn, connection: Connection) -> Any:
-    """Make or replace an aggregate: a value from a customer's events, worked out when a template asks for it."""
+    """Make or replace an aggregate: a value of a customer's events, worked out when a template asks."""
     return await service.put_aggregate(connection, name, body.model_dump())
 
 

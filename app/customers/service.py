@@ -24,7 +24,7 @@ async def get(connection: AsyncConnection, customer_id: str) -> Row[Any]:
 
 
 async def update(connection: AsyncConnection, customer_id: str, properties: Mapping[str, Any]) -> Row[Any]:
-    """Set properties one by one (as RFC 7396 does at its first level): null takes one away, the others stay."""
+    """Set properties one by one (RFC 7396, its first level): null takes one away, the others stay."""
     await queries.merge(connection, {customer_id: properties})
     taken_away = [key for key, value in properties.items() if value is None]
     if taken_away:
@@ -65,7 +65,7 @@ async def delete_aggregate(connection: AsyncConnection, name: str) -> None:
 
 
 async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequence[str]) -> dict[str, Any]:
-    """The value of an aggregate for each of these customers; one with no such event has none, or a count of 0.
+    """The value of an aggregate for each of these customers; without such events none, or a count of 0.
 
     Raises:
         AggregateNotFoundError: there is no such aggregate.

@@ -1,4 +1,4 @@
-"""One letter to many: chunk by chunk, each a transaction, so that a long batch holds neither locks nor memory."""
+"""One letter to many: chunk by chunk, each a transaction, so that a long batch holds no locks for long."""
 
 import asyncio
 from collections import deque
@@ -22,10 +22,11 @@ MAX_DEATHS = 3
 async def render_many(
     engine: AsyncEngine, renderers: Renderers, letter: Letter, addressees: Sequence[Addressee]
 ) -> AsyncIterator[list[Outcome]]:
-    """The outcomes, chunk by chunk in the order of the addressees; each chunk is committed before it is handed on.
+    """The outcomes, chunk by chunk in the order of the addressees, each chunk committed.
 
     Raises:
-        DomainError: the template cannot be rendered for anybody, or the service is overloaded; nothing was taken.
+        DomainError: the template cannot be rendered for anybody, or the service is overloaded.
+            Nothing was taken then.
     """
     chunks = _chunks(addressees)
     yield await _render(engine, renderers, letter, chunks[0])  # alone: the others know from it what they need
@@ -44,7 +45,7 @@ async def render_many(
 
 
 def _chunks(addressees: Sequence[Addressee]) -> list[list[Addressee]]:
-    """In order; a message that comes twice comes in two chunks, so that the second time it finds its codes."""
+    """In order; a message that comes twice is in two chunks, so that the second time it finds its codes."""
     chunks: list[list[Addressee]] = [[]]
     messages: set[tuple[str, str | None]] = set()
     for addressee in addressees:
@@ -60,7 +61,7 @@ def _chunks(addressees: Sequence[Addressee]) -> list[list[Addressee]]:
 async def _render_anyway(
     engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
 ) -> list[Outcome]:
-    """As `_render`, but what fails fails for these addressees only: others have had their messages already."""
+    """As `_render`, but what fails fails for these addressees only: others have their messages already."""
     try:
         return await _render(engine, renderers, letter, chunk)
     except DomainError as error:

@@ -1,4 +1,4 @@
-"""The nodes of a scenario: a JSON body written as a template, rendered, then stored together with the codes in it."""
+"""The nodes of a scenario: a JSON body written as a template, rendered, then stored with the codes in it."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ async def _run(
     """The rendered body and the codes in it, in one transaction.
 
     Raises:
-        TemplateError: the template renders to something else than such a JSON object. Nothing is stored or taken then.
+        TemplateError: the template renders to something else. Nothing is stored or taken then.
         PoolExhaustedError and the other errors of a message.
     """
 

@@ -1,4 +1,4 @@
-"""What the messages of one transaction draw from: what they were given before, and what is locked for them."""
+"""What the messages of a transaction draw from: what they were given before, and what is locked for them."""
 
 import asyncio
 import uuid
@@ -45,7 +45,7 @@ class Provisions:
         self._pools: dict[str, _Pool] = defaultdict(_Pool)
         self._given: dict[uuid.UUID, Given | str] = {}
         self.before: list[dict[str, dict[str, str | None]]] = [{} for _ in addressees]
-        """Of each addressee, by pool and occurrence: the code that was given before; None where that no longer holds."""
+        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds."""
 
     async def provide(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
@@ -167,7 +167,7 @@ class Provisions:
             await self._check(name, pool)
             return
         for pause in (*PAUSES, None):
-            # Locks of our own are no hindrance to us, so a walk that comes round finds what we hold: ask for all.
+            # Our own locks do not hinder us, so a walk that comes round finds what we hold: ask for all.
             held = {row.code for row in pool.locked}
             rows = await assignments.lock(self._connection, name, wanted) if wanted > len(held) else []
             pool.locked += [row for row in rows if row.code not in held]

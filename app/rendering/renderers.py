@@ -39,7 +39,7 @@ class Renderers:
         self._idle: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
         for _ in range(settings.render_processes):
             self._idle.put_nowait(None)
-        # A message holds a connection while it waits for a process. Half of them stay free for everything else.
+        # A message holds a connection while it waits for a process. Half of them stay free for others.
         self._turns = asyncio.Semaphore(max(1, settings.database_connections // 2))
 
     @asynccontextmanager

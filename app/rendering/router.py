@@ -68,8 +68,8 @@ CustomerPath = Annotated[Identifier, Path(description="Id of the customer", exam
 async def render(body: RenderRequest, request: Request, state: State) -> Any:
     """Make a message, with the codes that its template asks for.
 
-    The same message to the same customer has the same codes however often it is sent. A message that cannot be made,
-    or that nobody waits for any more, takes none.
+    The same message to the same customer has the same codes however often it is sent. A message that cannot
+    be made, or that nobody waits for any more, takes none.
     """
 
     async def still_there() -> bool:
@@ -106,7 +106,7 @@ async def render(body: RenderRequest, request: Request, state: State) -> Any:
 async def render_batch(
     body: RenderBatch, state: State, accept: Annotated[str, Header(description="JSON or NDJSON")] = ""
 ) -> Response:
-    """Make a message for up to 10,000 recipients, in their order. What fails for one fails for that one only."""
+    """Make a message for up to 10,000 recipients, in their order. What fails for one fails for no other."""
     letter = Letter(body.template, body.channel, body.mode, body.campaign_id, body.context)
     addressees = [
         _addressee(each.customer_id, each.message_id, each.customer, each.context) for each in body.recipients
@@ -126,7 +126,7 @@ async def render_batch(
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
 async def set_properties(customer_id: CustomerPath, body: NodeRequest, state: State) -> Any:
-    """The node *set attribute*: the template renders to a JSON object, whose members become properties of the customer."""
+    """The node *set attribute*: the template renders to a JSON object of properties to set."""
     return await _node(nodes.set_properties, customer_id, body, state)
 
 
@@ -137,7 +137,7 @@ async def set_properties(customer_id: CustomerPath, body: NodeRequest, state: St
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
 async def add_event(customer_id: CustomerPath, body: NodeRequest, state: State) -> Any:
-    """The node *add event*: the template renders to `{"event_type", "properties", "event_id"?, "timestamp"?}`."""
+    """The node *add event*: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`."""
     return await _node(nodes.add_event, customer_id, body, state)
 
 

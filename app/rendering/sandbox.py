@@ -43,7 +43,7 @@ class _CountLoops(NodeTransformer):
 
 
 class VouchersExtension(Extension):
-    """Gives templates `vouchers` and the `json` filter, and takes from them the tags that would read other templates.
+    """Gives templates `vouchers` and the `json` filter, and takes away the tags that read other templates.
 
     It holds no state: what belongs to one message lies in the context of its rendering.
     """
@@ -104,7 +104,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             del self.globals[name]
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """As in the sandbox, but what a mapping holds comes first: `customer.items` is a property of that name."""
+        """As in the sandbox, but what a mapping holds comes first: `customer.items` is a property."""
         if type(obj) is dict and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)

@@ -1,7 +1,8 @@
 """The rules of messages: who is given what, and what becomes of a message that cannot be made.
 
-A message is rendered from what it is supplied with. What it lacks, it says; that is looked up or locked, and it is rendered
-again. What it takes is written only when it is whole, so a message that cannot be made takes nothing.
+A message is rendered from what it is supplied with. What it lacks, it says; that is looked up or locked, and
+it is rendered again. What it takes is written only when it is whole, so a message that cannot be made takes
+nothing.
 """
 
 import uuid
@@ -24,12 +25,12 @@ from app.errors import (
 from app.redemptions import service as redemptions
 from app.redemptions.schemas import NewEvent
 from app.rendering.demand import DEMANDS
+from app.rendering.provisions import Provisions
 from app.rendering.renderers import RendererDiedError, Renderers
 from app.rendering.schemas import Addressee, Channel, Letter, Mode, Outcome
-from app.rendering.provisions import Provisions
 
 MAX_PASSES = 12
-"""How often a message is rendered anew because it asked for more. A template that asks for other things each time never ends."""
+"""How often a message is rendered anew because it asked for more: some templates would never have enough."""
 
 _CAMPAIGN_EVENT = uuid.UUID("0a3d4a6e-52a1-5f0b-8b57-3f9c5a1d2e90")
 StillThere = Callable[[], Awaitable[bool]]
@@ -109,7 +110,7 @@ async def _settle(
     provisions: Provisions,
 ) -> dict[str, Any]:
     """Render until the messages lack nothing."""
-    job = {
+    job: dict[str, Any] = {
         "template": letter.template,
         "autoescape": letter.html,
         "preview": letter.mode is Mode.PREVIEW,

@@ -1,7 +1,8 @@
-"""`vouchers` and `aggregates` in a template: what each call is answered, and what the message needs to be answered.
+"""`vouchers` and `aggregates` in a template: what each call is answered, and what the message needs for it.
 
-A message is rendered from what the service supplies. What it lacks it notes in `Needs`, and goes on with a placeholder;
-the service then supplies that, and the message is rendered again. So rendering waits for nothing and changes nothing.
+A message is rendered from what the service supplies. What it lacks it notes in `Needs`, and goes on with a
+placeholder; the service then supplies that, and the message is rendered again. So rendering waits for nothing
+and changes nothing.
 """
 
 from collections import defaultdict
@@ -47,8 +48,8 @@ class Supply:
     """What the service gives to all messages of a job."""
 
     pools: Mapping[str, Any]
-    """By pool: `codes`, locked and free; `short`, the problem where there are no more; `looked_up`, the highest
-    occurrence that was looked up; `counts`; `similar`, the nearest names where there is no such pool."""
+    """By pool: `codes`, locked and free; `short`, the problem where there are no more; `looked_up`, the
+    highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none."""
     aggregates: Mapping[str, Any]
     preview: bool
     max_vouchers: int
@@ -81,9 +82,9 @@ class Message:
         self.drawn: dict[str, int] = defaultdict(int)
 
     def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool) -> str:
-        """The code for one call: what it was given before, or else a new one from the first pool that has some.
+        """The code for one call: what it was given before, or a new one from the first pool that has some.
 
-        An uncached call takes a number in each pool that it gets to, so that on a retry it finds its own again.
+        An uncached call takes a number in each pool that it gets to; on a retry it finds its own by that.
         """
         places = [(pool, self._number(pool, cached=cached)) for pool in chain]
         # Under a key of its own: it stands for the whole chain.
@@ -208,11 +209,11 @@ class Pool:
     def assign_available(
         self,
         context: Context,
-        cached: Any = True,  # noqa: FBT002  (the contract of templates)
+        cached: Any = True,
         fallback: Any = (),
         default: Any = None,
     ) -> str:
-        """A code of this pool: the same one wherever the message asks, or with `cached=False` a new one at each call."""
+        """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
         if not isinstance(cached, bool):
             raise TemplateRuntimeError(f"'cached' is true or false, not {_shown(cached)}.")
         if not isinstance(fallback, (list, tuple)) or not all(isinstance(name, str) for name in fallback):

@@ -1,9 +1,9 @@
 """The process that renders: reads jobs from standard input, answers on standard output, knows nothing else.
 
-A template is somebody else's program, so it runs where it can do no harm: without the database, without secrets, and under
-limits that the kernel keeps (docs/decisions/0030). Two timers count the processor time of each message. The first
-raises `Limit` inside the template; where the template is deep in C code and does not hear it, the second ends the process.
-Memory is bounded for the process as a whole: too much is a `MemoryError`.
+A template is somebody else's program, so it runs where it can do no harm: without the database, without
+secrets, and under limits that the kernel keeps (docs/decisions/0030). Two timers count the processor time of
+each message. The first raises `Limit` inside the template; where that is deep in C code and does not hear it,
+the second ends the process. Memory is bounded for the process as a whole: too much is a `MemoryError`.
 """
 
 import resource
@@ -25,6 +25,12 @@ from app.rendering.vouchers import LOOP_LIMIT, MESSAGE, Aggregates, Message, Sup
 HEADER = struct.Struct("!I")
 GRACE = 1.5
 """The process ends at so many times the processor time that a message may take."""
+
+LIMITS: dict[type[Exception], str] = {
+    MemoryError: "The template takes too much memory.",
+    RecursionError: "The template nests or recurses too deeply.",
+    OverflowError: "A range or a number in the template is too large.",
+}
 
 
 def main() -> None:
@@ -80,8 +86,8 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
         with _timed(limits["seconds"]):
             template = templates.of(source, autoescape=job["autoescape"])
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
-        return {"refused": _explain(error, None)}
-    results = []
+        return {"refused": _explain(error)}
+    results: list[dict[str, Any]] = []
     for item in job["items"]:
         message = Message(supply, item)
         try:
@@ -89,7 +95,7 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
                 rendered = _render(template, message, item, limits)
         except Exception as error:  # noqa: BLE001  (as above)
             message.take_back()
-            results.append({"error": _explain(error, template)})
+            results.append({"error": _explain(error)})
         else:
             uses = [[use.pool, use.key, use.code, use.occurrence, use.fresh] for use in message.uses.values()]
             results.append({"rendered": rendered, "uses": uses})
@@ -111,36 +117,27 @@ def _render(template: Template, message: Message, item: Any, limits: Any) -> str
     return rendered
 
 
-def _explain(error: Exception, template: Template | None) -> dict[str, Any]:
-    line = _line(error, template)
-    match error:
-        case Stop():
-            return {**_problem(error.name, error.detail, line), **error.extra}
-        case MemoryError():
-            return _problem("template-limit", "The template takes too much memory.", line)
-        case RecursionError():
-            return _problem("template-limit", "The template nests or recurses too deeply.", line)
-        case OverflowError():
-            return _problem("template-limit", "A range or a number in the template is too large.", line)
-        case SecurityError():
-            return _problem("template-error", f"Not allowed in a template: {error}", line)
-        case UnicodeEncodeError():
-            return _problem(
-                "template-error", "The message holds half a surrogate pair, which is no text.", line
-            )
-        case _:
-            # Not Python's own words where they may be long; they may hold codes, and go to the caller only.
-            return _problem("template-error", str(error)[:500] or type(error).__name__, line)
+def _explain(error: Exception) -> dict[str, Any]:
+    line = _line(error)
+    if isinstance(error, Stop):
+        return {**_problem(error.name, error.detail, line), **error.extra}
+    for kind, detail in LIMITS.items():
+        if isinstance(error, kind):
+            return _problem("template-limit", detail, line)
+    if isinstance(error, SecurityError):
+        return _problem("template-error", f"Not allowed in a template: {error}", line)
+    if isinstance(error, UnicodeEncodeError):
+        return _problem("template-error", "The message holds half a surrogate pair, which is no text.", line)
+    # Cut short, and told to the caller only: it may hold codes.
+    return _problem("template-error", str(error)[:500] or type(error).__name__, line)
 
 
-def _line(error: Exception, template: Template | None) -> int | None:
+def _line(error: Exception) -> int | None:
     """The line of the template that was at work."""
     line = None
     trace = error.__traceback__
     while trace is not None:
-        if template is not None and trace.tb_frame.f_globals.get("__jinja_template__") is template:
-            line = template.get_corresponding_lineno(trace.tb_lineno)
-        elif trace.tb_frame.f_code.co_filename == "<template>":
+        if trace.tb_frame.f_code.co_filename == "<template>":
             line = trace.tb_lineno  # Jinja has rewritten the trace to lines of the template
         trace = trace.tb_next
     return line

@@ -1,4 +1,4 @@
-"""Templates that would stop the service, or lead out of the sandbox. Each ends in its problem and takes no voucher."""
+"""Templates that would stop the service, or lead out of the sandbox: each a problem, and takes no code."""
 
 import asyncio
 
@@ -23,9 +23,7 @@ MEMORY = [
     "{{ ('x,' * 10**8).split(',')|length }}",
     "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
     "{% set ns = namespace(s=[0]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-    "{% macro twice(n) %}{% if n %}{{ twice(n - 1) }}{{ twice(n - 1) }}{% else %}"
-    + "x" * 1000
-    + "{% endif %}{% endmacro %}{{ twice(18) }}",
+    "{% macro f(n) %}{{ f(n - 1) ~ f(n - 1) if n else 'x' * 1000 }}{% endmacro %}{{ f(18) }}",
     "{{ range(10**5)|list|join('x' * 10**5) }}",
     "{{ 'x'|wordwrap(1, wrapstring='y' * 10**9) }}",
 ]
@@ -35,19 +33,17 @@ TIME = [
     "{{ range(10**5)|map('string')|map('center', 10**5)|map('length')|sum }}",
     "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "{% set ns = namespace(n=3) %}{% for i in range(40) %}{% set ns.n = ns.n * ns.n %}{% endfor %}",
-    "{{ ('a' * 50000 ~ 'b')|urlize }}{{ ('www.' * 500000)|urlize }}{{ ('<' * 3000000)|striptags|length }}"
-    "{{ range(10**5)|map('pprint')|join|urlize }}{{ ('(' * 10**6)|urlize }}",
+    "{{ ('www.' * 500000)|urlize }}{{ ('<' * 3000000)|striptags|length }}{{ ('(' * 10**6)|urlize }}",
     "{% for i in range(10**4) %}{% set x = range(10**5)|list|sort|unique|list %}{% endfor %}",
     "{% for i in range(10**5) recursive %}{{ loop(range(10**5)) }}{% endfor %}",
-    "{% set n = namespace(s='a' * 10**6) %}{% for i in range(9999) %}{% set n.s = n.s|upper|lower %}{% endfor %}",
+    "{% set n = namespace(s='a' * 10**6) %}{% for i in range(999) %}{% set n.s = n.s|title %}{% endfor %}",
     "{{ range(10**5)|map('batch', 1)|list }}{{ 'x'|batch(10**9, 'y')|list }}{{ 'x'|slice(10**9)|list }}",
 ]
 COUNT = [
     "{% for i in range(10**6) %}{% endfor %}",
     "{% for i in range(10**5) %}{% for j in range(10**5) %}{% endfor %}{% endfor %}",
     "{% for i in range(60000) %}{% endfor %}{% for i in range(60000) %}{% endfor %}",
-    "{% macro f() %}{% for i in range(10**4) %}{% endfor %}{% endmacro %}"
-    "{% for i in range(10**4) %}{{ f() }}{% endfor %}",
+    "{% macro f() %}{% for i in range(9999) %}{% endfor %}{% endmacro %}" + "{{ f() }}" * 20,
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "{% block b %}{{ self.b() }}{% endblock %}",
     "{% for i in range(500) %}" + TAKE + "{% endfor %}",
