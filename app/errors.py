@@ -189,3 +189,7 @@ class DatabaseUnavailableError(DomainError):
 
     status, name, title = 503, "database-unavailable", "The database cannot be reached"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class PortTakenError(Exception):
+    """The address to listen on is not free, or not ours."""

@@ -49,14 +49,15 @@ async def work(settings: Settings) -> None:
     engine = create_engine(settings)
     connector = PsycopgConnector(conninfo=conninfo(settings.sqlalchemy_url), min_size=1, max_size=4)
     try:
-        async with jobs.replace_connector(connector) as app, app.open_async():
-            await app.run_worker_async(
-                concurrency=settings.job_concurrency,
-                update_heartbeat_interval=HEARTBEAT_SECONDS,
-                stalled_worker_timeout=STALLED_SECONDS,
-                shutdown_graceful_timeout=10,
-                delete_jobs="successful",
-                additional_context={"engine": engine},
-            )
+        with jobs.replace_connector(connector) as app:
+            async with app.open_async():
+                await app.run_worker_async(
+                    concurrency=settings.job_concurrency,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=STALLED_SECONDS,
+                    shutdown_graceful_timeout=10,
+                    delete_jobs="successful",
+                    additional_context={"engine": engine},
+                )
     finally:
         await engine.dispose()

@@ -1,6 +1,7 @@
 """Structured logs, one JSON object a line, each with the id of its request; never a code, a key or a raw path."""
 
 import logging
+import sys
 import time
 import uuid
 
@@ -25,7 +26,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), force=True)

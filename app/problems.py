@@ -10,10 +10,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from psycopg.errors import OperationalError as PsycopgOperationalError
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from app.errors import DatabaseUnavailableError, DomainError
+from app.errors import DatabaseUnavailableError, DomainError, UnsupportedMediaTypeError
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
@@ -59,6 +60,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for kind in (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError):
         app.add_exception_handler(kind, _database)
+    app.add_exception_handler(DataError, _unkeepable)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -91,11 +93,23 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (narrows the type)
-    errors = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
+    if error.body is not None and not _is_json(request):
+        return problem(
+            UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'."),
+            request.url.path,
+        )
+    errors = [
+        {"loc": list(item["loc"]), "msg": item["msg"].removeprefix("Value error, ")} for item in error.errors()
+    ]
     detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors)
     return _response(
         422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": errors}
     )
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -112,6 +126,14 @@ async def _database(request: Request, error: Exception) -> Response:
     return problem(
         DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."),
         request.url.path,
+    )
+
+
+async def _unkeepable(request: Request, error: Exception) -> Response:
+    del error  # its text may hold a code
+    detail = "A value cannot be stored, for instance a NUL character or a number out of range."
+    return _response(
+        422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": []}
     )
 
 

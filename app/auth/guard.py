@@ -35,7 +35,7 @@ def permit(caller: Caller, *scopes: Scope) -> Caller:
 def requires(*scopes: Scope) -> Any:
     """A dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
 
-    def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    async def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         return permit(caller, *scopes)
 
     return Depends(check)

@@ -1,0 +1,117 @@
+"""The service as a user starts it: `vouchers serve`, in processes of its own, on a database of its own."""
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from app.database import create_engine
+from app.local_postgres import LocalPostgres
+from app.settings import Settings
+from tests.factories import KEY
+
+
+class Service:
+    """A home, and a `vouchers serve` on it that can be stopped, killed and started again."""
+
+    def __init__(self, workers: int = 2, **environment: str) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="vp-"))
+        self.workers = workers
+        self.environment = {
+            **os.environ,
+            "VOUCHERS_HOME": str(self.home),
+            "VOUCHERS_BOOTSTRAP_KEY": KEY,
+            "VOUCHERS_LOG_LEVEL": "WARNING",
+            **environment,
+        }
+        self.environment.pop("DATABASE_URL", None)
+        self.process: subprocess.Popen[str] | None = None
+        self.url = ""
+        self.seconds_to_ready = 0.0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        with LocalPostgres(self.home):
+            pass  # the last to leave stops the server
+        shutil.rmtree(self.home)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--workers", str(self.workers)]
+        self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
+        self.url, self.seconds_to_ready = self._ready(deadline=time.monotonic() + 60)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command on the same home."""
+        command = [sys.executable, "-m", "app.cli", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, **options)
+
+    def engine(self):
+        return create_engine(Settings(DATABASE_URL=LocalPostgres(self.home).url))
+
+    def stop(self) -> int:
+        """SIGTERM, as an operator would; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """SIGKILL to the service and to PostgreSQL, all at once, as when the power goes."""
+        assert self.process is not None
+        try:
+            tree = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
+        except psutil.NoSuchProcess:
+            tree = []
+        tree += self.postgres()
+        for process in tree:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        self.process.communicate(timeout=30)
+
+    def postgres(self) -> list[psutil.Process]:
+        """The postmaster of the home, and its children."""
+        pid_file = self.home / "data" / "postmaster.pid"
+        if not pid_file.exists():
+            return []
+        try:
+            postmaster = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+            if str(self.home) not in " ".join(postmaster.cmdline()):
+                return []
+            return [postmaster, *postmaster.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _ready(self, deadline: float) -> tuple[str, float]:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        said = ""
+        while time.monotonic() < deadline:
+            if select.select([self.process.stdout], [], [], 0.2)[0]:
+                line = self.process.stdout.readline()
+                said += line
+                found = re.search(r"Ready after ([\d.]+) s: (http://\S+)/docs", line)
+                if found:
+                    return found[2], float(found[1])
+                if not line:
+                    break
+        raise AssertionError(f"the service did not get ready: {said}")
