@@ -13,6 +13,7 @@ from app.assignments import queries
 from app.assignments.schemas import Given, Wish
 from app.database import again_on_conflict, transaction
 from app.errors import (
+    AlreadyRedeemedError,
     AssignmentNotFoundError,
     AssignmentReleasedError,
     DomainError,
@@ -20,8 +21,11 @@ from app.errors import (
     PoolBusyError,
     PoolExhaustedError,
     PoolNotFoundError,
+    VoucherVoidError,
 )
+from app.models import VoucherStatus
 from app.pools import service as pools
+from app.vouchers import service as vouchers
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _MAX_CURSORS = 10_000
@@ -160,4 +164,40 @@ async def get(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
     row = await queries.by_id(connection, assignment_id)
     if row is None:
         raise AssignmentNotFoundError(f"There is no assignment {assignment_id}.")
+    return row
+
+
+async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+    """Hand out what was reserved, for good. Once more, it changes nothing.
+
+    Raises:
+        AssignmentNotFoundError: there is none with this id.
+        AssignmentReleasedError: it was released, or its lease has lapsed.
+        VoucherVoidError: its code was taken out meanwhile.
+    """
+    confirmed = await vouchers.confirm(connection, assignment_id)
+    row = await get(connection, assignment_id)
+    if confirmed:
+        return row
+    if row.released_at is not None or row.lease_until is not None:
+        raise AssignmentReleasedError(
+            "The assignment was released, or not confirmed in time.", assignment_id=assignment_id
+        )
+    if await vouchers.status(connection, row.code) is VoucherStatus.VOID:
+        raise VoucherVoidError
+    return row
+
+
+async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+    """Take an assignment back, so that its code is available again. Once more, it changes nothing.
+
+    Raises:
+        AssignmentNotFoundError: there is none with this id.
+        AlreadyRedeemedError, VoucherVoidError: its code was used or taken out, which is final.
+    """
+    await vouchers.release(connection, assignment_id)
+    row = await get(connection, assignment_id)
+    if row.released_at is None:
+        void = await vouchers.status(connection, row.code) is VoucherStatus.VOID
+        raise VoucherVoidError if void else AlreadyRedeemedError
     return row

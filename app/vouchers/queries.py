@@ -18,6 +18,8 @@ VOUCHERS = (
         Voucher.assigned_at,
         Voucher.redeemed_at,
         Voucher.expires_at,
+        Voucher.expired_at,
+        Voucher.voided_at,
         Assignment.customer_id,
         Pool.name.label("pool"),
     )

@@ -8,7 +8,7 @@ from app import pagination
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection
-from app.errors import InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
+from app.errors import AlreadyRedeemedError, InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
 from app.models import VoucherStatus
 from app.problems import problems
 from app.vouchers import service
@@ -49,6 +49,19 @@ async def get_voucher(
     """A voucher: where it stands, and all that happened to it."""
     voucher = await service.get(connection, code)
     return {**voucher, "code": caller.shown(voucher["code"])}
+
+
+@router.post(
+    "/v1/vouchers/{code:path}/void",
+    response_model=VoucherWithHistory,
+    responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def void_voucher(
+    code: Annotated[str, Path(description="The code")], connection: Connection
+) -> dict[str, Any]:
+    """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
+    return await service.void(connection, code)
 
 
 def _key(cursor: str | None) -> service.Key | None:
