@@ -7,7 +7,6 @@ import uuid
 
 import orjson
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger()
@@ -55,20 +54,24 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (_REQUEST_ID_HEADER, request_id.encode("latin-1"))]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            route = scope.get("route")
             log.info(
                 "request",
                 method=scope["method"],
-                route=getattr(route, "path", None),
+                route=_template(scope),
                 status=status,
                 milliseconds=round((time.perf_counter() - started) * 1000, 2),
             )
+
+
+def _template(scope: Scope) -> str | None:
+    route = scope.get("route")
+    return route if isinstance(route, str) else getattr(route, "path", None)
 
 
 def _given_id(scope: Scope) -> str | None:
