@@ -20,6 +20,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -120,6 +121,8 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
+    holds: Mapped[int] = mapped_column(server_default="0")
+    """How many holds of the pool still keep something; the same in each slot. A claim reads it with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
@@ -196,6 +199,26 @@ class Assignment(Base):
         Index("assignment_lease_idx", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.
         Index("assignment_released_idx", "code", postgresql_where=text("released_at IS NOT NULL")),
+    )
+
+
+class Hold(Base):
+    """Vouchers of a pool set aside for a campaign: a number, not particular ones."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    campaign_id: Mapped[str]
+    size: Mapped[int]
+    drawn: Mapped[int] = mapped_column(server_default="0")
+    """How many of them the campaign has drawn."""
+    expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        UniqueConstraint("pool_id", "campaign_id"),
+        CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name="drawn"),
     )
 
 
