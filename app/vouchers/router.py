@@ -3,11 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from fastapi.responses import StreamingResponse
 
-from app import pagination
+from app import exports, pagination
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
-from app.dependencies import Connection
+from app.dependencies import Connection, Engine
 from app.errors import AlreadyRedeemedError, InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
 from app.models import VoucherStatus
 from app.problems import problems
@@ -36,6 +37,24 @@ async def list_vouchers(
     listed = pagination.page(rows, limit, lambda row: (row.status, row.draw_key, row.code))
     listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
     return listed
+
+
+@router.get(
+    "/v1/pools/{pool}/export",
+    response_class=StreamingResponse,
+    responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
+    dependencies=[requires(Scope.POOLS)],
+)
+async def export_vouchers(
+    pool: Annotated[str, Path(description="Name of the pool")],
+    connection: Connection,
+    engine: Engine,
+    status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
+    format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
+) -> StreamingResponse:
+    """All vouchers of a pool in one stream, of any length."""
+    query = await service.of_pool(connection, pool, status)
+    return exports.response(engine, query, service.EXPORTED, format, "vouchers")
 
 
 @router.get(

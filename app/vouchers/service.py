@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database import again_on_conflict, transaction
@@ -36,6 +36,18 @@ async def after(
         if len(rows) >= limit:
             break
     return rows
+
+
+EXPORTED = queries.EXPORTED
+
+
+async def of_pool(connection: AsyncConnection, pool: str, status: VoucherStatus | None) -> Select[Any]:
+    """The query of all vouchers of a pool, or of those in one state.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+    """
+    return queries.of_pool(await pools.id_of(connection, pool), status)
 
 
 async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
