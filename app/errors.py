@@ -110,6 +110,15 @@ class AssignmentNotFoundError(DomainError):
     status, name, title = 404, "assignment-not-found", "There is no such assignment"
 
 
+class AlertNotFoundError(DomainError):
+    """Nobody asked to be told of this pool."""
+
+    status, name, title = 404, "alert-not-found", "The pool has no alerts"
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"Nobody is told of pool {pool!r}; set its alerts with PUT.", pool=pool)
+
+
 class IdempotencyKeyReusedError(DomainError):
     """The key came before, with another request."""
 

@@ -7,16 +7,19 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import health, logs, problems
+from app.alerts.router import router as alerts
 from app.assignments.assigner import Assigner
 from app.assignments.router import router as assignments
+from app.audit.router import router as audit
 from app.auth.service import KeyRing
 from app.database import create_engine
+from app.forecast.router import router as forecast
 from app.pools.router import router as pools
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, health.router)
+ROUTERS = (pools, vouchers, assignments, alerts, forecast, audit, health.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

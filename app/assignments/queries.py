@@ -39,6 +39,7 @@ target AS MATERIALIZED (
 # Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the place
 # at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
 # between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
+# A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
 WRITE = f"""
 marked AS (
@@ -61,6 +62,13 @@ marked AS (
         assigned = assigned + sums.n - sums.leased
     FROM (SELECT count(*) AS n, count(lease_seconds) AS leased FROM marked) AS sums
     WHERE pool_id = (SELECT id FROM target) AND slot = :slot AND sums.n > 0
+), fallen AS (
+    UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
+    FROM (
+        SELECT (SELECT sum(available)::bigint FROM stock WHERE pool_id = (SELECT id FROM target))
+            - (SELECT count(*) FROM marked) AS left_in
+    ) AS sums
+    WHERE pool_id = (SELECT id FROM target) AND fell_at IS NULL AND threshold >= sums.left_in
 )"""
 
 LEDGER_ROW = """
