@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -34,6 +34,15 @@ class Settings(BaseSettings):
     """Most bytes of any other request body."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process may go on honouring a key after it was revoked elsewhere."""
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _listed(cls, hosts: object) -> object:
+        return (
+            tuple(host.strip() for host in hosts.split(",") if host.strip())
+            if isinstance(hosts, str)
+            else hosts
+        )
 
     @property
     def sqlalchemy_url(self) -> str:
