@@ -164,6 +164,12 @@ class UnsupportedMediaTypeError(DomainError):
     status, name, title = 415, "unsupported-media-type", "The media type is not supported"
 
 
+class AddressForbiddenError(DomainError):
+    """A request that the service was to make leads to where it may not go."""
+
+    status, name, title = 422, "address-forbidden", "The service may not connect to this address"
+
+
 class DatabaseUnavailableError(DomainError):
     """PostgreSQL cannot be reached right now; nothing was done or lost."""
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
 from procrastinate import App, JobContext, PsycopgConnector
-from procrastinate.app import WorkerOptions
 from procrastinate.tasks import Task
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -66,7 +66,8 @@ async def work(settings: Settings) -> None:
     try:
         with jobs.replace_connector(connector) as app:
             async with app.open_async():
-                options = WorkerOptions(
+                run = partial(
+                    app.run_worker_async,
                     fetch_job_polling_interval=1,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=STALLED_SECONDS,
@@ -75,13 +76,8 @@ async def work(settings: Settings) -> None:
                     additional_context={"engine": engine, "settings": settings},
                 )
                 await _until_one_ends(
-                    app.run_worker_async(concurrency=settings.job_concurrency, **options),
-                    app.run_worker_async(
-                        queues=[URGENT],
-                        concurrency=URGENT_CONCURRENCY,
-                        install_signal_handlers=False,
-                        **options,
-                    ),
+                    run(concurrency=settings.job_concurrency),
+                    run(queues=[URGENT], concurrency=URGENT_CONCURRENCY, install_signal_handlers=False),
                 )
     finally:
         await engine.dispose()

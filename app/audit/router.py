@@ -29,9 +29,15 @@ async def list_entries(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """Who did what, newest first."""
-    key = pagination.decode(cursor, 1)
-    if key is not None and not isinstance(key[0], int):
-        raise InvalidRequestError("The cursor is not one of this list.")
     wanted = Filter(action, pool, since, until)
-    rows = await service.before(connection, wanted, key and key[0], limit + 1)
+    rows = await service.before(connection, wanted, _before(cursor), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.id,))
+
+
+def _before(cursor: str | None) -> int | None:
+    key = pagination.decode(cursor, 1)
+    if key is None:
+        return None
+    if not isinstance(key[0], int):
+        raise InvalidRequestError("The cursor is not one of this list.")
+    return key[0]

@@ -44,7 +44,9 @@ async def get_history(
 
 def _before(cursor: str | None) -> datetime | None:
     key = pagination.decode(cursor, 1)
+    if key is None:
+        return None
     try:
-        return key and datetime.fromisoformat(key[0])
-    except (TypeError, ValueError) as error:
+        return datetime.fromisoformat(str(key[0]))
+    except ValueError as error:
         raise InvalidRequestError("The cursor is not one of this list.") from error
