@@ -2,6 +2,7 @@
 
 import uuid
 
+import structlog
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.jobs import Job
 
@@ -9,6 +10,8 @@ from app.database import transaction
 from app.deliveries import queries, sending
 from app.jobs import URGENT, engine_of, jobs, settings_of
 
+
+log = structlog.get_logger()
 
 KEPT_DAYS = 90
 """How long the log of messages is kept."""
@@ -26,6 +29,7 @@ class Backoff(BaseRetryStrategy):
             return RetryDecision(retry_in={"milliseconds": int(exception.again_in * 1000)})
         if not isinstance(exception, Exception):  # the worker is told to stop: another one goes on
             return RetryDecision()
+        log.error("fault in a delivery", job=job.id, exc_info=exception)
         return RetryDecision(retry_in={"seconds": FAULT_SECONDS}) if job.attempts < MAX_FAULTS else None
 
 
