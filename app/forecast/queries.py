@@ -27,7 +27,7 @@ FORGET = text("DELETE FROM stock_history WHERE hour < now() - make_interval(days
 # Vouchers that have left the stock since some time: what is out now, less what was out then. The stock then is that of
 # the last row taken before, or nothing at the pool's beginning.
 DRAWN = text("""
-SELECT window_start, COALESCE(then.taken_at, pool.created_at) AS since, out_now.drawn - COALESCE(then.drawn, 0) AS drawn
+SELECT window_start, COALESCE(back_then.taken_at, pool.created_at) AS since, out_now.drawn - COALESCE(back_then.drawn, 0) AS drawn
 FROM pool
 CROSS JOIN unnest(CAST(:starts AS timestamptz[])) AS window_start
 CROSS JOIN LATERAL (
@@ -37,7 +37,7 @@ LEFT JOIN LATERAL (
     SELECT taken_at, reserved + assigned + redeemed AS drawn FROM stock_history
     WHERE pool_id = pool.id AND taken_at <= window_start AND hour <= window_start
     ORDER BY hour DESC LIMIT 1
-) AS then ON true
+) AS back_then ON true
 WHERE pool.id = :pool_id
 ORDER BY window_start
 """)
