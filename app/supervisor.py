@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 import urllib.error
@@ -69,6 +70,8 @@ class Supervisor:
         """Keep everything running until SIGTERM or SIGINT; call `on_ready` once requests are answered."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
+        metrics = tempfile.TemporaryDirectory(prefix="vouchers-metrics-")
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics.name
         try:
             for role in self._roles:
                 role.start()
@@ -80,6 +83,7 @@ class Supervisor:
                 self._revive()
         finally:
             self._end()
+            metrics.cleanup()
 
     def _ready(self) -> bool:
         host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104  (compared, not bound)
@@ -116,11 +120,12 @@ def serve_web(host: str, port: int) -> None:
     """One HTTP process."""
     _end_with_parent()
     config = uvicorn.Config(
-        "app.main:create_app",
+        "app.main:create_asgi",
         factory=True,
         access_log=False,  # it would show codes in paths; app/logs.py logs requests
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS - 5,
     )

@@ -16,6 +16,7 @@ from app.assignments import service
 from app.assignments.schemas import Given, Wish
 from app.database import again_on_conflict, statement
 from app.errors import DomainError, OverloadedError, PoolBusyError
+from app.metrics import BATCHES
 
 MAX_BATCH = 1000
 """Most wishes in one statement. Beyond it a batch takes longer and gives no more codes per second."""
@@ -94,6 +95,7 @@ class Assigner:
     async def _claim(self, pool: str, batch: list[_Request]) -> tuple[DomainError, list[_Request]]:
         """One claim for a batch; what got no voucher, and why."""
         wishes = [request.wish for request in batch]
+        BATCHES.observe(len(batch))
         async with statement(self._engine) as connection:
             given = await service.claim(connection, pool, list({wish.id: wish for wish in wishes}.values()))
             left = []
