@@ -172,6 +172,15 @@ class AssignmentNotFoundError(DomainError):
     status, name, title = 404, "assignment-not-found", "There is no such assignment"
 
 
+class AlertNotFoundError(DomainError):
+    """Nobody asked to be told of this pool."""
+
+    status, name, title = 404, "alert-not-found", "The pool has no alerts"
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"Nobody is told of pool {pool!r}; set its alerts with PUT.", pool=pool)
+
+
 class IdempotencyKeyReusedError(DomainError):
     """The key came before, with another request."""
 
@@ -215,6 +224,12 @@ class UnsupportedMediaTypeError(DomainError):
     """The request body is of a type that this route does not read."""
 
     status, name, title = 415, "unsupported-media-type", "The media type is not supported"
+
+
+class AddressForbiddenError(DomainError):
+    """A request that the service was to make leads to where it may not go."""
+
+    status, name, title = 422, "address-forbidden", "The service may not connect to this address"
 
 
 class DatabaseUnavailableError(DomainError):

@@ -45,6 +45,7 @@ target AS MATERIALIZED (
 # Where the pool has holds, only a transaction with an allowance (app/holds/service.py) may take from it. A hold that was
 # made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
 # refused, and the transaction is run again (`again_on_conflict`).
+# A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
 WRITE = f"""
 marked AS (
@@ -67,6 +68,13 @@ marked AS (
         assigned = assigned + sums.n - sums.leased
     FROM (SELECT count(*) AS n, count(lease_seconds) AS leased FROM marked) AS sums
     WHERE pool_id = (SELECT id FROM target) AND slot = :slot AND sums.n > 0
+), fallen AS (
+    UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
+    FROM (
+        SELECT (SELECT sum(available)::bigint FROM stock WHERE pool_id = (SELECT id FROM target))
+            - (SELECT count(*) FROM marked) AS left_in
+    ) AS sums
+    WHERE pool_id = (SELECT id FROM target) AND fell_at IS NULL AND threshold >= sums.left_in
 )"""
 
 LEDGER_ROW = """

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.audit import service as audit
 from app.auth import queries
 from app.auth.schemas import Caller, Scope
 from app.database import statement
@@ -30,9 +31,20 @@ def _row(secret: str, name: str, scopes: Iterable[Scope]) -> dict[str, object]:
 
 
 async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]) -> tuple[uuid.UUID, str]:
-    """Make a key; its id and its secret, which is stored nowhere."""
+    """Make a key; its id and its secret, which is stored nowhere. Only the command line and the first start do."""
     secret = f"vp_{secrets.token_urlsafe(32)}"
-    return await queries.add(connection, _row(secret, name, scopes)), secret
+    row = _row(secret, name, scopes)
+    key_id = await queries.add(connection, row)
+    await audit.record(connection, None, "api_key.created", id=str(key_id), name=name, scopes=row["scopes"])
+    return key_id, secret
+
+
+async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> bool:
+    """Revoke a key; False where no key that still stands has this id."""
+    revoked = await queries.revoke(connection, key_id)
+    if revoked:
+        await audit.record(connection, None, "api_key.revoked", id=str(key_id))
+    return revoked
 
 
 async def bootstrap(connection: AsyncConnection, given: str | None) -> str | None:
