@@ -69,6 +69,39 @@ class PoolExhaustedError(DomainError):
         super().__init__(f"Pool {pool!r} has no available voucher left.", pool=pool, **extra)
 
 
+class PoolHeldError(PoolExhaustedError):
+    """What is left in the pool is held for campaigns; for all others it is exhausted."""
+
+    def __init__(self, pool: str) -> None:
+        DomainError.__init__(self, f"What is available in pool {pool!r} is held for other campaigns.", pool=pool)
+
+
+class HoldTooLargeError(DomainError):
+    """The pool has not as many available vouchers that are not held already; `missing` tells how many more it needs."""
+
+    status, name, title = 409, "hold-too-large", "The pool has too few available vouchers"
+
+    def __init__(self, pool: str, free: int, missing: int) -> None:
+        super().__init__(
+            f"Pool {pool!r} has {free} available vouchers that are not held: {missing} are missing.",
+            pool=pool,
+            free=free,
+            missing=missing,
+        )
+
+
+class HoldExistsError(DomainError):
+    """The campaign has a hold on the pool already."""
+
+    status, name, title = 409, "hold-exists", "The campaign has a hold on this pool"
+
+
+class HoldNotFoundError(DomainError):
+    """No hold has this id."""
+
+    status, name, title = 404, "hold-not-found", "There is no such hold"
+
+
 class PoolBusyError(DomainError):
     """All that is available is locked by others right now."""
 
@@ -151,6 +184,15 @@ class AggregateNotFoundError(DomainError):
     status, name, title = 404, "aggregate-not-found", "There is no such aggregate"
 
 
+class AlertNotFoundError(DomainError):
+    """Nobody asked to be told of this pool."""
+
+    status, name, title = 404, "alert-not-found", "The pool has no alerts"
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"Nobody is told of pool {pool!r}; set its alerts with PUT.", pool=pool)
+
+
 class IdempotencyKeyReusedError(DomainError):
     """The key came before, with another request."""
 
@@ -194,6 +236,12 @@ class UnsupportedMediaTypeError(DomainError):
     """The request body is of a type that this route does not read."""
 
     status, name, title = 415, "unsupported-media-type", "The media type is not supported"
+
+
+class AddressForbiddenError(DomainError):
+    """A request that the service was to make leads to where it may not go."""
+
+    status, name, title = 422, "address-forbidden", "The service may not connect to this address"
 
 
 class DatabaseUnavailableError(DomainError):

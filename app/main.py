@@ -8,12 +8,18 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from app import logs, operation, problems
+from app.alerts.router import router as alerts
 from app.assignments.assigner import Assigner
 from app.assignments.hot_path import HotPath
 from app.assignments.router import router as assignments
+from app.audit.router import router as audit
 from app.auth.service import KeyRing
 from app.customers.router import router as customers
 from app.database import create_engine
+from app.erasure.router import router as erasure
+from app.holds.router import router as holds
+from app.ledger.router import router as ledger
+from app.forecast.router import router as forecast
 from app.pools.router import router as pools
 from app.redemptions.router import router as redemptions
 from app.rendering.renderers import Renderers
@@ -22,7 +28,21 @@ from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, redemptions, vouchers, assignments, customers, rendering, operation.router)
+ROUTERS = (
+    pools,
+    holds,
+    redemptions,
+    vouchers,
+    ledger,
+    assignments,
+    customers,
+    rendering,
+    erasure,
+    alerts,
+    forecast,
+    audit,
+    operation.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

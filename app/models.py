@@ -20,6 +20,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -120,6 +121,8 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
+    holds: Mapped[int] = mapped_column(server_default="0")
+    """How many holds of the pool still keep something; the same in each slot. A claim reads it with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
@@ -153,6 +156,13 @@ class Voucher(Base):
             postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),
         ),
         CheckConstraint(VOUCHER_COLUMNS, name="status"),
+        # Whether codes of a pool expire soon; codes without an expiry are not in it.
+        Index(
+            "voucher_expiring_idx",
+            "pool_id",
+            "expires_at",
+            postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),
+        ),
         CheckConstraint(f"char_length(code) BETWEEN 1 AND {MAX_CODE_LENGTH}", name="code"),
     )
 
@@ -196,6 +206,26 @@ class Assignment(Base):
         Index("assignment_lease_idx", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.
         Index("assignment_released_idx", "code", postgresql_where=text("released_at IS NOT NULL")),
+    )
+
+
+class Hold(Base):
+    """Vouchers of a pool set aside for a campaign: a number, not particular ones."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    campaign_id: Mapped[str]
+    size: Mapped[int]
+    drawn: Mapped[int] = mapped_column(server_default="0")
+    """How many of them the campaign has drawn."""
+    expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        UniqueConstraint("pool_id", "campaign_id"),
+        CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name="drawn"),
     )
 
 
@@ -364,3 +394,97 @@ class ApiKey(Base):
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
+
+
+class Alert(Base):
+    """Whom to tell when a pool runs low, and how."""
+
+    __tablename__ = "alert"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    webhook_url: Mapped[str | None]
+    webhook_secret: Mapped[str | None]
+    """In clear, because each webhook is signed with it."""
+    previous_secret: Mapped[str | None]
+    previous_secret_until: Mapped[datetime | None]
+    """Until then webhooks bear the signature of the previous secret too."""
+    email: Mapped[str | None]
+    expiring_within_days: Mapped[int | None]
+    expiring_told_at: Mapped[datetime | None]
+    """Set from the telling until no code expires so soon any more."""
+
+
+class AlertThreshold(Base):
+    """A count of available vouchers to be told of. The row is the outbox too: fallen, but not told, is to be sent.
+
+    Armed (`fell_at` is null) → fallen → told → armed, once the count is above the threshold again.
+    """
+
+    __tablename__ = "alert_threshold"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("alert.pool_id", ondelete="CASCADE"), primary_key=True)
+    threshold: Mapped[int] = mapped_column(primary_key=True)
+    fell_at: Mapped[datetime | None]
+    """Written by the very transaction that took the count down to the threshold."""
+    available: Mapped[int | None]
+    """How many were left then."""
+    told_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """One message of an alert by one channel; `id` is its `webhook-id`, the same at each try."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    channel: Mapped[str]
+    destination: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    response_status: Mapped[int | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    attempted_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("delivery_pool_idx", "pool_id", "created_at", "id"),)
+
+
+class StockHistory(Base):
+    """The stock of a pool as it was early in an hour."""
+
+    __tablename__ = "stock_history"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    taken_at: Mapped[datetime]
+    available: Mapped[int]
+    reserved: Mapped[int]
+    assigned: Mapped[int]
+    redeemed: Mapped[int]
+    expired: Mapped[int]
+    void: Mapped[int]
+
+
+class AuditEntry(Base):
+    """Something that a key did. Rows are only ever added."""
+
+    __tablename__ = "audit_entry"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    key_id: Mapped[uuid.UUID | None]
+    """No foreign key: the entry outlives the key. None for the command line."""
+    key_name: Mapped[str]
+    action: Mapped[str]
+    pool: Mapped[str | None]
+    """Its name: the entry outlives the pool."""
+    details: Mapped[dict[str, Any]]
+
+    __table_args__ = (
+        Index("audit_entry_pool_idx", "pool", "id", postgresql_where=text("pool IS NOT NULL")),
+        Index("audit_entry_action_idx", "action", "id"),
+    )

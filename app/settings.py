@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -34,6 +34,26 @@ class Settings(BaseSettings):
     """Most bytes of any other request body."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process may go on honouring a key after it was revoked elsewhere."""
+    smtp_url: SecretStr | None = None
+    """Server that takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
+    email_from: str | None = None
+    """Sender of the emails."""
+    alert_retry_seconds: float = Field(default=5.0, gt=0)
+    """Wait before the second try of an alert's delivery. It doubles from try to try, up to 15 tries in near a day."""
+
+    @property
+    def sends_email(self) -> bool:
+        """Whether there is a server to send emails by, and a name to send them in."""
+        return self.smtp_url is not None and self.email_from is not None
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _listed(cls, hosts: object) -> object:
+        return (
+            tuple(host.strip() for host in hosts.split(",") if host.strip())
+            if isinstance(hosts, str)
+            else hosts
+        )
 
     render_processes: int = Field(default=2, ge=1)
     """Processes that render templates, of each service process."""

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.assignments import identity
 from app.assignments import service as assignments
 from app.assignments.schemas import Given, Wish
-from app.errors import DomainError, PoolBusyError, PoolNotFoundError
+from app.errors import DomainError, PoolBusyError, PoolHeldError, PoolNotFoundError
+from app.holds import service as holds
 from app.pools import service as pools
 from app.rendering import queries
 from app.rendering.schemas import Addressee, Letter, Mode
@@ -33,6 +34,8 @@ class _Pool:
     looked_up: int = -1
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
+    allowance: int = 0
+    """How many the campaign may take, where the pool has holds."""
 
 
 class Provisions:
@@ -105,7 +108,9 @@ class Provisions:
                 else:
                     gifts[pool].append((self._wish(id_, addressee, occurrence), rows[code]))
         for pool in sorted(gifts):
-            await assignments.write(self._connection, pool, gifts[pool])
+            await assignments.write(self._connection, pool, gifts[pool], self._pools[pool].allowance)
+            if self._pools[pool].allowance:
+                await holds.drew(self._connection, pool, self._letter.campaign_id, len(gifts[pool]))
         if defaults:
             await queries.add_defaults(self._connection, defaults)
 
@@ -163,23 +168,34 @@ class Provisions:
             if code is None:
                 await self._explain(name, pool)
             return
-        if wanted == 0:
+        if wanted == 0 and not pool.locked:
             await self._check(name, pool)
+        if wanted <= len(pool.locked):
             return
         for pause in (*PAUSES, None):
             # Our own locks do not hinder us, so a walk that comes round finds what we hold: ask for all.
             held = {row.code for row in pool.locked}
-            rows = await assignments.lock(self._connection, name, wanted) if wanted > len(held) else []
+            rows = await assignments.lock(self._connection, name, wanted, pool.allowance)
             pool.locked += [row for row in rows if row.code not in held]
+            del pool.locked[min(wanted, pool.allowance or wanted) :]
             if len(pool.locked) >= wanted:
                 return
             await self._explain(name, pool)
-            if pause is None or not isinstance(pool.short, PoolBusyError):
+            if pause is None or not await self._may_try_again(name, pool, pause):
                 break
             pool.short = None
-            await asyncio.sleep(pause)
         # The same message sent twice at once: what the other one was given meanwhile is ours as well.
         await self._read(name, range(pool.looked_up + 1))
+
+    async def _may_try_again(self, name: str, pool: _Pool, pause: float) -> bool:
+        """Whether another try may find more: after a pause, or with what holds leave to the campaign."""
+        if isinstance(pool.short, PoolHeldError) and pool.allowance == 0:
+            pool.allowance = await holds.allowance(self._connection, name, self._letter.campaign_id)
+            return pool.allowance > 0
+        if isinstance(pool.short, PoolBusyError):
+            await asyncio.sleep(pause)
+            return True
+        return False
 
     async def _check(self, name: str, pool: _Pool) -> None:
         try:
@@ -188,7 +204,9 @@ class Provisions:
             pool.similar = error.extra["similar"]
 
     async def _explain(self, name: str, pool: _Pool) -> None:
-        reason = await assignments.why_none(self._connection, name, [row.code for row in pool.locked])
+        ours = [row.code for row in pool.locked]
+        allowed = max(pool.allowance - len(ours), 0)
+        reason = await assignments.why_none(self._connection, name, allowed, ours)
         if isinstance(reason, PoolNotFoundError):
             pool.similar = reason.extra["similar"]
         else:

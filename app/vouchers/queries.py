@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, or_, select, tuple_
+from sqlalchemy import Row, Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.models import Assignment, Pool, Redemption, Voucher, VoucherStatus
@@ -18,6 +18,8 @@ VOUCHERS = (
         Voucher.assigned_at,
         Voucher.redeemed_at,
         Voucher.expires_at,
+        Voucher.expired_at,
+        Voucher.voided_at,
         Assignment.customer_id,
         Pool.name.label("pool"),
     )
@@ -42,6 +44,18 @@ async def after(
     if key is not None:
         query = query.where(tuple_(Voucher.draw_key, Voucher.code) > key)
     return (await connection.execute(query)).all()
+
+
+EXPORTED = ("code", "pool", "status", "imported_at", "assigned_at", "customer_id", "redeemed_at", "expires_at")
+
+
+def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
+    """The query of all vouchers of a pool, or of those in one state; its columns are EXPORTED."""
+    query = VOUCHERS.where(Voucher.pool_id == pool_id)
+    if status is not None:
+        query = query.where(Voucher.status == status)
+    columns = query.selected_columns
+    return query.with_only_columns(*(columns[name] for name in EXPORTED), maintain_column_froms=True)
 
 
 async def by_code(connection: AsyncConnection, code: str) -> Row[Any] | None:

@@ -26,7 +26,8 @@ REDEEM = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
     S.REDEEMED,
     "redeemed_at = chosen.at, expired_at = NULL,"
-    " assigned_at = CASE WHEN voucher.assignment_id IS NOT NULL THEN coalesce(voucher.assigned_at, now()) END",
+    " assigned_at = CASE WHEN voucher.assignment_id IS NOT NULL"
+    " THEN coalesce(voucher.assigned_at, now()) END",
 )
 EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, "expired_at = now()")
 VOID = Transition(

@@ -1,7 +1,7 @@
-"""SQL of the transitions. Every change of a voucher's state but the claim (app/assignments/queries.py) is made here."""
+"""SQL of the transitions: every change of a voucher's state but the claim (app/assignments/queries.py)."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,14 +46,12 @@ SELECT code, pool_id, status, assignment_id FROM chosen
 _BY_CODE = """unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
     JOIN voucher ON voucher.code = asked.code
     WHERE true ORDER BY voucher.code FOR UPDATE OF voucher"""
-_BY_ASSIGNMENT = """assignment AS given
+_GIVEN = """assignment AS given
     JOIN voucher ON voucher.code = given.code AND voucher.assignment_id = given.id
-    CROSS JOIN (SELECT now()) AS clock (at)
-    WHERE given.id = ANY (CAST(:ids AS uuid[])) AND (given.lease_until IS NULL OR given.lease_until > now())
-    ORDER BY voucher.code FOR UPDATE OF voucher"""
-_LAPSED = """assignment AS given
-    JOIN voucher ON voucher.code = given.code AND voucher.assignment_id = given.id
-    CROSS JOIN (SELECT now()) AS clock (at)
+    CROSS JOIN (SELECT now()) AS clock (at)"""
+_BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id FOR UPDATE OF voucher"
+_STILL_LEASED = f"{_GIVEN} WHERE given.id = :id AND given.lease_until > now() FOR UPDATE OF voucher"
+_LAPSED = f"""{_GIVEN}
     WHERE given.lease_until <= now() ORDER BY given.lease_until LIMIT :most FOR UPDATE OF voucher SKIP LOCKED"""
 _EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
     WHERE voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
@@ -62,7 +60,7 @@ _TAKEN_BACK = "lease_until = NULL, released_at = now()"
 
 _REDEEM = _statement(REDEEM, _BY_CODE)
 _VOID = _statement(VOID, _BY_CODE)
-_CONFIRM = _statement(CONFIRM, _BY_ASSIGNMENT)
+_CONFIRM = _statement(CONFIRM, _STILL_LEASED)
 _RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
 _LAPSE = _statement(LAPSE, _LAPSED, _TAKEN_BACK)
 _EXPIRE = _statement(EXPIRE, _EXPIRED)
@@ -79,20 +77,19 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> Move
     return await _run(connection, _REDEEM, codes=list(used), ats=list(used.values()))
 
 
-async def void(connection: AsyncConnection, codes: Iterable[str]) -> Moved:
-    """Take vouchers out for good."""
-    codes = list(codes)
-    return await _run(connection, _VOID, codes=codes, ats=[None] * len(codes))
+async def void(connection: AsyncConnection, code: str) -> Moved:
+    """Take a voucher out for good."""
+    return await _run(connection, _VOID, codes=[code], ats=[None])
 
 
-async def confirm(connection: AsyncConnection, assignment_ids: Iterable[uuid.UUID]) -> Moved:
-    """Make reserved vouchers assigned; a lease that has lapsed is not confirmed, swept or not."""
-    return await _run(connection, _CONFIRM, ids=list(assignment_ids))
+async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Moved:
+    """Make a reserved voucher assigned; a lease that has lapsed is not confirmed, swept or not."""
+    return await _run(connection, _CONFIRM, id=assignment_id)
 
 
-async def release(connection: AsyncConnection, assignment_ids: Iterable[uuid.UUID]) -> Moved:
-    """Make handed out vouchers available again."""
-    return await _run(connection, _RELEASE, ids=list(assignment_ids))
+async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Moved:
+    """Make a handed out voucher available again."""
+    return await _run(connection, _RELEASE, id=assignment_id)
 
 
 async def lapse(connection: AsyncConnection, most: int) -> Moved:
@@ -106,7 +103,8 @@ async def expire(connection: AsyncConnection, most: int) -> Moved:
 
 
 _BACKDATE = text("""
-UPDATE voucher SET redeemed_at = at FROM unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
+UPDATE voucher SET redeemed_at = at
+FROM unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
 WHERE voucher.code = asked.code AND voucher.status = 'redeemed' AND voucher.redeemed_at <> at
 """)
 

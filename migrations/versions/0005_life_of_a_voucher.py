@@ -53,10 +53,27 @@ def upgrade() -> None:
         ["outcome", "created_at", "id"],
         postgresql_where=sa.text("outcome <> 'redeemed'"),
     )
+    op.add_column("stock", sa.Column("holds", sa.BigInteger(), server_default="0", nullable=False))
+    op.create_table(
+        "hold",
+        sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("pool_id", sa.BigInteger(), nullable=False),
+        sa.Column("campaign_id", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("drawn", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name=op.f("hold_drawn_check")),
+        sa.ForeignKeyConstraint(["pool_id"], ["pool.id"], name=op.f("hold_pool_id_fkey"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("hold_pkey")),
+        sa.UniqueConstraint("pool_id", "campaign_id", name=op.f("hold_pool_id_campaign_id_key")),
+    )
 
 
 def downgrade() -> None:
     """Take back; redemptions without a code are lost, for the tables before have no place for them."""
+    op.drop_table("hold")
+    op.drop_column("stock", "holds")
     op.drop_index("redemption_issue_idx", table_name="redemption")
     op.drop_index("redemption_customer_idx", table_name="redemption")
     op.drop_index("redemption_event_idx", table_name="redemption")

@@ -151,3 +151,15 @@ async def test_another_template_for_the_same_message_goes_on_from_its_codes(clie
     second = (await render(client, f"{NEW} {NEW} {ONE}"))["rendered"].split()
     assert [second[2], second[0]] == first
     assert await counts(client, "p") == (6, 3)
+
+
+async def test_what_is_held_for_a_campaign_is_left_to_its_messages(client, engine):
+    await fill(engine, "p", 3)
+    hold = await client.post("/v1/pools/p/holds", json={"campaign_id": "spring", "count": 2})
+    assert hold.status_code == 201, hold.text
+    assert (await render(client, ONE, message_id="m1"))["vouchers"]
+    reply = await render(client, ONE, message_id="m2", status=409)
+    assert (reply["type"], reply["campaign_status"]) == ("/problems/pool-exhausted", "enqueue_failed")
+    await render(client, f"{NEW} {NEW}", message_id="m3", campaign_id="spring")
+    await render(client, ONE, message_id="m4", campaign_id="spring", status=409)
+    assert await counts(client, "p") == (0, 3)
