@@ -13,7 +13,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 from app.settings import Settings
 
 # The server's just-in-time compiler costs the claim statement a factor of twenty (docs/performance.md).
-SERVER_OPTIONS = "-c jit=off -c timezone=UTC -c application_name=vouchers"
+SERVER_OPTIONS = "-c jit=off -c plan_cache_mode=force_generic_plan -c timezone=UTC -c application_name=vouchers"
 
 
 def create_engine(settings: Settings) -> AsyncEngine:

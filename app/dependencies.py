@@ -10,14 +10,14 @@ from app import state
 from app.database import transaction
 
 
-def _state(request: Request) -> state.State:
+async def _state(request: Request) -> state.State:
     return cast(state.State, request.app.state.vouchers)
 
 
 State = Annotated[state.State, Depends(_state)]
 
 
-def _engine(state: State) -> AsyncEngine:
+async def _engine(state: State) -> AsyncEngine:
     return state.engine
 
 

@@ -1,17 +1,20 @@
 """Structured logs, one JSON object a line, each with the id of its request; never a code, a key or a raw path."""
 
+import itertools
 import logging
+import sys
 import time
 import uuid
 
 import orjson
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger()
 _REQUEST_ID_HEADER = b"x-request-id"
 _MAX_REQUEST_ID = 100
+_PROCESS = uuid.uuid4().hex[:16]
+_numbers = itertools.count(1)
 
 
 def configure(level: str) -> None:
@@ -25,7 +28,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), force=True)
@@ -44,7 +47,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _given_id(scope) or uuid.uuid4().hex
+        request_id = _given_id(scope) or f"{_PROCESS}-{next(_numbers):x}"
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
@@ -54,20 +57,24 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (_REQUEST_ID_HEADER, request_id.encode("latin-1"))]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            route = scope.get("route")
             log.info(
                 "request",
                 method=scope["method"],
-                route=getattr(route, "path", None),
+                route=_template(scope),
                 status=status,
                 milliseconds=round((time.perf_counter() - started) * 1000, 2),
             )
+
+
+def _template(scope: Scope) -> str | None:
+    route = scope.get("route")
+    return route if isinstance(route, str) else getattr(route, "path", None)
 
 
 def _given_id(scope: Scope) -> str | None:

@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
 from app import health, logs, problems
 from app.assignments.assigner import Assigner
+from app.assignments.hot_path import HotPath
 from app.assignments.router import router as assignments
 from app.auth.service import KeyRing
 from app.database import create_engine
@@ -38,10 +40,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
         summary="Pools of voucher codes, each handed out exactly once",
         redoc_url=None,
+        max_body_size=settings.max_body_bytes,
         lifespan=lifespan,
     )
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    app.add_middleware(logs.RequestLog)
     return app
+
+
+def create_asgi() -> ASGIApp:
+    """What a server runs: the application, the short way into it, and the request log around both."""
+    return with_hot_path(create_app())
+
+
+def with_hot_path(app: FastAPI) -> ASGIApp:
+    """The application as a server runs it."""
+    return logs.RequestLog(HotPath(app))

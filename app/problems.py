@@ -1,6 +1,6 @@
 """Errors as problem documents (RFC 9457), the framework's own included."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,10 +14,18 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from app.errors import DatabaseUnavailableError, DomainError, UnsupportedMediaTypeError
+from app.errors import (
+    DatabaseUnavailableError,
+    DomainError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError)
+_NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
 
 
 class Problem(BaseModel):
@@ -39,6 +47,21 @@ def problem(error: DomainError, instance: str) -> Response:
     )
 
 
+def response_to(error: Exception, instance: str) -> Response:
+    """The response to any error, where no framework is there to choose the handler."""
+    if isinstance(error, DomainError):
+        return problem(error, instance)
+    if isinstance(error, UNAVAILABLE):
+        log.error("database unavailable", error=type(error).__name__)
+        return problem(
+            DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."), instance
+        )
+    if isinstance(error, DataError):
+        return problem(InvalidRequestError("A value cannot be stored, for instance one out of range."), instance)
+    log.error("unexpected error", exc_info=error)
+    return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
+
+
 def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that raises these errors."""
     by_status: dict[int | str, list[type[DomainError]]] = {}
@@ -53,15 +76,21 @@ def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def invalid(errors: Sequence[Any], *prefix: str) -> InvalidRequestError:
+    """What Pydantic found, as an error of the domain; `prefix` goes before each place."""
+    found = [
+        {"loc": [*prefix, *item["loc"]], "msg": item["msg"].removeprefix("Value error, ")} for item in errors
+    ]
+    detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found)
+    return InvalidRequestError(detail, found)
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
-    app.add_exception_handler(DomainError, _domain)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for kind in (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError):
-        app.add_exception_handler(kind, _database)
-    app.add_exception_handler(DataError, _unkeepable)
-    app.add_exception_handler(Exception, _unexpected)
+    for kind in (DomainError, *UNAVAILABLE, DataError, Exception):
+        app.add_exception_handler(kind, _other)
 
 
 def _response(
@@ -86,11 +115,6 @@ def _response(
     )
 
 
-async def _domain(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DomainError)  # noqa: S101  (narrows the type that the framework passes)
-    return problem(error, request.url.path)
-
-
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  (narrows the type)
     if error.body is not None and not _is_json(request):
@@ -98,13 +122,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
             UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'."),
             request.url.path,
         )
-    errors = [
-        {"loc": list(item["loc"]), "msg": item["msg"].removeprefix("Value error, ")} for item in error.errors()
-    ]
-    detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors)
-    return _response(
-        422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": errors}
-    )
+    return problem(invalid(error.errors()), request.url.path)
 
 
 def _is_json(request: Request) -> bool:
@@ -115,30 +133,11 @@ def _is_json(request: Request) -> bool:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
     title = HTTPStatus(error.status_code).phrase
-    name = title.lower().replace(" ", "-")
+    name = _NAMES.get(error.status_code) or title.lower().replace(" ", "-")
     return _response(
         error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers
     )
 
 
-async def _database(request: Request, error: Exception) -> Response:
-    log.error("database unavailable", error=type(error).__name__)
-    return problem(
-        DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."),
-        request.url.path,
-    )
-
-
-async def _unkeepable(request: Request, error: Exception) -> Response:
-    del error  # its text may hold a code
-    detail = "A value cannot be stored, for instance a NUL character or a number out of range."
-    return _response(
-        422, "invalid-request", "The request is not valid", detail, request.url.path, {"errors": []}
-    )
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", exc_info=error)
-    return _response(
-        500, "internal-error", "Internal error", "This is a fault of the service.", request.url.path, {}
-    )
+async def _other(request: Request, error: Exception) -> Response:
+    return response_to(error, request.url.path)

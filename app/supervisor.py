@@ -116,11 +116,12 @@ def serve_web(host: str, port: int) -> None:
     """One HTTP process."""
     _end_with_parent()
     config = uvicorn.Config(
-        "app.main:create_app",
+        "app.main:create_asgi",
         factory=True,
         access_log=False,  # it would show codes in paths; app/logs.py logs requests
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS - 5,
     )

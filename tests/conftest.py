@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.database import conninfo, create_engine, transaction
 from app.local_postgres import LocalPostgres
-from app.main import create_app
+from app.main import create_app, with_hot_path
 from app.migrate import migrate
 from app.models import Base
 from app.settings import Settings
@@ -94,7 +94,7 @@ async def app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[FastAPI]
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Talks HTTP to the application, with the key that may do everything."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(with_hot_path(app), raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
         yield client

@@ -63,8 +63,12 @@ class Service:
         headers = {"Authorization": f"Bearer {KEY}"}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, **options)
 
+    @property
+    def database_url(self) -> str:
+        return LocalPostgres(self.home).url
+
     def engine(self):
-        return create_engine(Settings(DATABASE_URL=LocalPostgres(self.home).url))
+        return create_engine(Settings(DATABASE_URL=self.database_url))
 
     def stop(self) -> int:
         """SIGTERM, as an operator would; the exit code."""

@@ -3,16 +3,16 @@
 import uuid
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Header, Path, Response, status
 
-from app.assignments import identity, service
+from app.assignments import service
 from app.assignments.schemas import (
     AssignmentCreate,
     AssignmentOut,
     BatchCreate,
     BatchOut,
     Given,
-    Wish,
 )
 from app.auth.guard import requires
 from app.auth.schemas import Scope
@@ -31,6 +31,7 @@ from app.texts import Identifier
 
 router = APIRouter(prefix="/v1", tags=["assignments"], dependencies=[requires(Scope.ASSIGN)])
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+_SHOWN = tuple(AssignmentOut.model_fields)
 NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
 
 
@@ -46,21 +47,16 @@ NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedEr
 async def assign(
     pool: PoolPath,
     body: AssignmentCreate,
-    response: Response,
     state: State,
     idempotency_key: Annotated[
         Identifier | None, Header(description="The same key on the same pool gives the same code")
     ] = None,
-) -> Given:
+) -> Response:
     """Hand out a code of the pool, drawn at random, to nobody else, ever.
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time.
     """
-    given = await state.assigner.assign(pool, wish(pool, body, idempotency_key))
-    if given.replayed:
-        response.status_code = status.HTTP_200_OK
-        response.headers["Idempotency-Replayed"] = "true"
-    return given
+    return reply(await state.assigner.assign(pool, body.wish(pool, idempotency_key)))
 
 
 @router.post(
@@ -68,7 +64,7 @@ async def assign(
 )
 async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dict[str, Any]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
-    wishes = [wish(pool, item, item.idempotency_key) for item in body.items]
+    wishes = [item.wish(pool, item.idempotency_key) for item in body.items]
     return await service.assign_many(engine, pool, wishes, atomic=body.atomic)
 
 
@@ -82,19 +78,9 @@ async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Gi
     return await service.get(connection, assignment_id)
 
 
-def wish(pool: str, body: AssignmentCreate, key: str | None) -> Wish:
-    """What a request asks for, with the id that makes it the same when it comes again."""
-    if key is not None:
-        wish_id = identity.of_key(pool, key)
-    elif body.message_id is not None:
-        wish_id = identity.of_message(body.message_id, body.customer_id, pool, 0)
-    else:
-        wish_id = uuid.uuid4()
-    return Wish(
-        wish_id,
-        body.customer_id,
-        body.campaign_id,
-        body.message_id,
-        test=body.test,
-        lease_seconds=body.lease_seconds,
-    )
+def reply(given: Given) -> Response:
+    """An assignment as the response to the request that asked for it, for the first time or again."""
+    content = orjson.dumps({name: getattr(given, name) for name in _SHOWN}, option=orjson.OPT_UTC_Z)
+    if given.replayed:
+        return Response(content, 200, {"Idempotency-Replayed": "true"}, media_type="application/json")
+    return Response(content, 201, media_type="application/json")

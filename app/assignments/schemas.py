@@ -1,5 +1,6 @@
 """Assignments: on the wire, and as the assigner passes them."""
 
+import random
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,10 +8,29 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.assignments import identity
 from app.texts import Identifier
 
 MAX_LEASE_SECONDS = 7 * 24 * 3600
 MAX_BATCH = 10_000
+
+
+def random_id() -> uuid.UUID:
+    """An id like `uuid.uuid4()`, without its call to the system: unique is all that it has to be, not secret."""
+    return uuid.UUID(int=random.getrandbits(128), version=4)  # noqa: S311
+
+
+@dataclass(slots=True)  # not frozen, as Given: that triples the cost of making one
+class Wish:
+    """A voucher that somebody asks for."""
+
+    id: uuid.UUID
+    customer_id: str | None = None
+    campaign_id: str | None = None
+    message_id: str | None = None
+    occurrence: int = 0
+    test: bool = False
+    lease_seconds: int | None = None
 
 
 class AssignmentCreate(BaseModel):
@@ -27,6 +47,23 @@ class AssignmentCreate(BaseModel):
     lease_seconds: Annotated[int, Field(ge=1, le=MAX_LEASE_SECONDS)] | None = Field(
         default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
     )
+
+    def wish(self, pool: str, idempotency_key: str | None) -> Wish:
+        """What is asked for, with the id that makes it the same when it comes again."""
+        if idempotency_key is not None:
+            wish_id = identity.of_key(pool, idempotency_key)
+        elif self.message_id is not None:
+            wish_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
+        else:
+            wish_id = random_id()
+        return Wish(
+            wish_id,
+            self.customer_id,
+            self.campaign_id,
+            self.message_id,
+            test=self.test,
+            lease_seconds=self.lease_seconds,
+        )
 
 
 class BatchItem(AssignmentCreate):
@@ -73,20 +110,7 @@ class BatchOut(BaseModel):
     items: list[BatchItemOut] = Field(description="In the order of the request")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A voucher that somebody asks for."""
-
-    id: uuid.UUID
-    customer_id: str | None = None
-    campaign_id: str | None = None
-    message_id: str | None = None
-    occurrence: int = 0
-    test: bool = False
-    lease_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Given:
     """A ledger row: what a wish got, now or when it was asked for the first time."""
 

@@ -2,8 +2,8 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from app.auth.schemas import Caller, Scope
 from app.dependencies import State
@@ -12,13 +12,20 @@ from app.errors import ForbiddenError, UnauthenticatedError
 bearer = HTTPBearer(auto_error=False, description="An API key, as made by `vouchers api-key create`")
 
 
-async def _caller(
-    state: State,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
-) -> Caller:
-    if credentials is None:
+def secret_in(authorization: str | None) -> str:
+    """The key in an `Authorization` header.
+
+    Raises:
+        UnauthenticatedError: there is none.
+    """
+    scheme, _, secret = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
         raise UnauthenticatedError("Send an API key as 'Authorization: Bearer KEY'.")
-    return await state.keys.recognise(credentials.credentials)
+    return secret
+
+
+async def _caller(request: Request, state: State, _: Annotated[Any, Security(bearer)]) -> Caller:
+    return await state.keys.recognise(secret_in(request.headers.get("authorization")))
 
 
 def permit(caller: Caller, *scopes: Scope) -> Caller:
@@ -35,7 +42,7 @@ def permit(caller: Caller, *scopes: Scope) -> Caller:
 def requires(*scopes: Scope) -> Any:
     """A dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
 
-    def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    async def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         return permit(caller, *scopes)
 
     return Depends(check)

@@ -1,0 +1,85 @@
+"""The hot path: answers `POST /v1/pools/{pool}/assignments` before the framework sees it.
+
+It is the twin of the route `assign` in `router.py`, which documents it, made of the same pieces: keys, schemas,
+assigner, problems. What it leaves out is the framework's work between the socket and the assigner, most of the cost
+of such a request (docs/performance.md). A test holds the two to the same answers.
+"""
+
+import re
+from typing import cast
+
+from fastapi import FastAPI
+from pydantic import TypeAdapter, ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.assignments.router import reply
+from app.assignments.schemas import AssignmentCreate, Given
+from app.auth.guard import permit, secret_in
+from app.auth.schemas import Scope as Permission
+from app.errors import PayloadTooLargeError, UnsupportedMediaTypeError
+from app.problems import invalid, response_to
+from app.state import State
+from app.texts import Identifier
+
+PATH = re.compile(r"/v1/pools/([^/]+)/assignments")
+ROUTE = "/v1/pools/{pool}/assignments"
+MAX_BODY = 64 * 1024
+"""Bytes: many times what an assignment can say."""
+
+_identifier = TypeAdapter(Identifier)
+
+
+class HotPath:
+    """ASGI: the application, with a short way in for the one route that has to be fast."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app: ASGIApp = app
+        self._state = app.state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or not (path := PATH.fullmatch(scope["path"])):
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = ROUTE
+        try:
+            given = await _assign(cast(State, self._state.vouchers), path[1], scope, receive)
+            response = reply(given)
+        except ValidationError as error:
+            response = response_to(invalid(error.errors(), "body"), scope["path"])
+        except Exception as error:  # noqa: BLE001  (as the framework does: every error becomes a problem)
+            response = response_to(error, scope["path"])
+        await response(scope, receive, send)
+
+
+async def _assign(state: State, pool: str, scope: Scope, receive: Receive) -> Given:
+    authorization = content_type = key = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"idempotency-key":
+            key = value
+    secret = secret_in(authorization and authorization.decode("latin-1"))
+    permit(state.keys.remembered(secret) or await state.keys.recognise(secret), Permission.ASSIGN)
+    idempotency_key = None
+    if key is not None:
+        try:
+            idempotency_key = _identifier.validate_python(key.decode("latin-1"))
+        except ValidationError as error:
+            raise invalid(error.errors(), "header", "idempotency-key") from error
+    if content_type is None or not content_type.lower().startswith(b"application/json"):
+        raise UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'.")
+    body = AssignmentCreate.model_validate_json(await _body(receive))
+    return await state.assigner.assign(pool, body.wish(pool, idempotency_key))
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise PayloadTooLargeError(f"An assignment is at most {MAX_BODY} bytes of JSON.")
+    return body
