@@ -13,12 +13,13 @@ from app.assignments.hot_path import HotPath
 from app.assignments.router import router as assignments
 from app.auth.service import KeyRing
 from app.database import create_engine
+from app.imports.router import router as imports
 from app.pools.router import router as pools
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, health.router)
+ROUTERS = (pools, vouchers, assignments, imports, health.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
