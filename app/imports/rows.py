@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
+from app.imports.reader.dialect import is_blank
 from app.imports.reader.table import Batch
 from app.models import MAX_CODE_LENGTH
 
@@ -38,8 +39,8 @@ def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
     block: list[str] = []
     rejects: list[Reject] = []
     for line, row in zip(batch.lines, batch.rows, strict=True):
-        if len(row) == 1 and row[0] and not row[0].strip():
-            continue  # a blank line
+        if is_blank(row):
+            continue
         code = row[column].strip() if column < len(row) else None
         expiry, reason = r"\N", _fault(code)
         if reason is None and expires_at_column is not None:

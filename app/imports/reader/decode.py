@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 import charset_normalizer
@@ -18,10 +19,16 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-GUESSED = ["cp1252", "iso8859_2", "cp1250", "cp1251", "cp1253", "cp1254", "shift_jis", "gb18030", "big5", "euc_kr"]
-"""What is tried where nothing is certain; the rest can be named by the caller."""
-
+# Western and Central European texts differ in a few bytes; these letters are the usual ones of each.
+LATIN = {
+    "cp1252": "äöüÄÖÜßéèêëàâçñôîïûùåøæÅØÆíóúáÉ€’",
+    "iso8859_2": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ",
+    "cp1250": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ€’",
+}
+OTHER = ["cp1251", "koi8_r", "cp1253", "shift_jis", "gb18030", "big5", "euc_kr"]
+"""What else is tried where nothing is certain; the rest can be named by the caller."""
 NAMES = {"cp1252": "windows-1252", "cp1250": "windows-1250", "cp1251": "windows-1251", "iso8859_2": "iso-8859-2"}
+WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
 def detect(sample: bytes) -> str:
@@ -39,11 +46,19 @@ def detect(sample: bytes) -> str:
 
 
 def _guess(sample: bytes) -> str:
-    # Only lines with something to go by: a few accents in many ASCII codes would otherwise count for nothing.
-    telling = b"\n".join(line for line in sample.splitlines() if not line.isascii())[:65536]
-    best = charset_normalizer.from_bytes(telling, cp_isolation=GUESSED, threshold=0.5).best()
-    encoding = best.encoding if best is not None else "cp1252"
-    return NAMES.get(encoding, encoding.replace("_", "-"))
+    telling = b" ".join(WORD.findall(sample))[:65536]
+    high = sum(byte > 0x7F for byte in telling)
+    if high > len(telling) * 0.7:  # whole words without a Latin letter
+        best = charset_normalizer.from_bytes(telling, cp_isolation=OTHER, threshold=0.5).best()
+        if best is not None:
+            return NAMES.get(best.encoding, best.encoding.replace("_", "-"))
+    return NAMES[max(LATIN, key=lambda encoding: _likelihood(telling, encoding))]
+
+
+def _likelihood(telling: bytes, encoding: str) -> int:
+    text = telling.decode(encoding, "replace")
+    usual = LATIN[encoding]
+    return sum(1 if character in usual else -1 for character in text if not character.isascii())
 
 
 def lines(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:

@@ -33,13 +33,18 @@ def delimiter_of(lines: list[str], quote: str) -> str | None:
     best, best_score = None, 0.5
     for delimiter in DELIMITERS:
         rows = [row for row in csv.reader(lines, delimiter=delimiter, quotechar=quote) if row]
-        if not rows:
-            continue
+        if not rows or (delimiter == "\t" and not any("".join(row[1:]).strip() for row in rows)):
+            continue  # tabs at the ends of lines are white space
         width, agreeing = Counter(map(len, rows)).most_common(1)[0]
         score = agreeing / len(rows) + min(width, 20) / 100
         if width > 1 and score > best_score:
             best, best_score = delimiter, score
     return best
+
+
+def is_blank(row: Row) -> bool:
+    """Whether a row is that of a blank line."""
+    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip())
 
 
 def has_header(rows: Sequence[Row]) -> bool:

@@ -127,7 +127,7 @@ def _sample_lines(start: bytes, encoding: str) -> list[str]:
 
 
 def _table(found: Format, sample: list[list[str]], batches: Iterator[Batch]) -> Table:
-    rows = [row for row in sample if row]
+    rows = [row for row in sample if not dialect.is_blank(row)]
     if not rows:
         raise UnreadableError("The file is empty.")
     headed = dialect.has_header(rows) if found.has_header is None else found.has_header
@@ -144,8 +144,9 @@ def _table(found: Format, sample: list[list[str]], batches: Iterator[Batch]) -> 
 def _below(batches: Iterator[Batch]) -> Iterator[Batch]:
     """The batches without their first row."""
     for batch in batches:
-        if batch.rows:
-            yield Batch(list(batch.lines)[1:], batch.rows[1:])
+        first = next((n for n, row in enumerate(batch.rows) if not dialect.is_blank(row)), None)
+        if first is not None:
+            yield Batch(list(batch.lines)[first + 1 :], batch.rows[first + 1 :])
             break
     yield from batches
 
