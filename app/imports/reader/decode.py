@@ -38,11 +38,19 @@ def detect(sample: bytes) -> str:
             return encoding
     if len(sample) > 1 and (sample[1::2].count(0) > len(sample) // 5) != (sample[::2].count(0) > len(sample) // 5):
         return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    telling = [line for line in sample.splitlines() if not line.isascii()]
+    in_utf8 = sum(map(_is_utf8, telling))
+    # Other texts are hardly ever valid UTF-8 by chance. Where some lines are, the encoding changes, and reading on
+    # in UTF-8 will tell in which line.
+    return "utf-8" if in_utf8 >= len(telling) / 10 else _guess(b" ".join(telling))
+
+
+def _is_utf8(line: bytes) -> bool:
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(sample)
+        line.decode()
     except UnicodeDecodeError:
-        return _guess(sample)
-    return "utf-8"
+        return False
+    return True
 
 
 def _guess(sample: bytes) -> str:
