@@ -18,7 +18,7 @@ from app.errors import ImportNotFinishedError, ImportNotFoundError, PoolNotFound
 from app.imports import queries, sealing, sources
 from app.imports.chunks import CHUNK
 from app.imports.reader.table import Format, open_table
-from app.imports.schemas import FormatIn, ImportOptions, Source, TextSource
+from app.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
 from app.models import STOCK_SLOTS, ImportStatus
 from app.pools import service as pools
 from app.settings import Settings
@@ -66,7 +66,7 @@ async def from_source(
         await _store(connection, import_id, _InMemory(source.text))
         return import_id
     shown, sealed = sealed_source(settings, source)
-    return await from_sealed(connection, pool, shown, sealed, options.model_dump(mode="json"))
+    return await from_sealed(connection, pool, shown, sealed, options)
 
 
 def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
@@ -81,14 +81,13 @@ async def from_sealed(
     pool: str,
     shown: dict[str, Any],
     sealed: bytes,
-    options: dict[str, Any],
+    options: ImportOptions,
     schedule_id: uuid.UUID | None = None,
 ) -> uuid.UUID:
     """A new import of a source that is stored."""
-    wanted = ImportOptions.model_validate(options)
     if shown["type"] in QUERIED:
-        wanted = wanted.model_copy(update=AS_QUERIED)
-    return await _add(connection, pool, wanted, shown, sealed=sealed, schedule_id=schedule_id)
+        options = options.model_copy(update=AS_QUERIED)
+    return await _add(connection, pool, options, shown, sealed=sealed, schedule_id=schedule_id)
 
 
 async def get(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, Any]:
@@ -189,7 +188,7 @@ async def _add(
         pool_id=await _pool_id(connection, pool, dry_run=options.dry_run),
         dry_run=options.dry_run,
         source=shown,
-        options=options.model_dump(mode="json", exclude={"dry_run"}),
+        options=options.model_dump(mode="json", include=set(Options.model_fields)),
         seed=secrets.randbits(64) - 2**63,
         **more,
     )

@@ -1,6 +1,7 @@
 """A file in a storage that `fsspec` knows: S3, Google Cloud Storage, SFTP, or a folder of this machine."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -11,6 +12,8 @@ from app import outbound
 from app.errors import UnreadableError
 from app.settings import Settings
 
+Opened = tuple[Any, str]
+"""A file system, and a path in it."""
 BLOCK = 1024**2
 GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
 S3_OPTIONS = {"key", "secret", "token", "endpoint_url", "region_name"}
@@ -21,8 +24,10 @@ def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
     scheme = urlsplit(source["url"]).scheme
     if scheme not in OPENERS or "::" in source["url"]:
         raise UnreadableError(f"There is no storage {scheme!r}; there are {', '.join(OPENERS)}.")
-    filesystem, path = OPENERS[scheme](settings, source["url"], source.get("options") or {})
-    with filesystem.open(path, "rb", block_size=BLOCK) as file:
+    with (
+        OPENERS[scheme](settings, source["url"], source.get("options") or {}) as (filesystem, path),
+        filesystem.open(path, "rb", block_size=BLOCK) as file,
+    ):
         while block := file.read(BLOCK):
             yield block
 
@@ -42,11 +47,13 @@ def inside(settings: Settings, path: str) -> Path:
     return found
 
 
-def _local(settings: Settings, url: str, _: dict[str, Any]) -> tuple[Any, str]:
-    return fsspec.filesystem("file"), str(inside(settings, unquote(urlsplit(url).path)))
+@contextmanager
+def _local(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
+    yield fsspec.filesystem("file"), str(inside(settings, unquote(urlsplit(url).path)))
 
 
-def _s3(settings: Settings, url: str, options: dict[str, Any]) -> tuple[Any, str]:
+@contextmanager
+def _s3(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
     if strange := set(options) - S3_OPTIONS:
         raise UnreadableError(f"S3 takes no option {min(strange)!r}; it takes {', '.join(sorted(S3_OPTIONS))}.")
     endpoint = options.get("endpoint_url")
@@ -63,19 +70,24 @@ def _s3(settings: Settings, url: str, options: dict[str, Any]) -> tuple[Any, str
         client_kwargs={"region_name": options.get("region_name", "us-east-1")},
         skip_instance_cache=True,
     )
-    return filesystem, url
+    try:
+        yield filesystem, url
+    finally:
+        filesystem.close_session(filesystem.loop, filesystem.s3)
 
 
-def _gs(_: Settings, url: str, options: dict[str, Any]) -> tuple[Any, str]:
+@contextmanager
+def _gs(_: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
     token = options.get("token", "anon")
     # Other kinds of credentials name programs to run and addresses to ask.
     of_account = isinstance(token, dict) and token.get("type") == "service_account"
     if token != "anon" and not (of_account and token.get("token_uri") == GOOGLE_TOKENS):  # noqa: S105
         raise UnreadableError("Google Cloud Storage takes one option, `token`: a service account's JSON.")
-    return fsspec.filesystem("gs", token=token, skip_instance_cache=True), url
+    yield fsspec.filesystem("gs", token=token, skip_instance_cache=True), url
 
 
-def _sftp(settings: Settings, url: str, _: dict[str, Any]) -> tuple[Any, str]:
+@contextmanager
+def _sftp(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
     parts = urlsplit(url)
     if not parts.hostname:
         raise UnreadableError("The SFTP URL has no host.")
@@ -91,7 +103,10 @@ def _sftp(settings: Settings, url: str, _: dict[str, Any]) -> tuple[Any, str]:
         timeout=30,
         skip_instance_cache=True,
     )
-    return filesystem, unquote(parts.path)
+    try:
+        yield filesystem, unquote(parts.path)
+    finally:
+        filesystem.client.close()
 
 
 OPENERS = {"s3": _s3, "gs": _gs, "sftp": _sftp, "file": _local}
