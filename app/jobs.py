@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database import conninfo, create_engine
 from app.settings import Settings
 
-TASKS = ["app.jobs", "app.imports.tasks"]
+TASKS = ["app.jobs", "app.imports.tasks", "app.schedules.tasks"]
 """Modules that define tasks; each domain that has some adds its `tasks.py`."""
 
 HEARTBEAT_SECONDS = 2

@@ -15,11 +15,12 @@ from app.auth.service import KeyRing
 from app.database import create_engine
 from app.imports.router import router as imports
 from app.pools.router import router as pools
+from app.schedules.router import router as schedules
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, imports, health.router)
+ROUTERS = (pools, vouchers, assignments, imports, schedules, health.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
