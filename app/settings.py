@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
     """Most bytes of any other request body."""
     secret_key: SecretStr | None = None
-    """Encrypts the sources of imports (a Fernet key). Unset: one is made and kept in `home`, on this machine."""
+    """Encrypts the sources of imports (a Fernet key). Unset: one is made and kept in `home`."""
     import_folder: Path | None = None
     """Folder whose files and SQLite databases imports may read. Unset: none on this machine."""
     import_chunk_rows: int = Field(default=50_000, ge=1)

@@ -1,8 +1,7 @@
 """The body of an import's request: a file with form fields, or JSON. Read only after the caller is known."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import orjson
@@ -65,7 +64,7 @@ def validated(model: type[Model], values: Any) -> Model:
         InvalidRequestError: they are not such; it says which.
     """
     if isinstance(values, Mapping) and not isinstance(values, dict):
-        values = {name: value for name, value in values.items() if name != "file" and value != ""}
+        values = {name: value for name, value in values.items() if name != "file" and value}
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -78,7 +77,7 @@ def validated(model: type[Model], values: Any) -> Model:
 
 
 def _bounded(request: Request, limit: int) -> Receive:
-    """What is received, up to `limit` bytes; a length that was announced is refused before anything is read."""
+    """What is received, up to `limit` bytes; an announced length is refused before it is read."""
     too_large = PayloadTooLargeError(f"The body may have {limit} bytes at most.", limit=limit)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:

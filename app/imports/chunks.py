@@ -1,4 +1,4 @@
-"""An import's raw bytes in the database, in pieces of one size, so that any place in them is found at once."""
+"""An import's raw bytes in the database, in pieces of one size: any place in them is found at once."""
 
 import hashlib
 import io
@@ -48,19 +48,24 @@ class ChunkFile(io.RawIOBase):
         self._number, self._data = -1, b""
 
     def readable(self) -> bool:
+        """It is only read."""
         return True
 
     def seekable(self) -> bool:
+        """Archives are read from their end."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; where it is."""
         self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self._size}[whence]
         return self.place
 
     def tell(self) -> int:
+        """The place."""
         return self.place
 
     def readinto(self, buffer: Any) -> int:
+        """The next bytes of the chunk at this place; how many."""
         number, start = divmod(self.place, CHUNK)
         if self.place >= self._size:
             return 0

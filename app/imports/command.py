@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.database import create_engine, transaction
+from app.errors import InvalidRequestError
 from app.imports import body, pipeline, service
 from app.imports.schemas import ImportOptions
 from app.models import ImportStatus
-from app.errors import InvalidRequestError
 from app.pools.schemas import PoolName
 from app.settings import Settings
 
@@ -35,7 +35,9 @@ def run(
     given = {"column": column, "delimiter": delimiter, "encoding": encoding, "dry_run": dry_run}
     try:
         TypeAdapter(PoolName).validate_python(pool)
-        options = body.validated(ImportOptions, {name: value for name, value in given.items() if value is not None})
+        options = body.validated(
+            ImportOptions, {name: value for name, value in given.items() if value is not None}
+        )
         import_id = asyncio.run(_store(settings, pool, path, options))
     except ValidationError as error:
         console.print(error.errors()[0]["msg"].removeprefix("Value error, "), style="red")

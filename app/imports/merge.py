@@ -1,7 +1,7 @@
-"""SQL of the import job, on a connection of its own: rows are staged, put into draw order, and merged chunk by chunk.
+"""SQL of the import job: rows are staged, put into draw order, and merged chunk by chunk.
 
-A chunk is one transaction: its vouchers, its rejects, the counts and how far the import has come. A run that is killed
-leaves whole chunks behind, and the next one goes on after them.
+A chunk is one transaction: its vouchers, its rejects, the counts and how far the import has come. A run that
+is killed leaves whole chunks behind, and the next one goes on after them.
 """
 
 import os
@@ -18,7 +18,7 @@ from app.models import STOCK_SLOTS
 STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
 COPY = "COPY staged (line, code, expires_at) FROM STDIN"
 
-# A table in draw order is read from front to back, whatever its size; a repeated run leaves out what it has merged.
+# A table in draw order is read from front to back, whatever its size. What is merged already is left out.
 ORDERED = """
 CREATE TEMP TABLE ordered AS
 SELECT line, code, expires_at, draw_key
@@ -47,15 +47,20 @@ FROM (SELECT line, code {CHUNK}) AS chunk
 JOIN voucher USING (code) JOIN pool ON pool.id = voucher.pool_id
 WHERE voucher.pool_id IS DISTINCT FROM %(pool_id)s
 ON CONFLICT DO NOTHING
-"""
-STOCK = "UPDATE stock SET available = available + %(imported)s WHERE pool_id = %(pool_id)s AND slot = %(slot)s"
+"""  # noqa: S608  (made of constants)
+STOCK = (
+    "UPDATE stock SET available = available + %(imported)s WHERE pool_id = %(pool_id)s AND slot = %(slot)s"
+)
 FIGURES = """
 UPDATE import SET
     imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
     in_other_pool = in_other_pool + %(in_other_pool)s, merged_to = %(upto)s, progress = %(progress)s
 WHERE id = %(import_id)s
 """
-NEW = f"SELECT count(DISTINCT code) {CHUNK} AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)"
+NEW: LiteralString = f"""
+SELECT count(DISTINCT code) {CHUNK}
+    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
+"""  # noqa: S608  (made of constants)
 LEAST = -(2**63)
 
 
@@ -85,13 +90,17 @@ def order(connection: Connection[Any], seed: int, merged_to: int | None) -> None
     """Put what is not yet merged into draw order."""
     after = LEAST if merged_to is None else merged_to
     values = {"seed": seed, "least": LEAST, "after": after}
-    connection.execute(ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode())
+    connection.execute(
+        ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
+    )
     connection.execute("DROP TABLE staged")
     connection.execute(INDEX)
     connection.execute("ANALYZE ordered")
 
 
-def chunk(connection: Connection[Any], target: Target, after: int, limit: int, done: float) -> tuple[int, int] | None:
+def chunk(
+    connection: Connection[Any], target: Target, after: int, limit: int, done: float
+) -> tuple[int, int] | None:
     """Merge the next rows in one transaction; where it ended and its rows, or None where none is left.
 
     Raises:

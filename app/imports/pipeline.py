@@ -1,7 +1,7 @@
-"""The job of an import, from its bytes to its vouchers. It may be killed at any point and run again, even twice at once.
+"""The job of an import, from its bytes to its vouchers. It may be killed at any point, and run again.
 
-It runs in a thread with connections of its own: `main` holds the staged rows and merges them, `side` reads the chunks
-and tells the progress meanwhile.
+It runs in a thread with connections of its own: `main` holds the staged rows and merges them, `side` reads
+the chunks and tells the progress meanwhile.
 """
 
 import io
@@ -28,7 +28,9 @@ TELL_SECONDS = 0.5
 LOCK_SECONDS = 60
 
 # The server notices within seconds that a worker died, and gives its lock to the next one.
-OPTIONS = f"{SERVER_OPTIONS} -c client_connection_check_interval=2s -c work_mem=64MB -c maintenance_work_mem=64MB"
+OPTIONS = (
+    f"{SERVER_OPTIONS} -c client_connection_check_interval=2s -c work_mem=64MB -c maintenance_work_mem=64MB"
+)
 
 LOCK = "SELECT pg_advisory_lock(hashtextextended(%s::text, 0))"
 BEGIN = """
@@ -54,7 +56,9 @@ UPDATE import SET status = 'succeeded', progress = 1, finished_at = now()
 WHERE id = %s AND imported + ignored + in_other_pool + invalid = total RETURNING id
 """
 FAIL = "UPDATE import SET status = 'failed', error = %s, finished_at = now() WHERE id = %s"
-NO_FIGURES = "UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, total = NULL WHERE id = %s"
+NO_FIGURES = (
+    "UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, total = NULL WHERE id = %s"
+)
 
 Watch = Callable[[float], None]
 
@@ -62,8 +66,8 @@ Watch = Callable[[float], None]
 def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None) -> None:
     """Run an import to its end, unless it has ended before. `watch` hears of the progress, from 0 to 1.
 
-    What is wrong with the source, or with where it goes, is written on the import. Whatever else goes wrong is raised,
-    and the run may be repeated.
+    What is wrong with the source, or with where it goes, is written on the import. Whatever else goes wrong
+    is raised, and the run may be repeated.
     """
     with _connect(settings) as main, _connect(settings) as side:
         main.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_SECONDS}s"))
@@ -86,7 +90,7 @@ def give_up(settings: Settings, import_id: uuid.UUID) -> None:
     """End an import that met a fault of the service; what is merged stays, and its figures stand."""
     with _connect(settings) as connection:
         row = connection.execute("SELECT merged_to FROM import WHERE id = %s", (import_id,)).fetchone()
-        why = "This is a fault of the service; it is logged. Import the file again: what is in the pool is ignored."
+        why = "A fault of the service, and logged. Import again: what is in the pool by then is ignored."
         fail(connection, import_id, why, nothing_merged=row is None or row[0] is None)
 
 
@@ -162,7 +166,9 @@ class _Run:
             counts["staged"] += sorted_.count
             counts["invalid"] += len(sorted_.rejects)
             if sorted_.rejects:
-                lines, values, reasons = zip(*((r.line, r.value, r.reason) for r in sorted_.rejects), strict=True)
+                lines, values, reasons = zip(
+                    *((r.line, r.value, r.reason) for r in sorted_.rejects), strict=True
+                )
                 self.side.execute(REJECT, (self.id, list(lines), list(values), list(reasons)))
             self._tell(STAGING * raw.place / max(1, self.row["size"]))
             yield sorted_.block

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, tuple_, update
+from sqlalchemy import delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.models import Import, ImportChunk, ImportReject, ImportStatus, Stock, Voucher, VoucherStatus
@@ -62,7 +62,7 @@ async def stored(connection: AsyncConnection, import_id: uuid.UUID, size: int, s
     await connection.execute(query)
 
 
-async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> Row[Any] | None:
+async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
     """One import."""
     return (await connection.execute(select(*SHOWN).where(Import.id == import_id))).one_or_none()
 
@@ -73,7 +73,7 @@ async def before(
     schedule_id: uuid.UUID | None,
     key: tuple[datetime, uuid.UUID] | None,
     limit: int,
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     """Imports, the newest first."""
     query = select(*SHOWN).order_by(Import.created_at.desc(), Import.id.desc()).limit(limit)
     if pool is not None:
@@ -87,7 +87,7 @@ async def before(
 
 async def rejects_after(
     connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     """Rejects of an import, by line."""
     query = (
         select(ImportReject.line, ImportReject.value, ImportReject.reason, ImportReject.other_pool)
@@ -98,7 +98,7 @@ async def rejects_after(
     return (await connection.execute(query)).all()
 
 
-async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Row[Any] | None:
+async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
     """An import, locked: of two undos the second waits for the first."""
     query = (
         select(Import.pool_id, Import.status, Import.imported, Import.undone)

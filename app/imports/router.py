@@ -61,7 +61,11 @@ class _Documented(TypedDict):
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
     form = fields.model_json_schema()
-    form["properties"]["file"] = {"type": "string", "format": "binary", "description": "CSV, packed or not, or XLSX"}
+    form["properties"]["file"] = {
+        "type": "string",
+        "format": "binary",
+        "description": "CSV, packed or not, or XLSX",
+    }
     content = {body.FORM: {"schema": form | {"required": ["file"]}}}
     example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
     described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
@@ -101,7 +105,7 @@ async def create_import(
     state: State,
     prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
 ) -> dict[str, Any]:
-    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe; a job goes on."""
+    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe."""
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, state.settings.max_upload_bytes) as (file, fields):
@@ -171,11 +175,13 @@ async def list_rejects(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> Any:
-    """Rows that did not become vouchers, by line. With `Accept: text/csv` all of them as a file to hand back."""
+    """Rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
         disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
-        return StreamingResponse(_rejects(engine, import_id, caller), media_type="text/csv", headers=disposition)
+        return StreamingResponse(
+            _rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
+        )
     key = pagination.decode(cursor, 1)
     if key is not None and not isinstance(key[0], int):
         raise InvalidRequestError("The cursor is not one of this list.")

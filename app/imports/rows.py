@@ -1,4 +1,4 @@
-"""Which rows become vouchers: codes are trimmed of outer white space and otherwise taken as they are, or not at all."""
+"""Which rows become vouchers: codes lose outer white space, and else are taken as they are or not at all."""
 
 import re
 from dataclasses import dataclass
@@ -63,7 +63,12 @@ def _all_plain(batch: Batch, column: int) -> Sorted | None:
     except IndexError:
         return None
     text = "".join(codes)
-    if not all(codes) or not text.isprintable() or "\\" in text or max(map(len, codes), default=0) > MAX_CODE_LENGTH:
+    if (
+        not all(codes)
+        or not text.isprintable()
+        or "\\" in text
+        or max(map(len, codes), default=0) > MAX_CODE_LENGTH
+    ):
         return None
     block = "".join([f"{line}\t{code}\t\\N\n" for line, code in zip(batch.lines, codes, strict=True)])
     return Sorted(block, len(codes), [])

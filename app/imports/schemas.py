@@ -27,14 +27,18 @@ class UrlSource(_Input):
     """A file at a URL, fetched by HTTP or HTTPS."""
 
     type: Literal["url"]
-    url: Annotated[Url, StringConstraints(pattern=r"^https?://[^\x00-\x20]+$")] = Field(description="Where it is")
+    url: Annotated[Url, StringConstraints(pattern=r"^https?://[^\x00-\x20]+$")] = Field(
+        description="Where it is"
+    )
 
 
 class DatabaseSource(_Input):
     """A query on a database."""
 
     type: Literal["database"]
-    url: Url = Field(description="SQLAlchemy URL; its password is stored encrypted, or is `${env:VOUCHERS_SOURCE_…}`")
+    url: Url = Field(
+        description="SQLAlchemy URL; its password is stored encrypted, or is `${env:VOUCHERS_SOURCE_…}`"
+    )
     query: str = Field(min_length=1, max_length=100_000, description="A single SELECT")
 
 
@@ -92,7 +96,9 @@ class Options(FormatIn):
     expires_at_column: Name | Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
-    expires_at: AwareDatetime | None = Field(default=None, description="For rows that bring no time of their own")
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="For rows that bring no time of their own"
+    )
 
 
 class ImportOptions(Options):

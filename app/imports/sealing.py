@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -31,7 +32,9 @@ def unseal(settings: Settings, sealed: bytes) -> dict[str, Any]:
     try:
         source: dict[str, Any] = orjson.loads(_fernet(settings).decrypt(bytes(sealed)))
     except InvalidToken as error:
-        raise UnreadableError("The source was stored under another VOUCHERS_SECRET_KEY; store it again.") from error
+        raise UnreadableError(
+            "The source was stored under another VOUCHERS_SECRET_KEY; store it again."
+        ) from error
     return filled(source)
 
 
@@ -72,8 +75,15 @@ def shown(source: dict[str, Any]) -> dict[str, Any]:
 def secrets_of(source: dict[str, Any]) -> list[str]:
     """What must not appear in a message about the source."""
     parts = urlsplit(source.get("url", ""))
-    values = [parts.netloc.rpartition("@")[0].partition(":")[2], *(value for _, value in parse_qsl(parts.query))]
-    return [value for value in [*values, *(source.get("options") or {}).values()] if isinstance(value, str) and value]
+    values = [
+        parts.netloc.rpartition("@")[0].partition(":")[2],
+        *(value for _, value in parse_qsl(parts.query)),
+    ]
+    return [
+        value
+        for value in [*values, *(source.get("options") or {}).values()]
+        if isinstance(value, str) and value
+    ]
 
 
 def _masked(url: str) -> str:
@@ -108,9 +118,7 @@ def _fernet(settings: Settings) -> Fernet:
         new = settings.home / f".secret.key-{os.getpid()}"
         new.touch(mode=0o600)
         new.write_bytes(Fernet.generate_key())
-        try:
+        with suppress(FileExistsError):
             os.link(new, path)  # of two at once one is first, and the other uses its key
-        except FileExistsError:
-            pass
         new.unlink()
     return Fernet(path.read_bytes())

@@ -11,7 +11,6 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, BinaryIO, Protocol, cast
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import ImportNotFinishedError, ImportNotFoundError, PoolNotFoundError, UnreadableError
@@ -115,7 +114,7 @@ async def before(
 
 async def rejects_after(
     connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
-) -> list[Row[Any]]:
+) -> list[Any]:
     """Rejects of an import, by line."""
     await get(connection, import_id)
     return list(await queries.rejects_after(connection, import_id, line, limit))
@@ -222,7 +221,7 @@ async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
         number += 1
 
 
-def _shown(row: Row[Any]) -> dict[str, Any]:
+def _shown(row: Any) -> dict[str, Any]:
     figures = row._asdict()
     by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid")}
     return {**figures, "rejected": sum(by.values()), "rejected_by": by}

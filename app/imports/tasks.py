@@ -17,15 +17,16 @@ ATTEMPTS = 8
 
 @jobs.task(retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=3), pass_context=True)
 async def run_import(context: JobContext, import_id: str) -> None:
-    """Run an import. A database that is away is waited for; any other fault ends the import, and not the worker."""
+    """Run an import. A database that is away is waited for; other faults end the import, not the worker."""
     settings = get_settings()
     try:
         await asyncio.to_thread(pipeline.run, settings, uuid.UUID(import_id))
     except Exception as error:
         if isinstance(error, psycopg.OperationalError) and context.job.attempts < ATTEMPTS:
             raise
-        # Its text could hold codes; its kind and place do not.
-        log.error("import failed", id=import_id, error=type(error).__name__, at=_place(error))
+        log.error(  # noqa: TRY400  (an exception's text could hold codes; its kind and place do not)
+            "import failed", id=import_id, error=type(error).__name__, at=_place(error)
+        )
         await asyncio.to_thread(pipeline.give_up, settings, uuid.UUID(import_id))
 
 

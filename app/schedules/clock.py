@@ -31,6 +31,7 @@ def next_run(cron: str, timezone: str, after: datetime) -> datetime:
         raise ValueError("a cron expression has five fields: minute, hour, day, month, day of the week")
     local = after.astimezone(zone(timezone))
     try:
-        return croniter(cron, local).get_next(datetime).astimezone(UTC)
+        following: datetime = croniter(cron, local).get_next(datetime)
     except CroniterError as error:
         raise ValueError(f"the cron expression {cron!r} is not valid, or never fires: {error}") from error
+    return following.astimezone(UTC)

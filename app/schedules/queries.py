@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, insert, select, true, tuple_, update
+from sqlalchemy import delete, exists, insert, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.models import Import, ImportSchedule, ImportStatus
@@ -41,14 +41,14 @@ async def add(connection: AsyncConnection, **values: Any) -> uuid.UUID:
     return (await connection.execute(query)).scalar_one()
 
 
-async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> Row[Any] | None:
+async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> Any:
     """One schedule, with its last import."""
     return (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).one_or_none()
 
 
 async def after(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     """Schedules, the oldest first."""
     query = SHOWN.order_by(ImportSchedule.created_at, ImportSchedule.id).limit(limit)
     if key is not None:
@@ -73,7 +73,7 @@ async def lock(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
-async def lock_due(connection: AsyncConnection, now: datetime) -> Row[Any] | None:
+async def lock_due(connection: AsyncConnection, now: datetime) -> Any:
     """A schedule whose time has come, locked; what another sweep has locked is left to it."""
     query = (
         select(*ImportSchedule.__table__.c)

@@ -37,7 +37,9 @@ class ScheduleUpdate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source: RemoteSource | None = Field(default=None, description="Where the rows come from")
-    options: Options | None = Field(default=None, description="How its files are read; replaces what was said")
+    options: Options | None = Field(
+        default=None, description="How its files are read; replaces what was said"
+    )
     cron: Cron | None = Field(default=None, description="Minute, hour, day, month, day of the week")
     timezone: Timezone | None = Field(default=None, description="IANA name")
     active: bool | None = Field(default=None, description="Whether it runs")

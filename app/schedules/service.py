@@ -4,7 +4,6 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import InvalidRequestError, ScheduleNotFoundError
@@ -84,8 +83,8 @@ async def delete(connection: AsyncConnection, schedule_id: uuid.UUID) -> None:
 async def begin_due(connection: AsyncConnection, now: datetime) -> tuple[bool, uuid.UUID | None]:
     """Begin the run of one schedule that is due: whether there was one, and its new import.
 
-    The time of the next run is set in the same transaction, so a run begins once. Runs that were missed while nothing
-    swept are made up for by this one.
+    The time of the next run is set in the same transaction, so a run begins once. Runs that were missed while
+    nothing swept are made up for by this one.
     """
     due = await queries.lock_due(connection, now)
     if due is None:
@@ -114,7 +113,7 @@ def _options(options: Options) -> dict[str, Any]:
     return options.model_dump(mode="json", include=set(Options.model_fields), exclude_none=True)
 
 
-def _shown(row: Row[Any]) -> dict[str, Any]:
+def _shown(row: Any) -> dict[str, Any]:
     values = row._asdict()
     last = {name: values.pop(f"last_{name}") for name in ("id", "status", "error", "created_at")}
     return {**values, "last_import": last if last["id"] is not None else None}

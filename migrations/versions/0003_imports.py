@@ -9,6 +9,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+
 def upgrade() -> None:
     """Apply."""
     op.add_column("import", sa.Column("sealed", sa.LargeBinary(), nullable=True))

@@ -1,7 +1,6 @@
 """A worker beside the application, and short ways to import."""
 
 import asyncio
-import os
 
 import pytest
 from httpx import AsyncClient, Response
@@ -45,7 +44,10 @@ def upload(client: AsyncClient, worker):
     async def upload(content: bytes | str, pool: str = "p", name: str = "codes.csv", **fields) -> Response:
         content = content.encode() if isinstance(content, str) else content
         return await client.post(
-            f"/v1/pools/{pool}/imports", files={"file": (name, content)}, data=fields, headers={"Prefer": "wait=30"}
+            f"/v1/pools/{pool}/imports",
+            files={"file": (name, content)},
+            data=fields,
+            headers={"Prefer": "wait=30"},
         )
 
     return upload

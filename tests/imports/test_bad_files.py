@@ -37,14 +37,26 @@ BAD = {
     "it is blank": (b" \n\r\n\n", {}, "The file is empty"),
     "it is binary": (random.Random(1).randbytes(10_000), {}, "The file is binary"),
     "it has only a header": (b"code\n", {}, "no row below it"),
-    "the column is not there": (b"id,code\n1,A1\n", {"column": "voucher"}, "no column 'voucher'; the columns are 'id', 'code'"),
+    "the column is not there": (
+        b"id,code\n1,A1\n",
+        {"column": "voucher"},
+        "no column 'voucher'; the columns are 'id', 'code'",
+    ),
     "the column is beyond the last": (b"id,code\n1,A1\n", {"column": "2"}, "There is no column '2'"),
     "the encoding is not one": (b"code\nA1\n", {"encoding": "klingon"}, "no encoding 'klingon'"),
     "it is a zip of two files": (zipped(a="code\nA1", b="code\nB1"), {}, "holds 2 files (a, b)"),
     "it is a zip of nothing": (zipped(), {}, "holds 0 files"),
-    "it is half a gzip": (gzip.compress(random.Random(1).randbytes(99_999).hex().encode())[:-9000], {}, "packed, and damaged"),
+    "it is half a gzip": (
+        gzip.compress(random.Random(1).randbytes(99_999).hex().encode())[:-9000],
+        {},
+        "packed, and damaged",
+    ),
     "it is half a zip": (zipped(a=GOOD)[:-30], {}, "zip file is damaged"),
-    "it is a broken spreadsheet": (zipped(**{"xl/workbook.xml": "<nonsense"}), {}, "spreadsheet cannot be read"),
+    "it is a broken spreadsheet": (
+        zipped(**{"xl/workbook.xml": "<nonsense"}),
+        {},
+        "spreadsheet cannot be read",
+    ),
 }
 
 
@@ -135,7 +147,11 @@ async def test_an_upload_that_is_too_large_is_refused(app, client, monkeypatch):
         ({"json": {"source": {"type": "text", "text": "A1"}, "colum": 1}}, 422, "colum"),
         ({"json": {"source": {"type": "url", "url": "ftp://example.org/x"}}}, 422, "url"),
         ({"json": {"source": {"type": "text", "text": "A1"}, "delimiter": ",,"}}, 422, "delimiter"),
-        ({"json": {"source": {"type": "url", "url": "http://${env:DATABASE_URL}/"}}}, 422, "VOUCHERS_SOURCE_"),
+        (
+            {"json": {"source": {"type": "url", "url": "http://${env:DATABASE_URL}/"}}},
+            422,
+            "VOUCHERS_SOURCE_",
+        ),
         ({"json": {"source": {"type": "text", "text": "A1"}, "expires_at": "soon"}}, 422, "expires_at"),
         ({"data": {"column": "code"}, "files": {"other": ("c.csv", b"code")}}, 422, "no file"),
         ({"files": {"file": ("c.csv", b"code")}, "data": {"has_header": "perhaps"}}, 422, "has_header"),

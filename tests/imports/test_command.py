@@ -1,3 +1,5 @@
+import asyncio
+
 from app.imports import command
 from tests.imports.test_figures import codes
 
@@ -8,8 +10,6 @@ def run(settings, path, pool="p", **options):
 
 
 async def test_a_file_is_imported_with_its_figures_at_the_end(client, settings, tmp_path, capsys):
-    import asyncio
-
     path = tmp_path / "codes.csv"
     path.write_text("id;voucher\n1;A1\n2;A2\n3;A1\n4;\n")
     assert await asyncio.to_thread(run, settings, path) == 0

@@ -1,5 +1,7 @@
 import pytest
 
+from tests.factories import add_key
+
 FIGURES = ("rows", "imported", "ignored", "rejected")
 
 
@@ -57,7 +59,10 @@ async def test_a_code_of_another_pool_is_rejected_with_that_pool_and_its_line(cl
 async def test_invalid_rows_are_rejected_line_by_line_and_the_others_imported(client, upload):
     long = "L" * 300
     done = (
-        await upload(f'id,code\n1,GOOD-1\n2,{long}\n3,"A\tB"\n4,\n\n5,GOOD-2\n6\n7,"X\nY"\n8,GOOD-3\n9,N\x00L\n', column="code")
+        await upload(
+            f'id,code\n1,GOOD-1\n2,{long}\n3,"A\tB"\n4,\n\n5,GOOD-2\n6\n7,"X\nY"\n8,GOOD-3\n9,N\x00L\n',
+            column="code",
+        )
     ).json()
     assert figures(done) == (9, 3, 0, 6)
     assert [(item["line"], item["reason"]) for item in await rejects(client, done)] == [
@@ -73,7 +78,8 @@ async def test_invalid_rows_are_rejected_line_by_line_and_the_others_imported(cl
 
 
 @pytest.mark.parametrize(
-    "code", ["a\\b", "\\N", "\\.", "ä ö", "x" * 255, "quo''te", "50%", "日本", "a\u00a0b", "=1+1", "\U0001f600"]
+    "code",
+    ["a\\b", "\\N", "\\.", "ä ö", "x" * 255, "quo''te", "50%", "日本", "a\u00a0b", "=1+1", "\U0001f600"],
 )
 async def test_a_code_is_kept_as_it_is(client, upload, code):
     assert figures((await upload(f"code\n \t{code} \u2003\n")).json()) == (1, 1, 0, 0)
@@ -122,7 +128,10 @@ async def test_an_undo_takes_back_what_is_available_and_says_what_it_could_not(c
     assert undone["kept"] in {0, 1}
     counts = (await client.get("/v1/pools/p/counts")).json()
     assert (counts["total"], counts["assigned"]) == (4 - undone["taken_back"], 1)
-    assert (await client.post(f"/v1/imports/{done['id']}/undo")).json() == {"taken_back": 0, "kept": undone["kept"]}
+    assert (await client.post(f"/v1/imports/{done['id']}/undo")).json() == {
+        "taken_back": 0,
+        "kept": undone["kept"],
+    }
     assert (await client.get(f"/v1/imports/{done['id']}")).json()["undone"] == undone["taken_back"]
 
 
@@ -173,8 +182,6 @@ async def test_imports_are_listed_the_newest_first(client, upload):
 
 
 async def test_a_key_that_may_only_read_sees_imports_with_values_masked(client, engine, upload):
-    from tests.factories import add_key
-
     await add_key(engine, "r" * 40, "read")
     done = (await upload("code\n" + "S" * 300 + "\nok-1\n")).json()
     reader = {"Authorization": "Bearer " + "r" * 40}

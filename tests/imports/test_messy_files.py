@@ -14,6 +14,7 @@ from app.imports.reader.table import Format, open_table
 from tests.imports.test_figures import codes, figures
 
 FILES = sorted(path for path in (Path(__file__).parent / "files").iterdir() if path.suffix != ".codes")
+ANY = Format()
 FORMATS = {
     "iso8859_2_semicolon.csv": ("iso-8859-2", ";", '"', True, "Kód poukazu"),
     "line_breaks_and_ragged_rows.csv": ("utf-8", ",", '"', True, "promo_code"),
@@ -32,7 +33,7 @@ def expected(path):
     return Path(f"{path}.codes").read_text(encoding="utf-8").splitlines()
 
 
-def read(content, wanted=Format(), column=None):
+def read(content, wanted=ANY, column=None):
     """The codes of a file, in its order."""
     table = open_table(io.BytesIO(content), wanted)
     index = table.column(column)
@@ -111,7 +112,7 @@ def test_what_is_found_out_may_be_overridden():
     assert read(content) == ["A1", "B2"]
     assert read(content, Format(has_header=True)) == ["B2"]
     assert read(content, Format(delimiter=","), 0) == ["A1;x", "B2;y"]
-    assert read("'A1'\n'B2'\n".encode(), Format(quote="")) == ["'A1'", "'B2'"]
+    assert read(b"'A1'\n'B2'\n", Format(quote="")) == ["'A1'", "'B2'"]
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
@@ -120,7 +121,9 @@ def test_it_does_not_matter_where_a_file_is_cut_into_blocks(size, monkeypatch):
     monkeypatch.setattr("app.imports.reader.unpack.BLOCK", size)
     monkeypatch.setattr("app.imports.reader.table.SAMPLE_BYTES", 200)
     monkeypatch.setattr("app.imports.reader.table.BATCH_ROWS", 3)
-    assert read(path.read_bytes(), Format(delimiter=",", has_header=True, encoding="utf-8"), "promo_code") == expected(path)
+    assert read(
+        path.read_bytes(), Format(delimiter=",", has_header=True, encoding="utf-8"), "promo_code"
+    ) == expected(path)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_it_does_not_matter_where_a_file_is_cut_into_blocks(size, monkeypatch):
         ("Zażółć gęślą jaźń", "iso8859_2", "iso-8859-2"),
         ("Привет мир, это промокоды для магазина", "cp1251", "windows-1251"),
         ("plain", "ascii", "utf-8"),
-        ("naïve – “quotes”", "utf-8", "utf-8"),
+        ("naïve \u2013 \u201cquotes\u201d", "utf-8", "utf-8"),
     ],
 )
 def test_encodings_are_told_apart_by_a_few_words(text, encoding, name):

@@ -1,14 +1,11 @@
 """Runs that are killed, doubled or raced: figures add up whatever happens."""
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 import uuid
 
 import psycopg
-import pytest
 
 from app.database import transaction
 from app.imports import merge, pipeline
@@ -17,7 +14,12 @@ from app.imports.service import _InMemory, from_file
 from tests.imports.servers import until
 from tests.imports.test_figures import figures
 
-WORKER = "import asyncio; from app.jobs import work; from app.settings import Settings; asyncio.run(work(Settings()))"
+WORKER = """
+import asyncio
+from app.jobs import work
+from app.settings import Settings
+asyncio.run(work(Settings()))
+"""
 DISAGREEING = """
 SELECT pool.name FROM pool WHERE
     (SELECT sum(available) FROM stock WHERE pool_id = pool.id)
@@ -45,42 +47,45 @@ def listing(numbers):
 
 async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(client, connection, settings):
     """SIGKILL, twice. 40,000 rows: some are in the pool, some in another, some invalid, some twice."""
-    await client.post("/v1/pools/other/imports", json={"source": {"type": "text", "text": listing(range(0, 1000))}})
-    await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": listing(range(1000, 2000))}})
-    text = listing(range(0, 38_000)) + listing(range(2000, 3000))[5:] + '""\n' * 1000
+    await client.post(
+        "/v1/pools/other/imports", json={"source": {"type": "text", "text": listing(range(1000))}}
+    )
+    await client.post(
+        "/v1/pools/p/imports", json={"source": {"type": "text", "text": listing(range(1000, 2000))}}
+    )
+    text = listing(range(38_000)) + listing(range(2000, 3000))[5:] + '""\n' * 1000
     made = await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": text}})
     import_id = made.json()["id"]
     rows = 40_000
 
-    async def merging():
-        done = await shown(client, import_id)
-        figures(done)
-        return 0 < done["imported"] < 30_000 or done["status"] == "succeeded"
-
     at_kills = []
     for _ in range(2):
-        with subprocess.Popen([sys.executable, "-c", WORKER], env=os.environ) as process:
-            reached = at_kills[-1] if at_kills else 0
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
+        reached = at_kills[-1] if at_kills else 0
 
-            async def further(reached=reached):
-                return (await shown(client, import_id))["imported"] > reached
+        async def further(reached=reached):
+            return (await shown(client, import_id))["imported"] > reached
 
-            await until(further)
-            process.send_signal(signal.SIGKILL)
+        await until(further)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
         done = await shown(client, import_id)
         assert done["status"] == "running", "the import ended before it could be killed"
         figures(done)
         at_kills.append(done["imported"])
         # A worker is taken for dead after ten seconds without a sign; here its job is handed on at once.
-        await connection.exec_driver_sql("UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing'")
+        await connection.exec_driver_sql(
+            "UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing'"
+        )
         await connection.exec_driver_sql("COMMIT")
-    with subprocess.Popen([sys.executable, "-c", WORKER], env=os.environ) as process:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
 
-        async def ended():
-            return (await shown(client, import_id))["status"] == "succeeded"
+    async def ended():
+        return (await shown(client, import_id))["status"] == "succeeded"
 
-        await until(ended)
-        process.send_signal(signal.SIGTERM)
+    await until(ended)
+    process.send_signal(signal.SIGTERM)
+    await process.wait()
     done = await shown(client, import_id)
     assert figures(done) == (rows, 36_000, 2000, 2000)
     assert done["rejected_by"] == {"in_other_pool": 1000, "invalid": 1000}

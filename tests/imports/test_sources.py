@@ -67,7 +67,7 @@ async def test_url(client, fetch, server):
 
 async def test_secrets_are_encrypted_in_the_database(client, connection, fetch, server):
     await fetch({"type": "url", "url": f"{server.url}/?token=s3cret"})
-    row = (await connection.exec_driver_sql('SELECT import::text AS row, sealed FROM import')).one()
+    row = (await connection.exec_driver_sql("SELECT import::text AS row, sealed FROM import")).one()
     assert "s3cret" not in row.row
     assert b"s3cret" not in row.sealed
     assert sealing.unseal(get_settings(), row.sealed)["url"].endswith("?token=s3cret")
@@ -171,7 +171,9 @@ def test_a_database_is_reached_only_where_the_service_may_go(settings, url, says
 async def test_sqlite_in_the_folder_for_imports(client, fetch, settings, tmp_path):
     for path in (settings.import_folder / "shop.db", tmp_path / "secret.db"):
         with closing(sqlite3.connect(path)) as database:
-            database.execute("CREATE TABLE coupon AS SELECT 'S-1' AS code UNION SELECT 'S-2' UNION SELECT 'S-3'")
+            database.execute(
+                "CREATE TABLE coupon AS SELECT 'S-1' AS code UNION SELECT 'S-2' UNION SELECT 'S-3'"
+            )
             database.commit()
     query = "SELECT code FROM coupon"
     done = (await fetch({"type": "database", "url": "sqlite:///shop.db", "query": query})).json()

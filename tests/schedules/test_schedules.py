@@ -37,7 +37,9 @@ async def test_a_schedule_shows_its_next_run_in_its_time_zone(client):
     made = await create(client)
     assert made.status_code == 201, made.text
     schedule = made.json()
-    assert datetime.fromisoformat(schedule["next_run"]) == next_run("0 6 * * *", "Europe/Prague", datetime.now(UTC))
+    assert datetime.fromisoformat(schedule["next_run"]) == next_run(
+        "0 6 * * *", "Europe/Prague", datetime.now(UTC)
+    )
     assert schedule["last_import"] is None
     assert (await client.get(f"/v1/import-schedules/{schedule['id']}")).json() == schedule
     assert (await client.get("/v1/import-schedules")).json()["items"] == [schedule]

@@ -21,13 +21,18 @@ BYTE_ORDER_MARKS = (
 )
 # Western and Central European texts differ in a few bytes; these letters are the usual ones of each.
 LATIN = {
-    "cp1252": "äöüÄÖÜßéèêëàâçñôîïûùåøæÅØÆíóúáÉ€’",
+    "cp1252": "äöüÄÖÜßéèêëàâçñôîïûùåøæÅØÆíóúáÉ€\u2019",
     "iso8859_2": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ",
-    "cp1250": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ€’",
+    "cp1250": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ€\u2019",
 }
 OTHER = ["cp1251", "koi8_r", "cp1253", "shift_jis", "gb18030", "big5", "euc_kr"]
 """What else is tried where nothing is certain; the rest can be named by the caller."""
-NAMES = {"cp1252": "windows-1252", "cp1250": "windows-1250", "cp1251": "windows-1251", "iso8859_2": "iso-8859-2"}
+NAMES = {
+    "cp1252": "windows-1252",
+    "cp1250": "windows-1250",
+    "cp1251": "windows-1251",
+    "iso8859_2": "iso-8859-2",
+}
 WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
@@ -36,12 +41,14 @@ def detect(sample: bytes) -> str:
     for mark, encoding in BYTE_ORDER_MARKS:
         if sample.startswith(mark):
             return encoding
-    if len(sample) > 1 and (sample[1::2].count(0) > len(sample) // 5) != (sample[::2].count(0) > len(sample) // 5):
+    if len(sample) > 1 and (sample[1::2].count(0) > len(sample) // 5) != (
+        sample[::2].count(0) > len(sample) // 5
+    ):
         return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
     telling = [line for line in sample.splitlines() if not line.isascii()]
     in_utf8 = sum(map(_is_utf8, telling))
-    # Other texts are hardly ever valid UTF-8 by chance. Where some lines are, the encoding changes, and reading on
-    # in UTF-8 will tell in which line.
+    # Other texts are hardly ever valid UTF-8 by chance. Where some lines are, the encoding changes, and
+    # reading on in UTF-8 will tell in which line.
     return "utf-8" if in_utf8 >= len(telling) / 10 else _guess(b" ".join(telling))
 
 
@@ -55,7 +62,7 @@ def _is_utf8(line: bytes) -> bool:
 
 def _guess(sample: bytes) -> str:
     telling = b" ".join(WORD.findall(sample))[:65536]
-    high = sum(byte > 0x7F for byte in telling)
+    high = len(telling) - len(telling.translate(None, bytes(range(128, 256))))
     if high > len(telling) * 0.7:  # whole words without a Latin letter
         best = charset_normalizer.from_bytes(telling, cp_isolation=OTHER, threshold=0.5).best()
         if best is not None:
@@ -96,7 +103,7 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:
         whole = text[:end]
         if len(rest) > MAX_LINE:
             raise UnreadableError(
-                f"Line {number + _breaks(whole)} is longer than {MAX_LINE} characters; this is no list of rows."
+                f"Line {number + _breaks(whole)} is longer than {MAX_LINE} characters; that is no row."
             )
         number += _breaks(whole)
         yield whole

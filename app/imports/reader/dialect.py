@@ -14,7 +14,9 @@ CODE_NAMES = re.compile(
     r"(voucher|coupon|promo|gutschein|rabatt|cup[oó]n|kup[oó]n|poukaz|aktion|discount)(s|code|codes|k[oó]d)?"
     r"|codes?|k[oó]dy?|codigo|código|codice"
 )
-OTHER_CODES = re.compile(r"country|currency|zip|post|product|article|status|area|lang|store|sku|plz", re.IGNORECASE)
+OTHER_CODES = re.compile(
+    r"country|currency|zip|post|product|article|status|area|lang|store|sku|plz", re.IGNORECASE
+)
 DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
 NUMBER = re.compile(r"[-+]?\d{1,3}([., ]?\d{3})*([.,]\d+)?\s?[%€$£]?|\d{1,5}")
 
@@ -89,7 +91,13 @@ def _score(name: str, values: list[str]) -> float:
         return score - (3 if values else 0)
     share = len(filled)
     score += 2 * len(set(filled)) / share + share / len(values)
-    score += sum(re.search(r"\d", value) is not None and re.search(r"[^\W\d]", value) is not None for value in filled) / share
+    score += (
+        sum(
+            re.search(r"\d", value) is not None and re.search(r"[^\W\d]", value) is not None
+            for value in filled
+        )
+        / share
+    )
     score -= 2 * sum(" " in value or "@" in value or "://" in value for value in filled) / share
     score -= 3 * sum(DATE.fullmatch(value) is not None for value in filled) / share
     score -= 1.5 * sum(NUMBER.fullmatch(value) is not None for value in filled) / share
@@ -97,7 +105,9 @@ def _score(name: str, values: list[str]) -> float:
 
 
 def _is_code_name(cell: str) -> bool:
-    return CODE_NAMES.fullmatch(re.sub(r"[^a-zà-ž]", "", cell.lower())) is not None and not re.search(r"\d", cell)
+    return CODE_NAMES.fullmatch(re.sub(r"[^a-zà-ž]", "", cell.lower())) is not None and not re.search(
+        r"\d", cell
+    )
 
 
 def _shape(cell: str) -> str:

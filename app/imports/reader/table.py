@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from app.errors import UnreadableError
 from app.imports.reader import decode, dialect, spreadsheet, unpack
@@ -65,7 +65,9 @@ class Table:
         width = max(map(len, [names, *self.first_rows]), default=0)
         if str(wanted).isdecimal() and int(wanted) < width:
             return int(wanted)
-        known = ", ".join(map(repr, names)) if names else f"0 to {width - 1}, by index, for there is no header"
+        known = (
+            ", ".join(map(repr, names)) if names else f"0 to {width - 1}, by index, for there is no header"
+        )
         raise UnreadableError(f"There is no column {wanted!r}; the columns are {known}.")
 
 
@@ -111,9 +113,13 @@ def _found(start: bytes, wanted: Format) -> Format:
     except LookupError as error:
         raise UnreadableError(f"There is no encoding {encoding!r}.") from error
     lines = _sample_lines(start, encoding)
-    strange = sum(not character.isprintable() and not character.isspace() for character in "".join(lines)[:65536])
+    strange = sum(
+        not character.isprintable() and not character.isspace() for character in "".join(lines)[:65536]
+    )
     if strange > len("".join(lines)[:65536]) / 20:
-        raise UnreadableError("The file is binary: no text, and no archive or spreadsheet that can be opened.")
+        raise UnreadableError(
+            "The file is binary: no text, and no archive or spreadsheet that can be opened."
+        )
     quote = dialect.quote_of(lines) if wanted.quote is None else wanted.quote
     delimiter = wanted.delimiter or dialect.delimiter_of(lines, quote or '"')
     return Format(encoding, delimiter, quote, wanted.has_header)
@@ -151,19 +157,22 @@ def _below(batches: Iterator[Batch]) -> Iterator[Batch]:
     yield from batches
 
 
-def _parsed(reader: "csv._reader") -> Iterator[Batch]:
+def _parsed(reader: Any) -> Iterator[Batch]:
     while True:
-        first, rows = reader.line_num + 1, []
+        first = reader.line_num + 1
+        rows: list[list[str]] = []
         try:
             rows.extend(islice(reader, BATCH_ROWS))  # keeps what came before an error
         except csv.Error as error:
-            line = sum(map(_height, rows), first)
-            raise UnreadableError(f"Line {line} is no row: {error}. Is a quote opened there and never closed?") from error
+            line = first + sum(map(_height, rows))
+            raise UnreadableError(
+                f"Line {line} is no row: {error}. Is a quote opened there and never closed?"
+            ) from error
         ended = bool(rows) and rows[-1] == _END
         if ended:
             rows.pop()
         elif len(rows) < BATCH_ROWS:
-            line = sum(map(_height, rows[:-1]), first)
+            line = first + sum(map(_height, rows[:-1]))
             raise UnreadableError(f"A quote that is opened in line {line} is never closed.")
         yield _batch(first, rows, plain=reader.line_num - first + 1 - ended == len(rows))
         if ended:

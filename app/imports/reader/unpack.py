@@ -4,7 +4,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from app.errors import UnreadableError
 
@@ -64,7 +64,7 @@ def check_spreadsheet(file: BinaryIO, limit: int) -> None:
     file.seek(0)
 
 
-def _bounded(packed: gzip.GzipFile | BinaryIO | zipfile.ZipExtFile, size: int, limit: int) -> Iterator[bytes]:
+def _bounded(packed: IO[bytes] | gzip.GzipFile, size: int, limit: int) -> Iterator[bytes]:
     total = 0
     while block := packed.read(BLOCK):
         total += len(block)
@@ -84,9 +84,7 @@ def _archive(file: BinaryIO) -> zipfile.ZipFile:
 
 def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     members = [
-        info
-        for info in archive.infolist()
-        if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+        info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")
     ]
     if len(members) != 1:
         names = ", ".join(info.filename for info in members[:5])

@@ -1,4 +1,4 @@
-"""Where an import's bytes come from: each source is a module with a `fetch` that gives them in blocks."""
+"""Where an import's bytes come from: each source is a module, whose `fetch` gives them in blocks."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,24 +27,29 @@ def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
     """The bytes of a source, within the limits of size and time.
 
     Raises:
-        UnreadableError: it cannot be had, or not within the limits. No secret of the source is in the message.
+        UnreadableError: it cannot be had, or not within the limits. The message holds no secret of it.
         AddressForbiddenError: it is where the service may not go.
     """
-    deadline = time.monotonic() + settings.fetch_seconds
-    size = 0
+    blocks = FETCHES[source["type"]](settings, source)
     try:
-        for block in FETCHES[source["type"]](settings, source):
-            size += len(block)
-            if size > settings.max_upload_bytes:
-                raise UnreadableError(f"The source is larger than {settings.max_upload_bytes} bytes.")
-            if time.monotonic() > deadline:
-                raise UnreadableError(f"The source did not end within {settings.fetch_seconds:g} seconds.")
-            yield block
+        yield from _limited(settings, blocks)
     except DomainError:
         raise
-    except Exception as error:
-        # Drivers raise whatever they like: their first line tells, once the secrets are out of it.
+    except Exception as error:  # noqa: BLE001  (drivers raise whatever they like)
+        # The first line tells, once the secrets are out of it.
         said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:300]
         for secret in sealing.secrets_of(source):
             said = said.replace(secret, sealing.HIDDEN)
         raise UnreadableError(f"The source cannot be read: {said or type(error).__name__}.") from None
+
+
+def _limited(settings: Settings, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    deadline = time.monotonic() + settings.fetch_seconds
+    size = 0
+    for block in blocks:
+        size += len(block)
+        if size > settings.max_upload_bytes:
+            raise UnreadableError(f"The source is larger than {settings.max_upload_bytes} bytes.")
+        if time.monotonic() > deadline:
+            raise UnreadableError(f"The source did not end within {settings.fetch_seconds:g} seconds.")
+        yield block

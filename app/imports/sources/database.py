@@ -71,7 +71,11 @@ def _engine(settings: Settings, url: URL) -> Engine:
         address = outbound.check_host(settings, url.host, port)[0]
         if url.drivername == "postgresql+psycopg":
             limit = int(settings.fetch_seconds * 1000)
-            arguments = {"hostaddr": address, "connect_timeout": 10, "options": f"-c statement_timeout={limit}"}
+            arguments = {
+                "hostaddr": address,
+                "connect_timeout": 10,
+                "options": f"-c statement_timeout={limit}",
+            }
             return create_engine(url, poolclass=NullPool, connect_args=arguments)
         return create_engine(url.set(host=address), poolclass=NullPool)
     except (NoSuchModuleError, ModuleNotFoundError) as error:

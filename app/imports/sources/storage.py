@@ -55,7 +55,9 @@ def _local(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
 @contextmanager
 def _s3(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
     if strange := set(options) - S3_OPTIONS:
-        raise UnreadableError(f"S3 takes no option {min(strange)!r}; it takes {', '.join(sorted(S3_OPTIONS))}.")
+        raise UnreadableError(
+            f"S3 takes no option {min(strange)!r}; it takes {', '.join(sorted(S3_OPTIONS))}."
+        )
     endpoint = options.get("endpoint_url")
     if endpoint:
         parts = urlsplit(endpoint)

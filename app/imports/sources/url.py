@@ -1,7 +1,7 @@
 """A file at a URL, by HTTP or HTTPS."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -20,16 +20,16 @@ def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
             while block := runner.run(_next(blocks)):
                 yield block
         finally:
-            runner.run(blocks.aclose())  # type: ignore[attr-defined]  (it is a generator)
+            runner.run(blocks.aclose())
 
 
-async def _next(blocks: AsyncIterator[bytes]) -> bytes:
+async def _next(blocks: AsyncGenerator[bytes, None]) -> bytes:
     return await anext(blocks, b"")
 
 
-async def _stream(settings: Settings, url: str) -> AsyncIterator[bytes]:
+async def _stream(settings: Settings, url: str) -> AsyncGenerator[bytes, None]:
     timeout = min(STEP_SECONDS, settings.fetch_seconds)
-    # Packed in transit it could unpack to anything: what is packed is a file, and the reader opens it with care.
+    # Packed in transit it could unpack to anything; a packed file is opened by the reader, with care.
     headers = {"Accept-Encoding": "identity"}
     async with (
         outbound.http_client(settings, timeout=timeout) as client,
