@@ -1,5 +1,8 @@
 """The job queue: procrastinate, in the same database, so that a job and the rows it is about commit together."""
 
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -10,8 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database import conninfo, create_engine
 from app.settings import Settings
 
-TASKS = ["app.jobs", "app.imports.tasks", "app.schedules.tasks"]
+TASKS = [
+    "app.jobs",
+    "app.alerts.tasks",
+    "app.deliveries.tasks",
+    "app.forecast.tasks",
+    "app.holds.tasks",
+    "app.imports.tasks",
+    "app.redemptions.tasks",
+    "app.schedules.tasks",
+    "app.vouchers.tasks",
+]
 """Modules that define tasks; each domain that has some adds its `tasks.py`."""
+
+URGENT = "urgent"
+"""Queue of what is due within seconds. Besides the ordinary places it has some that no long import can take."""
+
+URGENT_CONCURRENCY = 16
+"""Urgent jobs that one worker runs at the same time: they wait for the network most of their time."""
 
 HEARTBEAT_SECONDS = 2
 STALLED_SECONDS = 10
@@ -33,6 +52,12 @@ def engine_of(context: JobContext) -> AsyncEngine:
     return engine
 
 
+def settings_of(context: JobContext) -> Settings:
+    """The settings of the worker."""
+    settings: Settings = context.additional_context["settings"]
+    return settings
+
+
 @jobs.periodic(cron="* * * * * */5", periodic_id="stalled")
 @jobs.task(queueing_lock="retry_stalled_jobs", pass_context=True)
 async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
@@ -47,17 +72,36 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
 async def work(settings: Settings) -> None:
     """Run jobs until the process is told to stop (SIGTERM or SIGINT)."""
     engine = create_engine(settings)
-    connector = PsycopgConnector(conninfo=conninfo(settings.sqlalchemy_url), min_size=1, max_size=4)
+    connector = PsycopgConnector(conninfo=conninfo(settings.sqlalchemy_url), min_size=1, max_size=6)
     try:
         with jobs.replace_connector(connector) as app:
             async with app.open_async():
-                await app.run_worker_async(
-                    concurrency=settings.job_concurrency,
+                run = partial(
+                    app.run_worker_async,
+                    fetch_job_polling_interval=1,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=STALLED_SECONDS,
                     shutdown_graceful_timeout=10,
                     delete_jobs="successful",
-                    additional_context={"engine": engine},
+                    additional_context={"engine": engine, "settings": settings},
+                )
+                await _until_one_ends(
+                    run(concurrency=settings.job_concurrency),
+                    run(queues=[URGENT], concurrency=URGENT_CONCURRENCY, install_signal_handlers=False),
                 )
     finally:
         await engine.dispose()
+
+
+async def _until_one_ends(*workers: Coroutine[Any, Any, None]) -> None:
+    """Run workers; when one was told to stop, or failed, or this is cancelled, let all of them finish."""
+    tasks = [asyncio.create_task(worker) for worker in workers]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result

@@ -7,20 +7,41 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from app import health, logs, problems
+from app import logs, operation, problems
+from app.alerts.router import router as alerts
 from app.assignments.assigner import Assigner
 from app.assignments.hot_path import HotPath
 from app.assignments.router import router as assignments
+from app.audit.router import router as audit
 from app.auth.service import KeyRing
 from app.database import create_engine
+from app.erasure.router import router as erasure
+from app.forecast.router import router as forecast
+from app.holds.router import router as holds
 from app.imports.router import router as imports
+from app.ledger.router import router as ledger
 from app.pools.router import router as pools
+from app.redemptions.router import router as redemptions
 from app.schedules.router import router as schedules
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, imports, schedules, health.router)
+ROUTERS = (
+    pools,
+    holds,
+    imports,
+    schedules,
+    redemptions,
+    vouchers,
+    ledger,
+    assignments,
+    erasure,
+    alerts,
+    forecast,
+    audit,
+    operation.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -81,6 +82,19 @@ class Base(DeclarativeBase):
     }
 
 
+VOUCHER_COLUMNS = """CASE status
+    WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'reserved' THEN assignment_id IS NOT NULL AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0 AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
+    WHEN 'redeemed' THEN redeemed_at IS NOT NULL AND num_nonnulls(assignment_id, assigned_at) <> 1
+        AND num_nonnulls(expired_at, voided_at) = 0
+    WHEN 'expired' THEN num_nulls(expires_at, expired_at) = 0
+        AND num_nonnulls(assignment_id, assigned_at, redeemed_at, voided_at) = 0
+    WHEN 'void' THEN voided_at IS NOT NULL AND num_nonnulls(redeemed_at, expired_at) = 0
+END"""
+"""What each state of a voucher (app/vouchers/states.py) must and must not have. A status that is set by itself is refused."""
+
+
 class Pool(Base):
     """A named set of vouchers."""
 
@@ -107,6 +121,8 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
+    holds: Mapped[int] = mapped_column(server_default="0")
+    """How many holds of the pool still keep something; the same in each slot. A claim reads it with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
@@ -127,10 +143,26 @@ class Voucher(Base):
     assignment_id: Mapped[uuid.UUID | None]
     assigned_at: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]
+    expired_at: Mapped[datetime | None]
+    voided_at: Mapped[datetime | None]
 
     __table_args__ = (
         # Draws walk its 'available' part, lists and exports all of it.
         Index("voucher_draw_idx", "pool_id", "status", "draw_key"),
+        # The sweep of expired codes reads its beginning; codes without an expiry are not in it.
+        Index(
+            "voucher_expiry_idx",
+            "expires_at",
+            postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),
+        ),
+        CheckConstraint(VOUCHER_COLUMNS, name="status"),
+        # Whether codes of a pool expire soon; codes without an expiry are not in it.
+        Index(
+            "voucher_expiring_idx",
+            "pool_id",
+            "expires_at",
+            postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),
+        ),
         CheckConstraint(f"char_length(code) BETWEEN 1 AND {MAX_CODE_LENGTH}", name="code"),
     )
 
@@ -170,8 +202,30 @@ class Assignment(Base):
             postgresql_where=text("campaign_id IS NOT NULL"),
         ),
         Index("assignment_pool_idx", "pool_id", "assigned_at"),
+        # The sweep of lapsed leases reads its beginning.
+        Index("assignment_lease_idx", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.
         Index("assignment_released_idx", "code", postgresql_where=text("released_at IS NOT NULL")),
+    )
+
+
+class Hold(Base):
+    """Vouchers of a pool set aside for a campaign: a number, not particular ones."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    campaign_id: Mapped[str]
+    size: Mapped[int]
+    drawn: Mapped[int] = mapped_column(server_default="0")
+    """How many of them the campaign has drawn."""
+    expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        UniqueConstraint("pool_id", "campaign_id"),
+        CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name="drawn"),
     )
 
 
@@ -301,13 +355,16 @@ class RedemptionMapping(Base):
 
 
 class Redemption(Base):
-    """What came of one mapped event: a use of a code, or the issue that kept it from being one."""
+    """What came of a code that an event (or a direct call) says was used: a use of it, or an issue."""
 
     __tablename__ = "redemption"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    event_id: Mapped[str | None] = mapped_column(index=True)
-    code: Mapped[str] = mapped_column(Text(collation="C"))
+    event_id: Mapped[str | None]
+    property: Mapped[str | None]
+    """The mapped property that held the code; None for a direct redemption."""
+    code: Mapped[str | None] = mapped_column(Text(collation="C"))
+    """None where the property held nothing that can be a code."""
     customer_id: Mapped[str | None]
     outcome: Mapped[str]
     redeemed_at: Mapped[datetime]
@@ -315,6 +372,15 @@ class Redemption(Base):
 
     __table_args__ = (
         Index("redemption_code_idx", "code"),
+        Index("redemption_event_idx", "event_id", "property", unique=True),
+        Index("redemption_customer_idx", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+        Index(
+            "redemption_issue_idx",
+            "outcome",
+            "created_at",
+            "id",
+            postgresql_where=text("outcome <> 'redeemed'"),
+        ),
         # However many events race, a code is redeemed once.
         Index("redemption_once_idx", "code", unique=True, postgresql_where=text("outcome = 'redeemed'")),
     )
@@ -333,3 +399,97 @@ class ApiKey(Base):
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
+
+
+class Alert(Base):
+    """Whom to tell when a pool runs low, and how."""
+
+    __tablename__ = "alert"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    webhook_url: Mapped[str | None]
+    webhook_secret: Mapped[str | None]
+    """In clear, because each webhook is signed with it."""
+    previous_secret: Mapped[str | None]
+    previous_secret_until: Mapped[datetime | None]
+    """Until then webhooks bear the signature of the previous secret too."""
+    email: Mapped[str | None]
+    expiring_within_days: Mapped[int | None]
+    expiring_told_at: Mapped[datetime | None]
+    """Set from the telling until no code expires so soon any more."""
+
+
+class AlertThreshold(Base):
+    """A count of available vouchers to be told of. The row is the outbox too: fallen, but not told, is to be sent.
+
+    Armed (`fell_at` is null) → fallen → told → armed, once the count is above the threshold again.
+    """
+
+    __tablename__ = "alert_threshold"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("alert.pool_id", ondelete="CASCADE"), primary_key=True)
+    threshold: Mapped[int] = mapped_column(primary_key=True)
+    fell_at: Mapped[datetime | None]
+    """Written by the very transaction that took the count down to the threshold."""
+    available: Mapped[int | None]
+    """How many were left then."""
+    told_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """One message of an alert by one channel; `id` is its `webhook-id`, the same at each try."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    channel: Mapped[str]
+    destination: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    response_status: Mapped[int | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    attempted_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("delivery_pool_idx", "pool_id", "created_at", "id"),)
+
+
+class StockHistory(Base):
+    """The stock of a pool as it was early in an hour."""
+
+    __tablename__ = "stock_history"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    taken_at: Mapped[datetime]
+    available: Mapped[int]
+    reserved: Mapped[int]
+    assigned: Mapped[int]
+    redeemed: Mapped[int]
+    expired: Mapped[int]
+    void: Mapped[int]
+
+
+class AuditEntry(Base):
+    """Something that a key did. Rows are only ever added."""
+
+    __tablename__ = "audit_entry"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    key_id: Mapped[uuid.UUID | None]
+    """No foreign key: the entry outlives the key. None for the command line."""
+    key_name: Mapped[str]
+    action: Mapped[str]
+    pool: Mapped[str | None]
+    """Its name: the entry outlives the pool."""
+    details: Mapped[dict[str, Any]]
+
+    __table_args__ = (
+        Index("audit_entry_pool_idx", "pool", "id", postgresql_where=text("pool IS NOT NULL")),
+        Index("audit_entry_action_idx", "action", "id"),
+    )

@@ -42,6 +42,17 @@ class Settings(BaseSettings):
     """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process may go on honouring a key after it was revoked elsewhere."""
+    smtp_url: SecretStr | None = None
+    """Server that takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
+    email_from: str | None = None
+    """Sender of the emails."""
+    alert_retry_seconds: float = Field(default=5.0, gt=0)
+    """Wait before the second try of an alert's delivery. It doubles from try to try, up to 15 tries in near a day."""
+
+    @property
+    def sends_email(self) -> bool:
+        """Whether there is a server to send emails by, and a name to send them in."""
+        return self.smtp_url is not None and self.email_from is not None
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

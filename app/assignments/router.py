@@ -13,11 +13,13 @@ from app.assignments.schemas import (
     BatchCreate,
     BatchOut,
     Given,
+    LedgerRow,
 )
 from app.auth.guard import requires
 from app.auth.schemas import Scope
 from app.dependencies import Connection, Engine, State
 from app.errors import (
+    AlreadyRedeemedError,
     AssignmentNotFoundError,
     AssignmentReleasedError,
     IdempotencyKeyReusedError,
@@ -25,13 +27,15 @@ from app.errors import (
     PoolBusyError,
     PoolExhaustedError,
     PoolNotFoundError,
+    VoucherVoidError,
 )
 from app.problems import problems
 from app.texts import Identifier
 
 router = APIRouter(prefix="/v1", tags=["assignments"], dependencies=[requires(Scope.ASSIGN)])
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
-_SHOWN = tuple(AssignmentOut.model_fields)
+_FIRST = {"content-type": "application/json"}
+_REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
 NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
 
 
@@ -56,7 +60,7 @@ async def assign(
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time.
     """
-    return reply(await state.assigner.assign(pool, body.wish(pool, idempotency_key)))
+    return Response(*reply(await state.assigner.assign(pool, body.wish(pool, idempotency_key))))
 
 
 @router.post(
@@ -78,9 +82,39 @@ async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Gi
     return await service.get(connection, assignment_id)
 
 
-def reply(given: Given) -> Response:
-    """An assignment as the response to the request that asked for it, for the first time or again."""
-    content = orjson.dumps({name: getattr(given, name) for name in _SHOWN}, option=orjson.OPT_UTC_Z)
-    if given.replayed:
-        return Response(content, 200, {"Idempotency-Replayed": "true"}, media_type="application/json")
-    return Response(content, 201, media_type="application/json")
+@router.post(
+    "/assignments/{assignment_id}/confirm",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError),
+)
+async def confirm(assignment_id: uuid.UUID, connection: Connection) -> Given:
+    """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
+    return await service.confirm(connection, assignment_id)
+
+
+@router.post(
+    "/assignments/{assignment_id}/release",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
+)
+async def release(assignment_id: uuid.UUID, connection: Connection) -> Given:
+    """Take an assignment back: its code is available again. Once more, it changes nothing."""
+    return await service.release(connection, assignment_id)
+
+
+def reply(given: Given) -> tuple[bytes, int, dict[str, str]]:
+    """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
+    body = orjson.dumps(
+        {
+            "id": given.id,
+            "pool": given.pool,
+            "code": given.code,
+            "customer_id": given.customer_id,
+            "campaign_id": given.campaign_id,
+            "message_id": given.message_id,
+            "test": given.test,
+            "assigned_at": given.assigned_at,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    return (body, 200, _REPLAYED) if given.replayed else (body, 201, _FIRST)

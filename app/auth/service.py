@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.audit import service as audit
 from app.auth import queries
 from app.auth.schemas import Caller, Scope
 from app.database import statement
@@ -16,6 +17,7 @@ from app.errors import UnauthenticatedError
 
 PREFIX_BYTES = 8
 _MAX_CACHED = 10_000
+_REFRESH_SECONDS = 1.0
 
 
 def _digest(secret: str) -> bytes:
@@ -29,9 +31,20 @@ def _row(secret: str, name: str, scopes: Iterable[Scope]) -> dict[str, object]:
 
 
 async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]) -> tuple[uuid.UUID, str]:
-    """Make a key; its id and its secret, which is stored nowhere."""
+    """Make a key; its id and its secret, which is stored nowhere. Only the command line and the first start do."""
     secret = f"vp_{secrets.token_urlsafe(32)}"
-    return await queries.add(connection, _row(secret, name, scopes)), secret
+    row = _row(secret, name, scopes)
+    key_id = await queries.add(connection, row)
+    await audit.record(connection, None, "api_key.created", id=str(key_id), name=name, scopes=row["scopes"])
+    return key_id, secret
+
+
+async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> bool:
+    """Revoke a key; False where no key that still stands has this id."""
+    revoked = await queries.revoke(connection, key_id)
+    if revoked:
+        await audit.record(connection, None, "api_key.revoked", id=str(key_id))
+    return revoked
 
 
 async def bootstrap(connection: AsyncConnection, given: str | None) -> str | None:
@@ -68,14 +81,19 @@ class KeyRing:
         if caller is not None:
             return caller
         digest = _digest(secret)
+        if digest in self._known:  # one request asks again; those that come meanwhile need not
+            self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
         async with statement(self._engine) as connection:
             rows = await queries.with_prefix(connection, digest[:PREFIX_BYTES])
         for row in rows:
             if hmac.compare_digest(row.digest, digest):
                 caller = Caller(row.id, row.name, frozenset(map(Scope, row.scopes)))
-                if len(self._known) >= _MAX_CACHED:
-                    self._known.clear()
-                self._known[digest] = (time.monotonic() + self._remember_seconds, caller)
+                self._remember(digest, caller, self._remember_seconds)
                 return caller
         self._known.pop(digest, None)
         raise UnauthenticatedError("The API key is not known, or was revoked.")
+
+    def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
+        if len(self._known) >= _MAX_CACHED:
+            self._known.clear()
+        self._known[digest] = (time.monotonic() + seconds, caller)

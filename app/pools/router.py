@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, status
 
 from app import pagination
+from app.audit import service as audit
 from app.auth.guard import requires
-from app.auth.schemas import Scope
+from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection
 from app.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.pools import service
@@ -15,6 +16,7 @@ from app.problems import problems
 
 router = APIRouter(prefix="/v1/pools", tags=["pools"])
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
 @router.post(
@@ -22,10 +24,10 @@ PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring
     status_code=status.HTTP_201_CREATED,
     response_model=PoolOut,
     responses=problems(PoolExistsError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def create_pool(body: PoolCreate, connection: Connection) -> dict[str, Any]:
+async def create_pool(body: PoolCreate, connection: Connection, caller: Manager) -> dict[str, Any]:
     """Make a pool."""
+    await audit.record(connection, caller, "pool.created", pool=body.name)
     return await service.create(connection, body.name, body.description)
 
 
@@ -78,8 +80,8 @@ async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) 
     "/{pool}",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(PoolNotFoundError, PoolNotEmptyError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def delete_pool(pool: PoolPath, connection: Connection) -> None:
+async def delete_pool(pool: PoolPath, connection: Connection, caller: Manager) -> None:
     """Delete a pool of which nothing was ever assigned, with its vouchers."""
+    await audit.record(connection, caller, "pool.deleted", pool=pool)
     await service.delete(connection, pool)

@@ -1,0 +1,102 @@
+"""Alerts on the wire."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+MAX_THRESHOLDS = 20
+MAX_COUNT = 2**63 - 1
+EMAIL = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
+"""One address, as HTML defines it for its input fields."""
+
+
+def _unique(thresholds: list[int]) -> list[int]:
+    for threshold in thresholds:
+        if thresholds.count(threshold) > 1:
+            raise ValueError(f"Each threshold stands once; {threshold} stands there more often.")
+    return sorted(thresholds, reverse=True)
+
+
+def _http_url(url: str) -> str:
+    try:
+        AnyHttpUrl(url)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from error
+    return url
+
+
+Thresholds = Annotated[
+    list[Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]],
+    Field(min_length=1, max_length=MAX_THRESHOLDS),
+    AfterValidator(_unique),
+]
+WebhookUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_http_url)]
+EmailAddress = Annotated[str, StringConstraints(max_length=254, pattern=EMAIL)]
+
+
+class AlertsUpdate(BaseModel):
+    """When to tell of a pool, and whom."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    thresholds: Thresholds = Field(
+        description="Counts of available codes; 0 is told as `pool.exhausted`", examples=[[1000, 100, 0]]
+    )
+    webhook_url: WebhookUrl | None = Field(
+        default=None, description="Receives a POST", examples=["https://example.com/hooks/vouchers"]
+    )
+    email: EmailAddress | None = Field(
+        default=None, description="Receives an email", examples=["campaigns@example.com"]
+    )
+    expiring_within_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        default=None, description="Tell also once available codes expire within so many days"
+    )
+
+    @model_validator(mode="after")
+    def _reaches_somebody(self) -> "AlertsUpdate":
+        if self.webhook_url is None and self.email is None:
+            raise ValueError("An alert needs a webhook_url, an email or both.")
+        return self
+
+
+class ThresholdOut(BaseModel):
+    """A threshold and where it stands."""
+
+    threshold: int = Field(description="Count of available codes")
+    armed: bool = Field(description="Whether it will be told; it is not while the count is at it or below")
+    fell_at: datetime | None = Field(description="When the count fell to it; null while it is armed")
+    available: int | None = Field(description="How many were left then")
+
+
+class AlertsOut(BaseModel):
+    """When a pool is told of, and to whom."""
+
+    pool: str = Field(description="Name of the pool")
+    thresholds: list[int] = Field(description="Counts of available codes, greatest first")
+    states: list[ThresholdOut] = Field(description="Where each threshold stands")
+    webhook_url: str | None = Field(description="Receives a POST")
+    webhook_secret: str | None = Field(
+        description="Key of the webhooks' signatures, shown in the reply that made it and never again"
+    )
+    email: str | None = Field(description="Receives an email")
+    expiring_within_days: int | None = Field(
+        description="Told once available codes expire within so many days"
+    )
+
+
+class SecretOut(BaseModel):
+    """A new key of the webhooks' signatures."""
+
+    webhook_secret: str = Field(description="The key, shown once")
+    previous_valid_until: datetime = Field(description="Until then webhooks are signed with the old key too")

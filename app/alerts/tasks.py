@@ -1,0 +1,25 @@
+"""The jobs that look for what has to be told. Any number of workers may run them at once: rows that one has are skipped."""
+
+from procrastinate import JobContext
+
+from app.alerts import service
+from app.database import transaction
+from app.jobs import URGENT, engine_of, jobs
+
+
+@jobs.periodic(cron="* * * * * *", periodic_id="alerts")
+@jobs.task(queue=URGENT, priority=10, queueing_lock="alerts", pass_context=True)
+async def tell_fallen(context: JobContext, timestamp: int) -> None:
+    """Every second: thresholds that have fallen."""
+    del timestamp
+    async with transaction(engine_of(context)) as connection:
+        await service.tell_fallen(connection)
+
+
+@jobs.periodic(cron="* * * * *", periodic_id="expiring")
+@jobs.task(queueing_lock="expiring", pass_context=True)
+async def tell_expiring(context: JobContext, timestamp: int) -> None:
+    """Every minute: codes that expire soon."""
+    del timestamp
+    async with transaction(engine_of(context)) as connection:
+        await service.tell_expiring(connection)

@@ -1,0 +1,1 @@
+"""Who did what: a table that only grows."""

@@ -1,0 +1,43 @@
+"""`/v1/audit`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app import pagination
+from app.audit import service
+from app.audit.schemas import AuditEntryOut, Filter
+from app.auth.guard import requires
+from app.auth.schemas import Scope
+from app.dependencies import Connection
+from app.errors import InvalidRequestError
+from app.problems import problems
+from app.texts import Identifier
+
+router = APIRouter(prefix="/v1/audit", tags=["audit"], dependencies=[requires(Scope.ADMIN)])
+
+
+@router.get("", response_model=pagination.Page[AuditEntryOut], responses=problems(InvalidRequestError))
+async def list_entries(
+    connection: Connection,
+    action: Annotated[Identifier | None, Query(description="Only this, as `pool.deleted`")] = None,
+    pool: Annotated[Identifier | None, Query(description="Only what was done to this pool")] = None,
+    since: Annotated[datetime | None, Query(description="Only from then on")] = None,
+    until: Annotated[datetime | None, Query(description="Only before then")] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Who did what, newest first."""
+    wanted = Filter(action, pool, since, until)
+    rows = await service.before(connection, wanted, _before(cursor), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row.id,))
+
+
+def _before(cursor: str | None) -> int | None:
+    key = pagination.decode(cursor, 1)
+    if key is None:
+        return None
+    if not isinstance(key[0], int):
+        raise InvalidRequestError("The cursor is not one of this list.")
+    return key[0]

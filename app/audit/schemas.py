@@ -1,0 +1,30 @@
+"""The audit on the wire, and what is asked of it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are wanted; None wants all."""
+
+    action: str | None = None
+    pool: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class AuditEntryOut(BaseModel):
+    """Something that a key did."""
+
+    id: int = Field(description="Grows with time")
+    at: datetime = Field(description="When")
+    key_id: uuid.UUID | None = Field(description="The key; null for the command line and the service itself")
+    key_name: str = Field(description="Name of the key at that time")
+    action: str = Field(description="What was done", examples=["pool.deleted"])
+    pool: str | None = Field(description="Name of the pool that it was done to")
+    details: dict[str, Any] = Field(description="More about it; never a code")

@@ -1,0 +1,1 @@
+"""Messages to other systems: webhooks and emails, tried until they arrive."""

@@ -1,0 +1,34 @@
+"""Messages on the wire."""
+
+import uuid
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+Event = Literal["pool.low", "pool.exhausted", "pool.expiring_soon", "pool.test"]
+Channel = Literal["webhook", "email"]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+
+
+class DeliveryOut(BaseModel):
+    """One message of an alert by one channel."""
+
+    id: uuid.UUID = Field(description="Also its `webhook-id`, the same at each try")
+    event: Event = Field(description="What it tells")
+    channel: Channel = Field(description="How it goes")
+    destination: str = Field(description="Where it went last")
+    payload: dict[str, Any] = Field(description="What it says")
+    status: DeliveryStatus = Field(description="`pending` while there are tries left")
+    attempts: int = Field(description="Tries so far")
+    response_status: int | None = Field(description="HTTP status of the last try's answer")
+    error: str | None = Field(description="Why the last try failed")
+    created_at: datetime = Field(description="When it was put on its way")
+    attempted_at: datetime | None = Field(description="When the last try was")
+    delivered_at: datetime | None = Field(description="When it arrived")
+
+
+class Deliveries(BaseModel):
+    """Messages that were put on their way."""
+
+    items: list[DeliveryOut] = Field(description="One for each channel")

@@ -1,0 +1,37 @@
+"""A message as a webhook, after the Standard Webhooks specification."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Row
+from standardwebhooks import Webhook
+
+from app import outbound
+from app.settings import Settings
+
+TIMEOUT = 15.0
+"""Seconds that a receiver may take to answer, as the specification advises."""
+
+
+async def post(settings: Settings, message: Row[Any]) -> int:
+    """Send a message; the status that was answered. A redirect is not followed, and the answer's body not read."""
+    body = orjson.dumps(message.payload).decode()
+    now = datetime.now(UTC)
+    keys = filter(None, (message.webhook_secret, message.previous_secret))
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "voucher-pools",
+        "webhook-id": str(message.id),
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(Webhook(key).sign(str(message.id), now, body) for key in keys),
+    }
+    async with (
+        asyncio.timeout(TIMEOUT),
+        outbound.http_client(settings, timeout=TIMEOUT) as client,
+        client.stream(
+            "POST", message.destination, content=body, headers=headers, follow_redirects=False
+        ) as response,
+    ):
+        return response.status_code

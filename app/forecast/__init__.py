@@ -1,0 +1,1 @@
+"""How fast a pool empties, and how its stock went."""

@@ -1,0 +1,52 @@
+"""`/v1/pools/{pool}/forecast` and `/v1/pools/{pool}/history`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from app import pagination
+from app.auth.guard import requires
+from app.auth.schemas import Scope
+from app.dependencies import Connection
+from app.errors import InvalidRequestError, PoolNotFoundError
+from app.forecast import service
+from app.forecast.schemas import ForecastOut, HistoryRow
+from app.problems import problems
+
+router = APIRouter(
+    prefix="/v1/pools/{pool}", tags=["forecast"], dependencies=[requires(Scope.POOLS, Scope.READ)]
+)
+PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+
+
+@router.get("/forecast", response_model=ForecastOut, responses=problems(PoolNotFoundError))
+async def get_forecast(pool: PoolPath, connection: Connection) -> dict[str, Any]:
+    """How fast codes went over the last hour, day and week, and when the pool runs out at each rate."""
+    return await service.forecast(connection, pool)
+
+
+@router.get(
+    "/history",
+    response_model=pagination.Page[HistoryRow],
+    responses=problems(PoolNotFoundError, InvalidRequestError),
+)
+async def get_history(
+    pool: PoolPath,
+    connection: Connection,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """The stock of a pool hour by hour, newest first, for 90 days."""
+    rows = await service.history(connection, pool, _before(cursor), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row.hour,))
+
+
+def _before(cursor: str | None) -> datetime | None:
+    key = pagination.decode(cursor, 1)
+    if key is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(key[0]))
+    except ValueError as error:
+        raise InvalidRequestError("The cursor is not one of this list.") from error

@@ -1,0 +1,48 @@
+"""Forecast and stock history on the wire."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+Window = Literal["hour", "day", "week"]
+
+
+class Rate(BaseModel):
+    """How fast codes went over a stretch of time, and how long the pool lasts if they go on so."""
+
+    window: Window = Field(description="The last hour, day or week")
+    since: datetime = Field(
+        description="From when on was counted: the first known moment before the window begins"
+    )
+    assigned: int = Field(description="Codes that left since then and did not come back")
+    per_hour: float = Field(
+        description="The same per hour; a pool younger than an hour counts as an hour old"
+    )
+    runs_out_at: datetime | None = Field(
+        description="When the pool is exhausted at this rate; null where it is not"
+    )
+
+
+class ForecastOut(BaseModel):
+    """When a pool runs out."""
+
+    pool: str = Field(description="Name of the pool")
+    at: datetime = Field(description="When this was reckoned")
+    available: int = Field(description="Codes that can be drawn now")
+    rates: list[Rate] = Field(description="Over the last hour, day and week")
+
+
+class HistoryRow(BaseModel):
+    """The stock of a pool in one hour."""
+
+    hour: datetime = Field(description="The hour")
+    taken_at: datetime = Field(
+        description="When within it the stock was read: at its beginning, or late after a stop"
+    )
+    available: int = Field(description="Could be drawn")
+    reserved: int = Field(description="Set aside, not yet confirmed")
+    assigned: int = Field(description="Handed out, not yet used")
+    redeemed: int = Field(description="Used")
+    expired: int = Field(description="Past their `expires_at`")
+    void: int = Field(description="Taken out for good")
