@@ -238,6 +238,24 @@ class UnsupportedMediaTypeError(DomainError):
     status, name, title = 415, "unsupported-media-type", "The media type is not supported"
 
 
+class ImportNotFinishedError(DomainError):
+    """The import is still under way."""
+
+    status, name, title = 409, "import-not-finished", "The import is still under way"
+
+
+class ScheduleNotFoundError(DomainError):
+    """No import schedule has this id."""
+
+    status, name, title = 404, "schedule-not-found", "There is no such import schedule"
+
+
+class UnreadableError(DomainError):
+    """The source of an import cannot be read to its end; the detail says what is wrong with it, and where."""
+
+    status, name, title = 422, "unreadable-source", "The source cannot be read"
+
+
 class AddressForbiddenError(DomainError):
     """A request that the service was to make leads to where it may not go."""
 

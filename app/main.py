@@ -17,13 +17,15 @@ from app.auth.service import KeyRing
 from app.customers.router import router as customers
 from app.database import create_engine
 from app.erasure.router import router as erasure
-from app.holds.router import router as holds
-from app.ledger.router import router as ledger
 from app.forecast.router import router as forecast
+from app.holds.router import router as holds
+from app.imports.router import router as imports
+from app.ledger.router import router as ledger
 from app.pools.router import router as pools
 from app.redemptions.router import router as redemptions
 from app.rendering.renderers import Renderers
 from app.rendering.router import router as rendering
+from app.schedules.router import router as schedules
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
@@ -31,6 +33,8 @@ from app.vouchers.router import router as vouchers
 ROUTERS = (
     pools,
     holds,
+    imports,
+    schedules,
     redemptions,
     vouchers,
     ledger,

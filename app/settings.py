@@ -32,6 +32,14 @@ class Settings(BaseSettings):
     """Most bytes of one uploaded import file."""
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
     """Most bytes of any other request body."""
+    secret_key: SecretStr | None = None
+    """Encrypts the sources of imports (a Fernet key). Unset: one is made and kept in `home`."""
+    import_folder: Path | None = None
+    """Folder whose files and SQLite databases imports may read. Unset: none on this machine."""
+    import_chunk_rows: int = Field(default=50_000, ge=1)
+    """Rows that an import merges in one transaction."""
+    fetch_seconds: float = Field(default=900, gt=0)
+    """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process may go on honouring a key after it was revoked elsewhere."""
     smtp_url: SecretStr | None = None
