@@ -1,24 +1,33 @@
 """Structured logs, one JSON object a line, each with the id of its request; never a code, a key or a raw path."""
 
+import itertools
 import logging
 import sys
 import time
 import uuid
+from contextvars import ContextVar
+from typing import Any
 
 import orjson
 import structlog
+from structlog.typing import EventDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.metrics import observe_request
 
 log = structlog.get_logger()
 _REQUEST_ID_HEADER = b"x-request-id"
 _MAX_REQUEST_ID = 100
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+_PROCESS = uuid.uuid4().hex[:16]
+_numbers = itertools.count(1)
 
 
 def configure(level: str) -> None:
     """Send the logs of this process, the libraries' included, to standard error from `level` on."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -39,14 +48,14 @@ class RequestLog:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._lines = log.is_enabled_for(logging.INFO)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _given_id(scope) or uuid.uuid4().hex
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request_id = _given_id(scope) or f"{_PROCESS}-{next(_numbers):x}"
+        _request_id.set(request_id)
         started = time.perf_counter()
         status = 500
 
@@ -54,19 +63,27 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (_REQUEST_ID_HEADER, request_id.encode("latin-1"))]
+                message["headers"].append((_REQUEST_ID_HEADER, request_id.encode("latin-1")))
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                route=_template(scope),
-                status=status,
-                milliseconds=round((time.perf_counter() - started) * 1000, 2),
-            )
+            seconds = time.perf_counter() - started
+            route = _template(scope)
+            observe_request(scope["method"], route, status, seconds)
+            if self._lines:
+                milliseconds = round(seconds * 1000, 2)
+                log.info(
+                    "request", method=scope["method"], route=route, status=status, milliseconds=milliseconds
+                )
+
+
+def _add_request_id(_logger: Any, _level: str, event: EventDict) -> EventDict:
+    request_id = _request_id.get()
+    if request_id is not None:
+        event["request_id"] = request_id
+    return event
 
 
 def _template(scope: Scope) -> str | None:

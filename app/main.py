@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from app import health, logs, problems
+from app import logs, operation, problems
 from app.assignments.assigner import Assigner
 from app.assignments.hot_path import HotPath
 from app.assignments.router import router as assignments
@@ -22,7 +22,7 @@ from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, holds, redemptions, vouchers, ledger, assignments, erasure, health.router)
+ROUTERS = (pools, holds, redemptions, vouchers, ledger, assignments, erasure, operation.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

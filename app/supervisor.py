@@ -5,10 +5,12 @@ them, and none can take them all. The supervisor holds the port for them and kee
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 import urllib.error
@@ -69,6 +71,8 @@ class Supervisor:
         """Keep everything running until SIGTERM or SIGINT; call `on_ready` once requests are answered."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
+        metrics = tempfile.TemporaryDirectory(prefix="vouchers-metrics-")
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics.name
         try:
             for role in self._roles:
                 role.start()
@@ -80,6 +84,7 @@ class Supervisor:
                 self._revive()
         finally:
             self._end()
+            metrics.cleanup()
 
     def _ready(self) -> bool:
         host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104  (compared, not bound)
@@ -125,6 +130,10 @@ def serve_web(host: str, port: int) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS - 5,
     )
+    config.load()
+    # What is loaded by now stays: leave it out of the collector's rounds, and make those rarer.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     uvicorn.Server(config).run(sockets=[_socket(host, port, shared=True)])
 
 

@@ -27,6 +27,7 @@ class Service:
     def __init__(self, workers: int = 2, **environment: str) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="vp-"))
         self.workers = workers
+        self.log = self.home / "service.log"
         self.environment = {
             **os.environ,
             "VOUCHERS_HOME": str(self.home),
@@ -51,7 +52,10 @@ class Service:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--workers", str(self.workers)]
-        self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                command, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         self.url, self.seconds_to_ready = self._ready(deadline=time.monotonic() + 60)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,8 +67,12 @@ class Service:
         headers = {"Authorization": f"Bearer {KEY}"}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, **options)
 
+    @property
+    def database_url(self) -> str:
+        return LocalPostgres(self.home).url
+
     def engine(self):
-        return create_engine(Settings(DATABASE_URL=LocalPostgres(self.home).url))
+        return create_engine(Settings(DATABASE_URL=self.database_url))
 
     def stop(self) -> int:
         """SIGTERM, as an operator would; the exit code."""

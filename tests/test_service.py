@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
+import json
 
 import httpx
 import pytest
 
-from tests.factories import fill
+from tests.factories import KEY, fill
 from tests.service import Service
 
 
@@ -163,6 +164,24 @@ def test_sigterm_stops_the_service_and_its_database():
         assert service.postgres()
         assert service.stop() == 0
         assert not service.postgres()
+
+
+async def test_logs_have_the_request_id_and_neither_code_nor_key():
+    with Service(workers=1, VOUCHERS_LOG_LEVEL="INFO") as service:
+        engine = service.engine()
+        await fill(engine, "p", ["SECRET-1"])
+        await engine.dispose()
+        async with service.client() as client:
+            for path in ("/v1/vouchers/SECRET-1", "/v1/pools/p/vouchers"):
+                assert "SECRET-1" in (await client.get(path, headers={"X-Request-ID": "req-7"})).text
+            await client.post("/v1/pools/p/assignments", json={})
+        await asyncio.to_thread(service.stop)
+        said = service.log.read_text()
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert {"req-7"} < {line.get("request_id") for line in lines}
+    assert "/v1/pools/{pool}/assignments" in {line.get("route") for line in lines}
+    assert "SECRET" not in said
+    assert KEY not in said
 
 
 async def _until(condition) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.assignments import service
 from app.assignments.schemas import Given, Wish
 from app.errors import DomainError, OverloadedError, PoolBusyError
+from app.metrics import BATCHES
 
 MAX_BATCH = 1000
 """Most wishes in one statement. Beyond it a batch takes longer and gives no more codes per second."""
@@ -92,6 +93,7 @@ class Assigner:
     async def _claim(self, pool: str, batch: list[_Request]) -> tuple[DomainError, list[_Request]]:
         """One claim for a batch; what got no voucher, and why."""
         wishes = [request.wish for request in batch]
+        BATCHES.observe(len(batch))
         unique = list({wish.id: wish for wish in wishes}.values())
         given, reason = await service.give(self._engine, pool, unique)
         left = []

@@ -42,13 +42,18 @@ class HotPath:
             return
         scope["route"] = ROUTE
         try:
-            given = await _assign(cast(State, self._state.vouchers), path[1], scope, receive)
-            response = reply(given)
+            body, status, headers = reply(
+                await _assign(cast(State, self._state.vouchers), path[1], scope, receive)
+            )
         except ValidationError as error:
-            response = response_to(invalid(error.errors(), "body"), scope["path"])
+            await response_to(invalid(error.errors(), "body"), scope["path"])(scope, receive, send)
         except Exception as error:  # noqa: BLE001  (as the framework does: every error becomes a problem)
-            response = response_to(error, scope["path"])
-        await response(scope, receive, send)
+            await response_to(error, scope["path"])(scope, receive, send)
+        else:
+            raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+            raw.append((b"content-length", b"%d" % len(body)))
+            await send({"type": "http.response.start", "status": status, "headers": raw})
+            await send({"type": "http.response.body", "body": body})
 
 
 async def _assign(state: State, pool: str, scope: Scope, receive: Receive) -> Given:

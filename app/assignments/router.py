@@ -34,7 +34,8 @@ from app.texts import Identifier
 
 router = APIRouter(prefix="/v1", tags=["assignments"], dependencies=[requires(Scope.ASSIGN)])
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
-_SHOWN = tuple(AssignmentOut.model_fields)
+_FIRST = {"content-type": "application/json"}
+_REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
 NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
 
 
@@ -59,7 +60,7 @@ async def assign(
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time.
     """
-    return reply(await state.assigner.assign(pool, body.wish(pool, idempotency_key)))
+    return Response(*reply(await state.assigner.assign(pool, body.wish(pool, idempotency_key))))
 
 
 @router.post(
@@ -101,9 +102,19 @@ async def release(assignment_id: uuid.UUID, connection: Connection) -> Given:
     return await service.release(connection, assignment_id)
 
 
-def reply(given: Given) -> Response:
-    """An assignment as the response to the request that asked for it, for the first time or again."""
-    content = orjson.dumps({name: getattr(given, name) for name in _SHOWN}, option=orjson.OPT_UTC_Z)
-    if given.replayed:
-        return Response(content, 200, {"Idempotency-Replayed": "true"}, media_type="application/json")
-    return Response(content, 201, media_type="application/json")
+def reply(given: Given) -> tuple[bytes, int, dict[str, str]]:
+    """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
+    body = orjson.dumps(
+        {
+            "id": given.id,
+            "pool": given.pool,
+            "code": given.code,
+            "customer_id": given.customer_id,
+            "campaign_id": given.campaign_id,
+            "message_id": given.message_id,
+            "test": given.test,
+            "assigned_at": given.assigned_at,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    return (body, 200, _REPLAYED) if given.replayed else (body, 201, _FIRST)

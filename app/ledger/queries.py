@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.ledger.schemas import Filter
 from app.models import Assignment, Pool
 
-LEDGER = select(
+SELECTED: tuple[Any, ...] = (
     Assignment.id,
     Pool.name.label("pool"),
     Assignment.code,
@@ -22,7 +22,8 @@ LEDGER = select(
     Assignment.assigned_at,
     Assignment.lease_until,
     Assignment.released_at,
-).join(Pool, Pool.id == Assignment.pool_id)
+)
+LEDGER = select(*SELECTED).join(Pool, Pool.id == Assignment.pool_id)
 COLUMNS = [column.name for column in LEDGER.selected_columns]
 
 

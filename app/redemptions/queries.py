@@ -57,7 +57,7 @@ async def events_after(
 
 async def mapping(connection: AsyncConnection) -> Sequence[Row[Any]]:
     """The redemption mapping."""
-    query = select(RedemptionMapping.event_type, RedemptionMapping.property)
+    query = select(RedemptionMapping.__table__)
     return (await connection.execute(query.order_by(*query.selected_columns))).all()
 
 
@@ -80,7 +80,8 @@ async def lock(connection: AsyncConnection, codes: Iterable[str]) -> None:
 
 ADD_CLAIMS = text("""
 INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at)
-SELECT * FROM unnest(
+SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp())
+FROM unnest(
     CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]),
     CAST(:customers AS text[]), CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[])
 ) AS claim (event_id, property, code, customer_id, outcome, at)
@@ -144,9 +145,12 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
             await connection.execute(SET_OUTCOMES, {"ids": list(part), "outcomes": list(part.values())})
 
 
+OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.outcome)
+
+
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[Row[Any]]:
     """What came of the codes in these events."""
-    query = select(Redemption.event_id, Redemption.outcome).where(Redemption.event_id.in_(event_ids))
+    query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))
     return (await connection.execute(query)).all()
 
 

@@ -26,7 +26,7 @@ def value_at(properties: Mapping[str, Any], path: str) -> Any:
 
 
 def claims(
-    event_id: str, customer_id: str, properties: Mapping[str, Any], at: datetime, paths: Iterable[str]
+    event_id: str, customer_id: str, properties: Mapping[str, Any], at: datetime | None, paths: Iterable[str]
 ) -> Iterator[Claim]:
     """What an event says was used. An absent, null or blank property says nothing."""
     for path in paths:

@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -72,7 +72,7 @@ async def redeem(
         VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError: it cannot be; nothing is stored.
     """
     await queries.lock(connection, [code])
-    claim = Claim(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at or datetime.now(UTC))
+    claim = Claim(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at)
     (added,) = await queries.add_claims(connection, [claim])
     await _settle(connection, [code])
     redemption = await queries.by_id(connection, added.id)
@@ -163,9 +163,9 @@ async def _replay_some(
 
 
 def _claims(event_id: str, event: Any, by_type: Mapping) -> Iterable[Claim]:
-    """What an event says was used. One without a time gets it when it is stored."""
-    at = event.timestamp or datetime.now(UTC)
-    return rules.claims(event_id, event.customer_id, event.properties, at, by_type.get(event.event_type, ()))
+    """What an event says was used."""
+    paths = by_type.get(event.event_type, ())
+    return rules.claims(event_id, event.customer_id, event.properties, event.timestamp, paths)
 
 
 async def _lock(connection: AsyncConnection, claims: Iterable[Claim]) -> None:

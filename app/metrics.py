@@ -1,0 +1,61 @@
+"""Figures for Prometheus: requests by route, batches of the assigner, and the stock of every pool.
+
+With several processes each writes to files in PROMETHEUS_MULTIPROC_DIR (the supervisor sets it), and whichever is asked adds up.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+REQUESTS = Histogram(
+    "vouchers_http_request_seconds",
+    "Time from request to reply",
+    ["method", "route", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+BATCHES = Histogram(
+    "vouchers_assign_batch_size",
+    "Requests that one statement answered",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000),
+)
+_requests: dict[tuple[str, str | None, int], Histogram] = {}
+
+
+def observe_request(method: str, route: str | None, status: int, seconds: float) -> None:
+    """Count a request; `route` is the template, so that labels stay few."""
+    key = (method, route, status)
+    child = _requests.get(key)
+    if child is None:
+        child = _requests[key] = REQUESTS.labels(method, route or "none", status)
+    child.observe(seconds)
+
+
+def exposition(stock: Iterable[dict[str, Any]]) -> bytes:
+    """All figures, with the stock of the pools as it is right now, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REGISTRY)
+    registry.register(_Stock(stock))
+    return generate_latest(registry)
+
+
+class _Stock(Collector):
+    """The stock of the pools as a metric."""
+
+    def __init__(self, stock: Iterable[dict[str, Any]]) -> None:
+        self._stock = stock
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily("vouchers_stock", "Vouchers of a pool by state", labels=["pool", "state"])
+        for pool in self._stock:
+            for state, n in pool["counts"].items():
+                if state != "total":
+                    family.add_metric([str(pool["name"]), state], n)
+        yield family

@@ -1,0 +1,89 @@
+"""Single assigns over HTTP against the yardsticks: `python -m benchmarks.assign [--rounds 5] [--seconds 5]`.
+
+All of it in one run, in interleaved rounds, on one PostgreSQL with fsync on; the table has medians and ratios.
+"""
+
+import argparse
+from collections import defaultdict
+
+from benchmarks import harness, load, yardsticks
+from tests.factories import KEY
+from tests.service import Service
+
+CONNECTIONS = 64
+WORKERS = 2
+SWEEP = (1, 4, 16, 64, 256)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=5)
+    options.add_argument("--sweep", action="store_true", help="also measure over the number of connections")
+    arguments = options.parse_args()
+    measure(arguments.rounds, arguments.seconds, sweep=arguments.sweep)
+
+
+def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
+    """All yardsticks, interleaved."""
+    plenty = rounds * seconds * 25_000
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    with (
+        Service(workers=WORKERS) as service,
+        yardsticks.y2(service, rounds * seconds * 2_000) as tutorial,
+        yardsticks.y3(rounds * seconds * 15_000) as redis,
+    ):
+        harness.on(service, lambda engine: harness.fill(engine, "http", plenty))
+        y1_pool = harness.on(service, lambda engine: harness.fill(engine, "y1", plenty))
+        ours = f"{service.url}/v1/pools/http/assignments"
+
+        def drive(
+            url: str, connections: int = CONNECTIONS, duration: float = seconds, pause_ms: float = 0
+        ) -> load.Load:
+            done = load.post(
+                url, KEY, yardsticks.BODY, connections=connections, seconds=duration, pause_ms=pause_ms
+            )
+            if done.failed:
+                raise RuntimeError(f"{done.failed} requests to {url} failed")
+            return done
+
+        drive(ours, duration=2)  # warm
+        for _ in range(rounds):
+            found["Y1"].append(yardsticks.y1(service, y1_pool, clients=16, seconds=seconds))
+            found["ours"].append(drive(ours).per_second)
+            found["Y2"].append(drive(tutorial).per_second)
+            if redis is not None:
+                found["Y3"].append(drive(redis).per_second)
+        half = harness.median(found["ours"]) / 2
+        latencies = [drive(ours, pause_ms=1000 * CONNECTIONS / half) for _ in range(rounds)]
+        yardsticks.put_counts_right(service, y1_pool)
+        _print(found, latencies)
+        if sweep:
+            by_connections = [(n, harness.median([drive(ours, n).per_second for _ in range(3)])) for n in SWEEP]
+            print(harness.table(["connections", "assigns per second"], by_connections))
+        print("\n" + harness.books_agree(service))
+
+
+def _print(found: dict[str, list[float]], calm: list[load.Load]) -> None:
+    ours = harness.median(found["ours"])
+    names = {
+        "ours": f"this service, {WORKERS} processes, {CONNECTIONS} connections",
+        "Y1": "Y1: pgbench, single claims straight into PostgreSQL, 16 clients",
+        "Y2": "Y2: tutorial service, 2 processes",
+        "Y3": "Y3: Redis service, appendfsync always",
+    }
+    rows = [
+        [name, harness.median(found[key]), ours / harness.median(found[key])] if found[key] else [name, "not available", ""]
+        for key, name in names.items()
+    ]
+    print(f"{harness.machine()}; load by {load.tool()}; medians of {len(found['ours'])} interleaved rounds\n")
+    print(harness.table(["", "per second", "this service against it"], rows))
+    rate, p50, p99 = (
+        harness.median([getattr(run, name) for run in calm]) for name in ("per_second", "p50_ms", "p99_ms")
+    )
+    print(f"\nAt {rate:,.0f} per second: p50 {p50:.2f} ms, p99 {p99:.2f} ms, p99 / p50 = {p99 / p50:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Bulk assigns over HTTP, 1,000 items a request, against the same statement on one connection (Y4): `python -m benchmarks.bulk`."""
+
+import argparse
+import asyncio
+import time
+
+import orjson
+
+from benchmarks import harness, yardsticks
+from tests.service import Service
+
+ITEMS = 1000
+CLIENTS = 4
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=5)
+    arguments = options.parse_args()
+    rounds, seconds = arguments.rounds, arguments.seconds
+    plenty = (rounds * seconds + 5) * 40_000
+    with Service(workers=2) as service:
+        harness.on(service, lambda engine: harness.fill(engine, "http", plenty))
+        harness.on(service, lambda engine: harness.fill(engine, "y4", plenty))
+        asyncio.run(_drive(service, 2))  # warm
+        ours, y4 = [], []
+        for _ in range(rounds):
+            y4.append(yardsticks.y4(service, "y4", seconds=seconds, size=ITEMS))
+            ours.append(asyncio.run(_drive(service, seconds)))
+        rows = [
+            [f"this service, {ITEMS:,} items a request, {CLIENTS} clients", harness.median(ours), harness.median(ours) / harness.median(y4)],
+            [f"Y4: the batch statement of {ITEMS:,} on one connection", harness.median(y4), 1.0],
+        ]
+        print(f"{harness.machine()}; medians of {rounds} interleaved rounds\n")
+        print(harness.table(["", "codes per second", "against Y4"], rows))
+        print("\n" + harness.books_agree(service))
+
+
+async def _drive(service: Service, seconds: float) -> float:
+    """Codes per second that the service hands out to a few clients."""
+    body = orjson.dumps({"items": [{"customer_id": "c-1"}] * ITEMS})
+    given = 0
+    started = time.perf_counter()
+
+    async def client() -> None:
+        nonlocal given
+        async with service.client() as http:
+            while time.perf_counter() - started < seconds:
+                reply = await http.post(
+                    "/v1/pools/http/assignments/batch", content=body, headers={"Content-Type": "application/json"}
+                )
+                reply.raise_for_status()
+                given += orjson.loads(reply.content)["assigned"]
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return given / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What every benchmark needs: pools to draw from, a check of the books, and a table with medians and ratios."""
+
+import asyncio
+import platform
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database import statement, transaction
+from app.pools import service as pools
+from tests.service import Service
+
+Result = TypeVar("Result")
+
+FILL = text("""
+INSERT INTO voucher (code, pool_id, draw_key)
+SELECT code, :pool_id, hashtextextended(code, 0) AS draw_key
+FROM (SELECT CAST(:prefix AS text) || n AS code FROM generate_series(1, CAST(:n AS bigint)) AS n) AS codes
+ORDER BY draw_key
+""")
+COUNT = text("UPDATE stock SET available = available + :n WHERE pool_id = :pool_id AND slot = 0")
+
+
+def on(service: Service, act: Callable[[AsyncEngine], Awaitable[Result]]) -> Result:
+    """Do something on the service's database."""
+
+    async def run() -> Result:
+        engine = service.engine()
+        try:
+            return await act(engine)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+async def fill(engine: AsyncEngine, pool: str, n: int) -> int:
+    """Make a pool of `n` codes, as an import would leave it; its id."""
+    async with transaction(engine) as connection:
+        pool_id = await pools.ensure(connection, pool)
+        await connection.execute(FILL, {"pool_id": pool_id, "prefix": f"{pool}-", "n": n})
+        await connection.execute(COUNT, {"pool_id": pool_id, "n": n})
+    async with statement(engine) as connection:
+        await connection.execute(text("VACUUM ANALYZE voucher"))
+    return pool_id
+
+
+def books_agree(service: Service) -> str:
+    """What `vouchers check` says of the work that was measured."""
+    done = service.run("check")
+    return "`vouchers check`: agrees" if done.returncode == 0 else f"`vouchers check` FAILS: {done.stdout}"
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def machine() -> str:
+    """The machine, in a line."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{model}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()},"
+        f" Python {platform.python_version()}, PostgreSQL 18, fsync on"
+    )
+
+
+def _cell(cell: object) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.2f}"

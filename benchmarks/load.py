@@ -1,0 +1,140 @@
+"""Load from processes of its own: `wrk` where it is installed, else Python clients, a process for each 16 connections.
+
+`wrk` needs a few per cent of a core for 10,000 requests a second; the Python clients need more than the service.
+"""
+
+import asyncio
+import multiprocessing
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httptools
+
+LUA = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer {key}"
+wrk.body = [=[{body}]=]
+"""
+PAUSE = """
+function delay() return math.random(0, {twice}) end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of a load."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+
+
+def tool() -> str:
+    """What drives the load."""
+    return "wrk" if shutil.which("wrk") else "Python clients"
+
+
+def post(
+    url: str, key: str, body: str, *, connections: int, seconds: float, pause_ms: float = 0
+) -> Load:
+    """POST `body` to `url` over so many connections for so long, each pausing so long on average between requests."""
+    drive = _wrk if shutil.which("wrk") else _python
+    return drive(url, key, body, connections, seconds, pause_ms)
+
+
+def _wrk(url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float) -> Load:
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(LUA.format(key=key, body=body))
+        if pause_ms:
+            script.write(PAUSE.format(twice=round(2 * pause_ms)))
+        script.flush()
+        said = subprocess.run(
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "--latency"]
+            + ["-s", script.name, url],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    socket_errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
+    return Load(
+        float(_found(r"Requests/sec:\s+([\d.]+)", said)),
+        _milliseconds(_found(r"50%\s+(\S+)", said)),
+        _milliseconds(_found(r"99%\s+(\S+)", said)),
+        int(failed[1] if failed else 0) + sum(map(int, socket_errors.groups() if socket_errors else ())),
+    )
+
+
+def _found(pattern: str, said: str) -> str:
+    match = re.search(pattern, said)
+    if match is None:
+        raise RuntimeError(f"wrk said: {said}")
+    return match[1]
+
+
+def _milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]  (wrk's own form)
+    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
+
+
+def _python(url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float) -> Load:
+    shares = [16] * (connections // 16) + ([connections % 16] if connections % 16 else [])
+    with multiprocessing.get_context("spawn").Pool(len(shares)) as processes:
+        parts = processes.starmap(_clients, [(url, key, body, share, seconds, pause_ms) for share in shares])
+    latencies = sorted(latency for part in parts for latency in part[0])
+    return Load(
+        len(latencies) / seconds,
+        latencies[len(latencies) // 2] * 1e3,
+        latencies[len(latencies) * 99 // 100] * 1e3,
+        sum(part[1] for part in parts),
+    )
+
+
+def _clients(
+    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float
+) -> tuple[list[float], int]:
+    return asyncio.run(_drive(url, key, body, connections, seconds, pause_ms))
+
+
+async def _drive(
+    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float
+) -> tuple[list[float], int]:
+    parts = urlsplit(url)
+    request = (
+        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}"
+    ).encode()
+    latencies: list[float] = []
+    failed = 0
+    end = time.perf_counter() + seconds
+
+    class Reply:
+        done = False
+
+        def on_message_complete(self) -> None:
+            self.done = True
+
+    async def client() -> None:
+        nonlocal failed
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        while (started := time.perf_counter()) < end:
+            writer.write(request)
+            reply = Reply()
+            parser = httptools.HttpResponseParser(reply)
+            while not reply.done:
+                parser.feed_data(await reader.read(65536))
+            latencies.append(time.perf_counter() - started)
+            failed += parser.get_status_code() >= 300
+            await asyncio.sleep(random.uniform(0, 2 * pause_ms / 1e3))
+        writer.close()
+
+    await asyncio.gather(*(client() for _ in range(connections)))
+    return latencies, failed
