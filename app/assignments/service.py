@@ -75,7 +75,7 @@ async def claim(
 
 
 async def why_none(connection: AsyncConnection, pool: str, allowance: int = 0) -> DomainError:
-    """Why a wish got no voucher: no such pool, none available, or all of them held or locked by others right now."""
+    """Why a wish got no voucher: no such pool, none available, or all held or locked by others right now."""
     left = await queries.anything_left(connection, pool)
     if left is None:
         return await pools.not_found(connection, pool)
@@ -87,7 +87,10 @@ async def why_none(connection: AsyncConnection, pool: str, allowance: int = 0) -
 async def give(
     engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
 ) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
-    """Claim and commit: what each wish was given, and why the rest got none. A pool without holds takes one statement."""
+    """Claim and commit: what each wish was given, and why the rest got none.
+
+    A pool without holds takes one statement.
+    """
     given, reason = await _give(engine, pool, wishes)
     if isinstance(reason, PoolHeldError):
         more, reason = await _give_held(engine, pool, [wish for wish in wishes if wish.id not in given])

@@ -50,7 +50,7 @@ async def after(
     key: tuple[int, datetime, uuid.UUID] | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
-    """A page of the ledger, in the order of the index that serves the filter: by time, or by pool and time."""
+    """A page of the ledger, in the order of the index that serves the filter: by time, or pool and time."""
     order: list[Any] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
     if wanted.customer_id is not None or wanted.campaign_id is not None:
         del order[0]

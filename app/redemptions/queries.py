@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.models import Event, Redemption, RedemptionMapping
 from app.redemptions.schemas import Claim, NewEvent, Outcome
 
-# In the order of their ids, so that two batches with the same events never wait for each other. The clock is read here
-# and not at the begin of the transaction: of two events without a time, the one that locked the code first is the first.
+# In the order of their ids, so that two batches with the same events never wait for each other. The clock is
+# read here and not at the begin of the transaction: of two events without a time, the first is the one that
+# locked the code first.
 ADD_EVENTS = text("""
 INSERT INTO event (id, customer_id, event_type, properties, timestamp)
 SELECT id, customer_id, event_type, CAST(properties AS jsonb), coalesce(at, clock_timestamp())
@@ -104,7 +105,7 @@ async def add_claims(connection: AsyncConnection, claims: Sequence[Claim]) -> Se
     return (await connection.execute(ADD_CLAIMS, parameters)).all()
 
 
-# Each claim with its voucher and the ledger row that held at its time: the present one, or one released since.
+# Each claim with its voucher and the ledger row that held at its time, the present one or one released since.
 # Of claims at the same time, the one that was the redemption stays it.
 CLAIMS = text("""
 SELECT redemption.id, redemption.code, redemption.customer_id, redemption.redeemed_at, redemption.outcome,
@@ -116,11 +117,13 @@ LEFT JOIN LATERAL (
     WHERE id = voucher.assignment_id AND assigned_at <= redemption.redeemed_at
     UNION ALL
     SELECT id, customer_id FROM assignment
-    WHERE code = redemption.code AND released_at > redemption.redeemed_at AND assigned_at <= redemption.redeemed_at
+    WHERE code = redemption.code AND assigned_at <= redemption.redeemed_at
+        AND released_at > redemption.redeemed_at
     LIMIT 1
 ) AS held ON true
 WHERE redemption.code = ANY (CAST(:codes AS text[]))
-ORDER BY redemption.code, redemption.redeemed_at, redemption.outcome <> 'redeemed', redemption.created_at, redemption.id
+ORDER BY redemption.code, redemption.redeemed_at,
+    redemption.outcome <> 'redeemed', redemption.created_at, redemption.id
 """)
 
 

@@ -35,8 +35,8 @@ Mapping = dict[str, list[str]]
 async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
     """Store events and redeem the codes in them; what came of each, in their order.
 
-    An event whose id is there already changes nothing, and is answered with what came of the first. Two transactions
-    that track at once may meet in a deadlock: run yours again then (`again_on_conflict`).
+    An event whose id is there already changes nothing, and is answered with what came of the first. Two
+    transactions that track at once may meet in a deadlock: run yours again then (`again_on_conflict`).
     """
     ids = [event.event_id or str(uuid.uuid4()) for event in events]
     sent: dict[str, NewEvent] = {}
@@ -69,7 +69,8 @@ async def redeem(
     """Redeem a code without an event.
 
     Raises:
-        VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError: it cannot be; nothing is stored.
+        VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError: it cannot be, and
+            nothing is stored.
     """
     await queries.lock(connection, [code])
     claim = Claim(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at)
@@ -113,7 +114,7 @@ async def _mapped(connection: AsyncConnection) -> Mapping:
 
 
 async def resolve(engine: AsyncEngine) -> int:
-    """Redeem the codes that were unknown when they were used and are in a pool by now; how many there were."""
+    """Redeem the codes that were unknown when they were used and are in a pool by now; how many."""
     resolved = 0
     while True:
         found = await _resolve_some(engine)

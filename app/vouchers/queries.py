@@ -56,7 +56,16 @@ async def after(
     return (await connection.execute(query)).all()
 
 
-EXPORTED = ("code", "pool", "status", "imported_at", "assigned_at", "customer_id", "redeemed_at", "expires_at")
+EXPORTED = (
+    "code",
+    "pool",
+    "status",
+    "imported_at",
+    "assigned_at",
+    "customer_id",
+    "redeemed_at",
+    "expires_at",
+)
 
 
 def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
@@ -88,7 +97,9 @@ async def redemption_of(connection: AsyncConnection, code: str) -> Row[Any] | No
     """The use by which a code became redeemed."""
     query = (
         select(*OF_REDEMPTION)
-        .where(Redemption.code == code, Redemption.outcome.in_(("redeemed", "not_assigned", "other_customer")))
+        .where(
+            Redemption.code == code, Redemption.outcome.in_(("redeemed", "not_assigned", "other_customer"))
+        )
         .order_by(Redemption.outcome != "redeemed", Redemption.redeemed_at)
         .limit(1)
     )
