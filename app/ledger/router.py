@@ -24,7 +24,7 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 
 def _filter(
-    pool: Annotated[str | None, Query(description="From this pool")] = None,
+    pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
     customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
     campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
     since: Annotated[AwareDatetime | None, Query(description="Assigned then or later")] = None,
