@@ -73,11 +73,12 @@ class PoolHeldError(PoolExhaustedError):
     """What is left in the pool is held for campaigns; for all others it is exhausted."""
 
     def __init__(self, pool: str) -> None:
-        DomainError.__init__(self, f"What is available in pool {pool!r} is held for other campaigns.", pool=pool)
+        detail = f"What is available in pool {pool!r} is held for other campaigns."
+        DomainError.__init__(self, detail, pool=pool)
 
 
 class HoldTooLargeError(DomainError):
-    """The pool has not as many available vouchers that are not held already; `missing` tells how many more it needs."""
+    """Too few vouchers of the pool are available and not held; `missing` tells how many more it needs."""
 
     status, name, title = 409, "hold-too-large", "The pool has too few available vouchers"
 

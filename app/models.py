@@ -84,15 +84,17 @@ class Base(DeclarativeBase):
 
 VOUCHER_COLUMNS = """CASE status
     WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
-    WHEN 'reserved' THEN assignment_id IS NOT NULL AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
-    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0 AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
+    WHEN 'reserved' THEN assignment_id IS NOT NULL
+        AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0
+        AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
     WHEN 'redeemed' THEN redeemed_at IS NOT NULL AND num_nonnulls(assignment_id, assigned_at) <> 1
         AND num_nonnulls(expired_at, voided_at) = 0
     WHEN 'expired' THEN num_nulls(expires_at, expired_at) = 0
         AND num_nonnulls(assignment_id, assigned_at, redeemed_at, voided_at) = 0
     WHEN 'void' THEN voided_at IS NOT NULL AND num_nonnulls(redeemed_at, expired_at) = 0
 END"""
-"""What each state of a voucher (app/vouchers/states.py) must and must not have. A status that is set by itself is refused."""
+"""What each state of a voucher must and must not have: a status that is changed by itself is refused."""
 
 
 class Pool(Base):
@@ -122,7 +124,7 @@ class Stock(Base):
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
     holds: Mapped[int] = mapped_column(server_default="0")
-    """How many holds of the pool still keep something; the same in each slot. A claim reads it with the counts."""
+    """How many holds of the pool still keep something, the same in each slot; read with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)

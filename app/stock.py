@@ -1,4 +1,4 @@
-"""Which row of a pool's stock a process writes to. Whoever changes a voucher's state changes the stock with it."""
+"""Which row of a pool's stock a process writes to. Who changes a voucher's state changes the stock."""
 
 import os
 

@@ -20,7 +20,8 @@ target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), bound AS MATERIALIZED (
     SELECT LEAST(
-        (SELECT n FROM wanted), sum(available)::bigint, CASE WHEN max(holds) > 0 THEN CAST(:allowance AS bigint) END
+        (SELECT n FROM wanted), sum(available)::bigint,
+        CASE WHEN max(holds) > 0 THEN CAST(:allowance AS bigint) END
     ) AS n
     FROM stock WHERE pool_id = (SELECT id FROM target)
 ), ahead AS MATERIALIZED (
@@ -44,7 +45,7 @@ target AS MATERIALIZED (
 # at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
 # between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
 #
-# Where the pool has holds, only a transaction with an allowance (app/holds/service.py) may take from it. A hold that was
+# Where the pool has holds, only a transaction with an allowance (app/holds/service.py) may take from it. A hold
 # made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
 # refused, and the transaction is run again (`again_on_conflict`).
 # A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.

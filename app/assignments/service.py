@@ -121,7 +121,10 @@ async def why_none(
 async def give(
     engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
 ) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
-    """Claim and commit: what each wish was given, and why the rest got none. A pool without holds takes one statement."""
+    """Claim and commit: what each wish was given, and why the rest got none.
+
+    A pool without holds takes one statement.
+    """
     given, reason = await _give(engine, pool, wishes)
     if isinstance(reason, PoolHeldError):
         more, reason = await _give_held(engine, pool, [wish for wish in wishes if wish.id not in given])

@@ -8,7 +8,7 @@ from app.check import queries
 async def violations(connection: AsyncConnection) -> list[str]:
     """The invariants that are broken, each with how often and an example; empty where all is well.
 
-    The database is asked for one snapshot, so that work under way does no harm to the answer, nor the answer to it.
+    All of it is of one snapshot, so that work under way does no harm to the answer, nor the answer to it.
     """
     names = list(queries.INVARIANTS)
     return [

@@ -1,4 +1,4 @@
-"""SQL of holds. Whoever makes, ends or draws from a hold locks its pool first, so that what it counts stays true."""
+"""SQL of holds. Whoever makes, ends or draws from a hold locks its pool first: what it counts stays true."""
 
 import uuid
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ WHERE pool_id = :pool_id AND holds <> active.n
 
 
 async def refresh(connection: AsyncConnection, pool_id: int) -> None:
-    """Tell the claim how many holds there are. It waits for claims under way, and those after it see the number."""
+    """Tell the claim how many holds there are: waits for claims under way; those after it see the number."""
     await connection.execute(REFRESH, {"pool_id": pool_id})
 
 
@@ -57,7 +57,7 @@ FROM hold WHERE pool_id = :pool_id AND {ACTIVE}
 
 
 async def free(connection: AsyncConnection, pool_id: int, campaign_id: str | None = None) -> Row[Any]:
-    """Available vouchers that nobody holds (less than 0, where some were taken out), and what a campaign holds."""
+    """Available vouchers that nobody holds (below 0 where some were taken out), and what a campaign holds."""
     return (await connection.execute(FREE, {"pool_id": pool_id, "campaign_id": campaign_id})).one()
 
 
@@ -93,12 +93,12 @@ async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) 
     return (await connection.execute(query, {"pool_id": pool_id, "id": hold_id})).first() is not None
 
 
+REMOVE_EXPIRED = text(f"DELETE FROM hold WHERE pool_id = :pool_id AND NOT {ACTIVE}")  # noqa: S608  (a constant)
+
+
 async def remove_expired(connection: AsyncConnection, pool_id: int) -> None:
     """Delete the holds of a pool whose time is over."""
-    await connection.execute(
-        text(f"DELETE FROM hold WHERE pool_id = :pool_id AND NOT {ACTIVE}"),
-        {"pool_id": pool_id},  # noqa: S608
-    )
+    await connection.execute(REMOVE_EXPIRED, {"pool_id": pool_id})
 
 
 async def pools_with_expired(connection: AsyncConnection) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """The rules of holds.
 
-A hold counts, it does not mark: others may draw from the pool as long as what is available covers all holds. Draws of
-the campaign use up its hold first, and then draw like the others.
+A hold counts, it does not mark: others may draw from the pool as long as what is available covers all holds.
+Draws of the campaign use up its hold first, and then draw like the others.
 """
 
 import uuid
@@ -17,7 +17,7 @@ from app.pools import service as pools
 
 
 async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> int:
-    """How many vouchers a campaign may draw from a pool with holds; nobody else draws until the transaction ends."""
+    """How many a campaign may draw from a pool with holds; nobody else draws until the transaction ends."""
     pool_id = await queries.lock(connection, pool)
     if pool_id is None:
         return 0
@@ -84,7 +84,7 @@ async def delete(connection: AsyncConnection, pool: str, hold_id: uuid.UUID) -> 
 
 
 async def sweep(engine: AsyncEngine) -> None:
-    """Delete the holds whose time is over. They hold nothing any more; but a pool without holds is drawn from faster."""
+    """Delete the holds whose time is over. They hold nothing any more, but a pool without any is faster."""
     async with transaction(engine) as connection:
         names = await queries.pools_with_expired(connection)
     for pool in names:

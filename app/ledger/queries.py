@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.ledger.schemas import Filter
 from app.models import Assignment, Pool
 
-LEDGER = select(
+SELECTED: tuple[Any, ...] = (
     Assignment.id,
     Pool.name.label("pool"),
     Assignment.code,
@@ -22,7 +22,8 @@ LEDGER = select(
     Assignment.assigned_at,
     Assignment.lease_until,
     Assignment.released_at,
-).join(Pool, Pool.id == Assignment.pool_id)
+)
+LEDGER = select(*SELECTED).join(Pool, Pool.id == Assignment.pool_id)
 COLUMNS = [column.name for column in LEDGER.selected_columns]
 
 
@@ -49,7 +50,7 @@ async def after(
     key: tuple[int, datetime, uuid.UUID] | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
-    """A page of the ledger, in the order of the index that serves the filter: by time, or by pool and time."""
+    """A page of the ledger, in the order of the index that serves the filter: by time, or pool and time."""
     order: list[Any] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
     if wanted.customer_id is not None or wanted.campaign_id is not None:
         del order[0]

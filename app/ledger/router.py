@@ -24,7 +24,7 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 
 def _filter(
-    pool: Annotated[str | None, Query(description="From this pool")] = None,
+    pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
     customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
     campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
     since: Annotated[AwareDatetime | None, Query(description="Assigned then or later")] = None,
@@ -44,7 +44,7 @@ async def list_assignments(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
-    """Who got what: assignments, released ones included, oldest first (pool by pool, where none is asked for)."""
+    """Who got what: assignments, released ones included, oldest first; pool by pool, if none is named."""
     rows = await service.after(connection, wanted, _key(cursor), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
     listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.models import Event, Redemption, RedemptionMapping
 from app.redemptions.schemas import Claim, NewEvent, Outcome
 
-# In the order of their ids, so that two batches with the same events never wait for each other. The clock is read here
-# and not at the begin of the transaction: of two events without a time, the one that locked the code first is the first.
+# In the order of their ids, so that two batches with the same events never wait for each other. The clock is
+# read here and not at the begin of the transaction: of two events without a time, the first is the one that
+# locked the code first.
 ADD_EVENTS = text("""
 INSERT INTO event (id, customer_id, event_type, properties, timestamp)
 SELECT id, customer_id, event_type, CAST(properties AS jsonb), coalesce(at, clock_timestamp())
@@ -57,7 +58,7 @@ async def events_after(
 
 async def mapping(connection: AsyncConnection) -> Sequence[Row[Any]]:
     """The redemption mapping."""
-    query = select(RedemptionMapping.event_type, RedemptionMapping.property)
+    query = select(RedemptionMapping.__table__)
     return (await connection.execute(query.order_by(*query.selected_columns))).all()
 
 
@@ -80,7 +81,8 @@ async def lock(connection: AsyncConnection, codes: Iterable[str]) -> None:
 
 ADD_CLAIMS = text("""
 INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at)
-SELECT * FROM unnest(
+SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp())
+FROM unnest(
     CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]),
     CAST(:customers AS text[]), CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[])
 ) AS claim (event_id, property, code, customer_id, outcome, at)
@@ -103,7 +105,7 @@ async def add_claims(connection: AsyncConnection, claims: Sequence[Claim]) -> Se
     return (await connection.execute(ADD_CLAIMS, parameters)).all()
 
 
-# Each claim with its voucher and the ledger row that held at its time: the present one, or one released since.
+# Each claim with its voucher and the ledger row that held at its time, the present one or one released since.
 # Of claims at the same time, the one that was the redemption stays it.
 CLAIMS = text("""
 SELECT redemption.id, redemption.code, redemption.customer_id, redemption.redeemed_at, redemption.outcome,
@@ -115,11 +117,13 @@ LEFT JOIN LATERAL (
     WHERE id = voucher.assignment_id AND assigned_at <= redemption.redeemed_at
     UNION ALL
     SELECT id, customer_id FROM assignment
-    WHERE code = redemption.code AND released_at > redemption.redeemed_at AND assigned_at <= redemption.redeemed_at
+    WHERE code = redemption.code AND assigned_at <= redemption.redeemed_at
+        AND released_at > redemption.redeemed_at
     LIMIT 1
 ) AS held ON true
 WHERE redemption.code = ANY (CAST(:codes AS text[]))
-ORDER BY redemption.code, redemption.redeemed_at, redemption.outcome <> 'redeemed', redemption.created_at, redemption.id
+ORDER BY redemption.code, redemption.redeemed_at,
+    redemption.outcome <> 'redeemed', redemption.created_at, redemption.id
 """)
 
 
@@ -144,9 +148,12 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
             await connection.execute(SET_OUTCOMES, {"ids": list(part), "outcomes": list(part.values())})
 
 
+OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.outcome)
+
+
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[Row[Any]]:
     """What came of the codes in these events."""
-    query = select(Redemption.event_id, Redemption.outcome).where(Redemption.event_id.in_(event_ids))
+    query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))
     return (await connection.execute(query)).all()
 
 

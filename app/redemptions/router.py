@@ -31,6 +31,7 @@ from app.redemptions.schemas import (
     ReplayOut,
 )
 from app.redemptions.tasks import replay_mapping
+from app.texts import Identifier
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
@@ -92,7 +93,7 @@ async def list_redemptions(
     dependencies=[requires(Scope.EVENTS)],
 )
 async def redeem(
-    code: Annotated[str, Path(description="The code")], body: RedemptionIn, connection: Connection
+    code: Annotated[Identifier, Path(description="The code")], body: RedemptionIn, connection: Connection
 ) -> Row[Any]:
     """Redeem a code directly, without an event."""
     return await service.redeem(connection, code, body.customer_id, body.redeemed_at)

@@ -26,7 +26,7 @@ def value_at(properties: Mapping[str, Any], path: str) -> Any:
 
 
 def claims(
-    event_id: str, customer_id: str, properties: Mapping[str, Any], at: datetime, paths: Iterable[str]
+    event_id: str, customer_id: str, properties: Mapping[str, Any], at: datetime | None, paths: Iterable[str]
 ) -> Iterator[Claim]:
     """What an event says was used. An absent, null or blank property says nothing."""
     for path in paths:
@@ -45,12 +45,12 @@ def claims(
 def judge(rows: Sequence[Row[Any]]) -> tuple[list[Outcome], datetime | None]:
     """The outcome of each claim on one code, and when the code was used, if it was.
 
-    It does not matter in which order the claims came: `rows` are all of them, in the order of their times. The first
-    use by whom the code was assigned to is the redemption. Any use takes the code, for the shop has taken it.
+    It does not matter in which order the claims came: `rows` are all of them, in the order of their times.
+    The first use by whom the code was assigned to is the redemption. Any use takes the code: the shop did.
 
     Args:
-        rows: `redeemed_at`, `customer_id`; `status` and `expires_at` of the voucher (None: there is none); `given` and
-            `given_to`: whether the code was assigned at that time, and to which customer.
+        rows: `redeemed_at`, `customer_id`; `status` and `expires_at` of the voucher (None: there is none);
+            `given` and `given_to`: whether the code was assigned at that time, and to which customer.
     """
     outcomes: list[Outcome] = []
     first_use = redeemed = None

@@ -65,14 +65,17 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Says that a code was used: by whom, when, and where it says so. None as code: nothing that can be a code."""
+    """Says that a code was used: by whom, when, and where it says so.
+
+    A code that is None: there is nothing that can be a code. A time that is None: when it is stored.
+    """
 
     event_id: str | None
     property: str | None
     code: str | None
     customer_id: str | None
     outcome: Outcome
-    at: datetime
+    at: datetime | None
 
 
 class EventIn(BaseModel):

@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -35,8 +35,8 @@ Mapping = dict[str, list[str]]
 async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
     """Store events and redeem the codes in them; what came of each, in their order.
 
-    An event whose id is there already changes nothing, and is answered with what came of the first. Two transactions
-    that track at once may meet in a deadlock: run yours again then (`again_on_conflict`).
+    An event whose id is there already changes nothing, and is answered with what came of the first. Two
+    transactions that track at once may meet in a deadlock: run yours again then (`again_on_conflict`).
     """
     ids = [event.event_id or str(uuid.uuid4()) for event in events]
     sent: dict[str, NewEvent] = {}
@@ -69,10 +69,11 @@ async def redeem(
     """Redeem a code without an event.
 
     Raises:
-        VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError: it cannot be; nothing is stored.
+        VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError: it cannot be, and
+            nothing is stored.
     """
     await queries.lock(connection, [code])
-    claim = Claim(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at or datetime.now(UTC))
+    claim = Claim(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at)
     (added,) = await queries.add_claims(connection, [claim])
     await _settle(connection, [code])
     redemption = await queries.by_id(connection, added.id)
@@ -113,7 +114,7 @@ async def _mapped(connection: AsyncConnection) -> Mapping:
 
 
 async def resolve(engine: AsyncEngine) -> int:
-    """Redeem the codes that were unknown when they were used and are in a pool by now; how many there were."""
+    """Redeem the codes that were unknown when they were used and are in a pool by now; how many."""
     resolved = 0
     while True:
         found = await _resolve_some(engine)
@@ -163,9 +164,9 @@ async def _replay_some(
 
 
 def _claims(event_id: str, event: Any, by_type: Mapping) -> Iterable[Claim]:
-    """What an event says was used. One without a time gets it when it is stored."""
-    at = event.timestamp or datetime.now(UTC)
-    return rules.claims(event_id, event.customer_id, event.properties, at, by_type.get(event.event_type, ()))
+    """What an event says was used."""
+    paths = by_type.get(event.event_type, ())
+    return rules.claims(event_id, event.customer_id, event.properties, event.timestamp, paths)
 
 
 async def _lock(connection: AsyncConnection, claims: Iterable[Claim]) -> None:

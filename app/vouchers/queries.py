@@ -8,24 +8,34 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.models import Assignment, Pool, Redemption, Voucher, VoucherStatus
 
+COLUMNS: tuple[Any, ...] = (
+    Voucher.code,
+    Voucher.status,
+    Voucher.draw_key,
+    Voucher.assignment_id,
+    Voucher.imported_at,
+    Voucher.assigned_at,
+    Voucher.redeemed_at,
+    Voucher.expires_at,
+    Voucher.expired_at,
+    Voucher.voided_at,
+    Assignment.customer_id,
+    Pool.name.label("pool"),
+)
 VOUCHERS = (
-    select(
-        Voucher.code,
-        Voucher.status,
-        Voucher.draw_key,
-        Voucher.assignment_id,
-        Voucher.imported_at,
-        Voucher.assigned_at,
-        Voucher.redeemed_at,
-        Voucher.expires_at,
-        Voucher.expired_at,
-        Voucher.voided_at,
-        Assignment.customer_id,
-        Pool.name.label("pool"),
-    )
+    select(*COLUMNS)
     .join(Pool, Pool.id == Voucher.pool_id)
     .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
 )
+OF_LEDGER: tuple[Any, ...] = (
+    Assignment.id,
+    Assignment.customer_id,
+    Assignment.campaign_id,
+    Assignment.message_id,
+    Assignment.assigned_at,
+    Assignment.released_at,
+)
+OF_REDEMPTION: tuple[Any, ...] = (Redemption.customer_id, Redemption.redeemed_at)
 
 
 async def after(
@@ -46,7 +56,16 @@ async def after(
     return (await connection.execute(query)).all()
 
 
-EXPORTED = ("code", "pool", "status", "imported_at", "assigned_at", "customer_id", "redeemed_at", "expires_at")
+EXPORTED = (
+    "code",
+    "pool",
+    "status",
+    "imported_at",
+    "assigned_at",
+    "customer_id",
+    "redeemed_at",
+    "expires_at",
+)
 
 
 def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
@@ -65,14 +84,7 @@ async def by_code(connection: AsyncConnection, code: str) -> Row[Any] | None:
 
 async def assignments_of(connection: AsyncConnection, code: str, current: Any) -> Sequence[Row[Any]]:
     """The ledger rows of a code: the present one and those that were released."""
-    query = select(
-        Assignment.id,
-        Assignment.customer_id,
-        Assignment.campaign_id,
-        Assignment.message_id,
-        Assignment.assigned_at,
-        Assignment.released_at,
-    ).where(
+    query = select(*OF_LEDGER).where(
         or_(
             Assignment.id == current,
             (Assignment.code == code) & Assignment.released_at.is_not(None),
@@ -84,8 +96,10 @@ async def assignments_of(connection: AsyncConnection, code: str, current: Any) -
 async def redemption_of(connection: AsyncConnection, code: str) -> Row[Any] | None:
     """The use by which a code became redeemed."""
     query = (
-        select(Redemption.customer_id, Redemption.redeemed_at)
-        .where(Redemption.code == code, Redemption.outcome.in_(("redeemed", "not_assigned", "other_customer")))
+        select(*OF_REDEMPTION)
+        .where(
+            Redemption.code == code, Redemption.outcome.in_(("redeemed", "not_assigned", "other_customer"))
+        )
         .order_by(Redemption.outcome != "redeemed", Redemption.redeemed_at)
         .limit(1)
     )

@@ -12,10 +12,12 @@ from app.dependencies import Connection, Engine
 from app.errors import AlreadyRedeemedError, InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
 from app.models import VoucherStatus
 from app.problems import problems
+from app.texts import Identifier
 from app.vouchers import service
 from app.vouchers.schemas import VoucherOut, VoucherWithHistory
 
 router = APIRouter(tags=["vouchers"])
+Code = Annotated[Identifier, Path(description="The code")]
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 
 
@@ -62,9 +64,7 @@ async def export_vouchers(
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError),
 )
-async def get_voucher(
-    code: Annotated[str, Path(description="The code")], connection: Connection, caller: Reader
-) -> dict[str, Any]:
+async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dict[str, Any]:
     """A voucher: where it stands, and all that happened to it."""
     voucher = await service.get(connection, code)
     return {**voucher, "code": caller.shown(voucher["code"])}
@@ -76,9 +76,7 @@ async def get_voucher(
     responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
     dependencies=[requires(Scope.POOLS)],
 )
-async def void_voucher(
-    code: Annotated[str, Path(description="The code")], connection: Connection
-) -> dict[str, Any]:
+async def void_voucher(code: Code, connection: Connection) -> dict[str, Any]:
     """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
     return await service.void(connection, code)
 

@@ -24,7 +24,7 @@ Key = tuple[VoucherStatus, int, str]
 async def after(
     connection: AsyncConnection, pool: str, status: VoucherStatus | None, key: Key | None, limit: int
 ) -> list[Row[Any]]:
-    """Vouchers of a pool, state by state and in draw order: the order of the index, so no page is slower than the first."""
+    """Vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
     pool_id = await pools.id_of(connection, pool)
     states = list(VoucherStatus) if status is None else [status]
     if key is not None:

@@ -52,7 +52,8 @@ _GIVEN = """assignment AS given
 _BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id FOR UPDATE OF voucher"
 _STILL_LEASED = f"{_GIVEN} WHERE given.id = :id AND given.lease_until > now() FOR UPDATE OF voucher"
 _LAPSED = f"""{_GIVEN}
-    WHERE given.lease_until <= now() ORDER BY given.lease_until LIMIT :most FOR UPDATE OF voucher SKIP LOCKED"""
+    WHERE given.lease_until <= now() ORDER BY given.lease_until LIMIT :most
+    FOR UPDATE OF voucher SKIP LOCKED"""
 _EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
     WHERE voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
     FOR UPDATE OF voucher SKIP LOCKED"""

@@ -10,8 +10,10 @@ depends_on = None
 
 VOUCHER_COLUMNS = """CASE status
     WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
-    WHEN 'reserved' THEN assignment_id IS NOT NULL AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
-    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0 AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
+    WHEN 'reserved' THEN assignment_id IS NOT NULL
+        AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0
+        AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
     WHEN 'redeemed' THEN redeemed_at IS NOT NULL AND num_nonnulls(assignment_id, assigned_at) <> 1
         AND num_nonnulls(expired_at, voided_at) = 0
     WHEN 'expired' THEN num_nulls(expires_at, expired_at) = 0

@@ -12,8 +12,10 @@ BREAKS = {
     "a code is assigned more than once": """
         INSERT INTO assignment (id, pool_id, code) SELECT gen_random_uuid(), pool_id, code FROM assignment""",
     "an assignment that stands is not that of its voucher": """
-        UPDATE voucher SET status = 'available', assignment_id = NULL, assigned_at = NULL WHERE status = 'assigned'""",
-    "a voucher that was handed out has no ledger row that stands": "UPDATE assignment SET released_at = now()",
+        UPDATE voucher SET status = 'available', assignment_id = NULL, assigned_at = NULL
+        WHERE status = 'assigned'""",
+    "a voucher that was handed out has no ledger row that stands": """
+        UPDATE assignment SET released_at = now()""",
     "a lease and its voucher disagree": "UPDATE assignment SET lease_until = now()",
     "a redeemed voucher has no redemption": "DELETE FROM redemption",
     "a redemption has a voucher that is not redeemed": "UPDATE redemption SET code = 'void'",

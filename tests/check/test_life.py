@@ -1,11 +1,11 @@
-"""The whole life of vouchers by random walk, over HTTP, with `vouchers check` and a model of the states as judges."""
+"""The life of vouchers by random walk, over HTTP, judged by `vouchers check` and a model of the states."""
 
 import asyncio
 from collections import Counter
 
 import httpx
+import hypothesis
 from hypothesis import HealthCheck, Phase
-from hypothesis import settings as Hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -246,7 +246,7 @@ def test_any_life_of_a_pool_breaks_no_invariant(settings):
     Life.settings_of_test = settings
     run_state_machine_as_test(
         Life,
-        settings=Hypothesis(
+        settings=hypothesis.settings(
             max_examples=12,
             stateful_step_count=40,
             deadline=None,

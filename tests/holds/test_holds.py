@@ -1,7 +1,9 @@
 import asyncio
+import time
 
 from sqlalchemy import text
 
+from app.database import statement
 from app.holds import service
 from tests.factories import fill
 
@@ -20,6 +22,16 @@ async def draw(client, campaign_id=None):
 async def stock_holds(engine):
     async with engine.begin() as connection:
         return (await connection.execute(text("SELECT DISTINCT holds FROM stock"))).scalars().all()
+
+
+async def until_somebody_waits(engine):
+    """Poll until a statement waits for a lock."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    deadline = time.monotonic() + 10
+    async with statement(engine) as connection:
+        while (await connection.execute(query)).scalar_one() == 0:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_held_for_a_campaign_only_that_campaign_draws(client, engine):
@@ -112,11 +124,7 @@ async def test_a_claim_that_began_before_the_hold_takes_nothing_of_it(client, en
     async with engine.begin() as connection:
         await connection.execute(text("SELECT FROM stock FOR UPDATE"))
         waiting = asyncio.create_task(draw(client))
-        watch = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        async with engine.connect() as other:
-            other = await other.execution_options(isolation_level="AUTOCOMMIT")
-            while (await other.execute(watch)).scalar_one() == 0:
-                await asyncio.sleep(0.01)
+        await until_somebody_waits(engine)
         await service.create(connection, "p", "spring", 1, None)
     assert await waiting == 409
     assert await draw(client, "spring") == 201

@@ -40,3 +40,10 @@ async def test_the_database_refuses_a_status_that_is_changed_by_itself(engine, o
     with pytest.raises(IntegrityError, match="voucher_status_check"):
         async with engine.begin() as connection:
             await connection.execute(text(f"UPDATE voucher SET status = '{new}'"))
+
+
+@pytest.mark.parametrize("path", ["%00/void", "%00/redemptions", f"{'x' * 256}/void", "%ff%fe/void"])
+async def test_a_text_that_can_be_no_code_is_a_problem_and_no_fault(client, path):
+    reply = await client.post(f"/v1/vouchers/{path}", json={})
+    assert reply.status_code in {404, 422}, reply.text
+    assert reply.json()["type"] in {"/problems/invalid-request", "/problems/voucher-not-found"}
