@@ -1,4 +1,4 @@
-"""What becomes of a count that falls to a threshold, without a worker: what is written down, and what is put on its way."""
+"""What is written down and put on its way when a count falls to a threshold; no worker runs here."""
 
 import asyncio
 
@@ -131,7 +131,9 @@ async def test_codes_that_expire_soon_are_told_once_and_again_when_there_are_new
     async def expire(code, days):
         async with transaction(engine) as connection:
             await connection.execute(
-                text("UPDATE voucher SET expires_at = now() + make_interval(days => :days) WHERE code = :code"),
+                text(
+                    "UPDATE voucher SET expires_at = now() + make_interval(days => :days) WHERE code = :code"
+                ),
                 {"code": code, "days": days},
             )
 
