@@ -25,7 +25,7 @@ ON CONFLICT DO NOTHING
 """)
 FORGET = text("DELETE FROM stock_history WHERE hour < now() - make_interval(days => :days)")
 
-# Vouchers that have gone out since some time: what is out now, less what was out then. What was out then is in
+# Vouchers gone out since some time: what is out now, less what was out then. What was out then is in
 # the last row taken before; nothing was at the pool's beginning.
 DRAWN = text("""
 SELECT window_start, COALESCE(back_then.taken_at, pool.created_at) AS since,
