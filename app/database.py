@@ -48,8 +48,11 @@ async def statement(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 def _is_conflict(error: BaseException) -> bool:
-    conflicts = (pg.UniqueViolation, pg.DeadlockDetected, pg.SerializationFailure)
-    return isinstance(error, DBAPIError) and isinstance(error.orig, conflicts)
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, pg.NotNullViolation):
+        return error.orig.diag.table_name == "stock"  # a hold was made while the claim was under way
+    return isinstance(error.orig, pg.UniqueViolation | pg.DeadlockDetected | pg.SerializationFailure)
 
 
 again_on_conflict = retry(

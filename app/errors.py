@@ -69,6 +69,39 @@ class PoolExhaustedError(DomainError):
         super().__init__(f"Pool {pool!r} has no available voucher left.", pool=pool, **extra)
 
 
+class PoolHeldError(PoolExhaustedError):
+    """What is left in the pool is held for campaigns; for all others it is exhausted."""
+
+    def __init__(self, pool: str) -> None:
+        DomainError.__init__(self, f"What is available in pool {pool!r} is held for other campaigns.", pool=pool)
+
+
+class HoldTooLargeError(DomainError):
+    """The pool has not as many available vouchers that are not held already; `missing` tells how many more it needs."""
+
+    status, name, title = 409, "hold-too-large", "The pool has too few available vouchers"
+
+    def __init__(self, pool: str, free: int, missing: int) -> None:
+        super().__init__(
+            f"Pool {pool!r} has {free} available vouchers that are not held: {missing} are missing.",
+            pool=pool,
+            free=free,
+            missing=missing,
+        )
+
+
+class HoldExistsError(DomainError):
+    """The campaign has a hold on the pool already."""
+
+    status, name, title = 409, "hold-exists", "The campaign has a hold on this pool"
+
+
+class HoldNotFoundError(DomainError):
+    """No hold has this id."""
+
+    status, name, title = 404, "hold-not-found", "There is no such hold"
+
+
 class PoolBusyError(DomainError):
     """All that is available is locked by others right now."""
 
@@ -76,7 +109,9 @@ class PoolBusyError(DomainError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
     def __init__(self, pool: str) -> None:
-        super().__init__(f"Every available voucher of pool {pool!r} is locked by others; try again.", pool=pool)
+        super().__init__(
+            f"Every available voucher of pool {pool!r} is locked by others; try again.", pool=pool
+        )
 
 
 class OverloadedError(DomainError):
@@ -96,6 +131,33 @@ class VoucherNotFoundError(DomainError):
 
     def __init__(self) -> None:
         super().__init__("No pool holds this code.")
+
+
+class AlreadyRedeemedError(DomainError):
+    """The code was used before."""
+
+    status, name, title = 409, "already-redeemed", "The voucher was redeemed before"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher was redeemed before, which is final.")
+
+
+class VoucherVoidError(DomainError):
+    """The code was taken out."""
+
+    status, name, title = 409, "void", "The voucher is void"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher was made void, which is final.")
+
+
+class VoucherExpiredError(DomainError):
+    """The code is past its `expires_at`."""
+
+    status, name, title = 409, "expired", "The voucher has expired"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher is past its expiry.")
 
 
 class ImportNotFoundError(DomainError):

@@ -15,13 +15,17 @@ from app.assignments.router import router as assignments
 from app.audit.router import router as audit
 from app.auth.service import KeyRing
 from app.database import create_engine
+from app.erasure.router import router as erasure
+from app.holds.router import router as holds
+from app.ledger.router import router as ledger
 from app.forecast.router import router as forecast
 from app.pools.router import router as pools
+from app.redemptions.router import router as redemptions
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, vouchers, assignments, alerts, forecast, audit, operation.router)
+ROUTERS = (pools, holds, redemptions, vouchers, ledger, assignments, erasure, alerts, forecast, audit, operation.router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -81,6 +82,19 @@ class Base(DeclarativeBase):
     }
 
 
+VOUCHER_COLUMNS = """CASE status
+    WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'reserved' THEN assignment_id IS NOT NULL AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0 AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
+    WHEN 'redeemed' THEN redeemed_at IS NOT NULL AND num_nonnulls(assignment_id, assigned_at) <> 1
+        AND num_nonnulls(expired_at, voided_at) = 0
+    WHEN 'expired' THEN num_nulls(expires_at, expired_at) = 0
+        AND num_nonnulls(assignment_id, assigned_at, redeemed_at, voided_at) = 0
+    WHEN 'void' THEN voided_at IS NOT NULL AND num_nonnulls(redeemed_at, expired_at) = 0
+END"""
+"""What each state of a voucher (app/vouchers/states.py) must and must not have. A status that is set by itself is refused."""
+
+
 class Pool(Base):
     """A named set of vouchers."""
 
@@ -107,6 +121,8 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
+    holds: Mapped[int] = mapped_column(server_default="0")
+    """How many holds of the pool still keep something; the same in each slot. A claim reads it with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
@@ -127,10 +143,19 @@ class Voucher(Base):
     assignment_id: Mapped[uuid.UUID | None]
     assigned_at: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]
+    expired_at: Mapped[datetime | None]
+    voided_at: Mapped[datetime | None]
 
     __table_args__ = (
         # Draws walk its 'available' part, lists and exports all of it.
         Index("voucher_draw_idx", "pool_id", "status", "draw_key"),
+        # The sweep of expired codes reads its beginning; codes without an expiry are not in it.
+        Index(
+            "voucher_expiry_idx",
+            "expires_at",
+            postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),
+        ),
+        CheckConstraint(VOUCHER_COLUMNS, name="status"),
         # Whether codes of a pool expire soon; codes without an expiry are not in it.
         Index(
             "voucher_expiring_idx",
@@ -177,8 +202,30 @@ class Assignment(Base):
             postgresql_where=text("campaign_id IS NOT NULL"),
         ),
         Index("assignment_pool_idx", "pool_id", "assigned_at"),
+        # The sweep of lapsed leases reads its beginning.
+        Index("assignment_lease_idx", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.
         Index("assignment_released_idx", "code", postgresql_where=text("released_at IS NOT NULL")),
+    )
+
+
+class Hold(Base):
+    """Vouchers of a pool set aside for a campaign: a number, not particular ones."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    campaign_id: Mapped[str]
+    size: Mapped[int]
+    drawn: Mapped[int] = mapped_column(server_default="0")
+    """How many of them the campaign has drawn."""
+    expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        UniqueConstraint("pool_id", "campaign_id"),
+        CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name="drawn"),
     )
 
 
@@ -275,13 +322,16 @@ class RedemptionMapping(Base):
 
 
 class Redemption(Base):
-    """What came of one mapped event: a use of a code, or the issue that kept it from being one."""
+    """What came of a code that an event (or a direct call) says was used: a use of it, or an issue."""
 
     __tablename__ = "redemption"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    event_id: Mapped[str | None] = mapped_column(index=True)
-    code: Mapped[str] = mapped_column(Text(collation="C"))
+    event_id: Mapped[str | None]
+    property: Mapped[str | None]
+    """The mapped property that held the code; None for a direct redemption."""
+    code: Mapped[str | None] = mapped_column(Text(collation="C"))
+    """None where the property held nothing that can be a code."""
     customer_id: Mapped[str | None]
     outcome: Mapped[str]
     redeemed_at: Mapped[datetime]
@@ -289,6 +339,15 @@ class Redemption(Base):
 
     __table_args__ = (
         Index("redemption_code_idx", "code"),
+        Index("redemption_event_idx", "event_id", "property", unique=True),
+        Index("redemption_customer_idx", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+        Index(
+            "redemption_issue_idx",
+            "outcome",
+            "created_at",
+            "id",
+            postgresql_where=text("outcome <> 'redeemed'"),
+        ),
         # However many events race, a code is redeemed once.
         Index("redemption_once_idx", "code", unique=True, postgresql_where=text("outcome = 'redeemed'")),
     )

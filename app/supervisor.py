@@ -5,6 +5,7 @@ them, and none can take them all. The supervisor holds the port for them and kee
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -129,6 +130,10 @@ def serve_web(host: str, port: int) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS - 5,
     )
+    config.load()
+    # What is loaded by now stays: leave it out of the collector's rounds, and make those rarer.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     uvicorn.Server(config).run(sockets=[_socket(host, port, shared=True)])
 
 

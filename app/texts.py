@@ -1,8 +1,29 @@
 """Texts that callers send and the database keeps."""
 
-from typing import Annotated
+import json
+import re
+from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 """An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep."""
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what JSON cannot say or PostgreSQL cannot keep: NaN, NUL, half a surrogate pair."""
+    try:
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        written.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds half a surrogate pair") from error
+    except ValueError as error:
+        raise ValueError("a number is infinite or not a number") from error
+    if _NUL.search(written):
+        raise ValueError("a text holds a NUL character")
+    return value
+
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+Properties = Annotated[dict[str, Any], AfterValidator(_storable)]
+"""Names and values, any JSON."""

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.assignments import service
 from app.assignments.schemas import Given, Wish
-from app.database import again_on_conflict, statement
 from app.errors import DomainError, OverloadedError, PoolBusyError
 from app.metrics import BATCHES
 
@@ -91,23 +90,22 @@ class Assigner:
                 return
             await asyncio.sleep(pause)
 
-    @again_on_conflict
     async def _claim(self, pool: str, batch: list[_Request]) -> tuple[DomainError, list[_Request]]:
         """One claim for a batch; what got no voucher, and why."""
         wishes = [request.wish for request in batch]
         BATCHES.observe(len(batch))
-        async with statement(self._engine) as connection:
-            given = await service.claim(connection, pool, list({wish.id: wish for wish in wishes}.values()))
-            left = []
-            for request, answer in zip(batch, service.first_and_repeats(wishes, given), strict=True):
-                if answer is None:
-                    left.append(request)
-                elif not request.answer.done():
-                    if isinstance(answer, DomainError):
-                        request.answer.set_exception(answer)
-                    else:
-                        request.answer.set_result(answer)
-            return (await service.why_none(connection, pool) if left else OverloadedError()), left
+        unique = list({wish.id: wish for wish in wishes}.values())
+        given, reason = await service.give(self._engine, pool, unique)
+        left = []
+        for request, answer in zip(batch, service.first_and_repeats(wishes, given), strict=True):
+            if answer is None:
+                left.append(request)
+            elif not request.answer.done():
+                if isinstance(answer, DomainError):
+                    request.answer.set_exception(answer)
+                else:
+                    request.answer.set_result(answer)
+        return reason or OverloadedError(), left
 
 
 def _next_batch(waiting: deque[_Request]) -> list[_Request]:

@@ -1,6 +1,5 @@
 """SQL of the ledger. The claim stands here and nowhere else: LOCK takes what is free, WRITE makes it given."""
 
-import os
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.assignments.schemas import Given, Wish
-from app.models import STOCK_SLOTS
+from app.stock import SLOT
 
 # Locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again. What others hold
 # locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs nothing.
@@ -18,7 +17,9 @@ LOCK = """
 target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), bound AS MATERIALIZED (
-    SELECT LEAST((SELECT n FROM wanted), sum(available)::bigint) AS n
+    SELECT LEAST(
+        (SELECT n FROM wanted), sum(available)::bigint, CASE WHEN max(holds) > 0 THEN CAST(:allowance AS bigint) END
+    ) AS n
     FROM stock WHERE pool_id = (SELECT id FROM target)
 ), ahead AS MATERIALIZED (
     SELECT ctid AS place, code, draw_key FROM voucher
@@ -40,6 +41,10 @@ target AS MATERIALIZED (
 # Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the place
 # at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
 # between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
+#
+# Where the pool has holds, only a transaction with an allowance (app/holds/service.py) may take from it. A hold that was
+# made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
+# refused, and the transaction is run again (`again_on_conflict`).
 # A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
 WRITE = f"""
@@ -58,7 +63,7 @@ marked AS (
     FROM marked ORDER BY marked.id
 ), counted AS (
     UPDATE stock SET
-        available = available - sums.n,
+        available = CASE WHEN holds = 0 OR CAST(:allowance AS bigint) > 0 THEN available - sums.n END,
         reserved = reserved + sums.leased,
         assigned = assigned + sums.n - sums.leased
     FROM (SELECT count(*) AS n, count(lease_seconds) AS leased FROM marked) AS sums
@@ -104,16 +109,17 @@ SELECT place_in_line, code, assigned_at, lease_until, NULL,
 FROM known
 """)  # noqa: S608  (made of constants)
 
-SLOT = os.getpid() % STOCK_SLOTS
-"""The row of each pool's stock that this process writes to."""
-
 
 async def claim(
-    connection: AsyncConnection, pool: str, wishes: Sequence[Wish], cursor: int
+    connection: AsyncConnection, pool: str, wishes: Sequence[Wish], cursor: int, allowance: int
 ) -> tuple[list[Given], list[int]]:
-    """Claim a voucher for each wish; what was given, and the draw keys of what is new."""
+    """Claim a voucher for each wish; what was given, and the draw keys of what is new.
+
+    From a pool with holds, at most `allowance` vouchers are taken.
+    """
     parameters = {
         "pool": pool,
+        "allowance": allowance,
         "cursor": cursor,
         "slot": SLOT,
         "wishes": orjson.dumps(wishes).decode(),  # one JSON text: a fraction of the cost of an array per column
@@ -146,18 +152,20 @@ async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given 
 
 
 ANYTHING_LEFT = text("""
-SELECT (SELECT sum(available) FROM stock WHERE pool_id = pool.id) > 0 AND EXISTS (
+SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND (expires_at IS NULL OR expires_at > now())
-) AS any_left
-FROM pool WHERE name = :pool
+) AS any_left, counts.holds > 0 AS held
+FROM pool, LATERAL (
+    SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
+) AS counts
+WHERE name = :pool
 """)
 
 
-async def anything_left(connection: AsyncConnection, pool: str) -> bool | None:
-    """Whether the pool has an available voucher, locked or not; None where there is no such pool."""
-    row = (await connection.execute(ANYTHING_LEFT, {"pool": pool})).one_or_none()
-    return None if row is None else bool(row.any_left)
+async def anything_left(connection: AsyncConnection, pool: str) -> Row[Any] | None:
+    """Whether the pool has an available voucher, locked or not, and whether some are held; None: no such pool."""
+    return (await connection.execute(ANYTHING_LEFT, {"pool": pool})).one_or_none()
 
 
 def given(pool: str, row: Row[Any]) -> Given:

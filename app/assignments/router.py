@@ -13,11 +13,13 @@ from app.assignments.schemas import (
     BatchCreate,
     BatchOut,
     Given,
+    LedgerRow,
 )
 from app.auth.guard import requires
 from app.auth.schemas import Scope
 from app.dependencies import Connection, Engine, State
 from app.errors import (
+    AlreadyRedeemedError,
     AssignmentNotFoundError,
     AssignmentReleasedError,
     IdempotencyKeyReusedError,
@@ -25,6 +27,7 @@ from app.errors import (
     PoolBusyError,
     PoolExhaustedError,
     PoolNotFoundError,
+    VoucherVoidError,
 )
 from app.problems import problems
 from app.texts import Identifier
@@ -77,6 +80,26 @@ async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dic
 async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Given:
     """One assignment."""
     return await service.get(connection, assignment_id)
+
+
+@router.post(
+    "/assignments/{assignment_id}/confirm",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError),
+)
+async def confirm(assignment_id: uuid.UUID, connection: Connection) -> Given:
+    """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
+    return await service.confirm(connection, assignment_id)
+
+
+@router.post(
+    "/assignments/{assignment_id}/release",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
+)
+async def release(assignment_id: uuid.UUID, connection: Connection) -> Given:
+    """Take an assignment back: its code is available again. Once more, it changes nothing."""
+    return await service.release(connection, assignment_id)
 
 
 def reply(given: Given) -> tuple[bytes, int, dict[str, str]]:

@@ -11,17 +11,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.assignments import queries
 from app.assignments.schemas import Given, Wish
-from app.database import again_on_conflict, transaction
+from app.database import again_on_conflict, statement, transaction
 from app.errors import (
+    AlreadyRedeemedError,
     AssignmentNotFoundError,
     AssignmentReleasedError,
     DomainError,
     IdempotencyKeyReusedError,
     PoolBusyError,
     PoolExhaustedError,
+    PoolHeldError,
     PoolNotFoundError,
+    VoucherVoidError,
 )
+from app.holds import service as holds
+from app.models import VoucherStatus
 from app.pools import service as pools
+from app.vouchers import service as vouchers
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _MAX_CURSORS = 10_000
@@ -54,27 +60,79 @@ class Cursors:
 CURSORS = Cursors()
 
 
-async def claim(connection: AsyncConnection, pool: str, wishes: Sequence[Wish]) -> dict[uuid.UUID, Given]:
+async def claim(
+    connection: AsyncConnection, pool: str, wishes: Sequence[Wish], allowance: int = 0
+) -> dict[uuid.UUID, Given]:
     """Give each wish its voucher, or what it was given before. What got none is missing in the result.
 
     Wishes have ids of their own. A unique conflict with another transaction undoes all of it: run it again
-    (`again_on_conflict`), and the wish is found given.
+    (`again_on_conflict`), and the wish is found given. From a pool with holds, only what is allowed is taken.
     """
     cursor = CURSORS.of(pool)
-    ledger, draw_keys = await queries.claim(connection, pool, wishes, cursor)
+    ledger, draw_keys = await queries.claim(connection, pool, wishes, cursor, allowance)
     CURSORS.passed(pool, cursor, draw_keys)
     return {given.id: given for given in ledger}
 
 
-async def why_none(connection: AsyncConnection, pool: str) -> DomainError:
-    """Why a wish got no voucher: no such pool, none available, or all of them locked by others right now."""
-    match await queries.anything_left(connection, pool):
-        case None:
-            return await pools.not_found(connection, pool)
-        case True:
-            return PoolBusyError(pool)
-        case False:
-            return PoolExhaustedError(pool)
+async def why_none(connection: AsyncConnection, pool: str, allowance: int = 0) -> DomainError:
+    """Why a wish got no voucher: no such pool, none available, or all of them held or locked by others right now."""
+    left = await queries.anything_left(connection, pool)
+    if left is None:
+        return await pools.not_found(connection, pool)
+    if not left.any_left:
+        return PoolExhaustedError(pool)
+    return PoolHeldError(pool) if left.held and allowance == 0 else PoolBusyError(pool)
+
+
+async def give(
+    engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
+) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
+    """Claim and commit: what each wish was given, and why the rest got none. A pool without holds takes one statement."""
+    given, reason = await _give(engine, pool, wishes)
+    if isinstance(reason, PoolHeldError):
+        more, reason = await _give_held(engine, pool, [wish for wish in wishes if wish.id not in given])
+        given |= more
+    return given, reason
+
+
+@again_on_conflict
+async def _give(
+    engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
+) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
+    async with statement(engine) as connection:
+        given = await claim(connection, pool, wishes)
+        return given, await why_none(connection, pool) if len(given) < len(wishes) else None
+
+
+@again_on_conflict
+async def _give_held(
+    engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
+) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
+    async with transaction(engine) as connection:
+        return await claim_held(connection, pool, wishes)
+
+
+async def claim_held(
+    connection: AsyncConnection, pool: str, wishes: Sequence[Wish]
+) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
+    """`claim` from a pool of which some is held, campaign by campaign; why the rest got none.
+
+    Such transactions go one after another, so that what one is allowed is exact.
+    """
+    all_given: dict[uuid.UUID, Given] = {}
+    reason: DomainError | None = None
+    by_campaign: dict[str | None, list[Wish]] = {}
+    for wish in wishes:
+        by_campaign.setdefault(wish.campaign_id, []).append(wish)
+    for campaign_id, group in by_campaign.items():
+        allowance = await holds.allowance(connection, pool, campaign_id)
+        given = await claim(connection, pool, group, allowance)
+        new = sum(not row.replayed for row in given.values())
+        await holds.drew(connection, pool, campaign_id, new)
+        if len(given) < len(group):
+            reason = await why_none(connection, pool, max(allowance - new, 0))
+        all_given |= given
+    return all_given, reason
 
 
 def answer(wish: Wish, given: Given) -> Given:
@@ -125,12 +183,15 @@ async def assign_many(
         PoolNotFoundError: there is no such pool.
     """
     async with transaction(engine) as connection:
-        given = await claim(connection, pool, list({wish.id: wish for wish in wishes}.values()))
+        unique = list({wish.id: wish for wish in wishes}.values())
+        given = await claim(connection, pool, unique)
+        reason = await why_none(connection, pool) if len(given) < len(unique) else None
+        if isinstance(reason, PoolHeldError):
+            more, reason = await claim_held(connection, pool, [wish for wish in unique if wish.id not in given])
+            given |= more
         answers = first_and_repeats(wishes, given)
-        if None in answers:
-            reason = await why_none(connection, pool)
-            if atomic or isinstance(reason, PoolNotFoundError):
-                raise reason
+        if reason is not None and (atomic or isinstance(reason, PoolNotFoundError)):
+            raise reason
         for answer_ in answers:
             if isinstance(answer_, DomainError):
                 raise answer_
@@ -160,4 +221,40 @@ async def get(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
     row = await queries.by_id(connection, assignment_id)
     if row is None:
         raise AssignmentNotFoundError(f"There is no assignment {assignment_id}.")
+    return row
+
+
+async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+    """Hand out what was reserved, for good. Once more, it changes nothing.
+
+    Raises:
+        AssignmentNotFoundError: there is none with this id.
+        AssignmentReleasedError: it was released, or its lease has lapsed.
+        VoucherVoidError: its code was taken out meanwhile.
+    """
+    confirmed = await vouchers.confirm(connection, assignment_id)
+    row = await get(connection, assignment_id)
+    if confirmed:
+        return row
+    if row.released_at is not None or row.lease_until is not None:
+        raise AssignmentReleasedError(
+            "The assignment was released, or not confirmed in time.", assignment_id=assignment_id
+        )
+    if await vouchers.status(connection, row.code) is VoucherStatus.VOID:
+        raise VoucherVoidError
+    return row
+
+
+async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+    """Take an assignment back, so that its code is available again. Once more, it changes nothing.
+
+    Raises:
+        AssignmentNotFoundError: there is none with this id.
+        AlreadyRedeemedError, VoucherVoidError: its code was used or taken out, which is final.
+    """
+    await vouchers.release(connection, assignment_id)
+    row = await get(connection, assignment_id)
+    if row.released_at is None:
+        void = await vouchers.status(connection, row.code) is VoucherStatus.VOID
+        raise VoucherVoidError if void else AlreadyRedeemedError
     return row

@@ -17,6 +17,7 @@ from app.errors import UnauthenticatedError
 
 PREFIX_BYTES = 8
 _MAX_CACHED = 10_000
+_REFRESH_SECONDS = 1.0
 
 
 def _digest(secret: str) -> bytes:
@@ -80,14 +81,19 @@ class KeyRing:
         if caller is not None:
             return caller
         digest = _digest(secret)
+        if digest in self._known:  # one request asks again; those that come meanwhile need not
+            self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
         async with statement(self._engine) as connection:
             rows = await queries.with_prefix(connection, digest[:PREFIX_BYTES])
         for row in rows:
             if hmac.compare_digest(row.digest, digest):
                 caller = Caller(row.id, row.name, frozenset(map(Scope, row.scopes)))
-                if len(self._known) >= _MAX_CACHED:
-                    self._known.clear()
-                self._known[digest] = (time.monotonic() + self._remember_seconds, caller)
+                self._remember(digest, caller, self._remember_seconds)
                 return caller
         self._known.pop(digest, None)
         raise UnauthenticatedError("The API key is not known, or was revoked.")
+
+    def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
+        if len(self._known) >= _MAX_CACHED:
+            self._known.clear()
+        self._known[digest] = (time.monotonic() + seconds, caller)

@@ -1,9 +1,9 @@
-"""SQL of the inventory."""
+"""SQL of the inventory: lists of vouchers, and one voucher. What changes them is in `transitions.py`."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, or_, select, tuple_
+from sqlalchemy import Row, Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.models import Assignment, Pool, Redemption, Voucher, VoucherStatus
@@ -18,6 +18,8 @@ VOUCHERS = (
         Voucher.assigned_at,
         Voucher.redeemed_at,
         Voucher.expires_at,
+        Voucher.expired_at,
+        Voucher.voided_at,
         Assignment.customer_id,
         Pool.name.label("pool"),
     )
@@ -44,6 +46,18 @@ async def after(
     return (await connection.execute(query)).all()
 
 
+EXPORTED = ("code", "pool", "status", "imported_at", "assigned_at", "customer_id", "redeemed_at", "expires_at")
+
+
+def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
+    """The query of all vouchers of a pool, or of those in one state; its columns are EXPORTED."""
+    query = VOUCHERS.where(Voucher.pool_id == pool_id)
+    if status is not None:
+        query = query.where(Voucher.status == status)
+    columns = query.selected_columns
+    return query.with_only_columns(*(columns[name] for name in EXPORTED), maintain_column_froms=True)
+
+
 async def by_code(connection: AsyncConnection, code: str) -> Row[Any] | None:
     """One voucher."""
     return (await connection.execute(VOUCHERS.where(Voucher.code == code))).one_or_none()
@@ -68,8 +82,11 @@ async def assignments_of(connection: AsyncConnection, code: str, current: Any) -
 
 
 async def redemption_of(connection: AsyncConnection, code: str) -> Row[Any] | None:
-    """The redemption of a code that counted."""
-    query = select(Redemption.customer_id, Redemption.redeemed_at).where(
-        Redemption.code == code, Redemption.outcome == "redeemed"
+    """The use by which a code became redeemed."""
+    query = (
+        select(Redemption.customer_id, Redemption.redeemed_at)
+        .where(Redemption.code == code, Redemption.outcome.in_(("redeemed", "not_assigned", "other_customer")))
+        .order_by(Redemption.outcome != "redeemed", Redemption.redeemed_at)
+        .limit(1)
     )
     return (await connection.execute(query)).one_or_none()

@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from fastapi.responses import StreamingResponse
 
-from app import pagination
+from app import exports, pagination
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
-from app.dependencies import Connection
-from app.errors import InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
+from app.dependencies import Connection, Engine
+from app.errors import AlreadyRedeemedError, InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
 from app.models import VoucherStatus
 from app.problems import problems
 from app.vouchers import service
@@ -39,6 +40,24 @@ async def list_vouchers(
 
 
 @router.get(
+    "/v1/pools/{pool}/export",
+    response_class=StreamingResponse,
+    responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
+    dependencies=[requires(Scope.POOLS)],
+)
+async def export_vouchers(
+    pool: Annotated[str, Path(description="Name of the pool")],
+    connection: Connection,
+    engine: Engine,
+    status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
+    format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
+) -> StreamingResponse:
+    """All vouchers of a pool in one stream, of any length."""
+    query = await service.of_pool(connection, pool, status)
+    return exports.response(engine, query, service.EXPORTED, format, "vouchers")
+
+
+@router.get(
     "/v1/vouchers/{code:path}",
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError),
@@ -49,6 +68,19 @@ async def get_voucher(
     """A voucher: where it stands, and all that happened to it."""
     voucher = await service.get(connection, code)
     return {**voucher, "code": caller.shown(voucher["code"])}
+
+
+@router.post(
+    "/v1/vouchers/{code:path}/void",
+    response_model=VoucherWithHistory,
+    responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def void_voucher(
+    code: Annotated[str, Path(description="The code")], connection: Connection
+) -> dict[str, Any]:
+    """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
+    return await service.void(connection, code)
 
 
 def _key(cursor: str | None) -> service.Key | None:

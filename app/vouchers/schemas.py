@@ -25,7 +25,7 @@ class VoucherOut(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that happened to a voucher."""
 
-    event: Literal["imported", "assigned", "released", "redeemed"] = Field(description="What happened")
+    event: Literal["imported", "assigned", "released", "redeemed", "expired", "voided"] = Field(description="What happened")
     at: datetime = Field(description="When")
     customer_id: str | None = Field(description="Whom it concerned")
     campaign_id: str | None = Field(description="In which campaign")

@@ -1,0 +1,1 @@
+"""Recounts, and proves what must always hold."""

@@ -1,0 +1,1 @@
+"""Removing a person from what the service knows."""

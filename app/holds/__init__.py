@@ -1,0 +1,1 @@
+"""Setting vouchers aside for a campaign before it starts."""

@@ -1,0 +1,59 @@
+"""SQL of reading the ledger."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.ledger.schemas import Filter
+from app.models import Assignment, Pool
+
+LEDGER = select(
+    Assignment.id,
+    Pool.name.label("pool"),
+    Assignment.code,
+    Assignment.customer_id,
+    Assignment.campaign_id,
+    Assignment.message_id,
+    Assignment.test,
+    Assignment.assigned_at,
+    Assignment.lease_until,
+    Assignment.released_at,
+).join(Pool, Pool.id == Assignment.pool_id)
+COLUMNS = [column.name for column in LEDGER.selected_columns]
+
+
+def matching(wanted: Filter, pool_id: int | None) -> Select[Any]:
+    """The ledger rows that a filter lets pass."""
+    query = LEDGER
+    if pool_id is not None:
+        query = query.where(Assignment.pool_id == pool_id)
+    if wanted.customer_id is not None:
+        query = query.where(Assignment.customer_id == wanted.customer_id)
+    if wanted.campaign_id is not None:
+        query = query.where(Assignment.campaign_id == wanted.campaign_id)
+    if wanted.since is not None:
+        query = query.where(Assignment.assigned_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(Assignment.assigned_at < wanted.until)
+    return query
+
+
+async def after(
+    connection: AsyncConnection,
+    wanted: Filter,
+    pool_id: int | None,
+    key: tuple[int, datetime, uuid.UUID] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """A page of the ledger, in the order of the index that serves the filter: by time, or by pool and time."""
+    order: list[Any] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
+    if wanted.customer_id is not None or wanted.campaign_id is not None:
+        del order[0]
+    query = matching(wanted, pool_id).add_columns(Assignment.pool_id).order_by(*order).limit(limit)
+    if key is not None:
+        query = query.where(tuple_(*order) > key[-len(order) :])
+    return (await connection.execute(query)).all()

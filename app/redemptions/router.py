@@ -1,0 +1,112 @@
+"""`/v1/events`, `/v1/redemption-mapping` and `/v1/redemptions`."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, status
+from sqlalchemy import Row
+
+from app import jobs, pagination
+from app.auth.guard import requires
+from app.auth.schemas import Caller, Scope
+from app.dependencies import Connection, Engine
+from app.errors import (
+    AlreadyRedeemedError,
+    InvalidRequestError,
+    VoucherExpiredError,
+    VoucherNotFoundError,
+    VoucherVoidError,
+)
+from app.problems import problems
+from app.redemptions import service
+from app.redemptions.schemas import (
+    EventBatch,
+    EventsOut,
+    Mappings,
+    NewEvent,
+    Outcome,
+    RedemptionIn,
+    RedemptionOut,
+    ReplayOut,
+)
+from app.redemptions.tasks import replay_mapping
+
+router = APIRouter(prefix="/v1", tags=["redemptions"])
+Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
+
+
+@router.post("/events", response_model=EventsOut, dependencies=[requires(Scope.EVENTS)])
+async def track_events(body: EventBatch, engine: Engine) -> dict[str, Any]:
+    """Store events, all or none, and redeem the codes in them as the redemption mapping says."""
+    events = [
+        NewEvent(event.event_id, event.customer_id, event.event_type, event.properties, event.timestamp)
+        for event in body.events
+    ]
+    tracked = await service.track_all(engine, events)
+    return {"accepted": len(tracked), "items": tracked}
+
+
+@router.get("/redemption-mapping", response_model=Mappings)
+async def get_mapping(connection: Connection, _: Reader) -> dict[str, Any]:
+    """Which properties of which events hold codes."""
+    return {"mappings": await service.mapping(connection)}
+
+
+@router.put("/redemption-mapping", response_model=Mappings, dependencies=[requires(Scope.POOLS)])
+async def put_mapping(body: Mappings, connection: Connection) -> dict[str, Any]:
+    """Replace the mapping. A job then applies it to the events that are there."""
+    await service.set_mapping(connection, [(each.event_type, each.property) for each in body.mappings])
+    await jobs.enqueue(connection, replay_mapping)
+    return {"mappings": await service.mapping(connection)}
+
+
+@router.post("/redemption-mapping/replay", response_model=ReplayOut, dependencies=[requires(Scope.POOLS)])
+async def replay(engine: Engine) -> dict[str, int]:
+    """Apply the mapping to the events that are there, now; answers when it is done."""
+    return await service.replay(engine)
+
+
+@router.get("/redemptions", response_model=pagination.Page[RedemptionOut])
+async def list_redemptions(
+    connection: Connection,
+    caller: Reader,
+    issue: Annotated[
+        Outcome | None, Query(description="Only with this outcome; any issue, if left out")
+    ] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """What could not be matched and why, issue by issue, oldest first."""
+    rows = await service.issues_after(connection, issue, _key(cursor), limit + 1)
+    listed = pagination.page(rows, limit, lambda row: (row.outcome, row.created_at, row.id))
+    listed["items"] = [_shown(row, caller) for row in listed["items"]]
+    return listed
+
+
+@router.post(
+    "/vouchers/{code:path}/redemptions",
+    status_code=status.HTTP_201_CREATED,
+    response_model=RedemptionOut,
+    responses=problems(VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError),
+    dependencies=[requires(Scope.EVENTS)],
+)
+async def redeem(
+    code: Annotated[str, Path(description="The code")], body: RedemptionIn, connection: Connection
+) -> Row[Any]:
+    """Redeem a code directly, without an event."""
+    return await service.redeem(connection, code, body.customer_id, body.redeemed_at)
+
+
+def _shown(row: Row[Any], caller: Caller) -> dict[str, Any]:
+    return {**row._mapping, "code": row.code and caller.shown(row.code)}  # noqa: SLF001  (public, by convention)
+
+
+def _key(cursor: str | None) -> service.Key | None:
+    key = pagination.decode(cursor, 3)
+    if key is None:
+        return None
+    try:
+        return Outcome(key[0]), datetime.fromisoformat(key[1]), uuid.UUID(key[2])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidRequestError("The cursor is not one of this list.") from error
