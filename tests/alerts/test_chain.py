@@ -100,6 +100,7 @@ async def test_a_receiver_that_was_down_gets_it_with_the_same_id(client, engine,
         (item,) = await eventually(lambda: all_delivered(client, 1))
     assert item["attempts"] > tried["attempts"] >= 3
     assert (item["response_status"], item["error"]) == (204, None)
+    assert item["created_at"] < item["delivered_at"] == item["attempted_at"]
     assert {request.headers["webhook-id"] for request in receiver.received} == {item["id"]}
     assert len({request.body for request in receiver.received}) == 1
     assert receiver.received[-1].verified(secret)["data"] == {"pool": "p", "threshold": 1, "available": 1}

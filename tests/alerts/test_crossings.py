@@ -75,6 +75,18 @@ async def test_a_restocked_pool_is_told_again(client, engine):
     assert await sent(client) == [("pool.low", 8)] * 2
 
 
+async def test_a_released_code_arms_the_threshold_again(client, engine):
+    await fill(engine, "p", 3)
+    await set_alerts(client, 2)
+    for told in (1, 2):
+        given = (await client.post("/v1/pools/p/assignments", json={})).json()
+        await sweep(engine)
+        assert await sent(client) == [("pool.low", 2)] * told
+        assert (await client.post(f"/v1/assignments/{given['id']}/release")).status_code == 200
+        await sweep(engine)
+        assert await armed(client) == [2]
+
+
 async def test_a_count_that_fell_and_rose_while_no_worker_ran_is_told(client, engine):
     await fill(engine, "p", 10)
     await set_alerts(client, 8, 2)
