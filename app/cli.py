@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -17,8 +18,12 @@ from app import jobs, logs
 from app.auth import queries as keys
 from app.auth import service as auth
 from app.auth.schemas import Scope
+from app.check.service import violations
 from app.database import create_engine, transaction
+from app.demo import DemoError
+from app.demo import run as run_demo
 from app.errors import PortTakenError
+from app.imports.command import run as run_import
 from app.local_postgres import LocalPostgres, LocalPostgresError
 from app.migrate import migrate as apply_migrations
 from app.settings import Settings, get_settings
@@ -67,6 +72,44 @@ def migrate() -> None:
         _bootstrap(settings)
 
 
+@cli.command()
+def demo(
+    codes: Annotated[int, typer.Option(min=100_000, help="How many codes to import.")] = 1_000_000,
+) -> None:
+    """Show the main job from end to end on a temporary database; ends by itself."""
+    run_demo(codes)
+
+
+@cli.command()
+def check() -> None:
+    """Recount everything and prove that the books agree; exit 1 and a list where they do not."""
+    broken = _on_database(violations)
+    for line in broken:
+        print(line)
+    if broken:
+        raise typer.Exit(1)
+    print("All counts agree with the rows, no code is assigned twice, every assignment is in the ledger.")
+
+
+@cli.command("import")
+def import_file(
+    pool: Annotated[str, typer.Argument(metavar="POOL")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    column: Annotated[str | None, typer.Option(help="Name or 0-based index of the column with the codes.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="What stands between columns.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="How the file is encoded.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, and write nothing.")] = False,
+) -> None:
+    """Import a file of codes into a pool, with a progress bar and the figures at the end."""
+    with database() as (settings, _):
+        apply_migrations(settings.sqlalchemy_url)
+        raise typer.Exit(
+            run_import(
+                settings, pool, file, column=column, delimiter=delimiter, encoding=encoding, dry_run=dry_run
+            )
+        )
+
+
 @api_key.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="What the key is for.")],
@@ -88,7 +131,7 @@ def list_keys() -> None:
 @api_key.command("revoke")
 def revoke_key(key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID")]) -> None:
     """Revoke a key: it stops working within seconds."""
-    if not _on_database(lambda connection: auth.revoke(connection, key_id)):
+    if not _on_database(lambda connection: keys.revoke(connection, key_id)):
         print(f"There is no active key {key_id}.", file=sys.stderr)
         raise typer.Exit(1)
 
@@ -141,7 +184,7 @@ def main() -> None:
     """The entry point."""
     try:
         cli()
-    except (LocalPostgresError, PortTakenError) as error:
+    except (DemoError, LocalPostgresError, PortTakenError) as error:
         print(f"vouchers: {error}", file=sys.stderr)
         raise SystemExit(1) from error
 

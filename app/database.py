@@ -47,7 +47,13 @@ async def statement(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
+class ConflictError(Exception):
+    """Another transaction was faster, as a statement found out by itself."""
+
+
 def _is_conflict(error: BaseException) -> bool:
+    if isinstance(error, ConflictError):
+        return True
     if not isinstance(error, DBAPIError):
         return False
     if isinstance(error.orig, pg.NotNullViolation):

@@ -172,6 +172,18 @@ class AssignmentNotFoundError(DomainError):
     status, name, title = 404, "assignment-not-found", "There is no such assignment"
 
 
+class CustomerNotFoundError(DomainError):
+    """Nothing is known of this customer."""
+
+    status, name, title = 404, "customer-not-found", "There is no such customer"
+
+
+class AggregateNotFoundError(DomainError):
+    """No aggregate bears this name."""
+
+    status, name, title = 404, "aggregate-not-found", "There is no such aggregate"
+
+
 class AlertNotFoundError(DomainError):
     """Nobody asked to be told of this pool."""
 
@@ -224,6 +236,24 @@ class UnsupportedMediaTypeError(DomainError):
     """The request body is of a type that this route does not read."""
 
     status, name, title = 415, "unsupported-media-type", "The media type is not supported"
+
+
+class ImportNotFinishedError(DomainError):
+    """The import is still under way."""
+
+    status, name, title = 409, "import-not-finished", "The import is still under way"
+
+
+class ScheduleNotFoundError(DomainError):
+    """No import schedule has this id."""
+
+    status, name, title = 404, "schedule-not-found", "There is no such import schedule"
+
+
+class UnreadableError(DomainError):
+    """The source of an import cannot be read to its end; the detail says what is wrong with it, and where."""
+
+    status, name, title = 422, "unreadable-source", "The source cannot be read"
 
 
 class AddressForbiddenError(DomainError):

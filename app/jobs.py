@@ -13,7 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.database import conninfo, create_engine
 from app.settings import Settings
 
-TASKS = ["app.jobs", "app.holds.tasks", "app.redemptions.tasks", "app.vouchers.tasks", "app.alerts.tasks", "app.deliveries.tasks", "app.forecast.tasks"]
+TASKS = [
+    "app.jobs",
+    "app.alerts.tasks",
+    "app.deliveries.tasks",
+    "app.forecast.tasks",
+    "app.holds.tasks",
+    "app.imports.tasks",
+    "app.redemptions.tasks",
+    "app.schedules.tasks",
+    "app.vouchers.tasks",
+]
 """Modules that define tasks; each domain that has some adds its `tasks.py`."""
 
 URGENT = "urgent"

@@ -14,18 +14,39 @@ from app.assignments.hot_path import HotPath
 from app.assignments.router import router as assignments
 from app.audit.router import router as audit
 from app.auth.service import KeyRing
+from app.customers.router import router as customers
 from app.database import create_engine
 from app.erasure.router import router as erasure
-from app.holds.router import router as holds
-from app.ledger.router import router as ledger
 from app.forecast.router import router as forecast
+from app.holds.router import router as holds
+from app.imports.router import router as imports
+from app.ledger.router import router as ledger
 from app.pools.router import router as pools
 from app.redemptions.router import router as redemptions
+from app.rendering.renderers import Renderers
+from app.rendering.router import router as rendering
+from app.schedules.router import router as schedules
 from app.settings import Settings, get_settings
 from app.state import State
 from app.vouchers.router import router as vouchers
 
-ROUTERS = (pools, holds, redemptions, vouchers, ledger, assignments, erasure, alerts, forecast, audit, operation.router)
+ROUTERS = (
+    pools,
+    holds,
+    imports,
+    schedules,
+    redemptions,
+    vouchers,
+    ledger,
+    assignments,
+    customers,
+    rendering,
+    erasure,
+    alerts,
+    forecast,
+    audit,
+    operation.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -36,10 +57,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
+        renderers = Renderers(settings)
         app.state.vouchers = State(
-            settings, engine, KeyRing(engine, settings.key_cache_seconds), Assigner(engine)
+            settings, engine, KeyRing(engine, settings.key_cache_seconds), Assigner(engine), renderers
         )
         yield
+        await renderers.close()
         await engine.dispose()
 
     app = FastAPIOffline(

@@ -240,22 +240,35 @@ class Import(Base):
     status: Mapped[ImportStatus] = mapped_column(server_default="queued")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
     source: Mapped[dict[str, Any]]
+    """Where the rows came from, as it may be shown: without secrets."""
+    sealed: Mapped[bytes | None]
+    """The source whole, encrypted; null where the bytes came with the request."""
     options: Mapped[dict[str, Any]]
+    schedule_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    size: Mapped[int | None]
+    """Bytes of the source, known once all of them are in `import_chunk`."""
+    sha256: Mapped[str | None]
+    repeats: Mapped[uuid.UUID | None]
+    """An earlier import of the same bytes into the same pool."""
     seed: Mapped[int]
     """Seed of the draw keys: a repeated run gives each code the same one."""
     merged_to: Mapped[int | None]
     """Draw key up to which the codes are in the pool: where a run that was killed goes on."""
     total: Mapped[int | None]
-    """Rows to merge, known once the whole source is staged."""
-    rows: Mapped[int] = mapped_column(server_default="0")
+    """Rows of the source, known once the whole of it is staged."""
     imported: Mapped[int] = mapped_column(server_default="0")
     ignored: Mapped[int] = mapped_column(server_default="0")
     in_other_pool: Mapped[int] = mapped_column(server_default="0")
     invalid: Mapped[int] = mapped_column(server_default="0")
+    undone: Mapped[int] = mapped_column(server_default="0")
+    """Vouchers that an undo took back."""
+    progress: Mapped[float] = mapped_column(server_default="0")
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("import_repeat_idx", "pool_id", "sha256"),)
 
 
 class ImportChunk(Base):
@@ -268,6 +281,26 @@ class ImportChunk(Base):
     )
     number: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes]
+
+
+class ImportSchedule(Base):
+    """An import that is repeated by the clock."""
+
+    __tablename__ = "import_schedule"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool: Mapped[str]
+    source: Mapped[dict[str, Any]]
+    sealed: Mapped[bytes]
+    options: Mapped[dict[str, Any]]
+    cron: Mapped[str]
+    timezone: Mapped[str]
+    active: Mapped[bool] = mapped_column(server_default=text("true"))
+    next_run: Mapped[datetime | None] = mapped_column(index=True)
+    """Null while it is not active."""
+    error: Mapped[str | None]
+    """Why the last run could not begin."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ImportReject(Base):
@@ -292,6 +325,34 @@ class Customer(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     properties: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Aggregate(Base):
+    """A value that is worked out from a customer's events whenever a template asks for it."""
+
+    __tablename__ = "aggregate"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    event_type: Mapped[str]
+    property: Mapped[str | None]
+    function: Mapped[str]
+    where: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """Properties that an event must have, with these values."""
+
+    __table_args__ = (CheckConstraint("function IN ('last', 'first', 'count')", name="function"),)
+
+
+class MessageDefault(Base):
+    """The `default` that a message showed instead of a voucher, so that it shows it again when it is sent again.
+
+    `id` is made as an assignment's is.
+    """
+
+    __tablename__ = "message_default"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    code: Mapped[str]
+    shown_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Event(Base):

@@ -81,7 +81,7 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # Connections are not kept: they are known by address, and two hosts at one address must not share them.
+        # Connections are not kept: they are known by address, and two hosts may share one.
         self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

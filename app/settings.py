@@ -32,6 +32,14 @@ class Settings(BaseSettings):
     """Most bytes of one uploaded import file."""
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
     """Most bytes of any other request body."""
+    secret_key: SecretStr | None = None
+    """Encrypts the sources of imports (a Fernet key). Unset: one is made and kept in `home`."""
+    import_folder: Path | None = None
+    """Folder whose files and SQLite databases imports may read. Unset: none on this machine."""
+    import_chunk_rows: int = Field(default=50_000, ge=1)
+    """Rows that an import merges in one transaction."""
+    fetch_seconds: float = Field(default=900, gt=0)
+    """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process may go on honouring a key after it was revoked elsewhere."""
     smtp_url: SecretStr | None = None
@@ -54,6 +62,21 @@ class Settings(BaseSettings):
             if isinstance(hosts, str)
             else hosts
         )
+
+    render_processes: int = Field(default=2, ge=1)
+    """Processes that render templates, of each service process."""
+    template_bytes: int = Field(default=256 * 1024, ge=1)
+    """Most bytes of a template."""
+    template_seconds: float = Field(default=1.0, gt=0)
+    """Most processor time that one message may take."""
+    template_memory_bytes: int = Field(default=512 * 1024**2, ge=128 * 1024**2)
+    """Most memory of a process that renders."""
+    template_output_bytes: int = Field(default=1024**2, ge=1)
+    """Most bytes of one message."""
+    template_iterations: int = Field(default=100_000, ge=1)
+    """Most iterations that the loops of one message make together."""
+    template_vouchers: int = Field(default=100, ge=1)
+    """Most vouchers in one message."""
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.assignments.assigner import Assigner
 from app.auth.service import KeyRing
+from app.rendering.renderers import Renderers
 from app.settings import Settings
 
 
@@ -17,3 +18,4 @@ class State:
     engine: AsyncEngine
     keys: KeyRing
     assigner: Assigner
+    renderers: Renderers

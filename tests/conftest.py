@@ -58,7 +58,7 @@ def database_url(server_url: str) -> Iterator[str]:
     with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         connection.execute(";".join(f"DELETE FROM {table}" for table in TABLES))  # faster than TRUNCATE here
 

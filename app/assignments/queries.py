@@ -1,5 +1,6 @@
 """SQL of the ledger. The claim stands here and nowhere else: LOCK takes what is free, WRITE makes it given."""
 
+import random
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.assignments.schemas import Given, Wish
+from app.models import STOCK_SLOTS
 from app.stock import SLOT
 
 # Locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again. What others hold
@@ -81,9 +83,8 @@ LEDGER_ROW = """
     id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until, released_at
 """
 
-# Each wish gets the ledger row that it has already, or a voucher. A wish that is missing in the answer got none.
-CLAIM = text(f"""
-WITH wish AS MATERIALIZED (
+# One JSON text: a fraction of the cost of an array per column.
+WISHES = """
     SELECT * FROM ROWS FROM (
         json_to_recordset(CAST(:wishes AS json)) AS (
             id uuid, customer_id text, campaign_id text, message_id text, occurrence bigint, test boolean,
@@ -92,6 +93,12 @@ WITH wish AS MATERIALIZED (
     ) WITH ORDINALITY AS wish (
         id, customer_id, campaign_id, message_id, occurrence, test, lease_seconds, place_in_line
     )
+"""
+
+# Each wish gets the ledger row that it has already, or a voucher. A wish that is missing in the answer got none.
+CLAIM = text(f"""
+WITH wish AS MATERIALIZED (
+    {WISHES}
 ), known AS MATERIALIZED (
     SELECT wish.place_in_line, assignment.* FROM assignment JOIN wish USING (id)
 ), fresh AS MATERIALIZED (
@@ -122,7 +129,7 @@ async def claim(
         "allowance": allowance,
         "cursor": cursor,
         "slot": SLOT,
-        "wishes": orjson.dumps(wishes).decode(),  # one JSON text: a fraction of the cost of an array per column
+        "wishes": orjson.dumps(wishes).decode(),
     }
     ledger: list[Given] = []
     draw_keys: list[int] = []
@@ -139,22 +146,70 @@ async def claim(
     return ledger, draw_keys
 
 
-BY_ID = text(f"""
-SELECT {LEDGER_ROW.replace(" id,", " assignment.id,")}, true AS replayed, pool.name
-FROM assignment JOIN pool ON pool.id = assignment.pool_id WHERE assignment.id = :id
+# The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
+LOCK_ONLY = text(f"""
+WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {LOCK}
+SELECT place, code, draw_key FROM locked ORDER BY n
 """)  # noqa: S608  (made of constants)
+
+WRITE_ONLY = text(f"""
+WITH target AS MATERIALIZED (
+    SELECT id FROM pool WHERE name = :pool
+), given AS MATERIALIZED (
+    SELECT wish.*, locked.place, locked.code FROM ({WISHES}) AS wish JOIN ROWS FROM (
+        unnest(CAST(:places AS tid[])), unnest(CAST(:codes AS text[]))
+    ) WITH ORDINALITY AS locked (place, code, place_in_line) USING (place_in_line)
+), {WRITE}
+SELECT count(*) FROM marked
+""")  # noqa: S608  (made of constants)
+
+
+async def lock(
+    connection: AsyncConnection, pool: str, n: int, cursor: int, allowance: int
+) -> Sequence[Row[Any]]:
+    """Lock up to `n` available vouchers until the transaction ends; their `place`, `code` and `draw_key`."""
+    parameters = {"pool": pool, "n": n, "cursor": cursor, "allowance": allowance}
+    return (await connection.execute(LOCK_ONLY, parameters)).all()
+
+
+async def write(
+    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, Row[Any]]], allowance: int
+) -> int:
+    """Give each wish the voucher that this transaction locked for it; how many were where they were locked."""
+    parameters = {
+        "pool": pool,
+        "slot": random.randrange(STOCK_SLOTS),  # noqa: S311  (spreads writers, no secret)
+        "allowance": allowance,
+        "wishes": orjson.dumps([wish for wish, _ in gifts]).decode(),
+        "places": [row.place for _, row in gifts],
+        "codes": [row.code for _, row in gifts],
+    }
+    result = await connection.execute(WRITE_ONLY, parameters)
+    return int(result.scalar_one())
+
+
+KNOWN = text(f"""
+SELECT {LEDGER_ROW.replace(" id,", " assignment.id,")}, true AS replayed, pool.name
+FROM assignment JOIN pool ON pool.id = assignment.pool_id WHERE assignment.id = ANY (CAST(:ids AS uuid[]))
+""")  # noqa: S608  (made of constants)
+
+
+async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[Given]:
+    """The ledger rows that have these ids."""
+    rows = (await connection.execute(KNOWN, {"ids": ids})).all()
+    return [given(row.name, row) for row in rows]
 
 
 async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given | None:
     """One ledger row."""
-    row = (await connection.execute(BY_ID, {"id": assignment_id})).one_or_none()
-    return None if row is None else given(row.name, row)
+    return next(iter(await known(connection, [assignment_id])), None)
 
 
 ANYTHING_LEFT = text("""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND (expires_at IS NULL OR expires_at > now())
+        AND code <> ALL (CAST(:ours AS text[]))
 ) AS any_left, counts.holds > 0 AS held
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
@@ -163,9 +218,12 @@ WHERE name = :pool
 """)
 
 
-async def anything_left(connection: AsyncConnection, pool: str) -> Row[Any] | None:
-    """Whether the pool has an available voucher, locked or not, and whether some are held; None: no such pool."""
-    return (await connection.execute(ANYTHING_LEFT, {"pool": pool})).one_or_none()
+async def anything_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> Row[Any] | None:
+    """Whether the pool has an available voucher besides `ours`, locked or not, and whether some are held.
+
+    None where there is no such pool.
+    """
+    return (await connection.execute(ANYTHING_LEFT, {"pool": pool, "ours": list(ours)})).one_or_none()
 
 
 def given(pool: str, row: Row[Any]) -> Given:
@@ -174,3 +232,4 @@ def given(pool: str, row: Row[Any]) -> Given:
     return Given(
         id_, pool, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed
     )
+

@@ -7,11 +7,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.assignments import queries
 from app.assignments.schemas import Given, Wish
-from app.database import again_on_conflict, statement, transaction
+from app.database import ConflictError, again_on_conflict, statement, transaction
 from app.errors import (
     AlreadyRedeemedError,
     AssignmentNotFoundError,
@@ -74,9 +75,42 @@ async def claim(
     return {given.id: given for given in ledger}
 
 
-async def why_none(connection: AsyncConnection, pool: str, allowance: int = 0) -> DomainError:
-    """Why a wish got no voucher: no such pool, none available, or all of them held or locked by others right now."""
-    left = await queries.anything_left(connection, pool)
+async def lock(connection: AsyncConnection, pool: str, n: int, allowance: int = 0) -> Sequence[Row[Any]]:
+    """Lock up to `n` vouchers of a pool for this transaction and give them to nobody yet.
+
+    From a pool with holds, only what is allowed is locked.
+    """
+    cursor = CURSORS.of(pool)
+    rows = await queries.lock(connection, pool, n, cursor, allowance)
+    CURSORS.passed(pool, cursor, [row.draw_key for row in rows])
+    return rows
+
+
+async def write(
+    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, Row[Any]]], allowance: int = 0
+) -> None:
+    """Give each wish the voucher that `lock` locked for it, with the allowance of then.
+
+    Raises:
+        ConflictError: a voucher had moved between being seen and being locked; run the transaction again.
+    """
+    if await queries.write(connection, pool, gifts, allowance) != len(gifts):
+        raise ConflictError
+
+
+async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Given]:
+    """What was given before under these ids."""
+    return {given.id: given for given in await queries.known(connection, ids)}
+
+
+async def why_none(
+    connection: AsyncConnection, pool: str, allowance: int = 0, ours: Sequence[str] = ()
+) -> DomainError:
+    """Why a wish got no voucher: no such pool, none available, or all of them held or locked by others right now.
+
+    `ours` are the codes that this transaction itself has locked.
+    """
+    left = await queries.anything_left(connection, pool, ours)
     if left is None:
         return await pools.not_found(connection, pool)
     if not left.any_left:
@@ -155,7 +189,9 @@ def answer(wish: Wish, given: Given) -> Given:
     return given
 
 
-def first_and_repeats(wishes: Sequence[Wish], given: Mapping[uuid.UUID, Given]) -> list[Given | DomainError | None]:
+def first_and_repeats(
+    wishes: Sequence[Wish], given: Mapping[uuid.UUID, Given]
+) -> list[Given | DomainError | None]:
     """What each wish is answered, in their order: of wishes with one id, all but the first are replays."""
     answers: list[Given | DomainError | None] = []
     seen: set[uuid.UUID] = set()

@@ -1,0 +1,95 @@
+"""The body of an import's request: a file with form fields, or JSON. Read only after the caller is known."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
+
+from app.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+FORM = "multipart/form-data"
+
+
+def is_form(request: Request) -> bool:
+    """Whether the request brings a file.
+
+    Raises:
+        UnsupportedMediaTypeError: it brings neither a form nor JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {FORM, "application/json"}:
+        raise UnsupportedMediaTypeError(f"Send {FORM} with a `file`, or JSON with a `source`; not {kind!r}.")
+    return kind == FORM
+
+
+@asynccontextmanager
+async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, FormData]]:
+    """The file, which lies on disk if it is large, and the other fields."""
+    bounded = Request(request.scope, _bounded(request, limit))
+    try:
+        fields = await bounded.form(max_files=1, max_fields=20)
+    except HTTPException as error:
+        raise InvalidRequestError(f"The form cannot be read: {error.detail}") from error
+    try:
+        file = fields.get("file")
+        if not isinstance(file, UploadFile):
+            raise InvalidRequestError("The form has no file.", [{"loc": ["body", "file"], "msg": "missing"}])
+        yield file, fields
+    finally:
+        await fields.close()
+
+
+async def json(request: Request, limit: int, model: type[Model]) -> Model:
+    """The body as `model`."""
+    content = await Request(request.scope, _bounded(request, limit)).body()
+    try:
+        values = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"The body is not JSON: {error}.") from error
+    return validated(model, values)
+
+
+def validated(model: type[Model], values: Any) -> Model:
+    """The values as `model`; empty form fields count as left out.
+
+    Raises:
+        InvalidRequestError: they are not such; it says which.
+    """
+    if isinstance(values, Mapping) and not isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name != "file" and value}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        errors = [
+            {"loc": ["body", *item["loc"]], "msg": item["msg"].removeprefix("Value error, ")}
+            for item in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors)
+        raise InvalidRequestError(detail, errors) from error
+
+
+def _bounded(request: Request, limit: int) -> Receive:
+    """What is received, up to `limit` bytes; an announced length is refused before it is read."""
+    too_large = PayloadTooLargeError(f"The body may have {limit} bytes at most.", limit=limit)
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise too_large
+        return message
+
+    return receive

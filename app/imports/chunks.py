@@ -1,0 +1,79 @@
+"""An import's raw bytes in the database, in pieces of one size: any place in them is found at once."""
+
+import hashlib
+import io
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from psycopg import Connection
+
+CHUNK = 1024**2
+"""Bytes of each chunk but the last."""
+
+READ = "SELECT data FROM import_chunk WHERE import_id = %s AND number = %s"
+WRITE = "INSERT INTO import_chunk (import_id, number, data) VALUES (%s, %s, %b)"
+
+
+def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in chunks."""
+    rest = bytearray()
+    for block in blocks:
+        rest += block
+        while len(rest) >= CHUNK:
+            yield bytes(rest[:CHUNK])
+            del rest[:CHUNK]
+    if rest:
+        yield bytes(rest)
+
+
+def write(connection: Connection[Any], import_id: uuid.UUID, blocks: Iterable[bytes]) -> tuple[int, str]:
+    """Store the bytes of an import; how many they are, and their SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    for number, data in enumerate(cut(blocks)):
+        connection.execute(WRITE, (import_id, number, data))
+        digest.update(data)
+        size += len(data)
+    return size, digest.hexdigest()
+
+
+class ChunkFile(io.RawIOBase):
+    """The bytes of an import as a file, of which one chunk at a time is in memory."""
+
+    def __init__(self, connection: Connection[Any], import_id: uuid.UUID, size: int) -> None:
+        self._connection = connection
+        self._import_id = import_id
+        self._size = size
+        self.place = 0
+        self._number, self._data = -1, b""
+
+    def readable(self) -> bool:
+        """It is only read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Archives are read from their end."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; where it is."""
+        self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self._size}[whence]
+        return self.place
+
+    def tell(self) -> int:
+        """The place."""
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes of the chunk at this place; how many."""
+        number, start = divmod(self.place, CHUNK)
+        if self.place >= self._size:
+            return 0
+        if number != self._number:
+            with self._connection.cursor(binary=True) as cursor:
+                row = cursor.execute(READ, (self._import_id, number)).fetchone()
+            self._number, self._data = number, bytes(row[0]) if row else b""
+        piece = self._data[start : start + len(buffer)]
+        buffer[: len(piece)] = piece
+        self.place += len(piece)
+        return len(piece)

@@ -1,0 +1,144 @@
+"""SQL of the import job: rows are staged, put into draw order, and merged chunk by chunk.
+
+A chunk is one transaction: its vouchers, its rejects, the counts and how far the import has come. A run that
+is killed leaves whole chunks behind, and the next one goes on after them.
+"""
+
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg import Connection
+
+from app.models import STOCK_SLOTS
+
+STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
+COPY = "COPY staged (line, code, expires_at) FROM STDIN"
+
+# A table in draw order is read from front to back, whatever its size. What is merged already is left out.
+ORDERED = """
+CREATE TEMP TABLE ordered AS
+SELECT line, code, expires_at, draw_key
+FROM staged, LATERAL GREATEST(hashtextextended(code, {seed}), {least} + 1) AS draw_key
+WHERE draw_key > {after} ORDER BY draw_key, line
+"""
+INDEX = "CREATE INDEX ON ordered (draw_key)"
+
+CHUNK_END = """
+SELECT max(draw_key), count(*) FROM (
+    SELECT draw_key FROM ordered WHERE draw_key > %(after)s ORDER BY draw_key LIMIT %(limit)s
+) AS chunk
+"""
+CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
+POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
+VOUCHERS: LiteralString = f"""
+INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
+SELECT code, %(pool_id)s, draw_key, %(import_id)s, COALESCE(expires_at, %(expires_at)s) {CHUNK}
+ORDER BY draw_key, line
+ON CONFLICT (code) DO NOTHING
+"""
+IN_OTHER_POOL: LiteralString = f"""
+INSERT INTO import_reject (import_id, line, value, reason, other_pool)
+SELECT %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
+FROM (SELECT line, code {CHUNK}) AS chunk
+JOIN voucher USING (code) JOIN pool ON pool.id = voucher.pool_id
+WHERE voucher.pool_id IS DISTINCT FROM %(pool_id)s
+ON CONFLICT DO NOTHING
+"""  # noqa: S608  (made of constants)
+STOCK = (
+    "UPDATE stock SET available = available + %(imported)s WHERE pool_id = %(pool_id)s AND slot = %(slot)s"
+)
+FIGURES = """
+UPDATE import SET
+    imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
+    in_other_pool = in_other_pool + %(in_other_pool)s, merged_to = %(upto)s, progress = %(progress)s
+WHERE id = %(import_id)s
+"""
+NEW: LiteralString = f"""
+SELECT count(DISTINCT code) {CHUNK}
+    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
+"""  # noqa: S608  (made of constants)
+LEAST = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is merged, and where."""
+
+    import_id: uuid.UUID
+    pool_id: int | None
+    expires_at: datetime | None
+    dry_run: bool
+
+
+class PoolGoneError(Exception):
+    """The pool was deleted."""
+
+
+def stage(connection: Connection[Any], blocks: Iterable[str]) -> None:
+    """Copy rows into the staging table while they are still being read."""
+    connection.execute(STAGED)
+    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+        for block in blocks:
+            copy.write(block)
+
+
+def order(connection: Connection[Any], seed: int, merged_to: int | None) -> None:
+    """Put what is not yet merged into draw order."""
+    after = LEAST if merged_to is None else merged_to
+    values = {"seed": seed, "least": LEAST, "after": after}
+    connection.execute(
+        ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
+    )
+    connection.execute("DROP TABLE staged")
+    connection.execute(INDEX)
+    connection.execute("ANALYZE ordered")
+
+
+def chunk(
+    connection: Connection[Any], target: Target, after: int, limit: int, done: float
+) -> tuple[int, int] | None:
+    """Merge the next rows in one transaction; where it ended and its rows, or None where none is left.
+
+    Raises:
+        PoolGoneError: the pool was deleted meanwhile.
+        DeadlockDetected: two imports want the same codes; nothing was done, try again.
+    """
+    values: dict[str, Any] = {
+        "import_id": target.import_id,
+        "pool_id": target.pool_id,
+        "expires_at": target.expires_at,
+        "slot": os.getpid() % STOCK_SLOTS,
+        "after": after,
+        "progress": done,
+    }
+    with connection.transaction():
+        upto, rows = _one(connection, CHUNK_END, {**values, "limit": limit})
+        if rows == 0:
+            return None
+        values["upto"] = upto
+        # Keys may be equal, however rarely: the chunk is all that is not beyond its last one.
+        (rows,) = _one(connection, f"SELECT count(*) {CHUNK}", values)
+        if target.dry_run:
+            (imported,) = _one(connection, NEW, values)
+        else:
+            if connection.execute(POOL, values).fetchone() is None:
+                raise PoolGoneError
+            imported = connection.execute(VOUCHERS, values).rowcount
+        in_other_pool = connection.execute(IN_OTHER_POOL, values).rowcount if imported < rows else 0
+        values |= {
+            "imported": imported,
+            "in_other_pool": in_other_pool,
+            "ignored": rows - imported - in_other_pool,
+        }
+        connection.execute(FIGURES, values)
+        if not target.dry_run and imported:
+            connection.execute(STOCK, values)  # last, because draws wait for it
+    return upto, rows
+
+
+def _one(connection: Connection[Any], query: LiteralString, values: dict[str, Any]) -> Any:
+    return connection.execute(query, values).fetchone()

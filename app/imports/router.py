@@ -1,0 +1,275 @@
+"""`/v1/imports` and `/v1/pools/{pool}/imports`."""
+
+import asyncio
+import csv
+import io
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi.responses import StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typing_extensions import TypedDict
+
+from app import pagination
+from app.auth.guard import requires
+from app.auth.schemas import Caller, Scope
+from app.database import transaction
+from app.dependencies import Connection, Engine, State
+from app.errors import (
+    AddressForbiddenError,
+    ImportNotFinishedError,
+    ImportNotFoundError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnreadableError,
+    UnsupportedMediaTypeError,
+)
+from app.imports import body, service, tasks
+from app.imports.schemas import (
+    FormatIn,
+    ImportCreate,
+    ImportOptions,
+    ImportOut,
+    Preview,
+    PreviewCreate,
+    RejectOut,
+    Undone,
+)
+from app.jobs import enqueue
+from app.pools.schemas import PoolName
+from app.problems import problems
+
+router = APIRouter(tags=["imports"])
+Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+MAX_WAIT = 60
+POLL_SECONDS = 0.1
+HEARTBEAT_SECONDS = 15
+CSV_PAGE = 1000
+UNREADABLE_BODY = (PayloadTooLargeError, UnsupportedMediaTypeError, InvalidRequestError)
+
+
+class _Documented(TypedDict):
+    openapi_extra: dict[str, Any]
+
+
+def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
+    """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
+    form = fields.model_json_schema()
+    form["properties"]["file"] = {
+        "type": "string",
+        "format": "binary",
+        "description": "CSV, packed or not, or XLSX",
+    }
+    content = {body.FORM: {"schema": form | {"required": ["file"]}}}
+    example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
+    described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
+    content["application/json"] = {"schema": described}
+    return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+
+
+@router.post(
+    "/v1/imports/preview",
+    response_model=Preview,
+    responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError),
+    dependencies=[requires(Scope.POOLS)],
+    **_two_bodies(FormatIn, PreviewCreate),
+)
+async def preview(request: Request, state: State) -> dict[str, Any]:
+    """How a file or source would be read, its header and first five rows; nothing is imported."""
+    if body.is_form(request):
+        async with body.form(request, state.settings.max_upload_bytes) as (file, fields):
+            options = body.validated(FormatIn, fields)
+            return await asyncio.to_thread(service.preview, file.file, options)
+    wanted = await body.json(request, state.settings.max_body_bytes, PreviewCreate)
+    return await asyncio.to_thread(service.preview_of, state.settings, wanted.source, wanted)
+
+
+@router.post(
+    "/v1/pools/{pool}/imports",
+    response_model=ImportOut,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(*UNREADABLE_BODY),
+    dependencies=[requires(Scope.POOLS)],
+    **_two_bodies(ImportOptions, ImportCreate),
+)
+async def create_import(
+    pool: PoolName,
+    request: Request,
+    response: Response,
+    state: State,
+    prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
+) -> dict[str, Any]:
+    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe."""
+    # No connection is held while the body comes in, however slowly that is.
+    if body.is_form(request):
+        async with body.form(request, state.settings.max_upload_bytes) as (file, fields):
+            options = body.validated(ImportOptions, fields)
+            async with transaction(state.engine) as connection:
+                import_id = await service.from_file(connection, pool, file.filename, file, options)
+                await enqueue(connection, tasks.run_import, import_id=str(import_id))
+    else:
+        wanted = await body.json(request, state.settings.max_body_bytes, ImportCreate)
+        async with transaction(state.engine) as connection:
+            import_id = await service.from_source(connection, state.settings, pool, wanted.source, wanted)
+            await enqueue(connection, tasks.run_import, import_id=str(import_id))
+    response.headers["Location"] = f"/v1/imports/{import_id}"
+    seconds = _wait(prefer)
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    found = await _until_ended(state.engine, import_id, seconds)
+    if seconds and found["status"] in service.ENDED:
+        response.status_code = status.HTTP_200_OK
+    return found
+
+
+@router.get(
+    "/v1/imports",
+    response_model=pagination.Page[ImportOut],
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def list_imports(
+    connection: Connection,
+    pool: Annotated[str | None, Query(description="Only those into this pool")] = None,
+    schedule_id: Annotated[uuid.UUID | None, Query(description="Only those of this schedule")] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Imports, the newest first."""
+    key = pagination.decode(cursor, 2)
+    try:
+        start = key and (datetime.fromisoformat(key[0]), uuid.UUID(key[1]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidRequestError("The cursor is not one of this list.") from error
+    rows = await service.before(connection, pool, schedule_id, start or None, limit + 1)
+    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+
+
+@router.get(
+    "/v1/imports/{import_id}",
+    response_model=ImportOut,
+    responses=problems(ImportNotFoundError),
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def get_import(import_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+    """An import: where it stands, and its figures."""
+    return await service.get(connection, import_id)
+
+
+@router.get(
+    "/v1/imports/{import_id}/rejects",
+    response_model=pagination.Page[RejectOut],
+    responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
+)
+async def list_rejects(
+    import_id: uuid.UUID,
+    connection: Connection,
+    engine: Engine,
+    request: Request,
+    caller: Reader,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> Any:
+    """Rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
+    if "text/csv" in request.headers.get("accept", ""):
+        await service.get(connection, import_id)
+        disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
+        return StreamingResponse(
+            _rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
+        )
+    key = pagination.decode(cursor, 1)
+    if key is not None and not isinstance(key[0], int):
+        raise InvalidRequestError("The cursor is not one of this list.")
+    rows = await service.rejects_after(connection, import_id, key[0] if key else 0, limit + 1)
+    listed = pagination.page(rows, limit, lambda row: (row.line,))
+    listed["items"] = [{**row._asdict(), "value": caller.shown(row.value)} for row in listed["items"]]
+    return listed
+
+
+@router.post(
+    "/v1/imports/{import_id}/undo",
+    response_model=Undone,
+    responses=problems(ImportNotFoundError, ImportNotFinishedError),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def undo_import(import_id: uuid.UUID, connection: Connection) -> dict[str, int]:
+    """Take back the vouchers of an import that are still available."""
+    return await service.undo(connection, import_id)
+
+
+@router.get(
+    "/v1/imports/{import_id}/progress",
+    response_class=StreamingResponse,
+    responses=problems(ImportNotFoundError) | {200: {"content": {"text/event-stream": {}}}},
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def follow_import(import_id: uuid.UUID, connection: Connection, engine: Engine) -> StreamingResponse:
+    """The import as server-sent events: one whenever it has come on, until it has ended."""
+    await service.get(connection, import_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(engine, import_id), media_type="text/event-stream", headers=headers)
+
+
+def _wait(prefer: str) -> int:
+    """The seconds of `Prefer: wait=N` (RFC 7240)."""
+    asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
+    return min(int(asked[1]), MAX_WAIT) if asked else 0
+
+
+async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:
+    async with transaction(engine) as connection:
+        return await service.get(connection, import_id)
+
+
+async def _until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    found = await _look(engine, import_id)
+    while found["status"] not in service.ENDED and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
+        found = await _look(engine, import_id)
+    return found
+
+
+async def _events(engine: AsyncEngine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
+    before, sent = None, time.monotonic()
+    while True:
+        try:
+            found = await _look(engine, import_id)
+        except ImportNotFoundError:
+            return
+        shown = ImportOut.model_validate(found).model_dump(mode="json")
+        if shown != before:
+            before, sent = shown, time.monotonic()
+            yield b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"
+        elif time.monotonic() - sent > HEARTBEAT_SECONDS:
+            sent = time.monotonic()
+            yield b": still there\n\n"
+        if found["status"] in service.ENDED:
+            return
+        await asyncio.sleep(2 * POLL_SECONDS)
+
+
+async def _rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[str]:
+    yield "line,value,reason,other_pool\r\n"
+    line = 0
+    while True:
+        async with transaction(engine) as connection:
+            rows = await service.rejects_after(connection, import_id, line, CSV_PAGE)
+        if not rows:
+            return
+        text = io.StringIO()
+        csv.writer(text).writerows(
+            (row.line, _inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
+        )
+        yield text.getvalue()
+        line = rows[-1].line
+
+
+def _inert(value: str) -> str:
+    """A value that a spreadsheet takes for a formula, made a text."""
+    return "'" + value if value.startswith(("=", "+", "-", "@")) else value

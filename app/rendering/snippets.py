@@ -1,0 +1,43 @@
+"""Lines ready to paste into a template or a shell."""
+
+import shlex
+from urllib.parse import quote
+
+import orjson
+
+
+def literal(text: str) -> str:
+    """A text as a string in a template."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def snippets(base_url: str, pool: str) -> dict[str, dict[str, str]]:
+    """For one pool: by what they do, in Jinja and for curl."""
+    url = f"{base_url.rstrip('/')}/v1/pools/{quote(pool, safe='')}"
+    message = {"customer_id": "CUSTOMER", "message_id": "MESSAGE"}
+    assign = f"vouchers[{literal(pool)}].assign_available"
+    return {
+        "assign": {"jinja": f"{{{{ {assign}() }}}}", "curl": _post(f"{url}/assignments", message)},
+        "assign_without_cache": {
+            "jinja": f"{{{{ {assign}(cached=false) }}}}",
+            "curl": _post(f"{url}/assignments", {"customer_id": "CUSTOMER"}),
+        },
+        **{
+            f"count_{which}": {
+                "jinja": f"{{{{ vouchers[{literal(pool)}].count_{which}() }}}}",
+                "curl": f"{_get(f'{url}/counts')} | python3 -c "
+                + shlex.quote(f"import json, sys; print(json.load(sys.stdin)['{which}'])"),
+            }
+            for which in ("available", "total")
+        },
+    }
+
+
+def _get(url: str) -> str:
+    return f'curl -fsS -H "Authorization: Bearer $VOUCHERS_KEY" {shlex.quote(url)}'
+
+
+def _post(url: str, body: dict[str, str]) -> str:
+    data = shlex.quote(orjson.dumps(body).decode())
+    return f"{_get(url)} -H 'Content-Type: application/json' -d {data}"

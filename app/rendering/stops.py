@@ -1,0 +1,20 @@
+"""What ends the rendering of a message early. The names are those of the problems (`app/errors.py`)."""
+
+from typing import Any
+
+
+class Stop(Exception):  # noqa: N818  (not a fault of the program)
+    """The message cannot be made; `extra` tells more, such as the pool."""
+
+    def __init__(self, name: str, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.name = name
+        self.detail = detail
+        self.extra = extra
+
+
+class Limit(Stop):
+    """A limit of the service was reached."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("template-limit", detail)

@@ -1,0 +1,83 @@
+"""`/v1/import-schedules`."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, status
+
+from app import pagination
+from app.auth.guard import requires
+from app.auth.schemas import Scope
+from app.dependencies import Connection, State
+from app.errors import InvalidRequestError, ScheduleNotFoundError
+from app.problems import problems
+from app.schedules import service
+from app.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleUpdate
+
+router = APIRouter(prefix="/v1/import-schedules", tags=["imports"])
+
+
+@router.post(
+    "",
+    response_model=ScheduleOut,
+    status_code=status.HTTP_201_CREATED,
+    responses=problems(InvalidRequestError),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def create_schedule(body: ScheduleCreate, connection: Connection, state: State) -> dict[str, Any]:
+    """Repeat an import by the clock."""
+    return await service.create(connection, state.settings, body)
+
+
+@router.get(
+    "",
+    response_model=pagination.Page[ScheduleOut],
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def list_schedules(
+    connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+) -> dict[str, Any]:
+    """Schedules, the oldest first."""
+    key = pagination.decode(cursor, 2)
+    try:
+        start = key and (datetime.fromisoformat(key[0]), uuid.UUID(key[1]))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidRequestError("The cursor is not one of this list.") from error
+    rows = await service.after(connection, start or None, limit + 1)
+    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+
+
+@router.get(
+    "/{schedule_id}",
+    response_model=ScheduleOut,
+    responses=problems(ScheduleNotFoundError),
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def get_schedule(schedule_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+    """A schedule, with its next and its last run."""
+    return await service.get(connection, schedule_id)
+
+
+@router.patch(
+    "/{schedule_id}",
+    response_model=ScheduleOut,
+    responses=problems(ScheduleNotFoundError, InvalidRequestError),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def update_schedule(
+    schedule_id: uuid.UUID, body: ScheduleUpdate, connection: Connection, state: State
+) -> dict[str, Any]:
+    """Change a schedule, or pause it with `active`."""
+    return await service.update(connection, state.settings, schedule_id, body)
+
+
+@router.delete(
+    "/{schedule_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(ScheduleNotFoundError),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def delete_schedule(schedule_id: uuid.UUID, connection: Connection) -> None:
+    """Delete a schedule; what it imported stays."""
+    await service.delete(connection, schedule_id)

@@ -1,0 +1,160 @@
+"""Imports over HTTP beside COPY: `python -m benchmarks.imports [--rows 1000000 10000000]`.
+
+For each size, in the same run: COPY of the same file into an empty table with the same columns and indexes, then the
+upload of it, until the import has succeeded; meanwhile another client asks for the counts of a pool.
+"""
+
+import argparse
+import asyncio
+import itertools
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+
+from app.database import conninfo
+from app.local_postgres import LocalPostgres
+from benchmarks import harness
+from tests.service import Service
+
+ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+IDLE_SECONDS = 5.0
+PAUSE = 0.01
+"""Seconds between two questions for the counts."""
+HEAD = [
+    "codes",
+    "COPY, s",
+    "import, s",
+    "import : COPY",
+    "per code, µs",
+    "per code : first size",
+    "peak of serving process, MiB",
+    "peak of worker, MiB",
+    "GET counts, p99 idle, ms",
+    "p99 during import, ms",
+    "during : idle",
+]
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    arguments = options.parse_args()
+    found: list[list[Any]] = []
+    for rows in arguments.rows:
+        with Service(workers=1) as service, tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+            file.write("code\n")
+            file.writelines(f"{code}\n" for code in _codes(rows))
+            file.flush()
+            copied = _copy(service, Path(file.name))
+            measured = asyncio.run(_import(service, Path(file.name), rows))
+            web, jobs = _peaks(service)
+            print(harness.books_agree(service))
+        seconds, idle, during = measured
+        first = found[0][4] if found else seconds / rows * 1e6
+        per_code = seconds / rows * 1e6
+        row = [rows, copied, seconds, seconds / copied, per_code, per_code / first, web, jobs, idle, during, during / idle]
+        found.append(row)
+    print(f"\n{harness.machine()}\n")
+    print(harness.table(HEAD, found))
+
+
+def _codes(rows: int) -> Iterator[str]:
+    """Codes as a shop makes them, in no order, each once."""
+    chance = random.Random(1)
+    for number in range(rows):
+        yield f"SAVE-{number * 7919 % 10**8:08}{''.join(chance.choices(ALPHABET, k=4))}"
+
+
+def _copy(service: Service, path: Path) -> float:
+    """Seconds that COPY takes for the codes of the file, with pool and draw key, as psql would do it."""
+    with (
+        psycopg.connect(conninfo(LocalPostgres(service.home).url), autocommit=True) as connection,
+        tempfile.NamedTemporaryFile("w+") as rows,
+    ):
+        chance = random.Random(2)
+        with path.open() as lines:
+            for line in itertools.islice(lines, 1, None):
+                rows.write(f"{line.rstrip()}\t1\t{chance.getrandbits(63)}\n")
+        rows.seek(0)
+        connection.execute("CREATE TABLE copied (LIKE voucher INCLUDING ALL)")
+        _settle(connection)
+        started = time.perf_counter()
+        with connection.cursor().copy("COPY copied (code, pool_id, draw_key) FROM STDIN") as copy:
+            while block := rows.read(256 * 1024):
+                copy.write(block)
+        seconds = time.perf_counter() - started
+        connection.execute("DROP TABLE copied")
+        _settle(connection)
+        return seconds
+
+
+def _settle(connection: psycopg.Connection[Any]) -> None:
+    """Leave no work behind for what is measured next, as far as an ordinary role can."""
+    connection.execute("VACUUM")
+
+
+async def _import(service: Service, path: Path, rows: int) -> tuple[float, float, float]:
+    """Seconds from the first byte sent until the import has succeeded; p99 of the counts idle and meanwhile, in ms."""
+    async with service.client() as client, service.client() as asker:
+        await asker.post("/v1/pools", json={"name": "quiet"})
+        until = time.monotonic() + IDLE_SECONDS
+        idle = await _ask(asker, lambda: time.monotonic() < until)
+        ended = asyncio.Event()
+        asking = asyncio.create_task(_ask(asker, lambda: not ended.is_set()))
+        started = time.perf_counter()
+        with path.open("rb") as file:
+            reply = await client.post("/v1/pools/big/imports", files={"file": file}, timeout=600)
+        done = reply.json()
+        while done["status"] in {"queued", "running"}:
+            await asyncio.sleep(0.05)
+            done = (await client.get(f"/v1/imports/{done['id']}")).json()
+        seconds = time.perf_counter() - started
+        ended.set()
+        during = await asking
+        if (done["status"], done["imported"]) != ("succeeded", rows):
+            raise RuntimeError(f"the import ended as {done}")
+        return seconds, _p99(idle), _p99(during)
+
+
+async def _ask(client: httpx.AsyncClient, go_on: Any) -> list[float]:
+    """Milliseconds of each answer."""
+    taken = []
+    while go_on():
+        started = time.perf_counter()
+        (await client.get("/v1/pools/quiet/counts")).raise_for_status()
+        taken.append((time.perf_counter() - started) * 1000)
+        await asyncio.sleep(PAUSE)
+    return taken
+
+
+def _p99(taken: list[float]) -> float:
+    return statistics.quantiles(taken, n=100)[98]
+
+
+def _peaks(service: Service) -> tuple[float, float]:
+    """The most memory that the serving process and the worker have had resident, in MiB."""
+    assert service.process is not None
+    web, jobs = 0.0, 0.0
+    for child in psutil.Process(service.process.pid).children(recursive=True):
+        if "spawn_main" not in " ".join(child.cmdline()):
+            continue
+        lines = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        if any(connection.status == psutil.CONN_LISTEN for connection in child.net_connections()):
+            web = max(web, peak)
+        else:
+            jobs = max(jobs, peak)
+    return web, jobs
+
+
+if __name__ == "__main__":
+    main()

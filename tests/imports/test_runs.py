@@ -1,0 +1,173 @@
+"""Runs that are killed, doubled or raced: figures add up whatever happens."""
+
+import asyncio
+import signal
+import sys
+import uuid
+
+import psycopg
+
+from app.database import transaction
+from app.imports import merge, pipeline
+from app.imports.schemas import ImportOptions
+from app.imports.service import _InMemory, from_file
+from tests.imports.servers import until
+from tests.imports.test_figures import figures
+
+WORKER = """
+import asyncio
+from app.jobs import work
+from app.settings import Settings
+asyncio.run(work(Settings()))
+"""
+DISAGREEING = """
+SELECT pool.name FROM pool WHERE
+    (SELECT sum(available) FROM stock WHERE pool_id = pool.id)
+    <> (SELECT count(*) FROM voucher WHERE pool_id = pool.id AND status = 'available')
+"""
+
+
+async def queue(engine, text, pool="p", **options):
+    """An import that no job runs yet."""
+    async with transaction(engine) as connection:
+        return await from_file(connection, pool, "c.csv", _InMemory(text), ImportOptions(**options))
+
+
+async def shown(client, import_id):
+    return (await client.get(f"/v1/imports/{import_id}")).json()
+
+
+async def counts_agree(connection):
+    return (await connection.exec_driver_sql(DISAGREEING)).all() == []
+
+
+def listing(numbers):
+    return "code\n" + "".join(f"K-{n:06}\n" for n in numbers)
+
+
+async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(client, connection, settings):
+    """SIGKILL, twice. 40,000 rows: some are in the pool, some in another, some invalid, some twice."""
+    await client.post(
+        "/v1/pools/other/imports", json={"source": {"type": "text", "text": listing(range(1000))}}
+    )
+    await client.post(
+        "/v1/pools/p/imports", json={"source": {"type": "text", "text": listing(range(1000, 2000))}}
+    )
+    text = listing(range(38_000)) + listing(range(2000, 3000))[5:] + '""\n' * 1000
+    made = await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": text}})
+    import_id = made.json()["id"]
+    rows = 40_000
+
+    at_kills = []
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
+        reached = at_kills[-1] if at_kills else 0
+
+        async def further(reached=reached):
+            return (await shown(client, import_id))["imported"] > reached
+
+        await until(further)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        done = await shown(client, import_id)
+        assert done["status"] == "running", "the import ended before it could be killed"
+        figures(done)
+        at_kills.append(done["imported"])
+        # A worker is taken for dead after ten seconds without a sign; here its job is handed on at once.
+        await connection.exec_driver_sql(
+            "UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing'"
+        )
+        await connection.exec_driver_sql("COMMIT")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
+
+    async def ended():
+        return (await shown(client, import_id))["status"] == "succeeded"
+
+    await until(ended)
+    process.send_signal(signal.SIGTERM)
+    await process.wait()
+    done = await shown(client, import_id)
+    assert figures(done) == (rows, 36_000, 2000, 2000)
+    assert done["rejected_by"] == {"in_other_pool": 1000, "invalid": 1000}
+    assert (await client.get("/v1/pools/p/counts")).json()["available"] == 37_000
+    assert await counts_agree(connection)
+
+
+async def test_a_job_that_runs_twice_at_once_imports_once(client, engine, connection, settings):
+    import_id = await queue(engine, listing(range(500)) + "\n\x07\n")
+    await asyncio.gather(*(asyncio.to_thread(pipeline.run, settings, import_id) for _ in range(3)))
+    assert figures(await shown(client, import_id)) == (501, 500, 0, 1)
+    assert await counts_agree(connection)
+
+
+async def test_two_imports_of_the_same_codes_into_two_pools_share_them(client, engine, connection, settings):
+    imports = [await queue(engine, listing(range(3000)), pool) for pool in ("p", "q")]
+    await asyncio.gather(*(asyncio.to_thread(pipeline.run, settings, import_id) for import_id in imports))
+    p, q = [await shown(client, import_id) for import_id in imports]
+    assert p["imported"] + q["imported"] == 3000
+    assert p["rejected_by"]["in_other_pool"] == q["imported"]
+    assert q["rejected_by"]["in_other_pool"] == p["imported"]
+    figures(p)
+    figures(q)
+    assert await counts_agree(connection)
+
+
+async def test_codes_are_drawn_while_they_are_imported(client, engine, connection, settings):
+    import_id = await queue(engine, listing(range(5000)))
+    job = asyncio.create_task(asyncio.to_thread(pipeline.run, settings, import_id))
+    drawn = 0
+    while not job.done():
+        drawn += (await client.post("/v1/pools/p/assignments", json={})).status_code == 201
+    await job
+    counts = (await client.get("/v1/pools/p/counts")).json()
+    assert (counts["assigned"], counts["available"]) == (drawn, 5000 - drawn)
+    assert drawn > 0
+    assert await counts_agree(connection)
+
+
+async def test_a_pool_that_is_deleted_meanwhile_fails_the_import_and_stays_deleted(
+    client, engine, settings, monkeypatch
+):
+    import_id = await queue(engine, listing(range(500)))
+    chunk, calls = merge.chunk, []
+
+    def delete_after_two(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            with psycopg.connect(**_libpq(settings), autocommit=True) as connection:
+                connection.execute("DELETE FROM voucher")
+                connection.execute("DELETE FROM pool")
+        return chunk(*arguments)
+
+    monkeypatch.setattr(merge, "chunk", delete_after_two)
+    await asyncio.to_thread(pipeline.run, settings, import_id)
+    done = await shown(client, import_id)
+    assert done["status"] == "failed"
+    assert "'p' was deleted" in done["error"]
+    assert figures(done) == (0, 0, 0, 0)
+    assert (await client.get("/v1/pools/p")).status_code == 404
+
+
+def _libpq(settings):
+    return psycopg.conninfo.conninfo_to_dict(pipeline.conninfo(settings.sqlalchemy_url))
+
+
+async def test_a_fault_of_the_service_ends_the_import_and_not_the_worker(
+    client, upload, connection, monkeypatch
+):
+    def fault(*_):
+        raise ZeroDivisionError("SECRET-CODE")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merge, "order", fault)
+        done = (await upload("code\nA1\n")).json()
+    assert done["status"] == "failed"
+    assert "fault of the service" in done["error"]
+    assert figures(done) == (0, 0, 0, 0)
+    assert (await upload("code\nA1\n")).json()["imported"] == 1
+    left = await connection.exec_driver_sql("SELECT count(*) FROM import_chunk")
+    assert left.scalar_one() == 0
+
+
+async def test_an_import_that_is_unknown_is_left_alone(settings):
+    await asyncio.to_thread(pipeline.run, settings, uuid.uuid4())

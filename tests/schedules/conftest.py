@@ -1,0 +1,1 @@
+from tests.imports.conftest import settings, worker  # noqa: F401  (fixtures)
