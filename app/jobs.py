@@ -27,7 +27,7 @@ TASKS = [
 """Modules that define tasks; each domain that has some adds its `tasks.py`."""
 
 URGENT = "urgent"
-"""Queue of what is due within seconds. Besides the ordinary places it has some that no long import can take."""
+"""Queue of what is due within seconds. It has places of its own, which no long import can take."""
 
 URGENT_CONCURRENCY = 16
 """Urgent jobs that one worker runs at the same time: they wait for the network most of their time."""

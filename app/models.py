@@ -450,7 +450,7 @@ class Alert(Base):
 
 
 class AlertThreshold(Base):
-    """A count of available vouchers to be told of. The row is the outbox too: fallen, but not told, is to be sent.
+    """A count of available vouchers to be told of; also the outbox: fallen and not told is to be sent.
 
     Armed (`fell_at` is null) → fallen → told → armed, once the count is above the threshold again.
     """

@@ -43,11 +43,11 @@ class Settings(BaseSettings):
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process may go on honouring a key after it was revoked elsewhere."""
     smtp_url: SecretStr | None = None
-    """Server that takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
+    """Takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
     email_from: str | None = None
     """Sender of the emails."""
     alert_retry_seconds: float = Field(default=5.0, gt=0)
-    """Wait before the second try of an alert's delivery. It doubles from try to try, up to 15 tries in near a day."""
+    """Wait before the second try to deliver an alert; it doubles each time, 15 tries take near a day."""
 
     @property
     def sends_email(self) -> bool:

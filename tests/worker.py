@@ -13,7 +13,12 @@ from app.jobs import work
 from app.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
-WORK = "import asyncio; from app.jobs import work; from app.settings import Settings; asyncio.run(work(Settings()))"
+WORK = """
+import asyncio
+from app.jobs import work
+from app.settings import Settings
+asyncio.run(work(Settings()))
+"""
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """SQL of alerts: what is set, and what has to be told.
 
-A threshold falls in the claim (app/assignments/queries.py) or here, in the sweep, whichever comes first; both only touch
-armed rows. The sweep skips rows that are locked and so waits for nobody.
+A threshold falls in the claim (app/assignments/queries.py) or here, in the sweep, whichever comes first;
+both only touch armed rows. The sweep skips rows that are locked and so waits for nobody.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.models import Alert, AlertThreshold
 
-ALERT = (
+ALERT: tuple[Any, ...] = (
     Alert.pool_id,
     Alert.webhook_url,
     Alert.webhook_secret,
@@ -22,12 +22,20 @@ ALERT = (
     Alert.expiring_within_days,
 )
 
+STATE: tuple[Any, ...] = (
+    AlertThreshold.threshold,
+    AlertThreshold.fell_at.is_(None).label("armed"),
+    AlertThreshold.fell_at,
+    AlertThreshold.available,
+)
+
 LEFT_IN_STOCK = """left_in AS (
     SELECT pool_id, sum(available)::bigint AS available FROM stock
     WHERE pool_id IN (SELECT pool_id FROM alert) GROUP BY pool_id
 )"""
 
-# A threshold that the count is at or below already is not told: it did not fall to it. It is armed once the count is above.
+# A threshold that the count is at or below already is not told, for the count did not fall to it. It is armed
+# once the count is above.
 SET_THRESHOLDS = text("""
 INSERT INTO alert_threshold (pool_id, threshold, fell_at, told_at, available)
 SELECT CAST(:pool_id AS bigint), threshold,
@@ -62,9 +70,10 @@ FROM fallen
 WHERE alert_threshold.pool_id = fallen.pool_id AND alert_threshold.threshold = fallen.threshold
 """)  # noqa: S608  (made of constants)
 
-# The share lock on the pool is the one that a delivery's foreign key would wait for while the pool is being deleted.
+# The share lock is the one that a delivery's foreign key would wait for while the pool is being deleted.
 FALLEN = text("""
-SELECT alert_threshold.pool_id, pool.name, threshold, alert_threshold.available, fell_at AS at, webhook_url, email
+SELECT alert_threshold.pool_id, pool.name, threshold, alert_threshold.available, fell_at AS at,
+    webhook_url, email
 FROM alert_threshold JOIN alert USING (pool_id) JOIN pool ON pool.id = alert.pool_id
 WHERE fell_at IS NOT NULL AND told_at IS NULL
 ORDER BY fell_at, threshold DESC LIMIT :limit
@@ -76,7 +85,8 @@ EXPIRING_SOON = """EXISTS (
     AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)
 )"""
 EXPIRING = text(f"""
-SELECT alert.pool_id, pool.name, webhook_url, email, expiring_within_days, now() AS at, soon.available, soon.first
+SELECT alert.pool_id, pool.name, webhook_url, email, expiring_within_days, now() AS at,
+    soon.available, soon.first
 FROM alert JOIN pool ON pool.id = alert.pool_id CROSS JOIN LATERAL (
     SELECT count(*) AS available, min(expires_at) AS first FROM voucher
     WHERE voucher.pool_id = alert.pool_id AND status = 'available'
@@ -100,23 +110,17 @@ async def by_pool(connection: AsyncConnection, pool_id: int) -> Row[Any] | None:
 
 async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[Row[Any]]:
     """The thresholds of a pool, greatest first."""
-    query = (
-        select(
-            AlertThreshold.threshold,
-            AlertThreshold.fell_at.is_(None).label("armed"),
-            AlertThreshold.fell_at,
-            AlertThreshold.available,
-        )
-        .where(AlertThreshold.pool_id == pool_id)
-        .order_by(AlertThreshold.threshold.desc())
-    )
+    query = select(*STATE).where(AlertThreshold.pool_id == pool_id).order_by(AlertThreshold.threshold.desc())
     return (await connection.execute(query)).all()
 
 
 async def put(
     connection: AsyncConnection, pool_id: int, values: Mapping[str, Any], thresholds: Sequence[int]
 ) -> str | None:
-    """Set the alerts of a pool; its secret, which stays where there is one. A threshold that stays keeps its state."""
+    """Set the alerts of a pool; its secret, which stays where there is one.
+
+    A threshold that stays keeps its state.
+    """
     query = upsert(Alert).values(pool_id=pool_id, **values)
     other_days = Alert.expiring_within_days.is_distinct_from(query.excluded.expiring_within_days)
     query = query.on_conflict_do_update(
@@ -155,7 +159,7 @@ async def remove(connection: AsyncConnection, pool_id: int) -> bool:
 
 
 async def move_thresholds(connection: AsyncConnection) -> None:
-    """Arm what was told and lies below the count again; mark as fallen what is armed and lies at it or above."""
+    """Arm again what was told and lies below the count; let fall what is armed and lies at it or above."""
     await connection.execute(REARM)
     await connection.execute(FALL)
 

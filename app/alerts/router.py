@@ -30,7 +30,7 @@ async def set_alerts(
 ) -> dict[str, Any]:
     """Be told once each time the available count falls to a threshold; armed again once it is above.
 
-    The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, and never again.
+    The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
     """
     await audit.record(connection, caller, "alerts.set", pool=pool, thresholds=body.thresholds)
     return await service.put(connection, state.settings, pool, body)

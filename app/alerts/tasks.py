@@ -1,4 +1,4 @@
-"""The jobs that look for what has to be told. Any number of workers may run them at once: rows that one has are skipped."""
+"""The jobs that look for what has to be told. Any number may run at once: rows that one has, others skip."""
 
 from procrastinate import JobContext
 

@@ -31,7 +31,7 @@ def _row(secret: str, name: str, scopes: Iterable[Scope]) -> dict[str, object]:
 
 
 async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]) -> tuple[uuid.UUID, str]:
-    """Make a key; its id and its secret, which is stored nowhere. Only the command line and the first start do."""
+    """Make a key, by command line or at the first start; its id and its secret, which is stored nowhere."""
     secret = f"vp_{secrets.token_urlsafe(32)}"
     row = _row(secret, name, scopes)
     key_id = await queries.add(connection, row)

@@ -16,8 +16,8 @@ TIMEOUT = 30.0
 WORDS = {
     "pool.low": "Pool {pool} runs low: {available} codes are available (threshold {threshold}).",
     "pool.exhausted": "Pool {pool} is exhausted: no code is available.",
-    "pool.expiring_soon": "Pool {pool}: {expiring} available codes expire within {within_days} days, the first at "
-    "{first_expires_at}.",
+    "pool.expiring_soon": "Pool {pool}: {expiring} available codes expire within {within_days} days, "
+    "the first at {first_expires_at}.",
     "pool.test": "Pool {pool}: this is a test. {available} codes are available.",
 }
 

@@ -56,10 +56,11 @@ async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> Row[An
 
 async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, Any]) -> None:
     """Note how a try went. What was noted as delivered stays so, whichever of two tries comes last."""
+    delivered_at = func.now() if values["status"] == "delivered" else None
     query = (
         update(Delivery)
         .where(Delivery.id == delivery_id, Delivery.status == "pending")
-        .values(attempts=Delivery.attempts + 1, attempted_at=func.now(), **values)
+        .values(attempts=Delivery.attempts + 1, attempted_at=func.now(), delivered_at=delivered_at, **values)
     )
     await connection.execute(query)
 

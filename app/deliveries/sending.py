@@ -32,8 +32,8 @@ class NotDeliveredError(Exception):
 async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUID) -> None:
     """Try to deliver a message, unless that was done.
 
-    No transaction is open while the network is waited for. A process that dies between the receiver's answer and the
-    note of it sends once more, with the same id.
+    No transaction is open while the network is waited for. When the process dies between the receiver's
+    answer and the note of it, the message is sent once more, with the same id.
 
     Raises:
         NotDeliveredError: it did not arrive; try again later.

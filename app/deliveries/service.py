@@ -1,4 +1,4 @@
-"""The rules of messages: each is stored with a job in the transaction that causes it, and the job sends it."""
+"""The rules of messages: each is stored with its job in the transaction that causes it; the job sends it."""
 
 import uuid
 from collections.abc import Mapping

@@ -10,7 +10,6 @@ from app.database import transaction
 from app.deliveries import queries, sending
 from app.jobs import URGENT, engine_of, jobs, settings_of
 
-
 log = structlog.get_logger()
 
 KEPT_DAYS = 90

@@ -16,7 +16,7 @@ TIMEOUT = 15.0
 
 
 async def post(settings: Settings, message: Row[Any]) -> int:
-    """Send a message; the status that was answered. A redirect is not followed, and the answer's body not read."""
+    """Send a message; the status that was answered. No redirect is followed, no body of an answer read."""
     body = orjson.dumps(message.payload).decode()
     now = datetime.now(UTC)
     keys = filter(None, (message.webhook_secret, message.previous_secret))

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.models import Assignment, StockHistory
 
-# Whoever comes first in an hour writes its rows; those after find them there. A late one writes what it sees, and when.
+# Whoever comes first in an hour writes its rows; those after find them there. A late one writes what it sees,
+# and when.
 SNAPSHOT = text("""
 INSERT INTO stock_history (pool_id, hour, taken_at, available, reserved, assigned, redeemed, expired, void)
 SELECT pool_id, date_trunc('hour', now()), now(),
@@ -24,10 +25,11 @@ ON CONFLICT DO NOTHING
 """)
 FORGET = text("DELETE FROM stock_history WHERE hour < now() - make_interval(days => :days)")
 
-# Vouchers that have left the stock since some time: what is out now, less what was out then. The stock then is that of
-# the last row taken before, or nothing at the pool's beginning.
+# Vouchers gone out since some time: what is out now, less what was out then. What was out then is in
+# the last row taken before; nothing was at the pool's beginning.
 DRAWN = text("""
-SELECT window_start, COALESCE(back_then.taken_at, pool.created_at) AS since, out_now.drawn - COALESCE(back_then.drawn, 0) AS drawn
+SELECT window_start, COALESCE(back_then.taken_at, pool.created_at) AS since,
+    out_now.drawn - COALESCE(back_then.drawn, 0) AS drawn
 FROM pool
 CROSS JOIN unnest(CAST(:starts AS timestamptz[])) AS window_start
 CROSS JOIN LATERAL (
@@ -42,7 +44,7 @@ WHERE pool.id = :pool_id
 ORDER BY window_start
 """)
 
-HISTORY = (
+HISTORY: tuple[Any, ...] = (
     StockHistory.hour,
     StockHistory.taken_at,
     StockHistory.available,

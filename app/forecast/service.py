@@ -1,7 +1,7 @@
 """The rules of the forecast.
 
-The last hour is counted in the ledger, by its index; day and week are differences of the stock, of which an hourly row is
-kept, so that a forecast never counts more than an hour of assignments.
+The last hour is counted in the ledger, by its index. Day and week are differences of the stock, of which an
+hourly row is kept, so that a forecast never counts more than an hour of assignments.
 """
 
 from collections.abc import Sequence

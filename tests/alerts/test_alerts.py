@@ -20,7 +20,11 @@ async def test_alerts_are_set_and_the_secret_is_shown_once(client, engine):
 async def test_a_threshold_above_the_count_is_not_armed_for_the_count_did_not_fall_to_it(client, engine):
     await fill(engine, "p", 50)
     made = (await client.put(URL, json={"thresholds": [100, 50, 10], "webhook_url": HOOK})).json()
-    assert {state["threshold"]: state["armed"] for state in made["states"]} == {100: False, 50: False, 10: True}
+    assert {state["threshold"]: state["armed"] for state in made["states"]} == {
+        100: False,
+        50: False,
+        10: True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -33,12 +37,20 @@ async def test_a_threshold_above_the_count_is_not_armed_for_the_count_did_not_fa
         ({"thresholds": [5, 5], "webhook_url": HOOK}, ["body", "thresholds"], "5 stands there more often"),
         ({"thresholds": [*range(21)], "webhook_url": HOOK}, ["body", "thresholds"], "at most 20"),
         ({"thresholds": [5]}, ["body"], "a webhook_url, an email or both"),
-        ({"thresholds": [5], "webhook_url": "ftp://example.com"}, ["body", "webhook_url"], "'http' or 'https'"),
+        (
+            {"thresholds": [5], "webhook_url": "ftp://example.com"},
+            ["body", "webhook_url"],
+            "'http' or 'https'",
+        ),
         ({"thresholds": [5], "webhook_url": "no url"}, ["body", "webhook_url"], "valid URL"),
         ({"thresholds": [5], "email": "a@b, c@d"}, ["body", "email"], "pattern"),
         ({"thresholds": [5], "email": "a@b"}, ["body", "email"], "VOUCHERS_SMTP_URL"),
         ({"thresholds": [5], "webhook_url": HOOK, "day": 1}, ["body", "day"], "not permitted"),
-        ({"thresholds": [5], "webhook_url": HOOK, "expiring_within_days": 0}, ["body", "expiring_within_days"], ""),
+        (
+            {"thresholds": [5], "webhook_url": HOOK, "expiring_within_days": 0},
+            ["body", "expiring_within_days"],
+            "",
+        ),
     ],
 )
 async def test_bad_alerts_are_refused_with_what_is_wrong(client, engine, body, loc, says):

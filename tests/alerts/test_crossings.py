@@ -1,4 +1,4 @@
-"""What becomes of a count that falls to a threshold, without a worker: what is written down, and what is put on its way."""
+"""What is written down and put on its way when a count falls to a threshold; no worker runs here."""
 
 import asyncio
 
@@ -75,6 +75,18 @@ async def test_a_restocked_pool_is_told_again(client, engine):
     assert await sent(client) == [("pool.low", 8)] * 2
 
 
+async def test_a_released_code_arms_the_threshold_again(client, engine):
+    await fill(engine, "p", 3)
+    await set_alerts(client, 2)
+    for told in (1, 2):
+        given = (await client.post("/v1/pools/p/assignments", json={})).json()
+        await sweep(engine)
+        assert await sent(client) == [("pool.low", 2)] * told
+        assert (await client.post(f"/v1/assignments/{given['id']}/release")).status_code == 200
+        await sweep(engine)
+        assert await armed(client) == [2]
+
+
 async def test_a_count_that_fell_and_rose_while_no_worker_ran_is_told(client, engine):
     await fill(engine, "p", 10)
     await set_alerts(client, 8, 2)
@@ -131,7 +143,9 @@ async def test_codes_that_expire_soon_are_told_once_and_again_when_there_are_new
     async def expire(code, days):
         async with transaction(engine) as connection:
             await connection.execute(
-                text("UPDATE voucher SET expires_at = now() + make_interval(days => :days) WHERE code = :code"),
+                text(
+                    "UPDATE voucher SET expires_at = now() + make_interval(days => :days) WHERE code = :code"
+                ),
                 {"code": code, "days": days},
             )
 

@@ -20,7 +20,7 @@ class Mailbox:
         self.refuse = 1
         self.received = []
 
-    async def handle_DATA(self, server, session, envelope):
+    async def handle_DATA(self, _server, _session, envelope):  # noqa: N802  (aiosmtpd calls it so)
         if self.refuse:
             self.refuse -= 1
             return "451 try again later"
@@ -35,7 +35,7 @@ def mailbox():
 
 @pytest.fixture
 async def smtp_port(mailbox):
-    def log_in(server, session, envelope, mechanism, data):
+    def log_in(_server, _session, _envelope, _mechanism, data):
         return AuthResult(success=data == LoginPassword(b"us/er", b"p@ss"))
 
     def protocol():

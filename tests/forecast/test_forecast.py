@@ -6,6 +6,8 @@ from sqlalchemy import text
 
 from app.database import transaction
 from app.forecast import service
+from app.forecast.tasks import keep_stock_history
+from app.jobs import enqueue
 from tests.factories import add_key, fill
 from tests.worker import eventually, working
 
@@ -29,7 +31,9 @@ async def rates(client):
 
 
 def hours_until(reply, rate):
-    return (datetime.fromisoformat(rate["runs_out_at"]) - datetime.fromisoformat(reply["at"])) / timedelta(hours=1)
+    return (datetime.fromisoformat(rate["runs_out_at"]) - datetime.fromisoformat(reply["at"])) / timedelta(
+        hours=1
+    )
 
 
 async def test_a_new_pool_lasts_as_long_as_its_first_hour_says(client, engine):
@@ -44,7 +48,7 @@ async def test_a_new_pool_lasts_as_long_as_its_first_hour_says(client, engine):
 
 async def test_a_pool_that_nothing_is_drawn_from_never_runs_out(client, engine):
     await fill(engine, "p", 5)
-    reply, by_window = await rates(client)
+    _, by_window = await rates(client)
     assert [rate["runs_out_at"] for rate in by_window.values()] == [None] * 3
 
 
@@ -77,7 +81,11 @@ async def test_each_window_counts_what_left_in_it(client, engine):
                 ago=ago,
             )
     _, by_window = await rates(client)
-    assert {window: rate["assigned"] for window, rate in by_window.items()} == {"hour": 6, "day": 18, "week": 42}
+    assert {window: rate["assigned"] for window, rate in by_window.items()} == {
+        "hour": 6,
+        "day": 18,
+        "week": 42,
+    }
     assert by_window["hour"]["per_hour"] == 6
     assert by_window["day"]["per_hour"] == pytest.approx(18 / 72, abs=0.01)
     assert by_window["week"]["per_hour"] == pytest.approx(42 / 240, abs=0.01)
@@ -86,11 +94,17 @@ async def test_each_window_counts_what_left_in_it(client, engine):
 async def test_codes_that_came_back_did_not_leave(client, engine):
     await fill(engine, "p", 10)
     await assign(client, 4)
-    await execute(engine, "UPDATE assignment SET released_at = now() WHERE id IN (SELECT id FROM assignment LIMIT 3)")
+    await execute(
+        engine, "UPDATE assignment SET released_at = now() WHERE id IN (SELECT id FROM assignment LIMIT 3)"
+    )
     await execute(engine, "UPDATE stock SET available = available + 3 WHERE slot = 0")
     await execute(engine, "UPDATE stock SET assigned = assigned - 3 WHERE slot = 0")
     _, by_window = await rates(client)
-    assert {window: rate["assigned"] for window, rate in by_window.items()} == {"hour": 1, "day": 1, "week": 1}
+    assert {window: rate["assigned"] for window, rate in by_window.items()} == {
+        "hour": 1,
+        "day": 1,
+        "week": 1,
+    }
 
 
 async def test_the_history_has_one_row_an_hour_however_often_it_is_written(client, engine):
@@ -112,8 +126,8 @@ async def test_rows_older_than_90_days_are_forgotten(client, engine):
     for days in (89, 91):
         await execute(
             engine,
-            "INSERT INTO stock_history SELECT id, now() - make_interval(days => :days), now(), 1, 0, 0, 0, 0, 0"
-            " FROM pool",
+            "INSERT INTO stock_history"
+            " SELECT id, now() - make_interval(days => :days), now(), 1, 0, 0, 0, 0, 0 FROM pool",
             days=days,
         )
     async with transaction(engine) as connection:
@@ -144,10 +158,6 @@ async def test_the_history_is_listed_newest_first_page_by_page(client, engine):
 
 async def test_a_worker_keeps_the_history(client, engine, settings):
     await fill(engine, "p", 3)
-    # The job comes each minute; a second worker's timetable is not waited for here.
-    from app.forecast.tasks import keep_stock_history
-    from app.jobs import enqueue
-
     async with working(settings):
         async with transaction(engine) as connection:
             await enqueue(connection, keep_stock_history, timestamp=0)
