@@ -131,7 +131,7 @@ def list_keys() -> None:
 @api_key.command("revoke")
 def revoke_key(key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID")]) -> None:
     """Revoke a key: it stops working within seconds."""
-    if not _on_database(lambda connection: keys.revoke(connection, key_id)):
+    if not _on_database(lambda connection: auth.revoke(connection, key_id)):
         print(f"There is no active key {key_id}.", file=sys.stderr)
         raise typer.Exit(1)
 

@@ -15,8 +15,9 @@ from app.assignments.schemas import (
     Given,
     LedgerRow,
 )
+from app.audit import service as audit
 from app.auth.guard import requires
-from app.auth.schemas import Scope
+from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection, Engine, State
 from app.errors import (
     AlreadyRedeemedError,
@@ -97,9 +98,15 @@ async def confirm(assignment_id: uuid.UUID, connection: Connection) -> Given:
     response_model=LedgerRow,
     responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
 )
-async def release(assignment_id: uuid.UUID, connection: Connection) -> Given:
+async def release(
+    assignment_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.ASSIGN)]
+) -> Given:
     """Take an assignment back: its code is available again. Once more, it changes nothing."""
-    return await service.release(connection, assignment_id)
+    released = await service.release(connection, assignment_id)
+    await audit.record(
+        connection, caller, "assignment.released", pool=released.pool, assignment_id=str(assignment_id)
+    )
+    return released
 
 
 def reply(given: Given) -> tuple[bytes, int, dict[str, str]]:

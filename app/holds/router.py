@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, status
 
+from app.audit import service as audit
 from app.auth.guard import requires
-from app.auth.schemas import Scope
+from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection
 from app.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError, PoolNotFoundError
 from app.holds import service
@@ -15,6 +16,7 @@ from app.problems import problems
 
 router = APIRouter(prefix="/v1/pools/{pool}/holds", tags=["holds"])
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
 @router.post(
@@ -22,11 +24,14 @@ PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring
     status_code=status.HTTP_201_CREATED,
     response_model=HoldOut,
     responses=problems(PoolNotFoundError, HoldTooLargeError, HoldExistsError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def create_hold(pool: PoolPath, body: HoldCreate, connection: Connection) -> dict[str, Any]:
+async def create_hold(
+    pool: PoolPath, body: HoldCreate, connection: Connection, caller: Manager
+) -> dict[str, Any]:
     """Set available codes aside for a campaign's draws, all or none: 409 says how many are missing."""
-    return await service.create(connection, pool, body.campaign_id, body.count, body.expires_at)
+    hold = await service.create(connection, pool, body.campaign_id, body.count, body.expires_at)
+    await audit.record(connection, caller, "hold.created", pool=pool, **body.model_dump(mode="json"))
+    return hold
 
 
 @router.get(
@@ -44,8 +49,10 @@ async def list_holds(pool: PoolPath, connection: Connection) -> dict[str, Any]:
     "/{hold_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(PoolNotFoundError, HoldNotFoundError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def delete_hold(pool: PoolPath, hold_id: uuid.UUID, connection: Connection) -> None:
+async def delete_hold(
+    pool: PoolPath, hold_id: uuid.UUID, connection: Connection, caller: Manager
+) -> None:
     """Give back what the hold still keeps."""
     await service.delete(connection, pool, hold_id)
+    await audit.record(connection, caller, "hold.deleted", pool=pool, hold_id=str(hold_id))

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from typing_extensions import TypedDict
 
 from app import pagination
+from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.database import transaction
@@ -95,7 +96,6 @@ async def preview(request: Request, state: State) -> dict[str, Any]:
     response_model=ImportOut,
     status_code=status.HTTP_202_ACCEPTED,
     responses=problems(*UNREADABLE_BODY),
-    dependencies=[requires(Scope.POOLS)],
     **_two_bodies(ImportOptions, ImportCreate),
 )
 async def create_import(
@@ -103,6 +103,7 @@ async def create_import(
     request: Request,
     response: Response,
     state: State,
+    caller: Annotated[Caller, requires(Scope.POOLS)],
     prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
 ) -> dict[str, Any]:
     """Import codes into a pool, which is made if it is not there. With the reply the rows are safe."""
@@ -112,12 +113,12 @@ async def create_import(
             options = body.validated(ImportOptions, fields)
             async with transaction(state.engine) as connection:
                 import_id = await service.from_file(connection, pool, file.filename, file, options)
-                await enqueue(connection, tasks.run_import, import_id=str(import_id))
+                await _start(connection, caller, pool, import_id)
     else:
         wanted = await body.json(request, state.settings.max_body_bytes, ImportCreate)
         async with transaction(state.engine) as connection:
             import_id = await service.from_source(connection, state.settings, pool, wanted.source, wanted)
-            await enqueue(connection, tasks.run_import, import_id=str(import_id))
+            await _start(connection, caller, pool, import_id)
     response.headers["Location"] = f"/v1/imports/{import_id}"
     seconds = _wait(prefer)
     if seconds:
@@ -195,11 +196,14 @@ async def list_rejects(
     "/v1/imports/{import_id}/undo",
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def undo_import(import_id: uuid.UUID, connection: Connection) -> dict[str, int]:
+async def undo_import(
+    import_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.POOLS)]
+) -> dict[str, int]:
     """Take back the vouchers of an import that are still available."""
-    return await service.undo(connection, import_id)
+    undone = await service.undo(connection, import_id)
+    await audit.record(connection, caller, "import.undone", import_id=str(import_id), **undone)
+    return undone
 
 
 @router.get(
@@ -219,6 +223,11 @@ def _wait(prefer: str) -> int:
     """The seconds of `Prefer: wait=N` (RFC 7240)."""
     asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
     return min(int(asked[1]), MAX_WAIT) if asked else 0
+
+
+async def _start(connection: AsyncConnection, caller: Caller, pool: str, import_id: uuid.UUID) -> None:
+    await enqueue(connection, tasks.run_import, import_id=str(import_id))
+    await audit.record(connection, caller, "import.started", pool=pool, import_id=str(import_id))
 
 
 async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:

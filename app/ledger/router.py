@@ -10,6 +10,7 @@ from pydantic import AwareDatetime
 
 from app import exports, pagination
 from app.assignments.schemas import LedgerRow
+from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection, Engine
@@ -55,16 +56,17 @@ async def list_assignments(
     "/export",
     response_class=StreamingResponse,
     responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
-    dependencies=[requires(Scope.POOLS)],
 )
 async def export_assignments(
     wanted: FilterQuery,
     connection: Connection,
     engine: Engine,
+    caller: Annotated[Caller, requires(Scope.POOLS)],
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
 ) -> StreamingResponse:
     """All of them in one stream, of any length."""
     query = await service.matching(connection, wanted)
+    await audit.record(connection, caller, "assignments.exported", pool=wanted.pool)
     return exports.response(engine, query, service.COLUMNS, format, "assignments")
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, status
 from sqlalchemy import Row
 
 from app import jobs, pagination
+from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection, Engine
@@ -54,11 +55,14 @@ async def get_mapping(connection: Connection, _: Reader) -> dict[str, Any]:
     return {"mappings": await service.mapping(connection)}
 
 
-@router.put("/redemption-mapping", response_model=Mappings, dependencies=[requires(Scope.POOLS)])
-async def put_mapping(body: Mappings, connection: Connection) -> dict[str, Any]:
+@router.put("/redemption-mapping", response_model=Mappings)
+async def put_mapping(
+    body: Mappings, connection: Connection, caller: Annotated[Caller, requires(Scope.POOLS)]
+) -> dict[str, Any]:
     """Replace the mapping. A job then applies it to the events that are there."""
     await service.set_mapping(connection, [(each.event_type, each.property) for each in body.mappings])
     await jobs.enqueue(connection, replay_mapping)
+    await audit.record(connection, caller, "redemption_mapping.changed", **body.model_dump())
     return {"mappings": await service.mapping(connection)}
 
 

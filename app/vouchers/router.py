@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
 from app import exports, pagination
+from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection, Engine
@@ -19,6 +20,7 @@ from app.vouchers.schemas import VoucherOut, VoucherWithHistory
 router = APIRouter(tags=["vouchers"])
 Code = Annotated[Identifier, Path(description="The code")]
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
 @router.get(
@@ -45,17 +47,18 @@ async def list_vouchers(
     "/v1/pools/{pool}/export",
     response_class=StreamingResponse,
     responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
-    dependencies=[requires(Scope.POOLS)],
 )
 async def export_vouchers(
     pool: Annotated[str, Path(description="Name of the pool")],
     connection: Connection,
     engine: Engine,
+    caller: Manager,
     status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
 ) -> StreamingResponse:
     """All vouchers of a pool in one stream, of any length."""
     query = await service.of_pool(connection, pool, status)
+    await audit.record(connection, caller, "vouchers.exported", pool=pool, status=status)
     return exports.response(engine, query, service.EXPORTED, format, "vouchers")
 
 
@@ -74,11 +77,12 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dic
     "/v1/vouchers/{code:path}/void",
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def void_voucher(code: Code, connection: Connection) -> dict[str, Any]:
+async def void_voucher(code: Code, connection: Connection, caller: Manager) -> dict[str, Any]:
     """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
-    return await service.void(connection, code)
+    voucher = await service.void(connection, code)
+    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"])
+    return voucher
 
 
 def _key(cursor: str | None) -> service.Key | None:
