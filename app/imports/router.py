@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from typing_extensions import TypedDict
 
 from app import pagination
+from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.database import transaction
@@ -47,6 +48,7 @@ from app.problems import problems
 
 router = APIRouter(tags=["imports"])
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+Writer = Annotated[Caller, requires(Scope.POOLS)]
 MAX_WAIT = 60
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15
@@ -95,11 +97,11 @@ async def preview(request: Request, state: State) -> dict[str, Any]:
     response_model=ImportOut,
     status_code=status.HTTP_202_ACCEPTED,
     responses=problems(*UNREADABLE_BODY),
-    dependencies=[requires(Scope.POOLS)],
     **_two_bodies(ImportOptions, ImportCreate),
 )
 async def create_import(
     pool: PoolName,
+    caller: Writer,
     request: Request,
     response: Response,
     state: State,
@@ -112,12 +114,12 @@ async def create_import(
             options = body.validated(ImportOptions, fields)
             async with transaction(state.engine) as connection:
                 import_id = await service.from_file(connection, pool, file.filename, file, options)
-                await enqueue(connection, tasks.run_import, import_id=str(import_id))
+                await _begin(connection, caller, pool, import_id)
     else:
         wanted = await body.json(request, state.settings.max_body_bytes, ImportCreate)
         async with transaction(state.engine) as connection:
             import_id = await service.from_source(connection, state.settings, pool, wanted.source, wanted)
-            await enqueue(connection, tasks.run_import, import_id=str(import_id))
+            await _begin(connection, caller, pool, import_id)
     response.headers["Location"] = f"/v1/imports/{import_id}"
     seconds = _wait(prefer)
     if seconds:
@@ -195,11 +197,13 @@ async def list_rejects(
     "/v1/imports/{import_id}/undo",
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def undo_import(import_id: uuid.UUID, connection: Connection) -> dict[str, int]:
+async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, int]:
     """Take back the vouchers of an import that are still available."""
-    return await service.undo(connection, import_id)
+    undone = await service.undo(connection, import_id)
+    pool = (await service.get(connection, import_id))["pool"]
+    await audit.record(connection, caller, "import.undone", pool=pool, import_id=str(import_id), **undone)
+    return undone
 
 
 @router.get(
@@ -213,6 +217,12 @@ async def follow_import(import_id: uuid.UUID, connection: Connection, engine: En
     await service.get(connection, import_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_events(engine, import_id), media_type="text/event-stream", headers=headers)
+
+
+async def _begin(connection: AsyncConnection, caller: Caller, pool: str, import_id: uuid.UUID) -> None:
+    """Have the job run once the import is committed, and note who asked for it."""
+    await enqueue(connection, tasks.run_import, import_id=str(import_id))
+    await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
 
 
 def _wait(prefer: str) -> int:
