@@ -27,12 +27,8 @@ WHERE draw_key > {after} ORDER BY draw_key, line
 """
 INDEX = "CREATE INDEX ON ordered (draw_key)"
 
-CHUNK_END = """
-SELECT max(draw_key), count(*) FROM (
-    SELECT draw_key FROM ordered WHERE draw_key > %(after)s ORDER BY draw_key LIMIT %(limit)s
-) AS chunk
-"""
 CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
+ROWS = f"SELECT count(*) {CHUNK}"
 POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
 VOUCHERS: LiteralString = f"""
 INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
@@ -95,13 +91,16 @@ def order(connection: Connection[Any], seed: int, merged_to: int | None) -> None
     )
     connection.execute("DROP TABLE staged")
     connection.execute(INDEX)
-    connection.execute("ANALYZE ordered")
 
 
-def chunk(
-    connection: Connection[Any], target: Target, after: int, limit: int, done: float
-) -> tuple[int, int] | None:
-    """Merge the next rows in one transaction; where it ended and its rows, or None where none is left.
+def chunk_ends(staged: int, limit: int) -> list[int]:
+    """Where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
+    chunks = max(1, -(-staged // limit))
+    return [LEAST + 2**64 * n // chunks - 1 for n in range(1, chunks + 1)]
+
+
+def chunk(connection: Connection[Any], target: Target, after: int, upto: int, progress: float) -> None:
+    """Merge the rows with draw keys beyond `after`, up to `upto`, in one transaction.
 
     Raises:
         PoolGoneError: the pool was deleted meanwhile.
@@ -113,18 +112,16 @@ def chunk(
         "expires_at": target.expires_at,
         "slot": os.getpid() % STOCK_SLOTS,
         "after": after,
-        "progress": done,
+        "upto": upto,
+        "progress": progress,
     }
     with connection.transaction():
-        upto, rows = _one(connection, CHUNK_END, {**values, "limit": limit})
-        if rows == 0:
-            return None
-        values["upto"] = upto
-        # Keys may be equal, however rarely: the chunk is all that is not beyond its last one.
-        (rows,) = _one(connection, f"SELECT count(*) {CHUNK}", values)
+        rows = _number(connection, ROWS, values)
         if target.dry_run:
-            (imported,) = _one(connection, NEW, values)
+            imported = _number(connection, NEW, values)
         else:
+            # The end of the import waits for the disk. A chunk that is lost with the server is merged again.
+            connection.execute("SET LOCAL synchronous_commit = off")
             if connection.execute(POOL, values).fetchone() is None:
                 raise PoolGoneError
             imported = connection.execute(VOUCHERS, values).rowcount
@@ -137,8 +134,8 @@ def chunk(
         connection.execute(FIGURES, values)
         if not target.dry_run and imported:
             connection.execute(STOCK, values)  # last, because draws wait for it
-    return upto, rows
 
 
-def _one(connection: Connection[Any], query: LiteralString, values: dict[str, Any]) -> Any:
-    return connection.execute(query, values).fetchone()
+def _number(connection: Connection[Any], query: LiteralString, values: dict[str, Any]) -> int:
+    row = connection.execute(query, values).fetchone()
+    return int(row[0]) if row else 0

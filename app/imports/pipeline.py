@@ -28,9 +28,8 @@ TELL_SECONDS = 0.5
 LOCK_SECONDS = 60
 
 # The server notices within seconds that a worker died, and gives its lock to the next one.
-OPTIONS = (
-    f"{SERVER_OPTIONS} -c client_connection_check_interval=2s -c work_mem=64MB -c maintenance_work_mem=64MB"
-)
+WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB"
+OPTIONS = f"{SERVER_OPTIONS} -c client_connection_check_interval=2s {WORKSPACE}"
 
 LOCK = "SELECT pg_advisory_lock(hashtextextended(%s::text, 0))"
 BEGIN = """
@@ -178,24 +177,19 @@ class _Run:
         target = merge.Target(
             self.id, self.row["pool_id"], expires_at and rows.expires_at(expires_at), self.row["dry_run"]
         )
-        limit = self.settings.import_chunk_rows
         again = Retrying(
             retry=retry_if_exception_type(errors.DeadlockDetected),
             stop=stop_after_attempt(20),
             wait=wait_random(0, 0.5),
             reraise=True,
         )
-        merged = self.row["imported"] + self.row["ignored"] + self.row["in_other_pool"]
         after = merge.LEAST if self.row["merged_to"] is None else self.row["merged_to"]
-        while True:
-            done = STAGING + (1 - STAGING) * min(1.0, (merged + limit) / max(1, staged))
-            chunk = again(merge.chunk, self.main, target, after, limit, done)
-            if chunk is None:
-                return
-            after, count = chunk
-            self.row["merged_to"] = after
-            merged += count
-            self.watch(done)
+        for upto in merge.chunk_ends(staged, self.settings.import_chunk_rows):
+            if upto > after:
+                progress = STAGING + (1 - STAGING) * (upto - merge.LEAST) / 2**64
+                again(merge.chunk, self.main, target, after, upto, progress)
+                after = self.row["merged_to"] = upto
+                self.watch(progress)
 
     def _finish(self, total: int) -> None:
         with self.main.transaction():

@@ -48,6 +48,7 @@ from app.problems import problems
 
 router = APIRouter(tags=["imports"])
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+Writer = Annotated[Caller, requires(Scope.POOLS)]
 MAX_WAIT = 60
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15
@@ -100,10 +101,10 @@ async def preview(request: Request, state: State) -> dict[str, Any]:
 )
 async def create_import(
     pool: PoolName,
+    caller: Writer,
     request: Request,
     response: Response,
     state: State,
-    caller: Annotated[Caller, requires(Scope.POOLS)],
     prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
 ) -> dict[str, Any]:
     """Import codes into a pool, which is made if it is not there. With the reply the rows are safe."""
@@ -113,12 +114,12 @@ async def create_import(
             options = body.validated(ImportOptions, fields)
             async with transaction(state.engine) as connection:
                 import_id = await service.from_file(connection, pool, file.filename, file, options)
-                await _start(connection, caller, pool, import_id)
+                await _begin(connection, caller, pool, import_id)
     else:
         wanted = await body.json(request, state.settings.max_body_bytes, ImportCreate)
         async with transaction(state.engine) as connection:
             import_id = await service.from_source(connection, state.settings, pool, wanted.source, wanted)
-            await _start(connection, caller, pool, import_id)
+            await _begin(connection, caller, pool, import_id)
     response.headers["Location"] = f"/v1/imports/{import_id}"
     seconds = _wait(prefer)
     if seconds:
@@ -197,12 +198,11 @@ async def list_rejects(
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError),
 )
-async def undo_import(
-    import_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.POOLS)]
-) -> dict[str, int]:
+async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, int]:
     """Take back the vouchers of an import that are still available."""
     undone = await service.undo(connection, import_id)
-    await audit.record(connection, caller, "import.undone", import_id=str(import_id), **undone)
+    pool = (await service.get(connection, import_id))["pool"]
+    await audit.record(connection, caller, "import.undone", pool=pool, import_id=str(import_id), **undone)
     return undone
 
 
@@ -219,15 +219,16 @@ async def follow_import(import_id: uuid.UUID, connection: Connection, engine: En
     return StreamingResponse(_events(engine, import_id), media_type="text/event-stream", headers=headers)
 
 
+async def _begin(connection: AsyncConnection, caller: Caller, pool: str, import_id: uuid.UUID) -> None:
+    """Have the job run once the import is committed, and note who asked for it."""
+    await enqueue(connection, tasks.run_import, import_id=str(import_id))
+    await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
+
+
 def _wait(prefer: str) -> int:
     """The seconds of `Prefer: wait=N` (RFC 7240)."""
     asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
     return min(int(asked[1]), MAX_WAIT) if asked else 0
-
-
-async def _start(connection: AsyncConnection, caller: Caller, pool: str, import_id: uuid.UUID) -> None:
-    await enqueue(connection, tasks.run_import, import_id=str(import_id))
-    await audit.record(connection, caller, "import.started", pool=pool, import_id=str(import_id))
 
 
 async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:

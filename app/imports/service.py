@@ -24,6 +24,8 @@ from app.settings import Settings
 
 PREVIEW_BYTES = 64 * 1024**2
 """Most bytes of a source that are fetched for a preview."""
+PREVIEW_SECONDS = 20.0
+"""How long that may take: somebody waits for it."""
 QUERIED = {"database", "analysis"}
 AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header": True}
 """How `rows_as_csv` writes what was queried."""
@@ -164,7 +166,8 @@ def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[st
     whole = source.model_dump(mode="json")
     sealing.check_references(whole)
     with tempfile.SpooledTemporaryFile(CHUNK) as file:
-        blocks = sources.fetch(settings, sealing.filled(whole))
+        patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
+        blocks = sources.fetch(patience, sealing.filled(whole))
         file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
         file.seek(0)
         if source.type in QUERIED:

@@ -2,19 +2,21 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, status
 
 from app import pagination
+from app.audit import service as audit
 from app.auth.guard import requires
-from app.auth.schemas import Scope
+from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection, State
 from app.errors import InvalidRequestError, ScheduleNotFoundError
 from app.problems import problems
 from app.schedules import service
 from app.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleUpdate
 
+Writer = Annotated[Caller, requires(Scope.POOLS)]
 router = APIRouter(prefix="/v1/import-schedules", tags=["imports"])
 
 
@@ -23,11 +25,14 @@ router = APIRouter(prefix="/v1/import-schedules", tags=["imports"])
     response_model=ScheduleOut,
     status_code=status.HTTP_201_CREATED,
     responses=problems(InvalidRequestError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def create_schedule(body: ScheduleCreate, connection: Connection, state: State) -> dict[str, Any]:
+async def create_schedule(
+    body: ScheduleCreate, caller: Writer, connection: Connection, state: State
+) -> dict[str, Any]:
     """Repeat an import by the clock."""
-    return await service.create(connection, state.settings, body)
+    made = await service.create(connection, state.settings, body)
+    await audit.record(connection, caller, "schedule.created", pool=made["pool"], schedule_id=str(made["id"]))
+    return made
 
 
 @router.get(
@@ -63,21 +68,31 @@ async def get_schedule(schedule_id: uuid.UUID, connection: Connection) -> dict[s
     "/{schedule_id}",
     response_model=ScheduleOut,
     responses=problems(ScheduleNotFoundError, InvalidRequestError),
-    dependencies=[requires(Scope.POOLS)],
 )
 async def update_schedule(
-    schedule_id: uuid.UUID, body: ScheduleUpdate, connection: Connection, state: State
+    schedule_id: uuid.UUID, body: ScheduleUpdate, caller: Writer, connection: Connection, state: State
 ) -> dict[str, Any]:
     """Change a schedule, or pause it with `active`."""
-    return await service.update(connection, state.settings, schedule_id, body)
+    changed = await service.update(connection, state.settings, schedule_id, body)
+    what = sorted(body.model_fields_set)
+    await audit.record(
+        connection,
+        caller,
+        "schedule.changed",
+        pool=changed["pool"],
+        schedule_id=str(schedule_id),
+        changed=what,
+    )
+    return changed
 
 
 @router.delete(
     "/{schedule_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(ScheduleNotFoundError),
-    dependencies=[requires(Scope.POOLS)],
 )
-async def delete_schedule(schedule_id: uuid.UUID, connection: Connection) -> None:
+async def delete_schedule(schedule_id: uuid.UUID, caller: Writer, connection: Connection) -> None:
     """Delete a schedule; what it imported stays."""
+    pool = (await service.get(connection, schedule_id))["pool"]
     await service.delete(connection, schedule_id)
+    await audit.record(connection, caller, "schedule.deleted", pool=pool, schedule_id=str(schedule_id))

@@ -189,3 +189,11 @@ async def test_a_key_that_may_only_read_sees_imports_with_values_masked(client, 
     assert seen.json()["items"][0]["value"] == "SS******"
     refused = await client.post("/v1/pools/p/imports", files={"file": ("c", b"x")}, headers=reader)
     assert refused.status_code == 403
+
+
+async def test_who_imported_and_who_undid_is_in_the_audit(client, upload):
+    done = (await upload("code\nA1\n")).json()
+    await client.post(f"/v1/imports/{done['id']}/undo")
+    entries = (await client.get("/v1/audit")).json()["items"]
+    assert [entry["action"] for entry in entries] == ["import.undone", "import.created"]
+    assert {entry["pool"] for entry in entries} == {"p"}
