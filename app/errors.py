@@ -125,6 +125,15 @@ class OverloadedError(DomainError):
         super().__init__("More requests wait for this pool than can be answered in time; try again.")
 
 
+class ClientGoneError(DomainError):
+    """The client closed the connection before its turn came; nothing was taken for it, and nobody reads this."""
+
+    status, name, title = 499, "client-gone", "The client is gone"
+
+    def __init__(self) -> None:
+        super().__init__("The client closed the connection before its turn came.")
+
+
 class VoucherNotFoundError(DomainError):
     """No pool holds this code."""
 

@@ -8,13 +8,14 @@ nobody waits for a lock of ours. An answer is made from what a committed stateme
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.assignments import service
 from app.assignments.schemas import Given, Wish
-from app.errors import DomainError, OverloadedError, PoolBusyError
+from app.errors import ClientGoneError, DomainError, OverloadedError, PoolBusyError
 from app.metrics import BATCHES
 
 MAX_BATCH = 1000
@@ -35,6 +36,7 @@ class _Request:
     wish: Wish
     answer: asyncio.Future[Given]
     deadline: float
+    gone: Callable[[], bool]
 
 
 @dataclass(slots=True)
@@ -50,12 +52,17 @@ class Assigner:
         self._engine = engine
         self._lanes: dict[str, _Lane] = {}
 
-    async def assign(self, pool: str, wish: Wish) -> Given:
+    async def assign(self, pool: str, wish: Wish, gone: Callable[[], bool] = lambda: False) -> Given:
         """The voucher for a wish, committed.
 
-        Cancelled before its batch began, it takes no voucher.
+        Args:
+            pool: name of the pool.
+            wish: what is asked for.
+            gone: whether nobody waits for the answer any more. Asked as the batch begins; from then on the wish
+                is answered, and a repeat finds what it was given.
 
         Raises:
+            ClientGoneError: `gone` said so; no voucher was taken.
             OverloadedError: too many wait, or this one waited too long.
             PoolNotFoundError, PoolExhaustedError, PoolBusyError: there was no voucher to give.
             IdempotencyKeyReusedError, AssignmentReleasedError: the wish was answered before, and not like this.
@@ -63,7 +70,8 @@ class Assigner:
         lane = self._lanes.setdefault(pool, _Lane())
         if len(lane.waiting) >= MAX_WAITING:
             raise OverloadedError
-        request = _Request(wish, asyncio.get_running_loop().create_future(), time.monotonic() + PATIENCE)
+        answer = asyncio.get_running_loop().create_future()
+        request = _Request(wish, answer, time.monotonic() + PATIENCE, gone)
         lane.waiting.append(request)
         if lane.task is None:
             lane.task = asyncio.create_task(self._serve(pool, lane))
@@ -74,7 +82,8 @@ class Assigner:
         while lane.waiting:
             batch = _next_batch(lane.waiting)
             try:
-                await self._answer(pool, batch)
+                if batch:
+                    await self._answer(pool, batch)
             except Exception as error:  # noqa: BLE001  (whatever it was, those who wait must hear of it)
                 _fail(batch, error)
         del self._lanes[pool]
@@ -116,7 +125,9 @@ def _next_batch(waiting: deque[_Request]) -> list[_Request]:
         request = waiting.popleft()
         if request.answer.done():
             continue  # cancelled: nobody waits for it
-        if request.deadline < now:
+        if request.gone():
+            request.answer.set_exception(ClientGoneError())
+        elif request.deadline < now:
             request.answer.set_exception(OverloadedError())
         else:
             batch.append(request)

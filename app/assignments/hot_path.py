@@ -6,6 +6,7 @@ of such a request (docs/performance.md). A test holds the two to the same answer
 """
 
 import re
+from collections.abc import Callable
 from typing import cast
 
 from fastapi import FastAPI
@@ -76,7 +77,16 @@ async def _assign(state: State, pool: str, scope: Scope, receive: Receive) -> Gi
     if content_type is None or not content_type.lower().startswith(b"application/json"):
         raise UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'.")
     body = AssignmentCreate.model_validate_json(await _body(receive))
-    return await state.assigner.assign(pool, body.wish(pool, idempotency_key))
+    return await state.assigner.assign(pool, body.wish(pool, idempotency_key), _gone(receive))
+
+
+def _gone(receive: Receive) -> Callable[[], bool]:
+    """Whether the client has hung up, as far as can be told without waiting.
+
+    Uvicorn's `receive` is a method of the request's cycle, which knows. Under another server nobody counts as gone.
+    """
+    cycle = getattr(receive, "__self__", None)
+    return lambda: getattr(cycle, "disconnected", False)
 
 
 async def _body(receive: Receive) -> bytes:
