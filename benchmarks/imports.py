@@ -1,7 +1,7 @@
 """Imports over HTTP beside COPY: `python -m benchmarks.imports [--rows 1000000 10000000]`.
 
-For each size, in the same run: COPY of the same file into an empty table with the same columns and indexes, then
-the upload of it, until the import has succeeded; meanwhile another client asks for the counts of a pool.
+For each size, in the same run: COPY of the same file into an empty table with the same columns and indexes,
+then the upload of it, until the import has succeeded; meanwhile another client asks for the counts of a pool.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def _settle(connection: psycopg.Connection[Any]) -> None:
 
 
 async def _import(service: Service, path: Path, rows: int) -> tuple[float, float, float]:
-    """Seconds from the first byte sent until the import has succeeded; p99 of the counts idle and then, in ms."""
+    """Seconds from the first byte sent until it has succeeded; p99 of the counts idle and then, in ms."""
     async with service.client() as client, service.client() as asker:
         await asker.post("/v1/pools", json={"name": "quiet"})
         until = time.monotonic() + IDLE_SECONDS

@@ -4,7 +4,6 @@ A chunk is one transaction: its vouchers, its rejects, the counts and how far th
 is killed leaves whole chunks behind, and the next one goes on after them.
 """
 
-import os
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 
-from app.models import STOCK_SLOTS
+from app.stock import SLOT
 
 STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
 COPY = "COPY staged (line, code, expires_at) FROM STDIN"
@@ -110,7 +109,7 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
         "import_id": target.import_id,
         "pool_id": target.pool_id,
         "expires_at": target.expires_at,
-        "slot": os.getpid() % STOCK_SLOTS,
+        "slot": SLOT,
         "after": after,
         "upto": upto,
         "progress": progress,

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import secrets
 import tempfile
 import uuid
@@ -18,9 +17,10 @@ from app.imports import queries, sealing, sources
 from app.imports.chunks import CHUNK
 from app.imports.reader.table import Format, open_table
 from app.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
-from app.models import STOCK_SLOTS, ImportStatus
+from app.models import ImportStatus
 from app.pools import service as pools
 from app.settings import Settings
+from app.stock import SLOT
 
 PREVIEW_BYTES = 64 * 1024**2
 """Most bytes of a source that are fetched for a preview."""
@@ -135,8 +135,7 @@ async def undo(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, i
         raise ImportNotFinishedError("The import is still under way; undo it when it has ended.")
     if row.pool_id is None:
         return {"taken_back": 0, "kept": 0}  # a dry run, or the pool is gone
-    slot = os.getpid() % STOCK_SLOTS
-    taken_back = await queries.take_back(connection, import_id, row.pool_id, slot)
+    taken_back = await queries.take_back(connection, import_id, row.pool_id, SLOT)
     return {"taken_back": taken_back, "kept": row.imported - row.undone - taken_back}
 
 
