@@ -17,11 +17,12 @@ from app.auth.service import KeyRing
 from app.customers.router import router as customers
 from app.database import create_engine
 from app.erasure.router import router as erasure
+from app.forecast.router import router as forecast
 from app.holds.router import router as holds
 from app.ledger.router import router as ledger
-from app.forecast.router import router as forecast
 from app.pools.router import router as pools
 from app.redemptions.router import router as redemptions
+from app.rendering.gatherer import Gatherer
 from app.rendering.renderers import Renderers
 from app.rendering.router import router as rendering
 from app.settings import Settings, get_settings
@@ -55,7 +56,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine = create_engine(settings)
         renderers = Renderers(settings)
         app.state.vouchers = State(
-            settings, engine, KeyRing(engine, settings.key_cache_seconds), Assigner(engine), renderers
+            settings,
+            engine,
+            KeyRing(engine, settings.key_cache_seconds),
+            Assigner(engine),
+            renderers,
+            Gatherer(engine, renderers),
         )
         yield
         await renderers.close()
