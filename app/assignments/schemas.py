@@ -17,8 +17,8 @@ MAX_BATCH = 10_000
 def random_id() -> uuid.UUID:
     """An id that no other request has, from the system's own source.
 
-    An id that comes again is answered with what was given for it before. A generator in the process would repeat ids
-    once it is seeded alike in two places, by a library or by a fork, and hand out other people's codes.
+    An id that comes again is answered with what was given for it before. A generator of the process, seeded alike
+    in two places by a library or a fork, would so hand out the codes of others.
     """
     return uuid.uuid4()
 
