@@ -230,6 +230,15 @@ class TemplateError(DomainError):
     status, name, title = 422, "template-error", "The template cannot be rendered"
 
 
+class ClientGoneError(DomainError):
+    """Nobody waits for the answer any more, so nothing was taken for it."""
+
+    status, name, title = 499, "client-closed-request", "The client hung up"
+
+    def __init__(self) -> None:
+        super().__init__("The client hung up before the message was made; nothing was taken.")
+
+
 class TemplateLimitError(DomainError):
     """The template is too long, too slow or prints too much."""
 

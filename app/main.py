@@ -23,6 +23,7 @@ from app.imports.router import router as imports
 from app.ledger.router import router as ledger
 from app.pools.router import router as pools
 from app.redemptions.router import router as redemptions
+from app.rendering.gatherer import Gatherer
 from app.rendering.renderers import Renderers
 from app.rendering.router import router as rendering
 from app.schedules.router import router as schedules
@@ -59,7 +60,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine = create_engine(settings)
         renderers = Renderers(settings)
         app.state.vouchers = State(
-            settings, engine, KeyRing(engine, settings.key_cache_seconds), Assigner(engine), renderers
+            settings,
+            engine,
+            KeyRing(engine, settings.key_cache_seconds),
+            Assigner(engine),
+            renderers,
+            Gatherer(engine, renderers),
         )
         yield
         await renderers.close()

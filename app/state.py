@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.assignments.assigner import Assigner
 from app.auth.service import KeyRing
+from app.rendering.gatherer import Gatherer
 from app.rendering.renderers import Renderers
 from app.settings import Settings
 
@@ -19,3 +20,4 @@ class State:
     keys: KeyRing
     assigner: Assigner
     renderers: Renderers
+    gatherer: Gatherer

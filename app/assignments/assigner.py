@@ -137,10 +137,10 @@ def _next_batch(waiting: deque[_Request]) -> list[_Request]:
 def _fail(batch: list[_Request], error: Exception) -> None:
     for request in batch:
         if not request.answer.done():
-            request.answer.set_exception(_twin(error))
+            request.answer.set_exception(twin(error))
 
 
-def _twin(error: Exception) -> Exception:
+def twin(error: Exception) -> Exception:
     """The same error for one more request: raised in several tasks at once, one object would chain to itself."""
     twin = type(error).__new__(type(error), *error.args)
     twin.__dict__.update(error.__dict__)

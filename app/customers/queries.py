@@ -1,9 +1,9 @@
 """SQL of customers and of aggregates over their events."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,7 +49,7 @@ async def merge(connection: AsyncConnection, properties: Mapping[str, Mapping[st
         MERGE,
         {
             "ids": list(properties),
-            "properties": [orjson.dumps(values).decode() for values in properties.values()],
+            "properties": [json.dumps(values) for values in properties.values()],  # numbers of any size
         },
     )
 
@@ -108,7 +108,7 @@ async def evaluate(
             "customers": list(customers),
             "event_type": definition.event_type,
             "property": definition.property,
-            "where": orjson.dumps(definition.where).decode(),
+            "where": json.dumps(definition.where),
         },
     )
     return result.all()

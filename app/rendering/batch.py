@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.errors import DatabaseUnavailableError, DomainError, TemplateLimitError
+from app.errors import DatabaseUnavailableError, DomainError, InvalidRequestError, TemplateLimitError
 from app.rendering import service
 from app.rendering.renderers import RendererDiedError, Renderers
 from app.rendering.schemas import Addressee, Letter, Outcome
@@ -29,7 +29,12 @@ async def render_many(
             Nothing was taken then.
     """
     chunks = _chunks(addressees)
-    yield await _render(engine, renderers, letter, chunks[0])  # alone: the others know from it what they need
+    # The first alone: the others know from it what they need, and a template that is too much ends here.
+    first = await render_chunk(engine, renderers, letter, chunks[0])
+    limit = first[0].error
+    if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in first):
+        raise limit
+    yield first
     under_way: deque[asyncio.Task[list[Outcome]]] = deque()
     try:
         for chunk in chunks[1:]:
@@ -61,9 +66,9 @@ def _chunks(addressees: Sequence[Addressee]) -> list[list[Addressee]]:
 async def _render_anyway(
     engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
 ) -> list[Outcome]:
-    """As `_render`, but what fails fails for these addressees only: others have their messages already."""
+    """As `render_chunk`, but what fails fails for these only: others have their messages already."""
     try:
-        return await _render(engine, renderers, letter, chunk)
+        return await render_chunk(engine, renderers, letter, chunk)
     except DomainError as error:
         return [Outcome(addressee, error=error) for addressee in chunk]
     except OperationalError:
@@ -71,32 +76,38 @@ async def _render_anyway(
         return [Outcome(addressee, error=unavailable) for addressee in chunk]
 
 
-async def _render(
+async def render_chunk(
     engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
 ) -> list[Outcome]:
+    """The outcomes of a chunk, each failing by itself where that can be told apart."""
     try:
         return await service.render(engine, renderers, letter, chunk)
     except RendererDiedError:
-        return await _render_singly(engine, renderers, letter, chunk)
+        if len(chunk) == 1:
+            return [Outcome(chunk[0], error=stopped())]
+    except InvalidRequestError as error:
+        if len(chunk) == 1:
+            return [Outcome(chunk[0], error=error)]
+    return await _render_singly(engine, renderers, letter, chunk)
 
 
 async def _render_singly(
     engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
 ) -> list[Outcome]:
-    """One message ended the process: find it, and make the others."""
+    """One message ended the process, or cannot be said to it: find it, and make the others."""
     outcomes: list[Outcome] = []
     deaths = 0
     for addressee in chunk:
-        if deaths < MAX_DEATHS:
-            try:
-                outcomes += await service.render(engine, renderers, letter, [addressee])
-                continue
-            except RendererDiedError:
-                deaths += 1
-            except DomainError as error:
-                outcomes.append(Outcome(addressee, error=error))
-                continue
-        outcomes.append(Outcome(addressee, error=stopped()))
+        if deaths == MAX_DEATHS:
+            outcomes.append(Outcome(addressee, error=stopped()))
+            continue
+        try:
+            outcomes += await service.render(engine, renderers, letter, [addressee])
+        except RendererDiedError:
+            deaths += 1
+            outcomes.append(Outcome(addressee, error=stopped()))
+        except DomainError as error:
+            outcomes.append(Outcome(addressee, error=error))
     return outcomes
 
 

@@ -25,7 +25,7 @@ from app.errors import (
 )
 from app.pools import service as pools
 from app.problems import problems
-from app.rendering import batch, nodes, service
+from app.rendering import batch, nodes
 from app.rendering.renderers import RendererDiedError
 from app.rendering.schemas import (
     Addressee,
@@ -39,13 +39,13 @@ from app.rendering.schemas import (
     RenderOut,
     RenderRequest,
     Snippets,
+    StillThere,
 )
 from app.rendering.snippets import snippets
 from app.texts import Identifier
 
 router = APIRouter(prefix="/v1", tags=["rendering"])
 NDJSON = "application/x-ndjson"
-CLIENT_CLOSED_REQUEST = 499
 TEMPLATE = (TemplateError, TemplateLimitError, InvalidRequestError)
 REFUSED = (
     *TEMPLATE,
@@ -75,14 +75,9 @@ async def render(body: RenderRequest, request: Request, state: State) -> Any:
     async def still_there() -> bool:
         return not await request.is_disconnected()
 
-    letter = Letter(body.template, body.channel, body.mode, body.campaign_id, body.context)
-    addressee = _addressee(body.customer_id, body.message_id, body.customer)
-    try:
-        (outcome,) = await service.render(state.engine, state.renderers, letter, [addressee], still_there)
-    except RendererDiedError:
-        raise batch.stopped() from None
-    except service.CallerGoneError:
-        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    letter = Letter(body.template, body.channel, body.mode, body.campaign_id, {})
+    addressee = _addressee(body.customer_id, body.message_id, body.customer, body.context, still_there)
+    outcome = await state.gatherer.render(letter, addressee)
     displayed = not _hidden(letter, outcome.error)
     if outcome.error is not None and displayed:
         raise outcome.error
@@ -170,9 +165,11 @@ def _addressee(
     message_id: str | None,
     customer: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
+    still_there: StillThere | None = None,
 ) -> Addressee:
+    is_new = message_id is None
     return Addressee(
-        customer_id, message_id or str(uuid.uuid4()), message_id is None, customer or {}, context or {}
+        customer_id, message_id or str(uuid.uuid4()), is_new, customer or {}, context or {}, still_there
     )
 
 

@@ -1,5 +1,6 @@
 """Messages on the wire."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -165,6 +166,9 @@ class Snippets(BaseModel):
     count_total: Snippet = Field(description="How many there are")
 
 
+StillThere = Callable[[], Awaitable[bool]]
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """What all messages of a campaign have in common."""
@@ -190,6 +194,8 @@ class Addressee:
     is_new: bool
     customer: dict[str, Any] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
+    still_there: StillThere | None = None
+    """Whether somebody still waits for the message, asked before anything is taken for it."""
 
 
 @dataclass(frozen=True, slots=True)

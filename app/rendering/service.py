@@ -6,7 +6,7 @@ nothing.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,6 +15,7 @@ from app.customers import service as customers
 from app.database import again_on_conflict, transaction
 from app.errors import (
     AggregateNotFoundError,
+    ClientGoneError,
     DomainError,
     PoolBusyError,
     PoolExhaustedError,
@@ -26,18 +27,13 @@ from app.redemptions import service as redemptions
 from app.redemptions.schemas import NewEvent
 from app.rendering.demand import DEMANDS
 from app.rendering.provisions import Provisions
-from app.rendering.renderers import RendererDiedError, Renderers
+from app.rendering.renderers import Renderers
 from app.rendering.schemas import Addressee, Channel, Letter, Mode, Outcome
 
 MAX_PASSES = 12
 """How often a message is rendered anew because it asked for more: some templates would never have enough."""
 
 _CAMPAIGN_EVENT = uuid.UUID("0a3d4a6e-52a1-5f0b-8b57-3f9c5a1d2e90")
-StillThere = Callable[[], Awaitable[bool]]
-
-
-class CallerGoneError(Exception):
-    """Nobody waits for the message any more, so it is not made."""
 
 
 async def render(
@@ -45,17 +41,15 @@ async def render(
     renderers: Renderers,
     letter: Letter,
     addressees: Sequence[Addressee],
-    still_there: StillThere | None = None,
 ) -> list[Outcome]:
     """Make messages in one transaction, committed when this returns.
 
     Raises:
         RendererDiedError: a message took more than its limits, and which of several is not known.
-        CallerGoneError: `still_there` said so before anything was written.
         OverloadedError: the turn did not come in time.
     """
     async with renderers.turn():
-        return await _render(engine, renderers, letter, addressees, still_there)
+        return await _render(engine, renderers, letter, addressees)
 
 
 @again_on_conflict
@@ -64,13 +58,9 @@ async def _render(
     renderers: Renderers,
     letter: Letter,
     addressees: Sequence[Addressee],
-    still_there: StillThere | None,
 ) -> list[Outcome]:
     async with transaction(engine) as connection:
-        outcomes = await compose(connection, renderers, letter, addressees)
-        if still_there is not None and not await still_there():
-            raise CallerGoneError
-        return outcomes
+        return await compose(connection, renderers, letter, addressees)
 
 
 async def compose(
@@ -86,20 +76,27 @@ async def compose(
     answer = await _settle(connection, renderers, letter, addressees, provisions)
     if "refused" in answer:
         raise _error(provisions, addressees[0], answer["refused"])
-    outcomes = [
-        _outcome(provisions, addressee, result)
+    results: list[dict[str, Any]] = [
+        result if await _wanted(addressee) else {"gone": True}
         for addressee, result in zip(addressees, answer["results"], strict=True)
+    ]
+    outcomes = [
+        _outcome(provisions, addressee, result) for addressee, result in zip(addressees, results, strict=True)
     ]
     if letter.mode is not Mode.PREVIEW:
         await provisions.write(
             [
                 (addressee, use)
-                for addressee, result in zip(addressees, answer["results"], strict=True)
+                for addressee, result in zip(addressees, results, strict=True)
                 for use in result.get("uses", ())
             ]
         )
         await _tell_of_run_out(connection, letter, outcomes)
     return outcomes
+
+
+async def _wanted(addressee: Addressee) -> bool:
+    return addressee.still_there is None or await addressee.still_there()
 
 
 async def _settle(
@@ -189,6 +186,8 @@ async def _aggregate(
 
 
 def _outcome(provisions: Provisions, addressee: Addressee, result: dict[str, Any]) -> Outcome:
+    if "gone" in result:
+        return Outcome(addressee, error=ClientGoneError())
     if "error" in result:
         return Outcome(addressee, error=_error(provisions, addressee, result["error"]))
     vouchers = [
@@ -212,8 +211,7 @@ def _error(provisions: Provisions, addressee: Addressee, problem: dict[str, Any]
             return provisions.refused(addressee, problem["pool"], problem["occurrence"])
         case "template-limit":
             return TemplateLimitError(problem["detail"], line=line)
-        case _:
-            return TemplateError(problem["detail"], line=line, column=problem.get("column"))
+    return TemplateError(problem["detail"], line=line, column=problem.get("column"))
 
 
 async def _tell_of_run_out(connection: AsyncConnection, letter: Letter, outcomes: Sequence[Outcome]) -> None:
@@ -239,6 +237,3 @@ async def _tell_of_run_out(connection: AsyncConnection, letter: Letter, outcomes
         events.append(NewEvent(event_id, addressee.customer_id, "campaign", properties, None))
     if events:
         await redemptions.track(connection, events)
-
-
-__all__ = ["CallerGoneError", "RendererDiedError", "compose", "render"]

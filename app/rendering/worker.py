@@ -10,6 +10,7 @@ import resource
 import signal
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -23,8 +24,10 @@ from app.rendering.stops import Limit, Stop
 from app.rendering.vouchers import LOOP_LIMIT, MESSAGE, Aggregates, Message, Supply
 
 HEADER = struct.Struct("!I")
-GRACE = 1.5
-"""The process ends at so many times the processor time that a message may take."""
+GRACE = 0.5
+"""The process ends so many seconds of processor time after those that a message may take."""
+JOB_SHARE = 5
+"""All messages of a job together may take so many times what one may: others wait for the process."""
 
 LIMITS: dict[type[Exception], str] = {
     MemoryError: "The template takes too much memory.",
@@ -57,8 +60,10 @@ def _too_slow(_signal: int, _frame: Any) -> None:
 
 @contextmanager
 def _timed(seconds: float) -> Iterator[None]:
+    if seconds <= 0:
+        raise Limit("The template takes too long for so many messages.")
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    signal.setitimer(signal.ITIMER_PROF, seconds * GRACE)
+    signal.setitimer(signal.ITIMER_PROF, seconds + GRACE)
     try:
         yield
     finally:
@@ -88,10 +93,11 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
         return {"refused": _explain(error)}
     results: list[dict[str, Any]] = []
+    end = time.process_time() + limits["seconds"] * JOB_SHARE
     for item in job["items"]:
         message = Message(supply, item)
         try:
-            with _timed(limits["seconds"]):
+            with _timed(min(limits["seconds"], end - time.process_time())):
                 rendered = _render(template, message, item, limits)
         except Exception as error:  # noqa: BLE001  (as above)
             message.take_back()

@@ -136,3 +136,26 @@ async def test_one_recipients_hostile_properties_fail_that_recipient_only(client
     assert [item["status"] for item in items] == ["rendered"] * 4 + ["failed"] + ["rendered"] * 3
     assert items[4]["problem"]["type"] == "/problems/template-limit"
     assert await counts(client, "p") == (23, 7)
+
+
+async def test_a_batch_that_is_slow_for_everybody_is_given_up_soon(client, engine):
+    await fill(engine, "p", 300)
+    slow = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    recipients = [{"customer_id": f"c{n}"} for n in range(300)]
+    body = {"template": TAKE + slow, "channel": "email", "recipients": recipients}
+    reply = await client.post("/v1/render/batch", json=body)
+    assert (reply.status_code, reply.json().get("type")) == (422, "/problems/template-limit"), {
+        str(item["problem"])[:300] for item in reply.json()["items"]
+    }
+    assert await counts(client, "p") == (300, 0)
+
+
+async def test_a_number_that_no_template_can_take_fails_its_recipient_only(client):
+    for n in (1, 2):
+        body = {"properties": {"n": 2**70 if n == 1 else 2}}
+        await client.patch(f"/v1/customers/c{n}", json=body)
+    body = {"template": "{{ customer.n }}", "channel": "sms"}
+    body["recipients"] = [{"customer_id": "c1"}, {"customer_id": "c2"}]
+    items = (await client.post("/v1/render/batch", json=body)).json()["items"]
+    assert [item["status"] for item in items] == ["failed", "rendered"]
+    assert items[0]["problem"]["type"] == "/problems/invalid-request"
