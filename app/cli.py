@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -95,7 +95,9 @@ def check() -> None:
 def import_file(
     pool: Annotated[str, typer.Argument(metavar="POOL")],
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
-    column: Annotated[str | None, typer.Option(help="Name or 0-based index of the column with the codes.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Name or 0-based index of the column with the codes.")
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(help="What stands between columns.")] = None,
     encoding: Annotated[str | None, typer.Option(help="How the file is encoded.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, and write nothing.")] = False,
@@ -138,7 +140,7 @@ def revoke_key(key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID")]) -> No
 
 @contextmanager
 def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
-    """The settings with a database that runs: the one they name, or the embedded one, started or joined for the time."""
+    """The settings with a database that runs: the one they name, or the embedded one for the time."""
     settings = get_settings()
     logs.configure(settings.log_level)
     signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
@@ -162,7 +164,7 @@ def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         return asyncio.run(_transact(settings, act))
 
 
-async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
+async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
     engine = create_engine(settings)
     try:
         async with transaction(engine) as connection:
@@ -172,10 +174,8 @@ async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitab
 
 
 def _bootstrap(settings: Settings) -> None:
-    given = settings.bootstrap_key
-    secret = asyncio.run(
-        _transact(settings, lambda connection: auth.bootstrap(connection, given and given.get_secret_value()))
-    )
+    given = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+    secret = asyncio.run(_transact(settings, lambda connection: auth.bootstrap(connection, given)))
     if secret is not None:
         print(f"API key with scope admin, shown once: {secret}", flush=True)
 

@@ -2,18 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
 from psycopg import errors as pg
-from sqlalchemy import make_url
+from sqlalchemy import Row, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from app.settings import Settings
 
 # The server's just-in-time compiler costs the claim statement a factor of twenty (docs/performance.md).
-SERVER_OPTIONS = "-c jit=off -c plan_cache_mode=force_generic_plan -c timezone=UTC -c application_name=vouchers"
+SERVER_OPTIONS = (
+    "-c jit=off -c plan_cache_mode=force_generic_plan -c timezone=UTC -c application_name=vouchers"
+)
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -31,6 +33,10 @@ def create_engine(settings: Settings) -> AsyncEngine:
 def conninfo(url: str) -> str:
     """A SQLAlchemy URL as libpq takes it."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+"""A row of whatever columns."""
 
 
 @asynccontextmanager
@@ -67,4 +73,4 @@ again_on_conflict = retry(
     wait=wait_random(0, 0.02),
     reraise=True,
 )
-"""Decorates a whole transaction: run it again where another one was faster. The second time it finds what that wrote."""
+"""Decorates a whole transaction: runs it again where another was faster; then it finds what that one wrote."""

@@ -1,4 +1,4 @@
-"""The main job from end to end, on a temporary database and a real, messy CSV; shows each request as curl and its reply."""
+"""The main job from end to end, on a temporary database and a real, messy CSV; shows each request as curl."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def run(codes: int) -> None:
 
 
 def write_csv(file: Path, codes: int) -> str:
-    """A CSV as shop systems write them: byte order mark, semicolons, quotes, blanks, and rows that cannot be; says which."""
+    """A CSV as shop systems write them, with a byte order mark, and rows that cannot be; says which."""
     with file.open("w", encoding="utf-8-sig", newline="") as out:
         out.write('Voucher code;"Value";Note\r\n')
         for n in range(codes):
@@ -58,14 +58,19 @@ def write_csv(file: Path, codes: int) -> str:
                 out.write(f"{code};10;\r\n")
         out.write("SPRING-TWICE;10;\r\nSPRING-TWICE;10;\r\n;10;no code\r\n")
         out.write(f"{'X' * 300};10;too long\r\nSPRING\x07BELL;10;a control character\r\n")
-    return "quoted cells, blank lines, one code twice, one missing, one of 300 characters, one with a bell in it"
+    return (
+        "quoted cells, blank lines, one code twice, one missing, one of 300 characters, one with a bell in it"
+    )
 
 
 def _story(shown: "_Shown", file: Path, codes: int) -> None:
     _say("Import them into the pool 'spring_sale':")
     report = shown.upload("/v1/pools/spring_sale/imports", file)
     _must(report["status"] == "succeeded", "the import succeeds")
-    _must(report["imported"] == codes + 1, "every good row becomes a voucher, the one that is there twice becomes one")
+    _must(
+        report["imported"] == codes + 1,
+        "every good row becomes a voucher, the one that is there twice becomes one",
+    )
     _must(report["rows"] == report["imported"] + report["ignored"] + report["rejected"], "the figures add up")
     shown.get(f"/v1/imports/{report['id']}/rejects")
 
@@ -75,14 +80,18 @@ def _story(shown: "_Shown", file: Path, codes: int) -> None:
     again = shown.post("/v1/pools/spring_sale/assignments", body, {"Idempotency-Key": "order-4711"})
     _must(first == again, "a retry burns no code")
 
-    _say("Render the campaign's message: a preview takes no code, and each of three customers gets their own:")
+    _say(
+        "Render the campaign's message: a preview takes no code, and each of three customers gets their own:"
+    )
     message = {"template": TEMPLATE, "channel": "email", "campaign_id": "spring"}
     ada = {"customer_id": "c-1", "customer": {"first_name": "Ada"}}
     shown.post("/v1/render", {**message, **ada, "mode": "preview"})
     given = {}
     for customer, name in CUSTOMERS.items():
         about = {"customer_id": customer, "message_id": f"m-{customer}", "customer": {"first_name": name}}
-        given[customer] = shown.post("/v1/render", {**message, **about, "mode": "send"})["vouchers"][0]["code"]
+        given[customer] = shown.post("/v1/render", {**message, **about, "mode": "send"})["vouchers"][0][
+            "code"
+        ]
     _must(len({first["code"], *given.values()}) == 1 + len(CUSTOMERS), "no code goes to two people")
 
     _say("The shop tracks purchases; say where it puts the code, and send it an event:")
@@ -100,7 +109,10 @@ def _story(shown: "_Shown", file: Path, codes: int) -> None:
 
     _say("The stock of the pool:")
     counts = shown.get("/v1/pools/spring_sale/counts")
-    _must(counts["total"] == codes + 1 == sum(n for name, n in counts.items() if name != "total"), "the counts add up")
+    _must(
+        counts["total"] == codes + 1 == sum(n for name, n in counts.items() if name != "total"),
+        "the counts add up",
+    )
     _must((counts["assigned"], counts["redeemed"]) == (3, 1), "three codes are assigned and one is redeemed")
 
 
@@ -141,7 +153,13 @@ class _Shown:
 
 def _show_curl(method: str, path: str, data: list[str], headers: dict[str, str]) -> None:
     given = [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items()]
-    words = ["curl", *([f"-X {method}"] if method not in {"GET", "POST"} else []), '-H "$AUTH"', *given, *data]
+    words = [
+        "curl",
+        *([f"-X {method}"] if method not in {"GET", "POST"} else []),
+        '-H "$AUTH"',
+        *given,
+        *data,
+    ]
     print(f"\n$ {' '.join(words)} $URL{path}")
 
 
@@ -164,7 +182,9 @@ def _service(folder: Path) -> Iterator[tuple[str, str]]:
     )
     try:
         assert process.stdout is not None  # noqa: S101  (narrows the type)
-        ready = next((found for line in process.stdout if (found := re.search(r"http://\S+(?=/docs)", line))), None)
+        ready = next(
+            (found for line in process.stdout if (found := re.search(r"http://\S+(?=/docs)", line))), None
+        )
         _must(ready is not None, "the service starts")
         assert ready is not None  # noqa: S101  (narrows the type)
         _say(f"A PostgreSQL and the service, started in {time.perf_counter() - started:.1f} s: {ready[0]}")
@@ -176,7 +196,11 @@ def _service(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _check(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "check"], env=_environment(folder), capture_output=True, text=True, check=False
+        [sys.executable, "-m", "app.cli", "check"],
+        env=_environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     print(f"\n$ vouchers check\n  {done.stdout.strip()}")
     _must(done.returncode == 0, "the books agree")

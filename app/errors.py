@@ -126,12 +126,12 @@ class OverloadedError(DomainError):
 
 
 class ClientGoneError(DomainError):
-    """The client closed the connection before its turn came; nothing was taken for it, and nobody reads this."""
+    """Nobody waits for the answer any more, so nothing was taken for it."""
 
-    status, name, title = 499, "client-gone", "The client is gone"
+    status, name, title = 499, "client-closed-request", "The client hung up"
 
     def __init__(self) -> None:
-        super().__init__("The client closed the connection before its turn came.")
+        super().__init__("The client hung up before its turn came; nothing was taken.")
 
 
 class VoucherNotFoundError(DomainError):
@@ -228,15 +228,6 @@ class TemplateError(DomainError):
     """The template cannot be rendered; `line` tells where."""
 
     status, name, title = 422, "template-error", "The template cannot be rendered"
-
-
-class ClientGoneError(DomainError):
-    """Nobody waits for the answer any more, so nothing was taken for it."""
-
-    status, name, title = 499, "client-closed-request", "The client hung up"
-
-    def __init__(self) -> None:
-        super().__init__("The client hung up before the message was made; nothing was taken.")
 
 
 class TemplateLimitError(DomainError):

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Query
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Row, Select
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.database import AnyRow
 
 CHUNK = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
@@ -62,7 +64,7 @@ async def stream(
             yield _csv(chunk) if format_ is Format.CSV else _ndjson(chunk, columns)
 
 
-def _csv(rows: Iterable[Sequence[Any] | Row[Any]]) -> bytes:
+def _csv(rows: Iterable[Sequence[Any] | AnyRow]) -> bytes:
     file = io.StringIO(newline="")
     csv.writer(file).writerows([_cell(value) for value in row] for row in rows)
     return file.getvalue().encode()
@@ -78,7 +80,7 @@ def _cell(value: Any) -> str:
     return str(value).lower()  # a truth value or an id
 
 
-def _ndjson(rows: Iterable[Row[Any]], columns: Sequence[str]) -> bytes:
+def _ndjson(rows: Iterable[AnyRow], columns: Sequence[str]) -> bytes:
     return b"".join(
         orjson.dumps(
             dict(zip(columns, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z

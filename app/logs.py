@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 import structlog
-from structlog.typing import EventDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import EventDict
 
 from app.metrics import observe_request
 
@@ -50,7 +50,7 @@ class RequestLog:
         self.app = app
         self._lines = log.is_enabled_for(logging.INFO)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

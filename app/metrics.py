@@ -1,6 +1,7 @@
 """Figures for Prometheus: requests by route, batches of the assigner, and the stock of every pool.
 
-With several processes each writes to files in PROMETHEUS_MULTIPROC_DIR (the supervisor sets it), and whichever is asked adds up.
+With several processes each writes to files in PROMETHEUS_MULTIPROC_DIR, which the supervisor sets, and whichever is
+asked adds up.
 """
 
 import os

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import app
 from alembic import command
 from alembic.config import Config
+
+import app
 
 SCRIPTS = Path(app.__file__).parent.parent / "migrations"
 

@@ -57,7 +57,9 @@ def response_to(error: Exception, instance: str) -> Response:
             DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."), instance
         )
     if isinstance(error, DataError):
-        return problem(InvalidRequestError("A value cannot be stored, for instance one out of range."), instance)
+        return problem(
+            InvalidRequestError("A value cannot be stored, for instance one out of range."), instance
+        )
     log.error("unexpected error", exc_info=error)
     return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
 
@@ -134,9 +136,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
     title = HTTPStatus(error.status_code).phrase
     name = _NAMES.get(error.status_code) or title.lower().replace(" ", "-")
-    return _response(
-        error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers
-    )
+    return _response(error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers)
 
 
 async def _other(request: Request, error: Exception) -> Response:

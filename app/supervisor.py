@@ -89,7 +89,7 @@ class Supervisor:
     def _ready(self) -> bool:
         host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104  (compared, not bound)
         try:
-            with urllib.request.urlopen(f"http://{host}:{self.port}/health/ready", timeout=1):  # noqa: S310
+            with urllib.request.urlopen(f"http://{host}:{self.port}/health/ready", timeout=1):
                 return True
         except (urllib.error.URLError, OSError):
             return False

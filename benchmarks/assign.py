@@ -60,7 +60,9 @@ def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
         yardsticks.put_counts_right(service, y1_pool)
         _print(found, latencies)
         if sweep:
-            by_connections = [(n, harness.median([drive(ours, n).per_second for _ in range(3)])) for n in SWEEP]
+            by_connections = [
+                (n, harness.median([drive(ours, n).per_second for _ in range(3)])) for n in SWEEP
+            ]
             print(harness.table(["connections", "assigns per second"], by_connections))
         print("\n" + harness.books_agree(service))
 
@@ -74,7 +76,9 @@ def _print(found: dict[str, list[float]], calm: list[load.Load]) -> None:
         "Y3": "Y3: Redis service, appendfsync always",
     }
     rows = [
-        [name, harness.median(found[key]), ours / harness.median(found[key])] if found[key] else [name, "not available", ""]
+        [name, harness.median(found[key]), ours / harness.median(found[key])]
+        if found[key]
+        else [name, "not available", ""]
         for key, name in names.items()
     ]
     print(f"{harness.machine()}; load by {load.tool()}; medians of {len(found['ours'])} interleaved rounds\n")

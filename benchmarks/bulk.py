@@ -1,4 +1,4 @@
-"""Bulk assigns over HTTP, 1,000 items a request, against the same statement on one connection (Y4): `python -m benchmarks.bulk`."""
+"""Bulk assigns over HTTP against the same statement on one connection (Y4): `python -m benchmarks.bulk`."""
 
 import argparse
 import asyncio
@@ -30,7 +30,11 @@ def main() -> None:
             y4.append(yardsticks.y4(service, "y4", seconds=seconds, size=ITEMS))
             ours.append(asyncio.run(_drive(service, seconds)))
         rows = [
-            [f"this service, {ITEMS:,} items a request, {CLIENTS} clients", harness.median(ours), harness.median(ours) / harness.median(y4)],
+            [
+                f"this service, {ITEMS:,} items a request, {CLIENTS} clients",
+                harness.median(ours),
+                harness.median(ours) / harness.median(y4),
+            ],
             [f"Y4: the batch statement of {ITEMS:,} on one connection", harness.median(y4), 1.0],
         ]
         print(f"{harness.machine()}; medians of {rounds} interleaved rounds\n")
@@ -49,7 +53,9 @@ async def _drive(service: Service, seconds: float) -> float:
         async with service.client() as http:
             while time.perf_counter() - started < seconds:
                 reply = await http.post(
-                    "/v1/pools/http/assignments/batch", content=body, headers={"Content-Type": "application/json"}
+                    "/v1/pools/http/assignments/batch",
+                    content=body,
+                    headers={"Content-Type": "application/json"},
                 )
                 reply.raise_for_status()
                 given += orjson.loads(reply.content)["assigned"]

@@ -1,7 +1,7 @@
 """What size, age and company do to the service: `python -m benchmarks.growth [--minutes 30] [--large 10000000]`.
 
-Assigns from a large pool against a small one, from one almost drawn against a fresh one, counts of a large pool against a
-small one, assigns during an import against idle, and steady assigns for a long time.
+Assigns from a large pool against a small one, from one almost drawn against a fresh one, counts of a large pool
+against a small one, assigns during an import against idle, and steady assigns for a long time.
 """
 
 import argparse
@@ -46,7 +46,9 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=30)
     arguments = options.parse_args()
     with Service(workers=2) as service:
-        print(f"{harness.machine()}; load by {load.tool()}; medians of {arguments.rounds} interleaved rounds\n")
+        print(
+            f"{harness.machine()}; load by {load.tool()}; medians of {arguments.rounds} interleaved rounds\n"
+        )
         rows = list(_ratios(service, arguments.rounds, arguments.seconds, arguments.large))
         print(harness.table(["what", "first", "second", "ratio"], rows))
         if arguments.minutes:
@@ -121,7 +123,9 @@ def _until_drawn(service: Service, pool: str, n: int) -> float:
                 nonlocal left
                 while left > 0:
                     left -= 1
-                    (await client.post(f"/v1/pools/{pool}/assignments", json={"customer_id": "c"})).raise_for_status()
+                    (
+                        await client.post(f"/v1/pools/{pool}/assignments", json={"customer_id": "c"})
+                    ).raise_for_status()
 
             await asyncio.gather(*(draw() for _ in range(CONNECTIONS)))
         return n / (time.perf_counter() - started)
@@ -151,7 +155,10 @@ def _during_import(service: Service, n: int, act: Callable[[], float]) -> float:
         file = Path(folder) / "codes.csv"
         file.write_text("code\n" + "".join(f"I{n}-{secrets.token_hex(8)}\n" for _ in range(1_000_000)))
         headers = {"Authorization": f"Bearer {KEY}"}
-        with httpx.Client(base_url=service.url, headers=headers, timeout=300) as client, file.open("rb") as content:
+        with (
+            httpx.Client(base_url=service.url, headers=headers, timeout=300) as client,
+            file.open("rb") as content,
+        ):
             report = client.post("/v1/pools/large/imports", files={"file": content}).json()
             found = act()
             still = client.get(f"/v1/imports/{report['id']}").json()["status"]
@@ -184,8 +191,9 @@ def _steady(service: Service, minutes: float) -> str:
     first, last = harness.median(rates[:part]), harness.median(rates[-part:])
     warm = memory[len(memory) // 6]
     return (
-        f"Steady for {minutes:g} minutes at {harness.median(rates):,.0f} per second (top {top:,.0f}): last part against"
-        f" first {last / first:.2f}; memory of the service's processes {warm:.0f} MB after warm-up, {memory[-1]:.0f} MB at the end"
+        f"Steady for {minutes:g} minutes at {harness.median(rates):,.0f} per second (top {top:,.0f}):"
+        f" last part against first {last / first:.2f}; memory of the service's processes"
+        f" {warm:.0f} MB after warm-up, {memory[-1]:.0f} MB at the end"
     )
 
 

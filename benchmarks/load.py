@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+WRK = ("wrk", "-t1", "--timeout", "30s", "--latency")
 LUA = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -42,9 +43,7 @@ def tool() -> str:
     return "wrk" if shutil.which("wrk") else "Python clients"
 
 
-def post(
-    url: str, key: str, body: str, *, connections: int, seconds: float, pause_ms: float = 0
-) -> Load:
+def post(url: str, key: str, body: str, *, connections: int, seconds: float, pause_ms: float = 0) -> Load:
     """POST `body` to `url` over so many connections for so long, each pausing so long on average between requests."""
     drive = _wrk if shutil.which("wrk") else _python
     return drive(url, key, body, connections, seconds, pause_ms)
@@ -57,8 +56,7 @@ def _wrk(url: str, key: str, body: str, connections: int, seconds: float, pause_
             script.write(PAUSE.format(twice=round(2 * pause_ms)))
         script.flush()
         said = subprocess.run(
-            ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "--latency"]
-            + ["-s", script.name, url],
+            [*WRK, f"-c{connections}", f"-d{seconds:g}s", "-s", script.name, url],
             capture_output=True,
             text=True,
             check=True,
@@ -81,7 +79,7 @@ def _found(pattern: str, said: str) -> str:
 
 
 def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]  (wrk's own form)
+    number, unit = _found(r"^([\d.]+)", text), _found(r"([a-z]+)$", text)
     return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
 
 

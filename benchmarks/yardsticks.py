@@ -69,21 +69,29 @@ def y1(service: Service, pool_id: int, *, clients: int, seconds: int) -> float:
 def put_counts_right(service: Service, pool_id: int) -> None:
     """Count what Y1 drew from a pool that only Y1 draws from."""
     with psycopg.connect(conninfo(service.database_url)) as connection:
-        connection.execute(COUNT_AGAIN.format(pool_id=pool_id))  # type: ignore[arg-type]  (made of constants)
+        connection.execute(COUNT_AGAIN.format(pool_id=pool_id))
 
 
 def y4(service: Service, pool: str, *, seconds: float, size: int = 1000) -> float:
     """Codes per second by the batch statement on one psycopg connection."""
-    statement = str(CLAIM.compile(dialect=postgresql.psycopg.dialect()))
-    with psycopg.connect(conninfo(service.database_url), autocommit=True, options=SERVER_OPTIONS) as connection:
+    statement = str(CLAIM.compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]  # the dialect has no types
+    with psycopg.connect(
+        conninfo(service.database_url), autocommit=True, options=SERVER_OPTIONS
+    ) as connection:
         given = 0
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             wishes = [
-                {"id": uuid.uuid4(), "customer_id": "c-1", "occurrence": 0, "test": False} for _ in range(size)
+                {"id": uuid.uuid4(), "customer_id": "c-1", "occurrence": 0, "test": False}
+                for _ in range(size)
             ]
-            parameters = {"pool": pool, "cursor": -(2**63), "slot": 0, "wishes": orjson.dumps(wishes).decode()}
-            given += len(connection.execute(statement, parameters, prepare=True).fetchall())  # type: ignore[arg-type]
+            parameters = {
+                "pool": pool,
+                "cursor": -(2**63),
+                "slot": 0,
+                "wishes": orjson.dumps(wishes).decode(),
+            }
+            given += len(connection.execute(statement, parameters, prepare=True).fetchall())
         return given / (time.perf_counter() - started)
 
 
@@ -135,7 +143,9 @@ def _uvicorn(application: str, workers: int, **environment: str) -> Iterator[str
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), "--workers", str(workers)]
-    process = subprocess.Popen([*command, "--no-access-log", "--log-level", "warning"], env=os.environ | environment)
+    process = subprocess.Popen(
+        [*command, "--no-access-log", "--log-level", "warning"], env=os.environ | environment
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         _until(lambda: httpx.get(f"{url}/openapi.json").is_success)

@@ -1,5 +1,6 @@
 """The service as a user starts it: `vouchers serve`, in processes of its own, on a database of its own."""
 
+import contextlib
 import os
 import re
 import select
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 import httpx
 import psutil
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.database import create_engine
 from app.local_postgres import LocalPostgres
@@ -71,7 +73,7 @@ class Service:
     def database_url(self) -> str:
         return LocalPostgres(self.home).url
 
-    def engine(self):
+    def engine(self) -> AsyncEngine:
         return create_engine(Settings(DATABASE_URL=self.database_url))
 
     def stop(self) -> int:
@@ -90,10 +92,8 @@ class Service:
             tree = []
         tree += self.postgres()
         for process in tree:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         self.process.communicate(timeout=30)
 
     def postgres(self) -> list[psutil.Process]:

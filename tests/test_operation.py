@@ -38,12 +38,19 @@ async def test_every_route_declares_its_problems_and_describes_every_field(clien
     spec = (await client.get("/openapi.json")).json()
     for name, schema in spec["components"]["schemas"].items():
         for field, about in schema.get("properties", {}).items():
-            assert "description" in about or name in {"HTTPValidationError", "ValidationError"}, f"{name}.{field}"
+            assert "description" in about or name in {"HTTPValidationError", "ValidationError"}, (
+                f"{name}.{field}"
+            )
 
 
 async def test_without_a_key_everything_else_is_401_and_with_the_wrong_scope_403(client, engine):
     await add_key(engine, "r" * 40, "read")
-    paths = [("GET", "/v1/pools"), ("POST", "/v1/pools"), ("POST", "/v1/pools/p/assignments"), ("GET", "/metrics")]
+    paths = [
+        ("GET", "/v1/pools"),
+        ("POST", "/v1/pools"),
+        ("POST", "/v1/pools/p/assignments"),
+        ("GET", "/metrics"),
+    ]
     for method, path in paths:
         bare = await client.request(method, path, headers={"Authorization": ""}, json={})
         assert (bare.status_code, bare.json()["type"]) == (401, "/problems/unauthenticated"), path
@@ -74,7 +81,10 @@ async def test_errors_of_the_framework_are_problems_too(client):
     for reply, name in (
         (await client.get("/nowhere"), "not-found"),
         (await client.put("/v1/pools"), "method-not-allowed"),
-        (await client.post("/v1/pools", content="{", headers={"Content-Type": "application/json"}), "invalid-request"),
+        (
+            await client.post("/v1/pools", content="{", headers={"Content-Type": "application/json"}),
+            "invalid-request",
+        ),
         (await client.post("/v1/pools", content="name=p"), "unsupported-media-type"),
         (await client.post("/v1/pools", json={"name": "p", "colour": "red"}), "invalid-request"),
         (await client.post("/v1/pools", json={"name": "p", "description": "a\x00b"}), "invalid-request"),

@@ -105,9 +105,7 @@ async def test_the_database_killed_in_mid_load_loses_nothing_that_was_acknowledg
     await asyncio.gather(*tasks)
     replays = await asyncio.gather(
         *(
-            clients[n % 16].post(
-                "/v1/pools/phoenix/assignments", json={}, headers={"Idempotency-Key": key}
-            )
+            clients[n % 16].post("/v1/pools/phoenix/assignments", json={}, headers={"Idempotency-Key": key})
             for n, key in enumerate(list(acknowledged)[:1000])
         )
     )
@@ -118,7 +116,7 @@ async def test_the_database_killed_in_mid_load_loses_nothing_that_was_acknowledg
     assert [reply.json()["code"] for reply in replays] == list(acknowledged.values())[:1000]
 
 
-async def test_kill_9_of_everything_under_load_loses_nothing_that_was_acknowledged():
+async def test_kill_9_of_everything_under_load_loses_nothing_that_was_acknowledged(record_property):
     with Service(workers=2) as service:
         engine = service.engine()
         await fill(engine, "p", 50_000)
@@ -146,7 +144,7 @@ async def test_kill_9_of_everything_under_load_loses_nothing_that_was_acknowledg
             await client.aclose()
 
         await asyncio.to_thread(service.start)
-        print(f"ready again after {service.seconds_to_ready} s, {len(acknowledged)} acknowledged")
+        record_property("seconds to ready", service.seconds_to_ready)
         async with service.client() as client:
             for key, code in list(acknowledged.items())[-200:]:
                 reply = await client.post(

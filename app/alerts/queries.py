@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, delete, func, select, text, update
+from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import Alert, AlertThreshold
 
 ALERT: tuple[Any, ...] = (
@@ -103,12 +104,12 @@ WHERE pool_id IN (
 """)  # noqa: S608  (made of constants)
 
 
-async def by_pool(connection: AsyncConnection, pool_id: int) -> Row[Any] | None:
+async def by_pool(connection: AsyncConnection, pool_id: int) -> AnyRow | None:
     """What is set for a pool."""
     return (await connection.execute(select(*ALERT).where(Alert.pool_id == pool_id))).one_or_none()
 
 
-async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[Row[Any]]:
+async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
     """The thresholds of a pool, greatest first."""
     query = select(*STATE).where(AlertThreshold.pool_id == pool_id).order_by(AlertThreshold.threshold.desc())
     return (await connection.execute(query)).all()
@@ -164,7 +165,7 @@ async def move_thresholds(connection: AsyncConnection) -> None:
     await connection.execute(FALL)
 
 
-async def fallen(connection: AsyncConnection, limit: int) -> Sequence[Row[Any]]:
+async def fallen(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
     """Thresholds that have fallen and were not told, locked."""
     return (await connection.execute(FALLEN, {"limit": limit})).all()
 
@@ -178,7 +179,7 @@ async def told(connection: AsyncConnection, pool_id: int, threshold: int) -> Non
     )
 
 
-async def expiring(connection: AsyncConnection) -> Sequence[Row[Any]]:
+async def expiring(connection: AsyncConnection) -> Sequence[AnyRow]:
     """Pools of which codes expire soon, and that were not told of, locked."""
     await connection.execute(EXPIRING_NO_MORE)
     return (await connection.execute(EXPIRING)).all()

@@ -10,11 +10,11 @@ from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.alerts import queries
 from app.alerts.schemas import AlertsUpdate
+from app.database import AnyRow
 from app.deliveries import service as deliveries
 from app.errors import AlertNotFoundError, InvalidRequestError
 from app.pools import service as pools
@@ -90,7 +90,7 @@ async def rotate_secret(connection: AsyncConnection, name: str) -> dict[str, Any
     return {"webhook_secret": secret, "previous_valid_until": until}
 
 
-async def send_test(connection: AsyncConnection, name: str) -> list[Row[Any]]:
+async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
     """Put a test message on its way, by each channel that is set.
 
     Raises:
@@ -126,7 +126,7 @@ async def tell_expiring(connection: AsyncConnection) -> None:
         await queries.told_expiring(connection, row.pool_id)
 
 
-async def _of(connection: AsyncConnection, name: str) -> Row[Any]:
+async def _of(connection: AsyncConnection, name: str) -> AnyRow:
     alert = await queries.by_pool(connection, await pools.id_of(connection, name))
     if alert is None:
         raise AlertNotFoundError(name)

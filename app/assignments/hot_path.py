@@ -37,8 +37,12 @@ class HotPath:
         self._app: ASGIApp = app
         self._state = app.state
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not (path := PATH.fullmatch(scope["path"])):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
+        if (
+            scope["type"] != "http"
+            or scope["method"] != "POST"
+            or not (path := PATH.fullmatch(scope["path"]))
+        ):
             await self._app(scope, receive, send)
             return
         scope["route"] = ROUTE

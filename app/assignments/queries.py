@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.assignments.schemas import Given, Wish
+from app.database import AnyRow
 from app.models import STOCK_SLOTS
 from app.stock import SLOT
 
@@ -41,13 +42,14 @@ target AS MATERIALIZED (
     FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
 )"""
 
-# Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the place
-# at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
+# Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the
+# place at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
 # between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
 #
 # Where the pool has holds, only a transaction with an allowance (app/holds/service.py) may take from it. A hold
 # made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
 # refused, and the transaction is run again (`again_on_conflict`).
+#
 # A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
 WRITE = f"""
@@ -78,7 +80,7 @@ marked AS (
             - (SELECT count(*) FROM marked) AS left_in
     ) AS sums
     WHERE pool_id = (SELECT id FROM target) AND fell_at IS NULL AND threshold >= sums.left_in
-)"""
+)"""  # noqa: S608  (made of constants)
 
 LEDGER_ROW = """
     id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until, released_at
@@ -110,10 +112,10 @@ WITH wish AS MATERIALIZED (
 ), {LOCK}, given AS MATERIALIZED (
     SELECT fresh.*, locked.place, locked.code, locked.draw_key FROM fresh JOIN locked USING (n)
 ), {WRITE}
-SELECT place_in_line, code, now(), {LEASE_UNTIL}, draw_key, NULL, NULL, NULL, NULL, NULL, NULL FROM marked
+SELECT place_in_line, draw_key, code, NULL, NULL, NULL, NULL, NULL, now(), {LEASE_UNTIL}, NULL FROM marked
 UNION ALL
-SELECT place_in_line, code, assigned_at, lease_until, NULL,
-    customer_id, campaign_id, message_id, occurrence, test, released_at
+SELECT place_in_line, NULL, code, customer_id, campaign_id, message_id, occurrence, test,
+    assigned_at, lease_until, released_at
 FROM known
 """)  # noqa: S608  (made of constants)
 
@@ -134,16 +136,12 @@ async def claim(
     }
     ledger: list[Given] = []
     draw_keys: list[int] = []
-    for place, code, assigned_at, lease_until, draw_key, *known in await connection.execute(CLAIM, parameters):
+    for place, draw_key, *row in await connection.execute(CLAIM, parameters):
         wish = wishes[place - 1]
-        if draw_key is None:
-            *asked_for, released_at = known
-            replayed = True
-        else:
+        if draw_key is not None:
             draw_keys.append(draw_key)
-            asked_for = [wish.customer_id, wish.campaign_id, wish.message_id, wish.occurrence, wish.test]
-            released_at, replayed = None, False
-        ledger.append(Given(wish.id, pool, code, *asked_for, assigned_at, lease_until, released_at, replayed))
+            row[1:6] = wish.customer_id, wish.campaign_id, wish.message_id, wish.occurrence, wish.test
+        ledger.append(given(pool, (wish.id, *row, draw_key is None)))
     return ledger, draw_keys
 
 
@@ -167,14 +165,14 @@ SELECT count(*) FROM marked
 
 async def lock(
     connection: AsyncConnection, pool: str, n: int, cursor: int, allowance: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """Lock up to `n` available vouchers until the transaction ends; their `place`, `code` and `draw_key`."""
     parameters = {"pool": pool, "n": n, "cursor": cursor, "allowance": allowance}
     return (await connection.execute(LOCK_ONLY, parameters)).all()
 
 
 async def write(
-    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, Row[Any]]], allowance: int
+    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, AnyRow]], allowance: int
 ) -> int:
     """Give each wish the voucher that this transaction locked for it; how many were where they were locked."""
     parameters = {
@@ -219,7 +217,7 @@ WHERE name = :pool
 """)
 
 
-async def anything_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> Row[Any] | None:
+async def anything_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> AnyRow | None:
     """Whether the pool has an available voucher besides `ours`, locked or not, and whether some are held.
 
     None where there is no such pool.
@@ -227,10 +225,9 @@ async def anything_left(connection: AsyncConnection, pool: str, ours: Sequence[s
     return (await connection.execute(ANYTHING_LEFT, {"pool": pool, "ours": list(ours)})).one_or_none()
 
 
-def given(pool: str, row: Row[Any]) -> Given:
+def given(pool: str, row: Sequence[Any]) -> Given:
     """A row of LEDGER_ROW and `replayed`."""
     (id_, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed) = row[:11]
     return Given(
         id_, pool, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed
     )
-

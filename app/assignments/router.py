@@ -64,9 +64,7 @@ async def assign(
     return Response(*reply(await state.assigner.assign(pool, body.wish(pool, idempotency_key))))
 
 
-@router.post(
-    "/pools/{pool}/assignments/batch", response_model=BatchOut, responses=problems(*NO_VOUCHER)
-)
+@router.post("/pools/{pool}/assignments/batch", response_model=BatchOut, responses=problems(*NO_VOUCHER))
 async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dict[str, Any]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
     wishes = [item.wish(pool, item.idempotency_key) for item in body.items]

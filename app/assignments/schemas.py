@@ -100,8 +100,12 @@ class AssignmentOut(BaseModel):
 class LedgerRow(AssignmentOut):
     """An assignment, and whether it still stands."""
 
-    lease_until: datetime | None = Field(description="Until when it may be confirmed; null: not only reserved")
-    released_at: datetime | None = Field(description="When it was released, or its lease lapsed; null: it stands")
+    lease_until: datetime | None = Field(
+        description="Until when it may be confirmed; null: not only reserved"
+    )
+    released_at: datetime | None = Field(
+        description="When it was released, or its lease lapsed; null: it stands"
+    )
 
 
 class BatchItemOut(BaseModel):

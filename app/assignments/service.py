@@ -7,12 +7,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.assignments import queries
 from app.assignments.schemas import Given, Wish
-from app.database import ConflictError, again_on_conflict, statement, transaction
+from app.database import AnyRow, ConflictError, again_on_conflict, statement, transaction
 from app.errors import (
     AlreadyRedeemedError,
     AssignmentNotFoundError,
@@ -75,7 +74,7 @@ async def claim(
     return {given.id: given for given in ledger}
 
 
-async def lock(connection: AsyncConnection, pool: str, n: int, allowance: int = 0) -> Sequence[Row[Any]]:
+async def lock(connection: AsyncConnection, pool: str, n: int, allowance: int = 0) -> Sequence[AnyRow]:
     """Lock up to `n` vouchers of a pool for this transaction and give them to nobody yet.
 
     From a pool with holds, only what is allowed is locked.
@@ -87,7 +86,7 @@ async def lock(connection: AsyncConnection, pool: str, n: int, allowance: int = 
 
 
 async def write(
-    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, Row[Any]]], allowance: int = 0
+    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, AnyRow]], allowance: int = 0
 ) -> None:
     """Give each wish the voucher that `lock` locked for it, with the allowance of then.
 
@@ -226,7 +225,9 @@ async def assign_many(
         given = await claim(connection, pool, unique)
         reason = await why_none(connection, pool) if len(given) < len(unique) else None
         if isinstance(reason, PoolHeldError):
-            more, reason = await claim_held(connection, pool, [wish for wish in unique if wish.id not in given])
+            more, reason = await claim_held(
+                connection, pool, [wish for wish in unique if wish.id not in given]
+            )
             given |= more
         answers = first_and_repeats(wishes, given)
         if reason is not None and (atomic or isinstance(reason, PoolNotFoundError)):

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit.schemas import Filter
+from app.database import AnyRow
 from app.models import AuditEntry
 
 COLUMNS = (
@@ -27,7 +28,7 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
 
 async def before(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """Entries, newest first."""
     query = select(*COLUMNS).order_by(AuditEntry.id.desc()).limit(limit)
     if wanted.action is not None:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.audit import queries
 from app.audit.schemas import Filter
 from app.auth.schemas import Caller
+from app.database import AnyRow
 
 NO_KEY = "(no key)"
 """Name under which the command line and the service itself act."""
@@ -40,6 +40,6 @@ async def record(
 
 async def before(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """Entries, newest first, from the one before `entry_id` on."""
     return await queries.before(connection, wanted, entry_id, limit)

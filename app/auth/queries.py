@@ -4,16 +4,17 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import ApiKey
 
 COLUMNS = (ApiKey.id, ApiKey.name, ApiKey.digest, ApiKey.scopes, ApiKey.created_at, ApiKey.revoked_at)
 
 
-async def with_prefix(connection: AsyncConnection, prefix: bytes) -> Sequence[Row[Any]]:
+async def with_prefix(connection: AsyncConnection, prefix: bytes) -> Sequence[AnyRow]:
     """The keys, not revoked, whose digest begins so."""
     query = select(*COLUMNS).where(ApiKey.prefix == prefix, ApiKey.revoked_at.is_(None))
     return (await connection.execute(query)).all()
@@ -35,7 +36,7 @@ async def any_key(connection: AsyncConnection) -> bool:
     return (await connection.execute(select(ApiKey.id).limit(1))).first() is not None
 
 
-async def all_keys(connection: AsyncConnection) -> Sequence[Row[Any]]:
+async def all_keys(connection: AsyncConnection) -> Sequence[AnyRow]:
     """Every key, oldest first."""
     return (await connection.execute(select(*COLUMNS).order_by(ApiKey.created_at, ApiKey.id))).all()
 

@@ -1,11 +1,11 @@
 """SQL of the invariants: one statement, and so one snapshot, that also holds while the service works."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import STOCK_SLOTS, VoucherStatus
 
 # Every state of a pool as a row of its own.
@@ -63,6 +63,6 @@ SELECT place, n, example FROM ({_CHECKS}) AS checked WHERE n > 0 ORDER BY place
 """)  # noqa: S608  (made of constants)
 
 
-async def violations(connection: AsyncConnection) -> Sequence[Row[Any]]:
+async def violations(connection: AsyncConnection) -> Sequence[AnyRow]:
     """Which invariants are broken: `place` in INVARIANTS, how often, and an example."""
     return (await connection.execute(VIOLATIONS)).all()

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import Aggregate, Customer
 
 AGGREGATE = (
@@ -19,7 +20,7 @@ AGGREGATE = (
 )
 
 
-async def by_ids(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[Row[Any]]:
+async def by_ids(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[AnyRow]:
     """The customers that are known of these."""
     query = select(Customer.id, Customer.properties, Customer.updated_at).where(
         Customer.id == func.any(list(ids))
@@ -66,7 +67,7 @@ async def put_aggregate(connection: AsyncConnection, values: dict[str, Any]) -> 
     await connection.execute(query)
 
 
-async def aggregate(connection: AsyncConnection, name: str) -> Row[Any] | None:
+async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
     """One aggregate."""
     return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
 
@@ -99,8 +100,8 @@ FUNCTIONS = {"first": FIRST, "last": LAST, "count": COUNT}
 
 
 async def evaluate(
-    connection: AsyncConnection, definition: Row[Any], customers: Sequence[str]
-) -> Sequence[Row[Any]]:
+    connection: AsyncConnection, definition: AnyRow, customers: Sequence[str]
+) -> Sequence[AnyRow]:
     """The value of an aggregate for each of these customers who has one."""
     result = await connection.execute(
         FUNCTIONS[definition.function],

@@ -4,14 +4,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.customers import queries
+from app.database import AnyRow
 from app.errors import AggregateNotFoundError, CustomerNotFoundError
 
 
-async def get(connection: AsyncConnection, customer_id: str) -> Row[Any]:
+async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
     """A customer.
 
     Raises:
@@ -23,7 +23,7 @@ async def get(connection: AsyncConnection, customer_id: str) -> Row[Any]:
     return rows[0]
 
 
-async def update(connection: AsyncConnection, customer_id: str, properties: Mapping[str, Any]) -> Row[Any]:
+async def update(connection: AsyncConnection, customer_id: str, properties: Mapping[str, Any]) -> AnyRow:
     """Set properties one by one (RFC 7396, its first level): null takes one away, the others stay."""
     await queries.merge(connection, {customer_id: properties})
     taken_away = [key for key, value in properties.items() if value is None]
@@ -39,13 +39,13 @@ async def properties_of(
     return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
 
 
-async def put_aggregate(connection: AsyncConnection, name: str, definition: dict[str, Any]) -> Row[Any]:
+async def put_aggregate(connection: AsyncConnection, name: str, definition: dict[str, Any]) -> AnyRow:
     """Make or replace an aggregate."""
     await queries.put_aggregate(connection, {"name": name, **definition})
     return await get_aggregate(connection, name)
 
 
-async def get_aggregate(connection: AsyncConnection, name: str) -> Row[Any]:
+async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
     """An aggregate.
 
     Raises:

@@ -2,12 +2,11 @@
 
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
-from sqlalchemy import Row
 
+from app.database import AnyRow
 from app.settings import Settings
 
 TIMEOUT = 30.0
@@ -22,7 +21,7 @@ WORDS = {
 }
 
 
-async def send(settings: Settings, message: Row[Any]) -> None:
+async def send(settings: Settings, message: AnyRow) -> None:
     """Hand a message to the mail server."""
     if settings.smtp_url is None:
         raise aiosmtplib.SMTPException("VOUCHERS_SMTP_URL is not set any more")
@@ -38,7 +37,7 @@ async def send(settings: Settings, message: Row[Any]) -> None:
     )
 
 
-def compose(settings: Settings, message: Row[Any]) -> EmailMessage:
+def compose(settings: Settings, message: AnyRow) -> EmailMessage:
     """The email; a repeat bears the same `Message-ID`, by which mailboxes know it for one."""
     text = WORDS[message.payload["type"]].format(**message.payload["data"])
     email = EmailMessage()

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, delete, func, insert, select, tuple_, update
+from sqlalchemy import case, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import Alert, Delivery, Pool
 
 COLUMNS = (
@@ -44,12 +45,12 @@ PENDING = (
 )
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
+async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> AnyRow:
     """Store a message to be sent."""
     return (await connection.execute(insert(Delivery).values(values).returning(*COLUMNS))).one()
 
 
-async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> Row[Any] | None:
+async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow | None:
     """A message that is still to be sent, and what is needed for it."""
     return (await connection.execute(PENDING.where(Delivery.id == delivery_id))).one_or_none()
 
@@ -67,7 +68,7 @@ async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values:
 
 async def before(
     connection: AsyncConnection, pool_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """Messages about a pool, newest first."""
     query = (
         select(*COLUMNS)

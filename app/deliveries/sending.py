@@ -6,10 +6,9 @@ from typing import Any
 import httpx
 import structlog
 from aiosmtplib import SMTPException
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import transaction
+from app.database import AnyRow, transaction
 from app.deliveries import emails, queries, webhooks
 from app.errors import DomainError
 from app.settings import Settings
@@ -52,7 +51,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         raise NotDeliveredError(settings.alert_retry_seconds * 2**message.attempts)
 
 
-async def _try(settings: Settings, message: Row[Any]) -> dict[str, Any]:
+async def _try(settings: Settings, message: AnyRow) -> dict[str, Any]:
     """What became of one try, as columns of the message."""
     if message.destination is None:
         return {"status": "failed", "error": "the alert points nowhere any more"}

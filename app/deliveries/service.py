@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.deliveries import queries, tasks
 from app.jobs import enqueue
 from app.pools import service as pools
 
 
 async def send(
-    connection: AsyncConnection, alert: Row[Any], event: str, at: datetime, data: Mapping[str, Any]
-) -> list[Row[Any]]:
+    connection: AsyncConnection, alert: AnyRow, event: str, at: datetime, data: Mapping[str, Any]
+) -> list[AnyRow]:
     """Put a message on its way by each channel of an alert; it leaves once the transaction has committed.
 
     Args:

@@ -2,20 +2,19 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
-from sqlalchemy import Row
 from standardwebhooks import Webhook
 
 from app import outbound
+from app.database import AnyRow
 from app.settings import Settings
 
 TIMEOUT = 15.0
 """Seconds that a receiver may take to answer, as the specification advises."""
 
 
-async def post(settings: Settings, message: Row[Any]) -> int:
+async def post(settings: Settings, message: AnyRow) -> int:
     """Send a message; the status that was answered. No redirect is followed, no body of an answer read."""
     body = orjson.dumps(message.payload).decode()
     now = datetime.now(UTC)

@@ -23,5 +23,7 @@ async def erase_customer(
 ) -> dict[str, int]:
     """Erase a person: who it was is gone everywhere; codes and counts stay. Once more, it finds nothing."""
     erased = await service.erase(connection, customer_id)
-    await audit.record(connection, caller, "customer.erased", **erased)  # not who: that is to be forgotten
+    await audit.record(
+        connection, caller, "customer.erased", erased=erased
+    )  # not who: that is to be forgotten
     return erased

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import Assignment, StockHistory
 
 # Whoever comes first in an hour writes its rows; those after find them there. A late one writes what it sees,
@@ -76,14 +77,14 @@ async def assigned_since(connection: AsyncConnection, pool_id: int, since: datet
 
 async def drawn_since(
     connection: AsyncConnection, pool_id: int, starts: Sequence[datetime]
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """For each start: the last moment before it whose stock is known, and what has left the stock since."""
     return (await connection.execute(DRAWN, {"pool_id": pool_id, "starts": list(starts)})).all()
 
 
 async def history(
     connection: AsyncConnection, pool_id: int, before: datetime | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """Rows of a pool, newest first."""
     query = (
         select(*HISTORY)

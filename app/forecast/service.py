@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.forecast import queries
 from app.pools import service as pools
 
@@ -46,7 +46,7 @@ async def forecast(connection: AsyncConnection, name: str) -> dict[str, Any]:
 
 async def history(
     connection: AsyncConnection, name: str, before: datetime | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """The hourly stock of a pool, newest first.
 
     Raises:

@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import Hold
 
 ACTIVE = "(hold.expires_at IS NULL OR hold.expires_at > now())"
@@ -56,7 +56,7 @@ FROM hold WHERE pool_id = :pool_id AND {ACTIVE}
 """)  # noqa: S608  (made of constants)
 
 
-async def free(connection: AsyncConnection, pool_id: int, campaign_id: str | None = None) -> Row[Any]:
+async def free(connection: AsyncConnection, pool_id: int, campaign_id: str | None = None) -> AnyRow:
     """Available vouchers that nobody holds (below 0 where some were taken out), and what a campaign holds."""
     return (await connection.execute(FREE, {"pool_id": pool_id, "campaign_id": campaign_id})).one()
 
@@ -82,7 +82,7 @@ FROM hold JOIN pool ON pool.id = pool_id WHERE pool_id = :pool_id AND {ACTIVE} O
 """)  # noqa: S608  (made of constants)
 
 
-async def of_pool(connection: AsyncConnection, pool_id: int) -> Sequence[Row[Any]]:
+async def of_pool(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
     """The holds of a pool, by campaign."""
     return (await connection.execute(LIST, {"pool_id": pool_id})).all()
 

@@ -50,9 +50,7 @@ async def list_holds(pool: PoolPath, connection: Connection) -> dict[str, Any]:
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(PoolNotFoundError, HoldNotFoundError),
 )
-async def delete_hold(
-    pool: PoolPath, hold_id: uuid.UUID, connection: Connection, caller: Manager
-) -> None:
+async def delete_hold(pool: PoolPath, hold_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
     """Give back what the hold still keeps."""
     await service.delete(connection, pool, hold_id)
     await audit.record(connection, caller, "hold.deleted", pool=pool, hold_id=str(hold_id))

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.ledger.schemas import Filter
 from app.models import Assignment, Pool
 
@@ -49,7 +50,7 @@ async def after(
     pool_id: int | None,
     key: tuple[int, datetime, uuid.UUID] | None,
     limit: int,
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """A page of the ledger, in the order of the index that serves the filter: by time, or pool and time."""
     order: list[Any] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
     if wanted.customer_id is not None or wanted.campaign_id is not None:

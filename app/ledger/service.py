@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.ledger import queries
 from app.ledger.schemas import Filter
 from app.pools import service as pools
@@ -17,9 +18,7 @@ Key = tuple[int, datetime, uuid.UUID]
 COLUMNS = queries.COLUMNS
 
 
-async def after(
-    connection: AsyncConnection, wanted: Filter, key: Key | None, limit: int
-) -> Sequence[Row[Any]]:
+async def after(connection: AsyncConnection, wanted: Filter, key: Key | None, limit: int) -> Sequence[AnyRow]:
     """A page of assignments, released ones included.
 
     Raises:

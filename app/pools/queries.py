@@ -1,12 +1,12 @@
 """SQL of pools and their stock."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, insert, literal, select, update
+from sqlalchemy import delete, exists, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import STOCK_SLOTS, Assignment, Pool, Stock, Voucher
 
 STATES = (Stock.available, Stock.reserved, Stock.assigned, Stock.redeemed, Stock.expired, Stock.void)
@@ -21,10 +21,7 @@ WITH_COUNTS = (
 async def add(connection: AsyncConnection, name: str, description: str | None) -> int | None:
     """Make a pool with its stock; its id, or None where the name is taken."""
     query = (
-        upsert(Pool)
-        .values(name=name, description=description)
-        .on_conflict_do_nothing()
-        .returning(Pool.id)
+        upsert(Pool).values(name=name, description=description).on_conflict_do_nothing().returning(Pool.id)
     )
     pool_id = (await connection.execute(query)).scalar_one_or_none()
     if pool_id is not None:
@@ -38,12 +35,12 @@ async def id_of(connection: AsyncConnection, name: str) -> int | None:
     return (await connection.execute(select(Pool.id).where(Pool.name == name))).scalar_one_or_none()
 
 
-async def by_name(connection: AsyncConnection, name: str) -> Row[Any] | None:
+async def by_name(connection: AsyncConnection, name: str) -> AnyRow | None:
     """A pool with its counts."""
     return (await connection.execute(WITH_COUNTS.where(Pool.name == name))).one_or_none()
 
 
-async def after(connection: AsyncConnection, name: str | None, limit: int) -> Sequence[Row[Any]]:
+async def after(connection: AsyncConnection, name: str | None, limit: int) -> Sequence[AnyRow]:
     """Pools with their counts, by name."""
     query = WITH_COUNTS.order_by(Pool.name).limit(limit)
     if name is not None:

@@ -31,15 +31,13 @@ async def create_pool(body: PoolCreate, connection: Connection, caller: Manager)
     return await service.create(connection, body.name, body.description)
 
 
-@router.get(
-    "", response_model=pagination.Page[PoolOut], dependencies=[requires(Scope.POOLS, Scope.READ)]
-)
+@router.get("", response_model=pagination.Page[PoolOut], dependencies=[requires(Scope.POOLS, Scope.READ)])
 async def list_pools(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> dict[str, Any]:
     """Pools with their counts, by name."""
     key = pagination.decode(cursor, 1)
-    rows = await service.after(connection, key and key[0], limit + 1)
+    rows = await service.after(connection, str(key[0]) if key else None, limit + 1)
     return pagination.page(rows, limit, lambda pool: (pool["name"],))
 
 

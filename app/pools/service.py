@@ -3,9 +3,9 @@
 import difflib
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.pools import queries
 
@@ -86,7 +86,7 @@ async def delete(connection: AsyncConnection, name: str) -> None:
     await queries.remove(connection, pool_id)
 
 
-def _with_counts(row: Row[Any]) -> dict[str, Any]:
+def _with_counts(row: AnyRow) -> dict[str, Any]:
     by_state = {state.key: getattr(row, state.key) for state in queries.STATES}
     return {
         "name": row.name,

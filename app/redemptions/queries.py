@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, delete, insert, select, text, tuple_
+from sqlalchemy import delete, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import Event, Redemption, RedemptionMapping
 from app.redemptions.schemas import Claim, NewEvent, Outcome
 
@@ -28,7 +29,7 @@ RETURNING id, customer_id, event_type, properties, timestamp
 """)
 
 
-async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> Sequence[Row[Any]]:
+async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> Sequence[AnyRow]:
     """Store events by their ids; those that were not there before."""
     values = events.values()
     parameters = {
@@ -43,7 +44,7 @@ async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]
 
 async def events_after(
     connection: AsyncConnection, event_type: str, key: tuple[datetime, str] | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """Events of a type, oldest first."""
     query = (
         select(Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp)
@@ -56,7 +57,7 @@ async def events_after(
     return (await connection.execute(query)).all()
 
 
-async def mapping(connection: AsyncConnection) -> Sequence[Row[Any]]:
+async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
     """The redemption mapping."""
     query = select(RedemptionMapping.__table__)
     return (await connection.execute(query.order_by(*query.selected_columns))).all()
@@ -92,7 +93,7 @@ RETURNING id, code
 """)
 
 
-async def add_claims(connection: AsyncConnection, claims: Sequence[Claim]) -> Sequence[Row[Any]]:
+async def add_claims(connection: AsyncConnection, claims: Sequence[Claim]) -> Sequence[AnyRow]:
     """Store what events say was used; those that were not there before."""
     parameters = {
         "event_ids": [claim.event_id for claim in claims],
@@ -127,7 +128,7 @@ ORDER BY redemption.code, redemption.redeemed_at,
 """)
 
 
-async def claims_on(connection: AsyncConnection, codes: Iterable[str]) -> Sequence[Row[Any]]:
+async def claims_on(connection: AsyncConnection, codes: Iterable[str]) -> Sequence[AnyRow]:
     """All claims on these codes, code by code in the order of their times, with what they are judged by."""
     return (await connection.execute(CLAIMS, {"codes": list(codes)})).all()
 
@@ -151,7 +152,7 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
 OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.outcome)
 
 
-async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[Row[Any]]:
+async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[AnyRow]:
     """What came of the codes in these events."""
     query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))
     return (await connection.execute(query)).all()
@@ -189,7 +190,7 @@ async def issues_after(
     issue: Outcome | None,
     key: tuple[str, datetime, uuid.UUID] | None,
     limit: int,
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """What could not be matched, issue by issue, oldest first."""
     order = (Redemption.outcome, Redemption.created_at, Redemption.id)
     query = REDEMPTIONS.where(Redemption.outcome != Outcome.REDEEMED).order_by(*order).limit(limit)
@@ -200,6 +201,6 @@ async def issues_after(
     return (await connection.execute(query)).all()
 
 
-async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> Row[Any]:
+async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:
     """One redemption."""
     return (await connection.execute(REDEMPTIONS.where(Redemption.id == redemption_id))).one()

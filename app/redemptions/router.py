@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, status
-from sqlalchemy import Row
 
 from app import jobs, pagination
 from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
+from app.database import AnyRow
 from app.dependencies import Connection, Engine
 from app.errors import (
     AlreadyRedeemedError,
@@ -98,12 +98,12 @@ async def list_redemptions(
 )
 async def redeem(
     code: Annotated[Identifier, Path(description="The code")], body: RedemptionIn, connection: Connection
-) -> Row[Any]:
+) -> AnyRow:
     """Redeem a code directly, without an event."""
     return await service.redeem(connection, code, body.customer_id, body.redeemed_at)
 
 
-def _shown(row: Row[Any], caller: Caller) -> dict[str, Any]:
+def _shown(row: AnyRow, caller: Caller) -> dict[str, Any]:
     return {**row._mapping, "code": row.code and caller.shown(row.code)}  # noqa: SLF001  (public, by convention)
 
 

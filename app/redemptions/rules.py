@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
+from app.database import AnyRow
 from app.models import MAX_CODE_LENGTH, VoucherStatus
 from app.redemptions.schemas import USES, Claim, Outcome
 
@@ -42,7 +41,7 @@ def claims(
         yield Claim(event_id, path, code, customer_id, outcome, at)
 
 
-def judge(rows: Sequence[Row[Any]]) -> tuple[list[Outcome], datetime | None]:
+def judge(rows: Sequence[AnyRow]) -> tuple[list[Outcome], datetime | None]:
     """The outcome of each claim on one code, and when the code was used, if it was.
 
     It does not matter in which order the claims came: `rows` are all of them, in the order of their times.
@@ -66,7 +65,7 @@ def judge(rows: Sequence[Row[Any]]) -> tuple[list[Outcome], datetime | None]:
     return outcomes, redeemed or first_use
 
 
-def _alone(row: Row[Any]) -> Outcome:
+def _alone(row: AnyRow) -> Outcome:
     """The outcome of a claim if it were the only one on its code."""
     if row.status is None:
         return Outcome.UNKNOWN_CODE

@@ -9,10 +9,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database import again_on_conflict, transaction
+from app.database import AnyRow, again_on_conflict, transaction
 from app.errors import (
     AlreadyRedeemedError,
     VoucherExpiredError,
@@ -65,7 +64,7 @@ async def track_all(engine: AsyncEngine, events: Sequence[NewEvent]) -> list[Tra
 
 async def redeem(
     connection: AsyncConnection, code: str, customer_id: str | None, at: datetime | None
-) -> Row[Any]:
+) -> AnyRow:
     """Redeem a code without an event.
 
     Raises:
@@ -89,7 +88,7 @@ async def redeem(
     return redemption
 
 
-async def mapping(connection: AsyncConnection) -> Sequence[Row[Any]]:
+async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
     """The redemption mapping: `event_type` and `property`."""
     return await queries.mapping(connection)
 
@@ -101,7 +100,7 @@ async def set_mapping(connection: AsyncConnection, rows: Iterable[tuple[str, str
 
 async def issues_after(
     connection: AsyncConnection, issue: Outcome | None, key: Key | None, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """What could not be matched, issue by issue, oldest first."""
     return await queries.issues_after(connection, issue, key, limit)
 
@@ -155,7 +154,7 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
 @again_on_conflict
 async def _replay_some(
     engine: AsyncEngine, event_type: str, by_type: Mapping, key: tuple[datetime, str] | None
-) -> tuple[Sequence[Row[Any]], int]:
+) -> tuple[Sequence[AnyRow], int]:
     async with transaction(engine) as connection:
         rows = await queries.events_after(connection, event_type, key, CHUNK)
         claims = [claim for row in rows for claim in _claims(row.id, row, by_type)]

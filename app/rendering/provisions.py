@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.assignments import identity
 from app.assignments import service as assignments
 from app.assignments.schemas import Given, Wish
+from app.database import AnyRow
 from app.errors import DomainError, PoolBusyError, PoolHeldError, PoolNotFoundError
 from app.holds import service as holds
 from app.pools import service as pools
@@ -28,7 +28,7 @@ DEFAULT = "default "
 
 @dataclass(slots=True)
 class _Pool:
-    locked: list[Row[Any]] = field(default_factory=list)
+    locked: list[AnyRow] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     short: DomainError | None = None
     looked_up: int = -1
@@ -97,7 +97,7 @@ class Provisions:
         `uses` are `[pool, key, code, occurrence, fresh]`. Pools come in the order of their names, so that two
         transactions never wait for each other's counts.
         """
-        gifts: dict[str, list[tuple[Wish, Row[Any]]]] = defaultdict(list)
+        gifts: dict[str, list[tuple[Wish, AnyRow]]] = defaultdict(list)
         defaults: dict[uuid.UUID, str] = {}
         rows = {row.code: row for pool in self._pools.values() for row in pool.locked}
         for addressee, (pool, key, code, occurrence, fresh) in uses:

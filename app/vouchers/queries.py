@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, or_, select, tuple_
+from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.models import Assignment, Pool, Redemption, Voucher, VoucherStatus
 
 COLUMNS: tuple[Any, ...] = (
@@ -44,7 +45,7 @@ async def after(
     status: VoucherStatus,
     key: tuple[int, str] | None,
     limit: int,
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     """Vouchers of a pool in one state, in draw order."""
     query = (
         VOUCHERS.where(Voucher.pool_id == pool_id, Voucher.status == status)
@@ -77,12 +78,12 @@ def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
     return query.with_only_columns(*(columns[name] for name in EXPORTED), maintain_column_froms=True)
 
 
-async def by_code(connection: AsyncConnection, code: str) -> Row[Any] | None:
+async def by_code(connection: AsyncConnection, code: str) -> AnyRow | None:
     """One voucher."""
     return (await connection.execute(VOUCHERS.where(Voucher.code == code))).one_or_none()
 
 
-async def assignments_of(connection: AsyncConnection, code: str, current: Any) -> Sequence[Row[Any]]:
+async def assignments_of(connection: AsyncConnection, code: str, current: Any) -> Sequence[AnyRow]:
     """The ledger rows of a code: the present one and those that were released."""
     query = select(*OF_LEDGER).where(
         or_(
@@ -93,7 +94,7 @@ async def assignments_of(connection: AsyncConnection, code: str, current: Any) -
     return (await connection.execute(query)).all()
 
 
-async def redemption_of(connection: AsyncConnection, code: str) -> Row[Any] | None:
+async def redemption_of(connection: AsyncConnection, code: str) -> AnyRow | None:
     """The use by which a code became redeemed."""
     query = (
         select(*OF_REDEMPTION)

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database import again_on_conflict, transaction
+from app.database import AnyRow, again_on_conflict, transaction
 from app.errors import AlreadyRedeemedError, VoucherNotFoundError
 from app.models import VoucherStatus
 from app.pools import service as pools
@@ -23,13 +23,13 @@ Key = tuple[VoucherStatus, int, str]
 
 async def after(
     connection: AsyncConnection, pool: str, status: VoucherStatus | None, key: Key | None, limit: int
-) -> list[Row[Any]]:
+) -> list[AnyRow]:
     """Vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
     pool_id = await pools.id_of(connection, pool)
     states = list(VoucherStatus) if status is None else [status]
     if key is not None:
         states = states[states.index(key[0]) :]
-    rows: list[Row[Any]] = []
+    rows: list[AnyRow] = []
     for state in states:
         start = (key[1], key[2]) if key is not None and key[0] == state else None
         rows += await queries.after(connection, pool_id, state, start, limit - len(rows))

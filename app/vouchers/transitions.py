@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import AnyRow
 from app.stock import SLOT
 from app.vouchers.states import CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
 
@@ -65,7 +66,7 @@ _CONFIRM = _statement(CONFIRM, _STILL_LEASED)
 _RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
 _LAPSE = _statement(LAPSE, _LAPSED, _TAKEN_BACK)
 _EXPIRE = _statement(EXPIRE, _EXPIRED)
-Moved = Sequence[Row[Any]]
+Moved = Sequence[AnyRow]
 """What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
 
 

@@ -1,6 +1,6 @@
 import asyncio
 
-import pytest
+from sqlalchemy import text
 
 from tests.factories import fill
 
@@ -74,8 +74,6 @@ async def test_a_replay_works_when_the_pool_has_run_out(client, engine):
 
 async def test_what_is_locked_by_others_is_busy_and_not_exhausted(client, engine):
     await fill(engine, "p", 1)
-    from sqlalchemy import text
-
     async with engine.begin() as connection:
         await connection.execute(text("SELECT FROM voucher FOR UPDATE"))
         reply = await client.post(URL, json={})
@@ -108,8 +106,6 @@ async def test_an_atomic_batch_takes_all_or_none(client, engine):
 
 
 async def test_a_code_that_has_expired_is_never_drawn(client, engine):
-    from sqlalchemy import text
-
     await fill(engine, "p", ["old", "new"])
     async with engine.begin() as connection:
         await connection.execute(

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -150,8 +151,6 @@ async def test_of_a_batch_larger_than_the_pool_the_first_are_served(assigner, en
 
 async def test_the_short_way_in_answers_as_the_documented_route_does(client, app, engine):
     """The hot path and the route of the framework, request by request."""
-    import httpx
-
     await fill(engine, "p", 10)
     framework = httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=False),
@@ -184,7 +183,10 @@ async def test_the_short_way_in_answers_as_the_documented_route_does(client, app
                 documented.status_code,
                 documented.headers["content-type"],
             ), request
-            assert short.json()["type" if short.is_error else "id"] == documented.json()["type" if short.is_error else "id"]
+            assert (
+                short.json()["type" if short.is_error else "id"]
+                == documented.json()["type" if short.is_error else "id"]
+            )
             # Where the JSON itself is broken, each names the place in its own way.
             if "content" not in request:
                 assert [error["loc"] for error in short.json().get("errors", [])] == [

@@ -125,5 +125,5 @@ async def sftp_server(folder: Path) -> AsyncIterator[int]:
 async def until(condition) -> None:
     """Wait for a condition, half a minute at most."""
     async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110  (what is awaited is in other processes)
+        while not await condition():
             await asyncio.sleep(0.02)
