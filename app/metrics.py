@@ -8,10 +8,15 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+# The library asks the system for the process's id at every observation; it does not change.
+_PROCESS = os.getpid()
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: _PROCESS)  # type: ignore[no-untyped-call]
 
 REQUESTS = Histogram(
     "vouchers_http_request_seconds",

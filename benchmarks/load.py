@@ -65,8 +65,8 @@ def _wrk(url: str, key: str, body: str, connections: int, seconds: float, pause_
     socket_errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     return Load(
         float(_found(r"Requests/sec:\s+([\d.]+)", said)),
-        _milliseconds(_found(r"50%\s+(\S+)", said)),
-        _milliseconds(_found(r"99%\s+(\S+)", said)),
+        _milliseconds(_found(r" 50%\s+(\S+)", said)),
+        _milliseconds(_found(r" 99%\s+(\S+)", said)),
         int(failed[1] if failed else 0) + sum(map(int, socket_errors.groups() if socket_errors else ())),
     )
 
