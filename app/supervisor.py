@@ -26,6 +26,7 @@ import uvicorn
 
 from app import jobs, logs
 from app.errors import PortTakenError
+from app.http_protocol import Protocol
 from app.local_postgres import LocalPostgres
 from app.settings import get_settings
 
@@ -123,6 +124,7 @@ def serve_web(host: str, port: int) -> None:
     config = uvicorn.Config(
         "app.main:create_asgi",
         factory=True,
+        http=Protocol,
         access_log=False,  # it would show codes in paths; app/logs.py logs requests
         log_config=None,
         server_header=False,

@@ -51,6 +51,7 @@ class Assigner:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._lanes: dict[str, _Lane] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None  # asked for once: each time costs a call to the system
 
     async def assign(self, pool: str, wish: Wish, gone: Callable[[], bool] = lambda: False) -> Given:
         """The voucher for a wish, committed.
@@ -70,8 +71,9 @@ class Assigner:
         lane = self._lanes.setdefault(pool, _Lane())
         if len(lane.waiting) >= MAX_WAITING:
             raise OverloadedError
-        answer = asyncio.get_running_loop().create_future()
-        request = _Request(wish, answer, time.monotonic() + PATIENCE, gone)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        request = _Request(wish, self._loop.create_future(), time.monotonic() + PATIENCE, gone)
         lane.waiting.append(request)
         if lane.task is None:
             lane.task = asyncio.create_task(self._serve(pool, lane))
