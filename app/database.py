@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
+import psycopg
 from psycopg import errors as pg
+from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import Row, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -37,6 +39,22 @@ def conninfo(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+Direct: TypeAlias = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
+"""Connections of the driver's own, on which each statement is a transaction: the hot path leaves SQLAlchemy out."""
+
+
+def create_direct(settings: Settings) -> Direct:
+    """A pool of direct connections, to be opened. A statement on one is prepared at once."""
+    return AsyncConnectionPool(
+        conninfo(settings.sqlalchemy_url),
+        min_size=1,
+        max_size=settings.database_connections,
+        timeout=5,
+        kwargs={"autocommit": True, "options": SERVER_OPTIONS, "prepare_threshold": 0, "connect_timeout": 5},
+        open=False,
+    )
+
+
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 """A row of whatever columns."""
 
@@ -62,11 +80,11 @@ class ConflictError(Exception):
 def _is_conflict(error: BaseException) -> bool:
     if isinstance(error, ConflictError):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if isinstance(error.orig, pg.NotNullViolation):
-        return error.orig.diag.table_name == "stock"  # a hold was made while the claim was under way
-    return isinstance(error.orig, pg.UniqueViolation | pg.DeadlockDetected | pg.SerializationFailure)
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    if isinstance(error, pg.NotNullViolation):
+        return error.diag.table_name == "stock"  # a hold was made while the claim was under way
+    return isinstance(error, pg.UniqueViolation | pg.DeadlockDetected | pg.SerializationFailure)
 
 
 again_on_conflict = retry(

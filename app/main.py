@@ -15,7 +15,7 @@ from app.assignments.router import router as assignments
 from app.audit.router import router as audit
 from app.auth.service import KeyRing
 from app.customers.router import router as customers
-from app.database import create_engine
+from app.database import create_direct, create_engine
 from app.erasure.router import router as erasure
 from app.forecast.router import router as forecast
 from app.holds.router import router as holds
@@ -58,17 +58,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
+        direct = create_direct(settings)
+        await direct.open()
         renderers = Renderers(settings)
         app.state.vouchers = State(
             settings,
             engine,
             KeyRing(engine, settings.key_cache_seconds),
-            Assigner(engine),
+            Assigner(engine, direct),
             renderers,
             Gatherer(engine, renderers),
         )
         yield
         await renderers.close()
+        await direct.close()
         await engine.dispose()
 
     app = FastAPIOffline(

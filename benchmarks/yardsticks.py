@@ -18,9 +18,8 @@ import orjson
 import psycopg
 import redis
 from sqlalchemy import create_engine, insert
-from sqlalchemy.dialects import postgresql
 
-from app.assignments.queries import CLAIM
+from app.assignments.queries import CLAIM_DIRECT
 from app.database import SERVER_OPTIONS, conninfo
 from app.local_postgres import _find_programs
 from benchmarks import tutorial
@@ -74,7 +73,7 @@ def put_counts_right(service: Service, pool_id: int) -> None:
 
 def y4(service: Service, pool: str, *, seconds: float, size: int = 1000) -> float:
     """Codes per second by the batch statement on one psycopg connection."""
-    statement = str(CLAIM.compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]  # the dialect has no types
+    statement = CLAIM_DIRECT
     with psycopg.connect(
         conninfo(service.database_url), autocommit=True, options=SERVER_OPTIONS
     ) as connection:

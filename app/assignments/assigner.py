@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.assignments import service
 from app.assignments.schemas import Given, Wish
+from app.database import Direct
 from app.errors import ClientGoneError, DomainError, OverloadedError, PoolBusyError
 from app.metrics import BATCHES
 
@@ -48,10 +49,13 @@ class _Lane:
 class Assigner:
     """The assigner of one process."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, direct: Direct) -> None:
         self._engine = engine
+        self._direct = direct
         self._lanes: dict[str, _Lane] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None  # asked for once: each time costs a call to the system
+        self._loop: asyncio.AbstractEventLoop | None = (
+            None  # asked for once: each time costs a call to the system
+        )
 
     async def assign(self, pool: str, wish: Wish, gone: Callable[[], bool] = lambda: False) -> Given:
         """The voucher for a wish, committed.
@@ -106,7 +110,7 @@ class Assigner:
         wishes = [request.wish for request in batch]
         BATCHES.observe(len(batch))
         unique = list({wish.id: wish for wish in wishes}.values())
-        given, reason = await service.give(self._engine, pool, unique)
+        given, reason = await service.give(self._engine, self._direct, pool, unique)
         left = []
         for request, answer in zip(batch, service.first_and_repeats(wishes, given), strict=True):
             if answer is None:

@@ -2,11 +2,13 @@
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
+import psycopg
 from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.assignments.schemas import Given, Wish
@@ -129,16 +131,37 @@ async def claim(
 
     From a pool with holds, at most `allowance` vouchers are taken.
     """
-    parameters = {
+    parameters = _parameters(pool, wishes, cursor, allowance)
+    return _claimed(pool, wishes, await connection.execute(CLAIM, parameters))
+
+
+CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()  # type: ignore[no-untyped-call]
+
+
+async def claim_direct(
+    connection: psycopg.AsyncConnection[Any], pool: str, wishes: Sequence[Wish], cursor: int
+) -> tuple[list[Given], list[int]]:
+    """`claim` on a connection of the driver's own, from what nobody holds."""
+    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, wishes, cursor, allowance=0))
+    return _claimed(pool, wishes, await rows.fetchall())
+
+
+def _parameters(pool: str, wishes: Sequence[Wish], cursor: int, allowance: int) -> dict[str, Any]:
+    return {
         "pool": pool,
         "allowance": allowance,
         "cursor": cursor,
         "slot": SLOT,
         "wishes": orjson.dumps(wishes).decode(),
     }
+
+
+def _claimed(
+    pool: str, wishes: Sequence[Wish], rows: Iterable[Sequence[Any]]
+) -> tuple[list[Given], list[int]]:
     ledger: list[Given] = []
     draw_keys: list[int] = []
-    for place, draw_key, *row in await connection.execute(CLAIM, parameters):
+    for place, draw_key, *row in rows:
         wish = wishes[place - 1]
         if draw_key is not None:
             draw_keys.append(draw_key)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.assignments import queries
 from app.assignments.schemas import Given, Wish
-from app.database import AnyRow, ConflictError, again_on_conflict, statement, transaction
+from app.database import AnyRow, ConflictError, Direct, again_on_conflict, statement, transaction
 from app.errors import (
     AlreadyRedeemedError,
     AssignmentNotFoundError,
@@ -118,13 +118,17 @@ async def why_none(
 
 
 async def give(
-    engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
+    engine: AsyncEngine, direct: Direct, pool: str, wishes: Sequence[Wish]
 ) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
     """Claim and commit: what each wish was given, and why the rest got none.
 
     A pool without holds takes one statement.
     """
-    given, reason = await _give(engine, pool, wishes)
+    given = await _give(direct, pool, wishes)
+    if len(given) == len(wishes):
+        return given, None
+    async with statement(engine) as connection:
+        reason: DomainError | None = await why_none(connection, pool)
     if isinstance(reason, PoolHeldError):
         more, reason = await _give_held(engine, pool, [wish for wish in wishes if wish.id not in given])
         given |= more
@@ -132,12 +136,12 @@ async def give(
 
 
 @again_on_conflict
-async def _give(
-    engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
-) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
-    async with statement(engine) as connection:
-        given = await claim(connection, pool, wishes)
-        return given, await why_none(connection, pool) if len(given) < len(wishes) else None
+async def _give(direct: Direct, pool: str, wishes: Sequence[Wish]) -> dict[uuid.UUID, Given]:
+    cursor = CURSORS.of(pool)
+    async with direct.connection() as connection:
+        ledger, draw_keys = await queries.claim_direct(connection, pool, wishes, cursor)
+    CURSORS.passed(pool, cursor, draw_keys)
+    return {given.id: given for given in ledger}
 
 
 @again_on_conflict

@@ -10,13 +10,15 @@ from sqlalchemy import text
 from app.assignments import assigner as module
 from app.assignments.assigner import Assigner
 from app.assignments.schemas import Wish, random_id
+from app.database import create_direct
 from app.errors import ClientGoneError, OverloadedError, PoolExhaustedError
 from tests.factories import fill
 
 
 @pytest.fixture
-def assigner(engine):
-    return Assigner(engine)
+async def assigner(engine, settings):
+    async with create_direct(settings) as direct:
+        yield Assigner(engine, direct)
 
 
 @asynccontextmanager
