@@ -7,7 +7,7 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks import harness, load, yardsticks
+from benchmarks import harness, load, plot, yardsticks
 from tests.factories import KEY
 from tests.service import Service
 
@@ -29,7 +29,7 @@ def main() -> None:
 
 def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
     """All yardsticks, interleaved."""
-    plenty = rounds * seconds * 25_000
+    plenty = seconds * (rounds * 25_000 + (3 * len(SWEEP) * 10_000 if sweep else 0))
     found: defaultdict[str, list[float]] = defaultdict(list)
     with (
         Service(workers=WORKERS) as service,
@@ -64,10 +64,9 @@ def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
         yardsticks.put_counts_right(service, y1_pool)
         _print(found, calm)
         if sweep:
-            by_connections = [
-                (n, harness.median([drive(ours, n).per_second for _ in range(3)])) for n in SWEEP
-            ]
-            print(harness.table(["connections", "assigns per second"], by_connections))
+            points = [(n, harness.median([drive(ours, n).per_second for _ in range(3)])) for n in SWEEP]
+            print("\n" + harness.table(["connections", "assigns per second"], points))
+            plot.line(PLOT, "Single assigns over HTTP, per second", "connections", points)
         print("\n" + harness.books_agree(service))
 
 
