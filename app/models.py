@@ -77,6 +77,7 @@ class Base(DeclarativeBase):
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB,
         list[str]: ARRAY(Text),
+        list[int]: ARRAY(BigInteger),
         VoucherStatus: Enum(VoucherStatus, name="voucher_status", values_callable=_values),
         ImportStatus: Enum(ImportStatus, name="import_status", values_callable=_values),
     }
@@ -254,8 +255,8 @@ class Import(Base):
     """An earlier import of the same bytes into the same pool."""
     seed: Mapped[int]
     """Seed of the draw keys: a repeated run gives each code the same one."""
-    merged_to: Mapped[int | None]
-    """Draw key up to which the codes are in the pool: where a run that was killed goes on."""
+    merged_to: Mapped[list[int] | None]
+    """Draw key up to which the codes of each share are in the pool: where a run that was killed goes on."""
     total: Mapped[int | None]
     """Rows of the source, known once the whole of it is staged."""
     imported: Mapped[int] = mapped_column(server_default="0")

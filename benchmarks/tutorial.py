@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-engine = create_engine(os.environ["DATABASE_URL"], pool_size=10, max_overflow=10)
+engine = create_engine(os.environ.get("DATABASE_URL", "postgresql+psycopg://"), pool_size=10, max_overflow=10)
 app = FastAPI()
 
 

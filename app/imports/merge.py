@@ -2,10 +2,13 @@
 
 A chunk is one transaction: its vouchers, its rejects, the counts and how far the import has come. A run that
 is killed leaves whole chunks behind, and the next one goes on after them.
+
+The rows are dealt into shares; each has a connection that orders and merges it, side by side with the others.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -47,7 +50,8 @@ STOCK = (
 FIGURES = """
 UPDATE import SET
     imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
-    in_other_pool = in_other_pool + %(in_other_pool)s, merged_to = %(upto)s, progress = %(progress)s
+    in_other_pool = in_other_pool + %(in_other_pool)s, merged_to[%(share)s + 1] = %(upto)s,
+    progress = GREATEST(progress, %(progress)s)
 WHERE id = %(import_id)s
 """
 NEW: LiteralString = f"""
@@ -61,29 +65,33 @@ LEAST = -(2**63)
 class Target:
     """What is merged, and where."""
 
+    share: int
     import_id: uuid.UUID
     pool_id: int | None
     expires_at: datetime | None
     dry_run: bool
     all_new: bool = True
-    """Whether no code of the import was there before, as far as is known."""
+    """Whether no code of the share was there before, as far as is known."""
 
 
 class PoolGoneError(Exception):
     """The pool was deleted."""
 
 
-def stage(connection: Connection[Any], blocks: Iterable[str]) -> None:
-    """Copy rows into the staging table while they are still being read."""
-    connection.execute(STAGED)
-    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-        for block in blocks:
-            copy.write(block)
+def stage(connections: Sequence[Connection[Any]], batches: Iterable[list[list[str]]]) -> None:
+    """Copy the rows of each share into its staging table while they are still being read."""
+    with ExitStack() as stack:
+        copies = []
+        for connection in connections:
+            connection.execute(STAGED)
+            copies.append(stack.enter_context(stack.enter_context(connection.cursor()).copy(COPY)))
+        for batch in batches:
+            for copy, rows in zip(copies, batch, strict=True):
+                copy.write("".join(rows))
 
 
-def order(connection: Connection[Any], seed: int, merged_to: int | None) -> None:
-    """Put what is not yet merged into draw order."""
-    after = LEAST if merged_to is None else merged_to
+def order(connection: Connection[Any], seed: int, after: int) -> None:
+    """Put the rows of a share into draw order, but for what is merged already."""
     values = {"seed": seed, "least": LEAST, "after": after}
     connection.execute(
         ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
@@ -106,6 +114,7 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
         DeadlockDetected: two imports want the same codes; nothing was done, try again.
     """
     values: dict[str, Any] = {
+        "share": target.share,
         "import_id": target.import_id,
         "pool_id": target.pool_id,
         "expires_at": target.expires_at,
@@ -115,15 +124,14 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
         "progress": progress,
     }
     with connection.transaction():
-        rows = _number(connection, ROWS, values)
         if target.dry_run:
-            imported = _number(connection, NEW, values)
+            rows, imported = _number(connection, ROWS, values), _number(connection, NEW, values)
         else:
             # The end of the import waits for the disk. A chunk that is lost with the server is merged again.
             connection.execute("SET LOCAL synchronous_commit = off")
             if connection.execute(POOL, values).fetchone() is None:
                 raise PoolGoneError
-            imported = _insert(connection, target, values)
+            rows, imported = _insert(connection, target, values)
         in_other_pool = connection.execute(IN_OTHER_POOL, values).rowcount if imported < rows else 0
         values |= {
             "imported": imported,
@@ -135,15 +143,20 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
             connection.execute(STOCK, values)  # last, because draws wait for it
 
 
-def _insert(connection: Connection[Any], target: Target, values: dict[str, Any]) -> int:
-    """Make vouchers of a chunk; how many. Hoping that every code is new saves a sixth, until one is not."""
+def _insert(connection: Connection[Any], target: Target, values: dict[str, Any]) -> tuple[int, int]:
+    """Make vouchers of a chunk; its rows, and how many of them became one.
+
+    Hoping that every code is new saves a sixth, until one is not.
+    """
     if target.all_new:
         try:
             with connection.transaction():
-                return connection.execute(VOUCHERS, values).rowcount
+                rows = connection.execute(VOUCHERS, values).rowcount
+                return rows, rows
         except errors.UniqueViolation:
             target.all_new = False
-    return connection.execute(VOUCHERS + "ON CONFLICT (code) DO NOTHING", values).rowcount
+    imported = connection.execute(VOUCHERS + "ON CONFLICT (code) DO NOTHING", values).rowcount
+    return _number(connection, ROWS, values), imported
 
 
 def _number(connection: Connection[Any], query: LiteralString, values: dict[str, Any]) -> int:

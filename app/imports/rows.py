@@ -1,6 +1,7 @@
 """Which rows become vouchers: codes lose outer white space, and else are taken as they are or not at all."""
 
 import re
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
@@ -9,6 +10,8 @@ from app.imports.reader.table import Batch
 from app.models import MAX_CODE_LENGTH
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+SHARES = 2
+"""Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
 SHOWN = 1000
 """Characters of a rejected value that are kept."""
 _DATE_ONLY = 10
@@ -27,8 +30,8 @@ class Reject:
 class Sorted:
     """A batch, sorted into rows to stage, as PostgreSQL's COPY takes them, and rejects."""
 
-    block: str
-    count: int
+    shares: list[list[str]]
+    """The rows of each share."""
     rejects: list[Reject]
 
 
@@ -36,7 +39,7 @@ def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
     """Sort the rows of a batch."""
     if expires_at_column is None and (plain := _all_plain(batch, column)) is not None:
         return plain
-    block: list[str] = []
+    shares: list[list[str]] = [[] for _ in range(SHARES)]
     rejects: list[Reject] = []
     for line, row in zip(batch.lines, batch.rows, strict=True):
         if is_blank(row):
@@ -50,10 +53,10 @@ def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
             except ValueError:
                 reason, code = "invalid_expires_at", text
         if reason is None:
-            block.append(f"{line}\t{_escaped(code or '')}\t{expiry}\n")
+            shares[_share(code or "")].append(f"{line}\t{_escaped(code or '')}\t{expiry}\n")
         else:
             rejects.append(Reject(line, _shown(code or ""), reason))
-    return Sorted("".join(block), len(block), rejects)
+    return Sorted(shares, rejects)
 
 
 def _all_plain(batch: Batch, column: int) -> Sorted | None:
@@ -70,8 +73,14 @@ def _all_plain(batch: Batch, column: int) -> Sorted | None:
         or max(map(len, codes), default=0) > MAX_CODE_LENGTH
     ):
         return None
-    block = "".join([f"{line}\t{code}\t\\N\n" for line, code in zip(batch.lines, codes, strict=True)])
-    return Sorted(block, len(codes), [])
+    shares: list[list[str]] = [[] for _ in range(SHARES)]
+    for line, code in zip(batch.lines, codes, strict=True):
+        shares[_share(code)].append(f"{line}\t{code}\t\\N\n")
+    return Sorted(shares, [])
+
+
+def _share(code: str) -> int:
+    return zlib.crc32(code.encode()) % SHARES
 
 
 def _fault(code: str | None) -> str | None:

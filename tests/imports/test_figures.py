@@ -166,6 +166,14 @@ async def test_expiry_comes_with_the_row_or_for_all(client, upload):
     ]
 
 
+async def test_of_a_code_that_is_there_twice_the_first_row_counts(client, upload):
+    rows = [f"A{n};20{year}-01-01" for year in (98, 97, 99) for n in range(300)]
+    done = (await upload("\n".join(["code;until", *rows]), expires_at_column="until")).json()
+    assert figures(done) == (900, 300, 600, 0)
+    listed = (await client.get("/v1/pools/p/vouchers?limit=1000")).json()["items"]
+    assert {item["expires_at"][:4] for item in listed} == {"2098"}
+
+
 async def test_progress_is_told_as_events_until_the_end(client, upload):
     done = (await upload("code\n" + "\n".join(f"A{n}" for n in range(500)))).json()
     told = await client.get(f"/v1/imports/{done['id']}/progress")

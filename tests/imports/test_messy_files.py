@@ -37,8 +37,9 @@ def read(content, wanted=ANY, column=None):
     """The codes of a file, in its order."""
     table = open_table(io.BytesIO(content), wanted)
     index = table.column(column)
-    blocks = "".join(rows.sort(batch, index, None).block for batch in table.batches)
-    return [line.split("\t")[1] for line in blocks.splitlines()]
+    batches = [rows.sort(batch, index, None).shares for batch in table.batches]
+    staged = [row.split("\t") for shares in batches for share in shares for row in share]
+    return [code for _, code, _ in sorted(staged, key=lambda row: int(row[0]))]
 
 
 def test_there_are_ten():
