@@ -14,6 +14,7 @@ from app.assignments.hot_path import HotPath
 from app.assignments.router import router as assignments
 from app.audit.router import router as audit
 from app.auth.service import KeyRing
+from app.body_limit import BodyLimit
 from app.customers.router import router as customers
 from app.database import create_direct, create_engine
 from app.erasure.router import router as erasure
@@ -79,12 +80,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
         summary="Pools of voucher codes, each handed out exactly once",
         redoc_url=None,
-        max_body_size=settings.max_body_bytes,
         lifespan=lifespan,
     )
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     return app
 
 

@@ -134,6 +134,8 @@ def _is_json(request: Request) -> bool:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
+    if isinstance(error.__cause__, DomainError):  # raised while the framework read the body
+        return problem(error.__cause__, request.url.path)
     title = HTTPStatus(error.status_code).phrase
     name = _NAMES.get(error.status_code) or title.lower().replace(" ", "-")
     return _response(error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers)

@@ -8,6 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.texts import Identifier, Properties
 
 
+class FileFormat(BaseModel):
+    """How a file of customers is read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id_column: str | None = Field(
+        default=None, description="By itself: `customer_id`, `id` or the first column"
+    )
+    delimiter: str = Field(default=",", min_length=1, max_length=1, description="Between cells")
+
+
 class CustomerUpdate(BaseModel):
     """What to change of a customer."""
 

@@ -9,9 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from app import body
 from app.database import create_engine, transaction
 from app.errors import InvalidRequestError
-from app.imports import body, pipeline, service
+from app.imports import pipeline, service
 from app.imports.schemas import ImportOptions
 from app.models import ImportStatus
 from app.pools.schemas import PoolName

@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from typing_extensions import TypedDict
 
-from app import pagination
+from app import body, pagination
 from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
@@ -31,7 +31,7 @@ from app.errors import (
     UnreadableError,
     UnsupportedMediaTypeError,
 )
-from app.imports import body, service, tasks
+from app.imports import service, tasks
 from app.imports.schemas import (
     FormatIn,
     ImportCreate,
@@ -62,13 +62,7 @@ class _Documented(TypedDict):
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
-    form = fields.model_json_schema()
-    form["properties"]["file"] = {
-        "type": "string",
-        "format": "binary",
-        "description": "CSV, packed or not, or XLSX",
-    }
-    content = {body.FORM: {"schema": form | {"required": ["file"]}}}
+    content = {body.FORM: {"schema": body.form_schema(fields, "CSV, packed or not, or XLSX")}}
     example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
     described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
     content["application/json"] = {"schema": described}
@@ -88,7 +82,7 @@ async def preview(request: Request, state: State) -> dict[str, Any]:
         async with body.form(request, state.settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)
             return await asyncio.to_thread(service.preview, file.file, options)
-    wanted = await body.json(request, state.settings.max_body_bytes, PreviewCreate)
+    wanted = await body.json(request, PreviewCreate)
     return await asyncio.to_thread(service.preview_of, state.settings, wanted.source, wanted)
 
 
@@ -116,7 +110,7 @@ async def create_import(
                 import_id = await service.from_file(connection, pool, file.filename, file, options)
                 await _begin(connection, caller, pool, import_id)
     else:
-        wanted = await body.json(request, state.settings.max_body_bytes, ImportCreate)
+        wanted = await body.json(request, ImportCreate)
         async with transaction(state.engine) as connection:
             import_id = await service.from_source(connection, state.settings, pool, wanted.source, wanted)
             await _begin(connection, caller, pool, import_id)

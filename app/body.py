@@ -1,4 +1,4 @@
-"""The body of an import's request: a file with form fields, or JSON. Read only after the caller is known."""
+"""Bodies with a file: a form with fields, or JSON instead. Read only after the caller is known."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,9 +9,9 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
 
-from app.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+from app.body_limit import allow
+from app.errors import InvalidRequestError, UnsupportedMediaTypeError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -30,12 +30,19 @@ def is_form(request: Request) -> bool:
     return kind == FORM
 
 
+def form_schema(fields: type[BaseModel], file: str) -> dict[str, Any]:
+    """The documentation of a form with a file, which `file` describes, and these fields."""
+    schema = fields.model_json_schema()
+    schema["properties"]["file"] = {"type": "string", "format": "binary", "description": file}
+    return schema | {"required": ["file"]}
+
+
 @asynccontextmanager
 async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, FormData]]:
     """The file, which lies on disk if it is large, and the other fields."""
-    bounded = Request(request.scope, _bounded(request, limit))
+    allow(request, limit)
     try:
-        fields = await bounded.form(max_files=1, max_fields=20)
+        fields = await request.form(max_files=1, max_fields=20)
     except HTTPException as error:
         raise InvalidRequestError(f"The form cannot be read: {error.detail}") from error
     try:
@@ -47,11 +54,10 @@ async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, 
         await fields.close()
 
 
-async def json(request: Request, limit: int, model: type[Model]) -> Model:
+async def json(request: Request, model: type[Model]) -> Model:
     """The body as `model`."""
-    content = await Request(request.scope, _bounded(request, limit)).body()
     try:
-        values = orjson.loads(content)
+        values = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
         raise InvalidRequestError(f"The body is not JSON: {error}.") from error
     return validated(model, values)
@@ -74,22 +80,3 @@ def validated(model: type[Model], values: Any) -> Model:
         ]
         detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors)
         raise InvalidRequestError(detail, errors) from error
-
-
-def _bounded(request: Request, limit: int) -> Receive:
-    """What is received, up to `limit` bytes; an announced length is refused before it is read."""
-    too_large = PayloadTooLargeError(f"The body may have {limit} bytes at most.", limit=limit)
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise too_large
-    received = 0
-
-    async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise too_large
-        return message
-
-    return receive
