@@ -24,52 +24,15 @@ from urllib.parse import quote
 
 import psycopg
 
+from app.local_postgres_settings import FIXED, PORT, tunable
 from app.local_postgres_user import ServerUser
 
-_PORT = 5432  # only part of the socket's name; given everywhere, so that PGPORT has no say
 _SOCKET_PATH_LIMIT = 107 if sys.platform == "linux" else 103  # bytes
 _START_SECONDS = 600  # recovery after a crash reads back up to max_wal_size
 _PATIENCE_SECONDS = 60  # for what is left of a killed server, or one that is on its way up or down
 
 # What PostgreSQL says when it takes something for a living predecessor, which may soon be gone.
 _IN_THE_WAY = ("is still in use", "already exists", "is empty")
-
-# On the command line, out of reach of any configuration file: what keeps data safe and doors shut.
-_FIXED = {
-    "fsync": "on",
-    "synchronous_commit": "on",
-    "full_page_writes": "on",
-    "listen_addresses": "",
-    "port": _PORT,
-    "unix_socket_directories": "../run",  # seen from `data`: no odd character to quote
-    "unix_socket_permissions": "0700",
-}
-# In postgresql.conf from the first start on, for two cores; the operator may tune them there.
-_TUNABLE = {
-    "shared_buffers": "256MB",
-    "max_connections": 200,
-    "wal_buffers": "16MB",
-    "min_wal_size": "1GB",
-    "max_wal_size": "4GB",
-    "checkpoint_timeout": "15min",
-    "checkpoint_completion_target": 0.9,
-    "random_page_cost": 1.1,
-    "jit": "off",  # it makes a batch of claims twenty times slower
-    # A draw leaves dead index entries in the way of the next one: clear them early.
-    "autovacuum_naptime": "15s",
-    "autovacuum_vacuum_scale_factor": 0.02,
-    "autovacuum_vacuum_insert_scale_factor": 0.05,
-    "autovacuum_analyze_scale_factor": 0.02,
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_error_verbosity": "terse",  # the detail of a conflict would show a voucher's code
-    "logging_collector": "on",
-    "log_directory": "../log",
-    "log_filename": "postgresql-%a.log",  # one a weekday, each overwritten after a week
-    "log_truncate_on_rotation": "on",
-    "log_rotation_age": "1d",
-    "log_rotation_size": 0,
-}
 
 
 class LocalPostgresError(Exception):
@@ -87,7 +50,7 @@ class LocalPostgres:
         """Choose the folder; `start` makes it. `LocalPostgresError` if its path cannot serve."""
         self._home = home.expanduser().resolve()
         self._data, self._run, self._log = (self._home / n for n in ("data", "run", "log"))
-        self._socket = self._run / f".s.PGSQL.{_PORT}"
+        self._socket = self._run / f".s.PGSQL.{PORT}"
         self._bin = _find_programs()
         self._user = ServerUser.of(self._home)
         self._prefix: tuple[str, ...] = ()
@@ -107,7 +70,7 @@ class LocalPostgres:
     def url(self) -> str:
         """The database's URL for SQLAlchemy."""
         host = quote(str(self._run))
-        return f"postgresql+psycopg://vouchers@/vouchers?host={host}&port={_PORT}"
+        return f"postgresql+psycopg://vouchers@/vouchers?host={host}&port={PORT}"
 
     def start(self) -> None:
         """Start the server, or join the one that runs; when this returns, it takes queries.
@@ -260,7 +223,7 @@ class LocalPostgres:
             "--encoding=UTF8",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
-            *(f"--set={name}={value}" for name, value in _TUNABLE.items()),
+            *(f"--set={name}={value}" for name, value in tunable().items()),
         )
         if not done:
             raise LocalPostgresError(f"cannot make a database in {self._home}: {said}")
@@ -281,7 +244,7 @@ class LocalPostgres:
                 f"--pgdata={self._data}",
                 f"--log={log}",
                 f"--timeout={_START_SECONDS}",
-                "--options=" + " ".join(f"-c {name}={value}" for name, value in _FIXED.items()),
+                "--options=" + " ".join(f"-c {name}={value}" for name, value in FIXED.items()),
             )
             if done:
                 return
@@ -314,7 +277,7 @@ class LocalPostgres:
         """Make role and database, unless they are there."""
         with psycopg.connect(
             host=str(self._run),
-            port=_PORT,
+            port=PORT,
             user="postgres",
             dbname="postgres",
             connect_timeout=_PATIENCE_SECONDS,

@@ -58,8 +58,7 @@ def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
             if redis is not None:
                 found["Y3"].append(drive(redis).per_second)
         half = harness.median(found["ours"]) / 2
-        cycle_ms = 1000 * CONNECTIONS / half
-        pause_ms = cycle_ms - drive(ours, pause_ms=cycle_ms).p50_ms  # a request takes its part of the cycle
+        pause_ms = load.pause_ms(half, CONNECTIONS, lambda ms: drive(ours, pause_ms=ms))
         calm = [drive(ours, pause_ms=pause_ms) for _ in range(rounds)]
         yardsticks.put_counts_right(service, y1_pool)
         _print(found, calm)

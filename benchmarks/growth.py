@@ -5,7 +5,6 @@ against a small one, assigns during an import against idle, and steady assigns f
 """
 
 import argparse
-import asyncio
 import secrets
 import tempfile
 import threading
@@ -24,15 +23,29 @@ from tests.factories import KEY
 from tests.service import Service
 
 CONNECTIONS = 64
-DRAWN = text("""
+# All but each hundredth code is drawn; of those, what HTTP drew in a round comes back.
+DRAW = text("""
 WITH drawn AS (
     UPDATE voucher SET status = 'assigned', assigned_at = now(), assignment_id = gen_random_uuid()
-    WHERE pool_id = :pool_id AND abs(draw_key % 100) <> 0
+    WHERE pool_id = :pool_id AND status = 'available' AND draw_key % 100 <> 0
     RETURNING code, assignment_id
 ), written AS (
     INSERT INTO assignment (id, pool_id, code) SELECT assignment_id, :pool_id, code FROM drawn
 )
 UPDATE stock SET available = available - n, assigned = assigned + n FROM (SELECT count(*) AS n FROM drawn) AS drawn
+WHERE pool_id = :pool_id AND slot = 0
+""")
+RELEASE = text("""
+WITH released AS (
+    UPDATE assignment SET released_at = now()
+    FROM voucher WHERE voucher.assignment_id = assignment.id AND voucher.pool_id = :pool_id
+        AND voucher.status = 'assigned' AND voucher.draw_key % 100 = 0
+    RETURNING voucher.code
+), back AS (
+    UPDATE voucher SET status = 'available', assigned_at = NULL, assignment_id = NULL
+    FROM released WHERE voucher.code = released.code
+)
+UPDATE stock SET available = available + n, assigned = assigned - n FROM (SELECT count(*) AS n FROM released) AS back
 WHERE pool_id = :pool_id AND slot = 0
 """)
 
@@ -62,26 +75,26 @@ def _ratios(service: Service, rounds: int, seconds: int, large: int) -> list[lis
     def fill(pool: str, n: int) -> int:
         return harness.on(service, lambda engine: harness.fill(engine, pool, n))
 
-    def assigns(pool: str) -> float:
-        return _assigns(service, pool, seconds).per_second
+    def assigns(pool: str, duration: int = seconds) -> float:
+        return _assigns(service, pool, duration).per_second
 
-    # 10,000 codes are drawn within a second or two: a fresh small pool a round.
+    # A small pool lasts for little more than a second: a fresh one a round, and a second for each.
     large_found, small_found = [], []
     fill("large", large)
     for n in range(rounds):
         fill(f"small-{n}", 10_000)
-        small_found.append(_until_drawn(service, f"small-{n}", 9_000))
-        large_found.append(assigns("large"))
+        small_found.append(assigns(f"small-{n}", 1))
+        large_found.append(assigns("large", 1))
     rows.append(_row(f"assigns per second: pool of {large:,} / of 10,000", large_found, small_found))
 
     fresh_found, old_found = [], []
-    for n in range(rounds):
-        fill(f"fresh-{n}", 1_000_000 // rounds)
+    fill("fresh", 1_000_000)
     old = fill("old", 1_000_000)
     harness.on(service, lambda engine: _draw_99_percent(engine, old))
-    for n in range(rounds):
-        fresh_found.append(_until_drawn(service, f"fresh-{n}", 1_800))
-        old_found.append(_until_drawn(service, "old", 1_800))
+    for _ in range(rounds):
+        fresh_found.append(assigns("fresh", 1))
+        old_found.append(assigns("old", 1))
+        harness.on(service, lambda engine: _draw_99_percent(engine, old))
     rows.append(_row("assigns per second: pool with 99 % drawn / fresh", old_found, fresh_found))
 
     counts: dict[str, list[float]] = {"large": [], "small-0": []}
@@ -111,31 +124,10 @@ def _assigns(service: Service, pool: str, seconds: float, pause_ms: float = 0) -
     return done
 
 
-def _until_drawn(service: Service, pool: str, n: int) -> float:
-    """Assigns per second while `n` codes are drawn."""
-
-    async def drive() -> float:
-        started = time.perf_counter()
-        left = n
-        async with service.client(limits=httpx.Limits(max_connections=CONNECTIONS)) as client:
-
-            async def draw() -> None:
-                nonlocal left
-                while left > 0:
-                    left -= 1
-                    (
-                        await client.post(f"/v1/pools/{pool}/assignments", json={"customer_id": "c"})
-                    ).raise_for_status()
-
-            await asyncio.gather(*(draw() for _ in range(CONNECTIONS)))
-        return n / (time.perf_counter() - started)
-
-    return asyncio.run(drive())
-
-
 async def _draw_99_percent(engine: AsyncEngine, pool_id: int) -> None:
     async with statement(engine) as connection:
-        await connection.execute(DRAWN, {"pool_id": pool_id})
+        for query in (DRAW, RELEASE):
+            await connection.execute(query, {"pool_id": pool_id})
         await connection.execute(text("VACUUM ANALYZE voucher"))
 
 
@@ -172,7 +164,7 @@ def _during_import(service: Service, n: int, act: Callable[[], float]) -> float:
 def _steady(service: Service, minutes: float) -> str:
     """Steady assigns at 70 % of the top speed: the first minutes against the last, and the memory of the server."""
     top = _assigns(service, "large", 10).per_second
-    pause = 1000 * CONNECTIONS / (0.7 * top)
+    pause = load.pause_ms(0.7 * top, CONNECTIONS, lambda ms: _assigns(service, "large", 5, ms))
     memory: list[float] = []
     end = threading.Event()
 
@@ -184,16 +176,18 @@ def _steady(service: Service, minutes: float) -> str:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    rates = [_assigns(service, "large", 30, pause).per_second for _ in range(round(minutes * 2))]
+    loads = [_assigns(service, "large", 30, pause) for _ in range(round(minutes * 2))]
     end.set()
     watcher.join()
+    rates = [one.per_second for one in loads]
     part = max(1, round(len(rates) * 5 / 30))
     first, last = harness.median(rates[:part]), harness.median(rates[-part:])
+    p50, p99 = (harness.median([getattr(one, name) for one in loads]) for name in ("p50_ms", "p99_ms"))
     warm = memory[len(memory) // 6]
     return (
         f"Steady for {minutes:g} minutes at {harness.median(rates):,.0f} per second (top {top:,.0f}):"
-        f" last part against first {last / first:.2f}; memory of the service's processes"
-        f" {warm:.0f} MB after warm-up, {memory[-1]:.0f} MB at the end"
+        f" last part against first {last / first:.2f}; p50 {p50:.1f} ms, p99 {p99:.1f} ms; memory of the service's"
+        f" processes {warm:.0f} MiB after warm-up, {memory[-1]:.0f} MiB at the end, {max(memory):.0f} MiB at most"
     )
 
 

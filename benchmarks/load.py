@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -47,6 +48,15 @@ def post(url: str, key: str, body: str, *, connections: int, seconds: float, pau
     """POST `body` to `url` over so many connections for so long, each pausing so long on average between requests."""
     drive = _wrk if shutil.which("wrk") else _python
     return drive(url, key, body, connections, seconds, pause_ms)
+
+
+def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]) -> float:
+    """How long each connection pauses between requests so that all of them make so many a second.
+
+    `drive` makes a load with a pause: it tells which part of a cycle a request takes.
+    """
+    cycle_ms = 1000 * connections / per_second
+    return cycle_ms - drive(cycle_ms).p50_ms
 
 
 def _wrk(url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float) -> Load:

@@ -20,6 +20,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from app.local_postgres import LocalPostgres, LocalPostgresError
+from app.local_postgres_settings import shared_buffers_mib
 from app.local_postgres_user import ServerUser
 
 PROJECT = Path(__file__).parent.parent
@@ -28,6 +29,7 @@ STARTS_AND_WAITS = """
 import sys
 from pathlib import Path
 from app.local_postgres import LocalPostgres
+from app.local_postgres_settings import shared_buffers_mib
 with LocalPostgres(Path(sys.argv[1])):
     print("ready", flush=True)
     sys.stdin.read()
@@ -37,6 +39,7 @@ import sys
 from pathlib import Path
 import psycopg
 from app.local_postgres import LocalPostgres
+from app.local_postgres_settings import shared_buffers_mib
 for _ in range(4):
     with LocalPostgres(Path(sys.argv[1])) as postgres:
         with psycopg.connect(postgres.url.replace("+psycopg", "")) as connection:
@@ -147,7 +150,6 @@ def is_stopped(home: Path) -> bool:
         ("data_checksums", "on"),
         ("listen_addresses", ""),
         ("server_encoding", "UTF8"),
-        ("shared_buffers", "256MB"),
         ("max_wal_size", "4GB"),
         ("jit", "off"),
         ("is_superuser", "off"),
@@ -155,6 +157,11 @@ def is_stopped(home: Path) -> bool:
 )
 def test_setting(running: LocalPostgres, setting: str, value: str) -> None:
     assert query(running, f"SHOW {setting}") == value
+
+
+@pytest.mark.parametrize(("gib", "mib"), [(0.5, 128), (1, 128), (2, 256), (7, 896), (8, 1024), (24, 1024)])
+def test_the_cache_follows_the_memory(gib: float, mib: int) -> None:
+    assert shared_buffers_mib(int(gib * 2**30)) == mib
 
 
 def test_text_means_the_same_everywhere(running: LocalPostgres) -> None:
