@@ -1,17 +1,17 @@
 """Keyset pages: a cursor is the sort key of the last row, so a page costs the same at any depth."""
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from app.errors import InvalidRequestError
 
 Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items on the page")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before")]
@@ -24,19 +24,19 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last")
 
 
-def page(rows: Sequence[Any], limit: int, key: Callable[[Any], tuple[Any, ...]]) -> dict[str, Any]:
+def page(rows: Sequence[Any], limit: int, key: Callable[[Any], Any]) -> dict[str, Any]:
     """The page of the first `limit` rows; a query asks for one more, which tells that there is a next page."""
     shown = rows[:limit]
     more = len(rows) > limit
     return {"items": shown, "next_cursor": encode(key(shown[-1])) if more else None}
 
 
-def encode(key: tuple[Any, ...]) -> str:
+def encode(key: Any) -> str:
     """A sort key as an opaque text."""
     return base64.urlsafe_b64encode(orjson.dumps(key, default=str)).decode().rstrip("=")
 
 
-def decode(cursor: str | None, length: int) -> list[Any] | None:
+def decode(cursor: str | None, key: TypeAdapter[Key]) -> Key | None:
     """The sort key in a cursor, or None where there is no cursor.
 
     Raises:
@@ -45,11 +45,8 @@ def decode(cursor: str | None, length: int) -> list[Any] | None:
     if cursor is None:
         return None
     try:
-        key = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
-        key = None
-    if not isinstance(key, list) or len(key) != length:
+        return key.validate_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), strict=True)
+    except ValueError as error:  # of base64 and of Pydantic
         raise InvalidRequestError(
             "The cursor is not one of this list.", [{"loc": ["query", "cursor"], "msg": "not a cursor"}]
-        )
-    return key
+        ) from error

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, status
+from pydantic import TypeAdapter
 
 from app import pagination
 from app.alerts import service
@@ -19,6 +20,8 @@ from app.errors import AlertNotFoundError, InvalidRequestError, PoolNotFoundErro
 from app.problems import problems
 
 router = APIRouter(prefix="/v1/pools/{pool}/alerts", tags=["alerts"])
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+"""What the cursor of a list holds."""
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 Manager = Annotated[Caller, requires(Scope.POOLS)]
 NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
@@ -75,15 +78,5 @@ async def list_deliveries(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """Messages of a pool's alerts and how they went, newest first, for 90 days."""
-    rows = await deliveries.before(connection, pool, _key(cursor), limit + 1)
+    rows = await deliveries.before(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
-
-
-def _key(cursor: str | None) -> tuple[datetime, uuid.UUID] | None:
-    key = pagination.decode(cursor, 2)
-    if key is None:
-        return None
-    try:
-        return datetime.fromisoformat(str(key[0])), uuid.UUID(str(key[1]))
-    except ValueError as error:
-        raise InvalidRequestError("The cursor is not one of this list.") from error

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import TypeAdapter
 
 from app import pagination
 from app.audit import service
@@ -16,6 +17,8 @@ from app.problems import problems
 from app.texts import Identifier
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], dependencies=[requires(Scope.ADMIN)])
+KEY = TypeAdapter(int)
+"""What the cursor of a list holds."""
 
 
 @router.get("", response_model=pagination.Page[AuditEntryOut], responses=problems(InvalidRequestError))
@@ -30,14 +33,5 @@ async def list_entries(
 ) -> dict[str, Any]:
     """Who did what, newest first."""
     wanted = Filter(action, pool, since, until)
-    rows = await service.before(connection, wanted, _before(cursor), limit + 1)
-    return pagination.page(rows, limit, lambda row: (row.id,))
-
-
-def _before(cursor: str | None) -> int | None:
-    key = pagination.decode(cursor, 1)
-    if key is None:
-        return None
-    if not isinstance(key[0], int):
-        raise InvalidRequestError("The cursor is not one of this list.")
-    return key[0]
+    rows = await service.before(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: row.id)

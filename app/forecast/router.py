@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
+from pydantic import TypeAdapter
 
 from app import pagination
 from app.auth.guard import requires
@@ -17,6 +18,8 @@ from app.problems import problems
 router = APIRouter(
     prefix="/v1/pools/{pool}", tags=["forecast"], dependencies=[requires(Scope.POOLS, Scope.READ)]
 )
+KEY = TypeAdapter(datetime)
+"""What the cursor of a list holds."""
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 
 
@@ -38,15 +41,5 @@ async def get_history(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """The stock of a pool hour by hour, newest first, for 90 days."""
-    rows = await service.history(connection, pool, _before(cursor), limit + 1)
-    return pagination.page(rows, limit, lambda row: (row.hour,))
-
-
-def _before(cursor: str | None) -> datetime | None:
-    key = pagination.decode(cursor, 1)
-    if key is None:
-        return None
-    try:
-        return datetime.fromisoformat(str(key[0]))
-    except ValueError as error:
-        raise InvalidRequestError("The cursor is not one of this list.") from error
+    rows = await service.history(connection, pool, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: row.hour)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from typing_extensions import TypedDict
 
@@ -47,6 +48,9 @@ from app.pools.schemas import PoolName
 from app.problems import problems
 
 router = APIRouter(tags=["imports"])
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+LINE = TypeAdapter(int)
+"""What the cursors of the lists hold."""
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 Writer = Annotated[Caller, requires(Scope.POOLS)]
 MAX_WAIT = 60
@@ -137,12 +141,8 @@ async def list_imports(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """Imports, the newest first."""
-    key = pagination.decode(cursor, 2)
-    try:
-        start = key and (datetime.fromisoformat(key[0]), uuid.UUID(key[1]))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidRequestError("The cursor is not one of this list.") from error
-    rows = await service.before(connection, pool, schedule_id, start or None, limit + 1)
+    start = pagination.decode(cursor, KEY)
+    rows = await service.before(connection, pool, schedule_id, start, limit + 1)
     return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
 
 
@@ -178,11 +178,9 @@ async def list_rejects(
         return StreamingResponse(
             _rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
         )
-    key = pagination.decode(cursor, 1)
-    if key is not None and not isinstance(key[0], int):
-        raise InvalidRequestError("The cursor is not one of this list.")
-    rows = await service.rejects_after(connection, import_id, key[0] if key else 0, limit + 1)
-    listed = pagination.page(rows, limit, lambda row: (row.line,))
+    line = pagination.decode(cursor, LINE) or 0
+    rows = await service.rejects_after(connection, import_id, line, limit + 1)
+    listed = pagination.page(rows, limit, lambda row: row.line)
     listed["items"] = [{**row._asdict(), "value": caller.shown(row.value)} for row in listed["items"]]
     return listed
 

@@ -17,8 +17,15 @@ ATTEMPTS = 8
 
 @jobs.task(retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=3), pass_context=True)
 async def run_import(context: JobContext, import_id: str) -> None:
-    """Run an import. A database that is away is waited for; other faults end the import, not the worker."""
+    """Run an import. A database that is away is waited for; other faults end the import, not the worker.
+
+    What has brought down its worker again and again is given up, for all others would wait for it.
+    """
     settings = get_settings()
+    if context.job.attempts > ATTEMPTS:
+        log.error("import given up: its worker died each time", id=import_id)
+        await asyncio.to_thread(pipeline.give_up, settings, uuid.UUID(import_id))
+        return
     try:
         await asyncio.to_thread(pipeline.run, settings, uuid.UUID(import_id))
     except Exception as error:

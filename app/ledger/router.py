@@ -1,12 +1,10 @@
 """`GET /v1/assignments`: who got what, as pages and as an export."""
 
-import uuid
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, TypeAdapter
 
 from app import exports, pagination
 from app.assignments.schemas import LedgerRow
@@ -14,13 +12,15 @@ from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection, Engine
-from app.errors import InvalidRequestError, PoolNotFoundError
+from app.errors import PoolNotFoundError
 from app.ledger import service
 from app.ledger.schemas import Filter
 from app.problems import problems
 from app.texts import Identifier
 
 router = APIRouter(prefix="/v1/assignments", tags=["assignments"])
+KEY = TypeAdapter(service.Key)
+"""What the cursor of a list holds."""
 Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 
@@ -46,7 +46,7 @@ async def list_assignments(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """Who got what: assignments, released ones included, oldest first; pool by pool, if none is named."""
-    rows = await service.after(connection, wanted, _key(cursor), limit + 1)
+    rows = await service.after(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
     listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
     return listed
@@ -68,13 +68,3 @@ async def export_assignments(
     query = await service.matching(connection, wanted)
     await audit.record(connection, caller, "assignments.exported", pool=wanted.pool)
     return exports.response(engine, query, service.COLUMNS, format, "assignments")
-
-
-def _key(cursor: str | None) -> service.Key | None:
-    key = pagination.decode(cursor, 3)
-    if key is None:
-        return None
-    try:
-        return int(key[0]), datetime.fromisoformat(key[1]), uuid.UUID(key[2])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidRequestError("The cursor is not one of this list.") from error

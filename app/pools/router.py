@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, status
+from pydantic import TypeAdapter
 
 from app import pagination
 from app.audit import service as audit
@@ -15,6 +16,8 @@ from app.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
 from app.problems import problems
 
 router = APIRouter(prefix="/v1/pools", tags=["pools"])
+KEY = TypeAdapter(str)
+"""What the cursor of a list holds."""
 PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 Manager = Annotated[Caller, requires(Scope.POOLS)]
 
@@ -36,9 +39,8 @@ async def list_pools(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> dict[str, Any]:
     """Pools with their counts, by name."""
-    key = pagination.decode(cursor, 1)
-    rows = await service.after(connection, str(key[0]) if key else None, limit + 1)
-    return pagination.page(rows, limit, lambda pool: (pool["name"],))
+    rows = await service.after(connection, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda pool: pool["name"])
 
 
 @router.get(

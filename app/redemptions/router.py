@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, status
+from pydantic import TypeAdapter
 
 from app import jobs, pagination
 from app.audit import service as audit
@@ -14,7 +15,6 @@ from app.database import AnyRow
 from app.dependencies import Connection, Engine
 from app.errors import (
     AlreadyRedeemedError,
-    InvalidRequestError,
     VoucherExpiredError,
     VoucherNotFoundError,
     VoucherVoidError,
@@ -35,6 +35,8 @@ from app.redemptions.tasks import replay_mapping
 from app.texts import Identifier
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
+KEY = TypeAdapter(tuple[Outcome, datetime, uuid.UUID])
+"""What the cursor of a list holds."""
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
 
 
@@ -83,7 +85,7 @@ async def list_redemptions(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """What could not be matched and why, issue by issue, oldest first."""
-    rows = await service.issues_after(connection, issue, _key(cursor), limit + 1)
+    rows = await service.issues_after(connection, issue, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.outcome, row.created_at, row.id))
     listed["items"] = [_shown(row, caller) for row in listed["items"]]
     return listed
@@ -105,13 +107,3 @@ async def redeem(
 
 def _shown(row: AnyRow, caller: Caller) -> dict[str, Any]:
     return {**row._mapping, "code": row.code and caller.shown(row.code)}  # noqa: SLF001  (public, by convention)
-
-
-def _key(cursor: str | None) -> service.Key | None:
-    key = pagination.decode(cursor, 3)
-    if key is None:
-        return None
-    try:
-        return Outcome(key[0]), datetime.fromisoformat(key[1]), uuid.UUID(key[2])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidRequestError("The cursor is not one of this list.") from error

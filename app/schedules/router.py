@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, status
+from pydantic import TypeAdapter
 
 from app import pagination
 from app.audit import service as audit
@@ -18,6 +19,8 @@ from app.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleUpdate
 
 Writer = Annotated[Caller, requires(Scope.POOLS)]
 router = APIRouter(prefix="/v1/import-schedules", tags=["imports"])
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+"""What the cursor of a list holds."""
 
 
 @router.post(
@@ -44,12 +47,7 @@ async def list_schedules(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> dict[str, Any]:
     """Schedules, the oldest first."""
-    key = pagination.decode(cursor, 2)
-    try:
-        start = key and (datetime.fromisoformat(key[0]), uuid.UUID(key[1]))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidRequestError("The cursor is not one of this list.") from error
-    rows = await service.after(connection, start or None, limit + 1)
+    rows = await service.after(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
 
 

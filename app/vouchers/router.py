@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
 
 from app import exports, pagination
 from app.audit import service as audit
 from app.auth.guard import requires
 from app.auth.schemas import Caller, Scope
 from app.dependencies import Connection, Engine
-from app.errors import AlreadyRedeemedError, InvalidRequestError, PoolNotFoundError, VoucherNotFoundError
+from app.errors import AlreadyRedeemedError, PoolNotFoundError, VoucherNotFoundError
 from app.models import VoucherStatus
 from app.problems import problems
 from app.texts import Identifier
@@ -18,6 +19,8 @@ from app.vouchers import service
 from app.vouchers.schemas import VoucherOut, VoucherWithHistory
 
 router = APIRouter(tags=["vouchers"])
+KEY = TypeAdapter(service.Key)
+"""What the cursor of a list holds."""
 Code = Annotated[Identifier, Path(description="The code")]
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 Manager = Annotated[Caller, requires(Scope.POOLS)]
@@ -37,7 +40,7 @@ async def list_vouchers(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """Vouchers of a pool, state by state."""
-    rows = await service.after(connection, pool, status, _key(cursor), limit + 1)
+    rows = await service.after(connection, pool, status, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.status, row.draw_key, row.code))
     listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
     return listed
@@ -83,13 +86,3 @@ async def void_voucher(code: Code, connection: Connection, caller: Manager) -> d
     voucher = await service.void(connection, code)
     await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"])
     return voucher
-
-
-def _key(cursor: str | None) -> service.Key | None:
-    key = pagination.decode(cursor, 3)
-    if key is None:
-        return None
-    try:
-        return VoucherStatus(key[0]), int(key[1]), str(key[2])
-    except ValueError as error:
-        raise InvalidRequestError("The cursor is not one of this list.") from error

@@ -105,18 +105,19 @@ class _Shop(asyncssh.SSHServer):
 
 
 @asynccontextmanager
-async def sftp_server(folder: Path) -> AsyncIterator[int]:
-    """The port of a server that serves a folder to user `shop`."""
+async def sftp_server(folder: Path) -> AsyncIterator[tuple[int, str]]:
+    """The port of a server that serves a folder to user `shop`, and its public key."""
     connections: list[asyncssh.SSHServerConnection] = []
+    key = asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.create_server(
         lambda: _Shop(connections),
         "127.0.0.1",
         0,
-        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        server_host_keys=[key],
         sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(folder)),
     )
     async with server:
-        yield server.get_port()
+        yield server.get_port(), key.export_public_key().decode()
     for connection in connections:
         connection.abort()
         await connection.wait_closed()

@@ -26,6 +26,11 @@ BAD = {
         {},
         "Line 2 is not in utf-8: there is a byte 0xc4",
     ),
+    "its encoding changes to UTF-8 far from the start": (
+        "Grüße\n".encode("cp1252") + GOOD.encode() * 10 + b"A1\nA2;" + "Köln;Ä1\n".encode(),
+        {},
+        "Line 300013 seems to be in utf-8, and what is before it in windows-1252",
+    ),
     "its encoding changes far from the start": (
         GOOD.encode() * 10 + "Grüße\n".encode("cp1252") + b"A1\n",
         {},

@@ -9,9 +9,10 @@ import psycopg
 
 from app.check.service import violations
 from app.database import transaction
-from app.imports import merge, pipeline
+from app.imports import merge, pipeline, tasks
 from app.imports.schemas import ImportOptions
 from app.imports.service import _InMemory, from_file
+from app.jobs import work
 from tests.imports.servers import until
 from tests.imports.test_figures import figures
 
@@ -159,6 +160,23 @@ async def test_a_fault_of_the_service_ends_the_import_and_not_the_worker(
     assert (await upload("code\nA1\n")).json()["imported"] == 1
     left = await connection.exec_driver_sql("SELECT count(*) FROM import_chunk")
     assert left.scalar_one() == 0
+
+
+async def test_an_import_that_brings_down_its_worker_each_time_is_given_up(client, connection, settings):
+    made = await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": "code\nA1\n"}})
+    await connection.exec_driver_sql(f"UPDATE procrastinate_jobs SET attempts = {tasks.ATTEMPTS + 1}")
+    await connection.exec_driver_sql("COMMIT")
+    worker = asyncio.create_task(work(settings))
+
+    async def ended():
+        return (await shown(client, made.json()["id"]))["status"] == "failed"
+
+    await until(ended)
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    done = await shown(client, made.json()["id"])
+    assert "fault of the service" in done["error"]
+    assert figures(done) == (0, 0, 0, 0)
 
 
 async def test_an_import_that_is_unknown_is_left_alone(settings):

@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import socket
 import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import asyncssh
 import boto3
 import psycopg
 import pytest
@@ -197,7 +199,7 @@ async def test_a_file_in_the_folder_for_imports(client, fetch, settings, tmp_pat
 async def test_sftp(client, fetch, tmp_path):
     (tmp_path / "remote").mkdir()
     (tmp_path / "remote" / "my codes.csv").write_bytes(CODES)
-    async with sftp_server(tmp_path / "remote") as port:
+    async with sftp_server(tmp_path / "remote") as (port, _):
         url = f"sftp://shop:s3cret@127.0.0.1:{port}"
         reply = await fetch({"type": "storage", "url": f"{url}/my%20codes.csv"})
         assert figures(reply.json()) == (3, 3, 0, 0), reply.text
@@ -207,6 +209,23 @@ async def test_sftp(client, fetch, tmp_path):
         wrong = (await fetch({"type": "storage", "url": url.replace("s3cret", "wr0ng") + "/my.csv"})).json()
         assert "Authentication failed" in wrong["error"]
         assert "wr0ng" not in wrong["error"]
+
+
+async def test_an_sftp_server_is_known_by_its_key(client, fetch, tmp_path):
+    (tmp_path / "remote").mkdir()
+    (tmp_path / "remote" / "codes.csv").write_bytes(CODES)
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    async with sftp_server(tmp_path / "remote") as (port, key):
+        source = {"type": "storage", "url": f"sftp://shop:s3cret@127.0.0.1:{port}/codes.csv"}
+
+        async def with_key(**options):
+            return (await fetch({**source, "options": options})).json()
+
+        assert "another key than `host_key`: ssh-ed25519 SHA256:" in (await with_key(host_key=other))["error"]
+        assert "no public key" in (await with_key(host_key="AAAA!"))["error"]
+        assert "takes no option 'key'" in (await with_key(key=key))["error"]
+        known = f"[127.0.0.1]:{port} {key}\n[127.0.0.1]:{port} {other}"
+        assert figures(await with_key(host_key=known)) == (3, 3, 0, 0)
 
 
 async def test_s3(client, fetch):
@@ -229,6 +248,23 @@ async def test_s3(client, fetch):
         assert "no public address" in done["error"]
     finally:
         server.stop()
+
+
+async def test_s3_does_not_follow_a_name_that_means_something_else_a_moment_later(client, fetch, monkeypatch):
+    real, asked = socket.getaddrinfo, []
+
+    def rebinding(host, *arguments, **options):
+        if host != "rebind.test":
+            return real(host, *arguments, **options)
+        asked.append(host)
+        address = "93.184.216.34" if len(asked) == 1 else "10.0.0.7"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    options = {"endpoint_url": "http://rebind.test", "key": "shop", "secret": "s3cret"}
+    done = (await fetch({"type": "storage", "url": "s3://codes/x.csv", "options": options})).json()
+    assert "'rebind.test' is at 10.0.0.7, which is no public address" in done["error"]
+    assert len(asked) > 1
 
 
 @pytest.mark.parametrize("url", ["http://x/y", "memory://x", "zip://x::file:y", "ftp://x/y", "nonsense"])

@@ -33,6 +33,8 @@ NAMES = {
     "cp1251": "windows-1251",
     "iso8859_2": "iso-8859-2",
 }
+IN_UTF8 = re.compile(rb"[^\n]*\xc3[\x80-\xbf][^\n]*")
+"""A line with a Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which no text has."""
 WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
@@ -76,20 +78,29 @@ def _likelihood(telling: bytes, encoding: str) -> int:
     return sum(1 if character in usual else -1 for character in text if not character.isascii())
 
 
-def lines(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:
+def lines(blocks: Iterable[bytes], encoding: str, *, guessed: bool = False) -> Iterator[str]:
     """The lines of a text with their ends, whatever those are.
+
+    In Windows-1252 nearly every byte is a letter: where it is only guessed, text in UTF-8 further on is looked for.
 
     Raises:
         UnreadableError: a byte is not in the encoding, or a line is far too long; it says in which line.
     """
-    for text in _whole_lines(blocks, encoding):
+    beware = guessed and encoding == NAMES["cp1252"]
+    for text in _whole_lines(blocks, encoding, beware=beware):
         yield from io.StringIO(text, newline="")
 
 
-def _whole_lines(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:
+def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     rest, number = "", 1
     for block, last in _with_last(blocks):
+        if beware and (place := _where_utf8_begins(block)) is not None:
+            number += _breaks(rest + block[:place].decode(encoding, "replace"))
+            raise UnreadableError(
+                f"Line {number} seems to be in utf-8, and what is before it in {encoding}."
+                " Save the file in one encoding, or name the right one in `encoding`."
+            )
         try:
             text = rest + decoder.decode(block, final=last)
         except UnicodeDecodeError as error:
@@ -107,6 +118,11 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:
             )
         number += _breaks(whole)
         yield whole
+
+
+def _where_utf8_begins(block: bytes) -> int | None:
+    """Where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
+    return next((match.start() for match in IN_UTF8.finditer(block) if _is_utf8(match[0])), None)
 
 
 def _with_last(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -86,7 +86,7 @@ def open_table(file: BinaryIO, wanted: Format) -> Table:
     start = b"".join(_first(blocks, SAMPLE_BYTES))
     found = _found(start, wanted)
     assert found.encoding is not None  # noqa: S101  (narrows the type)
-    text = decode.lines(chain([start], blocks), found.encoding)
+    text = decode.lines(chain([start], blocks), found.encoding, guessed=wanted.encoding is None)
     reader = csv.reader(
         chain(text, _END),
         delimiter=found.delimiter or NO_DELIMITER,

@@ -58,8 +58,10 @@ def _s3(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opene
         raise UnreadableError(
             f"S3 takes no option {min(strange)!r}; it takes {', '.join(sorted(S3_OPTIONS))}."
         )
+    from app.imports.sources.checked_names import CheckedNames  # noqa: PLC0415  (aiohttp comes with the extra)
+
     endpoint = options.get("endpoint_url")
-    if endpoint:
+    if endpoint:  # an address is not resolved, so not checked again
         parts = urlsplit(endpoint)
         outbound.check_host(settings, parts.hostname or "", parts.port or 443)
     filesystem = fsspec.filesystem(
@@ -69,6 +71,7 @@ def _s3(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opene
         token=options.get("token"),
         anon="key" not in options,  # never the service's own identity
         endpoint_url=endpoint,
+        config_kwargs={"connector_args": {"resolver": CheckedNames(settings)}},
         client_kwargs={"region_name": options.get("region_name", "us-east-1")},
         skip_instance_cache=True,
     )
@@ -89,8 +92,10 @@ def _gs(_: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
 
 
 @contextmanager
-def _sftp(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
+def _sftp(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
     parts = urlsplit(url)
+    if strange := set(options) - {"host_key"}:
+        raise UnreadableError(f"SFTP takes no option {min(strange)!r}; it takes host_key.")
     if not parts.hostname:
         raise UnreadableError("The SFTP URL has no host.")
     address = outbound.check_host(settings, parts.hostname, parts.port or 22)[0]
@@ -100,6 +105,7 @@ def _sftp(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
         port=parts.port or 22,
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
+        host_key_policy=_host_key_policy(options.get("host_key")),
         look_for_keys=False,  # never the service's own identity
         allow_agent=False,
         timeout=30,
@@ -109,6 +115,15 @@ def _sftp(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
         yield filesystem, unquote(parts.path)
     finally:
         filesystem.client.close()
+
+
+def _host_key_policy(lines: str | None) -> Any:
+    """How a server is told from another: by its keys, where they are given."""
+    if lines is None:
+        return "auto_add"
+    from app.imports.sources.host_key import HostKey  # noqa: PLC0415  (paramiko is an extra)
+
+    return HostKey(lines)
 
 
 OPENERS = {"s3": _s3, "gs": _gs, "sftp": _sftp, "file": _local}

@@ -1,0 +1,35 @@
+"""Cursors: one list does not take another's, nor what is none."""
+
+import base64
+
+import pytest
+
+LISTS = [
+    "/v1/pools",
+    "/v1/pools/p/vouchers",
+    "/v1/pools/p/alerts/deliveries",
+    "/v1/pools/p/history",
+    "/v1/assignments",
+    "/v1/imports",
+    "/v1/import-schedules",
+    "/v1/redemptions",
+    "/v1/audit",
+]
+NONE_OF_THEM = [
+    b"[true]",
+    b"{}",
+    b"no",
+    b"\xff",
+    b'["2026-01-01T00:00:00Z", "no id"]',
+    b'["no state", 1, "A-1"]',
+]
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_what_is_no_cursor_of_a_list_is_refused(client, path):
+    await client.post("/v1/pools", json={"name": "p"})
+    await client.put("/v1/pools/p/alerts", json={"thresholds": [1]})
+    assert (await client.get(path)).status_code == 200
+    for cursor in ["ä", "=", *(base64.urlsafe_b64encode(key).decode().rstrip("=") for key in NONE_OF_THEM)]:
+        reply = await client.get(path, params={"cursor": cursor})
+        assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request"), cursor
