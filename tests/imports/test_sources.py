@@ -10,8 +10,10 @@ from pathlib import Path
 
 import asyncssh
 import boto3
+import httpx
 import psycopg
 import pytest
+from gcp_storage_emulator.server import create_server
 from moto.server import ThreadedMotoServer
 
 from app.database import conninfo
@@ -265,6 +267,27 @@ async def test_s3_does_not_follow_a_name_that_means_something_else_a_moment_late
     done = (await fetch({"type": "storage", "url": "s3://codes/x.csv", "options": options})).json()
     assert "'rebind.test' is at 10.0.0.7, which is no public address" in done["error"]
     assert len(asked) > 1
+
+
+async def test_google_cloud_storage(client, fetch, monkeypatch):
+    server = create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server._api._httpd.server_address)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        async with httpx.AsyncClient(base_url=url) as google:
+            await google.post("/storage/v1/b", params={"project": "shop"}, json={"name": "codes"})
+            path = "/upload/storage/v1/b/codes/o"
+            await google.post(path, params={"uploadType": "media", "name": "new/codes.csv"}, content=CODES)
+        done = (await fetch({"type": "storage", "url": "gs://codes/new/codes.csv"})).json()
+        assert figures(done) == (3, 3, 0, 0), done
+        missing = (await fetch({"type": "storage", "url": "gs://codes/old.csv"})).json()
+        assert "cannot be read" in missing["error"]
+        key = {"type": "service_account", "token_uri": "http://169.254.169.254/"}
+        source = {"type": "storage", "url": "gs://codes/new/codes.csv", "options": {"token": key}}
+        assert "takes one option" in (await fetch(source)).json()["error"]
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("url", ["http://x/y", "memory://x", "zip://x::file:y", "ftp://x/y", "nonsense"])

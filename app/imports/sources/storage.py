@@ -88,7 +88,14 @@ def _gs(_: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
     of_account = isinstance(token, dict) and token.get("type") == "service_account"
     if token != "anon" and not (of_account and token.get("token_uri") == GOOGLE_TOKENS):  # noqa: S105
         raise UnreadableError("Google Cloud Storage takes one option, `token`: a service account's JSON.")
-    yield fsspec.filesystem("gs", token=token, skip_instance_cache=True), url
+    # By its name `gs` fsspec gives a class that first asks, by another protocol, what kind of bucket it is.
+    from gcsfs.core import GCSFileSystem  # noqa: PLC0415  (an extra)
+
+    filesystem = GCSFileSystem(token=token, skip_instance_cache=True)
+    try:
+        yield filesystem, url
+    finally:
+        filesystem.close_session(filesystem.loop, filesystem.session)
 
 
 @contextmanager
