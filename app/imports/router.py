@@ -1,20 +1,15 @@
 """`/v1/imports` and `/v1/pools/{pool}/imports`."""
 
 import asyncio
-import csv
-import io
 import re
-import time
 import uuid
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import TypedDict
 
 from app import body, pagination
@@ -32,7 +27,7 @@ from app.errors import (
     UnreadableError,
     UnsupportedMediaTypeError,
 )
-from app.imports import service, tasks
+from app.imports import service, streams, tasks
 from app.imports.schemas import (
     FormatIn,
     ImportCreate,
@@ -54,9 +49,6 @@ LINE = TypeAdapter(int)
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 Writer = Annotated[Caller, requires(Scope.POOLS)]
 MAX_WAIT = 60
-POLL_SECONDS = 0.1
-HEARTBEAT_SECONDS = 15
-CSV_PAGE = 1000
 UNREADABLE_BODY = (PayloadTooLargeError, UnsupportedMediaTypeError, InvalidRequestError)
 
 
@@ -122,7 +114,7 @@ async def create_import(
     seconds = _wait(prefer)
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
-    found = await _until_ended(state.engine, import_id, seconds)
+    found = await streams.until_ended(state.engine, import_id, seconds)
     if seconds and found["status"] in service.ENDED:
         response.status_code = status.HTTP_200_OK
     return found
@@ -176,7 +168,7 @@ async def list_rejects(
         await service.get(connection, import_id)
         disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
         return StreamingResponse(
-            _rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
+            streams.rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
         )
     line = pagination.decode(cursor, LINE) or 0
     rows = await service.rejects_after(connection, import_id, line, limit + 1)
@@ -208,7 +200,9 @@ async def follow_import(import_id: uuid.UUID, connection: Connection, engine: En
     """The import as server-sent events: one whenever it has come on, until it has ended."""
     await service.get(connection, import_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(engine, import_id), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(
+        streams.events(engine, import_id), media_type="text/event-stream", headers=headers
+    )
 
 
 async def _begin(connection: AsyncConnection, caller: Caller, pool: str, import_id: uuid.UUID) -> None:
@@ -221,57 +215,3 @@ def _wait(prefer: str) -> int:
     """The seconds of `Prefer: wait=N` (RFC 7240)."""
     asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
     return min(int(asked[1]), MAX_WAIT) if asked else 0
-
-
-async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:
-    async with transaction(engine) as connection:
-        return await service.get(connection, import_id)
-
-
-async def _until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
-    found = await _look(engine, import_id)
-    while found["status"] not in service.ENDED and time.monotonic() < deadline:
-        await asyncio.sleep(POLL_SECONDS)
-        found = await _look(engine, import_id)
-    return found
-
-
-async def _events(engine: AsyncEngine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
-    before, sent = None, time.monotonic()
-    while True:
-        try:
-            found = await _look(engine, import_id)
-        except ImportNotFoundError:
-            return
-        shown = ImportOut.model_validate(found).model_dump(mode="json")
-        if shown != before:
-            before, sent = shown, time.monotonic()
-            yield b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"
-        elif time.monotonic() - sent > HEARTBEAT_SECONDS:
-            sent = time.monotonic()
-            yield b": still there\n\n"
-        if found["status"] in service.ENDED:
-            return
-        await asyncio.sleep(2 * POLL_SECONDS)
-
-
-async def _rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[str]:
-    yield "line,value,reason,other_pool\r\n"
-    line = 0
-    while True:
-        async with transaction(engine) as connection:
-            rows = await service.rejects_after(connection, import_id, line, CSV_PAGE)
-        if not rows:
-            return
-        text = io.StringIO()
-        csv.writer(text).writerows(
-            (row.line, _inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
-        )
-        yield text.getvalue()
-        line = rows[-1].line
-
-
-def _inert(value: str) -> str:
-    """A value that a spreadsheet takes for a formula, made a text."""
-    return "'" + value if value.startswith(("=", "+", "-", "@")) else value
