@@ -33,6 +33,7 @@ class Service:
         self.environment = {
             **os.environ,
             "VOUCHERS_HOME": str(self.home),
+            "TMPDIR": str(self.home),  # what a killed service leaves behind goes with the home
             "VOUCHERS_BOOTSTRAP_KEY": KEY,
             "VOUCHERS_LOG_LEVEL": "WARNING",
             **environment,
