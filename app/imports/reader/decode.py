@@ -33,8 +33,8 @@ NAMES = {
     "cp1251": "windows-1251",
     "iso8859_2": "iso-8859-2",
 }
-IN_UTF8 = re.compile(rb"[^\n]*\xc3[\x80-\xbf][^\n]*")
-"""A line with a Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which no text has."""
+LETTER_IN_UTF8 = re.compile(rb"\xc3[\x80-\xbf]")
+"""A Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which hardly any text has."""
 WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
@@ -122,7 +122,14 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Ite
 
 def _where_utf8_begins(block: bytes) -> int | None:
     """Where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
-    return next((match.start() for match in IN_UTF8.finditer(block) if _is_utf8(match[0])), None)
+    end = 0
+    while match := LETTER_IN_UTF8.search(block, end):
+        start, end = block.rfind(b"\n", 0, match.start()) + 1, block.find(b"\n", match.end())
+        if end < 0:
+            end = len(block)
+        if _is_utf8(block[start:end]):
+            return start
+    return None
 
 
 def _with_last(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
