@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-engine = create_engine(os.environ.get("DATABASE_URL", "postgresql+psycopg://"), pool_size=10, max_overflow=10)
+# A connection for each thread of the framework's: with fewer, threads that wait for one keep those that have one from
+# giving it back, and all of them stand still.
+engine = create_engine(os.environ.get("DATABASE_URL", "postgresql+psycopg://"), pool_size=40, max_overflow=0)
 app = FastAPI()
 
 
