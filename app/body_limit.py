@@ -36,16 +36,17 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
     expected = int(announced) if announced.isdigit() else 0
     received = 0
 
+    def check(size: int) -> None:
+        limit = scope[_LIMIT]
+        if size > limit:
+            raise PayloadTooLargeError(f"The body may have {limit} bytes at most.", limit=limit)
+
     async def bounded() -> Message:
         nonlocal received
-        limit = scope[_LIMIT]
-        too_large = PayloadTooLargeError(f"The body may have {limit} bytes at most.", limit=limit)
-        if expected > limit:
-            raise too_large
+        check(expected)
         message = await receive()
         received += len(message.get("body", b""))
-        if received > limit:
-            raise too_large
+        check(received)
         return message
 
     return bounded

@@ -29,7 +29,6 @@ STARTS_AND_WAITS = """
 import sys
 from pathlib import Path
 from app.local_postgres import LocalPostgres
-from app.local_postgres_settings import shared_buffers_mib
 with LocalPostgres(Path(sys.argv[1])):
     print("ready", flush=True)
     sys.stdin.read()
@@ -39,7 +38,6 @@ import sys
 from pathlib import Path
 import psycopg
 from app.local_postgres import LocalPostgres
-from app.local_postgres_settings import shared_buffers_mib
 for _ in range(4):
     with LocalPostgres(Path(sys.argv[1])) as postgres:
         with psycopg.connect(postgres.url.replace("+psycopg", "")) as connection:

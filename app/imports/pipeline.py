@@ -1,7 +1,7 @@
 """The job of an import, from its bytes to its vouchers. It may be killed at any point, and run again.
 
-It runs in a thread with connections of its own: each share of the rows has one that holds
-and merges it, and `side` reads the chunks and tells the progress meanwhile.
+It runs in a thread with connections of its own: each share of the rows has one that holds and merges it, and
+`side` reads the chunks and tells the progress meanwhile.
 """
 
 import io
@@ -56,11 +56,15 @@ FINISH = """
 UPDATE import SET status = 'succeeded', progress = 1, finished_at = now()
 WHERE id = %s AND imported + ignored + in_other_pool + invalid = total RETURNING id
 """
-MERGED = "SELECT imported + ignored + in_other_pool > 0 FROM import WHERE id = %s"
-FAIL = "UPDATE import SET status = 'failed', error = %s, finished_at = now() WHERE id = %s"
-NO_FIGURES = (
-    "UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, total = NULL WHERE id = %s"
-)
+FAIL = """
+UPDATE import SET status = 'failed', error = %s, finished_at = now()
+WHERE id = %s AND status IN ('queued', 'running')
+"""
+# Nothing of it is in the pool: none was merged, or nothing was to be, or the pool has gone.
+NO_FIGURES = """
+UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, total = NULL
+WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
+"""
 
 Watch = Callable[[float], None]
 
@@ -84,28 +88,29 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
         try:
             _Run(settings, connections, side, row, watch).run()
         except DomainError as error:
-            nothing_merged = max(row["merged_to"]) == merge.LEAST or row["dry_run"]
-            fail(main, import_id, error.detail, nothing_merged=nothing_merged)
+            fail(main, import_id, error.detail)
         except merge.PoolGoneError:
-            gone = f"Pool {row['pool']!r} was deleted while the import ran; its codes went with it."
-            fail(main, import_id, gone, nothing_merged=True)
+            fail(
+                main,
+                import_id,
+                f"Pool {row['pool']!r} was deleted while the import ran; its codes went with it.",
+            )
 
 
 def give_up(settings: Settings, import_id: uuid.UUID) -> None:
     """End an import that met a fault of the service; what is merged stays, and its figures stand."""
     with _connect(settings) as connection:
-        row = connection.execute(MERGED, (import_id,)).fetchone()
         why = "A fault of the service, and logged. Import again: what is in the pool by then is ignored."
-        fail(connection, import_id, why, nothing_merged=row is None or not row[0])
+        fail(connection, import_id, why)
 
 
-def fail(connection: Connection[Any], import_id: uuid.UUID, why: str, *, nothing_merged: bool) -> None:
-    """End an import that cannot succeed; where nothing of it is in the pool, its figures say so."""
+def fail(connection: Connection[Any], import_id: uuid.UUID, why: str) -> None:
+    """End an import that cannot succeed, if it has not; where nothing of it is in the pool, its figures say so."""
     with connection.transaction():
-        connection.execute(FAIL, (why, import_id))
+        if not connection.execute(FAIL, (why, import_id)).rowcount:
+            return
         connection.execute("DELETE FROM import_chunk WHERE import_id = %s", (import_id,))
-        if nothing_merged:
-            connection.execute(NO_FIGURES, (import_id,))
+        if connection.execute(NO_FIGURES, (import_id,)).rowcount:
             connection.execute("DELETE FROM import_reject WHERE import_id = %s", (import_id,))
 
 

@@ -179,5 +179,14 @@ async def test_an_import_that_brings_down_its_worker_each_time_is_given_up(clien
     assert figures(done) == (0, 0, 0, 0)
 
 
+async def test_an_import_that_has_ended_is_not_given_up(client, engine, settings):
+    import_id = await queue(engine, "code;n\n;1\n", column="code")
+    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.give_up, settings, import_id)
+    done = await shown(client, import_id)
+    assert (done["status"], done["error"]) == ("succeeded", None)
+    assert figures(done) == (1, 0, 0, 1)
+
+
 async def test_an_import_that_is_unknown_is_left_alone(settings):
     await asyncio.to_thread(pipeline.run, settings, uuid.uuid4())
