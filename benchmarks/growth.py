@@ -17,7 +17,7 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import statement
+from app.platform.database import statement
 from benchmarks import harness, load, yardsticks
 from tests.factories import KEY
 from tests.service import Service

@@ -11,8 +11,8 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import statement, transaction
-from app.pools import service as pools
+from app.domain.pools import service as pools
+from app.platform.database import statement, transaction
 from tests.service import Service
 
 Result = TypeVar("Result")

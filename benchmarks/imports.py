@@ -22,8 +22,8 @@ import httpx
 import psutil
 import psycopg
 
-from app.database import conninfo
-from app.local_postgres import LocalPostgres
+from app.platform.database import conninfo
+from app.platform.postgres.server import LocalPostgres
 from benchmarks import harness
 from tests.service import Service
 

@@ -19,9 +19,9 @@ import psycopg
 import redis
 from sqlalchemy import create_engine, insert
 
-from app.assignments.queries import CLAIM_DIRECT
-from app.database import SERVER_OPTIONS, conninfo
-from app.local_postgres import _find_programs
+from app.domain.lifecycle.claim import CLAIM_DIRECT
+from app.platform.database import SERVER_OPTIONS, conninfo
+from app.platform.postgres.server import _find_programs
 from benchmarks import tutorial
 from tests.service import Service
 

@@ -5,8 +5,8 @@ from typing import Any
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
-from app.models import Base
-from app.settings import get_settings
+from app.platform.settings import get_settings
+from app.schema.base import Base
 
 ADVISORY_LOCK = 7_246_551
 """Taken for the whole run, so that of two starts at once one migrates and the other finds it done."""

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.database import conninfo, create_engine, transaction
-from app.local_postgres import LocalPostgres
-from app.main import create_app, with_hot_path
-from app.migrate import migrate
-from app.models import Base
-from app.settings import Settings
+from app.platform.database import conninfo, create_engine, transaction
+from app.platform.migrate import migrate
+from app.platform.postgres.server import LocalPostgres
+from app.platform.settings import Settings
+from app.schema.base import Base
+from app.server.application import create_app, with_hot_path
 from tests.factories import KEY, add_key
 
 DATABASE = "test"

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.auth import queries as keys
-from app.auth import service as auth
-from app.auth.schemas import Scope
-from app.database import transaction
-from app.pools import service as pools
+from app.domain.access.keys import queries as keys
+from app.domain.access.keys import service as auth
+from app.domain.access.scopes import Scope
+from app.domain.pools import service as pools
+from app.platform.database import transaction
 
 KEY = "test-key-0123456789-0123456789-0123456789"
 

@@ -17,9 +17,9 @@ import httpx
 import psutil
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database import create_engine
-from app.local_postgres import LocalPostgres
-from app.settings import Settings
+from app.platform.database import create_engine
+from app.platform.postgres.server import LocalPostgres
+from app.platform.settings import Settings
 from tests.factories import KEY
 
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.jobs import work
-from app.settings import Settings
+from app.platform.settings import Settings
+from app.server.worker import work
 
 PROJECT = Path(__file__).parent.parent
 WORK = """

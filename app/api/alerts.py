@@ -1,0 +1,84 @@
+"""`/v1/pools/{pool}/alerts`."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, status
+from pydantic import TypeAdapter
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller, Scope
+from app.domain.alerts import service
+from app.domain.alerts.deliveries import service as deliveries
+from app.domain.alerts.deliveries.schemas import Deliveries, DeliveryOut
+from app.domain.alerts.errors import AlertNotFoundError
+from app.domain.alerts.schemas import AlertsOut, AlertsUpdate, SecretOut
+from app.domain.pools.errors import PoolNotFoundError
+from app.platform.errors import InvalidRequestError
+from app.web import pagination
+from app.web.dependencies import Connection, Settings
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1/pools/{pool}/alerts", tags=["alerts"])
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+"""What the cursor of a list holds."""
+PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+Manager = Annotated[Caller, requires(Scope.POOLS)]
+NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
+
+
+@router.put("", response_model=AlertsOut, responses=problems(PoolNotFoundError, InvalidRequestError))
+async def set_alerts(
+    pool: PoolPath, body: AlertsUpdate, connection: Connection, settings: Settings, caller: Manager
+) -> dict[str, Any]:
+    """Be told once each time the available count falls to a threshold; armed again once it is above.
+
+    The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
+    """
+    await audit.record(connection, caller, "alerts.set", pool=pool, thresholds=body.thresholds)
+    return await service.put(connection, settings, pool, body)
+
+
+@router.get("", response_model=AlertsOut, responses=NOT_FOUND)
+async def get_alerts(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, Any]:
+    """The alerts of a pool, and where each threshold stands."""
+    return await service.get(connection, pool)
+
+
+@router.delete("", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND)
+async def delete_alerts(pool: PoolPath, connection: Connection, caller: Manager) -> None:
+    """Be told no more."""
+    await audit.record(connection, caller, "alerts.deleted", pool=pool)
+    await service.remove(connection, pool)
+
+
+@router.post("/secret", response_model=SecretOut, responses=NOT_FOUND)
+async def rotate_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, Any]:
+    """A new key for the signatures; for a day webhooks bear the signature of the old one too."""
+    await audit.record(connection, caller, "alerts.secret_rotated", pool=pool)
+    return await service.rotate_secret(connection, pool)
+
+
+@router.post("/test", status_code=status.HTTP_202_ACCEPTED, response_model=Deliveries, responses=NOT_FOUND)
+async def send_test(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, Any]:
+    """Send a test message by each channel; how it went is in the list of deliveries a moment later."""
+    return {"items": await service.send_test(connection, pool)}
+
+
+@router.get(
+    "/deliveries",
+    response_model=pagination.Page[DeliveryOut],
+    responses=problems(PoolNotFoundError, InvalidRequestError),
+)
+async def list_deliveries(
+    pool: PoolPath,
+    connection: Connection,
+    _caller: Manager,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Messages of a pool's alerts and how they went, newest first, for 90 days."""
+    rows = await deliveries.before(connection, pool, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row.created_at, row.id))

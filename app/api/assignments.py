@@ -1,0 +1,182 @@
+"""`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
+
+import uuid
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Header, Path, Query, Response, status
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, TypeAdapter
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller, Scope
+from app.domain.assignments import service
+from app.domain.assignments.assigner import Assigner
+from app.domain.assignments.errors import (
+    AssignmentNotFoundError,
+    AssignmentReleasedError,
+    IdempotencyKeyReusedError,
+    PoolBusyError,
+    PoolExhaustedError,
+)
+from app.domain.assignments.schemas import (
+    AssignmentCreate,
+    AssignmentOut,
+    BatchCreate,
+    BatchOut,
+    Filter,
+    LedgerRow,
+)
+from app.domain.lifecycle.wishes import Given
+from app.domain.pools.errors import PoolNotFoundError
+from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
+from app.platform.errors import OverloadedError
+from app.schema.texts import Identifier
+from app.web import exports, pagination
+from app.web.dependencies import Connection, Engine, held
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1", tags=["assignments"], dependencies=[requires(Scope.ASSIGN)])
+PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+_FIRST = {"content-type": "application/json"}
+_REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
+NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
+
+
+@router.post(
+    "/pools/{pool}/assignments",
+    status_code=status.HTTP_201_CREATED,
+    response_model=AssignmentOut,
+    responses={
+        200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
+        **problems(*NO_VOUCHER, IdempotencyKeyReusedError, AssignmentReleasedError),
+    },
+)
+async def assign(
+    pool: PoolPath,
+    body: AssignmentCreate,
+    assigner: Annotated[Assigner, held(Assigner)],
+    idempotency_key: Annotated[
+        Identifier | None, Header(description="The same key on the same pool gives the same code")
+    ] = None,
+) -> Response:
+    """Hand out a code of the pool, drawn at random, to nobody else, ever.
+
+    With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time.
+    """
+    return Response(*reply(await assigner.assign(pool, body.wish(pool, idempotency_key))))
+
+
+@router.post("/pools/{pool}/assignments/batch", response_model=BatchOut, responses=problems(*NO_VOUCHER))
+async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dict[str, Any]:
+    """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
+    wishes = [item.wish(pool, item.idempotency_key) for item in body.items]
+    return await service.assign_many(engine, pool, wishes, atomic=body.atomic)
+
+
+@router.get(
+    "/assignments/{assignment_id}",
+    response_model=AssignmentOut,
+    responses=problems(AssignmentNotFoundError),
+)
+async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Given:
+    """One assignment."""
+    return await service.get(connection, assignment_id)
+
+
+@router.post(
+    "/assignments/{assignment_id}/confirm",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError),
+)
+async def confirm(assignment_id: uuid.UUID, connection: Connection) -> Given:
+    """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
+    return await service.confirm(connection, assignment_id)
+
+
+@router.post(
+    "/assignments/{assignment_id}/release",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
+)
+async def release(
+    assignment_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.ASSIGN)]
+) -> Given:
+    """Take an assignment back: its code is available again. Once more, it changes nothing."""
+    released = await service.release(connection, assignment_id)
+    await audit.record(
+        connection, caller, "assignment.released", pool=released.pool, assignment_id=str(assignment_id)
+    )
+    return released
+
+
+def reply(given: Given) -> tuple[bytes, int, dict[str, str]]:
+    """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
+    body = orjson.dumps(
+        {
+            "id": given.id,
+            "pool": given.pool,
+            "code": given.code,
+            "customer_id": given.customer_id,
+            "campaign_id": given.campaign_id,
+            "message_id": given.message_id,
+            "test": given.test,
+            "assigned_at": given.assigned_at,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    return (body, 200, _REPLAYED) if given.replayed else (body, 201, _FIRST)
+
+
+KEY = TypeAdapter(service.Key)
+"""What the cursor of a list holds."""
+
+
+Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
+
+
+def _filter(
+    pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
+    customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
+    campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Assigned then or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Assigned before")] = None,
+) -> Filter:
+    return Filter(pool, customer_id, campaign_id, since, until)
+
+
+FilterQuery = Annotated[Filter, Depends(_filter)]
+
+
+@router.get("/assignments", response_model=pagination.Page[LedgerRow], responses=problems(PoolNotFoundError))
+async def list_assignments(
+    wanted: FilterQuery,
+    connection: Connection,
+    caller: Reader,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Who got what: assignments, released ones included, oldest first; pool by pool, if none is named."""
+    rows = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
+    listed = pagination.page(rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
+    listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
+    return listed
+
+
+@router.get(
+    "/assignments/export",
+    response_class=StreamingResponse,
+    responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
+)
+async def export_assignments(
+    wanted: FilterQuery,
+    connection: Connection,
+    engine: Engine,
+    caller: Annotated[Caller, requires(Scope.POOLS)],
+    format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
+) -> StreamingResponse:
+    """All of them in one stream, of any length."""
+    query = await service.matching(connection, wanted)
+    await audit.record(connection, caller, "assignments.exported", pool=wanted.pool)
+    return exports.response(engine, query, service.LEDGER_COLUMNS, format, "assignments")

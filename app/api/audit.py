@@ -1,0 +1,37 @@
+"""`/v1/audit`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import TypeAdapter
+
+from app.domain.access.audit import service
+from app.domain.access.audit.schemas import AuditEntryOut, Filter
+from app.domain.access.scopes import Scope
+from app.platform.errors import InvalidRequestError
+from app.schema.texts import Identifier
+from app.web import pagination
+from app.web.dependencies import Connection
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1/audit", tags=["audit"], dependencies=[requires(Scope.ADMIN)])
+KEY = TypeAdapter(int)
+"""What the cursor of a list holds."""
+
+
+@router.get("", response_model=pagination.Page[AuditEntryOut], responses=problems(InvalidRequestError))
+async def list_entries(
+    connection: Connection,
+    action: Annotated[Identifier | None, Query(description="Only this, as `pool.deleted`")] = None,
+    pool: Annotated[Identifier | None, Query(description="Only what was done to this pool")] = None,
+    since: Annotated[datetime | None, Query(description="Only from then on")] = None,
+    until: Annotated[datetime | None, Query(description="Only before then")] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Who did what, newest first."""
+    wanted = Filter(action, pool, since, until)
+    rows = await service.before(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: row.id)

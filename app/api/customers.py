@@ -1,0 +1,97 @@
+"""`/v1/customers` and `/v1/aggregates`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, status
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller, Scope
+from app.domain.customers import files, service
+from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
+from app.domain.customers.schemas import (
+    AggregateIn,
+    AggregateOut,
+    CustomerOut,
+    CustomersImported,
+    CustomerUpdate,
+    ErasureOut,
+    FileFormat,
+)
+from app.platform.database import transaction
+from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+from app.schema.texts import Identifier
+from app.web import body
+from app.web.dependencies import Connection, Engine, Settings
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[requires(Scope.EVENTS)])
+CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1001"])]
+FORM_SCHEMA = body.form_schema(FileFormat, "CSV in UTF-8; the first line names the columns")
+NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examples=["last_spring_code"])]
+
+
+@router.post(
+    "/customers/imports",
+    responses=problems(InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError),
+    openapi_extra={"requestBody": {"required": True, "content": {body.FORM: {"schema": FORM_SCHEMA}}}},
+)
+async def import_customers(request: Request, engine: Engine, settings: Settings) -> CustomersImported:
+    """Set properties of many customers; tells of lines that it could not take.
+
+    A file that cannot be read changes nothing.
+    """
+    if not body.is_form(request):
+        raise UnsupportedMediaTypeError(f"Send {body.FORM} with a `file`.")
+    async with body.form(request, settings.max_upload_bytes) as (file, fields):
+        wanted = body.validated(FileFormat, fields)
+        async with transaction(engine) as connection:
+            return await files.load(connection, file.file, wanted.id_column, wanted.delimiter)
+
+
+@router.get("/customers/{customer_id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError))
+async def get_customer(customer_id: CustomerPath, connection: Connection) -> Any:
+    """What is known of a customer."""
+    return await service.get(connection, customer_id)
+
+
+@router.patch("/customers/{customer_id}", response_model=CustomerOut, responses=problems(InvalidRequestError))
+async def update_customer(customer_id: CustomerPath, update: CustomerUpdate, connection: Connection) -> Any:
+    """Set properties of a customer, who is made if not yet known."""
+    return await service.update(connection, customer_id, update.properties)
+
+
+@router.put("/aggregates/{name}", response_model=AggregateOut, responses=problems(InvalidRequestError))
+async def put_aggregate(name: NamePath, aggregate: AggregateIn, connection: Connection) -> Any:
+    """Make or replace an aggregate: a value of a customer's events, worked out when a template asks."""
+    return await service.put_aggregate(connection, name, aggregate.model_dump())
+
+
+@router.get("/aggregates/{name}", response_model=AggregateOut, responses=problems(AggregateNotFoundError))
+async def get_aggregate(name: NamePath, connection: Connection) -> Any:
+    """One aggregate."""
+    return await service.get_aggregate(connection, name)
+
+
+@router.delete(
+    "/aggregates/{name}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(AggregateNotFoundError),
+)
+async def delete_aggregate(name: NamePath, connection: Connection) -> None:
+    """Delete an aggregate; templates that use it fail from then on."""
+    await service.delete_aggregate(connection, name)
+
+
+@router.delete("/customers/{customer_id}", response_model=ErasureOut)
+async def erase_customer(
+    customer_id: CustomerPath,
+    connection: Connection,
+    caller: Annotated[Caller, requires(Scope.EVENTS)],
+) -> dict[str, int]:
+    """Erase a person: who it was is gone everywhere; codes and counts stay. Once more, it finds nothing."""
+    erased = await service.erase(connection, customer_id)
+    await audit.record(
+        connection, caller, "customer.erased", erased=erased
+    )  # not who: that is to be forgotten
+    return erased

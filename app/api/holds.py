@@ -1,0 +1,57 @@
+"""`/v1/pools/{pool}/holds`."""
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, status
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller, Scope
+from app.domain.holds import service
+from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
+from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut
+from app.domain.pools.errors import PoolNotFoundError
+from app.web.dependencies import Connection
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1/pools/{pool}/holds", tags=["holds"])
+PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+Manager = Annotated[Caller, requires(Scope.POOLS)]
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=HoldOut,
+    responses=problems(PoolNotFoundError, HoldTooLargeError, HoldExistsError),
+)
+async def create_hold(
+    pool: PoolPath, body: HoldCreate, connection: Connection, caller: Manager
+) -> dict[str, Any]:
+    """Set available codes aside for a campaign's draws, all or none: 409 says how many are missing."""
+    hold = await service.create(connection, pool, body.campaign_id, body.count, body.expires_at)
+    await audit.record(connection, caller, "hold.created", pool=pool, **body.model_dump(mode="json"))
+    return hold
+
+
+@router.get(
+    "",
+    response_model=HoldList,
+    responses=problems(PoolNotFoundError),
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def list_holds(pool: PoolPath, connection: Connection) -> dict[str, Any]:
+    """The holds of a pool, and how many available codes are left for all others."""
+    return await service.of_pool(connection, pool)
+
+
+@router.delete(
+    "/{hold_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(PoolNotFoundError, HoldNotFoundError),
+)
+async def delete_hold(pool: PoolPath, hold_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
+    """Give back what the hold still keeps."""
+    await service.delete(connection, pool, hold_id)
+    await audit.record(connection, caller, "hold.deleted", pool=pool, hold_id=str(hold_id))

@@ -1,0 +1,79 @@
+"""What an import tells piece by piece: its end, its progress as events, its rejects as CSV."""
+
+import asyncio
+import csv
+import io
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.access.scopes import Caller
+from app.domain.imports import service
+from app.domain.imports.errors import ImportNotFoundError
+from app.domain.imports.schemas import ImportOut
+from app.platform.database import transaction
+
+POLL_SECONDS = 0.1
+HEARTBEAT_SECONDS = 15
+CSV_PAGE = 1000
+
+
+async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> dict[str, Any]:
+    """The import once it has ended, or as it is after so many seconds."""
+    deadline = time.monotonic() + seconds
+    found = await _look(engine, import_id)
+    while found["status"] not in service.ENDED and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
+        found = await _look(engine, import_id)
+    return found
+
+
+async def events(engine: AsyncEngine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
+    """Server-sent events: the import whenever it has come on, and a sign of life now and then, until it has ended."""
+    before, sent = None, time.monotonic()
+    while True:
+        try:
+            found = await _look(engine, import_id)
+        except ImportNotFoundError:
+            return
+        shown = ImportOut.model_validate(found).model_dump(mode="json")
+        if shown != before:
+            before, sent = shown, time.monotonic()
+            yield b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"
+        elif time.monotonic() - sent > HEARTBEAT_SECONDS:
+            sent = time.monotonic()
+            yield b": still there\n\n"
+        if found["status"] in service.ENDED:
+            return
+        await asyncio.sleep(2 * POLL_SECONDS)
+
+
+async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[str]:
+    """All rejects as CSV, by line; values as the caller may see them."""
+    yield "line,value,reason,other_pool\r\n"
+    line = 0
+    while True:
+        async with transaction(engine) as connection:
+            rows = await service.rejects_after(connection, import_id, line, CSV_PAGE)
+        if not rows:
+            return
+        text = io.StringIO()
+        csv.writer(text).writerows(
+            (row.line, _inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
+        )
+        yield text.getvalue()
+        line = rows[-1].line
+
+
+def _inert(value: str) -> str:
+    """A value that a spreadsheet takes for a formula, made a text."""
+    return "'" + value if value.startswith(("=", "+", "-", "@")) else value
+
+
+async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:
+    async with transaction(engine) as connection:
+        return await service.get(connection, import_id)

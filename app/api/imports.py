@@ -1,0 +1,213 @@
+"""`/v1/imports` and `/v1/pools/{pool}/imports`."""
+
+import asyncio
+import re
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import TypedDict
+
+from app.api import import_streams as streams
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller, Scope
+from app.domain.imports import service, tasks
+from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
+from app.domain.imports.schemas import (
+    FormatIn,
+    ImportCreate,
+    ImportOptions,
+    ImportOut,
+    Preview,
+    PreviewCreate,
+    RejectOut,
+    Undone,
+)
+from app.domain.pools.schemas import PoolName
+from app.platform.database import transaction
+from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+from app.platform.jobs import enqueue
+from app.platform.outbound import AddressForbiddenError
+from app.web import body, pagination
+from app.web.dependencies import Connection, Engine, Settings
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(tags=["imports"])
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+LINE = TypeAdapter(int)
+"""What the cursors of the lists hold."""
+Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+Writer = Annotated[Caller, requires(Scope.POOLS)]
+MAX_WAIT = 60
+UNREADABLE_BODY = (PayloadTooLargeError, UnsupportedMediaTypeError, InvalidRequestError)
+
+
+class _Documented(TypedDict):
+    openapi_extra: dict[str, Any]
+
+
+def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
+    """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
+    content = {body.FORM: {"schema": body.form_schema(fields, "CSV, packed or not, or XLSX")}}
+    example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
+    described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
+    content["application/json"] = {"schema": described}
+    return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+
+
+@router.post(
+    "/v1/imports/preview",
+    response_model=Preview,
+    responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError),
+    dependencies=[requires(Scope.POOLS)],
+    **_two_bodies(FormatIn, PreviewCreate),
+)
+async def preview(request: Request, settings: Settings) -> dict[str, Any]:
+    """How a file or source would be read, its header and first five rows; nothing is imported."""
+    if body.is_form(request):
+        async with body.form(request, settings.max_upload_bytes) as (file, fields):
+            options = body.validated(FormatIn, fields)
+            return await asyncio.to_thread(service.preview, file.file, options)
+    wanted = await body.json(request, PreviewCreate)
+    return await asyncio.to_thread(service.preview_of, settings, wanted.source, wanted)
+
+
+@router.post(
+    "/v1/pools/{pool}/imports",
+    response_model=ImportOut,
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(*UNREADABLE_BODY),
+    **_two_bodies(ImportOptions, ImportCreate),
+)
+async def create_import(
+    pool: PoolName,
+    caller: Writer,
+    request: Request,
+    response: Response,
+    engine: Engine,
+    settings: Settings,
+    prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
+) -> dict[str, Any]:
+    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe."""
+    # No connection is held while the body comes in, however slowly that is.
+    if body.is_form(request):
+        async with body.form(request, settings.max_upload_bytes) as (file, fields):
+            options = body.validated(ImportOptions, fields)
+            async with transaction(engine) as connection:
+                import_id = await service.from_file(connection, pool, file.filename, file, options)
+                await _begin(connection, caller, pool, import_id)
+    else:
+        wanted = await body.json(request, ImportCreate)
+        async with transaction(engine) as connection:
+            import_id = await service.from_source(connection, settings, pool, wanted.source, wanted)
+            await _begin(connection, caller, pool, import_id)
+    response.headers["Location"] = f"/v1/imports/{import_id}"
+    seconds = _wait(prefer)
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    found = await streams.until_ended(engine, import_id, seconds)
+    if seconds and found["status"] in service.ENDED:
+        response.status_code = status.HTTP_200_OK
+    return found
+
+
+@router.get(
+    "/v1/imports",
+    response_model=pagination.Page[ImportOut],
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def list_imports(
+    connection: Connection,
+    pool: Annotated[str | None, Query(description="Only those into this pool")] = None,
+    schedule_id: Annotated[uuid.UUID | None, Query(description="Only those of this schedule")] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Imports, the newest first."""
+    start = pagination.decode(cursor, KEY)
+    rows = await service.before(connection, pool, schedule_id, start, limit + 1)
+    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+
+
+@router.get(
+    "/v1/imports/{import_id}",
+    response_model=ImportOut,
+    responses=problems(ImportNotFoundError),
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def get_import(import_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+    """An import: where it stands, and its figures."""
+    return await service.get(connection, import_id)
+
+
+@router.get(
+    "/v1/imports/{import_id}/rejects",
+    response_model=pagination.Page[RejectOut],
+    responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
+)
+async def list_rejects(
+    import_id: uuid.UUID,
+    connection: Connection,
+    engine: Engine,
+    request: Request,
+    caller: Reader,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> Any:
+    """Rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
+    if "text/csv" in request.headers.get("accept", ""):
+        await service.get(connection, import_id)
+        disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
+        return StreamingResponse(
+            streams.rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
+        )
+    line = pagination.decode(cursor, LINE) or 0
+    rows = await service.rejects_after(connection, import_id, line, limit + 1)
+    listed = pagination.page(rows, limit, lambda row: row.line)
+    listed["items"] = [{**row._asdict(), "value": caller.shown(row.value)} for row in listed["items"]]
+    return listed
+
+
+@router.post(
+    "/v1/imports/{import_id}/undo",
+    response_model=Undone,
+    responses=problems(ImportNotFoundError, ImportNotFinishedError),
+)
+async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, int]:
+    """Take back the vouchers of an import that are still available."""
+    undone = await service.undo(connection, import_id)
+    pool = (await service.get(connection, import_id))["pool"]
+    await audit.record(connection, caller, "import.undone", pool=pool, import_id=str(import_id), **undone)
+    return undone
+
+
+@router.get(
+    "/v1/imports/{import_id}/progress",
+    response_class=StreamingResponse,
+    responses=problems(ImportNotFoundError) | {200: {"content": {"text/event-stream": {}}}},
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def follow_import(import_id: uuid.UUID, connection: Connection, engine: Engine) -> StreamingResponse:
+    """The import as server-sent events: one whenever it has come on, until it has ended."""
+    await service.get(connection, import_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        streams.events(engine, import_id), media_type="text/event-stream", headers=headers
+    )
+
+
+async def _begin(connection: AsyncConnection, caller: Caller, pool: str, import_id: uuid.UUID) -> None:
+    """Have the job run once the import is committed, and note who asked for it."""
+    await enqueue(connection, tasks.run_import, import_id=str(import_id))
+    await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
+
+
+def _wait(prefer: str) -> int:
+    """The seconds of `Prefer: wait=N` (RFC 7240)."""
+    asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
+    return min(int(asked[1]), MAX_WAIT) if asked else 0

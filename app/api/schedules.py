@@ -1,0 +1,97 @@
+"""`/v1/import-schedules`."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, status
+from pydantic import TypeAdapter
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller, Scope
+from app.domain.imports.schedules import service
+from app.domain.imports.schedules.errors import ScheduleNotFoundError
+from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleUpdate
+from app.platform.errors import InvalidRequestError
+from app.web import pagination
+from app.web.dependencies import Connection, Settings
+from app.web.guard import requires
+from app.web.problems import problems
+
+Writer = Annotated[Caller, requires(Scope.POOLS)]
+router = APIRouter(prefix="/v1/import-schedules", tags=["imports"])
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+"""What the cursor of a list holds."""
+
+
+@router.post(
+    "",
+    response_model=ScheduleOut,
+    status_code=status.HTTP_201_CREATED,
+    responses=problems(InvalidRequestError),
+)
+async def create_schedule(
+    body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings
+) -> dict[str, Any]:
+    """Repeat an import by the clock."""
+    made = await service.create(connection, settings, body)
+    await audit.record(connection, caller, "schedule.created", pool=made["pool"], schedule_id=str(made["id"]))
+    return made
+
+
+@router.get(
+    "",
+    response_model=pagination.Page[ScheduleOut],
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def list_schedules(
+    connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+) -> dict[str, Any]:
+    """Schedules, the oldest first."""
+    rows = await service.after(connection, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+
+
+@router.get(
+    "/{schedule_id}",
+    response_model=ScheduleOut,
+    responses=problems(ScheduleNotFoundError),
+    dependencies=[requires(Scope.POOLS, Scope.READ)],
+)
+async def get_schedule(schedule_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+    """A schedule, with its next and its last run."""
+    return await service.get(connection, schedule_id)
+
+
+@router.patch(
+    "/{schedule_id}",
+    response_model=ScheduleOut,
+    responses=problems(ScheduleNotFoundError, InvalidRequestError),
+)
+async def update_schedule(
+    schedule_id: uuid.UUID, body: ScheduleUpdate, caller: Writer, connection: Connection, settings: Settings
+) -> dict[str, Any]:
+    """Change a schedule, or pause it with `active`."""
+    changed = await service.update(connection, settings, schedule_id, body)
+    what = sorted(body.model_fields_set)
+    await audit.record(
+        connection,
+        caller,
+        "schedule.changed",
+        pool=changed["pool"],
+        schedule_id=str(schedule_id),
+        changed=what,
+    )
+    return changed
+
+
+@router.delete(
+    "/{schedule_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(ScheduleNotFoundError),
+)
+async def delete_schedule(schedule_id: uuid.UUID, caller: Writer, connection: Connection) -> None:
+    """Delete a schedule; what it imported stays."""
+    pool = (await service.get(connection, schedule_id))["pool"]
+    await service.delete(connection, schedule_id)
+    await audit.record(connection, caller, "schedule.deleted", pool=pool, schedule_id=str(schedule_id))

@@ -1,0 +1,89 @@
+"""`/v1/pools/{pool}/vouchers` and `/v1/vouchers`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller, Scope
+from app.domain.pools.errors import PoolNotFoundError
+from app.domain.vouchers import service
+from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
+from app.domain.vouchers.schemas import VoucherOut, VoucherWithHistory
+from app.schema.base import VoucherStatus
+from app.schema.texts import Identifier
+from app.web import exports, pagination
+from app.web.dependencies import Connection, Engine
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(tags=["vouchers"])
+KEY = TypeAdapter(service.Key)
+"""What the cursor of a list holds."""
+Code = Annotated[Identifier, Path(description="The code")]
+Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+Manager = Annotated[Caller, requires(Scope.POOLS)]
+
+
+@router.get(
+    "/v1/pools/{pool}/vouchers",
+    response_model=pagination.Page[VoucherOut],
+    responses=problems(PoolNotFoundError),
+)
+async def list_vouchers(
+    pool: Annotated[str, Path(description="Name of the pool")],
+    connection: Connection,
+    caller: Reader,
+    status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> dict[str, Any]:
+    """Vouchers of a pool, state by state."""
+    rows = await service.after(connection, pool, status, pagination.decode(cursor, KEY), limit + 1)
+    listed = pagination.page(rows, limit, lambda row: (row.status, row.draw_key, row.code))
+    listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
+    return listed
+
+
+@router.get(
+    "/v1/pools/{pool}/export",
+    response_class=StreamingResponse,
+    responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
+)
+async def export_vouchers(
+    pool: Annotated[str, Path(description="Name of the pool")],
+    connection: Connection,
+    engine: Engine,
+    caller: Manager,
+    status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
+    format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
+) -> StreamingResponse:
+    """All vouchers of a pool in one stream, of any length."""
+    query = await service.of_pool(connection, pool, status)
+    await audit.record(connection, caller, "vouchers.exported", pool=pool, status=status)
+    return exports.response(engine, query, service.EXPORTED, format, "vouchers")
+
+
+@router.get(
+    "/v1/vouchers/{code:path}",
+    response_model=VoucherWithHistory,
+    responses=problems(VoucherNotFoundError),
+)
+async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dict[str, Any]:
+    """A voucher: where it stands, and all that happened to it."""
+    voucher = await service.get(connection, code)
+    return {**voucher, "code": caller.shown(voucher["code"])}
+
+
+@router.post(
+    "/v1/vouchers/{code:path}/void",
+    response_model=VoucherWithHistory,
+    responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
+)
+async def void_voucher(code: Code, connection: Connection, caller: Manager) -> dict[str, Any]:
+    """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
+    voucher = await service.void(connection, code)
+    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"])
+    return voucher

@@ -1,1 +1,0 @@
-"""Recounts, and proves what must always hold."""

@@ -1,0 +1,95 @@
+"""`vouchers import`: a file of this machine, with a progress bar."""
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from app.domain.imports import service
+from app.domain.imports.merging import pipeline
+from app.domain.imports.schemas import ImportOptions
+from app.domain.pools.schemas import PoolName
+from app.platform.database import create_engine, transaction
+from app.platform.errors import InvalidRequestError
+from app.platform.settings import Settings
+from app.schema.base import ImportStatus
+
+SHOWN_REJECTS = 10
+
+
+def run(
+    settings: Settings,
+    pool: str,
+    path: Path,
+    *,
+    column: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Import a file in this process, on a database that is migrated; the exit code."""
+    console = Console(highlight=False)
+    given = {"column": column, "delimiter": delimiter, "encoding": encoding, "dry_run": dry_run}
+    try:
+        TypeAdapter(PoolName).validate_python(pool)
+        options = ImportOptions.model_validate(
+            {name: value for name, value in given.items() if value is not None}
+        )
+        import_id = asyncio.run(_store(settings, pool, path, options))
+    except ValidationError as error:
+        console.print(error.errors()[0]["msg"].removeprefix("Value error, "), style="red")
+        return 2
+    except (InvalidRequestError, OSError) as error:
+        console.print(str(error), style="red", markup=False)
+        return 2
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"{path.name} → {pool}", total=1.0)
+        pipeline.run(settings, import_id, lambda done: progress.update(task, completed=done))
+        progress.update(task, completed=1.0)
+    return asyncio.run(_tell(settings, import_id, console))
+
+
+async def _store(settings: Settings, pool: str, path: Path, options: ImportOptions) -> uuid.UUID:
+    engine = create_engine(settings)
+    try:
+        with path.open("rb") as file:
+            async with transaction(engine) as connection:
+                return await service.from_file(connection, pool, path.name, _Local(file), options)
+    finally:
+        await engine.dispose()
+
+
+async def _tell(settings: Settings, import_id: uuid.UUID, console: Console) -> int:
+    engine = create_engine(settings)
+    try:
+        async with transaction(engine) as connection:
+            done = await service.get(connection, import_id)
+            rejects = await service.rejects_after(connection, import_id, 0, SHOWN_REJECTS)
+    finally:
+        await engine.dispose()
+    if done["status"] != ImportStatus.SUCCEEDED:
+        console.print(done["error"], style="red", markup=False)
+        return 1
+    what = "would be imported" if done["dry_run"] else "imported"
+    figures = f"{done['imported']:,} {what}, {done['ignored']:,} ignored, {done['rejected']:,} rejected"
+    console.print(f"{done['rows']:,} rows: {figures}")
+    for row in rejects:
+        where = f" ({row.other_pool})" if row.other_pool else ""
+        console.print(f"  line {row.line}: {row.reason}{where}", markup=False)
+    if done["rejected"] > len(rejects):
+        console.print(f"  … all at /v1/imports/{import_id}/rejects")
+    return 0
+
+
+class _Local:
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    async def read(self, size: int) -> bytes:
+        data: bytes = await asyncio.to_thread(self._file.read, size)
+        return data

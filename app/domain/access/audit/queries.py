@@ -1,0 +1,44 @@
+"""SQL of the audit. Rows are added and read; nothing here changes or removes one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.access.audit.schemas import Filter
+from app.platform.database import AnyRow
+from app.schema.access import AuditEntry
+
+COLUMNS = (
+    AuditEntry.id,
+    AuditEntry.at,
+    AuditEntry.key_id,
+    AuditEntry.key_name,
+    AuditEntry.action,
+    AuditEntry.pool,
+    AuditEntry.details,
+)
+
+
+async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """Add an entry."""
+    await connection.execute(insert(AuditEntry).values(values))
+
+
+async def before(
+    connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
+) -> Sequence[AnyRow]:
+    """Entries, newest first."""
+    query = select(*COLUMNS).order_by(AuditEntry.id.desc()).limit(limit)
+    if wanted.action is not None:
+        query = query.where(AuditEntry.action == wanted.action)
+    if wanted.pool is not None:
+        query = query.where(AuditEntry.pool == wanted.pool)
+    if wanted.since is not None:
+        query = query.where(AuditEntry.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(AuditEntry.at < wanted.until)
+    if entry_id is not None:
+        query = query.where(AuditEntry.id < entry_id)
+    return (await connection.execute(query)).all()

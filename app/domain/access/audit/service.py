@@ -1,0 +1,45 @@
+"""The rules of the audit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.access.audit import queries
+from app.domain.access.audit.schemas import Filter
+from app.domain.access.scopes import Caller
+from app.platform.database import AnyRow
+
+NO_KEY = "(no key)"
+"""Name under which the command line and the service itself act."""
+
+
+async def record(
+    connection: AsyncConnection, caller: Caller | None, action: str, *, pool: str | None = None, **about: Any
+) -> None:
+    """Note what a key does, in the transaction that does it: both are committed, or neither.
+
+    Args:
+        connection: of the acting transaction.
+        caller: whose key it was; None for the command line and the service itself.
+        action: what was done, as `thing.done`: `pool.deleted`.
+        pool: name of the pool that it was done to.
+        about: more, as JSON takes it. No codes, and nothing that names a customer: entries are never erased.
+    """
+    await queries.add(
+        connection,
+        {
+            "key_id": caller and caller.key_id,
+            "key_name": caller.name if caller else NO_KEY,
+            "action": action,
+            "pool": pool,
+            "details": about,
+        },
+    )
+
+
+async def before(
+    connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
+) -> Sequence[AnyRow]:
+    """Entries, newest first, from the one before `entry_id` on."""
+    return await queries.before(connection, wanted, entry_id, limit)

@@ -1,0 +1,51 @@
+"""A message as an email."""
+
+from email.message import EmailMessage
+from email.utils import format_datetime
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+from app.platform.database import AnyRow
+from app.platform.settings import Settings
+
+TIMEOUT = 30.0
+"""Seconds for each step of the conversation with the server."""
+
+WORDS = {
+    "pool.low": "Pool {pool} runs low: {available} codes are available (threshold {threshold}).",
+    "pool.exhausted": "Pool {pool} is exhausted: no code is available.",
+    "pool.expiring_soon": "Pool {pool}: {expiring} available codes expire within {within_days} days, "
+    "the first at {first_expires_at}.",
+    "pool.test": "Pool {pool}: this is a test. {available} codes are available.",
+}
+
+
+async def send(settings: Settings, message: AnyRow) -> None:
+    """Hand a message to the mail server."""
+    if settings.smtp_url is None:
+        raise aiosmtplib.SMTPException("VOUCHERS_SMTP_URL is not set any more")
+    server = urlsplit(settings.smtp_url.get_secret_value())
+    await aiosmtplib.send(
+        compose(settings, message),
+        hostname=server.hostname,
+        port=server.port,
+        username=unquote(server.username) if server.username else None,
+        password=unquote(server.password) if server.password else None,
+        use_tls=server.scheme == "smtps",
+        timeout=TIMEOUT,
+    )
+
+
+def compose(settings: Settings, message: AnyRow) -> EmailMessage:
+    """The email; a repeat bears the same `Message-ID`, by which mailboxes know it for one."""
+    text = WORDS[message.payload["type"]].format(**message.payload["data"])
+    email = EmailMessage()
+    email["From"] = settings.email_from
+    email["To"] = message.destination
+    email["Subject"] = text.partition(":")[0]
+    email["Date"] = format_datetime(message.created_at)
+    email["Message-ID"] = f"<{message.id}@voucher-pools>"
+    email["Auto-Submitted"] = "auto-generated"
+    email.set_content(f"{text}\n\nIt happened at {message.payload['timestamp']}.\n")
+    return email

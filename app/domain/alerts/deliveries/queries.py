@@ -1,0 +1,88 @@
+"""SQL of messages on their way."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, delete, func, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.platform.database import AnyRow
+from app.schema.alerts import Alert, Delivery
+from app.schema.inventory import Pool
+
+COLUMNS = (
+    Delivery.id,
+    Delivery.event,
+    Delivery.channel,
+    Delivery.destination,
+    Delivery.payload,
+    Delivery.status,
+    Delivery.attempts,
+    Delivery.response_status,
+    Delivery.error,
+    Delivery.created_at,
+    Delivery.attempted_at,
+    Delivery.delivered_at,
+)
+
+# A message goes where the alert points now: a mistyped address that was set right receives what was waiting.
+PENDING = (
+    select(
+        Delivery.id,
+        Delivery.channel,
+        Delivery.payload,
+        Delivery.attempts,
+        Delivery.created_at,
+        case((Delivery.channel == "email", Alert.email), else_=Alert.webhook_url).label("destination"),
+        Alert.webhook_secret,
+        case((Alert.previous_secret_until > func.now(), Alert.previous_secret)).label("previous_secret"),
+        Pool.name.label("pool"),
+    )
+    .join(Pool, Pool.id == Delivery.pool_id)
+    .outerjoin(Alert, Alert.pool_id == Delivery.pool_id)
+    .where(Delivery.status == "pending")
+)
+
+
+async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> AnyRow:
+    """Store a message to be sent."""
+    return (await connection.execute(insert(Delivery).values(values).returning(*COLUMNS))).one()
+
+
+async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow | None:
+    """A message that is still to be sent, and what is needed for it."""
+    return (await connection.execute(PENDING.where(Delivery.id == delivery_id))).one_or_none()
+
+
+async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, Any]) -> None:
+    """Note how a try went. What was noted as delivered stays so, whichever of two tries comes last."""
+    delivered_at = func.now() if values["status"] == "delivered" else None
+    query = (
+        update(Delivery)
+        .where(Delivery.id == delivery_id, Delivery.status == "pending")
+        .values(attempts=Delivery.attempts + 1, attempted_at=func.now(), delivered_at=delivered_at, **values)
+    )
+    await connection.execute(query)
+
+
+async def before(
+    connection: AsyncConnection, pool_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int
+) -> Sequence[AnyRow]:
+    """Messages about a pool, newest first."""
+    query = (
+        select(*COLUMNS)
+        .where(Delivery.pool_id == pool_id)
+        .order_by(Delivery.created_at.desc(), Delivery.id.desc())
+        .limit(limit)
+    )
+    if key is not None:
+        query = query.where(tuple_(Delivery.created_at, Delivery.id) < key)
+    return (await connection.execute(query)).all()
+
+
+async def forget(connection: AsyncConnection, days: int) -> None:
+    """Delete messages older than so many days."""
+    age = func.make_interval(0, 0, 0, days)
+    await connection.execute(delete(Delivery).where(Delivery.created_at < func.now() - age))

@@ -1,0 +1,53 @@
+"""The rules of messages: each is stored with its job in the transaction that causes it; the job sends it."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.alerts.deliveries import queries, tasks
+from app.domain.pools import service as pools
+from app.platform.database import AnyRow
+from app.platform.jobs import enqueue
+
+
+async def send(
+    connection: AsyncConnection, alert: AnyRow, event: str, at: datetime, data: Mapping[str, Any]
+) -> list[AnyRow]:
+    """Put a message on its way by each channel of an alert; it leaves once the transaction has committed.
+
+    Args:
+        connection: of the transaction that causes the message.
+        alert: `pool_id`, `webhook_url` and `email`.
+        event: what is told.
+        at: when it happened.
+        data: what is told of it.
+    """
+    payload = {"type": event, "timestamp": at.isoformat(), "data": dict(data)}
+    sent = []
+    for channel, destination in (("webhook", alert.webhook_url), ("email", alert.email)):
+        if destination is not None:
+            values = {
+                "pool_id": alert.pool_id,
+                "event": event,
+                "channel": channel,
+                "destination": destination,
+                "payload": payload,
+            }
+            row = await queries.add(connection, values)
+            await enqueue(connection, tasks.deliver, delivery_id=str(row.id))
+            sent.append(row)
+    return sent
+
+
+async def before(
+    connection: AsyncConnection, pool: str, key: tuple[datetime, uuid.UUID] | None, limit: int
+) -> Any:
+    """Messages about a pool and how they went, newest first.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+    """
+    return await queries.before(connection, await pools.id_of(connection, pool), key, limit)

@@ -1,0 +1,36 @@
+"""A message as a webhook, after the Standard Webhooks specification."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import orjson
+from standardwebhooks import Webhook
+
+from app.platform import outbound
+from app.platform.database import AnyRow
+from app.platform.settings import Settings
+
+TIMEOUT = 15.0
+"""Seconds that a receiver may take to answer, as the specification advises."""
+
+
+async def post(settings: Settings, message: AnyRow) -> int:
+    """Send a message; the status that was answered. No redirect is followed, no body of an answer read."""
+    body = orjson.dumps(message.payload).decode()
+    now = datetime.now(UTC)
+    keys = filter(None, (message.webhook_secret, message.previous_secret))
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "voucher-pools",
+        "webhook-id": str(message.id),
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(Webhook(key).sign(str(message.id), now, body) for key in keys),
+    }
+    async with (
+        asyncio.timeout(TIMEOUT),
+        outbound.http_client(settings, timeout=TIMEOUT) as client,
+        client.stream(
+            "POST", message.destination, content=body, headers=headers, follow_redirects=False
+        ) as response,
+    ):
+        return response.status_code

@@ -1,0 +1,192 @@
+"""SQL of alerts: what is set, and what has to be told.
+
+A threshold falls in the claim (app/assignments/queries.py) or here, in the sweep, whichever comes first;
+both only touch armed rows. The sweep skips rows that are locked and so waits for nobody.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.platform.database import AnyRow
+from app.schema.alerts import Alert, AlertThreshold
+
+ALERT: tuple[Any, ...] = (
+    Alert.pool_id,
+    Alert.webhook_url,
+    Alert.webhook_secret,
+    Alert.email,
+    Alert.expiring_within_days,
+)
+
+STATE: tuple[Any, ...] = (
+    AlertThreshold.threshold,
+    AlertThreshold.fell_at.is_(None).label("armed"),
+    AlertThreshold.fell_at,
+    AlertThreshold.available,
+)
+
+LEFT_IN_STOCK = """left_in AS (
+    SELECT pool_id, sum(available)::bigint AS available FROM stock
+    WHERE pool_id IN (SELECT pool_id FROM alert) GROUP BY pool_id
+)"""
+
+# A threshold that the count is at or below already is not told, for the count did not fall to it. It is armed
+# once the count is above.
+SET_THRESHOLDS = text("""
+INSERT INTO alert_threshold (pool_id, threshold, fell_at, told_at, available)
+SELECT CAST(:pool_id AS bigint), threshold,
+    CASE WHEN left_in.available <= threshold THEN now() END,
+    CASE WHEN left_in.available <= threshold THEN now() END,
+    CASE WHEN left_in.available <= threshold THEN left_in.available END
+FROM unnest(CAST(:thresholds AS bigint[])) AS threshold,
+    (SELECT sum(available)::bigint AS available FROM stock WHERE pool_id = :pool_id) AS left_in
+ON CONFLICT DO NOTHING
+""")
+
+REARM = text(f"""
+WITH {LEFT_IN_STOCK}, risen AS (
+    SELECT alert_threshold.pool_id, threshold FROM alert_threshold JOIN left_in USING (pool_id)
+    WHERE told_at IS NOT NULL AND threshold < left_in.available
+    FOR UPDATE OF alert_threshold SKIP LOCKED
+)
+UPDATE alert_threshold SET fell_at = NULL, told_at = NULL, available = NULL
+FROM risen
+WHERE alert_threshold.pool_id = risen.pool_id AND alert_threshold.threshold = risen.threshold
+""")  # noqa: S608  (made of constants)
+
+FALL = text(f"""
+WITH {LEFT_IN_STOCK}, fallen AS (
+    SELECT alert_threshold.pool_id, threshold, left_in.available
+    FROM alert_threshold JOIN left_in USING (pool_id)
+    WHERE fell_at IS NULL AND threshold >= left_in.available
+    FOR UPDATE OF alert_threshold SKIP LOCKED
+)
+UPDATE alert_threshold SET fell_at = now(), available = fallen.available
+FROM fallen
+WHERE alert_threshold.pool_id = fallen.pool_id AND alert_threshold.threshold = fallen.threshold
+""")  # noqa: S608  (made of constants)
+
+# The share lock is the one that a delivery's foreign key would wait for while the pool is being deleted.
+FALLEN = text("""
+SELECT alert_threshold.pool_id, pool.name, threshold, alert_threshold.available, fell_at AS at,
+    webhook_url, email
+FROM alert_threshold JOIN alert USING (pool_id) JOIN pool ON pool.id = alert.pool_id
+WHERE fell_at IS NOT NULL AND told_at IS NULL
+ORDER BY fell_at, threshold DESC LIMIT :limit
+FOR UPDATE OF alert_threshold SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
+""")
+
+EXPIRING_SOON = """EXISTS (
+    SELECT FROM voucher WHERE voucher.pool_id = alert.pool_id AND status = 'available'
+    AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)
+)"""
+EXPIRING = text(f"""
+SELECT alert.pool_id, pool.name, webhook_url, email, expiring_within_days, now() AS at,
+    soon.available, soon.first
+FROM alert JOIN pool ON pool.id = alert.pool_id CROSS JOIN LATERAL (
+    SELECT count(*) AS available, min(expires_at) AS first FROM voucher
+    WHERE voucher.pool_id = alert.pool_id AND status = 'available'
+    AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)
+) AS soon
+WHERE expiring_within_days IS NOT NULL AND expiring_told_at IS NULL AND {EXPIRING_SOON}
+FOR UPDATE OF alert SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
+""")  # noqa: S608  (made of constants)
+EXPIRING_NO_MORE = text(f"""
+UPDATE alert SET expiring_told_at = NULL
+WHERE pool_id IN (
+    SELECT pool_id FROM alert WHERE expiring_told_at IS NOT NULL FOR UPDATE SKIP LOCKED
+) AND (expiring_within_days IS NULL OR NOT {EXPIRING_SOON})
+""")  # noqa: S608  (made of constants)
+
+
+async def by_pool(connection: AsyncConnection, pool_id: int) -> AnyRow | None:
+    """What is set for a pool."""
+    return (await connection.execute(select(*ALERT).where(Alert.pool_id == pool_id))).one_or_none()
+
+
+async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
+    """The thresholds of a pool, greatest first."""
+    query = select(*STATE).where(AlertThreshold.pool_id == pool_id).order_by(AlertThreshold.threshold.desc())
+    return (await connection.execute(query)).all()
+
+
+async def put(
+    connection: AsyncConnection, pool_id: int, values: Mapping[str, Any], thresholds: Sequence[int]
+) -> str | None:
+    """Set the alerts of a pool; its secret, which stays where there is one.
+
+    A threshold that stays keeps its state.
+    """
+    query = upsert(Alert).values(pool_id=pool_id, **values)
+    other_days = Alert.expiring_within_days.is_distinct_from(query.excluded.expiring_within_days)
+    query = query.on_conflict_do_update(
+        index_elements=[Alert.pool_id],
+        set_={
+            **values,
+            "webhook_secret": func.coalesce(Alert.webhook_secret, query.excluded.webhook_secret),
+            "expiring_told_at": case((other_days, None), else_=Alert.expiring_told_at),
+        },
+    )
+    secret = (await connection.execute(query.returning(Alert.webhook_secret))).scalar_one()
+    await connection.execute(
+        delete(AlertThreshold).where(
+            AlertThreshold.pool_id == pool_id, AlertThreshold.threshold.not_in(thresholds)
+        )
+    )
+    await connection.execute(SET_THRESHOLDS, {"pool_id": pool_id, "thresholds": list(thresholds)})
+    return secret
+
+
+async def set_secret(
+    connection: AsyncConnection, pool_id: int, secret: str, previous: str | None, until: datetime | None
+) -> None:
+    """Set the key of a pool's signatures, and the one that holds beside it until then."""
+    await connection.execute(
+        update(Alert)
+        .where(Alert.pool_id == pool_id)
+        .values(webhook_secret=secret, previous_secret=previous, previous_secret_until=until)
+    )
+
+
+async def remove(connection: AsyncConnection, pool_id: int) -> bool:
+    """Delete the alerts of a pool; False where there were none."""
+    query = delete(Alert).where(Alert.pool_id == pool_id).returning(Alert.pool_id)
+    return (await connection.execute(query)).first() is not None
+
+
+async def move_thresholds(connection: AsyncConnection) -> None:
+    """Arm again what was told and lies below the count; let fall what is armed and lies at it or above."""
+    await connection.execute(REARM)
+    await connection.execute(FALL)
+
+
+async def fallen(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+    """Thresholds that have fallen and were not told, locked."""
+    return (await connection.execute(FALLEN, {"limit": limit})).all()
+
+
+async def told(connection: AsyncConnection, pool_id: int, threshold: int) -> None:
+    """Note that a threshold was told."""
+    await connection.execute(
+        update(AlertThreshold)
+        .where(AlertThreshold.pool_id == pool_id, AlertThreshold.threshold == threshold)
+        .values(told_at=func.now())
+    )
+
+
+async def expiring(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Pools of which codes expire soon, and that were not told of, locked."""
+    await connection.execute(EXPIRING_NO_MORE)
+    return (await connection.execute(EXPIRING)).all()
+
+
+async def told_expiring(connection: AsyncConnection, pool_id: int) -> None:
+    """Note that it was told that codes of a pool expire soon."""
+    await connection.execute(
+        update(Alert).where(Alert.pool_id == pool_id).values(expiring_told_at=func.now())
+    )

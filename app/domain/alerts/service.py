@@ -1,0 +1,139 @@
+"""The rules of alerts: each threshold is told once when the available count falls to it.
+
+What has fallen is written down by whoever took the count there (the claim), or by the sweep, which compares
+all counts with all thresholds every second. The sweep alone puts messages on their way, and arms again what
+the count has risen above (docs/decisions/0045).
+"""
+
+import secrets
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.alerts import queries
+from app.domain.alerts.deliveries import service as deliveries
+from app.domain.alerts.errors import AlertNotFoundError
+from app.domain.alerts.schemas import AlertsUpdate
+from app.domain.pools import service as pools
+from app.platform.database import AnyRow
+from app.platform.errors import InvalidRequestError
+from app.platform.settings import Settings
+
+SECRET_BYTES = 32
+PREVIOUS_SECRET_HOLDS = timedelta(days=1)
+"""How long webhooks are signed with the previous secret too, so that a receiver can change over."""
+
+MAX_TOLD = 500
+"""Most thresholds that one sweep tells; the rest is told a second later."""
+
+
+async def put(
+    connection: AsyncConnection, settings: Settings, name: str, wanted: AlertsUpdate
+) -> dict[str, Any]:
+    """Set when a pool is told of, and whom. The secret is shown where it is new.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+        InvalidRequestError: an email is wanted, but there is no server to send it.
+    """
+    if wanted.email is not None and not settings.sends_email:
+        message = "this service sends no email: VOUCHERS_SMTP_URL and VOUCHERS_EMAIL_FROM are not set"
+        raise InvalidRequestError(f"email: {message}", [{"loc": ["body", "email"], "msg": message}])
+    pool_id = await pools.id_of(connection, name)
+    values = wanted.model_dump(exclude={"thresholds"})
+    fresh = _new_secret() if wanted.webhook_url is not None else None
+    secret = await queries.put(connection, pool_id, {**values, "webhook_secret": fresh}, wanted.thresholds)
+    return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
+
+
+async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+    """What is set for a pool, without its secret.
+
+    Raises:
+        PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
+    """
+    alert = await _of(connection, name)
+    states = await queries.thresholds(connection, alert.pool_id)
+    return {
+        "pool": name,
+        "thresholds": [state.threshold for state in states],
+        "states": states,
+        "webhook_url": alert.webhook_url,
+        "webhook_secret": None,
+        "email": alert.email,
+        "expiring_within_days": alert.expiring_within_days,
+    }
+
+
+async def remove(connection: AsyncConnection, name: str) -> None:
+    """Tell nobody of a pool any more.
+
+    Raises:
+        PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
+    """
+    if not await queries.remove(connection, await pools.id_of(connection, name)):
+        raise AlertNotFoundError(name)
+
+
+async def rotate_secret(connection: AsyncConnection, name: str) -> dict[str, Any]:
+    """A new key for the webhooks' signatures; for a day they are signed with the old one too.
+
+    Raises:
+        PoolNotFoundError, AlertNotFoundError: there is no such pool, or no webhook is sent for it.
+    """
+    alert = await _of(connection, name)
+    if alert.webhook_secret is None:
+        raise AlertNotFoundError(name)
+    secret, until = _new_secret(), datetime.now(UTC) + PREVIOUS_SECRET_HOLDS
+    await queries.set_secret(connection, alert.pool_id, secret, alert.webhook_secret, until)
+    return {"webhook_secret": secret, "previous_valid_until": until}
+
+
+async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
+    """Put a test message on its way, by each channel that is set.
+
+    Raises:
+        PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
+    """
+    alert = await _of(connection, name)
+    counts = await pools.counts(connection, name)
+    return await deliveries.send(
+        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts["available"]}
+    )
+
+
+async def tell_fallen(connection: AsyncConnection) -> None:
+    """Compare the counts with the thresholds, and put a message on its way for each one that has fallen."""
+    await queries.move_thresholds(connection)
+    for row in await queries.fallen(connection, MAX_TOLD):
+        event = "pool.exhausted" if row.threshold == 0 else "pool.low"
+        data = {"pool": row.name, "threshold": row.threshold, "available": row.available}
+        await deliveries.send(connection, row, event, row.at, data)
+        await queries.told(connection, row.pool_id, row.threshold)
+
+
+async def tell_expiring(connection: AsyncConnection) -> None:
+    """Put a message on its way for each pool of which codes expire soon."""
+    for row in await queries.expiring(connection):
+        data = {
+            "pool": row.name,
+            "within_days": row.expiring_within_days,
+            "expiring": row.available,
+            "first_expires_at": row.first.isoformat(),
+        }
+        await deliveries.send(connection, row, "pool.expiring_soon", row.at, data)
+        await queries.told_expiring(connection, row.pool_id)
+
+
+async def _of(connection: AsyncConnection, name: str) -> AnyRow:
+    alert = await queries.by_pool(connection, await pools.id_of(connection, name))
+    if alert is None:
+        raise AlertNotFoundError(name)
+    return alert
+
+
+def _new_secret() -> str:
+    """A key as Standard Webhooks writes it."""
+    return f"whsec_{b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"

@@ -1,0 +1,37 @@
+"""The jobs that look for what has to be told. Any number may run at once: rows that one has, others skip."""
+
+from procrastinate import JobContext
+
+from app.domain.alerts import service
+from app.platform.database import transaction
+from app.platform.jobs import URGENT, engine_of, jobs
+
+
+@jobs.periodic(cron="* * * * * *", periodic_id="alerts")
+@jobs.task(
+    name="tell_fallen",
+    aliases=["app.alerts.tasks.tell_fallen"],
+    queue=URGENT,
+    priority=10,
+    queueing_lock="alerts",
+    pass_context=True,
+)
+async def tell_fallen(context: JobContext, timestamp: int) -> None:
+    """Every second: thresholds that have fallen."""
+    del timestamp
+    async with transaction(engine_of(context)) as connection:
+        await service.tell_fallen(connection)
+
+
+@jobs.periodic(cron="* * * * *", periodic_id="expiring")
+@jobs.task(
+    name="tell_expiring",
+    aliases=["app.alerts.tasks.tell_expiring"],
+    queueing_lock="expiring",
+    pass_context=True,
+)
+async def tell_expiring(context: JobContext, timestamp: int) -> None:
+    """Every minute: codes that expire soon."""
+    del timestamp
+    async with transaction(engine_of(context)) as connection:
+        await service.tell_expiring(connection)

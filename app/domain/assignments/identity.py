@@ -1,0 +1,39 @@
+"""An assignment's id is its idempotency: the same request has the same id, and the primary key does the rest.
+
+Ids are UUIDv5 (RFC 9562, section 5.5) over a text in which no part can run into the next.
+"""
+
+import os
+import uuid
+
+import orjson
+
+_KEYED = uuid.UUID("5f8a1c2e-7c53-5c0e-9a64-0f2b6a9b7d11")
+_MESSAGE = uuid.UUID("b0d6e7a4-3a0f-5e2b-8f1d-6c1f0e7c2a35")
+
+
+def of_key(pool: str, key: str) -> uuid.UUID:
+    """The id for an `Idempotency-Key` on a pool."""
+    return uuid.uuid5(_KEYED, f"{pool} {key}")  # a pool's name has no white space
+
+
+def of_message(message_id: str, customer_id: str | None, pool: str, occurrence: int) -> uuid.UUID:
+    """The id for the `occurrence`-th voucher of a pool in the message to a customer."""
+    name = orjson.dumps([message_id, customer_id, pool, occurrence]).decode()
+    return uuid.uuid5(_MESSAGE, name)
+
+
+_entropy = bytearray()
+
+
+def random_id() -> uuid.UUID:
+    """An id that no other request has: a UUIDv4 from the system's own source, of which many are fetched at once.
+
+    An id that comes again is answered with what was given for it before. A generator of the process, seeded alike
+    in two places by a library or a fork, would so hand out the codes of others.
+    """
+    if not _entropy:
+        _entropy.extend(os.urandom(16 * 256))
+    id_ = uuid.UUID(bytes=bytes(_entropy[-16:]), version=4)
+    del _entropy[-16:]
+    return id_

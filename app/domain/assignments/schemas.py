@@ -1,0 +1,119 @@
+"""Assignments: on the wire, and as the assigner passes them."""
+
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.assignments import identity
+from app.domain.assignments.identity import _entropy, random_id
+from app.domain.lifecycle.wishes import Wish
+from app.schema.texts import Identifier
+
+MAX_LEASE_SECONDS = 7 * 24 * 3600
+MAX_BATCH = 10_000
+
+
+os.register_at_fork(after_in_child=_entropy.clear)
+
+
+class AssignmentCreate(BaseModel):
+    """Whom a code is for. All of it may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    customer_id: Identifier | None = Field(default=None, description="Who gets the code")
+    campaign_id: Identifier | None = Field(default=None, description="In which campaign")
+    message_id: Identifier | None = Field(
+        default=None, description="In which message; the same message, customer and pool get the same code"
+    )
+    test: bool = Field(default=False, description="Whether this is a test send; it takes a code all the same")
+    lease_seconds: Annotated[int, Field(ge=1, le=MAX_LEASE_SECONDS)] | None = Field(
+        default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
+    )
+
+    def wish(self, pool: str, idempotency_key: str | None) -> Wish:
+        """What is asked for, with the id that makes it the same when it comes again."""
+        if idempotency_key is not None:
+            wish_id = identity.of_key(pool, idempotency_key)
+        elif self.message_id is not None:
+            wish_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
+        else:
+            wish_id = random_id()
+        return Wish(
+            wish_id,
+            self.customer_id,
+            self.campaign_id,
+            self.message_id,
+            test=self.test,
+            lease_seconds=self.lease_seconds,
+        )
+
+
+class BatchItem(AssignmentCreate):
+    """One assignment of a batch."""
+
+    idempotency_key: Identifier | None = Field(default=None, description="As the header `Idempotency-Key`")
+
+
+class BatchCreate(BaseModel):
+    """Many assignments in one request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[BatchItem] = Field(min_length=1, max_length=MAX_BATCH, description="Up to 10,000")
+    atomic: bool = Field(default=False, description="All or none: 409 where the pool cannot serve them all")
+
+
+class AssignmentOut(BaseModel):
+    """A code, and to whom it went."""
+
+    id: uuid.UUID = Field(description="Id of the assignment")
+    pool: str = Field(description="Name of the pool")
+    code: str = Field(description="The code")
+    customer_id: str | None = Field(description="Who got it")
+    campaign_id: str | None = Field(description="In which campaign")
+    message_id: str | None = Field(description="In which message")
+    test: bool = Field(description="Whether it was a test send")
+    assigned_at: datetime = Field(description="When")
+
+
+class LedgerRow(AssignmentOut):
+    """An assignment, and whether it still stands."""
+
+    lease_until: datetime | None = Field(
+        description="Until when it may be confirmed; null: not only reserved"
+    )
+    released_at: datetime | None = Field(
+        description="When it was released, or its lease lapsed; null: it stands"
+    )
+
+
+class BatchItemOut(BaseModel):
+    """What became of one item of a batch."""
+
+    index: int = Field(description="Place in the request, from 0")
+    status: Literal["assigned", "replayed", "exhausted"] = Field(description="What became of it")
+    code: str | None = Field(description="The code")
+    id: uuid.UUID | None = Field(description="Id of the assignment")
+
+
+class BatchOut(BaseModel):
+    """What became of a batch."""
+
+    assigned: int = Field(description="How many codes were newly handed out")
+    items: list[BatchItemOut] = Field(description="In the order of the request")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which assignments are asked for; None: whatever it is."""
+
+    pool: str | None
+    customer_id: str | None
+    campaign_id: str | None
+    since: datetime | None
+    until: datetime | None

@@ -1,0 +1,15 @@
+"""Errors of customers and aggregates."""
+
+from app.platform.errors import DomainError
+
+
+class CustomerNotFoundError(DomainError):
+    """Nothing is known of this customer."""
+
+    status, name, title = 404, "customer-not-found", "There is no such customer"
+
+
+class AggregateNotFoundError(DomainError):
+    """No aggregate bears this name."""
+
+    status, name, title = 404, "aggregate-not-found", "There is no such aggregate"

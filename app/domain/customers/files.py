@@ -1,0 +1,108 @@
+"""Customers from a CSV file: a column of ids, and a column for each property."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from anyio import to_thread
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.customers import queries
+from app.domain.customers.schemas import CustomersImported, ImportReject
+from app.platform.errors import InvalidRequestError
+from app.schema.texts import Identifier, Properties
+
+BATCH = 1000
+MAX_REJECTS = 1000
+ID_COLUMNS = ("customer_id", "id")
+"""Names under which the id column is found by itself; otherwise it is the first."""
+
+_id = TypeAdapter[str](Identifier)
+_properties = TypeAdapter[dict[str, str]](Properties)
+_Row = tuple[str, dict[str, str]] | ImportReject
+
+
+async def load(
+    connection: AsyncConnection, file: BinaryIO, id_column: str | None, delimiter: str
+) -> CustomersImported:
+    """Set the properties in a file, all of it in one transaction. An empty cell sets nothing.
+
+    Raises:
+        InvalidRequestError: the file is no UTF-8 or no table with this column; nothing is set then.
+    """
+    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    rows = _rows(lines, id_column, delimiter)
+    figures = CustomersImported(rows=0, imported=0, rejected=0, rejects=[])
+    try:
+        while batch := await to_thread.run_sync(_next, rows):
+            properties: dict[str, dict[str, str]] = {}
+            for row in batch:
+                figures.rows += 1
+                if isinstance(row, ImportReject):
+                    figures.rejected += 1
+                    if len(figures.rejects) < MAX_REJECTS:
+                        figures.rejects.append(row)
+                else:
+                    figures.imported += 1
+                    properties.setdefault(row[0], {}).update(row[1])
+            if properties:
+                await queries.merge(connection, properties)
+    finally:
+        lines.detach()  # the file is the caller's to close
+    return figures
+
+
+def _next(rows: Iterator[_Row]) -> list[_Row]:
+    return [row for _, row in zip(range(BATCH), rows, strict=False)]
+
+
+def _rows(lines: io.TextIOWrapper, id_column: str | None, delimiter: str) -> Iterator[_Row]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+        place = _place(header, id_column)
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                yield _row(line, header, place, cells)
+            line = reader.line_num + 1
+    except UnicodeDecodeError:
+        raise _invalid(f"The file is not UTF-8 from line {reader.line_num + 1} on.") from None
+    except csv.Error as error:
+        raise _invalid(f"Line {reader.line_num}: {error}.") from None
+
+
+def _row(line: int, header: list[str], place: int, cells: list[str]) -> _Row:
+    if len(cells) != len(header):
+        reason = f"has {len(cells)} cells, the header has {len(header)}"
+        return ImportReject(line=line, reason=reason)
+    named = dict(zip(header, cells, strict=True))
+    customer_id = named.pop(header[place]).strip()
+    properties = {name: value for name, value in named.items() if value != ""}
+    try:
+        _id.validate_python(customer_id)
+    except ValidationError:
+        return ImportReject(line=line, reason="the id has 1 to 255 characters, none of them NUL")
+    try:
+        _properties.validate_python(properties)
+    except ValidationError as error:
+        return ImportReject(line=line, reason=error.errors()[0]["msg"])
+    return customer_id, properties
+
+
+def _place(header: list[str], id_column: str | None) -> int:
+    if len(set(header)) < len(header):
+        raise _invalid("Two columns of the file have the same name.")
+    if "" in header or not header:
+        raise _invalid("The first line of the file must name every column.")
+    if id_column is None:
+        return next((header.index(name) for name in ID_COLUMNS if name in header), 0)
+    if id_column not in header:
+        raise _invalid(f"The file has no column {id_column!r}; it has {', '.join(map(repr, header))}.")
+    return header.index(id_column)
+
+
+def _invalid(detail: str) -> InvalidRequestError:
+    return InvalidRequestError(detail, [{"loc": ["body", "file"], "msg": detail}])

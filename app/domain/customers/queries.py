@@ -1,0 +1,139 @@
+"""SQL of customers and of aggregates over their events."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.platform.database import AnyRow
+from app.schema.customers import Aggregate, Customer
+
+AGGREGATE = (
+    Aggregate.name,
+    Aggregate.event_type,
+    Aggregate.property,
+    Aggregate.function,
+    Aggregate.where,
+)
+
+
+async def by_ids(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[AnyRow]:
+    """The customers that are known of these."""
+    query = select(Customer.id, Customer.properties, Customer.updated_at).where(
+        Customer.id == func.any(list(ids))
+    )
+    return (await connection.execute(query)).all()
+
+
+# In the order of ids, so that two of these never wait for each other.
+MERGE = text("""
+INSERT INTO customer (id, properties)
+SELECT id, properties - removed FROM unnest(
+    CAST(:ids AS text[]), CAST(:properties AS jsonb[])
+) AS given (id, properties), LATERAL (
+    SELECT array_agg(key) FILTER (WHERE value = 'null') AS nulls FROM jsonb_each(properties)
+) AS keys, LATERAL (SELECT coalesce(nulls, '{}') AS removed) AS none
+ORDER BY id
+ON CONFLICT (id) DO UPDATE SET
+    properties = customer.properties || excluded.properties,
+    updated_at = now()
+""")
+TAKE_AWAY = text("UPDATE customer SET properties = properties - CAST(:keys AS text[]) WHERE id = :id")
+
+
+async def merge(connection: AsyncConnection, properties: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set properties of customers, who are made where they are not there; no new customer gets a null."""
+    await connection.execute(
+        MERGE,
+        {
+            "ids": list(properties),
+            "properties": [json.dumps(values) for values in properties.values()],  # numbers of any size
+        },
+    )
+
+
+async def take_away(connection: AsyncConnection, customer_id: str, keys: Sequence[str]) -> None:
+    """Delete properties of a customer."""
+    await connection.execute(TAKE_AWAY, {"id": customer_id, "keys": list(keys)})
+
+
+async def put_aggregate(connection: AsyncConnection, values: dict[str, Any]) -> None:
+    """Make or replace an aggregate."""
+    changed = {name: value for name, value in values.items() if name != "name"}
+    query = upsert(Aggregate).values(values).on_conflict_do_update(index_elements=["name"], set_=changed)
+    await connection.execute(query)
+
+
+async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
+    """One aggregate."""
+    return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
+
+
+async def aggregate_names(connection: AsyncConnection) -> Sequence[str]:
+    """The names of all aggregates."""
+    return (await connection.execute(select(Aggregate.name))).scalars().all()
+
+
+async def remove_aggregate(connection: AsyncConnection, name: str) -> bool:
+    """Delete an aggregate; False where there is none."""
+    query = delete(Aggregate).where(Aggregate.name == name).returning(Aggregate.name)
+    return (await connection.execute(query)).first() is not None
+
+
+MATCHING = """
+FROM event WHERE customer_id = ANY (CAST(:customers AS text[])) AND event_type = :event_type
+    AND properties @> CAST(:where AS jsonb)
+    AND (CAST(:property AS text) IS NULL OR jsonb_exists(properties, :property))
+"""
+FIRST, LAST = (
+    text(f"""
+SELECT DISTINCT ON (customer_id) customer_id, properties -> :property AS value {MATCHING}
+ORDER BY customer_id, timestamp {order}, id {order}
+""")
+    for order in ("ASC", "DESC")
+)
+COUNT = text(f"SELECT customer_id, count(*) AS value {MATCHING} GROUP BY customer_id")
+FUNCTIONS = {"first": FIRST, "last": LAST, "count": COUNT}
+
+
+async def evaluate(
+    connection: AsyncConnection, definition: AnyRow, customers: Sequence[str]
+) -> Sequence[AnyRow]:
+    """The value of an aggregate for each of these customers who has one."""
+    result = await connection.execute(
+        FUNCTIONS[definition.function],
+        {
+            "customers": list(customers),
+            "event_type": definition.event_type,
+            "property": definition.property,
+            "where": json.dumps(definition.where),
+        },
+    )
+    return result.all()
+
+
+# A message's or an event's id may tell who the person is, so these go too. What became of the codes stays.
+ERASE = text("""
+WITH customers AS (
+    DELETE FROM customer WHERE id = :customer_id RETURNING id
+), events AS (
+    DELETE FROM event WHERE customer_id = :customer_id RETURNING id
+), assignments AS (
+    UPDATE assignment SET customer_id = NULL, message_id = NULL WHERE customer_id = :customer_id RETURNING id
+), redemptions AS (
+    UPDATE redemption SET customer_id = NULL, event_id = NULL
+    WHERE customer_id = :customer_id RETURNING id
+)
+SELECT
+    (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
+    (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
+""")
+
+
+async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
+    """Remove a customer from every table; how many rows of each."""
+    row = (await connection.execute(ERASE, {"customer_id": customer_id})).one()
+    return dict(row._mapping)  # noqa: SLF001  (public, by SQLAlchemy's convention)

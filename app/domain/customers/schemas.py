@@ -1,0 +1,94 @@
+"""Customers and aggregates on the wire."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.schema.texts import Identifier, Properties
+
+
+class FileFormat(BaseModel):
+    """How a file of customers is read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id_column: str | None = Field(
+        default=None, description="By itself: `customer_id`, `id` or the first column"
+    )
+    delimiter: str = Field(default=",", min_length=1, max_length=1, description="Between cells")
+
+
+class CustomerUpdate(BaseModel):
+    """What to change of a customer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    properties: Properties = Field(
+        description="Set one by one; null takes a property away, what is not named stays",
+        examples=[{"voucher": "SPRING-7F3K", "first_name": "Ada"}],
+    )
+
+
+class CustomerOut(BaseModel):
+    """A customer."""
+
+    id: str = Field(description="As the caller names it")
+    properties: dict[str, Any] = Field(description="What is known")
+    updated_at: datetime = Field(description="When a property was last set")
+
+
+class ImportReject(BaseModel):
+    """A line of a customers file that was not taken."""
+
+    line: int = Field(description="Line of the file, from 1")
+    reason: str = Field(description="Why")
+
+
+class CustomersImported(BaseModel):
+    """What an import of customers did."""
+
+    rows: int = Field(description="Rows read, without the header; `imported` and `rejected` together")
+    imported: int = Field(description="Rows whose properties were set")
+    rejected: int = Field(description="Rows that were not taken")
+    rejects: list[ImportReject] = Field(description="The first 1000 of them")
+
+
+class AggregateIn(BaseModel):
+    """What to work out from a customer's events."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_type: Identifier = Field(description="Events of this type")
+    property: Identifier | None = Field(
+        default=None, description="The property that is taken; events without it do not count"
+    )
+    function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
+    where: Properties = Field(
+        default_factory=dict, description="Only events that have these properties with these values"
+    )
+
+    @model_validator(mode="after")
+    def _has_what_it_takes(self) -> Self:
+        if self.property is None and self.function != "count":
+            raise ValueError(f"'{self.function}' needs a property")
+        return self
+
+
+class AggregateOut(BaseModel):
+    """An aggregate."""
+
+    name: str = Field(description="Unique name; `aggregates['NAME']` in templates")
+    event_type: str = Field(description="Events of this type")
+    property: str | None = Field(description="The property that is taken")
+    function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
+    where: dict[str, Any] = Field(description="Only events that have these properties with these values")
+
+
+class ErasureOut(BaseModel):
+    """What was erased. Codes stay as they are, and so do all counts."""
+
+    customers: int = Field(description="Customer records deleted")
+    events: int = Field(description="Events deleted")
+    assignments: int = Field(description="Assignments from which customer and message were removed")
+    redemptions: int = Field(description="Redemptions from which customer and event were removed")

@@ -1,0 +1,85 @@
+"""The rules of customers and aggregates."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.customers import queries
+from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
+from app.platform.database import AnyRow
+
+
+async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
+    """A customer.
+
+    Raises:
+        CustomerNotFoundError: nothing is known of this one.
+    """
+    rows = await queries.by_ids(connection, [customer_id])
+    if not rows:
+        raise CustomerNotFoundError("Nothing is known of this customer.")
+    return rows[0]
+
+
+async def update(connection: AsyncConnection, customer_id: str, properties: Mapping[str, Any]) -> AnyRow:
+    """Set properties one by one (RFC 7396, its first level): null takes one away, the others stay."""
+    await queries.merge(connection, {customer_id: properties})
+    taken_away = [key for key, value in properties.items() if value is None]
+    if taken_away:
+        await queries.take_away(connection, customer_id, taken_away)
+    return await get(connection, customer_id)
+
+
+async def properties_of(
+    connection: AsyncConnection, customer_ids: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The stored properties of those of these customers who are known."""
+    return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
+
+
+async def put_aggregate(connection: AsyncConnection, name: str, definition: dict[str, Any]) -> AnyRow:
+    """Make or replace an aggregate."""
+    await queries.put_aggregate(connection, {"name": name, **definition})
+    return await get_aggregate(connection, name)
+
+
+async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
+    """An aggregate.
+
+    Raises:
+        AggregateNotFoundError: there is none of this name; `similar` holds the names nearest to it.
+    """
+    row = await queries.aggregate(connection, name)
+    if row is None:
+        similar = difflib.get_close_matches(name, await queries.aggregate_names(connection))
+        raise AggregateNotFoundError(f"There is no aggregate named {name!r}.", similar=similar)
+    return row
+
+
+async def delete_aggregate(connection: AsyncConnection, name: str) -> None:
+    """Delete an aggregate."""
+    if not await queries.remove_aggregate(connection, name):
+        raise AggregateNotFoundError(f"There is no aggregate named {name!r}.")
+
+
+async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequence[str]) -> dict[str, Any]:
+    """The value of an aggregate for each of these customers; without such events none, or a count of 0.
+
+    Raises:
+        AggregateNotFoundError: there is no such aggregate.
+    """
+    definition = await get_aggregate(connection, name)
+    nothing: dict[str, Any] = dict.fromkeys(customer_ids, 0) if definition.function == "count" else {}
+    rows = await queries.evaluate(connection, definition, customer_ids)
+    return nothing | {row.customer_id: row.value for row in rows}
+
+
+async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
+    """Remove a person from customers, events, assignments and redemptions; how many rows of each.
+
+    What happened to the codes, and all counts, stay as they are. It may be repeated, and then finds nothing.
+    The logs of deliveries name pools and counts, never customers.
+    """
+    return await queries.erase(connection, customer_id)

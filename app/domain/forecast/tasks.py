@@ -1,0 +1,21 @@
+"""The job that keeps the stock history."""
+
+from procrastinate import JobContext
+
+from app.domain.forecast import service
+from app.platform.database import transaction
+from app.platform.jobs import engine_of, jobs
+
+
+@jobs.periodic(cron="* * * * *", periodic_id="stock_history")
+@jobs.task(
+    name="keep_stock_history",
+    aliases=["app.forecast.tasks.keep_stock_history"],
+    queueing_lock="stock_history",
+    pass_context=True,
+)
+async def keep_stock_history(context: JobContext, timestamp: int) -> None:
+    """Each minute: this hour's rows, where they are missing; an hour may have begun while nothing ran."""
+    del timestamp
+    async with transaction(engine_of(context)) as connection:
+        await service.keep_history(connection)

@@ -1,0 +1,41 @@
+"""Holds on the wire."""
+
+import uuid
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from app.schema.texts import Identifier
+
+MAX_SIZE = 2**53
+
+
+class HoldCreate(BaseModel):
+    """Vouchers to set aside."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    campaign_id: Identifier = Field(description="The campaign that may draw them")
+    count: int = Field(ge=1, le=MAX_SIZE, description="How many", examples=[10_000_000])
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="When the rest is given back; never, if left out"
+    )
+
+
+class HoldOut(BaseModel):
+    """Vouchers set aside for a campaign."""
+
+    id: uuid.UUID = Field(description="Id of the hold")
+    pool: str = Field(description="Name of the pool")
+    campaign_id: str = Field(description="The campaign that may draw them")
+    count: int = Field(description="How many were set aside")
+    drawn: int = Field(description="How many of them the campaign has drawn")
+    expires_at: datetime | None = Field(description="When the rest is given back")
+    created_at: datetime = Field(description="When it was made")
+
+
+class HoldList(BaseModel):
+    """The holds of a pool."""
+
+    items: list[HoldOut] = Field(description="By campaign")
+    free: int = Field(description="Available vouchers that are not held")

@@ -1,0 +1,108 @@
+"""The rules of holds.
+
+A hold counts, it does not mark: others may draw from the pool as long as what is available covers all holds.
+Draws of the campaign use up its hold first, and then draw like the others.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.holds import queries
+from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
+from app.domain.lifecycle import stock
+from app.domain.pools import service as pools
+from app.platform.database import again_on_conflict, transaction
+
+
+async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> int:
+    """How many a campaign may draw from a pool with holds; nobody else draws until the transaction ends."""
+    pool_id = await queries.lock(connection, pool)
+    if pool_id is None:
+        return 0
+    row = await queries.free(connection, pool_id, campaign_id)
+    return int(row.own) + max(int(row.free), 0)
+
+
+async def drew(connection: AsyncConnection, pool: str, campaign_id: str | None, n: int) -> None:
+    """Count draws against the campaign's hold, in the transaction that asked for the allowance."""
+    if n == 0 or campaign_id is None:
+        return
+    pool_id = await pools.id_of(connection, pool)
+    if await queries.drew(connection, pool_id, campaign_id, n):
+        await stock.refresh(connection, pool_id)
+
+
+async def create(
+    connection: AsyncConnection, pool: str, campaign_id: str, size: int, expires_at: datetime | None
+) -> dict[str, Any]:
+    """Set vouchers aside for a campaign.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+        HoldTooLargeError: too few are available and not held.
+        HoldExistsError: the campaign has a hold on the pool.
+    """
+    pool_id = await _lock(connection, pool)
+    await queries.remove_expired(connection, pool_id)
+    hold_id = await queries.add(connection, pool_id, campaign_id, size, expires_at)
+    if hold_id is None:
+        raise HoldExistsError(
+            f"Campaign {campaign_id!r} has a hold on pool {pool!r}; delete it to make another."
+        )
+    await stock.refresh(
+        connection, pool_id
+    )  # from here on, no claim is under way that does not know of the hold
+    free = int((await queries.free(connection, pool_id)).free)
+    if free < 0:
+        raise HoldTooLargeError(pool, free=max(size + free, 0), missing=min(-free, size))
+    return next(hold for hold in (await of_pool(connection, pool))["items"] if hold["id"] == hold_id)
+
+
+async def of_pool(connection: AsyncConnection, pool: str) -> dict[str, Any]:
+    """The holds of a pool, and what is left for all others."""
+    pool_id = await pools.id_of(connection, pool)
+    rows = await queries.of_pool(connection, pool_id)
+    free = await queries.free(connection, pool_id)
+    return {
+        "items": [{**row._mapping, "count": row.size} for row in rows],  # noqa: SLF001  (public, by convention)
+        "free": max(int(free.free), 0),
+    }
+
+
+async def delete(connection: AsyncConnection, pool: str, hold_id: uuid.UUID) -> None:
+    """Give back what a hold still keeps.
+
+    Raises:
+        PoolNotFoundError, HoldNotFoundError: there is no such pool, or the pool has no such hold.
+    """
+    pool_id = await _lock(connection, pool)
+    if not await queries.remove(connection, pool_id, hold_id):
+        raise HoldNotFoundError(f"Pool {pool!r} has no hold {hold_id}.")
+    await stock.refresh(connection, pool_id)
+
+
+async def sweep(engine: AsyncEngine) -> None:
+    """Delete the holds whose time is over. They hold nothing any more, but a pool without any is faster."""
+    async with transaction(engine) as connection:
+        names = await queries.pools_with_expired(connection)
+    for pool in names:
+        await _sweep(engine, pool)
+
+
+@again_on_conflict
+async def _sweep(engine: AsyncEngine, pool: str) -> None:
+    async with transaction(engine) as connection:
+        pool_id = await queries.lock(connection, pool)
+        if pool_id is not None:
+            await queries.remove_expired(connection, pool_id)
+            await stock.refresh(connection, pool_id)
+
+
+async def _lock(connection: AsyncConnection, pool: str) -> int:
+    pool_id = await queries.lock(connection, pool)
+    if pool_id is None:
+        raise await pools.not_found(connection, pool)
+    return pool_id

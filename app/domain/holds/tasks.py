@@ -1,0 +1,19 @@
+"""Jobs of holds."""
+
+from procrastinate import JobContext
+
+from app.domain.holds import service
+from app.platform.jobs import engine_of, jobs
+
+
+@jobs.periodic(cron="* * * * *", periodic_id="holds")
+@jobs.task(
+    name="sweep_holds",
+    aliases=["app.holds.tasks.sweep_holds"],
+    queueing_lock="sweep_holds",
+    pass_context=True,
+)
+async def sweep_holds(context: JobContext, timestamp: int) -> None:
+    """Each minute: holds whose time is over."""
+    del timestamp
+    await service.sweep(engine_of(context))

@@ -1,0 +1,21 @@
+"""Errors of imports."""
+
+from app.platform.errors import DomainError
+
+
+class ImportNotFoundError(DomainError):
+    """No import has this id."""
+
+    status, name, title = 404, "import-not-found", "There is no such import"
+
+
+class ImportNotFinishedError(DomainError):
+    """The import is still under way."""
+
+    status, name, title = 409, "import-not-finished", "The import is still under way"
+
+
+class UnreadableError(DomainError):
+    """The source of an import cannot be read to its end; the detail says what is wrong with it, and where."""
+
+    status, name, title = 422, "unreadable-source", "The source cannot be read"

@@ -1,0 +1,164 @@
+"""SQL of the import job: rows are staged, put into draw order, and merged chunk by chunk.
+
+A chunk is one transaction: its vouchers, its rejects, the counts and how far the import has come. A run that
+is killed leaves whole chunks behind, and the next one goes on after them.
+
+The rows are dealt into shares; each has a connection that orders and merges it, side by side with the others.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg import Connection, errors
+
+from app.domain.lifecycle.stock import SLOT
+
+STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
+COPY = "COPY staged (line, code, expires_at) FROM STDIN"
+
+# A table in draw order is read from front to back, whatever its size. What is merged already is left out.
+ORDERED = """
+CREATE TEMP TABLE ordered AS
+SELECT line, code, expires_at, GREATEST(hashtextextended(code, {seed}), {least} + 1) AS draw_key FROM staged
+WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY draw_key, line
+"""
+INDEX = "CREATE INDEX ON ordered (draw_key)"
+
+CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
+ROWS = f"SELECT count(*) {CHUNK}"
+POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
+VOUCHERS: LiteralString = f"""
+INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
+SELECT code, %(pool_id)s, draw_key, %(import_id)s, COALESCE(expires_at, %(expires_at)s) {CHUNK}
+ORDER BY draw_key, line
+"""
+IN_OTHER_POOL: LiteralString = f"""
+INSERT INTO import_reject (import_id, line, value, reason, other_pool)
+SELECT %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
+FROM (SELECT line, code {CHUNK}) AS chunk
+JOIN voucher USING (code) JOIN pool ON pool.id = voucher.pool_id
+WHERE voucher.pool_id IS DISTINCT FROM %(pool_id)s
+ON CONFLICT DO NOTHING
+"""  # noqa: S608  (made of constants)
+STOCK = (
+    "UPDATE stock SET available = available + %(imported)s WHERE pool_id = %(pool_id)s AND slot = %(slot)s"
+)
+FIGURES = """
+UPDATE import SET
+    imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
+    in_other_pool = in_other_pool + %(in_other_pool)s, merged_to[%(share)s + 1] = %(upto)s,
+    progress = GREATEST(progress, %(progress)s)
+WHERE id = %(import_id)s
+"""
+NEW: LiteralString = f"""
+SELECT count(DISTINCT code) {CHUNK}
+    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
+"""  # noqa: S608  (made of constants)
+LEAST = -(2**63)
+
+
+@dataclass(slots=True)
+class Target:
+    """What is merged, and where."""
+
+    share: int
+    import_id: uuid.UUID
+    pool_id: int | None
+    expires_at: datetime | None
+    dry_run: bool
+    all_new: bool = True
+    """Whether no code of the share was there before, as far as is known."""
+
+
+class PoolGoneError(Exception):
+    """The pool was deleted."""
+
+
+def stage(connections: Sequence[Connection[Any]], batches: Iterable[list[list[str]]]) -> None:
+    """Copy the rows of each share into its staging table while they are still being read."""
+    with ExitStack() as stack:
+        copies = []
+        for connection in connections:
+            connection.execute(STAGED)
+            copies.append(stack.enter_context(stack.enter_context(connection.cursor()).copy(COPY)))
+        for batch in batches:
+            for copy, rows in zip(copies, batch, strict=True):
+                copy.write("".join(rows))
+
+
+def order(connection: Connection[Any], seed: int, after: int) -> None:
+    """Put the rows of a share into draw order, but for what is merged already."""
+    values = {"seed": seed, "least": LEAST, "after": after}
+    connection.execute(
+        ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
+    )
+    connection.execute("DROP TABLE staged")
+    connection.execute(INDEX)
+
+
+def chunk_ends(staged: int, limit: int) -> list[int]:
+    """Where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
+    chunks = max(1, -(-staged // limit))
+    return [LEAST + 2**64 * n // chunks - 1 for n in range(1, chunks + 1)]
+
+
+def chunk(connection: Connection[Any], target: Target, after: int, upto: int, progress: float) -> None:
+    """Merge the rows with draw keys beyond `after`, up to `upto`, in one transaction.
+
+    Raises:
+        PoolGoneError: the pool was deleted meanwhile.
+        DeadlockDetected: two imports want the same codes; nothing was done, try again.
+    """
+    values: dict[str, Any] = {
+        "share": target.share,
+        "import_id": target.import_id,
+        "pool_id": target.pool_id,
+        "expires_at": target.expires_at,
+        "slot": SLOT,
+        "after": after,
+        "upto": upto,
+        "progress": progress,
+    }
+    with connection.transaction():
+        if target.dry_run:
+            rows, imported = _number(connection, ROWS, values), _number(connection, NEW, values)
+        else:
+            # The end of the import waits for the disk. A chunk that is lost with the server is merged again.
+            connection.execute("SET LOCAL synchronous_commit = off")
+            if connection.execute(POOL, values).fetchone() is None:
+                raise PoolGoneError
+            rows, imported = _insert(connection, target, values)
+        in_other_pool = connection.execute(IN_OTHER_POOL, values).rowcount if imported < rows else 0
+        values |= {
+            "imported": imported,
+            "in_other_pool": in_other_pool,
+            "ignored": rows - imported - in_other_pool,
+        }
+        connection.execute(FIGURES, values)
+        if not target.dry_run and imported:
+            connection.execute(STOCK, values)  # last, because draws wait for it
+
+
+def _insert(connection: Connection[Any], target: Target, values: dict[str, Any]) -> tuple[int, int]:
+    """Make vouchers of a chunk; its rows, and how many of them became one.
+
+    Hoping that every code is new saves a sixth, until one is not.
+    """
+    if target.all_new:
+        try:
+            with connection.transaction():
+                rows = connection.execute(VOUCHERS, values).rowcount
+                return rows, rows
+        except errors.UniqueViolation:
+            target.all_new = False
+    imported = connection.execute(VOUCHERS + "ON CONFLICT (code) DO NOTHING", values).rowcount
+    return _number(connection, ROWS, values), imported
+
+
+def _number(connection: Connection[Any], query: LiteralString, values: dict[str, Any]) -> int:
+    row = connection.execute(query, values).fetchone()
+    return int(row[0]) if row else 0

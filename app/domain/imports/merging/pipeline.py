@@ -1,0 +1,236 @@
+"""The job of an import, from its bytes to its vouchers. It may be killed at any point, and run again.
+
+It runs in a thread with connections of its own: each share of the rows has one that holds and merges it, and
+`side` reads the chunks and tells the progress meanwhile.
+"""
+
+import io
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import psycopg
+from psycopg import Connection, errors, sql
+from psycopg.rows import dict_row
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from app.domain.imports import sources
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.merging import chunks, merge, rows
+from app.domain.imports.reader.table import Format, Table, open_table
+from app.platform.database import SERVER_OPTIONS, conninfo
+from app.platform.errors import DomainError
+from app.platform.settings import Settings
+
+STAGING = 0.3
+"""The part of the work that staging is, for the progress."""
+TELL_SECONDS = 0.5
+LOCK_SECONDS = 60
+
+# The server notices within seconds that a worker died, and gives its locks to the next one.
+WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB"
+OPTIONS = f"{SERVER_OPTIONS} -c client_connection_check_interval=2s {WORKSPACE}"
+
+LOCK = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
+BEGIN = """
+UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()),
+    merged_to = COALESCE(merged_to, array_fill(%s::bigint, ARRAY[%s]))
+WHERE id = %s AND status IN ('queued', 'running') RETURNING *
+"""
+STORED = """
+UPDATE import SET size = %(size)s, sha256 = %(sha256)s, repeats = (
+    SELECT id FROM import AS earlier
+    WHERE earlier.pool_id = import.pool_id AND earlier.sha256 = %(sha256)s AND earlier.status = 'succeeded'
+        AND NOT earlier.dry_run AND earlier.id <> import.id
+    ORDER BY earlier.created_at LIMIT 1
+) WHERE id = %(id)s
+"""
+TELL = "UPDATE import SET progress = %s WHERE id = %s"
+REJECT = """
+INSERT INTO import_reject (import_id, line, value, reason)
+SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
+"""
+STAGED = "UPDATE import SET total = %s, invalid = %s WHERE id = %s"
+FINISH = """
+UPDATE import SET status = 'succeeded', progress = 1, finished_at = now()
+WHERE id = %s AND imported + ignored + in_other_pool + invalid = total RETURNING id
+"""
+FAIL = """
+UPDATE import SET status = 'failed', error = %s, finished_at = now()
+WHERE id = %s AND status IN ('queued', 'running')
+"""
+# Nothing of it is in the pool: none was merged, or nothing was to be, or the pool has gone.
+NO_FIGURES = """
+UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, total = NULL
+WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
+"""
+
+Watch = Callable[[float], None]
+
+
+def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None) -> None:
+    """Run an import to its end, unless it has ended before. `watch` hears of the progress, from 0 to 1.
+
+    What is wrong with the source, or with where it goes, is written on the import. Whatever else goes wrong
+    is raised, and the run may be repeated.
+    """
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_connect(settings)) for _ in range(rows.SHARES)]
+        side = stack.enter_context(_connect(settings))
+        for share, connection in enumerate(connections):  # a killed run may still be at its last chunk
+            _lock(connection, import_id, share)
+        main = connections[0]
+        begin = (merge.LEAST, rows.SHARES, import_id)
+        row = main.cursor(row_factory=dict_row).execute(BEGIN, begin).fetchone()
+        if row is None:
+            return
+        try:
+            _Run(settings, connections, side, row, watch).run()
+        except DomainError as error:
+            fail(main, import_id, error.detail)
+        except merge.PoolGoneError:
+            fail(
+                main,
+                import_id,
+                f"Pool {row['pool']!r} was deleted while the import ran; its codes went with it.",
+            )
+
+
+def give_up(settings: Settings, import_id: uuid.UUID) -> None:
+    """End an import that met a fault of the service; what is merged stays, and its figures stand."""
+    with _connect(settings) as connection:
+        why = "A fault of the service, and logged. Import again: what is in the pool by then is ignored."
+        fail(connection, import_id, why)
+
+
+def fail(connection: Connection[Any], import_id: uuid.UUID, why: str) -> None:
+    """End an import that cannot succeed, if it has not; where nothing of it is in the pool, its figures say so."""
+    with connection.transaction():
+        if not connection.execute(FAIL, (why, import_id)).rowcount:
+            return
+        connection.execute("DELETE FROM import_chunk WHERE import_id = %s", (import_id,))
+        if connection.execute(NO_FIGURES, (import_id,)).rowcount:
+            connection.execute("DELETE FROM import_reject WHERE import_id = %s", (import_id,))
+
+
+def _lock(connection: Connection[Any], import_id: uuid.UUID, share: int) -> None:
+    """Be the only one to run a share of an import, as long as the connection lasts."""
+    connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_SECONDS}s"))
+    connection.execute(LOCK, (import_id, share))
+    connection.execute("RESET lock_timeout")
+
+
+@contextmanager
+def _connect(settings: Settings) -> Iterator[Connection[Any]]:
+    url = conninfo(settings.sqlalchemy_url)
+    connection = psycopg.connect(url, autocommit=True, options=OPTIONS, connect_timeout=5)
+    with connection:
+        yield connection
+
+
+class _Run:
+    def __init__(
+        self,
+        settings: Settings,
+        connections: list[Connection[Any]],
+        side: Connection[Any],
+        row: dict[str, Any],
+        watch: Watch,
+    ) -> None:
+        self.settings, self.connections, self.side = settings, connections, side
+        self.main = connections[0]
+        self.row, self.watch = row, watch
+        self.id: uuid.UUID = row["id"]
+        self.merged_to: list[int] = row["merged_to"]
+        self.staged, self.invalid = [0] * rows.SHARES, 0
+        self.told = time.monotonic()
+
+    def run(self) -> None:
+        if self.row["size"] is None:
+            self._store()
+        self._stage()
+        with ThreadPoolExecutor(rows.SHARES) as threads:  # it waits for all, also where one fails
+            for merged in [threads.submit(self._merge, share) for share in range(rows.SHARES)]:
+                merged.result()
+        self._finish()
+
+    def _store(self) -> None:
+        """Fetch the source into the chunks, whole or not at all."""
+        source = sources.unseal(self.settings, self.row["sealed"])
+        with self.main.transaction():
+            blocks = sources.fetch(self.settings, source)
+            size, digest = chunks.write(self.main, self.id, blocks)
+            self.main.execute(STORED, {"size": size, "sha256": digest, "id": self.id})
+        self.row["size"] = size
+
+    def _stage(self) -> None:
+        """Read all rows, and stage each in its share."""
+        options = self.row["options"]
+        raw = chunks.ChunkFile(self.side, self.id, self.row["size"])
+        wanted = Format(*(options.get(name) for name in ("encoding", "delimiter", "quote", "has_header")))
+        table = open_table(cast(Any, io.BufferedReader(raw, chunks.CHUNK)), wanted)
+        merge.stage(self.connections, self._sorted(table, options, raw))
+        total = sum(self.staged) + self.invalid
+        if not total and self.row["source"]["type"] not in sources.MAY_BE_EMPTY:
+            raise UnreadableError("The file has a header, but no row below it.")
+        self.side.execute(STAGED, (total, self.invalid, self.id))
+
+    def _sorted(
+        self, table: Table, options: dict[str, Any], raw: chunks.ChunkFile
+    ) -> Iterator[list[list[str]]]:
+        column = table.column(options.get("column"))
+        expiry = options.get("expires_at_column")
+        expires_at_column = None if expiry is None else table.column(expiry)
+        for batch in table.batches:
+            sorted_ = rows.sort(batch, column, expires_at_column)
+            for share, block in enumerate(sorted_.shares):
+                self.staged[share] += len(block)
+            self.invalid += len(sorted_.rejects)
+            if sorted_.rejects:
+                lines, values, reasons = zip(
+                    *((r.line, r.value, r.reason) for r in sorted_.rejects), strict=True
+                )
+                self.side.execute(REJECT, (self.id, list(lines), list(values), list(reasons)))
+            self._tell(STAGING * raw.place / max(1, self.row["size"]))
+            yield sorted_.shares
+
+    def _merge(self, share: int) -> None:
+        expires_at = self.row["options"].get("expires_at")
+        target = merge.Target(
+            share,
+            self.id,
+            self.row["pool_id"],
+            expires_at and rows.expires_at(expires_at),
+            self.row["dry_run"],
+        )
+        again = Retrying(
+            retry=retry_if_exception_type(errors.DeadlockDetected),
+            stop=stop_after_attempt(20),
+            wait=wait_random(0, 0.5),
+            reraise=True,
+        )
+        connection, after = self.connections[share], self.merged_to[share]
+        merge.order(connection, self.row["seed"], after)
+        for upto in merge.chunk_ends(self.staged[share], self.settings.import_chunk_rows):
+            if upto > after:
+                self.merged_to[share] = upto
+                done = sum(place - merge.LEAST for place in self.merged_to) / 2**64 / rows.SHARES
+                progress = STAGING + (1 - STAGING) * done
+                again(merge.chunk, connection, target, after, upto, progress)
+                after = upto
+                self.watch(progress)
+
+    def _finish(self) -> None:
+        with self.main.transaction():
+            if self.main.execute(FINISH, (self.id,)).fetchone() is None:
+                raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
+            self.main.execute("DELETE FROM import_chunk WHERE import_id = %s", (self.id,))
+
+    def _tell(self, progress: float) -> None:
+        self.watch(progress)
+        if time.monotonic() - self.told > TELL_SECONDS:
+            self.told = time.monotonic()
+            self.side.execute(TELL, (progress, self.id))

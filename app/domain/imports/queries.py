@@ -1,0 +1,109 @@
+"""SQL of imports as requests see them; that of the job is in `merge.py` and `pipeline.py`."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.schema.base import ImportStatus
+from app.schema.imports import Import, ImportChunk, ImportReject
+
+SHOWN = (
+    Import.id,
+    Import.pool,
+    Import.status,
+    Import.dry_run,
+    Import.source,
+    Import.schedule_id,
+    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid).label("rows"),
+    Import.imported,
+    Import.ignored,
+    Import.in_other_pool,
+    Import.invalid,
+    Import.undone,
+    Import.progress,
+    Import.sha256,
+    Import.repeats,
+    Import.error,
+    Import.created_at,
+    Import.started_at,
+    Import.finished_at,
+)
+
+
+async def add(connection: AsyncConnection, **values: Any) -> None:
+    """A new import."""
+    await connection.execute(insert(Import).values(**values))
+
+
+async def add_chunk(connection: AsyncConnection, import_id: uuid.UUID, number: int, data: bytes) -> None:
+    """A piece of its bytes."""
+    await connection.execute(insert(ImportChunk).values(import_id=import_id, number=number, data=data))
+
+
+async def stored(connection: AsyncConnection, import_id: uuid.UUID, size: int, sha256: str) -> None:
+    """All of its bytes are there; an earlier import of the same ones into the same pool is noted."""
+    pool_id = select(Import.pool_id).where(Import.id == import_id).scalar_subquery()
+    repeats = (
+        select(Import.id)
+        .where(
+            Import.pool_id == pool_id,
+            Import.sha256 == sha256,
+            Import.status == ImportStatus.SUCCEEDED,
+            ~Import.dry_run,
+        )
+        .order_by(Import.created_at)
+        .limit(1)
+    )
+    earlier = (await connection.execute(repeats)).scalar_one_or_none()
+    query = update(Import).where(Import.id == import_id).values(size=size, sha256=sha256, repeats=earlier)
+    await connection.execute(query)
+
+
+async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
+    """One import."""
+    return (await connection.execute(select(*SHOWN).where(Import.id == import_id))).one_or_none()
+
+
+async def before(
+    connection: AsyncConnection,
+    pool: str | None,
+    schedule_id: uuid.UUID | None,
+    key: tuple[datetime, uuid.UUID] | None,
+    limit: int,
+) -> Sequence[Any]:
+    """Imports, the newest first."""
+    query = select(*SHOWN).order_by(Import.created_at.desc(), Import.id.desc()).limit(limit)
+    if pool is not None:
+        query = query.where(Import.pool == pool)
+    if schedule_id is not None:
+        query = query.where(Import.schedule_id == schedule_id)
+    if key is not None:
+        query = query.where(tuple_(Import.created_at, Import.id) < key)
+    return (await connection.execute(query)).all()
+
+
+async def rejects_after(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> Sequence[Any]:
+    """Rejects of an import, by line."""
+    query = (
+        select(ImportReject.line, ImportReject.value, ImportReject.reason, ImportReject.other_pool)
+        .where(ImportReject.import_id == import_id, ImportReject.line > line)
+        .order_by(ImportReject.line)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
+    """An import, locked: of two undos the second waits for the first."""
+    query = (
+        select(Import.pool_id, Import.status, Import.imported, Import.undone)
+        .where(Import.id == import_id)
+        .with_for_update()
+    )
+    return (await connection.execute(query)).one_or_none()

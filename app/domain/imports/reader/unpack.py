@@ -1,0 +1,103 @@
+"""What a file is packed in: gzip, a zip of one file, a spreadsheet, or nothing."""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, BinaryIO
+
+from app.domain.imports.errors import UnreadableError
+
+BLOCK = 256 * 1024
+MAX_RATIO = 200
+"""Times that content may be larger than what it was packed in; lists of codes reach some 10."""
+RATIO_COUNTS_FROM = 64 * 1024**2
+"""Bytes below which the ratio does not matter."""
+
+SPREADSHEET, PLAIN = "spreadsheet", "plain"
+_OLD_SPREADSHEET = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def kind_of(file: BinaryIO) -> str:
+    """Whether a file is a spreadsheet, or plain once it is unpacked."""
+    start = file.read(8)
+    file.seek(0)
+    if start == _OLD_SPREADSHEET:
+        return SPREADSHEET
+    if start.startswith(b"PK\x03\x04"):
+        with _archive(file) as archive:
+            return SPREADSHEET if "xl/workbook.xml" in archive.namelist() else PLAIN
+    return PLAIN
+
+
+def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
+    """The content of a file in blocks, at most `limit` bytes of it.
+
+    Raises:
+        UnreadableError: it is damaged, holds several files, needs a password or is too large.
+    """
+    start = file.read(4)
+    file.seek(0)
+    try:
+        if start.startswith(b"\x1f\x8b"):
+            yield from _bounded(gzip.GzipFile(fileobj=file), _size(file), limit)
+        elif start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            with _archive(file) as archive, archive.open(_only_member(archive)) as member:
+                yield from _bounded(member, _size(file), limit)
+        else:
+            while block := file.read(BLOCK):
+                yield block
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        raise UnreadableError(f"The file is packed, and damaged: {error}.") from error
+
+
+def check_spreadsheet(file: BinaryIO, limit: int) -> None:
+    """Unpack a spreadsheet once, member by member, to know that it fits into `limit` bytes."""
+    if not zipfile.is_zipfile(file):
+        return
+    left = limit
+    with _archive(file) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                for block in _bounded(member, _size(file), left):
+                    left -= len(block)
+    file.seek(0)
+
+
+def _bounded(packed: IO[bytes] | gzip.GzipFile, size: int, limit: int) -> Iterator[bytes]:
+    total = 0
+    while block := packed.read(BLOCK):
+        total += len(block)
+        if total > limit or (total > RATIO_COUNTS_FROM and total > size * MAX_RATIO):
+            raise UnreadableError(
+                f"The file unpacks to far more than it should: over {total // 1024**2} MiB from {size} bytes."
+            )
+        yield block
+
+
+def _archive(file: BinaryIO) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except zipfile.BadZipFile as error:
+        raise UnreadableError(f"The zip file is damaged: {error}.") from error
+
+
+def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    members = [
+        info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+    ]
+    if len(members) != 1:
+        names = ", ".join(info.filename for info in members[:5])
+        raise UnreadableError(
+            f"The zip file holds {len(members)} files ({names}); send one that holds a single file."
+        )
+    if members[0].flag_bits & 1:
+        raise UnreadableError("The zip file needs a password; send it without one.")
+    return members[0]
+
+
+def _size(file: BinaryIO) -> int:
+    place = file.tell()
+    size = file.seek(0, 2)
+    file.seek(place)
+    return size

@@ -1,0 +1,93 @@
+"""SQL of import schedules."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, exists, insert, select, true, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.schema.base import ImportStatus
+from app.schema.imports import Import, ImportSchedule
+
+LAST = (
+    select(Import.id, Import.status, Import.error, Import.created_at)
+    .where(Import.schedule_id == ImportSchedule.id)
+    .order_by(Import.created_at.desc())
+    .limit(1)
+    .lateral("last")
+)
+SHOWN = select(
+    ImportSchedule.id,
+    ImportSchedule.pool,
+    ImportSchedule.source,
+    ImportSchedule.options,
+    ImportSchedule.cron,
+    ImportSchedule.timezone,
+    ImportSchedule.active,
+    ImportSchedule.next_run,
+    ImportSchedule.error,
+    ImportSchedule.created_at,
+    LAST.c.id.label("last_id"),
+    LAST.c.status.label("last_status"),
+    LAST.c.error.label("last_error"),
+    LAST.c.created_at.label("last_created_at"),
+).outerjoin(LAST, true())
+
+
+async def add(connection: AsyncConnection, **values: Any) -> uuid.UUID:
+    """A new schedule."""
+    query = insert(ImportSchedule).values(**values).returning(ImportSchedule.id)
+    return (await connection.execute(query)).scalar_one()
+
+
+async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> Any:
+    """One schedule, with its last import."""
+    return (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).one_or_none()
+
+
+async def after(
+    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
+) -> Sequence[Any]:
+    """Schedules, the oldest first."""
+    query = SHOWN.order_by(ImportSchedule.created_at, ImportSchedule.id).limit(limit)
+    if key is not None:
+        query = query.where(tuple_(ImportSchedule.created_at, ImportSchedule.id) > key)
+    return (await connection.execute(query)).all()
+
+
+async def change(connection: AsyncConnection, schedule_id: uuid.UUID, values: dict[str, Any]) -> None:
+    """Set some of its columns."""
+    await connection.execute(update(ImportSchedule).where(ImportSchedule.id == schedule_id).values(**values))
+
+
+async def remove(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
+    """Delete a schedule; its imports stay. False where there is none."""
+    query = delete(ImportSchedule).where(ImportSchedule.id == schedule_id).returning(ImportSchedule.id)
+    return (await connection.execute(query)).first() is not None
+
+
+async def lock(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
+    """Lock a schedule against the clock; False where there is none."""
+    query = select(ImportSchedule.id).where(ImportSchedule.id == schedule_id).with_for_update()
+    return (await connection.execute(query)).first() is not None
+
+
+async def lock_due(connection: AsyncConnection, now: datetime) -> Any:
+    """A schedule whose time has come, locked; what another sweep has locked is left to it."""
+    query = (
+        select(*ImportSchedule.__table__.c)
+        .where(ImportSchedule.active, ImportSchedule.next_run <= now)
+        .order_by(ImportSchedule.next_run)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
+    """Whether an import of the schedule has not ended."""
+    running = Import.status.in_([ImportStatus.QUEUED, ImportStatus.RUNNING])
+    query = select(exists().where(Import.schedule_id == schedule_id, running))
+    return bool((await connection.execute(query)).scalar_one())

@@ -1,0 +1,70 @@
+"""Import schedules on the wire."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from app.domain.imports.schedules.clock import zone
+from app.domain.imports.schemas import Options, RemoteSource
+from app.domain.pools.schemas import PoolName
+from app.schema.base import ImportStatus
+
+
+def _zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+Cron = Annotated[str, StringConstraints(strip_whitespace=True, min_length=9, max_length=200)]
+Timezone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
+
+
+class ScheduleCreate(Options):
+    """An import to repeat."""
+
+    pool: PoolName = Field(description="The pool that gets the codes")
+    source: RemoteSource = Field(description="Where the rows come from")
+    cron: Cron = Field(description="Minute, hour, day, month, day of the week", examples=["0 6 * * *"])
+    timezone: Timezone = Field(default="UTC", description="IANA name", examples=["Europe/Prague"])
+    active: bool = Field(default=True, description="Whether it runs")
+
+
+class ScheduleUpdate(BaseModel):
+    """What may be changed of a schedule."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: RemoteSource | None = Field(default=None, description="Where the rows come from")
+    options: Options | None = Field(
+        default=None, description="How its files are read; replaces what was said"
+    )
+    cron: Cron | None = Field(default=None, description="Minute, hour, day, month, day of the week")
+    timezone: Timezone | None = Field(default=None, description="IANA name")
+    active: bool | None = Field(default=None, description="Whether it runs")
+
+
+class LastImport(BaseModel):
+    """The last run of a schedule; all of them are at `/v1/imports?schedule_id=`."""
+
+    id: uuid.UUID = Field(description="The import")
+    status: ImportStatus = Field(description="Where it stands")
+    error: str | None = Field(description="Why it failed")
+    created_at: datetime = Field(description="When it began")
+
+
+class ScheduleOut(BaseModel):
+    """A schedule."""
+
+    id: uuid.UUID = Field(description="Id")
+    pool: str = Field(description="The pool that gets the codes")
+    source: dict[str, Any] = Field(description="Where the rows come from, without secrets")
+    options: dict[str, Any] = Field(description="How its files are read")
+    cron: str = Field(description="Minute, hour, day, month, day of the week")
+    timezone: str = Field(description="IANA name")
+    active: bool = Field(description="Whether it runs")
+    next_run: datetime | None = Field(description="When it runs next")
+    error: str | None = Field(description="Why the last run could not begin")
+    last_import: LastImport | None = Field(description="The last run that began")
+    created_at: datetime = Field(description="When it was made")

@@ -1,0 +1,188 @@
+"""Imports on the wire."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.schema.base import ImportStatus
+
+Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TextSource(_Input):
+    """Pasted text."""
+
+    type: Literal["text"]
+    text: str = Field(description="The rows")
+
+
+class UrlSource(_Input):
+    """A file at a URL, fetched by HTTP or HTTPS."""
+
+    type: Literal["url"]
+    url: Annotated[Url, StringConstraints(pattern=r"^https?://[^\x00-\x20]+$")] = Field(
+        description="Where it is"
+    )
+
+
+class DatabaseSource(_Input):
+    """A query on a database."""
+
+    type: Literal["database"]
+    url: Url = Field(
+        description="SQLAlchemy URL; its password is stored encrypted, or is `${env:VOUCHERS_SOURCE_…}`"
+    )
+    query: str = Field(min_length=1, max_length=100_000, description="A single SELECT")
+
+
+class StorageSource(_Input):
+    """A file in a storage: `s3://`, `gs://`, `sftp://`, or `file:` in the folder that imports may read."""
+
+    type: Literal["storage"]
+    url: Url = Field(description="Where it is")
+    options: dict[str, Any] | None = Field(default=None, description="Credentials; stored encrypted")
+
+
+class AnalysisSource(_Input):
+    """A selection over the service's own customers or events."""
+
+    type: Literal["analysis"]
+    of: Literal["customers", "events"] = Field(description="What is selected from")
+    property: Name = Field(description="Property that holds the code")
+    event_type: Name | None = Field(default=None, description="Only events of this type")
+    where: dict[str, Any] | None = Field(default=None, description="Only those with these properties")
+
+    @model_validator(mode="after")
+    def _type_of_events_only(self) -> "AnalysisSource":
+        if self.event_type is not None and self.of == "customers":
+            raise ValueError("`event_type` goes with events, not with customers")
+        return self
+
+
+RemoteSource = Annotated[
+    UrlSource | DatabaseSource | StorageSource | AnalysisSource, Field(discriminator="type")
+]
+Source = Annotated[
+    TextSource | UrlSource | DatabaseSource | StorageSource | AnalysisSource, Field(discriminator="type")
+]
+
+
+class FormatIn(_Input):
+    """How the file is written; what is left out is found out."""
+
+    encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(
+        default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`"
+    )
+    delimiter: Annotated[str, StringConstraints(pattern=r'^[^\r\n"\x00]$')] | None = Field(
+        default=None, description="One character"
+    )
+    quote: Literal['"', "'", ""] | None = Field(default=None, description="Empty: none")
+    has_header: bool | None = Field(default=None, description="Whether the first row names the columns")
+
+
+class Options(FormatIn):
+    """How a file becomes vouchers."""
+
+    column: Name | Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Column of the codes: name or 0-based index; by itself the likeliest one"
+    )
+    expires_at_column: Name | Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
+    )
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="For rows that bring no time of their own"
+    )
+
+
+class ImportOptions(Options):
+    """What may be said of an import."""
+
+    dry_run: bool = Field(default=False, description="The same report, and no voucher")
+
+
+class ImportCreate(ImportOptions):
+    """An import from a source."""
+
+    source: Source = Field(description="Where the rows come from")
+
+
+class PreviewCreate(FormatIn):
+    """A preview of a source."""
+
+    source: Source = Field(description="Where the rows come from")
+
+
+class Column(BaseModel):
+    """A column of a file."""
+
+    index: int = Field(description="From 0")
+    name: str | None = Field(description="Its name in the header")
+    suggested: bool = Field(description="Whether it is the likeliest one to hold the codes")
+
+
+class Preview(BaseModel):
+    """How a file is read, and its first rows."""
+
+    encoding: str | None = Field(description="Encoding; null for a spreadsheet")
+    delimiter: str | None = Field(description="Delimiter; null for a single column")
+    quote: str | None = Field(description="Quote")
+    has_header: bool = Field(description="Whether the first row names the columns")
+    header: list[str] | None = Field(description="The names of the columns")
+    rows: list[list[str]] = Field(description="The first five rows below the header")
+    columns: list[Column] = Field(description="The columns")
+
+
+class RejectedBy(BaseModel):
+    """The rejected rows by reason."""
+
+    in_other_pool: int = Field(description="Codes that another pool holds")
+    invalid: int = Field(description="Rows that hold no valid code")
+
+
+class ImportOut(BaseModel):
+    """An import, and how far it is."""
+
+    id: uuid.UUID = Field(description="Id")
+    pool: str = Field(description="The pool that gets the codes")
+    status: ImportStatus = Field(description="Where it stands")
+    dry_run: bool = Field(description="Whether it only reports")
+    source: dict[str, Any] = Field(description="Where the rows came from, without secrets")
+    schedule_id: uuid.UUID | None = Field(description="The schedule that started it")
+    rows: int = Field(description="Rows dealt with: imported + ignored + rejected")
+    imported: int = Field(description="Became vouchers")
+    ignored: int = Field(description="In this pool already, or twice in the file")
+    rejected: int = Field(description="Did not become vouchers; see `rejects`")
+    rejected_by: RejectedBy = Field(description="Why")
+    undone: int = Field(description="Vouchers that an undo took back")
+    progress: float = Field(description="From 0 to 1")
+    sha256: str | None = Field(description="Of the bytes of the source")
+    repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
+    error: str | None = Field(description="Why it failed")
+    created_at: datetime = Field(description="When it was asked for")
+    started_at: datetime | None = Field(description="When it began")
+    finished_at: datetime | None = Field(description="When it ended")
+
+
+class RejectOut(BaseModel):
+    """A row that did not become a voucher."""
+
+    line: int = Field(description="Line of the file, from 1, the header counted")
+    value: str = Field(description="What stood there, at most 1,000 characters of it")
+    reason: Literal[
+        "in_other_pool", "empty", "too_long", "control_character", "too_few_columns", "invalid_expires_at"
+    ] = Field(description="Why")
+    other_pool: str | None = Field(description="The pool that holds the code")
+
+
+class Undone(BaseModel):
+    """What an undo did."""
+
+    taken_back: int = Field(description="Vouchers that were available, and are gone")
+    kept: int = Field(description="Vouchers of the import that were in use by then, and stay")

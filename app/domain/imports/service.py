@@ -1,0 +1,247 @@
+"""The rules of imports, as requests see them."""
+
+import hashlib
+import io
+import secrets
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from datetime import datetime
+from itertools import takewhile
+from typing import Any, BinaryIO, Protocol, cast
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.imports import queries, sources
+from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
+from app.domain.imports.merging.chunks import CHUNK
+from app.domain.imports.reader.table import Format, open_table
+from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
+from app.domain.imports.sources import secrets as sealing
+from app.domain.lifecycle import intake
+from app.domain.lifecycle.stock import SLOT
+from app.domain.pools import service as pools
+from app.domain.pools.errors import PoolNotFoundError
+from app.platform.settings import Settings
+from app.schema.base import ImportStatus
+
+PREVIEW_BYTES = 64 * 1024**2
+"""Most bytes of a source that are fetched for a preview."""
+PREVIEW_SECONDS = 20.0
+"""How long that may take: somebody waits for it."""
+QUERIED = {"database", "analysis"}
+AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header": True}
+"""How `rows_as_csv` writes what was queried."""
+AS_TEXT = {"encoding": "utf-8-sig"}
+"""Text comes as JSON, whatever file it was copied from."""
+ENDED = {ImportStatus.SUCCEEDED, ImportStatus.FAILED}
+
+
+class Upload(Protocol):
+    """A file that is read piece by piece."""
+
+    async def read(self, size: int) -> bytes:
+        """The next bytes, none at the end."""
+
+
+async def from_file(
+    connection: AsyncConnection, pool: str, name: str | None, file: Upload, options: ImportOptions
+) -> uuid.UUID:
+    """A new import whose bytes are those of a file. They are safe once the transaction is committed."""
+    import_id = await _add(connection, pool, options, {"type": "file", "name": name})
+    await _store(connection, import_id, file)
+    return import_id
+
+
+async def from_source(
+    connection: AsyncConnection,
+    settings: Settings,
+    pool: str,
+    source: Source,
+    options: ImportOptions,
+) -> uuid.UUID:
+    """A new import whose bytes the job will fetch; those of a text are there already.
+
+    Raises:
+        InvalidRequestError: it refers to what it may not refer to.
+    """
+    if isinstance(source, TextSource):
+        import_id = await _add(connection, pool, options.model_copy(update=AS_TEXT), {"type": "text"})
+        await _store(connection, import_id, _InMemory(source.text))
+        return import_id
+    shown, sealed = sealed_source(settings, source)
+    return await from_sealed(connection, pool, shown, sealed, options)
+
+
+def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
+    """A source as it is shown, and as it is kept."""
+    whole = source.model_dump(mode="json")
+    sealing.check_references(whole)
+    return sealing.shown(whole), sealing.seal(settings, whole)
+
+
+async def from_sealed(
+    connection: AsyncConnection,
+    pool: str,
+    shown: dict[str, Any],
+    sealed: bytes,
+    options: ImportOptions,
+    schedule_id: uuid.UUID | None = None,
+) -> uuid.UUID:
+    """A new import of a source that is stored."""
+    if shown["type"] in QUERIED:
+        options = options.model_copy(update=AS_QUERIED)
+    return await _add(connection, pool, options, shown, sealed=sealed, schedule_id=schedule_id)
+
+
+async def get(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, Any]:
+    """An import.
+
+    Raises:
+        ImportNotFoundError: there is none of this id.
+    """
+    row = await queries.by_id(connection, import_id)
+    if row is None:
+        raise ImportNotFoundError(f"There is no import {import_id}.")
+    return _shown(row)
+
+
+async def before(
+    connection: AsyncConnection,
+    pool: str | None,
+    schedule_id: uuid.UUID | None,
+    key: tuple[datetime, uuid.UUID] | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Imports, the newest first."""
+    return [_shown(row) for row in await queries.before(connection, pool, schedule_id, key, limit)]
+
+
+async def rejects_after(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> list[Any]:
+    """Rejects of an import, by line."""
+    await get(connection, import_id)
+    return list(await queries.rejects_after(connection, import_id, line, limit))
+
+
+async def undo(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, int]:
+    """Take back the vouchers of an import that are still available.
+
+    Raises:
+        ImportNotFinishedError: it is still under way.
+    """
+    row = await queries.lock(connection, import_id)
+    if row is None:
+        raise ImportNotFoundError(f"There is no import {import_id}.")
+    if row.status not in ENDED:
+        raise ImportNotFinishedError("The import is still under way; undo it when it has ended.")
+    if row.pool_id is None:
+        return {"taken_back": 0, "kept": 0}  # a dry run, or the pool is gone
+    taken_back = await intake.take_back(connection, import_id, row.pool_id, SLOT)
+    return {"taken_back": taken_back, "kept": row.imported - row.undone - taken_back}
+
+
+def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
+    """How a file is read, and its first rows. Blocks."""
+    table = open_table(file, Format(options.encoding, options.delimiter, options.quote, options.has_header))
+    width = max(map(len, [table.header or [], *table.first_rows]), default=0)
+    names = [*(table.header or []), *[None] * width][:width]
+    return {
+        "encoding": table.format.encoding,
+        "delimiter": table.format.delimiter,
+        "quote": table.format.quote,
+        "has_header": table.format.has_header,
+        "header": table.header,
+        "rows": table.first_rows,
+        "columns": [
+            {"index": index, "name": name, "suggested": index == table.suggested}
+            for index, name in enumerate(names)
+        ],
+    }
+
+
+def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, Any]:
+    """A preview of a source, fetched as far as it takes. Blocks."""
+    if isinstance(source, TextSource):
+        return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
+    whole = source.model_dump(mode="json")
+    sealing.check_references(whole)
+    with tempfile.SpooledTemporaryFile(CHUNK) as file:
+        patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
+        blocks = sources.fetch(patience, sealing.filled(whole))
+        file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
+        file.seek(0)
+        if source.type in QUERIED:
+            options = options.model_copy(update=AS_QUERIED)
+        return preview(cast(BinaryIO, file), options)
+
+
+async def _add(
+    connection: AsyncConnection,
+    pool: str,
+    options: ImportOptions,
+    shown: dict[str, Any],
+    **more: Any,
+) -> uuid.UUID:
+    import_id = uuid.uuid4()
+    await queries.add(
+        connection,
+        id=import_id,
+        pool=pool,
+        pool_id=await _pool_id(connection, pool, dry_run=options.dry_run),
+        dry_run=options.dry_run,
+        source=shown,
+        options=options.model_dump(mode="json", include=set(Options.model_fields)),
+        seed=secrets.randbits(64) - 2**63,
+        **more,
+    )
+    return import_id
+
+
+async def _pool_id(connection: AsyncConnection, pool: str, *, dry_run: bool) -> int | None:
+    """The id of the pool, which is made if it is not there; a dry run makes none."""
+    if not dry_run:
+        return await pools.ensure(connection, pool)
+    try:
+        return await pools.id_of(connection, pool)
+    except PoolNotFoundError:
+        return None
+
+
+async def _store(connection: AsyncConnection, import_id: uuid.UUID, file: Upload) -> None:
+    size, digest = 0, hashlib.sha256()
+    async for number, data in _chunks(file):
+        await queries.add_chunk(connection, import_id, number, data)
+        digest.update(data)
+        size += len(data)
+    await queries.stored(connection, import_id, size, digest.hexdigest())
+
+
+async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
+    """The file in chunks, each full but the last: files on a disk give what they are asked for."""
+    number = 0
+    while data := await file.read(CHUNK):
+        yield number, data
+        number += 1
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    figures = row._asdict()
+    by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid")}
+    return {**figures, "rejected": sum(by.values()), "rejected_by": by}
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UnreadableError("The text holds half a character (an unpaired surrogate).") from error
+
+
+class _InMemory:
+    def __init__(self, text: str) -> None:
+        self._file = io.BytesIO(_bytes(text))
+
+    async def read(self, size: int) -> bytes:
+        return self._file.read(size)

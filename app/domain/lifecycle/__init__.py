@@ -1,0 +1,1 @@
+"""Every change of a voucher, and the proof that they agree."""

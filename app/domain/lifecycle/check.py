@@ -1,0 +1,78 @@
+"""Recount, and prove what must always hold: one statement, and so one snapshot, also while the service works."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.platform.database import AnyRow
+from app.schema.base import VoucherStatus
+from app.schema.inventory import STOCK_SLOTS
+
+# Every state of a pool as a row of its own.
+_KEPT = "\n        UNION ALL ".join(
+    f"SELECT pool_id, '{state}'::voucher_status AS status, sum({state}) AS n FROM stock GROUP BY pool_id"  # noqa: S608
+    for state in VoucherStatus
+)
+
+# What is wrong, and examples of it: a pool's name or an assignment's id, never a code.
+INVARIANTS = {
+    "the stock of a pool does not agree with its vouchers": f"""
+        SELECT concat(name, ' has ', coalesce(counted.n, 0), ' ', status, ', and its stock says ', kept.n)
+        FROM ({_KEPT}) AS kept JOIN pool ON pool.id = kept.pool_id
+        LEFT JOIN (SELECT pool_id, status, count(*) AS n FROM voucher GROUP BY pool_id, status) AS counted
+            USING (pool_id, status)
+        WHERE kept.n <> coalesce(counted.n, 0)""",  # noqa: S608  (made of constants)
+    "a pool does not have its slots of stock": f"""
+        SELECT pool.name FROM pool LEFT JOIN stock ON stock.pool_id = pool.id
+        GROUP BY pool.id HAVING count(stock.slot) <> {STOCK_SLOTS}""",  # noqa: S608  (made of constants)
+    "a voucher is in no pool": """
+        SELECT 'pool ' || pool_id FROM voucher WHERE pool_id NOT IN (SELECT id FROM pool)""",
+    "a code is assigned more than once": """
+        SELECT min(id::text) FROM assignment WHERE released_at IS NULL GROUP BY code HAVING count(*) > 1""",
+    "an assignment that stands is not that of its voucher": """
+        SELECT assignment.id::text FROM assignment LEFT JOIN voucher USING (code)
+        WHERE released_at IS NULL AND (voucher.assignment_id, voucher.pool_id)
+            IS DISTINCT FROM (assignment.id, assignment.pool_id)""",
+    "a voucher that was handed out has no ledger row that stands": """
+        SELECT voucher.assignment_id::text FROM voucher LEFT JOIN assignment ON assignment.id = assignment_id
+        WHERE assignment_id IS NOT NULL
+            AND (assignment.code IS DISTINCT FROM voucher.code OR released_at IS NOT NULL)""",
+    "a lease and its voucher disagree": """
+        SELECT voucher.assignment_id::text FROM voucher JOIN assignment ON assignment.id = assignment_id
+        WHERE (status = 'reserved') <> (lease_until IS NOT NULL)""",
+    "a redeemed voucher has no redemption": """
+        SELECT coalesce(assignment_id::text, 'never assigned') FROM voucher
+        WHERE status = 'redeemed' AND NOT EXISTS (
+            SELECT FROM redemption WHERE redemption.code = voucher.code
+                AND outcome IN ('redeemed', 'not_assigned', 'other_customer')
+        )""",
+    "a redemption has a voucher that is not redeemed": """
+        SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
+        WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer') AND status <> 'redeemed'""",
+    "the stock of a pool does not know its holds": """
+        SELECT pool.name FROM pool JOIN stock ON stock.pool_id = pool.id
+        WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)""",
+}
+
+_CHECKS = "\nUNION ALL\n".join(
+    f"SELECT {place} AS place, count(*) AS n, min(example) AS example FROM ({query}) AS broken (example)"  # noqa: S608
+    for place, query in enumerate(INVARIANTS.values())
+)
+VIOLATIONS = text(f"""
+SELECT place, n, example FROM ({_CHECKS}) AS checked WHERE n > 0 ORDER BY place
+""")  # noqa: S608  (made of constants)
+
+
+async def _violations(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Which invariants are broken: `place` in INVARIANTS, how often, and an example."""
+    return (await connection.execute(VIOLATIONS)).all()
+
+
+async def violations(connection: AsyncConnection) -> list[str]:
+    """The invariants that are broken, each with how often and an example; empty where all is well.
+
+    All of it is of one snapshot, so that work under way does no harm to the answer, nor the answer to it.
+    """
+    names = list(INVARIANTS)
+    return [f"{names[row.place]}: {row.n} (such as {row.example})" for row in await _violations(connection)]

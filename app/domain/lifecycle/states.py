@@ -1,0 +1,47 @@
+"""The life of a voucher: every transition there is. `docs/state-machine.md` draws it.
+
+What a voucher of each state must and must not have, `app/models.py` says to the database (VOUCHER_COLUMNS).
+"""
+
+from dataclasses import dataclass
+
+from app.schema.base import VoucherStatus as S
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A way from some states into another one; `sets` is what changes besides the status."""
+
+    sources: tuple[S, ...]
+    target: S
+    sets: str
+
+
+ASSIGN = Transition((S.AVAILABLE,), S.ASSIGNED, "assigned_at = now(), assignment_id = given.id")
+RESERVE = Transition((S.AVAILABLE,), S.RESERVED, "assignment_id = given.id")
+CONFIRM = Transition((S.RESERVED,), S.ASSIGNED, "assigned_at = now()")
+RELEASE = Transition((S.RESERVED, S.ASSIGNED), S.AVAILABLE, "assigned_at = NULL, assignment_id = NULL")
+LAPSE = Transition((S.RESERVED,), S.AVAILABLE, "assignment_id = NULL")
+REDEEM = Transition(
+    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
+    S.REDEEMED,
+    "redeemed_at = chosen.at, expired_at = NULL,"
+    " assigned_at = CASE WHEN voucher.assignment_id IS NOT NULL"
+    " THEN coalesce(voucher.assigned_at, now()) END",
+)
+EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, "expired_at = now()")
+VOID = Transition(
+    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED), S.VOID, "voided_at = now(), expired_at = NULL"
+)
+
+TRANSITIONS = {
+    "assign": ASSIGN,
+    "reserve": RESERVE,
+    "confirm": CONFIRM,
+    "release": RELEASE,
+    "lapse": LAPSE,
+    "redeem": REDEEM,
+    "expire": EXPIRE,
+    "void": VOID,
+}
+"""All of them. What is not here does not happen: redeemed and void are final."""

@@ -1,0 +1,23 @@
+"""Which row of a pool's stock a process writes to. Who changes a voucher's state changes the stock."""
+
+import os
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.schema.inventory import STOCK_SLOTS
+
+SLOT = os.getpid() % STOCK_SLOTS
+"""The slot of this process: processes write to different rows, and so do not wait for each other."""
+
+
+REFRESH = text("""
+UPDATE stock SET holds = active.n
+FROM (SELECT count(*) AS n FROM hold WHERE pool_id = :pool_id AND drawn < size) AS active
+WHERE pool_id = :pool_id AND holds <> active.n
+""")
+
+
+async def refresh(connection: AsyncConnection, pool_id: int) -> None:
+    """Tell the claim how many holds there are: waits for claims under way; those after it see the number."""
+    await connection.execute(REFRESH, {"pool_id": pool_id})

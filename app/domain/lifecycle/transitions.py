@@ -1,0 +1,124 @@
+"""SQL of the transitions: every change of a voucher's state but the claim (app/assignments/queries.py)."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.lifecycle.states import CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
+from app.domain.lifecycle.stock import SLOT
+from app.platform.database import AnyRow
+
+
+def _statement(transition: Transition, choice: str, ledger: str = "lease_until = NULL") -> TextClause:
+    """One statement that changes voucher, ledger and stock together, and returns what it changed.
+
+    Args:
+        transition: from where to where.
+        choice: the vouchers that are to go this way, as `FROM … WHERE …` up to the lock; it may give an `at`.
+        ledger: what becomes of their ledger rows.
+    """
+    sources = ", ".join(f"'{state}'" for state in transition.sources)
+    taken = ", ".join(f"{state} = stock.{state} - sums.{state}" for state in transition.sources)
+    sums = ", ".join(f"count(*) FILTER (WHERE status = '{state}') AS {state}" for state in transition.sources)
+    return text(f"""
+WITH chosen AS MATERIALIZED (
+    SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, at
+    FROM {choice.replace("WHERE", f"WHERE voucher.status IN ({sources}) AND", 1)}
+), moved AS (
+    UPDATE voucher SET status = '{transition.target}', {transition.sets}
+    FROM chosen WHERE voucher.code = chosen.code
+), ledger AS (
+    UPDATE assignment SET {ledger} FROM chosen WHERE assignment.id = chosen.assignment_id
+        AND (assignment.lease_until IS NOT NULL OR '{transition.target}' = 'available')
+), counted AS (
+    UPDATE stock SET {taken}, {transition.target} = stock.{transition.target} + sums.n
+    FROM (SELECT pool_id, count(*) AS n, {sums} FROM chosen GROUP BY pool_id) AS sums
+    WHERE stock.pool_id = sums.pool_id AND stock.slot = :slot
+)
+SELECT code, pool_id, status, assignment_id FROM chosen
+""")  # noqa: S608  (made of constants)
+
+
+# Locks are taken in the order of the codes, so that two transactions never wait for each other.
+_BY_CODE = """unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
+    JOIN voucher ON voucher.code = asked.code
+    WHERE true ORDER BY voucher.code FOR UPDATE OF voucher"""
+_GIVEN = """assignment AS given
+    JOIN voucher ON voucher.code = given.code AND voucher.assignment_id = given.id
+    CROSS JOIN (SELECT now()) AS clock (at)"""
+_BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id FOR UPDATE OF voucher"
+_STILL_LEASED = f"{_GIVEN} WHERE given.id = :id AND given.lease_until > now() FOR UPDATE OF voucher"
+_LAPSED = f"""{_GIVEN}
+    WHERE given.lease_until <= now() ORDER BY given.lease_until LIMIT :most
+    FOR UPDATE OF voucher SKIP LOCKED"""
+_EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
+    WHERE voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
+    FOR UPDATE OF voucher SKIP LOCKED"""
+_TAKEN_BACK = "lease_until = NULL, released_at = now()"
+
+_REDEEM = _statement(REDEEM, _BY_CODE)
+_VOID = _statement(VOID, _BY_CODE)
+_CONFIRM = _statement(CONFIRM, _STILL_LEASED)
+_RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
+_LAPSE = _statement(LAPSE, _LAPSED, _TAKEN_BACK)
+_EXPIRE = _statement(EXPIRE, _EXPIRED)
+Moved = Sequence[AnyRow]
+"""What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
+
+
+async def _run(connection: AsyncConnection, statement: TextClause, **parameters: Any) -> Moved:
+    return (await connection.execute(statement, {"slot": SLOT, **parameters})).all()
+
+
+async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> Moved:
+    """Make vouchers redeemed, each at its time."""
+    return await _run(connection, _REDEEM, codes=list(used), ats=list(used.values()))
+
+
+async def void(connection: AsyncConnection, code: str) -> Moved:
+    """Take a voucher out for good."""
+    return await _run(connection, _VOID, codes=[code], ats=[None])
+
+
+async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Moved:
+    """Make a reserved voucher assigned; a lease that has lapsed is not confirmed, swept or not."""
+    return await _run(connection, _CONFIRM, id=assignment_id)
+
+
+async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Moved:
+    """Make a handed out voucher available again."""
+    return await _run(connection, _RELEASE, id=assignment_id)
+
+
+async def lapse(connection: AsyncConnection, most: int) -> Moved:
+    """Make up to `most` vouchers available again whose lease has lapsed."""
+    return await _run(connection, _LAPSE, most=most)
+
+
+async def expire(connection: AsyncConnection, most: int) -> Moved:
+    """Make up to `most` available vouchers expired whose time has come."""
+    return await _run(connection, _EXPIRE, most=most)
+
+
+_BACKDATE = text("""
+UPDATE voucher SET redeemed_at = at
+FROM unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
+WHERE voucher.code = asked.code AND voucher.status = 'redeemed' AND voucher.redeemed_at <> at
+""")
+
+
+async def backdate(connection: AsyncConnection, used: dict[str, datetime]) -> None:
+    """Set when redeemed vouchers were used, where that is now known better."""
+    await connection.execute(_BACKDATE, {"codes": list(used), "ats": list(used.values())})
+
+
+LOCK = text("SELECT FROM voucher WHERE code = ANY (CAST(:codes AS text[])) ORDER BY code FOR UPDATE")
+
+
+async def lock(connection: AsyncConnection, codes: Iterable[str]) -> None:
+    """Keep these vouchers as they are until the transaction ends: whoever judges the same code waits here."""
+    await connection.execute(LOCK, {"codes": list(codes)})

@@ -1,0 +1,77 @@
+"""SQL of pools and their stock."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, exists, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.platform.database import AnyRow
+from app.schema.inventory import STOCK_SLOTS, Pool, Stock
+from app.schema.ledger import Assignment
+
+STATES = (Stock.available, Stock.reserved, Stock.assigned, Stock.redeemed, Stock.expired, Stock.void)
+COUNTS = tuple(func.sum(state).cast(state.type).label(state.key) for state in STATES)
+WITH_COUNTS = (
+    select(Pool.id, Pool.name, Pool.description, Pool.created_at, *COUNTS)
+    .join(Stock, Stock.pool_id == Pool.id)
+    .group_by(Pool.id)
+)
+
+
+async def add(connection: AsyncConnection, name: str, description: str | None) -> int | None:
+    """Make a pool with its stock; its id, or None where the name is taken."""
+    query = (
+        upsert(Pool).values(name=name, description=description).on_conflict_do_nothing().returning(Pool.id)
+    )
+    pool_id = (await connection.execute(query)).scalar_one_or_none()
+    if pool_id is not None:
+        slots = select(literal(pool_id), func.generate_series(0, STOCK_SLOTS - 1))
+        await connection.execute(insert(Stock).from_select(["pool_id", "slot"], slots))
+    return pool_id
+
+
+async def id_of(connection: AsyncConnection, name: str) -> int | None:
+    """The id of the pool with this name."""
+    return (await connection.execute(select(Pool.id).where(Pool.name == name))).scalar_one_or_none()
+
+
+async def by_name(connection: AsyncConnection, name: str) -> AnyRow | None:
+    """A pool with its counts."""
+    return (await connection.execute(WITH_COUNTS.where(Pool.name == name))).one_or_none()
+
+
+async def after(connection: AsyncConnection, name: str | None, limit: int) -> Sequence[AnyRow]:
+    """Pools with their counts, by name."""
+    query = WITH_COUNTS.order_by(Pool.name).limit(limit)
+    if name is not None:
+        query = query.where(Pool.name > name)
+    return (await connection.execute(query)).all()
+
+
+async def names(connection: AsyncConnection) -> Sequence[str]:
+    """The names of all pools."""
+    return (await connection.execute(select(Pool.name))).scalars().all()
+
+
+async def describe(connection: AsyncConnection, name: str, description: str | None) -> bool:
+    """Set the description; False where there is no such pool."""
+    query = update(Pool).where(Pool.name == name).values(description=description).returning(Pool.id)
+    return (await connection.execute(query)).first() is not None
+
+
+async def lock(connection: AsyncConnection, name: str) -> int | None:
+    """The id of the pool, locked against imports and other deletions until the transaction ends."""
+    query = select(Pool.id).where(Pool.name == name).with_for_update()
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def was_drawn_from(connection: AsyncConnection, pool_id: int) -> bool:
+    """Whether the ledger knows the pool."""
+    query = select(exists().where(Assignment.pool_id == pool_id))
+    return bool((await connection.execute(query)).scalar_one())
+
+
+async def remove(connection: AsyncConnection, pool_id: int) -> None:
+    """Delete a pool and its stock."""
+    await connection.execute(delete(Pool).where(Pool.id == pool_id))

@@ -1,0 +1,97 @@
+"""The rules of pools."""
+
+import difflib
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.lifecycle import intake
+from app.domain.pools import queries
+from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
+from app.platform.database import AnyRow
+
+
+async def create(connection: AsyncConnection, name: str, description: str | None = None) -> dict[str, Any]:
+    """Make a pool.
+
+    Raises:
+        PoolExistsError: the name is taken.
+    """
+    if await queries.add(connection, name, description) is None:
+        raise PoolExistsError(name)
+    return await get(connection, name)
+
+
+async def ensure(connection: AsyncConnection, name: str) -> int:
+    """The id of the pool with this name, which is made if it is not there."""
+    pool_id = await queries.add(connection, name, None)
+    return pool_id if pool_id is not None else await id_of(connection, name)
+
+
+async def id_of(connection: AsyncConnection, name: str) -> int:
+    """The id of a pool.
+
+    Raises:
+        PoolNotFoundError: there is none of this name; `similar` holds the names nearest to it.
+    """
+    pool_id = await queries.id_of(connection, name)
+    if pool_id is None:
+        raise await not_found(connection, name)
+    return pool_id
+
+
+async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError:
+    """The error for a name that no pool bears, with the names nearest to it."""
+    return PoolNotFoundError(name, similar=difflib.get_close_matches(name, await queries.names(connection)))
+
+
+async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+    """A pool with its counts."""
+    row = await queries.by_name(connection, name)
+    if row is None:
+        raise await not_found(connection, name)
+    return _with_counts(row)
+
+
+async def counts(connection: AsyncConnection, name: str) -> dict[str, int]:
+    """The stock of a pool, in the time of one look-up whatever its size."""
+    counts_: dict[str, int] = (await get(connection, name))["counts"]
+    return counts_
+
+
+async def after(connection: AsyncConnection, name: str | None, limit: int) -> list[dict[str, Any]]:
+    """Pools by name, from `name` on."""
+    return [_with_counts(row) for row in await queries.after(connection, name, limit)]
+
+
+async def describe(connection: AsyncConnection, name: str, description: str | None) -> dict[str, Any]:
+    """Change what people read of a pool."""
+    if not await queries.describe(connection, name, description):
+        raise await not_found(connection, name)
+    return await get(connection, name)
+
+
+async def delete(connection: AsyncConnection, name: str) -> None:
+    """Delete a pool and its vouchers.
+
+    Raises:
+        PoolNotEmptyError: a code of it was handed out, even if it was released later.
+    """
+    pool_id = await queries.lock(connection, name)
+    if pool_id is None:
+        raise await not_found(connection, name)
+    # The vouchers go first: that waits for draws under way, and the ledger is looked at after them.
+    await intake.remove_vouchers(connection, pool_id)
+    if await queries.was_drawn_from(connection, pool_id):
+        raise PoolNotEmptyError(name)
+    await queries.remove(connection, pool_id)
+
+
+def _with_counts(row: AnyRow) -> dict[str, Any]:
+    by_state = {state.key: getattr(row, state.key) for state in queries.STATES}
+    return {
+        "name": row.name,
+        "description": row.description,
+        "created_at": row.created_at,
+        "counts": {**by_state, "total": sum(by_state.values())},
+    }

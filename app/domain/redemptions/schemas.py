@@ -1,0 +1,101 @@
+"""Events and redemptions: on the wire, and as services pass them."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.customers.events import Time
+from app.schema.texts import Identifier
+
+MAX_MAPPINGS = 100
+
+
+class Outcome(StrEnum):
+    """What came of a code that is said to have been used."""
+
+    REDEEMED = "redeemed"
+    """Used by whom it was assigned to."""
+    ALREADY_REDEEMED = "already_redeemed"
+    """Used before, in the same event or in another one."""
+    NOT_ASSIGNED = "not_assigned"
+    """Used at a time when it was assigned to nobody."""
+    OTHER_CUSTOMER = "other_customer"
+    """Used by another customer than it was assigned to."""
+    EXPIRED = "expired"
+    """Used after it had expired."""
+    VOID = "void"
+    """Used although it was taken out."""
+    UNKNOWN_CODE = "unknown_code"
+    """No pool holds it."""
+    NOT_A_STRING = "not_a_string"
+    """The mapped property is a number, a list or something else that is no string."""
+
+
+USES = (Outcome.REDEEMED, Outcome.NOT_ASSIGNED, Outcome.OTHER_CUSTOMER)
+"""The outcomes by which a voucher becomes redeemed: the shop took the code, even if it should not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Says that a code was used: by whom, when, and where it says so.
+
+    A code that is None: there is nothing that can be a code. A time that is None: when it is stored.
+    """
+
+    event_id: str | None
+    property: str | None
+    code: str | None
+    customer_id: str | None
+    outcome: Outcome
+    at: datetime | None
+
+
+class MappingIn(BaseModel):
+    """Which property of which event type holds the code."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_type: Identifier = Field(description="Type of the event", examples=["purchase"])
+    property: Identifier = Field(
+        description="Name of the property, or a dotted path to it", examples=["voucher_code", "cart.0.code"]
+    )
+
+
+class Mappings(BaseModel):
+    """The redemption mapping."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mappings: list[MappingIn] = Field(max_length=MAX_MAPPINGS, description="All that apply")
+
+
+class ReplayOut(BaseModel):
+    """What came of applying the mapping to the events that are there."""
+
+    events: int = Field(description="Events of mapped types that were looked at")
+    found: int = Field(description="Codes found in them that were not known of before")
+
+
+class RedemptionIn(BaseModel):
+    """A use of a code, told directly."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    customer_id: Identifier | None = Field(default=None, description="Who used it")
+    redeemed_at: Time | None = Field(default=None, description="When; now, if left out")
+
+
+class RedemptionOut(BaseModel):
+    """What came of a code that is said to have been used."""
+
+    id: uuid.UUID = Field(description="Id of the redemption")
+    outcome: Outcome = Field(description="`redeemed`, or the issue")
+    code: str | None = Field(description="The code; null where the property held none")
+    customer_id: str | None = Field(description="Who used it")
+    event_id: str | None = Field(description="The event that says so; null for a direct redemption")
+    property: str | None = Field(description="The property that held the code")
+    redeemed_at: datetime = Field(description="When it was used, as the event says")
+    created_at: datetime = Field(description="When the service heard of it")

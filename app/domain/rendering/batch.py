@@ -1,0 +1,117 @@
+"""One letter to many: chunk by chunk, each a transaction, so that a long batch holds no locks for long."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.rendering import service
+from app.domain.rendering.errors import TemplateLimitError
+from app.domain.rendering.renderers import RendererDiedError, Renderers
+from app.domain.rendering.schemas import Addressee, Letter, Outcome
+from app.platform.errors import DatabaseUnavailableError, DomainError, InvalidRequestError
+
+CHUNK = 250
+AT_ONCE = 2
+"""Chunks under way: one is written while the next is rendered."""
+MAX_DEATHS = 3
+"""Messages of a chunk that may end their process before the rest of the chunk is given up."""
+
+
+async def render_many(
+    engine: AsyncEngine, renderers: Renderers, letter: Letter, addressees: Sequence[Addressee]
+) -> AsyncIterator[list[Outcome]]:
+    """The outcomes, chunk by chunk in the order of the addressees, each chunk committed.
+
+    Raises:
+        DomainError: the template cannot be rendered for anybody, or the service is overloaded.
+            Nothing was taken then.
+    """
+    chunks = _chunks(addressees)
+    # The first alone: the others know from it what they need, and a template that is too much ends here.
+    first = await render_chunk(engine, renderers, letter, chunks[0])
+    limit = first[0].error
+    if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in first):
+        raise limit
+    yield first
+    under_way: deque[asyncio.Task[list[Outcome]]] = deque()
+    try:
+        for chunk in chunks[1:]:
+            under_way.append(asyncio.create_task(_render_anyway(engine, renderers, letter, chunk)))
+            if len(under_way) == AT_ONCE:
+                yield await under_way.popleft()
+        while under_way:
+            yield await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+def _chunks(addressees: Sequence[Addressee]) -> list[list[Addressee]]:
+    """In order; a message that comes twice is in two chunks, so that the second time it finds its codes."""
+    chunks: list[list[Addressee]] = [[]]
+    messages: set[tuple[str, str | None]] = set()
+    for addressee in addressees:
+        message = addressee.message_id, addressee.customer_id
+        if len(chunks[-1]) == CHUNK or message in messages:
+            chunks.append([])
+            messages.clear()
+        chunks[-1].append(addressee)
+        messages.add(message)
+    return chunks
+
+
+async def _render_anyway(
+    engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
+) -> list[Outcome]:
+    """As `render_chunk`, but what fails fails for these only: others have their messages already."""
+    try:
+        return await render_chunk(engine, renderers, letter, chunk)
+    except DomainError as error:
+        return [Outcome(addressee, error=error) for addressee in chunk]
+    except OperationalError:
+        unavailable = DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
+        return [Outcome(addressee, error=unavailable) for addressee in chunk]
+
+
+async def render_chunk(
+    engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
+) -> list[Outcome]:
+    """The outcomes of a chunk, each failing by itself where that can be told apart."""
+    try:
+        return await service.render(engine, renderers, letter, chunk)
+    except RendererDiedError:
+        if len(chunk) == 1:
+            return [Outcome(chunk[0], error=stopped())]
+    except InvalidRequestError as error:
+        if len(chunk) == 1:
+            return [Outcome(chunk[0], error=error)]
+    return await _render_singly(engine, renderers, letter, chunk)
+
+
+async def _render_singly(
+    engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
+) -> list[Outcome]:
+    """One message ended the process, or cannot be said to it: find it, and make the others."""
+    outcomes: list[Outcome] = []
+    deaths = 0
+    for addressee in chunk:
+        if deaths == MAX_DEATHS:
+            outcomes.append(Outcome(addressee, error=stopped()))
+            continue
+        try:
+            outcomes += await service.render(engine, renderers, letter, [addressee])
+        except RendererDiedError:
+            deaths += 1
+            outcomes.append(Outcome(addressee, error=stopped()))
+        except DomainError as error:
+            outcomes.append(Outcome(addressee, error=error))
+    return outcomes
+
+
+def stopped() -> TemplateLimitError:
+    """The error for a message that ended its process."""
+    return TemplateLimitError("The template takes too much time or memory; it was stopped.", line=None)

@@ -1,0 +1,1 @@
+"""What runs in the confined process. It imports nothing else of the program."""

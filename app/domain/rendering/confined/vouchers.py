@@ -1,0 +1,278 @@
+"""`vouchers` and `aggregates` in a template: what each call is answered, and what the message needs for it.
+
+A message is rendered from what the service supplies. What it lacks it notes in `Needs`, and goes on with a
+placeholder; the service then supplies that, and the message is rendered again. So rendering waits for nothing
+and changes nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import TemplateRuntimeError, Undefined, pass_context
+from jinja2.runtime import Context
+
+from app.domain.rendering.confined.stops import Limit, Stop
+
+MESSAGE = "message being rendered"
+LOOP_LIMIT = "iterations left"
+"""Names in a template's context; with their spaces, no template can read them."""
+
+PLACEHOLDER = "PLACEHOLDER"
+MAX_DEFAULT_LENGTH = 255
+
+
+@dataclass(slots=True)
+class Needs:
+    """What the messages of a job asked for and the job did not supply. `codes` counts all that was drawn."""
+
+    missing: bool = False
+    codes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    occurrences: dict[str, int] = field(default_factory=dict)
+    counts: set[str] = field(default_factory=set)
+    aggregates: set[str] = field(default_factory=set)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the wire."""
+        return {
+            "codes": dict(self.codes),
+            "occurrences": self.occurrences,
+            "counts": sorted(self.counts),
+            "aggregates": sorted(self.aggregates),
+        }
+
+
+@dataclass(slots=True)
+class Supply:
+    """What the service gives to all messages of a job."""
+
+    pools: Mapping[str, Any]
+    """By pool: `codes`, locked and free; `short`, the problem where there are no more; `looked_up`, the
+    highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none."""
+    aggregates: Mapping[str, Any]
+    preview: bool
+    max_vouchers: int
+    used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """How many of a pool's codes went to messages."""
+    needs: Needs = field(default_factory=Needs)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A code in a message. `pool` is None for a default; `key` is what its ledger id is made of."""
+
+    pool: str | None
+    key: str
+    code: str
+    occurrence: int
+    fresh: bool
+
+
+class Message:
+    """One message while it is rendered."""
+
+    def __init__(self, supply: Supply, item: Mapping[str, Any]) -> None:
+        self._supply = supply
+        self._given: Mapping[str, Mapping[str, str | None]] = item["given"]
+        self._is_new: bool = item["new"]
+        self._aggregates: Mapping[str, Any] = item["aggregates"]
+        self._turns: dict[str, int] = defaultdict(int)
+        self.uses: dict[tuple[str, int], Use] = {}
+        self.drawn: dict[str, int] = defaultdict(int)
+
+    def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool) -> str:
+        """The code for one call: what it was given before, or a new one from the first pool that has some.
+
+        An uncached call takes a number in each pool that it gets to; on a retry it finds its own by that.
+        """
+        places = [(pool, self._number(pool, cached=cached)) for pool in chain]
+        # Under a key of its own: it stands for the whole chain.
+        stand_in = (" ".join(("default", *chain)), places[0][1])
+        for pool, number in places:
+            self._known(pool)
+            if (code := self._before(pool, number)) is not None:
+                self._count_turns(places, pool, cached=cached)
+                return self._use(Use(pool, pool, code, number, fresh=False))
+        if default is not None and (code := self._before(*stand_in)) is not None:
+            self._count_turns(places, None, cached=cached)
+            return self._use(Use(None, stand_in[0], code, stand_in[1], fresh=False))
+        for pool, number in places:
+            use = self.uses.get((pool, number))
+            code = use.code if use is not None else self._draw(pool)
+            if code is not None:
+                self._count_turns(places, pool, cached=cached)
+                return self._use(use or Use(pool, pool, code, number, fresh=not self._supply.preview))
+        if default is None:
+            raise Stop("pool-exhausted", "", pool=chain[0])
+        self._count_turns(places, None, cached=cached)
+        use = self.uses.get(stand_in) or Use(
+            None, stand_in[0], default, stand_in[1], not self._supply.preview
+        )
+        return self._use(use)
+
+    def count(self, pool: str, which: str) -> int:
+        """A count of the pool's stock."""
+        self._known(pool)
+        self._supply.needs.counts.add(pool)
+        counts = self._supply.pools.get(pool, {}).get("counts")
+        if counts is None:
+            self._supply.needs.missing = True
+            return 0
+        return int(counts[which])
+
+    def aggregate(self, name: str) -> Any:
+        """The customer's value of an aggregate."""
+        self._supply.needs.aggregates.add(name)
+        known = self._supply.aggregates.get(name)
+        if known is None:
+            self._supply.needs.missing = True
+            return PLACEHOLDER
+        if "similar" in known:
+            hint = f" Nearest: {', '.join(known['similar'])}." if known["similar"] else ""
+            raise TemplateRuntimeError(f"There is no aggregate named {name!r}.{hint}")
+        return self._aggregates.get(name)
+
+    def take_back(self) -> None:
+        """Leave what was drawn to the next message: this one was not made."""
+        for pool, n in self.drawn.items():
+            self._supply.used[pool] -= n
+
+    def _number(self, pool: str, *, cached: bool) -> int:
+        return 0 if cached or self._supply.preview else self._turns[pool] + 1
+
+    def _count_turns(self, places: list[tuple[str, int]], until: str | None, *, cached: bool) -> None:
+        if cached:
+            return
+        for pool, _ in places:
+            self._turns[pool] += 1
+            if pool == until:
+                break
+
+    def _known(self, pool: str) -> None:
+        """Have the pool looked up, also one that is only a fallback; raises where there is no such pool."""
+        if pool not in self._supply.pools:
+            self._supply.needs.missing = True
+            self._supply.needs.codes[pool] += 0
+        elif (similar := self._supply.pools[pool]["similar"]) is not None:
+            raise Stop("pool-not-found", "", pool=pool, similar=similar)
+
+    def _before(self, key: str, number: int) -> str | None:
+        """The code that this place of the message was given before."""
+        if self._is_new:
+            return None
+        highest = self._supply.needs.occurrences
+        highest[key] = max(highest.get(key, 0), number)
+        looked_up = self._supply.pools.get(key, {}).get("looked_up", -1)
+        if number > looked_up:
+            self._supply.needs.missing = True
+            return None
+        given = self._given.get(key, {})
+        if str(number) not in given:
+            return None
+        code = given[str(number)]
+        if code is None:
+            raise Stop("refused", "", pool=key, occurrence=number)
+        return code
+
+    def _draw(self, pool: str) -> str | None:
+        """A code that is free, or None where there is none."""
+        state = self._supply.pools.get(pool, {"codes": (), "short": None})
+        place = self._supply.used[pool]
+        if place >= len(state["codes"]):
+            if state["short"] == "pool-exhausted":
+                return None
+            if state["short"] is not None:
+                raise Stop(state["short"], "", pool=pool)
+            self._supply.needs.missing = True
+        self._supply.needs.codes[pool] += 1
+        if self._supply.preview:
+            return state["codes"][0] if state["codes"] else PLACEHOLDER
+        self._supply.used[pool] += 1
+        self.drawn[pool] += 1
+        return state["codes"][place] if place < len(state["codes"]) else PLACEHOLDER
+
+    def _use(self, use: Use) -> str:
+        self.uses.setdefault((use.key, use.occurrence), use)
+        if len(self.uses) > self._supply.max_vouchers:
+            raise Limit(f"A message takes at most {self._supply.max_vouchers} vouchers.")
+        return use.code
+
+
+class Pool:
+    """`vouchers['name']` in a template."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @pass_context
+    def assign_available(
+        self,
+        context: Context,
+        cached: Any = True,
+        fallback: Any = (),
+        default: Any = None,
+    ) -> str:
+        """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
+        if not isinstance(cached, bool):
+            raise TemplateRuntimeError(f"'cached' is true or false, not {_shown(cached)}.")
+        if not isinstance(fallback, (list, tuple)) or not all(isinstance(name, str) for name in fallback):
+            raise TemplateRuntimeError(f"'fallback' is a list of pool names, not {_shown(fallback)}.")
+        if default is not None and not (
+            isinstance(default, str) and 1 <= len(default) <= MAX_DEFAULT_LENGTH and "\0" not in default
+        ):
+            raise TemplateRuntimeError(
+                f"'default' is a text of 1 to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
+            )
+        message: Message = context[MESSAGE]
+        return message.assign(tuple(dict.fromkeys((self._name, *fallback))), default, cached=cached)
+
+    @pass_context
+    def count_available(self, context: Context) -> int:
+        """How many codes of the pool can be drawn."""
+        message: Message = context[MESSAGE]
+        return message.count(self._name, "available")
+
+    @pass_context
+    def count_total(self, context: Context) -> int:
+        """How many codes the pool holds in all."""
+        message: Message = context[MESSAGE]
+        return message.count(self._name, "total")
+
+    def __str__(self) -> str:
+        return f"the pool {self._name!r}; call .assign_available() on it"
+
+
+class Vouchers:
+    """`vouchers` in a template."""
+
+    def __getitem__(self, name: Any) -> Pool:
+        if not isinstance(name, str):
+            raise TemplateRuntimeError(f"A pool is named by a text, not by {_shown(name)}.")
+        return Pool(name)
+
+    def __str__(self) -> str:
+        return "vouchers; write vouchers['pool'].assign_available()"
+
+
+class Aggregates:
+    """`aggregates` in a template."""
+
+    def __init__(self, message: Message, undefined: type[Undefined]) -> None:
+        self._message = message
+        self._undefined = undefined
+
+    def __getitem__(self, name: Any) -> Any:
+        if not isinstance(name, str):
+            raise TemplateRuntimeError(f"An aggregate is named by a text, not by {_shown(name)}.")
+        value = self._message.aggregate(name)
+        return (
+            self._undefined(f"The customer has no value of aggregate {name!r}.") if value is None else value
+        )
+
+
+def _shown(value: Any) -> str:
+    """A value for an error's text: its type, and its text where that is short."""
+    if isinstance(value, (str, int, float)) and len(text := repr(value)[:60]) < 60:  # noqa: PLR2004
+        return text
+    return f"a {type(value).__name__}"

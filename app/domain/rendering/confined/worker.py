@@ -1,0 +1,157 @@
+"""The process that renders: reads jobs from standard input, answers on standard output, knows nothing else.
+
+A template is somebody else's program, so it runs where it can do no harm: without the database, without
+secrets, and under limits that the kernel keeps (docs/decisions/0030). Two timers count the processor time of
+each message. The first raises `Limit` inside the template; where that is deep in C code and does not hear it,
+the second ends the process. Memory is bounded for the process as a whole: too much is a `MemoryError`.
+"""
+
+import resource
+import signal
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import orjson
+from jinja2 import StrictUndefined, Template
+from jinja2.exceptions import SecurityError
+
+from app.domain.rendering.confined.sandbox import Templates
+from app.domain.rendering.confined.stops import Limit, Stop
+from app.domain.rendering.confined.vouchers import LOOP_LIMIT, MESSAGE, Aggregates, Message, Supply
+
+HEADER = struct.Struct("!I")
+GRACE = 0.5
+"""The process ends so many seconds of processor time after those that a message may take."""
+JOB_SHARE = 5
+"""All messages of a job together may take so many times what one may: others wait for the process."""
+
+LIMITS: dict[type[Exception], str] = {
+    MemoryError: "The template takes too much memory.",
+    RecursionError: "The template nests or recurses too deeply.",
+    OverflowError: "A range or a number in the template is too large.",
+}
+
+
+def main() -> None:
+    """Answer jobs until standard input ends."""
+    limits = orjson.loads(sys.argv[1])
+    _confine(limits["memory_bytes"])
+    templates = Templates()
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    while (job := _read(source)) is not None:
+        _write(sink, _answer(templates, job, limits))
+
+
+def _confine(memory_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes our input
+    signal.signal(signal.SIGVTALRM, _too_slow)
+
+
+def _too_slow(_signal: int, _frame: Any) -> None:
+    raise Limit("The template takes too long.")
+
+
+@contextmanager
+def _timed(seconds: float) -> Iterator[None]:
+    if seconds <= 0:
+        raise Limit("The template takes too long for so many messages.")
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds + GRACE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _read(source: BinaryIO) -> Any:
+    header = source.read(HEADER.size)
+    return orjson.loads(source.read(HEADER.unpack(header)[0])) if header else None
+
+
+def _write(sink: BinaryIO, answer: Any) -> None:
+    body = orjson.dumps(answer)
+    sink.write(HEADER.pack(len(body)))
+    sink.write(body)
+    sink.flush()
+
+
+def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
+    """The messages of a job, or what they need besides."""
+    source = job["template"]
+    supply = Supply(job["pools"], job["aggregates"], job["preview"], limits["vouchers"])
+    try:
+        with _timed(limits["seconds"]):
+            template = templates.of(source, autoescape=job["autoescape"])
+    except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
+        return {"refused": _explain(error)}
+    results: list[dict[str, Any]] = []
+    end = time.process_time() + limits["seconds"] * JOB_SHARE
+    for item in job["items"]:
+        message = Message(supply, item)
+        try:
+            with _timed(min(limits["seconds"], end - time.process_time())):
+                rendered = _render(template, message, item, limits)
+        except Exception as error:  # noqa: BLE001  (as above)
+            message.take_back()
+            results.append({"error": _explain(error)})
+        else:
+            uses = [[use.pool, use.key, use.code, use.occurrence, use.fresh] for use in message.uses.values()]
+            results.append({"rendered": rendered, "uses": uses})
+    needs = supply.needs.as_json()
+    return {"needs": needs} if supply.needs.missing else {"results": results, "needs": needs}
+
+
+def _render(template: Template, message: Message, item: Any, limits: Any) -> str:
+    rendered = template.render(
+        {
+            MESSAGE: message,
+            LOOP_LIMIT: [limits["iterations"]],
+            "aggregates": Aggregates(message, StrictUndefined),
+            **item["context"],
+        }
+    )
+    if len(rendered.encode()) > limits["output_bytes"]:
+        raise Limit(f"The message has more than {limits['output_bytes']} bytes.")
+    return rendered
+
+
+def _explain(error: Exception) -> dict[str, Any]:
+    line = _line(error)
+    if isinstance(error, Stop):
+        return {**_problem(error.name, error.detail, line), **error.extra}
+    for kind, detail in LIMITS.items():
+        if isinstance(error, kind):
+            return _problem("template-limit", detail, line)
+    if isinstance(error, SecurityError):
+        return _problem("template-error", f"Not allowed in a template: {error}", line)
+    if isinstance(error, UnicodeEncodeError):
+        return _problem("template-error", "The message holds half a surrogate pair, which is no text.", line)
+    # Cut short, and told to the caller only: it may hold codes.
+    return _problem("template-error", str(error)[:500] or type(error).__name__, line)
+
+
+def _line(error: Exception) -> int | None:
+    """The line of the template that was at work."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno  # Jinja has rewritten the trace to lines of the template
+        trace = trace.tb_next
+    return line
+
+
+def _problem(name: str, detail: str, line: int | None) -> dict[str, Any]:
+    return {"name": name, "detail": detail, "line": line}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Errors of rendering."""
+
+from app.platform.errors import DomainError
+
+
+class TemplateError(DomainError):
+    """The template cannot be rendered; `line` tells where."""
+
+    status, name, title = 422, "template-error", "The template cannot be rendered"
+
+
+class TemplateLimitError(DomainError):
+    """The template is too long, too slow or prints too much."""
+
+    status, name, title = 422, "template-limit", "The template exceeds a limit"

@@ -1,0 +1,222 @@
+"""What the messages of a transaction draw from: what they were given before, and what is locked for them."""
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.assignments import drawing, identity
+from app.domain.assignments import service as assignments
+from app.domain.assignments.errors import PoolBusyError, PoolHeldError
+from app.domain.holds import service as holds
+from app.domain.lifecycle.wishes import Given, Wish
+from app.domain.pools import service as pools
+from app.domain.pools.errors import PoolNotFoundError
+from app.domain.rendering import queries
+from app.domain.rendering.schemas import Addressee, Letter, Mode
+from app.platform.database import AnyRow
+from app.platform.errors import DomainError
+
+PAUSES = (0.01, 0.05, 0.2, 0.5)
+"""Seconds between tries while all that is available is locked by others."""
+
+DEFAULT = "default "
+"""Begins the keys of defaults; pool names have no white space."""
+
+
+@dataclass(slots=True)
+class _Pool:
+    locked: list[AnyRow] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+    short: DomainError | None = None
+    looked_up: int = -1
+    counts: dict[str, int] | None = None
+    similar: list[str] | None = None
+    allowance: int = 0
+    """How many the campaign may take, where the pool has holds."""
+
+
+class Provisions:
+    """Of one transaction, for one letter to its addressees."""
+
+    def __init__(self, connection: AsyncConnection, letter: Letter, addressees: Sequence[Addressee]) -> None:
+        self._connection = connection
+        self._letter = letter
+        self._addressees = addressees
+        self._pools: dict[str, _Pool] = defaultdict(_Pool)
+        self._given: dict[uuid.UUID, Given | str] = {}
+        self.before: list[dict[str, dict[str, str | None]]] = [{} for _ in addressees]
+        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds."""
+
+    async def provide(self, needs: Mapping[str, Any]) -> None:
+        """Get what messages need: look up what they were given, lock what is new, read counts."""
+        for key, highest in needs["occurrences"].items():
+            await self._look_up(key, highest)
+        for pool, drawn in needs["codes"].items():
+            await self._get_codes(pool, drawn)
+        for pool in needs["counts"]:
+            await self._count(pool)
+
+    def given_of(self, pool: str) -> int:
+        """How many codes of the pool the messages were given before."""
+        return sum(len(before.get(pool, ())) for before in self.before)
+
+    def as_json(self) -> dict[str, Any]:
+        """The pools as a render process takes them."""
+        return {
+            name: {
+                "codes": pool.shown or [row.code for row in pool.locked],
+                "short": pool.short.name if pool.short else None,
+                "looked_up": pool.looked_up,
+                "counts": pool.counts,
+                "similar": pool.similar,
+            }
+            for name, pool in self._pools.items()
+        }
+
+    def identify(self, addressee: Addressee, key: str, occurrence: int) -> uuid.UUID:
+        """The id of a place in a message: of the voucher, or the default, that stands there."""
+        return identity.of_message(addressee.message_id, addressee.customer_id, key, occurrence)
+
+    def refused(self, addressee: Addressee, pool: str, occurrence: int) -> DomainError:
+        """Why what was given before does not hold for this message."""
+        id_ = self.identify(addressee, pool, occurrence)
+        row = self._given[id_]
+        assert isinstance(row, Given)  # noqa: S101  (narrows the type: defaults always hold)
+        try:
+            assignments.answer(self._wish(id_, addressee, occurrence), row)
+        except DomainError as error:
+            return error
+        raise AssertionError("a row that holds was refused")
+
+    async def write(self, uses: Sequence[tuple[Addressee, Sequence[Any]]]) -> None:
+        """Give what the messages show that is new, all of it in one go per pool.
+
+        `uses` are `[pool, key, code, occurrence, fresh]`. Pools come in the order of their names, so that two
+        transactions never wait for each other's counts.
+        """
+        gifts: dict[str, list[tuple[Wish, AnyRow]]] = defaultdict(list)
+        defaults: dict[uuid.UUID, str] = {}
+        rows = {row.code: row for pool in self._pools.values() for row in pool.locked}
+        for addressee, (pool, key, code, occurrence, fresh) in uses:
+            if fresh:
+                id_ = self.identify(addressee, key, occurrence)
+                if pool is None:
+                    defaults[id_] = code
+                else:
+                    gifts[pool].append((self._wish(id_, addressee, occurrence), rows[code]))
+        for pool in sorted(gifts):
+            await drawing.write(self._connection, pool, gifts[pool], self._pools[pool].allowance)
+            if self._pools[pool].allowance:
+                await holds.drew(self._connection, pool, self._letter.campaign_id, len(gifts[pool]))
+        if defaults:
+            await queries.add_defaults(self._connection, defaults)
+
+    def _wish(self, id_: uuid.UUID, addressee: Addressee, occurrence: int) -> Wish:
+        return Wish(
+            id_,
+            addressee.customer_id,
+            self._letter.campaign_id,
+            addressee.message_id,
+            occurrence,
+            test=self._letter.mode is Mode.TEST,
+        )
+
+    async def _look_up(self, key: str, highest: int) -> None:
+        pool = self._pools[key]
+        if highest > pool.looked_up:
+            await self._read(key, range(pool.looked_up + 1, highest + 1))
+            pool.looked_up = highest
+
+    async def _read(self, key: str, occurrences: range) -> None:
+        """Read what was given at these occurrences."""
+        places = {
+            self.identify(addressee, key, occurrence): (index, addressee, occurrence)
+            for index, addressee in enumerate(self._addressees)
+            if not addressee.is_new
+            for occurrence in occurrences
+        }
+        if not places:
+            return
+        look_up = queries.defaults if key.startswith(DEFAULT) else assignments.known
+        found: Mapping[uuid.UUID, Given | str] = await look_up(self._connection, list(places))
+        for id_, row in found.items():
+            index, addressee, occurrence = places[id_]
+            self._given[id_] = row
+            self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(addressee, row, occurrence)
+
+    def _holds(self, addressee: Addressee, row: Given | str, occurrence: int) -> str | None:
+        """The code, where the row answers this message."""
+        if isinstance(row, str):
+            return row
+        if self._letter.mode is Mode.PREVIEW:
+            return row.code if row.released_at is None else None
+        try:
+            return assignments.answer(self._wish(row.id, addressee, occurrence), row).code
+        except DomainError:
+            return None
+
+    async def _get_codes(self, name: str, wanted: int) -> None:
+        pool = self._pools[name]
+        if pool.similar is not None or pool.short is not None:
+            return
+        if self._letter.mode is Mode.PREVIEW:
+            code = await queries.shown(self._connection, name)
+            pool.shown = [] if code is None else [code]
+            if code is None:
+                await self._explain(name, pool)
+            return
+        if wanted == 0 and not pool.locked:
+            await self._check(name, pool)
+        if wanted <= len(pool.locked):
+            return
+        for pause in (*PAUSES, None):
+            # Our own locks do not hinder us, so a walk that comes round finds what we hold: ask for all.
+            held = {row.code for row in pool.locked}
+            rows = await drawing.lock(self._connection, name, wanted, pool.allowance)
+            pool.locked += [row for row in rows if row.code not in held]
+            del pool.locked[min(wanted, pool.allowance or wanted) :]
+            if len(pool.locked) >= wanted:
+                return
+            await self._explain(name, pool)
+            if pause is None or not await self._may_try_again(name, pool, pause):
+                break
+            pool.short = None
+        # The same message sent twice at once: what the other one was given meanwhile is ours as well.
+        await self._read(name, range(pool.looked_up + 1))
+
+    async def _may_try_again(self, name: str, pool: _Pool, pause: float) -> bool:
+        """Whether another try may find more: after a pause, or with what holds leave to the campaign."""
+        if isinstance(pool.short, PoolHeldError) and pool.allowance == 0:
+            pool.allowance = await holds.allowance(self._connection, name, self._letter.campaign_id)
+            return pool.allowance > 0
+        if isinstance(pool.short, PoolBusyError):
+            await asyncio.sleep(pause)
+            return True
+        return False
+
+    async def _check(self, name: str, pool: _Pool) -> None:
+        try:
+            await pools.id_of(self._connection, name)
+        except PoolNotFoundError as error:
+            pool.similar = error.extra["similar"]
+
+    async def _explain(self, name: str, pool: _Pool) -> None:
+        ours = [row.code for row in pool.locked]
+        allowed = max(pool.allowance - len(ours), 0)
+        reason = await drawing.why_none(self._connection, name, allowed, ours)
+        if isinstance(reason, PoolNotFoundError):
+            pool.similar = reason.extra["similar"]
+        else:
+            pool.short = reason
+
+    async def _count(self, name: str) -> None:
+        pool = self._pools[name]
+        try:
+            pool.counts = pool.counts or await pools.counts(self._connection, name)
+        except PoolNotFoundError as error:
+            pool.similar = error.extra["similar"]

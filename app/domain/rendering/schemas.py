@@ -1,0 +1,208 @@
+"""Messages on the wire."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.customers.events import Time
+from app.platform.errors import DomainError
+from app.schema.texts import Identifier, Properties
+
+MAX_RECIPIENTS = 10_000
+
+
+class Channel(StrEnum):
+    """Through what a message goes out."""
+
+    EMAIL = "email"
+    SMS = "sms"
+    MMS = "mms"
+    PUSH = "push"
+    WEBHOOK = "webhook"
+    WEBLAYER = "weblayer"
+
+
+HTML = frozenset({Channel.EMAIL, Channel.WEBLAYER})
+"""Channels whose messages are HTML: what a template prints is escaped."""
+
+
+class Mode(StrEnum):
+    """What a message is made for."""
+
+    SEND = "send"
+    TEST = "test"
+    PREVIEW = "preview"
+
+
+class _Template(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    template: str = Field(
+        description="A Jinja template",
+        examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
+    )
+    mode: Mode = Field(default=Mode.SEND, description="`preview` shows a code and takes none")
+    campaign_id: Identifier | None = Field(default=None, description="`campaign.id` in the template")
+    context: Properties = Field(default_factory=dict, description="`context` in the template")
+
+
+class RenderRequest(_Template):
+    """A message to make."""
+
+    channel: Channel = Field(description="HTML is escaped in email and weblayer")
+    customer_id: Identifier | None = Field(default=None, description="For whom")
+    customer: Properties = Field(
+        default_factory=dict, description="`customer` in the template, over the stored properties"
+    )
+    message_id: Identifier | None = Field(
+        default=None, description="The same message to the same customer has the same codes again"
+    )
+
+
+class Recipient(BaseModel):
+    """To whom a message of a batch goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    customer_id: Identifier = Field(description="For whom")
+    message_id: Identifier | None = Field(default=None, description="As in a single message")
+    customer: Properties = Field(default_factory=dict, description="Over the stored properties")
+    context: Properties = Field(default_factory=dict, description="Over the batch's context")
+
+
+class RenderBatch(_Template):
+    """A message to make for many."""
+
+    channel: Channel = Field(description="HTML is escaped in email and weblayer")
+    recipients: list[Recipient] = Field(
+        min_length=1, max_length=MAX_RECIPIENTS, description=f"Up to {MAX_RECIPIENTS:,}"
+    )
+
+
+class NodeRequest(_Template):
+    """A JSON body written as a template."""
+
+    template: str = Field(
+        description="A Jinja template that renders to a JSON object; the filter `json` writes a value",
+        examples=["{\"voucher\": {{ vouchers['spring_sale'].assign_available() | json }}}"],
+    )
+    message_id: Identifier | None = Field(
+        default=None, description="The same one again has the same codes, and stores nothing twice"
+    )
+
+
+class EventBody(BaseModel):
+    """What the template of an event node renders to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_type: Identifier
+    properties: Properties = Field(default_factory=dict)
+    event_id: Identifier | None = None
+    timestamp: Time | None = None
+
+
+class VoucherUsed(BaseModel):
+    """A code that a message shows."""
+
+    pool: str | None = Field(description="The pool that it is really from; null for a `default`")
+    code: str = Field(description="The code")
+    occurrence: int = Field(description="0 for the cached one, from 1 on for those of `cached=False`")
+
+
+class RenderOut(BaseModel):
+    """A message."""
+
+    rendered: str | None = Field(description="The text; null where it is not to be displayed")
+    displayed: bool = Field(description="False for a weblayer whose pool has run out")
+    message_id: str = Field(description="Send it again for the same codes")
+    vouchers: list[VoucherUsed] = Field(description="The codes in it, in the order of first use")
+
+
+class BatchItemOut(BaseModel):
+    """What became of one recipient's message."""
+
+    index: int = Field(description="Place in the request, from 0")
+    status: Literal["rendered", "enqueue_failed", "not_displayed", "failed"] = Field(
+        description="What became of it"
+    )
+    customer_id: str = Field(description="For whom")
+    message_id: str = Field(description="Send it again for the same codes")
+    rendered: str | None = Field(description="The text")
+    vouchers: list[VoucherUsed] = Field(description="The codes in it")
+    problem: dict[str, Any] | None = Field(description="Why there is no text: type, title, detail, …")
+
+
+class RenderBatchOut(BaseModel):
+    """What became of a batch."""
+
+    items: list[BatchItemOut] = Field(description="In the order of the request")
+
+
+class NodeOut(BaseModel):
+    """What a node stored."""
+
+    stored: dict[str, Any] = Field(description="The rendered body; in preview nothing was stored")
+    message_id: str = Field(description="Send it again for the same codes")
+    vouchers: list[VoucherUsed] = Field(description="The codes in it")
+
+
+class Snippet(BaseModel):
+    """Lines ready to paste."""
+
+    jinja: str = Field(description="For a template")
+    curl: str = Field(description="For a shell; the key is in $VOUCHERS_KEY")
+
+
+class Snippets(BaseModel):
+    """Lines for one pool."""
+
+    assign: Snippet = Field(description="One code per message and customer")
+    assign_without_cache: Snippet = Field(description="A new code at each call")
+    count_available: Snippet = Field(description="How many can be drawn")
+    count_total: Snippet = Field(description="How many there are")
+
+
+StillThere = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What all messages of a campaign have in common."""
+
+    template: str
+    channel: Channel | None
+    mode: Mode
+    campaign_id: str | None
+    context: dict[str, Any]
+
+    @property
+    def html(self) -> bool:
+        """Whether what the template prints is escaped."""
+        return self.channel in HTML
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """For whom a message is made. `is_new`: its id was made just now, so nothing was given for it before."""
+
+    customer_id: str | None
+    message_id: str
+    is_new: bool
+    customer: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    still_there: StillThere | None = None
+    """Whether somebody still waits for the message, asked before anything is taken for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A message, or why there is none."""
+
+    addressee: Addressee
+    rendered: str | None = None
+    vouchers: list[dict[str, Any]] = field(default_factory=list)
+    error: DomainError | None = None

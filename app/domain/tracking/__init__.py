@@ -1,0 +1,1 @@
+"""What shops tell of their customers."""

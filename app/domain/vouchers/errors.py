@@ -1,0 +1,39 @@
+"""Errors of vouchers."""
+
+from app.platform.errors import DomainError
+
+
+class VoucherNotFoundError(DomainError):
+    """No pool holds this code."""
+
+    status, name, title = 404, "voucher-not-found", "There is no such voucher"
+
+    def __init__(self) -> None:
+        super().__init__("No pool holds this code.")
+
+
+class AlreadyRedeemedError(DomainError):
+    """The code was used before."""
+
+    status, name, title = 409, "already-redeemed", "The voucher was redeemed before"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher was redeemed before, which is final.")
+
+
+class VoucherVoidError(DomainError):
+    """The code was taken out."""
+
+    status, name, title = 409, "void", "The voucher is void"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher was made void, which is final.")
+
+
+class VoucherExpiredError(DomainError):
+    """The code is past its `expires_at`."""
+
+    status, name, title = 409, "expired", "The voucher has expired"
+
+    def __init__(self) -> None:
+        super().__init__("The voucher is past its expiry.")

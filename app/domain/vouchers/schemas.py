@@ -1,0 +1,41 @@
+"""Vouchers on the wire."""
+
+import uuid
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from app.schema.base import VoucherStatus
+
+
+class VoucherOut(BaseModel):
+    """A voucher and where it stands."""
+
+    code: str = Field(description="The code; masked for a key that may only read")
+    pool: str = Field(description="The pool that holds it")
+    status: VoucherStatus = Field(description="Its state")
+    imported_at: datetime = Field(description="When it was imported")
+    assigned_at: datetime | None = Field(description="When it was handed out")
+    customer_id: str | None = Field(description="To whom")
+    redeemed_at: datetime | None = Field(description="When it was used")
+    expires_at: datetime | None = Field(description="From when on it is not handed out any more")
+
+
+class HistoryEntry(BaseModel):
+    """Something that happened to a voucher."""
+
+    event: Literal["imported", "assigned", "released", "redeemed", "expired", "voided"] = Field(
+        description="What happened"
+    )
+    at: datetime = Field(description="When")
+    customer_id: str | None = Field(description="Whom it concerned")
+    campaign_id: str | None = Field(description="In which campaign")
+    message_id: str | None = Field(description="In which message")
+    assignment_id: uuid.UUID | None = Field(description="The ledger row")
+
+
+class VoucherWithHistory(VoucherOut):
+    """A voucher and all that happened to it, oldest first."""
+
+    history: list[HistoryEntry] = Field(description="Oldest first")

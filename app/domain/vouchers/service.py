@@ -1,0 +1,140 @@
+"""The rules of the inventory."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.lifecycle import transitions
+from app.domain.pools import service as pools
+from app.domain.vouchers import queries
+from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
+from app.platform.database import AnyRow, again_on_conflict, transaction
+from app.schema.base import VoucherStatus
+
+CHUNK = 1000
+"""Vouchers that are swept in one transaction."""
+
+Key = tuple[VoucherStatus, int, str]
+"""Where a page of a pool's vouchers ends: state, draw key, code."""
+
+
+async def after(
+    connection: AsyncConnection, pool: str, status: VoucherStatus | None, key: Key | None, limit: int
+) -> list[AnyRow]:
+    """Vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
+    pool_id = await pools.id_of(connection, pool)
+    states = list(VoucherStatus) if status is None else [status]
+    if key is not None:
+        states = states[states.index(key[0]) :]
+    rows: list[AnyRow] = []
+    for state in states:
+        start = (key[1], key[2]) if key is not None and key[0] == state else None
+        rows += await queries.after(connection, pool_id, state, start, limit - len(rows))
+        if len(rows) >= limit:
+            break
+    return rows
+
+
+EXPORTED = queries.EXPORTED
+
+
+async def of_pool(connection: AsyncConnection, pool: str, status: VoucherStatus | None) -> Select[Any]:
+    """The query of all vouchers of a pool, or of those in one state.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+    """
+    return queries.of_pool(await pools.id_of(connection, pool), status)
+
+
+async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
+    """A voucher and its history.
+
+    Raises:
+        VoucherNotFoundError: no pool holds the code.
+    """
+    voucher = await queries.by_code(connection, code)
+    if voucher is None:
+        raise VoucherNotFoundError
+    history = [_entry("imported", voucher.imported_at)]
+    for row in await queries.assignments_of(connection, code, voucher.assignment_id):
+        about = {name: getattr(row, name) for name in ("customer_id", "campaign_id", "message_id")}
+        history.append(_entry("assigned", row.assigned_at, assignment_id=row.id, **about))
+        if row.released_at is not None:
+            history.append(_entry("released", row.released_at, assignment_id=row.id, **about))
+    redemption = await queries.redemption_of(connection, code)
+    if redemption is not None:
+        history.append(_entry("redeemed", redemption.redeemed_at, customer_id=redemption.customer_id))
+    if voucher.expired_at is not None:
+        history.append(_entry("expired", voucher.expired_at))
+    if voucher.voided_at is not None:
+        history.append(_entry("voided", voucher.voided_at))
+    history.sort(key=lambda entry: entry["at"])
+    return {**voucher._mapping, "history": history}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+
+
+async def status(connection: AsyncConnection, code: str) -> VoucherStatus | None:
+    """Where a voucher stands; None where no pool holds the code."""
+    voucher = await queries.by_code(connection, code)
+    return None if voucher is None else voucher.status
+
+
+async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None:
+    """Make vouchers redeemed, each at its time; of those that are redeemed, only the time may change."""
+    await transitions.redeem(connection, used)
+    await transitions.backdate(connection, used)
+
+
+async def void(connection: AsyncConnection, code: str) -> dict[str, Any]:
+    """Take a voucher out for good; the voucher. One that is void already stays so.
+
+    Raises:
+        VoucherNotFoundError: no pool holds the code.
+        AlreadyRedeemedError: it was used.
+    """
+    await transitions.void(connection, code)
+    voucher = await get(connection, code)
+    if voucher["status"] is not VoucherStatus.VOID:
+        raise AlreadyRedeemedError
+    return voucher
+
+
+async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
+    """Make a reserved voucher assigned; False where it was not reserved, or its lease has lapsed."""
+    return bool(await transitions.confirm(connection, assignment_id))
+
+
+async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
+    """Make a handed out voucher available again; False where it is not handed out under this assignment."""
+    return bool(await transitions.release(connection, assignment_id))
+
+
+async def sweep(engine: AsyncEngine) -> tuple[int, int]:
+    """Take back what was reserved and not confirmed in time, and take out what has expired; how many of each.
+
+    What others hold locked is left to the next sweep.
+    """
+    return await _sweep(engine, transitions.lapse), await _sweep(engine, transitions.expire)
+
+
+async def _sweep(
+    engine: AsyncEngine, some: Callable[[AsyncConnection, int], Awaitable[transitions.Moved]]
+) -> int:
+    @again_on_conflict
+    async def chunk() -> int:
+        async with transaction(engine) as connection:
+            return len(await some(connection, CHUNK))
+
+    swept = 0
+    while (moved := await chunk()) > 0:
+        swept += moved
+    return swept
+
+
+def _entry(event: str, at: Any, **about: Any) -> dict[str, Any]:
+    nothing = dict.fromkeys(("customer_id", "campaign_id", "message_id", "assignment_id"))
+    return {"event": event, "at": at, **nothing, **about}

@@ -1,0 +1,24 @@
+"""Jobs of the inventory: what happens to a voucher with time."""
+
+import structlog
+from procrastinate import JobContext
+
+from app.domain.vouchers import service
+from app.platform.jobs import engine_of, jobs
+
+log = structlog.get_logger()
+
+
+@jobs.periodic(cron="* * * * * */5", periodic_id="vouchers")
+@jobs.task(
+    name="sweep_vouchers",
+    aliases=["app.vouchers.tasks.sweep_vouchers"],
+    queueing_lock="sweep_vouchers",
+    pass_context=True,
+)
+async def sweep_vouchers(context: JobContext, timestamp: int) -> None:
+    """Each five seconds, and as soon as a worker starts: leases that have lapsed, codes that have expired."""
+    del timestamp
+    lapsed, expired = await service.sweep(engine_of(context))
+    if lapsed or expired:
+        log.info("vouchers swept", lapsed=lapsed, expired=expired)

@@ -1,1 +1,0 @@
-"""Removing a person from what the service knows."""

@@ -1,1 +1,0 @@
-"""Reading the ledger: who got what."""

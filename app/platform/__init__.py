@@ -1,0 +1,1 @@
+"""The ground: knows nobody above it."""

@@ -1,0 +1,81 @@
+"""The errors of the domain. No HTTP here beyond the status that each one carries; `problems.py` writes them out."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+
+class DomainError(Exception):
+    """Something that the caller can act on.
+
+    `name` is the last part of the problem's `type`, `extra` holds further members of the problem (RFC 9457, 3.2).
+    """
+
+    status: ClassVar[int]
+    name: ClassVar[str]
+    title: ClassVar[str]
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = extra
+
+
+class OverloadedError(DomainError):
+    """More requests wait than can be answered in time; nothing was taken for this one."""
+
+    status, name, title = 503, "overloaded", "Too many requests are waiting"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__("More requests wait for this pool than can be answered in time; try again.")
+
+
+class ClientGoneError(DomainError):
+    """Nobody waits for the answer any more, so nothing was taken for it."""
+
+    status, name, title = 499, "client-closed-request", "The client hung up"
+
+    def __init__(self) -> None:
+        super().__init__("The client hung up before its turn came; nothing was taken.")
+
+
+class InvalidRequestError(DomainError):
+    """The request does not say what it must; `errors` tells where."""
+
+    status, name, title = 422, "invalid-request", "The request is not valid"
+
+    def __init__(self, detail: str, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(detail, errors=errors or [])
+
+    @classmethod
+    def from_errors(cls, errors: Sequence[Any], *prefix: str) -> Self:
+        """Return what Pydantic found as one error; `prefix` goes before each place."""
+        found = [
+            {"loc": [*prefix, *item["loc"]], "msg": item["msg"].removeprefix("Value error, ")}
+            for item in errors
+        ]
+        return cls("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found), found)
+
+
+class PayloadTooLargeError(DomainError):
+    """The request body is larger than the service takes."""
+
+    status, name, title = 413, "payload-too-large", "The request body is too large"
+
+
+class UnsupportedMediaTypeError(DomainError):
+    """The request body is of a type that this route does not read."""
+
+    status, name, title = 415, "unsupported-media-type", "The media type is not supported"
+
+
+class DatabaseUnavailableError(DomainError):
+    """PostgreSQL cannot be reached right now; nothing was done or lost."""
+
+    status, name, title = 503, "database-unavailable", "The database cannot be reached"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class CommandError(Exception):
+    """A command cannot be carried out; the message is for the person who typed it."""

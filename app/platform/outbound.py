@@ -1,0 +1,112 @@
+"""Requests that the service makes itself: where they may go.
+
+A name is resolved here, its addresses are checked, and the connection goes to the very address that was
+checked, so a name that means something else a moment later (DNS rebinding) leads nowhere. The same holds for
+every redirect.
+"""
+
+import asyncio
+import ipaddress
+import socket
+
+import httpx
+
+from app.platform.errors import DomainError
+from app.platform.settings import Settings
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_REDIRECTS = 5
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def http_client(settings: Settings, *, timeout: float) -> httpx.AsyncClient:
+    """A client that goes only where the service may go; `timeout` in seconds holds for each step.
+
+    Its requests raise AddressForbiddenError beside the errors of httpx.
+    """
+    return httpx.AsyncClient(
+        transport=_GuardedTransport(settings),
+        timeout=timeout,
+        follow_redirects=True,
+        max_redirects=MAX_REDIRECTS,
+        trust_env=False,  # a proxy would resolve names itself
+    )
+
+
+def check_host(settings: Settings, host: str, port: int) -> list[str]:
+    """The addresses of a host, if the service may connect to all of them. Blocks while it resolves.
+
+    Raises:
+        AddressForbiddenError: the name is not known, or an address is private and not in the allow list.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise AddressForbiddenError(f"The host name {host!r} cannot be resolved.") from error
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for address in addresses:
+        if not _may_reach(settings, host, address):
+            raise AddressForbiddenError(
+                f"{host!r} is at {address}, which is no public address and not in VOUCHERS_ALLOWED_HOSTS."
+            )
+    return addresses
+
+
+def _may_reach(settings: Settings, host: str, address: str) -> bool:
+    ip = _meant(ipaddress.ip_address(address.partition("%")[0]))
+    if ip.is_global and not ip.is_multicast:
+        return True
+    return any(_covers(allowed.strip().lower(), host.lower(), ip) for allowed in settings.allowed_hosts)
+
+
+def _covers(allowed: str, host: str, ip: Address) -> bool:
+    try:
+        return ip in ipaddress.ip_network(allowed, strict=False)
+    except ValueError:
+        return allowed == host
+
+
+def _meant(ip: Address) -> Address:
+    """The IPv4 address that an IPv6 address stands for, where it stands for one."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip in NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        return ip.ipv4_mapped or ip.sixtofour or ip
+    return ip
+
+
+class _GuardedTransport(httpx.AsyncBaseTransport):
+    """Resolves and checks each request's host, and connects to what it checked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Connections are not kept: they are known by address, and two hosts may share one.
+        self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
+        addresses = await asyncio.to_thread(check_host, self._settings, host, port)
+        error: httpx.ConnectError | httpx.ConnectTimeout | None = None
+        for address in addresses:
+            direct = httpx.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,  # `Host` is in them, and stays
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": host},
+            )
+            try:
+                return await self._inner.handle_async_request(direct)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as failed:
+                error = failed
+        raise error or AddressForbiddenError(f"The host name {host!r} has no address.")
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class AddressForbiddenError(DomainError):
+    """A request that the service was to make leads to where it may not go."""
+
+    status, name, title = 422, "address-forbidden", "The service may not connect to this address"

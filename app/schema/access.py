@@ -1,0 +1,46 @@
+"""Tables of API keys and the audit trail."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Identity, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base
+
+
+class ApiKey(Base):
+    """A key to the service: its scopes, and the digest of its secret."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    name: Mapped[str]
+    prefix: Mapped[bytes] = mapped_column(index=True)
+    """First bytes of the digest, to find the row by; the whole digest is compared in constant time."""
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """Something that a key did. Rows are only ever added."""
+
+    __tablename__ = "audit_entry"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    key_id: Mapped[uuid.UUID | None]
+    """No foreign key: the entry outlives the key. None for the command line."""
+    key_name: Mapped[str]
+    action: Mapped[str]
+    pool: Mapped[str | None]
+    """Its name: the entry outlives the pool."""
+    details: Mapped[dict[str, Any]]
+
+    __table_args__ = (
+        Index("audit_entry_pool_idx", "pool", "id", postgresql_where=text("pool IS NOT NULL")),
+        Index("audit_entry_action_idx", "action", "id"),
+    )

@@ -1,0 +1,83 @@
+"""Tables of alerts, deliveries and the history of the stock."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base
+
+
+class Alert(Base):
+    """Whom to tell when a pool runs low, and how."""
+
+    __tablename__ = "alert"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    webhook_url: Mapped[str | None]
+    webhook_secret: Mapped[str | None]
+    """In clear, because each webhook is signed with it."""
+    previous_secret: Mapped[str | None]
+    previous_secret_until: Mapped[datetime | None]
+    """Until then webhooks bear the signature of the previous secret too."""
+    email: Mapped[str | None]
+    expiring_within_days: Mapped[int | None]
+    expiring_told_at: Mapped[datetime | None]
+    """Set from the telling until no code expires so soon any more."""
+
+
+class AlertThreshold(Base):
+    """A count of available vouchers to be told of; also the outbox: fallen and not told is to be sent.
+
+    Armed (`fell_at` is null) → fallen → told → armed, once the count is above the threshold again.
+    """
+
+    __tablename__ = "alert_threshold"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("alert.pool_id", ondelete="CASCADE"), primary_key=True)
+    threshold: Mapped[int] = mapped_column(primary_key=True)
+    fell_at: Mapped[datetime | None]
+    """Written by the very transaction that took the count down to the threshold."""
+    available: Mapped[int | None]
+    """How many were left then."""
+    told_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """One message of an alert by one channel; `id` is its `webhook-id`, the same at each try."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    channel: Mapped[str]
+    destination: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    response_status: Mapped[int | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    attempted_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("delivery_pool_idx", "pool_id", "created_at", "id"),)
+
+
+class StockHistory(Base):
+    """The stock of a pool as it was early in an hour."""
+
+    __tablename__ = "stock_history"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    taken_at: Mapped[datetime]
+    available: Mapped[int]
+    reserved: Mapped[int]
+    assigned: Mapped[int]
+    redeemed: Mapped[int]
+    expired: Mapped[int]
+    void: Mapped[int]

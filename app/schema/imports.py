@@ -1,0 +1,98 @@
+"""Tables of imports and their schedules."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base, ImportStatus
+
+
+class Import(Base):
+    """One loading of codes into a pool, its options and its figures."""
+
+    __tablename__ = "import"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pool.id", ondelete="SET NULL"), index=True)
+    pool: Mapped[str]
+    status: Mapped[ImportStatus] = mapped_column(server_default="queued")
+    dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
+    source: Mapped[dict[str, Any]]
+    """Where the rows came from, as it may be shown: without secrets."""
+    sealed: Mapped[bytes | None]
+    """The source whole, encrypted; null where the bytes came with the request."""
+    options: Mapped[dict[str, Any]]
+    schedule_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    size: Mapped[int | None]
+    """Bytes of the source, known once all of them are in `import_chunk`."""
+    sha256: Mapped[str | None]
+    repeats: Mapped[uuid.UUID | None]
+    """An earlier import of the same bytes into the same pool."""
+    seed: Mapped[int]
+    """Seed of the draw keys: a repeated run gives each code the same one."""
+    merged_to: Mapped[list[int] | None]
+    """Draw key up to which the codes of each share are in the pool: where a run that was killed goes on."""
+    total: Mapped[int | None]
+    """Rows of the source, known once the whole of it is staged."""
+    imported: Mapped[int] = mapped_column(server_default="0")
+    ignored: Mapped[int] = mapped_column(server_default="0")
+    in_other_pool: Mapped[int] = mapped_column(server_default="0")
+    invalid: Mapped[int] = mapped_column(server_default="0")
+    undone: Mapped[int] = mapped_column(server_default="0")
+    """Vouchers that an undo took back."""
+    progress: Mapped[float] = mapped_column(server_default="0")
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("import_repeat_idx", "pool_id", "sha256"),)
+
+
+class ImportChunk(Base):
+    """A piece of an import's raw bytes: what was acknowledged with 202 is safe here until it is merged."""
+
+    __tablename__ = "import_chunk"
+
+    import_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes]
+
+
+class ImportSchedule(Base):
+    """An import that is repeated by the clock."""
+
+    __tablename__ = "import_schedule"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool: Mapped[str]
+    source: Mapped[dict[str, Any]]
+    sealed: Mapped[bytes]
+    options: Mapped[dict[str, Any]]
+    cron: Mapped[str]
+    timezone: Mapped[str]
+    active: Mapped[bool] = mapped_column(server_default=text("true"))
+    next_run: Mapped[datetime | None] = mapped_column(index=True)
+    """Null while it is not active."""
+    error: Mapped[str | None]
+    """Why the last run could not begin."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ImportReject(Base):
+    """A row of an import that did not become a voucher, and why."""
+
+    __tablename__ = "import_reject"
+
+    import_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
+    )
+    line: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    reason: Mapped[str]
+    other_pool: Mapped[str | None]

@@ -1,0 +1,103 @@
+"""Tables of the inventory: pools, their vouchers, and the counts that follow from them."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base, VoucherStatus
+
+STOCK_SLOTS = 8
+"""Rows of `stock` per pool: as many writers change the counts of one pool without waiting for each other."""
+
+
+MAX_CODE_LENGTH = 255
+"""Most characters of a voucher's code."""
+
+
+VOUCHER_COLUMNS = """CASE status
+    WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'reserved' THEN assignment_id IS NOT NULL
+        AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
+    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0
+        AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
+    WHEN 'redeemed' THEN redeemed_at IS NOT NULL AND num_nonnulls(assignment_id, assigned_at) <> 1
+        AND num_nonnulls(expired_at, voided_at) = 0
+    WHEN 'expired' THEN num_nulls(expires_at, expired_at) = 0
+        AND num_nonnulls(assignment_id, assigned_at, redeemed_at, voided_at) = 0
+    WHEN 'void' THEN voided_at IS NOT NULL AND num_nonnulls(redeemed_at, expired_at) = 0
+END"""
+"""What each state of a voucher must and must not have: a status that is changed by itself is refused."""
+
+
+class Pool(Base):
+    """A named set of vouchers."""
+
+    __tablename__ = "pool"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),)
+
+
+class Stock(Base):
+    """The counts of a pool by state, spread over slots; their sum is the truth."""
+
+    __tablename__ = "stock"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    available: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    assigned: Mapped[int] = mapped_column(server_default="0")
+    redeemed: Mapped[int] = mapped_column(server_default="0")
+    expired: Mapped[int] = mapped_column(server_default="0")
+    void: Mapped[int] = mapped_column(server_default="0")
+    holds: Mapped[int] = mapped_column(server_default="0")
+    """How many holds of the pool still keep something, the same in each slot; read with the counts."""
+
+    # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+
+class Voucher(Base):
+    """One code, and where it stands."""
+
+    __tablename__ = "voucher"
+
+    code: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    pool_id: Mapped[int]
+    draw_key: Mapped[int]
+    status: Mapped[VoucherStatus] = mapped_column(server_default="available")
+    import_id: Mapped[uuid.UUID | None]
+    imported_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    assignment_id: Mapped[uuid.UUID | None]
+    assigned_at: Mapped[datetime | None]
+    redeemed_at: Mapped[datetime | None]
+    expired_at: Mapped[datetime | None]
+    voided_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # Draws walk its 'available' part, lists and exports all of it.
+        Index("voucher_draw_idx", "pool_id", "status", "draw_key"),
+        # The sweep of expired codes reads its beginning; codes without an expiry are not in it.
+        Index(
+            "voucher_expiry_idx",
+            "expires_at",
+            postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),
+        ),
+        CheckConstraint(VOUCHER_COLUMNS, name="status"),
+        # Whether codes of a pool expire soon; codes without an expiry are not in it.
+        Index(
+            "voucher_expiring_idx",
+            "pool_id",
+            "expires_at",
+            postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),
+        ),
+        CheckConstraint(f"char_length(code) BETWEEN 1 AND {MAX_CODE_LENGTH}", name="code"),
+    )

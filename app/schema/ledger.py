@@ -1,0 +1,84 @@
+"""Tables of the ledger: what was given to whom, and what is set aside."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base
+
+
+class Assignment(Base):
+    """The ledger: which code went to whom, when, for which campaign and message.
+
+    `id` is the idempotency of the request (`app/assignments/identity.py`).
+    """
+
+    __tablename__ = "assignment"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    pool_id: Mapped[int]
+    code: Mapped[str] = mapped_column(Text(collation="C"))
+    customer_id: Mapped[str | None]
+    campaign_id: Mapped[str | None]
+    message_id: Mapped[str | None]
+    occurrence: Mapped[int] = mapped_column(server_default="0")
+    test: Mapped[bool] = mapped_column(server_default=text("false"))
+    assigned_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    lease_until: Mapped[datetime | None]
+    """Set while the voucher is only reserved."""
+    released_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "assignment_customer_idx",
+            "customer_id",
+            "assigned_at",
+            postgresql_where=text("customer_id IS NOT NULL"),
+        ),
+        Index(
+            "assignment_campaign_idx",
+            "campaign_id",
+            "assigned_at",
+            postgresql_where=text("campaign_id IS NOT NULL"),
+        ),
+        Index("assignment_pool_idx", "pool_id", "assigned_at"),
+        # The sweep of lapsed leases reads its beginning.
+        Index("assignment_lease_idx", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
+        # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.
+        Index("assignment_released_idx", "code", postgresql_where=text("released_at IS NOT NULL")),
+    )
+
+
+class Hold(Base):
+    """Vouchers of a pool set aside for a campaign: a number, not particular ones."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    campaign_id: Mapped[str]
+    size: Mapped[int]
+    drawn: Mapped[int] = mapped_column(server_default="0")
+    """How many of them the campaign has drawn."""
+    expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        UniqueConstraint("pool_id", "campaign_id"),
+        CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name="drawn"),
+    )
+
+
+class MessageDefault(Base):
+    """The `default` that a message showed instead of a voucher, so that it shows it again when it is sent again.
+
+    `id` is made as an assignment's is.
+    """
+
+    __tablename__ = "message_default"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    code: Mapped[str]
+    shown_at: Mapped[datetime] = mapped_column(server_default=func.now())

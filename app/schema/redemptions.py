@@ -1,0 +1,50 @@
+"""Tables of the redemption mapping and of uses of codes."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import Index, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base
+
+
+class RedemptionMapping(Base):
+    """Which property of which event type holds the code."""
+
+    __tablename__ = "redemption_mapping"
+
+    event_type: Mapped[str] = mapped_column(primary_key=True)
+    property: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Redemption(Base):
+    """What came of a code that an event (or a direct call) says was used: a use of it, or an issue."""
+
+    __tablename__ = "redemption"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    event_id: Mapped[str | None]
+    property: Mapped[str | None]
+    """The mapped property that held the code; None for a direct redemption."""
+    code: Mapped[str | None] = mapped_column(Text(collation="C"))
+    """None where the property held nothing that can be a code."""
+    customer_id: Mapped[str | None]
+    outcome: Mapped[str]
+    redeemed_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("redemption_code_idx", "code"),
+        Index("redemption_event_idx", "event_id", "property", unique=True),
+        Index("redemption_customer_idx", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+        Index(
+            "redemption_issue_idx",
+            "outcome",
+            "created_at",
+            "id",
+            postgresql_where=text("outcome <> 'redeemed'"),
+        ),
+        # However many events race, a code is redeemed once.
+        Index("redemption_once_idx", "code", unique=True, postgresql_where=text("outcome = 'redeemed'")),
+    )

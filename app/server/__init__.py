@@ -1,0 +1,1 @@
+"""What a process is: puts the program together."""

@@ -1,0 +1,101 @@
+"""The application: what is in it, and what it holds while it runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
+
+from app.api import operation
+from app.api.alerts import router as alerts
+from app.api.assignments import router as assignments
+from app.api.audit import router as audit
+from app.api.customers import router as customers
+from app.api.forecast import router as forecast
+from app.api.holds import router as holds
+from app.api.hot_path import HotPath
+from app.api.imports import router as imports
+from app.api.pools import router as pools
+from app.api.redemptions import router as redemptions
+from app.api.rendering import router as rendering
+from app.api.schedules import router as schedules
+from app.api.tracking import router as tracking
+from app.api.vouchers import router as vouchers
+from app.domain.access.keys.service import KeyRing
+from app.domain.assignments.assigner import Assigner
+from app.domain.rendering.gatherer import Gatherer
+from app.domain.rendering.renderers import Renderers
+from app.platform import logs
+from app.platform.database import create_direct, create_engine
+from app.platform.settings import Settings, get_settings
+from app.server.request_log import RequestLog
+from app.web import problems
+from app.web.body_limit import BodyLimit
+from app.web.dependencies import hold
+
+ROUTERS = (
+    pools,
+    holds,
+    imports,
+    schedules,
+    tracking,
+    redemptions,
+    vouchers,
+    assignments,
+    customers,
+    rendering,
+    alerts,
+    forecast,
+    audit,
+    operation.router,
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service as an ASGI application, on a database that is migrated."""
+    settings = settings or get_settings()
+    logs.configure(settings.log_level)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = create_engine(settings)
+        direct = create_direct(settings)
+        await direct.open()
+        renderers = Renderers(settings)
+        hold(
+            app,
+            settings,
+            engine,
+            KeyRing(engine, settings.key_cache_seconds),
+            Assigner(engine, direct),
+            renderers,
+            Gatherer(engine, renderers),
+        )
+        yield
+        await renderers.close()
+        await direct.close()
+        await engine.dispose()
+
+    app = FastAPIOffline(
+        title="Voucher Pools",
+        version="0.1.0",
+        summary="Pools of voucher codes, each handed out exactly once",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    return app
+
+
+def create_asgi() -> ASGIApp:
+    """What a server runs: the application, the short way into it, and the request log around both."""
+    return with_hot_path(create_app())
+
+
+def with_hot_path(app: FastAPI) -> ASGIApp:
+    """The application as a server runs it."""
+    return RequestLog(HotPath(app))

@@ -1,0 +1,87 @@
+"""The process that does the jobs."""
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from procrastinate import JobContext, PsycopgConnector
+
+from app.domain.alerts import tasks as alerts
+from app.domain.alerts.deliveries import tasks as deliveries
+from app.domain.forecast import tasks as forecast
+from app.domain.holds import tasks as holds
+from app.domain.imports import tasks as imports
+from app.domain.imports.schedules import tasks as schedules
+from app.domain.redemptions import tasks as redemptions
+from app.domain.vouchers import tasks as vouchers
+from app.platform.database import conninfo, create_engine
+from app.platform.jobs import URGENT, jobs, log
+from app.platform.settings import Settings
+
+TASKS = (alerts, deliveries, forecast, holds, imports, schedules, redemptions, vouchers)
+"""Modules that define tasks: importing one registers its tasks with the queue."""
+
+URGENT_CONCURRENCY = 16
+"""Urgent jobs that one worker runs at the same time: they wait for the network most of their time."""
+
+
+HEARTBEAT_SECONDS = 2
+
+
+STALLED_SECONDS = 10
+"""A worker silent for so long is taken for dead, and its jobs are run again."""
+
+
+@jobs.periodic(cron="* * * * * */5", periodic_id="stalled")
+@jobs.task(
+    name="retry_stalled_jobs",
+    aliases=["app.jobs.retry_stalled_jobs"],
+    queueing_lock="retry_stalled_jobs",
+    pass_context=True,
+)
+async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
+    """Run again what a worker that died had begun; every task may be run twice."""
+    del timestamp
+    manager = context.app.job_manager
+    for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+        log.warning("job of a dead worker", job=job.id, task=job.task_name)
+        await manager.retry_job(job)
+
+
+async def work(settings: Settings) -> None:
+    """Run jobs until the process is told to stop (SIGTERM or SIGINT)."""
+    engine = create_engine(settings)
+    connector = PsycopgConnector(conninfo=conninfo(settings.sqlalchemy_url), min_size=1, max_size=6)
+    try:
+        with jobs.replace_connector(connector) as app:
+            async with app.open_async():
+                run = partial(
+                    app.run_worker_async,
+                    fetch_job_polling_interval=1,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=STALLED_SECONDS,
+                    shutdown_graceful_timeout=10,
+                    delete_jobs="successful",
+                    additional_context={"engine": engine, "settings": settings},
+                )
+                await _until_one_ends(
+                    run(concurrency=settings.job_concurrency),
+                    run(queues=[URGENT], concurrency=URGENT_CONCURRENCY, install_signal_handlers=False),
+                )
+    finally:
+        await engine.dispose()
+
+
+async def _until_one_ends(*workers: Coroutine[Any, Any, None]) -> None:
+    """Run workers; when one was told to stop, or failed, or this is cancelled, let all of them finish."""
+    tasks = [asyncio.create_task(worker) for worker in workers]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result

@@ -1,0 +1,77 @@
+"""Bodies with a file: a form with fields, or JSON instead. Read only after the caller is known."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from app.platform.errors import InvalidRequestError, UnsupportedMediaTypeError
+from app.web.body_limit import allow
+
+Model = TypeVar("Model", bound=BaseModel)
+
+FORM = "multipart/form-data"
+
+
+def is_form(request: Request) -> bool:
+    """Whether the request brings a file.
+
+    Raises:
+        UnsupportedMediaTypeError: it brings neither a form nor JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {FORM, "application/json"}:
+        raise UnsupportedMediaTypeError(f"Send {FORM} with a `file`, or JSON with a `source`; not {kind!r}.")
+    return kind == FORM
+
+
+def form_schema(fields: type[BaseModel], file: str) -> dict[str, Any]:
+    """The documentation of a form with a file, which `file` describes, and these fields."""
+    schema = fields.model_json_schema()
+    schema["properties"]["file"] = {"type": "string", "format": "binary", "description": file}
+    return schema | {"required": ["file"]}
+
+
+@asynccontextmanager
+async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, FormData]]:
+    """The file, which lies on disk if it is large, and the other fields."""
+    allow(request, limit)
+    try:
+        fields = await request.form(max_files=1, max_fields=20)
+    except HTTPException as error:
+        raise InvalidRequestError(f"The form cannot be read: {error.detail}") from error
+    try:
+        file = fields.get("file")
+        if not isinstance(file, UploadFile):
+            raise InvalidRequestError("The form has no file.", [{"loc": ["body", "file"], "msg": "missing"}])
+        yield file, fields
+    finally:
+        await fields.close()
+
+
+async def json(request: Request, model: type[Model]) -> Model:
+    """The body as `model`."""
+    try:
+        values = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"The body is not JSON: {error}.") from error
+    return validated(model, values)
+
+
+def validated(model: type[Model], values: Any) -> Model:
+    """The values as `model`; empty form fields count as left out.
+
+    Raises:
+        InvalidRequestError: they are not such; it says which.
+    """
+    if isinstance(values, Mapping) and not isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name != "file" and value}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequestError.from_errors(error.errors(include_url=False), "body") from error

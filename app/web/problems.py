@@ -1,0 +1,136 @@
+"""Errors as problem documents (RFC 9457), the framework's own included."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from psycopg.errors import OperationalError as PsycopgOperationalError
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from app.platform.errors import (
+    DatabaseUnavailableError,
+    DomainError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger()
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError)
+_NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457); further members tell more where they help."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Reference to the kind of problem", examples=["/problems/pool-not-found"])
+    title: str = Field(description="The kind of problem in words")
+    status: int = Field(description="HTTP status")
+    detail: str = Field(description="What is wrong in this case")
+    instance: str = Field(description="Path of the request")
+
+
+def problem(error: DomainError, instance: str) -> Response:
+    """The error as a response."""
+    return _response(
+        error.status, error.name, error.title, error.detail, instance, error.extra, error.headers
+    )
+
+
+def response_to(error: Exception, instance: str) -> Response:
+    """The response to any error, where no framework is there to choose the handler."""
+    if isinstance(error, DomainError):
+        return problem(error, instance)
+    if isinstance(error, UNAVAILABLE):
+        log.error("database unavailable", error=type(error).__name__)
+        return problem(
+            DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."), instance
+        )
+    if isinstance(error, DataError):
+        return problem(
+            InvalidRequestError("A value cannot be stored, for instance one out of range."), instance
+        )
+    log.error("unexpected error", exc_info=error)
+    return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
+
+
+def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that raises these errors."""
+    by_status: dict[int | str, list[type[DomainError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error)
+    return {
+        status: {
+            "description": " · ".join(f"`{error.name}`: {error.title}" for error in group),
+            "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        }
+        for status, group in by_status.items()
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for kind in (DomainError, *UNAVAILABLE, DataError, Exception):
+        app.add_exception_handler(kind, _other)
+
+
+def _response(
+    status: int,
+    name: str,
+    title: str,
+    detail: str,
+    instance: str,
+    extra: Mapping[str, Any],
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    body = {
+        "type": f"/problems/{name}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        **extra,
+    }
+    return Response(
+        orjson.dumps(body, default=str), status, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  (narrows the type)
+    if error.body is not None and not _is_json(request):
+        return problem(
+            UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'."),
+            request.url.path,
+        )
+    return problem(InvalidRequestError.from_errors(error.errors()), request.url.path)
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
+    if isinstance(error.__cause__, DomainError):  # raised while the framework read the body
+        return problem(error.__cause__, request.url.path)
+    title = HTTPStatus(error.status_code).phrase
+    name = _NAMES.get(error.status_code) or title.lower().replace(" ", "-")
+    return _response(error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers)
+
+
+async def _other(request: Request, error: Exception) -> Response:
+    return response_to(error, request.url.path)

@@ -1,0 +1,94 @@
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import text
+
+from app.domain.access.audit import service as audit
+from app.domain.access.keys import service as auth
+from app.domain.access.scopes import Scope
+from app.platform.database import transaction
+from tests.factories import add_key, fill
+
+URL = "/v1/audit"
+HOOK = "https://example.com/hook"
+
+
+async def entries(client, **params):
+    return (await client.get(URL, params=params)).json()["items"]
+
+
+async def actions(client, **params):
+    return [entry["action"] for entry in await entries(client, **params)]
+
+
+async def test_what_a_key_does_is_in_the_audit(client, engine):
+    await client.post("/v1/pools", json={"name": "p"})
+    await client.put("/v1/pools/p/alerts", json={"thresholds": [5], "webhook_url": HOOK})
+    await client.post("/v1/pools/p/alerts/secret")
+    await client.delete("/v1/pools/p/alerts")
+    await client.delete("/v1/pools/p")
+    assert await actions(client, pool="p") == [
+        "pool.deleted",
+        "alerts.deleted",
+        "alerts.secret_rotated",
+        "alerts.set",
+        "pool.created",
+    ]
+    async with transaction(engine) as connection:
+        key_id = (await connection.execute(text("SELECT id FROM api_key"))).scalar_one()
+    for entry in await entries(client, pool="p"):
+        assert (entry["key_id"], entry["key_name"]) == (str(key_id), "test")
+
+
+async def test_what_was_refused_is_not_in_the_audit(client, engine):
+    await fill(engine, "p", 3)
+    await client.post("/v1/pools/p/assignments", json={})
+    assert (await client.delete("/v1/pools/p")).status_code == 409
+    assert (await client.post("/v1/pools", json={"name": "p"})).status_code == 409
+    assert (await client.delete("/v1/pools/q")).status_code == 404
+    assert await actions(client) == []
+
+
+async def test_no_secret_is_in_the_audit(client, engine):
+    await fill(engine, "p", 3)
+    reply = await client.put("/v1/pools/p/alerts", json={"thresholds": [5], "webhook_url": HOOK})
+    async with transaction(engine) as connection:
+        key_id, secret = await auth.create(connection, "shop", [Scope.EVENTS])
+        assert await auth.revoke(connection, key_id)
+        assert not await auth.revoke(connection, key_id)
+    revoked, created, _ = await entries(client)
+    assert created["details"] == {"id": str(key_id), "name": "shop", "scopes": ["events"]}
+    assert (revoked["action"], revoked["details"]) == ("api_key.revoked", {"id": str(key_id)})
+    assert (created["key_id"], created["key_name"]) == (None, "(no key)")
+    text_ = (await client.get(URL)).text
+    assert secret not in text_
+    assert reply.json()["webhook_secret"] not in text_
+
+
+async def test_the_audit_is_filtered_and_paged_newest_first(client, engine):
+    for n in range(6):
+        async with transaction(engine) as connection:
+            await audit.record(connection, None, f"thing.{n % 2}", pool=f"p{n % 3}", n=n)
+    newest_first = [entry["details"]["n"] for entry in await entries(client)]
+    assert newest_first == [5, 4, 3, 2, 1, 0]
+    assert [entry["details"]["n"] for entry in await entries(client, action="thing.1")] == [5, 3, 1]
+    assert [entry["details"]["n"] for entry in await entries(client, action="thing.1", pool="p2")] == [5]
+    middle = (await entries(client))[3]["at"]
+    assert [entry["details"]["n"] for entry in await entries(client, since=middle)] == [5, 4, 3, 2]
+    assert [entry["details"]["n"] for entry in await entries(client, until=middle)] == [1, 0]
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert await entries(client, since=tomorrow) == []
+    page = (await client.get(URL, params={"limit": 4})).json()
+    rest = (await client.get(URL, params={"limit": 4, "cursor": page["next_cursor"]})).json()
+    assert [entry["details"]["n"] for entry in page["items"] + rest["items"]] == newest_first
+    assert rest["next_cursor"] is None
+
+
+async def test_a_bad_filter_is_refused(client):
+    for params in ({"since": "yesterday"}, {"cursor": "WyJ4Il0"}, {"limit": 1001}):
+        assert (await client.get(URL, params=params)).status_code == 422
+
+
+async def test_only_an_admin_sees_the_audit(client, engine):
+    key = "pools-0123456789-0123456789-0123456789"
+    await add_key(engine, key, "pools", "assign", "events", "read")
+    assert (await client.get(URL, headers={"Authorization": f"Bearer {key}"})).status_code == 403

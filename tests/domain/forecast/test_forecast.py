@@ -1,0 +1,183 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.forecast import service
+from app.domain.forecast.tasks import keep_stock_history
+from app.platform.database import transaction
+from app.platform.jobs import enqueue
+from tests.factories import add_key, fill
+from tests.worker import eventually, working
+
+URL = "/v1/pools/p"
+
+
+async def assign(client, n):
+    reply = await client.post(f"{URL}/assignments/batch", json={"items": [{}] * n})
+    assert reply.json()["assigned"] == n
+
+
+async def execute(engine, statement, **values):
+    async with transaction(engine) as connection:
+        await connection.execute(text(statement), values)
+
+
+async def rates(client):
+    """The reply, and its rates by window."""
+    reply = (await client.get(f"{URL}/forecast")).json()
+    return reply, {rate["window"]: rate for rate in reply["rates"]}
+
+
+def hours_until(reply, rate):
+    return (datetime.fromisoformat(rate["runs_out_at"]) - datetime.fromisoformat(reply["at"])) / timedelta(
+        hours=1
+    )
+
+
+async def test_a_new_pool_lasts_as_long_as_its_first_hour_says(client, engine):
+    await fill(engine, "p", 40)
+    await assign(client, 10)
+    reply, by_window = await rates(client)
+    assert reply["available"] == 30
+    for rate in by_window.values():
+        assert (rate["assigned"], rate["per_hour"]) == (10, 10.0)
+        assert hours_until(reply, rate) == pytest.approx(3)
+
+
+async def test_a_pool_that_nothing_is_drawn_from_never_runs_out(client, engine):
+    await fill(engine, "p", 5)
+    _, by_window = await rates(client)
+    assert [rate["runs_out_at"] for rate in by_window.values()] == [None] * 3
+
+
+async def test_an_exhausted_pool_has_run_out(client, engine):
+    await fill(engine, "p", 5)
+    await assign(client, 5)
+    reply, by_window = await rates(client)
+    assert [hours_until(reply, rate) for rate in by_window.values()] == [0, 0, 0]
+
+
+async def test_each_window_counts_what_left_in_it(client, engine):
+    """Of 100 codes 40 left ten days ago, 24 three days ago, 12 five hours ago and 6 just now."""
+    await fill(engine, "p", 100)
+    await execute(engine, "UPDATE pool SET created_at = now() - interval '11 days'")
+    for n, ago in ((40, "10 days"), (24, "3 days"), (12, "5 hours"), (6, "0 hours")):
+        await assign(client, n)
+        async with transaction(engine) as connection:
+            await service.keep_history(connection)
+        await execute(
+            engine,
+            "UPDATE assignment SET assigned_at = now() - CAST(:ago AS interval)"
+            " WHERE assigned_at > now() - interval '1 minute'",
+            ago=ago,
+        )
+        if n != 6:
+            await execute(
+                engine,
+                "UPDATE stock_history SET hour = hour - CAST(:ago AS interval),"
+                " taken_at = taken_at - CAST(:ago AS interval) WHERE hour > now() - interval '2 hours'",
+                ago=ago,
+            )
+    _, by_window = await rates(client)
+    assert {window: rate["assigned"] for window, rate in by_window.items()} == {
+        "hour": 6,
+        "day": 18,
+        "week": 42,
+    }
+    assert by_window["hour"]["per_hour"] == 6
+    assert by_window["day"]["per_hour"] == pytest.approx(18 / 72, abs=0.01)
+    assert by_window["week"]["per_hour"] == pytest.approx(42 / 240, abs=0.01)
+
+
+async def test_codes_that_came_back_did_not_leave(client, engine):
+    await fill(engine, "p", 10)
+    await assign(client, 4)
+    await execute(
+        engine, "UPDATE assignment SET released_at = now() WHERE id IN (SELECT id FROM assignment LIMIT 3)"
+    )
+    await execute(engine, "UPDATE stock SET available = available + 3 WHERE slot = 0")
+    await execute(engine, "UPDATE stock SET assigned = assigned - 3 WHERE slot = 0")
+    _, by_window = await rates(client)
+    assert {window: rate["assigned"] for window, rate in by_window.items()} == {
+        "hour": 1,
+        "day": 1,
+        "week": 1,
+    }
+
+
+async def test_the_history_has_one_row_an_hour_however_often_it_is_written(client, engine):
+    await fill(engine, "p", 10)
+
+    async def keep():
+        async with transaction(engine) as connection:
+            await service.keep_history(connection)
+
+    await asyncio.gather(*(keep() for _ in range(8)))
+    await assign(client, 4)
+    await keep()
+    (row,) = (await client.get(f"{URL}/history")).json()["items"]
+    assert (row["available"], row["assigned"]) == (10, 0)
+
+
+async def test_rows_older_than_90_days_are_forgotten(client, engine):
+    await fill(engine, "p", 1)
+    for days in (89, 91):
+        await execute(
+            engine,
+            "INSERT INTO stock_history"
+            " SELECT id, now() - make_interval(days => :days), now(), 1, 0, 0, 0, 0, 0 FROM pool",
+            days=days,
+        )
+    async with transaction(engine) as connection:
+        await service.keep_history(connection)
+    hours = [row["hour"] for row in (await client.get(f"{URL}/history")).json()["items"]]
+    age = [(datetime.now(UTC) - datetime.fromisoformat(hour)).days for hour in hours]
+    assert age == [0, 89]
+
+
+async def test_the_history_is_listed_newest_first_page_by_page(client, engine):
+    await fill(engine, "p", 1)
+    await execute(
+        engine,
+        "INSERT INTO stock_history SELECT id, date_trunc('hour', now()) - make_interval(hours => n), now(),"
+        " n, 0, 0, 0, 0, 0 FROM pool, generate_series(0, 4) AS n",
+    )
+    seen, cursor = [], None
+    while True:
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await client.get(f"{URL}/history", params=params)).json()
+        seen += [row["available"] for row in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == [0, 1, 2, 3, 4]
+    assert (await client.get(f"{URL}/history", params={"cursor": "WzFd"})).status_code == 422
+
+
+async def test_a_worker_keeps_the_history(client, engine, settings):
+    await fill(engine, "p", 3)
+    async with working(settings):
+        async with transaction(engine) as connection:
+            await enqueue(connection, keep_stock_history, timestamp=0)
+
+        async def rows():
+            return (await client.get(f"{URL}/history")).json()["items"]
+
+        (row,) = await eventually(rows)
+    assert row["available"] == 3
+
+
+async def test_forecast_and_history_of_a_pool_that_is_not_there_are_not_found(client):
+    for path in ("forecast", "history"):
+        assert (await client.get(f"{URL}/{path}")).json()["type"] == "/problems/pool-not-found"
+
+
+async def test_a_key_that_may_read_sees_the_forecast_and_one_for_events_does_not(client, engine):
+    await fill(engine, "p", 3)
+    for scope, status in (("read", 200), ("events", 403)):
+        key = f"{scope}-0123456789-0123456789-0123456789"
+        await add_key(engine, key, scope)
+        headers = {"Authorization": f"Bearer {key}"}
+        assert (await client.get(f"{URL}/forecast", headers=headers)).status_code == status

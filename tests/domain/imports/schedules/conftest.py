@@ -1,0 +1,1 @@
+from tests.domain.imports.conftest import settings, worker  # noqa: F401  (fixtures)

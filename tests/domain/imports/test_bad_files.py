@@ -1,0 +1,183 @@
+"""Files that cannot be imported: each says why, nothing of it is in the pool, and the next import goes on."""
+
+import gzip
+import io
+import random
+import zipfile
+
+import pytest
+
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader import decode, table, unpack
+from app.domain.imports.reader.table import Format, open_table
+from app.platform.settings import get_settings
+from tests.domain.imports.test_figures import codes, figures
+from tests.domain.imports.test_messy_files import zipped
+
+GOOD = "code\n" + "".join(f"GOOD-{n}\n" for n in range(30_000))
+BAD = {
+    "its encoding changes half-way": (
+        "code\nÄ1\n".encode() + "Ä2\n".encode("cp1252") + b"A1\n",
+        {},
+        "Line 3 is not in utf-8: there is a byte 0xc4",
+    ),
+    "its encoding changes to UTF-8": (
+        "code\nÄ1\n".encode("cp1252") + "Ä2\n".encode() + b"A1\n",
+        {},
+        "Line 2 is not in utf-8: there is a byte 0xc4",
+    ),
+    "its encoding changes to UTF-8 far from the start": (
+        "Grüße\n".encode("cp1252") + GOOD.encode() * 10 + b"A1\nA2;" + "Köln;Ä1\n".encode(),
+        {},
+        "Line 300013 seems to be in utf-8, and what is before it in windows-1252",
+    ),
+    "its encoding changes far from the start": (
+        GOOD.encode() * 10 + "Grüße\n".encode("cp1252") + b"A1\n",
+        {},
+        "is not in utf-8: there is a byte 0xfc",
+    ),
+    "a quote is never closed": (GOOD.encode() + b'"A1\nA2\nA3\n', {}, "opened in line 30002 is never closed"),
+    "a quote is never closed, far from the end": (b'code\nA1\n"' + GOOD.encode(), {}, "Line 3 is no row"),
+    "it is empty": (b"", {}, "The file is empty"),
+    "it is blank": (b" \n\r\n\n", {}, "The file is empty"),
+    "it is binary": (random.Random(1).randbytes(10_000), {}, "The file is binary"),
+    "it has only a header": (b"code\n", {}, "no row below it"),
+    "the column is not there": (
+        b"id,code\n1,A1\n",
+        {"column": "voucher"},
+        "no column 'voucher'; the columns are 'id', 'code'",
+    ),
+    "the column is beyond the last": (b"id,code\n1,A1\n", {"column": "2"}, "There is no column '2'"),
+    "the encoding is not one": (b"code\nA1\n", {"encoding": "klingon"}, "no encoding 'klingon'"),
+    "it is a zip of two files": (zipped(a="code\nA1", b="code\nB1"), {}, "holds 2 files (a, b)"),
+    "it is a zip of nothing": (zipped(), {}, "holds 0 files"),
+    "it is half a gzip": (
+        gzip.compress(random.Random(1).randbytes(99_999).hex().encode())[:-9000],
+        {},
+        "packed, and damaged",
+    ),
+    "it is half a zip": (zipped(a=GOOD)[:-30], {}, "zip file is damaged"),
+    "it is a broken spreadsheet": (
+        zipped(**{"xl/workbook.xml": "<nonsense"}),
+        {},
+        "spreadsheet cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_it_fails_whole_when(name, client, upload):
+    content, options, says = BAD[name]
+    done = (await upload(content, **options)).json()
+    assert done["status"] == "failed"
+    assert says in done["error"]
+    assert figures(done) == (0, 0, 0, 0)
+    assert await codes(client) == set()
+    assert (await client.get(f"/v1/imports/{done['id']}/rejects")).json()["items"] == []
+    assert (await upload(b"code\nNEXT\n")).json()["imported"] == 1
+
+
+def test_a_line_without_end_is_given_up_before_it_fills_the_memory():
+    read = []
+
+    def endless():
+        yield b"code\n"
+        while True:
+            read.append(64 * 1024)
+            yield b"x" * 64 * 1024
+
+    with pytest.raises(UnreadableError, match="Line 2 is longer"):
+        list(decode.lines(endless(), "utf-8"))
+    assert sum(read) < 2 * decode.MAX_LINE
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda content: zipped(bomb=content)], ids=["gzip", "zip"])
+def test_a_bomb_is_not_unpacked(pack, monkeypatch):
+    monkeypatch.setattr(unpack, "RATIO_COUNTS_FROM", 1024**2)
+    bomb = pack(b"code\n" + b"AAAAAAAA\n" * 1_000_000)
+    with pytest.raises(UnreadableError, match="unpacks to far more"):
+        list(open_table(io.BytesIO(bomb), Format()).batches)
+
+
+def test_a_spreadsheet_that_is_a_bomb_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr(table, "MAX_UNPACKED_SPREADSHEET", 1024**2)
+    bomb = zipped(**{"xl/workbook.xml": "", "xl/worksheets/sheet1.xml": b"0" * 2 * 1024**2})
+    with pytest.raises(UnreadableError, match="unpacks to far more"):
+        open_table(io.BytesIO(bomb), Format())
+
+
+def test_an_encrypted_zip_says_so():
+    file = io.BytesIO(zipped(a="code\nA1"))
+    content = bytearray(file.getvalue())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    with pytest.raises(UnreadableError, match="password"):
+        open_table(io.BytesIO(bytes(content)), Format())
+    assert zipfile.is_zipfile(io.BytesIO(bytes(content)))
+
+
+async def test_rows_of_differing_width_are_told_line_by_line(client, upload):
+    done = (await upload("a;code\n1;A1\n2\n3;A3;more;and more\n", column="code")).json()
+    assert figures(done) == (3, 2, 0, 1)
+    (item,) = (await client.get(f"/v1/imports/{done['id']}/rejects")).json()["items"]
+    assert (item["line"], item["reason"]) == (3, "too_few_columns")
+
+
+async def test_an_upload_that_is_too_large_is_refused(app, client, monkeypatch):
+    monkeypatch.setenv("VOUCHERS_MAX_UPLOAD_BYTES", "1000")
+    get_settings.cache_clear()
+    object.__setattr__(app.state.vouchers, "settings", get_settings())
+    reply = await client.post("/v1/pools/p/imports", files={"file": ("c.csv", b"x" * 2000)})
+    assert (reply.status_code, reply.json()["type"]) == (413, "/problems/payload-too-large")
+
+    async def unannounced():
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="c"\r\n\r\n'
+        for _ in range(100):
+            yield b"x" * 100
+        yield b"\r\n--b--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    reply = await client.post("/v1/pools/p/imports", content=unannounced(), headers=headers)
+    assert (reply.status_code, reply.json()["type"]) == (413, "/problems/payload-too-large")
+    assert (await client.get("/v1/pools/p")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "says"),
+    [
+        ({"content": b"code\nA1", "headers": {"Content-Type": "text/csv"}}, 415, "multipart/form-data"),
+        ({"content": b"{nonsense", "headers": {"Content-Type": "application/json"}}, 422, "not JSON"),
+        ({"json": {}}, 422, "source"),
+        ({"json": {"source": {"type": "fax"}}}, 422, "source"),
+        ({"json": {"source": {"type": "text", "text": "A1"}, "colum": 1}}, 422, "colum"),
+        ({"json": {"source": {"type": "url", "url": "ftp://example.org/x"}}}, 422, "url"),
+        ({"json": {"source": {"type": "text", "text": "A1"}, "delimiter": ",,"}}, 422, "delimiter"),
+        (
+            {"json": {"source": {"type": "url", "url": "http://${env:DATABASE_URL}/"}}},
+            422,
+            "VOUCHERS_SOURCE_",
+        ),
+        ({"json": {"source": {"type": "text", "text": "A1"}, "expires_at": "soon"}}, 422, "expires_at"),
+        ({"data": {"column": "code"}, "files": {"other": ("c.csv", b"code")}}, 422, "no file"),
+        ({"files": {"file": ("c.csv", b"code")}, "data": {"has_header": "perhaps"}}, 422, "has_header"),
+        ({"files": {"file": ("c.csv", b"code")}, "data": {"nonsense": "1"}}, 422, "nonsense"),
+        ({"content": b"nonsense", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 422, ""),
+        ({"content": b"nonsense", "headers": {"Content-Type": "multipart/form-data"}}, 422, "cannot be read"),
+    ],
+)
+async def test_a_request_that_says_nothing_sensible_is_refused(client, request_, status, says):
+    reply = await client.post("/v1/pools/p/imports", **request_)
+    assert reply.status_code == status, reply.text
+    assert says in reply.json()["detail"]
+    assert (await client.get("/v1/pools/p")).status_code == 404
+
+
+async def test_a_bad_pool_name_is_refused(client):
+    reply = await client.post("/v1/pools/a%20b/imports", files={"file": ("c.csv", b"code\nA1\n")})
+    assert reply.status_code == 422
+    assert "a space" in reply.json()["detail"]
+
+
+async def test_a_preview_of_an_unreadable_file_is_a_problem(client):
+    reply = await client.post("/v1/imports/preview", files={"file": ("c.csv", b"")})
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/unreadable-source")

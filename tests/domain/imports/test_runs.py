@@ -1,0 +1,193 @@
+"""Runs that are killed, doubled or raced: figures add up whatever happens."""
+
+import asyncio
+import signal
+import sys
+import uuid
+
+import psycopg
+from app.domain.lifecycle.check_service import violations
+
+from app.domain.imports import tasks
+from app.domain.imports.merging import merge, pipeline
+from app.domain.imports.schemas import ImportOptions
+from app.domain.imports.service import _InMemory, from_file
+from app.platform.database import transaction
+from app.server.worker import work
+from tests.domain.imports.servers import until
+from tests.domain.imports.test_figures import figures
+
+WORKER = """
+import asyncio
+from app.jobs import work
+from app.settings import Settings
+asyncio.run(work(Settings()))
+"""
+
+
+async def queue(engine, text, pool="p", **options):
+    """An import that no job runs yet."""
+    async with transaction(engine) as connection:
+        return await from_file(connection, pool, "c.csv", _InMemory(text), ImportOptions(**options))
+
+
+async def shown(client, import_id):
+    return (await client.get(f"/v1/imports/{import_id}")).json()
+
+
+def listing(numbers):
+    return "code\n" + "".join(f"K-{n:06}\n" for n in numbers)
+
+
+async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(client, connection, settings):
+    """SIGKILL, twice. 40,000 rows: some are in the pool, some in another, some invalid, some twice."""
+    await client.post(
+        "/v1/pools/other/imports", json={"source": {"type": "text", "text": listing(range(1000))}}
+    )
+    await client.post(
+        "/v1/pools/p/imports", json={"source": {"type": "text", "text": listing(range(1000, 2000))}}
+    )
+    text = listing(range(38_000)) + listing(range(2000, 3000))[5:] + '""\n' * 1000
+    made = await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": text}})
+    import_id = made.json()["id"]
+    rows = 40_000
+
+    at_kills = []
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
+        reached = at_kills[-1] if at_kills else 0
+
+        async def further(reached=reached):
+            return (await shown(client, import_id))["imported"] > reached
+
+        await until(further)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        done = await shown(client, import_id)
+        assert done["status"] == "running", "the import ended before it could be killed"
+        figures(done)
+        at_kills.append(done["imported"])
+        # A worker is taken for dead after ten seconds without a sign; here its job is handed on at once.
+        await connection.exec_driver_sql(
+            "UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing'"
+        )
+        await connection.exec_driver_sql("COMMIT")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
+
+    async def ended():
+        return (await shown(client, import_id))["status"] == "succeeded"
+
+    await until(ended)
+    process.send_signal(signal.SIGTERM)
+    await process.wait()
+    done = await shown(client, import_id)
+    assert figures(done) == (rows, 36_000, 2000, 2000)
+    assert done["rejected_by"] == {"in_other_pool": 1000, "invalid": 1000}
+    assert (await client.get("/v1/pools/p/counts")).json()["available"] == 37_000
+    assert await violations(connection) == []
+
+
+async def test_a_job_that_runs_twice_at_once_imports_once(client, engine, connection, settings):
+    import_id = await queue(engine, listing(range(500)) + "\n\x07\n")
+    await asyncio.gather(*(asyncio.to_thread(pipeline.run, settings, import_id) for _ in range(3)))
+    assert figures(await shown(client, import_id)) == (501, 500, 0, 1)
+    assert await violations(connection) == []
+
+
+async def test_two_imports_of_the_same_codes_into_two_pools_share_them(client, engine, connection, settings):
+    imports = [await queue(engine, listing(range(3000)), pool) for pool in ("p", "q")]
+    await asyncio.gather(*(asyncio.to_thread(pipeline.run, settings, import_id) for import_id in imports))
+    p, q = [await shown(client, import_id) for import_id in imports]
+    assert p["imported"] + q["imported"] == 3000
+    assert p["rejected_by"]["in_other_pool"] == q["imported"]
+    assert q["rejected_by"]["in_other_pool"] == p["imported"]
+    figures(p)
+    figures(q)
+    assert await violations(connection) == []
+
+
+async def test_codes_are_drawn_while_they_are_imported(client, engine, connection, settings):
+    import_id = await queue(engine, listing(range(5000)))
+    job = asyncio.create_task(asyncio.to_thread(pipeline.run, settings, import_id))
+    drawn = 0
+    while not job.done():
+        drawn += (await client.post("/v1/pools/p/assignments", json={})).status_code == 201
+    await job
+    counts = (await client.get("/v1/pools/p/counts")).json()
+    assert (counts["assigned"], counts["available"]) == (drawn, 5000 - drawn)
+    assert drawn > 0
+    assert await violations(connection) == []
+
+
+async def test_a_pool_that_is_deleted_meanwhile_fails_the_import_and_stays_deleted(
+    client, engine, settings, monkeypatch
+):
+    import_id = await queue(engine, listing(range(500)))
+    chunk, calls = merge.chunk, []
+
+    def delete_after_two(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            with psycopg.connect(**_libpq(settings), autocommit=True) as connection:
+                connection.execute("DELETE FROM voucher")
+                connection.execute("DELETE FROM pool")
+        return chunk(*arguments)
+
+    monkeypatch.setattr(merge, "chunk", delete_after_two)
+    await asyncio.to_thread(pipeline.run, settings, import_id)
+    done = await shown(client, import_id)
+    assert done["status"] == "failed"
+    assert "'p' was deleted" in done["error"]
+    assert figures(done) == (0, 0, 0, 0)
+    assert (await client.get("/v1/pools/p")).status_code == 404
+
+
+def _libpq(settings):
+    return psycopg.conninfo.conninfo_to_dict(pipeline.conninfo(settings.sqlalchemy_url))
+
+
+async def test_a_fault_of_the_service_ends_the_import_and_not_the_worker(
+    client, upload, connection, monkeypatch
+):
+    def fault(*_):
+        raise ZeroDivisionError("SECRET-CODE")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merge, "order", fault)
+        done = (await upload("code\nA1\n")).json()
+    assert done["status"] == "failed"
+    assert "fault of the service" in done["error"]
+    assert figures(done) == (0, 0, 0, 0)
+    assert (await upload("code\nA1\n")).json()["imported"] == 1
+    left = await connection.exec_driver_sql("SELECT count(*) FROM import_chunk")
+    assert left.scalar_one() == 0
+
+
+async def test_an_import_that_brings_down_its_worker_each_time_is_given_up(client, connection, settings):
+    made = await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": "code\nA1\n"}})
+    await connection.exec_driver_sql(f"UPDATE procrastinate_jobs SET attempts = {tasks.ATTEMPTS + 1}")
+    await connection.exec_driver_sql("COMMIT")
+    worker = asyncio.create_task(work(settings))
+
+    async def ended():
+        return (await shown(client, made.json()["id"]))["status"] == "failed"
+
+    await until(ended)
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+    done = await shown(client, made.json()["id"])
+    assert "fault of the service" in done["error"]
+    assert figures(done) == (0, 0, 0, 0)
+
+
+async def test_an_import_that_has_ended_is_not_given_up(client, engine, settings):
+    import_id = await queue(engine, "code;n\n;1\n", column="code")
+    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.give_up, settings, import_id)
+    done = await shown(client, import_id)
+    assert (done["status"], done["error"]) == ("succeeded", None)
+    assert figures(done) == (1, 0, 0, 1)
+
+
+async def test_an_import_that_is_unknown_is_left_alone(settings):
+    await asyncio.to_thread(pipeline.run, settings, uuid.uuid4())

@@ -1,0 +1,161 @@
+"""Templates that would stop the service, or lead out of the sandbox: each a problem, and takes no code."""
+
+import asyncio
+
+import pytest
+
+from app.platform.settings import Settings
+from tests.domain.rendering.help import counts, render
+from tests.factories import fill
+
+TAKE = "{{ vouchers['p'].assign_available(cached=False) }}"
+MEMORY = [
+    "{{ 'x' * 10**9 }}",
+    "{{ '%0999999999d'|format(1) }}",
+    "{{ '%0999999999d' % 1 }}",
+    "{{ '{:0999999999}'.format(1) }}",
+    "{{ 'x'|center(10**9) }}",
+    "{{ 'x'.ljust(10**9) }}",
+    "{{ 'x'|indent(10**9, true) }}",
+    "{{ [0] * 10**9 }}",
+    "{{ ('x' * 10**6)|replace('x', 'y' * 10**6) }}",
+    "{{ 'x' * 10**7 ~ ('x' * 10**9) }}",
+    "{{ ('x,' * 10**8).split(',')|length }}",
+    "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "{% set ns = namespace(s=[0]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "{% macro f(n) %}{{ f(n - 1) ~ f(n - 1) if n else 'x' * 1000 }}{% endmacro %}{{ f(18) }}",
+    "{{ range(10**5)|list|join('x' * 10**5) }}",
+    "{{ 'x'|wordwrap(1, wrapstring='y' * 10**9) }}",
+]
+TIME = [
+    "{{ 9 ** (9 ** 9) }}",
+    "{{ (9**99999)**999 % 7 }}",
+    "{{ range(10**5)|map('string')|map('center', 10**5)|map('length')|sum }}",
+    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "{% set ns = namespace(n=3) %}{% for i in range(40) %}{% set ns.n = ns.n * ns.n %}{% endfor %}",
+    "{{ ('www.' * 500000)|urlize }}{{ ('<' * 3000000)|striptags|length }}{{ ('(' * 10**6)|urlize }}",
+    "{% for i in range(10**4) %}{% set x = range(10**5)|list|sort|unique|list %}{% endfor %}",
+    "{% for i in range(10**5) recursive %}{{ loop(range(10**5)) }}{% endfor %}",
+    "{% set n = namespace(s='a' * 10**6) %}{% for i in range(999) %}{% set n.s = n.s|title %}{% endfor %}",
+    "{{ range(10**5)|map('batch', 1)|list }}{{ 'x'|batch(10**9, 'y')|list }}{{ 'x'|slice(10**9)|list }}",
+]
+COUNT = [
+    "{% for i in range(10**6) %}{% endfor %}",
+    "{% for i in range(10**5) %}{% for j in range(10**5) %}{% endfor %}{% endfor %}",
+    "{% for i in range(60000) %}{% endfor %}{% for i in range(60000) %}{% endfor %}",
+    "{% macro f() %}{% for i in range(9999) %}{% endfor %}{% endmacro %}" + "{{ f() }}" * 20,
+    "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{% block b %}{{ self.b() }}{% endblock %}",
+    "{% for i in range(500) %}" + TAKE + "{% endfor %}",
+    "{% for i in range(99) %}{{ 'x' * 10**5 }}{% endfor %}",
+    "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    "{{ " + "-" * 20000 + "1 }}",
+    "{{ " + "[" * 3000 + "]" * 3000 + " }}",
+    "{% if 1 %}" * 2000 + "{% endif %}" * 2000,
+    "x" * 2 * 1024**2,
+]
+ESCAPES = [
+    "{{ ''.__class__ }}",
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ ''['__class__'] }}",
+    "{{ ''|attr('__class__')|attr('__mro__') }}",
+    "{{ vouchers.__init__.__globals__ }}",
+    "{{ vouchers['p']._name }}",
+    "{{ vouchers['p'].assign_available.__func__.__globals__ }}",
+    "{{ aggregates._message }}",
+    "{{ self.__init__.__globals__ }}",
+    "{{ self._TemplateReference__context }}",
+    "{{ cycler.__init__.__globals__.os }}",
+    "{{ range.__self__ }}",
+    "{{ '{0.__class__}'.format(vouchers) }}",
+    "{{ '{0._name}'.format(vouchers['p']) }}",
+    "{{ '{x.__class__}'.format_map({'x': 1}) }}",
+    "{% set f = '{0.__class__}'.format %}{{ f(vouchers) }}",
+    "{{ context.update({'a': 1}) }}",
+    "{{ customer.clear() }}",
+    "{{ lipsum() }}",
+    "{{ lipsum.__globals__ }}",
+    "{% include 'x' %}",
+    "{% import 'x' as x %}",
+    "{% from 'x' import y %}",
+    "{% extends 'x' %}",
+    "{{ 'message being rendered' | attr('__class__') }}",
+    "{{ (1).__class__ }}{{ x|counted }}",
+    "{{ [].append(1) }}",
+]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"template_seconds": 0.2, "template_memory_bytes": 256 * 1024**2})
+
+
+@pytest.mark.parametrize("template", [*MEMORY, *TIME, *COUNT], ids=lambda template: template[:50])
+async def test_a_template_beyond_a_limit_is_stopped_and_takes_nothing(client, engine, template):
+    await fill(engine, "p", 300)
+    reply = await render(client, TAKE + template, status=422)
+    assert reply["type"] == "/problems/template-limit"
+    assert await counts(client, "p") == (300, 0)
+    assert (await render(client, "still {{ 'here' }}"))["rendered"] == "still here"
+
+
+@pytest.mark.parametrize("template", ESCAPES)
+async def test_what_leads_out_of_the_sandbox_is_a_template_error(client, engine, template):
+    await fill(engine, "p", 3)
+    reply = await render(client, TAKE + "\n" + template, status=422)
+    assert reply["type"] == "/problems/template-error"
+    assert reply["line"] == 2
+    assert await counts(client, "p") == (3, 0)
+
+
+async def test_while_hostile_templates_render_other_requests_are_answered(client, engine):
+    await fill(engine, "p", 30)
+    endless = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    hostile = [asyncio.create_task(render(client, endless, status=422)) for _ in range(20)]
+    answered = 0
+    while not any(task.done() for task in hostile):
+        reply = await client.post("/v1/pools/p/assignments", json={})
+        answered += reply.status_code == 201
+        if answered == 30:
+            break
+    assert answered > 0
+    assert {reply["type"] for reply in await asyncio.gather(*hostile)} == {"/problems/template-limit"}
+
+
+async def test_one_recipients_hostile_properties_fail_that_recipient_only(client, engine):
+    await fill(engine, "p", 30)
+    reply = await client.post(
+        "/v1/render/batch",
+        json={
+            "template": "{{ 9 ** (9 ** context.n) % 7 }} " + TAKE,
+            "channel": "email",
+            "recipients": [{"customer_id": f"c{n}", "context": {"n": 9 if n == 4 else 1}} for n in range(8)],
+        },
+    )
+    items = reply.json()["items"]
+    assert [item["status"] for item in items] == ["rendered"] * 4 + ["failed"] + ["rendered"] * 3
+    assert items[4]["problem"]["type"] == "/problems/template-limit"
+    assert await counts(client, "p") == (23, 7)
+
+
+async def test_a_batch_that_is_slow_for_everybody_is_given_up_soon(client, engine):
+    await fill(engine, "p", 300)
+    slow = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    recipients = [{"customer_id": f"c{n}"} for n in range(300)]
+    body = {"template": TAKE + slow, "channel": "email", "recipients": recipients}
+    reply = await client.post("/v1/render/batch", json=body)
+    assert (reply.status_code, reply.json().get("type")) == (422, "/problems/template-limit"), {
+        str(item["problem"])[:300] for item in reply.json()["items"]
+    }
+    assert await counts(client, "p") == (300, 0)
+
+
+async def test_a_number_that_no_template_can_take_fails_its_recipient_only(client):
+    for n in (1, 2):
+        body = {"properties": {"n": 2**70 if n == 1 else 2}}
+        await client.patch(f"/v1/customers/c{n}", json=body)
+    body = {"template": "{{ customer.n }}", "channel": "sms"}
+    body["recipients"] = [{"customer_id": "c1"}, {"customer_id": "c2"}]
+    items = (await client.post("/v1/render/batch", json=body)).json()["items"]
+    assert [item["status"] for item in items] == ["failed", "rendered"]
+    assert items[0]["problem"]["type"] == "/problems/invalid-request"

@@ -1,0 +1,43 @@
+"""The migrations make what `app/models.py` says, can be taken back, and carry what is there along."""
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import make_url
+
+from app.platform.database import conninfo
+from app.platform.migrate import config, migrate
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[str]:
+    """The URL of a database without a table."""
+    name = "migrated"
+    with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_they_make_the_models_and_can_be_taken_back(empty_database):
+    migrate(empty_database)
+    command.check(config(empty_database))
+    command.downgrade(config(empty_database), "0001")  # the job tables stay
+    migrate(empty_database)
+    command.check(config(empty_database))
+
+
+def test_an_import_under_way_goes_on_where_it_was(empty_database):
+    command.upgrade(config(empty_database), "0006")
+    with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
+        for merged_to in (-5, None):
+            connection.execute(
+                "INSERT INTO import (id, pool, source, options, seed, merged_to) VALUES (%s, 'p', '{}', '{}', 1, %s)",
+                (uuid.uuid4(), merged_to),
+            )
+        migrate(empty_database)
+        rows = connection.execute("SELECT merged_to FROM import ORDER BY merged_to").fetchall()
+    assert rows == [([-5, -5],), (None,)]

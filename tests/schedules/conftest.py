@@ -1,1 +1,0 @@
-from tests.imports.conftest import settings, worker  # noqa: F401  (fixtures)
