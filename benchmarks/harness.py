@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.pools import service as pools
-from app.platform.database import statement, transaction
+from app.platform.database import autocommit, transaction
 from tests.service import Service
 
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ async def fill(engine: AsyncEngine, pool: str, n: int) -> int:
         pool_id = await pools.ensure(connection, pool)
         await connection.execute(FILL, {"pool_id": pool_id, "prefix": f"{pool}-", "n": n})
         await connection.execute(COUNT, {"pool_id": pool_id, "n": n})
-    async with statement(engine) as connection:
+    async with autocommit(engine) as connection:
         await connection.execute(text("VACUUM ANALYZE voucher"))
     return pool_id
 

@@ -15,8 +15,8 @@ from app.server.worker import work
 PROJECT = Path(__file__).parent.parent
 WORK = """
 import asyncio
-from app.jobs import work
-from app.settings import Settings
+from app.server.worker import work
+from app.platform.settings import Settings
 asyncio.run(work(Settings()))
 """
 

@@ -4,10 +4,9 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, status
+from fastapi import APIRouter, status
 from pydantic import TypeAdapter
 
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
 from app.domain.alerts import service
 from app.domain.alerts.deliveries import service as deliveries
@@ -19,12 +18,12 @@ from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection, Settings
 from app.web.guard import requires
+from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/pools/{pool}/alerts", tags=["alerts"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 """What the cursor of a list holds."""
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 Manager = Annotated[Caller, requires(Scope.POOLS)]
 NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
 
@@ -37,8 +36,7 @@ async def set_alerts(
 
     The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
     """
-    await audit.record(connection, caller, "alerts.set", pool=pool, thresholds=body.thresholds)
-    return await service.put(connection, settings, pool, body)
+    return await service.put(connection, caller, settings, pool, body)
 
 
 @router.get("", response_model=AlertsOut, responses=NOT_FOUND)
@@ -50,15 +48,13 @@ async def get_alerts(pool: PoolPath, connection: Connection, _caller: Manager) -
 @router.delete("", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND)
 async def delete_alerts(pool: PoolPath, connection: Connection, caller: Manager) -> None:
     """Be told no more."""
-    await audit.record(connection, caller, "alerts.deleted", pool=pool)
-    await service.remove(connection, pool)
+    await service.remove(connection, caller, pool)
 
 
 @router.post("/secret", response_model=SecretOut, responses=NOT_FOUND)
 async def rotate_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, Any]:
     """A new key for the signatures; for a day webhooks bear the signature of the old one too."""
-    await audit.record(connection, caller, "alerts.secret_rotated", pool=pool)
-    return await service.rotate_secret(connection, pool)
+    return await service.rotate_secret(connection, caller, pool)
 
 
 @router.post("/test", status_code=status.HTTP_202_ACCEPTED, response_model=Deliveries, responses=NOT_FOUND)
@@ -80,5 +76,5 @@ async def list_deliveries(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """Messages of a pool's alerts and how they went, newest first, for 90 days."""
-    rows = await deliveries.before(connection, pool, pagination.decode(cursor, KEY), limit + 1)
+    rows = await deliveries.list_page(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))

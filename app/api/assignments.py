@@ -4,11 +4,10 @@ import uuid
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Path, Query, Response, status
+from fastapi import APIRouter, Depends, Header, Query, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, TypeAdapter
 
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments import service
 from app.domain.assignments.assigner import Assigner
@@ -27,7 +26,7 @@ from app.domain.assignments.schemas import (
     Filter,
     LedgerRow,
 )
-from app.domain.lifecycle.wishes import Given
+from app.domain.lifecycle.requests import LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
 from app.platform.errors import OverloadedError
@@ -35,10 +34,10 @@ from app.schema.texts import Identifier
 from app.web import exports, pagination
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
+from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["assignments"], dependencies=[requires(Scope.ASSIGN)])
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 _FIRST = {"content-type": "application/json"}
 _REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
 NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
@@ -65,24 +64,14 @@ async def assign(
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time.
     """
-    return Response(*reply(await assigner.assign(pool, body.wish(pool, idempotency_key))))
+    return Response(*reply(await assigner.assign(pool, body.to_request(pool, idempotency_key))))
 
 
 @router.post("/pools/{pool}/assignments/batch", response_model=BatchOut, responses=problems(*NO_VOUCHER))
 async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dict[str, Any]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
-    wishes = [item.wish(pool, item.idempotency_key) for item in body.items]
-    return await service.assign_many(engine, pool, wishes, atomic=body.atomic)
-
-
-@router.get(
-    "/assignments/{assignment_id}",
-    response_model=AssignmentOut,
-    responses=problems(AssignmentNotFoundError),
-)
-async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Given:
-    """One assignment."""
-    return await service.get(connection, assignment_id)
+    requests = [item.to_request(pool, item.idempotency_key) for item in body.items]
+    return await service.assign_many(engine, pool, requests, atomic=body.atomic)
 
 
 @router.post(
@@ -90,7 +79,7 @@ async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Gi
     response_model=LedgerRow,
     responses=problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError),
 )
-async def confirm(assignment_id: uuid.UUID, connection: Connection) -> Given:
+async def confirm(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
     """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
     return await service.confirm(connection, assignment_id)
 
@@ -102,16 +91,12 @@ async def confirm(assignment_id: uuid.UUID, connection: Connection) -> Given:
 )
 async def release(
     assignment_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.ASSIGN)]
-) -> Given:
+) -> LedgerEntry:
     """Take an assignment back: its code is available again. Once more, it changes nothing."""
-    released = await service.release(connection, assignment_id)
-    await audit.record(
-        connection, caller, "assignment.released", pool=released.pool, assignment_id=str(assignment_id)
-    )
-    return released
+    return await service.release(connection, caller, assignment_id)
 
 
-def reply(given: Given) -> tuple[bytes, int, dict[str, str]]:
+def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
     """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
     body = orjson.dumps(
         {
@@ -177,6 +162,15 @@ async def export_assignments(
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
 ) -> StreamingResponse:
     """All of them in one stream, of any length."""
-    query = await service.matching(connection, wanted)
-    await audit.record(connection, caller, "assignments.exported", pool=wanted.pool)
+    query = await service.exported(connection, caller, wanted)
     return exports.response(engine, query, service.LEDGER_COLUMNS, format, "assignments")
+
+
+@router.get(
+    "/assignments/{assignment_id}",
+    response_model=AssignmentOut,
+    responses=problems(AssignmentNotFoundError),
+)
+async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
+    """One assignment."""
+    return await service.get(connection, assignment_id)

@@ -33,5 +33,5 @@ async def list_entries(
 ) -> dict[str, Any]:
     """Who did what, newest first."""
     wanted = Filter(action, pool, since, until)
-    rows = await service.before(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
+    rows = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.id)

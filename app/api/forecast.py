@@ -1,9 +1,9 @@
 """`/v1/pools/{pool}/forecast` and `/v1/pools/{pool}/history`."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Scope
@@ -14,6 +14,7 @@ from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection
 from app.web.guard import requires
+from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(
@@ -21,7 +22,6 @@ router = APIRouter(
 )
 KEY = TypeAdapter(datetime)
 """What the cursor of a list holds."""
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 
 
 @router.get("/forecast", response_model=ForecastOut, responses=problems(PoolNotFoundError))

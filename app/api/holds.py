@@ -3,9 +3,8 @@
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, status
+from fastapi import APIRouter, status
 
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
 from app.domain.holds import service
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
@@ -13,10 +12,10 @@ from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut
 from app.domain.pools.errors import PoolNotFoundError
 from app.web.dependencies import Connection
 from app.web.guard import requires
+from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/pools/{pool}/holds", tags=["holds"])
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
@@ -30,9 +29,7 @@ async def create_hold(
     pool: PoolPath, body: HoldCreate, connection: Connection, caller: Manager
 ) -> dict[str, Any]:
     """Set available codes aside for a campaign's draws, all or none: 409 says how many are missing."""
-    hold = await service.create(connection, pool, body.campaign_id, body.count, body.expires_at)
-    await audit.record(connection, caller, "hold.created", pool=pool, **body.model_dump(mode="json"))
-    return hold
+    return await service.create(connection, caller, pool, body.campaign_id, body.count, body.expires_at)
 
 
 @router.get(
@@ -53,5 +50,4 @@ async def list_holds(pool: PoolPath, connection: Connection) -> dict[str, Any]:
 )
 async def delete_hold(pool: PoolPath, hold_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
     """Give back what the hold still keeps."""
-    await service.delete(connection, pool, hold_id)
-    await audit.record(connection, caller, "hold.deleted", pool=pool, hold_id=str(hold_id))
+    await service.delete(connection, caller, pool, hold_id)

@@ -17,7 +17,7 @@ from app.domain.access.keys.service import KeyRing
 from app.domain.access.scopes import Scope as Permission
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.schemas import AssignmentCreate
-from app.domain.lifecycle.wishes import Given
+from app.domain.lifecycle.requests import LedgerEntry
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.schema.texts import Identifier
 from app.web.dependencies import held_by
@@ -63,7 +63,7 @@ class HotPath:
             await send({"type": "http.response.body", "body": body})
 
 
-async def _assign(app: FastAPI, pool: str, scope: Scope, receive: Receive) -> Given:
+async def _assign(app: FastAPI, pool: str, scope: Scope, receive: Receive) -> LedgerEntry:
     authorization = content_type = key = None
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -84,7 +84,7 @@ async def _assign(app: FastAPI, pool: str, scope: Scope, receive: Receive) -> Gi
     if content_type is None or not content_type.lower().startswith(b"application/json"):
         raise UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'.")
     body = AssignmentCreate.model_validate_json(await _body(receive))
-    return await held_by(app, Assigner).assign(pool, body.wish(pool, idempotency_key), _gone(receive))
+    return await held_by(app, Assigner).assign(pool, body.to_request(pool, idempotency_key), _gone(receive))
 
 
 def _gone(receive: Receive) -> Callable[[], bool]:

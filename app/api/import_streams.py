@@ -58,7 +58,7 @@ async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> 
     line = 0
     while True:
         async with transaction(engine) as connection:
-            rows = await service.rejects_after(connection, import_id, line, CSV_PAGE)
+            rows = await service.list_rejects(connection, import_id, line, CSV_PAGE)
         if not rows:
             return
         text = io.StringIO()

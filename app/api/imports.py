@@ -9,13 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import TypedDict
 
 from app.api import import_streams as streams
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
-from app.domain.imports import service, tasks
+from app.domain.imports import service
 from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
 from app.domain.imports.schemas import (
     FormatIn,
@@ -30,7 +28,6 @@ from app.domain.imports.schemas import (
 from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
-from app.platform.jobs import enqueue
 from app.platform.outbound import AddressForbiddenError
 from app.web import body, pagination
 from app.web.dependencies import Connection, Engine, Settings
@@ -99,13 +96,15 @@ async def create_import(
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(ImportOptions, fields)
             async with transaction(engine) as connection:
-                import_id = await service.from_file(connection, pool, file.filename, file, options)
-                await _begin(connection, caller, pool, import_id)
+                import_id = await service.begin_from_file(
+                    connection, caller, pool, file.filename, file, options
+                )
     else:
         wanted = await body.json(request, ImportCreate)
         async with transaction(engine) as connection:
-            import_id = await service.from_source(connection, settings, pool, wanted.source, wanted)
-            await _begin(connection, caller, pool, import_id)
+            import_id = await service.begin_from_source(
+                connection, caller, settings, pool, wanted.source, wanted
+            )
     response.headers["Location"] = f"/v1/imports/{import_id}"
     seconds = _wait(prefer)
     if seconds:
@@ -130,7 +129,7 @@ async def list_imports(
 ) -> dict[str, Any]:
     """Imports, the newest first."""
     start = pagination.decode(cursor, KEY)
-    rows = await service.before(connection, pool, schedule_id, start, limit + 1)
+    rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
     return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
 
 
@@ -167,7 +166,7 @@ async def list_rejects(
             streams.rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
         )
     line = pagination.decode(cursor, LINE) or 0
-    rows = await service.rejects_after(connection, import_id, line, limit + 1)
+    rows = await service.list_rejects(connection, import_id, line, limit + 1)
     listed = pagination.page(rows, limit, lambda row: row.line)
     listed["items"] = [{**row._asdict(), "value": caller.shown(row.value)} for row in listed["items"]]
     return listed
@@ -180,10 +179,7 @@ async def list_rejects(
 )
 async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, int]:
     """Take back the vouchers of an import that are still available."""
-    undone = await service.undo(connection, import_id)
-    pool = (await service.get(connection, import_id))["pool"]
-    await audit.record(connection, caller, "import.undone", pool=pool, import_id=str(import_id), **undone)
-    return undone
+    return await service.undo(connection, caller, import_id)
 
 
 @router.get(
@@ -199,12 +195,6 @@ async def follow_import(import_id: uuid.UUID, connection: Connection, engine: En
     return StreamingResponse(
         streams.events(engine, import_id), media_type="text/event-stream", headers=headers
     )
-
-
-async def _begin(connection: AsyncConnection, caller: Caller, pool: str, import_id: uuid.UUID) -> None:
-    """Have the job run once the import is committed, and note who asked for it."""
-    await enqueue(connection, tasks.run_import, import_id=str(import_id))
-    await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
 
 
 def _wait(prefer: str) -> int:

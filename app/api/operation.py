@@ -8,7 +8,7 @@ from sqlalchemy import text
 from app.domain.access.scopes import Scope
 from app.domain.pools import service as pools
 from app.platform import metrics
-from app.platform.database import statement
+from app.platform.database import autocommit
 from app.platform.errors import DatabaseUnavailableError
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
@@ -34,7 +34,7 @@ async def live() -> dict[str, str]:
 @router.get("/health/ready", response_model=Health, responses=problems(DatabaseUnavailableError))
 async def ready(engine: Engine) -> dict[str, str]:
     """The database answers too: send traffic. 503 where it does not."""
-    async with statement(engine) as connection:
+    async with autocommit(engine) as connection:
         await connection.execute(text("SELECT 1 FROM pool LIMIT 1"))
     return {"status": "ok"}
 
@@ -47,5 +47,5 @@ async def ready(engine: Engine) -> dict[str, str]:
 )
 async def get_metrics(connection: Connection) -> Response:
     """Requests by route, sizes of the assigner's batches, stock of the pools."""
-    stock = await pools.after(connection, None, MAX_POOLS)
+    stock = await pools.list_page(connection, None, MAX_POOLS)
     return Response(metrics.exposition(stock), media_type=CONTENT_TYPE_LATEST)

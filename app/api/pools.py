@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, status
+from fastapi import APIRouter, status
 from pydantic import TypeAdapter
 
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
 from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
@@ -13,12 +12,12 @@ from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
 from app.web import pagination
 from app.web.dependencies import Connection
 from app.web.guard import requires
+from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/pools", tags=["pools"])
 KEY = TypeAdapter(str)
 """What the cursor of a list holds."""
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
 Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
@@ -30,8 +29,7 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
 )
 async def create_pool(body: PoolCreate, connection: Connection, caller: Manager) -> dict[str, Any]:
     """Make a pool."""
-    await audit.record(connection, caller, "pool.created", pool=body.name)
-    return await service.create(connection, body.name, body.description)
+    return await service.create(connection, caller, body.name, body.description)
 
 
 @router.get("", response_model=pagination.Page[PoolOut], dependencies=[requires(Scope.POOLS, Scope.READ)])
@@ -39,7 +37,7 @@ async def list_pools(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> dict[str, Any]:
     """Pools with their counts, by name."""
-    rows = await service.after(connection, pagination.decode(cursor, KEY), limit + 1)
+    rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda pool: pool["name"])
 
 
@@ -83,5 +81,4 @@ async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) 
 )
 async def delete_pool(pool: PoolPath, connection: Connection, caller: Manager) -> None:
     """Delete a pool of which nothing was ever assigned, with its vouchers."""
-    await audit.record(connection, caller, "pool.deleted", pool=pool)
-    await service.delete(connection, pool)
+    await service.delete(connection, caller, pool)

@@ -7,18 +7,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, status
 from pydantic import TypeAdapter
 
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
 from app.domain.redemptions import service
 from app.domain.redemptions.schemas import Mappings, Outcome, RedemptionIn, RedemptionOut, ReplayOut
-from app.domain.redemptions.tasks import replay_mapping
 from app.domain.vouchers.errors import (
     AlreadyRedeemedError,
     VoucherExpiredError,
     VoucherNotFoundError,
     VoucherVoidError,
 )
-from app.platform import jobs
 from app.platform.database import AnyRow
 from app.schema.texts import Identifier
 from app.web import pagination
@@ -43,9 +40,7 @@ async def put_mapping(
     body: Mappings, connection: Connection, caller: Annotated[Caller, requires(Scope.POOLS)]
 ) -> dict[str, Any]:
     """Replace the mapping. A job then applies it to the events that are there."""
-    await service.set_mapping(connection, [(each.event_type, each.property) for each in body.mappings])
-    await jobs.enqueue(connection, replay_mapping)
-    await audit.record(connection, caller, "redemption_mapping.changed", **body.model_dump())
+    await service.set_mapping(connection, caller, body.mappings)
     return {"mappings": await service.mapping(connection)}
 
 
@@ -66,7 +61,7 @@ async def list_redemptions(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """What could not be matched and why, issue by issue, oldest first."""
-    rows = await service.issues_after(connection, issue, pagination.decode(cursor, KEY), limit + 1)
+    rows = await service.list_issues(connection, issue, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.outcome, row.created_at, row.id))
     listed["items"] = [_shown(row, caller) for row in listed["items"]]
     return listed

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.snippets import snippets
@@ -19,13 +19,12 @@ from app.domain.assignments.errors import (
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import batch, nodes
+from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.errors import TemplateError, TemplateLimitError
-from app.domain.rendering.gatherer import Gatherer
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import (
-    Addressee,
     Channel,
-    Letter,
+    MessageTarget,
     NodeOut,
     NodeRequest,
     Outcome,
@@ -33,13 +32,14 @@ from app.domain.rendering.schemas import (
     RenderBatchOut,
     RenderOut,
     RenderRequest,
+    RenderSpec,
     Snippets,
     StillThere,
 )
 from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
-from app.schema.texts import Identifier
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
+from app.web.parameters import CustomerPath, PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["rendering"])
@@ -55,7 +55,6 @@ REFUSED = (
     IdempotencyKeyReusedError,
 )
 Held = Annotated[Renderers, held(Renderers)]
-CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1001"])]
 
 
 @router.post(
@@ -64,7 +63,9 @@ CustomerPath = Annotated[Identifier, Path(description="Id of the customer", exam
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN)],
 )
-async def render(body: RenderRequest, request: Request, gatherer: Annotated[Gatherer, held(Gatherer)]) -> Any:
+async def render(
+    body: RenderRequest, request: Request, batcher: Annotated[RenderBatcher, held(RenderBatcher)]
+) -> Any:
     """Make a message, with the codes that its template asks for.
 
     The same message to the same customer has the same codes however often it is sent. A message that cannot
@@ -74,16 +75,16 @@ async def render(body: RenderRequest, request: Request, gatherer: Annotated[Gath
     async def still_there() -> bool:
         return not await request.is_disconnected()
 
-    letter = Letter(body.template, body.channel, body.mode, body.campaign_id, {})
-    addressee = _addressee(body.customer_id, body.message_id, body.customer, body.context, still_there)
-    outcome = await gatherer.render(letter, addressee)
-    displayed = not _hidden(letter, outcome.error)
+    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, {})
+    target = _target(body.customer_id, body.message_id, body.customer, body.context, still_there)
+    outcome = await batcher.render(spec, target)
+    displayed = not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
         raise outcome.error
     return {
         "rendered": outcome.rendered,
         "displayed": displayed,
-        "message_id": addressee.message_id,
+        "message_id": target.message_id,
         "vouchers": outcome.vouchers,
     }
 
@@ -104,12 +105,12 @@ async def render_batch(
     accept: Annotated[str, Header(description="JSON or NDJSON")] = "",
 ) -> Response:
     """Make a message for up to 10,000 recipients, in their order. What fails for one fails for no other."""
-    letter = Letter(body.template, body.channel, body.mode, body.campaign_id, body.context)
-    addressees = [
-        _addressee(each.customer_id, each.message_id, each.customer, each.context) for each in body.recipients
+    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, body.context)
+    targets = [
+        _target(each.customer_id, each.message_id, each.customer, each.context) for each in body.recipients
     ]
-    chunks = batch.render_many(engine, renderers, letter, addressees)
-    lines = _lines(letter, await anext(chunks), chunks)
+    chunks = batch.render_many(engine, renderers, spec, targets)
+    lines = _lines(spec, await anext(chunks), chunks)
     if NDJSON in accept:
         return StreamingResponse((line + b"\n" async for line in lines), media_type=NDJSON)
     items = b",".join([line async for line in lines])
@@ -146,9 +147,7 @@ async def add_event(customer_id: CustomerPath, body: NodeRequest, engine: Engine
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
-async def get_snippets(
-    pool: Annotated[str, Path(description="Name of the pool")], request: Request, connection: Connection
-) -> Any:
+async def get_snippets(pool: PoolPath, request: Request, connection: Connection) -> Any:
     """Lines for this pool, ready to paste into a template or a shell."""
     await pools.id_of(connection, pool)
     return snippets(str(request.base_url), pool)
@@ -157,52 +156,52 @@ async def get_snippets(
 async def _node(
     node: Any, customer_id: str, body: NodeRequest, engine: Engine, renderers: Held
 ) -> dict[str, Any]:
-    letter = Letter(body.template, None, body.mode, body.campaign_id, body.context)
-    addressee = _addressee(customer_id, body.message_id)
+    spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context)
+    target = _target(customer_id, body.message_id)
     try:
-        outcome, stored = await node(engine, renderers, letter, addressee)
+        outcome, stored = await node(engine, renderers, spec, target)
     except RendererDiedError:
-        raise batch.stopped() from None
-    return {"stored": stored, "message_id": addressee.message_id, "vouchers": outcome.vouchers}
+        raise batch.worker_killed_error() from None
+    return {"stored": stored, "message_id": target.message_id, "vouchers": outcome.vouchers}
 
 
-def _addressee(
+def _target(
     customer_id: str | None,
     message_id: str | None,
     customer: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
     still_there: StillThere | None = None,
-) -> Addressee:
+) -> MessageTarget:
     is_new = message_id is None
-    return Addressee(
+    return MessageTarget(
         customer_id, message_id or str(uuid.uuid4()), is_new, customer or {}, context or {}, still_there
     )
 
 
-def _hidden(letter: Letter, error: DomainError | None) -> bool:
+def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
     """A weblayer whose pool has run out is not displayed, and that is no error."""
-    return letter.channel is Channel.WEBLAYER and isinstance(error, PoolExhaustedError)
+    return spec.channel is Channel.WEBLAYER and isinstance(error, PoolExhaustedError)
 
 
 async def _lines(
-    letter: Letter, first: list[Outcome], more: AsyncIterator[list[Outcome]]
+    spec: RenderSpec, first: list[Outcome], more: AsyncIterator[list[Outcome]]
 ) -> AsyncIterator[bytes]:
     index = 0
     for outcome in first:
-        yield _item(letter, index, outcome)
+        yield _item(spec, index, outcome)
         index += 1
     async for chunk in more:
         for outcome in chunk:
-            yield _item(letter, index, outcome)
+            yield _item(spec, index, outcome)
             index += 1
 
 
-def _item(letter: Letter, index: int, outcome: Outcome) -> bytes:
+def _item(spec: RenderSpec, index: int, outcome: Outcome) -> bytes:
     """A `BatchItemOut`, written as it is: there may be ten thousand."""
     error = outcome.error
     if error is None:
         status = "rendered"
-    elif _hidden(letter, error):
+    elif _hidden(spec, error):
         status = "not_displayed"
     elif isinstance(error, PoolExhaustedError):
         status = "enqueue_failed"
@@ -212,8 +211,8 @@ def _item(letter: Letter, index: int, outcome: Outcome) -> bytes:
         {
             "index": index,
             "status": status,
-            "customer_id": outcome.addressee.customer_id,
-            "message_id": outcome.addressee.message_id,
+            "customer_id": outcome.target.customer_id,
+            "message_id": outcome.target.message_id,
             "rendered": outcome.rendered,
             "vouchers": outcome.vouchers,
             "problem": error and _problem(error),

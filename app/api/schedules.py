@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, status
 from pydantic import TypeAdapter
 
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.errors import ScheduleNotFoundError
@@ -34,9 +33,7 @@ async def create_schedule(
     body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings
 ) -> dict[str, Any]:
     """Repeat an import by the clock."""
-    made = await service.create(connection, settings, body)
-    await audit.record(connection, caller, "schedule.created", pool=made["pool"], schedule_id=str(made["id"]))
-    return made
+    return await service.create(connection, caller, settings, body)
 
 
 @router.get(
@@ -48,7 +45,7 @@ async def list_schedules(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> dict[str, Any]:
     """Schedules, the oldest first."""
-    rows = await service.after(connection, pagination.decode(cursor, KEY), limit + 1)
+    rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
 
 
@@ -72,17 +69,7 @@ async def update_schedule(
     schedule_id: uuid.UUID, body: ScheduleUpdate, caller: Writer, connection: Connection, settings: Settings
 ) -> dict[str, Any]:
     """Change a schedule, or pause it with `active`."""
-    changed = await service.update(connection, settings, schedule_id, body)
-    what = sorted(body.model_fields_set)
-    await audit.record(
-        connection,
-        caller,
-        "schedule.changed",
-        pool=changed["pool"],
-        schedule_id=str(schedule_id),
-        changed=what,
-    )
-    return changed
+    return await service.update(connection, caller, settings, schedule_id, body)
 
 
 @router.delete(
@@ -92,6 +79,4 @@ async def update_schedule(
 )
 async def delete_schedule(schedule_id: uuid.UUID, caller: Writer, connection: Connection) -> None:
     """Delete a schedule; what it imported stays."""
-    pool = (await service.get(connection, schedule_id))["pool"]
-    await service.delete(connection, schedule_id)
-    await audit.record(connection, caller, "schedule.deleted", pool=pool, schedule_id=str(schedule_id))
+    await service.delete(connection, caller, schedule_id)

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller, Scope
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service
@@ -17,6 +16,7 @@ from app.schema.texts import Identifier
 from app.web import exports, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
+from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(tags=["vouchers"])
@@ -33,7 +33,7 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
     responses=problems(PoolNotFoundError),
 )
 async def list_vouchers(
-    pool: Annotated[str, Path(description="Name of the pool")],
+    pool: PoolPath,
     connection: Connection,
     caller: Reader,
     status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
@@ -41,7 +41,7 @@ async def list_vouchers(
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
     """Vouchers of a pool, state by state."""
-    rows = await service.after(connection, pool, status, pagination.decode(cursor, KEY), limit + 1)
+    rows = await service.list_page(connection, pool, status, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.status, row.draw_key, row.code))
     listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
     return listed
@@ -53,7 +53,7 @@ async def list_vouchers(
     responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
 )
 async def export_vouchers(
-    pool: Annotated[str, Path(description="Name of the pool")],
+    pool: PoolPath,
     connection: Connection,
     engine: Engine,
     caller: Manager,
@@ -61,8 +61,7 @@ async def export_vouchers(
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
 ) -> StreamingResponse:
     """All vouchers of a pool in one stream, of any length."""
-    query = await service.of_pool(connection, pool, status)
-    await audit.record(connection, caller, "vouchers.exported", pool=pool, status=status)
+    query = await service.exported(connection, caller, pool, status)
     return exports.response(engine, query, service.EXPORTED, format, "vouchers")
 
 
@@ -84,6 +83,4 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dic
 )
 async def void_voucher(code: Code, connection: Connection, caller: Manager) -> dict[str, Any]:
     """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
-    voucher = await service.void(connection, code)
-    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"])
-    return voucher
+    return await service.void(connection, caller, code)

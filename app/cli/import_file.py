@@ -69,7 +69,7 @@ async def _tell(settings: Settings, import_id: uuid.UUID, console: Console) -> i
     try:
         async with transaction(engine) as connection:
             done = await service.get(connection, import_id)
-            rejects = await service.rejects_after(connection, import_id, 0, SHOWN_REJECTS)
+            rejects = await service.list_rejects(connection, import_id, 0, SHOWN_REJECTS)
     finally:
         await engine.dispose()
     if done["status"] != ImportStatus.SUCCEEDED:

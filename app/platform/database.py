@@ -39,11 +39,11 @@ def conninfo(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-Direct: TypeAlias = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
+DriverPool: TypeAlias = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
 """Connections of the driver's own, on which each statement is a transaction: the hot path leaves SQLAlchemy out."""
 
 
-def create_direct(settings: Settings) -> Direct:
+def create_driver_pool(settings: Settings) -> DriverPool:
     """A pool of direct connections, to be opened. A statement on one is prepared at once."""
     return AsyncConnectionPool(
         conninfo(settings.sqlalchemy_url),
@@ -67,7 +67,7 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 @asynccontextmanager
-async def statement(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection on which each statement is a transaction of its own: one round trip instead of three."""
     async with engine.connect() as connection:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -87,7 +87,7 @@ def _is_conflict(error: BaseException) -> bool:
     return isinstance(error, pg.UniqueViolation | pg.DeadlockDetected | pg.SerializationFailure)
 
 
-again_on_conflict = retry(
+retry_on_conflict = retry(
     retry=retry_if_exception(_is_conflict),
     stop=stop_after_attempt(8),
     wait=wait_random(0, 0.02),

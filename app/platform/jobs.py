@@ -4,7 +4,6 @@ from typing import Any
 
 import structlog
 from procrastinate import App, JobContext, PsycopgConnector
-from procrastinate.tasks import Task
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.settings import Settings
@@ -17,10 +16,28 @@ log = structlog.get_logger()
 jobs = App(connector=PsycopgConnector())
 
 
-async def enqueue(connection: AsyncConnection, task: Task[Any, Any, Any], **arguments: Any) -> None:
-    """Have `task` run once the transaction of `connection` has committed, and not at all if it is undone."""
+async def enqueue(
+    connection: AsyncConnection,
+    task: str,
+    *,
+    queue: str | None = None,
+    lock: str | None = None,
+    **arguments: Any,
+) -> None:
+    """Have a task run once the transaction of `connection` has committed, and not at all if it is undone.
+
+    Args:
+        connection: of the transaction that causes the job.
+        task: the name under which a room's `tasks` registers it; the caller need not import it.
+        queue: where it waits, if not in the default queue.
+        lock: of jobs with the same lock one runs at a time.
+        arguments: what the task takes, as JSON.
+    """
     raw = await connection.get_raw_connection()
-    await task.configure(connection=raw.driver_connection).defer_async(**arguments)
+    options: dict[str, Any] = {
+        name: value for name, value in {"queue": queue, "lock": lock}.items() if value is not None
+    }
+    await jobs.configure_task(task, connection=raw.driver_connection, **options).defer_async(**arguments)
 
 
 def engine_of(context: JobContext) -> AsyncEngine:

@@ -12,7 +12,7 @@ from app.schema.base import Base
 class Assignment(Base):
     """The ledger: which code went to whom, when, for which campaign and message.
 
-    `id` is the idempotency of the request (`app/assignments/identity.py`).
+    `id` is the idempotency of the request (`app/domain/assignments/identity.py`).
     """
 
     __tablename__ = "assignment"

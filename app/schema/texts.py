@@ -1,10 +1,17 @@
-"""Texts that callers send and the database keeps."""
+"""What callers send: texts that the database keeps, and bodies that say nothing unknown."""
 
 import json
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+
+class Input(BaseModel):
+    """A body of a request: a field that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 """An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep."""

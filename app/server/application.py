@@ -24,10 +24,10 @@ from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
 from app.domain.access.keys.service import KeyRing
 from app.domain.assignments.assigner import Assigner
-from app.domain.rendering.gatherer import Gatherer
+from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
 from app.platform import logs
-from app.platform.database import create_direct, create_engine
+from app.platform.database import create_driver_pool, create_engine
 from app.platform.settings import Settings, get_settings
 from app.server.request_log import RequestLog
 from app.web import problems
@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
-        direct = create_direct(settings)
+        direct = create_driver_pool(settings)
         await direct.open()
         renderers = Renderers(settings)
         hold(
@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             KeyRing(engine, settings.key_cache_seconds),
             Assigner(engine, direct),
             renderers,
-            Gatherer(engine, renderers),
+            RenderBatcher(engine, renderers),
         )
         yield
         await renderers.close()

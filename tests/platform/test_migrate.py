@@ -1,4 +1,4 @@
-"""The migrations make what `app/models.py` says, can be taken back, and carry what is there along."""
+"""The migrations make what `app/schema/base.py` says, can be taken back, and carry what is there along."""
 
 import uuid
 from collections.abc import Iterator

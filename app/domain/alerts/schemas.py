@@ -7,13 +7,14 @@ from pydantic import (
     AfterValidator,
     AnyHttpUrl,
     BaseModel,
-    ConfigDict,
     Field,
     StrictInt,
     StringConstraints,
     ValidationError,
     model_validator,
 )
+
+from app.schema.texts import Input
 
 MAX_THRESHOLDS = 20
 MAX_COUNT = 2**63 - 1
@@ -45,10 +46,8 @@ WebhookUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_
 EmailAddress = Annotated[str, StringConstraints(max_length=254, pattern=EMAIL)]
 
 
-class AlertsUpdate(BaseModel):
+class AlertsUpdate(Input):
     """When to tell of a pool, and whom."""
-
-    model_config = ConfigDict(extra="forbid")
 
     thresholds: Thresholds = Field(
         description="Counts of available codes; 0 is told as `pool.exhausted`", examples=[[1000, 100, 0]]

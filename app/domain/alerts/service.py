@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.alerts import queries
 from app.domain.alerts.deliveries import service as deliveries
 from app.domain.alerts.errors import AlertNotFoundError
@@ -30,7 +32,7 @@ MAX_TOLD = 500
 
 
 async def put(
-    connection: AsyncConnection, settings: Settings, name: str, wanted: AlertsUpdate
+    connection: AsyncConnection, caller: Caller | None, settings: Settings, name: str, wanted: AlertsUpdate
 ) -> dict[str, Any]:
     """Set when a pool is told of, and whom. The secret is shown where it is new.
 
@@ -45,6 +47,7 @@ async def put(
     values = wanted.model_dump(exclude={"thresholds"})
     fresh = _new_secret() if wanted.webhook_url is not None else None
     secret = await queries.put(connection, pool_id, {**values, "webhook_secret": fresh}, wanted.thresholds)
+    await audit.record(connection, caller, "alerts.set", pool=name, thresholds=wanted.thresholds)
     return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
 
 
@@ -67,7 +70,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
     }
 
 
-async def remove(connection: AsyncConnection, name: str) -> None:
+async def remove(connection: AsyncConnection, caller: Caller | None, name: str) -> None:
     """Tell nobody of a pool any more.
 
     Raises:
@@ -75,9 +78,10 @@ async def remove(connection: AsyncConnection, name: str) -> None:
     """
     if not await queries.remove(connection, await pools.id_of(connection, name)):
         raise AlertNotFoundError(name)
+    await audit.record(connection, caller, "alerts.deleted", pool=name)
 
 
-async def rotate_secret(connection: AsyncConnection, name: str) -> dict[str, Any]:
+async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, Any]:
     """A new key for the webhooks' signatures; for a day they are signed with the old one too.
 
     Raises:
@@ -88,6 +92,7 @@ async def rotate_secret(connection: AsyncConnection, name: str) -> dict[str, Any
         raise AlertNotFoundError(name)
     secret, until = _new_secret(), datetime.now(UTC) + PREVIOUS_SECRET_HOLDS
     await queries.set_secret(connection, alert.pool_id, secret, alert.webhook_secret, until)
+    await audit.record(connection, caller, "alerts.secret_rotated", pool=name)
     return {"webhook_secret": secret, "previous_valid_until": until}
 
 
@@ -104,7 +109,7 @@ async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
     )
 
 
-async def tell_fallen(connection: AsyncConnection) -> None:
+async def notify_crossed(connection: AsyncConnection) -> None:
     """Compare the counts with the thresholds, and put a message on its way for each one that has fallen."""
     await queries.move_thresholds(connection)
     for row in await queries.fallen(connection, MAX_TOLD):
@@ -114,7 +119,7 @@ async def tell_fallen(connection: AsyncConnection) -> None:
         await queries.told(connection, row.pool_id, row.threshold)
 
 
-async def tell_expiring(connection: AsyncConnection) -> None:
+async def notify_expiring(connection: AsyncConnection) -> None:
     """Put a message on its way for each pool of which codes expire soon."""
     for row in await queries.expiring(connection):
         data = {

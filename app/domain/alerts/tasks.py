@@ -16,11 +16,11 @@ from app.platform.jobs import URGENT, engine_of, jobs
     queueing_lock="alerts",
     pass_context=True,
 )
-async def tell_fallen(context: JobContext, timestamp: int) -> None:
+async def notify_crossed(context: JobContext, timestamp: int) -> None:
     """Every second: thresholds that have fallen."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
-        await service.tell_fallen(connection)
+        await service.notify_crossed(connection)
 
 
 @jobs.periodic(cron="* * * * *", periodic_id="expiring")
@@ -30,8 +30,8 @@ async def tell_fallen(context: JobContext, timestamp: int) -> None:
     queueing_lock="expiring",
     pass_context=True,
 )
-async def tell_expiring(context: JobContext, timestamp: int) -> None:
+async def notify_expiring(context: JobContext, timestamp: int) -> None:
     """Every minute: codes that expire soon."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
-        await service.tell_expiring(connection)
+        await service.notify_expiring(connection)

@@ -10,9 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.assignments.errors import PoolBusyError, PoolExhaustedError, PoolHeldError
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
-from app.domain.lifecycle.wishes import Given, Wish
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
-from app.platform.database import AnyRow, ConflictError, Direct, again_on_conflict, statement, transaction
+from app.platform.database import (
+    AnyRow,
+    ConflictError,
+    DriverPool,
+    autocommit,
+    retry_on_conflict,
+    transaction,
+)
 from app.platform.errors import DomainError
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -49,15 +56,15 @@ CURSORS = Cursors()
 
 
 async def claim(
-    connection: AsyncConnection, pool: str, wishes: Sequence[Wish], allowance: int = 0
-) -> dict[uuid.UUID, Given]:
-    """Give each wish its voucher, or what it was given before. What got none is missing in the result.
+    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest], allowance: int = 0
+) -> dict[uuid.UUID, LedgerEntry]:
+    """Give each request its voucher, or what it was given before. What got none is missing in the result.
 
     Wishes have ids of their own. A unique conflict with another transaction undoes all of it: run it again
-    (`again_on_conflict`), and the wish is found given. From a pool with holds, only what is allowed is taken.
+    (`retry_on_conflict`), and the request is found given. From a pool with holds, only what is allowed is taken.
     """
     cursor = CURSORS.of(pool)
-    ledger, draw_keys = await lifecycle.claim(connection, pool, wishes, cursor, allowance)
+    ledger, draw_keys = await lifecycle.claim(connection, pool, requests, cursor, allowance)
     CURSORS.passed(pool, cursor, draw_keys)
     return {given.id: given for given in ledger}
 
@@ -74,9 +81,12 @@ async def lock(connection: AsyncConnection, pool: str, n: int, allowance: int = 
 
 
 async def write(
-    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, AnyRow]], allowance: int = 0
+    connection: AsyncConnection,
+    pool: str,
+    gifts: Sequence[tuple[AssignmentRequest, AnyRow]],
+    allowance: int = 0,
 ) -> None:
-    """Give each wish the voucher that `lock` locked for it, with the allowance of then.
+    """Give each request the voucher that `lock` locked for it, with the allowance of then.
 
     Raises:
         ConflictError: a voucher had moved between being seen and being locked; run the transaction again.
@@ -85,10 +95,10 @@ async def write(
         raise ConflictError
 
 
-async def why_none(
+async def shortage_error(
     connection: AsyncConnection, pool: str, allowance: int = 0, ours: Sequence[str] = ()
 ) -> DomainError:
-    """Why a wish got no voucher: no such pool, none available, or all of them held or locked by others right now.
+    """Why a request got no voucher: no such pool, none available, or all of them held or locked by others right now.
 
     `ours` are the codes that this transaction itself has locked.
     """
@@ -100,59 +110,63 @@ async def why_none(
     return PoolHeldError(pool) if left.held and allowance == 0 else PoolBusyError(pool)
 
 
-async def give(
-    engine: AsyncEngine, direct: Direct, pool: str, wishes: Sequence[Wish]
-) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
-    """Claim and commit: what each wish was given, and why the rest got none.
+async def claim_and_commit(
+    engine: AsyncEngine, direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
+    """Claim and commit: what each request was given, and why the rest got none.
 
     A pool without holds takes one statement.
     """
-    given = await _give(direct, pool, wishes)
-    if len(given) == len(wishes):
+    given = await _claim_on_driver(direct, pool, requests)
+    if len(given) == len(requests):
         return given, None
-    async with statement(engine) as connection:
-        reason: DomainError | None = await why_none(connection, pool)
+    async with autocommit(engine) as connection:
+        reason: DomainError | None = await shortage_error(connection, pool)
     if isinstance(reason, PoolHeldError):
-        more, reason = await _give_held(engine, pool, [wish for wish in wishes if wish.id not in given])
+        more, reason = await _claim_with_holds(
+            engine, pool, [request for request in requests if request.id not in given]
+        )
         given |= more
     return given, reason
 
 
-@again_on_conflict
-async def _give(direct: Direct, pool: str, wishes: Sequence[Wish]) -> dict[uuid.UUID, Given]:
+@retry_on_conflict
+async def _claim_on_driver(
+    direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]
+) -> dict[uuid.UUID, LedgerEntry]:
     cursor = CURSORS.of(pool)
     async with direct.connection() as connection:
-        ledger, draw_keys = await lifecycle.claim_direct(connection, pool, wishes, cursor)
+        ledger, draw_keys = await lifecycle.claim_direct(connection, pool, requests, cursor)
     CURSORS.passed(pool, cursor, draw_keys)
     return {given.id: given for given in ledger}
 
 
-@again_on_conflict
-async def _give_held(
-    engine: AsyncEngine, pool: str, wishes: Sequence[Wish]
-) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
+@retry_on_conflict
+async def _claim_with_holds(
+    engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
     async with transaction(engine) as connection:
-        return await claim_held(connection, pool, wishes)
+        return await claim_with_holds(connection, pool, requests)
 
 
-async def claim_held(
-    connection: AsyncConnection, pool: str, wishes: Sequence[Wish]
-) -> tuple[dict[uuid.UUID, Given], DomainError | None]:
+async def claim_with_holds(
+    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
     """`claim` from a pool of which some is held, campaign by campaign; why the rest got none.
 
     Such transactions go one after another, so that what one is allowed is exact.
     """
-    all_given: dict[uuid.UUID, Given] = {}
+    all_given: dict[uuid.UUID, LedgerEntry] = {}
     reason: DomainError | None = None
-    by_campaign: dict[str | None, list[Wish]] = {}
-    for wish in wishes:
-        by_campaign.setdefault(wish.campaign_id, []).append(wish)
+    by_campaign: dict[str | None, list[AssignmentRequest]] = {}
+    for request in requests:
+        by_campaign.setdefault(request.campaign_id, []).append(request)
     for campaign_id, group in by_campaign.items():
         allowance = await holds.allowance(connection, pool, campaign_id)
         given = await claim(connection, pool, group, allowance)
         new = sum(not row.replayed for row in given.values())
-        await holds.drew(connection, pool, campaign_id, new)
+        await holds.record_draws(connection, pool, campaign_id, new)
         if len(given) < len(group):
-            reason = await why_none(connection, pool, max(allowance - new, 0))
+            reason = await shortage_error(connection, pool, max(allowance - new, 0))
         all_given |= given
     return all_given, reason

@@ -9,7 +9,7 @@ from sqlalchemy import Select, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments.schemas import Filter
-from app.domain.lifecycle.wishes import LEDGER_ROW, Given, given
+from app.domain.lifecycle.requests import LEDGER_ROW, LedgerEntry, given
 from app.platform.database import AnyRow
 from app.schema.inventory import Pool
 from app.schema.ledger import Assignment
@@ -20,13 +20,13 @@ FROM assignment JOIN pool ON pool.id = assignment.pool_id WHERE assignment.id = 
 """)  # noqa: S608  (made of constants)
 
 
-async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[Given]:
+async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[LedgerEntry]:
     """The ledger rows that have these ids."""
     rows = (await connection.execute(KNOWN, {"ids": ids})).all()
     return [given(row.name, row) for row in rows]
 
 
-async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given | None:
+async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> LedgerEntry | None:
     """One ledger row."""
     return next(iter(await known(connection, [assignment_id])), None)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
-from app.domain.lifecycle.wishes import Wish
-from app.schema.texts import Identifier
+from app.domain.lifecycle.requests import AssignmentRequest
+from app.schema.texts import Identifier, Input
 
 MAX_LEASE_SECONDS = 7 * 24 * 3600
 MAX_BATCH = 10_000
@@ -20,10 +20,8 @@ MAX_BATCH = 10_000
 os.register_at_fork(after_in_child=_entropy.clear)
 
 
-class AssignmentCreate(BaseModel):
+class AssignmentCreate(Input):
     """Whom a code is for. All of it may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
 
     customer_id: Identifier | None = Field(default=None, description="Who gets the code")
     campaign_id: Identifier | None = Field(default=None, description="In which campaign")
@@ -35,16 +33,16 @@ class AssignmentCreate(BaseModel):
         default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
     )
 
-    def wish(self, pool: str, idempotency_key: str | None) -> Wish:
+    def to_request(self, pool: str, idempotency_key: str | None) -> AssignmentRequest:
         """What is asked for, with the id that makes it the same when it comes again."""
         if idempotency_key is not None:
-            wish_id = identity.of_key(pool, idempotency_key)
+            request_id = identity.of_key(pool, idempotency_key)
         elif self.message_id is not None:
-            wish_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
+            request_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
         else:
-            wish_id = random_id()
-        return Wish(
-            wish_id,
+            request_id = random_id()
+        return AssignmentRequest(
+            request_id,
             self.customer_id,
             self.campaign_id,
             self.message_id,
@@ -59,10 +57,8 @@ class BatchItem(AssignmentCreate):
     idempotency_key: Identifier | None = Field(default=None, description="As the header `Idempotency-Key`")
 
 
-class BatchCreate(BaseModel):
+class BatchCreate(Input):
     """Many assignments in one request."""
-
-    model_config = ConfigDict(extra="forbid")
 
     items: list[BatchItem] = Field(min_length=1, max_length=MAX_BATCH, description="Up to 10,000")
     atomic: bool = Field(default=False, description="All or none: 409 where the pool cannot serve them all")

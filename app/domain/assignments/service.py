@@ -1,4 +1,4 @@
-"""The rules of handing out: what a draw takes, and what a wish is answered."""
+"""The rules of handing out: what a draw takes, and what a request is answered."""
 
 import dataclasses
 import uuid
@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.assignments import queries
-from app.domain.assignments.drawing import claim, claim_held, why_none
+from app.domain.assignments.drawing import claim, claim_with_holds, shortage_error
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
@@ -18,29 +20,29 @@ from app.domain.assignments.errors import (
     PoolHeldError,
 )
 from app.domain.assignments.schemas import Filter
-from app.domain.lifecycle.wishes import Given, Wish
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
-from app.platform.database import AnyRow, again_on_conflict, transaction
+from app.platform.database import AnyRow, retry_on_conflict, transaction
 from app.platform.errors import DomainError
 from app.schema.base import VoucherStatus
 
 
-async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Given]:
+async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LedgerEntry]:
     """What was given before under these ids."""
     return {given.id: given for given in await queries.known(connection, ids)}
 
 
-def answer(wish: Wish, given: Given) -> Given:
-    """The ledger row as the answer to a wish.
+def check_replay(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:
+    """The ledger row as the answer to a request.
 
     Raises:
         IdempotencyKeyReusedError: the row was given for something else.
         AssignmentReleasedError: its code was taken back, and may be somebody else's by now.
     """
-    if not given.answers(wish):
+    if not given.matches(request):
         raise IdempotencyKeyReusedError(
             "The same idempotency key came before with another customer, campaign, message or test.",
             assignment_id=given.id,
@@ -53,29 +55,29 @@ def answer(wish: Wish, given: Given) -> Given:
     return given
 
 
-def first_and_repeats(
-    wishes: Sequence[Wish], given: Mapping[uuid.UUID, Given]
-) -> list[Given | DomainError | None]:
-    """What each wish is answered, in their order: of wishes with one id, all but the first are replays."""
-    answers: list[Given | DomainError | None] = []
+def results_in_order(
+    requests: Sequence[AssignmentRequest], given: Mapping[uuid.UUID, LedgerEntry]
+) -> list[LedgerEntry | DomainError | None]:
+    """What each request is answered, in their order: of requests with one id, all but the first are replays."""
+    results: list[LedgerEntry | DomainError | None] = []
     seen: set[uuid.UUID] = set()
-    for wish in wishes:
-        row = given.get(wish.id)
-        if row is not None and wish.id in seen:
+    for request in requests:
+        row = given.get(request.id)
+        if row is not None and request.id in seen:
             row = dataclasses.replace(row, replayed=True)
-        seen.add(wish.id)
+        seen.add(request.id)
         try:
-            answers.append(row and answer(wish, row))
+            results.append(row and check_replay(request, row))
         except DomainError as error:
-            answers.append(error)
-    return answers
+            results.append(error)
+    return results
 
 
-@again_on_conflict
+@retry_on_conflict
 async def assign_many(
-    engine: AsyncEngine, pool: str, wishes: Sequence[Wish], *, atomic: bool
+    engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest], *, atomic: bool
 ) -> dict[str, Any]:
-    """Hand out many vouchers in one transaction; what became of each wish, in their order.
+    """Hand out many vouchers in one transaction; what became of each request, in their order.
 
     Raises:
         PoolExhaustedError, PoolBusyError: `atomic`, and there are not enough; none is given then.
@@ -83,28 +85,28 @@ async def assign_many(
         PoolNotFoundError: there is no such pool.
     """
     async with transaction(engine) as connection:
-        unique = list({wish.id: wish for wish in wishes}.values())
+        unique = list({request.id: request for request in requests}.values())
         given = await claim(connection, pool, unique)
-        reason = await why_none(connection, pool) if len(given) < len(unique) else None
+        reason = await shortage_error(connection, pool) if len(given) < len(unique) else None
         if isinstance(reason, PoolHeldError):
-            more, reason = await claim_held(
-                connection, pool, [wish for wish in unique if wish.id not in given]
+            more, reason = await claim_with_holds(
+                connection, pool, [request for request in unique if request.id not in given]
             )
             given |= more
-        answers = first_and_repeats(wishes, given)
+        results = results_in_order(requests, given)
         if reason is not None and (atomic or isinstance(reason, PoolNotFoundError)):
             raise reason
-        for answer_ in answers:
-            if isinstance(answer_, DomainError):
-                raise answer_
+        for result in results:
+            if isinstance(result, DomainError):
+                raise result
     return {
-        "assigned": sum(isinstance(row, Given) and not row.replayed for row in answers),
-        "items": [_item(index, row) for index, row in enumerate(answers)],
+        "assigned": sum(isinstance(row, LedgerEntry) and not row.replayed for row in results),
+        "items": [_item(index, row) for index, row in enumerate(results)],
     }
 
 
-def _item(index: int, row: Given | DomainError | None) -> dict[str, Any]:
-    if not isinstance(row, Given):
+def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, Any]:
+    if not isinstance(row, LedgerEntry):
         return {"index": index, "status": "exhausted", "code": None, "id": None}
     return {
         "index": index,
@@ -114,7 +116,7 @@ def _item(index: int, row: Given | DomainError | None) -> dict[str, Any]:
     }
 
 
-async def get(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+async def get(connection: AsyncConnection, assignment_id: uuid.UUID) -> LedgerEntry:
     """One ledger row.
 
     Raises:
@@ -126,7 +128,7 @@ async def get(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
     return row
 
 
-async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> LedgerEntry:
     """Hand out what was reserved, for good. Once more, it changes nothing.
 
     Raises:
@@ -147,7 +149,9 @@ async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Give
     return row
 
 
-async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Given:
+async def release(
+    connection: AsyncConnection, caller: Caller | None, assignment_id: uuid.UUID
+) -> LedgerEntry:
     """Take an assignment back, so that its code is available again. Once more, it changes nothing.
 
     Raises:
@@ -159,6 +163,9 @@ async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Give
     if row.released_at is None:
         void = await vouchers.status(connection, row.code) is VoucherStatus.VOID
         raise VoucherVoidError if void else AlreadyRedeemedError
+    await audit.record(
+        connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id)
+    )
     return row
 
 
@@ -180,13 +187,15 @@ async def list_page(
     return await queries.ledger_page(connection, wanted, await _pool_id(connection, wanted), key, limit)
 
 
-async def matching(connection: AsyncConnection, wanted: Filter) -> Select[Any]:
+async def exported(connection: AsyncConnection, caller: Caller, wanted: Filter) -> Select[Any]:
     """The query of all assignments that a filter lets pass.
 
     Raises:
         PoolNotFoundError: the filter names a pool that is not there.
     """
-    return queries.ledger_matching(wanted, await _pool_id(connection, wanted))
+    query = queries.ledger_matching(wanted, await _pool_id(connection, wanted))
+    await audit.record(connection, caller, "assignments.exported", pool=wanted.pool)
+    return query
 
 
 async def _pool_id(connection: AsyncConnection, wanted: Filter) -> int | None:

@@ -59,7 +59,7 @@ async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]
     return (await connection.execute(ADD_EVENTS, parameters)).all()
 
 
-async def events_after(
+async def list_events(
     connection: AsyncConnection, event_type: str, key: tuple[datetime, str] | None, limit: int
 ) -> Sequence[AnyRow]:
     """Events of a type, oldest first."""

@@ -3,15 +3,13 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from app.schema.texts import Identifier, Properties
+from app.schema.texts import Identifier, Input, Properties
 
 
-class FileFormat(BaseModel):
+class FileFormat(Input):
     """How a file of customers is read."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id_column: str | None = Field(
         default=None, description="By itself: `customer_id`, `id` or the first column"
@@ -19,10 +17,8 @@ class FileFormat(BaseModel):
     delimiter: str = Field(default=",", min_length=1, max_length=1, description="Between cells")
 
 
-class CustomerUpdate(BaseModel):
+class CustomerUpdate(Input):
     """What to change of a customer."""
-
-    model_config = ConfigDict(extra="forbid")
 
     properties: Properties = Field(
         description="Set one by one; null takes a property away, what is not named stays",
@@ -30,7 +26,7 @@ class CustomerUpdate(BaseModel):
     )
 
 
-class CustomerOut(BaseModel):
+class CustomerOut(Input):
     """A customer."""
 
     id: str = Field(description="As the caller names it")
@@ -56,8 +52,6 @@ class CustomersImported(BaseModel):
 
 class AggregateIn(BaseModel):
     """What to work out from a customer's events."""
-
-    model_config = ConfigDict(extra="forbid")
 
     event_type: Identifier = Field(description="Events of this type")
     property: Identifier | None = Field(

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
 from app.platform.database import AnyRow
@@ -76,10 +78,13 @@ async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequenc
     return nothing | {row.customer_id: row.value for row in rows}
 
 
-async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
+async def erase(connection: AsyncConnection, caller: Caller | None, customer_id: str) -> dict[str, int]:
     """Remove a person from customers, events, assignments and redemptions; how many rows of each.
 
     What happened to the codes, and all counts, stay as they are. It may be repeated, and then finds nothing.
     The logs of deliveries name pools and counts, never customers.
     """
-    return await queries.erase(connection, customer_id)
+    erased = await queries.erase(connection, customer_id)
+    # Not who: that is to be forgotten.
+    await audit.record(connection, caller, "customer.erased", erased=erased)
+    return erased

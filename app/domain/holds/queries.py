@@ -56,7 +56,7 @@ RETURNING drawn = size AS used_up
 """)  # noqa: S608  (made of constants)
 
 
-async def drew(connection: AsyncConnection, pool_id: int, campaign_id: str, n: int) -> bool:
+async def record_draws(connection: AsyncConnection, pool_id: int, campaign_id: str, n: int) -> bool:
     """Count `n` draws of a campaign against its hold; whether that used it up."""
     row = (
         await connection.execute(DREW, {"pool_id": pool_id, "campaign_id": campaign_id, "n": n})

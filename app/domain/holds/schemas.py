@@ -3,17 +3,15 @@
 import uuid
 from datetime import datetime
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
-from app.schema.texts import Identifier
+from app.schema.texts import Identifier, Input
 
 MAX_SIZE = 2**53
 
 
-class HoldCreate(BaseModel):
+class HoldCreate(Input):
     """Vouchers to set aside."""
-
-    model_config = ConfigDict(extra="forbid")
 
     campaign_id: Identifier = Field(description="The campaign that may draw them")
     count: int = Field(ge=1, le=MAX_SIZE, description="How many", examples=[10_000_000])

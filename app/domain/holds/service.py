@@ -10,11 +10,13 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.holds import queries
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
 from app.domain.lifecycle import stock
 from app.domain.pools import service as pools
-from app.platform.database import again_on_conflict, transaction
+from app.platform.database import retry_on_conflict, transaction
 
 
 async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> int:
@@ -26,17 +28,22 @@ async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | N
     return int(row.own) + max(int(row.free), 0)
 
 
-async def drew(connection: AsyncConnection, pool: str, campaign_id: str | None, n: int) -> None:
+async def record_draws(connection: AsyncConnection, pool: str, campaign_id: str | None, n: int) -> None:
     """Count draws against the campaign's hold, in the transaction that asked for the allowance."""
     if n == 0 or campaign_id is None:
         return
     pool_id = await pools.id_of(connection, pool)
-    if await queries.drew(connection, pool_id, campaign_id, n):
+    if await queries.record_draws(connection, pool_id, campaign_id, n):
         await stock.refresh(connection, pool_id)
 
 
 async def create(
-    connection: AsyncConnection, pool: str, campaign_id: str, size: int, expires_at: datetime | None
+    connection: AsyncConnection,
+    caller: Caller | None,
+    pool: str,
+    campaign_id: str,
+    size: int,
+    expires_at: datetime | None,
 ) -> dict[str, Any]:
     """Set vouchers aside for a campaign.
 
@@ -58,6 +65,15 @@ async def create(
     free = int((await queries.free(connection, pool_id)).free)
     if free < 0:
         raise HoldTooLargeError(pool, free=max(size + free, 0), missing=min(-free, size))
+    await audit.record(
+        connection,
+        caller,
+        "hold.created",
+        pool=pool,
+        campaign_id=campaign_id,
+        count=size,
+        expires_at=expires_at and expires_at.isoformat(),
+    )
     return next(hold for hold in (await of_pool(connection, pool))["items"] if hold["id"] == hold_id)
 
 
@@ -72,7 +88,7 @@ async def of_pool(connection: AsyncConnection, pool: str) -> dict[str, Any]:
     }
 
 
-async def delete(connection: AsyncConnection, pool: str, hold_id: uuid.UUID) -> None:
+async def delete(connection: AsyncConnection, caller: Caller | None, pool: str, hold_id: uuid.UUID) -> None:
     """Give back what a hold still keeps.
 
     Raises:
@@ -82,6 +98,7 @@ async def delete(connection: AsyncConnection, pool: str, hold_id: uuid.UUID) -> 
     if not await queries.remove(connection, pool_id, hold_id):
         raise HoldNotFoundError(f"Pool {pool!r} has no hold {hold_id}.")
     await stock.refresh(connection, pool_id)
+    await audit.record(connection, caller, "hold.deleted", pool=pool, hold_id=str(hold_id))
 
 
 async def sweep(engine: AsyncEngine) -> None:
@@ -92,7 +109,7 @@ async def sweep(engine: AsyncEngine) -> None:
         await _sweep(engine, pool)
 
 
-@again_on_conflict
+@retry_on_conflict
 async def _sweep(engine: AsyncEngine, pool: str) -> None:
     async with transaction(engine) as connection:
         pool_id = await queries.lock(connection, pool)

@@ -68,7 +68,7 @@ async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
     return (await connection.execute(select(*SHOWN).where(Import.id == import_id))).one_or_none()
 
 
-async def before(
+async def list_page(
     connection: AsyncConnection,
     pool: str | None,
     schedule_id: uuid.UUID | None,
@@ -86,7 +86,7 @@ async def before(
     return (await connection.execute(query)).all()
 
 
-async def rejects_after(
+async def list_rejects(
     connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
 ) -> Sequence[Any]:
     """Rejects of an import, by line."""
@@ -102,7 +102,7 @@ async def rejects_after(
 async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
     """An import, locked: of two undos the second waits for the first."""
     query = (
-        select(Import.pool_id, Import.status, Import.imported, Import.undone)
+        select(Import.pool, Import.pool_id, Import.status, Import.imported, Import.undone)
         .where(Import.id == import_id)
         .with_for_update()
     )

@@ -4,26 +4,23 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
+from app.schema.texts import Input
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TextSource(_Input):
+class TextSource(Input):
     """Pasted text."""
 
     type: Literal["text"]
     text: str = Field(description="The rows")
 
 
-class UrlSource(_Input):
+class UrlSource(Input):
     """A file at a URL, fetched by HTTP or HTTPS."""
 
     type: Literal["url"]
@@ -32,7 +29,7 @@ class UrlSource(_Input):
     )
 
 
-class DatabaseSource(_Input):
+class DatabaseSource(Input):
     """A query on a database."""
 
     type: Literal["database"]
@@ -42,7 +39,7 @@ class DatabaseSource(_Input):
     query: str = Field(min_length=1, max_length=100_000, description="A single SELECT")
 
 
-class StorageSource(_Input):
+class StorageSource(Input):
     """A file in a storage: `s3://`, `gs://`, `sftp://`, or `file:` in the folder that imports may read."""
 
     type: Literal["storage"]
@@ -50,7 +47,7 @@ class StorageSource(_Input):
     options: dict[str, Any] | None = Field(default=None, description="Credentials; stored encrypted")
 
 
-class AnalysisSource(_Input):
+class AnalysisSource(Input):
     """A selection over the service's own customers or events."""
 
     type: Literal["analysis"]
@@ -74,7 +71,7 @@ Source = Annotated[
 ]
 
 
-class FormatIn(_Input):
+class FormatIn(Input):
     """How the file is written; what is left out is found out."""
 
     encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.imports import queries, sources
 from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
 from app.domain.imports.merging.chunks import CHUNK
@@ -22,6 +24,7 @@ from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
+from app.platform.jobs import enqueue
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus
 
@@ -73,6 +76,45 @@ async def from_source(
     return await from_sealed(connection, pool, shown, sealed, options)
 
 
+async def begin_from_file(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    pool: str,
+    name: str | None,
+    file: Upload,
+    options: ImportOptions,
+) -> uuid.UUID:
+    """Store an uploaded file and have it imported once the transaction has committed; the import's id."""
+    import_id = await from_file(connection, pool, name, file, options)
+    return await _begin_for(connection, caller, pool, import_id)
+
+
+async def begin_from_source(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    settings: Settings,
+    pool: str,
+    source: Source,
+    options: ImportOptions,
+) -> uuid.UUID:
+    """Have a source imported once the transaction has committed; the import's id."""
+    import_id = await from_source(connection, settings, pool, source, options)
+    return await _begin_for(connection, caller, pool, import_id)
+
+
+async def begin(connection: AsyncConnection, import_id: uuid.UUID) -> None:
+    """Have the job of an import run once the transaction has committed."""
+    await enqueue(connection, "run_import", import_id=str(import_id))
+
+
+async def _begin_for(
+    connection: AsyncConnection, caller: Caller | None, pool: str, import_id: uuid.UUID
+) -> uuid.UUID:
+    await begin(connection, import_id)
+    await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
+    return import_id
+
+
 def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
     """A source as it is shown, and as it is kept."""
     whole = source.model_dump(mode="json")
@@ -106,7 +148,7 @@ async def get(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, An
     return _shown(row)
 
 
-async def before(
+async def list_page(
     connection: AsyncConnection,
     pool: str | None,
     schedule_id: uuid.UUID | None,
@@ -114,18 +156,16 @@ async def before(
     limit: int,
 ) -> list[dict[str, Any]]:
     """Imports, the newest first."""
-    return [_shown(row) for row in await queries.before(connection, pool, schedule_id, key, limit)]
+    return [_shown(row) for row in await queries.list_page(connection, pool, schedule_id, key, limit)]
 
 
-async def rejects_after(
-    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
-) -> list[Any]:
+async def list_rejects(connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int) -> list[Any]:
     """Rejects of an import, by line."""
     await get(connection, import_id)
-    return list(await queries.rejects_after(connection, import_id, line, limit))
+    return list(await queries.list_rejects(connection, import_id, line, limit))
 
 
-async def undo(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, int]:
+async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, int]:
     """Take back the vouchers of an import that are still available.
 
     Raises:
@@ -136,10 +176,12 @@ async def undo(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, i
         raise ImportNotFoundError(f"There is no import {import_id}.")
     if row.status not in ENDED:
         raise ImportNotFinishedError("The import is still under way; undo it when it has ended.")
-    if row.pool_id is None:
-        return {"taken_back": 0, "kept": 0}  # a dry run, or the pool is gone
-    taken_back = await intake.take_back(connection, import_id, row.pool_id, SLOT)
-    return {"taken_back": taken_back, "kept": row.imported - row.undone - taken_back}
+    undone = {"taken_back": 0, "kept": 0}  # of a dry run, or where the pool is gone
+    if row.pool_id is not None:
+        taken_back = await intake.take_back(connection, import_id, row.pool_id, SLOT)
+        undone = {"taken_back": taken_back, "kept": row.imported - row.undone - taken_back}
+    await audit.record(connection, caller, "import.undone", pool=row.pool, import_id=str(import_id), **undone)
+    return undone
 
 
 def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, given
 from app.domain.lifecycle.stock import SLOT
-from app.domain.lifecycle.wishes import Given, Wish, given
 from app.platform.database import AnyRow
 from app.schema.inventory import STOCK_SLOTS
 
@@ -48,9 +48,9 @@ target AS MATERIALIZED (
 # place at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
 # between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
 #
-# Where the pool has holds, only a transaction with an allowance (app/holds/service.py) may take from it. A hold
+# Where the pool has holds, only a transaction with an allowance (app/domain/holds/service.py) may take from it. A hold
 # made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
-# refused, and the transaction is run again (`again_on_conflict`).
+# refused, and the transaction is run again (`retry_on_conflict`).
 #
 # A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
@@ -88,85 +88,93 @@ marked AS (
 
 
 # One JSON text: a fraction of the cost of an array per column.
-WISHES = """
+REQUESTS = """
     SELECT * FROM ROWS FROM (
-        json_to_recordset(CAST(:wishes AS json)) AS (
+        json_to_recordset(CAST(:requests AS json)) AS (
             id uuid, customer_id text, campaign_id text, message_id text, occurrence bigint, test boolean,
             lease_seconds bigint
         )
-    ) WITH ORDINALITY AS wish (
-        id, customer_id, campaign_id, message_id, occurrence, test, lease_seconds, place_in_line
+    ) WITH ORDINALITY AS request (
+        id, customer_id, campaign_id, message_id, occurrence, test, lease_seconds, position
     )
 """
 
 
-# Each wish gets the ledger row that it has already, or a voucher. A wish that is missing in the answer got none.
+# Each request gets the ledger row that it has already, or a voucher. A request that is missing in the answer got none.
 # OFFSET 0 keeps the look-up a look-up: planned while the ledger is small, a join would read all of it for ever after.
 CLAIM = text(f"""
-WITH wish AS MATERIALIZED (
-    {WISHES}
+WITH request AS MATERIALIZED (
+    {REQUESTS}
 ), known AS MATERIALIZED (
-    SELECT wish.place_in_line, before.*
-    FROM wish, LATERAL (SELECT * FROM assignment WHERE assignment.id = wish.id OFFSET 0) AS before
+    SELECT request.position, before.*
+    FROM request, LATERAL (SELECT * FROM assignment WHERE assignment.id = request.id OFFSET 0) AS before
 ), fresh AS MATERIALIZED (
-    SELECT *, row_number() OVER (ORDER BY place_in_line) AS n
-    FROM wish WHERE NOT EXISTS (SELECT FROM known WHERE known.id = wish.id)
+    SELECT *, row_number() OVER (ORDER BY position) AS n
+    FROM request WHERE NOT EXISTS (SELECT FROM known WHERE known.id = request.id)
 ), wanted AS (
     SELECT count(*) AS n FROM fresh
 ), {LOCK}, given AS MATERIALIZED (
     SELECT fresh.*, locked.place, locked.code, locked.draw_key FROM fresh JOIN locked USING (n)
 ), {WRITE}
-SELECT place_in_line, draw_key, code, NULL, NULL, NULL, NULL, NULL, now(), {LEASE_UNTIL}, NULL FROM marked
+SELECT position, draw_key, code, NULL, NULL, NULL, NULL, NULL, now(), {LEASE_UNTIL}, NULL FROM marked
 UNION ALL
-SELECT place_in_line, NULL, code, customer_id, campaign_id, message_id, occurrence, test,
+SELECT position, NULL, code, customer_id, campaign_id, message_id, occurrence, test,
     assigned_at, lease_until, released_at
 FROM known
 """)  # noqa: S608  (made of constants)
 
 
 async def claim(
-    connection: AsyncConnection, pool: str, wishes: Sequence[Wish], cursor: int, allowance: int
-) -> tuple[list[Given], list[int]]:
-    """Claim a voucher for each wish; what was given, and the draw keys of what is new.
+    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: int
+) -> tuple[list[LedgerEntry], list[int]]:
+    """Claim a voucher for each request; what was given, and the draw keys of what is new.
 
     From a pool with holds, at most `allowance` vouchers are taken.
     """
-    parameters = _parameters(pool, wishes, cursor, allowance)
-    return _claimed(pool, wishes, await connection.execute(CLAIM, parameters))
+    parameters = _parameters(pool, requests, cursor, allowance)
+    return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
 
 CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()  # type: ignore[no-untyped-call]
 
 
 async def claim_direct(
-    connection: psycopg.AsyncConnection[Any], pool: str, wishes: Sequence[Wish], cursor: int
-) -> tuple[list[Given], list[int]]:
+    connection: psycopg.AsyncConnection[Any], pool: str, requests: Sequence[AssignmentRequest], cursor: int
+) -> tuple[list[LedgerEntry], list[int]]:
     """`claim` on a connection of the driver's own, from what nobody holds."""
-    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, wishes, cursor, allowance=0))
-    return _claimed(pool, wishes, await rows.fetchall())
+    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, allowance=0))
+    return _claimed(pool, requests, await rows.fetchall())
 
 
-def _parameters(pool: str, wishes: Sequence[Wish], cursor: int, allowance: int) -> dict[str, Any]:
+def _parameters(
+    pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: int
+) -> dict[str, Any]:
     return {
         "pool": pool,
         "allowance": allowance,
         "cursor": cursor,
         "slot": SLOT,
-        "wishes": orjson.dumps(wishes).decode(),
+        "requests": orjson.dumps(requests).decode(),
     }
 
 
 def _claimed(
-    pool: str, wishes: Sequence[Wish], rows: Iterable[Sequence[Any]]
-) -> tuple[list[Given], list[int]]:
-    ledger: list[Given] = []
+    pool: str, requests: Sequence[AssignmentRequest], rows: Iterable[Sequence[Any]]
+) -> tuple[list[LedgerEntry], list[int]]:
+    ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
     for place, draw_key, *row in rows:
-        wish = wishes[place - 1]
+        request = requests[place - 1]
         if draw_key is not None:
             draw_keys.append(draw_key)
-            row[1:6] = wish.customer_id, wish.campaign_id, wish.message_id, wish.occurrence, wish.test
-        ledger.append(given(pool, (wish.id, *row, draw_key is None)))
+            row[1:6] = (
+                request.customer_id,
+                request.campaign_id,
+                request.message_id,
+                request.occurrence,
+                request.test,
+            )
+        ledger.append(given(pool, (request.id, *row, draw_key is None)))
     return ledger, draw_keys
 
 
@@ -181,9 +189,9 @@ WRITE_ONLY = text(f"""
 WITH target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), given AS MATERIALIZED (
-    SELECT wish.*, locked.place, locked.code FROM ({WISHES}) AS wish JOIN ROWS FROM (
+    SELECT request.*, locked.place, locked.code FROM ({REQUESTS}) AS request JOIN ROWS FROM (
         unnest(CAST(:places AS tid[])), unnest(CAST(:codes AS text[]))
-    ) WITH ORDINALITY AS locked (place, code, place_in_line) USING (place_in_line)
+    ) WITH ORDINALITY AS locked (place, code, position) USING (position)
 ), {WRITE}
 SELECT count(*) FROM marked
 """)  # noqa: S608  (made of constants)
@@ -198,14 +206,14 @@ async def lock(
 
 
 async def write(
-    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[Wish, AnyRow]], allowance: int
+    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[AssignmentRequest, AnyRow]], allowance: int
 ) -> int:
-    """Give each wish the voucher that this transaction locked for it; how many were where they were locked."""
+    """Give each request the voucher that this transaction locked for it; how many were where they were locked."""
     parameters = {
         "pool": pool,
         "slot": random.randrange(STOCK_SLOTS),  # noqa: S311  (spreads writers, no secret)
         "allowance": allowance,
-        "wishes": orjson.dumps([wish for wish, _ in gifts]).decode(),
+        "requests": orjson.dumps([request for request, _ in gifts]).decode(),
         "places": [row.place for _, row in gifts],
         "codes": [row.code for _, row in gifts],
     }

@@ -1,6 +1,6 @@
 """The life of a voucher: every transition there is. `docs/state-machine.md` draws it.
 
-What a voucher of each state must and must not have, `app/models.py` says to the database (VOUCHER_COLUMNS).
+What a voucher of each state must and must not have, `app/schema/inventory.py` says to the database (VOUCHER_COLUMNS).
 """
 
 from dataclasses import dataclass

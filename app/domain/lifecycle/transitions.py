@@ -1,4 +1,4 @@
-"""SQL of the transitions: every change of a voucher's state but the claim (app/assignments/queries.py)."""
+"""SQL of the transitions: every change of a voucher's state but the claim (claim.py)."""
 
 import uuid
 from collections.abc import Iterable, Sequence

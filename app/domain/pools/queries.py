@@ -41,7 +41,7 @@ async def by_name(connection: AsyncConnection, name: str) -> AnyRow | None:
     return (await connection.execute(WITH_COUNTS.where(Pool.name == name))).one_or_none()
 
 
-async def after(connection: AsyncConnection, name: str | None, limit: int) -> Sequence[AnyRow]:
+async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> Sequence[AnyRow]:
     """Pools with their counts, by name."""
     query = WITH_COUNTS.order_by(Pool.name).limit(limit)
     if name is not None:

@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
+
+from app.schema.texts import Input
 
 MAX_NAME = 100
 
@@ -31,7 +33,7 @@ PoolName = Annotated[
 ]
 
 
-class Counts(BaseModel):
+class Counts(Input):
     """The stock of a pool: how many of its vouchers are in each state."""
 
     available: int = Field(description="Can be drawn")
@@ -46,16 +48,12 @@ class Counts(BaseModel):
 class PoolCreate(BaseModel):
     """A pool to make."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: PoolName
     description: str | None = Field(default=None, max_length=1000, description="For people")
 
 
-class PoolUpdate(BaseModel):
+class PoolUpdate(Input):
     """What may be changed of a pool; its name stays, because templates and idempotency rest on it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     description: str | None = Field(max_length=1000, description="For people")
 

@@ -5,13 +5,17 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.lifecycle import intake
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.platform.database import AnyRow
 
 
-async def create(connection: AsyncConnection, name: str, description: str | None = None) -> dict[str, Any]:
+async def create(
+    connection: AsyncConnection, caller: Caller | None, name: str, description: str | None = None
+) -> dict[str, Any]:
     """Make a pool.
 
     Raises:
@@ -19,6 +23,7 @@ async def create(connection: AsyncConnection, name: str, description: str | None
     """
     if await queries.add(connection, name, description) is None:
         raise PoolExistsError(name)
+    await audit.record(connection, caller, "pool.created", pool=name)
     return await get(connection, name)
 
 
@@ -59,9 +64,9 @@ async def counts(connection: AsyncConnection, name: str) -> dict[str, int]:
     return counts_
 
 
-async def after(connection: AsyncConnection, name: str | None, limit: int) -> list[dict[str, Any]]:
+async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> list[dict[str, Any]]:
     """Pools by name, from `name` on."""
-    return [_with_counts(row) for row in await queries.after(connection, name, limit)]
+    return [_with_counts(row) for row in await queries.list_page(connection, name, limit)]
 
 
 async def describe(connection: AsyncConnection, name: str, description: str | None) -> dict[str, Any]:
@@ -71,7 +76,7 @@ async def describe(connection: AsyncConnection, name: str, description: str | No
     return await get(connection, name)
 
 
-async def delete(connection: AsyncConnection, name: str) -> None:
+async def delete(connection: AsyncConnection, caller: Caller | None, name: str) -> None:
     """Delete a pool and its vouchers.
 
     Raises:
@@ -85,6 +90,7 @@ async def delete(connection: AsyncConnection, name: str) -> None:
     if await queries.was_drawn_from(connection, pool_id):
         raise PoolNotEmptyError(name)
     await queries.remove(connection, pool_id)
+    await audit.record(connection, caller, "pool.deleted", pool=name)
 
 
 def _with_counts(row: AnyRow) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.redemptions.schemas import Claim, Outcome
+from app.domain.redemptions.schemas import Outcome, Use
 from app.platform.database import AnyRow
 from app.schema.redemptions import Redemption, RedemptionMapping
 
@@ -28,7 +28,7 @@ async def set_mapping(connection: AsyncConnection, rows: Iterable[tuple[str, str
         await connection.execute(insert(RedemptionMapping), values)
 
 
-ADD_CLAIMS = text("""
+ADD_USES = text("""
 INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at)
 SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp())
 FROM unnest(
@@ -41,22 +41,22 @@ RETURNING id, code
 """)
 
 
-async def add_claims(connection: AsyncConnection, claims: Sequence[Claim]) -> Sequence[AnyRow]:
+async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> Sequence[AnyRow]:
     """Store what events say was used; those that were not there before."""
     parameters = {
-        "event_ids": [claim.event_id for claim in claims],
-        "properties": [claim.property for claim in claims],
-        "codes": [claim.code for claim in claims],
-        "customers": [claim.customer_id for claim in claims],
-        "outcomes": [claim.outcome for claim in claims],
-        "ats": [claim.at for claim in claims],
+        "event_ids": [use.event_id for use in uses],
+        "properties": [use.property for use in uses],
+        "codes": [use.code for use in uses],
+        "customers": [use.customer_id for use in uses],
+        "outcomes": [use.outcome for use in uses],
+        "ats": [use.at for use in uses],
     }
-    return (await connection.execute(ADD_CLAIMS, parameters)).all()
+    return (await connection.execute(ADD_USES, parameters)).all()
 
 
 # Each claim with its voucher and the ledger row that held at its time, the present one or one released since.
 # Of claims at the same time, the one that was the redemption stays it.
-CLAIMS = text("""
+USES_OF = text("""
 SELECT redemption.id, redemption.code, redemption.customer_id, redemption.redeemed_at, redemption.outcome,
     voucher.status, voucher.expires_at, held.id IS NOT NULL AS given, held.customer_id AS given_to
 FROM redemption
@@ -76,9 +76,9 @@ ORDER BY redemption.code, redemption.redeemed_at,
 """)
 
 
-async def claims_on(connection: AsyncConnection, codes: Iterable[str]) -> Sequence[AnyRow]:
+async def uses_of(connection: AsyncConnection, codes: Iterable[str]) -> Sequence[AnyRow]:
     """All claims on these codes, code by code in the order of their times, with what they are judged by."""
-    return (await connection.execute(CLAIMS, {"codes": list(codes)})).all()
+    return (await connection.execute(USES_OF, {"codes": list(codes)})).all()
 
 
 SET_OUTCOMES = text("""
@@ -133,7 +133,7 @@ async def forget_unmapped(connection: AsyncConnection) -> None:
 REDEMPTIONS = select(*Redemption.__table__.columns)
 
 
-async def issues_after(
+async def list_issues(
     connection: AsyncConnection,
     issue: Outcome | None,
     key: tuple[str, datetime, uuid.UUID] | None,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from app.domain.redemptions.schemas import USES, Claim, Outcome
+from app.domain.redemptions.schemas import USED_OUTCOMES, Outcome, Use
 from app.platform.database import AnyRow
 from app.schema.base import VoucherStatus
 from app.schema.inventory import MAX_CODE_LENGTH
@@ -25,9 +25,9 @@ def value_at(properties: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def claims(
+def uses(
     event_id: str, customer_id: str, properties: Mapping[str, Any], at: datetime | None, paths: Iterable[str]
-) -> Iterator[Claim]:
+) -> Iterator[Use]:
     """What an event says was used. An absent, null or blank property says nothing."""
     for path in paths:
         value = value_at(properties, path)
@@ -39,7 +39,7 @@ def claims(
                 continue
         elif value is None:
             continue
-        yield Claim(event_id, path, code, customer_id, outcome, at)
+        yield Use(event_id, path, code, customer_id, outcome, at)
 
 
 def judge(rows: Sequence[AnyRow]) -> tuple[list[Outcome], datetime | None]:
@@ -55,18 +55,18 @@ def judge(rows: Sequence[AnyRow]) -> tuple[list[Outcome], datetime | None]:
     outcomes: list[Outcome] = []
     first_use = redeemed = None
     for row in rows:
-        outcome = _alone(row)
+        outcome = _outcome_if_only_claim(row)
         if outcome is Outcome.REDEEMED and redeemed is None:
             redeemed = row.redeemed_at
-        elif outcome in USES and first_use is not None:
+        elif outcome in USED_OUTCOMES and first_use is not None:
             outcome = Outcome.ALREADY_REDEEMED
-        if outcome in USES:
+        if outcome in USED_OUTCOMES:
             first_use = first_use or row.redeemed_at
         outcomes.append(outcome)
     return outcomes, redeemed or first_use
 
 
-def _alone(row: AnyRow) -> Outcome:
+def _outcome_if_only_claim(row: AnyRow) -> Outcome:
     """The outcome of a claim if it were the only one on its code."""
     if row.status is None:
         return Outcome.UNKNOWN_CODE

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.domain.customers.events import Time
-from app.schema.texts import Identifier
+from app.schema.texts import Identifier, Input
 
 MAX_MAPPINGS = 100
 
@@ -34,12 +34,12 @@ class Outcome(StrEnum):
     """The mapped property is a number, a list or something else that is no string."""
 
 
-USES = (Outcome.REDEEMED, Outcome.NOT_ASSIGNED, Outcome.OTHER_CUSTOMER)
+USED_OUTCOMES = (Outcome.REDEEMED, Outcome.NOT_ASSIGNED, Outcome.OTHER_CUSTOMER)
 """The outcomes by which a voucher becomes redeemed: the shop took the code, even if it should not have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Use:
     """Says that a code was used: by whom, when, and where it says so.
 
     A code that is None: there is nothing that can be a code. A time that is None: when it is stored.
@@ -53,10 +53,8 @@ class Claim:
     at: datetime | None
 
 
-class MappingIn(BaseModel):
+class MappingIn(Input):
     """Which property of which event type holds the code."""
-
-    model_config = ConfigDict(extra="forbid")
 
     event_type: Identifier = Field(description="Type of the event", examples=["purchase"])
     property: Identifier = Field(
@@ -64,15 +62,13 @@ class MappingIn(BaseModel):
     )
 
 
-class Mappings(BaseModel):
+class Mappings(Input):
     """The redemption mapping."""
-
-    model_config = ConfigDict(extra="forbid")
 
     mappings: list[MappingIn] = Field(max_length=MAX_MAPPINGS, description="All that apply")
 
 
-class ReplayOut(BaseModel):
+class ReplayOut(Input):
     """What came of applying the mapping to the events that are there."""
 
     events: int = Field(description="Events of mapped types that were looked at")
@@ -81,8 +77,6 @@ class ReplayOut(BaseModel):
 
 class RedemptionIn(BaseModel):
     """A use of a code, told directly."""
-
-    model_config = ConfigDict(extra="forbid")
 
     customer_id: Identifier | None = Field(default=None, description="Who used it")
     redeemed_at: Time | None = Field(default=None, description="When; now, if left out")

@@ -10,10 +10,12 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.customers import events as events_of_customers
 from app.domain.lifecycle import transitions
 from app.domain.redemptions import queries, rules
-from app.domain.redemptions.schemas import USES, Claim, Outcome
+from app.domain.redemptions.schemas import USED_OUTCOMES, MappingIn, Outcome, Use
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import (
     AlreadyRedeemedError,
@@ -21,7 +23,8 @@ from app.domain.vouchers.errors import (
     VoucherNotFoundError,
     VoucherVoidError,
 )
-from app.platform.database import AnyRow, again_on_conflict, transaction
+from app.platform.database import AnyRow, retry_on_conflict, transaction
+from app.platform.jobs import enqueue
 
 CHUNK = 1000
 """Codes or events that are worked through in one transaction."""
@@ -42,9 +45,9 @@ async def redeem(
             nothing is stored.
     """
     await transitions.lock(connection, [code])
-    claim = Claim(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at)
-    (added,) = await queries.add_claims(connection, [claim])
-    await _settle(connection, [code])
+    use = Use(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at)
+    (added,) = await queries.add_uses(connection, [use])
+    await _rejudge(connection, [code])
     redemption = await queries.by_id(connection, added.id)
     match redemption.outcome:
         case Outcome.UNKNOWN_CODE:
@@ -63,19 +66,25 @@ async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
     return await queries.mapping(connection)
 
 
-async def set_mapping(connection: AsyncConnection, rows: Iterable[tuple[str, str]]) -> None:
-    """Replace the redemption mapping."""
-    await queries.set_mapping(connection, set(rows))
+async def set_mapping(
+    connection: AsyncConnection, caller: Caller | None, mappings: Sequence[MappingIn]
+) -> None:
+    """Replace the redemption mapping. A job then applies it to the events that are there."""
+    await queries.set_mapping(connection, {(each.event_type, each.property) for each in mappings})
+    await enqueue(connection, "replay_mapping", lock="redemptions")
+    shown = [each.model_dump() for each in mappings]
+    await audit.record(connection, caller, "redemption_mapping.changed", mappings=shown)
 
 
-async def issues_after(
+async def list_issues(
     connection: AsyncConnection, issue: Outcome | None, key: Key | None, limit: int
 ) -> Sequence[AnyRow]:
     """What could not be matched, issue by issue, oldest first."""
-    return await queries.issues_after(connection, issue, key, limit)
+    return await queries.list_issues(connection, issue, key, limit)
 
 
-async def _mapped(connection: AsyncConnection) -> Mapping:
+async def mapped_properties(connection: AsyncConnection) -> Mapping:
+    """Return the mapped properties of each event type."""
     by_type: Mapping = defaultdict(list)
     for row in await queries.mapping(connection):
         by_type[row.event_type].append(row.property)
@@ -92,12 +101,12 @@ async def resolve(engine: AsyncEngine) -> int:
             return resolved
 
 
-@again_on_conflict
+@retry_on_conflict
 async def _resolve_some(engine: AsyncEngine) -> int:
     async with transaction(engine) as connection:
         codes = await queries.known_now(connection, CHUNK)
         await transitions.lock(connection, codes)
-        await _settle(connection, codes)
+        await _rejudge(connection, codes)
         return len(codes)
 
 
@@ -108,7 +117,7 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
     """
     async with transaction(engine) as connection:
         await queries.forget_unmapped(connection)
-        by_type = await _mapped(connection)
+        by_type = await mapped_properties(connection)
     events = found = 0
     for event_type in by_type:
         key = None
@@ -121,49 +130,48 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
     return {"events": events, "found": found}
 
 
-@again_on_conflict
+@retry_on_conflict
 async def _replay_some(
     engine: AsyncEngine, event_type: str, by_type: Mapping, key: tuple[datetime, str] | None
 ) -> tuple[Sequence[AnyRow], int]:
     async with transaction(engine) as connection:
-        rows = await events_of_customers.events_after(connection, event_type, key, CHUNK)
-        claims = [claim for row in rows for claim in _claims(row.id, row, by_type)]
-        await _lock(connection, claims)
-        return rows, await _hear(connection, claims)
+        rows = await events_of_customers.list_events(connection, event_type, key, CHUNK)
+        uses = [use for row in rows for use in uses_in(row.id, row, by_type)]
+        await lock_codes(connection, uses)
+        return rows, await store_and_judge(connection, uses)
 
 
-def _claims(event_id: str, event: Any, by_type: Mapping) -> Iterable[Claim]:
+def uses_in(event_id: str, event: Any, by_type: Mapping) -> Iterable[Use]:
     """What an event says was used."""
     paths = by_type.get(event.event_type, ())
-    return rules.claims(event_id, event.customer_id, event.properties, event.timestamp, paths)
+    return rules.uses(event_id, event.customer_id, event.properties, event.timestamp, paths)
 
 
-async def _lock(connection: AsyncConnection, claims: Iterable[Claim]) -> None:
-    codes = {claim.code for claim in claims if claim.code is not None}
+async def lock_codes(connection: AsyncConnection, uses: Iterable[Use]) -> None:
+    """Keep the vouchers of these uses as they are until the transaction ends."""
+    codes = {use.code for use in uses if use.code is not None}
     if codes:
         await transitions.lock(connection, codes)
 
 
-async def _hear(connection: AsyncConnection, claims: Sequence[Claim]) -> int:
+async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> int:
     """Store claims whose vouchers are locked, and judge them; how many were new."""
-    if not claims:
+    if not uses:
         return 0
-    added = await queries.add_claims(connection, claims)
-    await _settle(connection, {row.code for row in added if row.code is not None})
+    added = await queries.add_uses(connection, uses)
+    await _rejudge(connection, {row.code for row in added if row.code is not None})
     return len(added)
 
 
-async def _settle(connection: AsyncConnection, codes: Iterable[str]) -> None:
+async def _rejudge(connection: AsyncConnection, codes: Iterable[str]) -> None:
     """Judge all claims on these codes, whose vouchers are locked, and let outcomes and vouchers follow."""
     outcomes: dict[uuid.UUID, Outcome] = {}
     used: dict[str, datetime] = {}
-    for code, group in groupby(await queries.claims_on(connection, codes), attrgetter("code")):
-        claims = list(group)
-        judged, at = rules.judge(claims)
+    for code, group in groupby(await queries.uses_of(connection, codes), attrgetter("code")):
+        uses = list(group)
+        judged, at = rules.judge(uses)
         outcomes |= {
-            claim.id: outcome
-            for claim, outcome in zip(claims, judged, strict=True)
-            if claim.outcome != outcome
+            use.id: outcome for use, outcome in zip(uses, judged, strict=True) if use.outcome != outcome
         }
         if at is not None:
             used[code] = at
@@ -172,10 +180,10 @@ async def _settle(connection: AsyncConnection, codes: Iterable[str]) -> None:
         await vouchers.redeem(connection, used)
 
 
-async def _outcomes(connection: AsyncConnection, event_ids: Sequence[str]) -> dict[str, Outcome]:
+async def outcomes_of_events(connection: AsyncConnection, event_ids: Sequence[str]) -> dict[str, Outcome]:
     """What came of the codes in events; of several in one event, a use before an issue."""
     outcomes: dict[str, Outcome] = {}
     for row in await queries.outcomes_of(connection, event_ids):
-        if outcomes.get(row.event_id) not in USES:
+        if outcomes.get(row.event_id) not in USED_OUTCOMES:
             outcomes[row.event_id] = Outcome(row.outcome)
     return outcomes

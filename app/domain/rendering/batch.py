@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.rendering import service
 from app.domain.rendering.errors import TemplateLimitError
 from app.domain.rendering.renderers import RendererDiedError, Renderers
-from app.domain.rendering.schemas import Addressee, Letter, Outcome
+from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
 from app.platform.errors import DatabaseUnavailableError, DomainError, InvalidRequestError
 
 CHUNK = 250
@@ -21,7 +21,7 @@ MAX_DEATHS = 3
 
 
 async def render_many(
-    engine: AsyncEngine, renderers: Renderers, letter: Letter, addressees: Sequence[Addressee]
+    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, targets: Sequence[MessageTarget]
 ) -> AsyncIterator[list[Outcome]]:
     """The outcomes, chunk by chunk in the order of the addressees, each chunk committed.
 
@@ -29,9 +29,9 @@ async def render_many(
         DomainError: the template cannot be rendered for anybody, or the service is overloaded.
             Nothing was taken then.
     """
-    chunks = _chunks(addressees)
+    chunks = _chunks(targets)
     # The first alone: the others know from it what they need, and a template that is too much ends here.
-    first = await render_chunk(engine, renderers, letter, chunks[0])
+    first = await render_chunk(engine, renderers, spec, chunks[0])
     limit = first[0].error
     if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in first):
         raise limit
@@ -39,7 +39,7 @@ async def render_many(
     under_way: deque[asyncio.Task[list[Outcome]]] = deque()
     try:
         for chunk in chunks[1:]:
-            under_way.append(asyncio.create_task(_render_anyway(engine, renderers, letter, chunk)))
+            under_way.append(asyncio.create_task(_render_anyway(engine, renderers, spec, chunk)))
             if len(under_way) == AT_ONCE:
                 yield await under_way.popleft()
         while under_way:
@@ -50,68 +50,68 @@ async def render_many(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-def _chunks(addressees: Sequence[Addressee]) -> list[list[Addressee]]:
+def _chunks(targets: Sequence[MessageTarget]) -> list[list[MessageTarget]]:
     """In order; a message that comes twice is in two chunks, so that the second time it finds its codes."""
-    chunks: list[list[Addressee]] = [[]]
+    chunks: list[list[MessageTarget]] = [[]]
     messages: set[tuple[str, str | None]] = set()
-    for addressee in addressees:
-        message = addressee.message_id, addressee.customer_id
+    for target in targets:
+        message = target.message_id, target.customer_id
         if len(chunks[-1]) == CHUNK or message in messages:
             chunks.append([])
             messages.clear()
-        chunks[-1].append(addressee)
+        chunks[-1].append(target)
         messages.add(message)
     return chunks
 
 
 async def _render_anyway(
-    engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
+    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
 ) -> list[Outcome]:
     """As `render_chunk`, but what fails fails for these only: others have their messages already."""
     try:
-        return await render_chunk(engine, renderers, letter, chunk)
+        return await render_chunk(engine, renderers, spec, chunk)
     except DomainError as error:
-        return [Outcome(addressee, error=error) for addressee in chunk]
+        return [Outcome(target, error=error) for target in chunk]
     except OperationalError:
         unavailable = DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
-        return [Outcome(addressee, error=unavailable) for addressee in chunk]
+        return [Outcome(target, error=unavailable) for target in chunk]
 
 
 async def render_chunk(
-    engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
+    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
 ) -> list[Outcome]:
     """The outcomes of a chunk, each failing by itself where that can be told apart."""
     try:
-        return await service.render(engine, renderers, letter, chunk)
+        return await service.render(engine, renderers, spec, chunk)
     except RendererDiedError:
         if len(chunk) == 1:
-            return [Outcome(chunk[0], error=stopped())]
+            return [Outcome(chunk[0], error=worker_killed_error())]
     except InvalidRequestError as error:
         if len(chunk) == 1:
             return [Outcome(chunk[0], error=error)]
-    return await _render_singly(engine, renderers, letter, chunk)
+    return await _render_singly(engine, renderers, spec, chunk)
 
 
 async def _render_singly(
-    engine: AsyncEngine, renderers: Renderers, letter: Letter, chunk: Sequence[Addressee]
+    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
 ) -> list[Outcome]:
     """One message ended the process, or cannot be said to it: find it, and make the others."""
     outcomes: list[Outcome] = []
     deaths = 0
-    for addressee in chunk:
+    for target in chunk:
         if deaths == MAX_DEATHS:
-            outcomes.append(Outcome(addressee, error=stopped()))
+            outcomes.append(Outcome(target, error=worker_killed_error()))
             continue
         try:
-            outcomes += await service.render(engine, renderers, letter, [addressee])
+            outcomes += await service.render(engine, renderers, spec, [target])
         except RendererDiedError:
             deaths += 1
-            outcomes.append(Outcome(addressee, error=stopped()))
+            outcomes.append(Outcome(target, error=worker_killed_error()))
         except DomainError as error:
-            outcomes.append(Outcome(addressee, error=error))
+            outcomes.append(Outcome(target, error=error))
     return outcomes
 
 
-def stopped() -> TemplateLimitError:
+def worker_killed_error() -> TemplateLimitError:
     """The error for a message that ended its process."""
     return TemplateLimitError("The template takes too much time or memory; it was stopped.", line=None)

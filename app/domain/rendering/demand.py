@@ -5,7 +5,7 @@ import math
 from collections import OrderedDict
 from typing import Any
 
-from app.domain.rendering.provisions import Provisions
+from app.domain.rendering.message_vouchers import MessageVouchers
 
 _KEPT = 1000
 
@@ -16,19 +16,19 @@ class Demands:
     def __init__(self) -> None:
         self._by_template: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
-    async def foresee(self, template: str, provisions: Provisions, messages: int) -> dict[str, Any]:
+    async def predict(self, template: str, vouchers: MessageVouchers, messages: int) -> dict[str, Any]:
         """What so many messages will probably need, less what they were given before."""
         demand = self._by_template.get(_digest(template))
         if demand is None:
             return {"codes": {}, "occurrences": {}, "counts": [], "aggregates": []}
-        await provisions.provide({"codes": {}, "occurrences": demand["occurrences"], "counts": []})
+        await vouchers.fetch({"codes": {}, "occurrences": demand["occurrences"], "counts": []})
         codes = {
-            pool: max(0, math.ceil(each * messages) - provisions.given_of(pool))
+            pool: max(0, math.ceil(each * messages) - vouchers.given_of(pool))
             for pool, each in demand["each"].items()
         }
         return demand | {"codes": codes}
 
-    def learn(self, template: str, needs: dict[str, Any], messages: int) -> None:
+    def record(self, template: str, needs: dict[str, Any], messages: int) -> None:
         """Note what so many messages needed."""
         key = _digest(template)
         before = self._by_template.pop(key, {"each": {}})["each"]

@@ -13,36 +13,36 @@ from app.domain.customers.events import NewEvent
 from app.domain.rendering import service
 from app.domain.rendering.errors import TemplateError
 from app.domain.rendering.renderers import Renderers
-from app.domain.rendering.schemas import Addressee, EventBody, Letter, Mode, Outcome
+from app.domain.rendering.schemas import EventBody, MessageTarget, Mode, Outcome, RenderSpec
 from app.domain.tracking import service as tracking
-from app.platform.database import again_on_conflict, transaction
+from app.platform.database import retry_on_conflict, transaction
 from app.schema.texts import Properties
 
 _EVENT = uuid.UUID("c2a6fa0e-0d0b-5b8e-9f0e-6a4d3ad0a1c7")
 _properties = TypeAdapter[dict[str, Any]](Properties)
-Store = Callable[[AsyncConnection, Addressee, Any], Awaitable[None]]
+Store = Callable[[AsyncConnection, MessageTarget, Any], Awaitable[None]]
 Parse = Callable[[Any], Any]
 
 
 async def set_properties(
-    engine: AsyncEngine, renderers: Renderers, letter: Letter, addressee: Addressee
+    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, target: MessageTarget
 ) -> tuple[Outcome, dict[str, Any]]:
     """The node *set attribute*: render an object, and set its members as properties of the customer."""
-    return await _run(engine, renderers, letter, addressee, _properties.validate_python, _store_properties)
+    return await _run(engine, renderers, spec, target, _properties.validate_python, _store_properties)
 
 
 async def add_event(
-    engine: AsyncEngine, renderers: Renderers, letter: Letter, addressee: Addressee
+    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, target: MessageTarget
 ) -> tuple[Outcome, dict[str, Any]]:
     """The node *add event*: render an event, and store it for the customer."""
-    return await _run(engine, renderers, letter, addressee, EventBody.model_validate, _store_event)
+    return await _run(engine, renderers, spec, target, EventBody.model_validate, _store_event)
 
 
 async def _run(
     engine: AsyncEngine,
     renderers: Renderers,
-    letter: Letter,
-    addressee: Addressee,
+    spec: RenderSpec,
+    target: MessageTarget,
     parse: Parse,
     store: Store,
 ) -> tuple[Outcome, dict[str, Any]]:
@@ -53,10 +53,10 @@ async def _run(
         PoolExhaustedError and the other errors of a message.
     """
 
-    @again_on_conflict
+    @retry_on_conflict
     async def attempt() -> tuple[Outcome, dict[str, Any]]:
         async with transaction(engine) as connection:
-            (outcome,) = await service.compose(connection, renderers, letter, [addressee])
+            (outcome,) = await service.render_in_transaction(connection, renderers, spec, [target])
             if outcome.error is not None:
                 raise outcome.error
             body = _object(outcome.rendered or "")
@@ -64,8 +64,8 @@ async def _run(
                 parsed = parse(body)
             except ValidationError as error:
                 raise TemplateError(_says(error), line=None) from None
-            if letter.mode is not Mode.PREVIEW:
-                await store(connection, addressee, parsed)
+            if spec.mode is not Mode.PREVIEW:
+                await store(connection, target, parsed)
             return outcome, body
 
     async with renderers.turn():
@@ -92,16 +92,16 @@ def _says(error: ValidationError) -> str:
 
 
 async def _store_properties(
-    connection: AsyncConnection, addressee: Addressee, properties: dict[str, Any]
+    connection: AsyncConnection, target: MessageTarget, properties: dict[str, Any]
 ) -> None:
-    assert addressee.customer_id is not None  # noqa: S101  (narrows the type: it is in the path)
-    await customers.update(connection, addressee.customer_id, properties)
+    assert target.customer_id is not None  # noqa: S101  (narrows the type: it is in the path)
+    await customers.update(connection, target.customer_id, properties)
 
 
-async def _store_event(connection: AsyncConnection, addressee: Addressee, event: EventBody) -> None:
-    assert addressee.customer_id is not None  # noqa: S101  (as above)
+async def _store_event(connection: AsyncConnection, target: MessageTarget, event: EventBody) -> None:
+    assert target.customer_id is not None  # noqa: S101  (as above)
     # Made of the message, so that a retry finds the event stored.
-    name = orjson.dumps([addressee.message_id, addressee.customer_id, event.event_type]).decode()
+    name = orjson.dumps([target.message_id, target.customer_id, event.event_type]).decode()
     event_id = event.event_id or str(uuid.uuid5(_EVENT, name))
-    new = NewEvent(event_id, addressee.customer_id, event.event_type, event.properties, event.timestamp)
+    new = NewEvent(event_id, target.customer_id, event.event_type, event.properties, event.timestamp)
     await tracking.track(connection, [new])

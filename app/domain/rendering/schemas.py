@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.domain.customers.events import Time
 from app.platform.errors import DomainError
-from app.schema.texts import Identifier, Properties
+from app.schema.texts import Identifier, Input, Properties
 
 MAX_RECIPIENTS = 10_000
 
@@ -37,9 +37,7 @@ class Mode(StrEnum):
     PREVIEW = "preview"
 
 
-class _Template(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Template(Input):
     template: str = Field(
         description="A Jinja template",
         examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
@@ -62,10 +60,8 @@ class RenderRequest(_Template):
     )
 
 
-class Recipient(BaseModel):
+class Recipient(Input):
     """To whom a message of a batch goes."""
-
-    model_config = ConfigDict(extra="forbid")
 
     customer_id: Identifier = Field(description="For whom")
     message_id: Identifier | None = Field(default=None, description="As in a single message")
@@ -94,10 +90,8 @@ class NodeRequest(_Template):
     )
 
 
-class EventBody(BaseModel):
+class EventBody(Input):
     """What the template of an event node renders to."""
-
-    model_config = ConfigDict(extra="forbid")
 
     event_type: Identifier
     properties: Properties = Field(default_factory=dict)
@@ -170,14 +164,15 @@ StillThere = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class RenderSpec:
     """What all messages of a campaign have in common."""
 
     template: str
     channel: Channel | None
     mode: Mode
     campaign_id: str | None
-    context: dict[str, Any]
+    context: dict[str, Any] = field(compare=False)
+    """Goes to each target, and so tells no two of these apart."""
 
     @property
     def html(self) -> bool:
@@ -186,7 +181,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Addressee:
+class MessageTarget:
     """For whom a message is made. `is_new`: its id was made just now, so nothing was given for it before."""
 
     customer_id: str | None
@@ -202,7 +197,7 @@ class Addressee:
 class Outcome:
     """A message, or why there is none."""
 
-    addressee: Addressee
+    target: MessageTarget
     rendered: str | None = None
     vouchers: list[dict[str, Any]] = field(default_factory=list)
     error: DomainError | None = None

@@ -18,11 +18,11 @@ from app.domain.customers.events import NewEvent
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering.demand import DEMANDS
 from app.domain.rendering.errors import TemplateError, TemplateLimitError
-from app.domain.rendering.provisions import Provisions
+from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.renderers import Renderers
-from app.domain.rendering.schemas import Addressee, Channel, Letter, Mode, Outcome
+from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, RenderSpec
 from app.domain.tracking import service as tracking
-from app.platform.database import again_on_conflict, transaction
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ClientGoneError, DomainError
 
 MAX_PASSES = 12
@@ -34,8 +34,8 @@ _CAMPAIGN_EVENT = uuid.UUID("0a3d4a6e-52a1-5f0b-8b57-3f9c5a1d2e90")
 async def render(
     engine: AsyncEngine,
     renderers: Renderers,
-    letter: Letter,
-    addressees: Sequence[Addressee],
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
 ) -> list[Outcome]:
     """Make messages in one transaction, committed when this returns.
 
@@ -44,83 +44,81 @@ async def render(
         OverloadedError: the turn did not come in time.
     """
     async with renderers.turn():
-        return await _render(engine, renderers, letter, addressees)
+        return await _render(engine, renderers, spec, targets)
 
 
-@again_on_conflict
+@retry_on_conflict
 async def _render(
     engine: AsyncEngine,
     renderers: Renderers,
-    letter: Letter,
-    addressees: Sequence[Addressee],
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
 ) -> list[Outcome]:
     async with transaction(engine) as connection:
-        return await compose(connection, renderers, letter, addressees)
+        return await render_in_transaction(connection, renderers, spec, targets)
 
 
-async def compose(
-    connection: AsyncConnection, renderers: Renderers, letter: Letter, addressees: Sequence[Addressee]
+async def render_in_transaction(
+    connection: AsyncConnection, renderers: Renderers, spec: RenderSpec, targets: Sequence[MessageTarget]
 ) -> list[Outcome]:
     """Make messages, and write what they take; the caller commits. See `render`."""
-    size = len(letter.template.encode(errors="replace"))
+    size = len(spec.template.encode(errors="replace"))
     if size > renderers.max_template_bytes:
         raise TemplateLimitError(
             f"The template has {size} bytes, at most {renderers.max_template_bytes} are taken.", line=None
         )
-    provisions = Provisions(connection, letter, addressees)
-    answer = await _settle(connection, renderers, letter, addressees, provisions)
+    vouchers = MessageVouchers(connection, spec, targets)
+    answer = await _render_until_complete(connection, renderers, spec, targets, vouchers)
     if "refused" in answer:
-        raise _error(provisions, addressees[0], answer["refused"])
+        raise _error(vouchers, targets[0], answer["refused"])
     results: list[dict[str, Any]] = [
-        result if await _wanted(addressee) else {"gone": True}
-        for addressee, result in zip(addressees, answer["results"], strict=True)
+        result if await _wanted(target) else {"gone": True}
+        for target, result in zip(targets, answer["results"], strict=True)
     ]
-    outcomes = [
-        _outcome(provisions, addressee, result) for addressee, result in zip(addressees, results, strict=True)
-    ]
-    if letter.mode is not Mode.PREVIEW:
-        await provisions.write(
+    outcomes = [_outcome(vouchers, target, result) for target, result in zip(targets, results, strict=True)]
+    if spec.mode is not Mode.PREVIEW:
+        await vouchers.write(
             [
-                (addressee, use)
-                for addressee, result in zip(addressees, results, strict=True)
+                (target, use)
+                for target, result in zip(targets, results, strict=True)
                 for use in result.get("uses", ())
             ]
         )
-        await _tell_of_run_out(connection, letter, outcomes)
+        await _tell_of_run_out(connection, spec, outcomes)
     return outcomes
 
 
-async def _wanted(addressee: Addressee) -> bool:
-    return addressee.still_there is None or await addressee.still_there()
+async def _wanted(target: MessageTarget) -> bool:
+    return target.still_there is None or await target.still_there()
 
 
-async def _settle(
+async def _render_until_complete(
     connection: AsyncConnection,
     renderers: Renderers,
-    letter: Letter,
-    addressees: Sequence[Addressee],
-    provisions: Provisions,
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
+    vouchers: MessageVouchers,
 ) -> dict[str, Any]:
     """Render until the messages lack nothing."""
     job: dict[str, Any] = {
-        "template": letter.template,
-        "autoescape": letter.html,
-        "preview": letter.mode is Mode.PREVIEW,
+        "template": spec.template,
+        "autoescape": spec.html,
+        "preview": spec.mode is Mode.PREVIEW,
         "aggregates": {},
     }
-    items = [{"new": addressee.is_new, "aggregates": {}} for addressee in addressees]
-    contexts = await _contexts(connection, letter, addressees)
-    needs = await DEMANDS.foresee(letter.template, provisions, len(addressees))
+    items = [{"new": target.is_new, "aggregates": {}} for target in targets]
+    contexts = await _contexts(connection, spec, targets)
+    needs = await DEMANDS.predict(spec.template, vouchers, len(targets))
     for _ in range(MAX_PASSES):
-        await provisions.provide(needs)
-        await _aggregate(connection, needs["aggregates"], addressees, job["aggregates"], items)
+        await vouchers.fetch(needs)
+        await _aggregate(connection, needs["aggregates"], targets, job["aggregates"], items)
         answer = await renderers.render(
             job
-            | {"pools": provisions.as_json()}
+            | {"pools": vouchers.as_json()}
             | {
                 "items": [
                     item | {"context": context, "given": before}
-                    for item, context, before in zip(items, contexts, provisions.before, strict=True)
+                    for item, context, before in zip(items, contexts, vouchers.before, strict=True)
                 ]
             }
         )
@@ -128,45 +126,45 @@ async def _settle(
             return answer
         needs = answer["needs"]
         if "results" in answer:
-            DEMANDS.learn(letter.template, needs, len(addressees))
+            DEMANDS.record(spec.template, needs, len(targets))
             return answer
     raise TemplateLimitError("The template asks for other vouchers each time it is rendered.", line=None)
 
 
 async def _contexts(
-    connection: AsyncConnection, letter: Letter, addressees: Sequence[Addressee]
+    connection: AsyncConnection, spec: RenderSpec, targets: Sequence[MessageTarget]
 ) -> list[dict[str, Any]]:
     """What the templates see of each addressee, besides vouchers and aggregates."""
     stored: dict[str, dict[str, Any]] = {}
-    if "customer" in letter.template:
-        ids = [addressee.customer_id for addressee in addressees if addressee.customer_id is not None]
+    if "customer" in spec.template:
+        ids = [target.customer_id for target in targets if target.customer_id is not None]
         stored = await customers.properties_of(connection, ids) if ids else {}
     return [
         {
             "customer": {
-                "id": addressee.customer_id,
-                **stored.get(addressee.customer_id or "", {}),
-                **addressee.customer,
+                "id": target.customer_id,
+                **stored.get(target.customer_id or "", {}),
+                **target.customer,
             },
             "campaign": {
-                "id": letter.campaign_id,
-                "channel": letter.channel,
-                "message_id": addressee.message_id,
+                "id": spec.campaign_id,
+                "channel": spec.channel,
+                "message_id": target.message_id,
             },
-            "context": {**letter.context, **addressee.context},
+            "context": {**spec.context, **target.context},
         }
-        for addressee in addressees
+        for target in targets
     ]
 
 
 async def _aggregate(
     connection: AsyncConnection,
     names: Sequence[str],
-    addressees: Sequence[Addressee],
+    targets: Sequence[MessageTarget],
     known: dict[str, Any],
     items: Sequence[dict[str, Any]],
 ) -> None:
-    ids = [addressee.customer_id for addressee in addressees if addressee.customer_id is not None]
+    ids = [target.customer_id for target in targets if target.customer_id is not None]
     for name in names:
         if name in known:
             continue
@@ -176,23 +174,23 @@ async def _aggregate(
             known[name] = {"similar": error.extra["similar"]}
             continue
         known[name] = {}
-        for item, addressee in zip(items, addressees, strict=True):
-            item["aggregates"][name] = values.get(addressee.customer_id or "")
+        for item, target in zip(items, targets, strict=True):
+            item["aggregates"][name] = values.get(target.customer_id or "")
 
 
-def _outcome(provisions: Provisions, addressee: Addressee, result: dict[str, Any]) -> Outcome:
+def _outcome(vouchers: MessageVouchers, target: MessageTarget, result: dict[str, Any]) -> Outcome:
     if "gone" in result:
-        return Outcome(addressee, error=ClientGoneError())
+        return Outcome(target, error=ClientGoneError())
     if "error" in result:
-        return Outcome(addressee, error=_error(provisions, addressee, result["error"]))
-    vouchers = [
+        return Outcome(target, error=_error(vouchers, target, result["error"]))
+    shown = [
         {"pool": pool, "code": code, "occurrence": occurrence}
         for pool, _, code, occurrence, _ in result["uses"]
     ]
-    return Outcome(addressee, result["rendered"], vouchers)
+    return Outcome(target, result["rendered"], shown)
 
 
-def _error(provisions: Provisions, addressee: Addressee, problem: dict[str, Any]) -> DomainError:
+def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]) -> DomainError:
     """What a render process says as an error of the domain."""
     line = problem["line"]
     match problem["name"]:
@@ -203,32 +201,34 @@ def _error(provisions: Provisions, addressee: Addressee, problem: dict[str, Any]
         case "pool-not-found":
             return PoolNotFoundError(problem["pool"], similar=problem["similar"], line=line)
         case "refused":
-            return provisions.refused(addressee, problem["pool"], problem["occurrence"])
+            return vouchers.refused(target, problem["pool"], problem["occurrence"])
         case "template-limit":
             return TemplateLimitError(problem["detail"], line=line)
     return TemplateError(problem["detail"], line=line, column=problem.get("column"))
 
 
-async def _tell_of_run_out(connection: AsyncConnection, letter: Letter, outcomes: Sequence[Outcome]) -> None:
+async def _tell_of_run_out(
+    connection: AsyncConnection, spec: RenderSpec, outcomes: Sequence[Outcome]
+) -> None:
     """A `campaign` event for each customer whose message could not be sent because a pool has run out."""
     events = []
     for outcome in outcomes:
-        error, addressee = outcome.error, outcome.addressee
-        if not isinstance(error, PoolExhaustedError) or letter.channel in {None, Channel.WEBLAYER}:
+        error, target = outcome.error, outcome.target
+        if not isinstance(error, PoolExhaustedError) or spec.channel in {None, Channel.WEBLAYER}:
             continue
         error.extra["campaign_status"] = "enqueue_failed"
-        if addressee.customer_id is None:
+        if target.customer_id is None:
             continue
         properties = {
             "status": "enqueue_failed",
-            "campaign_id": letter.campaign_id,
-            "message_id": addressee.message_id,
-            "channel": letter.channel,
+            "campaign_id": spec.campaign_id,
+            "message_id": target.message_id,
+            "channel": spec.channel,
             "pool": error.extra["pool"],
-            "test": letter.mode is Mode.TEST,
+            "test": spec.mode is Mode.TEST,
         }
-        name = f"{addressee.message_id}\n{addressee.customer_id}"
+        name = f"{target.message_id}\n{target.customer_id}"
         event_id = str(uuid.uuid5(_CAMPAIGN_EVENT, name))  # a message that fails again is not told twice
-        events.append(NewEvent(event_id, addressee.customer_id, "campaign", properties, None))
+        events.append(NewEvent(event_id, target.customer_id, "campaign", properties, None))
     if events:
         await tracking.track(connection, events)

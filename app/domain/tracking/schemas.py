@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.domain.customers.events import Time
 from app.domain.redemptions.schemas import Outcome
-from app.schema.texts import Identifier, Properties
+from app.schema.texts import Identifier, Input, Properties
 
 MAX_EVENTS = 1000
 
@@ -19,10 +19,8 @@ class Tracked:
     redemption: Outcome | None
 
 
-class EventIn(BaseModel):
+class EventIn(Input):
     """Something that a customer did."""
-
-    model_config = ConfigDict(extra="forbid")
 
     event_id: Identifier | None = Field(default=None, description="The same id again changes nothing")
     customer_id: Identifier = Field(description="Who did it")
@@ -33,10 +31,8 @@ class EventIn(BaseModel):
     timestamp: Time | None = Field(default=None, description="When it was done; now, if left out")
 
 
-class EventBatch(BaseModel):
+class EventBatch(Input):
     """Events to store."""
-
-    model_config = ConfigDict(extra="forbid")
 
     events: list[EventIn] = Field(min_length=1, max_length=MAX_EVENTS, description="Up to 1,000")
 

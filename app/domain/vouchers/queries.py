@@ -42,7 +42,7 @@ OF_LEDGER: tuple[Any, ...] = (
 OF_REDEMPTION: tuple[Any, ...] = (Redemption.customer_id, Redemption.redeemed_at)
 
 
-async def after(
+async def list_page(
     connection: AsyncConnection,
     pool_id: int,
     status: VoucherStatus,

@@ -8,11 +8,13 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.lifecycle import transitions
 from app.domain.pools import service as pools
 from app.domain.vouchers import queries
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
-from app.platform.database import AnyRow, again_on_conflict, transaction
+from app.platform.database import AnyRow, retry_on_conflict, transaction
 from app.schema.base import VoucherStatus
 
 CHUNK = 1000
@@ -22,7 +24,7 @@ Key = tuple[VoucherStatus, int, str]
 """Where a page of a pool's vouchers ends: state, draw key, code."""
 
 
-async def after(
+async def list_page(
     connection: AsyncConnection, pool: str, status: VoucherStatus | None, key: Key | None, limit: int
 ) -> list[AnyRow]:
     """Vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
@@ -33,7 +35,7 @@ async def after(
     rows: list[AnyRow] = []
     for state in states:
         start = (key[1], key[2]) if key is not None and key[0] == state else None
-        rows += await queries.after(connection, pool_id, state, start, limit - len(rows))
+        rows += await queries.list_page(connection, pool_id, state, start, limit - len(rows))
         if len(rows) >= limit:
             break
     return rows
@@ -42,13 +44,17 @@ async def after(
 EXPORTED = queries.EXPORTED
 
 
-async def of_pool(connection: AsyncConnection, pool: str, status: VoucherStatus | None) -> Select[Any]:
-    """The query of all vouchers of a pool, or of those in one state.
+async def exported(
+    connection: AsyncConnection, caller: Caller, pool: str, status: VoucherStatus | None
+) -> Select[Any]:
+    """Return the query of all vouchers of a pool, or of those in one state, for an export.
 
     Raises:
         PoolNotFoundError: there is no such pool.
     """
-    return queries.of_pool(await pools.id_of(connection, pool), status)
+    query = queries.of_pool(await pools.id_of(connection, pool), status)
+    await audit.record(connection, caller, "vouchers.exported", pool=pool, status=status)
+    return query
 
 
 async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
@@ -89,7 +95,7 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None
     await transitions.backdate(connection, used)
 
 
-async def void(connection: AsyncConnection, code: str) -> dict[str, Any]:
+async def void(connection: AsyncConnection, caller: Caller | None, code: str) -> dict[str, Any]:
     """Take a voucher out for good; the voucher. One that is void already stays so.
 
     Raises:
@@ -100,6 +106,7 @@ async def void(connection: AsyncConnection, code: str) -> dict[str, Any]:
     voucher = await get(connection, code)
     if voucher["status"] is not VoucherStatus.VOID:
         raise AlreadyRedeemedError
+    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"])
     return voucher
 
 
@@ -124,7 +131,7 @@ async def sweep(engine: AsyncEngine) -> tuple[int, int]:
 async def _sweep(
     engine: AsyncEngine, some: Callable[[AsyncConnection, int], Awaitable[transitions.Moved]]
 ) -> int:
-    @again_on_conflict
+    @retry_on_conflict
     async def chunk() -> int:
         async with transaction(engine) as connection:
             return len(await some(connection, CHUNK))

@@ -24,7 +24,7 @@ async def assign(client, n):
 
 async def sweep(engine):
     async with transaction(engine) as connection:
-        await service.tell_fallen(connection)
+        await service.notify_crossed(connection)
 
 
 async def sent(client):
@@ -151,7 +151,7 @@ async def test_codes_that_expire_soon_are_told_once_and_again_when_there_are_new
 
     async def look():
         async with transaction(engine) as connection:
-            await service.tell_expiring(connection)
+            await service.notify_expiring(connection)
         return [event for event, _ in await sent(client)]
 
     await expire("p-000001", 8)

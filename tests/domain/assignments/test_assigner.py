@@ -7,19 +7,18 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.domain.assignments import assigner as module
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.assignments.identity import random_id
-from app.domain.lifecycle.wishes import Wish
-from app.platform.database import create_direct
+from app.domain.lifecycle.requests import AssignmentRequest
+from app.platform.database import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError
 from tests.factories import fill
 
 
 @pytest.fixture
 async def assigner(engine, settings):
-    async with create_direct(settings) as direct:
+    async with create_driver_pool(settings) as direct:
         yield Assigner(engine, direct)
 
 
@@ -34,7 +33,7 @@ async def held_up(engine):
 async def waiting(assigner, n):
     """Until a batch is under way and `n` more wait."""
     async with asyncio.timeout(10):
-        while "p" not in assigner._lanes or len(assigner._lanes["p"].waiting) != n:
+        while "p" not in assigner._batcher._queues or len(assigner._batcher._queues["p"].waiting) != n:
             await asyncio.sleep(0.001)
 
 
@@ -49,23 +48,23 @@ async def test_what_comes_while_a_statement_is_under_way_is_one_batch(assigner, 
 
     monkeypatch.setattr(assigner, "_claim", watched)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", Wish(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
         await asyncio.sleep(0)
-        rest = [asyncio.create_task(assigner.assign("p", Wish(random_id()))) for _ in range(30)]
+        rest = [asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()))) for _ in range(30)]
         await waiting(assigner, 30)
     given = await asyncio.gather(first, *rest)
     assert sizes == [1, 30]
     assert len({each.code for each in given} & set(codes)) == 31
-    assert not assigner._lanes
+    assert not assigner._batcher._queues
 
 
 async def test_one_key_twice_in_a_batch_is_one_voucher_and_one_replay(assigner, engine, client):
     await fill(engine, "p", 10)
-    wish = Wish(random_id(), customer_id="c")
+    request = AssignmentRequest(random_id(), customer_id="c")
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", Wish(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
         await asyncio.sleep(0)
-        twice = [asyncio.create_task(assigner.assign("p", wish)) for _ in range(2)]
+        twice = [asyncio.create_task(assigner.assign("p", request)) for _ in range(2)]
         await waiting(assigner, 2)
     one, other = await asyncio.gather(*twice)
     await first
@@ -77,11 +76,11 @@ async def test_one_key_twice_in_a_batch_is_one_voucher_and_one_replay(assigner, 
 async def test_who_left_before_the_batch_began_takes_no_voucher_and_disturbs_nobody(assigner, engine, client):
     await fill(engine, "p", 10)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", Wish(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
         await asyncio.sleep(0)
-        hung_up = asyncio.create_task(assigner.assign("p", Wish(random_id()), gone=lambda: True))
-        cancelled = asyncio.create_task(assigner.assign("p", Wish(random_id())))
-        stays = asyncio.create_task(assigner.assign("p", Wish(random_id())))
+        hung_up = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()), gone=lambda: True))
+        cancelled = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        stays = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
         await waiting(assigner, 3)
         cancelled.cancel()
     assert (await first).code != (await stays).code
@@ -92,36 +91,36 @@ async def test_who_left_before_the_batch_began_takes_no_voucher_and_disturbs_nob
 
 async def test_who_leaves_in_mid_batch_finds_the_voucher_when_asking_again(assigner, engine, client):
     await fill(engine, "p", 10)
-    wish = Wish(random_id())
+    request = AssignmentRequest(random_id())
     async with held_up(engine):
-        leaves = asyncio.create_task(assigner.assign("p", wish))
+        leaves = asyncio.create_task(assigner.assign("p", request))
         await waiting(assigner, 0)
         leaves.cancel()
-    again = await assigner.assign("p", wish)
+    again = await assigner.assign("p", request)
     assert again.replayed
     assert (await client.get("/v1/pools/p/counts")).json()["assigned"] == 1
 
 
 async def test_a_full_lane_turns_the_next_one_away_at_once(assigner, engine, monkeypatch):
     await fill(engine, "p", 10)
-    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    monkeypatch.setattr(assigner._batcher, "_max_waiting", 2)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", Wish(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
         await asyncio.sleep(0)
-        rest = [asyncio.create_task(assigner.assign("p", Wish(random_id()))) for _ in range(2)]
+        rest = [asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()))) for _ in range(2)]
         await waiting(assigner, 2)
         with pytest.raises(OverloadedError):
-            await assigner.assign("p", Wish(random_id()))
+            await assigner.assign("p", AssignmentRequest(random_id()))
     await asyncio.gather(first, *rest)
 
 
 async def test_who_waited_too_long_is_told_so_and_takes_no_voucher(assigner, engine, client, monkeypatch):
     await fill(engine, "p", 10)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", Wish(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
         await asyncio.sleep(0)
-        monkeypatch.setattr(module, "PATIENCE", -1.0)
-        late = asyncio.create_task(assigner.assign("p", Wish(random_id())))
+        monkeypatch.setattr(assigner._batcher, "_patience", -1.0)
+        late = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
         await waiting(assigner, 1)
     await first
     with pytest.raises(OverloadedError):
@@ -136,8 +135,8 @@ async def test_pools_go_side_by_side(assigner, engine):
         await connection.execute(
             text("SELECT FROM stock JOIN pool ON pool.id = pool_id WHERE name = 'p' FOR UPDATE OF stock")
         )
-        stuck = asyncio.create_task(assigner.assign("p", Wish(random_id())))
-        assert (await assigner.assign("q", Wish(random_id()))).code == "q-000000"
+        stuck = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        assert (await assigner.assign("q", AssignmentRequest(random_id()))).code == "q-000000"
         assert not stuck.done()
     assert (await stuck).code == "p-000000"
 
@@ -145,10 +144,12 @@ async def test_pools_go_side_by_side(assigner, engine):
 async def test_of_a_batch_larger_than_the_pool_the_first_are_served(assigner, engine):
     await fill(engine, "p", 3)
     async with held_up(engine):
-        tasks = [asyncio.create_task(assigner.assign("p", Wish(random_id()))) for _ in range(5)]
+        tasks = [asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()))) for _ in range(5)]
         await waiting(assigner, 0)
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Given"] * 3 + ["PoolExhaustedError"] * 2
+    assert [type(outcome).__name__ for outcome in outcomes] == ["LedgerEntry"] * 3 + [
+        "PoolExhaustedError"
+    ] * 2
     errors = [outcome for outcome in outcomes if isinstance(outcome, PoolExhaustedError)]
     assert errors[0] is not errors[1]
 

@@ -19,9 +19,9 @@ async def assign(client, n):
     assert reply.json()["assigned"] == n
 
 
-async def execute(engine, statement, **values):
+async def execute(engine, autocommit, **values):
     async with transaction(engine) as connection:
-        await connection.execute(text(statement), values)
+        await connection.execute(text(autocommit), values)
 
 
 async def rates(client):

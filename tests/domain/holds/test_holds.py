@@ -4,7 +4,7 @@ import time
 from sqlalchemy import text
 
 from app.domain.holds import service
-from app.platform.database import statement
+from app.platform.database import autocommit
 from tests.factories import fill
 
 URL = "/v1/pools/p/holds"
@@ -28,7 +28,7 @@ async def until_somebody_waits(engine):
     """Poll until a statement waits for a lock."""
     query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     deadline = time.monotonic() + 10
-    async with statement(engine) as connection:
+    async with autocommit(engine) as connection:
         while (await connection.execute(query)).scalar_one() == 0:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
@@ -125,6 +125,6 @@ async def test_a_claim_that_began_before_the_hold_takes_nothing_of_it(client, en
         await connection.execute(text("SELECT FROM stock FOR UPDATE"))
         waiting = asyncio.create_task(draw(client))
         await until_somebody_waits(engine)
-        await service.create(connection, "p", "spring", 1, None)
+        await service.create(connection, None, "p", "spring", 1, None)
     assert await waiting == 409
     assert await draw(client, "spring") == 201

@@ -10,7 +10,7 @@ import pytest
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import decode, table, unpack
 from app.domain.imports.reader.table import Format, open_table
-from app.platform.settings import get_settings
+from app.platform.settings import Settings, get_settings
 from tests.domain.imports.test_figures import codes, figures
 from tests.domain.imports.test_messy_files import zipped
 
@@ -126,7 +126,7 @@ async def test_rows_of_differing_width_are_told_line_by_line(client, upload):
 async def test_an_upload_that_is_too_large_is_refused(app, client, monkeypatch):
     monkeypatch.setenv("VOUCHERS_MAX_UPLOAD_BYTES", "1000")
     get_settings.cache_clear()
-    object.__setattr__(app.state.vouchers, "settings", get_settings())
+    app.state.held[Settings] = get_settings()
     reply = await client.post("/v1/pools/p/imports", files={"file": ("c.csv", b"x" * 2000)})
     assert (reply.status_code, reply.json()["type"]) == (413, "/problems/payload-too-large")
 

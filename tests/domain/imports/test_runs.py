@@ -6,12 +6,12 @@ import sys
 import uuid
 
 import psycopg
-from app.domain.lifecycle.check_service import violations
 
 from app.domain.imports import tasks
 from app.domain.imports.merging import merge, pipeline
 from app.domain.imports.schemas import ImportOptions
 from app.domain.imports.service import _InMemory, from_file
+from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
 from app.server.worker import work
 from tests.domain.imports.servers import until
@@ -19,8 +19,8 @@ from tests.domain.imports.test_figures import figures
 
 WORKER = """
 import asyncio
-from app.jobs import work
-from app.settings import Settings
+from app.server.worker import work
+from app.platform.settings import Settings
 asyncio.run(work(Settings()))
 """
 

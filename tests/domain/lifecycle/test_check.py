@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import text
 
-from app.domain.lifecycle import check_service as service
+from app.domain.lifecycle import check as service
 from app.domain.lifecycle.check import INVARIANTS
 from tests.factories import fill
 

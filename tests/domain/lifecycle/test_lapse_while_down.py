@@ -1,7 +1,7 @@
 import asyncio
 import time
 
-from app.domain.lifecycle import check_service as check
+from app.domain.lifecycle import check
 from app.platform.database import transaction
 from tests.factories import fill
 from tests.service import Service

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from app.domain.lifecycle import check_service as check
+from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
 from app.domain.vouchers import service as vouchers
 from app.platform.database import create_engine, transaction

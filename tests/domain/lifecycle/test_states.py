@@ -10,7 +10,7 @@ from app.domain.lifecycle.states import TRANSITIONS
 from app.schema.base import VoucherStatus
 from tests.factories import fill
 
-DRAWING = Path(__file__).parent.parent.parent / "docs/state-machine.md"
+DRAWING = Path(__file__).parent.parent.parent.parent / "docs/state-machine.md"
 PUT_INTO = {
     "available": "status = 'available'",
     "reserved": "status = 'reserved', assignment_id = gen_random_uuid()",

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import text
 
 from app.domain.rendering import service
-from app.domain.rendering.provisions import Provisions
+from app.domain.rendering.message_vouchers import MessageVouchers
 from app.platform.database import create_engine
 from app.server.application import create_app
 from tests.factories import KEY, add_key, fill
@@ -174,11 +174,11 @@ class Messages(RuleBasedStateMachine):
         if ending == "error":
             body["template"] += "{{ nope }}"
         message, customer = key
-        addressee = {"message_id": message + self.prefix, "customer_id": customer}
+        target = {"message_id": message + self.prefix, "customer_id": customer}
         if batch:
-            body["recipients"] = [addressee]
+            body["recipients"] = [target]
         else:
-            body |= addressee
+            body |= target
         with crash(ending):
             reply = self.post("/v1/render/batch" if batch else "/v1/render", body)
         if batch and reply.status_code == 200:
@@ -203,7 +203,7 @@ class Messages(RuleBasedStateMachine):
 
 def crash(ending):
     """The process as good as dies, before its commit or between it and the reply."""
-    service_render, write = service.render, Provisions.write
+    service_render, write = service.render, MessageVouchers.write
 
     async def after(*arguments):
         await service_render(*arguments)
@@ -217,7 +217,7 @@ def crash(ending):
         case "crash after":
             return patch.object(service, "render", after)
         case "crash before":
-            return patch.object(Provisions, "write", before)
+            return patch.object(MessageVouchers, "write", before)
     return patch.object(service, "render", service_render)
 
 

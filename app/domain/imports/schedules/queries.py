@@ -47,7 +47,7 @@ async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> Any:
     return (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).one_or_none()
 
 
-async def after(
+async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[Any]:
     """Schedules, the oldest first."""

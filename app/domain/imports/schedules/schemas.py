@@ -4,12 +4,13 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.domain.imports.schedules.clock import zone
 from app.domain.imports.schemas import Options, RemoteSource
 from app.domain.pools.schemas import PoolName
 from app.schema.base import ImportStatus
+from app.schema.texts import Input
 
 
 def _zone(name: str) -> str:
@@ -31,10 +32,8 @@ class ScheduleCreate(Options):
     active: bool = Field(default=True, description="Whether it runs")
 
 
-class ScheduleUpdate(BaseModel):
+class ScheduleUpdate(Input):
     """What may be changed of a schedule."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: RemoteSource | None = Field(default=None, description="Where the rows come from")
     options: Options | None = Field(

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
 from app.domain.imports import service as imports
 from app.domain.imports.schedules import queries
 from app.domain.imports.schedules.clock import next_run
@@ -18,7 +20,9 @@ from app.platform.settings import Settings
 OVERLAP = "The run before has not ended; this one was left out."
 
 
-async def create(connection: AsyncConnection, settings: Settings, wanted: ScheduleCreate) -> dict[str, Any]:
+async def create(
+    connection: AsyncConnection, caller: Caller | None, settings: Settings, wanted: ScheduleCreate
+) -> dict[str, Any]:
     """A new schedule.
 
     Raises:
@@ -36,6 +40,7 @@ async def create(connection: AsyncConnection, settings: Settings, wanted: Schedu
         active=wanted.active,
         next_run=_next(wanted.cron, wanted.timezone, active=wanted.active),
     )
+    await audit.record(connection, caller, "schedule.created", pool=wanted.pool, schedule_id=str(schedule_id))
     return await get(connection, schedule_id)
 
 
@@ -51,15 +56,19 @@ async def get(connection: AsyncConnection, schedule_id: uuid.UUID) -> dict[str, 
     return _shown(row)
 
 
-async def after(
+async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> list[dict[str, Any]]:
     """Schedules, the oldest first."""
-    return [_shown(row) for row in await queries.after(connection, key, limit)]
+    return [_shown(row) for row in await queries.list_page(connection, key, limit)]
 
 
 async def update(
-    connection: AsyncConnection, settings: Settings, schedule_id: uuid.UUID, wanted: ScheduleUpdate
+    connection: AsyncConnection,
+    caller: Caller | None,
+    settings: Settings,
+    schedule_id: uuid.UUID,
+    wanted: ScheduleUpdate,
 ) -> dict[str, Any]:
     """Change a schedule; its next run follows."""
     await queries.lock(connection, schedule_id)
@@ -72,33 +81,44 @@ async def update(
     cron, timezone, active = ({**before, **values}[name] for name in ("cron", "timezone", "active"))
     values |= {"next_run": _next(cron, timezone, active=active), "error": None}
     await queries.change(connection, schedule_id, values)
+    await audit.record(
+        connection,
+        caller,
+        "schedule.changed",
+        pool=before["pool"],
+        schedule_id=str(schedule_id),
+        changed=sorted(wanted.model_fields_set),
+    )
     return await get(connection, schedule_id)
 
 
-async def delete(connection: AsyncConnection, schedule_id: uuid.UUID) -> None:
+async def delete(connection: AsyncConnection, caller: Caller | None, schedule_id: uuid.UUID) -> None:
     """Delete a schedule; what it imported stays."""
-    if not await queries.remove(connection, schedule_id):
-        raise ScheduleNotFoundError(f"There is no import schedule {schedule_id}.")
+    schedule = await get(connection, schedule_id)
+    await queries.remove(connection, schedule_id)
+    await audit.record(
+        connection, caller, "schedule.deleted", pool=schedule["pool"], schedule_id=str(schedule_id)
+    )
 
 
-async def begin_due(connection: AsyncConnection, now: datetime) -> tuple[bool, uuid.UUID | None]:
-    """Begin the run of one schedule that is due: whether there was one, and its new import.
+async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
+    """Begin the run of one schedule that is due; whether there was one.
 
     The time of the next run is set in the same transaction, so a run begins once. Runs that were missed while
     nothing swept are made up for by this one.
     """
     due = await queries.lock_due(connection, now)
     if due is None:
-        return False, None
+        return False
     values: dict[str, Any] = {"next_run": next_run(due.cron, due.timezone, now), "error": None}
-    import_id = None
     if await queries.under_way(connection, due.id):
         values["error"] = OVERLAP
     else:
         options = ImportOptions.model_validate(due.options)
         import_id = await imports.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
+        await imports.begin(connection, import_id)
     await queries.change(connection, due.id, values)
-    return True, import_id
+    return True
 
 
 def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:

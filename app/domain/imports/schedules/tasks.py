@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 from procrastinate import JobContext
 
-from app.domain.imports import tasks as imports
 from app.domain.imports.schedules import service
 from app.platform.database import transaction
-from app.platform.jobs import engine_of, enqueue, jobs
+from app.platform.jobs import engine_of, jobs
 
 
 @jobs.periodic(cron="* * * * * */5", periodic_id="schedules")
@@ -23,6 +22,4 @@ async def begin_due_schedules(context: JobContext, timestamp: int) -> None:
     more = True
     while more:
         async with transaction(engine_of(context)) as connection:
-            more, import_id = await service.begin_due(connection, datetime.now(UTC))
-            if import_id is not None:
-                await enqueue(connection, imports.run_import, import_id=str(import_id))
+            more = await service.begin_due(connection, datetime.now(UTC))

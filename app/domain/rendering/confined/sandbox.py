@@ -26,7 +26,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from jinja2.visitor import NodeTransformer
 
 from app.domain.rendering.confined.columns import column
-from app.domain.rendering.confined.stops import Limit, Stop
+from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Vouchers
 
 FOREIGN_TAGS = ("extends", "import", "from", "include")
@@ -80,7 +80,7 @@ def counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
     for item in iterable:
         left[0] -= 1
         if left[0] < 0:
-            raise Limit("The loops of the template go round too often.")
+            raise LimitExceeded("The loops of the template go round too often.")
         yield item
 
 
@@ -141,7 +141,7 @@ def _compile(environment: Environment, source: str) -> Template:
     try:
         return environment.from_string(source)
     except TemplateSyntaxError as error:
-        raise Stop(
+        raise RenderAborted(
             "template-error",
             error.message or "Syntax error.",
             line=error.lineno,

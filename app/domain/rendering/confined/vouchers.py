@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import TemplateRuntimeError, Undefined, pass_context
 from jinja2.runtime import Context
 
-from app.domain.rendering.confined.stops import Limit, Stop
+from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 
 MESSAGE = "message being rendered"
 LOOP_LIMIT = "iterations left"
@@ -104,7 +104,7 @@ class Message:
                 self._count_turns(places, pool, cached=cached)
                 return self._use(use or Use(pool, pool, code, number, fresh=not self._supply.preview))
         if default is None:
-            raise Stop("pool-exhausted", "", pool=chain[0])
+            raise RenderAborted("pool-exhausted", "", pool=chain[0])
         self._count_turns(places, None, cached=cached)
         use = self.uses.get(stand_in) or Use(
             None, stand_in[0], default, stand_in[1], not self._supply.preview
@@ -155,7 +155,7 @@ class Message:
             self._supply.needs.missing = True
             self._supply.needs.codes[pool] += 0
         elif (similar := self._supply.pools[pool]["similar"]) is not None:
-            raise Stop("pool-not-found", "", pool=pool, similar=similar)
+            raise RenderAborted("pool-not-found", "", pool=pool, similar=similar)
 
     def _before(self, key: str, number: int) -> str | None:
         """The code that this place of the message was given before."""
@@ -172,7 +172,7 @@ class Message:
             return None
         code = given[str(number)]
         if code is None:
-            raise Stop("refused", "", pool=key, occurrence=number)
+            raise RenderAborted("refused", "", pool=key, occurrence=number)
         return code
 
     def _draw(self, pool: str) -> str | None:
@@ -183,7 +183,7 @@ class Message:
             if state["short"] == "pool-exhausted":
                 return None
             if state["short"] is not None:
-                raise Stop(state["short"], "", pool=pool)
+                raise RenderAborted(state["short"], "", pool=pool)
             self._supply.needs.missing = True
         self._supply.needs.codes[pool] += 1
         if self._supply.preview:
@@ -195,7 +195,7 @@ class Message:
     def _use(self, use: Use) -> str:
         self.uses.setdefault((use.key, use.occurrence), use)
         if len(self.uses) > self._supply.max_vouchers:
-            raise Limit(f"A message takes at most {self._supply.max_vouchers} vouchers.")
+            raise LimitExceeded(f"A message takes at most {self._supply.max_vouchers} vouchers.")
         return use.code
 
 

@@ -2,7 +2,7 @@
 
 A template is somebody else's program, so it runs where it can do no harm: without the database, without
 secrets, and under limits that the kernel keeps (docs/decisions/0030). Two timers count the processor time of
-each message. The first raises `Limit` inside the template; where that is deep in C code and does not hear it,
+each message. The first raises `LimitExceeded` inside the template; where that is deep in C code and does not hear it,
 the second ends the process. Memory is bounded for the process as a whole: too much is a `MemoryError`.
 """
 
@@ -19,8 +19,8 @@ import orjson
 from jinja2 import StrictUndefined, Template
 from jinja2.exceptions import SecurityError
 
+from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.sandbox import Templates
-from app.domain.rendering.confined.stops import Limit, Stop
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, MESSAGE, Aggregates, Message, Supply
 
 HEADER = struct.Struct("!I")
@@ -55,13 +55,13 @@ def _confine(memory_bytes: int) -> None:
 
 
 def _too_slow(_signal: int, _frame: Any) -> None:
-    raise Limit("The template takes too long.")
+    raise LimitExceeded("The template takes too long.")
 
 
 @contextmanager
 def _timed(seconds: float) -> Iterator[None]:
     if seconds <= 0:
-        raise Limit("The template takes too long for so many messages.")
+        raise LimitExceeded("The template takes too long for so many messages.")
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     signal.setitimer(signal.ITIMER_PROF, seconds + GRACE)
     try:
@@ -119,13 +119,13 @@ def _render(template: Template, message: Message, item: Any, limits: Any) -> str
         }
     )
     if len(rendered.encode()) > limits["output_bytes"]:
-        raise Limit(f"The message has more than {limits['output_bytes']} bytes.")
+        raise LimitExceeded(f"The message has more than {limits['output_bytes']} bytes.")
     return rendered
 
 
 def _explain(error: Exception) -> dict[str, Any]:
     line = _line(error)
-    if isinstance(error, Stop):
+    if isinstance(error, RenderAborted):
         return {**_problem(error.name, error.detail, line), **error.extra}
     for kind, detail in LIMITS.items():
         if isinstance(error, kind):

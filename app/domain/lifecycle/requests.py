@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(slots=True)  # not frozen, as Given: that triples the cost of making one
-class Wish:
+class AssignmentRequest:
     """A voucher that somebody asks for."""
 
     id: uuid.UUID
@@ -21,8 +21,8 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Given:
-    """A ledger row: what a wish got, now or when it was asked for the first time."""
+class LedgerEntry:
+    """A ledger row: what a request got, now or when it was asked for the first time."""
 
     id: uuid.UUID
     pool: str
@@ -37,14 +37,14 @@ class Given:
     released_at: datetime | None
     replayed: bool
 
-    def answers(self, wish: Wish) -> bool:
-        """Whether `wish` asks for what this row was given for."""
+    def matches(self, request: AssignmentRequest) -> bool:
+        """Whether `request` asks for what this row was given for."""
         return (self.customer_id, self.campaign_id, self.message_id, self.occurrence, self.test) == (
-            wish.customer_id,
-            wish.campaign_id,
-            wish.message_id,
-            wish.occurrence,
-            wish.test,
+            request.customer_id,
+            request.campaign_id,
+            request.message_id,
+            request.occurrence,
+            request.test,
         )
 
 
@@ -53,9 +53,9 @@ LEDGER_ROW = """
 """
 
 
-def given(pool: str, row: Sequence[Any]) -> Given:
+def given(pool: str, row: Sequence[Any]) -> LedgerEntry:
     """A row of LEDGER_ROW and `replayed`."""
     (id_, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed) = row[:11]
-    return Given(
+    return LedgerEntry(
         id_, pool, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed
     )

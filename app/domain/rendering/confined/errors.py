@@ -1,9 +1,9 @@
-"""What ends the rendering of a message early. The names are those of the problems (`app/errors.py`)."""
+"""What ends the rendering of a message early. The names are those of the problems (`errors.py of the rooms`)."""
 
 from typing import Any
 
 
-class Stop(Exception):  # noqa: N818  (not a fault of the program)
+class RenderAborted(Exception):  # noqa: N818  (not a fault of the program)
     """The message cannot be made; `extra` tells more, such as the pool."""
 
     def __init__(self, name: str, detail: str, **extra: Any) -> None:
@@ -13,7 +13,7 @@ class Stop(Exception):  # noqa: N818  (not a fault of the program)
         self.extra = extra
 
 
-class Limit(Stop):
+class LimitExceeded(RenderAborted):
     """A limit of the service was reached."""
 
     def __init__(self, detail: str) -> None:

@@ -13,11 +13,11 @@ from app.domain.assignments import drawing, identity
 from app.domain.assignments import service as assignments
 from app.domain.assignments.errors import PoolBusyError, PoolHeldError
 from app.domain.holds import service as holds
-from app.domain.lifecycle.wishes import Given, Wish
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import queries
-from app.domain.rendering.schemas import Addressee, Letter, Mode
+from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.platform.database import AnyRow
 from app.platform.errors import DomainError
 
@@ -40,19 +40,21 @@ class _Pool:
     """How many the campaign may take, where the pool has holds."""
 
 
-class Provisions:
+class MessageVouchers:
     """Of one transaction, for one letter to its addressees."""
 
-    def __init__(self, connection: AsyncConnection, letter: Letter, addressees: Sequence[Addressee]) -> None:
+    def __init__(
+        self, connection: AsyncConnection, spec: RenderSpec, targets: Sequence[MessageTarget]
+    ) -> None:
         self._connection = connection
-        self._letter = letter
-        self._addressees = addressees
+        self._spec = spec
+        self._targets = targets
         self._pools: dict[str, _Pool] = defaultdict(_Pool)
-        self._given: dict[uuid.UUID, Given | str] = {}
-        self.before: list[dict[str, dict[str, str | None]]] = [{} for _ in addressees]
+        self._given: dict[uuid.UUID, LedgerEntry | str] = {}
+        self.before: list[dict[str, dict[str, str | None]]] = [{} for _ in targets]
         """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds."""
 
-    async def provide(self, needs: Mapping[str, Any]) -> None:
+    async def fetch(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
         for key, highest in needs["occurrences"].items():
             await self._look_up(key, highest)
@@ -78,52 +80,52 @@ class Provisions:
             for name, pool in self._pools.items()
         }
 
-    def identify(self, addressee: Addressee, key: str, occurrence: int) -> uuid.UUID:
+    def identify(self, target: MessageTarget, key: str, occurrence: int) -> uuid.UUID:
         """The id of a place in a message: of the voucher, or the default, that stands there."""
-        return identity.of_message(addressee.message_id, addressee.customer_id, key, occurrence)
+        return identity.of_message(target.message_id, target.customer_id, key, occurrence)
 
-    def refused(self, addressee: Addressee, pool: str, occurrence: int) -> DomainError:
+    def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
         """Why what was given before does not hold for this message."""
-        id_ = self.identify(addressee, pool, occurrence)
+        id_ = self.identify(target, pool, occurrence)
         row = self._given[id_]
-        assert isinstance(row, Given)  # noqa: S101  (narrows the type: defaults always hold)
+        assert isinstance(row, LedgerEntry)  # noqa: S101  (narrows the type: defaults always hold)
         try:
-            assignments.answer(self._wish(id_, addressee, occurrence), row)
+            assignments.check_replay(self._request(id_, target, occurrence), row)
         except DomainError as error:
             return error
         raise AssertionError("a row that holds was refused")
 
-    async def write(self, uses: Sequence[tuple[Addressee, Sequence[Any]]]) -> None:
+    async def write(self, uses: Sequence[tuple[MessageTarget, Sequence[Any]]]) -> None:
         """Give what the messages show that is new, all of it in one go per pool.
 
         `uses` are `[pool, key, code, occurrence, fresh]`. Pools come in the order of their names, so that two
         transactions never wait for each other's counts.
         """
-        gifts: dict[str, list[tuple[Wish, AnyRow]]] = defaultdict(list)
+        gifts: dict[str, list[tuple[AssignmentRequest, AnyRow]]] = defaultdict(list)
         defaults: dict[uuid.UUID, str] = {}
         rows = {row.code: row for pool in self._pools.values() for row in pool.locked}
-        for addressee, (pool, key, code, occurrence, fresh) in uses:
+        for target, (pool, key, code, occurrence, fresh) in uses:
             if fresh:
-                id_ = self.identify(addressee, key, occurrence)
+                id_ = self.identify(target, key, occurrence)
                 if pool is None:
                     defaults[id_] = code
                 else:
-                    gifts[pool].append((self._wish(id_, addressee, occurrence), rows[code]))
+                    gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
         for pool in sorted(gifts):
             await drawing.write(self._connection, pool, gifts[pool], self._pools[pool].allowance)
             if self._pools[pool].allowance:
-                await holds.drew(self._connection, pool, self._letter.campaign_id, len(gifts[pool]))
+                await holds.record_draws(self._connection, pool, self._spec.campaign_id, len(gifts[pool]))
         if defaults:
             await queries.add_defaults(self._connection, defaults)
 
-    def _wish(self, id_: uuid.UUID, addressee: Addressee, occurrence: int) -> Wish:
-        return Wish(
+    def _request(self, id_: uuid.UUID, target: MessageTarget, occurrence: int) -> AssignmentRequest:
+        return AssignmentRequest(
             id_,
-            addressee.customer_id,
-            self._letter.campaign_id,
-            addressee.message_id,
+            target.customer_id,
+            self._spec.campaign_id,
+            target.message_id,
             occurrence,
-            test=self._letter.mode is Mode.TEST,
+            test=self._spec.mode is Mode.TEST,
         )
 
     async def _look_up(self, key: str, highest: int) -> None:
@@ -135,28 +137,28 @@ class Provisions:
     async def _read(self, key: str, occurrences: range) -> None:
         """Read what was given at these occurrences."""
         places = {
-            self.identify(addressee, key, occurrence): (index, addressee, occurrence)
-            for index, addressee in enumerate(self._addressees)
-            if not addressee.is_new
+            self.identify(target, key, occurrence): (index, target, occurrence)
+            for index, target in enumerate(self._targets)
+            if not target.is_new
             for occurrence in occurrences
         }
         if not places:
             return
         look_up = queries.defaults if key.startswith(DEFAULT) else assignments.known
-        found: Mapping[uuid.UUID, Given | str] = await look_up(self._connection, list(places))
+        found: Mapping[uuid.UUID, LedgerEntry | str] = await look_up(self._connection, list(places))
         for id_, row in found.items():
-            index, addressee, occurrence = places[id_]
+            index, target, occurrence = places[id_]
             self._given[id_] = row
-            self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(addressee, row, occurrence)
+            self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
-    def _holds(self, addressee: Addressee, row: Given | str, occurrence: int) -> str | None:
+    def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | None:
         """The code, where the row answers this message."""
         if isinstance(row, str):
             return row
-        if self._letter.mode is Mode.PREVIEW:
+        if self._spec.mode is Mode.PREVIEW:
             return row.code if row.released_at is None else None
         try:
-            return assignments.answer(self._wish(row.id, addressee, occurrence), row).code
+            return assignments.check_replay(self._request(row.id, target, occurrence), row).code
         except DomainError:
             return None
 
@@ -164,7 +166,7 @@ class Provisions:
         pool = self._pools[name]
         if pool.similar is not None or pool.short is not None:
             return
-        if self._letter.mode is Mode.PREVIEW:
+        if self._spec.mode is Mode.PREVIEW:
             code = await queries.shown(self._connection, name)
             pool.shown = [] if code is None else [code]
             if code is None:
@@ -192,7 +194,7 @@ class Provisions:
     async def _may_try_again(self, name: str, pool: _Pool, pause: float) -> bool:
         """Whether another try may find more: after a pause, or with what holds leave to the campaign."""
         if isinstance(pool.short, PoolHeldError) and pool.allowance == 0:
-            pool.allowance = await holds.allowance(self._connection, name, self._letter.campaign_id)
+            pool.allowance = await holds.allowance(self._connection, name, self._spec.campaign_id)
             return pool.allowance > 0
         if isinstance(pool.short, PoolBusyError):
             await asyncio.sleep(pause)
@@ -208,7 +210,7 @@ class Provisions:
     async def _explain(self, name: str, pool: _Pool) -> None:
         ours = [row.code for row in pool.locked]
         allowed = max(pool.allowance - len(ours), 0)
-        reason = await drawing.why_none(self._connection, name, allowed, ours)
+        reason = await drawing.shortage_error(self._connection, name, allowed, ours)
         if isinstance(reason, PoolNotFoundError):
             pool.similar = reason.extra["similar"]
         else:

@@ -1,6 +1,6 @@
 from sqlalchemy import text
 
-from app.domain.lifecycle import check_service as check
+from app.domain.lifecycle import check
 from app.schema.base import Base
 from tests.factories import fill
 

@@ -1,0 +1,54 @@
+"""Make single messages: those of one template that came in while the ones before were made are made together.
+
+A campaign that is sent message by message so shares its statements and its commit.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.rendering import batch
+from app.domain.rendering.renderers import Renderers
+from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
+from app.platform.batching import Batcher, Waiter
+
+MAX_BATCH = 100
+MAX_WAITING = 2000
+"""Most messages of one template that wait. One more is turned away at once, rather than in vain later."""
+
+PATIENCE = 30.0
+"""Seconds that a message may wait for its batch."""
+
+
+class RenderBatcher:
+    """The batcher of one process. A context goes to each target, so that it tells no templates apart."""
+
+    def __init__(self, engine: AsyncEngine, renderers: Renderers) -> None:
+        self._engine = engine
+        self._renderers = renderers
+        self._batcher = Batcher[RenderSpec, MessageTarget, Outcome](
+            self._serve,
+            max_batch=MAX_BATCH,
+            max_waiting=MAX_WAITING,
+            patience=PATIENCE,
+            # Of one message one only: its second time is to find what the first was given.
+            identity=lambda target: (target.message_id, target.customer_id),
+        )
+
+    async def render(
+        self, spec: RenderSpec, target: MessageTarget, gone: Callable[[], bool] = lambda: False
+    ) -> Outcome:
+        """Return the message, committed, or why there is none.
+
+        Raises:
+            ClientGoneError: `gone` said that nobody waits any more; nothing was made.
+            OverloadedError: too many wait, or this one waited too long.
+            TemplateError, TemplateLimitError: the template cannot be rendered for anybody.
+        """
+        return await self._batcher.submit(spec, target, gone)
+
+    async def _serve(self, spec: RenderSpec, waiters: list[Waiter[MessageTarget, Outcome]]) -> None:
+        targets = [waiter.item for waiter in waiters]
+        outcomes = await batch.render_chunk(self._engine, self._renderers, spec, targets)
+        for waiter, outcome in zip(waiters, outcomes, strict=True):
+            waiter.resolve(outcome)

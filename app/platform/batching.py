@@ -1,0 +1,149 @@
+"""Answer together what comes in while the batch before is under way.
+
+There is no timer: an idle process answers at once, a busy one batches by itself. Everybody who waits has a place in
+the queue of a key, at most `max_waiting` of them, and an end to the wait.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from app.platform.errors import ClientGoneError, OverloadedError
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(slots=True)
+class Waiter(Generic[Item, Result]):
+    """One item, and the future of whoever waits for its result."""
+
+    item: Item
+    future: "asyncio.Future[Result]"
+    deadline: float
+    gone: Callable[[], bool]
+
+    def resolve(self, result: Result) -> None:
+        """Give the result to whoever still waits."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """Raise `error` in whoever still waits."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Queue(Generic[Item, Result]):
+    waiting: deque[Waiter[Item, Result]] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+
+
+class Batcher(Generic[Key, Item, Result]):
+    """The queues of one process, one for each key.
+
+    Args:
+        serve: answers a batch: resolves or fails each of its waiters. What it raises fails all that are left.
+        max_batch: most items that are served together.
+        max_waiting: most items that wait for one key; one more is turned away at once, rather than in vain later.
+        patience: seconds that an item may wait for its batch.
+        identity: items with the same identity are never in one batch; None lets any items be together.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[Key, list[Waiter[Item, Result]]], Awaitable[None]],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        patience: float,
+        identity: Callable[[Item], Hashable] | None = None,
+    ) -> None:
+        self._serve = serve
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._patience = patience
+        self._identity = identity
+        self._queues: dict[Key, _Queue[Item, Result]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None  # asking each time costs a call to the system
+
+    async def submit(self, key: Key, item: Item, gone: Callable[[], bool] = _never) -> Result:
+        """Return the result of an item, served with others of its key.
+
+        `gone` tells whether nobody waits any more. It is asked as the batch begins; from then on the item is served.
+
+        Raises:
+            ClientGoneError: `gone` said so; the item was not served.
+            OverloadedError: too many wait, or this one waited too long.
+        """
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue()
+        if len(queue.waiting) >= self._max_waiting:
+            raise OverloadedError
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        waiter = Waiter[Item, Result](
+            item, self._loop.create_future(), time.monotonic() + self._patience, gone
+        )
+        queue.waiting.append(waiter)
+        if queue.task is None:
+            queue.task = asyncio.create_task(self._run(key, queue))
+        return await waiter.future
+
+    async def _run(self, key: Key, queue: _Queue[Item, Result]) -> None:
+        """Serve batch after batch until nobody waits."""
+        while queue.waiting:
+            batch = self._next_batch(queue.waiting)
+            try:
+                if batch:
+                    await self._serve(key, batch)
+            except Exception as error:  # noqa: BLE001  (whatever it was, those who wait must hear of it)
+                fail_all(batch, error)
+        del self._queues[key]
+
+    def _next_batch(self, waiting: deque[Waiter[Item, Result]]) -> list[Waiter[Item, Result]]:
+        """Take the next waiters that still want an answer; tell those that waited too long."""
+        batch: list[Waiter[Item, Result]] = []
+        seen: set[Hashable] = set()
+        now = time.monotonic()
+        while waiting and len(batch) < self._max_batch:
+            waiter = waiting[0]
+            if self._identity is not None:
+                identity = self._identity(waiter.item)
+                if identity in seen:
+                    break
+                seen.add(identity)
+            waiting.popleft()
+            if waiter.future.done():
+                continue  # cancelled: nobody waits for it
+            if waiter.gone():
+                waiter.fail(ClientGoneError())
+            elif waiter.deadline < now:
+                waiter.fail(OverloadedError())
+            else:
+                batch.append(waiter)
+        return batch
+
+
+def fail_all(batch: list[Waiter[Item, Result]], error: Exception) -> None:
+    """Raise `error` in each that still waits: a copy each, for one object raised in several tasks chains to itself."""
+    for waiter in batch:
+        if not waiter.future.done():
+            waiter.fail(copy_exception(error))
+
+
+def copy_exception(error: Exception) -> Exception:
+    """Return the same error as a new object."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy

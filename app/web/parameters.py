@@ -1,0 +1,10 @@
+"""Parameters that many routes have in common."""
+
+from typing import Annotated
+
+from fastapi import Path
+
+from app.schema.texts import Identifier
+
+PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1001"])]
