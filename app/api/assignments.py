@@ -37,10 +37,27 @@ from app.web.guard import requires
 from app.web.parameters import PoolPath
 from app.web.problems import problems
 
-router = APIRouter(prefix="/v1", tags=["assignments"], dependencies=[requires(Scope.ASSIGN)])
+router = APIRouter(prefix="/v1", tags=["assignments"])
+ASSIGN = [requires(Scope.ASSIGN)]
+KEY = TypeAdapter(service.Key)
+"""What the cursor of a list holds."""
 _FIRST = {"content-type": "application/json"}
 _REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
 NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
+Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
+
+
+def _filter(
+    pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
+    customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
+    campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Assigned then or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Assigned before")] = None,
+) -> Filter:
+    return Filter(pool, customer_id, campaign_id, since, until)
+
+
+FilterQuery = Annotated[Filter, Depends(_filter)]
 
 
 @router.post(
@@ -51,6 +68,7 @@ NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedEr
         200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
         **problems(*NO_VOUCHER, IdempotencyKeyReusedError, AssignmentReleasedError),
     },
+    dependencies=ASSIGN,
 )
 async def assign(
     pool: PoolPath,
@@ -67,71 +85,16 @@ async def assign(
     return Response(*reply(await assigner.assign(pool, body.to_request(pool, idempotency_key))))
 
 
-@router.post("/pools/{pool}/assignments/batch", response_model=BatchOut, responses=problems(*NO_VOUCHER))
+@router.post(
+    "/pools/{pool}/assignments/batch",
+    response_model=BatchOut,
+    responses=problems(*NO_VOUCHER),
+    dependencies=ASSIGN,
+)
 async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dict[str, Any]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
     requests = [item.to_request(pool, item.idempotency_key) for item in body.items]
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
-
-
-@router.post(
-    "/assignments/{assignment_id}/confirm",
-    response_model=LedgerRow,
-    responses=problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError),
-)
-async def confirm(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
-    """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
-    return await service.confirm(connection, assignment_id)
-
-
-@router.post(
-    "/assignments/{assignment_id}/release",
-    response_model=LedgerRow,
-    responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
-)
-async def release(
-    assignment_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.ASSIGN)]
-) -> LedgerEntry:
-    """Take an assignment back: its code is available again. Once more, it changes nothing."""
-    return await service.release(connection, caller, assignment_id)
-
-
-def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
-    """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
-    body = orjson.dumps(
-        {
-            "id": given.id,
-            "pool": given.pool,
-            "code": given.code,
-            "customer_id": given.customer_id,
-            "campaign_id": given.campaign_id,
-            "message_id": given.message_id,
-            "test": given.test,
-            "assigned_at": given.assigned_at,
-        },
-        option=orjson.OPT_UTC_Z,
-    )
-    return (body, 200, _REPLAYED) if given.replayed else (body, 201, _FIRST)
-
-
-KEY = TypeAdapter(service.Key)
-"""What the cursor of a list holds."""
-
-
-Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
-
-
-def _filter(
-    pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
-    customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
-    campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Assigned then or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Assigned before")] = None,
-) -> Filter:
-    return Filter(pool, customer_id, campaign_id, since, until)
-
-
-FilterQuery = Annotated[Filter, Depends(_filter)]
 
 
 @router.get("/assignments", response_model=pagination.Page[LedgerRow], responses=problems(PoolNotFoundError))
@@ -170,7 +133,49 @@ async def export_assignments(
     "/assignments/{assignment_id}",
     response_model=AssignmentOut,
     responses=problems(AssignmentNotFoundError),
+    dependencies=ASSIGN,
 )
 async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
     """One assignment."""
     return await service.get(connection, assignment_id)
+
+
+@router.post(
+    "/assignments/{assignment_id}/confirm",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError),
+    dependencies=ASSIGN,
+)
+async def confirm(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
+    """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
+    return await service.confirm(connection, assignment_id)
+
+
+@router.post(
+    "/assignments/{assignment_id}/release",
+    response_model=LedgerRow,
+    responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
+)
+async def release(
+    assignment_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.ASSIGN)]
+) -> LedgerEntry:
+    """Take an assignment back: its code is available again. Once more, it changes nothing."""
+    return await service.release(connection, caller, assignment_id)
+
+
+def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
+    """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
+    body = orjson.dumps(
+        {
+            "id": given.id,
+            "pool": given.pool,
+            "code": given.code,
+            "customer_id": given.customer_id,
+            "campaign_id": given.campaign_id,
+            "message_id": given.message_id,
+            "test": given.test,
+            "assigned_at": given.assigned_at,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    return (body, 200, _REPLAYED) if given.replayed else (body, 201, _FIRST)

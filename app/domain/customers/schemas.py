@@ -26,7 +26,7 @@ class CustomerUpdate(Input):
     )
 
 
-class CustomerOut(Input):
+class CustomerOut(BaseModel):
     """A customer."""
 
     id: str = Field(description="As the caller names it")
@@ -50,7 +50,7 @@ class CustomersImported(BaseModel):
     rejects: list[ImportReject] = Field(description="The first 1000 of them")
 
 
-class AggregateIn(BaseModel):
+class AggregateIn(Input):
     """What to work out from a customer's events."""
 
     event_type: Identifier = Field(description="Events of this type")

@@ -33,7 +33,7 @@ PoolName = Annotated[
 ]
 
 
-class Counts(Input):
+class Counts(BaseModel):
     """The stock of a pool: how many of its vouchers are in each state."""
 
     available: int = Field(description="Can be drawn")
@@ -45,7 +45,7 @@ class Counts(Input):
     total: int = Field(description="All of the pool's vouchers")
 
 
-class PoolCreate(BaseModel):
+class PoolCreate(Input):
     """A pool to make."""
 
     name: PoolName

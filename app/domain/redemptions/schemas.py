@@ -68,14 +68,14 @@ class Mappings(Input):
     mappings: list[MappingIn] = Field(max_length=MAX_MAPPINGS, description="All that apply")
 
 
-class ReplayOut(Input):
+class ReplayOut(BaseModel):
     """What came of applying the mapping to the events that are there."""
 
     events: int = Field(description="Events of mapped types that were looked at")
     found: int = Field(description="Codes found in them that were not known of before")
 
 
-class RedemptionIn(BaseModel):
+class RedemptionIn(Input):
     """A use of a code, told directly."""
 
     customer_id: Identifier | None = Field(default=None, description="Who used it")

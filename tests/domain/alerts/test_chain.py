@@ -227,7 +227,7 @@ async def test_imports_that_take_every_place_of_a_worker_delay_no_alert(client, 
     async with working(settings.model_copy(update={"job_concurrency": 1})):
         async with transaction(engine) as connection:
             for _ in range(3):
-                await enqueue(connection, long)
+                await enqueue(connection, long.name)
         await assign(client, 1)
         await eventually(lambda: all_delivered(client, 1))
         done.set()

@@ -5,7 +5,6 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.forecast import service
-from app.domain.forecast.tasks import keep_stock_history
 from app.platform.database import transaction
 from app.platform.jobs import enqueue
 from tests.factories import add_key, fill
@@ -160,7 +159,7 @@ async def test_a_worker_keeps_the_history(client, engine, settings):
     await fill(engine, "p", 3)
     async with working(settings):
         async with transaction(engine) as connection:
-            await enqueue(connection, keep_stock_history, timestamp=0)
+            await enqueue(connection, "keep_stock_history", timestamp=0)
 
         async def rows():
             return (await client.get(f"{URL}/history")).json()["items"]

@@ -108,8 +108,8 @@ async def test_runs_that_were_missed_are_made_up_for_by_one(client, engine):
     await make_due(engine)
     now = datetime.now(UTC)
     async with transaction(engine) as connection:
-        assert (await service.begin_due(connection, now))[0]
-        assert await service.begin_due(connection, now) == (False, None)
+        assert await service.begin_due(connection, now)
+        assert await service.begin_due(connection, now) is False
     after = (await client.get(f"/v1/import-schedules/{schedule['id']}")).json()
     assert now < datetime.fromisoformat(after["next_run"]) <= now + timedelta(minutes=1)
 
@@ -154,7 +154,7 @@ async def test_a_schedule_is_changed_paused_and_deleted(client, engine):
     assert (paused["active"], paused["next_run"]) == (False, None)
     await make_due(engine)
     async with transaction(engine) as other:
-        assert await service.begin_due(other, datetime.now(UTC)) == (False, None)
+        assert await service.begin_due(other, datetime.now(UTC)) is False
     assert (await client.patch(url, json={"cron": "0 0 31 4 *"})).status_code == 422
     assert (await client.delete(url)).status_code == 204
     assert (await client.get(url)).status_code == 404
