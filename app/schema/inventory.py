@@ -16,6 +16,10 @@ MAX_CODE_LENGTH = 255
 """Most characters of a voucher's code."""
 
 
+NOT_EXPIRED = "(voucher.expires_at IS NULL OR voucher.expires_at > now())"
+"""SQL: whether a voucher may be handed out as far as time goes."""
+
+
 VOUCHER_COLUMNS = """CASE status
     WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
     WHEN 'reserved' THEN assignment_id IS NOT NULL
@@ -57,6 +61,9 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
+    given_besides: Mapped[int] = mapped_column(server_default="0")
+    """What `assigned` and `redeemed` do not tell of the vouchers that were given for good: those that were given and
+    made void since count one more, those that were used and never given one less."""
     holds: Mapped[int] = mapped_column(server_default="0")
     """How many holds of the pool still keep something, the same in each slot; read with the counts."""
 

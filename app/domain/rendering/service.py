@@ -195,7 +195,7 @@ def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, 
     line = problem["line"]
     match problem["name"]:
         case "pool-exhausted":
-            return PoolExhaustedError(problem["pool"], line=line)
+            return vouchers.exhausted(problem["pool"], line)
         case "pool-busy":
             return PoolBusyError(problem["pool"])
         case "pool-not-found":

@@ -21,6 +21,7 @@ LOOP_LIMIT = "iterations left"
 
 PLACEHOLDER = "PLACEHOLDER"
 MAX_DEFAULT_LENGTH = 255
+MAX_VALID_FOR = 10 * 366 * 24 * 3600
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Needs:
     codes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     occurrences: dict[str, int] = field(default_factory=dict)
     counts: set[str] = field(default_factory=set)
+    valid_for: dict[str, int] = field(default_factory=dict)
+    """By pool: the most seconds that a code has to hold."""
     aggregates: set[str] = field(default_factory=set)
 
     def as_json(self) -> dict[str, Any]:
@@ -39,6 +42,7 @@ class Needs:
             "codes": dict(self.codes),
             "occurrences": self.occurrences,
             "counts": sorted(self.counts),
+            "valid_for": self.valid_for,
             "aggregates": sorted(self.aggregates),
         }
 
@@ -81,7 +85,9 @@ class Message:
         self.uses: dict[tuple[str, int], Use] = {}
         self.drawn: dict[str, int] = defaultdict(int)
 
-    def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool) -> str:
+    def assign(
+        self, chain: tuple[str, ...], default: str | None, *, cached: bool, valid_for: int = 0
+    ) -> str:
         """The code for one call: what it was given before, or a new one from the first pool that has some.
 
         An uncached call takes a number in each pool that it gets to; on a retry it finds its own by that.
@@ -99,7 +105,7 @@ class Message:
             return self._use(Use(None, stand_in[0], code, stand_in[1], fresh=False))
         for pool, number in places:
             use = self.uses.get((pool, number))
-            code = use.code if use is not None else self._draw(pool)
+            code = use.code if use is not None else self._draw(pool, valid_for)
             if code is not None:
                 self._count_turns(places, pool, cached=cached)
                 return self._use(use or Use(pool, pool, code, number, fresh=not self._supply.preview))
@@ -175,9 +181,15 @@ class Message:
             raise RenderAborted("refused", "", pool=key, occurrence=number)
         return code
 
-    def _draw(self, pool: str) -> str | None:
+    def _draw(self, pool: str, valid_for: int) -> str | None:
         """A code that is free, or None where there is none."""
         state = self._supply.pools.get(pool, {"codes": (), "short": None})
+        if valid_for > state.get("valid_for", 0):
+            state = {"codes": (), "short": None}
+            self._supply.needs.valid_for[pool] = max(valid_for, self._supply.needs.valid_for.get(pool, 0))
+            self._supply.needs.missing = True
+        elif valid_for:
+            self._supply.needs.valid_for[pool] = state["valid_for"]
         place = self._supply.used[pool]
         if place >= len(state["codes"]):
             if state["short"] == "pool-exhausted":
@@ -212,6 +224,7 @@ class Pool:
         cached: Any = True,
         fallback: Any = (),
         default: Any = None,
+        valid_for: Any = None,
     ) -> str:
         """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
         if not isinstance(cached, bool):
@@ -224,8 +237,15 @@ class Pool:
             raise TemplateRuntimeError(
                 f"'default' is a text of 1 to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
             )
+        if valid_for is not None and (
+            isinstance(valid_for, bool) or not isinstance(valid_for, int) or not 1 <= valid_for <= MAX_VALID_FOR
+        ):
+            raise TemplateRuntimeError(
+                f"'valid_for' is a number of seconds, 1 to {MAX_VALID_FOR}, not {_shown(valid_for)}."
+            )
         message: Message = context[MESSAGE]
-        return message.assign(tuple(dict.fromkeys((self._name, *fallback))), default, cached=cached)
+        chain = tuple(dict.fromkeys((self._name, *fallback)))
+        return message.assign(chain, default, cached=cached, valid_for=valid_for or 0)
 
     @pass_context
     def count_available(self, context: Context) -> int:
