@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -79,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPIOffline(
         title="Voucher Pools",
-        version="0.1.0",
+        version=version("voucher-pools"),
         summary="Pools of voucher codes, each handed out exactly once",
         redoc_url=None,
         lifespan=lifespan,
