@@ -31,7 +31,7 @@ from app.platform import logs
 from app.platform.database import create_driver_pool, create_engine
 from app.platform.settings import Settings, get_settings
 from app.server.request_log import RequestLog
-from app.web import problems
+from app.web import openapi, problems
 from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
 
@@ -51,6 +51,31 @@ ROUTERS = (
     audit,
     operation.router,
 )
+
+TAGS = [
+    {"name": "pools", "description": "Named sets of vouchers, and their counts."},
+    {
+        "name": "imports",
+        "description": "From files, URLs, databases and storage to vouchers; once, or by the clock.",
+    },
+    {"name": "vouchers", "description": "One voucher, its history, lists and exports."},
+    {
+        "name": "assignments",
+        "description": "Hand out codes, each exactly once; who got what.",
+    },
+    {"name": "holds", "description": "Set vouchers aside for a campaign before it starts."},
+    {"name": "rendering", "description": "Messages from templates, with the codes in them."},
+    {
+        "name": "redemptions",
+        "description": "Events of the shop, where they hold codes, and what came of these.",
+    },
+    {"name": "customers", "description": "Customers, their properties, and aggregates over their events."},
+    {"name": "alerts", "description": "Be told in time that a pool runs low."},
+    {"name": "forecast", "description": "When a pool runs out, and how its stock went."},
+    {"name": "audit", "description": "Who did what."},
+    {"name": "operation", "description": "Health and metrics."},
+]
+LICENCE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -84,10 +109,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Pools of voucher codes, each handed out exactly once",
         redoc_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
     )
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
+    openapi.install(
+        app, tags=TAGS, contact={"name": "Voucher Pools"}, license_info=LICENCE, servers=[{"url": "/"}]
+    )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     return app
 

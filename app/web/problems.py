@@ -28,6 +28,13 @@ UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperat
 _NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
 
 
+class FieldError(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int] = Field(description="Where, from the outside in", examples=[["body", "name"]])
+    msg: str = Field(description="What is wrong there")
+
+
 class Problem(BaseModel):
     """A problem document (RFC 9457); further members tell more where they help."""
 
@@ -38,6 +45,8 @@ class Problem(BaseModel):
     status: int = Field(description="HTTP status")
     detail: str = Field(description="What is wrong in this case")
     instance: str = Field(description="Path of the request")
+    request_id: str | None = Field(default=None, description="Id of the request, as in the log")
+    errors: list[FieldError] | None = Field(default=None, description="What is wrong, and where")
 
 
 def problem(error: DomainError, instance: str) -> Response:
@@ -72,7 +81,7 @@ def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": " · ".join(f"`{error.name}`: {error.title}" for error in group),
-            "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status, group in by_status.items()
     }
