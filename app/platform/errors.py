@@ -58,6 +58,12 @@ class InvalidRequestError(DomainError):
         return cls("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found), found)
 
 
+class NotFoundError(DomainError):
+    """Nothing is at this path."""
+
+    status, name, title = 404, "not-found", "Not found"
+
+
 class PayloadTooLargeError(DomainError):
     """The request body is larger than the service takes."""
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from app.api import operation
+from app.api import operation, problem_pages
 from app.api.alerts import router as alerts
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
@@ -50,6 +50,7 @@ ROUTERS = (
     forecast,
     audit,
     operation.router,
+    problem_pages.router,
 )
 
 TAGS = [

@@ -142,7 +142,9 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
             head, _, name = item.rpartition("/")
             renamed[key] = f"{head}/{names.get(name, name)}"
         elif key == "schemas" and isinstance(item, dict):
-            called: dict[str, Any] = {names.get(old, old): schema for old, schema in sorted(item.items())}
+            called: dict[str, Any] = {
+                str(names.get(old, old)): schema for old, schema in sorted(item.items())
+            }
             renamed[key] = {new: _titled(_renamed(schema, names), new) for new, schema in called.items()}
         else:
             renamed[key] = _renamed(item, names)
