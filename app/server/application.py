@@ -34,6 +34,7 @@ from app.server.request_log import RequestLog
 from app.web import openapi, problems
 from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
+from app.web.head import Head
 
 ROUTERS = (
     pools,
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app, tags=TAGS, contact={"name": "Voucher Pools"}, license_info=LICENCE, servers=[{"url": "/"}]
     )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Head)
     return app
 
 

@@ -1,6 +1,6 @@
 """Errors as problem documents (RFC 9457), the framework's own included."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -8,6 +8,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from psycopg.errors import OperationalError as PsycopgOperationalError
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
@@ -124,7 +125,38 @@ async def _invalid(request: Request, error: Exception) -> Response:
             UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'."),
             request.url.path,
         )
-    return problem(InvalidRequestError.from_errors(error.errors()), request.url.path)
+    errors = error.errors()
+    if len(errors) == 1 and errors[0]["type"] == "json_invalid" and isinstance(error.body, str):
+        return problem(_not_json(error.body, errors[0]), request.url.path)
+    return problem(InvalidRequestError.from_errors(errors), request.url.path)
+
+
+def _not_json(body: str, error: Mapping[str, Any]) -> InvalidRequestError:
+    """Return the error for a body that is no JSON, with the place where it ends to be."""
+    before = body[: error["loc"][-1]]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    detail = f"The body is not JSON: {error['ctx']['error']}, at line {line}, column {column}."
+    return InvalidRequestError(
+        detail, [{"loc": ["body"], "msg": error["ctx"]["error"], "line": line, "column": column}]
+    )
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of a path, of all routes that have it."""
+    methods: set[str] = set()
+    for route in _flat(request.app.routes):
+        if route.path_regex.match(request.url.path):
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+
+
+def _flat(routes: Iterable[Any]) -> Iterator[APIRoute]:
+    """Yield the API's routes, those of routers that were included too."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from _flat(route.original_router.routes)
 
 
 def _is_json(request: Request) -> bool:
@@ -138,7 +170,10 @@ async def _http(request: Request, error: Exception) -> Response:
         return problem(error.__cause__, request.url.path)
     title = HTTPStatus(error.status_code).phrase
     name = _NAMES.get(error.status_code) or title.lower().replace(" ", "-")
-    return _response(error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request)
+    return _response(error.status_code, name, title, str(error.detail), request.url.path, {}, headers)
 
 
 async def _other(request: Request, error: Exception) -> Response:
