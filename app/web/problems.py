@@ -22,6 +22,7 @@ from app.platform.errors import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
 )
+from app.platform.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
@@ -111,6 +112,7 @@ def _response(
         "status": status,
         "detail": detail,
         "instance": instance,
+        "request_id": request_id.get(),
         **extra,
     }
     return Response(

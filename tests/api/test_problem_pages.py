@@ -28,3 +28,8 @@ async def test_the_type_of_a_problem_leads_to_its_page(client):
 async def test_an_unknown_problem_is_one_itself(client):
     reply = await client.get("/problems/nonsense")
     assert (reply.status_code, reply.json()["type"]) == (404, "/problems/not-found")
+
+
+async def test_a_problem_bears_the_id_of_its_request(client):
+    reply = await client.get("/v1/pools/none", headers={"X-Request-Id": "mine-1"})
+    assert reply.json()["request_id"] == reply.headers["x-request-id"] == "mine-1"
