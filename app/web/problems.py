@@ -144,11 +144,12 @@ def _not_json(body: str, error: Mapping[str, Any]) -> InvalidRequestError:
 
 
 def _allowed(request: Request) -> str:
-    """Return the methods of a path, of all routes that have it."""
-    methods: set[str] = set()
+    """Return the methods of a path, of all routes that have it; of two templates that fit, the one that says more."""
+    fitting: dict[str, set[str]] = {}
     for route in _flat(request.app.routes):
         if route.path_regex.match(request.url.path):
-            methods |= route.methods or set()
+            fitting.setdefault(route.path, set()).update(route.methods or ())
+    methods = fitting[min(fitting, key=lambda path: (path.count("{"), -len(path)))] if fitting else set()
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
@@ -170,6 +171,11 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
     if isinstance(error.__cause__, DomainError):  # raised while the framework read the body
         return problem(error.__cause__, request.url.path)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # the framework's word for a body that is no text
+        detail = "The body cannot be read: it is not JSON in UTF-8."
+        return problem(
+            InvalidRequestError(detail, [{"loc": ["body"], "msg": str(error.detail)}]), request.url.path
+        )
     title = HTTPStatus(error.status_code).phrase
     name = _NAMES.get(error.status_code) or title.lower().replace(" ", "-")
     headers = dict(error.headers or {})

@@ -29,6 +29,8 @@ async def test_head_of_what_is_not_there_says_so(client):
         ("POST", "/v1/pools/p", "DELETE, GET, HEAD, PATCH"),
         ("GET", "/v1/events", "POST"),
         ("DELETE", "/v1/pools/p/alerts/deliveries", "GET, HEAD"),
+        ("OPTIONS", "/v1/customers/imports", "POST"),
+        ("OPTIONS", "/v1/vouchers/S-1/void", "POST"),
     ],
 )
 async def test_a_method_that_a_path_does_not_have_is_told_which_it_has(client, method, path, allowed):
@@ -42,3 +44,8 @@ async def test_json_that_cannot_be_read_is_told_by_line_and_column(client):
     assert reply.status_code == 422
     (error,) = reply.json()["errors"]
     assert (error["loc"], error["line"], error["column"]) == (["body"], 2, 18)
+
+
+async def test_a_body_that_is_no_text_is_told_so(client):
+    reply = await client.post("/v1/pools", content=b"\xff\xfe", headers={"Content-Type": "application/json"})
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request")
