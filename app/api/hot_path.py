@@ -43,6 +43,7 @@ class HotPath:
         if (
             scope["type"] != "http"
             or scope["method"] != "POST"
+            or scope["query_string"]  # there is no parameter; the framework's route says so
             or not (path := PATH.fullmatch(scope["path"]))
         ):
             await self._app(scope, receive, send)

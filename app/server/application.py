@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
@@ -35,6 +35,7 @@ from app.web import openapi, problems
 from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
 from app.web.head import Head
+from app.web.query import KnownParameters
 
 ROUTERS = (
     pools,
@@ -112,6 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=openapi.operation_id,
+        dependencies=[Depends(KnownParameters())],
     )
     for router in ROUTERS:
         app.include_router(router)
