@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from app.api import operation, problem_pages
+from app.api import about, operation, problem_pages
 from app.api.alerts import router as alerts
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
@@ -55,31 +55,6 @@ ROUTERS = (
     problem_pages.router,
 )
 
-TAGS = [
-    {"name": "pools", "description": "Named sets of vouchers, and their counts."},
-    {
-        "name": "imports",
-        "description": "From files, URLs, databases and storage to vouchers; once, or by the clock.",
-    },
-    {"name": "vouchers", "description": "One voucher, its history, lists and exports."},
-    {
-        "name": "assignments",
-        "description": "Hand out codes, each exactly once; who got what.",
-    },
-    {"name": "holds", "description": "Set vouchers aside for a campaign before it starts."},
-    {"name": "rendering", "description": "Messages from templates, with the codes in them."},
-    {
-        "name": "redemptions",
-        "description": "Events of the shop, where they hold codes, and what came of these.",
-    },
-    {"name": "customers", "description": "Customers, their properties, and aggregates over their events."},
-    {"name": "alerts", "description": "Be told in time that a pool runs low."},
-    {"name": "forecast", "description": "When a pool runs out, and how its stock went."},
-    {"name": "audit", "description": "Who did what."},
-    {"name": "operation", "description": "Health and metrics."},
-]
-LICENCE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
-
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service as an ASGI application, on a database that is migrated."""
@@ -110,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Voucher Pools",
         version=version("voucher-pools"),
         summary="Pools of voucher codes, each handed out exactly once",
+        description=about.DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=openapi.operation_id,
@@ -119,7 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     problems.install(app)
     openapi.install(
-        app, tags=TAGS, contact={"name": "Voucher Pools"}, license_info=LICENCE, servers=[{"url": "/"}]
+        app, tags=about.TAGS, contact=about.CONTACT, license_info=about.LICENCE, servers=about.SERVERS
     )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Head)

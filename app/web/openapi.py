@@ -50,7 +50,12 @@ def install(app: FastAPI, **about: Any) -> None:
         if app.openapi_schema is None:
             app.openapi_schema = completed(
                 get_openapi(
-                    title=app.title, version=app.version, summary=app.summary, routes=app.routes, **about
+                    title=app.title,
+                    version=app.version,
+                    summary=app.summary,
+                    description=app.description,
+                    routes=app.routes,
+                    **about,
                 )
             )
         return app.openapi_schema
@@ -101,7 +106,7 @@ def _complete(operation: dict[str, Any]) -> None:
     if "422" in responses and MEDIA_TYPE not in responses["422"].get("content", {}):
         del responses["422"]  # the framework's, which is never sent
     common = dict(ALWAYS)
-    if operation.get("security"):
+    if operation.setdefault("security", []):
         common |= SECURED
     if operation.get("parameters") or "requestBody" in operation:
         common |= WITH_INPUT
