@@ -3,6 +3,7 @@
 import codecs
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 import charset_normalizer
@@ -54,6 +55,16 @@ def detect(sample: bytes) -> str:
     return "utf-8" if in_utf8 >= len(telling) / 10 else _guess(b" ".join(telling))
 
 
+def is_binary(text: str) -> bool:
+    """Whether what was decoded is no text: too much of it is control characters."""
+    start = text[:65536]
+    strange = sum(
+        character == "\ufffd" or (unicodedata.category(character) in {"Cc", "Cn", "Cs", "Co"} and not character.isspace())
+        for character in start
+    )
+    return strange > len(start) / 20
+
+
 def _is_utf8(line: bytes) -> bool:
     try:
         line.decode()
@@ -94,6 +105,7 @@ def lines(blocks: Iterable[bytes], encoding: str, *, guessed: bool = False) -> I
 def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     rest, number = "", 1
+    begun = False
     for block, last in _with_last(blocks):
         if beware and (place := _where_utf8_begins(block)) is not None:
             number += _breaks(rest + block[:place].decode(encoding, "replace"))
@@ -109,6 +121,9 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Ite
                 f"Line {number} is not in {encoding}: there is a byte 0x{error.object[error.start]:02x}."
                 " Name the right encoding in `encoding`, or save the file in one encoding."
             ) from error
+        if "\ufeff" in text:  # files that were joined, or one whose encoding was named without its mark
+            text = text.replace("\n\ufeff", "\n") if begun else text.replace("\n\ufeff", "\n").removeprefix("\ufeff")
+        begun = begun or bool(text)
         end = len(text) if last else _end_of_lines(text)
         rest = text[end:]
         whole = text[:end]
