@@ -32,6 +32,12 @@ LANGUAGES = {
     "ru": (["Промокод", "Кодпромо", "Код купона", "Код"], ["Сумма", "Дата", "Почта", "Имя", "Статус"], "Коды для весенней акции", "Итого: 11", "cp1251"),
     "sv": (["Rabattkod", "Kod", "Presentkortsnummer"], ["Värde", "Giltig till", "E-post", "Namn", "Status"], "Koder för våren", "Totalt 6", "cp1252"),
     "fi": (["Alennuskoodi", "Koodi", "Lahjakortin numero"], ["Arvo", "Voimassa", "Sähköposti", "Nimi", "Tila"], "Kevään koodit", "Yhteensä: 2", "cp1252"),
+    "bg": (["Промокод", "Код за отстъпка", "Номер на ваучер"], ["Стойност", "Валиден до", "Поща", "Име", "Статус"], "Пролетна кампания", "Общо: 3", "cp1251"),
+    "lv": (["Atlaides kods", "Kupona numurs", "Dāvanu karte"], ["Vērtība", "Derīgs līdz", "E-pasts", "Vārds", "Statuss"], "Pavasara akcija", "Kopā: 9", "cp1257"),
+    "zh": (["优惠码", "代码", "兑换码"], ["金额", "有效期", "邮箱", "姓名", "状态"], "春季促销", "合计: 5", "gb18030"),
+    "ko": (["쿠폰 번호", "할인 코드", "쿠폰"], ["금액", "만료일", "이메일", "이름", "상태"], "봄 할인 행사", "합계: 7", "euc_kr"),
+    "tw": (["優惠碼", "折扣代碼", "優惠券號碼"], ["金額", "有效期限", "電子郵件", "姓名", "狀態"], "春季優惠活動", "合計: 5", "big5"),
+    "he": (["קוד קופון", "קוד הנחה", "מספר שובר"], ["ערך", "תוקף", "דואר", "שם", "מצב"], "מבצע אביב", "סה״כ: 4", "cp1255"),
     # left out while the reader was tuned
     "hu": (["Kuponkód", "Kedvezménykód", "Utalványszám"], ["Érték", "Lejárat", "E-mail", "Név", "Állapot"], "Tavaszi akció kódjai", "Összesen: 3", "cp1250"),
     "ro": (["Cod reducere", "Codul voucherului", "Cod promoțional"], ["Valoare", "Expiră", "E-mail", "Nume", "Stare"], "Coduri de primăvară", "Total: 33", "utf-8"),
@@ -66,6 +72,12 @@ STYLES = {
     "words with numbers": lambda r, n: r.choice(["HELLO", "SUMMER", "FREE", "WELCOME", "EXTRA", "BONUS"]) + str(n * 5 + 5),
     "letters and digits in turn": lambda r, n: "".join(r.choice(string.ascii_uppercase) + _word(r, string.digits, 2) for _ in range(4)),
     "spaces": lambda r, n: _groups(r, string.digits, (4, 4, 4), " "),
+    "lower and digits 8": lambda r, n: _word(r, string.ascii_lowercase + string.digits, 8),
+    "dots": lambda r, n: _groups(r, UPPER, (3, 3, 3), "."),
+    "underscores": lambda r, n: "vip_" + _word(r, string.ascii_lowercase + string.digits, 6),
+    "zero-padded": lambda r, n: f"KD{n:05}",
+    "digits 14": lambda r, n: str(r.randint(10**13, 10**14 - 1)),
+    "signs": lambda r, n: _word(r, string.ascii_letters + string.digits + "!$*", 9),
     # left out while the reader was tuned
     "uuid": lambda r, n: str(uuid.UUID(int=r.getrandbits(128), version=4)),
     "url-safe": lambda r, n: _word(r, string.ascii_letters + string.digits + "-_", 12),
@@ -116,6 +128,9 @@ def make(seed: int, *, held: bool) -> Made:
     quoting = r.choice([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     end = r.choice(["\n", "\r\n"])
     body = ([header] if header else []) + rows
+    encoding = r.choice(["utf-8", "utf-8-sig", "utf-16", legacy])
+    if around == "again with mark" and not encoding.startswith("utf"):
+        around = "again"
     if around in {"again", "again with mark"} and header and len(rows) > 4:
         body.insert(len(body) // 2, ["\ufeff" + header[0] if around == "again with mark" else header[0], *header[1:]])
     if around == "empty columns":
@@ -135,7 +150,6 @@ def make(seed: int, *, held: bool) -> Made:
         "blank lines": end * 3,
     }.get(around, "")
     text = before + text + after
-    encoding = r.choice(["utf-8", "utf-8-sig", "utf-16", legacy])
     try:
         content = text.encode(encoding)
     except UnicodeEncodeError:

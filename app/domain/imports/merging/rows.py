@@ -3,7 +3,6 @@
 import re
 import unicodedata
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
@@ -114,14 +113,15 @@ class Sorter:
         ):
             return None
         if self.shapes is not None and not self.shapes.hopeless and codes:
-            shapes = self.shapes.of(codes)
-            found = Counter(shapes)
-            if not _PLACEHOLDER_SHAPES[self.shapes.level].isdisjoint(found) or self.heading in codes:
+            found = self.shapes.found(codes)
+            again = self.heading is not None and self.heading in text and self.heading in codes
+            if again or not _PLACEHOLDER_SHAPES[self.shapes.level].isdisjoint(found[1]):
                 return None
-            self.shapes.add(batch.lines, codes, shapes, found)
+            self.shapes.add(batch.lines, codes, found)
         shares: list[list[str]] = [[] for _ in range(SHARES)]
+        adds, checksum, number = [share.append for share in shares], zlib.crc32, SHARES  # looked up once, not per row
         for line, code in zip(batch.lines, codes, strict=True):
-            shares[_share(code)].append(f"{line}\t{code}\t\\N\n")
+            adds[checksum(code.encode()) % number](f"{line}\t{code}\t\\N\n")
         return Sorted(shares, [])
 
     def _look_at(self, lines: Sequence[int], codes: Sequence[str]) -> None:

@@ -27,6 +27,8 @@ BOOLEAN = frozenset(
 )
 MOST = 0.8
 """The part of a column that settles what it holds."""
+LONG = 8
+"""Digits of numbers that nobody counts up to."""
 MANY_WORDS = 4.0
 """Words of a value, on average, that make a column one of sentences."""
 
@@ -49,6 +51,8 @@ class Column:
 def describe(header: Row | None, rows: Sequence[Row]) -> list[Column]:
     """Return the columns; empty ones at the right are none."""
     width = max(map(len, [*rows, header or []]), default=1)
+    whole = [row for row in rows if sum(map(bool, map(str.strip, row))) > 1]
+    rows = whole if len(whole) > len(rows) / 2 else rows  # footers are no rows of a table
     found = []
     for index in range(width):
         name = header[index].strip().lstrip("\ufeff") if header and index < len(header) else ""
@@ -74,9 +78,11 @@ def holds(values: Sequence[str], rows: int) -> str:
         return "one value"
     if sum(AMOUNT.fullmatch(value) is not None for value in values) >= MOST * len(values):
         whole = [value for value in values if value.isdecimal()]
-        if len(whole) < len(values) or max(map(len, whole)) < 4:  # noqa: PLR2004  (counts and sums are short)
+        if len(whole) < MOST * len(values) or max(map(len, whole)) < 4:  # noqa: PLR2004  (counts and sums are short)
             return "amounts"
-        return "numbers" if different > MOST * len(values) else "amounts"
+        if different <= MOST * len(values):
+            return "amounts"
+        return "codes" if _one_length(whole) and len(whole[0]) >= LONG and not _counting(whole) else "numbers"
     if sum(len(value.split()) for value in values) >= MANY_WORDS * len(values):
         return "sentences"
     if different < len(values) / 2 and len(values) > 3:  # noqa: PLR2004
@@ -91,7 +97,12 @@ def holds(values: Sequence[str], rows: int) -> str:
 def _uniform(values: Sequence[str]) -> bool:
     """Whether values are capital letters of one length: random ones, no words of a language."""
     lengths = Counter(map(len, values)).most_common(1)[0][1]
-    return lengths >= MOST * len(values) and all(" " not in value and not value.islower() and not value.istitle() for value in values)
+    capitals = sum(" " not in value and not value.islower() and not value.istitle() for value in values)
+    return min(lengths, capitals) >= MOST * len(values)
+
+
+def _one_length(values: Sequence[str]) -> bool:
+    return Counter(map(len, values)).most_common(1)[0][1] >= MOST * len(values)
 
 
 def _counting(values: Sequence[str]) -> bool:

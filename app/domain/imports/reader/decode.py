@@ -24,18 +24,25 @@ BYTE_ORDER_MARKS = (
 LATIN = {
     "cp1252": "äöüÄÖÜßéèêëàâçñôîïûùåøæÅØÆíóúáÉ€\u2019",
     "iso8859_2": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ",
+    "cp1257": "āčēģīķļņšūžąęėįųŪĀČĒĢĪĶĻŅŠŽĄĘĖĮŲõäöüÕÄÖÜ€\u2019",
+    "cp1254": "çğıöşüÇĞİÖŞÜâîû€\u2019",
     "cp1250": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ€\u2019",
 }
-OTHER = ["cp1251", "koi8_r", "cp1253", "shift_jis", "gb18030", "big5", "euc_kr"]
+OTHER = ["cp1251", "koi8_r", "cp1253", "cp1255", "shift_jis", "gb18030", "big5", "euc_kr"]
 """What else is tried where nothing is certain; the rest can be named by the caller."""
 NAMES = {
     "cp1252": "windows-1252",
     "cp1250": "windows-1250",
     "cp1251": "windows-1251",
+    "cp1253": "windows-1253",
+    "cp1254": "windows-1254",
+    "cp1255": "windows-1255",
+    "cp1257": "windows-1257",
     "iso8859_2": "iso-8859-2",
 }
 LETTER_IN_UTF8 = re.compile(rb"\xc3[\x80-\xbf]")
 """A Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which hardly any text has."""
+_OLD_CONTROLS = re.compile("[\x80-\x9f]")
 WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
@@ -59,7 +66,7 @@ def is_binary(text: str) -> bool:
     """Whether what was decoded is no text: too much of it is control characters."""
     start = text[:65536]
     strange = sum(
-        character == "\ufffd" or (unicodedata.category(character) in {"Cc", "Cn", "Cs", "Co"} and not character.isspace())
+        unicodedata.category(character) in {"Cc", "Cs"} and not character.isspace()
         for character in start
     )
     return strange > len(start) / 20
@@ -76,11 +83,26 @@ def _is_utf8(line: bytes) -> bool:
 def _guess(sample: bytes) -> str:
     telling = b" ".join(WORD.findall(sample))[:65536]
     high = len(telling) - len(telling.translate(None, bytes(range(128, 256))))
-    if high > len(telling) * 0.7:  # whole words without a Latin letter
-        best = charset_normalizer.from_bytes(telling, cp_isolation=OTHER, threshold=0.5).best()
-        if best is not None:
+    latin = [encoding for encoding in LATIN if _is_in(sample, encoding)]
+    if high > len(telling) * 0.7 or not latin:  # whole words without a Latin letter
+        others = [encoding for encoding in OTHER if _is_in(sample, encoding)]
+        best = others and charset_normalizer.from_bytes(telling, cp_isolation=others, threshold=0.5).best()
+        if best:
             return NAMES.get(best.encoding, best.encoding.replace("_", "-"))
-    return NAMES[max(LATIN, key=lambda encoding: _likelihood(telling, encoding))]
+        if others and not latin:
+            return NAMES.get(others[0], others[0].replace("_", "-"))
+    if not latin:
+        return "latin-1"
+    best_latin = max(latin, key=lambda encoding: _likelihood(telling, encoding))
+    return NAMES[best_latin]
+
+
+def _is_in(sample: bytes, encoding: str) -> bool:
+    """Whether a text can be in an encoding: each byte means something, and none a control character of old."""
+    try:
+        return _OLD_CONTROLS.search(sample.decode(encoding)) is None
+    except UnicodeDecodeError:
+        return False
 
 
 def _likelihood(telling: bytes, encoding: str) -> int:

@@ -31,7 +31,9 @@ def delimiter_of(lines: list[str], quote: str) -> str | None:
     best, best_score = None, 0.5
     for delimiter in DELIMITERS:
         rows = split(lines, delimiter, quote)
-        if not rows or (delimiter == "\t" and not any("".join(row[1:]).strip() for row in rows)):
+        if not rows:
+            continue
+        if delimiter == "\t" and not any("".join(row[1:]).strip() for row in rows) and f"{quote}\t" not in lines[-1]:
             continue  # tabs at the ends of lines are white space
         width, agreeing = Counter(map(len, rows)).most_common(1)[0]
         if width == 1:

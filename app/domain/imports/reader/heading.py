@@ -107,9 +107,9 @@ def _lead(texts: Sequence[str]) -> int:
     for index in range(min(MAX_LEAD, len(texts) - 1)):
         rest = texts[index + 1 :]
         rule = Rule(columns.shapes_of(rest))
-        if rule.is_unlike(texts[index], 0) or (len(rest) == 1 and _differs(texts[index], rest[0])):
+        if rule.is_unlike(texts[index], 0) or (index == 0 and len(rest) == 1 and _differs(texts[index], rest[0])):
             lead = index + 1
-        elif lead < index:
+        else:
             break
     return lead
 
@@ -124,10 +124,10 @@ def _unlike(row: int, first: str, body: Sequence[str], rule: Rule, *, alone: boo
     signs = Traits.of(first).signs
     usual = {sign for sign, weight in rule.signs.items() if weight > rule.few or rule.total < 3}  # noqa: PLR2004
     begins = any(value.startswith(first) for value in body)
-    if begins or not alone:
-        return Start(row, None if words.is_heading(first) and not begins else False, aside=True)
-    if words.has_heading_word(first) and not _much(body):
+    if words.has_heading_word(first) and not begins and not _much(body):
         return Start(row, True)
+    if begins or not alone:
+        return Start(row, False, aside=True)
     heading = bool(signs - usual) and bool(signs & LETTERS) and not _like_a_code(first)
     return Start(row, True) if heading else Start(row, False, aside=True)
 
@@ -164,7 +164,7 @@ def _wide(rows: Sequence[Numbered], width: int) -> Start:
     for index in range(min(MAX_LEAD, len(rows) - 2)):
         row = _trimmed(rows[index][1])
         filled = [cell for cell in row if cell.strip()]
-        heads = len(filled) > 1 and all(map(words.has_heading_word, filled))
+        heads = len(filled) > 1 and len(row) >= width and all(map(words.has_heading_word, filled))
         if (len(filled) <= 1 or (len(row) != width and not heads)) and _is_title(row, rows[index + 1 :]):
             first = index + 1
         else:
@@ -180,7 +180,7 @@ def _wide(rows: Sequence[Numbered], width: int) -> Start:
 
 def _is_title(row: Row, rest: Sequence[Numbered]) -> bool:
     """Whether what stands in a short row is unlike the column below it."""
-    value = clean_code(_first_cell(row))
+    value = clean_code(" ".join(row))
     index = next((n for n, cell in enumerate(row) if cell.strip()), 0)
     below = [clean_code(other[index]) for _, other in rest if index < len(other) and other[index].strip()]
     return " " in value or not below or Rule(columns.shapes_of(below)).is_unlike(value, 0)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from app.domain.imports.reader import words
 
+WRITTEN = {"a", "A", "é", " ", ":", ",", ".", "(", ")", "?", '"', "#", "'"}
+"""Signs of what people write, which a random code does not happen to have once."""
 RARE = 20
 """Values of a shape that are kept: beyond so many it is one of the usual shapes of the file."""
 SHAPES = 2000
@@ -74,26 +76,29 @@ class Shapes:
                 return cls(level)
         return cls(level=0 if len(values) < 50 else len(LEVELS) - 1)  # noqa: PLR2004
 
-    def of(self, codes: Sequence[str]) -> list[str]:
-        """Return the shape of each code; none of them has a line break in it."""
-        return "\n".join(codes).translate(LEVELS[self.level]).split("\n")
+    def found(self, codes: Sequence[str]) -> tuple[list[str] | None, Counter[str]]:
+        """Return the shapes of codes, None where all have the same, and how many there are of each."""
+        text = "\n".join(codes).translate(LEVELS[self.level])
+        first = text.partition("\n")[0]
+        if text == f"{first}\n" * (len(codes) - 1) + first:
+            return None, Counter({first: len(codes)})
+        shapes = text.split("\n")
+        return shapes, Counter(shapes)
 
     def add(
         self,
         lines: Iterable[int],
         codes: Sequence[str],
-        shapes: list[str] | None = None,
-        found: Counter[str] | None = None,
+        known: tuple[list[str] | None, Counter[str]] | None = None,
     ) -> None:
-        """Count codes, and keep those whose shape is rare so far; `shapes` and their counts where they are known."""
+        """Count codes, and keep those whose shape is rare so far; `known` is what `found` says of them."""
         if self.hopeless or not codes:
             return
-        shapes = self.of(codes) if shapes is None else shapes
-        found = Counter(shapes) if found is None else found
+        shapes, found = self.found(codes) if known is None else known
         rare = {shape for shape in found if self.counts[shape] < RARE}
         self.counts.update(found)
         if rare:
-            for line, code, shape in zip(lines, codes, shapes, strict=True):
+            for line, code, shape in zip(lines, codes, shapes or [*found] * len(codes), strict=True):
                 if shape in rare:
                     kept = self.kept.setdefault(shape, [])
                     if len(kept) < RARE:
@@ -150,7 +155,7 @@ class Rule:
                 self.without_letter += weight * (not traits.signs & LETTERS)
         self.length = max(self.lengths, key=self.lengths.__getitem__, default=0)
         at_length = self.lengths.get(self.length, 0.0)
-        self.fixed = self.total >= 5 and at_length >= min(FIXED * self.total, self.total - 1) - 1e-6  # noqa: PLR2004
+        self.fixed = self.total >= 10 and at_length >= min(FIXED * self.total, self.total - 1) - 1e-6  # noqa: PLR2004
         self.longest = max((length for length, weight in self.lengths.items() if weight > self.few), default=0)
         self.uniform = max(shapes.counts.values(), default=0) >= self.total / 2
 
@@ -162,12 +167,12 @@ class Rule:
             return False
         traits = Traits.of(value)
         strange = {sign for sign in traits.signs if self.signs.get(sign, 0) <= self.few}
+        if traits.length == self.length and not strange & WRITTEN:
+            return False  # random codes happen to have no digit, or nothing else
         if strange and (self.uniform or strange - {"9", "-", "_"}):
             return True
         if " " in value and words.TOTALS.fullmatch(value):
             return True
-        if traits.length == self.length and not strange:
-            return False  # random codes happen to have no digit, or nothing else
         if self.without_digit <= self.few and "9" not in traits.signs:
             return True
         if self.without_letter <= self.few and not traits.signs & LETTERS:

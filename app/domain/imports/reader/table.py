@@ -26,6 +26,8 @@ OWN_EXPORTS = ("code,pool,status,",)
 """How the header of the service's own exports begins: what is in them is taken as it is."""
 LIST_CELLS = 3
 """So many codes in the only line make it a list."""
+LINES_OF_A_ROW = 50
+"""Most lines of a row among the first ones, for it to be believed."""
 _END = ["\x00 end \x00"]
 """Put after the last line: a quote that was never closed swallows it, and is thereby found out."""
 
@@ -168,6 +170,8 @@ def _numbered(lines: list[str], form: Format, skip: int) -> list[heading.Numbere
     reader, rows, line = _reader(lines, form), list[heading.Numbered](), skip
     try:
         for row in reader:
+            if skip + reader.line_num - line > LINES_OF_A_ROW:
+                break  # a quote that is never closed
             if any(cell.strip("\ufeff \t") for cell in row):
                 rows.append((line, row))
             line = skip + reader.line_num

@@ -58,7 +58,7 @@ def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
     file.seek(0)
     try:
         if start.startswith(b"\x1f\x8b"):
-            yield from _bounded(gzip.GzipFile(fileobj=file), _size(file), limit)
+            yield from _bounded(gzip.GzipFile(fileobj=file, mode="rb"), _size(file), limit)
         elif start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             with _archive(file) as archive, archive.open(_only_member(archive)) as member:
                 yield from _bounded(member, _size(file), limit)

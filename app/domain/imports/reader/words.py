@@ -43,7 +43,7 @@ OTHER = (
 NOT_THE_CODE = re.compile(
     r"country|currency|zip|postal|postcode|product|produkt|article|artikel|status|area|lang|store|sku|plz|typ|tipo|name"
     r"|value|wert|betrag|amount|date|datum|valid|customer|kunde|klient|client|cliente|user|mail|order|price|percent|prozent"
-    r"|desc|campaign|kampa|batch|url|link|count|qty|quantity|used|expire|state|error|response|color|colour",
+    r"|descri|desc$|campaign|kampa|batch|url|link|\bcount\b|qty|quantity|used|expire|state|error|response|color|colour",
     re.IGNORECASE,
 )
 FILLERS = frozenset(
