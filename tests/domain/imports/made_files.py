@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.merging import reading
-from app.domain.imports.reader.table import Format, open_table
+from app.domain.imports.reader.table import open_table
 
 # Language: headings of the codes; headings of value, date, e-mail, name, status; a title; a footer; encodings.
 LANGUAGES = {
@@ -174,10 +174,10 @@ def _beside(r: random.Random, column: int, n: int) -> str:
     ][column]
 
 
-def read(content: bytes) -> tuple[list[str], list[str]]:
+def read(content: bytes, **options: object) -> tuple[list[str], list[str]]:
     """Read a file as an import does: the codes taken, and the values told of."""
-    table = open_table(io.BytesIO(content), Format())
-    sorter = reading.sorter(table, {})
+    table = open_table(io.BytesIO(content), reading.format_of(options))
+    sorter = reading.sorter(table, options)
     staged, told = {}, []
     for batch in table.batches:
         done = sorter.sort(batch)
@@ -187,7 +187,7 @@ def read(content: bytes) -> tuple[list[str], list[str]]:
                 staged[int(line)] = code.replace("\\\\", "\\")
         told += [reject.value for reject in done.rejects]
     told += [staged.pop(line) for line in sorter.unlike() if line in staged]
-    return list(staged.values()), told
+    return [staged[line] for line in sorted(staged)], told
 
 
 def judge(made: Made) -> tuple[str, str]:

@@ -72,6 +72,8 @@ def _first_cell(row: Row) -> str:
 
 def _single(values: Sequence[tuple[int, str]]) -> Start:
     """A table of one column."""
+    if len(values) > 1 and len({value for _, value in values}) == 1:
+        return Start(0, headed=False)
     values = _once(values)
     texts = [value for _, value in values]
     lead = _lead(texts)

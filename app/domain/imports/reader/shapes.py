@@ -167,7 +167,8 @@ class Rule:
             return False
         traits = Traits.of(value)
         strange = {sign for sign in traits.signs if self.signs.get(sign, 0) <= self.few}
-        if traits.length == self.length and not strange & WRITTEN:
+        regular = self.level == 0 and self.uniform and self.total >= 10  # noqa: PLR2004
+        if traits.length == self.length and not strange & WRITTEN and not regular:
             return False  # random codes happen to have no digit, or nothing else
         if strange and (self.uniform or strange - {"9", "-", "_"}):
             return True
@@ -184,7 +185,12 @@ class Rule:
     def _counts_on(self, value: str) -> bool:
         """Whether a value differs in the digits of a number alone, as `SAVE-1000` after `SAVE-999`."""
         own = _collapsed(value.translate(LEVELS[0]))
-        return self.level == 0 and own != "9" and any(_collapsed(shape) == own for shape in self.shapes if len(shape) == self.length)
+        return (
+            self.level == 0
+            and own != "9"
+            and abs(len(value) - self.length) == 1
+            and any(_collapsed(shape) == own for shape in self.shapes if len(shape) == self.length)
+        )
 
 
 def _collapsed(shape: str) -> str:

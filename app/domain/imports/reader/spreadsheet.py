@@ -13,7 +13,7 @@ MAX_BYTES = 64 * 1024**2
 
 KEPT = 10**15
 """Numbers below are kept by a spreadsheet to the last digit."""
-LOST = "\x00number "
+LOST = "\x00#"
 """Stands before a number whose last digits the spreadsheet has lost."""
 
 

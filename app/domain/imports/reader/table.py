@@ -4,7 +4,6 @@ import codecs
 import csv
 import io
 import re
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -113,11 +112,11 @@ def open_table(file: BinaryIO, wanted: Format, names: Collection[str] = ()) -> T
     blocks = unpack.unpacked(file, MAX_UNPACKED)
     start = b"".join(_first(blocks, SAMPLE_BYTES))
     if unpack.is_spreadsheet(start):
-        inner = tempfile.SpooledTemporaryFile(spreadsheet.MAX_BYTES)  # noqa: SIM115  (the rows are read from it later)
-        inner.writelines(chain([start], blocks))
+        inner = io.BytesIO()
+        inner.writelines(_first(chain([start], blocks), spreadsheet.MAX_BYTES + 1))
         inner.seek(0)
-        unpack.check_spreadsheet(cast(BinaryIO, inner), MAX_UNPACKED_SPREADSHEET)
-        return _of_spreadsheet(cast(BinaryIO, inner), wanted, names)
+        unpack.check_spreadsheet(inner, MAX_UNPACKED_SPREADSHEET)
+        return _of_spreadsheet(inner, wanted, names)
     return _of_text(start, blocks, wanted, names)
 
 
