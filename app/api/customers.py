@@ -29,7 +29,9 @@ from app.web.parameters import CustomerPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[requires(Scope.EVENTS)])
-FORM_SCHEMA = body.form_schema(FileFormat, "CSV, XLSX, XLS or ODS, packed or not; the first row names the columns")
+FORM_SCHEMA = body.form_schema(
+    FileFormat, "CSV, XLSX, XLS or ODS, packed or not; the first row names the columns"
+)
 NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examples=["last_spring_code"])]
 
 

@@ -56,7 +56,13 @@ class _Documented(TypedDict):
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
-    content = {body.FORM: {"schema": body.form_schema(fields, "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one")}}
+    content = {
+        body.FORM: {
+            "schema": body.form_schema(
+                fields, "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
+            )
+        }
+    }
     example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
     described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
     content["application/json"] = {"schema": described}

@@ -18,7 +18,9 @@ SHOWN = (
     Import.dry_run,
     Import.source,
     Import.schedule_id,
-    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label("rows"),
+    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label(
+        "rows"
+    ),
     Import.imported,
     Import.ignored,
     Import.in_other_pool,

@@ -91,7 +91,8 @@ class Options(FormatIn):
     """How a file becomes vouchers."""
 
     column: Name | Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Column of the codes: name or 0-based index; may be left out where the file shows which it is"
+        default=None,
+        description="Column of the codes: name or 0-based index; may be left out where the file shows which it is",
     )
     expires_at_column: Name | Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
@@ -100,7 +101,8 @@ class Options(FormatIn):
         default=None, description="For rows that bring no time of their own"
     )
     accept_suspicious: bool = Field(
-        default=False, description="Take also what is unlike the rest of the file (a footer, a sum, a placeholder)"
+        default=False,
+        description="Take also what is unlike the rest of the file (a footer, a sum, a placeholder)",
     )
 
 
@@ -133,8 +135,8 @@ class Column(BaseModel):
 class PreviewWarning(BaseModel):
     """What to know of a file before it is imported."""
 
-    reason: Literal["column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped"] = Field(
-        description="`column`, `has_header` and `not_a_list` have to be answered before an import"
+    reason: Literal["column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped"] = (
+        Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
     )
     text: str = Field(description="What it is, and what to give")
 

@@ -239,7 +239,12 @@ async def accept_suspicious(
     if row.suspicious and not row.dry_run:
         accepted = await suspicious.take(connection, import_id)
         await audit.record(
-            connection, caller, "import.suspicious_accepted", pool=row.pool, import_id=str(import_id), **accepted
+            connection,
+            caller,
+            "import.suspicious_accepted",
+            pool=row.pool,
+            import_id=str(import_id),
+            **accepted,
         )
     return await get(connection, import_id)
 
@@ -258,7 +263,9 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
             {"index": column.index, "name": column.name or None, "suggested": column.index == table.suggested}
             for column in table.columns
         ],
-        "columns_not_imported": None if table.suggested is None else reading.beside(table, {}, table.suggested),
+        "columns_not_imported": None
+        if table.suggested is None
+        else reading.beside(table, {}, table.suggested),
         "skipped": table.skipped,
         "warnings": _warnings(table),
     }

@@ -26,7 +26,9 @@ WHERE import_reject.import_id = :id AND reason = 'suspicious' AND staged IS NOT 
     AND voucher.code = staged ->> 'code'
     AND voucher.pool_id <> (SELECT pool_id FROM import WHERE id = :id)
 """)
-GONE = text("DELETE FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL")
+GONE = text(
+    "DELETE FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL"
+)
 FIGURES = text("""
 UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored, in_other_pool = in_other_pool + :in_other_pool,
     suspicious = suspicious - :imported - :ignored - :in_other_pool

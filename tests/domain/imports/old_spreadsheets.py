@@ -70,7 +70,9 @@ def _workbook(rows):
             text = struct.pack("<HB", len(cell), 1) + cell.encode("utf-16-le")
             sheet += _record(0x204, struct.pack("<HHH", number, place, 0) + text)
     sheet += _record(0x0A, b"")
-    begin = _record(0x809, struct.pack("<HHHHII", 0x600, 5, 0, 0, 0, 0)) + _record(0x42, struct.pack("<H", 1200))
+    begin = _record(0x809, struct.pack("<HHHHII", 0x600, 5, 0, 0, 0, 0)) + _record(
+        0x42, struct.pack("<H", 1200)
+    )
     name = struct.pack("<BB", 6, 0) + b"Sheet1"
     size = len(begin) + 4 + 6 + len(name) + 4
     return begin + _record(0x85, struct.pack("<IH", size, 0) + name) + _record(0x0A, b"") + sheet

@@ -105,7 +105,11 @@ async def test_the_preview_shows_what_is_skipped_suspicious_beside_and_open(clie
     shown = await preview("# by shop\n\n" + FOOTED)
     assert shown["skipped"] == ["# by shop", ""]
     assert shown["columns_not_imported"] == ["value"]
-    assert {warning["reason"] for warning in shown["warnings"]} == {"suspicious", "columns_not_imported", "skipped"}
+    assert {warning["reason"] for warning in shown["warnings"]} == {
+        "suspicious",
+        "columns_not_imported",
+        "skipped",
+    }
     shown = await preview(PIN)
     assert [warning["reason"] for warning in shown["warnings"]] == ["column"]
     assert not any(column["suggested"] for column in shown["columns"])

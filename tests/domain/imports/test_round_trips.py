@@ -18,7 +18,9 @@ RUN_BY_SPREADSHEETS = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001
 HEADER = ["code", "pool", "status", "imported_at"]
 
 storable = st.text(
-    st.one_of(st.characters(), st.sampled_from("=+-@'\"\\;,|\t #＝-")), min_size=1, max_size=12  # noqa: RUF001
+    st.one_of(st.characters(), st.sampled_from("=+-@'\"\\;,|\t #＝-")),
+    min_size=1,
+    max_size=12,
 ).filter(lambda code: clean_code(code) == code and fault(code) is None)
 
 
@@ -44,7 +46,24 @@ def test_cleaning_twice_is_cleaning_once(text):
     assert not once or unicodedata.category(once[0]) not in {"Cf", "Zs", "Zl", "Zp"}
 
 
-ODD = ["=1+1", "+48", "-5", "@a", "'b", "''c", "'d'", '="e"', "\\N", "a,b", 'q"q', "ä ö", "＝x", "1E5", "NULL", "Total: 3"]  # noqa: RUF001
+ODD = [
+    "=1+1",
+    "+48",
+    "-5",
+    "@a",
+    "'b",
+    "''c",
+    "'d'",
+    '="e"',
+    "\\N",
+    "a,b",
+    'q"q',
+    "ä ö",
+    "＝x",
+    "1E5",
+    "NULL",
+    "Total: 3",
+]
 
 
 async def test_a_pool_is_exported_and_imported_elsewhere(client, upload):
@@ -52,16 +71,19 @@ async def test_a_pool_is_exported_and_imported_elsewhere(client, upload):
     csv.writer(file).writerows([["code"], *([f"'{code}" if code[0] in "=+-@'" else code] for code in ODD)])
     done = (await upload(file.getvalue(), column="code", accept_suspicious="true")).json()
     assert await codes(client) == set(ODD), done
-    exported = (await client.get("/v1/pools/p/vouchers/export")).content
-    await client.delete("/v1/pools/p", params={"confirm": "p", "force": "true"})
+    exported = (await client.get("/v1/pools/p/export")).content
+    await client.delete("/v1/pools/p", params={"force": "true"})
     again = (await upload(exported, pool="elsewhere")).json()
-    assert figures(again) in {(len(ODD), len(ODD), 0, 0), (len(ODD), 0, 0, len(ODD))}
-    if again["rejected"]:  # the pool could not be deleted: every code is known to be in it, and none is another
-        assert again["rejected_by"]["in_other_pool"] == len(ODD)
+    assert figures(again) == (len(ODD), len(ODD), 0, 0), again["error"] or exported
+    assert await codes(client, "elsewhere") == set(ODD)
 
 
 async def test_rejects_are_written_by_the_same_rule(client, upload):
-    await upload("code\n" + "".join(f"{code}\n" for code in ("'=X1", "'-X2", "''X3", "X4")), pool="first", accept_suspicious="true")
+    await upload(
+        "code\n" + "".join(f"{code}\n" for code in ("'=X1", "'-X2", "''X3", "X4")),
+        pool="first",
+        accept_suspicious="true",
+    )
     assert await codes(client, "first") == {"=X1", "-X2", "'X3", "X4"}
     done = (await upload("code\n'=X1\n'-X2\n''X3\nX4\n", accept_suspicious="true")).json()
     assert {item["value"] for item in await rejects(client, done)} == {"=X1", "-X2", "'X3", "X4"}
@@ -73,9 +95,19 @@ async def test_rejects_are_written_by_the_same_rule(client, upload):
 @pytest.mark.parametrize("around", ["\u00a0{}\u200b", " {}\t", "\ufeff{}"])
 async def test_what_stands_around_a_code_unseen_does_not_count_in_events(around, client, upload):
     await upload("code\nAB-12\nAB-13\nAB-14\n")
-    event = {"event_id": "e1", "customer_id": "c1", "event_type": "purchase", "properties": {"voucher_code": around.format("AB-12")}}
-    await client.put("/v1/redemption-mapping", json={"mappings": [{"event_type": "purchase", "property": "voucher_code"}]})
+    event = {
+        "event_id": "e1",
+        "customer_id": "c1",
+        "event_type": "purchase",
+        "properties": {"voucher_code": around.format("AB-12")},
+    }
+    await client.put(
+        "/v1/redemption-mapping", json={"mappings": [{"event_type": "purchase", "property": "voucher_code"}]}
+    )
     reply = await client.post("/v1/events", json={"events": [event]})
     assert reply.status_code == 200, reply.text
     found = (await client.get("/v1/vouchers/AB-12")).json()
-    assert found["status"] != "available" or (await client.get("/v1/redemptions")).json()["items"][0]["code"] == "AB-12"
+    assert (
+        found["status"] != "available"
+        or (await client.get("/v1/redemptions")).json()["items"][0]["code"] == "AB-12"
+    )

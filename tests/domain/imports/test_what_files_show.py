@@ -179,11 +179,15 @@ def test_codes_that_end_in_what_nobody_sees_are_text():
 
 
 def test_numbers_of_more_than_15_digits_are_no_codes():
-    content = spreadsheet(["code"], [70357195000000133], [70357195000000135], [70357195000000136], ["A-1"], [123456789012345])
+    content = spreadsheet(
+        ["code"], [70357195000000133], [70357195000000135], [70357195000000136], ["A-1"], [123456789012345]
+    )
     table = open_table(io.BytesIO(content), Format())
     sorter = reading.sorter(table, {"column": "code"})
     rejects = [reject for batch in table.batches for reject in sorter.sort(batch).rejects]
-    assert [(reject.line, reject.reason) for reject in rejects] == [(n, "more_than_15_digits") for n in (2, 3, 4)]
+    assert [(reject.line, reject.reason) for reject in rejects] == [
+        (n, "more_than_15_digits") for n in (2, 3, 4)
+    ]
 
 
 @pytest.mark.parametrize("code", ["1.23457E+15", "1,23457E+15", "7E+16"])

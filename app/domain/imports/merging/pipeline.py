@@ -176,7 +176,8 @@ class _Run:
         raw = chunks.ChunkFile(self.side, self.id, self.row["size"])
         names = [name for name in reading.columns_named(options) if isinstance(name, str)]
         table = open_table(cast(Any, io.BufferedReader(raw, chunks.CHUNK)), reading.format_of(options), names)
-        sorter = reading.sorter(table, options)
+        queried = self.row["source"]["type"] in sources.MAY_BE_EMPTY
+        sorter = reading.sorter(table, options, queried=queried)
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
         merge.stage(self.connections, self._sorted(table, sorter, raw))
         self._set_aside(sorter.unlike())

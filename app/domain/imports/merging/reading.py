@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.domain.imports.merging.rows import Sorter, code_of
+from app.domain.imports.merging.rows import Marks, Sorter, code_of
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
@@ -25,8 +25,8 @@ def columns_named(options: Mapping[str, Any]) -> Iterator[str | int]:
             yield from value.values() if isinstance(value, Mapping) else value
 
 
-def sorter(table: Table, options: Mapping[str, Any]) -> Sorter:
-    """Return what sorts the rows of the table.
+def sorter(table: Table, options: Mapping[str, Any], *, queried: bool = False) -> Sorter:
+    """Return what sorts the rows of the table; what was `queried` is taken as it is, without the marks of spreadsheets.
 
     Raises:
         ImportUndecidedError: the file leaves open what the options do not say.
@@ -42,7 +42,7 @@ def sorter(table: Table, options: Mapping[str, Any]) -> Sorter:
         None if expiry is None else table.column(expiry),
         Shapes.for_values([code for code in map(code_of, sample) if code]) if judged else None,
         heading if judged and heading else None,
-        table.own,
+        Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
         [table.aside] if table.aside is not None and judged else [],
     )
 

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
+from enum import Enum
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import words
@@ -26,7 +27,11 @@ _AS_FORMULA = re.compile(r'="([^"]*)"|=\'([^\']*)\'')
 _UNSEEN = {"Cc": "control_character", "Cs": "control_character", "Cf": "format_character"} | dict.fromkeys(
     ("Zs", "Zl", "Zp"), "format_character"
 )
-_PLACEHOLDER_SHAPES = [{word.upper().translate(table) for word in words.PLACEHOLDERS} | {word.translate(table) for word in words.PLACEHOLDERS} for table in LEVELS]
+_PLACEHOLDER_SHAPES = [
+    {spelt.translate(table) for word in words.PLACEHOLDERS for spelt in (word, word.upper(), word.title())}
+    for table in LEVELS
+]
+"""The shapes of placeholders at each level: where none of them is, no value has to be looked at."""
 _DATE_ONLY = 10
 
 
@@ -48,6 +53,14 @@ class Sorted:
     rejects: list[Reject]
 
 
+class Marks(Enum):
+    """What may stand around a value that is none of it."""
+
+    ANY = "whatever spreadsheets and people put there"
+    OWN = "only the mark that an export of this service puts there"
+    NONE = "nothing: it comes from a database"
+
+
 @dataclass(slots=True)
 class Sorter:
     """Sorts the batches of one file, and remembers what is unlike the rest of it."""
@@ -58,8 +71,7 @@ class Sorter:
     """None where whatever is in the column is taken."""
     heading: str | None = None
     """The heading of the column, which may come again where files were joined."""
-    own: bool = False
-    """Whether the file is an export of this service, whose values are what they are."""
+    marks: Marks = Marks.ANY
     aside: list[int] = field(default_factory=list)
     """Lines that are unlike the rest for certain."""
 
@@ -74,7 +86,7 @@ class Sorter:
         for line, row in zip(batch.lines, batch.rows, strict=True):
             if is_blank(row):
                 continue
-            code = code_of(row[self.column], own=self.own) if self.column < len(row) else None
+            code = code_of(row[self.column], self.marks) if self.column < len(row) else None
             expiry, reason = r"\N", fault(code)
             if reason is None and self.expires_at_column is not None:
                 text = row[self.expires_at_column].strip() if self.expires_at_column < len(row) else ""
@@ -119,7 +131,11 @@ class Sorter:
                 return None
             self.shapes.add(batch.lines, codes, found)
         shares: list[list[str]] = [[] for _ in range(SHARES)]
-        adds, checksum, number = [share.append for share in shares], zlib.crc32, SHARES  # looked up once, not per row
+        adds, checksum, number = (
+            [share.append for share in shares],
+            zlib.crc32,
+            SHARES,
+        )  # looked up once, not per row
         for line, code in zip(batch.lines, codes, strict=True):
             adds[checksum(code.encode()) % number](f"{line}\t{code}\t\\N\n")
         return Sorted(shares, [])
@@ -145,7 +161,7 @@ class Sorter:
         Raises:
             UnreadableError: this code was.
         """
-        if not self.own and DESTROYED.fullmatch(code):
+        if self.marks is Marks.ANY and DESTROYED.fullmatch(code):
             raise UnreadableError(
                 f"Line {line} holds {code!r}: a spreadsheet has turned a long code into a rounded number, and its last"
                 " digits are lost. Nothing was imported. Export the codes anew from where they come from, with the"
@@ -164,16 +180,18 @@ def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
     return Sorter(column, expires_at_column).sort(batch)
 
 
-def code_of(cell: str, *, own: bool = False) -> str:
+def code_of(cell: str, marks: Marks = Marks.ANY) -> str:
     """Return the code of a cell: without what surrounds it unseen, and without the marks of spreadsheets.
 
-    A `'` in front is the mark of a text, and `="…"` a text as a formula. One `'` is taken off, exactly what `inert` puts
-    there. What stands in quotes `'…'` keeps them: there the first is no mark.
+    A `'` in front is the mark of a text, and `="…"` a text as a formula. One `'` is taken off, which is what `inert`
+    puts there. What stands in quotes `'…'` keeps them: there the first is no mark.
     """
     code = clean_code(cell)
+    if marks is Marks.NONE:
+        return code
     if code[:1] == "'" and len(code) > 1 and (code[1] in FORMULA or code[1] == "'" or code[-1] != "'"):
-        return clean_code(code[1:]) if not own else code[1:]
-    if not own and code[:1] == "=" and (wrapped := _AS_FORMULA.fullmatch(code)):
+        return code[1:] if marks is Marks.OWN else clean_code(code[1:])
+    if marks is Marks.ANY and code[:1] == "=" and (wrapped := _AS_FORMULA.fullmatch(code)):
         return clean_code(wrapped[1] or wrapped[2] or "")
     return code
 
@@ -223,4 +241,3 @@ def _escaped(code: str) -> str:
 def shown(value: str) -> str:
     """Return a value as PostgreSQL can keep it, and not longer than people read."""
     return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value.removeprefix(LOST)[:SHOWN])
-

@@ -23,7 +23,7 @@ LIST = re.compile(r"\[.*\]|\{.*\}|\(.*,.*\)", re.DOTALL)
 WORDS = re.compile(r"\D+|.*[^\W\d_]{3,} [^\W\d_]*[a-z\u00df-\u00ff]{2,}.*", re.DOTALL)
 """No digit, or words of a text."""
 BOOLEAN = frozenset(
-    "true false yes no y n 1 0 ja nein oui non si sí no ano ne tak nie on off wahr falsch active inactive used unused".split()
+    ["true", "false", "yes", "no", "y", "n", "1", "0", "ja", "nein", "oui", "non", "si", "sí", "no", "ano", "ne", "tak", "nie", "on", "off", "wahr", "falsch", "active", "inactive", "used", "unused"]
 )
 MOST = 0.8
 """The part of a column that settles what it holds."""
@@ -107,7 +107,9 @@ def _one_length(values: Sequence[str]) -> bool:
 
 def _counting(values: Sequence[str]) -> bool:
     numbers = list(map(int, (value[:18] for value in values)))
-    return len(numbers) > 2 and all(0 < after - before <= 10 for before, after in zip(numbers, numbers[1:], strict=False))  # noqa: PLR2004
+    return len(numbers) > 2 and all(
+        0 < after - before <= 10 for before, after in zip(numbers, numbers[1:], strict=False)
+    )
 
 
 def strength(name: str) -> int:
@@ -134,20 +136,30 @@ def choose(columns: Sequence[Column], *, headed: bool) -> int | None:
         good = only.holds in {"codes", "numbers", "words", "nothing", "repeated values"}
         told = only.named > 1 and only.holds in {"amounts", "one value", "sentences"}
         return only.index if good or told else None
-    named = [column for column in columns if column.named > 1 and column.holds not in NEVER - {"amounts"} and column.holds != "sentences"]
+    named = [
+        column
+        for column in columns
+        if column.named > 1 and column.holds not in NEVER - {"amounts"} and column.holds != "sentences"
+    ]
     if named:
         top = max(column.named for column in named)
         best = [column for column in named if column.named == top]
         if len(best) > 1:
             best = [column for column in best if column.holds == "codes"]
         if len(best) == 1 and (best[0].holds in {"codes", "numbers", "words", "nothing"} or not _codes(can)):
-            good = best[0].holds in {"codes", "numbers", "words"} or (best[0].holds == "nothing" and len(best[0].first_values) == 0)
+            good = best[0].holds in {"codes", "numbers", "words"} or (
+                best[0].holds == "nothing" and len(best[0].first_values) == 0
+            )
             return best[0].index if good else None
         return None
     likely = [column for column in can if column.holds == "codes" and column.named >= 0] or [
         column for column in can if column.holds == "numbers" and column.named >= 1
     ]
-    rivals = [column for column in can if column.holds in {"codes", "numbers"} and column not in likely and column.named >= 1]
+    rivals = [
+        column
+        for column in can
+        if column.holds in {"codes", "numbers"} and column not in likely and column.named >= 1
+    ]
     return likely[0].index if len(likely) == 1 and not rivals else None
 
 

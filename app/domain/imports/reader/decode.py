@@ -66,8 +66,7 @@ def is_binary(text: str) -> bool:
     """Whether what was decoded is no text: too much of it is control characters."""
     start = text[:65536]
     strange = sum(
-        unicodedata.category(character) in {"Cc", "Cs"} and not character.isspace()
-        for character in start
+        unicodedata.category(character) in {"Cc", "Cs"} and not character.isspace() for character in start
     )
     return strange > len(start) / 20
 
@@ -144,7 +143,11 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Ite
                 " Name the right encoding in `encoding`, or save the file in one encoding."
             ) from error
         if "\ufeff" in text:  # files that were joined, or one whose encoding was named without its mark
-            text = text.replace("\n\ufeff", "\n") if begun else text.replace("\n\ufeff", "\n").removeprefix("\ufeff")
+            text = (
+                text.replace("\n\ufeff", "\n")
+                if begun
+                else text.replace("\n\ufeff", "\n").removeprefix("\ufeff")
+            )
         begun = begun or bool(text)
         end = len(text) if last else _end_of_lines(text)
         rest = text[end:]

@@ -33,7 +33,11 @@ def delimiter_of(lines: list[str], quote: str) -> str | None:
         rows = split(lines, delimiter, quote)
         if not rows:
             continue
-        if delimiter == "\t" and not any("".join(row[1:]).strip() for row in rows) and f"{quote}\t" not in lines[-1]:
+        if (
+            delimiter == "\t"
+            and not any("".join(row[1:]).strip() for row in rows)
+            and f"{quote}\t" not in lines[-1]
+        ):
             continue  # tabs at the ends of lines are white space
         width, agreeing = Counter(map(len, rows)).most_common(1)[0]
         if width == 1:
@@ -85,7 +89,9 @@ def _unusual(lines: list[str], quote: str) -> str | None:
         rows = split(filled, delimiter, quote)
         width, agreeing = Counter(map(len, rows)).most_common(1)[0]
         heads = [cell.strip() for cell in rows[0]]
-        clear = all(head and not any(map(str.isdigit, head)) for head in heads) and any(map(words.has_heading_word, heads))
+        clear = all(head and not any(map(str.isdigit, head)) for head in heads) and any(
+            map(words.has_heading_word, heads)
+        )
         if width > 1 and len(heads) == width and agreeing >= 0.9 * len(rows) and clear:
             return delimiter
     return None

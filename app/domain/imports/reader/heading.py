@@ -40,7 +40,10 @@ def preamble(lines: Sequence[str]) -> tuple[int, str | None]:
     filled = [line for line in lines if line.strip()]
     if sum(comments) > len(filled) / 2:  # then it is the codes that begin so
         return skip, delimiter
-    while skip < len(lines) - 1 and (not lines[skip].strip("\ufeff \t\r\n") or (comments[skip] and not _names_columns(lines[skip], lines[skip + 1]))):
+    while skip < len(lines) - 1 and (
+        not lines[skip].strip("\ufeff \t\r\n")
+        or (comments[skip] and not _names_columns(lines[skip], lines[skip + 1]))
+    ):
         skip += 1
     return skip, delimiter
 
@@ -55,7 +58,11 @@ def start_of(rows: Sequence[Numbered], wanted: bool | None) -> Start:
     if not rows:
         return Start(0, wanted)
     width = Counter(len(_trimmed(row)) for _, row in rows).most_common(1)[0][0]
-    found = _single([(line, clean_code(_first_cell(row))) for line, row in rows]) if width <= 1 else _wide(rows, width)
+    found = (
+        _single([(line, clean_code(_first_cell(row))) for line, row in rows])
+        if width <= 1
+        else _wide(rows, width)
+    )
     return found if wanted is None else Start(found.row, wanted)
 
 
@@ -109,7 +116,9 @@ def _lead(texts: Sequence[str]) -> int:
     for index in range(min(MAX_LEAD, len(texts) - 1)):
         rest = texts[index + 1 :]
         rule = Rule(columns.shapes_of(rest))
-        if rule.is_unlike(texts[index], 0) or (index == 0 and len(rest) == 1 and _differs(texts[index], rest[0])):
+        if rule.is_unlike(texts[index], 0) or (
+            index == 0 and len(rest) == 1 and _differs(texts[index], rest[0])
+        ):
             lead = index + 1
         else:
             break
@@ -202,7 +211,13 @@ def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
     if kind in {"amounts", "numbers", "dates", "addresses", "links", "lists", "answers"}:
         own = columns.holds([cell], 1)
         number = any(map(str.isdigit, cell)) and not re.search(r"[^\W\d_]{3}", cell)
-        return -3 if own == kind or (kind == "answers" and cell.casefold() in columns.BOOLEAN) or (number and kind in {"amounts", "numbers"}) else 2
+        return (
+            -3
+            if own == kind
+            or (kind == "answers" and cell.casefold() in columns.BOOLEAN)
+            or (number and kind in {"amounts", "numbers"})
+            else 2
+        )
     known = words.is_heading(cell) and not any(map(words.is_heading, below[:20]))
     if known and not any(value.startswith(cell) for value in below):
         return 2

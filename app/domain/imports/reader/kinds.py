@@ -20,7 +20,9 @@ _SIGNATURES = {
     b"-----BEGIN ": "a key or certificate",
 }
 _HTML = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
-_LOGIN = re.compile(r"<input[^>]+type\s*=\s*[\"']?password|<title>[^<]*(log\s?-?in|sign\s?-?in|anmeld)", re.IGNORECASE)
+_LOGIN = re.compile(
+    r"<input[^>]+type\s*=\s*[\"']?password|<title>[^<]*(log\s?-?in|sign\s?-?in|anmeld)", re.IGNORECASE
+)
 _XML = re.compile(r"\s*(<\?xml\b|<(rss|feed|urlset|error|soap:Envelope)\b)", re.IGNORECASE)
 _JSON = re.compile(r"\s*(\{\s*(\"|\})|\[\s*(\{|\"|\[\s*\"|\]))")
 _MAIL = re.compile(r"(received|return-path|mime-version|delivered-to): .", re.IGNORECASE)

@@ -46,7 +46,9 @@ def whether_header(first: Sequence[str], second: Sequence[str]) -> Question:
         f"It cannot be told whether the first row ({_values(first)}) names the columns or holds a code"
         f" like the next ({_values(second)}). Give `has_header` true or false."
     )
-    choices = tuple({"has_header": headed, "first_row": [cell[:SHOWN] for cell in first]} for headed in (True, False))
+    choices = tuple(
+        {"has_header": headed, "first_row": [cell[:SHOWN] for cell in first]} for headed in (True, False)
+    )
     return Question("has_header", text, "has_header", choices)
 
 
@@ -58,7 +60,9 @@ def ask(questions: Sequence[Question]) -> None:
     """
     if questions:
         text = " ".join(question.text for question in questions)
-        raise ImportUndecidedError(text, choices={question.answer: list(question.choices) for question in questions})
+        raise ImportUndecidedError(
+            text, choices={question.answer: list(question.choices) for question in questions}
+        )
 
 
 def no_column(detail: str, columns: Sequence[Column]) -> ImportUndecidedError:

@@ -16,7 +16,9 @@ class Records:
     rows: Iterator[tuple[int, list[str]]]
 
 
-def open_records(file: BinaryIO, delimiter: str | None, encoding: str | None, names: Collection[str]) -> Records:
+def open_records(
+    file: BinaryIO, delimiter: str | None, encoding: str | None, names: Collection[str]
+) -> Records:
     """Open a file whose first row names the columns; the row that holds one of the `names` is that, where there is one.
 
     Raises:

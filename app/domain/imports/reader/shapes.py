@@ -156,7 +156,9 @@ class Rule:
         self.length = max(self.lengths, key=self.lengths.__getitem__, default=0)
         at_length = self.lengths.get(self.length, 0.0)
         self.fixed = self.total >= 10 and at_length >= min(FIXED * self.total, self.total - 1) - 1e-6  # noqa: PLR2004
-        self.longest = max((length for length, weight in self.lengths.items() if weight > self.few), default=0)
+        self.longest = max(
+            (length for length, weight in self.lengths.items() if weight > self.few), default=0
+        )
         self.uniform = max(shapes.counts.values(), default=0) >= self.total / 2
 
     def is_unlike(self, value: str, count: int = 1) -> bool:

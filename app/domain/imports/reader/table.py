@@ -10,7 +10,17 @@ from itertools import chain, islice
 from typing import Any, BinaryIO, cast
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader import columns, decode, dialect, heading, kinds, questions, spreadsheet, unpack, words
+from app.domain.imports.reader import (
+    columns,
+    decode,
+    dialect,
+    heading,
+    kinds,
+    questions,
+    spreadsheet,
+    unpack,
+    words,
+)
 from app.domain.imports.reader.shapes import Rule
 from app.schema.texts import clean_code
 
@@ -97,7 +107,9 @@ class Table:
     def open_questions(self, column: str | int | None) -> list[questions.Question]:
         """Return what has to be decided before the codes can be taken from this column, if any is named."""
         asked = [self.header_asked] if self.header_asked else []
-        return asked + ([questions.which_column(self.columns)] if column is None and self.suggested is None else [])
+        return asked + (
+            [questions.which_column(self.columns)] if column is None and self.suggested is None else []
+        )
 
 
 def open_table(file: BinaryIO, wanted: Format, names: Collection[str] = ()) -> Table:
@@ -183,7 +195,11 @@ def _is_list(row: list[str]) -> bool:
     """Whether the cells of the only row are codes of one kind."""
     cells = [clean_code(cell) for cell in row if clean_code(cell)]
     body = cells[1:] if words.is_heading(cells[0] if cells else "") else cells
-    if len(body) < LIST_CELLS or len(set(body)) < len(body) or columns.holds(body, len(body)) not in {"codes", "numbers", "words"}:
+    if (
+        len(body) < LIST_CELLS
+        or len(set(body)) < len(body)
+        or columns.holds(body, len(body)) not in {"codes", "numbers", "words"}
+    ):
         return False
     rule = Rule(columns.shapes_of(body))
     return rule.uniform and not any(rule.is_unlike(cell) for cell in body)
@@ -195,7 +211,13 @@ def _of_list(form: Format, row: list[str], skipped: list[str]) -> Table:
     headed = words.is_heading(clean_code(cells[0][0]))
     batch = iter([Batch(range(1, len(cells) + 1), cells)])
     numbered = list(enumerate(cells))
-    table = _table(Format(form.encoding, form.delimiter, form.quote, headed, form.skip_lines), numbered, batch, (), own=False)
+    table = _table(
+        Format(form.encoding, form.delimiter, form.quote, headed, form.skip_lines),
+        numbered,
+        batch,
+        (),
+        own=False,
+    )
     table.skipped = [line.strip() for line in skipped]
     return table
 
@@ -234,11 +256,15 @@ def _sample_lines(start: bytes, encoding: str) -> list[str]:
     return lines[:-1] if len(start) >= SAMPLE_BYTES and len(lines) > 1 else lines
 
 
-def _table(form: Format, rows: list[heading.Numbered], batches: Iterator[Batch], names: Collection[str], *, own: bool) -> Table:
+def _table(
+    form: Format, rows: list[heading.Numbered], batches: Iterator[Batch], names: Collection[str], *, own: bool
+) -> Table:
     if not rows:
         raise UnreadableError("The file is empty.")
     place = _named(rows, names) if form.has_header is not False else None
-    begin = heading.Start(place, headed=True) if place is not None else heading.start_of(rows, form.has_header)
+    begin = (
+        heading.Start(place, headed=True) if place is not None else heading.start_of(rows, form.has_header)
+    )
     if form.skip_lines is not None and place is None:
         begin = heading.start_of(rows, form.has_header)
         begin = heading.Start(0, begin.headed if begin.row == 0 else form.has_header)

@@ -38,7 +38,8 @@ def kind_of(file: BinaryIO) -> str:
 def is_spreadsheet(start: bytes) -> bool:
     """Whether what was unpacked begins as a spreadsheet does."""
     return start.startswith(_OLD_SPREADSHEET) or (
-        start.startswith(b"PK\x03\x04") and (b"xl/" in start or b"opendocument.spreadsheet" in start or b"[Content_Types].xml" in start)
+        start.startswith(b"PK\x03\x04")
+        and (b"xl/" in start or b"opendocument.spreadsheet" in start or b"[Content_Types].xml" in start)
     )
 
 

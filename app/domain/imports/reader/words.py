@@ -6,61 +6,77 @@ No list of words is complete: it settles only what the shape of the values leave
 import re
 import unicodedata
 
-CODE = frozenset("code codes kod kody kodas kodai kods kodi kode kody codigo codigos codice codici koodi koodid kood".split()) | frozenset(
-    "kodu koda kodova codul coduri cod cods codi kodok kod код коды кодове кодови κωδικος κωδικοι コード 代码 代碼 "
-    "코드 رمز קוד mã รหัส κωδ koodit kodes koder kodar koden koderna codis".split()
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+CODE = frozenset(
+    _words("""
+    cod code codes codi codice codici codigo codigos codis cods codul coduri kod koda kodai kodar kodas kode koden
+    koder koderna kodes kodi kodok kodova kods kodu kody kood koodi koodid koodit mã κωδ κωδικοι κωδικος код
+    кодове кодови коды קוד رمز รหัส コード 代码 代碼 코드
+""")
 )
 """Whole words for a code."""
-VOUCHER = (
-    "voucher vaucher coupon kupon cupon cupom kuponk kupong promo gutschein rabatt rabat discount korting "
-    "poukaz poukaz aktion sconto buono buoni descuento desconto reducere reduct reduction remise cadeau kado "
-    "gavekort presentkort lahjakort alennus slev zlav popust kedvezm utalvan indirim hediye ваучер купон промокод "
-    "промо скидк знижк εκπτω κουπον κουπονι 优惠 折扣 優惠 クーポン 쿠폰 할인 قسيمة שובר קופון darceko darcek tegoed bono vale "
-    "kinkekaart kingitus nuolaid atlaid darbnisk darilni bon dovana dovanu dāvan kupona voher waardebon "
-    "geschenk werbe aktionscode gift подар отстъпка ваучери"
-).split()
+VOUCHER = _words("""
+    voucher vaucher coupon kupon cupon cupom kuponk kupong promo gutschein rabatt rabat discount korting poukaz
+    aktion sconto buono buoni descuento desconto reducere reduct reduction remise cadeau kado gavekort presentkort
+    lahjakort alennus slev zlav popust kedvezm utalvan indirim hediye ваучер купон промокод промо скидк знижк
+    εκπτω κουπον κουπονι 优惠 折扣 優惠 クーポン 쿠폰 할인 قسيمة שובר קופון darceko darcek tegoed bono vale kinkekaart kingitus
+    nuolaid atlaid darbnisk darilni bon dovana dovanu dāvan kupona voher waardebon geschenk werbe aktionscode gift
+    подар отстъпка ваучери
+""")
 """Beginnings and parts of words for a voucher."""
 NUMBER = frozenset(
-    "no nr num number numbers nummer numer numero numeros numri numar numarul cislo cisla broj stevilka szam numara "
-    "номер номера αριθμος 番号 号码 번호 رقم מספר n° nummern numeris numurs number serial serie serienummer seriennummer "
-    "seri series pin card karte karta carte tarjeta kaart token key keys license licence id barcode ean".split()
+    _words("""
+    barcode broj card carte cisla cislo ean id kaart karta karte key keys licence license no nr num numar numara
+    numarul number numbers numer numeris numero numeros nummer nummern numri numurs n° pin seri serial serie
+    seriennummer serienummer series stevilka szam tarjeta token αριθμος номер номера מספר رقم 号码 番号 번호
+""")
 )
 """Whole words that may go with a code, or stand for one."""
-OTHER = (
-    "value wert betrag amount importe valor valeur montant monto hodnota castka suma summe kwota wartosc waarde bedrag "
-    "varde belopp verdi belob arvo ertek osszeg deger tutar cena prix preis price precio prezzo pris hinta precio "
-    "сумма значение стоимость цена αξια ποσο 金额 値 금액 status stav stan zustand estado stato etat tila durum состояние "
-    "date datum fecha data scad expir expira gueltig gultig valid platn wazn verfall ablauf geldig vervalt giltig gyldig "
-    "utgang vanhen ervenyes lejar gecerl дата действ λήξη ληξη 日期 有効 만료 name nom nombre nome jmeno nazwa imie naam namn "
-    "navn nimi nev isim имя название ονομα 名 이름 email mail e-mail correo posta customer kunde kunden kund cliente client "
-    "klient zakaznik asiakas ugyfel musteri клиент πελατης 客 고객 order bestell user benutzer percent prozent procent "
-    "currency wahrung waluta mena moneda valuta devise type typ tipo campaign kampagne kampan campana kampania kampanja country land pays pais "
-    "kraj zeme stadt city ort description beschreibung popis opis note notiz poznamka komentar created used redeemed "
-    "start ende end from until to von bis url link sku product produkt article artikel menge quantity qty anzahl count "
-    "pocet ilosc store filiale shop channel kanal region area zip plz post lang language batch segment gruppe group"
-).split()
+OTHER = _words("""
+    value wert betrag amount importe valor valeur montant monto hodnota castka suma summe kwota wartosc waarde
+    bedrag varde belopp verdi belob arvo ertek osszeg deger tutar cena prix preis price precio prezzo pris hinta
+    сумма значение стоимость цена αξια ποσο 金额 値 금액 status stav stan zustand estado stato etat tila durum
+    состояние date datum fecha data scad expir expira gueltig gultig valid platn wazn verfall ablauf geldig
+    vervalt giltig gyldig utgang vanhen ervenyes lejar gecerl дата действ λήξη ληξη 日期 有効 만료 name nom nombre nome
+    jmeno nazwa imie naam namn navn nimi nev isim имя название ονομα 名 이름 email mail e-mail correo posta customer
+    kunde kunden kund cliente client klient zakaznik asiakas ugyfel musteri клиент πελατης 客 고객 order bestell user
+    benutzer percent prozent procent currency wahrung waluta mena moneda valuta devise type typ tipo campaign
+    kampagne kampan campana kampania kampanja country land pays pais kraj zeme stadt city ort description
+    beschreibung popis opis note notiz poznamka komentar created used redeemed start ende end from until to von
+    bis url link sku product produkt article artikel menge quantity qty anzahl count pocet ilosc store filiale
+    shop channel kanal region area zip plz post lang language batch segment gruppe group
+""")
 """Parts of words for what stands beside a code."""
+FILLERS = frozenset(
+    _words("""
+    and autumn da das de del der des di die do du for in la le les list liste neu new nouveau nový nuevo of off
+    per pro spring summer the van voor winter
+""")
+)
+"""Words of headings that say nothing."""
+PLACEHOLDERS = frozenset(
+    _words("""
+    #div/0! #n/a #name! #name? #null! #num! #nv #ref! #value! (blank) (empty) (none) (null) - -- --- . ... <null>
+    ? empty k.a. missing n.a. n.v. n/a na nan nil none null tbd todo undefined – — …
+""")
+)
+"""What stands in a cell for nothing, in lower case."""
 NOT_THE_CODE = re.compile(
     r"country|currency|zip|postal|postcode|product|produkt|article|artikel|status|area|lang|store|sku|plz|typ|tipo|name"
     r"|value|wert|betrag|amount|date|datum|valid|customer|kunde|klient|client|cliente|user|mail|order|price|percent|prozent"
     r"|descri|desc$|campaign|kampa|batch|url|link|\bcount\b|qty|quantity|used|expire|state|error|response|color|colour",
     re.IGNORECASE,
 )
-FILLERS = frozenset(
-    "the of for and in off new neu de del la le les der die das du des di da do van voor pro per new nový nuevo nouveau "
-    "spring summer autumn winter list liste".split()
-)
-
 TOTALS = re.compile(
     r"(grand\s)?(totals?|summe|gesamt(summe)?|somme|totale|totaal|suma|sum|celkem|celkom|razem|osszesen|összesen|итого|всего"
     r"|σύνολο|合計|合计|toplam|yhteensä|totalt|ukupno|skupaj|kokku|iš viso|kopā|count|anzahl|rows?|zeilen|end( of (file|list))?|eof)"
     r"(\b.*)?",
     re.IGNORECASE,
 )
-PLACEHOLDERS = frozenset(
-    "null none nil n/a na n.a. #n/a - -- --- – — . … ... ? #ref! #value! #name? #div/0! #null! #num! nan undefined (null) "
-    "(empty) (blank) (none) empty \\n <null> #nv #name! n.v. k.a. missing tbd todo xxx".split()
-) - {"xxx", "\\n"}
 
 
 def plain(text: str) -> str:
@@ -88,14 +104,23 @@ def names_voucher(cell: str) -> bool:
 def names_code(cell: str) -> bool:
     """Whether a heading has a word for a code in it, also as the end of a longer word."""
     return any(
-        word in CODE or (len(word) > 4 and re.search(r"(code|kod|codigo|codice|koodi|kood|код|codes|kode|kody|koda|kodu|kodas|koder|kods|cod)$", word))  # noqa: PLR2004
+        word in CODE
+        or (
+            len(word) > 4
+            and re.search(
+                r"(code|kod|codigo|codice|koodi|kood|код|codes|kode|kody|koda|kodu|kodas|koder|kods|cod)$",
+                word,
+            )
+        )
         for word in words_of(cell)
     )
 
 
 def names_number(cell: str) -> bool:
     """Whether a heading has a word for a number or a card in it."""
-    return any(word in NUMBER or word.endswith(("nummer", "number", "numer", "numero")) for word in words_of(cell))
+    return any(
+        word in NUMBER or word.endswith(("nummer", "number", "numer", "numero")) for word in words_of(cell)
+    )
 
 
 def names_other(cell: str) -> bool:
