@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Path, Request, status
 
 from app.domain.access.scopes import Caller, Scope
@@ -16,6 +17,8 @@ from app.domain.customers.schemas import (
     ErasureOut,
     FileFormat,
 )
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader.records import open_records
 from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.schema.texts import Identifier
@@ -26,13 +29,15 @@ from app.web.parameters import CustomerPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[requires(Scope.EVENTS)])
-FORM_SCHEMA = body.form_schema(FileFormat, "CSV in UTF-8; the first line names the columns")
+FORM_SCHEMA = body.form_schema(
+    FileFormat, "CSV, XLSX, XLS or ODS, packed or not; the first row names the columns"
+)
 NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examples=["last_spring_code"])]
 
 
 @router.post(
     "/customers/imports",
-    responses=problems(InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError),
+    responses=problems(InvalidRequestError, UnreadableError, PayloadTooLargeError, UnsupportedMediaTypeError),
     openapi_extra={"requestBody": {"required": True, "content": {body.FORM: {"schema": FORM_SCHEMA}}}},
 )
 async def import_customers(request: Request, engine: Engine, settings: Settings) -> CustomersImported:
@@ -44,8 +49,10 @@ async def import_customers(request: Request, engine: Engine, settings: Settings)
         raise UnsupportedMediaTypeError(f"Send {body.FORM} with a `file`.")
     async with body.form(request, settings.max_upload_bytes) as (file, fields):
         wanted = body.validated(FileFormat, fields)
+        names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
+        records = await to_thread.run_sync(open_records, file.file, wanted.delimiter, wanted.encoding, names)
         async with transaction(engine) as connection:
-            return await files.load(connection, file.file, wanted.id_column, wanted.delimiter)
+            return await files.load(connection, records, wanted.id_column)
 
 
 @router.get("/customers/{customer_id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError))

@@ -16,6 +16,7 @@ from app.domain.imports import service
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.imports.schemas import ImportOut
 from app.platform.database import transaction
+from app.schema.texts import inert
 
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15
@@ -63,15 +64,10 @@ async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> 
             return
         text = io.StringIO()
         csv.writer(text).writerows(
-            (row.line, _inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
+            (row.line, inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
         )
         yield text.getvalue()
         line = rows[-1].line
-
-
-def _inert(value: str) -> str:
-    """A value that a spreadsheet takes for a formula, made a text."""
-    return "'" + value if value.startswith(("=", "+", "-", "@")) else value
 
 
 async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from typing_extensions import TypedDict
 from app.api import import_streams as streams
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service
-from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
+from app.domain.imports.errors import (
+    ImportNotFinishedError,
+    ImportNotFoundError,
+    ImportUndecidedError,
+    UnreadableError,
+)
 from app.domain.imports.schemas import (
     FormatIn,
     ImportCreate,
@@ -25,6 +30,7 @@ from app.domain.imports.schemas import (
     RejectOut,
     Undone,
 )
+from app.domain.pools.errors import PoolNotFoundError
 from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
@@ -50,7 +56,13 @@ class _Documented(TypedDict):
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
-    content = {body.FORM: {"schema": body.form_schema(fields, "CSV, packed or not, or XLSX")}}
+    content = {
+        body.FORM: {
+            "schema": body.form_schema(
+                fields, "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
+            )
+        }
+    }
     example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
     described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
     content["application/json"] = {"schema": described}
@@ -78,7 +90,7 @@ async def preview(request: Request, settings: Settings) -> dict[str, Any]:
     "/v1/pools/{pool}/imports",
     response_model=ImportOut,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=problems(*UNREADABLE_BODY),
+    responses=problems(*UNREADABLE_BODY, ImportUndecidedError),
     **_two_bodies(ImportOptions, ImportCreate),
 )
 async def create_import(
@@ -90,17 +102,26 @@ async def create_import(
     settings: Settings,
     prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
 ) -> dict[str, Any]:
-    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe."""
+    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe.
+
+    What the file does not show is asked, never guessed: which column holds the codes, or whether there is a header, is
+    a 422 whose `choices` are the columns with their first values, or the first row; nothing is imported, and no pool
+    made. Send it again with `column` or `has_header`. What is unlike the rest of the file (a footer, a sum, a heading
+    further down, a placeholder) is set aside as `suspicious`, and can be taken afterwards. What is no list of rows (an
+    HTML page, JSON, a PDF) is refused, and so are codes that a spreadsheet has rounded (`1.23457E+15`).
+    """
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(ImportOptions, fields)
+            await asyncio.to_thread(service.look_at, file.file, options)
             async with transaction(engine) as connection:
                 import_id = await service.begin_from_file(
                     connection, caller, pool, file.filename, file, options
                 )
     else:
         wanted = await body.json(request, ImportCreate)
+        await asyncio.to_thread(service.look_at_source, wanted.source, wanted)
         async with transaction(engine) as connection:
             import_id = await service.begin_from_source(
                 connection, caller, settings, pool, wanted.source, wanted
@@ -110,6 +131,8 @@ async def create_import(
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     found = await streams.until_ended(engine, import_id, seconds)
+    if seconds and found["choices"] is not None:
+        raise ImportUndecidedError(found["error"], choices=found["choices"], import_id=str(import_id))
     if seconds and found["status"] in service.ENDED:
         response.status_code = status.HTTP_200_OK
     return found
@@ -170,6 +193,16 @@ async def list_rejects(
     listed = pagination.page(rows, limit, lambda row: row.line)
     listed["items"] = [{**row._asdict(), "value": caller.shown(row.value)} for row in listed["items"]]
     return listed
+
+
+@router.post(
+    "/v1/imports/{import_id}/accept-suspicious",
+    response_model=ImportOut,
+    responses=problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
+)
+async def accept_suspicious(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+    """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
+    return await service.accept_suspicious(connection, caller, import_id)
 
 
 @router.post(

@@ -101,16 +101,28 @@ def import_file(
     ] = None,
     delimiter: Annotated[str | None, typer.Option(help="What stands between columns.")] = None,
     encoding: Annotated[str | None, typer.Option(help="How the file is encoded.")] = None,
+    has_header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
+    ] = None,
+    skip_lines: Annotated[int | None, typer.Option(help="Lines before the table.")] = None,
+    accept_suspicious: Annotated[
+        bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, and write nothing.")] = False,
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     with database() as (settings, _):
         apply_migrations(settings.sqlalchemy_url)
-        raise typer.Exit(
-            run_import(
-                settings, pool, file, column=column, delimiter=delimiter, encoding=encoding, dry_run=dry_run
-            )
-        )
+        options = {
+            "column": column,
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "has_header": has_header,
+            "skip_lines": skip_lines,
+            "accept_suspicious": accept_suspicious,
+            "dry_run": dry_run,
+        }
+        raise typer.Exit(run_import(settings, pool, file, options))
 
 
 @api_key.command("create")

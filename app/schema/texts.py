@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -34,3 +35,38 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 Properties = Annotated[dict[str, Any], AfterValidator(_storable)]
 """Names and values, any JSON."""
+
+
+_OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+"""Categories of characters that nobody sees: white space, and what only says how text is laid out."""
+
+
+def clean_code(text: str) -> str:
+    """Return a code without what surrounds it unseen: white space and format characters of every kind."""
+    text = text.strip()
+    if text.isascii() and (not text or text.isprintable()):
+        return text
+    start, end = 0, len(text)
+    while start < end and _is_unseen(text[start]):
+        start += 1
+    while end > start and _is_unseen(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_unseen(character: str) -> bool:
+    """Whether a character may go from the ends; control characters that are no white space stay, and are told."""
+    category = unicodedata.category(character)
+    return category in _OUTER and (category != "Cc" or character.isspace())
+
+
+FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width ones too)
+"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
+
+
+def inert(value: str) -> str:
+    """Return a value as a cell that no spreadsheet runs; the reader of imports takes off again what is added.
+
+    A `'` goes in front of a formula, and of a `'`, so that the two are told apart.
+    """
+    return f"'{value}" if value[:1] in FORMULA or value[:1] == "'" else value

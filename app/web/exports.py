@@ -14,12 +14,10 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.database import AnyRow
+from app.schema.texts import inert
 
 CHUNK = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
-
-FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width ones too)
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
 
 
 class Format(StrEnum):
@@ -32,7 +30,7 @@ class Format(StrEnum):
 FormatQuery = Annotated[
     Format,
     Query(
-        description="`csv`: what a spreadsheet would run gets a `'` in front; `ndjson`: values as they are"
+        description="`csv`: what a spreadsheet would run, or begins with `'`, gets a `'` in front, which an import takes off again; `ndjson`: values as they are"
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
@@ -72,7 +70,7 @@ def _csv(rows: Iterable[Sequence[Any] | AnyRow]) -> bytes:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return f"'{value}" if value[:1] in FORMULA else value
+        return inert(value)
     if value is None:
         return ""
     if isinstance(value, datetime):

@@ -18,11 +18,16 @@ SHOWN = (
     Import.dry_run,
     Import.source,
     Import.schedule_id,
-    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid).label("rows"),
+    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label(
+        "rows"
+    ),
     Import.imported,
     Import.ignored,
     Import.in_other_pool,
     Import.invalid,
+    Import.suspicious,
+    Import.columns_not_imported,
+    Import.choices,
     Import.undone,
     Import.progress,
     Import.sha256,
@@ -102,7 +107,15 @@ async def list_rejects(
 async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
     """An import, locked: of two undos the second waits for the first."""
     query = (
-        select(Import.pool, Import.pool_id, Import.status, Import.imported, Import.undone)
+        select(
+            Import.pool,
+            Import.pool_id,
+            Import.status,
+            Import.dry_run,
+            Import.imported,
+            Import.suspicious,
+            Import.undone,
+        )
         .where(Import.id == import_id)
         .with_for_update()
     )

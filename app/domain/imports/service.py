@@ -15,12 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.imports import queries, sources
-from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
+from app.domain.imports.errors import (
+    ImportNotFinishedError,
+    ImportNotFoundError,
+    ImportUndecidedError,
+    UnreadableError,
+)
+from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
-from app.domain.imports.reader.table import Format, open_table
+from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
 from app.domain.imports.sources import secrets as sealing
-from app.domain.lifecycle import intake
+from app.domain.lifecycle import intake, suspicious
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -74,6 +80,35 @@ async def from_source(
         return import_id
     shown, sealed = sealed_source(settings, source)
     return await from_sealed(connection, pool, shown, sealed, options)
+
+
+def look_at(file: BinaryIO, options: ImportOptions) -> None:
+    """Look at the beginning of a file before it is stored; what is wrong with it otherwise, the import tells. Blocks.
+
+    Raises:
+        ImportUndecidedError: the file leaves open what the options do not say.
+    """
+    given = options.model_dump(mode="json")
+    names = [name for name in reading.columns_named(given) if isinstance(name, str)]
+    try:
+        table = open_table(file, reading.format_of(given), names)
+        reading.beside(table, given, reading.sorter(table, given).column)
+    except ImportUndecidedError:
+        raise
+    except UnreadableError:
+        return
+    finally:
+        file.seek(0)
+
+
+def look_at_source(source: Source, options: ImportOptions) -> None:
+    """Look at a source before it is stored, where that takes no fetching. Blocks.
+
+    Raises:
+        ImportUndecidedError: it leaves open what the options do not say.
+    """
+    if isinstance(source, TextSource):
+        look_at(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
 
 
 async def begin_from_file(
@@ -184,11 +219,39 @@ async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uu
     return undone
 
 
+async def accept_suspicious(
+    connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID
+) -> dict[str, Any]:
+    """Take the values of an import that were set aside after all; the import as it is then.
+
+    Raises:
+        ImportNotFinishedError: it is still under way.
+        PoolNotFoundError: the pool was deleted.
+    """
+    row = await queries.lock(connection, import_id)
+    if row is None:
+        raise ImportNotFoundError(f"There is no import {import_id}.")
+    if row.status not in ENDED:
+        raise ImportNotFinishedError("The import is still under way; accept them when it has ended.")
+    if row.pool_id is None and not row.dry_run:
+        raise PoolNotFoundError(f"Pool {row.pool!r} was deleted.")
+    accepted = {"imported": 0, "ignored": 0, "in_other_pool": 0}
+    if row.suspicious and not row.dry_run:
+        accepted = await suspicious.take(connection, import_id)
+        await audit.record(
+            connection,
+            caller,
+            "import.suspicious_accepted",
+            pool=row.pool,
+            import_id=str(import_id),
+            **accepted,
+        )
+    return await get(connection, import_id)
+
+
 def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
-    """How a file is read, and its first rows. Blocks."""
-    table = open_table(file, Format(options.encoding, options.delimiter, options.quote, options.has_header))
-    width = max(map(len, [table.header or [], *table.first_rows]), default=0)
-    names = [*(table.header or []), *[None] * width][:width]
+    """How a file is read, its first rows, and what has to be decided or looks wrong. Blocks."""
+    table = open_table(file, reading.format_of(options.model_dump()))
     return {
         "encoding": table.format.encoding,
         "delimiter": table.format.delimiter,
@@ -197,10 +260,35 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
         "header": table.header,
         "rows": table.first_rows,
         "columns": [
-            {"index": index, "name": name, "suggested": index == table.suggested}
-            for index, name in enumerate(names)
+            {"index": column.index, "name": column.name or None, "suggested": column.index == table.suggested}
+            for column in table.columns
         ],
+        "columns_not_imported": None
+        if table.suggested is None
+        else reading.beside(table, {}, table.suggested),
+        "skipped": table.skipped,
+        "warnings": _warnings(table),
     }
+
+
+def _warnings(table: Table) -> list[dict[str, str]]:
+    """What the importer of a file ought to know before."""
+    found = [{"reason": question.reason, "text": question.text} for question in table.open_questions(None)]
+    if table.suggested is not None:
+        unlike = reading.suspicious_in_sample(table, table.suggested)
+        if unlike:
+            shown = ", ".join(repr(value[:40]) for value in unlike[:5])
+            text = (
+                f"{len(unlike)} of the first {len(table.sample)} values are unlike the rest and would be set aside: {shown}."
+                " They are taken with `accept_suspicious`, or afterwards."
+            )
+            found.append({"reason": "suspicious", "text": text})
+        beside = reading.beside(table, {}, table.suggested)
+        if beside:
+            found.append({"reason": "columns_not_imported", "text": f"Not imported: {', '.join(beside)}."})
+    if table.skipped and any(table.skipped):
+        found.append({"reason": "skipped", "text": "Lines before the table are left out; see `skipped`."})
+    return found
 
 
 def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, Any]:
@@ -270,7 +358,7 @@ async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
 
 def _shown(row: Any) -> dict[str, Any]:
     figures = row._asdict()
-    by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid")}
+    by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid", "suspicious")}
     return {**figures, "rejected": sum(by.values()), "rejected_by": by}
 
 

@@ -8,6 +8,7 @@ from app.domain.redemptions.schemas import USED_OUTCOMES, Outcome, Use
 from app.platform.database import AnyRow
 from app.schema.base import VoucherStatus
 from app.schema.inventory import MAX_CODE_LENGTH
+from app.schema.texts import clean_code
 
 
 def value_at(properties: Mapping[str, Any], path: str) -> Any:
@@ -33,7 +34,7 @@ def uses(
         value = value_at(properties, path)
         code, outcome = None, Outcome.NOT_A_STRING
         if isinstance(value, str):
-            text = value.strip()  # as the import trims
+            text = clean_code(value)  # as the import does
             code, outcome = (text if len(text) <= MAX_CODE_LENGTH else None), Outcome.UNKNOWN_CODE
             if not text:
                 continue

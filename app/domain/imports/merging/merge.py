@@ -15,10 +15,21 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, errors
 
+from app.domain.imports.merging import rows
 from app.domain.lifecycle.stock import SLOT
 
 STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
 COPY = "COPY staged (line, code, expires_at) FROM STDIN"
+
+# Kept whole, so that it can be taken after all.
+SET_ASIDE = f"""
+WITH gone AS (DELETE FROM staged WHERE line = ANY(%s) RETURNING *),
+    kept AS (
+        INSERT INTO import_reject (import_id, line, value, reason, staged)
+        SELECT %s, line, left(code, {rows.SHOWN}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
+    )
+SELECT count(*) FROM gone
+"""  # noqa: S608  (made of constants)
 
 # A table in draw order is read from front to back, whatever its size. What is merged already is left out.
 ORDERED = """
@@ -86,8 +97,14 @@ def stage(connections: Sequence[Connection[Any]], batches: Iterable[list[list[st
             connection.execute(STAGED)
             copies.append(stack.enter_context(stack.enter_context(connection.cursor()).copy(COPY)))
         for batch in batches:
-            for copy, rows in zip(copies, batch, strict=True):
-                copy.write("".join(rows))
+            for copy, block in zip(copies, batch, strict=True):
+                copy.write("".join(block))
+
+
+def set_aside(connection: Connection[Any], import_id: uuid.UUID, lines: list[int]) -> int:
+    """Make rejects of the staged rows of these lines; how many there were in this share."""
+    row = connection.execute(SET_ASIDE, (lines, import_id)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def order(connection: Connection[Any], seed: int, after: int) -> None:
@@ -125,18 +142,18 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
     }
     with connection.transaction():
         if target.dry_run:
-            rows, imported = _number(connection, ROWS, values), _number(connection, NEW, values)
+            found, imported = _number(connection, ROWS, values), _number(connection, NEW, values)
         else:
             # The end of the import waits for the disk. A chunk that is lost with the server is merged again.
             connection.execute("SET LOCAL synchronous_commit = off")
             if connection.execute(POOL, values).fetchone() is None:
                 raise PoolGoneError
-            rows, imported = _insert(connection, target, values)
-        in_other_pool = connection.execute(IN_OTHER_POOL, values).rowcount if imported < rows else 0
+            found, imported = _insert(connection, target, values)
+        in_other_pool = connection.execute(IN_OTHER_POOL, values).rowcount if imported < found else 0
         values |= {
             "imported": imported,
             "in_other_pool": in_other_pool,
-            "ignored": rows - imported - in_other_pool,
+            "ignored": found - imported - in_other_pool,
         }
         connection.execute(FIGURES, values)
         if not target.dry_run and imported:
@@ -151,8 +168,8 @@ def _insert(connection: Connection[Any], target: Target, values: dict[str, Any])
     if target.all_new:
         try:
             with connection.transaction():
-                rows = connection.execute(VOUCHERS, values).rowcount
-                return rows, rows
+                all_of_it = connection.execute(VOUCHERS, values).rowcount
+                return all_of_it, all_of_it
         except errors.UniqueViolation:
             target.all_new = False
     imported = connection.execute(VOUCHERS + "ON CONFLICT (code) DO NOTHING", values).rowcount
