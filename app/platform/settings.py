@@ -23,6 +23,12 @@ class Settings(BaseSettings):
     """An API key with scope `admin` that exists from the first start."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Private hosts or networks which the service may fetch from and send to."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    max_connections: int = Field(default=4096, ge=1)
+    """Most connections of clients to one process."""
+    max_connections_per_address: int = Field(default=1024, ge=1)
+    """Most connections of one address to one process; trusted proxies have no such bound."""
     log_level: str = "INFO"
     """Least level that is logged. `WARNING` drops the line per request."""
     database_connections: int = Field(default=10, ge=2)
@@ -70,7 +76,7 @@ class Settings(BaseSettings):
             ) from error
         return keys
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _listed(cls, hosts: object) -> object:
         return (
