@@ -68,12 +68,12 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
         200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
         **problems(*NO_VOUCHER, IdempotencyKeyReusedError, AssignmentReleasedError),
     },
-    dependencies=ASSIGN,
 )
 async def assign(
     pool: PoolPath,
     body: AssignmentCreate,
     assigner: Annotated[Assigner, held(Assigner)],
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Annotated[
         Identifier | None, Header(description="The same key on the same pool gives the same code")
     ] = None,
@@ -82,18 +82,21 @@ async def assign(
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time.
     """
-    return Response(*reply(await assigner.assign(pool, body.to_request(pool, idempotency_key))))
+    return Response(
+        *reply(await assigner.assign(pool, body.to_request(pool, idempotency_key, caller.key_id)))
+    )
 
 
 @router.post(
     "/pools/{pool}/assignments/batch",
     response_model=BatchOut,
     responses=problems(*NO_VOUCHER),
-    dependencies=ASSIGN,
 )
-async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dict[str, Any]:
+async def assign_batch(
+    pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
+) -> dict[str, Any]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
-    requests = [item.to_request(pool, item.idempotency_key) for item in body.items]
+    requests = [item.to_request(pool, item.idempotency_key, caller.key_id) for item in body.items]
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
 
 

@@ -75,7 +75,7 @@ async def _assign(app: FastAPI, pool: str, scope: Scope, receive: Receive) -> Le
             key = value
     secret = secret_in(authorization and authorization.decode("latin-1"))
     keys = held_by(app, KeyRing)
-    permit(keys.remembered(secret) or await keys.recognise(secret), Permission.ASSIGN)
+    caller = permit(keys.remembered(secret) or await keys.recognise(secret), Permission.ASSIGN)
     idempotency_key = None
     if key is not None:
         try:
@@ -85,7 +85,8 @@ async def _assign(app: FastAPI, pool: str, scope: Scope, receive: Receive) -> Le
     if content_type is None or not content_type.lower().startswith(b"application/json"):
         raise UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'.")
     body = AssignmentCreate.model_validate_json(await _body(receive))
-    return await held_by(app, Assigner).assign(pool, body.to_request(pool, idempotency_key), _gone(receive))
+    wanted = body.to_request(pool, idempotency_key, caller.key_id)
+    return await held_by(app, Assigner).assign(pool, wanted, _gone(receive))
 
 
 def _gone(receive: Receive) -> Callable[[], bool]:

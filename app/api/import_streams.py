@@ -17,6 +17,7 @@ from app.domain.imports.errors import ImportNotFoundError
 from app.domain.imports.schemas import ImportOut
 from app.platform.database import transaction
 from app.schema.texts import inert
+from app.web.redaction import import_seen_by
 
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15
@@ -33,7 +34,7 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
     return found
 
 
-async def events(engine: AsyncEngine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
+async def events(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[bytes]:
     """Server-sent events: the import whenever it has come on, and a sign of life now and then, until it has ended."""
     before, sent = None, time.monotonic()
     while True:
@@ -41,7 +42,7 @@ async def events(engine: AsyncEngine, import_id: uuid.UUID) -> AsyncIterator[byt
             found = await _look(engine, import_id)
         except ImportNotFoundError:
             return
-        shown = ImportOut.model_validate(found).model_dump(mode="json")
+        shown = ImportOut.model_validate(import_seen_by(caller, found)).model_dump(mode="json")
         if shown != before:
             before, sent = shown, time.monotonic()
             yield b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"

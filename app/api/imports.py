@@ -37,8 +37,9 @@ from app.platform.errors import InvalidRequestError, PayloadTooLargeError, Unsup
 from app.platform.outbound import AddressForbiddenError
 from app.web import body, pagination
 from app.web.dependencies import Connection, Engine, Settings
-from app.web.guard import requires
+from app.web.guard import permit_source, requires
 from app.web.problems import problems
+from app.web.redaction import import_seen_by
 
 router = APIRouter(tags=["imports"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
@@ -73,16 +74,16 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     "/v1/imports/preview",
     response_model=Preview,
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError),
-    dependencies=[requires(Scope.POOLS)],
     **_two_bodies(FormatIn, PreviewCreate),
 )
-async def preview(request: Request, settings: Settings) -> dict[str, Any]:
+async def preview(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
     """How a file or source would be read, its header and first five rows; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)
             return await asyncio.to_thread(service.preview, file.file, options)
     wanted = await body.json(request, PreviewCreate)
+    permit_source(caller, wanted.source)
     return await asyncio.to_thread(service.preview_of, settings, wanted.source, wanted)
 
 
@@ -121,6 +122,7 @@ async def create_import(
                 )
     else:
         wanted = await body.json(request, ImportCreate)
+        permit_source(caller, wanted.source)
         await asyncio.to_thread(service.look_at_source, wanted.source, wanted)
         async with transaction(engine) as connection:
             import_id = await service.begin_from_source(
@@ -141,10 +143,10 @@ async def create_import(
 @router.get(
     "/v1/imports",
     response_model=pagination.Page[ImportOut],
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
 async def list_imports(
     connection: Connection,
+    caller: Reader,
     pool: Annotated[str | None, Query(description="Only those into this pool")] = None,
     schedule_id: Annotated[uuid.UUID | None, Query(description="Only those of this schedule")] = None,
     limit: pagination.Limit = 100,
@@ -153,18 +155,19 @@ async def list_imports(
     """Imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
-    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed["items"] = [import_seen_by(caller, row) for row in listed["items"]]
+    return listed
 
 
 @router.get(
     "/v1/imports/{import_id}",
     response_model=ImportOut,
     responses=problems(ImportNotFoundError),
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def get_import(import_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, Any]:
     """An import: where it stands, and its figures."""
-    return await service.get(connection, import_id)
+    return import_seen_by(caller, await service.get(connection, import_id))
 
 
 @router.get(
@@ -219,14 +222,15 @@ async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connecti
     "/v1/imports/{import_id}/progress",
     response_class=StreamingResponse,
     responses=problems(ImportNotFoundError) | {200: {"content": {"text/event-stream": {}}}},
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def follow_import(import_id: uuid.UUID, connection: Connection, engine: Engine) -> StreamingResponse:
+async def follow_import(
+    import_id: uuid.UUID, connection: Connection, engine: Engine, caller: Reader
+) -> StreamingResponse:
     """The import as server-sent events: one whenever it has come on, until it has ended."""
     await service.get(connection, import_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        streams.events(engine, import_id), media_type="text/event-stream", headers=headers
+        streams.events(engine, import_id, caller), media_type="text/event-stream", headers=headers
     )
 
 

@@ -122,6 +122,7 @@ class Supervisor:
 def serve_web(host: str, port: int) -> None:
     """One HTTP process."""
     _end_with_parent()
+    proxies = get_settings().trusted_proxies
     config = uvicorn.Config(
         "app.server.application:create_asgi",
         factory=True,
@@ -129,7 +130,8 @@ def serve_web(host: str, port: int) -> None:
         access_log=False,  # it would show codes in paths; request_log.py logs requests
         log_config=None,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_SECONDS - 5,
     )

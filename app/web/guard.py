@@ -1,4 +1,4 @@
-"""The scopes that a route asks for, as a dependency."""
+"""Ask a caller for a key and its scopes, as a dependency of routes."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ bearer = HTTPBearer(auto_error=False, description="An API key, as made by `vouch
 
 
 def secret_in(authorization: str | None) -> str:
-    """The key in an `Authorization` header.
+    """Return the key in an `Authorization` header.
 
     Raises:
         UnauthenticatedError: there is none.
@@ -32,7 +32,7 @@ async def _caller(
 
 
 def permit(caller: Caller, *scopes: Scope) -> Caller:
-    """The caller, where it holds one of `scopes`.
+    """Return the caller, where it holds one of `scopes`.
 
     Raises:
         ForbiddenError: it holds none of them.
@@ -42,8 +42,18 @@ def permit(caller: Caller, *scopes: Scope) -> Caller:
     return caller
 
 
+def permit_source(caller: Caller, source: object) -> None:
+    """Let a caller use a source of an import: one that reads customers or events needs the scope for those.
+
+    Raises:
+        ForbiddenError: the caller's key lacks it.
+    """
+    if getattr(source, "type", None) == "analysis":
+        permit(caller, Scope.EVENTS)
+
+
 def requires(*scopes: Scope) -> Any:
-    """A dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
+    """Make a dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
 
     async def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         return permit(caller, *scopes)

@@ -33,10 +33,10 @@ class AssignmentCreate(Input):
         default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
     )
 
-    def to_request(self, pool: str, idempotency_key: str | None) -> AssignmentRequest:
-        """What is asked for, with the id that makes it the same when it comes again."""
+    def to_request(self, pool: str, idempotency_key: str | None, api_key_id: uuid.UUID) -> AssignmentRequest:
+        """Return what is asked for, with the id that makes it the same when it comes again."""
         if idempotency_key is not None:
-            request_id = identity.of_key(pool, idempotency_key)
+            request_id = identity.of_key(api_key_id, pool, idempotency_key)
         elif self.message_id is not None:
             request_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
         else:
