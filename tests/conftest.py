@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.database import conninfo, create_engine, transaction
+from app.platform.database import create_engine, transaction
+from app.platform.database_url import conninfo
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings

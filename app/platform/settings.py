@@ -33,6 +33,18 @@ class Settings(BaseSettings):
     """Least level that is logged. `WARNING` drops the line per request."""
     database_connections: int = Field(default=10, ge=2)
     """Most connections that one process holds to PostgreSQL."""
+    direct_database_url: SecretStr | None = None
+    """PostgreSQL itself, where DATABASE_URL leads to a pooler (PgBouncer): migrations, jobs and imports use it."""
+    prepared_statements: bool | None = None
+    """Whether statements are prepared. Unset: unless there is a pooler in between."""
+    statement_seconds: float = Field(default=3.0, gt=0)
+    """Longest statement of a request; then it is answered 503, and the connection thrown away."""
+    startup_seconds: float = Field(default=60.0, ge=0)
+    """How long a start waits for its database."""
+    stop_seconds: float = Field(default=15.0, ge=1)
+    """How long a process may take to finish what it has begun, once it is told to stop."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """How long a process that is told to stop still takes requests, while `/health/ready` says 503."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs that one worker runs at the same time."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
@@ -111,6 +123,13 @@ class Settings(BaseSettings):
             raise RuntimeError("DATABASE_URL is not set, and no embedded PostgreSQL was started")
         scheme, _, rest = self.database_url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else self.database_url
+
+    @property
+    def direct_url(self) -> str:
+        """The URL that leads to PostgreSQL itself, past a pooler."""
+        if self.direct_database_url is not None:
+            return self.direct_database_url.get_secret_value()
+        return self.sqlalchemy_url
 
 
 @cache

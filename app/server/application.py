@@ -65,13 +65,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
         direct = create_driver_pool(settings)
-        await direct.open()
         renderers = Renderers(settings)
         hold(
             app,
             settings,
             engine,
             KeyRing(engine, settings.key_cache_seconds),
+            direct,
             Assigner(engine, direct),
             renderers,
             RenderBatcher(engine, renderers),

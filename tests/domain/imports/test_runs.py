@@ -13,6 +13,7 @@ from app.domain.imports.schemas import ImportOptions
 from app.domain.imports.service import _InMemory, from_file
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
+from app.platform.database_url import conninfo
 from app.server.worker import work
 from tests.domain.imports.servers import until
 from tests.domain.imports.test_figures import figures
@@ -20,6 +21,7 @@ from tests.domain.imports.test_figures import figures
 WORKER = """
 import asyncio
 from app.server.worker import work
+from app.platform.database_url import conninfo
 from app.platform.settings import Settings
 asyncio.run(work(Settings()))
 """
@@ -143,7 +145,7 @@ async def test_a_pool_that_is_deleted_meanwhile_fails_the_import_and_stays_delet
 
 
 def _libpq(settings):
-    return psycopg.conninfo.conninfo_to_dict(pipeline.conninfo(settings.sqlalchemy_url))
+    return psycopg.conninfo.conninfo_to_dict(conninfo(settings.sqlalchemy_url))
 
 
 async def test_a_fault_of_the_service_ends_the_import_and_not_the_worker(

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
-import psycopg
 from psycopg import Connection, errors, sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -22,7 +21,7 @@ from app.domain.imports import sources
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging import chunks, merge, reading, rows
 from app.domain.imports.reader.table import Table, open_table
-from app.platform.database import SERVER_OPTIONS, conninfo
+from app.platform.database import connect_sync
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
@@ -33,7 +32,6 @@ LOCK_SECONDS = 60
 
 # The server notices within seconds that a worker died, and gives its locks to the next one.
 WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB"
-OPTIONS = f"{SERVER_OPTIONS} -c client_connection_check_interval=2s {WORKSPACE}"
 
 LOCK = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
 BEGIN = """
@@ -129,9 +127,7 @@ def _lock(connection: Connection[Any], import_id: uuid.UUID, share: int) -> None
 
 @contextmanager
 def _connect(settings: Settings) -> Iterator[Connection[Any]]:
-    url = conninfo(settings.sqlalchemy_url)
-    connection = psycopg.connect(url, autocommit=True, options=OPTIONS, connect_timeout=5)
-    with connection:
+    with connect_sync(settings, extra=WORKSPACE, autocommit=True) as connection:
         yield connection
 
 
