@@ -30,7 +30,8 @@ GONE = text(
     "DELETE FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL"
 )
 FIGURES = text("""
-UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored, in_other_pool = in_other_pool + :in_other_pool,
+UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored,
+    in_other_pool = in_other_pool + :in_other_pool,
     suspicious = suspicious - :imported - :ignored - :in_other_pool
 WHERE id = :id
 """)

@@ -4,6 +4,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from app.domain.imports.reader import words
 
@@ -60,10 +61,8 @@ def split(lines: list[str], delimiter: str | None, quote: str) -> list[list[str]
         quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
     )
     rows: list[list[str]] = []
-    try:
+    with suppress(csv.Error):  # reading the whole will tell
         rows.extend(row for row in reader if row and any(cell.strip() for cell in row))
-    except csv.Error:
-        pass  # reading the whole will tell
     return rows
 
 

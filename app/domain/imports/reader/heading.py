@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.imports.reader import columns, words
+from app.domain.imports.reader import values as values_
 from app.domain.imports.reader.shapes import LETTERS, Rule, Traits
 from app.schema.texts import clean_code
 
@@ -160,7 +161,7 @@ def _alike(first: str, body: Sequence[str]) -> Start:
         return Start(0, None if _much(body) else True)
     if words.is_placeholder(first):
         return Start(0, False)
-    holds = columns.holds(body, len(body))
+    holds = values_.holds(body, len(body))
     in_words = holds == "words" and not any(map(str.isdigit, first)) and not first.isupper()
     return Start(0, None if in_words and sum(map(_worded, body)) > len(body) / 2 else False)
 
@@ -205,24 +206,32 @@ def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
         return 0
     if not below:
         return 2 if words.is_heading(cell) else 0
-    kind = columns.holds(below, len(below))
+    kind = values_.holds(below, len(below))
     if cell in below:
         return -2 if kind != "codes" or below.count(cell) > 1 or len(below) < 10 else 0  # noqa: PLR2004
     if kind in {"amounts", "numbers", "dates", "addresses", "links", "lists", "answers"}:
-        own = columns.holds([cell], 1)
-        number = any(map(str.isdigit, cell)) and not re.search(r"[^\W\d_]{3}", cell)
-        return (
-            -3
-            if own == kind
-            or (kind == "answers" and cell.casefold() in columns.BOOLEAN)
-            or (number and kind in {"amounts", "numbers"})
-            else 2
-        )
+        return -3 if _is_of_kind(cell, kind) else 2
     known = words.is_heading(cell) and not any(map(words.is_heading, below[:20]))
-    if known and not any(value.startswith(cell) for value in below):
-        return 2
+    return (
+        2
+        if known and not any(value.startswith(cell) for value in below)
+        else _vote_of_shape(cell, below, kind)
+    )
+
+
+def _is_of_kind(cell: str, kind: str) -> bool:
+    number = any(map(str.isdigit, cell)) and not re.search(r"[^\W\d_]{3}", cell)
+    return (
+        values_.holds([cell], 1) == kind
+        or (kind == "answers" and cell.casefold() in values_.BOOLEAN)
+        or (number and kind in {"amounts", "numbers"})
+    )
+
+
+def _vote_of_shape(cell: str, below: Sequence[str], kind: str) -> int:
     rule = Rule(columns.shapes_of(below))
+    digits = any(map(str.isdigit, cell))
     if rule.is_unlike(cell, 0):
         plain = not Traits.of(cell).signs - {sign for sign, weight in rule.signs.items() if weight > rule.few}
-        return 0 if plain or any(map(str.isdigit, cell)) else 1
-    return -1 if kind == "codes" or any(map(str.isdigit, cell)) else 0
+        return 0 if plain or digits else 1
+    return -1 if kind == "codes" or digits else 0
