@@ -30,8 +30,8 @@ class Format(StrEnum):
 FormatQuery = Annotated[
     Format,
     Query(
-        description="`csv`: what a spreadsheet would run, or begins with `'`, gets a `'` in front, which an import takes"
-        " off again; `ndjson`: values as they are"
+        description="`csv`: what a spreadsheet would run, or begins with `'`, gets a `'` in front, which an import"
+        " takes off again; `ndjson`: values as they are"
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}

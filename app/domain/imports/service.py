@@ -279,8 +279,8 @@ def _warnings(table: Table) -> list[dict[str, str]]:
         if unlike:
             shown = ", ".join(repr(value[:40]) for value in unlike[:5])
             text = (
-                f"{len(unlike)} of the first {len(table.sample)} values are unlike the rest and would be set aside: {shown}."
-                " They are taken with `accept_suspicious`, or afterwards."
+                f"{len(unlike)} of the first {len(table.sample)} values are unlike the rest and would be set aside:"
+                f" {shown}. They are taken with `accept_suspicious`, or afterwards."
             )
             found.append({"reason": "suspicious", "text": text})
         beside = reading.beside(table, {}, table.suggested)

@@ -3,6 +3,7 @@
 `python -m tests.domain.imports.made_files 2000` reads so many and tells how often the reader was wrong and asked.
 """
 
+# ruff: noqa: ARG005, RUF001, T201  (each style of codes is called alike; words of many alphabets; a command that prints)
 import csv
 import io
 import random

@@ -22,6 +22,11 @@ class Batch:
 
 
 def parsed(reader: Any, skipped: int = 0) -> Iterator[Batch]:
+    """Yield the rows of a CSV reader, with lines that count what was skipped before it.
+
+    Raises:
+        UnreadableError: a row is none, or a quote is never closed.
+    """
     while True:
         first = skipped + reader.line_num + 1
         rows: list[list[str]] = []
@@ -63,6 +68,7 @@ def _height(row: list[str]) -> int:
 
 
 def counted(rows: Iterator[list[str]], first: int) -> Iterator[Batch]:
+    """Yield the rows of a spreadsheet, of which the first is in line `first`."""
     while batch := list(islice(rows, BATCH_ROWS)):
         blank_left_out = [row if any(cell.strip() for cell in row) else [] for row in batch]
         yield _batch(first, blank_left_out, plain=True)
@@ -70,7 +76,7 @@ def counted(rows: Iterator[list[str]], first: int) -> Iterator[Batch]:
 
 
 def from_line(batches: Iterator[Batch], line: int, *, after: bool) -> Iterator[Batch]:
-    """The rows from a line on, or only those after it."""
+    """Yield the rows from a line on, or only those after it."""
     for batch in batches:
         lines = list(batch.lines)
         start = next((n for n, at in enumerate(lines) if at >= line), None)
