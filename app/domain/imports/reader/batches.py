@@ -62,7 +62,7 @@ def _batch(first: int, rows: list[list[str]], *, plain: bool) -> Batch:
 
 
 def _height(row: list[str]) -> int:
-    """The lines that a row takes: more than one where a quoted cell holds line breaks."""
+    """Return the number of lines that a row takes: more than one where a quoted cell holds line breaks."""
     text = "".join(row)
     return 1 + text.count("\n") + text.count("\r") - text.count("\r\n")
 

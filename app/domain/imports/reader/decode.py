@@ -47,7 +47,7 @@ WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
 def detect(sample: bytes) -> str:
-    """The encoding of a text that begins like this: certain by its marks, else the likeliest."""
+    """Return the encoding of a text that begins like this: certain by its marks, else the likeliest."""
     for mark, encoding in BYTE_ORDER_MARKS:
         if sample.startswith(mark):
             return encoding
@@ -111,7 +111,7 @@ def _likelihood(telling: bytes, encoding: str) -> int:
 
 
 def lines(blocks: Iterable[bytes], encoding: str, *, guessed: bool = False) -> Iterator[str]:
-    """The lines of a text with their ends, whatever those are.
+    """Yield the lines of a text with their ends, whatever those are.
 
     In Windows-1252 nearly every byte is a letter: where it is only guessed, text in UTF-8 further on is looked for.
 
@@ -161,7 +161,7 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Ite
 
 
 def _where_utf8_begins(block: bytes) -> int | None:
-    """Where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
+    """Return where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
     end = 0
     while match := LETTER_IN_UTF8.search(block, end):
         start, end = block.rfind(b"\n", 0, match.start()) + 1, block.find(b"\n", match.end())
@@ -179,7 +179,7 @@ def _with_last(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 
 def _end_of_lines(text: str) -> int:
-    """Where the last whole line ends. A final CR may be half of a line's end."""
+    """Return where the last whole line ends. A final CR may be half of a line's end."""
     return text.rfind("\n") + 1 or text.rfind("\r", 0, -1) + 1
 
 

@@ -67,7 +67,7 @@ def split(lines: list[str], delimiter: str | None, quote: str) -> list[list[str]
 
 
 def _plausible(cells: Sequence[str], delimiter: str) -> float:
-    """The part of cells that look like whole ones: no other delimiter in them, and no sentence."""
+    """Return the part of cells that look like whole ones: no other delimiter in them, and no sentence."""
     others = [sign for sign in DELIMITERS if sign != delimiter]
     marks = 0.0
     for cell in cells:
@@ -97,5 +97,5 @@ def _unusual(lines: list[str], quote: str) -> str | None:
 
 
 def is_blank(row: Row) -> bool:
-    """Whether a row is that of a blank line."""
+    """Return whether a row is that of a blank line."""
     return not row or (len(row) == 1 and row[0] != "" and not row[0].strip())

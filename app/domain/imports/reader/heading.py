@@ -79,7 +79,7 @@ def _first_cell(row: Row) -> str:
 
 
 def _single(values: Sequence[tuple[int, str]]) -> Start:
-    """A table of one column."""
+    """Return the start of a table of one column."""
     if len(values) > 1 and len({value for _, value in values}) == 1:
         return Start(0, headed=False)
     values = _once(values)
@@ -100,7 +100,7 @@ def _single(values: Sequence[tuple[int, str]]) -> Start:
 
 
 def _once(values: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The lines without repeats of the first ones: joined files have their headings more than once."""
+    """Return the lines without repeats of the first ones: joined files have their headings more than once."""
     first = {value for _, value in values[:MAX_LEAD]}
     seen: set[str] = set()
     kept = []
@@ -112,7 +112,7 @@ def _once(values: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
 
 
 def _lead(texts: Sequence[str]) -> int:
-    """How many of the first lines are unlike all that follow."""
+    """Return how many of the first lines are unlike all that follow."""
     lead = 0
     for index in range(min(MAX_LEAD, len(texts) - 1)):
         rest = texts[index + 1 :]
@@ -154,7 +154,7 @@ def _much(body: Sequence[str]) -> bool:
 
 
 def _alike(first: str, body: Sequence[str]) -> Start:
-    """The first line is like the others: a code, unless its words say that it is a heading."""
+    """Return the start where the first line is like the others: a code, unless its words are those of a heading."""
     if words.is_heading(first):
         if any(value.startswith(first) for value in body):
             return Start(0, False, aside=True)
@@ -171,7 +171,7 @@ def _worded(value: str) -> bool:
 
 
 def _wide(rows: Sequence[Numbered], width: int) -> Start:
-    """A table of several columns."""
+    """Return the start of a table of several columns."""
     first = 0
     for index in range(min(MAX_LEAD, len(rows) - 2)):
         row = _trimmed(rows[index][1])
@@ -199,7 +199,7 @@ def _is_title(row: Row, rest: Sequence[Numbered]) -> bool:
 
 
 def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
-    """What a cell says: above 0 that it is a heading, below that it is like what stands under it."""
+    """Return what a cell says: above 0 that it is a heading, below that it is like what stands under it."""
     cell = clean_code(cell)
     below = [clean_code(row[index]) for row in body if index < len(row) and row[index].strip()]
     if not cell:

@@ -168,7 +168,7 @@ def _reader(lines: Iterable[str], form: Format) -> Any:
 
 
 def _numbered(lines: list[str], form: Format, skip: int) -> list[tuple[int, list[str]]]:
-    """The rows of these lines that are not blank, each with its line from 0."""
+    """Return the rows of these lines that are not blank, each with its line from 0."""
     reader, rows, line = _reader(lines, form), list[tuple[int, list[str]]](), skip
     try:
         for row in reader:
@@ -183,7 +183,7 @@ def _numbered(lines: list[str], form: Format, skip: int) -> list[tuple[int, list
 
 
 def _is_list(row: list[str]) -> bool:
-    """Whether the cells of the only row are codes of one kind."""
+    """Return whether the cells of the only row are codes of one kind."""
     cells = [clean_code(cell) for cell in row if clean_code(cell)]
     body = cells[1:] if words.is_heading(cells[0] if cells else "") else cells
     if (
@@ -197,7 +197,7 @@ def _is_list(row: list[str]) -> bool:
 
 
 def _of_list(form: Format, row: list[str], skipped: list[str]) -> Table:
-    """A table of one column, whose lines count the cells of the only row."""
+    """Return a table of one column, whose lines count the cells of the only row."""
     cells = [[cell] for cell in row if clean_code(cell)]
     headed = words.is_heading(clean_code(cells[0][0]))
     batch = iter([Batch(range(1, len(cells) + 1), cells)])
@@ -214,7 +214,7 @@ def _of_list(form: Format, row: list[str], skipped: list[str]) -> Table:
 
 
 def _first(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Blocks until there are `size` bytes of them."""
+    """Yield blocks until there are `size` bytes of them."""
     while size > 0 and (block := next(blocks, b"")):
         size -= len(block)
         yield block
@@ -241,7 +241,7 @@ def _encoding(start: bytes, wanted: Format) -> str:
 
 
 def _sample_lines(start: bytes, encoding: str) -> list[str]:
-    """The first lines, as far as they can be decoded; the last one may be cut and is left out."""
+    """Return the first lines, as far as they can be decoded; the last one may be cut and is left out."""
     text = codecs.getincrementaldecoder(encoding)("replace").decode(start)
     lines = list(islice(io.StringIO(text, newline=""), 2 * dialect.SAMPLE_ROWS))
     return lines[:-1] if len(start) >= SAMPLE_BYTES and len(lines) > 1 else lines
@@ -293,7 +293,7 @@ def _own_column(header: list[str] | None) -> int:
 
 
 def _named(rows: list[tuple[int, list[str]]], names: Collection[str]) -> int | None:
-    """The first of the rows in which one of the names stands, if any."""
+    """Return the first of the rows in which one of the names stands, if any."""
     for index, (_, row) in enumerate(rows[: heading.MAX_LEAD]):
         if not set(names).isdisjoint(cell.strip().lstrip("\ufeff") for cell in row):
             return index
