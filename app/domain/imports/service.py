@@ -56,7 +56,7 @@ class Upload(Protocol):
 async def from_file(
     connection: AsyncConnection, pool: str, name: str | None, file: Upload, options: ImportOptions
 ) -> uuid.UUID:
-    """Add an import whose bytes are those of a file, and return its id. They are safe once the transaction is committed."""
+    """Add an import whose bytes are those of a file, and return its id; they are safe with the commit."""
     import_id = await _add(connection, pool, options, {"type": "file", "name": name})
     await _store(connection, import_id, file)
     return import_id
