@@ -42,6 +42,7 @@ NAMES = {
 }
 LETTER_IN_UTF8 = re.compile(rb"\xc3[\x80-\xbf]")
 """A Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which hardly any text has."""
+FEW_LETTERS = 4
 _OLD_CONTROLS = re.compile("[\x80-\x9f]")
 WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
@@ -83,7 +84,7 @@ def _guess(sample: bytes) -> str:
     telling = b" ".join(WORD.findall(sample))[:65536]
     high = len(telling) - len(telling.translate(None, bytes(range(128, 256))))
     latin = [encoding for encoding in LATIN if _is_in(sample, encoding)]
-    if high > len(telling) * 0.7 or not latin:  # whole words without a Latin letter
+    if not latin or (high > len(telling) * 0.7 and not _is_repeated(sample)):  # whole words without a Latin letter
         others = [encoding for encoding in OTHER if _is_in(sample, encoding)]
         best = others and charset_normalizer.from_bytes(telling, cp_isolation=others, threshold=0.5).best()
         if best:
@@ -94,6 +95,11 @@ def _guess(sample: bytes) -> str:
         return "latin-1"
     best_latin = max(latin, key=lambda encoding: _likelihood(telling, encoding))
     return NAMES[best_latin]
+
+
+def _is_repeated(sample: bytes) -> bool:
+    """Whether the same one or two letters stand in all lines, as in codes: that is no text in another script."""
+    return sample.count(b" ") > 0 and len(set(sample.translate(None, bytes(range(128))))) <= FEW_LETTERS
 
 
 def _is_in(sample: bytes, encoding: str) -> bool:

@@ -177,7 +177,9 @@ def _wide(rows: Sequence[Numbered], width: int) -> Start:
         row = _trimmed(rows[index][1])
         filled = [cell for cell in row if cell.strip()]
         heads = len(filled) > 1 and len(row) >= width and all(map(words.has_heading_word, filled))
-        if (len(filled) <= 1 or (len(row) != width and not heads)) and _is_title(row, rows[index + 1 :]):
+        if (len(filled) <= 1 or (len(row) != width and not heads)) and (
+            rows[index + 1][0] - rows[index][0] > 1 or _is_title(row, rows[index + 1 :])
+        ):
             first = index + 1
         else:
             break
@@ -211,7 +213,9 @@ def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
         return -2 if kind != "codes" or below.count(cell) > 1 or len(below) < 10 else 0  # noqa: PLR2004
     if kind in {"amounts", "numbers", "dates", "addresses", "links", "lists", "answers"}:
         return -3 if _is_of_kind(cell, kind) else 2
-    known = words.is_heading(cell) and not any(map(words.is_heading, below[:20]))
+    if kind == "codes" and _like_a_code(cell) and not Rule(columns.shapes_of(below)).is_unlike(cell, 0):
+        return -3
+    known = words.is_heading(cell) and cell.casefold() not in values_.BOOLEAN and not any(map(words.is_heading, below[:20]))
     return (
         2
         if known and not any(value.startswith(cell) for value in below)

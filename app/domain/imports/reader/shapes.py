@@ -5,6 +5,7 @@ so capitals and digits are made one where that is needed (`XXXX-XX`), and in the
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,18 +45,22 @@ class Traits:
 
     length: int
     signs: frozenset[str]
-    """Kinds of characters in it: `a`, `A`, `9`, `é` for other letters, and each other sign as it is."""
+    """Kinds of characters in it: `a`, `A`, `9`, `é` for other letters (and the script of those that are not Latin), and each other sign as it is."""
 
     @classmethod
     def of(cls, value: str) -> "Traits":
         """Return those of a value."""
-        return cls(len(value), frozenset(map(_sign, set(value))))
+        signs = frozenset(map(_sign, set(value)))
+        return cls(len(value), signs | {"é"} if any(len(sign) > 1 for sign in signs) else signs)
 
 
 def _sign(character: str) -> str:
     if character.isascii():
         return str(character.translate(LEVELS[0]))
-    return "é" if character.isalpha() else "9" if character.isdigit() else character
+    if character.isalpha():
+        script = unicodedata.name(character, "?").partition(" ")[0]
+        return "é" if script == "LATIN" else script + "…"
+    return "9" if character.isdigit() else character
 
 
 @dataclass(slots=True)
