@@ -84,7 +84,9 @@ def _guess(sample: bytes) -> str:
     telling = b" ".join(WORD.findall(sample))[:65536]
     high = len(telling) - len(telling.translate(None, bytes(range(128, 256))))
     latin = [encoding for encoding in LATIN if _is_in(sample, encoding)]
-    if not latin or (high > len(telling) * 0.7 and not _is_repeated(sample)):  # whole words without a Latin letter
+    if not latin or (
+        high > len(telling) * 0.7 and not _is_repeated(sample)
+    ):  # whole words without a Latin letter
         others = [encoding for encoding in OTHER if _is_in(sample, encoding)]
         best = others and charset_normalizer.from_bytes(telling, cp_isolation=others, threshold=0.5).best()
         if best:

@@ -215,7 +215,11 @@ def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
         return -3 if _is_of_kind(cell, kind) else 2
     if kind == "codes" and _like_a_code(cell) and not Rule(columns.shapes_of(below)).is_unlike(cell, 0):
         return -3
-    known = words.is_heading(cell) and cell.casefold() not in values_.BOOLEAN and not any(map(words.is_heading, below[:20]))
+    known = (
+        words.is_heading(cell)
+        and cell.casefold() not in values_.BOOLEAN
+        and not any(map(words.is_heading, below[:20]))
+    )
     return (
         2
         if known and not any(value.startswith(cell) for value in below)
