@@ -46,6 +46,8 @@ def test_a_heading_over_codes_is_no_code(heading, end):
         (["Code", *CODES[:2], "NULL", "N/A", "-", "#REF!", *CODES[2:]], CODES, ["NULL", "N/A", "-", "#REF!"]),
         ([*MANY, "31AB-10"], MANY, ["31AB-10"]),
         (["SUMMER", "WINTER", "SPRING"], ["SUMMER", "WINTER", "SPRING"], []),
+        (["OZT82720", "CGT56133", "IGY06584"], ["OZT82720", "CGT56133", "IGY06584"], []),
+        (["10OFF", "20OFF", "30OFF"], ["10OFF", "20OFF", "30OFF"], []),
         ([f"SAVE-{n}" for n in range(1, 120)], [f"SAVE-{n}" for n in range(1, 120)], []),
     ],
 )

@@ -45,7 +45,8 @@ class Traits:
 
     length: int
     signs: frozenset[str]
-    """Kinds of characters in it: `a`, `A`, `9`, `é` for other letters (and the script of those that are not Latin), and each other sign as it is."""
+    """Kinds of characters in it: `a`, `A`, `9`, `é` for other letters (and the script of those that are not Latin),
+    and each other sign as it is."""
 
     @classmethod
     def of(cls, value: str) -> "Traits":

@@ -9,8 +9,9 @@ DATE = re.compile(
     r"\d{4}[-./]\d{1,2}[-./]\d{1,2}([ T]\d.*)?|\d{1,2}[-./]\s?\d{1,2}[-./]\s?\d{2,4}([ T,].*)?"
     r"|\d{1,2}\.?[ -][^\W\d_]{3,9}\.?[ -,]+\d{4}|[^\W\d_]{3,9} \d{1,2}, \d{4}"
 )
+_CURRENCY = "EUR|USD|GBP|CHF|CZK|PLN|SEK|NOK|DKK|HUF|RON|TRY|RUB|UAH|JPY|CNY|KRW|BGN|ILS|AUD|CAD|[€$£¥₽₴]"
 AMOUNT = re.compile(
-    r"[-+]?([A-Z]{3}|[€$£¥₽₴])?\s?\d{1,3}([., '\u00a0]?\d{3})*([.,]\d{1,2})?\s?([%€$£¥₽₴]|[A-Z]{3}|Kč|zł|kr\.?|Ft)?"
+    rf"[-+]?({_CURRENCY})?\s?\d{{1,3}}([., '\u00a0]?\d{{3}})*([.,]\d{{1,2}})?\s?(%|{_CURRENCY}|Kč|zł|kr\.?|Ft)?"
     r"|\d{1,6}[.,]\d{1,4}|\d{1,5}"
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
