@@ -25,7 +25,7 @@ CSV_PAGE = 1000
 
 
 async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> dict[str, Any]:
-    """The import once it has ended, or as it is after so many seconds."""
+    """Return the import once it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
     found = await _look(engine, import_id)
     while found["status"] not in service.ENDED and time.monotonic() < deadline:
@@ -35,7 +35,7 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
 
 
 async def events(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[bytes]:
-    """Server-sent events: the import whenever it has come on, and a sign of life now and then, until it has ended."""
+    """Yield server-sent events: the import whenever it has come on, and a sign of life now and then, until its end."""
     before, sent = None, time.monotonic()
     while True:
         try:
@@ -55,7 +55,7 @@ async def events(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> A
 
 
 async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[str]:
-    """All rejects as CSV, by line; values as the caller may see them."""
+    """Yield all rejects as CSV, by line; values as the caller may see them."""
     yield "line,value,reason,other_pool\r\n"
     line = 0
     while True:

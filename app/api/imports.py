@@ -56,7 +56,7 @@ class _Documented(TypedDict):
 
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
-    """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
+    """Return the documentation of a body that is either a form or JSON, with everything it refers to in place."""
     content = {
         body.FORM: {
             "schema": body.form_schema(
@@ -77,7 +77,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     **_two_bodies(FormatIn, PreviewCreate),
 )
 async def preview(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
-    """How a file or source would be read, its header and first five rows; nothing is imported."""
+    """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)
@@ -152,7 +152,7 @@ async def list_imports(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
-    """Imports, the newest first."""
+    """List imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
@@ -166,7 +166,7 @@ async def list_imports(
     responses=problems(ImportNotFoundError),
 )
 async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, Any]:
-    """An import: where it stands, and its figures."""
+    """Return an import: where it stands, and its figures."""
     return import_seen_by(caller, await service.get(connection, import_id))
 
 
@@ -184,7 +184,7 @@ async def list_rejects(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> Any:
-    """Rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
+    """List rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
         disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
@@ -226,7 +226,7 @@ async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connecti
 async def follow_import(
     import_id: uuid.UUID, connection: Connection, engine: Engine, caller: Reader
 ) -> StreamingResponse:
-    """The import as server-sent events: one whenever it has come on, until it has ended."""
+    """Follow an import by server-sent events: one whenever it has come on, until it has ended."""
     await service.get(connection, import_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
@@ -235,6 +235,6 @@ async def follow_import(
 
 
 def _wait(prefer: str) -> int:
-    """The seconds of `Prefer: wait=N` (RFC 7240)."""
+    """Return the seconds of `Prefer: wait=N` (RFC 7240)."""
     asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
     return min(int(asked[1]), MAX_WAIT) if asked else 0

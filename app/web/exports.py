@@ -30,7 +30,8 @@ class Format(StrEnum):
 FormatQuery = Annotated[
     Format,
     Query(
-        description="`csv`: what a spreadsheet would run, or begins with `'`, gets a `'` in front, which an import takes off again; `ndjson`: values as they are"
+        description="`csv`: what a spreadsheet would run, or begins with `'`, gets a `'` in front, which an import"
+        " takes off again; `ndjson`: values as they are"
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
@@ -42,7 +43,7 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 def response(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format, name: str
 ) -> StreamingResponse:
-    """The rows of a query as a download."""
+    """Return the rows of a query as a download."""
     return StreamingResponse(
         stream(engine, query, columns, format_),
         media_type=MEDIA_TYPES[format_],
@@ -53,7 +54,7 @@ def response(
 async def stream(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format
 ) -> AsyncIterator[bytes]:
-    """The rows of a query, written; on a connection of its own, because the request's is gone by then."""
+    """Yield the rows of a query, written; on a connection of its own, because the request's is gone by then."""
     if format_ is Format.CSV:
         yield _csv([columns])
     async with engine.connect() as connection:

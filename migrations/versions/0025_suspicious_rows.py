@@ -11,7 +11,8 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     op.execute(
-        "ALTER TABLE import ADD suspicious bigint DEFAULT 0 NOT NULL, ADD columns_not_imported text[], ADD choices jsonb"
+        "ALTER TABLE import ADD suspicious bigint DEFAULT 0 NOT NULL,"
+        " ADD columns_not_imported text[], ADD choices jsonb"
     )
     op.execute("ALTER TABLE import_reject ADD staged jsonb")
 

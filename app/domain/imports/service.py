@@ -50,13 +50,13 @@ class Upload(Protocol):
     """A file that is read piece by piece."""
 
     async def read(self, size: int) -> bytes:
-        """The next bytes, none at the end."""
+        """Return the next bytes, none at the end."""
 
 
 async def from_file(
     connection: AsyncConnection, pool: str, name: str | None, file: Upload, options: ImportOptions
 ) -> uuid.UUID:
-    """A new import whose bytes are those of a file. They are safe once the transaction is committed."""
+    """Add an import whose bytes are those of a file, and return its id; they are safe with the commit."""
     import_id = await _add(connection, pool, options, {"type": "file", "name": name})
     await _store(connection, import_id, file)
     return import_id
@@ -69,7 +69,7 @@ async def from_source(
     source: Source,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """A new import whose bytes the job will fetch; those of a text are there already.
+    """Add an import whose bytes the job will fetch, and return its id; those of a text are there already.
 
     Raises:
         InvalidRequestError: it refers to what it may not refer to.
@@ -119,7 +119,7 @@ async def begin_from_file(
     file: Upload,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """Store an uploaded file and have it imported once the transaction has committed; the import's id."""
+    """Store an uploaded file and have it imported once the transaction has committed; return the import's id."""
     import_id = await from_file(connection, pool, name, file, options)
     return await _begin_for(connection, caller, pool, import_id)
 
@@ -132,7 +132,7 @@ async def begin_from_source(
     source: Source,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """Have a source imported once the transaction has committed; the import's id."""
+    """Have a source imported once the transaction has committed; return the import's id."""
     import_id = await from_source(connection, settings, pool, source, options)
     return await _begin_for(connection, caller, pool, import_id)
 
@@ -151,7 +151,7 @@ async def _begin_for(
 
 
 def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
-    """A source as it is shown, and as it is kept."""
+    """Return a source as it is shown, and as it is kept."""
     whole = source.model_dump(mode="json")
     sealing.check_references(whole)
     return sealing.shown(whole), sealing.seal(settings, whole)
@@ -165,14 +165,14 @@ async def from_sealed(
     options: ImportOptions,
     schedule_id: uuid.UUID | None = None,
 ) -> uuid.UUID:
-    """A new import of a source that is stored."""
+    """Add an import of a source that is stored, and return its id."""
     if shown["type"] in QUERIED:
         options = options.model_copy(update=AS_QUERIED)
     return await _add(connection, pool, options, shown, sealed=sealed, schedule_id=schedule_id)
 
 
 async def get(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, Any]:
-    """An import.
+    """Return an import.
 
     Raises:
         ImportNotFoundError: there is none of this id.
@@ -190,12 +190,12 @@ async def list_page(
     key: tuple[datetime, uuid.UUID] | None,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Imports, the newest first."""
+    """Return imports, the newest first."""
     return [_shown(row) for row in await queries.list_page(connection, pool, schedule_id, key, limit)]
 
 
 async def list_rejects(connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int) -> list[Any]:
-    """Rejects of an import, by line."""
+    """Return rejects of an import, by line."""
     await get(connection, import_id)
     return list(await queries.list_rejects(connection, import_id, line, limit))
 
@@ -222,7 +222,7 @@ async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uu
 async def accept_suspicious(
     connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID
 ) -> dict[str, Any]:
-    """Take the values of an import that were set aside after all; the import as it is then.
+    """Take the values of an import that were set aside after all; return the import as it is then.
 
     Raises:
         ImportNotFinishedError: it is still under way.
@@ -250,7 +250,7 @@ async def accept_suspicious(
 
 
 def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
-    """How a file is read, its first rows, and what has to be decided or looks wrong. Blocks."""
+    """Return how a file is read, its first rows, and what has to be decided or looks wrong. Blocks."""
     table = open_table(file, reading.format_of(options.model_dump()))
     return {
         "encoding": table.format.encoding,
@@ -272,15 +272,15 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
 
 
 def _warnings(table: Table) -> list[dict[str, str]]:
-    """What the importer of a file ought to know before."""
+    """Return what the importer of a file ought to know before."""
     found = [{"reason": question.reason, "text": question.text} for question in table.open_questions(None)]
     if table.suggested is not None:
         unlike = reading.suspicious_in_sample(table, table.suggested)
         if unlike:
             shown = ", ".join(repr(value[:40]) for value in unlike[:5])
             text = (
-                f"{len(unlike)} of the first {len(table.sample)} values are unlike the rest and would be set aside: {shown}."
-                " They are taken with `accept_suspicious`, or afterwards."
+                f"{len(unlike)} of the first {len(table.sample)} values are unlike the rest and would be set aside:"
+                f" {shown}. They are taken with `accept_suspicious`, or afterwards."
             )
             found.append({"reason": "suspicious", "text": text})
         beside = reading.beside(table, {}, table.suggested)
@@ -292,7 +292,7 @@ def _warnings(table: Table) -> list[dict[str, str]]:
 
 
 def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, Any]:
-    """A preview of a source, fetched as far as it takes. Blocks."""
+    """Preview a source, fetched as far as it takes. Blocks."""
     if isinstance(source, TextSource):
         return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
     whole = source.model_dump(mode="json")
@@ -330,7 +330,7 @@ async def _add(
 
 
 async def _pool_id(connection: AsyncConnection, pool: str, *, dry_run: bool) -> int | None:
-    """The id of the pool, which is made if it is not there; a dry run makes none."""
+    """Return the id of the pool, which is made if it is not there; a dry run makes none."""
     if not dry_run:
         return await pools.ensure(connection, pool)
     try:
@@ -349,7 +349,7 @@ async def _store(connection: AsyncConnection, import_id: uuid.UUID, file: Upload
 
 
 async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
-    """The file in chunks, each full but the last: files on a disk give what they are asked for."""
+    """Yield the file in chunks, each full but the last: files on a disk give what they are asked for."""
     number = 0
     while data := await file.read(CHUNK):
         yield number, data

@@ -30,7 +30,8 @@ GONE = text(
     "DELETE FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL"
 )
 FIGURES = text("""
-UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored, in_other_pool = in_other_pool + :in_other_pool,
+UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored,
+    in_other_pool = in_other_pool + :in_other_pool,
     suspicious = suspicious - :imported - :ignored - :in_other_pool
 WHERE id = :id
 """)
@@ -42,7 +43,7 @@ LEAST = -(2**63) + 1
 
 
 async def take(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, int]:
-    """Make vouchers of the suspicious rows of an import; what became of them."""
+    """Make vouchers of the suspicious rows of an import; return what became of them."""
     imported = (await connection.execute(TAKE, {"id": import_id, "least": LEAST})).rowcount
     in_other_pool = (await connection.execute(ELSEWHERE, {"id": import_id})).rowcount
     ignored = (await connection.execute(GONE, {"id": import_id})).rowcount - imported

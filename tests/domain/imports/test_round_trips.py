@@ -1,5 +1,6 @@
 """What is exported is imported again as it was, whatever a code looks like."""
 
+# ruff: noqa: RUF001  (full-width signs are what is tested)
 import csv
 import io
 import unicodedata
@@ -14,7 +15,7 @@ from app.web import exports
 from tests.domain.imports.made_files import read
 from tests.domain.imports.test_figures import codes, figures, rejects
 
-RUN_BY_SPREADSHEETS = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001
+RUN_BY_SPREADSHEETS = "=+-@\t\r\n＝＋－＠"
 HEADER = ["code", "pool", "status", "imported_at"]
 
 storable = st.text(

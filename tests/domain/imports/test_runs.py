@@ -84,7 +84,7 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(cli
     await process.wait()
     done = await shown(client, import_id)
     assert figures(done) == (rows, 36_000, 2000, 2000)
-    assert done["rejected_by"] == {"in_other_pool": 1000, "invalid": 1000}
+    assert done["rejected_by"] == {"in_other_pool": 1000, "invalid": 1000, "suspicious": 0}
     assert (await client.get("/v1/pools/p/counts")).json()["available"] == 37_000
     assert await violations(connection) == []
 

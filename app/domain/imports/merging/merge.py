@@ -102,7 +102,7 @@ def stage(connections: Sequence[Connection[Any]], batches: Iterable[list[list[st
 
 
 def set_aside(connection: Connection[Any], import_id: uuid.UUID, lines: list[int]) -> int:
-    """Make rejects of the staged rows of these lines; how many there were in this share."""
+    """Make rejects of the staged rows of these lines; return how many there were in this share."""
     row = connection.execute(SET_ASIDE, (lines, import_id)).fetchone()
     return int(row[0]) if row else 0
 

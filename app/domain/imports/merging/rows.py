@@ -10,10 +10,10 @@ from enum import Enum
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import words
+from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
 from app.domain.imports.reader.shapes import LEVELS, Shapes
 from app.domain.imports.reader.spreadsheet import LOST
-from app.domain.imports.reader.table import Batch
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import FORMULA, clean_code
 

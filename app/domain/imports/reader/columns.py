@@ -1,36 +1,12 @@
 """What the columns of a table hold, and which of them holds the codes."""
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.imports.reader import words
 from app.domain.imports.reader.shapes import Shapes
+from app.domain.imports.reader.values import holds
 from app.schema.texts import clean_code
-
-DATE = re.compile(
-    r"\d{4}[-./]\d{1,2}[-./]\d{1,2}([ T]\d.*)?|\d{1,2}[-./]\s?\d{1,2}[-./]\s?\d{2,4}([ T,].*)?"
-    r"|\d{1,2}\.?[ -][^\W\d_]{3,9}\.?[ -,]+\d{4}|[^\W\d_]{3,9} \d{1,2}, \d{4}"
-)
-AMOUNT = re.compile(
-    r"[-+]?([A-Z]{3}|[€$£¥₽₴])?\s?\d{1,3}([., '\u00a0]?\d{3})*([.,]\d{1,2})?\s?([%€$£¥₽₴]|[A-Z]{3}|Kč|zł|kr\.?|Ft)?"
-    r"|\d{1,6}[.,]\d{1,4}|\d{1,5}"
-)
-EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-URL = re.compile(r"(https?|ftp)://\S+|www\.\S+\.\S+", re.IGNORECASE)
-LIST = re.compile(r"\[.*\]|\{.*\}|\(.*,.*\)", re.DOTALL)
-WORDS = re.compile(r"\D+|.*[^\W\d_]{3,} [^\W\d_]*[a-z\u00df-\u00ff]{2,}.*", re.DOTALL)
-"""No digit, or words of a text."""
-BOOLEAN = frozenset(
-    ["true", "false", "yes", "no", "y", "n", "1", "0", "ja", "nein", "oui", "non", "si", "sí", "no", "ano", "ne", "tak", "nie", "on", "off", "wahr", "falsch", "active", "inactive", "used", "unused"]
-)
-MOST = 0.8
-"""The part of a column that settles what it holds."""
-LONG = 8
-"""Digits of numbers that nobody counts up to."""
-MANY_WORDS = 4.0
-"""Words of a value, on average, that make a column one of sentences."""
 
 Row = Sequence[str]
 
@@ -64,54 +40,6 @@ def describe(header: Row | None, rows: Sequence[Row]) -> list[Column]:
     return found
 
 
-def holds(values: Sequence[str], rows: int) -> str:
-    """Return what these values are."""
-    if not values:
-        return "nothing"
-    for kind, pattern in (("addresses", EMAIL), ("links", URL), ("lists", LIST), ("dates", DATE)):
-        if sum(pattern.fullmatch(value) is not None for value in values) >= MOST * len(values):
-            return kind
-    if sum(value.casefold() in BOOLEAN for value in values) >= MOST * len(values) and len(values) > 1:
-        return "answers"
-    different = len(set(values))
-    if different == 1 and len(values) > 2:  # noqa: PLR2004  (twice the same may be by chance)
-        return "one value"
-    if sum(AMOUNT.fullmatch(value) is not None for value in values) >= MOST * len(values):
-        whole = [value for value in values if value.isdecimal()]
-        if len(whole) < MOST * len(values) or max(map(len, whole)) < 4:  # noqa: PLR2004  (counts and sums are short)
-            return "amounts"
-        if different <= MOST * len(values):
-            return "amounts"
-        return "codes" if _one_length(whole) and len(whole[0]) >= LONG and not _counting(whole) else "numbers"
-    if sum(len(value.split()) for value in values) >= MANY_WORDS * len(values):
-        return "sentences"
-    if different < len(values) / 2 and len(values) > 3:  # noqa: PLR2004
-        return "repeated values"
-    if rows > 5 and len(values) < rows / 10:  # noqa: PLR2004
-        return "few values"
-    if sum(WORDS.fullmatch(value) is not None for value in values) > len(values) / 2 and not _uniform(values):
-        return "words"
-    return "numbers" if all(map(str.isdecimal, values)) and _counting(values) else "codes"
-
-
-def _uniform(values: Sequence[str]) -> bool:
-    """Whether values are capital letters of one length: random ones, no words of a language."""
-    lengths = Counter(map(len, values)).most_common(1)[0][1]
-    capitals = sum(" " not in value and not value.islower() and not value.istitle() for value in values)
-    return min(lengths, capitals) >= MOST * len(values)
-
-
-def _one_length(values: Sequence[str]) -> bool:
-    return Counter(map(len, values)).most_common(1)[0][1] >= MOST * len(values)
-
-
-def _counting(values: Sequence[str]) -> bool:
-    numbers = list(map(int, (value[:18] for value in values)))
-    return len(numbers) > 2 and all(
-        0 < after - before <= 10 for before, after in zip(numbers, numbers[1:], strict=False)
-    )
-
-
 def strength(name: str) -> int:
     """Return how clearly a name says that a column holds codes."""
     if not name or not words.words_of(name):
@@ -128,7 +56,7 @@ def strength(name: str) -> int:
     return 1 if words.names_number(name) else -1 if words.names_other(name) else 0
 
 
-def choose(columns: Sequence[Column], *, headed: bool) -> int | None:
+def choose(columns: Sequence[Column]) -> int | None:
     """Return the index of the column of the codes; None where the file does not show it."""
     can = [column for column in columns if column.holds in {"codes", "numbers", "words"}]
     if len(columns) == 1:

@@ -42,12 +42,13 @@ NAMES = {
 }
 LETTER_IN_UTF8 = re.compile(rb"\xc3[\x80-\xbf]")
 """A Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which hardly any text has."""
+FEW_LETTERS = 4
 _OLD_CONTROLS = re.compile("[\x80-\x9f]")
 WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
 def detect(sample: bytes) -> str:
-    """The encoding of a text that begins like this: certain by its marks, else the likeliest."""
+    """Return the encoding of a text that begins like this: certain by its marks, else the likeliest."""
     for mark, encoding in BYTE_ORDER_MARKS:
         if sample.startswith(mark):
             return encoding
@@ -83,7 +84,9 @@ def _guess(sample: bytes) -> str:
     telling = b" ".join(WORD.findall(sample))[:65536]
     high = len(telling) - len(telling.translate(None, bytes(range(128, 256))))
     latin = [encoding for encoding in LATIN if _is_in(sample, encoding)]
-    if high > len(telling) * 0.7 or not latin:  # whole words without a Latin letter
+    if not latin or (
+        high > len(telling) * 0.7 and not _is_repeated(sample)
+    ):  # whole words without a Latin letter
         others = [encoding for encoding in OTHER if _is_in(sample, encoding)]
         best = others and charset_normalizer.from_bytes(telling, cp_isolation=others, threshold=0.5).best()
         if best:
@@ -94,6 +97,11 @@ def _guess(sample: bytes) -> str:
         return "latin-1"
     best_latin = max(latin, key=lambda encoding: _likelihood(telling, encoding))
     return NAMES[best_latin]
+
+
+def _is_repeated(sample: bytes) -> bool:
+    """Whether the same one or two letters stand in all lines, as in codes: that is no text in another script."""
+    return sample.count(b" ") > 0 and len(set(sample.translate(None, bytes(range(128))))) <= FEW_LETTERS
 
 
 def _is_in(sample: bytes, encoding: str) -> bool:
@@ -111,7 +119,7 @@ def _likelihood(telling: bytes, encoding: str) -> int:
 
 
 def lines(blocks: Iterable[bytes], encoding: str, *, guessed: bool = False) -> Iterator[str]:
-    """The lines of a text with their ends, whatever those are.
+    """Yield the lines of a text with their ends, whatever those are.
 
     In Windows-1252 nearly every byte is a letter: where it is only guessed, text in UTF-8 further on is looked for.
 
@@ -161,7 +169,7 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Ite
 
 
 def _where_utf8_begins(block: bytes) -> int | None:
-    """Where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
+    """Return where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
     end = 0
     while match := LETTER_IN_UTF8.search(block, end):
         start, end = block.rfind(b"\n", 0, match.start()) + 1, block.find(b"\n", match.end())
@@ -179,7 +187,7 @@ def _with_last(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 
 def _end_of_lines(text: str) -> int:
-    """Where the last whole line ends. A final CR may be half of a line's end."""
+    """Return where the last whole line ends. A final CR may be half of a line's end."""
     return text.rfind("\n") + 1 or text.rfind("\r", 0, -1) + 1
 
 

@@ -4,6 +4,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from app.domain.imports.reader import words
 
@@ -60,15 +61,13 @@ def split(lines: list[str], delimiter: str | None, quote: str) -> list[list[str]
         quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
     )
     rows: list[list[str]] = []
-    try:
+    with suppress(csv.Error):  # reading the whole will tell
         rows.extend(row for row in reader if row and any(cell.strip() for cell in row))
-    except csv.Error:
-        pass  # reading the whole will tell
     return rows
 
 
 def _plausible(cells: Sequence[str], delimiter: str) -> float:
-    """The part of cells that look like whole ones: no other delimiter in them, and no sentence."""
+    """Return the part of cells that look like whole ones: no other delimiter in them, and no sentence."""
     others = [sign for sign in DELIMITERS if sign != delimiter]
     marks = 0.0
     for cell in cells:
@@ -98,5 +97,5 @@ def _unusual(lines: list[str], quote: str) -> str | None:
 
 
 def is_blank(row: Row) -> bool:
-    """Whether a row is that of a blank line."""
+    """Return whether a row is that of a blank line."""
     return not row or (len(row) == 1 and row[0] != "" and not row[0].strip())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.imports.reader import columns, words
+from app.domain.imports.reader import values as values_
 from app.domain.imports.reader.shapes import LETTERS, Rule, Traits
 from app.schema.texts import clean_code
 
@@ -78,7 +79,7 @@ def _first_cell(row: Row) -> str:
 
 
 def _single(values: Sequence[tuple[int, str]]) -> Start:
-    """A table of one column."""
+    """Return the start of a table of one column."""
     if len(values) > 1 and len({value for _, value in values}) == 1:
         return Start(0, headed=False)
     values = _once(values)
@@ -99,7 +100,7 @@ def _single(values: Sequence[tuple[int, str]]) -> Start:
 
 
 def _once(values: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The lines without repeats of the first ones: joined files have their headings more than once."""
+    """Return the lines without repeats of the first ones: joined files have their headings more than once."""
     first = {value for _, value in values[:MAX_LEAD]}
     seen: set[str] = set()
     kept = []
@@ -111,7 +112,7 @@ def _once(values: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
 
 
 def _lead(texts: Sequence[str]) -> int:
-    """How many of the first lines are unlike all that follow."""
+    """Return how many of the first lines are unlike all that follow."""
     lead = 0
     for index in range(min(MAX_LEAD, len(texts) - 1)):
         rest = texts[index + 1 :]
@@ -153,14 +154,14 @@ def _much(body: Sequence[str]) -> bool:
 
 
 def _alike(first: str, body: Sequence[str]) -> Start:
-    """The first line is like the others: a code, unless its words say that it is a heading."""
+    """Return the start where the first line is like the others: a code, unless its words are those of a heading."""
     if words.is_heading(first):
         if any(value.startswith(first) for value in body):
             return Start(0, False, aside=True)
         return Start(0, None if _much(body) else True)
     if words.is_placeholder(first):
         return Start(0, False)
-    holds = columns.holds(body, len(body))
+    holds = values_.holds(body, len(body))
     in_words = holds == "words" and not any(map(str.isdigit, first)) and not first.isupper()
     return Start(0, None if in_words and sum(map(_worded, body)) > len(body) / 2 else False)
 
@@ -170,13 +171,15 @@ def _worded(value: str) -> bool:
 
 
 def _wide(rows: Sequence[Numbered], width: int) -> Start:
-    """A table of several columns."""
+    """Return the start of a table of several columns."""
     first = 0
     for index in range(min(MAX_LEAD, len(rows) - 2)):
         row = _trimmed(rows[index][1])
         filled = [cell for cell in row if cell.strip()]
         heads = len(filled) > 1 and len(row) >= width and all(map(words.has_heading_word, filled))
-        if (len(filled) <= 1 or (len(row) != width and not heads)) and _is_title(row, rows[index + 1 :]):
+        if (len(filled) <= 1 or (len(row) != width and not heads)) and (
+            rows[index + 1][0] - rows[index][0] > 1 or _is_title(row, rows[index + 1 :])
+        ):
             first = index + 1
         else:
             break
@@ -198,31 +201,45 @@ def _is_title(row: Row, rest: Sequence[Numbered]) -> bool:
 
 
 def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
-    """What a cell says: above 0 that it is a heading, below that it is like what stands under it."""
+    """Return what a cell says: above 0 that it is a heading, below that it is like what stands under it."""
     cell = clean_code(cell)
     below = [clean_code(row[index]) for row in body if index < len(row) and row[index].strip()]
     if not cell:
         return 0
     if not below:
         return 2 if words.is_heading(cell) else 0
-    kind = columns.holds(below, len(below))
+    kind = values_.holds(below, len(below))
     if cell in below:
         return -2 if kind != "codes" or below.count(cell) > 1 or len(below) < 10 else 0  # noqa: PLR2004
     if kind in {"amounts", "numbers", "dates", "addresses", "links", "lists", "answers"}:
-        own = columns.holds([cell], 1)
-        number = any(map(str.isdigit, cell)) and not re.search(r"[^\W\d_]{3}", cell)
-        return (
-            -3
-            if own == kind
-            or (kind == "answers" and cell.casefold() in columns.BOOLEAN)
-            or (number and kind in {"amounts", "numbers"})
-            else 2
-        )
-    known = words.is_heading(cell) and not any(map(words.is_heading, below[:20]))
-    if known and not any(value.startswith(cell) for value in below):
-        return 2
+        return -3 if _is_of_kind(cell, kind) else 2
+    if kind == "codes" and _like_a_code(cell) and not Rule(columns.shapes_of(below)).is_unlike(cell, 0):
+        return -3
+    known = (
+        words.is_heading(cell)
+        and cell.casefold() not in values_.BOOLEAN
+        and not any(map(words.is_heading, below[:20]))
+    )
+    return (
+        2
+        if known and not any(value.startswith(cell) for value in below)
+        else _vote_of_shape(cell, below, kind)
+    )
+
+
+def _is_of_kind(cell: str, kind: str) -> bool:
+    number = any(map(str.isdigit, cell)) and not re.search(r"[^\W\d_]{3}", cell)
+    return (
+        values_.holds([cell], 1) == kind
+        or (kind == "answers" and cell.casefold() in values_.BOOLEAN)
+        or (number and kind in {"amounts", "numbers"})
+    )
+
+
+def _vote_of_shape(cell: str, below: Sequence[str], kind: str) -> int:
     rule = Rule(columns.shapes_of(below))
+    digits = any(map(str.isdigit, cell))
     if rule.is_unlike(cell, 0):
         plain = not Traits.of(cell).signs - {sign for sign, weight in rule.signs.items() if weight > rule.few}
-        return 0 if plain or any(map(str.isdigit, cell)) else 1
-    return -1 if kind == "codes" or any(map(str.isdigit, cell)) else 0
+        return 0 if plain or digits else 1
+    return -1 if kind == "codes" or digits else 0

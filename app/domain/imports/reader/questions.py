@@ -30,12 +30,12 @@ def which_column(columns: Sequence[Column]) -> Question:
         f"{column.index}{f' {column.name!r}' if column.name else ''}: {_values(column.first_values)}"
         for column in columns[:SHOWN_COLUMNS]
     )
-    if len(columns) == 1 and columns[0].holds == "sentences":
-        text = f"The lines look like sentences, not like codes ({_values(columns[0].first_values)}). Give `column` 0 if they are codes."
-        return Question("not_a_list", text, "column", _choices(columns))
     if len(columns) == 1:
-        text = f"The only column seems to hold {columns[0].holds}, not codes ({_values(columns[0].first_values)}). Give `column` 0 if they are codes."
-        return Question("column", text, "column", _choices(columns))
+        only = columns[0]
+        sentences = only.holds == "sentences"
+        seem = "The lines look like sentences" if sentences else f"The only column seems to hold {only.holds}"
+        text = f"{seem}, not codes ({_values(only.first_values)}). Give `column` 0 if they are codes."
+        return Question("not_a_list" if sentences else "column", text, "column", _choices(columns))
     text = f"It cannot be told which column holds the codes. Give `column`, by name or index: {listed}."
     return Question("column", text, "column", _choices(columns))
 

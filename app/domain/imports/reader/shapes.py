@@ -5,6 +5,7 @@ so capitals and digits are made one where that is needed (`XXXX-XX`), and in the
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ SHARE = 0.02
 """The part of a file that is 'a few'."""
 FIXED = 0.98
 """The part of a file that has to have one length, for others to be unlike it."""
+SOME = 10
+"""Values that make a rule of a length."""
 SAMPLE = 500
 
 _UPPER, _LOWER, _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
 
-def _table(upper: str, lower: str, digit: str) -> dict[int, str]:
+def _table(upper: str, lower: str, digit: str) -> dict[int, int]:
     return str.maketrans(_UPPER + _LOWER + _DIGITS, upper * 26 + lower * 26 + digit * 10)
 
 
@@ -42,18 +45,23 @@ class Traits:
 
     length: int
     signs: frozenset[str]
-    """Kinds of characters in it: `a`, `A`, `9`, `é` for other letters, and each other sign as it is."""
+    """Kinds of characters in it: `a`, `A`, `9`, `é` for other letters (and the script of those that are not Latin),
+    and each other sign as it is."""
 
     @classmethod
     def of(cls, value: str) -> "Traits":
         """Return those of a value."""
-        return cls(len(value), frozenset(map(_sign, set(value))))
+        signs = frozenset(map(_sign, set(value)))
+        return cls(len(value), signs | {"é"} if any(len(sign) > 1 for sign in signs) else signs)
 
 
 def _sign(character: str) -> str:
     if character.isascii():
         return str(character.translate(LEVELS[0]))
-    return "é" if character.isalpha() else "9" if character.isdigit() else character
+    if character.isalpha():
+        script = unicodedata.name(character, "?").partition(" ")[0]
+        return "é" if script == "LATIN" else script + "…"
+    return "9" if character.isdigit() else character
 
 
 @dataclass(slots=True)
@@ -155,7 +163,7 @@ class Rule:
                 self.without_letter += weight * (not traits.signs & LETTERS)
         self.length = max(self.lengths, key=self.lengths.__getitem__, default=0)
         at_length = self.lengths.get(self.length, 0.0)
-        self.fixed = self.total >= 10 and at_length >= min(FIXED * self.total, self.total - 1) - 1e-6  # noqa: PLR2004
+        self.fixed = self.total >= SOME and at_length >= min(FIXED * self.total, self.total - 1) - 1e-6
         self.longest = max(
             (length for length, weight in self.lengths.items() if weight > self.few), default=0
         )
@@ -169,20 +177,25 @@ class Rule:
             return False
         traits = Traits.of(value)
         strange = {sign for sign in traits.signs if self.signs.get(sign, 0) <= self.few}
-        regular = self.level == 0 and self.uniform and self.total >= 10  # noqa: PLR2004
+        regular = self.level == 0 and self.uniform and self.total >= SOME
         if traits.length == self.length and not strange & WRITTEN and not regular:
             return False  # random codes happen to have no digit, or nothing else
-        if strange and (self.uniform or strange - {"9", "-", "_"}):
-            return True
-        if " " in value and words.TOTALS.fullmatch(value):
-            return True
-        if self.without_digit <= self.few and "9" not in traits.signs:
-            return True
-        if self.without_letter <= self.few and not traits.signs & LETTERS:
-            return True
-        if self.fixed and traits.length != self.length:
+        return (
+            bool(strange and (self.uniform or strange - {"9", "-", "_"}))
+            or (" " in value and words.TOTALS.fullmatch(value) is not None)
+            or self._lacks(traits)
+            or self._is_of_another_length(value)
+        )
+
+    def _lacks(self, traits: Traits) -> bool:
+        """Whether it has no digit where the others have one, or no letter."""
+        no_digit = self.without_digit <= self.few and "9" not in traits.signs
+        return no_digit or (self.without_letter <= self.few and not traits.signs & LETTERS)
+
+    def _is_of_another_length(self, value: str) -> bool:
+        if self.fixed and len(value) != self.length:
             return not self._counts_on(value)
-        return 0 < 3 * self.longest < traits.length
+        return 0 < 3 * self.longest < len(value)
 
     def _counts_on(self, value: str) -> bool:
         """Whether a value differs in the digits of a number alone, as `SAVE-1000` after `SAVE-999`."""

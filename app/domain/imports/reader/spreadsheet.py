@@ -18,7 +18,7 @@ LOST = "\x00#"
 
 
 def rows(file: BinaryIO) -> Iterator[list[str]]:
-    """The rows of the first sheet, empty ones included, so that the n-th is line n.
+    """Yield the rows of the first sheet, empty ones included, so that the n-th is line n.
 
     Raises:
         UnreadableError: it is too large or damaged, needs a password or has no sheet.

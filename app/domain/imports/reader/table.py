@@ -19,13 +19,14 @@ from app.domain.imports.reader import (
     questions,
     spreadsheet,
     unpack,
+    values,
     words,
 )
+from app.domain.imports.reader.batches import END, Batch, counted, from_line, parsed
 from app.domain.imports.reader.shapes import Rule
 from app.schema.texts import clean_code
 
 SAMPLE_BYTES = 1024**2
-BATCH_ROWS = 10_000
 MAX_UNPACKED = 16 * 1024**3
 """Most bytes that a packed file may hold."""
 MAX_UNPACKED_SPREADSHEET = 1024**3
@@ -37,8 +38,6 @@ LIST_CELLS = 3
 """So many codes in the only line make it a list."""
 LINES_OF_A_ROW = 50
 """Most lines of a row among the first ones, for it to be believed."""
-_END = ["\x00 end \x00"]
-"""Put after the last line: a quote that was never closed swallows it, and is thereby found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +49,6 @@ class Format:
     quote: str | None = None
     has_header: bool | None = None
     skip_lines: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some rows, and the line in which each begins."""
-
-    lines: Iterable[int]
-    rows: list[list[str]]
 
 
 @dataclass(slots=True)
@@ -140,7 +131,7 @@ def _of_spreadsheet(file: BinaryIO, wanted: Format, names: Collection[str]) -> T
     skip = wanted.skip_lines or 0
     numbered = [(skip + n, row) for n, row in enumerate(sample) if any(cell.strip() for cell in row)]
     form = Format(has_header=wanted.has_header, skip_lines=wanted.skip_lines)
-    return _table(form, numbered, _counted(chain(sample, rows), skip + 1), names, own=False)
+    return _table(form, numbered, counted(chain(sample, rows), skip + 1), names, own=False)
 
 
 def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Collection[str]) -> Table:
@@ -155,11 +146,11 @@ def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Colle
     delimiter = wanted.delimiter or named or dialect.delimiter_of(body, quote or '"')
     found = Format(encoding, delimiter, quote, wanted.has_header, wanted.skip_lines)
     text = decode.lines(chain([start], blocks), encoding, guessed=wanted.encoding is None)
-    reader = _reader(chain(islice(text, skip, None), _END), found)
+    reader = _reader(chain(islice(text, skip, None), END), found)
     numbered = _numbered(body, found, skip)
     if len(numbered) == 1 and len(start) < SAMPLE_BYTES and _is_list(numbered[0][1]):
         return _of_list(found, numbered[0][1], lines[:skip])
-    table = _table(found, numbered, _parsed(reader, skip), names, own=own)
+    table = _table(found, numbered, parsed(reader, skip), names, own=own)
     table.skipped = [line.strip() for line in lines[:skip]] + table.skipped
     return table
 
@@ -176,9 +167,9 @@ def _reader(lines: Iterable[str], form: Format) -> Any:
     )
 
 
-def _numbered(lines: list[str], form: Format, skip: int) -> list[heading.Numbered]:
-    """The rows of these lines that are not blank, each with its line from 0."""
-    reader, rows, line = _reader(lines, form), list[heading.Numbered](), skip
+def _numbered(lines: list[str], form: Format, skip: int) -> list[tuple[int, list[str]]]:
+    """Return the rows of these lines that are not blank, each with its line from 0."""
+    reader, rows, line = _reader(lines, form), list[tuple[int, list[str]]](), skip
     try:
         for row in reader:
             if skip + reader.line_num - line > LINES_OF_A_ROW:
@@ -192,13 +183,13 @@ def _numbered(lines: list[str], form: Format, skip: int) -> list[heading.Numbere
 
 
 def _is_list(row: list[str]) -> bool:
-    """Whether the cells of the only row are codes of one kind."""
+    """Return whether the cells of the only row are codes of one kind."""
     cells = [clean_code(cell) for cell in row if clean_code(cell)]
     body = cells[1:] if words.is_heading(cells[0] if cells else "") else cells
     if (
         len(body) < LIST_CELLS
         or len(set(body)) < len(body)
-        or columns.holds(body, len(body)) not in {"codes", "numbers", "words"}
+        or values.holds(body, len(body)) not in {"codes", "numbers", "words"}
     ):
         return False
     rule = Rule(columns.shapes_of(body))
@@ -206,7 +197,7 @@ def _is_list(row: list[str]) -> bool:
 
 
 def _of_list(form: Format, row: list[str], skipped: list[str]) -> Table:
-    """A table of one column, whose lines count the cells of the only row."""
+    """Return a table of one column, whose lines count the cells of the only row."""
     cells = [[cell] for cell in row if clean_code(cell)]
     headed = words.is_heading(clean_code(cells[0][0]))
     batch = iter([Batch(range(1, len(cells) + 1), cells)])
@@ -223,7 +214,7 @@ def _of_list(form: Format, row: list[str], skipped: list[str]) -> Table:
 
 
 def _first(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Blocks until there are `size` bytes of them."""
+    """Yield blocks until there are `size` bytes of them."""
     while size > 0 and (block := next(blocks, b"")):
         size -= len(block)
         yield block
@@ -250,14 +241,19 @@ def _encoding(start: bytes, wanted: Format) -> str:
 
 
 def _sample_lines(start: bytes, encoding: str) -> list[str]:
-    """The first lines, as far as they can be decoded; the last one may be cut and is left out."""
+    """Return the first lines, as far as they can be decoded; the last one may be cut and is left out."""
     text = codecs.getincrementaldecoder(encoding)("replace").decode(start)
     lines = list(islice(io.StringIO(text, newline=""), 2 * dialect.SAMPLE_ROWS))
     return lines[:-1] if len(start) >= SAMPLE_BYTES and len(lines) > 1 else lines
 
 
 def _table(
-    form: Format, rows: list[heading.Numbered], batches: Iterator[Batch], names: Collection[str], *, own: bool
+    form: Format,
+    rows: list[tuple[int, list[str]]],
+    batches: Iterator[Batch],
+    names: Collection[str],
+    *,
+    own: bool,
 ) -> Table:
     if not rows:
         raise UnreadableError("The file is empty.")
@@ -283,12 +279,12 @@ def _table(
         body[:5],
         body,
         described,
-        _own_column(header) if own else columns.choose(described, headed=headed),
+        _own_column(header) if own else columns.choose(described),
         asked,
         skipped,
         first if begin.aside and not headed else None,
         own,
-        _from(batches, first, after=headed),
+        from_line(batches, first, after=headed),
     )
 
 
@@ -296,69 +292,9 @@ def _own_column(header: list[str] | None) -> int:
     return (header or ["code"]).index("code")
 
 
-def _named(rows: list[heading.Numbered], names: Collection[str]) -> int | None:
-    """The first of the rows in which one of the names stands, if any."""
+def _named(rows: list[tuple[int, list[str]]], names: Collection[str]) -> int | None:
+    """Return the first of the rows in which one of the names stands, if any."""
     for index, (_, row) in enumerate(rows[: heading.MAX_LEAD]):
         if not set(names).isdisjoint(cell.strip().lstrip("\ufeff") for cell in row):
             return index
     return None
-
-
-def _from(batches: Iterator[Batch], line: int, *, after: bool) -> Iterator[Batch]:
-    """The rows from a line on, or only those after it."""
-    for batch in batches:
-        lines = list(batch.lines)
-        start = next((n for n, at in enumerate(lines) if at >= line), None)
-        if start is not None:
-            start += after
-            yield Batch(lines[start:], batch.rows[start:])
-            break
-    yield from batches
-
-
-def _parsed(reader: Any, skipped: int = 0) -> Iterator[Batch]:
-    while True:
-        first = skipped + reader.line_num + 1
-        rows: list[list[str]] = []
-        try:
-            rows.extend(islice(reader, BATCH_ROWS))  # keeps what came before an error
-        except csv.Error as error:
-            line = first + sum(map(_height, rows))
-            raise UnreadableError(
-                f"Line {line} is no row: {error}. Is a quote opened there and never closed?"
-            ) from error
-        ended = bool(rows) and rows[-1] == _END
-        if ended:
-            rows.pop()
-        elif len(rows) < BATCH_ROWS:
-            line = first + sum(map(_height, rows[:-1]))
-            raise UnreadableError(f"A quote that is opened in line {line} is never closed.")
-        yield _batch(first, rows, plain=skipped + reader.line_num - first + 1 - ended == len(rows))
-        if ended:
-            return
-
-
-def _batch(first: int, rows: list[list[str]], *, plain: bool) -> Batch:
-    lines: Iterable[int] = range(first, first + len(rows))
-    if not plain:
-        lines, line = [], first
-        for row in rows:
-            lines.append(line)
-            line += _height(row)
-    if not all(rows):
-        kept = [(line, row) for line, row in zip(lines, rows, strict=True) if row]
-        return Batch([line for line, _ in kept], [row for _, row in kept])
-    return Batch(lines, rows)
-
-
-def _height(row: list[str]) -> int:
-    """The lines that a row takes: more than one where a quoted cell holds line breaks."""
-    text = "".join(row)
-    return 1 + text.count("\n") + text.count("\r") - text.count("\r\n")
-
-
-def _counted(rows: Iterator[list[str]], first: int) -> Iterator[Batch]:
-    while batch := list(islice(rows, BATCH_ROWS)):
-        blank_left_out = [row if any(cell.strip() for cell in row) else [] for row in batch]
-        yield _batch(first, blank_left_out, plain=True)
-        first += len(batch)

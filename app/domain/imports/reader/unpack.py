@@ -21,7 +21,7 @@ _OLD_SPREADSHEET = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def kind_of(file: BinaryIO) -> str:
-    """Whether a file is a spreadsheet, or plain once it is unpacked."""
+    """Return whether a file is a spreadsheet, or plain once it is unpacked."""
     start = file.read(8)
     file.seek(0)
     if start == _OLD_SPREADSHEET:
@@ -36,7 +36,7 @@ def kind_of(file: BinaryIO) -> str:
 
 
 def is_spreadsheet(start: bytes) -> bool:
-    """Whether what was unpacked begins as a spreadsheet does."""
+    """Return whether what was unpacked begins as a spreadsheet does."""
     return start.startswith(_OLD_SPREADSHEET) or (
         start.startswith(b"PK\x03\x04")
         and (b"xl/" in start or b"opendocument.spreadsheet" in start or b"[Content_Types].xml" in start)
@@ -50,7 +50,7 @@ def _refuse_document(names: set[str]) -> None:
 
 
 def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
-    """The content of a file in blocks, at most `limit` bytes of it.
+    """Yield the content of a file in blocks, at most `limit` bytes of it.
 
     Raises:
         UnreadableError: it is damaged, holds several files, needs a password or is too large.

@@ -11,6 +11,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+SHORT = 3
+"""Letters of a word that is looked for as a whole only."""
 CODE = frozenset(
     _words("""
     cod code codes codi codice codici codigo codigos codis cods codul coduri kod koda kodai kodar kodas kode koden
@@ -23,7 +25,8 @@ VOUCHER = _words("""
     voucher vaucher coupon kupon cupon cupom kuponk kupong promo gutschein rabatt rabat discount korting poukaz
     aktion sconto buono buoni descuento desconto reducere reduct reduction remise cadeau kado gavekort presentkort
     lahjakort alennus slev zlav popust kedvezm utalvan indirim hediye ваучер купон промокод промо скидк знижк
-    εκπτω κουπον κουπονι 优惠 折扣 優惠 クーポン 쿠폰 할인 قسيمة שובר קופון darceko darcek tegoed bono vale kinkekaart kingitus
+    εκπτω κουπον κουπονι 优惠 折扣 優惠 クーポン 쿠폰 할인 قسيمة שובר קופון darceko darcek tegoed bono vale kinkekaart
+    kingitus
     nuolaid atlaid darbnisk darilni bon dovana dovanu dāvan kupona voher waardebon geschenk werbe aktionscode gift
     подар отстъпка ваучери
 """)
@@ -62,7 +65,7 @@ PLACEHOLDERS = frozenset(
     _words("""
     #div/0! #n/a #name! #name? #null! #num! #nv #ref! #value! (blank) (empty) (none) (null) - -- --- . ... <null>
     ? empty k.a. missing n.a. n.v. n/a na nan nil none null tbd todo undefined – — …
-""")
+""")  # noqa: RUF001  (dashes of every kind)
 )
 """What stands in a cell for nothing, in lower case."""
 NOT_THE_CODE = re.compile(
@@ -72,8 +75,10 @@ NOT_THE_CODE = re.compile(
     re.IGNORECASE,
 )
 TOTALS = re.compile(
-    r"(grand\s)?(totals?|summe|gesamt(summe)?|somme|totale|totaal|suma|sum|celkem|celkom|razem|osszesen|összesen|итого|всего"
-    r"|σύνολο|合計|合计|toplam|yhteensä|totalt|ukupno|skupaj|kokku|iš viso|kopā|count|anzahl|rows?|zeilen|end( of (file|list))?|eof)"
+    r"(grand\s)?(totals?|summe|gesamt(summe)?|somme|totale|totaal|suma|sum|celkem|celkom|razem|osszesen|összesen"
+    r"|итого|всего"
+    r"|σύνολο|合計|合计|toplam|yhteensä|totalt|ukupno|skupaj|kokku|iš viso|kopā|count|anzahl"
+    r"|rows?|zeilen|end( of (file|list))?|eof)"
     r"(\b.*)?",
     re.IGNORECASE,
 )
@@ -98,7 +103,9 @@ def words_of(cell: str) -> list[str]:
 
 def names_voucher(cell: str) -> bool:
     """Whether a heading has a word for a voucher in it."""
-    return any(part in word for word in words_of(cell) for part in VOUCHER if len(part) > 3 or part == word)  # noqa: PLR2004
+    return any(
+        part in word for word in words_of(cell) for part in VOUCHER if len(part) > SHORT or part == word
+    )
 
 
 def names_code(cell: str) -> bool:
@@ -106,7 +113,7 @@ def names_code(cell: str) -> bool:
     return any(
         word in CODE
         or (
-            len(word) > 4
+            len(word) > SHORT + 1
             and re.search(
                 r"(code|kod|codigo|codice|koodi|kood|код|codes|kode|kody|koda|kodu|kodas|koder|kods|cod)$",
                 word,
