@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response, status
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, TypeAdapter
+from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments import service
@@ -14,7 +14,6 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
-    IdempotencyKeyReusedError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -29,8 +28,9 @@ from app.domain.assignments.schemas import (
 from app.domain.lifecycle.requests import LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
-from app.platform.errors import OverloadedError
+from app.platform.errors import IdempotencyKeyReusedError, OverloadedError
 from app.schema.texts import Identifier
+from app.schema.times import Time
 from app.web import exports, pagination
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
@@ -51,8 +51,8 @@ def _filter(
     pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
     customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
     campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Assigned then or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Assigned before")] = None,
+    since: Annotated[Time | None, Query(description="Assigned then or later")] = None,
+    until: Annotated[Time | None, Query(description="Assigned before")] = None,
 ) -> Filter:
     return Filter(pool, customer_id, campaign_id, since, until)
 

@@ -44,6 +44,7 @@ class HotPath:
             scope["type"] != "http"
             or scope["method"] != "POST"
             or scope["query_string"]  # there is no parameter; the framework's route says so
+            or "\0" in scope["path"]  # nor can a name have this
             or not (path := PATH.fullmatch(scope["path"]))
         ):
             await self._app(scope, receive, send)

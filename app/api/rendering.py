@@ -12,7 +12,6 @@ from app.api.snippets import snippets
 from app.domain.access.scopes import Scope
 from app.domain.assignments.errors import (
     AssignmentReleasedError,
-    IdempotencyKeyReusedError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -36,7 +35,7 @@ from app.domain.rendering.schemas import (
     Snippets,
     StillThere,
 )
-from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
+from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
@@ -118,7 +117,7 @@ async def render_batch(
 
 
 @router.post(
-    "/customers/{customer_id}/properties/render",
+    "/customers/{customer_id:id}/properties/render",
     response_model=NodeOut,
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
@@ -131,7 +130,7 @@ async def set_properties(
 
 
 @router.post(
-    "/customers/{customer_id}/events/render",
+    "/customers/{customer_id:id}/events/render",
     response_model=NodeOut,
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],

@@ -64,6 +64,12 @@ class NotFoundError(DomainError):
     status, name, title = 404, "not-found", "Not found"
 
 
+class IdempotencyKeyReusedError(DomainError):
+    """The key came before, with another request."""
+
+    status, name, title = 422, "idempotency-key-reused", "The idempotency key was used for another request"
+
+
 class PayloadTooLargeError(DomainError):
     """The request body is larger than the service takes."""
 

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """How long a process that is told to stop still takes requests, while `/health/ready` says 503."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs that one worker runs at the same time."""
+    clock_tolerance_seconds: float = Field(default=300, ge=0)
+    """How far a shop's clock may be off when a use is judged by its time."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Most bytes of one uploaded import file."""
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)

@@ -21,6 +21,8 @@ class Assignment(Base):
     pool_id: Mapped[int]
     code: Mapped[str] = mapped_column(Text(collation="C"))
     customer_id: Mapped[str | None]
+    customer_mark: Mapped[bytes | None]
+    """Stands for a customer who was erased."""
     campaign_id: Mapped[str | None]
     message_id: Mapped[str | None]
     occurrence: Mapped[int] = mapped_column(server_default="0")

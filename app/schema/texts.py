@@ -14,8 +14,25 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
-"""An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep."""
+def _no_step(value: str) -> str:
+    """Refuse what a path cannot name: clients take `.` and `..` for steps."""
+    if value in {".", ".."}:
+        raise ValueError("'.' and '..' cannot be named in a path")
+    return value
+
+
+Identifier = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$"),
+    AfterValidator(_no_step),
+]
+"""An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep; not `.` or `..`."""
+
+
+MAX_DEPTH = 64
+"""How deep lists and objects may be nested in what is stored."""
+
+_TOO_DEEP = f"lists and objects are nested more than {MAX_DEPTH} deep"
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
@@ -27,9 +44,27 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("a text holds half a surrogate pair") from error
     except ValueError as error:
         raise ValueError("a number is infinite or not a number") from error
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
     if _NUL.search(written):
         raise ValueError("a text holds a NUL character")
+    _bound(value, MAX_DEPTH)
     return value
+
+
+def _bound(value: Any, depth: int) -> None:
+    """Refuse numbers that programs cannot hold, and values that are nested without end.
+
+    Numbers of 64 bits are what JSON can be relied on for (RFC 8259, section 6, says why there is a limit at all).
+    """
+    if isinstance(value, dict | list):
+        if depth == 0:
+            raise ValueError(_TOO_DEEP)
+        for item in value.values() if isinstance(value, dict) else value:
+            _bound(item, depth - 1)
+    elif isinstance(value, int | float) and not -(2**63) <= value < 2**64:
+        # PostgreSQL keeps a large floating-point number as the whole number that it is.
+        raise ValueError("a number is beyond 64 bits")
 
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")

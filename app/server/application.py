@@ -36,6 +36,7 @@ from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
 from app.web.head import Head
 from app.web.query import KnownParameters
+from app.web.slashes import EncodedSlashes
 
 ROUTERS = (
     pools,
@@ -99,6 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Head)
+    app.add_middleware(EncodedSlashes)
     return app
 
 

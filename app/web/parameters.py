@@ -6,5 +6,5 @@ from fastapi import Path
 
 from app.schema.texts import Identifier
 
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+PoolPath = Annotated[Identifier, Path(description="Name of the pool", examples=["spring_sale"])]
 CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1001"])]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import structlog
@@ -23,6 +24,7 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
+from app.web.slashes import STAND_IN
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
@@ -111,7 +113,7 @@ def _response(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": instance,
+        "instance": instance.replace(quote(STAND_IN), "%2F").replace(STAND_IN, "/"),
         "request_id": request_id.get(),
         **extra,
     }
@@ -147,7 +149,7 @@ def _allowed(request: Request) -> str:
     """Return the methods of a path, of all routes that have it; of two templates that fit, the one that says more."""
     fitting: dict[str, set[str]] = {}
     for route in _flat(request.app.routes):
-        if route.path_regex.match(request.url.path):
+        if route.path_regex.match(request.scope["path"]):
             fitting.setdefault(route.path, set()).update(route.methods or ())
     methods = fitting[min(fitting, key=lambda path: (path.count("{"), -len(path)))] if fitting else set()
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

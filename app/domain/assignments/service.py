@@ -16,7 +16,6 @@ from app.domain.assignments.drawing import claim, claim_with_holds, shortage_err
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
-    IdempotencyKeyReusedError,
     PoolHeldError,
 )
 from app.domain.assignments.schemas import Filter
@@ -26,7 +25,7 @@ from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
 from app.platform.database import AnyRow, retry_on_conflict, transaction
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, IdempotencyKeyReusedError
 from app.schema.base import VoucherStatus
 
 

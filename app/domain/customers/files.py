@@ -5,14 +5,15 @@ from typing import Protocol
 
 from anyio import to_thread
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.customers import queries
 from app.domain.customers.schemas import CustomersImported, ImportReject
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier, Properties
 
-BATCH = 1000
+BATCH = 500
 MAX_REJECTS = 1000
 ID_COLUMNS = ("customer_id", "id")
 """Names under which the id column is found by itself; otherwise it is the first."""
@@ -34,12 +35,14 @@ class Records(Protocol):
         """The rows."""
 
 
-async def load(connection: AsyncConnection, records: Records, id_column: str | None) -> CustomersImported:
-    """Set the properties in a file, all of it in one transaction. An empty cell sets nothing.
+async def load(engine: AsyncEngine, records: Records, id_column: str | None) -> CustomersImported:
+    """Set the properties in a file, some hundred customers at a time. An empty cell sets nothing.
+
+    A customer is held for a moment only, whatever the length of the file; of two files at once each goes on.
 
     Raises:
         InvalidRequestError: the file has no such column; nothing is set then.
-        DomainError: reading on fails; nothing is set then.
+        DomainError: reading on fails; what was read before is set, and the same file sets it again.
     """
     rows = _rows(records, id_column)
     figures = CustomersImported(rows=0, imported=0, rejected=0, rejects=[])
@@ -55,8 +58,14 @@ async def load(connection: AsyncConnection, records: Records, id_column: str | N
                 figures.imported += 1
                 properties.setdefault(row[0], {}).update(row[1])
         if properties:
-            await queries.merge(connection, properties)
+            await _merge(engine, properties)
     return figures
+
+
+@retry_on_conflict
+async def _merge(engine: AsyncEngine, properties: dict[str, dict[str, str]]) -> None:
+    async with transaction(engine) as connection:
+        await queries.merge(connection, dict(sorted(properties.items())))
 
 
 def _next(rows: Iterator[_Row]) -> list[_Row]:

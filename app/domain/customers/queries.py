@@ -91,9 +91,9 @@ FROM event WHERE customer_id = ANY (CAST(:customers AS text[])) AND event_type =
 FIRST, LAST = (
     text(f"""
 SELECT DISTINCT ON (customer_id) customer_id, properties -> :property AS value {MATCHING}
-ORDER BY customer_id, timestamp {order}, id {order}
+ORDER BY customer_id, timestamp {order}, arrival {order} {nulls}, id {order}
 """)
-    for order in ("ASC", "DESC")
+    for order, nulls in (("ASC", "NULLS FIRST"), ("DESC", "NULLS LAST"))
 )
 COUNT = text(f"SELECT customer_id, count(*) AS value {MATCHING} GROUP BY customer_id")
 FUNCTIONS = {"first": FIRST, "last": LAST, "count": COUNT}
@@ -117,20 +117,43 @@ async def evaluate(
 
 # A message's or an event's id may tell who the person is, so these go too. What became of the codes stays.
 ERASE = text("""
-WITH customers AS (
+WITH secret AS (
+    SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key
+), person AS (
+    SELECT sha256(key || convert_to(CAST(:customer_id AS text), 'UTF8')) AS mark FROM secret
+), customers AS (
     DELETE FROM customer WHERE id = :customer_id RETURNING id
 ), events AS (
     DELETE FROM event WHERE customer_id = :customer_id RETURNING id
+), marked AS (
+    INSERT INTO erased_event (mark) SELECT sha256(key || convert_to(id, 'UTF8')) FROM events, secret
+    ON CONFLICT DO NOTHING
 ), assignments AS (
-    UPDATE assignment SET customer_id = NULL, message_id = NULL WHERE customer_id = :customer_id RETURNING id
+    UPDATE assignment SET customer_id = NULL, message_id = NULL, customer_mark = mark
+    FROM person WHERE customer_id = :customer_id RETURNING id
 ), redemptions AS (
-    UPDATE redemption SET customer_id = NULL, event_id = NULL
-    WHERE customer_id = :customer_id RETURNING id
+    UPDATE redemption SET customer_id = NULL, event_id = NULL, customer_mark = mark
+    FROM person WHERE customer_id = :customer_id RETURNING id
 )
 SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
 """)
+SETTLED = text("""
+SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:xmax AS text) AS xid8) AS settled
+""")
+
+
+async def begun_until_now(connection: AsyncConnection) -> str:
+    """Return the number that the next transaction gets."""
+    return str(
+        (await connection.execute(text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text"))).scalar_one()
+    )
+
+
+async def have_ended(connection: AsyncConnection, xmax: str) -> bool:
+    """Tell whether all transactions that had begun before this number was given have ended."""
+    return bool((await connection.execute(SETTLED, {"xmax": xmax})).scalar_one())
 
 
 async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:

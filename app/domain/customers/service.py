@@ -1,16 +1,21 @@
 """The rules of customers and aggregates."""
 
+import asyncio
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
-from app.platform.database import AnyRow
+from app.platform.database import AnyRow, autocommit, transaction
+
+PATIENCE = 3.0
+"""Seconds that an erasure waits for what is under way."""
 
 
 async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
@@ -78,13 +83,36 @@ async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequenc
     return nothing | {row.customer_id: row.value for row in rows}
 
 
-async def erase(connection: AsyncConnection, caller: Caller | None, customer_id: str) -> dict[str, int]:
+async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) -> dict[str, int]:
     """Remove a person from customers, events, assignments and redemptions; how many rows of each.
 
-    What happened to the codes, and all counts, stay as they are. It may be repeated, and then finds nothing.
-    The logs of deliveries name pools and counts, never customers.
+    What happened to the codes, all outcomes and all counts stay as they are: a mark stands for the person, which
+    tells whether two rows are of the same one and nothing else. It may be repeated, and then finds nothing.
+
+    What is under way for the person is waited for and erased too, so that nothing stays of what was answered before.
     """
-    erased = await queries.erase(connection, customer_id)
-    # Not who: that is to be forgotten.
-    await audit.record(connection, caller, "customer.erased", erased=erased)
+    erased = dict.fromkeys(("customers", "events", "assignments", "redemptions"), 0)
+    xmax = None
+    for last in (False, True):
+        async with transaction(engine) as connection:
+            found = await queries.erase(connection, customer_id)
+            erased = {name: n + found[name] for name, n in erased.items()}
+            if last:
+                # Not who: that is to be forgotten.
+                await audit.record(connection, caller, "customer.erased", erased=erased)
+            else:
+                xmax = await queries.begun_until_now(connection)
+        if not last and xmax is not None:
+            await _wait_for_others(engine, xmax)
     return erased
+
+
+async def _wait_for_others(engine: AsyncEngine, xmax: str) -> None:
+    """Wait until the transactions that are under way have ended, for some seconds at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with autocommit(engine) as connection:
+                    if await queries.have_ended(connection, xmax):
+                        return
+                await asyncio.sleep(0.01)

@@ -4,10 +4,11 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
 from app.schema.texts import Input
+from app.schema.times import Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
@@ -97,9 +98,7 @@ class Options(FormatIn):
     expires_at_column: Name | Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
-    expires_at: AwareDatetime | None = Field(
-        default=None, description="For rows that bring no time of their own"
-    )
+    expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
     accept_suspicious: bool = Field(
         default=False,
         description="Take also what is unlike the rest of the file (a footer, a sum, a placeholder)",

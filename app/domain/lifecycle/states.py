@@ -23,13 +23,14 @@ CONFIRM = Transition((S.RESERVED,), S.ASSIGNED, "assigned_at = now()")
 RELEASE = Transition((S.RESERVED, S.ASSIGNED), S.AVAILABLE, "assigned_at = NULL, assignment_id = NULL")
 LAPSE = Transition((S.RESERVED,), S.AVAILABLE, "assignment_id = NULL")
 REDEEM = Transition(
-    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
+    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED, S.VOID),
     S.REDEEMED,
-    "redeemed_at = chosen.at, expired_at = NULL,"
+    "redeemed_at = chosen.at, expired_at = NULL, voided_at = NULL,"
     " assigned_at = CASE WHEN voucher.assignment_id IS NOT NULL"
     " THEN coalesce(voucher.assigned_at, now()) END",
 )
 EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, "expired_at = now()")
+CANCEL = Transition((S.REDEEMED,), S.ASSIGNED, "redeemed_at = NULL")
 VOID = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED), S.VOID, "voided_at = now(), expired_at = NULL"
 )
@@ -41,7 +42,8 @@ TRANSITIONS = {
     "release": RELEASE,
     "lapse": LAPSE,
     "redeem": REDEEM,
+    "cancel": CANCEL,
     "expire": EXPIRE,
     "void": VOID,
 }
-"""All of them. What is not here does not happen: redeemed and void are final."""
+"""All of them. What is not here does not happen."""

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.uses import settle
 
 # The draw key is that of the import's other codes, so the accepted ones stand among them.
 TAKE = text("""
@@ -19,6 +20,7 @@ SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), 
 FROM aside JOIN import ON import.id = :id ORDER BY code, line
 ON CONFLICT (code) DO NOTHING
 """)
+SET_ASIDE = "SELECT staged ->> 'code' FROM import_reject WHERE import_id = :id AND staged IS NOT NULL"
 ELSEWHERE = text("""
 UPDATE import_reject SET reason = 'in_other_pool', other_pool = pool.name, staged = NULL
 FROM voucher JOIN pool ON pool.id = voucher.pool_id
@@ -45,6 +47,7 @@ LEAST = -(2**63) + 1
 async def take(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, int]:
     """Make vouchers of the suspicious rows of an import; return what became of them."""
     imported = (await connection.execute(TAKE, {"id": import_id, "least": LEAST})).rowcount
+    await settle(connection, SET_ASIDE, {"id": import_id})
     in_other_pool = (await connection.execute(ELSEWHERE, {"id": import_id})).rowcount
     ignored = (await connection.execute(GONE, {"id": import_id})).rowcount - imported
     figures = {"imported": imported, "ignored": ignored, "in_other_pool": in_other_pool}

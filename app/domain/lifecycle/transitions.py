@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle.states import CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
+from app.domain.lifecycle.states import CANCEL, CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
 from app.domain.lifecycle.stock import SLOT
 from app.platform.database import AnyRow
 
@@ -61,6 +61,9 @@ _EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
 _TAKEN_BACK = "lease_until = NULL, released_at = now()"
 
 _REDEEM = _statement(REDEEM, _BY_CODE)
+# A code that nobody was given stays redeemed: it was used all the same, and must not be drawn.
+_CANCELLED = _BY_CODE.replace("WHERE true", "WHERE voucher.assignment_id IS NOT NULL")
+_CANCEL = _statement(CANCEL, _CANCELLED)
 _VOID = _statement(VOID, _BY_CODE)
 _CONFIRM = _statement(CONFIRM, _STILL_LEASED)
 _RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
@@ -77,6 +80,11 @@ async def _run(connection: AsyncConnection, statement: TextClause, **parameters:
 async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> Moved:
     """Make vouchers redeemed, each at its time."""
     return await _run(connection, _REDEEM, codes=list(used), ats=list(used.values()))
+
+
+async def cancel(connection: AsyncConnection, codes: list[str]) -> Moved:
+    """Give used codes back to the customers who were given them."""
+    return await _run(connection, _CANCEL, codes=codes, ats=[None] * len(codes))
 
 
 async def void(connection: AsyncConnection, code: str) -> Moved:

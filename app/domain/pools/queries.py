@@ -7,8 +7,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
-from app.schema.inventory import STOCK_SLOTS, Pool, Stock
+from app.schema.inventory import STOCK_SLOTS, Pool, Stock, Voucher
 from app.schema.ledger import Assignment
+from app.schema.redemptions import Redemption
 
 STATES = (Stock.available, Stock.reserved, Stock.assigned, Stock.redeemed, Stock.expired, Stock.void)
 COUNTS = tuple(func.sum(state).cast(state.type).label(state.key) for state in STATES)
@@ -64,6 +65,12 @@ async def lock(connection: AsyncConnection, name: str) -> int | None:
     """The id of the pool, locked against imports and other deletions until the transaction ends."""
     query = select(Pool.id).where(Pool.name == name).with_for_update()
     return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def was_used(connection: AsyncConnection, pool_id: int) -> bool:
+    """Tell whether anybody is known to have used a code of the pool, whatever came of it."""
+    used = exists().where(Voucher.pool_id == pool_id, Redemption.code == Voucher.code)
+    return bool((await connection.execute(select(used))).scalar_one())
 
 
 async def was_drawn_from(connection: AsyncConnection, pool_id: int) -> bool:

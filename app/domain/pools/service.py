@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.lifecycle import intake
+from app.domain.lifecycle import intake, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.platform.database import AnyRow
@@ -80,11 +80,14 @@ async def delete(connection: AsyncConnection, caller: Caller | None, name: str) 
     """Delete a pool and its vouchers.
 
     Raises:
-        PoolNotEmptyError: a code of it was handed out, even if it was released later.
+        PoolNotEmptyError: a code of it was handed out, even if it was released later, or used.
     """
     pool_id = await queries.lock(connection, name)
     if pool_id is None:
         raise await not_found(connection, name)
+    await uses.alone(connection)
+    if await queries.was_used(connection, pool_id):
+        raise PoolNotEmptyError(name)
     # The vouchers go first: that waits for draws under way, and the ledger is looked at after them.
     await intake.remove_vouchers(connection, pool_id)
     if await queries.was_drawn_from(connection, pool_id):

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.domain.customers.events import Time
 from app.platform.errors import DomainError
 from app.schema.texts import Identifier, Input, Properties
+from app.schema.times import Time
 
 MAX_RECIPIENTS = 10_000
 

@@ -16,7 +16,9 @@ from typing import Any, LiteralString
 from psycopg import Connection, errors
 
 from app.domain.imports.merging import rows
+from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.uses import settle_chunk
 
 STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
 COPY = "COPY staged (line, code, expires_at) FROM STDIN"
@@ -42,11 +44,7 @@ INDEX = "CREATE INDEX ON ordered (draw_key)"
 CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 ROWS = f"SELECT count(*) {CHUNK}"
 POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
-VOUCHERS: LiteralString = f"""
-INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
-SELECT code, %(pool_id)s, draw_key, %(import_id)s, COALESCE(expires_at, %(expires_at)s) {CHUNK}
-ORDER BY draw_key, line
-"""
+ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, line {CHUNK}"
 IN_OTHER_POOL: LiteralString = f"""
 INSERT INTO import_reject (import_id, line, value, reason, other_pool)
 SELECT %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
@@ -55,9 +53,6 @@ JOIN voucher USING (code) JOIN pool ON pool.id = voucher.pool_id
 WHERE voucher.pool_id IS DISTINCT FROM %(pool_id)s
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (made of constants)
-STOCK = (
-    "UPDATE stock SET available = available + %(imported)s WHERE pool_id = %(pool_id)s AND slot = %(slot)s"
-)
 FIGURES = """
 UPDATE import SET
     imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
@@ -70,6 +65,7 @@ SELECT count(DISTINCT code) {CHUNK}
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
 """  # noqa: S608  (made of constants)
 LEAST = -(2**63)
+VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
 
 
 @dataclass(slots=True)
@@ -157,7 +153,8 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
         }
         connection.execute(FIGURES, values)
         if not target.dry_run and imported:
-            connection.execute(STOCK, values)  # last, because draws wait for it
+            settle_chunk(connection, f"SELECT code {CHUNK}", values)
+            connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
 
 def _insert(connection: Connection[Any], target: Target, values: dict[str, Any]) -> tuple[int, int]:

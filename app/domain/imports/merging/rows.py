@@ -16,6 +16,7 @@ from app.domain.imports.reader.shapes import LEVELS, Shapes
 from app.domain.imports.reader.spreadsheet import LOST
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import FORMULA, clean_code
+from app.schema.times import bounded
 
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
@@ -230,8 +231,8 @@ def expires_at(text: str) -> datetime:
     """
     moment = datetime.fromisoformat(text)
     if len(text) <= _DATE_ONLY and moment.time() == time():
-        moment += timedelta(days=1)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = bounded(moment.replace(tzinfo=moment.tzinfo or UTC)) + timedelta(days=1)
+    return bounded(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _escaped(code: str) -> str:
