@@ -22,11 +22,11 @@ SERVER_OPTIONS = (
 )
 
 
-def create_engine(settings: Settings) -> AsyncEngine:
-    """An engine on the service's database, with its own pool of connections."""
+def create_engine(settings: Settings, connections: int | None = None) -> AsyncEngine:
+    """Make an engine on the service's database, with its own pool of connections."""
     return create_async_engine(
         settings.sqlalchemy_url,
-        pool_size=settings.database_connections,
+        pool_size=connections or settings.database_connections,
         max_overflow=0,
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from app.schema.names import visible
+
 
 class Input(BaseModel):
     """A body of a request: a field that is not known is refused."""
@@ -15,6 +17,9 @@ class Input(BaseModel):
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 """An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep."""
+
+CampaignId = Annotated[Identifier, AfterValidator(visible)]
+"""An id of a campaign, which people read: in NFC, and all of it is seen."""
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from app.api import operation
 from app.api.alerts import router as alerts
+from app.api.api_keys import router as api_keys
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
 from app.api.customers import router as customers
@@ -22,7 +23,7 @@ from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
-from app.domain.access.keys.service import KeyRing
+from app.domain.access.keys.ring import KeyRing
 from app.domain.assignments.assigner import Assigner
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
@@ -33,6 +34,9 @@ from app.server.request_log import RequestLog
 from app.web import problems
 from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
+from app.web.doors import guarded
+from app.web.failed_keys import FailedKeys
+from app.web.replies import ReplyHeaders
 
 ROUTERS = (
     pools,
@@ -48,8 +52,13 @@ ROUTERS = (
     alerts,
     forecast,
     audit,
+    api_keys,
     operation.router,
 )
+
+
+SHORT_CONNECTIONS = 3
+"""Connections for keys and for what assigns ask beside their claim: exports and renders cannot take these."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -60,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
+        short = create_engine(settings, SHORT_CONNECTIONS)
         direct = create_driver_pool(settings)
         await direct.open()
         renderers = Renderers(settings)
@@ -67,14 +77,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app,
             settings,
             engine,
-            KeyRing(engine, settings.key_cache_seconds),
-            Assigner(engine, direct),
+            KeyRing(short, settings.key_cache_seconds),
+            FailedKeys(),
+            Assigner(short, direct),
             renderers,
             RenderBatcher(engine, renderers),
         )
         yield
         await renderers.close()
         await direct.close()
+        await short.dispose()
         await engine.dispose()
 
     app = FastAPIOffline(
@@ -85,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(guarded(router))
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     return app
@@ -98,4 +110,4 @@ def create_asgi() -> ASGIApp:
 
 def with_hot_path(app: FastAPI) -> ASGIApp:
     """The application as a server runs it."""
-    return RequestLog(HotPath(app))
+    return RequestLog(ReplyHeaders(HotPath(app)))

@@ -3,8 +3,10 @@
 from typing import Annotated
 
 from fastapi import Path
+from pydantic import AfterValidator
 
+from app.schema.names import nfc
 from app.schema.texts import Identifier
 
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+PoolPath = Annotated[str, AfterValidator(nfc), Path(description="Name of the pool", examples=["spring_sale"])]
 CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1001"])]
