@@ -14,6 +14,7 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.database import AnyRow
+from app.web.spool import check_room, spooled
 
 CHUNK = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
@@ -44,9 +45,14 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 def response(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format, name: str
 ) -> StreamingResponse:
-    """The rows of a query as a download."""
+    """Make a download of the rows of a query.
+
+    Raises:
+        TooManyExportsError: too many are under way.
+    """
+    check_room()
     return StreamingResponse(
-        stream(engine, query, columns, format_),
+        spooled(stream(engine, query, columns, format_)),
         media_type=MEDIA_TYPES[format_],
         headers={"Content-Disposition": f'attachment; filename="{name}.{format_}"'},
     )
