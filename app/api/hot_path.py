@@ -31,7 +31,7 @@ from app.web.failed_keys import FailedKeys
 from app.web.guard import secret_in
 from app.web.problems import response_to
 
-PATH = re.compile(r"/v1/pools/([^/\x00]+)/assignments")
+PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
 MAX_BODY = 64 * 1024
 """Bytes: many times what an assignment can say."""
