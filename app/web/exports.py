@@ -61,7 +61,7 @@ def response(
 async def stream(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format
 ) -> AsyncIterator[bytes]:
-    """The rows of a query, written; on a connection of its own, because the request's is gone by then."""
+    """Write the rows of a query; on a connection of its own, because the request's is gone by then."""
     if format_ is Format.CSV:
         yield _csv([columns])
     async with engine.connect() as connection:
