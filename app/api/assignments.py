@@ -29,7 +29,7 @@ from app.domain.lifecycle.requests import LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
 from app.platform.errors import IdempotencyKeyReusedError, OverloadedError
-from app.schema.texts import Identifier
+from app.schema.texts import CampaignId, Identifier
 from app.schema.times import Time
 from app.web import exports, pagination
 from app.web.dependencies import Connection, Engine, held
@@ -50,7 +50,7 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 def _filter(
     pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
     customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
-    campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
+    campaign_id: Annotated[CampaignId | None, Query(description="In this campaign")] = None,
     since: Annotated[Time | None, Query(description="Assigned then or later")] = None,
     until: Annotated[Time | None, Query(description="Assigned before")] = None,
 ) -> Filter:

@@ -11,21 +11,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import psycopg
 import typer
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
+from app.cli.keys import moment, seal_anew
 from app.domain.access.keys import queries as keys
 from app.domain.access.keys import service as auth
+from app.domain.access.keys.errors import ApiKeyNotFoundError
+from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
 from app.domain.access.scopes import Scope
 from app.domain.lifecycle.check import violations
-from app.platform import logs
+from app.platform import logs, secret_key
 from app.platform.database import create_engine, transaction
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings, get_settings
+from app.schema.names import visible
 from app.server import worker as jobs_worker
 
 Result = TypeVar("Result")
@@ -49,7 +55,7 @@ def serve(
 
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
         apply_migrations(settings.sqlalchemy_url)
-        _bootstrap(settings)
+        _bootstrap(_with_secret_key(settings, embedded=postgres is not None))
 
         def ready() -> None:
             seconds = time.perf_counter() - started
@@ -61,8 +67,9 @@ def serve(
 @cli.command()
 def worker() -> None:
     """Do jobs only: imports, schedules, alerts, webhooks."""
-    with database() as (settings, _):
-        asyncio.run(jobs_worker.work(settings))
+    with database() as (settings, postgres):
+        keyed = _with_secret_key(settings, embedded=postgres is not None, patient=True)
+        asyncio.run(jobs_worker.work(keyed))
 
 
 @cli.command()
@@ -125,21 +132,60 @@ def import_file(
         raise typer.Exit(run_import(settings, pool, file, options))
 
 
+@cli.command("rotate-secrets")
+def rotate_secrets() -> None:
+    """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
+    sealed, lost = _on_database(lambda connection: seal_anew(connection, get_settings()))
+    print(f"Sealed anew: {sealed}. Opened by none of the keys: {lost}.")
+    if lost:
+        raise typer.Exit(1)
+
+
 @api_key.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="What the key is for.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
+    expires_at: Annotated[
+        str | None, typer.Option(help="From when on it is refused, as 2027-01-31T12:00:00Z.")
+    ] = None,
 ) -> None:
     """Make a key. Its secret is shown once and stored nowhere."""
-    _, secret = _on_database(lambda connection: auth.create(connection, name, scope))
+    until = moment(expires_at) if expires_at is not None else None
+    try:
+        wanted = visible(name)
+    except ValueError as error:
+        raise CommandError(f"The key needs another name: {error}.") from error
+    _, secret = _on_database(lambda connection: auth.issue(connection, None, wanted, scope, expires_at=until))
     print(secret)
+
+
+@api_key.command("rotate")
+def rotate_key(
+    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID")],
+    grace_seconds: Annotated[
+        int, typer.Option(min=0, max=MAX_GRACE_SECONDS, help="How long the old secret is good too.")
+    ] = DEFAULT_GRACE_SECONDS,
+) -> None:
+    """Give a key a new secret, which is shown once; its id and scopes stay."""
+
+    async def rotate(connection: AsyncConnection) -> str:
+        try:
+            return (await auth.rotate(connection, None, key_id, grace_seconds))[1]
+        except ApiKeyNotFoundError as error:
+            raise CommandError(error.detail) from error
+
+    print(_on_database(rotate))
 
 
 @api_key.command("list")
 def list_keys() -> None:
     """List the keys."""
     for row in _on_database(keys.all_keys):
-        state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else "active"
+        state = "active"
+        if row.revoked_at:
+            state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
+        elif row.expires_at:
+            state = f"until {row.expires_at:%Y-%m-%d %H:%M}"
         print(f"{row.id}  {row.created_at:%Y-%m-%d %H:%M}  {','.join(row.scopes):20}  {row.name}  {state}")
 
 
@@ -172,9 +218,9 @@ def _leave(*_: object) -> None:
 
 def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
     """Do something in one transaction on the migrated database."""
-    with database() as (settings, _):
+    with database() as (settings, postgres):
         apply_migrations(settings.sqlalchemy_url)
-        return asyncio.run(_transact(settings, act))
+        return asyncio.run(_transact(_with_secret_key(settings, embedded=postgres is not None), act))
 
 
 async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
@@ -184,6 +230,24 @@ async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitab
             return await act(connection)
     finally:
         await engine.dispose()
+
+
+def _with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:
+    """Return the settings with the key that seals, for this process and those that it starts.
+
+    A `patient` process waits for a database that is not there yet, or not migrated yet.
+    """
+    while True:
+        try:
+            key = secret_key.ensure(settings, embedded=embedded)
+            break
+        except psycopg.Error:
+            if not patient:
+                raise
+            time.sleep(1)
+    os.environ["VOUCHERS_SECRET_KEY"] = key
+    get_settings.cache_clear()
+    return get_settings()
 
 
 def _bootstrap(settings: Settings) -> None:
@@ -200,6 +264,17 @@ def main() -> None:
     except CommandError as error:
         print(f"vouchers: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        for item in error.errors(include_input=False, include_url=False):  # what was given may be a secret
+            print(f"vouchers: {_variable(item['loc'])}: {item['msg']}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    name = str(place[0])
+    return name if name.isupper() else f"VOUCHERS_{name.upper()}"
 
 
 if __name__ == "__main__":

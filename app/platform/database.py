@@ -145,6 +145,7 @@ async def connect(
 
     Args:
         settings: of this process.
+        connections: most connections; by default those of the setting.
         seconds: the longest statement; by default that of a request.
         extra: further options of the server.
         options: of the driver, such as `autocommit`.
@@ -190,12 +191,17 @@ def _server_limit(seconds: float) -> str:
 
 
 def create_engine(
-    settings: Settings, *, seconds: float | None = None, checkout: float = CHECKOUT_SECONDS
+    settings: Settings,
+    connections: int | None = None,
+    *,
+    seconds: float | None = None,
+    checkout: float = CHECKOUT_SECONDS,
 ) -> AsyncEngine:
     """Make an engine on the service's database, with its own pool of connections.
 
     Args:
         settings: of this process.
+        connections: most connections; by default those of the setting.
         seconds: the longest statement; by default that of a request.
         checkout: longest wait for a connection.
     """
@@ -208,7 +214,7 @@ def create_engine(
     return create_async_engine(
         "postgresql+psycopg://",
         async_creator=creator,
-        pool_size=settings.database_connections,
+        pool_size=connections or settings.database_connections,
         max_overflow=0,
         pool_timeout=checkout,
         hide_parameters=True,  # they hold codes, and errors are logged

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from app.schema.names import visible
+
 
 class Input(BaseModel):
     """A body of a request: a field that is not known is refused."""
@@ -33,6 +35,9 @@ MAX_DEPTH = 64
 """How deep lists and objects may be nested in what is stored."""
 
 _TOO_DEEP = f"lists and objects are nested more than {MAX_DEPTH} deep"
+
+CampaignId = Annotated[Identifier, AfterValidator(visible)]
+"""An id of a campaign, which people read: in NFC, and all of it is seen."""
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from app.api import about, operation, problem_pages
 from app.api.alerts import router as alerts
+from app.api.api_keys import router as api_keys
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
 from app.api.customers import router as customers
@@ -23,7 +24,7 @@ from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
-from app.domain.access.keys.service import KeyRing
+from app.domain.access.keys.ring import KeyRing
 from app.domain.assignments.assigner import Assigner
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
@@ -34,8 +35,10 @@ from app.server.request_log import RequestLog
 from app.web import openapi, problems
 from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
+from app.web.doors import guarded
+from app.web.failed_keys import FailedKeys
 from app.web.head import Head
-from app.web.query import KnownParameters
+from app.web.replies import ReplyHeaders
 from app.web.slashes import EncodedSlashes
 
 ROUTERS = (
@@ -52,9 +55,14 @@ ROUTERS = (
     alerts,
     forecast,
     audit,
+    api_keys,
     operation.router,
     problem_pages.router,
 )
+
+
+SHORT_CONNECTIONS = 3
+"""Connections for keys and for what assigns ask beside their claim: exports and renders cannot take these."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -65,21 +73,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
+        short = create_engine(settings, SHORT_CONNECTIONS)
         direct = create_driver_pool(settings)
         renderers = Renderers(settings)
         hold(
             app,
             settings,
             engine,
-            KeyRing(engine, settings.key_cache_seconds),
+            KeyRing(short, settings.key_cache_seconds),
+            FailedKeys(),
             direct,
-            Assigner(engine, direct),
+            Assigner(short, direct),
             renderers,
             RenderBatcher(engine, renderers),
         )
         yield
         await renderers.close()
         await direct.close()
+        await short.dispose()
         await engine.dispose()
 
     app = FastAPIOffline(
@@ -90,10 +101,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=openapi.operation_id,
-        dependencies=[Depends(KnownParameters())],
     )
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(guarded(router))
     problems.install(app)
     openapi.install(
         app, tags=about.TAGS, contact=about.CONTACT, license_info=about.LICENCE, servers=about.SERVERS
@@ -111,4 +121,4 @@ def create_asgi() -> ASGIApp:
 
 def with_hot_path(app: FastAPI) -> ASGIApp:
     """The application as a server runs it."""
-    return RequestLog(HotPath(app))
+    return RequestLog(ReplyHeaders(HotPath(app)))

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.database import AnyRow
 from app.schema.texts import inert
+from app.web.spool import check_room, spooled
 
 CHUNK = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
@@ -43,9 +44,14 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 def response(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format, name: str
 ) -> StreamingResponse:
-    """Return the rows of a query as a download."""
+    """Make a download of the rows of a query.
+
+    Raises:
+        TooManyExportsError: too many are under way.
+    """
+    check_room()
     return StreamingResponse(
-        stream(engine, query, columns, format_),
+        spooled(stream(engine, query, columns, format_)),
         media_type=MEDIA_TYPES[format_],
         headers={"Content-Disposition": f'attachment; filename="{name}.{format_}"'},
     )
@@ -54,7 +60,7 @@ def response(
 async def stream(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format
 ) -> AsyncIterator[bytes]:
-    """Yield the rows of a query, written; on a connection of its own, because the request's is gone by then."""
+    """Write the rows of a query; on a connection of its own, because the request's is gone by then."""
     if format_ is Format.CSV:
         yield _csv([columns])
     async with engine.connect() as connection:

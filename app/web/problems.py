@@ -54,14 +54,14 @@ class Problem(BaseModel):
 
 
 def problem(error: DomainError, instance: str) -> Response:
-    """The error as a response."""
+    """Return the error as a response."""
     return _response(
         error.status, error.name, error.title, error.detail, instance, error.extra, error.headers
     )
 
 
 def response_to(error: Exception, instance: str) -> Response:
-    """The response to any error, where no framework is there to choose the handler."""
+    """Return the response to any error, where no framework is there to choose the handler."""
     if isinstance(error, DomainError):
         return problem(error, instance)
     if isinstance(error, UNAVAILABLE):
@@ -78,7 +78,7 @@ def response_to(error: Exception, instance: str) -> Response:
 
 
 def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route that raises these errors."""
+    """Return the `responses=` of a route that raises these errors."""
     by_status: dict[int | str, list[type[DomainError]]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error)

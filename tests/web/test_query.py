@@ -28,7 +28,7 @@ async def test_every_route_refuses_what_it_does_not_know(client, method, path):
 async def test_the_nearest_name_is_told(client):
     reply = await client.get("/v1/pools", params={"limt": 5})
     (error,) = reply.json()["errors"]
-    assert error["msg"] == "no such parameter; did you mean 'limit'?"
+    assert "did you mean 'limit'?" in error["msg"]
 
 
 async def test_a_dry_run_that_is_asked_for_in_the_query_imports_nothing(client):

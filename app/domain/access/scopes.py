@@ -31,6 +31,8 @@ class Caller:
     key_id: uuid.UUID
     name: str
     scopes: frozenset[Scope]
+    requests_per_minute: int | None = None
+    """Most requests that it may send; None: no bound."""
 
     def may(self, *scopes: Scope) -> bool:
         """Tell whether any of `scopes` is held; `admin` holds all but `operator`."""

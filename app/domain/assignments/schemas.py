@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
 from app.domain.lifecycle.requests import AssignmentRequest
-from app.schema.texts import Identifier, Input
+from app.schema.texts import CampaignId, Identifier, Input
 
 MAX_LEASE_SECONDS = 7 * 24 * 3600
 MAX_BATCH = 10_000
@@ -24,7 +24,7 @@ class AssignmentCreate(Input):
     """Whom a code is for. All of it may be left out."""
 
     customer_id: Identifier | None = Field(default=None, description="Who gets the code")
-    campaign_id: Identifier | None = Field(default=None, description="In which campaign")
+    campaign_id: CampaignId | None = Field(default=None, description="In which campaign")
     message_id: Identifier | None = Field(
         default=None, description="In which message; the same message, customer and pool get the same code"
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.platform.errors import DomainError
-from app.schema.texts import Identifier, Input, Properties
+from app.schema.texts import CampaignId, Identifier, Input, Properties
 from app.schema.times import Time
 
 MAX_RECIPIENTS = 10_000
@@ -43,7 +43,7 @@ class _Template(Input):
         examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
     )
     mode: Mode = Field(default=Mode.SEND, description="`preview` shows a code and takes none")
-    campaign_id: Identifier | None = Field(default=None, description="`campaign.id` in the template")
+    campaign_id: CampaignId | None = Field(default=None, description="`campaign.id` in the template")
     context: Properties = Field(default_factory=dict, description="`context` in the template")
 
 
