@@ -17,6 +17,7 @@ from app.api.holds import router as holds
 from app.api.hot_path import HotPath
 from app.api.imports import router as imports
 from app.api.pools import router as pools
+from app.api.readiness import Readiness
 from app.api.redemptions import router as redemptions
 from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         engine = create_engine(settings)
         direct = create_driver_pool(settings)
         renderers = Renderers(settings)
+        readiness = Readiness(engine, direct, renderers)
         hold(
             app,
             settings,
@@ -71,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Assigner(engine, direct),
             renderers,
             RenderBatcher(engine, renderers),
+            readiness,
         )
         yield
         await renderers.close()
