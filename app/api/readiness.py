@@ -32,7 +32,6 @@ class Readiness:
     engine: AsyncEngine
     direct: DriverPool
     renderers: Renderers
-    stopping: bool = False
     _until: float = 0.0
     _error: Exception | None = None
     _warnings: list[str] = field(default_factory=list)
@@ -45,8 +44,6 @@ class Readiness:
         Raises:
             Exception: an assign, a render or an import would not be served.
         """
-        if self.stopping:
-            raise DatabaseUnavailableError("This process is stopping.")
         async with self._lock:
             if time.monotonic() >= self._until:
                 self._error, self._warnings = None, []

@@ -87,7 +87,7 @@ class Supervisor:
         self._postgres = postgres
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep_database, daemon=True)
-        self._grace = get_settings().stop_seconds + get_settings().drain_seconds
+        self._grace = get_settings().stop_seconds
         web = (host, self.port)
         self._roles = [_Role(f"web-{n}", serve_web, web) for n in range(workers)]
         if with_jobs:
@@ -170,10 +170,9 @@ class Supervisor:
 class _Server(uvicorn.Server):
     """Uvicorn's server, which gives signs of life."""
 
-    def __init__(self, config: uvicorn.Config, beat: Any, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, beat: Any) -> None:
         super().__init__(config)
         self._beat = beat
-        self._drain_seconds = drain_seconds
 
     async def on_tick(self, counter: int) -> bool:
         """Tell the supervisor, ten times a second, that the event loop turns."""
@@ -200,7 +199,7 @@ def serve_web(beat: Any, host: str, port: int) -> None:
     # What is loaded by now stays: leave it out of the collector's rounds, and make those rarer.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    _Server(config, beat, settings.drain_seconds).run(sockets=[_socket(host, port, shared=True)])
+    _Server(config, beat).run(sockets=[_socket(host, port, shared=True)])
 
 
 def serve_jobs(beat: Any) -> None:

@@ -1,4 +1,4 @@
-"""A worker of its own outlives its database."""
+"""A worker of its own outlives its database; imports go on, by it or by the service's own."""
 
 import subprocess
 import sys
@@ -7,11 +7,11 @@ from tests.service import Service
 from tests.worker import eventually
 
 
-async def test_a_separate_worker_outlives_a_restart_of_its_database_and_does_what_is_queued():
+async def test_a_separate_worker_outlives_a_restart_of_its_database():
     with Service(workers=1) as service:
         environment = {**service.environment, "DATABASE_URL": service.database_url}
         command = [sys.executable, "-m", "app.cli", "worker"]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as worker:
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as worker:  # noqa: ASYNC220  (it starts at once)
             try:
                 async with service.client() as client:
 
