@@ -14,6 +14,7 @@ from typing import Annotated, TypeVar
 import psycopg
 import typer
 from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.demo import run as run_demo
@@ -26,7 +27,7 @@ from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECO
 from app.domain.access.scopes import Scope
 from app.domain.lifecycle.check import violations
 from app.platform import logs, secret_key
-from app.platform.database import create_engine, transaction
+from app.platform.database import connect, create_long_engine, transaction, wait_for
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.postgres.server import LocalPostgres
@@ -204,12 +205,22 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
     logs.configure(settings.log_level)
     signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
     if settings.database_url is not None:
+        asyncio.run(_wait_for_database(settings))
         yield settings, None
         return
     with LocalPostgres(settings.home) as postgres:
         os.environ["DATABASE_URL"] = postgres.url  # for this process and those it starts
         get_settings.cache_clear()
         yield get_settings(), postgres
+
+
+async def _wait_for_database(settings: Settings) -> None:
+    """Wait for the database as long as `VOUCHERS_STARTUP_SECONDS` tells; then raise what it says."""
+    try:
+        async with asyncio.timeout(settings.startup_seconds):
+            await wait_for(settings)
+    except TimeoutError:
+        await (await connect(settings)).close()
 
 
 def _leave(*_: object) -> None:
@@ -224,7 +235,7 @@ def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
 
 
 async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    engine = create_engine(settings)
+    engine = create_long_engine(settings)
     try:
         async with transaction(engine) as connection:
             return await act(connection)
@@ -264,17 +275,29 @@ def main() -> None:
     except CommandError as error:
         print(f"vouchers: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+    except (psycopg.OperationalError, OperationalError) as error:
+        print(f"vouchers: the database cannot be used: {_reason(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
     except ValidationError as error:
         if error.title != Settings.__name__:
             raise
-        for item in error.errors(include_input=False, include_url=False):  # what was given may be a secret
-            print(f"vouchers: {_variable(item['loc'])}: {item['msg']}", file=sys.stderr)
+        for wrong in error.errors(include_input=False, include_url=False):  # what was given may be a secret
+            print(f"vouchers: {_variable(wrong['loc'])}: {wrong['msg']}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
 def _variable(place: tuple[int | str, ...]) -> str:
+    """Return the variable of the environment that a setting is read from."""
+    if not place:
+        return "settings"
     name = str(place[0])
-    return name if name.isupper() else f"VOUCHERS_{name.upper()}"
+    return name if name.isupper() or name.startswith("VOUCHERS_") else f"VOUCHERS_{name.upper()}"
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what the driver said; it names host and user, never the password."""
+    cause = error.orig if isinstance(error, OperationalError) else error
+    return next(iter(str(cause).splitlines()), type(cause).__name__)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from sqlalchemy import make_url
 
-from app.platform.database import conninfo
+from app.platform.database_url import conninfo
 from app.platform.errors import CommandError
 from app.platform.sealing import key_of_home
 from app.platform.settings import Settings

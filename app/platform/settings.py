@@ -43,8 +43,6 @@ class Settings(BaseSettings):
     """How long a start waits for its database."""
     stop_seconds: float = Field(default=15.0, ge=1)
     """How long a process may take to finish what it has begun, once it is told to stop."""
-    drain_seconds: float = Field(default=0.0, ge=0)
-    """How long a process that is told to stop still takes requests, while `/health/ready` says 503."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs that one worker runs at the same time."""
     clock_tolerance_seconds: float = Field(default=300, ge=0)

@@ -19,6 +19,7 @@ from app.api.holds import router as holds
 from app.api.hot_path import HotPath
 from app.api.imports import router as imports
 from app.api.pools import router as pools
+from app.api.readiness import Readiness
 from app.api.redemptions import router as redemptions
 from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         short = create_engine(settings, SHORT_CONNECTIONS)
         direct = create_driver_pool(settings)
         renderers = Renderers(settings)
+        readiness = Readiness(engine, direct, renderers)
         hold(
             app,
             settings,
@@ -86,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Assigner(short, direct),
             renderers,
             RenderBatcher(engine, renderers),
+            readiness,
         )
         yield
         await renderers.close()

@@ -21,7 +21,6 @@ from tests.domain.imports.test_figures import figures
 WORKER = """
 import asyncio
 from app.server.worker import work
-from app.platform.database_url import conninfo
 from app.platform.settings import Settings
 asyncio.run(work(Settings()))
 """
