@@ -123,6 +123,8 @@ WITH customers AS (
     DELETE FROM event WHERE customer_id = :customer_id RETURNING id
 ), assignments AS (
     UPDATE assignment SET customer_id = NULL, message_id = NULL WHERE customer_id = :customer_id RETURNING id
+), messages AS (
+    DELETE FROM message_seen WHERE customer_id = :customer_id
 ), redemptions AS (
     UPDATE redemption SET customer_id = NULL, event_id = NULL
     WHERE customer_id = :customer_id RETURNING id

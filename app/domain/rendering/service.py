@@ -84,6 +84,7 @@ async def render_in_transaction(
                 for use in result.get("uses", ())
             ]
         )
+        await vouchers.write_seen([result.get("seen") for result in results])
         await _tell_of_run_out(connection, spec, outcomes)
     return outcomes
 
@@ -114,11 +115,13 @@ async def _render_until_complete(
         await _aggregate(connection, needs["aggregates"], targets, job["aggregates"], items)
         answer = await renderers.render(
             job
-            | {"pools": vouchers.as_json()}
+            | {"pools": vouchers.as_json(), "seen_known": vouchers.seen_known}
             | {
                 "items": [
-                    item | {"context": context, "given": before}
-                    for item, context, before in zip(items, contexts, vouchers.before, strict=True)
+                    item | {"context": context, "given": before, "seen": seen}
+                    for item, context, before, seen in zip(
+                        items, contexts, vouchers.before, vouchers.seen, strict=True
+                    )
                 ]
             }
         )
@@ -228,6 +231,8 @@ async def _tell_of_run_out(
             "test": spec.mode is Mode.TEST,
         }
         name = f"{target.message_id}\n{target.customer_id}"
+        if spec.mode is Mode.TEST:
+            name = f"test\n{name}"
         event_id = str(uuid.uuid5(_CAMPAIGN_EVENT, name))  # a message that fails again is not told twice
         events.append(NewEvent(event_id, target.customer_id, "campaign", properties, None))
     if events:

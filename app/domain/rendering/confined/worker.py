@@ -26,6 +26,7 @@ from app.domain.rendering.confined.vouchers import LOOP_LIMIT, MESSAGE, Aggregat
 HEADER = struct.Struct("!I")
 GRACE = 0.5
 """The process ends so many seconds of processor time after those that a message may take."""
+SHARED_BY = 250
 JOB_SHARE = 5
 """All messages of a job together may take so many times what one may: others wait for the process."""
 
@@ -86,14 +87,14 @@ def _write(sink: BinaryIO, answer: Any) -> None:
 def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
     """The messages of a job, or what they need besides."""
     source = job["template"]
-    supply = Supply(job["pools"], job["aggregates"], job["preview"], limits["vouchers"])
+    supply = Supply(job["pools"], job["aggregates"], job["preview"], limits["vouchers"], job["seen_known"])
     try:
         with _timed(limits["seconds"]):
             template = templates.of(source, autoescape=job["autoescape"])
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
         return {"refused": _explain(error)}
     results: list[dict[str, Any]] = []
-    end = time.process_time() + limits["seconds"] * JOB_SHARE
+    end = time.process_time() + limits["seconds"] * JOB_SHARE * max(1, len(job["items"]) / SHARED_BY)
     for item in job["items"]:
         message = Message(supply, item)
         try:
@@ -104,7 +105,7 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
             results.append({"error": _explain(error)})
         else:
             uses = [[use.pool, use.key, use.code, use.occurrence, use.fresh] for use in message.uses.values()]
-            results.append({"rendered": rendered, "uses": uses})
+            results.append({"rendered": rendered, "uses": uses, "seen": message.new_seen()})
     needs = supply.needs.as_json()
     return {"needs": needs} if supply.needs.missing else {"results": results, "needs": needs}
 
