@@ -120,6 +120,7 @@ class BatchItemOut(BaseModel):
     """What became of one recipient's message."""
 
     index: int = Field(description="Place in the request, from 0")
+    repeat_of: int | None = Field(description="The place where the same customer came first, without ids")
     status: Literal["rendered", "enqueue_failed", "not_displayed", "failed"] = Field(
         description="What became of it"
     )
@@ -133,13 +134,16 @@ class BatchItemOut(BaseModel):
 class RenderBatchOut(BaseModel):
     """What became of a batch."""
 
+    repeats: int = Field(description="How many recipients came again, and got the message of the first time")
     items: list[BatchItemOut] = Field(description="In the order of the request")
 
 
 class NodeOut(BaseModel):
     """What a node stored."""
 
-    stored: dict[str, Any] = Field(description="The rendered body; in preview nothing was stored")
+    stored: dict[str, Any] | list[dict[str, Any]] = Field(
+        description="The rendered body; in preview nothing was stored"
+    )
     message_id: str = Field(description="Send it again for the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
 

@@ -20,7 +20,7 @@ from app.domain.rendering.demand import DEMANDS
 from app.domain.rendering.errors import TemplateError, TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.renderers import Renderers
-from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, RenderSpec
+from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, RenderSpec, StillThere
 from app.domain.tracking import service as tracking
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ClientGoneError, DomainError
@@ -71,9 +71,9 @@ async def render_in_transaction(
     answer = await _render_until_complete(connection, renderers, spec, targets, vouchers)
     if "refused" in answer:
         raise _error(vouchers, targets[0], answer["refused"])
+    gone = await _gone(targets)
     results: list[dict[str, Any]] = [
-        result if await _wanted(target) else {"gone": True}
-        for target, result in zip(targets, answer["results"], strict=True)
+        {"gone": True} if index in gone else result for index, result in enumerate(answer["results"])
     ]
     outcomes = [_outcome(vouchers, target, result) for target, result in zip(targets, results, strict=True)]
     if spec.mode is not Mode.PREVIEW:
@@ -89,8 +89,19 @@ async def render_in_transaction(
     return outcomes
 
 
-async def _wanted(target: MessageTarget) -> bool:
-    return target.still_there is None or await target.still_there()
+async def _gone(targets: Sequence[MessageTarget]) -> set[int]:
+    """Return the messages that nobody waits for any more; each caller is asked once."""
+    answers: dict[StillThere, bool] = {}
+    gone = set()
+    for index, target in enumerate(targets):
+        ask = target.still_there
+        if ask is None:
+            continue
+        if ask not in answers:
+            answers[ask] = await ask()
+        if not answers[ask]:
+            gone.add(index)
+    return gone
 
 
 async def _render_until_complete(

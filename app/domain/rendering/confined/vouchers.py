@@ -109,9 +109,7 @@ class Message:
         if default is not None:
             self._count_turns(places, None, cached=cached)
             fresh = not self._supply.preview
-            return self._use(
-                self.uses.get(stand_in) or Use(None, stand_in[0], default, stand_in[1], fresh)
-            )
+            return self._use(self.uses.get(stand_in) or Use(None, stand_in[0], default, stand_in[1], fresh))
         if void is not None:
             raise RenderAborted("refused", "", pool=void[0], occurrence=void[1])
         raise RenderAborted("pool-exhausted", "", pool=chain[0])
