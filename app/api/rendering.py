@@ -20,7 +20,7 @@ from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import batch, nodes
 from app.domain.rendering.batcher import RenderBatcher
-from app.domain.rendering.errors import TemplateError, TemplateLimitError
+from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import (
     Channel,
@@ -68,6 +68,7 @@ Held = Annotated[Renderers, held(Renderers)]
 @router.post(
     "/render",
     response_model=RenderOut,
+    response_model_exclude_unset=True,
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN)],
 )
@@ -88,11 +89,12 @@ async def render(
     async def still_there() -> bool:
         return not await request.is_disconnected()
 
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, {})
+    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, {}, body.strict)
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, body.customer_id)
     target = _target(body.customer_id, message_id, body.customer, body.context, still_there)
     outcome = await batcher.render(spec, target)
-    displayed = not _hidden(spec, outcome.error)
+    aborted = isinstance(outcome.error, MessageAbortedError)
+    displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
         raise outcome.error
     return {
@@ -100,6 +102,9 @@ async def render(
         "displayed": displayed,
         "message_id": target.message_id,
         "vouchers": outcome.vouchers,
+        "undefined": outcome.undefined,
+        "status": "aborted" if aborted else "rendered" if displayed else "not_displayed",
+        "reason": outcome.error.detail if aborted and outcome.error else None,
     }
 
 
@@ -127,7 +132,7 @@ async def render_batch(
     JSON batch with neither takes nothing before the whole reply is ready and the caller still there. A customer
     who comes again without `message_id` gets the message of the first time (`repeat_of`).
     """
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, body.context)
+    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, body.context, body.strict)
 
     async def still_there() -> bool:
         return not await request.is_disconnected()
@@ -200,7 +205,7 @@ async def get_snippets(pool: PoolPath, request: Request, connection: Connection)
 async def _node(
     node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
 ) -> dict[str, Any]:
-    spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context)
+    spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context, body.strict)
     target = _target(customer_id, message_id)
     try:
         vouchers, stored = await node(engine, renderers, spec, target)
@@ -276,6 +281,8 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
         status = "rendered"
     elif _hidden(spec, error):
         status = "not_displayed"
+    elif isinstance(error, MessageAbortedError):
+        status = "aborted"
     elif isinstance(error, PoolExhaustedError):
         status = "enqueue_failed"
     else:
@@ -289,6 +296,7 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
             "message_id": outcome.target.message_id,
             "rendered": outcome.rendered,
             "vouchers": outcome.vouchers,
+            "undefined": outcome.undefined,
             "problem": error and _problem(error),
         }
     )

@@ -54,6 +54,7 @@ class MessageVouchers:
         self._connection = connection
         self._spec = spec
         self._targets = targets
+        self.preview = spec.mode is Mode.PREVIEW
         self._pools: dict[str, _Pool] = defaultdict(_Pool)
         self._given: dict[uuid.UUID, LedgerEntry | str] = {}
         self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]

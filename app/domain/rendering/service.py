@@ -5,6 +5,7 @@ it is rendered again. What it takes is written only when it is whole, so a messa
 nothing.
 """
 
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from app.domain.customers.errors import AggregateNotFoundError
 from app.domain.customers.events import NewEvent
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering.demand import DEMANDS
-from app.domain.rendering.errors import TemplateError, TemplateLimitError
+from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, RenderSpec, StillThere
@@ -118,7 +119,18 @@ async def _render_until_complete(
         "preview": spec.mode is Mode.PREVIEW,
         "aggregates": {},
     }
-    items = [{"new": target.is_new, "aggregates": {}} for target in targets]
+    now = time.time()
+    items: list[dict[str, Any]] = [
+        {
+            "new": target.is_new,
+            "aggregates": {},
+            "seed": f"{target.message_id}\n{target.customer_id}",
+            "strict": spec.strict,
+            "time": now,
+            "reads_time": "time" in spec.template or "now" in spec.template,
+        }
+        for target in targets
+    ]
     contexts = await _contexts(connection, spec, targets)
     needs = await DEMANDS.predict(spec.template, vouchers, len(targets))
     for _ in range(MAX_PASSES):
@@ -156,19 +168,37 @@ async def _contexts(
     return [
         {
             "customer": {
-                "id": target.customer_id,
                 **stored.get(target.customer_id or "", {}),
                 **target.customer,
+                **({} if target.customer_id is None else {"id": target.customer_id}),
             },
+            **_of_context({**spec.context, **target.context}, target),
             "campaign": {
+                **_mapping(target.context.get("campaign", spec.context.get("campaign"))),
                 "id": spec.campaign_id,
                 "channel": spec.channel,
                 "message_id": target.message_id,
             },
-            "context": {**spec.context, **target.context},
         }
         for target in targets
     ]
+
+
+FROM_CONTEXT = ("event", "project", "scenario", "action", "banner", "experiment")
+
+
+def _of_context(context: dict[str, Any], target: MessageTarget) -> dict[str, Any]:
+    """Return the names that a template knows from the context: after Bloomreach's *Personalization using Jinja*."""
+    ids = {**_mapping(context.get("customer_ids")), "registered": target.customer_id}
+    return {
+        "context": context,
+        "customer_ids": ids,
+        **{name: _mapping(context.get(name)) for name in FROM_CONTEXT},
+    }
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 async def _aggregate(
@@ -201,7 +231,9 @@ def _outcome(vouchers: MessageVouchers, target: MessageTarget, result: dict[str,
         {"pool": pool, "code": code, "occurrence": occurrence}
         for pool, _, code, occurrence, _ in result["uses"]
     ]
-    return Outcome(target, result["rendered"], shown)
+    if vouchers.preview:
+        shown = [{**each, "preview": True} for each in shown]
+    return Outcome(target, result["rendered"], shown, undefined=result["undefined"])
 
 
 def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]) -> DomainError:
@@ -216,6 +248,8 @@ def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, 
             return PoolNotFoundError(problem["pool"], similar=problem["similar"], line=line)
         case "refused":
             return vouchers.refused(target, problem["pool"], problem["occurrence"])
+        case "aborted":
+            return MessageAbortedError(problem["detail"])
         case "template-limit":
             return TemplateLimitError(problem["detail"], line=line)
     return TemplateError(problem["detail"], line=line, column=problem.get("column"))
@@ -228,17 +262,21 @@ async def _tell_of_run_out(
     events = []
     for outcome in outcomes:
         error, target = outcome.error, outcome.target
-        if not isinstance(error, PoolExhaustedError) or spec.channel in {None, Channel.WEBLAYER}:
+        if not isinstance(error, PoolExhaustedError | MessageAbortedError):
             continue
-        error.extra["campaign_status"] = "enqueue_failed"
+        if spec.channel in {None, Channel.WEBLAYER}:
+            continue
+        aborted = isinstance(error, MessageAbortedError)
+        status = "aborted" if aborted else "enqueue_failed"
+        error.extra["campaign_status"] = status
         if target.customer_id is None:
             continue
         properties = {
-            "status": "enqueue_failed",
+            "status": status,
             "campaign_id": spec.campaign_id,
             "message_id": target.message_id,
             "channel": spec.channel,
-            "pool": error.extra["pool"],
+            **({"reason": error.detail} if aborted else {"pool": error.extra["pool"]}),
             "test": spec.mode is Mode.TEST,
         }
         name = f"{target.message_id}\n{target.customer_id}"

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import TemplateRuntimeError, Undefined, pass_context
+from jinja2 import StrictUndefined, TemplateRuntimeError, pass_context
 from jinja2.runtime import Context
 
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
+from app.domain.rendering.confined.names.missing import MissingProperty
 
 MESSAGE = "message being rendered"
 LOOP_LIMIT = "iterations left"
@@ -21,6 +22,10 @@ LOOP_LIMIT = "iterations left"
 
 PLACEHOLDER = "PLACEHOLDER"
 MAX_DEFAULT_LENGTH = 255
+NOT_A_LIST = (
+    "'vouchers' is no list of pools; write vouchers['pool'].assign_available() or .count_available()."
+)
+LENIENT = ("customer", "event", "context")
 
 
 @dataclass(slots=True)
@@ -85,6 +90,11 @@ class Message:
         self._new_seen: dict[str, Any] = {}
         self._turns: dict[str, int] = defaultdict(int)
         self.uses: dict[tuple[str, int], Use] = {}
+        self.strict: bool = item.get("strict", False)
+        self.undefined: dict[str, None] = {}
+        self._roots = {
+            name: item["context"][name] for name in LENIENT if isinstance(item["context"].get(name), dict)
+        }
         self.drawn: dict[str, int] = defaultdict(int)
 
     def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool) -> str:
@@ -170,7 +180,10 @@ class Message:
         passed = [*self._before_seen.get("passed", ()), *self._new_seen.get("passed", ())]
         for pool, base in self._new_seen.get("counts", {}).items():
             base["old"] = [use.occurrence for use in self.uses.values() if use.pool == pool and not use.fresh]
-        return {"counts": counts, "passed": passed}
+        seen = {"counts": counts, "passed": passed}
+        if "time" in (both := dict(self._before_seen) | self._new_seen):
+            seen["time"] = both["time"]
+        return None if seen == self._before_seen else seen
 
     def count(self, pool: str, which: str) -> int:
         """Return a count as of this message: what others drew before it and what it drew itself is taken off."""
@@ -206,6 +219,21 @@ class Message:
             hint = f" Nearest: {', '.join(known['similar'])}." if known["similar"] else ""
             raise TemplateRuntimeError(f"There is no aggregate named {name!r}.{hint}")
         return self._aggregates.get(name)
+
+    def missing(self, owner: Any, name: str) -> MissingProperty:
+        """Return what stands for a property that is not set, and note it."""
+        path = f"{_path(self._roots, owner)}{name}"
+        self._note(path, "")
+        return MissingProperty(path, self._note)
+
+    def _note(self, path: str, instead: str) -> None:
+        self.undefined.pop(instead, None)
+        self.undefined[path] = None
+
+    def read_time(self, now: float) -> float:
+        """Return the time that the message was first made at."""
+        self._new_seen["time"] = self._seen().get("time", now)
+        return float(self._new_seen["time"])
 
     def take_back(self) -> None:
         """Leave what was drawn to the next message: this one was not made."""
@@ -288,15 +316,19 @@ class Pool:
         default: Any = None,
     ) -> str:
         """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
+        if isinstance(cached, int) and cached in {0, 1}:
+            cached = bool(cached)
+        if isinstance(fallback, str):
+            fallback = (fallback,)
         if not isinstance(cached, bool):
             raise TemplateRuntimeError(f"'cached' is true or false, not {_shown(cached)}.")
         if not isinstance(fallback, (list, tuple)) or not all(isinstance(name, str) for name in fallback):
             raise TemplateRuntimeError(f"'fallback' is a list of pool names, not {_shown(fallback)}.")
         if default is not None and not (
-            isinstance(default, str) and 1 <= len(default) <= MAX_DEFAULT_LENGTH and "\0" not in default
+            isinstance(default, str) and len(default) <= MAX_DEFAULT_LENGTH and "\0" not in default
         ):
             raise TemplateRuntimeError(
-                f"'default' is a text of 1 to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
+                f"'default' is a text of up to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
             )
         message: Message = context[MESSAGE]
         return message.assign(tuple(dict.fromkeys((self._name, *fallback))), default, cached=cached)
@@ -314,7 +346,7 @@ class Pool:
         return message.count(self._name, "total")
 
     def __str__(self) -> str:
-        return f"the pool {self._name!r}; call .assign_available() on it"
+        raise TemplateRuntimeError(f"A pool is no text; write vouchers[{self._name!r}].assign_available().")
 
 
 class Vouchers:
@@ -326,23 +358,51 @@ class Vouchers:
         return Pool(name)
 
     def __str__(self) -> str:
-        return "vouchers; write vouchers['pool'].assign_available()"
+        raise TemplateRuntimeError(NOT_A_LIST)
+
+    def __len__(self) -> int:
+        raise TemplateRuntimeError(NOT_A_LIST)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        raise TemplateRuntimeError(NOT_A_LIST)
+
+    def __contains__(self, name: object) -> bool:
+        raise TemplateRuntimeError(NOT_A_LIST)
 
 
 class Aggregates:
     """`aggregates` in a template."""
 
-    def __init__(self, message: Message, undefined: type[Undefined]) -> None:
+    def __init__(self, message: Message) -> None:
         self._message = message
-        self._undefined = undefined
 
     def __getitem__(self, name: Any) -> Any:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"An aggregate is named by a text, not by {_shown(name)}.")
         value = self._message.aggregate(name)
-        return (
-            self._undefined(f"The customer has no value of aggregate {name!r}.") if value is None else value
-        )
+        if value is not None:
+            return value
+        if self._message.strict:
+            return StrictUndefined(f"The customer has no value of aggregate {name!r}.")
+        return self._message.missing(self, name)
+
+
+def _path(roots: Mapping[str, Any], owner: Any) -> str:
+    """Return where a mapping stands in the data, with a dot; empty where it is not found."""
+    if isinstance(owner, Aggregates):
+        return "aggregates."
+    waiting = [(f"{name}.", value) for name, value in roots.items()]
+    for path, value in waiting[:MAX_SEARCHED]:
+        if value is owner:
+            return path
+        waiting += [(f"{path}{key}.", inner) for key, inner in value.items() if isinstance(inner, dict)]
+    return ""
+
+
+MAX_SEARCHED = 100
 
 
 def _shown(value: Any) -> str:
