@@ -236,7 +236,9 @@ def _outcome(vouchers: MessageVouchers, target: MessageTarget, result: dict[str,
     return Outcome(target, result["rendered"], shown, undefined=result["undefined"])
 
 
-def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]) -> DomainError:
+def _error(  # noqa: PLR0911  (one case for each name)
+    vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]
+) -> DomainError:
     """What a render process says as an error of the domain."""
     line = problem["line"]
     match problem["name"]:

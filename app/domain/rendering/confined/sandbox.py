@@ -30,7 +30,7 @@ from app.domain.rendering.confined.columns import column
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.names import digests, pictures, times, values
 from app.domain.rendering.confined.names.missing import MissingProperty, UnknownName
-from app.domain.rendering.confined.names.tags import AbortExtension, ForeignExtension
+from app.domain.rendering.confined.names.tags import AbortExtension
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Vouchers
 
 COUNTED, METHOD, SCRIPT_JSON = "counted loop", "called method", "json in a script"
@@ -86,9 +86,9 @@ def _in_order(node: nodes.Node) -> Iterator[nodes.Node]:
 
 @pass_eval_context
 def to_json(eval_context: EvalContext, value: Any) -> str:
-    """Return the value as JSON.
+    r"""Return the value as JSON.
 
-    In HTML no character of it ends an element or an attribute: `<`, `>`, `&` and `'` are written as `\\u003c` and
+    In HTML no character of it ends an element or an attribute: `<`, `>`, `&` and `'` are written as `\u003c` and
     so on, and the quotes are escaped as all that is printed is, save in a script.
     """
     text = _dumps(value)
@@ -178,7 +178,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(
             undefined=UnknownName,
             autoescape=autoescape,
-            extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", AbortExtension, ForeignExtension],
+            extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", AbortExtension],
             optimized=False,
             keep_trailing_newline=True,
             cache_size=0,
@@ -228,12 +228,16 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
     def _absent(self, obj: Any, name: str) -> Any:
         if name.startswith("_") and name not in obj:
             return super().getattr(obj, name)
-        if self.message is None or self.message.strict:
+        if self.message is None or self.message.strict or self.message.is_fixed(obj):
             return self.undefined(obj=obj, name=name)
         return self.message.missing(obj, name)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree: nodes.Template = _Rewrite().visit(super()._parse(source, name, filename))
+        parsed = super()._parse(source, name, filename)
+        for node in parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+            tag = type(node).__name__.removeprefix("From").lower()
+            raise TemplateSyntaxError(f"{tag!r} is not available: a template is one text.", node.lineno)
+        tree: nodes.Template = _Rewrite().visit(parsed)
         if self.autoescape:
             _mark_scripts(tree)
         return tree

@@ -25,6 +25,7 @@ MAX_DEFAULT_LENGTH = 255
 NOT_A_LIST = (
     "'vouchers' is no list of pools; write vouchers['pool'].assign_available() or .count_available()."
 )
+FIXED = ("campaign", "project", "scenario", "action", "banner", "experiment")
 LENIENT = ("customer", "event", "context")
 
 
@@ -95,6 +96,7 @@ class Message:
         self._roots = {
             name: item["context"][name] for name in LENIENT if isinstance(item["context"].get(name), dict)
         }
+        self._fixed = [item["context"][name] for name in FIXED if name in item["context"]]
         self.drawn: dict[str, int] = defaultdict(int)
 
     def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool) -> str:
@@ -219,6 +221,10 @@ class Message:
             hint = f" Nearest: {', '.join(known['similar'])}." if known["similar"] else ""
             raise TemplateRuntimeError(f"There is no aggregate named {name!r}.{hint}")
         return self._aggregates.get(name)
+
+    def is_fixed(self, owner: Any) -> bool:
+        """Return whether all that this mapping may hold is known, so that the rest is a mistake."""
+        return any(owner is value for value in self._fixed)
 
     def missing(self, owner: Any, name: str) -> MissingProperty:
         """Return what stands for a property that is not set, and note it."""

@@ -56,7 +56,7 @@ class MissingProperty(Undefined):
         self.note(path, self.path)
         return MissingProperty(path, self.note)
 
-    def __call__(self, *_: Any, **__: Any) -> "MissingProperty":
+    def __call__(self, *_: Any, **__: Any) -> Any:  # noqa: D102  (of Undefined)
         return self
 
     def __add__(self, other: Any) -> Any:
@@ -64,15 +64,15 @@ class MissingProperty(Undefined):
 
     __radd__ = __add__
 
-    def __lt__(self, _: Any) -> bool:  # type: ignore[override]  (Jinja's raises)
+    def __lt__(self, _: Any) -> Any:
         return False
 
-    __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]
+    __le__ = __gt__ = __ge__ = __lt__
 
-    def __int__(self) -> int:  # type: ignore[override]
+    def __int__(self) -> int:  # type: ignore[override]  # as above
         return 0
 
-    def __float__(self) -> float:  # type: ignore[override]
+    def __float__(self) -> float:  # type: ignore[override]  # as above
         return 0.0
 
     def __iter__(self) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Tags: `{% abort %}`, and those that read other templates, which are refused.
+"""Tags: `{% abort %}`.
 
 After https://documentation.bloomreach.com/engagement/docs/jinjablocks.
 """
@@ -8,8 +8,6 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from app.domain.rendering.confined.errors import RenderAborted
-
-FOREIGN = ("extends", "import", "from", "include")
 
 
 class AbortExtension(Extension):
@@ -26,14 +24,3 @@ class AbortExtension(Extension):
 
     def _abort(self, reason: object) -> None:
         raise RenderAborted("aborted", str(reason)[:500])
-
-
-class ForeignExtension(Extension):
-    """Refuses the tags that read other templates."""
-
-    tags = set(FOREIGN)  # noqa: RUF012  (as above)
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        """Refuse the tag."""
-        tag = parser.stream.current.value
-        parser.fail(f"The tag {tag!r} is not available: a template is one text.")

@@ -38,7 +38,7 @@ def to_datetime(value: Any, format: str | None = None, timezone: str = "UTC") ->
     try:
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value, _zone(timezone))
-        read = datetime.fromisoformat(str(value)) if format is None else datetime.strptime(str(value), format)
+        read = datetime.fromisoformat(str(value)) if format is None else datetime.strptime(str(value), format)  # noqa: DTZ007  (given its zone below)
     except (TypeError, ValueError, OSError) as error:
         raise TemplateRuntimeError(f"This is no time: {error}.") from None
     return read if read.tzinfo else read.replace(tzinfo=_zone(timezone))
