@@ -165,6 +165,7 @@ class Snippets(BaseModel):
 
     assign: Snippet = Field(description="One code per message and customer")
     assign_without_cache: Snippet = Field(description="A new code at each call")
+    link: Snippet = Field(description="The code in a link")
     count_available: Snippet = Field(description="How many can be drawn")
     count_total: Snippet = Field(description="How many there are")
 
