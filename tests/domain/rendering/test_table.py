@@ -24,7 +24,7 @@ def rows():
             yield cells[1], cells[2].strip("`").replace("\\|", "|"), cells[3]
 
 
-@pytest.mark.parametrize(("state", "template", "shows"), rows())
+@pytest.mark.parametrize(("state", "template", "shows"), list(rows()))
 async def test_each_construct_does_what_the_table_says(client, state, template, shows):
     if state == "supported":
         assert (await render(client, template, channel="sms", context=CONTEXT))["rendered"] == shows
