@@ -131,6 +131,8 @@ WITH secret AS (
 ), assignments AS (
     UPDATE assignment SET customer_id = NULL, message_id = NULL, customer_mark = mark
     FROM person WHERE customer_id = :customer_id RETURNING id
+), messages AS (
+    DELETE FROM message_seen WHERE customer_id = :customer_id
 ), redemptions AS (
     UPDATE redemption SET customer_id = NULL, event_id = NULL, customer_mark = mark
     FROM person WHERE customer_id = :customer_id RETURNING id

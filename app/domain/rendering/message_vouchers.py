@@ -18,18 +18,23 @@ from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import queries
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
+from app.domain.vouchers.errors import VoucherVoidError
 from app.platform.database import AnyRow
 from app.platform.errors import DomainError
 
 PAUSES = (0.01, 0.05, 0.2, 0.5)
 """Seconds between tries while all that is available is locked by others."""
 
+TEST, SEEN = "test ", " seen"
+"""Kinds of keys, as the next."""
 DEFAULT = "default "
 """Begins the keys of defaults; pool names have no white space."""
 
 
 @dataclass(slots=True)
 class _Pool:
+    """One pool, or one key under which places are looked up."""
+
     locked: list[AnyRow] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     short: DomainError | None = None
@@ -49,10 +54,15 @@ class MessageVouchers:
         self._connection = connection
         self._spec = spec
         self._targets = targets
+        self.preview = spec.mode is Mode.PREVIEW
         self._pools: dict[str, _Pool] = defaultdict(_Pool)
         self._given: dict[uuid.UUID, LedgerEntry | str] = {}
-        self.before: list[dict[str, dict[str, str | None]]] = [{} for _ in targets]
-        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds."""
+        self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]
+        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds, false
+        where it was voided since."""
+        self.seen: list[dict[str, Any] | None] = [None for _ in targets]
+        self.seen_known = False
+        self._void: set[str] = set()
 
     async def fetch(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
@@ -62,6 +72,8 @@ class MessageVouchers:
             await self._get_codes(pool, drawn)
         for pool in needs["counts"]:
             await self._count(pool)
+        if needs.get("seen"):
+            await self.look_up_seen()
 
     def given_of(self, pool: str) -> int:
         """How many codes of the pool the messages were given before."""
@@ -82,6 +94,8 @@ class MessageVouchers:
 
     def identify(self, target: MessageTarget, key: str, occurrence: int) -> uuid.UUID:
         """The id of a place in a message: of the voucher, or the default, that stands there."""
+        if self._spec.mode is Mode.TEST:
+            key = TEST + key  # a proof is not the message
         return identity.of_message(target.message_id, target.customer_id, key, occurrence)
 
     def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
@@ -89,8 +103,10 @@ class MessageVouchers:
         id_ = self.identify(target, pool, occurrence)
         row = self._given[id_]
         assert isinstance(row, LedgerEntry)  # noqa: S101  (narrows the type: defaults always hold)
+        if row.code in self._void:
+            return VoucherVoidError()
         try:
-            assignments.check_replay(self._request(id_, target, occurrence), row)
+            self._check(target, row, occurrence)
         except DomainError as error:
             return error
         raise AssertionError("a row that holds was refused")
@@ -146,21 +162,58 @@ class MessageVouchers:
             return
         look_up = queries.defaults if key.startswith(DEFAULT) else assignments.known
         found: Mapping[uuid.UUID, LedgerEntry | str] = await look_up(self._connection, list(places))
+        codes = [row.code for row in found.values() if isinstance(row, LedgerEntry)]
+        if codes:
+            self._void |= await queries.void(self._connection, codes)
         for id_, row in found.items():
             index, target, occurrence = places[id_]
             self._given[id_] = row
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
-    def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | None:
+    def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
         """The code, where the row answers this message."""
         if isinstance(row, str):
             return row
+        if row.code in self._void and row.released_at is None:
+            return False
         if self._spec.mode is Mode.PREVIEW:
             return row.code if row.released_at is None else None
         try:
-            return assignments.check_replay(self._request(row.id, target, occurrence), row).code
+            return self._check(target, row, occurrence).code
         except DomainError:
             return None
+
+    def _check(self, target: MessageTarget, row: LedgerEntry, occurrence: int) -> LedgerEntry:
+        """Return the row where it answers the message: also when that is sent again by another campaign."""
+        request = self._request(row.id, target, occurrence)
+        request.campaign_id = row.campaign_id
+        return assignments.check_replay(request, row)
+
+    async def look_up_seen(self) -> None:
+        """Read what the messages saw when they were made before."""
+        if self.seen_known:
+            return
+        self.seen_known = True
+        ids = {
+            self.identify(target, SEEN, 0): index
+            for index, target in enumerate(self._targets)
+            if not target.is_new
+        }
+        if ids and self._spec.mode is not Mode.PREVIEW:
+            for id_, value in (await queries.seen(self._connection, list(ids))).items():
+                self.seen[ids[id_]] = value
+
+    async def write_seen(self, seen: Sequence[dict[str, Any] | None]) -> None:
+        """Store what messages saw for the first time; None where there is nothing new."""
+        new = []
+        for target, before, value in zip(self._targets, self.seen, seen, strict=True):
+            id_ = self.identify(target, SEEN, 0)
+            if value is not None and before is None:
+                new.append({"id": id_, "customer_id": target.customer_id, "seen": value})
+            elif value is not None:
+                await queries.change_seen(self._connection, id_, value)
+        if new:
+            await queries.add_seen(self._connection, new)
 
     async def _get_codes(self, name: str, wanted: int) -> None:
         pool = self._pools[name]
@@ -173,7 +226,7 @@ class MessageVouchers:
                 await self._explain(name, pool)
             return
         if wanted == 0 and not pool.locked:
-            await self._check(name, pool)
+            await self._check_pool(name, pool)
         if wanted <= len(pool.locked):
             return
         for pause in (*PAUSES, None):
@@ -201,7 +254,7 @@ class MessageVouchers:
             return True
         return False
 
-    async def _check(self, name: str, pool: _Pool) -> None:
+    async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:
             await pools.id_of(self._connection, name)
         except PoolNotFoundError as error:
