@@ -22,6 +22,7 @@ from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
+from app.console.application import mount as mount_console
 from app.domain.access.keys.service import KeyRing
 from app.domain.assignments.assigner import Assigner
 from app.domain.rendering.batcher import RenderBatcher
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
+    mount_console(app)
     problems.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     return app

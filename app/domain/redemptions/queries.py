@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, text, tuple_
+from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.redemptions.schemas import Outcome, Use
@@ -152,3 +152,13 @@ async def list_issues(
 async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:
     """One redemption."""
     return (await connection.execute(REDEMPTIONS.where(Redemption.id == redemption_id))).one()
+
+
+async def issue_counts(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Return how many uses could not be matched, by reason."""
+    query = (
+        select(Redemption.outcome, func.count().label("n"))
+        .where(Redemption.outcome != Outcome.REDEEMED)
+        .group_by(Redemption.outcome)
+    )
+    return (await connection.execute(query)).all()

@@ -5,7 +5,7 @@ import hmac
 import secrets
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -13,7 +13,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys import queries
 from app.domain.access.scopes import Caller, Scope
-from app.platform.database import autocommit
+from app.platform.database import AnyRow, autocommit
 
 PREFIX_BYTES = 8
 _MAX_CACHED = 10_000
@@ -56,6 +56,11 @@ async def bootstrap(connection: AsyncConnection, given: str | None) -> str | Non
         return None
     _, secret = await create(connection, "bootstrap", [Scope.ADMIN])
     return secret
+
+
+async def list_all(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Return all keys, oldest first, for people to read."""
+    return await queries.all_keys(connection)
 
 
 class KeyRing:
