@@ -71,7 +71,7 @@ async def _mapped(connection: AsyncConnection) -> list[dict[str, Any]]:
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one["event_type"] == other["event_type"] and one["property"] == other["property"]
+    return all(one[name] == other[name] for name in ("event_type", "property"))
 
 
 async def _page(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:

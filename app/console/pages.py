@@ -152,7 +152,7 @@ def _menu(visit: Visit) -> list[Any]:
 
 async def static(name: str) -> Response:
     """Return a file of the console's own."""
-    kinds = {"console.css": "text/css", "console.js": "text/javascript"}
+    kinds = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
     if name not in kinds:
         return Response(status_code=404)
     text = await asyncio.to_thread((HERE / "static" / name).read_bytes)
