@@ -74,7 +74,7 @@ async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
     alerts: Any = None
     listed: dict[str, Any] = {"items": [], "next_cursor": None}
     async with transaction(engine) as connection:
-        names = [each["name"] for each in await pools.list_page(connection, None, 200)]
+        names = [each["name"] for each in await pools.search(connection, "", None, 200)]
         if pool is not None:
             try:
                 alerts = await service.get(connection, pool)

@@ -66,7 +66,7 @@ async def render(
 
 async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
     async with transaction(engine) as connection:
-        names = [pool["name"] for pool in await pools.list_page(connection, None, 200)]
+        names = [pool["name"] for pool in await pools.search(connection, "", None, 200)]
     jinja = _jinja(visit) if visit.given("pool") else None
     return show(
         visit,

@@ -118,7 +118,7 @@ async def _pool_step(visit: Visit, engine: Engine, error: DomainError) -> Respon
 
 
 async def _names(connection: Connection) -> list[str]:
-    return [pool["name"] for pool in await pools.list_page(connection, None, 200)]
+    return [pool["name"] for pool in await pools.search(connection, "", None, 200)]
 
 
 async def _new_source(visit: Visit) -> str:

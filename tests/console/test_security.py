@@ -3,6 +3,7 @@
 import pytest
 from fastapi.routing import APIRoute, APIRouter
 
+from app.console import session
 from app.console.application import PAGES
 from app.console.session import COOKIE
 from tests.console.conftest import csrf
@@ -93,6 +94,12 @@ async def test_signing_out_and_wrong_keys_end_at_the_sign_in(person):
     assert refused.status_code == 401
     away = await client.post("/console/login", data={"api_key": KEY, "next": "//evil.test/"})
     assert away.url.host == "test"
+
+
+async def test_a_session_ends_after_idle_time(person, monkeypatch):
+    client = await person()
+    monkeypatch.setattr(session, "IDLE_SECONDS", -1)
+    assert (await client.get("/console/pools")).url.path == "/console/login"
 
 
 async def test_the_cookie_and_the_headers_are_strict(client):
