@@ -127,7 +127,7 @@ async def test_hostile_content_is_shown_as_text(person, client, engine, hostile)
         "/v1/events",
         json={"events": [{"customer_id": hostile, "event_type": hostile, "properties": {hostile: hostile}}]},
     )
-    await client.patch("/v1/customers/c", json={"properties": {hostile: hostile}})
+    await client.patch("/v1/customers/c", json={"properties": {hostile: hostile * 50}})
     await client.put("/v1/redemption-mapping", json={"mappings": [{"event_type": hostile, "property": "p"}]})
     await client.put(
         "/v1/aggregates/a", json={"event_type": hostile, "function": "count", "where": {hostile: hostile}}
