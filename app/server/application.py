@@ -25,6 +25,7 @@ from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
+from app.console.application import mount as mount_console
 from app.domain.access.keys.ring import KeyRing
 from app.domain.assignments.assigner import Assigner
 from app.domain.rendering.batcher import RenderBatcher
@@ -107,6 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(guarded(router))
+    mount_console(app)
     problems.install(app)
     openapi.install(
         app, tags=about.TAGS, contact=about.CONTACT, license_info=about.LICENCE, servers=about.SERVERS

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
-from app.schema.customers import Aggregate, Customer
+from app.schema.customers import Aggregate, Customer, Event
 
 AGGREGATE = (
     Aggregate.name,
@@ -162,3 +162,38 @@ async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]
     """Remove a customer from every table; how many rows of each."""
     row = (await connection.execute(ERASE, {"customer_id": customer_id})).one()
     return dict(row._mapping)  # noqa: SLF001  (public, by SQLAlchemy's convention)
+
+
+async def search(connection: AsyncConnection, prefix: str, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return customers whose ids begin with a text, by id."""
+    query = select(Customer.id, Customer.properties, Customer.updated_at).order_by(Customer.id).limit(limit)
+    if prefix:
+        query = query.where(Customer.id >= prefix, Customer.id.startswith(prefix, autoescape=True))
+    if after is not None:
+        query = query.where(Customer.id > after)
+    return (await connection.execute(query)).all()
+
+
+async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return aggregates by name."""
+    query = select(*AGGREGATE).order_by(Aggregate.name).limit(limit)
+    if after is not None:
+        query = query.where(Aggregate.name > after)
+    return (await connection.execute(query)).all()
+
+
+async def latest_events(connection: AsyncConnection, customer_id: str, limit: int) -> Sequence[AnyRow]:
+    """Return the latest events of a customer, newest first."""
+    query = (
+        select(Event.id, Event.event_type, Event.properties, Event.timestamp)
+        .where(Event.customer_id == customer_id)
+        .order_by(Event.timestamp.desc(), Event.id)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def sample_events(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+    """Return types and properties of some events, for somebody who chooses among them."""
+    query = select(Event.event_type, Event.properties).limit(limit)
+    return (await connection.execute(query)).all()

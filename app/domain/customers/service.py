@@ -116,3 +116,32 @@ async def _wait_for_others(engine: AsyncEngine, xmax: str) -> None:
                     if await queries.have_ended(connection, xmax):
                         return
                 await asyncio.sleep(0.01)
+
+
+SAMPLE = 1000
+"""Events that are looked at to tell which types and properties there are."""
+
+
+async def search(connection: AsyncConnection, prefix: str, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return customers whose ids begin with a text, by id."""
+    return await queries.search(connection, prefix, after, limit)
+
+
+async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return aggregates by name."""
+    return await queries.list_aggregates(connection, after, limit)
+
+
+async def latest_events(connection: AsyncConnection, customer_id: str, limit: int) -> Sequence[AnyRow]:
+    """Return the latest events of a customer, newest first."""
+    return await queries.latest_events(connection, customer_id, limit)
+
+
+async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, Any]]:
+    """Return how often each property of each event type was seen in a sample, with an example value."""
+    seen: dict[tuple[str, str], tuple[int, Any]] = {}
+    for row in await queries.sample_events(connection, SAMPLE):
+        for name, value in row.properties.items():
+            count, example = seen.get((row.event_type, name), (0, value))
+            seen[row.event_type, name] = (count + 1, example)
+    return dict(sorted(seen.items()))

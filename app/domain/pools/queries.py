@@ -82,3 +82,19 @@ async def was_drawn_from(connection: AsyncConnection, pool_id: int) -> bool:
 async def remove(connection: AsyncConnection, pool_id: int) -> None:
     """Delete a pool and its stock."""
     await connection.execute(delete(Pool).where(Pool.id == pool_id))
+
+
+async def search(
+    connection: AsyncConnection, contained: str, name: str | None, limit: int
+) -> Sequence[AnyRow]:
+    """Return pools whose names contain a text, with their counts, by name.
+
+    The names are found first, so that the stock of few pools is summed and not of all.
+    """
+    found = select(Pool.id).order_by(Pool.name).limit(limit)
+    if contained:
+        found = found.where(Pool.name.icontains(contained, autoescape=True))
+    if name is not None:
+        found = found.where(Pool.name > name)
+    query = WITH_COUNTS.where(Pool.id.in_(found)).order_by(Pool.name)
+    return (await connection.execute(query)).all()

@@ -104,3 +104,10 @@ def _with_counts(row: AnyRow) -> dict[str, Any]:
         "created_at": row.created_at,
         "counts": {**by_state, "total": sum(by_state.values())},
     }
+
+
+async def search(
+    connection: AsyncConnection, contained: str, name: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """Return pools whose names contain a text, by name, from `name` on."""
+    return [_with_counts(row) for row in await queries.search(connection, contained, name, limit)]

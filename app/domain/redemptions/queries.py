@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, text, tuple_
+from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.redemptions.schemas import MappedEvent, Outcome, Use
@@ -187,3 +187,13 @@ async def by_event(connection: AsyncConnection, event_id: str, property_: str) -
     """Return what was stored of an event's property."""
     query = REDEMPTIONS.where(Redemption.event_id == event_id, Redemption.property == property_)
     return (await connection.execute(query)).one()
+
+
+async def issue_counts(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Return how many uses could not be matched, by reason."""
+    query = (
+        select(Redemption.outcome, func.count().label("n"))
+        .where(Redemption.outcome != Outcome.REDEEMED)
+        .group_by(Redemption.outcome)
+    )
+    return (await connection.execute(query)).all()

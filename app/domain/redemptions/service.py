@@ -260,3 +260,8 @@ async def outcomes_of_events(connection: AsyncConnection, event_ids: Sequence[st
         if outcomes.get(row.event_id) not in USED_OUTCOMES:
             outcomes[row.event_id] = Outcome(row.outcome)
     return outcomes
+
+
+async def issue_counts(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many uses could not be matched, by reason."""
+    return {row.outcome: row.n for row in await queries.issue_counts(connection)}
