@@ -1,4 +1,5 @@
-# PostgreSQL is outside: docker run -e DATABASE_URL=postgresql://… -e VOUCHERS_BOOTSTRAP_KEY=… -p 8000:8000 voucher-pools
+# Runs as non-root on a read-only file system; what is fetched or exported lies in /tmp for the time.
+# PostgreSQL is outside: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -e DATABASE_URL=postgresql://… -e VOUCHERS_BOOTSTRAP_KEY=… -p 8000:8000 voucher-pools
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -9,8 +10,8 @@ RUN python -m venv /opt/vouchers && /opt/vouchers/bin/pip install --no-cache-dir
 FROM python:3.11-slim
 RUN useradd --system --no-create-home --uid 10001 vouchers
 COPY --from=build /opt/vouchers /opt/vouchers
-ENV PATH=/opt/vouchers/bin:$PATH PYTHONUNBUFFERED=1
-USER vouchers
+ENV PATH=/opt/vouchers/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 VOUCHERS_HOME=/tmp/vouchers
+USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]

@@ -22,7 +22,7 @@ import httpx
 import psutil
 import psycopg
 
-from app.platform.database import conninfo
+from app.platform.database_url import conninfo
 from app.platform.postgres.server import LocalPostgres
 from benchmarks import harness
 from tests.service import Service

@@ -20,7 +20,8 @@ import redis
 from sqlalchemy import create_engine, insert
 
 from app.domain.lifecycle.claim import CLAIM_DIRECT
-from app.platform.database import SERVER_OPTIONS, conninfo
+from app.platform.database import SERVER_OPTIONS
+from app.platform.database_url import conninfo
 from app.platform.postgres.server import _find_programs
 from benchmarks import tutorial
 from tests.service import Service

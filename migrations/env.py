@@ -3,8 +3,9 @@
 from typing import Any
 
 from alembic import context
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import text
 
+from app.platform.database import sync_engine
 from app.platform.settings import get_settings
 from app.schema.base import Base
 
@@ -17,9 +18,11 @@ def _ours(name: str | None, kind: str, _parents: Any) -> bool:
 
 
 def _migrate() -> None:
-    url = context.config.get_main_option("sqlalchemy.url") or get_settings().sqlalchemy_url
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.connect() as connection:
+    url = context.config.get_main_option("sqlalchemy.url")
+    settings = get_settings()
+    if url:
+        settings = settings.model_copy(update={"database_url": url, "direct_database_url": None})
+    with sync_engine(settings) as engine, engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK})
         # A migration that cannot have its lock soon gives up, instead of queueing all traffic behind itself.
         connection.execute(text("SET lock_timeout = '5s'"))
@@ -28,7 +31,6 @@ def _migrate() -> None:
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()
-    engine.dispose()
 
 
 _migrate()

@@ -1,5 +1,6 @@
 """A real PostgreSQL, migrated by Alembic once and emptied after each test, and clients of the service."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,8 @@ from fastapi import FastAPI
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.database import conninfo, create_engine, transaction
+from app.platform.database import create_engine, transaction
+from app.platform.database_url import conninfo
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings
@@ -21,6 +23,8 @@ from app.server.application import create_app, with_hot_path
 from tests.factories import KEY, add_key
 
 DATABASE = "test"
+os.environ["VOUCHERS_SECRET_KEY"] = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdCE="
+"""No test makes a key in the home of the one who runs it."""
 TABLES = [
     *(f'"{table.name}"' for table in reversed(Base.metadata.sorted_tables)),
     "procrastinate_events",

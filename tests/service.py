@@ -26,7 +26,8 @@ from tests.factories import KEY
 class Service:
     """A home, and a `vouchers serve` on it that can be stopped, killed and started again."""
 
-    def __init__(self, workers: int = 2, **environment: str) -> None:
+    def __init__(self, workers: int = 2, folder: Path | None = None, **environment: str) -> None:
+        self.folder = folder
         self.home = Path(tempfile.mkdtemp(prefix="vp-"))
         self.workers = workers
         self.log = self.home / "service.log"
@@ -57,14 +58,21 @@ class Service:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--workers", str(self.workers)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             )
         self.url, self.seconds_to_ready = self._ready(deadline=time.monotonic() + 60)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same home."""
         command = [sys.executable, "-m", "app.cli", *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {KEY}"}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response, status
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, TypeAdapter
+from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments import service
@@ -14,7 +14,6 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
-    IdempotencyKeyReusedError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -28,8 +27,14 @@ from app.domain.assignments.schemas import (
 from app.domain.lifecycle.requests import LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
-from app.platform.errors import ChangesConflictError, InvalidRequestError, OverloadedError
-from app.schema.texts import Identifier
+from app.platform.errors import (
+    ChangesConflictError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    OverloadedError,
+)
+from app.schema.texts import CampaignId, Identifier
+from app.schema.times import Time
 from app.web import exports, pagination
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
@@ -56,9 +61,9 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 def _filter(
     pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
     customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
-    campaign_id: Annotated[Identifier | None, Query(description="In this campaign")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Assigned then or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Assigned before")] = None,
+    campaign_id: Annotated[CampaignId | None, Query(description="In this campaign")] = None,
+    since: Annotated[Time | None, Query(description="Assigned then or later")] = None,
+    until: Annotated[Time | None, Query(description="Assigned before")] = None,
 ) -> Filter:
     return Filter(pool, customer_id, campaign_id, since, until)
 
@@ -74,12 +79,12 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
         200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
         **problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
     },
-    dependencies=ASSIGN,
 )
 async def assign(
     pool: PoolPath,
     body: AssignmentCreate,
     assigner: Annotated[Assigner, held(Assigner)],
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Annotated[
         Identifier | None, Header(description="The same key on the same pool gives the same code")
     ] = None,
@@ -89,18 +94,21 @@ async def assign(
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time. A message
     id is a key of its own: with both, the request is refused (422), so that one message never gets two codes.
     """
-    return Response(*reply(await assigner.assign(pool, body.to_request(pool, idempotency_key))))
+    return Response(
+        *reply(await assigner.assign(pool, body.to_request(pool, idempotency_key, caller.key_id)))
+    )
 
 
 @router.post(
     "/pools/{pool}/assignments/batch",
     response_model=BatchOut,
     responses=problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
-    dependencies=ASSIGN,
 )
-async def assign_batch(pool: PoolPath, body: BatchCreate, engine: Engine) -> dict[str, Any]:
+async def assign_batch(
+    pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
+) -> dict[str, Any]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
-    requests = [item.to_request(pool, item.idempotency_key) for item in body.items]
+    requests = [item.to_request(pool, item.idempotency_key, caller.key_id) for item in body.items]
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
 
 

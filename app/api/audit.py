@@ -1,6 +1,5 @@
 """`/v1/audit`."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -11,6 +10,7 @@ from app.domain.access.audit.schemas import AuditEntryOut, Filter
 from app.domain.access.scopes import Scope
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
+from app.schema.times import Time
 from app.web import pagination
 from app.web.dependencies import Connection
 from app.web.guard import requires
@@ -26,8 +26,8 @@ async def list_entries(
     connection: Connection,
     action: Annotated[Identifier | None, Query(description="Only this, as `pool.deleted`")] = None,
     pool: Annotated[Identifier | None, Query(description="Only what was done to this pool")] = None,
-    since: Annotated[datetime | None, Query(description="Only from then on")] = None,
-    until: Annotated[datetime | None, Query(description="Only before then")] = None,
+    since: Annotated[Time | None, Query(description="Only from then on")] = None,
+    until: Annotated[Time | None, Query(description="Only before then")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Path, Request, status
 
 from app.domain.access.scopes import Caller, Scope
@@ -16,7 +17,8 @@ from app.domain.customers.schemas import (
     ErasureOut,
     FileFormat,
 )
-from app.platform.database import transaction
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader.records import open_records
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.schema.texts import Identifier
 from app.web import body
@@ -26,54 +28,62 @@ from app.web.parameters import CustomerPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[requires(Scope.EVENTS)])
-FORM_SCHEMA = body.form_schema(FileFormat, "CSV in UTF-8; the first line names the columns")
+FORM_SCHEMA = body.form_schema(
+    FileFormat, "CSV, XLSX, XLS or ODS, packed or not; the first row names the columns"
+)
 NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examples=["last_spring_code"])]
 
 
 @router.post(
     "/customers/imports",
-    responses=problems(InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError),
+    responses=problems(InvalidRequestError, UnreadableError, PayloadTooLargeError, UnsupportedMediaTypeError),
     openapi_extra={"requestBody": {"required": True, "content": {body.FORM: {"schema": FORM_SCHEMA}}}},
 )
 async def import_customers(request: Request, engine: Engine, settings: Settings) -> CustomersImported:
     """Set properties of many customers; tells of lines that it could not take.
 
-    A file that cannot be read changes nothing.
+    A file that cannot be read from its beginning on changes nothing. Customers are set some hundred at a time; where
+    reading fails further on, the same file sets the same again.
     """
     if not body.is_form(request):
         raise UnsupportedMediaTypeError(f"Send {body.FORM} with a `file`.")
     async with body.form(request, settings.max_upload_bytes) as (file, fields):
         wanted = body.validated(FileFormat, fields)
-        async with transaction(engine) as connection:
-            return await files.load(connection, file.file, wanted.id_column, wanted.delimiter)
+        names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
+        records = await to_thread.run_sync(open_records, file.file, wanted.delimiter, wanted.encoding, names)
+        return await files.load(engine, records, wanted.id_column)
 
 
-@router.get("/customers/{customer_id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError))
+@router.get(
+    "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError)
+)
 async def get_customer(customer_id: CustomerPath, connection: Connection) -> Any:
     """What is known of a customer."""
     return await service.get(connection, customer_id)
 
 
-@router.patch("/customers/{customer_id}", response_model=CustomerOut, responses=problems(InvalidRequestError))
+@router.patch(
+    "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(InvalidRequestError)
+)
 async def update_customer(customer_id: CustomerPath, update: CustomerUpdate, connection: Connection) -> Any:
     """Set properties of a customer, who is made if not yet known."""
     return await service.update(connection, customer_id, update.properties)
 
 
-@router.put("/aggregates/{name}", response_model=AggregateOut, responses=problems(InvalidRequestError))
+@router.put("/aggregates/{name:id}", response_model=AggregateOut, responses=problems(InvalidRequestError))
 async def put_aggregate(name: NamePath, aggregate: AggregateIn, connection: Connection) -> Any:
     """Make or replace an aggregate: a value of a customer's events, worked out when a template asks."""
     return await service.put_aggregate(connection, name, aggregate.model_dump())
 
 
-@router.get("/aggregates/{name}", response_model=AggregateOut, responses=problems(AggregateNotFoundError))
+@router.get("/aggregates/{name:id}", response_model=AggregateOut, responses=problems(AggregateNotFoundError))
 async def get_aggregate(name: NamePath, connection: Connection) -> Any:
     """One aggregate."""
     return await service.get_aggregate(connection, name)
 
 
 @router.delete(
-    "/aggregates/{name}",
+    "/aggregates/{name:id}",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(AggregateNotFoundError),
 )
@@ -82,11 +92,11 @@ async def delete_aggregate(name: NamePath, connection: Connection) -> None:
     await service.delete_aggregate(connection, name)
 
 
-@router.delete("/customers/{customer_id}", response_model=ErasureOut)
+@router.delete("/customers/{customer_id:id}", response_model=ErasureOut)
 async def erase_customer(
     customer_id: CustomerPath,
-    connection: Connection,
+    engine: Engine,
     caller: Annotated[Caller, requires(Scope.EVENTS)],
 ) -> dict[str, int]:
     """Erase a person: who it was is gone everywhere; codes and counts stay. Once more, it finds nothing."""
-    return await service.erase(connection, caller, customer_id)
+    return await service.erase(engine, caller, customer_id)

@@ -1,35 +1,51 @@
 """The hot path: answers `POST /v1/pools/{pool}/assignments` before the framework sees it.
 
-It is the twin of the route `assign` in `router.py`, which documents it, made of the same pieces: keys, schemas,
+It is the twin of the route `assign` in `assignments.py`, which documents it, made of the same pieces: keys, schemas,
 assigner, problems. What it leaves out is the framework's work between the socket and the assigner, most of the cost
-of such a request (docs/performance.md). A test holds the two to the same answers.
+of such a request (docs/performance.md). It answers what is plain and right, and leaves whatever is odd or wrong to
+the framework: so there is one judge of a request, and no two that differ. A test holds the two to the same answers.
 """
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import TypeAdapter, ValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.assignments import reply
-from app.domain.access.keys.service import KeyRing
+from app.domain.access.errors import UnauthenticatedError
+from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Scope as Permission
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.schemas import AssignmentCreate
-from app.domain.lifecycle.requests import LedgerEntry
-from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+from app.domain.lifecycle.requests import AssignmentRequest
+from app.platform.errors import DomainError, InvalidRequestError
+from app.schema.names import nfc
 from app.schema.texts import Identifier
+from app.web import json_bounds
 from app.web.dependencies import held_by
-from app.web.guard import permit, secret_in
+from app.web.failed_keys import FailedKeys
+from app.web.guard import secret_in
 from app.web.problems import response_to
 
-PATH = re.compile(r"/v1/pools/([^/]+)/assignments")
+PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
 MAX_BODY = 64 * 1024
 """Bytes: many times what an assignment can say."""
 
+_READ = frozenset({b"authorization", b"content-type", b"idempotency-key"})
 _identifier = TypeAdapter(Identifier)
+
+
+@dataclass(slots=True)
+class _Head:
+    """What the head of a plain request says."""
+
+    secret: str
+    idempotency_key: str | None
 
 
 class HotPath:
@@ -43,18 +59,24 @@ class HotPath:
         if (
             scope["type"] != "http"
             or scope["method"] != "POST"
+            or scope["query_string"]  # there is no parameter; the framework's route says so
+            or "\0" in scope["path"]  # nor can a name have this
             or not (path := PATH.fullmatch(scope["path"]))
+            or (head := _head(scope)) is None
         ):
             await self._app(scope, receive, send)
             return
-        scope["route"] = ROUTE
         try:
-            body, status, headers = reply(await _assign(self._framework, path[1], scope, receive))
-        except ValidationError as error:
-            await response_to(InvalidRequestError.from_errors(error.errors(), "body"), scope["path"])(
-                scope, receive, send
-            )
+            read: list[Message] = []
+            wanted = await self._wanted(scope, nfc(path[1]), head, receive, read)
+            if wanted is None:
+                await self._app(scope, _again(read, receive), send)
+                return
+            scope["route"] = ROUTE
+            given = await held_by(self._framework, Assigner).assign(nfc(path[1]), wanted, _gone(receive))
+            body, status, headers = reply(given)
         except Exception as error:  # noqa: BLE001  (as the framework does: every error becomes a problem)
+            scope["route"] = ROUTE
             await response_to(error, scope["path"])(scope, receive, send)
         else:
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -62,46 +84,79 @@ class HotPath:
             await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": body})
 
-
-async def _assign(app: FastAPI, pool: str, scope: Scope, receive: Receive) -> LedgerEntry:
-    authorization = content_type = key = None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            authorization = value
-        elif name == b"content-type":
-            content_type = value
-        elif name == b"idempotency-key":
-            key = value
-    secret = secret_in(authorization and authorization.decode("latin-1"))
-    keys = held_by(app, KeyRing)
-    permit(keys.remembered(secret) or await keys.recognise(secret), Permission.ASSIGN)
-    idempotency_key = None
-    if key is not None:
+    async def _wanted(
+        self, scope: Scope, pool: str, head: _Head, receive: Receive, read: list[Message]
+    ) -> AssignmentRequest | None:
+        """Return what is asked for; None where the framework shall judge, for which `read` has what was received."""
+        keys = held_by(self._framework, KeyRing)
+        caller = keys.remembered(head.secret)
+        if caller is None:
+            try:
+                held_by(self._framework, FailedKeys).refuse(scope["client"][0] if scope["client"] else "")
+                caller = await keys.recognise(head.secret)
+            except DomainError:
+                return None
+        if caller.requests_per_minute is not None or not caller.may(Permission.ASSIGN):
+            return None
+        body = await _body(receive, read)
+        if body is None:
+            return None
         try:
-            idempotency_key = _identifier.validate_python(key.decode("latin-1"))
-        except ValidationError as error:
-            raise InvalidRequestError.from_errors(error.errors(), "header", "idempotency-key") from error
-    if content_type is None or not content_type.lower().startswith(b"application/json"):
-        raise UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'.")
-    body = AssignmentCreate.model_validate_json(await _body(receive))
-    return await held_by(app, Assigner).assign(pool, body.to_request(pool, idempotency_key), _gone(receive))
+            json_bounds.check(body)
+            wanted = AssignmentCreate.model_validate_json(body)
+        except (InvalidRequestError, ValidationError):
+            return None
+        return wanted.to_request(pool, head.idempotency_key, caller.key_id)
+
+
+def _head(scope: Scope) -> _Head | None:
+    """Return what the head says, where it is plain: each header once, JSON, no query."""
+    if scope["query_string"]:
+        return None
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in _READ:
+            if name in found:
+                return None
+            found[name] = value
+    if found.get(b"content-type") != b"application/json":
+        return None
+    key = found.get(b"idempotency-key")
+    try:
+        secret = secret_in(found.get(b"authorization", b"").decode("latin-1"))
+        return _Head(secret, None if key is None else _identifier.validate_python(key.decode("latin-1")))
+    except (UnauthenticatedError, ValidationError):
+        return None
+
+
+def _again(read: list[Message], receive: Receive) -> Receive:
+    """Give what was received already, and then what comes."""
+    messages = iter(read)
+
+    async def receive_again() -> Message:
+        return next(messages, None) or await receive()
+
+    return receive_again
 
 
 def _gone(receive: Receive) -> Callable[[], bool]:
-    """Whether the client has hung up, as far as can be told without waiting.
+    """Tell whether the client has hung up, as far as can be told without waiting.
 
     Uvicorn's `receive` is a method of the request's cycle, which knows. Under another server nobody counts as gone.
     """
-    cycle = getattr(receive, "__self__", None)
+    cycle: Any = getattr(receive, "__self__", None)
     return lambda: getattr(cycle, "disconnected", False)
 
 
-async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False):
+async def _body(receive: Receive, read: list[Message]) -> bytes | None:
+    """Return the body; None where it is longer than an assignment can be, or the client has gone."""
+    body = b""
+    while True:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise PayloadTooLargeError(f"An assignment is at most {MAX_BODY} bytes of JSON.")
-    return body
+        read.append(message)
+        piece: bytes = message.get("body", b"")
+        body += piece
+        if message["type"] != "http.request" or len(body) > MAX_BODY:
+            return None
+        if not message.get("more_body", False):
+            return body

@@ -16,6 +16,8 @@ from app.domain.imports import service
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.imports.schemas import ImportOut
 from app.platform.database import transaction
+from app.schema.texts import inert
+from app.web.redaction import import_seen_by
 
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15
@@ -23,7 +25,7 @@ CSV_PAGE = 1000
 
 
 async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> dict[str, Any]:
-    """The import once it has ended, or as it is after so many seconds."""
+    """Return the import once it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
     found = await _look(engine, import_id)
     while found["status"] not in service.ENDED and time.monotonic() < deadline:
@@ -32,15 +34,15 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
     return found
 
 
-async def events(engine: AsyncEngine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
-    """Server-sent events: the import whenever it has come on, and a sign of life now and then, until it has ended."""
+async def events(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[bytes]:
+    """Yield server-sent events: the import whenever it has come on, and a sign of life now and then, until its end."""
     before, sent = None, time.monotonic()
     while True:
         try:
             found = await _look(engine, import_id)
         except ImportNotFoundError:
             return
-        shown = ImportOut.model_validate(found).model_dump(mode="json")
+        shown = ImportOut.model_validate(import_seen_by(caller, found)).model_dump(mode="json")
         if shown != before:
             before, sent = shown, time.monotonic()
             yield b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"
@@ -53,7 +55,7 @@ async def events(engine: AsyncEngine, import_id: uuid.UUID) -> AsyncIterator[byt
 
 
 async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[str]:
-    """All rejects as CSV, by line; values as the caller may see them."""
+    """Yield all rejects as CSV, by line; values as the caller may see them."""
     yield "line,value,reason,other_pool\r\n"
     line = 0
     while True:
@@ -63,15 +65,10 @@ async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> 
             return
         text = io.StringIO()
         csv.writer(text).writerows(
-            (row.line, _inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
+            (row.line, inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
         )
         yield text.getvalue()
         line = rows[-1].line
-
-
-def _inert(value: str) -> str:
-    """A value that a spreadsheet takes for a formula, made a text."""
-    return "'" + value if value.startswith(("=", "+", "-", "@")) else value
 
 
 async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from typing_extensions import TypedDict
 from app.api import import_streams as streams
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service
-from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
+from app.domain.imports.errors import (
+    ImportNotFinishedError,
+    ImportNotFoundError,
+    ImportUndecidedError,
+    UnreadableError,
+)
 from app.domain.imports.schemas import (
     FormatIn,
     ImportCreate,
@@ -25,14 +30,16 @@ from app.domain.imports.schemas import (
     RejectOut,
     Undone,
 )
+from app.domain.pools.errors import PoolNotFoundError
 from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.platform.outbound import AddressForbiddenError
 from app.web import body, pagination
 from app.web.dependencies import Connection, Engine, Settings
-from app.web.guard import requires
+from app.web.guard import permit_source, requires
 from app.web.problems import problems
+from app.web.redaction import import_seen_by
 
 router = APIRouter(tags=["imports"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
@@ -49,8 +56,14 @@ class _Documented(TypedDict):
 
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
-    """The documentation of a body that is either a form or JSON, with everything it refers to in place."""
-    content = {body.FORM: {"schema": body.form_schema(fields, "CSV, packed or not, or XLSX")}}
+    """Return the documentation of a body that is either a form or JSON, with everything it refers to in place."""
+    content = {
+        body.FORM: {
+            "schema": body.form_schema(
+                fields, "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
+            )
+        }
+    }
     example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
     described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
     content["application/json"] = {"schema": described}
@@ -61,16 +74,16 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     "/v1/imports/preview",
     response_model=Preview,
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError),
-    dependencies=[requires(Scope.POOLS)],
     **_two_bodies(FormatIn, PreviewCreate),
 )
-async def preview(request: Request, settings: Settings) -> dict[str, Any]:
-    """How a file or source would be read, its header and first five rows; nothing is imported."""
+async def preview(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
+    """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)
             return await asyncio.to_thread(service.preview, file.file, options)
     wanted = await body.json(request, PreviewCreate)
+    permit_source(caller, wanted.source)
     return await asyncio.to_thread(service.preview_of, settings, wanted.source, wanted)
 
 
@@ -78,7 +91,7 @@ async def preview(request: Request, settings: Settings) -> dict[str, Any]:
     "/v1/pools/{pool}/imports",
     response_model=ImportOut,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=problems(*UNREADABLE_BODY),
+    responses=problems(*UNREADABLE_BODY, ImportUndecidedError),
     **_two_bodies(ImportOptions, ImportCreate),
 )
 async def create_import(
@@ -90,17 +103,27 @@ async def create_import(
     settings: Settings,
     prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
 ) -> dict[str, Any]:
-    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe."""
+    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe.
+
+    What the file does not show is asked, never guessed: which column holds the codes, or whether there is a header, is
+    a 422 whose `choices` are the columns with their first values, or the first row; nothing is imported, and no pool
+    made. Send it again with `column` or `has_header`. What is unlike the rest of the file (a footer, a sum, a heading
+    further down, a placeholder) is set aside as `suspicious`, and can be taken afterwards. What is no list of rows (an
+    HTML page, JSON, a PDF) is refused, and so are codes that a spreadsheet has rounded (`1.23457E+15`).
+    """
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(ImportOptions, fields)
+            await asyncio.to_thread(service.look_at, file.file, options)
             async with transaction(engine) as connection:
                 import_id = await service.begin_from_file(
                     connection, caller, pool, file.filename, file, options
                 )
     else:
         wanted = await body.json(request, ImportCreate)
+        permit_source(caller, wanted.source)
+        await asyncio.to_thread(service.look_at_source, wanted.source, wanted)
         async with transaction(engine) as connection:
             import_id = await service.begin_from_source(
                 connection, caller, settings, pool, wanted.source, wanted
@@ -110,6 +133,8 @@ async def create_import(
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     found = await streams.until_ended(engine, import_id, seconds)
+    if seconds and found["choices"] is not None:
+        raise ImportUndecidedError(found["error"], choices=found["choices"], import_id=str(import_id))
     if seconds and found["status"] in service.ENDED:
         response.status_code = status.HTTP_200_OK
     return found
@@ -118,30 +143,31 @@ async def create_import(
 @router.get(
     "/v1/imports",
     response_model=pagination.Page[ImportOut],
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
 async def list_imports(
     connection: Connection,
+    caller: Reader,
     pool: Annotated[str | None, Query(description="Only those into this pool")] = None,
     schedule_id: Annotated[uuid.UUID | None, Query(description="Only those of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
-    """Imports, the newest first."""
+    """List imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
-    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed["items"] = [import_seen_by(caller, row) for row in listed["items"]]
+    return listed
 
 
 @router.get(
     "/v1/imports/{import_id}",
     response_model=ImportOut,
     responses=problems(ImportNotFoundError),
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def get_import(import_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
-    """An import: where it stands, and its figures."""
-    return await service.get(connection, import_id)
+async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, Any]:
+    """Return an import: where it stands, and its figures."""
+    return import_seen_by(caller, await service.get(connection, import_id))
 
 
 @router.get(
@@ -158,7 +184,7 @@ async def list_rejects(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> Any:
-    """Rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
+    """List rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
         disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
@@ -170,6 +196,16 @@ async def list_rejects(
     listed = pagination.page(rows, limit, lambda row: row.line)
     listed["items"] = [{**row._asdict(), "value": caller.shown(row.value)} for row in listed["items"]]
     return listed
+
+
+@router.post(
+    "/v1/imports/{import_id}/accept-suspicious",
+    response_model=ImportOut,
+    responses=problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
+)
+async def accept_suspicious(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+    """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
+    return await service.accept_suspicious(connection, caller, import_id)
 
 
 @router.post(
@@ -186,18 +222,19 @@ async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connecti
     "/v1/imports/{import_id}/progress",
     response_class=StreamingResponse,
     responses=problems(ImportNotFoundError) | {200: {"content": {"text/event-stream": {}}}},
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def follow_import(import_id: uuid.UUID, connection: Connection, engine: Engine) -> StreamingResponse:
-    """The import as server-sent events: one whenever it has come on, until it has ended."""
+async def follow_import(
+    import_id: uuid.UUID, connection: Connection, engine: Engine, caller: Reader
+) -> StreamingResponse:
+    """Follow an import by server-sent events: one whenever it has come on, until it has ended."""
     await service.get(connection, import_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        streams.events(engine, import_id), media_type="text/event-stream", headers=headers
+        streams.events(engine, import_id, caller), media_type="text/event-stream", headers=headers
     )
 
 
 def _wait(prefer: str) -> int:
-    """The seconds of `Prefer: wait=N` (RFC 7240)."""
+    """Return the seconds of `Prefer: wait=N` (RFC 7240)."""
     asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
     return min(int(asked[1]), MAX_WAIT) if asked else 0

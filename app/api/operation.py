@@ -1,16 +1,18 @@
 """`/health`, whether the process lives and whether it can work, and `/metrics`."""
 
+from typing import Annotated, Any
+
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
-from sqlalchemy import text
 
+from app.api.readiness import Readiness
 from app.domain.access.scopes import Scope
 from app.domain.pools import service as pools
+from app.domain.rendering.renderers import RendererUnavailableError
 from app.platform import metrics
-from app.platform.database import autocommit
 from app.platform.errors import DatabaseUnavailableError
-from app.web.dependencies import Connection, Engine
+from app.web.dependencies import Connection, held
 from app.web.guard import requires
 from app.web.problems import problems
 
@@ -23,20 +25,23 @@ class Health(BaseModel):
     """How the service is."""
 
     status: str = Field(description="`ok`", examples=["ok"])
+    warnings: list[str] = Field(description="What is not as it should be, though requests are served")
 
 
 @router.get("/health/live", response_model=Health)
-async def live() -> dict[str, str]:
-    """The process answers; restart it where it does not."""
-    return {"status": "ok"}
+async def live() -> dict[str, Any]:
+    """Tell that the process answers; restart it where it does not."""
+    return {"status": "ok", "warnings": []}
 
 
-@router.get("/health/ready", response_model=Health, responses=problems(DatabaseUnavailableError))
-async def ready(engine: Engine) -> dict[str, str]:
-    """The database answers too: send traffic. 503 where it does not."""
-    async with autocommit(engine) as connection:
-        await connection.execute(text("SELECT 1 FROM pool LIMIT 1"))
-    return {"status": "ok"}
+@router.get(
+    "/health/ready",
+    response_model=Health,
+    responses=problems(DatabaseUnavailableError, RendererUnavailableError),
+)
+async def ready(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, Any]:
+    """Tell whether an assign, a render and an import would be served: send traffic. 503 where they would not."""
+    return {"status": "ok", "warnings": await readiness.check()}
 
 
 @router.get(
@@ -46,6 +51,6 @@ async def ready(engine: Engine) -> dict[str, str]:
     dependencies=[requires(Scope.READ, Scope.POOLS)],
 )
 async def get_metrics(connection: Connection) -> Response:
-    """Requests by route, sizes of the assigner's batches, stock of the pools."""
+    """Return requests by route, sizes of the assigner's batches, stock of the pools."""
     stock = await pools.list_page(connection, None, MAX_POOLS)
     return Response(metrics.exposition(stock), media_type=CONTENT_TYPE_LATEST)

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, status
+from fastapi import APIRouter, Header, Path, Query, Response, status
 from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
@@ -17,6 +17,7 @@ from app.domain.vouchers.errors import (
     VoucherVoidError,
 )
 from app.platform.database import AnyRow
+from app.platform.errors import IdempotencyKeyReusedError
 from app.schema.texts import Identifier
 from app.web import pagination
 from app.web.dependencies import Connection, Engine
@@ -54,31 +55,56 @@ async def replay(engine: Engine) -> dict[str, int]:
 async def list_redemptions(
     connection: Connection,
     caller: Reader,
-    issue: Annotated[
+    outcome: Annotated[
         Outcome | None, Query(description="Only with this outcome; any issue, if left out")
+    ] = None,
+    issue: Annotated[
+        Outcome | None, Query(description="The name that `outcome` had before", deprecated=True)
     ] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
-    """What could not be matched and why, issue by issue, oldest first."""
-    rows = await service.list_issues(connection, issue, pagination.decode(cursor, KEY), limit + 1)
+    """List uses of codes and what came of each, outcome by outcome, oldest first."""
+    rows = await service.list_redemptions(
+        connection, outcome or issue, pagination.decode(cursor, KEY), limit + 1
+    )
     listed = pagination.page(rows, limit, lambda row: (row.outcome, row.created_at, row.id))
     listed["items"] = [_shown(row, caller) for row in listed["items"]]
     return listed
 
 
 @router.post(
-    "/vouchers/{code:path}/redemptions",
+    "/vouchers/{code:code}/redemptions",
     status_code=status.HTTP_201_CREATED,
     response_model=RedemptionOut,
-    responses=problems(VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError),
-    dependencies=[requires(Scope.EVENTS)],
+    responses={
+        200: {"model": RedemptionOut, "description": "A repeat: the redemption of the first time"},
+        **problems(
+            VoucherNotFoundError,
+            AlreadyRedeemedError,
+            VoucherVoidError,
+            VoucherExpiredError,
+            IdempotencyKeyReusedError,
+        ),
+    },
 )
 async def redeem(
-    code: Annotated[Identifier, Path(description="The code")], body: RedemptionIn, connection: Connection
+    code: Annotated[Identifier, Path(description="The code")],
+    body: RedemptionIn,
+    connection: Connection,
+    response: Response,
+    caller: Annotated[Caller, requires(Scope.EVENTS)],
+    idempotency_key: Annotated[
+        Identifier | None, Header(description="The same key again is answered as the first time")
+    ] = None,
 ) -> AnyRow:
     """Redeem a code directly, without an event."""
-    return await service.redeem(connection, code, body.customer_id, body.redeemed_at)
+    key = None if idempotency_key is None else f"{caller.key_id} {idempotency_key}"
+    redemption, replayed = await service.redeem(connection, code, body.customer_id, body.redeemed_at, key)
+    if replayed:
+        response.status_code = status.HTTP_200_OK
+        response.headers["Idempotency-Replayed"] = "true"
+    return redemption
 
 
 def _shown(row: AnyRow, caller: Caller) -> dict[str, Any]:

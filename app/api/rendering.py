@@ -9,10 +9,9 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.api.snippets import snippets
-from app.domain.access.scopes import Scope
+from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments.errors import (
     AssignmentReleasedError,
-    IdempotencyKeyReusedError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -20,7 +19,7 @@ from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import batch, nodes
 from app.domain.rendering.batcher import RenderBatcher
-from app.domain.rendering.errors import TemplateError, TemplateLimitError
+from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import (
     Channel,
@@ -36,13 +35,15 @@ from app.domain.rendering.schemas import (
     Snippets,
     StillThere,
 )
-from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
+from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
+from app.schema.texts import Identifier
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["rendering"])
+_KEYED = uuid.UUID("6b1f6c43-2f0d-5a3e-8c57-9b1de5a0c2f4")
 NDJSON = "application/x-ndjson"
 TEMPLATE = (TemplateError, TemplateLimitError, InvalidRequestError)
 REFUSED = (
@@ -54,31 +55,45 @@ REFUSED = (
     AssignmentReleasedError,
     IdempotencyKeyReusedError,
 )
+Key = Annotated[
+    Identifier | None,
+    Header(
+        alias="Idempotency-Key", description="Of the same request again: the same messages, the same codes"
+    ),
+]
 Held = Annotated[Renderers, held(Renderers)]
 
 
 @router.post(
     "/render",
     response_model=RenderOut,
+    response_model_exclude_unset=True,
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN)],
 )
 async def render(
-    body: RenderRequest, request: Request, batcher: Annotated[RenderBatcher, held(RenderBatcher)]
+    body: RenderRequest,
+    request: Request,
+    batcher: Annotated[RenderBatcher, held(RenderBatcher)],
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
+    idempotency_key: Key = None,
 ) -> Any:
     """Make a message, with the codes that its template asks for.
 
-    The same message to the same customer has the same codes however often it is sent. A message that cannot
+    The same message to the same customer has the same codes however often it is sent; without `message_id` it is the
+    one that the `Idempotency-Key` stands for. A message that cannot
     be made, or that nobody waits for any more, takes none.
     """
 
     async def still_there() -> bool:
         return not await request.is_disconnected()
 
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, {})
-    target = _target(body.customer_id, body.message_id, body.customer, body.context, still_there)
+    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, {}, body.strict)
+    message_id = body.message_id or derived_id(caller, idempotency_key, 0, body.customer_id)
+    target = _target(body.customer_id, message_id, body.customer, body.context, still_there)
     outcome = await batcher.render(spec, target)
-    displayed = not _hidden(spec, outcome.error)
+    aborted = isinstance(outcome.error, MessageAbortedError)
+    displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
         raise outcome.error
     return {
@@ -86,6 +101,9 @@ async def render(
         "displayed": displayed,
         "message_id": target.message_id,
         "vouchers": outcome.vouchers,
+        "undefined": outcome.undefined,
+        "status": "aborted" if aborted else "rendered" if displayed else "not_displayed",
+        "reason": outcome.error.detail if aborted and outcome.error else None,
     }
 
 
@@ -102,43 +120,73 @@ async def render_batch(
     body: RenderBatch,
     engine: Engine,
     renderers: Held,
+    request: Request,
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
+    idempotency_key: Key = None,
     accept: Annotated[str, Header(description="JSON or NDJSON")] = "",
 ) -> Response:
-    """Make a message for up to 10,000 recipients, in their order. What fails for one fails for no other."""
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, body.context)
-    targets = [
-        _target(each.customer_id, each.message_id, each.customer, each.context) for each in body.recipients
-    ]
-    chunks = batch.render_many(engine, renderers, spec, targets)
-    lines = _lines(spec, await anext(chunks), chunks)
+    """Make a message for up to 10,000 recipients, in their order. What fails for one fails for no other.
+
+    A recipient without `message_id` has one that is made of the `Idempotency-Key`, its place and its customer. A
+    JSON batch with neither takes nothing before the whole reply is ready and the caller still there. A customer
+    who comes again without `message_id` gets the message of the first time (`repeat_of`).
+    """
+    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, body.context, body.strict)
+
+    async def still_there() -> bool:
+        return not await request.is_disconnected()
+
+    targets, places = _targets_of(body, caller, idempotency_key, still_there)
+    nameless = idempotency_key is None and any(each.message_id is None for each in body.recipients)
+    whole = nameless and NDJSON not in accept
+    chunks = batch.render_many(engine, renderers, spec, targets, whole=whole, one_by_one=nameless)
+    lines = _lines(spec, await anext(chunks), chunks, places)
     if NDJSON in accept:
         return StreamingResponse((line + b"\n" async for line in lines), media_type=NDJSON)
     items = b",".join([line async for line in lines])
-    return Response(b'{"items":[' + items + b"]}", media_type="application/json")
+    repeats = len(places) - len(targets)
+    return Response(b'{"repeats":%d,"items":[' % repeats + items + b"]}", media_type="application/json")
 
 
 @router.post(
-    "/customers/{customer_id}/properties/render",
+    "/customers/{customer_id:id}/properties/render",
     response_model=NodeOut,
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
 async def set_properties(
-    customer_id: CustomerPath, body: NodeRequest, engine: Engine, renderers: Held
+    customer_id: CustomerPath,
+    body: NodeRequest,
+    engine: Engine,
+    renderers: Held,
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
+    idempotency_key: Key = None,
 ) -> Any:
     """The node *set attribute*: the template renders to a JSON object of properties to set."""
-    return await _node(nodes.set_properties, customer_id, body, engine, renderers)
+    message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
+    return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
 
 
 @router.post(
-    "/customers/{customer_id}/events/render",
+    "/customers/{customer_id:id}/events/render",
     response_model=NodeOut,
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def add_event(customer_id: CustomerPath, body: NodeRequest, engine: Engine, renderers: Held) -> Any:
-    """The node *add event*: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`."""
-    return await _node(nodes.add_event, customer_id, body, engine, renderers)
+async def add_event(
+    customer_id: CustomerPath,
+    body: NodeRequest,
+    engine: Engine,
+    renderers: Held,
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
+    idempotency_key: Key = None,
+) -> Any:
+    """Render and store events: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`.
+
+    The body is an object or a list of them; all of a list are stored, or none.
+    """
+    message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
+    return await _node(nodes.add_event, customer_id, message_id, body, engine, renderers)
 
 
 @router.get(
@@ -154,15 +202,15 @@ async def get_snippets(pool: PoolPath, request: Request, connection: Connection)
 
 
 async def _node(
-    node: Any, customer_id: str, body: NodeRequest, engine: Engine, renderers: Held
+    node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
 ) -> dict[str, Any]:
-    spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context)
-    target = _target(customer_id, body.message_id)
+    spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context, body.strict)
+    target = _target(customer_id, message_id)
     try:
-        outcome, stored = await node(engine, renderers, spec, target)
+        vouchers, stored = await node(engine, renderers, spec, target)
     except RendererDiedError:
         raise batch.worker_killed_error() from None
-    return {"stored": stored, "message_id": target.message_id, "vouchers": outcome.vouchers}
+    return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
 
 
 def _target(
@@ -184,25 +232,56 @@ def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
 
 
 async def _lines(
-    spec: RenderSpec, first: list[Outcome], more: AsyncIterator[list[Outcome]]
+    spec: RenderSpec, first: list[Outcome], more: AsyncIterator[list[Outcome]], places: list[int]
 ) -> AsyncIterator[bytes]:
-    index = 0
-    for outcome in first:
-        yield _item(spec, index, outcome)
-        index += 1
-    async for chunk in more:
-        for outcome in chunk:
-            yield _item(spec, index, outcome)
-            index += 1
+    """Write an item for each recipient, in their order; `places` tells whose message each one gets."""
+    made = first
+    first_at: dict[int, int] = {}
+    for index, place in enumerate(places):
+        while place >= len(made):
+            made += await anext(more)
+        first_at.setdefault(place, index)
+        repeat_of = first_at[place] if first_at[place] != index else None
+        yield _item(spec, index, made[place], repeat_of)
 
 
-def _item(spec: RenderSpec, index: int, outcome: Outcome) -> bytes:
+def _targets_of(
+    body: RenderBatch, caller: Caller, key: str | None, still_there: StillThere
+) -> tuple[list[MessageTarget], list[int]]:
+    """Return the messages to make, and for each recipient which one it gets."""
+    targets: list[MessageTarget] = []
+    places: list[int] = []
+    by_customer: dict[str, int] = {}
+    for index, each in enumerate(body.recipients):
+        if each.message_id is None:
+            place = by_customer.setdefault(each.customer_id, len(targets))
+            places.append(place)
+            if place < len(targets):
+                continue
+        else:
+            places.append(len(targets))
+        message_id = each.message_id or derived_id(caller, key, index, each.customer_id)
+        targets.append(_target(each.customer_id, message_id, each.customer, each.context, still_there))
+    return targets, places
+
+
+def derived_id(caller: Caller, key: str | None, index: int, customer_id: str | None) -> str | None:
+    """Return the id of the message that a keyed request makes, the same whenever it comes."""
+    if key is None:
+        return None
+    name = orjson.dumps([str(caller.key_id), key, index, customer_id]).decode()
+    return str(uuid.uuid5(_KEYED, name))
+
+
+def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None) -> bytes:
     """A `BatchItemOut`, written as it is: there may be ten thousand."""
     error = outcome.error
     if error is None:
         status = "rendered"
     elif _hidden(spec, error):
         status = "not_displayed"
+    elif isinstance(error, MessageAbortedError):
+        status = "aborted"
     elif isinstance(error, PoolExhaustedError):
         status = "enqueue_failed"
     else:
@@ -210,11 +289,13 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome) -> bytes:
     return orjson.dumps(
         {
             "index": index,
+            "repeat_of": repeat_of,
             "status": status,
             "customer_id": outcome.target.customer_id,
             "message_id": outcome.target.message_id,
             "rendered": outcome.rendered,
             "vouchers": outcome.vouchers,
+            "undefined": outcome.undefined,
             "problem": error and _problem(error),
         }
     )

@@ -14,9 +14,11 @@ from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, Sc
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection, Settings
-from app.web.guard import requires
+from app.web.guard import permit_source, requires
 from app.web.problems import problems
+from app.web.redaction import import_seen_by
 
+Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 Writer = Annotated[Caller, requires(Scope.POOLS)]
 router = APIRouter(prefix="/v1/import-schedules", tags=["imports"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
@@ -33,31 +35,32 @@ async def create_schedule(
     body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings
 ) -> dict[str, Any]:
     """Repeat an import by the clock."""
+    permit_source(caller, body.source)
     return await service.create(connection, caller, settings, body)
 
 
 @router.get(
     "",
     response_model=pagination.Page[ScheduleOut],
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
 async def list_schedules(
-    connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+    connection: Connection, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> dict[str, Any]:
     """Schedules, the oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
-    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed["items"] = [import_seen_by(caller, row) for row in listed["items"]]
+    return listed
 
 
 @router.get(
     "/{schedule_id}",
     response_model=ScheduleOut,
     responses=problems(ScheduleNotFoundError),
-    dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def get_schedule(schedule_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+async def get_schedule(schedule_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, Any]:
     """A schedule, with its next and its last run."""
-    return await service.get(connection, schedule_id)
+    return import_seen_by(caller, await service.get(connection, schedule_id))
 
 
 @router.patch(
@@ -69,6 +72,7 @@ async def update_schedule(
     schedule_id: uuid.UUID, body: ScheduleUpdate, caller: Writer, connection: Connection, settings: Settings
 ) -> dict[str, Any]:
     """Change a schedule, or pause it with `active`."""
+    permit_source(caller, body.source)
     return await service.update(connection, caller, settings, schedule_id, body)
 
 

@@ -23,6 +23,10 @@ def snippets(base_url: str, pool: str) -> dict[str, dict[str, str]]:
             "jinja": f"{{{{ {assign}(cached=false) }}}}",
             "curl": _post(f"{url}/assignments", {"customer_id": "CUSTOMER"}),
         },
+        "link": {
+            "jinja": f'<a href="https://example.org/?code={{{{ {assign}() | urlencode }}}}">…</a>',
+            "curl": _post(f"{url}/assignments", message),
+        },
         **{
             f"count_{which}": {
                 "jinja": f"{{{{ vouchers[{literal(pool)}].count_{which}() }}}}",

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from app.domain.access.scopes import Scope
 from app.domain.customers.events import NewEvent
 from app.domain.tracking import service
-from app.domain.tracking.schemas import EventBatch, EventsOut
+from app.domain.tracking.schemas import EventBatch, EventsOut, TrackedStatus
 from app.web.dependencies import Engine
 from app.web.guard import requires
 
@@ -22,4 +22,4 @@ async def track_events(body: EventBatch, engine: Engine) -> dict[str, Any]:
         for event in body.events
     ]
     tracked = await service.track_all(engine, events)
-    return {"accepted": len(tracked), "items": tracked}
+    return {"accepted": sum(each.status is not TrackedStatus.CONFLICT for each in tracked), "items": tracked}

@@ -66,7 +66,7 @@ async def export_vouchers(
 
 
 @router.get(
-    "/v1/vouchers/{code:path}",
+    "/v1/vouchers/{code:code}",
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError),
 )
@@ -77,7 +77,7 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dic
 
 
 @router.post(
-    "/v1/vouchers/{code:path}/void",
+    "/v1/vouchers/{code:code}/void",
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.domain.imports import service
+from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.merging import pipeline
 from app.domain.imports.schemas import ImportOptions
 from app.domain.pools.schemas import PoolName
@@ -21,19 +23,9 @@ from app.schema.base import ImportStatus
 SHOWN_REJECTS = 10
 
 
-def run(
-    settings: Settings,
-    pool: str,
-    path: Path,
-    *,
-    column: str | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    dry_run: bool = False,
-) -> int:
+def run(settings: Settings, pool: str, path: Path, given: Mapping[str, Any]) -> int:
     """Import a file in this process, on a database that is migrated; the exit code."""
     console = Console(highlight=False)
-    given = {"column": column, "delimiter": delimiter, "encoding": encoding, "dry_run": dry_run}
     try:
         TypeAdapter(PoolName).validate_python(pool)
         options = ImportOptions.model_validate(
@@ -43,7 +35,7 @@ def run(
     except ValidationError as error:
         console.print(error.errors()[0]["msg"].removeprefix("Value error, "), style="red")
         return 2
-    except (InvalidRequestError, OSError) as error:
+    except (InvalidRequestError, ImportUndecidedError, OSError) as error:
         console.print(str(error), style="red", markup=False)
         return 2
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -58,6 +50,7 @@ async def _store(settings: Settings, pool: str, path: Path, options: ImportOptio
     engine = create_engine(settings)
     try:
         with path.open("rb") as file:
+            await asyncio.to_thread(service.look_at, file, options)
             async with transaction(engine) as connection:
                 return await service.from_file(connection, pool, path.name, _Local(file), options)
     finally:
@@ -78,6 +71,8 @@ async def _tell(settings: Settings, import_id: uuid.UUID, console: Console) -> i
     what = "would be imported" if done["dry_run"] else "imported"
     figures = f"{done['imported']:,} {what}, {done['ignored']:,} ignored, {done['rejected']:,} rejected"
     console.print(f"{done['rows']:,} rows: {figures}")
+    if done["columns_not_imported"]:
+        console.print(f"  not imported: {', '.join(done['columns_not_imported'])}", markup=False)
     for row in rejects:
         where = f" ({row.other_pool})" if row.other_pool else ""
         console.print(f"  line {row.line}: {row.reason}{where}", markup=False)

@@ -11,21 +11,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import psycopg
 import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
+from app.cli.keys import moment, seal_anew
 from app.domain.access.keys import queries as keys
 from app.domain.access.keys import service as auth
+from app.domain.access.keys.errors import ApiKeyNotFoundError
+from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
 from app.domain.access.scopes import Scope
 from app.domain.lifecycle.check import violations
-from app.platform import logs
-from app.platform.database import create_engine, transaction
+from app.platform import logs, secret_key
+from app.platform.database import connect, create_long_engine, transaction, wait_for
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings, get_settings
+from app.schema.names import visible
 from app.server import worker as jobs_worker
 
 Result = TypeVar("Result")
@@ -49,7 +56,7 @@ def serve(
 
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
         apply_migrations(settings.sqlalchemy_url)
-        _bootstrap(settings)
+        _bootstrap(_with_secret_key(settings, embedded=postgres is not None))
 
         def ready() -> None:
             seconds = time.perf_counter() - started
@@ -61,8 +68,9 @@ def serve(
 @cli.command()
 def worker() -> None:
     """Do jobs only: imports, schedules, alerts, webhooks."""
-    with database() as (settings, _):
-        asyncio.run(jobs_worker.work(settings))
+    with database() as (settings, postgres):
+        keyed = _with_secret_key(settings, embedded=postgres is not None, patient=True)
+        asyncio.run(jobs_worker.work(keyed))
 
 
 @cli.command()
@@ -101,33 +109,84 @@ def import_file(
     ] = None,
     delimiter: Annotated[str | None, typer.Option(help="What stands between columns.")] = None,
     encoding: Annotated[str | None, typer.Option(help="How the file is encoded.")] = None,
+    has_header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
+    ] = None,
+    skip_lines: Annotated[int | None, typer.Option(help="Lines before the table.")] = None,
+    accept_suspicious: Annotated[
+        bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, and write nothing.")] = False,
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     with database() as (settings, _):
         apply_migrations(settings.sqlalchemy_url)
-        raise typer.Exit(
-            run_import(
-                settings, pool, file, column=column, delimiter=delimiter, encoding=encoding, dry_run=dry_run
-            )
-        )
+        options = {
+            "column": column,
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "has_header": has_header,
+            "skip_lines": skip_lines,
+            "accept_suspicious": accept_suspicious,
+            "dry_run": dry_run,
+        }
+        raise typer.Exit(run_import(settings, pool, file, options))
+
+
+@cli.command("rotate-secrets")
+def rotate_secrets() -> None:
+    """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
+    sealed, lost = _on_database(lambda connection: seal_anew(connection, get_settings()))
+    print(f"Sealed anew: {sealed}. Opened by none of the keys: {lost}.")
+    if lost:
+        raise typer.Exit(1)
 
 
 @api_key.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="What the key is for.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
+    expires_at: Annotated[
+        str | None, typer.Option(help="From when on it is refused, as 2027-01-31T12:00:00Z.")
+    ] = None,
 ) -> None:
     """Make a key. Its secret is shown once and stored nowhere."""
-    _, secret = _on_database(lambda connection: auth.create(connection, name, scope))
+    until = moment(expires_at) if expires_at is not None else None
+    try:
+        wanted = visible(name)
+    except ValueError as error:
+        raise CommandError(f"The key needs another name: {error}.") from error
+    _, secret = _on_database(lambda connection: auth.issue(connection, None, wanted, scope, expires_at=until))
     print(secret)
+
+
+@api_key.command("rotate")
+def rotate_key(
+    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID")],
+    grace_seconds: Annotated[
+        int, typer.Option(min=0, max=MAX_GRACE_SECONDS, help="How long the old secret is good too.")
+    ] = DEFAULT_GRACE_SECONDS,
+) -> None:
+    """Give a key a new secret, which is shown once; its id and scopes stay."""
+
+    async def rotate(connection: AsyncConnection) -> str:
+        try:
+            return (await auth.rotate(connection, None, key_id, grace_seconds))[1]
+        except ApiKeyNotFoundError as error:
+            raise CommandError(error.detail) from error
+
+    print(_on_database(rotate))
 
 
 @api_key.command("list")
 def list_keys() -> None:
     """List the keys."""
     for row in _on_database(keys.all_keys):
-        state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}" if row.revoked_at else "active"
+        state = "active"
+        if row.revoked_at:
+            state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
+        elif row.expires_at:
+            state = f"until {row.expires_at:%Y-%m-%d %H:%M}"
         print(f"{row.id}  {row.created_at:%Y-%m-%d %H:%M}  {','.join(row.scopes):20}  {row.name}  {state}")
 
 
@@ -146,6 +205,7 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
     logs.configure(settings.log_level)
     signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
     if settings.database_url is not None:
+        asyncio.run(_wait_for_database(settings))
         yield settings, None
         return
     with LocalPostgres(settings.home) as postgres:
@@ -154,24 +214,51 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
         yield get_settings(), postgres
 
 
+async def _wait_for_database(settings: Settings) -> None:
+    """Wait for the database as long as `VOUCHERS_STARTUP_SECONDS` tells; then raise what it says."""
+    try:
+        async with asyncio.timeout(settings.startup_seconds):
+            await wait_for(settings)
+    except TimeoutError:
+        await (await connect(settings)).close()
+
+
 def _leave(*_: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
     """Do something in one transaction on the migrated database."""
-    with database() as (settings, _):
+    with database() as (settings, postgres):
         apply_migrations(settings.sqlalchemy_url)
-        return asyncio.run(_transact(settings, act))
+        return asyncio.run(_transact(_with_secret_key(settings, embedded=postgres is not None), act))
 
 
 async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    engine = create_engine(settings)
+    engine = create_long_engine(settings)
     try:
         async with transaction(engine) as connection:
             return await act(connection)
     finally:
         await engine.dispose()
+
+
+def _with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:
+    """Return the settings with the key that seals, for this process and those that it starts.
+
+    A `patient` process waits for a database that is not there yet, or not migrated yet.
+    """
+    while True:
+        try:
+            key = secret_key.ensure(settings, embedded=embedded)
+            break
+        except psycopg.Error:
+            if not patient:
+                raise
+            time.sleep(1)
+    os.environ["VOUCHERS_SECRET_KEY"] = key
+    get_settings.cache_clear()
+    return get_settings()
 
 
 def _bootstrap(settings: Settings) -> None:
@@ -188,6 +275,29 @@ def main() -> None:
     except CommandError as error:
         print(f"vouchers: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+    except (psycopg.OperationalError, OperationalError) as error:
+        print(f"vouchers: the database cannot be used: {_reason(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        for wrong in error.errors(include_input=False, include_url=False):  # what was given may be a secret
+            print(f"vouchers: {_variable(wrong['loc'])}: {wrong['msg']}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """Return the variable of the environment that a setting is read from."""
+    if not place:
+        return "settings"
+    name = str(place[0])
+    return name if name.isupper() or name.startswith("VOUCHERS_") else f"VOUCHERS_{name.upper()}"
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what the driver said; it names host and user, never the password."""
+    cause = error.orig if isinstance(error, OperationalError) else error
+    return next(iter(str(cause).splitlines()), type(cause).__name__)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Answer together what comes in while the batch before is under way.
 
-There is no timer: an idle process answers at once, a busy one batches by itself. Everybody who waits has a place in
-the queue of a key, at most `max_waiting` of them, and an end to the wait.
+No timer holds a batch back: an idle process answers at once, a busy one batches by itself. Everybody who waits has a
+place in the queue of a key, at most `max_waiting` of them, and an end to the wait: while a batch takes long, the next
+is served beside it, and who waited too long is told so.
 """
 
 import asyncio
@@ -9,9 +10,15 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from app.platform.errors import ClientGoneError, OverloadedError
+
+STALL_SECONDS = 0.3
+"""A batch that takes longer no longer holds up those that wait behind it."""
+
+MAX_BESIDE = 4
+"""Most batches of one key under way at a time. One is the rule; more only while they stall."""
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -45,7 +52,25 @@ class Waiter(Generic[Item, Result]):
 @dataclass(slots=True)
 class _Queue(Generic[Item, Result]):
     waiting: deque[Waiter[Item, Result]] = field(default_factory=deque)
-    task: asyncio.Task[None] | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class _Watch:
+    """Call something again and again while a batch takes long."""
+
+    __slots__ = ("_act", "_handle", "_loop")
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act = act
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._loop.call_later(STALL_SECONDS, self._again)
+
+    def _again(self) -> None:
+        self._handle = self._loop.call_later(STALL_SECONDS, self._again)
+        self._act()
+
+    def cancel(self) -> None:
+        self._handle.cancel()
 
 
 class Batcher(Generic[Key, Item, Result]):
@@ -96,20 +121,42 @@ class Batcher(Generic[Key, Item, Result]):
             item, self._loop.create_future(), time.monotonic() + self._patience, gone
         )
         queue.waiting.append(waiter)
-        if queue.task is None:
-            queue.task = asyncio.create_task(self._run(key, queue))
+        if not queue.tasks:
+            self._start(key, queue)
         return await waiter.future
+
+    def _start(self, key: Key, queue: _Queue[Item, Result]) -> None:
+        task = asyncio.create_task(self._run(key, queue))
+        queue.tasks.add(task)
+        task.add_done_callback(queue.tasks.discard)
+
+    def _look_after(self, key: Key, queue: _Queue[Item, Result]) -> None:
+        """Serve those that wait behind a batch that stalls, or tell them that they waited too long."""
+        now = time.monotonic()
+        while queue.waiting and queue.waiting[0].deadline < now:
+            queue.waiting.popleft().fail(OverloadedError())
+        if queue.waiting and len(queue.tasks) < MAX_BESIDE:
+            self._start(key, queue)
 
     async def _run(self, key: Key, queue: _Queue[Item, Result]) -> None:
         """Serve batch after batch until nobody waits."""
         while queue.waiting:
             batch = self._next_batch(queue.waiting)
+            if not batch:
+                continue
+            watch = self._watch(key, queue)
             try:
-                if batch:
-                    await self._serve(key, batch)
+                await self._serve(key, batch)
             except Exception as error:  # noqa: BLE001  (whatever it was, those who wait must hear of it)
                 fail_all(batch, error)
-        del self._queues[key]
+            finally:
+                watch.cancel()
+        queue.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        if not queue.tasks and self._queues.get(key) is queue:
+            del self._queues[key]
+
+    def _watch(self, key: Key, queue: _Queue[Item, Result]) -> "_Watch":
+        return _Watch(lambda: self._look_after(key, queue))
 
     def _next_batch(self, waiting: deque[Waiter[Item, Result]]) -> list[Waiter[Item, Result]]:
         """Take the next waiters that still want an answer; tell those that waited too long."""

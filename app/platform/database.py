@@ -1,58 +1,342 @@
-"""The engine, and the only places where a transaction is committed."""
+"""The one place where the service's own database is opened, and the only ones where a transaction is committed.
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+Every wait for it has an end on this side, whatever the network or the server does: a connect, a place in a pool, a
+statement. A connection whose statement did not end in time is closed, never returned.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors as pg
-from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Row, make_url
+from psycopg import pq, waiting
+from psycopg.abc import PQGen
+from sqlalchemy import Engine, NullPool, Row
+from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
+from app.platform.database_url import conninfo, hosts, parameters
 from app.platform.settings import Settings
 
+Result = TypeVar("Result")
+
 # The just-in-time compiler costs the claim a factor of twenty. Plans are kept, and the first may be made while the
-# tables are empty: it must suit full ones. (docs/performance.md)
+# tables are empty: it must suit full ones. (docs/performance.md) A server that runs a statement for nobody notices.
+SESSION = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "timezone": "UTC",
+    "client_connection_check_interval": "2s",
+}
 SERVER_OPTIONS = (
-    "-c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-    " -c timezone=UTC -c application_name=vouchers"
+    " ".join(f"-c {name}={value}" for name, value in SESSION.items()) + " -c application_name=vouchers"
 )
 
+CONNECT_SECONDS = 2.0
+"""Longest wait for one host to take a connection."""
+CHECKOUT_SECONDS = 1.5
+"""Longest wait of a request for a place in a pool. With connect or statement, it is answered in 5 s."""
+JOB_SECONDS = 300.0
+"""Longest statement of a job."""
+LONG_SECONDS = 3600.0
+"""Longest statement of an import, of a check and of other work over whole tables."""
+LISTEN_SECONDS = 20.0
+"""Longest silence of a connection that listens before it is asked whether it lives."""
 
-def create_engine(settings: Settings) -> AsyncEngine:
-    """An engine on the service's database, with its own pool of connections."""
+# A peer that is gone without a word is noticed by the system within seconds, also amid a long statement.
+_TCP = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_ACTIVE = pq.TransactionStatus.ACTIVE
+_IDLE = pq.TransactionStatus.IDLE
+
+
+class StatementTimeoutError(psycopg.OperationalError):
+    """The database did not answer a statement in time; its connection was closed."""
+
+
+class LimitedConnection(psycopg.AsyncConnection[Any]):
+    """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
+
+    limit: float = 3.0
+
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Wait for the server as the driver does, and never longer than `limit`.
+
+        A wait that is cancelled closes the connection too: to ask a server that hangs to cancel is one more wait.
+        """
+        end = self.limit if timeout is None else timeout
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=end)
+        except pg._WaitTimeout:  # noqa: SLF001  (what the driver's own `timeout` raises)
+            if timeout is not None:
+                raise
+            self.drop()
+            raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            if self.pgconn.transaction_status == _ACTIVE:
+                self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Close the connection without a word to the server."""
+        self._closed = True
+        self.pgconn.finish()
+
+    def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Any:
+        """Yield notifications as the driver does, and stop after a silence, so that the listener asks for a reply."""
+        return super().notifies(timeout=LISTEN_SECONDS if timeout is None else timeout, stop_after=stop_after)
+
+
+class JobConnection(LimitedConnection):
+    """A connection of the job queue, whose statements are short but may wait for each other."""
+
+    limit = 10.0
+
+
+class LimitedSyncConnection(psycopg.Connection[Any]):
+    """A connection for threads, whose every wait ends."""
+
+    limit: float = LONG_SECONDS
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Wait for the server as the driver does, and never longer than `limit`."""
+        end = self.limit if timeout is None else timeout
+        try:
+            return waiting.wait(gen, self.pgconn.socket, interval=interval, timeout=end)
+        except pg._WaitTimeout:  # noqa: SLF001
+            if timeout is not None:
+                raise
+            self._closed = True
+            self.pgconn.finish()
+            raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
+
+
+def _arguments(settings: Settings, *, direct: bool = False, extra: str = "") -> dict[str, Any]:
+    """Return what every connection is opened with; through a pooler, nothing that belongs to a session."""
+    given: dict[str, Any] = {**_TCP, "connect_timeout": int(CONNECT_SECONDS)}
+    if direct or settings.direct_database_url is None:
+        return {**given, "options": f"{SERVER_OPTIONS} {extra}".strip()}
+    return {**given, "application_name": "vouchers"}
+
+
+def _prepare_threshold(settings: Settings, usual: int | None) -> int | None:
+    """Return after how many uses a statement is prepared; not at all behind a pooler, unless told that it can."""
+    wanted = settings.prepared_statements
+    return usual if wanted or (wanted is None and settings.direct_database_url is None) else None
+
+
+_answered: dict[str, int] = {}
+"""Which of several hosts took the last connection, by URL: it is tried first."""
+
+
+async def connect(
+    settings: Settings, *, seconds: float | None = None, extra: str = "", **options: Any
+) -> LimitedConnection:
+    """Open a connection to the first host that takes one and may be written to.
+
+    Args:
+        settings: of this process.
+        connections: most connections; by default those of the setting.
+        seconds: the longest statement; by default that of a request.
+        extra: further options of the server.
+        options: of the driver, such as `autocommit`.
+
+    Raises:
+        psycopg.OperationalError: none did in time.
+    """
+    url = settings.sqlalchemy_url
+    known = hosts(parameters(url))
+    first = _answered.get(url, 0)
+    error: psycopg.OperationalError | None = None
+    for n in (*range(first, len(known)), *range(first)):
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await LimitedConnection.connect(
+                    **known[n], **_arguments(settings, extra=extra), **options
+                )
+        except TimeoutError:
+            error = pg.ConnectionTimeout("the database took no connection in time")
+        except psycopg.OperationalError as failed:
+            error = failed
+        else:
+            connection.limit = seconds or settings.statement_seconds
+            _answered[url] = n
+            return connection
+    raise error or psycopg.OperationalError("no host is given")
+
+
+def connect_sync(
+    settings: Settings, *, seconds: float = LONG_SECONDS, extra: str = "", **options: Any
+) -> LimitedSyncConnection:
+    """Open a connection for a thread, straight to the server: it may hold locks and tables of its session."""
+    arguments = _arguments(settings, direct=True, extra=extra)
+    given: dict[str, Any] = {**parameters(settings.direct_url), **arguments, **options}
+    connection = LimitedSyncConnection.connect(**given)
+    connection.limit = seconds
+    return connection
+
+
+def _server_limit(seconds: float) -> str:
+    """Return the server's side of a limit: it ends a statement just before the client would drop the connection."""
+    return f"-c statement_timeout={int(seconds * 950)}"
+
+
+def create_engine(
+    settings: Settings,
+    connections: int | None = None,
+    *,
+    seconds: float | None = None,
+    checkout: float = CHECKOUT_SECONDS,
+) -> AsyncEngine:
+    """Make an engine on the service's database, with its own pool of connections.
+
+    Args:
+        settings: of this process.
+        connections: most connections; by default those of the setting.
+        seconds: the longest statement; by default that of a request.
+        checkout: longest wait for a connection.
+    """
+    limit = seconds or settings.statement_seconds
+    threshold = _prepare_threshold(settings, 5)
+
+    async def creator() -> LimitedConnection:
+        return await connect(settings, seconds=limit, extra=_server_limit(limit), prepare_threshold=threshold)
+
     return create_async_engine(
-        settings.sqlalchemy_url,
-        pool_size=settings.database_connections,
+        "postgresql+psycopg://",
+        async_creator=creator,
+        pool_size=connections or settings.database_connections,
         max_overflow=0,
+        pool_timeout=checkout,
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
-        connect_args={"options": SERVER_OPTIONS, "connect_timeout": 5},
     )
 
 
-def conninfo(url: str) -> str:
-    """A SQLAlchemy URL as libpq takes it."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+def create_job_engine(settings: Settings) -> AsyncEngine:
+    """Make an engine for jobs: statements may take longer, and wait longer for a connection."""
+    return create_engine(settings, seconds=JOB_SECONDS, checkout=30.0)
 
 
-DriverPool: TypeAlias = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
-"""Connections of the driver's own, on which each statement is a transaction: the hot path leaves SQLAlchemy out."""
+def create_long_engine(settings: Settings) -> AsyncEngine:
+    """Make an engine for commands that read whole tables."""
+    return create_engine(settings, seconds=LONG_SECONDS, checkout=30.0)
+
+
+@contextmanager
+def sync_engine(settings: Settings) -> Iterator[Engine]:
+    """Give an engine for a thread, straight to the server, and close it at the end."""
+    engine = create_sync_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connect_sync(settings),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+class DriverPool:
+    """Connections of the driver's own, on which each statement is a transaction: the hot path leaves SQLAlchemy out.
+
+    A connection is opened by who needs one, so after an outage the first request that finds the database back is
+    served; there is no pause that grows. Where one is found broken, the idle ones are closed with it.
+    """
+
+    def __init__(self, open_one: Callable[[], Awaitable[LimitedConnection]], size: int) -> None:
+        self._open_one = open_one
+        self._idle: list[LimitedConnection] = []
+        self._places = asyncio.Semaphore(size)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[LimitedConnection]:
+        """Give a connection.
+
+        Raises:
+            psycopg.OperationalError: there is none in time.
+        """
+        try:
+            async with asyncio.timeout(CHECKOUT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            raise psycopg.OperationalError("no connection became free in time") from None
+        try:
+            connection = self._idle.pop() if self._idle else await self._open_one()
+            try:
+                yield connection
+            finally:
+                await self._take_back(connection)
+        finally:
+            self._places.release()
+
+    async def _take_back(self, connection: LimitedConnection) -> None:
+        if not connection.closed and connection.pgconn.transaction_status == _IDLE:
+            self._idle.append(connection)
+            return
+        broken = connection.broken or connection.closed
+        await connection.close()
+        if broken:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the idle connections; more can be opened."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
+
+    async def __aenter__(self) -> Self:
+        """Give the pool."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
 
 
 def create_driver_pool(settings: Settings) -> DriverPool:
-    """A pool of direct connections, to be opened. A statement on one is prepared at once."""
-    return AsyncConnectionPool(
-        conninfo(settings.sqlalchemy_url),
-        min_size=1,
-        max_size=settings.database_connections,
-        timeout=5,
-        kwargs={"autocommit": True, "options": SERVER_OPTIONS, "prepare_threshold": 0, "connect_timeout": 5},
-        open=False,
-    )
+    """Make a pool of direct connections. A statement on one is prepared at once."""
+    threshold = _prepare_threshold(settings, 0)
+    extra = _server_limit(settings.statement_seconds)
+
+    async def open_one() -> LimitedConnection:
+        return await connect(settings, extra=extra, autocommit=True, prepare_threshold=threshold)
+
+    return DriverPool(open_one, settings.database_connections)
+
+
+def job_pool_arguments(settings: Settings) -> dict[str, Any]:
+    """Return what the job queue opens its pool with: straight to the server, for it listens there."""
+    return {
+        "conninfo": conninfo(settings.direct_url),
+        "kwargs": _arguments(settings, direct=True),
+        "connection_class": JobConnection,
+        "min_size": 1,
+        "max_size": 6,
+        "timeout": 5.0,
+        "reconnect_timeout": 2.0,  # the driver's pool would pause for up to two minutes
+    }
+
+
+async def wait_for(settings: Settings, pause: float = 0.5) -> None:
+    """Wait until the database takes a connection, however long."""
+    while True:
+        try:
+            await (await connect(settings)).close()
+        except psycopg.OperationalError:
+            await asyncio.sleep(pause)
+        else:
+            return
 
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -61,14 +345,14 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection whose work is committed when the block ends, and undone when it raises."""
+    """Give a connection whose work is committed when the block ends, and undone when it raises."""
     async with engine.begin() as connection:
         yield connection
 
 
 @asynccontextmanager
 async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection on which each statement is a transaction of its own: one round trip instead of three."""
+    """Give a connection on which each statement is a transaction of its own: one round trip instead of three."""
     async with engine.connect() as connection:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 

@@ -58,6 +58,18 @@ class InvalidRequestError(DomainError):
         return cls("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found), found)
 
 
+class NotFoundError(DomainError):
+    """Nothing is at this path."""
+
+    status, name, title = 404, "not-found", "Not found"
+
+
+class IdempotencyKeyReusedError(DomainError):
+    """The key came before, with another request."""
+
+    status, name, title = 422, "idempotency-key-reused", "The idempotency key was used for another request"
+
+
 class PayloadTooLargeError(DomainError):
     """The request body is larger than the service takes."""
 

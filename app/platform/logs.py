@@ -10,7 +10,8 @@ import structlog
 from structlog.typing import EventDict
 
 log = structlog.get_logger()
-_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Id of the request that is being answered, for its log lines and its problem."""
 
 
 def configure(level: str) -> None:
@@ -31,7 +32,7 @@ def configure(level: str) -> None:
 
 
 def _add_request_id(_logger: Any, _level: str, event: EventDict) -> EventDict:
-    request_id = _request_id.get()
-    if request_id is not None:
-        event["request_id"] = request_id
+    current = request_id.get()
+    if current is not None:
+        event["request_id"] = current
     return event

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
+from cryptography.fernet import Fernet
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -12,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 class Settings(BaseSettings):
     """The settings of one process; each field is the environment variable `VOUCHERS_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="VOUCHERS_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="VOUCHERS_", extra="ignore", hide_input_in_errors=True)
 
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL")
     """PostgreSQL 15 or later. Unset: the embedded one."""
@@ -22,18 +23,37 @@ class Settings(BaseSettings):
     """An API key with scope `admin` that exists from the first start."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Private hosts or networks which the service may fetch from and send to."""
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    max_connections: int = Field(default=4096, ge=1)
+    """Most connections of clients to one process."""
+    max_connections_per_address: int = Field(default=1024, ge=1)
+    """Most connections of one address to one process; trusted proxies have no such bound."""
     log_level: str = "INFO"
     """Least level that is logged. `WARNING` drops the line per request."""
     database_connections: int = Field(default=10, ge=2)
     """Most connections that one process holds to PostgreSQL."""
+    direct_database_url: SecretStr | None = None
+    """PostgreSQL itself, where DATABASE_URL leads to a pooler (PgBouncer): migrations, jobs and imports use it."""
+    prepared_statements: bool | None = None
+    """Whether statements are prepared. Unset: unless there is a pooler in between."""
+    statement_seconds: float = Field(default=3.0, gt=0)
+    """Longest statement of a request; then it is answered 503, and the connection thrown away."""
+    startup_seconds: float = Field(default=60.0, ge=0)
+    """How long a start waits for its database."""
+    stop_seconds: float = Field(default=15.0, ge=1)
+    """How long a process may take to finish what it has begun, once it is told to stop."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs that one worker runs at the same time."""
+    clock_tolerance_seconds: float = Field(default=300, ge=0)
+    """How far a shop's clock may be off when a use is judged by its time."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Most bytes of one uploaded import file."""
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
     """Most bytes of any other request body."""
     secret_key: SecretStr | None = None
-    """Encrypts the sources of imports (a Fernet key). Unset: one is made and kept in `home`."""
+    """Encrypts the sources of imports and the cursors of lists: Fernet keys, separated by commas; the first
+    encrypts, all decrypt. Unset: the embedded database keeps one in `home`, an outside one keeps it wrapped."""
     import_folder: Path | None = None
     """Folder whose files and SQLite databases imports may read. Unset: none on this machine."""
     import_chunk_rows: int = Field(default=50_000, ge=1)
@@ -54,7 +74,21 @@ class Settings(BaseSettings):
         """Whether there is a server to send emails by, and a name to send them in."""
         return self.smtp_url is not None and self.email_from is not None
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("secret_key")
+    @classmethod
+    def _fernet_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        """Refuse what is no list of Fernet keys at the start, and without printing it."""
+        try:
+            given = [key.strip() for key in keys.get_secret_value().split(",")] if keys else []
+            for key in given:
+                Fernet(key)
+        except ValueError as error:
+            raise ValueError(
+                "each key is 32 random bytes in URL-safe base64, as Fernet makes them"
+            ) from error
+        return keys
+
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _listed(cls, hosts: object) -> object:
         return (
@@ -89,6 +123,13 @@ class Settings(BaseSettings):
             raise RuntimeError("DATABASE_URL is not set, and no embedded PostgreSQL was started")
         scheme, _, rest = self.database_url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else self.database_url
+
+    @property
+    def direct_url(self) -> str:
+        """The URL that leads to PostgreSQL itself, past a pooler."""
+        if self.direct_database_url is not None:
+            return self.direct_database_url.get_secret_value()
+        return self.sqlalchemy_url
 
 
 @cache

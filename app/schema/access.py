@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Identity, Index, func, text
+from sqlalchemy import CheckConstraint, Identity, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base
@@ -23,6 +23,36 @@ class ApiKey(Base):
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute: it is not written more often."""
+    requests_per_minute: Mapped[int | None]
+    previous_prefix: Mapped[bytes | None]
+    previous_digest: Mapped[bytes | None]
+    """Of the secret before the last rotation."""
+    previous_until: Mapped[datetime | None]
+    """Until then the previous secret is good too."""
+
+    __table_args__ = (
+        Index(
+            "api_key_previous_prefix_idx",
+            "previous_prefix",
+            postgresql_where=text("previous_prefix IS NOT NULL"),
+        ),
+    )
+
+
+class SealingKey(Base):
+    """The key that seals what is kept secret, where no setting gives one; wrapped. One row."""
+
+    __tablename__ = "sealing_key"
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    salt: Mapped[bytes]
+    wrapped: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint("id", name="one"),)
 
 
 class AuditEntry(Base):

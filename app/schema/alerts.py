@@ -82,5 +82,3 @@ class StockHistory(Base):
     redeemed: Mapped[int]
     expired: Mapped[int]
     void: Mapped[int]
-    given_besides: Mapped[int | None]
-    """Null in rows older than the column."""

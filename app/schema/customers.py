@@ -45,8 +45,27 @@ class Event(Base):
     properties: Mapped[dict[str, Any]]
     timestamp: Mapped[datetime]
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    arrival: Mapped[int | None] = mapped_column(server_default=text("nextval('arrival')"))
+    """Order in which they came, those of a request in its order; decides where times are equal."""
 
     __table_args__ = (
         Index("event_customer_idx", "customer_id", "event_type", "timestamp"),
         Index("event_type_idx", "event_type", "timestamp"),
     )
+
+
+class ErasureKey(Base):
+    """The key of the marks that stand for erased persons. One row; without it the marks tell nothing."""
+
+    __tablename__ = "erasure_key"
+
+    key: Mapped[bytes] = mapped_column(primary_key=True)
+
+
+class ErasedEvent(Base):
+    """A mark of an event whose customer was erased: sent again, it does not bring the person back."""
+
+    __tablename__ = "erased_event"
+
+    mark: Mapped[bytes] = mapped_column(primary_key=True)
+    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())

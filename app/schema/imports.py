@@ -41,6 +41,11 @@ class Import(Base):
     ignored: Mapped[int] = mapped_column(server_default="0")
     in_other_pool: Mapped[int] = mapped_column(server_default="0")
     invalid: Mapped[int] = mapped_column(server_default="0")
+    suspicious: Mapped[int] = mapped_column(server_default="0")
+    """Rows that are unlike the rest of the file, and were set aside."""
+    columns_not_imported: Mapped[list[str] | None]
+    choices: Mapped[dict[str, Any] | None]
+    """What may be answered where it failed with a question."""
     undone: Mapped[int] = mapped_column(server_default="0")
     """Vouchers that an undo took back."""
     progress: Mapped[float] = mapped_column(server_default="0")
@@ -96,3 +101,5 @@ class ImportReject(Base):
     value: Mapped[str]
     reason: Mapped[str]
     other_pool: Mapped[str | None]
+    staged: Mapped[dict[str, Any] | None]
+    """The row as it would have been merged, where it may be taken after all."""

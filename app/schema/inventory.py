@@ -61,9 +61,6 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
-    given_besides: Mapped[int] = mapped_column(server_default="0")
-    """What `assigned` and `redeemed` do not tell of the vouchers that were given for good: those that were given and
-    made void since count one more, those that were used and never given one less."""
     holds: Mapped[int] = mapped_column(server_default="0")
     """How many holds of the pool still keep something, the same in each slot; read with the counts."""
 

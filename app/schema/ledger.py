@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -21,6 +22,8 @@ class Assignment(Base):
     pool_id: Mapped[int]
     code: Mapped[str] = mapped_column(Text(collation="C"))
     customer_id: Mapped[str | None]
+    customer_mark: Mapped[bytes | None]
+    """Stands for a customer who was erased."""
     campaign_id: Mapped[str | None]
     message_id: Mapped[str | None]
     occurrence: Mapped[int] = mapped_column(server_default="0")
@@ -90,3 +93,21 @@ class MessageDefault(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     code: Mapped[str]
     shown_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class MessageSeen(Base):
+    """What a message saw besides vouchers (counts, the pools that it passed over), or what a node stored.
+
+    A retry renders from it. `id` is made as an assignment's is; an erasure deletes the rows of its customer.
+    """
+
+    __tablename__ = "message_seen"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    customer_id: Mapped[str | None]
+    seen: Mapped[dict[str, Any]]
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("message_seen_customer_idx", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+    )

@@ -16,6 +16,8 @@ class RedemptionMapping(Base):
 
     event_type: Mapped[str] = mapped_column(primary_key=True)
     property: Mapped[str] = mapped_column(primary_key=True)
+    effect: Mapped[str] = mapped_column(server_default="redeem")
+    normalise: Mapped[str | None]
 
 
 class Redemption(Base):
@@ -30,9 +32,14 @@ class Redemption(Base):
     code: Mapped[str | None] = mapped_column(Text(collation="C"))
     """None where the property held nothing that can be a code."""
     customer_id: Mapped[str | None]
+    customer_mark: Mapped[bytes | None]
+    """Stands for a customer who was erased: tells whether two are the same person, and nothing else."""
+    effect: Mapped[str] = mapped_column(server_default="redeem")
     outcome: Mapped[str]
     redeemed_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    arrival: Mapped[int | None] = mapped_column(server_default=text("nextval('arrival')"))
+    """Order in which they came; decides where times are equal."""
 
     __table_args__ = (
         Index("redemption_code_idx", "code"),
@@ -43,7 +50,12 @@ class Redemption(Base):
             "outcome",
             "created_at",
             "id",
-            postgresql_where=text("outcome <> 'redeemed'"),
+        ),
+        # What decides on a code: a few rows, however often it was used.
+        Index(
+            "redemption_deciding_idx",
+            "code",
+            postgresql_where=text("outcome IN ('redeemed', 'not_assigned', 'other_customer', 'cancelled')"),
         ),
         # However many events race, a code is redeemed once.
         Index("redemption_once_idx", "code", unique=True, postgresql_where=text("outcome = 'redeemed'")),

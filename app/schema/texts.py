@@ -2,9 +2,12 @@
 
 import json
 import re
+import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from app.schema.names import visible
 
 
 class Input(BaseModel):
@@ -13,8 +16,28 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
-"""An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep."""
+def _no_step(value: str) -> str:
+    """Refuse what a path cannot name: clients take `.` and `..` for steps."""
+    if value in {".", ".."}:
+        raise ValueError("'.' and '..' cannot be named in a path")
+    return value
+
+
+Identifier = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$"),
+    AfterValidator(_no_step),
+]
+"""An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep; not `.` or `..`."""
+
+
+MAX_DEPTH = 64
+"""How deep lists and objects may be nested in what is stored."""
+
+_TOO_DEEP = f"lists and objects are nested more than {MAX_DEPTH} deep"
+
+CampaignId = Annotated[Identifier, AfterValidator(visible)]
+"""An id of a campaign, which people read: in NFC, and all of it is seen."""
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
@@ -26,11 +49,64 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("a text holds half a surrogate pair") from error
     except ValueError as error:
         raise ValueError("a number is infinite or not a number") from error
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
     if _NUL.search(written):
         raise ValueError("a text holds a NUL character")
+    _bound(value, MAX_DEPTH)
     return value
+
+
+def _bound(value: Any, depth: int) -> None:
+    """Refuse numbers that programs cannot hold, and values that are nested without end.
+
+    Numbers of 64 bits are what JSON can be relied on for (RFC 8259, section 6, says why there is a limit at all).
+    """
+    if isinstance(value, dict | list):
+        if depth == 0:
+            raise ValueError(_TOO_DEEP)
+        for item in value.values() if isinstance(value, dict) else value:
+            _bound(item, depth - 1)
+    elif isinstance(value, int | float) and not -(2**63) <= value < 2**64:
+        # PostgreSQL keeps a large floating-point number as the whole number that it is.
+        raise ValueError("a number is beyond 64 bits")
 
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 Properties = Annotated[dict[str, Any], AfterValidator(_storable)]
 """Names and values, any JSON."""
+
+
+_OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+"""Categories of characters that nobody sees: white space, and what only says how text is laid out."""
+
+
+def clean_code(text: str) -> str:
+    """Return a code without what surrounds it unseen: white space and format characters of every kind."""
+    text = text.strip()
+    if text.isascii() and (not text or text.isprintable()):
+        return text
+    start, end = 0, len(text)
+    while start < end and _is_unseen(text[start]):
+        start += 1
+    while end > start and _is_unseen(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_unseen(character: str) -> bool:
+    """Whether a character may go from the ends; control characters that are no white space stay, and are told."""
+    category = unicodedata.category(character)
+    return category in _OUTER and (category != "Cc" or character.isspace())
+
+
+FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width ones too)
+"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
+
+
+def inert(value: str) -> str:
+    """Return a value as a cell that no spreadsheet runs; the reader of imports takes off again what is added.
+
+    A `'` goes in front of a formula, and of a `'`, so that the two are told apart.
+    """
+    return f"'{value}" if value[:1] in FORMULA or value[:1] == "'" else value

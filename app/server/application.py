@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from app.api import operation
+from app.api import about, operation, problem_pages
 from app.api.alerts import router as alerts
+from app.api.api_keys import router as api_keys
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
 from app.api.customers import router as customers
@@ -17,12 +19,14 @@ from app.api.holds import router as holds
 from app.api.hot_path import HotPath
 from app.api.imports import router as imports
 from app.api.pools import router as pools
+from app.api.readiness import Readiness
 from app.api.redemptions import router as redemptions
 from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
-from app.domain.access.keys.service import KeyRing
+from app.console.application import mount as mount_console
+from app.domain.access.keys.ring import KeyRing
 from app.domain.assignments.assigner import Assigner
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
@@ -30,9 +34,14 @@ from app.platform import logs
 from app.platform.database import create_driver_pool, create_engine
 from app.platform.settings import Settings, get_settings
 from app.server.request_log import RequestLog
-from app.web import problems
+from app.web import openapi, problems
 from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
+from app.web.doors import guarded
+from app.web.failed_keys import FailedKeys
+from app.web.head import Head
+from app.web.replies import ReplyHeaders
+from app.web.slashes import EncodedSlashes
 
 ROUTERS = (
     pools,
@@ -48,8 +57,14 @@ ROUTERS = (
     alerts,
     forecast,
     audit,
+    api_keys,
     operation.router,
+    problem_pages.router,
 )
+
+
+SHORT_CONNECTIONS = 3
+"""Connections for keys and for what assigns ask beside their claim: exports and renders cannot take these."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -60,34 +75,47 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
+        short = create_engine(settings, SHORT_CONNECTIONS)
         direct = create_driver_pool(settings)
-        await direct.open()
         renderers = Renderers(settings)
+        readiness = Readiness(engine, direct, renderers)
         hold(
             app,
             settings,
             engine,
-            KeyRing(engine, settings.key_cache_seconds),
-            Assigner(engine, direct),
+            KeyRing(short, settings.key_cache_seconds),
+            FailedKeys(),
+            direct,
+            Assigner(short, direct),
             renderers,
             RenderBatcher(engine, renderers),
+            readiness,
         )
         yield
         await renderers.close()
         await direct.close()
+        await short.dispose()
         await engine.dispose()
 
     app = FastAPIOffline(
         title="Voucher Pools",
-        version="0.1.0",
+        version=version("voucher-pools"),
         summary="Pools of voucher codes, each handed out exactly once",
+        description=about.DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
     )
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(guarded(router))
+    mount_console(app)
     problems.install(app)
+    openapi.install(
+        app, tags=about.TAGS, contact=about.CONTACT, license_info=about.LICENCE, servers=about.SERVERS
+    )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Head)
+    app.add_middleware(EncodedSlashes)
     return app
 
 
@@ -98,4 +126,4 @@ def create_asgi() -> ASGIApp:
 
 def with_hot_path(app: FastAPI) -> ASGIApp:
     """The application as a server runs it."""
-    return RequestLog(HotPath(app))
+    return RequestLog(ReplyHeaders(HotPath(app)))

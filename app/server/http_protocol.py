@@ -1,16 +1,225 @@
-"""Uvicorn's protocol, with the head and the body of a response sent in one call to the system instead of two."""
+"""Uvicorn's protocol with bounds: on what a request's head may be, on how long its parts may take, on connections.
+
+Uvicorn bounds neither the head of a request nor the time for it. The parser's callbacks count here, and one round a
+second over all connections looks at the times, so that a request costs no timer of its own.
+Head and body of a response are sent in one call to the system instead of two.
+"""
 
 import asyncio
-from typing import Any
+import resource
+from collections import Counter
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.platform.settings import get_settings
+from app.server.refusals import (
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    TARGET_TOO_LONG,
+    TOO_MANY_CONNECTIONS,
+    TOO_SLOW,
+    Refusal,
+)
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_LINES = 100
+MAX_TARGET_BYTES = 8 * 1024
+HEAD_SECONDS = 10.0
+"""From the first byte of a connection or request to the end of its head."""
+
+BODY_IDLE_SECONDS = 20.0
+"""Longest silence in the middle of a body."""
+
+BODY_SECONDS = 60.0
+BODY_BYTES_PER_SECOND = 8 * 1024
+"""A body may take so long, and longer by what has come of it at this rate: slow lines may upload large files."""
+
+SEND_SECONDS = 30.0
+"""How long a client may take nothing of a reply that waits for it."""
+
+SWEEP_SECONDS = 1.0
+RESERVED_FILES = 128
+"""Files and sockets that a process needs beside its connections."""
 
 
 class Protocol(HttpToolsProtocol):
-    """As Uvicorn's, on a transport that gathers what is written in one turn of the event loop."""
+    """As Uvicorn's, on a transport that gathers what is written in one turn of the event loop, and with bounds."""
+
+    _by_address: ClassVar[Counter[str]] = Counter()
+    _swept: ClassVar[WeakSet[ServerState]] = WeakSet()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._refusal: Refusal | None = None
+        self._address: str | None = None
+        self._in_head = True
+        self._moved = False
+        self._lines = 0
+        self._line_bytes = 0
+        self._unparsed = 0
+        self._head_since: float | None = self.loop.time()
+        self._body_since: float | None = None
+        self._body_bytes = 0
+        self._data_at = 0.0
+        self._stuck_since: float | None = None
+        self._closing_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # noqa: D102
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
+        self._watch()
+        address = self.client[0] if self.client else "local"
+        settings = get_settings()
+        most = min(settings.max_connections, _files() - RESERVED_FILES)
+        from_address = settings.max_connections_per_address
+        trusted = address in settings.trusted_proxies
+        if len(self.connections) > most or (not trusted and self._by_address[address] >= from_address):
+            self._refuse(TOO_MANY_CONNECTIONS)
+            return
+        self._address = address
+        self._by_address[address] += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+        super().connection_lost(exc)
+        if self._address is not None:
+            self._by_address[self._address] -= 1
+            if self._by_address[self._address] <= 0:
+                del self._by_address[self._address]
+            self._address = None
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        if self._closing_since is not None:
+            return
+        self._data_at = self.loop.time()
+        if self._in_head and self._head_since is None:
+            self._head_since = self._data_at
+        self._moved = False
+        super().data_received(data)
+        # What the parser keeps of a line without end is seen by nobody else.
+        self._unparsed = 0 if self._moved else self._unparsed + len(data)
+        if self._unparsed > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:  # noqa: D102
+        super().on_message_begin()
+        self._lines = self._line_bytes = 0
+
+    def on_url(self, url: bytes) -> None:  # noqa: D102
+        self.url += url
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._stop(TARGET_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
+        self._lines += 1
+        self._line_bytes += len(name) + len(value) + 4
+        if self._lines > MAX_HEAD_LINES or self._line_bytes > MAX_HEAD_BYTES:
+            self._stop(HEAD_TOO_LARGE)
+        if self._in_head:  # what comes after the body, a trailer, is no header
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:  # noqa: D102
+        self._in_head, self._moved = False, True
+        self._head_since, self._body_since, self._body_bytes = None, self._data_at, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:  # noqa: D102
+        self._moved = True
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:  # noqa: D102
+        self._in_head, self._moved = True, True
+        self._body_since = None
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:  # noqa: D102
+        self._stuck_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:  # noqa: D102
+        self._stuck_since = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002, D102  (Uvicorn's name; says what is in English)
+        self._refuse(self._refusal or BAD_REQUEST)
+
+    def _stop(self, refusal: Refusal) -> None:
+        """Leave the parser, which then calls `send_400_response`."""
+        self._refusal = refusal
+        raise RefusedError
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal, where no other answer is on its way, and close."""
+        if self._closing_since is not None:
+            return
+        self._closing_since = self.loop.time()
+        cycle = self.cycle
+        under_way = cycle is not None and not cycle.response_complete
+        if under_way:
+            cycle.disconnected = True  # its application hears of it, and what it sends goes nowhere
+            cycle.message_event.set()
+        ours = not self._in_head  # the request whose body it is about has no answer yet
+        if not under_way or (ours and not cycle.response_started and not self.pipeline):
+            self.transport.write(refusal.raw)
+        self.transport.close()
+
+    def _watch(self) -> None:
+        """See to it that the rounds over all connections go on while there are any."""
+        if self.server_state not in self._swept:
+            self._swept.add(self.server_state)
+            self.loop.call_later(SWEEP_SECONDS, _sweep, self.loop, self.server_state)
+
+    @classmethod
+    def stop_sweeping(cls, state: ServerState) -> None:
+        """Note that no rounds go on for a server; its next connection begins them again."""
+        cls._swept.discard(state)
+
+    def check_times(self, now: float) -> None:
+        """Close the connection where a time has run out."""
+        if self.transport.is_closing() and self._closing_since is None:
+            self._closing_since = now
+        if self._closing_since is not None:
+            if now - self._closing_since > SEND_SECONDS:
+                self.transport.abort()  # closing waits for the client to take what was written
+        elif self._stuck_since is not None and now - self._stuck_since > SEND_SECONDS:
+            self.transport.abort()
+        elif self._head_since is not None and not self._data_at:
+            if now - self._head_since > HEAD_SECONDS:
+                self.transport.close()  # it never said anything, and is told nothing
+        elif not self.flow.read_paused and (self._head_is_late(now) or self._body_is_late(now)):
+            self._refuse(TOO_SLOW)
+
+    def _head_is_late(self, now: float) -> bool:
+        return self._head_since is not None and now - self._head_since > HEAD_SECONDS
+
+    def _body_is_late(self, now: float) -> bool:
+        if self._body_since is None:
+            return False
+        allowed = BODY_SECONDS + self._body_bytes / BODY_BYTES_PER_SECOND
+        return now - self._data_at > BODY_IDLE_SECONDS or now - self._body_since > allowed
+
+
+class RefusedError(Exception):
+    """A request is not read on."""
+
+
+def _sweep(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
+    """Look at the times of all connections, and again as long as there are any."""
+    for connection in tuple(state.connections):
+        if isinstance(connection, Protocol):
+            connection.check_times(loop.time())
+    if state.connections:
+        loop.call_later(SWEEP_SECONDS, _sweep, loop, state)
+    else:
+        Protocol.stop_sweeping(state)
+
+
+def _files() -> int:
+    """Return how many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if soft == resource.RLIM_INFINITY else soft
 
 
 class _Gathering:

@@ -7,18 +7,13 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.logs import _request_id, log
+from app.platform import logs
+from app.platform.logs import log
 from app.platform.metrics import observe_request
 
 _REQUEST_ID_HEADER = b"x-request-id"
-
-
 _MAX_REQUEST_ID = 100
-
-
 _PROCESS = uuid.uuid4().hex[:16]
-
-
 _numbers = itertools.count(1)
 
 
@@ -37,7 +32,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         request_id = _given_id(scope) or f"{_PROCESS}-{next(_numbers):x}"
-        _request_id.set(request_id)
+        logs.request_id.set(request_id)
         started = time.perf_counter()
         status = 500
 

@@ -5,6 +5,7 @@ them, and none can take them all. The supervisor holds the port for them and kee
 """
 
 import asyncio
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -31,8 +32,17 @@ from app.platform.settings import get_settings
 from app.server import worker
 from app.server.http_protocol import Protocol
 
-GRACE_SECONDS = 15
-"""How long processes may take to finish what they have begun."""
+SILENCE_SECONDS = 10.0
+"""A web process silent for so long hangs, and is replaced."""
+
+MOST_PAUSE = 5.0
+"""Longest pause between two tries to start the embedded database."""
+
+JOBS_SILENCE_SECONDS = 30.0
+"""The same for the process that does the jobs, whose loop an import may hold up."""
+
+FIRST_SECONDS = 60.0
+"""How long a process may take to start before it must give signs of life."""
 
 BACKLOG = 2048
 _SPAWN = multiprocessing.get_context("spawn")
@@ -46,11 +56,23 @@ class _Role:
     name: str
     run: Callable[..., None]
     arguments: tuple[Any, ...]
+    silence: float = SILENCE_SECONDS
     process: SpawnProcess | None = None
+    beat: Any = None
+    """When the process last gave a sign of life, by the monotonic clock; shared with it."""
+    suspected: bool = False
 
     def start(self) -> None:
-        self.process = _SPAWN.Process(target=self.run, args=self.arguments, name=self.name)
+        self.beat = _SPAWN.RawValue(ctypes.c_double, time.monotonic() + FIRST_SECONDS)
+        self.suspected = False
+        self.process = _SPAWN.Process(target=self.run, args=(self.beat, *self.arguments), name=self.name)
         self.process.start()
+
+    def hangs(self) -> bool:
+        """Tell whether the process was silent at two looks: one alone may be our own pause."""
+        silent = time.monotonic() - self.beat.value > self.silence
+        was_silent, self.suspected = self.suspected, silent
+        return silent and was_silent
 
 
 class Supervisor:
@@ -64,10 +86,12 @@ class Supervisor:
         self.port: int = self._held.getsockname()[1]
         self._postgres = postgres
         self._stop = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_database, daemon=True)
+        self._grace = get_settings().stop_seconds
         web = (host, self.port)
         self._roles = [_Role(f"web-{n}", serve_web, web) for n in range(workers)]
         if with_jobs:
-            self._roles.append(_Role("jobs", serve_jobs, ()))
+            self._roles.append(_Role("jobs", serve_jobs, (), JOBS_SILENCE_SECONDS))
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Keep everything running until SIGTERM or SIGINT; call `on_ready` once requests are answered."""
@@ -78,6 +102,7 @@ class Supervisor:
         try:
             for role in self._roles:
                 role.start()
+            self._keeper.start()
             while not self._ready() and not self._stop.wait(0.05):
                 self._revive()
             if not self._stop.is_set():
@@ -97,31 +122,69 @@ class Supervisor:
             return False
 
     def _revive(self) -> None:
-        """Start again what has died: the database first, for the others need it."""
-        if self._postgres is not None and self._postgres.ensure_running():
-            log.warning("the database had gone and was started again")
+        """Start again what has died, and replace what hangs."""
         for role in self._roles:
-            if role.process is not None and not role.process.is_alive():
+            if role.process is None:
+                continue
+            if not role.process.is_alive():
                 log.warning("process died, starting it again", role=role.name, exit=role.process.exitcode)
                 role.start()
+            elif role.hangs():
+                log.warning("process hangs, replacing it", role=role.name)
+                role.process.kill()
+                role.process.join()
+                role.start()
+
+    def _keep_database(self) -> None:
+        """Start the embedded database again whenever it is gone, and try until it starts.
+
+        It may fail to start for a while, as with a full disk: requests are answered 503 meanwhile.
+        """
+        pause = 1.0
+        while self._postgres is not None and not self._stop.wait(pause):
+            try:
+                if self._postgres.ensure_running():
+                    log.warning("the database had gone and was started again")
+                pause = 1.0
+            except (CommandError, OSError) as error:
+                pause = min(2 * pause, MOST_PAUSE)
+                log.error("the database does not start; trying again", error=str(error), seconds=pause)  # noqa: TRY400
 
     def _end(self) -> None:
         """Let every process finish, and end by force the one that does not."""
         processes = [role.process for role in self._roles if role.process is not None]
         for process in processes:
             process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + self._grace
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
+                log.warning("process did not end in time, and was killed", role=process.name)
                 process.kill()
                 process.join()
+        if self._keeper.is_alive():
+            self._keeper.join()
         self._held.close()
 
 
-def serve_web(host: str, port: int) -> None:
-    """One HTTP process."""
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which gives signs of life."""
+
+    def __init__(self, config: uvicorn.Config, beat: Any) -> None:
+        super().__init__(config)
+        self._beat = beat
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell the supervisor, ten times a second, that the event loop turns."""
+        self._beat.value = time.monotonic()
+        return await super().on_tick(counter)
+
+
+def serve_web(beat: Any, host: str, port: int) -> None:
+    """Answer HTTP in this process."""
     _end_with_parent()
+    settings = get_settings()
+    proxies = settings.trusted_proxies
     config = uvicorn.Config(
         "app.server.application:create_asgi",
         factory=True,
@@ -129,23 +192,28 @@ def serve_web(host: str, port: int) -> None:
         access_log=False,  # it would show codes in paths; request_log.py logs requests
         log_config=None,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE_SECONDS - 5,
+        timeout_graceful_shutdown=max(1, int(settings.stop_seconds) - 5),
     )
     config.load()
     # What is loaded by now stays: leave it out of the collector's rounds, and make those rarer.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    uvicorn.Server(config).run(sockets=[_socket(host, port, shared=True)])
+    _Server(config, beat).run(sockets=[_socket(host, port, shared=True)])
 
 
-def serve_jobs() -> None:
-    """The process that does the jobs."""
+def serve_jobs(beat: Any) -> None:
+    """Do the jobs in this process."""
     _end_with_parent()
     settings = get_settings()
     logs.configure(settings.log_level)
-    asyncio.run(worker.work(settings))
+
+    def alive() -> None:
+        beat.value = time.monotonic()
+
+    asyncio.run(worker.work(settings, alive))
 
 
 def _end_with_parent() -> None:

@@ -1,7 +1,9 @@
 """The process that does the jobs."""
 
 import asyncio
-from collections.abc import Coroutine
+import signal
+import threading
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -15,12 +17,15 @@ from app.domain.imports import tasks as imports
 from app.domain.imports.schedules import tasks as schedules
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
-from app.platform.database import conninfo, create_engine
+from app.platform.database import create_job_engine, job_pool_arguments, wait_for
 from app.platform.jobs import URGENT, jobs, log
 from app.platform.settings import Settings
 
 TASKS = (alerts, deliveries, forecast, holds, imports, schedules, redemptions, vouchers)
 """Modules that define tasks: importing one registers its tasks with the queue."""
+
+PAUSE_SECONDS = 0.5
+"""Between two tries to run jobs."""
 
 URGENT_CONCURRENCY = 16
 """Urgent jobs that one worker runs at the same time: they wait for the network most of their time."""
@@ -49,10 +54,54 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
         await manager.retry_job(job)
 
 
-async def work(settings: Settings) -> None:
-    """Run jobs until the process is told to stop (SIGTERM or SIGINT)."""
-    engine = create_engine(settings)
-    connector = PsycopgConnector(conninfo=conninfo(settings.sqlalchemy_url), min_size=1, max_size=6)
+async def work(settings: Settings, beat: Callable[[], None] = lambda: None) -> None:
+    """Run jobs until the process is told to stop (SIGTERM or SIGINT); an outage of the database ends nothing.
+
+    `beat` is called each second while the process is alive.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+    beating = asyncio.create_task(_beat(beat))
+    try:
+        while not stop.is_set():
+            await _until_first(stop.wait(), _try(settings))
+    finally:
+        beating.cancel()
+
+
+async def _beat(beat: Callable[[], None]) -> None:
+    while True:
+        beat()
+        await asyncio.sleep(1)
+
+
+async def _try(settings: Settings) -> None:
+    """Run jobs as long as the database answers."""
+    try:
+        await wait_for(settings)
+        await _run(settings)
+    except Exception as error:  # noqa: BLE001  (whatever ended the worker, its work goes on)
+        log.error("the worker lost its database, and goes on as soon as it can", error=type(error).__name__)
+    await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _until_first(*acts: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them ends; let the others end too."""
+    tasks = [asyncio.create_task(act) for act in acts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _run(settings: Settings) -> None:
+    engine = create_job_engine(settings)
+    connector = PsycopgConnector(**job_pool_arguments(settings))
     try:
         with jobs.replace_connector(connector) as app:
             async with app.open_async():
@@ -61,13 +110,14 @@ async def work(settings: Settings) -> None:
                     fetch_job_polling_interval=1,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=STALLED_SECONDS,
-                    shutdown_graceful_timeout=10,
+                    shutdown_graceful_timeout=max(1.0, settings.stop_seconds - 5),
                     delete_jobs="successful",
                     additional_context={"engine": engine, "settings": settings},
+                    install_signal_handlers=False,
                 )
                 await _until_one_ends(
                     run(concurrency=settings.job_concurrency),
-                    run(queues=[URGENT], concurrency=URGENT_CONCURRENCY, install_signal_handlers=False),
+                    run(queues=[URGENT], concurrency=URGENT_CONCURRENCY),
                 )
     finally:
         await engine.dispose()

@@ -31,7 +31,7 @@ def is_form(request: Request) -> bool:
 
 
 def form_schema(fields: type[BaseModel], file: str) -> dict[str, Any]:
-    """The documentation of a form with a file, which `file` describes, and these fields."""
+    """Return the documentation of a form with a file, which `file` describes, and these fields."""
     schema = fields.model_json_schema()
     schema["properties"]["file"] = {"type": "string", "format": "binary", "description": file}
     return schema | {"required": ["file"]}
@@ -39,7 +39,7 @@ def form_schema(fields: type[BaseModel], file: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, FormData]]:
-    """The file, which lies on disk if it is large, and the other fields."""
+    """Give the file, which lies on disk if it is large, and the other fields."""
     allow(request, limit)
     try:
         fields = await request.form(max_files=1, max_fields=20)
@@ -55,7 +55,7 @@ async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, 
 
 
 async def json(request: Request, model: type[Model]) -> Model:
-    """The body as `model`."""
+    """Return the body as `model`."""
     try:
         values = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
@@ -64,7 +64,7 @@ async def json(request: Request, model: type[Model]) -> Model:
 
 
 def validated(model: type[Model], values: Any) -> Model:
-    """The values as `model`; empty form fields count as left out.
+    """Return the values as `model`; empty form fields count as left out.
 
     Raises:
         InvalidRequestError: they are not such; it says which.

@@ -30,8 +30,14 @@ def allow(request: Request, limit: int) -> None:
     request.scope[_LIMIT] = limit
 
 
+def bound(request: Request, limit: int | None) -> None:
+    """Let the body have no more bytes than `limit`, which only makes the bound of all requests smaller."""
+    if limit is not None:
+        request.scope[_LIMIT] = min(limit, request.scope.get(_LIMIT, limit))
+
+
 def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """What is received, up to the limit; an announced length is refused before it is read."""
+    """Receive up to the limit; an announced length is refused before it is read."""
     announced = dict(scope["headers"]).get(b"content-length", b"")
     expected = int(announced) if announced.isdigit() else 0
     received = 0

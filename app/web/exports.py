@@ -14,12 +14,11 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.database import AnyRow
+from app.schema.texts import inert
+from app.web.spool import check_room, spooled
 
 CHUNK = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
-
-FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  (the full-width ones too)
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
 
 
 class Format(StrEnum):
@@ -32,7 +31,8 @@ class Format(StrEnum):
 FormatQuery = Annotated[
     Format,
     Query(
-        description="`csv`: what a spreadsheet would run gets a `'` in front; `ndjson`: values as they are"
+        description="`csv`: what a spreadsheet would run, or begins with `'`, gets a `'` in front, which an import"
+        " takes off again; `ndjson`: values as they are"
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
@@ -44,9 +44,14 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 def response(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format, name: str
 ) -> StreamingResponse:
-    """The rows of a query as a download."""
+    """Make a download of the rows of a query.
+
+    Raises:
+        TooManyExportsError: too many are under way.
+    """
+    check_room()
     return StreamingResponse(
-        stream(engine, query, columns, format_),
+        spooled(stream(engine, query, columns, format_)),
         media_type=MEDIA_TYPES[format_],
         headers={"Content-Disposition": f'attachment; filename="{name}.{format_}"'},
     )
@@ -55,7 +60,7 @@ def response(
 async def stream(
     engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format
 ) -> AsyncIterator[bytes]:
-    """The rows of a query, written; on a connection of its own, because the request's is gone by then."""
+    """Write the rows of a query; on a connection of its own, because the request's is gone by then."""
     if format_ is Format.CSV:
         yield _csv([columns])
     async with engine.connect() as connection:
@@ -72,7 +77,7 @@ def _csv(rows: Iterable[Sequence[Any] | AnyRow]) -> bytes:
 
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return f"'{value}" if value[:1] in FORMULA else value
+        return inert(value)
     if value is None:
         return ""
     if isinstance(value, datetime):

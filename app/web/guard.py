@@ -1,4 +1,4 @@
-"""The scopes that a route asks for, as a dependency."""
+"""Ask a caller for a key and its scopes, as a dependency of routes."""
 
 from typing import Annotated, Any
 
@@ -6,15 +6,17 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from app.domain.access.errors import ForbiddenError, UnauthenticatedError
-from app.domain.access.keys.service import KeyRing
+from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller, Scope
-from app.web.dependencies import held
+from app.web.dependencies import held_by
+from app.web.failed_keys import FailedKeys
 
 bearer = HTTPBearer(auto_error=False, description="An API key, as made by `vouchers api-key create`")
+_CALLER = "vouchers.caller"
 
 
 def secret_in(authorization: str | None) -> str:
-    """The key in an `Authorization` header.
+    """Return the key in an `Authorization` header.
 
     Raises:
         UnauthenticatedError: there is none.
@@ -25,14 +27,49 @@ def secret_in(authorization: str | None) -> str:
     return secret
 
 
-async def _caller(
-    request: Request, keys: Annotated[KeyRing, held(KeyRing)], _: Annotated[Any, Security(bearer)]
-) -> Caller:
-    return await keys.recognise(secret_in(request.headers.get("authorization")))
+async def recognise(keys: KeyRing, failures: FailedKeys, authorization: str | None, address: str) -> Caller:
+    """Return the caller whose key a request brings.
+
+    Raises:
+        UnauthenticatedError: it brings none, or one that is not known.
+        TooManyRequestsError: too many came from this address with keys that are not known, or with this key.
+    """
+    secret = secret_in(authorization)
+    caller = keys.remembered(secret)
+    if caller is None:
+        failures.refuse(address)
+        try:
+            caller = await keys.recognise(secret)
+        except UnauthenticatedError:
+            failures.note(address)
+            raise
+    keys.meter(caller)
+    return caller
+
+
+async def admitted(request: Request, scopes: tuple[Scope, ...]) -> Caller:
+    """Return the caller of a request, where it holds one of `scopes`; the key is looked at once in a request.
+
+    Raises:
+        UnauthenticatedError, ForbiddenError, TooManyRequestsError: it is not let in.
+    """
+    caller: Caller | None = request.scope.get(_CALLER)
+    if caller is None:
+        app = request.app
+        address = request.client.host if request.client else ""
+        authorization = request.headers.getlist("authorization")
+        caller = await recognise(
+            held_by(app, KeyRing),
+            held_by(app, FailedKeys),
+            authorization[0] if len(authorization) == 1 else None,
+            address,
+        )
+        request.scope[_CALLER] = caller
+    return permit(caller, *scopes)
 
 
 def permit(caller: Caller, *scopes: Scope) -> Caller:
-    """The caller, where it holds one of `scopes`.
+    """Return the caller, where it holds one of `scopes`.
 
     Raises:
         ForbiddenError: it holds none of them.
@@ -42,10 +79,27 @@ def permit(caller: Caller, *scopes: Scope) -> Caller:
     return caller
 
 
-def requires(*scopes: Scope) -> Any:
+def permit_source(caller: Caller, source: object) -> None:
+    """Let a caller use a source of an import: one that reads customers or events needs the scope for those.
+
+    Raises:
+        ForbiddenError: the caller's key lacks it.
+    """
+    if getattr(source, "type", None) == "analysis":
+        permit(caller, Scope.EVENTS)
+
+
+class Check:
     """A dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
 
-    async def check(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
-        return permit(caller, *scopes)
+    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+        self.scopes = scopes
 
-    return Depends(check)
+    async def __call__(self, request: Request, _: Annotated[Any, Security(bearer)]) -> Caller:
+        """Return the caller."""
+        return await admitted(request, self.scopes)
+
+
+def requires(*scopes: Scope) -> Any:
+    """Make a dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
+    return Depends(Check(scopes))

@@ -1,6 +1,8 @@
-"""Keyset pages: a cursor is the sort key of the last row, so a page costs the same at any depth."""
+"""Keyset pages: a cursor is the sort key of the last row, so a page costs the same at any depth.
 
-import base64
+A sort key may hold a code: cursors are sealed, and tell nothing to who reads them.
+"""
+
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -9,9 +11,13 @@ from fastapi import Query
 from pydantic import BaseModel, Field, TypeAdapter
 
 from app.platform.errors import InvalidRequestError
+from app.platform.sealing import text_sealer
+from app.platform.settings import get_settings
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
+
+_PURPOSE = "cursor"
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items on the page")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before")]
@@ -25,19 +31,19 @@ class Page(BaseModel, Generic[Item]):
 
 
 def page(rows: Sequence[Any], limit: int, key: Callable[[Any], Any]) -> dict[str, Any]:
-    """The page of the first `limit` rows; a query asks for one more, which tells that there is a next page."""
+    """Return the page of the first `limit` rows; a query asks for one more, which tells that there is a next page."""
     shown = rows[:limit]
     more = len(rows) > limit
     return {"items": shown, "next_cursor": encode(key(shown[-1])) if more else None}
 
 
 def encode(key: Any) -> str:
-    """A sort key as an opaque text."""
-    return base64.urlsafe_b64encode(orjson.dumps(key, default=str)).decode().rstrip("=")
+    """Seal a sort key as a cursor."""
+    return text_sealer(get_settings()).seal(orjson.dumps(key, default=str), _PURPOSE)
 
 
 def decode(cursor: str | None, key: TypeAdapter[Key]) -> Key | None:
-    """The sort key in a cursor, or None where there is no cursor.
+    """Return the sort key in a cursor, or None where there is no cursor.
 
     Raises:
         InvalidRequestError: the text is no cursor of this list.
@@ -45,8 +51,10 @@ def decode(cursor: str | None, key: TypeAdapter[Key]) -> Key | None:
     if cursor is None:
         return None
     try:
-        return key.validate_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), strict=True)
-    except ValueError as error:  # of base64 and of Pydantic
+        return key.validate_json(text_sealer(get_settings()).open(cursor, _PURPOSE), strict=True)
+    except (
+        ValueError
+    ):  # of the seal and of Pydantic, whose message would tell the key: it is not kept as a cause
         raise InvalidRequestError(
             "The cursor is not one of this list.", [{"loc": ["query", "cursor"], "msg": "not a cursor"}]
-        ) from error
+        ) from None

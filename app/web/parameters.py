@@ -3,8 +3,19 @@
 from typing import Annotated
 
 from fastapi import Path
+from pydantic import AfterValidator
 
+from app.schema.names import nfc
 from app.schema.texts import Identifier
 
-PoolPath = Annotated[str, Path(description="Name of the pool", examples=["spring_sale"])]
+
+def _pool(name: str) -> str:
+    if "\x00" in name:
+        raise ValueError("a pool's name has no NUL")
+    return nfc(name)
+
+
+PoolPath = Annotated[
+    str, AfterValidator(_pool), Path(description="Name of the pool", examples=["spring_sale"])
+]
 CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1001"])]

@@ -1,13 +1,15 @@
 """Errors as problem documents (RFC 9457), the framework's own included."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from psycopg.errors import OperationalError as PsycopgOperationalError
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
@@ -23,11 +25,20 @@ from app.platform.errors import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
 )
+from app.platform.logs import request_id
+from app.web.slashes import STAND_IN
 
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError)
 _NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int] = Field(description="Where, from the outside in", examples=[["body", "name"]])
+    msg: str = Field(description="What is wrong there")
 
 
 class Problem(BaseModel):
@@ -40,17 +51,19 @@ class Problem(BaseModel):
     status: int = Field(description="HTTP status")
     detail: str = Field(description="What is wrong in this case")
     instance: str = Field(description="Path of the request")
+    request_id: str | None = Field(default=None, description="Id of the request, as in the log")
+    errors: list[FieldError] | None = Field(default=None, description="What is wrong, and where")
 
 
 def problem(error: DomainError, instance: str) -> Response:
-    """The error as a response."""
+    """Return the error as a response."""
     return _response(
         error.status, error.name, error.title, error.detail, instance, error.extra, error.headers
     )
 
 
 def response_to(error: Exception, instance: str) -> Response:
-    """The response to any error, where no framework is there to choose the handler."""
+    """Return the response to any error, where no framework is there to choose the handler."""
     if isinstance(error, DomainError):
         return problem(error, instance)
     if is_conflict(error):
@@ -70,14 +83,14 @@ def response_to(error: Exception, instance: str) -> Response:
 
 
 def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route that raises these errors."""
+    """Return the `responses=` of a route that raises these errors."""
     by_status: dict[int | str, list[type[DomainError]]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error)
     return {
         status: {
             "description": " · ".join(f"`{error.name}`: {error.title}" for error in group),
-            "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status, group in by_status.items()
     }
@@ -105,7 +118,8 @@ def _response(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": instance,
+        "instance": instance.replace(quote(STAND_IN), "%2F").replace(STAND_IN, "/"),
+        "request_id": request_id.get(),
         **extra,
     }
     return Response(
@@ -120,7 +134,39 @@ async def _invalid(request: Request, error: Exception) -> Response:
             UnsupportedMediaTypeError("Send JSON, with the header 'Content-Type: application/json'."),
             request.url.path,
         )
-    return problem(InvalidRequestError.from_errors(error.errors()), request.url.path)
+    errors = error.errors()
+    if len(errors) == 1 and errors[0]["type"] == "json_invalid" and isinstance(error.body, str):
+        return problem(_not_json(error.body, errors[0]), request.url.path)
+    return problem(InvalidRequestError.from_errors(errors), request.url.path)
+
+
+def _not_json(body: str, error: Mapping[str, Any]) -> InvalidRequestError:
+    """Return the error for a body that is no JSON, with the place where it ends to be."""
+    before = body[: error["loc"][-1]]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    detail = f"The body is not JSON: {error['ctx']['error']}, at line {line}, column {column}."
+    return InvalidRequestError(
+        detail, [{"loc": ["body"], "msg": error["ctx"]["error"], "line": line, "column": column}]
+    )
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of a path, of all routes that have it; of two templates that fit, the one that says more."""
+    fitting: dict[str, set[str]] = {}
+    for route in _flat(request.app.routes):
+        if route.path_regex.match(request.scope["path"]):
+            fitting.setdefault(route.path, set()).update(route.methods or ())
+    methods = fitting[min(fitting, key=lambda path: (path.count("{"), -len(path)))] if fitting else set()
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+
+
+def _flat(routes: Iterable[Any]) -> Iterator[APIRoute]:
+    """Yield the API's routes, those of routers that were included too."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from _flat(route.original_router.routes)
 
 
 def _is_json(request: Request) -> bool:
@@ -132,9 +178,17 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
     if isinstance(error.__cause__, DomainError):  # raised while the framework read the body
         return problem(error.__cause__, request.url.path)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # the framework's word for a body that is no text
+        detail = "The body cannot be read: it is not JSON in UTF-8."
+        return problem(
+            InvalidRequestError(detail, [{"loc": ["body"], "msg": str(error.detail)}]), request.url.path
+        )
     title = HTTPStatus(error.status_code).phrase
     name = _NAMES.get(error.status_code) or title.lower().replace(" ", "-")
-    return _response(error.status_code, name, title, str(error.detail), request.url.path, {}, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request)
+    return _response(error.status_code, name, title, str(error.detail), request.url.path, {}, headers)
 
 
 async def _other(request: Request, error: Exception) -> Response:

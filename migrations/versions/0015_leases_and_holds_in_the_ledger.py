@@ -1,4 +1,4 @@
-"""The ledger knows leases and holds; earlier secrets of a webhook; what stock does not tell of what was given.
+"""The ledger knows leases and holds; earlier secrets of a webhook.
 
 New columns are null or constant, so no large table is rewritten.
 """
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0015"
-down_revision = "0007"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
@@ -25,8 +25,6 @@ def upgrade() -> None:
     )
     op.add_column("hold", sa.Column("drawn_before", sa.BigInteger(), server_default="0", nullable=False))
     op.execute("UPDATE hold SET drawn_before = drawn")
-    op.add_column("stock", sa.Column("given_besides", sa.BigInteger(), server_default="0", nullable=False))
-    op.add_column("stock_history", sa.Column("given_besides", sa.BigInteger(), nullable=True))
     op.add_column("alert", sa.Column("webhook_disabled_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column(
         "alert",
@@ -56,8 +54,6 @@ def downgrade() -> None:
     )
     op.drop_column("alert", "previous_secrets")
     op.drop_column("alert", "webhook_disabled_at")
-    op.drop_column("stock_history", "given_besides")
-    op.drop_column("stock", "given_besides")
     op.drop_column("hold", "drawn_before")
     op.drop_column("assignment", "hold_id")
     op.drop_column("assignment", "lapsed")

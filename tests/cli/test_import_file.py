@@ -6,7 +6,7 @@ from tests.domain.imports.test_figures import codes
 
 def run(settings, path, pool="p", **options):
     """In a thread, as the command has an event loop of its own."""
-    return command.run(settings, pool, path, **options)
+    return command.run(settings, pool, path, options)
 
 
 async def test_a_file_is_imported_with_its_figures_at_the_end(client, settings, tmp_path, capsys):
@@ -19,7 +19,7 @@ async def test_a_file_is_imported_with_its_figures_at_the_end(client, settings, 
     assert await codes(client) == {"A1", "A2"}
     assert await asyncio.to_thread(run, settings, path, column="id", dry_run=True) == 0
     assert "4 would be imported" in capsys.readouterr().out
-    assert await asyncio.to_thread(run, settings, path, column="nope") == 1
+    assert await asyncio.to_thread(run, settings, path, column="nope") == 2
     assert "no column 'nope'" in capsys.readouterr().out
     assert await asyncio.to_thread(run, settings, path, pool="a b") == 2
     assert await asyncio.to_thread(run, settings, tmp_path / "missing.csv") == 2

@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 from sqlalchemy import make_url
 
-from app.platform.database import conninfo
+from app.platform.database_url import conninfo
 from app.platform.migrate import config, migrate
 
 

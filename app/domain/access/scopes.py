@@ -4,12 +4,16 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
+SHOWN_CHARACTERS = 2
+
 
 class Scope(StrEnum):
-    """What a key may do."""
+    """What a key may do. The table of what each reaches is in docs/security.md."""
 
+    OPERATOR = "operator"
+    """Projects and their keys, and nothing inside a project."""
     ADMIN = "admin"
-    """Everything."""
+    """All of its project."""
     POOLS = "pools"
     """Pools, imports, vouchers, exports, alerts."""
     ASSIGN = "assign"
@@ -27,13 +31,25 @@ class Caller:
     key_id: uuid.UUID
     name: str
     scopes: frozenset[Scope]
+    requests_per_minute: int | None = None
+    """Most requests that it may send; None: no bound."""
 
     def may(self, *scopes: Scope) -> bool:
-        """Whether any of `scopes` is held; `admin` holds them all."""
-        return Scope.ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
+        """Tell whether any of `scopes` is held; `admin` holds all but `operator`."""
+        if Scope.ADMIN in self.scopes and any(scope is not Scope.OPERATOR for scope in scopes):
+            return True
+        return not self.scopes.isdisjoint(scopes)
+
+    @property
+    def sees_codes(self) -> bool:
+        """Tell whether codes are shown to this caller whole."""
+        return self.may(Scope.POOLS, Scope.ASSIGN, Scope.EVENTS)
 
     def shown(self, code: str) -> str:
-        """The code as this caller may see it: a key that may only read sees its first two characters."""
-        if self.may(Scope.POOLS, Scope.ASSIGN, Scope.EVENTS):
-            return code
-        return code[:2] + "*" * 6
+        """Return the code as this caller may see it: masked for a key that may only read."""
+        return code if self.sees_codes else masked(code)
+
+
+def masked(code: str) -> str:
+    """Return at most two characters of a code, and never more than a third of it."""
+    return code[: min(SHOWN_CHARACTERS, len(code) // 3)] + "*" * 6

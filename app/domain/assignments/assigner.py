@@ -1,8 +1,8 @@
 """Hand out vouchers: one statement for all the requests that came in while the one before was under way.
 
-A pool has one statement under way at most (one more for each `valid_for_seconds`), so within a process nobody waits
-for a lock of ours. An answer is made
-from what a committed statement returned, never before.
+A pool has one statement under way as a rule (one more for each `valid_for_seconds`), so within a process nobody waits
+for a lock of ours; only while one stalls, the next goes on another connection. An answer is made from what a
+committed statement returned, never before.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ MAX_BATCH = 1000
 MAX_WAITING = 10_000
 """Most requests that wait for one pool. One more is turned away at once, rather than in vain later."""
 
-PATIENCE = 10.0
-"""Seconds that a request may wait for its batch."""
+PATIENCE = 1.5
+"""Seconds that a request may wait for its batch. With the statement's own limit it is answered within 5 s."""
 
 PAUSES = (0.005, 0.02, 0.1)
 """Seconds between tries while all that is available is locked by others."""

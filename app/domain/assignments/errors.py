@@ -48,12 +48,6 @@ class AssignmentNotFoundError(DomainError):
     status, name, title = 404, "assignment-not-found", "There is no such assignment"
 
 
-class IdempotencyKeyReusedError(DomainError):
-    """The key came before, with another request."""
-
-    status, name, title = 422, "idempotency-key-reused", "The idempotency key was used for another request"
-
-
 class AssignmentReleasedError(DomainError):
     """The request was answered before, and its code has since been taken back."""
 

@@ -8,18 +8,18 @@ import uuid
 
 import orjson
 
-_KEYED = uuid.UUID("5f8a1c2e-7c53-5c0e-9a64-0f2b6a9b7d11")
+_KEYED = uuid.UUID("c1d7f3a0-4b52-5d8c-8e0b-7a6d2f915c34")
 _ANEW = uuid.UUID("1f0f5c0b-6d0e-5a53-9c1a-2f6f3f0e8b44")
 _MESSAGE = uuid.UUID("b0d6e7a4-3a0f-5e2b-8f1d-6c1f0e7c2a35")
 
 
-def of_key(pool: str, key: str) -> uuid.UUID:
-    """The id for an `Idempotency-Key` on a pool."""
-    return uuid.uuid5(_KEYED, f"{pool} {key}")  # a pool's name has no white space
+def of_key(api_key_id: uuid.UUID, pool: str, key: str) -> uuid.UUID:
+    """Return the id for an `Idempotency-Key` that an API key sent for a pool: of two API keys each has its own."""
+    return uuid.uuid5(_KEYED, f"{api_key_id} {pool} {key}")  # neither an id nor a pool's name has white space
 
 
 def of_message(message_id: str, customer_id: str | None, pool: str, occurrence: int) -> uuid.UUID:
-    """The id for the `occurrence`-th voucher of a pool in the message to a customer."""
+    """Return the id for the `occurrence`-th voucher of a pool in the message to a customer."""
     name = orjson.dumps([message_id, customer_id, pool, occurrence]).decode()
     return uuid.uuid5(_MESSAGE, name)
 
@@ -33,7 +33,7 @@ _entropy = bytearray()
 
 
 def random_id() -> uuid.UUID:
-    """An id that no other request has: a UUIDv4 from the system's own source, of which many are fetched at once.
+    """Return an id that no other request has: a UUIDv4 from the system's own source, of which many are fetched at once.
 
     An id that comes again is answered with what was given for it before. A generator of the process, seeded alike
     in two places by a library or a fork, would so hand out the codes of others.

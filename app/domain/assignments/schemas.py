@@ -12,7 +12,7 @@ from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
 from app.platform.errors import InvalidRequestError
-from app.schema.texts import Identifier, Input
+from app.schema.texts import CampaignId, Identifier, Input
 
 MAX_LEASE_SECONDS = 7 * 24 * 3600
 MAX_VALID_FOR_SECONDS = 10 * 366 * 24 * 3600
@@ -32,7 +32,7 @@ class AssignmentCreate(Input):
     """Whom a code is for. All of it may be left out."""
 
     customer_id: Identifier | None = Field(default=None, description="Who gets the code")
-    campaign_id: Identifier | None = Field(default=None, description="In which campaign")
+    campaign_id: CampaignId | None = Field(default=None, description="In which campaign")
     message_id: Identifier | None = Field(
         default=None, description="In which message; the same message, customer and pool get the same code"
     )
@@ -44,7 +44,7 @@ class AssignmentCreate(Input):
         default=None, description="Only a code that does not expire within these seconds"
     )
 
-    def to_request(self, pool: str, idempotency_key: str | None) -> AssignmentRequest:
+    def to_request(self, pool: str, idempotency_key: str | None, api_key_id: uuid.UUID) -> AssignmentRequest:
         """Return what is asked for, with the id that makes it the same when it comes again.
 
         Raises:
@@ -53,7 +53,7 @@ class AssignmentCreate(Input):
         if idempotency_key is not None:
             if self.message_id is not None:
                 raise _two_identities()
-            request_id = identity.of_key(pool, idempotency_key)
+            request_id = identity.of_key(api_key_id, pool, idempotency_key)
         elif self.message_id is not None:
             request_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
         else:

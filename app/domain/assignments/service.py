@@ -16,7 +16,6 @@ from app.domain.assignments.drawing import claim_many
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
-    IdempotencyKeyReusedError,
 )
 from app.domain.assignments.schemas import Filter
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
@@ -25,7 +24,7 @@ from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
 from app.platform.database import AnyRow, retry_on_conflict, transaction
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, IdempotencyKeyReusedError
 
 TAKEN_BACK = frozenset({"released", "lapsed"})
 """Statuses of an assignment whose code it no longer has."""

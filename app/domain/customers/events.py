@@ -2,21 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Any
 
 import orjson
-from pydantic import AwareDatetime, Field
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
 from app.schema.customers import Event
-
-# PostgreSQL and Python agree on these years only; nothing was tracked outside of them.
-Time = Annotated[
-    AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +28,55 @@ class NewEvent:
 # read here and not at the begin of the transaction: of two events without a time, the first is the one that
 # locked the code first.
 ADD_EVENTS = text("""
-INSERT INTO event (id, customer_id, event_type, properties, timestamp)
-SELECT id, customer_id, event_type, CAST(properties AS jsonb), coalesce(at, clock_timestamp())
-FROM unnest(
+INSERT INTO event (id, customer_id, event_type, properties, timestamp, arrival)
+SELECT id, customer_id, event_type, CAST(properties AS jsonb), coalesce(at, now), first + place
+FROM (SELECT clock_timestamp() AS now, setval('arrival', nextval('arrival') + :n) - :n AS first) AS arrived, unnest(
     CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:types AS text[]),
     CAST(:properties AS text[]), CAST(:timestamps AS timestamptz[])
 ) WITH ORDINALITY AS sent (id, customer_id, event_type, properties, at, place)
+WHERE NOT EXISTS (
+    SELECT FROM erased_event
+    WHERE mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(sent.id, 'UTF8'))
+)
 ORDER BY id, place
 ON CONFLICT DO NOTHING
-RETURNING id, customer_id, event_type, properties, timestamp
+RETURNING id, timestamp
 """)
 
 
 async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> Sequence[AnyRow]:
     """Store events by their ids; those that were not there before."""
+    return (await connection.execute(ADD_EVENTS, {**_parameters(events), "n": len(events)})).all()
+
+
+# The same event again is the same in all that it says. A time that it does not say may be any.
+CONFLICTING = text("""
+SELECT event.id
+FROM unnest(
+    CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:types AS text[]),
+    CAST(:properties AS text[]), CAST(:timestamps AS timestamptz[])
+) AS sent (id, customer_id, event_type, properties, at)
+JOIN event ON event.id = sent.id
+WHERE (event.customer_id, event.event_type, event.properties)
+        IS DISTINCT FROM (sent.customer_id, sent.event_type, CAST(sent.properties AS jsonb))
+    OR event.timestamp <> coalesce(sent.at, event.timestamp)
+""")
+
+
+async def conflicting(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> set[str]:
+    """Return the ids of those of these events that are stored with another content."""
+    return set((await connection.execute(CONFLICTING, _parameters(events))).scalars())
+
+
+def _parameters(events: Mapping[str, NewEvent]) -> dict[str, Any]:
     values = events.values()
-    parameters = {
+    return {
         "ids": list(events),
         "customers": [event.customer_id for event in values],
         "types": [event.event_type for event in values],
         "properties": [orjson.dumps(event.properties).decode() for event in values],
         "timestamps": [event.timestamp for event in values],
     }
-    return (await connection.execute(ADD_EVENTS, parameters)).all()
 
 
 async def list_events(

@@ -1,20 +1,19 @@
-"""Customers from a CSV file: a column of ids, and a column for each property."""
+"""Customers from a file: a column of ids, and a column for each property."""
 
-import csv
-import io
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 from anyio import to_thread
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.customers import queries
 from app.domain.customers.schemas import CustomersImported, ImportReject
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier, Properties
 
-BATCH = 1000
+BATCH = 500
 MAX_REJECTS = 1000
 ID_COLUMNS = ("customer_id", "id")
 """Names under which the id column is found by itself; otherwise it is the first."""
@@ -24,54 +23,59 @@ _properties = TypeAdapter[dict[str, str]](Properties)
 _Row = tuple[str, dict[str, str]] | ImportReject
 
 
-async def load(
-    connection: AsyncConnection, file: BinaryIO, id_column: str | None, delimiter: str
-) -> CustomersImported:
-    """Set the properties in a file, all of it in one transaction. An empty cell sets nothing.
+class Records(Protocol):
+    """A header, and the rows below it with the line in which each begins."""
+
+    @property
+    def header(self) -> list[str]:
+        """The names of the columns."""
+
+    @property
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows."""
+
+
+async def load(engine: AsyncEngine, records: Records, id_column: str | None) -> CustomersImported:
+    """Set the properties in a file, some hundred customers at a time. An empty cell sets nothing.
+
+    A customer is held for a moment only, whatever the length of the file; of two files at once each goes on.
 
     Raises:
-        InvalidRequestError: the file is no UTF-8 or no table with this column; nothing is set then.
+        InvalidRequestError: the file has no such column; nothing is set then.
+        DomainError: reading on fails; what was read before is set, and the same file sets it again.
     """
-    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    rows = _rows(lines, id_column, delimiter)
+    rows = _rows(records, id_column)
     figures = CustomersImported(rows=0, imported=0, rejected=0, rejects=[])
-    try:
-        while batch := await to_thread.run_sync(_next, rows):
-            properties: dict[str, dict[str, str]] = {}
-            for row in batch:
-                figures.rows += 1
-                if isinstance(row, ImportReject):
-                    figures.rejected += 1
-                    if len(figures.rejects) < MAX_REJECTS:
-                        figures.rejects.append(row)
-                else:
-                    figures.imported += 1
-                    properties.setdefault(row[0], {}).update(row[1])
-            if properties:
-                await queries.merge(connection, properties)
-    finally:
-        lines.detach()  # the file is the caller's to close
+    while batch := await to_thread.run_sync(_next, rows):
+        properties: dict[str, dict[str, str]] = {}
+        for row in batch:
+            figures.rows += 1
+            if isinstance(row, ImportReject):
+                figures.rejected += 1
+                if len(figures.rejects) < MAX_REJECTS:
+                    figures.rejects.append(row)
+            else:
+                figures.imported += 1
+                properties.setdefault(row[0], {}).update(row[1])
+        if properties:
+            await _merge(engine, properties)
     return figures
+
+
+@retry_on_conflict
+async def _merge(engine: AsyncEngine, properties: dict[str, dict[str, str]]) -> None:
+    async with transaction(engine) as connection:
+        await queries.merge(connection, dict(sorted(properties.items())))
 
 
 def _next(rows: Iterator[_Row]) -> list[_Row]:
     return [row for _, row in zip(range(BATCH), rows, strict=False)]
 
 
-def _rows(lines: io.TextIOWrapper, id_column: str | None, delimiter: str) -> Iterator[_Row]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, [])
-        place = _place(header, id_column)
-        line = reader.line_num + 1
-        for cells in reader:
-            if cells:
-                yield _row(line, header, place, cells)
-            line = reader.line_num + 1
-    except UnicodeDecodeError:
-        raise _invalid(f"The file is not UTF-8 from line {reader.line_num + 1} on.") from None
-    except csv.Error as error:
-        raise _invalid(f"Line {reader.line_num}: {error}.") from None
+def _rows(records: Records, id_column: str | None) -> Iterator[_Row]:
+    place = _place(records.header, id_column)
+    for line, cells in records.rows:
+        yield _row(line, records.header, place, cells)
 
 
 def _row(line: int, header: list[str], place: int, cells: list[str]) -> _Row:

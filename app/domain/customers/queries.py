@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
-from app.schema.customers import Aggregate, Customer
+from app.schema.customers import Aggregate, Customer, Event
 
 AGGREGATE = (
     Aggregate.name,
@@ -72,9 +72,10 @@ async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
     return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
 
 
-async def aggregate_names(connection: AsyncConnection) -> Sequence[str]:
-    """The names of all aggregates."""
-    return (await connection.execute(select(Aggregate.name))).scalars().all()
+async def aggregate_names(connection: AsyncConnection, name: str, most: int) -> Sequence[str]:
+    """Return names of aggregates that begin or end as a name does."""
+    alike = (func.left(Aggregate.name, 3) == name[:3]) | (func.right(Aggregate.name, 3) == name[-3:])
+    return (await connection.execute(select(Aggregate.name).where(alike).limit(most))).scalars().all()
 
 
 async def remove_aggregate(connection: AsyncConnection, name: str) -> bool:
@@ -91,9 +92,9 @@ FROM event WHERE customer_id = ANY (CAST(:customers AS text[])) AND event_type =
 FIRST, LAST = (
     text(f"""
 SELECT DISTINCT ON (customer_id) customer_id, properties -> :property AS value {MATCHING}
-ORDER BY customer_id, timestamp {order}, id {order}
+ORDER BY customer_id, timestamp {order}, arrival {order} {nulls}, id {order}
 """)
-    for order in ("ASC", "DESC")
+    for order, nulls in (("ASC", "NULLS FIRST"), ("DESC", "NULLS LAST"))
 )
 COUNT = text(f"SELECT customer_id, count(*) AS value {MATCHING} GROUP BY customer_id")
 FUNCTIONS = {"first": FIRST, "last": LAST, "count": COUNT}
@@ -117,23 +118,83 @@ async def evaluate(
 
 # A message's or an event's id may tell who the person is, so these go too. What became of the codes stays.
 ERASE = text("""
-WITH customers AS (
+WITH secret AS (
+    SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key
+), person AS (
+    SELECT sha256(key || convert_to(CAST(:customer_id AS text), 'UTF8')) AS mark FROM secret
+), customers AS (
     DELETE FROM customer WHERE id = :customer_id RETURNING id
 ), events AS (
     DELETE FROM event WHERE customer_id = :customer_id RETURNING id
+), marked AS (
+    INSERT INTO erased_event (mark) SELECT sha256(key || convert_to(id, 'UTF8')) FROM events, secret
+    ON CONFLICT DO NOTHING
 ), assignments AS (
-    UPDATE assignment SET customer_id = NULL, message_id = NULL WHERE customer_id = :customer_id RETURNING id
+    UPDATE assignment SET customer_id = NULL, message_id = NULL, customer_mark = mark
+    FROM person WHERE customer_id = :customer_id RETURNING id
+), messages AS (
+    DELETE FROM message_seen WHERE customer_id = :customer_id
 ), redemptions AS (
-    UPDATE redemption SET customer_id = NULL, event_id = NULL
-    WHERE customer_id = :customer_id RETURNING id
+    UPDATE redemption SET customer_id = NULL, event_id = NULL, customer_mark = mark
+    FROM person WHERE customer_id = :customer_id RETURNING id
 )
 SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
 """)
+SETTLED = text("""
+SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:xmax AS text) AS xid8) AS settled
+""")
+
+
+async def begun_until_now(connection: AsyncConnection) -> str:
+    """Return the number that the next transaction gets."""
+    return str(
+        (await connection.execute(text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text"))).scalar_one()
+    )
+
+
+async def have_ended(connection: AsyncConnection, xmax: str) -> bool:
+    """Tell whether all transactions that had begun before this number was given have ended."""
+    return bool((await connection.execute(SETTLED, {"xmax": xmax})).scalar_one())
 
 
 async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
     """Remove a customer from every table; how many rows of each."""
     row = (await connection.execute(ERASE, {"customer_id": customer_id})).one()
     return dict(row._mapping)  # noqa: SLF001  (public, by SQLAlchemy's convention)
+
+
+async def search(connection: AsyncConnection, prefix: str, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return customers whose ids begin with a text, by id."""
+    query = select(Customer.id, Customer.properties, Customer.updated_at).order_by(Customer.id).limit(limit)
+    if prefix:
+        query = query.where(Customer.id >= prefix, Customer.id.startswith(prefix, autoescape=True))
+    if after is not None:
+        query = query.where(Customer.id > after)
+    return (await connection.execute(query)).all()
+
+
+async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return aggregates by name."""
+    query = select(*AGGREGATE).order_by(Aggregate.name).limit(limit)
+    if after is not None:
+        query = query.where(Aggregate.name > after)
+    return (await connection.execute(query)).all()
+
+
+async def latest_events(connection: AsyncConnection, customer_id: str, limit: int) -> Sequence[AnyRow]:
+    """Return the latest events of a customer, newest first."""
+    query = (
+        select(Event.id, Event.event_type, Event.properties, Event.timestamp)
+        .where(Event.customer_id == customer_id)
+        .order_by(Event.timestamp.desc(), Event.id)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def sample_events(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+    """Return types and properties of some events, for somebody who chooses among them."""
+    query = select(Event.event_type, Event.properties).limit(limit)
+    return (await connection.execute(query)).all()

@@ -1,9 +1,9 @@
 """Customers and aggregates on the wire."""
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.texts import Identifier, Input, Properties
 
@@ -14,7 +14,12 @@ class FileFormat(Input):
     id_column: str | None = Field(
         default=None, description="By itself: `customer_id`, `id` or the first column"
     )
-    delimiter: str = Field(default=",", min_length=1, max_length=1, description="Between cells")
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="Between cells; found out where left out"
+    )
+    encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(
+        default=None, description="Such as `utf-8`, `windows-1252`; found out where left out"
+    )
 
 
 class CustomerUpdate(Input):

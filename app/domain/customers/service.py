@@ -1,16 +1,24 @@
 """The rules of customers and aggregates."""
 
+import asyncio
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
-from app.platform.database import AnyRow
+from app.platform.database import AnyRow, autocommit, transaction
+
+MAX_COMPARED = 200
+"""Most names that a misspelt one is compared with."""
+
+PATIENCE = 3.0
+"""Seconds that an erasure waits for what is under way."""
 
 
 async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
@@ -55,7 +63,9 @@ async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
     """
     row = await queries.aggregate(connection, name)
     if row is None:
-        similar = difflib.get_close_matches(name, await queries.aggregate_names(connection))
+        similar = difflib.get_close_matches(
+            name, await queries.aggregate_names(connection, name, MAX_COMPARED)
+        )
         raise AggregateNotFoundError(f"There is no aggregate named {name!r}.", similar=similar)
     return row
 
@@ -78,13 +88,65 @@ async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequenc
     return nothing | {row.customer_id: row.value for row in rows}
 
 
-async def erase(connection: AsyncConnection, caller: Caller | None, customer_id: str) -> dict[str, int]:
+async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) -> dict[str, int]:
     """Remove a person from customers, events, assignments and redemptions; how many rows of each.
 
-    What happened to the codes, and all counts, stay as they are. It may be repeated, and then finds nothing.
-    The logs of deliveries name pools and counts, never customers.
+    What happened to the codes, all outcomes and all counts stay as they are: a mark stands for the person, which
+    tells whether two rows are of the same one and nothing else. It may be repeated, and then finds nothing.
+
+    What is under way for the person is waited for and erased too, so that nothing stays of what was answered before.
     """
-    erased = await queries.erase(connection, customer_id)
-    # Not who: that is to be forgotten.
-    await audit.record(connection, caller, "customer.erased", erased=erased)
+    erased = dict.fromkeys(("customers", "events", "assignments", "redemptions"), 0)
+    xmax = None
+    for last in (False, True):
+        async with transaction(engine) as connection:
+            found = await queries.erase(connection, customer_id)
+            erased = {name: n + found[name] for name, n in erased.items()}
+            if last:
+                # Not who: that is to be forgotten.
+                await audit.record(connection, caller, "customer.erased", erased=erased)
+            else:
+                xmax = await queries.begun_until_now(connection)
+        if not last and xmax is not None:
+            await _wait_for_others(engine, xmax)
     return erased
+
+
+async def _wait_for_others(engine: AsyncEngine, xmax: str) -> None:
+    """Wait until the transactions that are under way have ended, for some seconds at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with autocommit(engine) as connection:
+                    if await queries.have_ended(connection, xmax):
+                        return
+                await asyncio.sleep(0.01)
+
+
+SAMPLE = 1000
+"""Events that are looked at to tell which types and properties there are."""
+
+
+async def search(connection: AsyncConnection, prefix: str, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return customers whose ids begin with a text, by id."""
+    return await queries.search(connection, prefix, after, limit)
+
+
+async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
+    """Return aggregates by name."""
+    return await queries.list_aggregates(connection, after, limit)
+
+
+async def latest_events(connection: AsyncConnection, customer_id: str, limit: int) -> Sequence[AnyRow]:
+    """Return the latest events of a customer, newest first."""
+    return await queries.latest_events(connection, customer_id, limit)
+
+
+async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, Any]]:
+    """Return how often each property of each event type was seen in a sample, with an example value."""
+    seen: dict[tuple[str, str], tuple[int, Any]] = {}
+    for row in await queries.sample_events(connection, SAMPLE):
+        for name, value in row.properties.items():
+            count, example = seen.get((row.event_type, name), (0, value))
+            seen[row.event_type, name] = (count + 1, example)
+    return dict(sorted(seen.items()))

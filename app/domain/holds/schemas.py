@@ -1,11 +1,12 @@
 """Holds on the wire."""
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
-from app.schema.texts import Identifier, Input
+from app.schema.texts import CampaignId, Input
+from app.schema.times import Time
 
 MAX_SIZE = 2**53
 
@@ -13,11 +14,18 @@ MAX_SIZE = 2**53
 class HoldCreate(Input):
     """Vouchers to set aside."""
 
-    campaign_id: Identifier = Field(description="The campaign that may draw them")
+    campaign_id: CampaignId = Field(description="The campaign that may draw them")
     count: int = Field(ge=1, le=MAX_SIZE, description="How many", examples=[10_000_000])
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Time | None = Field(
         default=None, description="When the rest is given back; never, if left out"
     )
+
+    @field_validator("expires_at")
+    @classmethod
+    def _to_come(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment <= datetime.now(UTC):
+            raise ValueError("the time has passed")
+        return moment
 
 
 class HoldOut(BaseModel):

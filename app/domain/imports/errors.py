@@ -19,3 +19,9 @@ class UnreadableError(DomainError):
     """The source of an import cannot be read to its end; the detail says what is wrong with it, and where."""
 
     status, name, title = 422, "unreadable-source", "The source cannot be read"
+
+
+class ImportUndecidedError(UnreadableError):
+    """The file does not show which column holds the codes, or whether it has a header; `choices` are the answers."""
+
+    status, name, title = 422, "import-undecided", "The file leaves open what only you can say"

@@ -18,11 +18,16 @@ SHOWN = (
     Import.dry_run,
     Import.source,
     Import.schedule_id,
-    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid).label("rows"),
+    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label(
+        "rows"
+    ),
     Import.imported,
     Import.ignored,
     Import.in_other_pool,
     Import.invalid,
+    Import.suspicious,
+    Import.columns_not_imported,
+    Import.choices,
     Import.undone,
     Import.progress,
     Import.sha256,
@@ -35,17 +40,17 @@ SHOWN = (
 
 
 async def add(connection: AsyncConnection, **values: Any) -> None:
-    """A new import."""
+    """Add an import."""
     await connection.execute(insert(Import).values(**values))
 
 
 async def add_chunk(connection: AsyncConnection, import_id: uuid.UUID, number: int, data: bytes) -> None:
-    """A piece of its bytes."""
+    """Add a piece of its bytes."""
     await connection.execute(insert(ImportChunk).values(import_id=import_id, number=number, data=data))
 
 
 async def stored(connection: AsyncConnection, import_id: uuid.UUID, size: int, sha256: str) -> None:
-    """All of its bytes are there; an earlier import of the same ones into the same pool is noted."""
+    """Note that all of its bytes are there, and an earlier import of the same ones into the same pool."""
     pool_id = select(Import.pool_id).where(Import.id == import_id).scalar_subquery()
     repeats = (
         select(Import.id)
@@ -64,7 +69,7 @@ async def stored(connection: AsyncConnection, import_id: uuid.UUID, size: int, s
 
 
 async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
-    """One import."""
+    """Return one import."""
     return (await connection.execute(select(*SHOWN).where(Import.id == import_id))).one_or_none()
 
 
@@ -75,7 +80,7 @@ async def list_page(
     key: tuple[datetime, uuid.UUID] | None,
     limit: int,
 ) -> Sequence[Any]:
-    """Imports, the newest first."""
+    """Return imports, the newest first."""
     query = select(*SHOWN).order_by(Import.created_at.desc(), Import.id.desc()).limit(limit)
     if pool is not None:
         query = query.where(Import.pool == pool)
@@ -89,7 +94,7 @@ async def list_page(
 async def list_rejects(
     connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
 ) -> Sequence[Any]:
-    """Rejects of an import, by line."""
+    """Return rejects of an import, by line."""
     query = (
         select(ImportReject.line, ImportReject.value, ImportReject.reason, ImportReject.other_pool)
         .where(ImportReject.import_id == import_id, ImportReject.line > line)
@@ -100,9 +105,17 @@ async def list_rejects(
 
 
 async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
-    """An import, locked: of two undos the second waits for the first."""
+    """Lock an import, and return it: of two undos the second waits for the first."""
     query = (
-        select(Import.pool, Import.pool_id, Import.status, Import.imported, Import.undone)
+        select(
+            Import.pool,
+            Import.pool_id,
+            Import.status,
+            Import.dry_run,
+            Import.imported,
+            Import.suspicious,
+            Import.undone,
+        )
         .where(Import.id == import_id)
         .with_for_update()
     )

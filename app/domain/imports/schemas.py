@@ -4,10 +4,11 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
 from app.schema.texts import Input
+from app.schema.times import Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
@@ -77,24 +78,30 @@ class FormatIn(Input):
     encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(
         default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`"
     )
-    delimiter: Annotated[str, StringConstraints(pattern=r'^[^\r\n"\x00]$')] | None = Field(
-        default=None, description="One character"
+    delimiter: Annotated[str, StringConstraints(pattern=r'^([^\r\n"\x00]|  )$')] | None = Field(
+        default=None, description="One character, or two spaces for two or more of them"
     )
     quote: Literal['"', "'", ""] | None = Field(default=None, description="Empty: none")
     has_header: bool | None = Field(default=None, description="Whether the first row names the columns")
+    skip_lines: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
+        default=None, description="Lines before the table, as comments and titles; found out where left out"
+    )
 
 
 class Options(FormatIn):
     """How a file becomes vouchers."""
 
     column: Name | Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Column of the codes: name or 0-based index; by itself the likeliest one"
+        default=None,
+        description="Column of the codes: name or 0-based index; may be left out where the file shows which it is",
     )
     expires_at_column: Name | Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
-    expires_at: AwareDatetime | None = Field(
-        default=None, description="For rows that bring no time of their own"
+    expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
+    accept_suspicious: bool = Field(
+        default=False,
+        description="Take also what is unlike the rest of the file (a footer, a sum, a placeholder)",
     )
 
 
@@ -124,6 +131,15 @@ class Column(BaseModel):
     suggested: bool = Field(description="Whether it is the likeliest one to hold the codes")
 
 
+class PreviewWarning(BaseModel):
+    """What to know of a file before it is imported."""
+
+    reason: Literal["column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped"] = (
+        Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
+    )
+    text: str = Field(description="What it is, and what to give")
+
+
 class Preview(BaseModel):
     """How a file is read, and its first rows."""
 
@@ -133,7 +149,14 @@ class Preview(BaseModel):
     has_header: bool = Field(description="Whether the first row names the columns")
     header: list[str] | None = Field(description="The names of the columns")
     rows: list[list[str]] = Field(description="The first five rows below the header")
-    columns: list[Column] = Field(description="The columns")
+    columns: list[Column] = Field(
+        description="The columns; none is suggested where the file does not show which one holds the codes"
+    )
+    columns_not_imported: list[str] | None = Field(
+        description="What stands beside the suggested column; null where none is suggested"
+    )
+    skipped: list[str] = Field(description="Comment, title and blank lines before the table")
+    warnings: list[PreviewWarning] = Field(description="What has to be decided, and what looks wrong")
 
 
 class RejectedBy(BaseModel):
@@ -141,6 +164,9 @@ class RejectedBy(BaseModel):
 
     in_other_pool: int = Field(description="Codes that another pool holds")
     invalid: int = Field(description="Rows that hold no valid code")
+    suspicious: int = Field(
+        description="Values unlike the rest of the file (a footer, a sum, a heading, a placeholder): set aside"
+    )
 
 
 class ImportOut(BaseModel):
@@ -157,6 +183,9 @@ class ImportOut(BaseModel):
     ignored: int = Field(description="In this pool already, or twice in the file")
     rejected: int = Field(description="Did not become vouchers; see `rejects`")
     rejected_by: RejectedBy = Field(description="Why")
+    columns_not_imported: list[str] | None = Field(
+        description="Columns of the file that were not imported, by name or index; null until it was opened"
+    )
     undone: int = Field(description="Vouchers that an undo took back")
     progress: float = Field(description="From 0 to 1")
     sha256: str | None = Field(description="Of the bytes of the source")
@@ -173,7 +202,15 @@ class RejectOut(BaseModel):
     line: int = Field(description="Line of the file, from 1, the header counted")
     value: str = Field(description="What stood there, at most 1,000 characters of it")
     reason: Literal[
-        "in_other_pool", "empty", "too_long", "control_character", "too_few_columns", "invalid_expires_at"
+        "in_other_pool",
+        "suspicious",
+        "empty",
+        "too_long",
+        "control_character",
+        "format_character",
+        "more_than_15_digits",
+        "too_few_columns",
+        "invalid_expires_at",
     ] = Field(description="Why")
     other_pool: str | None = Field(description="The pool that holds the code")
 

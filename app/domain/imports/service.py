@@ -15,12 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.imports import queries, sources
-from app.domain.imports.errors import ImportNotFinishedError, ImportNotFoundError, UnreadableError
+from app.domain.imports.errors import (
+    ImportNotFinishedError,
+    ImportNotFoundError,
+    ImportUndecidedError,
+    UnreadableError,
+)
+from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
-from app.domain.imports.reader.table import Format, open_table
+from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
 from app.domain.imports.sources import secrets as sealing
-from app.domain.lifecycle import intake
+from app.domain.lifecycle import intake, suspicious
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -44,13 +50,13 @@ class Upload(Protocol):
     """A file that is read piece by piece."""
 
     async def read(self, size: int) -> bytes:
-        """The next bytes, none at the end."""
+        """Return the next bytes, none at the end."""
 
 
 async def from_file(
     connection: AsyncConnection, pool: str, name: str | None, file: Upload, options: ImportOptions
 ) -> uuid.UUID:
-    """A new import whose bytes are those of a file. They are safe once the transaction is committed."""
+    """Add an import whose bytes are those of a file, and return its id; they are safe with the commit."""
     import_id = await _add(connection, pool, options, {"type": "file", "name": name})
     await _store(connection, import_id, file)
     return import_id
@@ -63,7 +69,7 @@ async def from_source(
     source: Source,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """A new import whose bytes the job will fetch; those of a text are there already.
+    """Add an import whose bytes the job will fetch, and return its id; those of a text are there already.
 
     Raises:
         InvalidRequestError: it refers to what it may not refer to.
@@ -76,6 +82,35 @@ async def from_source(
     return await from_sealed(connection, pool, shown, sealed, options)
 
 
+def look_at(file: BinaryIO, options: ImportOptions) -> None:
+    """Look at the beginning of a file before it is stored; what is wrong with it otherwise, the import tells. Blocks.
+
+    Raises:
+        ImportUndecidedError: the file leaves open what the options do not say.
+    """
+    given = options.model_dump(mode="json")
+    names = [name for name in reading.columns_named(given) if isinstance(name, str)]
+    try:
+        table = open_table(file, reading.format_of(given), names)
+        reading.beside(table, given, reading.sorter(table, given).column)
+    except ImportUndecidedError:
+        raise
+    except UnreadableError:
+        return
+    finally:
+        file.seek(0)
+
+
+def look_at_source(source: Source, options: ImportOptions) -> None:
+    """Look at a source before it is stored, where that takes no fetching. Blocks.
+
+    Raises:
+        ImportUndecidedError: it leaves open what the options do not say.
+    """
+    if isinstance(source, TextSource):
+        look_at(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
+
+
 async def begin_from_file(
     connection: AsyncConnection,
     caller: Caller | None,
@@ -84,7 +119,7 @@ async def begin_from_file(
     file: Upload,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """Store an uploaded file and have it imported once the transaction has committed; the import's id."""
+    """Store an uploaded file and have it imported once the transaction has committed; return the import's id."""
     import_id = await from_file(connection, pool, name, file, options)
     return await _begin_for(connection, caller, pool, import_id)
 
@@ -97,7 +132,7 @@ async def begin_from_source(
     source: Source,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """Have a source imported once the transaction has committed; the import's id."""
+    """Have a source imported once the transaction has committed; return the import's id."""
     import_id = await from_source(connection, settings, pool, source, options)
     return await _begin_for(connection, caller, pool, import_id)
 
@@ -116,7 +151,7 @@ async def _begin_for(
 
 
 def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
-    """A source as it is shown, and as it is kept."""
+    """Return a source as it is shown, and as it is kept."""
     whole = source.model_dump(mode="json")
     sealing.check_references(whole)
     return sealing.shown(whole), sealing.seal(settings, whole)
@@ -130,14 +165,14 @@ async def from_sealed(
     options: ImportOptions,
     schedule_id: uuid.UUID | None = None,
 ) -> uuid.UUID:
-    """A new import of a source that is stored."""
+    """Add an import of a source that is stored, and return its id."""
     if shown["type"] in QUERIED:
         options = options.model_copy(update=AS_QUERIED)
     return await _add(connection, pool, options, shown, sealed=sealed, schedule_id=schedule_id)
 
 
 async def get(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, Any]:
-    """An import.
+    """Return an import.
 
     Raises:
         ImportNotFoundError: there is none of this id.
@@ -155,12 +190,12 @@ async def list_page(
     key: tuple[datetime, uuid.UUID] | None,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Imports, the newest first."""
+    """Return imports, the newest first."""
     return [_shown(row) for row in await queries.list_page(connection, pool, schedule_id, key, limit)]
 
 
 async def list_rejects(connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int) -> list[Any]:
-    """Rejects of an import, by line."""
+    """Return rejects of an import, by line."""
     await get(connection, import_id)
     return list(await queries.list_rejects(connection, import_id, line, limit))
 
@@ -184,11 +219,39 @@ async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uu
     return undone
 
 
+async def accept_suspicious(
+    connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID
+) -> dict[str, Any]:
+    """Take the values of an import that were set aside after all; return the import as it is then.
+
+    Raises:
+        ImportNotFinishedError: it is still under way.
+        PoolNotFoundError: the pool was deleted.
+    """
+    row = await queries.lock(connection, import_id)
+    if row is None:
+        raise ImportNotFoundError(f"There is no import {import_id}.")
+    if row.status not in ENDED:
+        raise ImportNotFinishedError("The import is still under way; accept them when it has ended.")
+    if row.pool_id is None and not row.dry_run:
+        raise PoolNotFoundError(f"Pool {row.pool!r} was deleted.")
+    accepted = {"imported": 0, "ignored": 0, "in_other_pool": 0}
+    if row.suspicious and not row.dry_run:
+        accepted = await suspicious.take(connection, import_id)
+        await audit.record(
+            connection,
+            caller,
+            "import.suspicious_accepted",
+            pool=row.pool,
+            import_id=str(import_id),
+            **accepted,
+        )
+    return await get(connection, import_id)
+
+
 def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
-    """How a file is read, and its first rows. Blocks."""
-    table = open_table(file, Format(options.encoding, options.delimiter, options.quote, options.has_header))
-    width = max(map(len, [table.header or [], *table.first_rows]), default=0)
-    names = [*(table.header or []), *[None] * width][:width]
+    """Return how a file is read, its first rows, and what has to be decided or looks wrong. Blocks."""
+    table = open_table(file, reading.format_of(options.model_dump()))
     return {
         "encoding": table.format.encoding,
         "delimiter": table.format.delimiter,
@@ -197,14 +260,39 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
         "header": table.header,
         "rows": table.first_rows,
         "columns": [
-            {"index": index, "name": name, "suggested": index == table.suggested}
-            for index, name in enumerate(names)
+            {"index": column.index, "name": column.name or None, "suggested": column.index == table.suggested}
+            for column in table.columns
         ],
+        "columns_not_imported": None
+        if table.suggested is None
+        else reading.beside(table, {}, table.suggested),
+        "skipped": table.skipped,
+        "warnings": _warnings(table),
     }
 
 
+def _warnings(table: Table) -> list[dict[str, str]]:
+    """Return what the importer of a file ought to know before."""
+    found = [{"reason": question.reason, "text": question.text} for question in table.open_questions(None)]
+    if table.suggested is not None:
+        unlike = reading.suspicious_in_sample(table, table.suggested)
+        if unlike:
+            shown = ", ".join(repr(value[:40]) for value in unlike[:5])
+            text = (
+                f"{len(unlike)} of the first {len(table.sample)} values are unlike the rest and would be set aside:"
+                f" {shown}. They are taken with `accept_suspicious`, or afterwards."
+            )
+            found.append({"reason": "suspicious", "text": text})
+        beside = reading.beside(table, {}, table.suggested)
+        if beside:
+            found.append({"reason": "columns_not_imported", "text": f"Not imported: {', '.join(beside)}."})
+    if table.skipped and any(table.skipped):
+        found.append({"reason": "skipped", "text": "Lines before the table are left out; see `skipped`."})
+    return found
+
+
 def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, Any]:
-    """A preview of a source, fetched as far as it takes. Blocks."""
+    """Preview a source, fetched as far as it takes. Blocks."""
     if isinstance(source, TextSource):
         return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
     whole = source.model_dump(mode="json")
@@ -242,7 +330,7 @@ async def _add(
 
 
 async def _pool_id(connection: AsyncConnection, pool: str, *, dry_run: bool) -> int | None:
-    """The id of the pool, which is made if it is not there; a dry run makes none."""
+    """Return the id of the pool, which is made if it is not there; a dry run makes none."""
     if not dry_run:
         return await pools.ensure(connection, pool)
     try:
@@ -261,7 +349,7 @@ async def _store(connection: AsyncConnection, import_id: uuid.UUID, file: Upload
 
 
 async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
-    """The file in chunks, each full but the last: files on a disk give what they are asked for."""
+    """Yield the file in chunks, each full but the last: files on a disk give what they are asked for."""
     number = 0
     while data := await file.read(CHUNK):
         yield number, data
@@ -270,7 +358,7 @@ async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
 
 def _shown(row: Any) -> dict[str, Any]:
     figures = row._asdict()
-    by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid")}
+    by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid", "suspicious")}
     return {**figures, "rejected": sum(by.values()), "rejected_by": by}
 
 

@@ -47,6 +47,10 @@ INVARIANTS = {
             SELECT FROM redemption WHERE redemption.code = voucher.code
                 AND outcome IN ('redeemed', 'not_assigned', 'other_customer')
         )""",
+    "a code is known to be used and could be drawn": """
+        SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
+        WHERE effect = 'redeem' AND status = 'available'
+            AND outcome NOT IN ('cancelled', 'expired', 'void')""",
     "a redemption has a voucher that is not redeemed": """
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
         WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer') AND status <> 'redeemed'""",

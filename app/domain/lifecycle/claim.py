@@ -90,7 +90,7 @@ def _marks() -> str:
     """Return what a claim sets, by ASSIGN where no lease is asked for and by RESERVE where one is."""
     status = f"CASE WHEN given.lease_seconds IS NULL THEN '{ASSIGN.target}' ELSE '{RESERVE.target}' END"
     columns = {"status": f"{status}::voucher_status"}
-    for column in ASSIGN.sets | RESERVE.sets:
+    for column in {**ASSIGN.sets, **RESERVE.sets}:
         assigned, reserved = ASSIGN.sets.get(column), RESERVE.sets.get(column)
         both = (
             f"CASE WHEN given.lease_seconds IS NULL THEN {assigned or 'NULL'} ELSE {reserved or 'NULL'} END"

@@ -1,24 +1,56 @@
 """SQL of what comes into the inventory and leaves it."""
 
 import uuid
+from typing import LiteralString
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.schema.base import VoucherStatus
+from app.domain.lifecycle.uses import alone
 from app.schema.imports import Import
 from app.schema.inventory import Stock, Voucher
+
+# `rows` have `code`, `draw_key`, `expires_at` and `line`. In draw order, so that heap and index agree.
+VOUCHERS: LiteralString = """
+INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at)
+SELECT code, %(pool_id)s, draw_key, %(import_id)s, until,
+    CASE WHEN until <= now() THEN 'expired' ELSE 'available' END::voucher_status,
+    CASE WHEN until <= now() THEN now() END
+FROM (SELECT *, COALESCE(expires_at, %(expires_at)s) AS until FROM ({rows}) AS chunk) AS chunk
+ORDER BY draw_key, line
+"""
+# A code that has expired comes in as expired: it is never counted as available.
+EXPIRED: LiteralString = """
+SELECT count(*) FROM ({rows}) AS chunk JOIN voucher USING (code)
+WHERE COALESCE(chunk.expires_at, %(expires_at)s) <= now() AND voucher.import_id = %(import_id)s
+    AND voucher.status = 'expired'
+"""
+STOCK = """
+UPDATE stock SET available = available + %(imported)s - %(expired)s, expired = expired + %(expired)s
+WHERE pool_id = %(pool_id)s AND slot = %(slot)s
+"""
+
+# What was said of the use of such a code (after its expiry, say) is of a code that no pool holds from now on: the next
+# import of it finds that. In the order of the codes, as everybody locks them.
+TAKE_BACK = text("""
+WITH chosen AS MATERIALIZED (
+    SELECT code FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND import_id = :import_id
+    ORDER BY code FOR UPDATE
+), gone AS (
+    DELETE FROM voucher USING chosen WHERE voucher.code = chosen.code RETURNING voucher.code
+), unknown AS (
+    UPDATE redemption SET outcome = 'unknown_code' FROM gone WHERE redemption.code = gone.code
+)
+SELECT count(*) FROM gone
+""")
 
 
 async def take_back(connection: AsyncConnection, import_id: uuid.UUID, pool_id: int, slot: int) -> int:
     """Delete the vouchers of an import that are available; how many."""
+    await alone(connection)
     # The state is looked at again after waiting for a draw, so what was drawn meanwhile stays.
-    gone = delete(Voucher).where(
-        Voucher.pool_id == pool_id,
-        Voucher.status == VoucherStatus.AVAILABLE,
-        Voucher.import_id == import_id,
-    )
-    count = (await connection.execute(gone)).rowcount
+    values = {"pool_id": pool_id, "import_id": import_id}
+    count = int((await connection.execute(TAKE_BACK, values)).scalar_one())
     fewer = update(Stock).where(Stock.pool_id == pool_id, Stock.slot == slot)
     await connection.execute(fewer.values(available=Stock.available - count))
     await connection.execute(

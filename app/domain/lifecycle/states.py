@@ -4,7 +4,7 @@ What a voucher of each state must and must not have, `app/schema/inventory.py` s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.schema.base import VoucherStatus as S
 
@@ -17,8 +17,6 @@ class Transition:
     target: S
     sets: Mapping[str, str]
     """What changes besides the status: SQL by column."""
-    given_besides: Mapping[S, int] = field(default_factory=dict)
-    """By source, how much each voucher adds to `stock.given_besides`."""
 
 
 ASSIGN = Transition((S.AVAILABLE,), S.ASSIGNED, {"assigned_at": "now()", "assignment_id": "given.id"})
@@ -27,22 +25,22 @@ CONFIRM = Transition((S.RESERVED,), S.ASSIGNED, {"assigned_at": "now()"})
 RELEASE = Transition((S.RESERVED, S.ASSIGNED), S.AVAILABLE, {"assigned_at": "NULL", "assignment_id": "NULL"})
 LAPSE = Transition((S.RESERVED,), S.AVAILABLE, {"assignment_id": "NULL"})
 REDEEM = Transition(
-    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
+    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED, S.VOID),
     S.REDEEMED,
     {
         "redeemed_at": "chosen.at",
         "expired_at": "NULL",
+        "voided_at": "NULL",
         "assigned_at": "CASE WHEN voucher.assignment_id IS NOT NULL"
         " THEN coalesce(voucher.assigned_at, now()) END",
     },
-    {S.AVAILABLE: -1, S.EXPIRED: -1},
 )
 EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, {"expired_at": "now()"})
+CANCEL = Transition((S.REDEEMED,), S.ASSIGNED, {"redeemed_at": "NULL"})
 VOID = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
     S.VOID,
     {"voided_at": "now()", "expired_at": "NULL"},
-    {S.ASSIGNED: 1},
 )
 
 TRANSITIONS = {
@@ -52,7 +50,8 @@ TRANSITIONS = {
     "release": RELEASE,
     "lapse": LAPSE,
     "redeem": REDEEM,
+    "cancel": CANCEL,
     "expire": EXPIRE,
     "void": VOID,
 }
-"""All of them. What is not here does not happen: redeemed and void are final."""
+"""All of them. What is not here does not happen."""

@@ -9,7 +9,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import holding
-from app.domain.lifecycle.states import CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
+from app.domain.lifecycle.states import CANCEL, CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
 from app.domain.lifecycle.stock import SLOT
 from app.platform.database import AnyRow
 from app.schema.inventory import NOT_EXPIRED
@@ -27,9 +27,6 @@ def _statement(transition: Transition, choice: str, ledger: str = "lease_until =
     taken = ", ".join(f"{state} = stock.{state} - sums.{state}" for state in transition.sources)
     sums = ", ".join(f"count(*) FILTER (WHERE status = '{state}') AS {state}" for state in transition.sources)
     sets = ", ".join(f"{column} = {value}" for column, value in transition.sets.items())
-    besides = "".join(f" + {n} * sums.{state}" for state, n in transition.given_besides.items())
-    if besides:
-        taken += f", given_besides = stock.given_besides{besides}"
     return text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, at
@@ -71,6 +68,9 @@ _TAKEN_BACK = "lease_until = NULL, released_at = now()"
 _RUN_OUT = f"{_TAKEN_BACK}, lapsed = true"
 
 _REDEEM = _statement(REDEEM, _BY_CODE)
+# A code that nobody was given stays redeemed: it was used all the same, and must not be drawn.
+_CANCELLED = _BY_CODE.replace("WHERE true", "WHERE voucher.assignment_id IS NOT NULL")
+_CANCEL = _statement(CANCEL, _CANCELLED)
 _VOID = _statement(VOID, _BY_CODE)
 _CONFIRM = _statement(CONFIRM, _STILL_LEASED)
 _RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
@@ -87,6 +87,11 @@ async def _run(connection: AsyncConnection, statement: TextClause, **parameters:
 async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> Moved:
     """Make vouchers redeemed, each at its time."""
     return await _run(connection, _REDEEM, codes=list(used), ats=list(used.values()))
+
+
+async def cancel(connection: AsyncConnection, codes: list[str]) -> Moved:
+    """Give used codes back to the customers who were given them."""
+    return await _run(connection, _CANCEL, codes=codes, ats=[None] * len(codes))
 
 
 async def void(connection: AsyncConnection, code: str) -> Moved:

@@ -5,12 +5,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from app.schema.names import nfc, visible
 from app.schema.texts import Input
 
 MAX_NAME = 100
 
 
 def _name(name: str) -> str:
+    name = nfc(name)
     if not 1 <= len(name) <= MAX_NAME:
         raise ValueError(f"A pool's name has 1 to {MAX_NAME} characters; this one has {len(name)}.")
     for position, character in enumerate(name, start=1):
@@ -19,16 +21,16 @@ def _name(name: str) -> str:
             raise ValueError(f"A pool's name has no white space; there is {kind} at character {position}.")
         if character == "/" or not character.isprintable():
             raise ValueError(f"A pool's name has no {character!r}; there is one at character {position}.")
-    return name
+    return visible(name)
 
 
 PoolName = Annotated[
     str,
     AfterValidator(_name),
     Field(
-        description="1 to 100 characters, no white space, no `/`",
+        description="1 to 100 characters, no white space, no `/`, not `.` or `..`; kept in NFC",
         examples=["spring_sale"],
-        json_schema_extra={"minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^\s/]+$"},
+        json_schema_extra={"minLength": 1, "maxLength": MAX_NAME, "pattern": r"^(?!\.{1,2}$)[^\s/]+$"},
     ),
 ]
 
@@ -43,6 +45,7 @@ class Counts(BaseModel):
     expired: int = Field(description="Past their `expires_at`")
     void: int = Field(description="Taken out for good")
     total: int = Field(description="All of the pool's vouchers")
+    held: int = Field(description="The part of `available` that only the holding campaigns may draw")
 
 
 class PoolCreate(Input):

@@ -1,14 +1,15 @@
 """SQL of events, the redemption mapping and redemptions."""
 
+import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, text, tuple_
+from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.redemptions.schemas import Outcome, Use
+from app.domain.redemptions.schemas import MappedEvent, Outcome, Use
 from app.platform.database import AnyRow
 from app.schema.redemptions import Redemption, RedemptionMapping
 
@@ -19,30 +20,30 @@ async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
     return (await connection.execute(query.order_by(*query.selected_columns))).all()
 
 
-async def set_mapping(connection: AsyncConnection, rows: Iterable[tuple[str, str]]) -> None:
+async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) -> None:
     """Replace the redemption mapping."""
     await connection.execute(text("LOCK TABLE redemption_mapping IN SHARE ROW EXCLUSIVE MODE"))
     await connection.execute(delete(RedemptionMapping))
-    values = [{"event_type": event_type, "property": property_} for event_type, property_ in rows]
+    values = [dataclasses.asdict(row) for row in rows]
     if values:
         await connection.execute(insert(RedemptionMapping), values)
 
 
 ADD_USES = text("""
-INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at)
-SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp())
+INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at, effect)
+SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp()), effect
 FROM unnest(
-    CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]),
-    CAST(:customers AS text[]), CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[])
-) AS claim (event_id, property, code, customer_id, outcome, at)
-ORDER BY event_id, property
+    CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
+    CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[]), CAST(:effects AS text[])
+) WITH ORDINALITY AS said (event_id, property, code, customer_id, outcome, at, effect, place)
+ORDER BY place
 ON CONFLICT (event_id, property) DO NOTHING
 RETURNING id, code
 """)
 
 
 async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> Sequence[AnyRow]:
-    """Store what events say was used; those that were not there before."""
+    """Store what is said of codes; what was not there before."""
     parameters = {
         "event_ids": [use.event_id for use in uses],
         "properties": [use.property for use in uses],
@@ -50,35 +51,47 @@ async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> Sequence
         "customers": [use.customer_id for use in uses],
         "outcomes": [use.outcome for use in uses],
         "ats": [use.at for use in uses],
+        "effects": [use.effect for use in uses],
     }
     return (await connection.execute(ADD_USES, parameters)).all()
 
 
-# Each claim with its voucher and the ledger row that held at its time, the present one or one released since.
-# Of claims at the same time, the one that was the redemption stays it.
-USES_OF = text("""
-SELECT redemption.id, redemption.code, redemption.customer_id, redemption.redeemed_at, redemption.outcome,
-    voucher.status, voucher.expires_at, held.id IS NOT NULL AS given, held.customer_id AS given_to
-FROM redemption
-LEFT JOIN voucher ON voucher.code = redemption.code
+# What is judged: the new, and of what was said before only that which decides. Uses that came too late, however
+# many, have no say. Each with its voucher and the ledger row that held at its time, the present one or one that was
+# released since. Who was erased is compared by a mark (app/schema/customers.py). Ties go by arrival.
+SAID = text("""
+WITH said AS (
+    SELECT * FROM redemption WHERE id = ANY (CAST(:new AS uuid[]))
+    UNION
+    SELECT * FROM redemption WHERE code = ANY (CAST(:codes AS text[]))
+        AND outcome IN ('redeemed', 'not_assigned', 'other_customer', 'cancelled')
+)
+SELECT said.id, said.code, said.effect, said.outcome, said.redeemed_at AS at,
+    coalesce(said.customer_mark, sha256(key || convert_to(said.customer_id, 'UTF8'))) AS customer,
+    voucher.status, voucher.expires_at, voucher.voided_at, held.id IS NOT NULL AS given,
+    coalesce(held.customer_mark, sha256(key || convert_to(held.customer_id, 'UTF8'))) AS given_to
+FROM said CROSS JOIN (SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key) AS secret
+LEFT JOIN voucher ON voucher.code = said.code
 LEFT JOIN LATERAL (
-    SELECT id, customer_id FROM assignment
-    WHERE id = voucher.assignment_id AND assigned_at <= redemption.redeemed_at
-    UNION ALL
-    SELECT id, customer_id FROM assignment
-    WHERE code = redemption.code AND assigned_at <= redemption.redeemed_at
-        AND released_at > redemption.redeemed_at
-    LIMIT 1
+    SELECT * FROM (
+        SELECT id, customer_id, customer_mark, assigned_at FROM assignment
+        WHERE id = voucher.assignment_id
+            AND assigned_at <= said.redeemed_at + make_interval(secs => :tolerance)
+        UNION ALL
+        SELECT id, customer_id, customer_mark, assigned_at FROM assignment
+        WHERE code = said.code AND assigned_at <= said.redeemed_at AND released_at > said.redeemed_at
+    ) AS candidate ORDER BY assigned_at > said.redeemed_at LIMIT 1
 ) AS held ON true
-WHERE redemption.code = ANY (CAST(:codes AS text[]))
-ORDER BY redemption.code, redemption.redeemed_at,
-    redemption.outcome <> 'redeemed', redemption.created_at, redemption.id
+ORDER BY said.code, said.redeemed_at, said.outcome <> 'redeemed', said.arrival NULLS FIRST, said.created_at, said.id
 """)
 
 
-async def uses_of(connection: AsyncConnection, codes: Iterable[str]) -> Sequence[AnyRow]:
-    """All claims on these codes, code by code in the order of their times, with what they are judged by."""
-    return (await connection.execute(USES_OF, {"codes": list(codes)})).all()
+async def said_of(
+    connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID], tolerance: float
+) -> Sequence[AnyRow]:
+    """What is said of these codes and decides, code by code in the order of its times, with what it is judged by."""
+    parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance}
+    return (await connection.execute(SAID, parameters)).all()
 
 
 SET_OUTCOMES = text("""
@@ -106,21 +119,35 @@ async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> 
     return (await connection.execute(query)).all()
 
 
-KNOWN_NOW = text("""
-SELECT DISTINCT code FROM redemption JOIN voucher USING (code) WHERE outcome = 'unknown_code' LIMIT :most
+UNKNOWN = text("""
+SELECT code, array_agg(id) AS ids FROM (
+    SELECT DISTINCT ON (code) code FROM redemption
+    WHERE outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
+) AS page JOIN redemption USING (code) JOIN voucher USING (code)
+WHERE outcome = 'unknown_code' GROUP BY code
+""")
+PAGE_END = text("""
+SELECT max(code) FROM (
+    SELECT DISTINCT code FROM redemption WHERE outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
+) AS page
 """)
 
 
-async def known_now(connection: AsyncConnection, most: int) -> Sequence[str]:
-    """Codes that were unknown when they were used, and have been imported since."""
-    return (await connection.execute(KNOWN_NOW, {"most": most})).scalars().all()
+async def known_by_now(
+    connection: AsyncConnection, after: str, most: int
+) -> tuple[Sequence[AnyRow], str | None]:
+    """Codes beyond `after` that were unknown when they were used and are in a pool by now; where the page ends."""
+    page = {"after": after, "most": most}
+    end = (await connection.execute(PAGE_END, page)).scalar_one()
+    return (await connection.execute(UNKNOWN, page)).all(), end
 
 
 FORGET_UNMAPPED = text("""
 DELETE FROM redemption USING event
 WHERE redemption.event_id = event.id AND outcome IN ('unknown_code', 'not_a_string') AND NOT EXISTS (
     SELECT FROM redemption_mapping AS mapping
-    WHERE mapping.event_type = event.event_type AND mapping.property = redemption.property
+    WHERE mapping.event_type = event.event_type
+        AND regexp_replace(redemption.property, '\\[\\d+\\]', '[*]', 'g') = mapping.property
 )
 """)
 
@@ -133,17 +160,19 @@ async def forget_unmapped(connection: AsyncConnection) -> None:
 REDEMPTIONS = select(*Redemption.__table__.columns)
 
 
-async def list_issues(
+async def list_redemptions(
     connection: AsyncConnection,
-    issue: Outcome | None,
+    outcome: Outcome | None,
     key: tuple[str, datetime, uuid.UUID] | None,
     limit: int,
 ) -> Sequence[AnyRow]:
-    """What could not be matched, issue by issue, oldest first."""
+    """Uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
     order = (Redemption.outcome, Redemption.created_at, Redemption.id)
-    query = REDEMPTIONS.where(Redemption.outcome != Outcome.REDEEMED).order_by(*order).limit(limit)
-    if issue is not None:
-        query = query.where(Redemption.outcome == issue)
+    query = REDEMPTIONS.order_by(*order).limit(limit)
+    if outcome is None:
+        query = query.where(Redemption.outcome != Outcome.REDEEMED)
+    else:
+        query = query.where(Redemption.outcome == outcome)
     if key is not None:
         query = query.where(tuple_(*order) > key)
     return (await connection.execute(query)).all()
@@ -152,3 +181,19 @@ async def list_issues(
 async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:
     """One redemption."""
     return (await connection.execute(REDEMPTIONS.where(Redemption.id == redemption_id))).one()
+
+
+async def by_event(connection: AsyncConnection, event_id: str, property_: str) -> AnyRow:
+    """Return what was stored of an event's property."""
+    query = REDEMPTIONS.where(Redemption.event_id == event_id, Redemption.property == property_)
+    return (await connection.execute(query)).one()
+
+
+async def issue_counts(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Return how many uses could not be matched, by reason."""
+    query = (
+        select(Redemption.outcome, func.count().label("n"))
+        .where(Redemption.outcome != Outcome.REDEEMED)
+        .group_by(Redemption.outcome)
+    )
+    return (await connection.execute(query)).all()

@@ -1,81 +1,150 @@
 """What an event says of a code, and what that is worth: functions of their arguments alone."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from app.domain.redemptions.schemas import USED_OUTCOMES, Outcome, Use
-from app.platform.database import AnyRow
+from app.domain.redemptions.schemas import USED_OUTCOMES, Effect, Normalise, Outcome, Use
 from app.schema.base import VoucherStatus
 from app.schema.inventory import MAX_CODE_LENGTH
+from app.schema.texts import clean_code
+
+MAX_CODES = 100
+"""Most codes that one mapped property of an event may hold."""
 
 
-def value_at(properties: Mapping[str, Any], path: str) -> Any:
-    """The value of a property, or at the end of a dotted path; None where there is none."""
+@dataclass(frozen=True, slots=True)
+class MappedProperty:
+    """Where events of a type hold codes, and what that says of them."""
+
+    path: str
+    effect: Effect
+    normalise: Normalise | None
+
+
+def values_at(properties: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Yield what stands at a path, each with its own path; `[*]` stands for each element of a list."""
     if path in properties:
-        return properties[path]
-    value: Any = properties
-    for step in path.split("."):
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return None
-    return value
+        yield path, properties[path]
+        return
+    yield from _values(properties, path.replace("[*]", ".[*]").lstrip(".").split("."), "")
+
+
+def _values(value: Any, steps: Sequence[str], place: str) -> Iterator[tuple[str, Any]]:
+    if not steps:
+        yield place, value
+        return
+    step, rest = steps[0], steps[1:]
+    if step == "[*]":
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            yield from _values(item, rest, f"{place}[{index}]")
+    elif isinstance(value, dict) and step in value:
+        yield from _values(value[step], rest, f"{place}.{step}" if place else step)
+    elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+        yield from _values(value[int(step)], rest, f"{place}.{step}")
 
 
 def uses(
-    event_id: str, customer_id: str, properties: Mapping[str, Any], at: datetime | None, paths: Iterable[str]
+    event_id: str,
+    customer_id: str | None,
+    properties: Mapping[str, Any],
+    at: datetime | None,
+    mapped: Iterable[MappedProperty],
 ) -> Iterator[Use]:
-    """What an event says was used. An absent, null or blank property says nothing."""
-    for path in paths:
-        value = value_at(properties, path)
-        code, outcome = None, Outcome.NOT_A_STRING
-        if isinstance(value, str):
-            text = value.strip()  # as the import trims
-            code, outcome = (text if len(text) <= MAX_CODE_LENGTH else None), Outcome.UNKNOWN_CODE
-            if not text:
+    """Yield what an event says of codes. An absent, null or blank property says nothing; a code counts once."""
+    seen: set[tuple[str, Effect]] = set()
+    for each in mapped:
+        for number, (place, value) in enumerate(values_at(properties, each.path)):
+            if number >= MAX_CODES or value is None:
                 continue
-        elif value is None:
-            continue
-        yield Use(event_id, path, code, customer_id, outcome, at)
+            code, outcome = None, Outcome.NOT_A_STRING
+            if isinstance(value, str):
+                code, outcome = _code(value, each.normalise), Outcome.UNKNOWN_CODE
+                if code == "":
+                    continue
+                if code is not None and (code, each.effect) in seen:
+                    continue
+                if code is not None:
+                    seen.add((code, each.effect))
+            yield Use(event_id, place, code, customer_id, outcome, at, each.effect)
 
 
-def judge(rows: Sequence[AnyRow]) -> tuple[list[Outcome], datetime | None]:
-    """The outcome of each claim on one code, and when the code was used, if it was.
+def _code(value: str, normalise: Normalise | None) -> str | None:
+    """Return the code in a text, as an import would write it; None where no voucher can have it."""
+    code = clean_code(value)
+    if normalise is not None:
+        code = code.upper() if normalise is Normalise.UPPER else code.lower()
+    return code if len(code) <= MAX_CODE_LENGTH else None
 
-    It does not matter in which order the claims came: `rows` are all of them, in the order of their times.
-    The first use by whom the code was assigned to is the redemption. Any use takes the code: the shop did.
 
-    Args:
-        rows: `redeemed_at`, `customer_id`; `status` and `expires_at` of the voucher (None: there is none);
-            `given` and `given_to`: whether the code was assigned at that time, and to which customer.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something that was said of a code, with what it is judged by.
+
+    `given_to` is who held the code at the time, `given` whether anybody did. Who was erased is known by a mark, which
+    tells whether two are the same person and nothing else.
+    """
+
+    id: UUID
+    effect: Effect
+    customer: str | bytes | None
+    at: datetime
+    outcome: Outcome
+    status: VoucherStatus | None
+    expires_at: datetime | None
+    voided_at: datetime | None
+    given: bool
+    given_to: str | bytes | None
+
+
+def judge(said: Sequence[Said], tolerance: timedelta) -> tuple[list[Outcome], datetime | None]:
+    """Return the outcome of each thing said of one code, and when the code was used, if it was.
+
+    It does not matter in which order they came: `said` is in the order of their times. The first use by whom the
+    code was assigned to is the redemption. Any use takes the code: the shop did. A cancellation takes back the uses
+    before it, and what is used after it is judged afresh.
+
+    What has no say in it may be left out: of a code that was used, the uses that came too late.
     """
     outcomes: list[Outcome] = []
-    first_use = redeemed = None
-    for row in rows:
-        outcome = _outcome_if_only_claim(row)
+    open_from = 0
+    first_use: datetime | None = None
+    redeemed: datetime | None = None
+    for each in said:
+        if each.effect is Effect.CANCEL:
+            if first_use is None:
+                outcomes.append(Outcome.UNKNOWN_CODE if each.status is None else Outcome.NOT_REDEEMED)
+                continue
+            for place in range(open_from, len(outcomes)):
+                if outcomes[place] in {*USED_OUTCOMES, Outcome.ALREADY_REDEEMED}:
+                    outcomes[place] = Outcome.CANCELLED
+            first_use = redeemed = None
+            outcomes.append(Outcome.CANCELLED)
+            open_from = len(outcomes)
+            continue
+        outcome = _alone(each, tolerance)
         if outcome is Outcome.REDEEMED and redeemed is None:
-            redeemed = row.redeemed_at
+            redeemed = each.at
         elif outcome in USED_OUTCOMES and first_use is not None:
             outcome = Outcome.ALREADY_REDEEMED
         if outcome in USED_OUTCOMES:
-            first_use = first_use or row.redeemed_at
+            first_use = first_use or each.at
         outcomes.append(outcome)
     return outcomes, redeemed or first_use
 
 
-def _outcome_if_only_claim(row: AnyRow) -> Outcome:
-    """The outcome of a claim if it were the only one on its code."""
-    if row.status is None:
+def _alone(use: Said, tolerance: timedelta) -> Outcome:
+    """Return the outcome of a use if nothing else were said of its code."""
+    if use.status is None:
         return Outcome.UNKNOWN_CODE
-    if row.status == VoucherStatus.VOID:
+    if use.status == VoucherStatus.VOID and (use.voided_at is None or use.at >= use.voided_at):
         return Outcome.VOID
-    if row.expires_at is not None and row.redeemed_at >= row.expires_at:
+    if use.expires_at is not None and use.at >= use.expires_at + tolerance:
         return Outcome.EXPIRED
-    if not row.given:
+    if not use.given:
         return Outcome.NOT_ASSIGNED
-    if None not in {row.given_to, row.customer_id} and row.given_to != row.customer_id:
+    if None not in {use.given_to, use.customer} and use.given_to != use.customer:
         return Outcome.OTHER_CUSTOMER
     return Outcome.REDEEMED

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from app.domain.customers.events import Time
 from app.schema.texts import Identifier, Input
+from app.schema.times import Time
 
 MAX_MAPPINGS = 100
 
@@ -32,6 +32,26 @@ class Outcome(StrEnum):
     """No pool holds it."""
     NOT_A_STRING = "not_a_string"
     """The mapped property is a number, a list or something else that is no string."""
+    CANCELLED = "cancelled"
+    """Used, and the order was cancelled since; of a cancellation: it gave the code back to its customer."""
+    NOT_REDEEMED = "not_redeemed"
+    """A cancellation of a code that was not used."""
+
+
+class Effect(StrEnum):
+    """What an event says of the code in it."""
+
+    REDEEM = "redeem"
+    """It was used."""
+    CANCEL = "cancel"
+    """The order was cancelled or refunded: the code is its customer's again."""
+
+
+class Normalise(StrEnum):
+    """How a shop's spelling of a code is brought to that of the pools."""
+
+    UPPER = "upper"
+    LOWER = "lower"
 
 
 USED_OUTCOMES = (Outcome.REDEEMED, Outcome.NOT_ASSIGNED, Outcome.OTHER_CUSTOMER)
@@ -51,6 +71,17 @@ class Use:
     customer_id: str | None
     outcome: Outcome
     at: datetime | None
+    effect: Effect = Effect.REDEEM
+
+
+@dataclass(frozen=True, slots=True)
+class MappedEvent:
+    """Which property of which event type holds a code, and what that says of it."""
+
+    event_type: str
+    property: str
+    effect: str
+    normalise: str | None
 
 
 class MappingIn(Input):
@@ -58,7 +89,16 @@ class MappingIn(Input):
 
     event_type: Identifier = Field(description="Type of the event", examples=["purchase"])
     property: Identifier = Field(
-        description="Name of the property, or a dotted path to it", examples=["voucher_code", "cart.0.code"]
+        description="Name of the property, or a path to it; `[*]` stands for each element of a list",
+        examples=["voucher_code", "cart.0.code", "items[*].voucher_code"],
+    )
+    effect: Effect = Field(
+        default=Effect.REDEEM,
+        description="`redeem`: the code was used; `cancel`: the order was cancelled or refunded, and the code is its"
+        " customer's again",
+    )
+    normalise: Normalise | None = Field(
+        default=None, description="Letters of the code are made so before it is looked up; null: as they are"
     )
 
 

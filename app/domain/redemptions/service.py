@@ -3,19 +3,29 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.customers import events as events_of_customers
 from app.domain.lifecycle import transitions
+from app.domain.lifecycle import uses as uses_lock
 from app.domain.redemptions import queries, rules
-from app.domain.redemptions.schemas import USED_OUTCOMES, MappingIn, Outcome, Use
+from app.domain.redemptions.schemas import (
+    USED_OUTCOMES,
+    Effect,
+    MappedEvent,
+    MappingIn,
+    Normalise,
+    Outcome,
+    Use,
+)
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import (
     AlreadyRedeemedError,
@@ -24,31 +34,53 @@ from app.domain.vouchers.errors import (
     VoucherVoidError,
 )
 from app.platform.database import AnyRow, retry_on_conflict, transaction
+from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
+from app.platform.metrics import UNJUDGED
+from app.platform.settings import get_settings
 
+DIRECT = "direct"
+"""Stands for the property of a use that was told directly, with a key."""
+
+log = structlog.get_logger()
 CHUNK = 1000
 """Codes or events that are worked through in one transaction."""
 
 Key = tuple[str, datetime, uuid.UUID]
 """Where a page of issues ends: outcome, time, id."""
-Mapping = dict[str, list[str]]
+Mapping = dict[str, list[rules.MappedProperty]]
 """The mapped properties of each event type."""
 
 
 async def redeem(
-    connection: AsyncConnection, code: str, customer_id: str | None, at: datetime | None
-) -> AnyRow:
-    """Redeem a code without an event.
+    connection: AsyncConnection,
+    code: str,
+    customer_id: str | None,
+    at: datetime | None,
+    idempotency_key: str | None = None,
+) -> tuple[AnyRow, bool]:
+    """Redeem a code without an event; the redemption, and whether it is the repeat of an earlier one.
 
     Raises:
         VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError: it cannot be, and
             nothing is stored.
+        IdempotencyKeyReusedError: the key came before, for another code or customer.
     """
+    await uses_lock.beside_others(connection)
     await transitions.lock(connection, [code])
-    use = Use(None, None, code, customer_id, Outcome.UNKNOWN_CODE, at)
-    (added,) = await queries.add_uses(connection, [use])
-    await _rejudge(connection, [code])
-    redemption = await queries.by_id(connection, added.id)
+    # The key takes the place of an event's id: of two requests with one key the second finds the row of the first.
+    named = None if idempotency_key is None else f"\n{idempotency_key}"
+    use = Use(named, DIRECT if named else None, code, customer_id, Outcome.UNKNOWN_CODE, at)
+    added = await queries.add_uses(connection, [use])
+    if not added:
+        before = await queries.by_event(connection, str(named), DIRECT)
+        if (before.code, before.customer_id) != (code, customer_id):
+            raise IdempotencyKeyReusedError(
+                "The same idempotency key came before with another code or customer.", redemption_id=before.id
+            )
+        return before, True
+    await _rejudge(connection, [code], [added[0].id])
+    redemption = await queries.by_id(connection, added[0].id)
     match redemption.outcome:
         case Outcome.UNKNOWN_CODE:
             raise VoucherNotFoundError
@@ -58,7 +90,7 @@ async def redeem(
             raise VoucherVoidError
         case Outcome.EXPIRED:
             raise VoucherExpiredError
-    return redemption
+    return redemption, False
 
 
 async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
@@ -70,44 +102,59 @@ async def set_mapping(
     connection: AsyncConnection, caller: Caller | None, mappings: Sequence[MappingIn]
 ) -> None:
     """Replace the redemption mapping. A job then applies it to the events that are there."""
-    await queries.set_mapping(connection, {(each.event_type, each.property) for each in mappings})
+    # An event under way is stored before the job looks for it, and one that comes later sees the new mapping.
+    await uses_lock.alone(connection)
+    rows = {(each.event_type, each.property): MappedEvent(**each.model_dump()) for each in mappings}
+    await queries.set_mapping(connection, rows.values())
     await enqueue(connection, "replay_mapping", lock="redemptions")
     shown = [each.model_dump() for each in mappings]
     await audit.record(connection, caller, "redemption_mapping.changed", mappings=shown)
 
 
-async def list_issues(
-    connection: AsyncConnection, issue: Outcome | None, key: Key | None, limit: int
+async def list_redemptions(
+    connection: AsyncConnection, outcome: Outcome | None, key: Key | None, limit: int
 ) -> Sequence[AnyRow]:
-    """What could not be matched, issue by issue, oldest first."""
-    return await queries.list_issues(connection, issue, key, limit)
+    """Return uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
+    return await queries.list_redemptions(connection, outcome, key, limit)
 
 
 async def mapped_properties(connection: AsyncConnection) -> Mapping:
     """Return the mapped properties of each event type."""
     by_type: Mapping = defaultdict(list)
     for row in await queries.mapping(connection):
-        by_type[row.event_type].append(row.property)
+        normalise = row.normalise and Normalise(row.normalise)
+        by_type[row.event_type].append(rules.MappedProperty(row.property, Effect(row.effect), normalise))
     return by_type
 
 
 async def resolve(engine: AsyncEngine) -> int:
-    """Redeem the codes that were unknown when they were used and are in a pool by now; how many."""
-    resolved = 0
+    """Settle uses of codes that were unknown then and are in a pool by now; how many codes.
+
+    Imports settle what they bring in by themselves. This is for what an earlier release has left behind. A code that
+    cannot be judged is told in the log, and the others go on.
+    """
+    resolved, after = 0, ""
     while True:
-        found = await _resolve_some(engine)
-        resolved += found
-        if found < CHUNK:
+        async with transaction(engine) as connection:
+            found, end = await queries.known_by_now(connection, after, CHUNK)
+        for row in found:
+            try:
+                await _resolve_one(engine, row.code, row.ids)
+                resolved += 1
+            except Exception as error:  # noqa: BLE001  (whatever is odd about one code stops nobody else's)
+                UNJUDGED.inc()
+                log.error("a code cannot be judged", error=type(error).__name__)  # noqa: TRY400  (no code in logs)
+        if end is None:
             return resolved
+        after = end
 
 
 @retry_on_conflict
-async def _resolve_some(engine: AsyncEngine) -> int:
+async def _resolve_one(engine: AsyncEngine, code: str, ids: Sequence[uuid.UUID]) -> None:
     async with transaction(engine) as connection:
-        codes = await queries.known_now(connection, CHUNK)
-        await transitions.lock(connection, codes)
-        await _rejudge(connection, codes)
-        return len(codes)
+        await uses_lock.beside_others(connection)
+        await transitions.lock(connection, [code])
+        await _rejudge(connection, [code], ids)
 
 
 async def replay(engine: AsyncEngine) -> dict[str, int]:
@@ -116,6 +163,8 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
     What was redeemed stays so. It may be broken off and begun again.
     """
     async with transaction(engine) as connection:
+        # Whoever stored an event by the mapping before has committed it by now, and is found below.
+        await uses_lock.alone(connection)
         await queries.forget_unmapped(connection)
         by_type = await mapped_properties(connection)
     events = found = 0
@@ -135,6 +184,7 @@ async def _replay_some(
     engine: AsyncEngine, event_type: str, by_type: Mapping, key: tuple[datetime, str] | None
 ) -> tuple[Sequence[AnyRow], int]:
     async with transaction(engine) as connection:
+        await uses_lock.beside_others(connection)
         rows = await events_of_customers.list_events(connection, event_type, key, CHUNK)
         uses = [use for row in rows for use in uses_in(row.id, row, by_type)]
         await lock_codes(connection, uses)
@@ -155,29 +205,52 @@ async def lock_codes(connection: AsyncConnection, uses: Iterable[Use]) -> None:
 
 
 async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> int:
-    """Store claims whose vouchers are locked, and judge them; how many were new."""
+    """Store what is said of codes whose vouchers are locked, and judge it; how much was new."""
     if not uses:
         return 0
     added = await queries.add_uses(connection, uses)
-    await _rejudge(connection, {row.code for row in added if row.code is not None})
+    known = [row for row in added if row.code is not None]
+    if known:
+        await _rejudge(connection, {row.code for row in known}, [row.id for row in known])
     return len(added)
 
 
-async def _rejudge(connection: AsyncConnection, codes: Iterable[str]) -> None:
-    """Judge all claims on these codes, whose vouchers are locked, and let outcomes and vouchers follow."""
+async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID]) -> None:
+    """Judge what is new of these codes, whose vouchers are locked, and let outcomes and vouchers follow."""
+    tolerance = get_settings().clock_tolerance_seconds
     outcomes: dict[uuid.UUID, Outcome] = {}
     used: dict[str, datetime] = {}
-    for code, group in groupby(await queries.uses_of(connection, codes), attrgetter("code")):
-        uses = list(group)
-        judged, at = rules.judge(uses)
+    unused: list[str] = []
+    rows = await queries.said_of(connection, codes, new, tolerance)
+    for code, group in groupby(rows, attrgetter("code")):
+        said = [
+            rules.Said(
+                row.id,
+                Effect(row.effect),
+                row.customer and bytes(row.customer),
+                row.at,
+                Outcome(row.outcome),
+                row.status,
+                row.expires_at,
+                row.voided_at,
+                row.given,
+                row.given_to and bytes(row.given_to),
+            )
+            for row in group
+        ]
+        judged, at = rules.judge(said, timedelta(seconds=tolerance))
         outcomes |= {
-            use.id: outcome for use, outcome in zip(uses, judged, strict=True) if use.outcome != outcome
+            each.id: outcome for each, outcome in zip(said, judged, strict=True) if each.outcome != outcome
         }
         if at is not None:
             used[code] = at
+        elif Outcome.CANCELLED in judged:
+            unused.append(code)
     await queries.set_outcomes(connection, outcomes)
     if used:
         await vouchers.redeem(connection, used)
+    if unused:
+        await transitions.cancel(connection, unused)
 
 
 async def outcomes_of_events(connection: AsyncConnection, event_ids: Sequence[str]) -> dict[str, Outcome]:
@@ -187,3 +260,8 @@ async def outcomes_of_events(connection: AsyncConnection, event_ids: Sequence[st
         if outcomes.get(row.event_id) not in USED_OUTCOMES:
             outcomes[row.event_id] = Outcome(row.outcome)
     return outcomes
+
+
+async def issue_counts(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many uses could not be matched, by reason."""
+    return {row.outcome: row.n for row in await queries.issue_counts(connection)}

@@ -21,26 +21,37 @@ MAX_DEATHS = 3
 
 
 async def render_many(
-    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, targets: Sequence[MessageTarget]
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
+    *,
+    whole: bool = False,
+    one_by_one: bool = False,
 ) -> AsyncIterator[list[Outcome]]:
-    """The outcomes, chunk by chunk in the order of the addressees, each chunk committed.
+    """Yield the outcomes, chunk by chunk in the order of the addressees, each chunk committed.
+
+    `whole` makes all of them in one transaction: nobody could name what a part of it took. `one_by_one` begins
+    a chunk only when the one before was fetched.
 
     Raises:
         DomainError: the template cannot be rendered for anybody, or the service is overloaded.
             Nothing was taken then.
     """
-    chunks = _chunks(targets)
+    chunks = [list(targets)] if whole else _chunks(targets)
     # The first alone: the others know from it what they need, and a template that is too much ends here.
     first = await render_chunk(engine, renderers, spec, chunks[0])
     limit = first[0].error
     if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in first):
         raise limit
     yield first
+    # Counts are as of the message: where they are read, a chunk waits for the one before.
+    at_once = 1 if one_by_one or "count_" in spec.template else AT_ONCE
     under_way: deque[asyncio.Task[list[Outcome]]] = deque()
     try:
         for chunk in chunks[1:]:
             under_way.append(asyncio.create_task(_render_anyway(engine, renderers, spec, chunk)))
-            if len(under_way) == AT_ONCE:
+            if len(under_way) == at_once:
                 yield await under_way.popleft()
         while under_way:
             yield await under_way.popleft()

@@ -20,8 +20,8 @@ class Demands:
         """What so many messages will probably need, less what they were given before."""
         demand = self._by_template.get(_digest(template))
         if demand is None:
-            return {"codes": {}, "occurrences": {}, "counts": [], "aggregates": []}
-        await vouchers.fetch({"codes": {}, "occurrences": demand["occurrences"], "counts": []})
+            return {"codes": {}, "occurrences": {}, "counts": [], "aggregates": [], "seen": False}
+        await vouchers.fetch({"codes": {}, "occurrences": demand["occurrences"], "counts": [], "seen": False})
         codes = {
             pool: max(0, math.ceil(each * messages) - vouchers.given_of(pool))
             for pool, each in demand["each"].items()

@@ -13,3 +13,9 @@ class TemplateLimitError(DomainError):
     """The template is too long, too slow or prints too much."""
 
     status, name, title = 422, "template-limit", "The template exceeds a limit"
+
+
+class MessageAbortedError(DomainError):
+    """The template said `{% abort %}`: the message is not sent, and takes nothing."""
+
+    status, name, title = 409, "aborted", "The template aborted the message"

@@ -18,14 +18,19 @@ from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import queries
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
+from app.domain.vouchers.errors import VoucherVoidError
 from app.platform.errors import DomainError
 
+TEST, SEEN = "test ", " seen"
+"""Kinds of keys, as the next."""
 DEFAULT = "default "
 """Begins the keys of defaults; pool names have no white space."""
 
 
 @dataclass(slots=True)
 class _Pool:
+    """One pool, or one key under which places are looked up."""
+
     draw: Draw
     shown: list[str] = field(default_factory=list)
     looked_up: int = -1
@@ -42,12 +47,16 @@ class MessageVouchers:
         self._connection = connection
         self._spec = spec
         self._targets = targets
+        self.preview = spec.mode is Mode.PREVIEW
         self._pools: dict[str, _Pool] = {}
-        self._given: dict[uuid.UUID, LedgerEntry | str] = {}
         self._drawn_anew: dict[uuid.UUID, uuid.UUID] = {}
         """Of places whose lease has lapsed: the id of the place, and that of its present draw."""
-        self.before: list[dict[str, dict[str, str | None]]] = [{} for _ in targets]
-        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds."""
+        self._given: dict[uuid.UUID, LedgerEntry | str] = {}
+        self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]
+        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds, false
+        where it was voided since."""
+        self.seen: list[dict[str, Any] | None] = [None for _ in targets]
+        self.seen_known = False
 
     async def fetch(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
@@ -59,6 +68,8 @@ class MessageVouchers:
             await self._get_codes(pool, drawn)
         for pool in needs["counts"]:
             await self._count(pool)
+        if needs.get("seen"):
+            await self.look_up_seen()
 
     def given_of(self, pool: str) -> int:
         """How many codes of the pool the messages were given before."""
@@ -80,6 +91,8 @@ class MessageVouchers:
 
     def identify(self, target: MessageTarget, key: str, occurrence: int) -> uuid.UUID:
         """The id of a place in a message: of the voucher, or the default, that stands there."""
+        if self._spec.mode is Mode.TEST:
+            key = TEST + key  # a proof is not the message
         place = identity.of_message(target.message_id, target.customer_id, key, occurrence)
         return self._drawn_anew.get(place, place)
 
@@ -94,8 +107,10 @@ class MessageVouchers:
         id_ = self.identify(target, pool, occurrence)
         row = self._given[id_]
         assert isinstance(row, LedgerEntry)  # noqa: S101  (narrows the type: defaults always hold)
+        if row.status == "void":
+            return VoucherVoidError()
         try:
-            assignments.check_message(self._request(id_, target, occurrence), row)
+            self._check(target, row, occurrence)
         except DomainError as error:
             return error
         raise AssertionError("a row that holds was refused")
@@ -171,16 +186,50 @@ class MessageVouchers:
             self._given[self._drawn_anew.get(place, place)] = row
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
-    def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | None:
+    def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
         """The code, where the row answers this message."""
         if isinstance(row, str):
             return row
+        if row.status == "void":
+            return False
         if self._spec.mode is Mode.PREVIEW:
             return row.code if row.released_at is None else None
         try:
-            return assignments.check_message(self._request(row.id, target, occurrence), row).code
+            return self._check(target, row, occurrence).code
         except DomainError:
             return None
+
+    def _check(self, target: MessageTarget, row: LedgerEntry, occurrence: int) -> LedgerEntry:
+        """Return the row where it answers the message: also when that is sent again by another campaign."""
+        request = self._request(row.id, target, occurrence)
+        request.campaign_id = row.campaign_id
+        return assignments.check_message(request, row)
+
+    async def look_up_seen(self) -> None:
+        """Read what the messages saw when they were made before."""
+        if self.seen_known:
+            return
+        self.seen_known = True
+        ids = {
+            self.identify(target, SEEN, 0): index
+            for index, target in enumerate(self._targets)
+            if not target.is_new
+        }
+        if ids and self._spec.mode is not Mode.PREVIEW:
+            for id_, value in (await queries.seen(self._connection, list(ids))).items():
+                self.seen[ids[id_]] = value
+
+    async def write_seen(self, seen: Sequence[dict[str, Any] | None]) -> None:
+        """Store what messages saw for the first time; None where there is nothing new."""
+        new = []
+        for target, before, value in zip(self._targets, self.seen, seen, strict=True):
+            id_ = self.identify(target, SEEN, 0)
+            if value is not None and before is None:
+                new.append({"id": id_, "customer_id": target.customer_id, "seen": value})
+            elif value is not None:
+                await queries.change_seen(self._connection, id_, value)
+        if new:
+            await queries.add_seen(self._connection, new)
 
     async def _get_codes(self, name: str, wanted: int) -> None:
         pool = self._pool(name)
@@ -190,7 +239,7 @@ class MessageVouchers:
             code = await pool.draw.preview()
             pool.shown = [] if code is None else [code]
         elif wanted == 0 and not pool.draw.locked:
-            await self._check(name, pool)
+            await self._check_pool(name, pool)
         elif wanted > len(pool.draw.locked):
             await pool.draw.lock(wanted)
             if pool.draw.shortage is not None:
@@ -199,7 +248,7 @@ class MessageVouchers:
         if isinstance(pool.draw.shortage, PoolNotFoundError):
             pool.similar, pool.draw.shortage = pool.draw.shortage.extra["similar"], None
 
-    async def _check(self, name: str, pool: _Pool) -> None:
+    async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:
             await pools.id_of(self._connection, name)
         except PoolNotFoundError as error:
@@ -210,8 +259,8 @@ class MessageVouchers:
         if pool.counts is not None:
             return
         try:
-            counts = await pools.counts(self._connection, name, self._spec.campaign_id)
+            counts = await pools.drawable(self._connection, name, self._spec.campaign_id)
         except PoolNotFoundError as error:
             pool.similar = error.extra["similar"]
         else:
-            pool.counts = {"available": counts.drawable, "total": counts.total}
+            pool.counts = counts

@@ -1,24 +1,29 @@
 """The nodes of a scenario: a JSON body written as a template, rendered, then stored with the codes in it."""
 
+import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.assignments import identity
 from app.domain.customers import service as customers
 from app.domain.customers.events import NewEvent
-from app.domain.rendering import service
+from app.domain.rendering import queries, service
 from app.domain.rendering.errors import TemplateError
 from app.domain.rendering.renderers import Renderers
-from app.domain.rendering.schemas import EventBody, MessageTarget, Mode, Outcome, RenderSpec
+from app.domain.rendering.schemas import EventBody, MessageTarget, Mode, RenderSpec
 from app.domain.tracking import service as tracking
 from app.platform.database import retry_on_conflict, transaction
+from app.platform.errors import IdempotencyKeyReusedError
 from app.schema.texts import Properties
 
 _EVENT = uuid.UUID("c2a6fa0e-0d0b-5b8e-9f0e-6a4d3ad0a1c7")
+MAX_EVENTS = 50
+_events = TypeAdapter(list[EventBody])
 _properties = TypeAdapter[dict[str, Any]](Properties)
 Store = Callable[[AsyncConnection, MessageTarget, Any], Awaitable[None]]
 Parse = Callable[[Any], Any]
@@ -26,16 +31,16 @@ Parse = Callable[[Any], Any]
 
 async def set_properties(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, target: MessageTarget
-) -> tuple[Outcome, dict[str, Any]]:
-    """The node *set attribute*: render an object, and set its members as properties of the customer."""
-    return await _run(engine, renderers, spec, target, _properties.validate_python, _store_properties)
+) -> tuple[list[dict[str, Any]], Any]:
+    """Render an object, and set its members as properties of the customer; return the codes and the body."""
+    return await _run(engine, renderers, spec, target, _parse_properties, _store_properties)
 
 
 async def add_event(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, target: MessageTarget
-) -> tuple[Outcome, dict[str, Any]]:
-    """The node *add event*: render an event, and store it for the customer."""
-    return await _run(engine, renderers, spec, target, EventBody.model_validate, _store_event)
+) -> tuple[list[dict[str, Any]], Any]:
+    """Render an event or a list of them, and store them for the customer; return the codes and the body."""
+    return await _run(engine, renderers, spec, target, _parse_events, _store_events)
 
 
 async def _run(
@@ -45,45 +50,80 @@ async def _run(
     target: MessageTarget,
     parse: Parse,
     store: Store,
-) -> tuple[Outcome, dict[str, Any]]:
-    """The rendered body and the codes in it, in one transaction.
+) -> tuple[list[dict[str, Any]], Any]:
+    """Render the body, store it and give the codes in it, in one transaction.
+
+    What was stored for a message is answered as it was stored, however often it comes.
 
     Raises:
         TemplateError: the template renders to something else. Nothing is stored or taken then.
+        IdempotencyKeyReusedError: the message came before with another template.
         PoolExhaustedError and the other errors of a message.
     """
+    source = f"{store.__name__} {spec.template}".encode(errors="surrogatepass")
+    digest = hashlib.sha256(source).hexdigest()
 
     @retry_on_conflict
-    async def attempt() -> tuple[Outcome, dict[str, Any]]:
+    async def attempt() -> tuple[list[dict[str, Any]], Any]:
         async with transaction(engine) as connection:
+            id_ = _node_id(spec, target)
+            if spec.mode is not Mode.PREVIEW:
+                await queries.lock_customer(connection, target.customer_id or "")
+                before = {} if target.is_new else await queries.seen(connection, [id_])
+                if id_ in before:
+                    return _stored_before(before[id_], digest)
             (outcome,) = await service.render_in_transaction(connection, renderers, spec, [target])
             if outcome.error is not None:
                 raise outcome.error
-            body = _object(outcome.rendered or "")
+            body = _body(outcome.rendered or "")
             try:
                 parsed = parse(body)
             except ValidationError as error:
                 raise TemplateError(_says(error), line=None) from None
             if spec.mode is not Mode.PREVIEW:
                 await store(connection, target, parsed)
-            return outcome, body
+                seen = {"digest": digest, "body": body, "vouchers": outcome.vouchers}
+                row = {"id": id_, "customer_id": target.customer_id, "seen": seen}
+                await queries.add_seen(connection, [row])
+            return outcome.vouchers, body
 
     async with renderers.turn():
         return await attempt()
 
 
-def _object(rendered: str) -> dict[str, Any]:
+def _node_id(spec: RenderSpec, target: MessageTarget) -> uuid.UUID:
+    return identity.of_message(target.message_id, target.customer_id, f"{spec.mode} node", 0)
+
+
+def _stored_before(record: dict[str, Any], digest: str) -> tuple[list[dict[str, Any]], Any]:
+    if record["digest"] != digest:
+        raise IdempotencyKeyReusedError("The same message came before with another template.")
+    return record["vouchers"], record["body"]
+
+
+def _body(rendered: str) -> Any:
     try:
-        body = orjson.loads(rendered)
+        return orjson.loads(rendered)
     except orjson.JSONDecodeError as error:  # its position, not its text: that holds codes
         raise TemplateError(
             "The template rendered to no JSON; the filter 'json' writes a value with its quotes. "
             f"The rendered text goes wrong at line {error.lineno}, column {error.colno}.",
             line=None,
         ) from None
+
+
+def _parse_properties(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise TemplateError("The template must render to a JSON object.", line=None)
-    return body
+    return _properties.validate_python(body)
+
+
+def _parse_events(body: Any) -> list[EventBody]:
+    if not isinstance(body, list):
+        return [EventBody.model_validate(body)]
+    if not 1 <= len(body) <= MAX_EVENTS:
+        raise TemplateError(f"A list holds 1 to {MAX_EVENTS} events.", line=None)
+    return _events.validate_python(body)
 
 
 def _says(error: ValidationError) -> str:
@@ -98,10 +138,23 @@ async def _store_properties(
     await customers.update(connection, target.customer_id, properties)
 
 
-async def _store_event(connection: AsyncConnection, target: MessageTarget, event: EventBody) -> None:
+async def _store_events(
+    connection: AsyncConnection, target: MessageTarget, events: Sequence[EventBody]
+) -> None:
     assert target.customer_id is not None  # noqa: S101  (as above)
-    # Made of the message, so that a retry finds the event stored.
-    name = orjson.dumps([target.message_id, target.customer_id, event.event_type]).decode()
-    event_id = event.event_id or str(uuid.uuid5(_EVENT, name))
-    new = NewEvent(event_id, target.customer_id, event.event_type, event.properties, event.timestamp)
-    await tracking.track(connection, [new])
+    new = []
+    for place, event in enumerate(events):
+        # Made of the message, so that a retry finds the event stored.
+        parts = [target.message_id, target.customer_id, event.event_type, *([place] if place else [])]
+        event_id = event.event_id or str(uuid.uuid5(_EVENT, orjson.dumps(parts).decode()))
+        new.append(
+            NewEvent(event_id, target.customer_id, event.event_type, event.properties, event.timestamp)
+        )
+    await tracking.track(connection, new)
+    for stored in new:
+        if not await queries.event_stands(connection, stored):
+            raise TemplateError(
+                "Another event has this event_id already, so nothing was stored; leave event_id out, or make it of"
+                " the customer and the message.",
+                line=None,
+            )

@@ -1,12 +1,15 @@
 """SQL of rendering."""
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.schema.ledger import MessageDefault
+from app.domain.customers.events import NewEvent
+from app.schema.ledger import MessageDefault, MessageSeen
 
 
 async def defaults(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -20,3 +23,53 @@ async def add_defaults(connection: AsyncConnection, codes: Mapping[uuid.UUID, st
     await connection.execute(
         insert(MessageDefault), [{"id": id_, "code": code} for id_, code in codes.items()]
     )
+
+
+VOID = text("SELECT code FROM voucher WHERE code = ANY (CAST(:codes AS text[])) AND status = 'void'")
+
+
+async def void(connection: AsyncConnection, codes: Sequence[str]) -> set[str]:
+    """Return those of these codes that were voided."""
+    return set((await connection.execute(VOID, {"codes": list(codes)})).scalars())
+
+
+async def seen(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+    """Return what the messages with these ids saw."""
+    query = select(MessageSeen.id, MessageSeen.seen).where(MessageSeen.id == func.any(list(ids)))
+    return {row.id: row.seen for row in await connection.execute(query)}
+
+
+async def add_seen(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Note what messages saw (`id`, `customer_id`, `seen`). One that is there already is a conflict."""
+    await connection.execute(insert(MessageSeen), list(rows))
+
+
+async def change_seen(connection: AsyncConnection, id_: uuid.UUID, value: Mapping[str, Any]) -> None:
+    """Replace what a message saw by more of it."""
+    await connection.execute(update(MessageSeen).where(MessageSeen.id == id_).values(seen=dict(value)))
+
+
+STANDS = text("""
+SELECT count(*) FROM event
+WHERE id = :id AND customer_id = :customer AND event_type = :type AND properties = CAST(:properties AS jsonb)
+""")
+LOCK_NODE = text("SELECT pg_advisory_xact_lock(hashtext('node'), hashtext(:customer))")
+LOCK_CUSTOMER = text("SELECT id FROM customer WHERE id = :customer FOR UPDATE")
+
+
+async def lock_customer(connection: AsyncConnection, customer_id: str) -> None:
+    """Let the nodes of one customer run one after another, until the transaction ends."""
+    await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+    await connection.execute(LOCK_NODE, {"customer": customer_id})
+    await connection.execute(LOCK_CUSTOMER, {"customer": customer_id})
+
+
+async def event_stands(connection: AsyncConnection, event: NewEvent) -> bool:
+    """Return whether the event with this id is this one."""
+    parameters = {
+        "id": event.event_id,
+        "customer": event.customer_id,
+        "type": event.event_type,
+        "properties": json.dumps(event.properties),
+    }
+    return bool((await connection.execute(STANDS, parameters)).scalar_one())

@@ -2,20 +2,35 @@
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
 from app.domain.rendering.confined.worker import HEADER
-from app.platform.errors import InvalidRequestError, OverloadedError
+from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
 from app.platform.settings import Settings
 
 PATIENCE = 10.0
 """Seconds that a message may wait for its turn."""
+
+
+WALL_SECONDS = 3.0
+"""What a job may take beyond its processor time: a process that was stopped, or starves, is replaced after that."""
+
+
+class RendererUnavailableError(DomainError):
+    """No process could render; nothing was taken, and the template is not at fault."""
+
+    status, name, title = 503, "renderer-unavailable", "No process can render"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__("No process could render this; nothing was taken. Try again.")
 
 
 class RendererDiedError(Exception):
@@ -35,6 +50,7 @@ class Renderers:
                 "vouchers": settings.template_vouchers,
             }
         ).decode()
+        self._seconds = settings.template_seconds
         self.max_template_bytes = settings.template_bytes
         self._idle: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
         for _ in range(settings.render_processes):
@@ -64,6 +80,7 @@ class Renderers:
         Raises:
             InvalidRequestError: it holds what cannot be said to a template.
             RendererDiedError: there is none; the process ended over it.
+            RendererUnavailableError: there is none, and the job is not at fault.
         """
         try:
             body = orjson.dumps(job)
@@ -71,22 +88,53 @@ class Renderers:
             raise InvalidRequestError(
                 f"A template cannot take these properties or context: {error}."
             ) from None
+        seconds = WALL_SECONDS + self._seconds * max(1, len(job.get("items", ())))
+        try:
+            return await self._once(body, seconds)
+        except (
+            _KilledError
+        ):  # from outside, as by a system short of memory: not the template's doing, unless again
+            pass
+        try:
+            return await self._once(body, seconds)
+        except _KilledError:
+            raise RendererDiedError from None
+
+    async def check(self) -> None:
+        """Make sure that a process can render, where none is at it.
+
+        Raises:
+            RendererUnavailableError: none can be started.
+        """
+        if not self._idle.empty():
+            process = self._idle.get_nowait()
+            try:
+                if process is None or process.returncode is not None:
+                    process = await self._start()
+            finally:
+                self._idle.put_nowait(process)
+
+    async def _once(self, body: bytes, seconds: float) -> dict[str, Any]:
         process = await self._idle.get()
         try:
             if process is None or process.returncode is not None:
                 process = await self._start()
-            answer = await _converse(process, body)
+            async with asyncio.timeout(seconds):
+                return await _converse(process, body)
         except asyncio.IncompleteReadError:
-            await _end(process)
-            process = None
+            ended, process = process, None
+            await _end(ended)
+            if ended is not None and ended.returncode == -signal.SIGKILL:
+                raise _KilledError from None
             raise RendererDiedError from None
-        except BaseException:  # a request that was cancelled leaves a process amid its answer
-            await asyncio.shield(_end(process))
-            process = None
+        except BaseException as error:  # a request that was cancelled leaves a process amid its answer
+            ended, process = process, None
+            await asyncio.shield(_end(ended))
+            if isinstance(error, TimeoutError):
+                raise RendererUnavailableError from None
             raise
         finally:
             self._idle.put_nowait(process)
-        return answer
 
     async def close(self) -> None:
         """End the processes."""
@@ -96,12 +144,15 @@ class Renderers:
     async def _start(self) -> Process:
         # Nothing of our environment goes along but where the code is: no database, no key.
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.domain.rendering.confined.worker", self._limits),
-            stdin=PIPE,
-            stdout=PIPE,
-            env=environment,
-        )
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app.domain.rendering.confined.worker", self._limits),
+                stdin=PIPE,
+                stdout=PIPE,
+                env=environment,
+            )
+        except OSError:  # no memory, or no more processes
+            raise RendererUnavailableError from None
 
 
 async def _converse(process: Process, body: bytes) -> dict[str, Any]:
@@ -120,5 +171,9 @@ async def _converse(process: Process, body: bytes) -> dict[str, Any]:
 async def _end(process: Process | None) -> None:
     if process is not None:
         if process.returncode is None:
-            process.kill()
+            process.kill()  # does not change how a process that is ending already ends
         await process.wait()
+
+
+class _KilledError(Exception):
+    """The process was killed by a signal that no template sends."""

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.domain.customers.events import Time
 from app.platform.errors import DomainError
-from app.schema.texts import Identifier, Input, Properties
+from app.schema.texts import CampaignId, Identifier, Input, Properties
+from app.schema.times import Time
 
 MAX_RECIPIENTS = 10_000
 
@@ -43,8 +43,9 @@ class _Template(Input):
         examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
     )
     mode: Mode = Field(default=Mode.SEND, description="`preview` shows a code and takes none")
-    campaign_id: Identifier | None = Field(default=None, description="`campaign.id` in the template")
+    campaign_id: CampaignId | None = Field(default=None, description="`campaign.id` in the template")
     context: Properties = Field(default_factory=dict, description="`context` in the template")
+    strict: bool = Field(default=False, description="Whether a property that nobody set is an error")
 
 
 class RenderRequest(_Template):
@@ -105,6 +106,7 @@ class VoucherUsed(BaseModel):
     pool: str | None = Field(description="The pool that it is really from; null for a `default`")
     code: str = Field(description="The code")
     occurrence: int = Field(description="0 for the cached one, from 1 on for those of `cached=False`")
+    preview: bool = Field(default=False, description="True where the code is only shown, and not given")
 
 
 class RenderOut(BaseModel):
@@ -114,13 +116,17 @@ class RenderOut(BaseModel):
     displayed: bool = Field(description="False for a weblayer whose pool has run out")
     message_id: str = Field(description="Send it again for the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it, in the order of first use")
+    undefined: list[str] = Field(description="Properties that the template read and nobody had set")
+    status: Literal["rendered", "not_displayed", "aborted"] = Field(description="What became of it")
+    reason: str | None = Field(description="Why the template aborted it")
 
 
 class BatchItemOut(BaseModel):
     """What became of one recipient's message."""
 
     index: int = Field(description="Place in the request, from 0")
-    status: Literal["rendered", "enqueue_failed", "not_displayed", "failed"] = Field(
+    repeat_of: int | None = Field(description="The place where the same customer came first, without ids")
+    status: Literal["rendered", "enqueue_failed", "not_displayed", "aborted", "failed"] = Field(
         description="What became of it"
     )
     customer_id: str = Field(description="For whom")
@@ -133,13 +139,16 @@ class BatchItemOut(BaseModel):
 class RenderBatchOut(BaseModel):
     """What became of a batch."""
 
+    repeats: int = Field(description="How many recipients came again, and got the message of the first time")
     items: list[BatchItemOut] = Field(description="In the order of the request")
 
 
 class NodeOut(BaseModel):
     """What a node stored."""
 
-    stored: dict[str, Any] = Field(description="The rendered body; in preview nothing was stored")
+    stored: dict[str, Any] | list[dict[str, Any]] = Field(
+        description="The rendered body; in preview nothing was stored"
+    )
     message_id: str = Field(description="Send it again for the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
 
@@ -156,6 +165,7 @@ class Snippets(BaseModel):
 
     assign: Snippet = Field(description="One code per message and customer")
     assign_without_cache: Snippet = Field(description="A new code at each call")
+    link: Snippet = Field(description="The code in a link")
     count_available: Snippet = Field(description="How many can be drawn")
     count_total: Snippet = Field(description="How many there are")
 
@@ -173,6 +183,8 @@ class RenderSpec:
     campaign_id: str | None
     context: dict[str, Any] = field(compare=False)
     """Goes to each target, and so tells no two of these apart."""
+    strict: bool = False
+    """Whether a property that nobody set is an error."""
 
     @property
     def html(self) -> bool:
@@ -201,3 +213,5 @@ class Outcome:
     rendered: str | None = None
     vouchers: list[dict[str, Any]] = field(default_factory=list)
     error: DomainError | None = None
+    undefined: list[str] = field(default_factory=list)
+    """Properties that the template read and nobody had set."""

@@ -5,6 +5,7 @@ it is rendered again. What it takes is written only when it is whole, so a messa
 nothing.
 """
 
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +18,10 @@ from app.domain.customers.errors import AggregateNotFoundError
 from app.domain.customers.events import NewEvent
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering.demand import DEMANDS
-from app.domain.rendering.errors import TemplateError, TemplateLimitError
+from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.renderers import Renderers
-from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, RenderSpec
+from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, RenderSpec, StillThere
 from app.domain.tracking import service as tracking
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ClientGoneError, DomainError
@@ -71,9 +72,9 @@ async def render_in_transaction(
     answer = await _render_until_complete(connection, renderers, spec, targets, vouchers)
     if "refused" in answer:
         raise _error(vouchers, targets[0], answer["refused"])
+    gone = await _gone(targets)
     results: list[dict[str, Any]] = [
-        result if await _wanted(target) else {"gone": True}
-        for target, result in zip(targets, answer["results"], strict=True)
+        {"gone": True} if index in gone else result for index, result in enumerate(answer["results"])
     ]
     outcomes = [_outcome(vouchers, target, result) for target, result in zip(targets, results, strict=True)]
     if spec.mode is not Mode.PREVIEW:
@@ -84,12 +85,24 @@ async def render_in_transaction(
                 for use in result.get("uses", ())
             ]
         )
+        await vouchers.write_seen([result.get("seen") for result in results])
         await _tell_of_run_out(connection, spec, outcomes)
     return outcomes
 
 
-async def _wanted(target: MessageTarget) -> bool:
-    return target.still_there is None or await target.still_there()
+async def _gone(targets: Sequence[MessageTarget]) -> set[int]:
+    """Return the messages that nobody waits for any more; each caller is asked once."""
+    answers: dict[StillThere, bool] = {}
+    gone = set()
+    for index, target in enumerate(targets):
+        ask = target.still_there
+        if ask is None:
+            continue
+        if ask not in answers:
+            answers[ask] = await ask()
+        if not answers[ask]:
+            gone.add(index)
+    return gone
 
 
 async def _render_until_complete(
@@ -106,7 +119,18 @@ async def _render_until_complete(
         "preview": spec.mode is Mode.PREVIEW,
         "aggregates": {},
     }
-    items = [{"new": target.is_new, "aggregates": {}} for target in targets]
+    now = time.time()
+    items: list[dict[str, Any]] = [
+        {
+            "new": target.is_new,
+            "aggregates": {},
+            "seed": f"{target.message_id}\n{target.customer_id}",
+            "strict": spec.strict,
+            "time": now,
+            "reads_time": "time" in spec.template or "now" in spec.template,
+        }
+        for target in targets
+    ]
     contexts = await _contexts(connection, spec, targets)
     needs = await DEMANDS.predict(spec.template, vouchers, len(targets))
     for _ in range(MAX_PASSES):
@@ -114,11 +138,13 @@ async def _render_until_complete(
         await _aggregate(connection, needs["aggregates"], targets, job["aggregates"], items)
         answer = await renderers.render(
             job
-            | {"pools": vouchers.as_json()}
+            | {"pools": vouchers.as_json(), "seen_known": vouchers.seen_known}
             | {
                 "items": [
-                    item | {"context": context, "given": before}
-                    for item, context, before in zip(items, contexts, vouchers.before, strict=True)
+                    item | {"context": context, "given": before, "seen": seen}
+                    for item, context, before, seen in zip(
+                        items, contexts, vouchers.before, vouchers.seen, strict=True
+                    )
                 ]
             }
         )
@@ -142,19 +168,37 @@ async def _contexts(
     return [
         {
             "customer": {
-                "id": target.customer_id,
                 **stored.get(target.customer_id or "", {}),
                 **target.customer,
+                **({} if target.customer_id is None else {"id": target.customer_id}),
             },
+            **_of_context({**spec.context, **target.context}, target),
             "campaign": {
+                **_mapping(target.context.get("campaign", spec.context.get("campaign"))),
                 "id": spec.campaign_id,
                 "channel": spec.channel,
                 "message_id": target.message_id,
             },
-            "context": {**spec.context, **target.context},
         }
         for target in targets
     ]
+
+
+FROM_CONTEXT = ("event", "project", "scenario", "action", "banner", "experiment")
+
+
+def _of_context(context: dict[str, Any], target: MessageTarget) -> dict[str, Any]:
+    """Return the names that a template knows from the context: after Bloomreach's *Personalization using Jinja*."""
+    ids = {**_mapping(context.get("customer_ids")), "registered": target.customer_id}
+    return {
+        "context": context,
+        "customer_ids": ids,
+        **{name: _mapping(context.get(name)) for name in FROM_CONTEXT},
+    }
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 async def _aggregate(
@@ -187,10 +231,14 @@ def _outcome(vouchers: MessageVouchers, target: MessageTarget, result: dict[str,
         {"pool": pool, "code": code, "occurrence": occurrence}
         for pool, _, code, occurrence, _ in result["uses"]
     ]
-    return Outcome(target, result["rendered"], shown)
+    if vouchers.preview:
+        shown = [{**each, "preview": True} for each in shown]
+    return Outcome(target, result["rendered"], shown, undefined=result["undefined"])
 
 
-def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]) -> DomainError:
+def _error(  # noqa: PLR0911  (one case for each name)
+    vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]
+) -> DomainError:
     """What a render process says as an error of the domain."""
     line = problem["line"]
     match problem["name"]:
@@ -202,6 +250,8 @@ def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, 
             return PoolNotFoundError(problem["pool"], similar=problem["similar"], line=line)
         case "refused":
             return vouchers.refused(target, problem["pool"], problem["occurrence"])
+        case "aborted":
+            return MessageAbortedError(problem["detail"])
         case "template-limit":
             return TemplateLimitError(problem["detail"], line=line)
     return TemplateError(problem["detail"], line=line, column=problem.get("column"))
@@ -214,20 +264,26 @@ async def _tell_of_run_out(
     events = []
     for outcome in outcomes:
         error, target = outcome.error, outcome.target
-        if not isinstance(error, PoolExhaustedError) or spec.channel in {None, Channel.WEBLAYER}:
+        if not isinstance(error, PoolExhaustedError | MessageAbortedError):
             continue
-        error.extra["campaign_status"] = "enqueue_failed"
+        if spec.channel in {None, Channel.WEBLAYER}:
+            continue
+        aborted = isinstance(error, MessageAbortedError)
+        status = "aborted" if aborted else "enqueue_failed"
+        error.extra["campaign_status"] = status
         if target.customer_id is None:
             continue
         properties = {
-            "status": "enqueue_failed",
+            "status": status,
             "campaign_id": spec.campaign_id,
             "message_id": target.message_id,
             "channel": spec.channel,
-            "pool": error.extra["pool"],
+            **({"reason": error.detail} if aborted else {"pool": error.extra["pool"]}),
             "test": spec.mode is Mode.TEST,
         }
         name = f"{target.message_id}\n{target.customer_id}"
+        if spec.mode is Mode.TEST:
+            name = f"test\n{name}"
         event_id = str(uuid.uuid5(_CAMPAIGN_EVENT, name))  # a message that fails again is not told twice
         events.append(NewEvent(event_id, target.customer_id, "campaign", properties, None))
     if events:

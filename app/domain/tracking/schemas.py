@@ -1,21 +1,34 @@
 """Tracked events: on the wire, and as services pass them."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from app.domain.customers.events import Time
 from app.domain.redemptions.schemas import Outcome
 from app.schema.texts import Identifier, Input, Properties
+from app.schema.times import Time
 
 MAX_EVENTS = 1000
 
 
+class TrackedStatus(StrEnum):
+    """What became of an event."""
+
+    ACCEPTED = "accepted"
+    """It is stored."""
+    DUPLICATE = "duplicate"
+    """It was stored before, and changes nothing."""
+    CONFLICT = "conflict"
+    """Its id was stored before with another content; nothing of it is stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A stored event, and what came of the code in it."""
+    """An event, and what came of the code in it."""
 
     event_id: str
+    status: TrackedStatus
     redemption: Outcome | None
 
 
@@ -38,14 +51,15 @@ class EventBatch(Input):
 
 
 class TrackedOut(BaseModel):
-    """A stored event."""
+    """What became of an event."""
 
     event_id: str = Field(description="Its id, made up where none was sent")
+    status: TrackedStatus = Field(description="What became of it")
     redemption: Outcome | None = Field(description="What came of the code in it; null: no mapped property")
 
 
 class EventsOut(BaseModel):
     """What became of the events."""
 
-    accepted: int = Field(description="How many are stored, repeats included")
+    accepted: int = Field(description="How many are stored, repeats included; conflicts are not")
     items: list[TrackedOut] = Field(description="In the order of the request")

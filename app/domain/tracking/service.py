@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.domain.customers.events import NewEvent, add_events
+from app.domain.customers.events import NewEvent, add_events, conflicting
+from app.domain.lifecycle import uses as uses_lock
 from app.domain.redemptions.service import (
     lock_codes,
     mapped_properties,
@@ -14,38 +15,56 @@ from app.domain.redemptions.service import (
     store_and_judge,
     uses_in,
 )
-from app.domain.tracking.schemas import Tracked
+from app.domain.tracking.schemas import Tracked, TrackedStatus
 from app.platform.database import retry_on_conflict, transaction
 
 
 async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
     """Store events and redeem the codes in them; what came of each, in their order.
 
-    An event whose id is there already changes nothing, and is answered with what came of the first. Two
-    transactions that track at once may meet in a deadlock: run yours again then (`retry_on_conflict`).
+    An event whose id is there already changes nothing: with the same content it is a duplicate, and answered with what
+    came of the first; with another content it is a conflict, and nothing of it is stored. Two transactions that
+    track at once may meet in a deadlock: run yours again then (`retry_on_conflict`).
     """
     ids = [event.event_id or str(uuid.uuid4()) for event in events]
     sent: dict[str, NewEvent] = {}
     for id_, event in zip(ids, events, strict=True):
         sent.setdefault(id_, event)
+    await uses_lock.beside_others(connection)
     by_type = await mapped_properties(connection)
     uses = [use for id_, event in sent.items() for use in uses_in(id_, event, by_type)]
     await lock_codes(connection, uses)
     times = {row.id: row.timestamp for row in await add_events(connection, sent)}
+    known = {id_: event for id_, event in sent.items() if id_ not in times}
+    conflicts = await conflicting(connection, known) if known else set()
     await store_and_judge(
         connection,
         [dataclasses.replace(use, at=times[use.event_id]) for use in uses if use.event_id in times],
     )
-    outcomes = (
-        await outcomes_of_events(connection, ids)
-        if by_type.keys() & {event.event_type for event in events}
-        else {}
+    mapped = by_type.keys() & {event.event_type for event in events}
+    outcomes = await outcomes_of_events(connection, ids) if mapped else {}
+    tracked = []
+    seen: set[str] = set()
+    for id_, event in zip(ids, events, strict=True):
+        if id_ in conflicts or not _same(event, sent[id_]):
+            tracked.append(Tracked(id_, TrackedStatus.CONFLICT, None))
+        else:
+            new = id_ in times and id_ not in seen
+            status = TrackedStatus.ACCEPTED if new else TrackedStatus.DUPLICATE
+            tracked.append(Tracked(id_, status, outcomes.get(id_)))
+        seen.add(id_)
+    return tracked
+
+
+def _same(event: NewEvent, first: NewEvent) -> bool:
+    """Tell whether an event of a request says what the first one with its id says."""
+    return dataclasses.replace(event, timestamp=None) == dataclasses.replace(first, timestamp=None) and (
+        event.timestamp in {None, first.timestamp}
     )
-    return [Tracked(id_, outcomes.get(id_)) for id_ in ids]
 
 
 @retry_on_conflict
 async def track_all(engine: AsyncEngine, events: Sequence[NewEvent]) -> list[Tracked]:
-    """`track` in a transaction of its own."""
+    """Track events in a transaction of their own."""
     async with transaction(engine) as connection:
         return await track(connection, events)

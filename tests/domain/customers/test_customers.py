@@ -1,5 +1,8 @@
+import gzip
+
 import pytest
 
+from tests.domain.imports.test_messy_files import spreadsheet
 from tests.factories import add_key
 
 URL = "/v1/customers/c1"
@@ -95,14 +98,46 @@ async def test_a_large_file_is_loaded_in_batches(client):
     [
         ("a,b\n1,2\n", {"id_column": "c"}, "no column 'c'; it has 'a', 'b'"),
         ("a,a\n1,2\n", {}, "same name"),
-        ("", {}, "name every column"),
         ("a,,c\n1,2,3\n", {}, "name every column"),
-        (b"id,n\nc1,x\nc2,\xff\n", {}, "not UTF-8"),
-        ('id,n\nc1,"open\n', {}, "Line"),
     ],
 )
-async def test_a_file_that_cannot_be_read_changes_nothing(client, content, fields, says):
+async def test_a_file_without_the_columns_changes_nothing(client, content, fields, says):
     reply = await send(client, content, **fields)
     assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request")
     assert says in reply.json()["detail"]
     assert (await client.get(URL)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "empty"),
+        (b"id,n\nc1,\xc3\xa4\nc2,\xff\n", "not in utf-8"),
+        ('id,n\nc1,"open\n', "never closed"),
+        ("<!doctype html><html>", "an HTML page"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_changes_nothing(client, content, says):
+    reply = await send(client, content)
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/unreadable-source")
+    assert says in reply.json()["detail"]
+    assert (await client.get("/v1/customers/c1")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id;voucher;name\nc1;A-1;Zoë\n".encode("cp1252"),
+        "id\tvoucher\tname\nc1\tA-1\tZoë\n".encode("utf-16"),
+        gzip.compress("id,voucher,name\nc1,A-1,Zoë\n".encode()),
+        "sep=;\nid;voucher;name\nc1;A-1;Zoë\n".encode(),
+        "# customers\n\nid;voucher;name;;\nc1;A-1;Zoë;;\n".encode(),
+        spreadsheet(["id", "voucher", "name"], ["c1", "A-1", "Zoë"]),
+    ],
+    ids=["cp1252", "utf-16", "gzip", "sep", "comments and empty columns", "xlsx"],
+)
+async def test_the_reader_of_the_voucher_imports_reads_customers_too(client, content):
+    figures = (await send(client, content)).json()
+    assert (figures["rows"], figures["imported"]) == (1, 1), figures
+    read = (await client.get("/v1/customers/c1")).json()["properties"]
+    assert read == {"voucher": "A-1", "name": "Zoë"}

@@ -38,7 +38,7 @@ class _Answers(BaseHTTPRequestHandler):
             self.server.asked.append(self.headers.get("Authorization"))
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(CODES)
+            self.wfile.write(self.server.content)
 
     def log_message(self, *_):
         """Say nothing."""
@@ -49,7 +49,7 @@ def http_server() -> Iterator[ThreadingHTTPServer]:
     """Serves CODES, `/to/X` redirects to X, `/missing` and `/endless` are what they say."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     server.daemon_threads = True
-    server.asked, server.closing = [], threading.Event()
+    server.asked, server.closing, server.content = [], threading.Event(), CODES
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -42,12 +42,6 @@ BAD = {
     "it is blank": (b" \n\r\n\n", {}, "The file is empty"),
     "it is binary": (random.Random(1).randbytes(10_000), {}, "The file is binary"),
     "it has only a header": (b"code\n", {}, "no row below it"),
-    "the column is not there": (
-        b"id,code\n1,A1\n",
-        {"column": "voucher"},
-        "no column 'voucher'; the columns are 'id', 'code'",
-    ),
-    "the column is beyond the last": (b"id,code\n1,A1\n", {"column": "2"}, "There is no column '2'"),
     "the encoding is not one": (b"code\nA1\n", {"encoding": "klingon"}, "no encoding 'klingon'"),
     "it is a zip of two files": (zipped(a="code\nA1", b="code\nB1"), {}, "holds 2 files (a, b)"),
     "it is a zip of nothing": (zipped(), {}, "holds 0 files"),
@@ -75,6 +69,21 @@ async def test_it_fails_whole_when(name, client, upload):
     assert await codes(client) == set()
     assert (await client.get(f"/v1/imports/{done['id']}/rejects")).json()["items"] == []
     assert (await upload(b"code\nNEXT\n")).json()["imported"] == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ("voucher", "no column 'voucher'; the columns are 'id', 'code'"),
+        ("2", "There is no column '2'"),
+    ],
+)
+async def test_a_column_that_is_not_there_is_refused_with_those_that_are(column, says, client, upload):
+    reply = await upload(b"id,code\n1,A1\n", column=column)
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/import-undecided")
+    assert says in reply.json()["detail"]
+    assert [choice["name"] for choice in reply.json()["choices"]["column"]] == ["id", "code"]
+    assert (await client.get("/v1/pools/p")).status_code == 404
 
 
 def test_a_line_without_end_is_given_up_before_it_fills_the_memory():

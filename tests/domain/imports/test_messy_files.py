@@ -121,7 +121,7 @@ def test_it_does_not_matter_where_a_file_is_cut_into_blocks(size, monkeypatch):
     path = next(path for path in FILES if path.name.startswith("line_breaks"))
     monkeypatch.setattr("app.domain.imports.reader.unpack.BLOCK", size)
     monkeypatch.setattr("app.domain.imports.reader.table.SAMPLE_BYTES", 200)
-    monkeypatch.setattr("app.domain.imports.reader.table.BATCH_ROWS", 3)
+    monkeypatch.setattr("app.domain.imports.reader.batches.BATCH_ROWS", 3)
     assert read(
         path.read_bytes(), Format(delimiter=",", has_header=True, encoding="utf-8"), "promo_code"
     ) == expected(path)

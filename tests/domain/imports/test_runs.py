@@ -13,6 +13,7 @@ from app.domain.imports.schemas import ImportOptions
 from app.domain.imports.service import _InMemory, from_file
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
+from app.platform.database_url import conninfo
 from app.server.worker import work
 from tests.domain.imports.servers import until
 from tests.domain.imports.test_figures import figures
@@ -82,7 +83,7 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(cli
     await process.wait()
     done = await shown(client, import_id)
     assert figures(done) == (rows, 36_000, 2000, 2000)
-    assert done["rejected_by"] == {"in_other_pool": 1000, "invalid": 1000}
+    assert done["rejected_by"] == {"in_other_pool": 1000, "invalid": 1000, "suspicious": 0}
     assert (await client.get("/v1/pools/p/counts")).json()["available"] == 37_000
     assert await violations(connection) == []
 
@@ -143,7 +144,7 @@ async def test_a_pool_that_is_deleted_meanwhile_fails_the_import_and_stays_delet
 
 
 def _libpq(settings):
-    return psycopg.conninfo.conninfo_to_dict(pipeline.conninfo(settings.sqlalchemy_url))
+    return psycopg.conninfo.conninfo_to_dict(conninfo(settings.sqlalchemy_url))
 
 
 async def test_a_fault_of_the_service_ends_the_import_and_not_the_worker(

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from app.domain.imports import sources
 from app.domain.imports.sources import secrets as sealing
-from app.platform.database import conninfo
+from app.platform.database_url import conninfo
 from app.platform.errors import DomainError
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings

@@ -19,6 +19,9 @@ BREAKS = {
     "a lease and its voucher disagree": "UPDATE assignment SET lease_until = now()",
     "a redeemed voucher has no redemption": "DELETE FROM redemption",
     "a redemption has a voucher that is not redeemed": "UPDATE redemption SET code = 'void'",
+    "a code is known to be used and could be drawn": """
+        INSERT INTO redemption (code, outcome, redeemed_at) SELECT code, 'unknown_code', now() FROM voucher
+        WHERE status = 'available'""",
     "the stock of a pool does not know its holds": "DELETE FROM hold",
 }
 

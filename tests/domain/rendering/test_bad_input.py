@@ -25,7 +25,7 @@ async def test_a_syntax_error_has_its_line_and_column(client, template, line, co
 @pytest.mark.parametrize("name", ["nope", "customer.nope", "context.a.b", "campaign.nope", "vouchers.p.nope"])
 async def test_an_undefined_name_is_a_template_error_with_its_line(client, engine, name):
     await fill(engine, "p", 1)
-    reply = await render(client, f"\n\n{{{{ {name} }}}}", status=422, context={"a": {}})
+    reply = await render(client, f"\n\n{{{{ {name} }}}}", status=422, context={"a": {}}, strict=True)
     assert (reply["type"], reply["line"]) == ("/problems/template-error", 3)
     assert "nope" in reply["detail"] or "'b'" in reply["detail"]
 
@@ -50,7 +50,7 @@ async def test_a_count_of_an_unknown_pool_is_refused(client):
 
 @pytest.mark.parametrize(
     "argument",
-    ["cached='maybe'", "cached=1", "fallback='q'", "fallback=[1]", "default=1", "default=''", "nope=1"],
+    ["cached='maybe'", "cached=2", "fallback=[1]", "default=1", "nope=1"],
 )
 async def test_a_wrong_argument_is_a_template_error(client, engine, argument):
     await fill(engine, "p", 1)

@@ -53,7 +53,9 @@ async def test_one_recipients_failure_is_its_own_and_its_code_goes_to_the_next(c
     await fill(engine, "p", 2)
     template = ONE + " {{ context.name }}"
     recipients = [{"customer_id": f"c{n}", "context": {"name": n} if n != 1 else {}} for n in range(3)]
-    items = (await client.post(URL, json=body(0, template) | {"recipients": recipients})).json()["items"]
+    items = (await client.post(URL, json=body(0, template, strict=True) | {"recipients": recipients})).json()[
+        "items"
+    ]
     assert [item["status"] for item in items] == ["rendered", "failed", "rendered"]
     assert (items[1]["problem"]["type"], items[1]["problem"]["line"]) == ("/problems/template-error", 1)
     assert await counts(client, "p") == (0, 2)

@@ -25,6 +25,7 @@ MEMORY = [
     "{% set ns = namespace(s=[0]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
     "{% macro f(n) %}{{ f(n - 1) ~ f(n - 1) if n else 'x' * 1000 }}{% endmacro %}{{ f(18) }}",
     "{{ range(10**5)|list|join('x' * 10**5) }}",
+    "{{ (range(10**5) | list * 10**5) | shuffle }}",
     "{{ 'x'|wordwrap(1, wrapstring='y' * 10**9) }}",
 ]
 TIME = [
@@ -82,6 +83,17 @@ ESCAPES = [
     "{{ 'message being rendered' | attr('__class__') }}",
     "{{ (1).__class__ }}{{ x|counted }}",
     "{{ [].append(1) }}",
+    "{{ now.__globals__ }}{{ time }}",
+    "{{ now().__class__ }}",
+    "{{ qr.__globals__ }}",
+    "{{ datetime.__globals__ }}",
+    "{{ customer.nope.__class__.__mro__ }}",
+    "{{ customer.nope._note }}",
+    "{{ ('[' * 5000) | json_load }}",
+    "{{ 0 | from_timestamp('%Y', '../../etc/passwd') }}",
+    "{{ ('x' * 10**4) | qr }}",
+    "{{ 'x' | qr(scale=10**9) }}",
+    "{{ 'called method' | attr('__class__') }}",
 ]
 
 

@@ -2,28 +2,51 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
 from app.schema.access import ApiKey
 
-COLUMNS = (ApiKey.id, ApiKey.name, ApiKey.digest, ApiKey.scopes, ApiKey.created_at, ApiKey.revoked_at)
+SHOWN = (
+    ApiKey.id,
+    ApiKey.name,
+    ApiKey.scopes,
+    ApiKey.created_at,
+    ApiKey.expires_at,
+    ApiKey.last_used_at,
+    ApiKey.requests_per_minute,
+    ApiKey.previous_until,
+    ApiKey.revoked_at,
+)
+STANDS = (ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
+SECONDS_LEFT = func.extract("epoch", ApiKey.expires_at - func.now()).label("seconds_left")
+PREVIOUS_LEFT = func.extract("epoch", ApiKey.previous_until - func.now()).label("previous_left")
+USED_STEP = timedelta(minutes=1)
+"""How often the time of the last use is written at most."""
+STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - USED_STEP)
 
 
 async def with_prefix(connection: AsyncConnection, prefix: bytes) -> Sequence[AnyRow]:
-    """The keys, not revoked, whose digest begins so."""
-    query = select(*COLUMNS).where(ApiKey.prefix == prefix, ApiKey.revoked_at.is_(None))
+    """Return the keys that stand and whose digest, or the one before it, begins so."""
+    query = select(
+        *SHOWN, ApiKey.digest, ApiKey.previous_digest, SECONDS_LEFT, PREVIOUS_LEFT, STALE.label("stale")
+    ).where(or_(ApiKey.prefix == prefix, ApiKey.previous_prefix == prefix), *STANDS)
     return (await connection.execute(query)).all()
 
 
-async def add(connection: AsyncConnection, values: dict[str, Any]) -> uuid.UUID:
-    """Store a key; its id."""
-    result = await connection.execute(insert(ApiKey).values(values).returning(ApiKey.id))
-    return result.scalar_one()
+async def used(connection: AsyncConnection, key_id: uuid.UUID) -> None:
+    """Note that a key was used just now."""
+    await connection.execute(update(ApiKey).where(ApiKey.id == key_id, STALE).values(last_used_at=func.now()))
+
+
+async def add(connection: AsyncConnection, values: dict[str, Any]) -> AnyRow:
+    """Store a key; return it as it is shown."""
+    return (await connection.execute(insert(ApiKey).values(values).returning(*SHOWN))).one()
 
 
 async def add_once(connection: AsyncConnection, values: dict[str, Any]) -> None:
@@ -32,21 +55,43 @@ async def add_once(connection: AsyncConnection, values: dict[str, Any]) -> None:
 
 
 async def any_key(connection: AsyncConnection) -> bool:
-    """Whether any key was ever made."""
+    """Tell whether any key was ever made."""
     return (await connection.execute(select(ApiKey.id).limit(1))).first() is not None
 
 
 async def all_keys(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """Every key, oldest first."""
-    return (await connection.execute(select(*COLUMNS).order_by(ApiKey.created_at, ApiKey.id))).all()
+    """Return every key, oldest first."""
+    return (await connection.execute(select(*SHOWN).order_by(ApiKey.created_at, ApiKey.id))).all()
 
 
-async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> bool:
-    """Revoke a key; False where no key that still stands has this id."""
+async def list_page(
+    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
+) -> Sequence[AnyRow]:
+    """Return a page of keys, oldest first."""
+    query = select(*SHOWN).order_by(ApiKey.created_at, ApiKey.id).limit(limit)
+    if key is not None:
+        query = query.where(tuple_(ApiKey.created_at, ApiKey.id) > key)
+    return (await connection.execute(query)).all()
+
+
+async def lock(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:
+    """Lock a key that stands and return it with its digest."""
+    query = select(*SHOWN, ApiKey.digest, ApiKey.prefix).where(ApiKey.id == key_id, *STANDS)
+    return (await connection.execute(query.with_for_update())).one_or_none()
+
+
+async def set_secret(connection: AsyncConnection, key_id: uuid.UUID, values: dict[str, Any]) -> AnyRow:
+    """Replace the digests of a key; return it as it is shown."""
+    query = update(ApiKey).where(ApiKey.id == key_id).values(values).returning(*SHOWN)
+    return (await connection.execute(query)).one()
+
+
+async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:
+    """Revoke a key; None where no key that still stands has this id."""
     query = (
         update(ApiKey)
         .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
         .values(revoked_at=func.now())
-        .returning(ApiKey.id)
+        .returning(*SHOWN)
     )
-    return (await connection.execute(query)).first() is not None
+    return (await connection.execute(query)).one_or_none()

@@ -1,54 +1,124 @@
-"""The rules of API keys: how they are made, stored and recognised."""
+"""The rules of API keys: how they are made, rotated, revoked and stored."""
 
 import hashlib
-import hmac
 import secrets
-import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
-from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys import queries
+from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
 from app.domain.access.scopes import Caller, Scope
-from app.platform.database import autocommit
+from app.platform.database import AnyRow
 
 PREFIX_BYTES = 8
-_MAX_CACHED = 10_000
-_REFRESH_SECONDS = 1.0
 
 
-def _digest(secret: str) -> bytes:
+def digest_of(secret: str) -> bytes:
     """SHA-256 is enough: a key is 256 random bits, so there is nothing to guess that a slow hash would protect."""
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
-def _row(secret: str, name: str, scopes: Iterable[Scope]) -> dict[str, object]:
-    digest = _digest(secret)
+def _row(secret: str, name: str, scopes: Iterable[Scope]) -> dict[str, Any]:
+    digest = digest_of(secret)
     return {"name": name, "prefix": digest[:PREFIX_BYTES], "digest": digest, "scopes": list(scopes)}
 
 
-async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]) -> tuple[uuid.UUID, str]:
-    """Make a key, by command line or at the first start; its id and its secret, which is stored nowhere."""
-    secret = f"vp_{secrets.token_urlsafe(32)}"
+def _new_secret() -> str:
+    return f"vp_{secrets.token_urlsafe(32)}"
+
+
+async def issue(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    name: str,
+    scopes: Iterable[Scope],
+    *,
+    expires_at: datetime | None = None,
+    requests_per_minute: int | None = None,
+) -> tuple[AnyRow, str]:
+    """Make a key; return it and its secret, which is stored nowhere.
+
+    Raises:
+        ScopeBeyondError: it would run the service, and the caller may not.
+    """
+    secret = _new_secret()
     row = _row(secret, name, scopes)
-    key_id = await queries.add(connection, row)
-    await audit.record(connection, None, "api_key.created", id=str(key_id), name=name, scopes=row["scopes"])
-    return key_id, secret
+    if caller is not None and Scope.OPERATOR in row["scopes"] and not caller.may(Scope.OPERATOR):
+        raise ScopeBeyondError("Only a key with scope operator makes keys with scope operator.")
+    row |= {"expires_at": expires_at, "requests_per_minute": requests_per_minute}
+    key = await queries.add(connection, row)
+    await audit.record(connection, caller, "api_key.created", id=str(key.id), name=name, scopes=row["scopes"])
+    return key, secret
 
 
-async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> bool:
-    """Revoke a key; False where no key that still stands has this id."""
+async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]) -> tuple[uuid.UUID, str]:
+    """Make a key at the command line or the first start; return its id and its secret."""
+    key, secret = await issue(connection, None, name, scopes)
+    return key.id, secret
+
+
+async def list_page(
+    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
+) -> Sequence[AnyRow]:
+    """Return a page of keys, oldest first, without their secrets."""
+    return await queries.list_page(connection, key, limit)
+
+
+async def rotate(
+    connection: AsyncConnection, caller: Caller | None, key_id: uuid.UUID, grace_seconds: int
+) -> tuple[AnyRow, str]:
+    """Give a key a new secret; the one of before is good for so many seconds. The key's id and scopes stay.
+
+    Raises:
+        ApiKeyNotFoundError: no key that stands has this id.
+        ScopeBeyondError: the key runs the service, and the caller may not.
+    """
+    before = await queries.lock(connection, key_id)
+    if before is None:
+        raise ApiKeyNotFoundError(f"There is no active API key {key_id}.")
+    _within(caller, before)
+    secret = _new_secret()
+    digest = digest_of(secret)
+    values = {
+        "prefix": digest[:PREFIX_BYTES],
+        "digest": digest,
+        "previous_prefix": before.prefix if grace_seconds else None,
+        "previous_digest": before.digest if grace_seconds else None,
+        "previous_until": datetime.now(UTC) + timedelta(seconds=grace_seconds) if grace_seconds else None,
+    }
+    key = await queries.set_secret(connection, key_id, values)
+    await audit.record(
+        connection, caller, "api_key.rotated", id=str(key_id), name=key.name, grace_seconds=grace_seconds
+    )
+    return key, secret
+
+
+async def revoke(connection: AsyncConnection, key_id: uuid.UUID, caller: Caller | None = None) -> bool:
+    """Revoke a key; False where no key that still stands has this id.
+
+    Raises:
+        ScopeBeyondError: the key runs the service, and the caller may not.
+    """
     revoked = await queries.revoke(connection, key_id)
-    if revoked:
-        await audit.record(connection, None, "api_key.revoked", id=str(key_id))
-    return revoked
+    if revoked is None:
+        return False
+    _within(caller, revoked)
+    await audit.record(connection, caller, "api_key.revoked", id=str(key_id))
+    return True
+
+
+def _within(caller: Caller | None, key: AnyRow) -> None:
+    if caller is not None and Scope.OPERATOR in key.scopes and not caller.may(Scope.OPERATOR):
+        raise ScopeBeyondError("Only a key with scope operator changes keys with scope operator.")
 
 
 async def bootstrap(connection: AsyncConnection, given: str | None) -> str | None:
-    """Make sure that an admin key exists; the secret of a key that was made because none was given or there."""
+    """Make sure that an admin key exists; return the secret of a key that was made because none was given or there."""
     if given is not None:
         await queries.add_once(connection, _row(given, "bootstrap", [Scope.ADMIN]))
         return None
@@ -56,44 +126,3 @@ async def bootstrap(connection: AsyncConnection, given: str | None) -> str | Non
         return None
     _, secret = await create(connection, "bootstrap", [Scope.ADMIN])
     return secret
-
-
-class KeyRing:
-    """Recognises keys, and remembers them for a few seconds so that the hot path asks no database."""
-
-    def __init__(self, engine: AsyncEngine, remember_seconds: float) -> None:
-        self._engine = engine
-        self._remember_seconds = remember_seconds
-        self._known: dict[bytes, tuple[float, Caller]] = {}
-
-    def remembered(self, secret: str) -> Caller | None:
-        """The caller, where this process saw the key within the last seconds."""
-        entry = self._known.get(_digest(secret))
-        return entry[1] if entry is not None and entry[0] > time.monotonic() else None
-
-    async def recognise(self, secret: str) -> Caller:
-        """The caller that holds this key.
-
-        Raises:
-            UnauthenticatedError: no key that still stands has this secret.
-        """
-        caller = self.remembered(secret)
-        if caller is not None:
-            return caller
-        digest = _digest(secret)
-        if digest in self._known:  # one request asks again; those that come meanwhile need not
-            self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
-        async with autocommit(self._engine) as connection:
-            rows = await queries.with_prefix(connection, digest[:PREFIX_BYTES])
-        for row in rows:
-            if hmac.compare_digest(row.digest, digest):
-                caller = Caller(row.id, row.name, frozenset(map(Scope, row.scopes)))
-                self._remember(digest, caller, self._remember_seconds)
-                return caller
-        self._known.pop(digest, None)
-        raise UnauthenticatedError("The API key is not known, or was revoked.")
-
-    def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
-        if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        self._known[digest] = (time.monotonic() + seconds, caller)

@@ -16,7 +16,7 @@ WRITE = "INSERT INTO import_chunk (import_id, number, data) VALUES (%s, %s, %b)"
 
 
 def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in chunks."""
+    """Yield the same bytes in chunks."""
     rest = bytearray()
     for block in blocks:
         rest += block
@@ -28,7 +28,7 @@ def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def write(connection: Connection[Any], import_id: uuid.UUID, blocks: Iterable[bytes]) -> tuple[int, str]:
-    """Store the bytes of an import; how many they are, and their SHA-256."""
+    """Store the bytes of an import; return how many they are, and their SHA-256."""
     size, digest = 0, hashlib.sha256()
     for number, data in enumerate(cut(blocks)):
         connection.execute(WRITE, (import_id, number, data))
@@ -48,24 +48,24 @@ class ChunkFile(io.RawIOBase):
         self._number, self._data = -1, b""
 
     def readable(self) -> bool:
-        """It is only read."""
+        """Return true: it is only read."""
         return True
 
     def seekable(self) -> bool:
-        """Archives are read from their end."""
+        """Return true: archives are read from their end."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place; where it is."""
+        """Go to a place, and return it."""
         self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self._size}[whence]
         return self.place
 
     def tell(self) -> int:
-        """The place."""
+        """Return the place."""
         return self.place
 
     def readinto(self, buffer: Any) -> int:
-        """The next bytes of the chunk at this place; how many."""
+        """Read the next bytes of the chunk at this place; return how many."""
         number, start = divmod(self.place, CHUNK)
         if self.place >= self._size:
             return 0

@@ -15,10 +15,23 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, errors
 
+from app.domain.imports.merging import rows
+from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.uses import settle_chunk
 
 STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
 COPY = "COPY staged (line, code, expires_at) FROM STDIN"
+
+# Kept whole, so that it can be taken after all.
+SET_ASIDE = f"""
+WITH gone AS (DELETE FROM staged WHERE line = ANY(%s) RETURNING *),
+    kept AS (
+        INSERT INTO import_reject (import_id, line, value, reason, staged)
+        SELECT %s, line, left(code, {rows.SHOWN}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
+    )
+SELECT count(*) FROM gone
+"""  # noqa: S608  (made of constants)
 
 # A table in draw order is read from front to back, whatever its size. What is merged already is left out.
 ORDERED = """
@@ -31,11 +44,7 @@ INDEX = "CREATE INDEX ON ordered (draw_key)"
 CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 ROWS = f"SELECT count(*) {CHUNK}"
 POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
-VOUCHERS: LiteralString = f"""
-INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
-SELECT code, %(pool_id)s, draw_key, %(import_id)s, COALESCE(expires_at, %(expires_at)s) {CHUNK}
-ORDER BY draw_key, line
-"""
+ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, line {CHUNK}"
 IN_OTHER_POOL: LiteralString = f"""
 INSERT INTO import_reject (import_id, line, value, reason, other_pool)
 SELECT %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
@@ -44,9 +53,6 @@ JOIN voucher USING (code) JOIN pool ON pool.id = voucher.pool_id
 WHERE voucher.pool_id IS DISTINCT FROM %(pool_id)s
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (made of constants)
-STOCK = (
-    "UPDATE stock SET available = available + %(imported)s WHERE pool_id = %(pool_id)s AND slot = %(slot)s"
-)
 FIGURES = """
 UPDATE import SET
     imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
@@ -59,6 +65,8 @@ SELECT count(DISTINCT code) {CHUNK}
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
 """  # noqa: S608  (made of constants)
 LEAST = -(2**63)
+VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
+EXPIRED: LiteralString = intake.EXPIRED.format(rows=ROWS_OF_CHUNK)
 
 
 @dataclass(slots=True)
@@ -86,8 +94,14 @@ def stage(connections: Sequence[Connection[Any]], batches: Iterable[list[list[st
             connection.execute(STAGED)
             copies.append(stack.enter_context(stack.enter_context(connection.cursor()).copy(COPY)))
         for batch in batches:
-            for copy, rows in zip(copies, batch, strict=True):
-                copy.write("".join(rows))
+            for copy, block in zip(copies, batch, strict=True):
+                copy.write("".join(block))
+
+
+def set_aside(connection: Connection[Any], import_id: uuid.UUID, lines: list[int]) -> int:
+    """Make rejects of the staged rows of these lines; return how many there were in this share."""
+    row = connection.execute(SET_ASIDE, (lines, import_id)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def order(connection: Connection[Any], seed: int, after: int) -> None:
@@ -125,22 +139,24 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
     }
     with connection.transaction():
         if target.dry_run:
-            rows, imported = _number(connection, ROWS, values), _number(connection, NEW, values)
+            found, imported = _number(connection, ROWS, values), _number(connection, NEW, values)
         else:
             # The end of the import waits for the disk. A chunk that is lost with the server is merged again.
             connection.execute("SET LOCAL synchronous_commit = off")
             if connection.execute(POOL, values).fetchone() is None:
                 raise PoolGoneError
-            rows, imported = _insert(connection, target, values)
-        in_other_pool = connection.execute(IN_OTHER_POOL, values).rowcount if imported < rows else 0
+            found, imported = _insert(connection, target, values)
+        in_other_pool = connection.execute(IN_OTHER_POOL, values).rowcount if imported < found else 0
         values |= {
             "imported": imported,
             "in_other_pool": in_other_pool,
-            "ignored": rows - imported - in_other_pool,
+            "ignored": found - imported - in_other_pool,
         }
         connection.execute(FIGURES, values)
         if not target.dry_run and imported:
-            connection.execute(STOCK, values)  # last, because draws wait for it
+            values["expired"] = _number(connection, EXPIRED, values)
+            settle_chunk(connection, f"SELECT code {CHUNK}", values)
+            connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
 
 def _insert(connection: Connection[Any], target: Target, values: dict[str, Any]) -> tuple[int, int]:
@@ -151,8 +167,8 @@ def _insert(connection: Connection[Any], target: Target, values: dict[str, Any])
     if target.all_new:
         try:
             with connection.transaction():
-                rows = connection.execute(VOUCHERS, values).rowcount
-                return rows, rows
+                all_of_it = connection.execute(VOUCHERS, values).rowcount
+                return all_of_it, all_of_it
         except errors.UniqueViolation:
             target.all_new = False
     imported = connection.execute(VOUCHERS + "ON CONFLICT (code) DO NOTHING", values).rowcount

@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
-import psycopg
 from psycopg import Connection, errors, sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from app.domain.imports import sources
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.merging import chunks, merge, rows
-from app.domain.imports.reader.table import Format, Table, open_table
-from app.platform.database import SERVER_OPTIONS, conninfo
+from app.domain.imports.merging import chunks, merge, reading, rows
+from app.domain.imports.reader.table import Table, open_table
+from app.platform.database import connect_sync
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
@@ -32,7 +32,6 @@ LOCK_SECONDS = 60
 
 # The server notices within seconds that a worker died, and gives its locks to the next one.
 WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB"
-OPTIONS = f"{SERVER_OPTIONS} -c client_connection_check_interval=2s {WORKSPACE}"
 
 LOCK = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
 BEGIN = """
@@ -53,18 +52,19 @@ REJECT = """
 INSERT INTO import_reject (import_id, line, value, reason)
 SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
 """
-STAGED = "UPDATE import SET total = %s, invalid = %s WHERE id = %s"
+STAGED = "UPDATE import SET total = %s, invalid = %s, suspicious = %s WHERE id = %s"
+BESIDE = "UPDATE import SET columns_not_imported = %s WHERE id = %s"
 FINISH = """
 UPDATE import SET status = 'succeeded', progress = 1, finished_at = now()
-WHERE id = %s AND imported + ignored + in_other_pool + invalid = total RETURNING id
+WHERE id = %s AND imported + ignored + in_other_pool + invalid + suspicious = total RETURNING id
 """
 FAIL = """
-UPDATE import SET status = 'failed', error = %s, finished_at = now()
+UPDATE import SET status = 'failed', error = %s, choices = %s, finished_at = now()
 WHERE id = %s AND status IN ('queued', 'running')
 """
 # Nothing of it is in the pool: none was merged, or nothing was to be, or the pool has gone.
 NO_FIGURES = """
-UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, total = NULL
+UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, suspicious = 0, total = NULL
 WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
 """
 
@@ -90,7 +90,7 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
         try:
             _Run(settings, connections, side, row, watch).run()
         except DomainError as error:
-            fail(main, import_id, error.detail)
+            fail(main, import_id, error.detail, error.extra.get("choices"))
         except merge.PoolGoneError:
             fail(
                 main,
@@ -106,10 +106,12 @@ def give_up(settings: Settings, import_id: uuid.UUID) -> None:
         fail(connection, import_id, why)
 
 
-def fail(connection: Connection[Any], import_id: uuid.UUID, why: str) -> None:
+def fail(
+    connection: Connection[Any], import_id: uuid.UUID, why: str, choices: dict[str, Any] | None = None
+) -> None:
     """End an import that cannot succeed, if it has not; where nothing of it is in the pool, its figures say so."""
     with connection.transaction():
-        if not connection.execute(FAIL, (why, import_id)).rowcount:
+        if not connection.execute(FAIL, (why, choices and Jsonb(choices), import_id)).rowcount:
             return
         connection.execute("DELETE FROM import_chunk WHERE import_id = %s", (import_id,))
         if connection.execute(NO_FIGURES, (import_id,)).rowcount:
@@ -125,9 +127,7 @@ def _lock(connection: Connection[Any], import_id: uuid.UUID, share: int) -> None
 
 @contextmanager
 def _connect(settings: Settings) -> Iterator[Connection[Any]]:
-    url = conninfo(settings.sqlalchemy_url)
-    connection = psycopg.connect(url, autocommit=True, options=OPTIONS, connect_timeout=5)
-    with connection:
+    with connect_sync(settings, extra=WORKSPACE, autocommit=True) as connection:
         yield connection
 
 
@@ -145,7 +145,7 @@ class _Run:
         self.row, self.watch = row, watch
         self.id: uuid.UUID = row["id"]
         self.merged_to: list[int] = row["merged_to"]
-        self.staged, self.invalid = [0] * rows.SHARES, 0
+        self.staged, self.invalid, self.suspicious = [0] * rows.SHARES, 0, 0
         self.told = time.monotonic()
 
     def run(self) -> None:
@@ -170,22 +170,21 @@ class _Run:
         """Read all rows, and stage each in its share."""
         options = self.row["options"]
         raw = chunks.ChunkFile(self.side, self.id, self.row["size"])
-        wanted = Format(*(options.get(name) for name in ("encoding", "delimiter", "quote", "has_header")))
-        table = open_table(cast(Any, io.BufferedReader(raw, chunks.CHUNK)), wanted)
-        merge.stage(self.connections, self._sorted(table, options, raw))
-        total = sum(self.staged) + self.invalid
+        names = [name for name in reading.columns_named(options) if isinstance(name, str)]
+        table = open_table(cast(Any, io.BufferedReader(raw, chunks.CHUNK)), reading.format_of(options), names)
+        queried = self.row["source"]["type"] in sources.MAY_BE_EMPTY
+        sorter = reading.sorter(table, options, queried=queried)
+        self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
+        merge.stage(self.connections, self._sorted(table, sorter, raw))
+        self._set_aside(sorter.unlike())
+        total = sum(self.staged) + self.invalid + self.suspicious
         if not total and self.row["source"]["type"] not in sources.MAY_BE_EMPTY:
             raise UnreadableError("The file has a header, but no row below it.")
-        self.side.execute(STAGED, (total, self.invalid, self.id))
+        self.side.execute(STAGED, (total, self.invalid, self.suspicious, self.id))
 
-    def _sorted(
-        self, table: Table, options: dict[str, Any], raw: chunks.ChunkFile
-    ) -> Iterator[list[list[str]]]:
-        column = table.column(options.get("column"))
-        expiry = options.get("expires_at_column")
-        expires_at_column = None if expiry is None else table.column(expiry)
+    def _sorted(self, table: Table, sorter: rows.Sorter, raw: chunks.ChunkFile) -> Iterator[list[list[str]]]:
         for batch in table.batches:
-            sorted_ = rows.sort(batch, column, expires_at_column)
+            sorted_ = sorter.sort(batch)
             for share, block in enumerate(sorted_.shares):
                 self.staged[share] += len(block)
             self.invalid += len(sorted_.rejects)
@@ -196,6 +195,14 @@ class _Run:
                 self.side.execute(REJECT, (self.id, list(lines), list(values), list(reasons)))
             self._tell(STAGING * raw.place / max(1, self.row["size"]))
             yield sorted_.shares
+
+    def _set_aside(self, lines: list[int]) -> None:
+        """Make rejects of the staged rows of these lines, which are unlike the rest of the file."""
+        if lines:
+            for share, connection in enumerate(self.connections):
+                gone = merge.set_aside(connection, self.id, lines)
+                self.staged[share] -= gone
+                self.suspicious += gone
 
     def _merge(self, share: int) -> None:
         expires_at = self.row["options"].get("expires_at")

@@ -1,19 +1,38 @@
-"""Which rows become vouchers: codes lose outer white space, and else are taken as they are or not at all."""
+"""Which rows become vouchers: codes lose what surrounds them unseen, and else are taken as they are or not at all."""
 
 import re
+import unicodedata
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
+from enum import Enum
 
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader import words
+from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
-from app.domain.imports.reader.table import Batch
+from app.domain.imports.reader.shapes import LEVELS, Shapes
+from app.domain.imports.reader.spreadsheet import LOST
 from app.schema.inventory import MAX_CODE_LENGTH
+from app.schema.texts import FORMULA, clean_code
+from app.schema.times import bounded
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
 SHOWN = 1000
 """Characters of a rejected value that are kept."""
+DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
+"""A long number as a spreadsheet shows it."""
+_AS_FORMULA = re.compile(r'="([^"]*)"|=\'([^\']*)\'')
+_UNSEEN = {"Cc": "control_character", "Cs": "control_character", "Cf": "format_character"} | dict.fromkeys(
+    ("Zs", "Zl", "Zp"), "format_character"
+)
+_PLACEHOLDER_SHAPES = [
+    {spelt.translate(table) for word in words.PLACEHOLDERS for spelt in (word, word.upper(), word.title())}
+    for table in LEVELS
+]
+"""The shapes of placeholders at each level: where none of them is, no value has to be looked at."""
 _DATE_ONLY = 10
 
 
@@ -35,83 +54,191 @@ class Sorted:
     rejects: list[Reject]
 
 
+class Marks(Enum):
+    """What may stand around a value that is none of it."""
+
+    ANY = "whatever spreadsheets and people put there"
+    OWN = "only the mark that an export of this service puts there"
+    NONE = "nothing: it comes from a database"
+
+
+@dataclass(slots=True)
+class Sorter:
+    """Sorts the batches of one file, and remembers what is unlike the rest of it."""
+
+    column: int
+    expires_at_column: int | None = None
+    shapes: Shapes | None = None
+    """None where whatever is in the column is taken."""
+    heading: str | None = None
+    """The heading of the column, which may come again where files were joined."""
+    marks: Marks = Marks.ANY
+    aside: list[int] = field(default_factory=list)
+    """Lines that are unlike the rest for certain."""
+
+    def sort(self, batch: Batch) -> Sorted:
+        """Sort the rows of a batch."""
+        if self.expires_at_column is None and (plain := self._all_plain(batch)) is not None:
+            return plain
+        shares: list[list[str]] = [[] for _ in range(SHARES)]
+        rejects: list[Reject] = []
+        lines: list[int] = []
+        codes: list[str] = []
+        for line, row in zip(batch.lines, batch.rows, strict=True):
+            if is_blank(row):
+                continue
+            code = code_of(row[self.column], self.marks) if self.column < len(row) else None
+            expiry, reason = r"\N", fault(code)
+            if reason is None and self.expires_at_column is not None:
+                text = row[self.expires_at_column].strip() if self.expires_at_column < len(row) else ""
+                try:
+                    expiry = expires_at(text).isoformat() if text else expiry
+                except ValueError:
+                    if not (self.shapes is not None and self._is_heading(code or "")):
+                        reason, code = "invalid_expires_at", text
+            if reason is None:
+                self._refuse_destroyed(line, code or "")
+                shares[_share(code or "")].append(f"{line}\t{_escaped(code or '')}\t{expiry}\n")
+                lines.append(line)
+                codes.append(code or "")
+            else:
+                rejects.append(Reject(line, shown(code or ""), reason))
+        self._look_at(lines, codes)
+        return Sorted(shares, rejects)
+
+    def _all_plain(self, batch: Batch) -> Sorted | None:
+        """Sort a batch in which every code is good at first sight: nearly all batches, in a third of the time."""
+        column = self.column
+        try:
+            codes = [row[column].strip() for row in batch.rows]
+        except IndexError:
+            return None
+        text = "".join(codes)
+        if (
+            not all(codes)
+            or not text.isprintable()
+            or "\\" in text
+            or "'" in text
+            or '="' in text
+            or "E+" in text
+            or "e+" in text
+            or max(map(len, codes), default=0) > MAX_CODE_LENGTH
+        ):
+            return None
+        if self.shapes is not None and not self.shapes.hopeless and codes:
+            found = self.shapes.found(codes)
+            again = self.heading is not None and self.heading in text and self.heading in codes
+            if again or not _PLACEHOLDER_SHAPES[self.shapes.level].isdisjoint(found[1]):
+                return None
+            self.shapes.add(batch.lines, codes, found)
+        shares: list[list[str]] = [[] for _ in range(SHARES)]
+        adds, checksum, number = (
+            [share.append for share in shares],
+            zlib.crc32,
+            SHARES,
+        )  # looked up once, not per row
+        for line, code in zip(batch.lines, codes, strict=True):
+            adds[checksum(code.encode()) % number](f"{line}\t{code}\t\\N\n")
+        return Sorted(shares, [])
+
+    def _look_at(self, lines: Sequence[int], codes: Sequence[str]) -> None:
+        """Set aside what is no code for certain, and count the shapes of the others."""
+        if self.shapes is None:
+            return
+        kept = []
+        for place, code in enumerate(codes):
+            if words.is_placeholder(code) or self._is_heading(code):
+                self.aside.append(lines[place])
+            else:
+                kept.append(place)
+        self.shapes.add([lines[place] for place in kept], [codes[place] for place in kept])
+
+    def _is_heading(self, code: str) -> bool:
+        return self.heading is not None and code == self.heading
+
+    def _refuse_destroyed(self, line: int, code: str) -> None:
+        """Refuse a file in which a spreadsheet has destroyed codes.
+
+        Raises:
+            UnreadableError: this code was.
+        """
+        if self.marks is Marks.ANY and DESTROYED.fullmatch(code):
+            raise UnreadableError(
+                f"Line {line} holds {code!r}: a spreadsheet has turned a long code into a rounded number, and its last"
+                " digits are lost. Nothing was imported. Export the codes anew from where they come from, with the"
+                " column formatted as text before they are put in, or without opening the file in a spreadsheet."
+            )
+
+    def unlike(self) -> list[int]:
+        """Return the lines whose values are unlike the rest of the file, once all of it was sorted."""
+        if self.shapes is None:
+            return []
+        return sorted({*self.aside, *(line for line, _ in self.shapes.unlike())})
+
+
 def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
-    """Sort the rows of a batch."""
-    if expires_at_column is None and (plain := _all_plain(batch, column)) is not None:
-        return plain
-    shares: list[list[str]] = [[] for _ in range(SHARES)]
-    rejects: list[Reject] = []
-    for line, row in zip(batch.lines, batch.rows, strict=True):
-        if is_blank(row):
-            continue
-        code = row[column].strip() if column < len(row) else None
-        expiry, reason = r"\N", _fault(code)
-        if reason is None and expires_at_column is not None:
-            text = row[expires_at_column].strip() if expires_at_column < len(row) else ""
-            try:
-                expiry = expires_at(text).isoformat() if text else expiry
-            except ValueError:
-                reason, code = "invalid_expires_at", text
-        if reason is None:
-            shares[_share(code or "")].append(f"{line}\t{_escaped(code or '')}\t{expiry}\n")
-        else:
-            rejects.append(Reject(line, _shown(code or ""), reason))
-    return Sorted(shares, rejects)
+    """Sort the rows of a batch by themselves."""
+    return Sorter(column, expires_at_column).sort(batch)
 
 
-def _all_plain(batch: Batch, column: int) -> Sorted | None:
-    """A batch in which every code is good at first sight: nearly all batches, in a third of the time."""
-    try:
-        codes = [row[column].strip() for row in batch.rows]
-    except IndexError:
-        return None
-    text = "".join(codes)
-    if (
-        not all(codes)
-        or not text.isprintable()
-        or "\\" in text
-        or max(map(len, codes), default=0) > MAX_CODE_LENGTH
-    ):
-        return None
-    shares: list[list[str]] = [[] for _ in range(SHARES)]
-    for line, code in zip(batch.lines, codes, strict=True):
-        shares[_share(code)].append(f"{line}\t{code}\t\\N\n")
-    return Sorted(shares, [])
+def code_of(cell: str, marks: Marks = Marks.ANY) -> str:
+    """Return the code of a cell: without what surrounds it unseen, and without the marks of spreadsheets.
+
+    A `'` in front is the mark of a text, and `="…"` a text as a formula. One `'` is taken off, which is what `inert`
+    puts there. What stands in quotes `'…'` keeps them: there the first is no mark.
+    """
+    code = clean_code(cell)
+    if marks is Marks.NONE:
+        return code
+    if code[:1] == "'" and len(code) > 1 and (code[1] in FORMULA or code[1] == "'" or code[-1] != "'"):
+        return code[1:] if marks is Marks.OWN else clean_code(code[1:])
+    if marks is Marks.ANY and code[:1] == "=" and (wrapped := _AS_FORMULA.fullmatch(code)):
+        return clean_code(wrapped[1] or wrapped[2] or "")
+    return code
 
 
 def _share(code: str) -> int:
     return zlib.crc32(code.encode()) % SHARES
 
 
-def _fault(code: str | None) -> str | None:
-    """Why a code cannot be taken; None where it can."""
+def fault(code: str | None) -> str | None:
+    """Return why a code cannot be taken; None where it can."""
     if code is None:
         return "too_few_columns"
     if not code:
         return "empty"
+    if code.startswith(LOST):
+        return "more_than_15_digits"
     if len(code) > MAX_CODE_LENGTH:
         return "too_long"
-    if not code.isprintable() and CONTROL.search(code):
-        return "control_character"
-    return None
+    if code.isprintable():
+        return None
+    return next(
+        (
+            reason
+            for character in code
+            if character != " " and (reason := _UNSEEN.get(unicodedata.category(character)))
+        ),
+        None,
+    )
 
 
 def expires_at(text: str) -> datetime:
-    """A time in ISO 8601, UTC where it names no zone. A day alone means until its end.
+    """Read a time in ISO 8601, UTC where it names no zone. A day alone means until its end.
 
     Raises:
         ValueError: it is no such time.
     """
     moment = datetime.fromisoformat(text)
     if len(text) <= _DATE_ONLY and moment.time() == time():
-        moment += timedelta(days=1)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = bounded(moment.replace(tzinfo=moment.tzinfo or UTC)) + timedelta(days=1)
+    return bounded(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _escaped(code: str) -> str:
     return code.replace("\\", "\\\\")
 
 
-def _shown(value: str) -> str:
-    """As PostgreSQL can keep it, and not longer than people read."""
-    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value[:SHOWN])
+def shown(value: str) -> str:
+    """Return a value as PostgreSQL can keep it, and not longer than people read."""
+    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value.removeprefix(LOST)[:SHOWN])

@@ -3,6 +3,7 @@
 import codecs
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 import charset_normalizer
@@ -23,23 +24,31 @@ BYTE_ORDER_MARKS = (
 LATIN = {
     "cp1252": "äöüÄÖÜßéèêëàâçñôîïûùåøæÅØÆíóúáÉ€\u2019",
     "iso8859_2": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ",
+    "cp1257": "āčēģīķļņšūžąęėįųŪĀČĒĢĪĶĻŅŠŽĄĘĖĮŲõäöüÕÄÖÜ€\u2019",
+    "cp1254": "çğıöşüÇĞİÖŞÜâîû€\u2019",
     "cp1250": "ěščřžýáíéůúďťňľĺŕôäöüßóąćęłńśźżőűĚŠČŘŽÝÁÍÉŮÚĎŤŇĽŁŚŹŻŐŰÓÖÜÄ€\u2019",
 }
-OTHER = ["cp1251", "koi8_r", "cp1253", "shift_jis", "gb18030", "big5", "euc_kr"]
+OTHER = ["cp1251", "koi8_r", "cp1253", "cp1255", "shift_jis", "gb18030", "big5", "euc_kr"]
 """What else is tried where nothing is certain; the rest can be named by the caller."""
 NAMES = {
     "cp1252": "windows-1252",
     "cp1250": "windows-1250",
     "cp1251": "windows-1251",
+    "cp1253": "windows-1253",
+    "cp1254": "windows-1254",
+    "cp1255": "windows-1255",
+    "cp1257": "windows-1257",
     "iso8859_2": "iso-8859-2",
 }
 LETTER_IN_UTF8 = re.compile(rb"\xc3[\x80-\xbf]")
 """A Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which hardly any text has."""
+FEW_LETTERS = 4
+_OLD_CONTROLS = re.compile("[\x80-\x9f]")
 WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 
 
 def detect(sample: bytes) -> str:
-    """The encoding of a text that begins like this: certain by its marks, else the likeliest."""
+    """Return the encoding of a text that begins like this: certain by its marks, else the likeliest."""
     for mark, encoding in BYTE_ORDER_MARKS:
         if sample.startswith(mark):
             return encoding
@@ -54,6 +63,15 @@ def detect(sample: bytes) -> str:
     return "utf-8" if in_utf8 >= len(telling) / 10 else _guess(b" ".join(telling))
 
 
+def is_binary(text: str) -> bool:
+    """Whether what was decoded is no text: too much of it is control characters."""
+    start = text[:65536]
+    strange = sum(
+        unicodedata.category(character) in {"Cc", "Cs"} and not character.isspace() for character in start
+    )
+    return strange > len(start) / 20
+
+
 def _is_utf8(line: bytes) -> bool:
     try:
         line.decode()
@@ -65,11 +83,33 @@ def _is_utf8(line: bytes) -> bool:
 def _guess(sample: bytes) -> str:
     telling = b" ".join(WORD.findall(sample))[:65536]
     high = len(telling) - len(telling.translate(None, bytes(range(128, 256))))
-    if high > len(telling) * 0.7:  # whole words without a Latin letter
-        best = charset_normalizer.from_bytes(telling, cp_isolation=OTHER, threshold=0.5).best()
-        if best is not None:
+    latin = [encoding for encoding in LATIN if _is_in(sample, encoding)]
+    if not latin or (
+        high > len(telling) * 0.7 and not _is_repeated(sample)
+    ):  # whole words without a Latin letter
+        others = [encoding for encoding in OTHER if _is_in(sample, encoding)]
+        best = others and charset_normalizer.from_bytes(telling, cp_isolation=others, threshold=0.5).best()
+        if best:
             return NAMES.get(best.encoding, best.encoding.replace("_", "-"))
-    return NAMES[max(LATIN, key=lambda encoding: _likelihood(telling, encoding))]
+        if others and not latin:
+            return NAMES.get(others[0], others[0].replace("_", "-"))
+    if not latin:
+        return "latin-1"
+    best_latin = max(latin, key=lambda encoding: _likelihood(telling, encoding))
+    return NAMES[best_latin]
+
+
+def _is_repeated(sample: bytes) -> bool:
+    """Whether the same one or two letters stand in all lines, as in codes: that is no text in another script."""
+    return sample.count(b" ") > 0 and len(set(sample.translate(None, bytes(range(128))))) <= FEW_LETTERS
+
+
+def _is_in(sample: bytes, encoding: str) -> bool:
+    """Whether a text can be in an encoding: each byte means something, and none a control character of old."""
+    try:
+        return _OLD_CONTROLS.search(sample.decode(encoding)) is None
+    except UnicodeDecodeError:
+        return False
 
 
 def _likelihood(telling: bytes, encoding: str) -> int:
@@ -79,7 +119,7 @@ def _likelihood(telling: bytes, encoding: str) -> int:
 
 
 def lines(blocks: Iterable[bytes], encoding: str, *, guessed: bool = False) -> Iterator[str]:
-    """The lines of a text with their ends, whatever those are.
+    """Yield the lines of a text with their ends, whatever those are.
 
     In Windows-1252 nearly every byte is a letter: where it is only guessed, text in UTF-8 further on is looked for.
 
@@ -94,6 +134,7 @@ def lines(blocks: Iterable[bytes], encoding: str, *, guessed: bool = False) -> I
 def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)()
     rest, number = "", 1
+    begun = False
     for block, last in _with_last(blocks):
         if beware and (place := _where_utf8_begins(block)) is not None:
             number += _breaks(rest + block[:place].decode(encoding, "replace"))
@@ -109,6 +150,13 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Ite
                 f"Line {number} is not in {encoding}: there is a byte 0x{error.object[error.start]:02x}."
                 " Name the right encoding in `encoding`, or save the file in one encoding."
             ) from error
+        if "\ufeff" in text:  # files that were joined, or one whose encoding was named without its mark
+            text = (
+                text.replace("\n\ufeff", "\n")
+                if begun
+                else text.replace("\n\ufeff", "\n").removeprefix("\ufeff")
+            )
+        begun = begun or bool(text)
         end = len(text) if last else _end_of_lines(text)
         rest = text[end:]
         whole = text[:end]
@@ -121,7 +169,7 @@ def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Ite
 
 
 def _where_utf8_begins(block: bytes) -> int | None:
-    """Where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
+    """Return where the first line begins that is in UTF-8, as far as can be told; None where there is none."""
     end = 0
     while match := LETTER_IN_UTF8.search(block, end):
         start, end = block.rfind(b"\n", 0, match.start()) + 1, block.find(b"\n", match.end())
@@ -139,7 +187,7 @@ def _with_last(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 
 def _end_of_lines(text: str) -> int:
-    """Where the last whole line ends. A final CR may be half of a line's end."""
+    """Return where the last whole line ends. A final CR may be half of a line's end."""
     return text.rfind("\n") + 1 or text.rfind("\r", 0, -1) + 1
 
 

@@ -11,9 +11,14 @@ from app.domain.imports.errors import UnreadableError
 MAX_BYTES = 64 * 1024**2
 """Most bytes of a spreadsheet file, which is read as a whole; a million codes take some 15 MiB."""
 
+KEPT = 10**15
+"""Numbers below are kept by a spreadsheet to the last digit."""
+LOST = "\x00#"
+"""Stands before a number whose last digits the spreadsheet has lost."""
+
 
 def rows(file: BinaryIO) -> Iterator[list[str]]:
-    """The rows of the first sheet, empty ones included, so that the n-th is line n.
+    """Yield the rows of the first sheet, empty ones included, so that the n-th is line n.
 
     Raises:
         UnreadableError: it is too large or damaged, needs a password or has no sheet.
@@ -34,8 +39,12 @@ def rows(file: BinaryIO) -> Iterator[list[str]]:
 
 
 def _text(cell: Any) -> str:
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool) and abs(cell) >= KEPT:
+        return f"{LOST}{cell:.0f}"
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))  # a code of digits, which a spreadsheet keeps as a number
+    if isinstance(cell, bool):
+        return str(cell).upper()  # as the spreadsheet shows it
     if isinstance(cell, (date, datetime)):
         return cell.isoformat()
     return str(cell)

@@ -3,23 +3,41 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader import decode, dialect, spreadsheet, unpack
+from app.domain.imports.reader import (
+    columns,
+    decode,
+    dialect,
+    heading,
+    kinds,
+    questions,
+    spreadsheet,
+    unpack,
+    values,
+    words,
+)
+from app.domain.imports.reader.batches import END, Batch, counted, from_line, parsed
+from app.domain.imports.reader.shapes import Rule
+from app.schema.texts import clean_code
 
 SAMPLE_BYTES = 1024**2
-BATCH_ROWS = 10_000
 MAX_UNPACKED = 16 * 1024**3
 """Most bytes that a packed file may hold."""
 MAX_UNPACKED_SPREADSHEET = 1024**3
 NO_DELIMITER = "\uffff"
 """Stands in no text, by the rules of Unicode."""
-_END = ["\x00 end \x00"]
-"""Put after the last line: a quote that was never closed swallows it, and is thereby found out."""
+OWN_EXPORTS = ("code,pool,status,",)
+"""How the header of the service's own exports begins: what is in them is taken as it is."""
+LIST_CELLS = 3
+"""So many codes in the only line make it a list."""
+LINES_OF_A_ROW = 50
+"""Most lines of a row among the first ones, for it to be believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +48,7 @@ class Format:
     delimiter: str | None = None
     quote: str | None = None
     has_header: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some rows, and the line in which each begins."""
-
-    lines: Iterable[int]
-    rows: list[list[str]]
+    skip_lines: int | None = None
 
 
 @dataclass(slots=True)
@@ -47,19 +58,33 @@ class Table:
     format: Format
     header: list[str] | None
     first_rows: list[list[str]]
-    suggested: int
+    sample: list[list[str]] = field(repr=False)
+    """The first rows below the header, as many as were looked at."""
+    columns: list[columns.Column]
+    suggested: int | None
+    """None where the file does not show which column holds the codes."""
+    header_asked: questions.Question | None
+    """Set where the file does not show whether it has a header."""
+    skipped: list[str]
+    """The lines before the table."""
+    aside: int | None
+    """The line of a first row that is neither a heading nor like the others."""
+    own: bool
+    """Whether it is an export of this service."""
     batches: Iterator[Batch] = field(repr=False)
     """The rows below the header. Blank lines are no rows, but count as lines."""
 
     def column(self, wanted: str | int | None) -> int:
-        """The index of a column, by its name or index; the suggested one for None.
+        """Return the index of a column, by its name or index; that of the codes for None.
 
         Raises:
-            UnreadableError: there is no such column.
+            ImportUndecidedError: there is no such column, or the file does not show which it is.
         """
         if wanted is None:
-            return self.suggested
-        names = [name.strip() for name in self.header or []]
+            if self.suggested is None:
+                questions.ask([questions.which_column(self.columns)])
+            return cast(int, self.suggested)
+        names = [name.strip().lstrip("\ufeff") for name in self.header or []]
         if wanted in names:
             return names.index(str(wanted))
         width = max(map(len, [names, *self.first_rows]), default=0)
@@ -68,139 +93,208 @@ class Table:
         known = (
             ", ".join(map(repr, names)) if names else f"0 to {width - 1}, by index, for there is no header"
         )
-        raise UnreadableError(f"There is no column {wanted!r}; the columns are {known}.")
+        raise questions.no_column(f"There is no column {wanted!r}; the columns are {known}.", self.columns)
+
+    def open_questions(self, column: str | int | None) -> list[questions.Question]:
+        """Return what has to be decided before the codes can be taken from this column, if any is named."""
+        asked = [self.header_asked] if self.header_asked else []
+        return asked + (
+            [questions.which_column(self.columns)] if column is None and self.suggested is None else []
+        )
 
 
-def open_table(file: BinaryIO, wanted: Format) -> Table:
-    """Open a file, finding out what `wanted` leaves open.
+def open_table(file: BinaryIO, wanted: Format, names: Collection[str] = ()) -> Table:
+    """Open a file, finding out what `wanted` leaves open; a row that holds one of the `names` is its header.
 
     Raises:
         UnreadableError: it is empty, binary, damaged or not written as said. Reading on may raise it, too.
     """
     if unpack.kind_of(file) == unpack.SPREADSHEET:
         unpack.check_spreadsheet(file, MAX_UNPACKED_SPREADSHEET)
-        rows = spreadsheet.rows(file)
-        sample = list(islice(rows, dialect.SAMPLE_ROWS))
-        return _table(Format(has_header=wanted.has_header), sample, _counted(chain(sample, rows)))
+        return _of_spreadsheet(file, wanted, names)
     blocks = unpack.unpacked(file, MAX_UNPACKED)
     start = b"".join(_first(blocks, SAMPLE_BYTES))
-    found = _found(start, wanted)
-    assert found.encoding is not None  # noqa: S101  (narrows the type)
-    text = decode.lines(chain([start], blocks), found.encoding, guessed=wanted.encoding is None)
-    reader = csv.reader(
-        chain(text, _END),
-        delimiter=found.delimiter or NO_DELIMITER,
-        quotechar=found.quote or None,
-        quoting=csv.QUOTE_MINIMAL if found.quote else csv.QUOTE_NONE,
+    if unpack.is_spreadsheet(start):
+        inner = io.BytesIO()
+        inner.writelines(_first(chain([start], blocks), spreadsheet.MAX_BYTES + 1))
+        inner.seek(0)
+        unpack.check_spreadsheet(inner, MAX_UNPACKED_SPREADSHEET)
+        return _of_spreadsheet(inner, wanted, names)
+    return _of_text(start, blocks, wanted, names)
+
+
+def _of_spreadsheet(file: BinaryIO, wanted: Format, names: Collection[str]) -> Table:
+    rows = spreadsheet.rows(file)
+    for _ in range(wanted.skip_lines or 0):
+        next(rows, None)
+    sample = list(islice(rows, dialect.SAMPLE_ROWS))
+    skip = wanted.skip_lines or 0
+    numbered = [(skip + n, row) for n, row in enumerate(sample) if any(cell.strip() for cell in row)]
+    form = Format(has_header=wanted.has_header, skip_lines=wanted.skip_lines)
+    return _table(form, numbered, counted(chain(sample, rows), skip + 1), names, own=False)
+
+
+def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Collection[str]) -> Table:
+    encoding = _encoding(start, wanted)
+    lines = _sample_lines(start, encoding)
+    own = lines[0].lstrip("\ufeff").startswith(OWN_EXPORTS) and wanted.delimiter in {None, ","}
+    if own:
+        wanted = Format(encoding, ",", '"', has_header=True, skip_lines=0)
+    skip, named = heading.preamble(lines) if wanted.skip_lines is None else (wanted.skip_lines, None)
+    body = lines[skip:]
+    quote = dialect.quote_of(body) if wanted.quote is None else wanted.quote
+    delimiter = wanted.delimiter or named or dialect.delimiter_of(body, quote or '"')
+    found = Format(encoding, delimiter, quote, wanted.has_header, wanted.skip_lines)
+    text = decode.lines(chain([start], blocks), encoding, guessed=wanted.encoding is None)
+    reader = _reader(chain(islice(text, skip, None), END), found)
+    numbered = _numbered(body, found, skip)
+    if len(numbered) == 1 and len(start) < SAMPLE_BYTES and _is_list(numbered[0][1]):
+        return _of_list(found, numbered[0][1], lines[:skip])
+    table = _table(found, numbered, parsed(reader, skip), names, own=own)
+    table.skipped = [line.strip() for line in lines[:skip]] + table.skipped
+    return table
+
+
+def _reader(lines: Iterable[str], form: Format) -> Any:
+    delimiter = form.delimiter or NO_DELIMITER
+    if delimiter == "  ":
+        lines, delimiter = (re.sub(r" {2,}", "\t", line.strip(" ")) for line in lines), "\t"
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        quotechar=form.quote or None,
+        quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
     )
-    sample = [row for row in csv.reader(_sample_lines(start, found.encoding), reader.dialect) if row]
-    return _table(found, sample[: dialect.SAMPLE_ROWS], _parsed(reader))
+
+
+def _numbered(lines: list[str], form: Format, skip: int) -> list[tuple[int, list[str]]]:
+    """Return the rows of these lines that are not blank, each with its line from 0."""
+    reader, rows, line = _reader(lines, form), list[tuple[int, list[str]]](), skip
+    try:
+        for row in reader:
+            if skip + reader.line_num - line > LINES_OF_A_ROW:
+                break  # a quote that is never closed
+            if any(cell.strip("\ufeff \t") for cell in row):
+                rows.append((line, row))
+            line = skip + reader.line_num
+    except csv.Error:
+        pass  # reading the whole will tell
+    return rows[: dialect.SAMPLE_ROWS]
+
+
+def _is_list(row: list[str]) -> bool:
+    """Return whether the cells of the only row are codes of one kind."""
+    cells = [clean_code(cell) for cell in row if clean_code(cell)]
+    body = cells[1:] if words.is_heading(cells[0] if cells else "") else cells
+    if (
+        len(body) < LIST_CELLS
+        or len(set(body)) < len(body)
+        or values.holds(body, len(body)) not in {"codes", "numbers", "words"}
+    ):
+        return False
+    rule = Rule(columns.shapes_of(body))
+    return rule.uniform and not any(rule.is_unlike(cell) for cell in body)
+
+
+def _of_list(form: Format, row: list[str], skipped: list[str]) -> Table:
+    """Return a table of one column, whose lines count the cells of the only row."""
+    cells = [[cell] for cell in row if clean_code(cell)]
+    headed = words.is_heading(clean_code(cells[0][0]))
+    batch = iter([Batch(range(1, len(cells) + 1), cells)])
+    numbered = list(enumerate(cells))
+    table = _table(
+        Format(form.encoding, form.delimiter, form.quote, headed, form.skip_lines),
+        numbered,
+        batch,
+        (),
+        own=False,
+    )
+    table.skipped = [line.strip() for line in skipped]
+    return table
 
 
 def _first(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Blocks until there are `size` bytes of them."""
+    """Yield blocks until there are `size` bytes of them."""
     while size > 0 and (block := next(blocks, b"")):
         size -= len(block)
         yield block
 
 
-def _found(start: bytes, wanted: Format) -> Format:
+def _encoding(start: bytes, wanted: Format) -> str:
     if not start.strip():
         raise UnreadableError("The file is empty.")
+    kinds.refuse_bytes(start)
     encoding = wanted.encoding or decode.detect(start)
     try:
         codecs.lookup(encoding)
     except LookupError as error:
         raise UnreadableError(f"There is no encoding {encoding!r}.") from error
-    lines = _sample_lines(start, encoding)
-    strange = sum(
-        not character.isprintable() and not character.isspace() for character in "".join(lines)[:65536]
-    )
-    if strange > len("".join(lines)[:65536]) / 20:
+    text = "".join(_sample_lines(start, encoding))
+    if not text.strip("\ufeff \t\r\n"):
+        raise UnreadableError("The file is empty.")
+    if decode.is_binary(text):
         raise UnreadableError(
             "The file is binary: no text, and no archive or spreadsheet that can be opened."
         )
-    quote = dialect.quote_of(lines) if wanted.quote is None else wanted.quote
-    delimiter = wanted.delimiter or dialect.delimiter_of(lines, quote or '"')
-    return Format(encoding, delimiter, quote, wanted.has_header)
+    kinds.refuse_text(text)
+    return encoding
 
 
 def _sample_lines(start: bytes, encoding: str) -> list[str]:
-    """The first lines, as far as they can be decoded; the last one may be cut and is left out."""
+    """Return the first lines, as far as they can be decoded; the last one may be cut and is left out."""
     text = codecs.getincrementaldecoder(encoding)("replace").decode(start)
-    lines = list(islice(io.StringIO(text, newline=""), 5 * dialect.SAMPLE_ROWS))
+    lines = list(islice(io.StringIO(text, newline=""), 2 * dialect.SAMPLE_ROWS))
     return lines[:-1] if len(start) >= SAMPLE_BYTES and len(lines) > 1 else lines
 
 
-def _table(found: Format, sample: list[list[str]], batches: Iterator[Batch]) -> Table:
-    rows = [row for row in sample if not dialect.is_blank(row)]
+def _table(
+    form: Format,
+    rows: list[tuple[int, list[str]]],
+    batches: Iterator[Batch],
+    names: Collection[str],
+    *,
+    own: bool,
+) -> Table:
     if not rows:
         raise UnreadableError("The file is empty.")
-    headed = dialect.has_header(rows) if found.has_header is None else found.has_header
-    header, body = (rows[0], rows[1:]) if headed else (None, rows)
+    place = _named(rows, names) if form.has_header is not False else None
+    begin = (
+        heading.Start(place, headed=True) if place is not None else heading.start_of(rows, form.has_header)
+    )
+    if form.skip_lines is not None and place is None:
+        begin = heading.start_of(rows, form.has_header)
+        begin = heading.Start(0, begin.headed if begin.row == 0 else form.has_header)
+    skipped = [" ".join(cell for cell in row if cell.strip()).strip() for _, row in rows[: begin.row]]
+    table_rows = [list(row) for _, row in rows[begin.row :]]
+    headed = bool(begin.headed)
+    header, body = (table_rows[0], table_rows[1:]) if headed else (None, table_rows)
+    described = columns.describe(header, body)
+    asked = None
+    if begin.headed is None and form.has_header is None:
+        asked = questions.whether_header(table_rows[0], table_rows[1] if len(table_rows) > 1 else [])
+    first = rows[begin.row][0] + 1
     return Table(
-        Format(found.encoding, found.delimiter, found.quote, headed),
+        Format(form.encoding, form.delimiter, form.quote, headed, form.skip_lines),
         header,
         body[:5],
-        dialect.suggest(header, body),
-        _below(batches) if headed else batches,
+        body,
+        described,
+        _own_column(header) if own else columns.choose(described),
+        asked,
+        skipped,
+        first if begin.aside and not headed else None,
+        own,
+        from_line(batches, first, after=headed),
     )
 
 
-def _below(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The batches without their first row."""
-    for batch in batches:
-        first = next((n for n, row in enumerate(batch.rows) if not dialect.is_blank(row)), None)
-        if first is not None:
-            yield Batch(list(batch.lines)[first + 1 :], batch.rows[first + 1 :])
-            break
-    yield from batches
+def _own_column(header: list[str] | None) -> int:
+    return (header or ["code"]).index("code")
 
 
-def _parsed(reader: Any) -> Iterator[Batch]:
-    while True:
-        first = reader.line_num + 1
-        rows: list[list[str]] = []
-        try:
-            rows.extend(islice(reader, BATCH_ROWS))  # keeps what came before an error
-        except csv.Error as error:
-            line = first + sum(map(_height, rows))
-            raise UnreadableError(
-                f"Line {line} is no row: {error}. Is a quote opened there and never closed?"
-            ) from error
-        ended = bool(rows) and rows[-1] == _END
-        if ended:
-            rows.pop()
-        elif len(rows) < BATCH_ROWS:
-            line = first + sum(map(_height, rows[:-1]))
-            raise UnreadableError(f"A quote that is opened in line {line} is never closed.")
-        yield _batch(first, rows, plain=reader.line_num - first + 1 - ended == len(rows))
-        if ended:
-            return
-
-
-def _batch(first: int, rows: list[list[str]], *, plain: bool) -> Batch:
-    lines: Iterable[int] = range(first, first + len(rows))
-    if not plain:
-        lines, line = [], first
-        for row in rows:
-            lines.append(line)
-            line += _height(row)
-    if not all(rows):
-        kept = [(line, row) for line, row in zip(lines, rows, strict=True) if row]
-        return Batch([line for line, _ in kept], [row for _, row in kept])
-    return Batch(lines, rows)
-
-
-def _height(row: list[str]) -> int:
-    """The lines that a row takes: more than one where a quoted cell holds line breaks."""
-    text = "".join(row)
-    return 1 + text.count("\n") + text.count("\r") - text.count("\r\n")
-
-
-def _counted(rows: Iterator[list[str]]) -> Iterator[Batch]:
-    first = 1
-    while batch := list(islice(rows, BATCH_ROWS)):
-        blank_left_out = [row if any(cell.strip() for cell in row) else [] for row in batch]
-        yield _batch(first, blank_left_out, plain=True)
-        first += len(batch)
+def _named(rows: list[tuple[int, list[str]]], names: Collection[str]) -> int | None:
+    """Return the first of the rows in which one of the names stands, if any."""
+    for index, (_, row) in enumerate(rows[: heading.MAX_LEAD]):
+        if not set(names).isdisjoint(cell.strip().lstrip("\ufeff") for cell in row):
+            return index
+    return None

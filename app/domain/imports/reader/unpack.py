@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader.kinds import ADVICE
 
 BLOCK = 256 * 1024
 MAX_RATIO = 200
@@ -15,23 +16,41 @@ RATIO_COUNTS_FROM = 64 * 1024**2
 """Bytes below which the ratio does not matter."""
 
 SPREADSHEET, PLAIN = "spreadsheet", "plain"
+_WORKBOOKS = {"xl/workbook.xml", "xl/workbook.bin"}
 _OLD_SPREADSHEET = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def kind_of(file: BinaryIO) -> str:
-    """Whether a file is a spreadsheet, or plain once it is unpacked."""
+    """Return whether a file is a spreadsheet, or plain once it is unpacked."""
     start = file.read(8)
     file.seek(0)
     if start == _OLD_SPREADSHEET:
         return SPREADSHEET
     if start.startswith(b"PK\x03\x04"):
         with _archive(file) as archive:
-            return SPREADSHEET if "xl/workbook.xml" in archive.namelist() else PLAIN
+            names = set(archive.namelist())
+        file.seek(0)
+        _refuse_document(names)
+        return SPREADSHEET if names & _WORKBOOKS or {"content.xml", "mimetype"} <= names else PLAIN
     return PLAIN
 
 
+def is_spreadsheet(start: bytes) -> bool:
+    """Return whether what was unpacked begins as a spreadsheet does."""
+    return start.startswith(_OLD_SPREADSHEET) or (
+        start.startswith(b"PK\x03\x04")
+        and (b"xl/" in start or b"opendocument.spreadsheet" in start or b"[Content_Types].xml" in start)
+    )
+
+
+def _refuse_document(names: set[str]) -> None:
+    for name, kind in (("word/document.xml", "a Word document"), ("ppt/presentation.xml", "a presentation")):
+        if name in names:
+            raise UnreadableError(f"The file is {kind}, not a list of codes. {ADVICE}")
+
+
 def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
-    """The content of a file in blocks, at most `limit` bytes of it.
+    """Yield the content of a file in blocks, at most `limit` bytes of it.
 
     Raises:
         UnreadableError: it is damaged, holds several files, needs a password or is too large.
@@ -40,7 +59,7 @@ def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
     file.seek(0)
     try:
         if start.startswith(b"\x1f\x8b"):
-            yield from _bounded(gzip.GzipFile(fileobj=file), _size(file), limit)
+            yield from _bounded(gzip.GzipFile(fileobj=file, mode="rb"), _size(file), limit)
         elif start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             with _archive(file) as archive, archive.open(_only_member(archive)) as member:
                 yield from _bounded(member, _size(file), limit)

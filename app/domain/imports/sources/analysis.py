@@ -3,28 +3,19 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import NullPool, Select, create_engine, select
+from sqlalchemy import Select, select
 
 from app.domain.imports.sources.rows_as_csv import PARTITION, rows_as_csv
-from app.platform.database import SERVER_OPTIONS
+from app.platform.database import sync_engine
 from app.platform.settings import Settings
 from app.schema.customers import Customer, Event
 
 
 def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
     """The values of the property, each once."""
-    engine = create_engine(
-        settings.sqlalchemy_url,
-        poolclass=NullPool,
-        hide_parameters=True,
-        connect_args={"options": SERVER_OPTIONS, "connect_timeout": 5},
-    )
-    try:
-        with engine.connect() as connection:
-            result = connection.execution_options(stream_results=True).execute(selection(source))
-            yield from rows_as_csv(["code"], result.partitions(PARTITION))
-    finally:
-        engine.dispose()
+    with sync_engine(settings) as engine, engine.connect() as connection:
+        result = connection.execution_options(stream_results=True).execute(selection(source))
+        yield from rows_as_csv(["code"], result.partitions(PARTITION))
 
 
 def selection(source: dict[str, Any]) -> Select[tuple[str]]:

@@ -10,7 +10,7 @@ from cryptography.fernet import InvalidToken
 
 from app.domain.imports.errors import UnreadableError
 from app.platform.errors import InvalidRequestError
-from app.platform.sealing import _fernet
+from app.platform.sealing import fernet
 from app.platform.settings import Settings
 
 HIDDEN = "***"
@@ -21,7 +21,7 @@ PREFIX = "VOUCHERS_SOURCE_"
 
 def seal(settings: Settings, source: dict[str, Any]) -> bytes:
     """The source, encrypted."""
-    return _fernet(settings).encrypt(orjson.dumps(source))
+    return fernet(settings).encrypt(orjson.dumps(source))
 
 
 def unseal(settings: Settings, sealed: bytes) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def unseal(settings: Settings, sealed: bytes) -> dict[str, Any]:
         UnreadableError: it was sealed with another key, or refers to a variable that is not set.
     """
     try:
-        source: dict[str, Any] = orjson.loads(_fernet(settings).decrypt(bytes(sealed)))
+        source: dict[str, Any] = orjson.loads(fernet(settings).decrypt(bytes(sealed)))
     except InvalidToken as error:
         raise UnreadableError(
             "The source was stored under another VOUCHERS_SECRET_KEY; store it again."

@@ -3,6 +3,7 @@
 What a template costs in time and memory is bounded by the process that it runs in (`worker.py`), not here.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,67 +11,147 @@ from typing import Any
 import orjson
 from jinja2 import (
     Environment,
-    StrictUndefined,
     Template,
+    TemplateRuntimeError,
     TemplateSyntaxError,
+    Undefined,
     nodes,
     pass_context,
     pass_eval_context,
 )
-from jinja2.ext import Extension
+from jinja2.exceptions import SecurityError
 from jinja2.nodes import EvalContext
-from jinja2.parser import Parser
-from jinja2.runtime import Context
+from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import htmlsafe_json_dumps
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup
 
 from app.domain.rendering.confined.columns import column
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
+from app.domain.rendering.confined.names import digests, pictures, times, values
+from app.domain.rendering.confined.names.missing import MissingProperty, UnknownName
+from app.domain.rendering.confined.names.tags import AbortExtension
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Vouchers
 
-FOREIGN_TAGS = ("extends", "import", "from", "include")
-COUNTED = "counted loop"
-"""Name of the filter that counts; with its space, no template can call it."""
+COUNTED, METHOD, SCRIPT_JSON = "counted loop", "called method", "json in a script"
+"""Names of filters; with their spaces, no template can call them."""
 _KEPT_TEMPLATES = 256
 
 
-class _CountLoops(NodeTransformer):
+class _Rewrite(NodeTransformer):
+    """Counts loops, and marks what is only called from what is printed: a method is never a value."""
+
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  (named by the node)
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, COUNTED, [], [], None, None, lineno=node.lineno)
         return node
 
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802  (as above)
+        self.generic_visit(node)
+        if not isinstance(node.node, nodes.Getattr):
+            return node
+        arguments = [nodes.Const(node.node.attr), *node.args]
+        return nodes.Filter(
+            node.node.node, METHOD, arguments, node.kwargs, node.dyn_args, node.dyn_kwargs, lineno=node.lineno
+        )
 
-class VouchersExtension(Extension):
-    """Gives templates `vouchers` and the `json` filter, and takes away the tags that read other templates.
 
-    It holds no state: what belongs to one message lies in the context of its rendering.
-    """
+_TAG = re.compile(r"""<script\b(?:"[^"]*"|'[^']*'|[^>"'])*>|</script""", re.IGNORECASE)
 
-    tags = set(FOREIGN_TAGS)  # noqa: RUF012  (as Jinja declares it)
 
-    def __init__(self, environment: Any) -> None:
-        super().__init__(environment)
-        environment.globals["vouchers"] = Vouchers()
-        environment.filters["json"] = to_json
-        environment.filters[COUNTED] = counted
+def _mark_scripts(tree: nodes.Node) -> None:
+    """Have `json` print its quotes as they are between the tags of a script, and only there."""
+    written = ""
+    for node in _in_order(tree):
+        if isinstance(node, nodes.TemplateData):
+            written += node.data
+        elif isinstance(node, nodes.Filter) and node.name in {"json", "tojson"}:
+            tags = _TAG.findall(written)
+            if tags and not tags[-1].startswith("</"):
+                node.name = SCRIPT_JSON
+        elif isinstance(node, nodes.Expr):
+            written += "x"
 
-    def parse(self, parser: Parser) -> nodes.Node:
-        """Refuse a tag that reads another template: a message stands alone."""
-        parser.fail(f"The tag {parser.stream.current.value!r} is not available: a message is one template.")
+
+def _in_order(node: nodes.Node) -> Iterator[nodes.Node]:
+    """Walk what is printed in the order of the source; what is printed elsewhere, such as a macro, is left out."""
+    for child in node.iter_child_nodes():
+        if isinstance(
+            child, (nodes.Macro, nodes.CallBlock, nodes.AssignBlock, nodes.FilterBlock, nodes.Block)
+        ):
+            continue
+        yield child
+        yield from _in_order(child)
 
 
 @pass_eval_context
 def to_json(eval_context: EvalContext, value: Any) -> str:
-    """The value as JSON; in HTML so that it ends no script element and no attribute."""
+    r"""Return the value as JSON.
+
+    In HTML no character of it ends an element or an attribute: `<`, `>`, `&` and `'` are written as `\u003c` and
+    so on, and the quotes are escaped as all that is printed is, save in a script.
+    """
+    text = _dumps(value)
     if eval_context.autoescape:
-        return htmlsafe_json_dumps(value, dumps=_dumps)
-    return _dumps(value)
+        for character, code in ESCAPES.items():
+            text = text.replace(character, code)
+    return text
+
+
+def script_json(value: Any) -> Markup:
+    """Return the value as JSON inside of a script element."""
+    text = _dumps(value)
+    for character, code in ESCAPES.items():
+        text = text.replace(character, code)
+    return Markup(text)  # noqa: S704  (nothing in it ends the element)
+
+
+ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"}
 
 
 def _dumps(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    if isinstance(value, MissingProperty):
+        return "null"
+    if isinstance(value, Undefined):
+        str(value)  # raises, and says why
+    try:
+        return orjson.dumps(value, default=_plain).decode()
+    except TypeError as error:
+        raise TemplateRuntimeError(f"This cannot be written as JSON: {error}.") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, MissingProperty):
+        return None
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"a {type(value).__name__}")
+
+
+@pass_context
+def call_method(context: Context, owner: Any, name: str, *arguments: Any, **named: Any) -> Any:
+    """Call a method: of data only those that read it."""
+    environment: Any = context.environment
+    if type(owner) is dict and name not in owner:
+        if name in READERS:
+            return getattr(owner, name)(*arguments, **named)
+        if hasattr(owner, name):
+            raise SecurityError(f"{name}() changes data, or is none of its methods")
+    method = environment.method(owner, name)
+    if isinstance(method, MissingProperty):
+        return method
+    return environment.call(context, method, *arguments, **named)
+
+
+READERS = frozenset({"items", "keys", "values", "get"})
+
+
+def printable(value: Any) -> Any:
+    """Refuse to print a function: it lacks its parentheses."""
+    if callable(value) and not isinstance(value, Undefined):
+        name = getattr(value, "__name__", None) or "this"
+        raise TemplateRuntimeError(f"{name} is a function: write {name}() with parentheses.")
+    return value
 
 
 @pass_context
@@ -85,32 +166,80 @@ def counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
 
 
 class MessageEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja for messages. A property of a customer goes before a method of the mapping that holds it."""
+    """Jinja for messages. What a mapping holds is data, and what it does not hold is missing, never a method."""
 
     intercepted_binops = frozenset({"**"})
     """Not for what it does, but to keep the compiler from working it out."""
+    message: Any = None
+    """The message under way: this process renders one after another, and look-ups have no context."""
 
     def __init__(self, *, autoescape: bool) -> None:
         # optimized=False: constants are worked out under the limits of the rendering, each at its own line.
         super().__init__(
-            undefined=StrictUndefined,
+            undefined=UnknownName,
             autoescape=autoescape,
-            extensions=[VouchersExtension],
+            extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols", AbortExtension],
             optimized=False,
             keep_trailing_newline=True,
             cache_size=0,
+            finalize=printable,
         )
-        for name in ("lipsum",):
-            del self.globals[name]
+        del self.globals["lipsum"]
+        self.globals |= {"vouchers": Vouchers(), "qr": pictures.qr, "datetime": times.to_datetime}
+        for module in (times, digests, values, pictures):
+            self.filters |= module.FILTERS
+        self.filters |= {
+            "json": to_json,
+            "tojson": to_json,
+            SCRIPT_JSON: script_json,
+            COUNTED: counted,
+            METHOD: call_method,
+        }
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """As in the sandbox, but what a mapping holds comes first: `customer.items` is a property."""
-        if type(obj) is dict and attribute in obj:
-            return obj[attribute]
+        """Return a property; data first, and never a function without its parentheses."""
+        if type(obj) is dict:
+            value = obj.get(attribute)
+            return self._absent(obj, attribute) if value is None else value
+        return self._value(self.method(obj, attribute))
+
+    def method(self, obj: Any, attribute: str) -> Any:
+        """Return an attribute that is called at once."""
+        if type(obj) is dict:
+            return self.getattr(obj, attribute)
+        if isinstance(obj, MissingProperty) and not attribute.startswith("_"):
+            return obj.child(attribute)
         return super().getattr(obj, attribute)
 
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item, as `getattr` does."""
+        if type(obj) is dict and isinstance(argument, str):
+            value = obj.get(argument)
+            return self._absent(obj, argument) if value is None else value
+        if isinstance(obj, MissingProperty) and not str(argument).startswith("_"):
+            return obj.child(argument)
+        return self._value(super().getitem(obj, argument))
+
+    def _value(self, value: Any) -> Any:
+        if callable(value) and not isinstance(value, (Macro, Undefined)) and hasattr(value, "__name__"):
+            printable(value)
+        return value
+
+    def _absent(self, obj: Any, name: str) -> Any:
+        if name.startswith("_") and name not in obj:
+            return super().getattr(obj, name)
+        if self.message is None or self.message.strict or self.message.is_fixed(obj):
+            return self.undefined(obj=obj, name=name)
+        return self.message.missing(obj, name)
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree: nodes.Template = _CountLoops().visit(super()._parse(source, name, filename))
+        parsed = super()._parse(source, name, filename)
+        for node in parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+            tag = type(node).__name__.removeprefix("From").lower()
+            raise TemplateSyntaxError(f"{tag!r} is not available: a template is one text.", node.lineno)
+        tree: nodes.Template = _Rewrite().visit(parsed)
+        if self.autoescape:
+            _mark_scripts(tree)
         return tree
 
 

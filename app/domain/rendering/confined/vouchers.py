@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import TemplateRuntimeError, Undefined, pass_context
+from jinja2 import StrictUndefined, TemplateRuntimeError, pass_context
 from jinja2.runtime import Context
 
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
+from app.domain.rendering.confined.names.missing import MissingProperty
 
 MESSAGE = "message being rendered"
 LOOP_LIMIT = "iterations left"
@@ -22,6 +23,11 @@ LOOP_LIMIT = "iterations left"
 PLACEHOLDER = "PLACEHOLDER"
 MAX_DEFAULT_LENGTH = 255
 MAX_VALID_FOR = 10 * 366 * 24 * 3600
+NOT_A_LIST = (
+    "'vouchers' is no list of pools; write vouchers['pool'].assign_available() or .count_available()."
+)
+FIXED = ("campaign", "project", "scenario", "action", "banner", "experiment")
+LENIENT = ("customer", "event", "context")
 
 
 @dataclass(slots=True)
@@ -35,6 +41,8 @@ class Needs:
     valid_for: dict[str, int] = field(default_factory=dict)
     """By pool: the most seconds that a code has to hold."""
     aggregates: set[str] = field(default_factory=set)
+    seen: bool = False
+    """Whether a message needs what it saw when it was made before."""
 
     def as_json(self) -> dict[str, Any]:
         """For the wire."""
@@ -44,6 +52,7 @@ class Needs:
             "counts": sorted(self.counts),
             "valid_for": self.valid_for,
             "aggregates": sorted(self.aggregates),
+            "seen": self.seen,
         }
 
 
@@ -57,6 +66,7 @@ class Supply:
     aggregates: Mapping[str, Any]
     preview: bool
     max_vouchers: int
+    seen_known: bool = False
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """How many of a pool's codes went to messages."""
     needs: Needs = field(default_factory=Needs)
@@ -78,54 +88,133 @@ class Message:
 
     def __init__(self, supply: Supply, item: Mapping[str, Any]) -> None:
         self._supply = supply
-        self._given: Mapping[str, Mapping[str, str | None]] = item["given"]
+        self._given: Mapping[str, Mapping[str, str | bool | None]] = item["given"]
         self._is_new: bool = item["new"]
         self._aggregates: Mapping[str, Any] = item["aggregates"]
+        self._before_seen: Mapping[str, Any] = item.get("seen") or {}
+        self._new_seen: dict[str, Any] = {}
         self._turns: dict[str, int] = defaultdict(int)
         self.uses: dict[tuple[str, int], Use] = {}
+        self.strict: bool = item.get("strict", False)
+        self.undefined: dict[str, None] = {}
+        self._roots = {
+            name: item["context"][name] for name in LENIENT if isinstance(item["context"].get(name), dict)
+        }
+        self._fixed = [item["context"][name] for name in FIXED if name in item["context"]]
         self.drawn: dict[str, int] = defaultdict(int)
 
-    def assign(
-        self, chain: tuple[str, ...], default: str | None, *, cached: bool, valid_for: int = 0
-    ) -> str:
+    def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool, valid_for: int = 0) -> str:
         """The code for one call: what it was given before, or a new one from the first pool that has some.
 
         An uncached call takes a number in each pool that it gets to; on a retry it finds its own by that.
         """
         places = [(pool, self._number(pool, cached=cached)) for pool in chain]
+        for pool, _ in places:
+            self._known(pool)
         # Under a key of its own: it stands for the whole chain.
         stand_in = (" ".join(("default", *chain)), places[0][1])
-        for pool, number in places:
-            self._known(pool)
-            if (code := self._before(pool, number)) is not None:
-                self._count_turns(places, pool, cached=cached)
-                return self._use(Use(pool, pool, code, number, fresh=False))
-        if default is not None and (code := self._before(*stand_in)) is not None:
+        if default is not None and isinstance(shown := self._before(*stand_in), str):
             self._count_turns(places, None, cached=cached)
-            return self._use(Use(None, stand_in[0], code, stand_in[1], fresh=False))
-        for pool, number in places:
-            use = self.uses.get((pool, number))
-            code = use.code if use is not None else self._draw(pool, valid_for)
-            if code is not None:
-                self._count_turns(places, pool, cached=cached)
-                return self._use(use or Use(pool, pool, code, number, fresh=not self._supply.preview))
-        if default is None:
-            raise RenderAborted("pool-exhausted", "", pool=chain[0])
-        self._count_turns(places, None, cached=cached)
-        use = self.uses.get(stand_in) or Use(
-            None, stand_in[0], default, stand_in[1], not self._supply.preview
-        )
-        return self._use(use)
+            return self._use(Use(None, stand_in[0], shown, stand_in[1], fresh=False))
+        use, void = self._from_chain(places, valid_for)
+        if use is None and void is not None and not cached:
+            use = self._replacement(*void, valid_for)
+        if use is not None:
+            self._count_turns(places, use.pool, cached=cached)
+            return self._use(use)
+        if default is not None:
+            self._count_turns(places, None, cached=cached)
+            fresh = not self._supply.preview
+            return self._use(self.uses.get(stand_in) or Use(None, stand_in[0], default, stand_in[1], fresh))
+        if void is not None:
+            raise RenderAborted("refused", "", pool=void[0], occurrence=void[1])
+        raise RenderAborted("pool-exhausted", "", pool=chain[0])
+
+    def _from_chain(
+        self, places: list[tuple[str, int]], valid_for: int
+    ) -> tuple[Use | None, tuple[str, int] | None]:
+        """Return the code of the first pool that has one, and the place whose code was voided.
+
+        A pool that was passed over when the message was first made, as it had run out, is passed over again.
+        """
+        void = None
+        for index, (pool, number) in enumerate(places):
+            if index + 1 < len(places) and self._passed(pool, number):
+                continue
+            before = self._before(pool, number)
+            if isinstance(before, str):
+                return Use(pool, pool, before, number, fresh=False), void
+            if before is False:
+                void = void or (pool, number)
+                continue
+            if (use := self._taken(pool, pool, number, valid_for)) is not None:
+                return use, void
+            if index + 1 < len(places) and not self._supply.preview:
+                self._new_seen.setdefault("passed", []).append([pool, number])
+        return None, void
+
+    def _replacement(self, pool: str, number: int, valid_for: int) -> Use | None:
+        """Return a new code for an uncached one that was voided; its place is kept under a key of its own."""
+        key = "again " + pool
+        while (before := self._before(key, number)) is False:
+            key = "again " + key
+        if isinstance(before, str):
+            return Use(pool, key, before, number, fresh=False)
+        return self._taken(pool, key, number, valid_for)
+
+    def _taken(self, pool: str, key: str, number: int, valid_for: int) -> Use | None:
+        """Return what this rendering took at a place, or takes now; None where nothing is left."""
+        if (use := self.uses.get((key, number))) is not None:
+            return use
+        code = self._draw(pool, valid_for)
+        return None if code is None else Use(pool, key, code, number, fresh=not self._supply.preview)
+
+    def _passed(self, pool: str, number: int) -> bool:
+        return [pool, number] in self._seen().get("passed", ())
+
+    def _seen(self) -> Mapping[str, Any]:
+        """Return what the message saw when it was made before."""
+        if not self._is_new and not self._supply.preview:
+            self._supply.needs.seen = True
+            if not self._supply.seen_known:
+                self._supply.needs.missing = True
+        return self._before_seen
+
+    def new_seen(self) -> dict[str, Any] | None:
+        """Return all that the message saw, where some of it is to be stored."""
+        if self._supply.preview or not self._new_seen:
+            return None
+        counts = self._before_seen.get("counts", {}) | self._new_seen.get("counts", {})
+        passed = [*self._before_seen.get("passed", ()), *self._new_seen.get("passed", ())]
+        for pool, base in self._new_seen.get("counts", {}).items():
+            base["old"] = [use.occurrence for use in self.uses.values() if use.pool == pool and not use.fresh]
+        seen = {"counts": counts, "passed": passed}
+        if "time" in (both := dict(self._before_seen) | self._new_seen):
+            seen["time"] = both["time"]
+        return None if seen == self._before_seen else seen
 
     def count(self, pool: str, which: str) -> int:
-        """A count of the pool's stock."""
-        self._known(pool)
-        self._supply.needs.counts.add(pool)
-        counts = self._supply.pools.get(pool, {}).get("counts")
-        if counts is None:
-            self._supply.needs.missing = True
-            return 0
-        return int(counts[which])
+        """Return a count as of this message: what others drew before it and what it drew itself is taken off."""
+        before = self._seen().get("counts", {}).get(pool) or self._new_seen.get("counts", {}).get(pool)
+        if before is None:
+            self._known(pool)
+            self._supply.needs.counts.add(pool)
+            counts = self._supply.pools.get(pool, {}).get("counts")
+            if counts is None:
+                self._supply.needs.missing = True
+                return 0
+            others = self._supply.used[pool] - self.drawn[pool]
+            before = {"available": counts["available"] - others, "total": counts["total"], "old": []}
+            if not self._supply.preview:
+                self._new_seen.setdefault("counts", {})[pool] = before
+        if which != "available" or self._supply.preview:
+            return int(before[which])
+        replays = pool in self._before_seen.get("counts", {})
+        own = sum(
+            use.pool == pool and (use.fresh or (replays and use.occurrence not in before["old"]))
+            for use in self.uses.values()
+        )
+        return max(int(before["available"]) - own, 0)
 
     def aggregate(self, name: str) -> Any:
         """The customer's value of an aggregate."""
@@ -138,6 +227,25 @@ class Message:
             hint = f" Nearest: {', '.join(known['similar'])}." if known["similar"] else ""
             raise TemplateRuntimeError(f"There is no aggregate named {name!r}.{hint}")
         return self._aggregates.get(name)
+
+    def is_fixed(self, owner: Any) -> bool:
+        """Return whether all that this mapping may hold is known, so that the rest is a mistake."""
+        return any(owner is value for value in self._fixed)
+
+    def missing(self, owner: Any, name: str) -> MissingProperty:
+        """Return what stands for a property that is not set, and note it."""
+        path = f"{_path(self._roots, owner)}{name}"
+        self._note(path, "")
+        return MissingProperty(path, self._note)
+
+    def _note(self, path: str, instead: str) -> None:
+        self.undefined.pop(instead, None)
+        self.undefined[path] = None
+
+    def read_time(self, now: float) -> float:
+        """Return the time that the message was first made at."""
+        self._new_seen["time"] = self._seen().get("time", now)
+        return float(self._new_seen["time"])
 
     def take_back(self) -> None:
         """Leave what was drawn to the next message: this one was not made."""
@@ -163,8 +271,8 @@ class Message:
         elif (similar := self._supply.pools[pool]["similar"]) is not None:
             raise RenderAborted("pool-not-found", "", pool=pool, similar=similar)
 
-    def _before(self, key: str, number: int) -> str | None:
-        """The code that this place of the message was given before."""
+    def _before(self, key: str, number: int) -> str | bool | None:
+        """Return the code that this place of the message was given before; false where it was voided."""
         if self._is_new:
             return None
         highest = self._supply.needs.occurrences
@@ -227,18 +335,24 @@ class Pool:
         valid_for: Any = None,
     ) -> str:
         """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
+        if isinstance(cached, int) and cached in {0, 1}:
+            cached = bool(cached)
+        if isinstance(fallback, str):
+            fallback = (fallback,)
         if not isinstance(cached, bool):
             raise TemplateRuntimeError(f"'cached' is true or false, not {_shown(cached)}.")
         if not isinstance(fallback, (list, tuple)) or not all(isinstance(name, str) for name in fallback):
             raise TemplateRuntimeError(f"'fallback' is a list of pool names, not {_shown(fallback)}.")
         if default is not None and not (
-            isinstance(default, str) and 1 <= len(default) <= MAX_DEFAULT_LENGTH and "\0" not in default
+            isinstance(default, str) and len(default) <= MAX_DEFAULT_LENGTH and "\0" not in default
         ):
             raise TemplateRuntimeError(
-                f"'default' is a text of 1 to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
+                f"'default' is a text of up to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
             )
         if valid_for is not None and (
-            isinstance(valid_for, bool) or not isinstance(valid_for, int) or not 1 <= valid_for <= MAX_VALID_FOR
+            isinstance(valid_for, bool)
+            or not isinstance(valid_for, int)
+            or not 1 <= valid_for <= MAX_VALID_FOR
         ):
             raise TemplateRuntimeError(
                 f"'valid_for' is a number of seconds, 1 to {MAX_VALID_FOR}, not {_shown(valid_for)}."
@@ -260,7 +374,7 @@ class Pool:
         return message.count(self._name, "total")
 
     def __str__(self) -> str:
-        return f"the pool {self._name!r}; call .assign_available() on it"
+        raise TemplateRuntimeError(f"A pool is no text; write vouchers[{self._name!r}].assign_available().")
 
 
 class Vouchers:
@@ -272,23 +386,51 @@ class Vouchers:
         return Pool(name)
 
     def __str__(self) -> str:
-        return "vouchers; write vouchers['pool'].assign_available()"
+        raise TemplateRuntimeError(NOT_A_LIST)
+
+    def __len__(self) -> int:
+        raise TemplateRuntimeError(NOT_A_LIST)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        raise TemplateRuntimeError(NOT_A_LIST)
+
+    def __contains__(self, name: object) -> bool:
+        raise TemplateRuntimeError(NOT_A_LIST)
 
 
 class Aggregates:
     """`aggregates` in a template."""
 
-    def __init__(self, message: Message, undefined: type[Undefined]) -> None:
+    def __init__(self, message: Message) -> None:
         self._message = message
-        self._undefined = undefined
 
     def __getitem__(self, name: Any) -> Any:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"An aggregate is named by a text, not by {_shown(name)}.")
         value = self._message.aggregate(name)
-        return (
-            self._undefined(f"The customer has no value of aggregate {name!r}.") if value is None else value
-        )
+        if value is not None:
+            return value
+        if self._message.strict:
+            return StrictUndefined(f"The customer has no value of aggregate {name!r}.")
+        return self._message.missing(self, name)
+
+
+def _path(roots: Mapping[str, Any], owner: Any) -> str:
+    """Return where a mapping stands in the data, with a dot; empty where it is not found."""
+    if isinstance(owner, Aggregates):
+        return "aggregates."
+    waiting = [(f"{name}.", value) for name, value in roots.items()]
+    for path, value in waiting[:MAX_SEARCHED]:
+        if value is owner:
+            return path
+        waiting += [(f"{path}{key}.", inner) for key, inner in value.items() if isinstance(inner, dict)]
+    return ""
+
+
+MAX_SEARCHED = 100
 
 
 def _shown(value: Any) -> str:

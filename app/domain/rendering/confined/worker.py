@@ -6,6 +6,7 @@ each message. The first raises `LimitExceeded` inside the template; where that i
 the second ends the process. Memory is bounded for the process as a whole: too much is a `MemoryError`.
 """
 
+import random
 import resource
 import signal
 import struct
@@ -16,16 +17,19 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import orjson
-from jinja2 import StrictUndefined, Template
+from jinja2 import Template
 from jinja2.exceptions import SecurityError
 
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
+from app.domain.rendering.confined.names import times
+from app.domain.rendering.confined.names.values import CHANCE
 from app.domain.rendering.confined.sandbox import Templates
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, MESSAGE, Aggregates, Message, Supply
 
 HEADER = struct.Struct("!I")
 GRACE = 0.5
 """The process ends so many seconds of processor time after those that a message may take."""
+SHARED_BY = 250
 JOB_SHARE = 5
 """All messages of a job together may take so many times what one may: others wait for the process."""
 
@@ -86,14 +90,14 @@ def _write(sink: BinaryIO, answer: Any) -> None:
 def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
     """The messages of a job, or what they need besides."""
     source = job["template"]
-    supply = Supply(job["pools"], job["aggregates"], job["preview"], limits["vouchers"])
+    supply = Supply(job["pools"], job["aggregates"], job["preview"], limits["vouchers"], job["seen_known"])
     try:
         with _timed(limits["seconds"]):
             template = templates.of(source, autoescape=job["autoescape"])
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
         return {"refused": _explain(error)}
     results: list[dict[str, Any]] = []
-    end = time.process_time() + limits["seconds"] * JOB_SHARE
+    end = time.process_time() + limits["seconds"] * JOB_SHARE * max(1, len(job["items"]) / SHARED_BY)
     for item in job["items"]:
         message = Message(supply, item)
         try:
@@ -104,17 +108,30 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
             results.append({"error": _explain(error)})
         else:
             uses = [[use.pool, use.key, use.code, use.occurrence, use.fresh] for use in message.uses.values()]
-            results.append({"rendered": rendered, "uses": uses})
+            results.append(
+                {
+                    "rendered": rendered,
+                    "uses": uses,
+                    "seen": message.new_seen(),
+                    "undefined": list(message.undefined),
+                }
+            )
     needs = supply.needs.as_json()
     return {"needs": needs} if supply.needs.missing else {"results": results, "needs": needs}
 
 
 def _render(template: Template, message: Message, item: Any, limits: Any) -> str:
+    environment: Any = template.environment
+    environment.message = message
+    if item["reads_time"]:
+        seconds = message.read_time(item["time"])
+        item["context"] |= {"time": int(seconds), "now": lambda: times.at(seconds)}
     rendered = template.render(
         {
             MESSAGE: message,
             LOOP_LIMIT: [limits["iterations"]],
-            "aggregates": Aggregates(message, StrictUndefined),
+            CHANCE: random.Random(item["seed"]),  # noqa: S311  (no secret: a retry says the same)
+            "aggregates": Aggregates(message),
             **item["context"],
         }
     )

@@ -1,0 +1,76 @@
+"""`/v1/api-keys`."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, status
+from pydantic import TypeAdapter
+
+from app.domain.access.keys import service
+from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
+from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyOut, ApiKeyRotate, ApiKeyWithSecret
+from app.domain.access.scopes import Caller, Scope
+from app.platform.errors import InvalidRequestError
+from app.web import pagination
+from app.web.dependencies import Connection
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1/api-keys", tags=["access"])
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+"""What the cursor of a list holds."""
+Admin = Annotated[Caller, requires(Scope.ADMIN)]
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=ApiKeyWithSecret,
+    responses=problems(InvalidRequestError, ScopeBeyondError),
+)
+async def create_api_key(body: ApiKeyCreate, connection: Connection, caller: Admin) -> dict[str, Any]:
+    """Make a key. Its secret is in this reply and nowhere else."""
+    key, secret = await service.issue(
+        connection,
+        caller,
+        body.name,
+        body.scopes,
+        expires_at=body.expires_at,
+        requests_per_minute=body.requests_per_minute,
+    )
+    return {**key._mapping, "secret": secret}  # noqa: SLF001  (public, by convention)
+
+
+@router.get("", response_model=pagination.Page[ApiKeyOut], responses=problems(InvalidRequestError))
+async def list_api_keys(
+    connection: Connection, _caller: Admin, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+) -> dict[str, Any]:
+    """List the keys, revoked ones included, oldest first."""
+    rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
+
+
+@router.post(
+    "/{key_id}/rotate",
+    response_model=ApiKeyWithSecret,
+    responses=problems(ApiKeyNotFoundError, InvalidRequestError, ScopeBeyondError),
+)
+async def rotate_api_key(
+    key_id: uuid.UUID, connection: Connection, caller: Admin, body: ApiKeyRotate | None = None
+) -> dict[str, Any]:
+    """Give a key a new secret; for `grace_seconds` the one of before is good too. The id stays."""
+    wanted = body or ApiKeyRotate()
+    key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds)
+    return {**key._mapping, "secret": secret}  # noqa: SLF001  (public, by convention)
+
+
+@router.delete(
+    "/{key_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(ApiKeyNotFoundError, ScopeBeyondError),
+)
+async def revoke_api_key(key_id: uuid.UUID, connection: Connection, caller: Admin) -> None:
+    """Revoke a key: it stops working within seconds."""
+    if not await service.revoke(connection, key_id, caller):
+        raise ApiKeyNotFoundError(f"There is no active API key {key_id}.")

@@ -1,0 +1,125 @@
+"""`/problems/{name}`: what a kind of problem means, and what to do about it. A problem's `type` leads here."""
+
+from html import escape
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, Field
+
+from app.platform.errors import DomainError, NotFoundError
+from app.web.problems import problems
+
+router = APIRouter(tags=["operation"])
+
+REMEDIES = {
+    "address-forbidden": "Name a public address, or have the operator add the host to `VOUCHERS_ALLOWED_HOSTS`.",
+    "aggregate-not-found": "Look at the name; `similar` holds the nearest ones. `PUT /v1/aggregates/{name}` makes one.",
+    "alert-not-found": "Set the pool's alerts with `PUT /v1/pools/{pool}/alerts`.",
+    "already-redeemed": "The code was used; `GET /v1/vouchers/{code}` tells when and by whom. Assign another one.",
+    "assignment-not-found": "Look at the id. It is in the reply to the assignment and in `GET /v1/assignments`.",
+    "assignment-released": "The code went back to the pool. Ask with a new key or message to get another one.",
+    "client-closed-request": "Nobody waited for the reply. Nothing was taken; send the request again.",
+    "customer-not-found": "Nothing is known of this customer yet. `PATCH /v1/customers/{customer_id}` makes one.",
+    "database-unavailable": "Wait as long as `Retry-After` says and send the same request again, with the same key.",
+    "expired": "The code is past its expiry. Assign another one.",
+    "forbidden": "Use a key that holds one of the scopes that `scopes` names.",
+    "hold-exists": "Delete the campaign's hold first, then make the new one.",
+    "hold-not-found": "Look at the id in `GET /v1/pools/{pool}/holds`; the hold may have ended.",
+    "hold-too-large": "Import as many codes as `missing` says, or hold fewer.",
+    "idempotency-key-reused": "Send the request that the key was used for, or a new key for a new request.",
+    "import-not-finished": "Wait until the import has ended: `GET /v1/imports/{id}`.",
+    "import-not-found": "Look at the id in `GET /v1/imports`.",
+    "internal-error": "This is a fault of the service. Send the request again, and report its `request_id`.",
+    "invalid-request": "`errors` says what is wrong and where. Correct it and send the request again.",
+    "method-not-allowed": "The header `Allow` names the methods of this path.",
+    "not-found": "Look at the path; `/docs` lists them all.",
+    "overloaded": "More requests wait than can be answered in time. Try again after `Retry-After`.",
+    "payload-too-large": "Send less at once, or have the operator raise the limit.",
+    "pool-busy": "All that is left is locked by others right now. Try again after `Retry-After`.",
+    "pool-exhausted": "Import more codes, use a fallback pool, or release what was not sent.",
+    "pool-exists": "Use the pool that is there, or another name.",
+    "pool-not-empty": "Codes of the pool were given or used, so it stays. Void what is left if nobody is to get it.",
+    "pool-not-found": "Look at the name; `similar` holds the nearest ones. An import makes a pool that is not there.",
+    "schedule-not-found": "Look at the id in `GET /v1/import-schedules`.",
+    "template-error": "`line` says where the template is wrong. Correct it; no code was taken.",
+    "template-limit": "Make the template shorter, quicker, or print less; no code was taken.",
+    "unauthenticated": "Send a key that is valid: `Authorization: Bearer KEY`.",
+    "unreadable-source": "The detail says what is wrong with the file or source, and where. Nothing was imported.",
+    "unsupported-media-type": "Send the body as the type that the detail names.",
+    "void": "The code was taken out. Assign another one.",
+    "voucher-not-found": "No pool holds this code. Look for typing errors, or import it.",
+}
+"""What to do, by name of the problem."""
+
+FRAMEWORK = {
+    "internal-error": (500, "Internal error"),
+    "method-not-allowed": (405, "Method Not Allowed"),
+}
+"""Problems that no error of ours stands for."""
+
+
+class ProblemKind(BaseModel):
+    """A kind of problem."""
+
+    name: str = Field(description="Last part of the problem's `type`")
+    status: int = Field(description="HTTP status")
+    title: str = Field(description="The kind of problem in words")
+    meaning: str = Field(description="When it comes")
+    remedy: str = Field(description="What to do about it")
+
+
+def kinds() -> dict[str, ProblemKind]:
+    """Return every kind of problem that the service can answer with, by name."""
+    found = {
+        name: ProblemKind(name=name, status=status, title=title, meaning=f"{title}.", remedy=REMEDIES[name])
+        for name, (status, title) in FRAMEWORK.items()
+    }
+    waiting = list(DomainError.__subclasses__())
+    while waiting:
+        error = waiting.pop()
+        waiting += error.__subclasses__()
+        if error.name not in found or "name" in vars(error):
+            meaning = (error.__doc__ or "").strip().splitlines()[0]
+            found[error.name] = ProblemKind(
+                name=error.name,
+                status=error.status,
+                title=error.title,
+                meaning=meaning,
+                remedy=REMEDIES.get(error.name, ""),
+            )
+    return dict(sorted(found.items()))
+
+
+@router.get(
+    "/problems/{name}",
+    response_model=ProblemKind,
+    responses={
+        200: {"content": {"text/html": {}}, "description": "The page, or JSON where it is asked for"},
+        **problems(NotFoundError),
+    },
+)
+async def explain_problem(
+    name: Annotated[str, Path(description="Name of the problem", examples=["pool-exhausted"])],
+    request: Request,
+) -> Response:
+    """Explain a kind of problem: when it comes, and what to do about it."""
+    kind = kinds().get(name)
+    if kind is None:
+        raise NotFoundError(f"There is no problem named {name!r}.")
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(_page(kind))
+    return JSONResponse(kind.model_dump())
+
+
+def _page(kind: ProblemKind) -> str:
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{escape(kind.title)}</title>
+<h1>{escape(kind.title)}</h1>
+<p><code>{escape(kind.name)}</code>, HTTP status {kind.status}</p>
+<p>{escape(kind.meaning)}</p>
+<h2>What to do</h2>
+<p>{escape(kind.remedy)}</p>
+</html>
+"""

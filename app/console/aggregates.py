@@ -1,0 +1,74 @@
+"""Aggregates: values of a customer's events, and what they are for one customer now."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.console.pages import PAGE, json_of, see, show, wrong
+from app.console.pages import model as checked
+from app.console.session import Tracker, TrackerForm, Visit
+from app.domain.customers import service
+from app.domain.customers.schemas import AggregateIn
+from app.platform.database import transaction
+from app.platform.errors import DomainError
+from app.schema.texts import Identifier
+from app.web import pagination
+from app.web.dependencies import Engine
+
+router = APIRouter(prefix="/aggregates")
+KEY = TypeAdapter(str)
+NAME: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+@router.get("")
+async def page(visit: Tracker, engine: Engine) -> Response:
+    """Show the aggregates."""
+    return await _page(visit, engine)
+
+
+@router.post("")
+async def put(visit: TrackerForm, engine: Engine) -> Response:
+    """Make or replace an aggregate."""
+    try:
+        name = visit.given("name")
+        if name is None or len(name) > 255:  # noqa: PLR2004  (as an identifier)
+            raise wrong("name", "A name has 1 to 255 characters.")
+        wanted = checked(
+            AggregateIn,
+            {
+                "event_type": visit.given("event_type"),
+                "property": visit.given("property"),
+                "function": visit.text("function"),
+                "where": json_of(visit, "where"),
+            },
+        )
+        async with transaction(engine) as connection:
+            await service.put_aggregate(connection, NAME.validate_python(name), wanted.model_dump())
+    except DomainError as error:
+        return await _page(visit, engine, error=error)
+    return see("/aggregates", "aggregate-made")
+
+
+@router.post("/delete")
+async def delete(visit: TrackerForm, engine: Engine) -> Response:
+    """Delete an aggregate."""
+    async with transaction(engine) as connection:
+        await service.delete_aggregate(connection, visit.text("name"))
+    return see("/aggregates", "aggregate-deleted")
+
+
+async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+    query = visit.request.query_params
+    customer_id = query.get("customer_id", "").strip()
+    async with transaction(engine) as connection:
+        start = pagination.decode(query.get("cursor"), KEY)
+        rows = await service.list_aggregates(connection, start, PAGE + 1)
+        listed = pagination.page(rows, PAGE, lambda row: row.name)
+        values = {}
+        if customer_id:
+            for row in listed["items"]:
+                found = await service.evaluate(connection, row.name, [customer_id])
+                values[row.name] = found.get(customer_id)
+    return show(visit, "aggregates.html", customer_id=customer_id, values=values, **listed, **about)

@@ -1,0 +1,93 @@
+"""*What happens when codes run out*: whom a pool tells, and what was told."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.console.pages import PAGE, see, show, wrong
+from app.console.pages import model as checked
+from app.console.session import Manager, ManagerForm, Visit
+from app.domain.alerts import service
+from app.domain.alerts.deliveries import service as deliveries
+from app.domain.alerts.errors import AlertNotFoundError
+from app.domain.alerts.schemas import AlertsUpdate
+from app.domain.pools import service as pools
+from app.platform.database import transaction
+from app.platform.errors import DomainError
+from app.web import pagination
+from app.web.dependencies import Engine
+
+router = APIRouter(prefix="/alerts")
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+
+
+@router.get("")
+async def page(visit: Manager, engine: Engine) -> Response:
+    """Show the alerts of a pool, or ask for the pool."""
+    return await _page(visit, engine)
+
+
+@router.post("")
+async def put(visit: ManagerForm, engine: Engine) -> Response:
+    """Set whom a pool tells."""
+    try:
+        wanted = checked(
+            AlertsUpdate,
+            {
+                "thresholds": _thresholds(visit.text("thresholds")),
+                "webhook_url": visit.given("webhook_url"),
+                "email": visit.given("email"),
+                "expiring_within_days": visit.given("expiring_within_days"),
+            },
+        )
+        async with transaction(engine) as connection:
+            alerts = await service.put(connection, visit.caller, visit.settings, visit.text("pool"), wanted)
+    except DomainError as error:
+        return await _page(visit, engine, error=error)
+    if alerts["webhook_secret"] is not None:
+        return await _page(visit, engine, secret=alerts["webhook_secret"])
+    return see("/alerts", "alerts-set", pool=visit.text("pool"))
+
+
+@router.post("/test")
+async def test(visit: ManagerForm, engine: Engine) -> Response:
+    """Send a test message."""
+    async with transaction(engine) as connection:
+        await service.send_test(connection, visit.text("pool"))
+    return see("/alerts", "test-sent", pool=visit.text("pool"))
+
+
+@router.post("/delete")
+async def delete(visit: ManagerForm, engine: Engine) -> Response:
+    """Tell nobody of a pool any more."""
+    async with transaction(engine) as connection:
+        await service.remove(connection, visit.caller, visit.text("pool"))
+    return see("/alerts", "alerts-deleted", pool=visit.text("pool"))
+
+
+async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+    pool = visit.given("pool")
+    alerts: Any = None
+    listed: dict[str, Any] = {"items": [], "next_cursor": None}
+    async with transaction(engine) as connection:
+        names = [each["name"] for each in await pools.search(connection, "", None, 200)]
+        if pool is not None:
+            try:
+                alerts = await service.get(connection, pool)
+            except AlertNotFoundError:
+                alerts = None
+            start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
+            rows = await deliveries.list_page(connection, pool, start, PAGE + 1)
+            listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
+    return show(visit, "alerts.html", pools=names, pool=pool, alerts=alerts, **listed, **about)
+
+
+def _thresholds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.replace(";", ",").split(",") if part.strip()]
+    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        raise wrong("thresholds", "Give whole numbers with commas between, such as 1000, 100, 0.")
+    return [int(part) for part in parts]

@@ -1,0 +1,94 @@
+"""The console as an application of its own, mounted under `/console`."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from sqlalchemy.exc import DataError
+from starlette.exceptions import HTTPException
+
+from app.console import (
+    aggregates,
+    alerts,
+    audit,
+    customers,
+    imports,
+    keys,
+    login,
+    mapping,
+    personalization,
+    pools,
+    redemptions,
+    schedules,
+    session,
+    vouchers,
+    wizard,
+)
+from app.console.pages import problem_page, static
+from app.platform.errors import DomainError, InvalidRequestError
+from app.platform.settings import Settings
+from app.web.dependencies import held_by
+from app.web.problems import UNAVAILABLE
+
+PAGES = (
+    login, pools, vouchers, wizard, imports, schedules, mapping, personalization, customers, aggregates,
+    redemptions, alerts, audit, keys,
+)  # fmt: skip
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers would not say where a form comes from
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def mount(app: FastAPI) -> None:
+    """Put the console into the service, and lead people there."""
+    console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    console.state = app.state  # what the process holds
+    for page in PAGES:
+        console.include_router(page.router)
+    console.add_api_route("/static/{name}", static)
+    console.middleware("http")(_careful)
+    for kind in (DomainError, *UNAVAILABLE, DataError, Exception):
+        console.add_exception_handler(kind, problem_page)
+    console.add_exception_handler(RequestValidationError, _invalid)
+    console.add_exception_handler(HTTPException, _http)
+    app.mount("/console", console)
+    app.add_api_route("/", _home, include_in_schema=False)
+    app.add_api_route("/console", _home, include_in_schema=False)
+
+
+async def _home() -> Response:
+    return RedirectResponse("/console/", 303)
+
+
+async def _careful(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    response.headers.update(HEADERS)
+    renew = getattr(request.state, "renew", None)
+    if renew is not None and "set-cookie" not in response.headers:
+        session.begin(request, response, held_by(request.app, Settings), *renew)
+    return response
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  (narrows the type)
+    return await problem_page(request, InvalidRequestError.from_errors(error.errors()))
+
+
+class _NotFoundError(DomainError):
+    status, name, title = 404, "not-found", "There is no such page"
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
+    if isinstance(error.__cause__, DomainError):
+        return await problem_page(request, error.__cause__)
+    if error.status_code == 404:  # noqa: PLR2004
+        return await problem_page(request, _NotFoundError("Nothing is at this address."))
+    return await problem_page(request, InvalidRequestError(str(error.detail)))

@@ -1,0 +1,23 @@
+"""Who did what."""
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
+
+from app.console.pages import PAGE, show
+from app.console.session import Admin
+from app.domain.access.audit import service
+from app.domain.access.audit.schemas import Filter
+from app.web import pagination
+from app.web.dependencies import Connection
+
+router = APIRouter(prefix="/audit")
+KEY = TypeAdapter(int)
+
+
+@router.get("")
+async def page(visit: Admin, connection: Connection) -> Response:
+    """Show the audit, newest first."""
+    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
+    wanted = Filter(visit.given("action"), visit.given("pool"), None, None)
+    rows = await service.list_page(connection, wanted, start, PAGE + 1)
+    return show(visit, "audit.html", **pagination.page(rows, PAGE, lambda row: row.id))

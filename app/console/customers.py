@@ -1,0 +1,151 @@
+"""Customers: what is known of them, the nodes of a scenario for one of them, and erasure."""
+
+import uuid
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.datastructures import UploadFile
+
+from app.console.pages import PAGE, path, see, show, wrong
+from app.console.pages import model as checked
+from app.console.session import Tracker, TrackerForm, Visit
+from app.domain.access.scopes import Scope
+from app.domain.assignments import service as assignments
+from app.domain.assignments.schemas import Filter
+from app.domain.customers import files, service
+from app.domain.customers.errors import CustomerNotFoundError
+from app.domain.customers.schemas import CustomerUpdate, FileFormat
+from app.domain.imports.reader.records import open_records
+from app.domain.rendering import nodes
+from app.domain.rendering.renderers import RendererDiedError, Renderers
+from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec
+from app.platform.database import transaction
+from app.platform.errors import DomainError, InvalidRequestError
+from app.web import pagination
+from app.web.dependencies import Engine, held
+from app.web.guard import permit
+
+router = APIRouter(prefix="/customers")
+KEY = TypeAdapter(str)
+NODES = {"properties": nodes.set_properties, "events": nodes.add_event}
+
+
+@router.get("")
+async def list_customers(visit: Tracker, engine: Engine) -> Response:
+    """Show customers, or those whose ids begin with what is searched for."""
+    return await _list(visit, engine)
+
+
+@router.post("/import")
+async def load(visit: TrackerForm, engine: Engine) -> Response:
+    """Set properties of the customers in a file."""
+    try:
+        file = visit.form.get("file")
+        if not isinstance(file, UploadFile) or not file.filename:
+            raise wrong("file", "Choose a CSV file.")
+        wanted = checked(
+            FileFormat, {"id_column": visit.given("id_column"), "delimiter": visit.given("delimiter")}
+        )
+        names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
+        records = await to_thread.run_sync(open_records, file.file, wanted.delimiter, wanted.encoding, names)
+        figures = await files.load(engine, records, wanted.id_column)
+    except DomainError as error:
+        return await _list(visit, engine, error=error)
+    return await _list(visit, engine, figures=figures)
+
+
+@router.post("/open")
+async def look_up(visit: TrackerForm) -> Response:
+    """Go to a customer, who need not be known yet."""
+    customer_id = visit.given("customer_id")
+    return see(path("customers", customer_id) if customer_id else "/customers")
+
+
+@router.get("/{customer_id:code}")
+async def one(customer_id: str, visit: Tracker, engine: Engine) -> Response:
+    """Show a customer."""
+    return await _one(visit, engine, customer_id)
+
+
+@router.post("/{customer_id:code}/change")
+async def change(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
+    """Set one property; an empty value takes it away."""
+    try:
+        name = visit.given("name")
+        if name is None:
+            raise wrong("name", "Give the property a name.")
+        wanted = checked(CustomerUpdate, {"properties": {name: visit.text("value") or None}})
+        async with transaction(engine) as connection:
+            await service.update(connection, customer_id, wanted.properties)
+    except DomainError as error:
+        return await _one(visit, engine, customer_id, error=error)
+    return see(path("customers", customer_id), "customer-changed")
+
+
+@router.post("/{customer_id:code}/node")
+async def run_node(
+    customer_id: str, visit: TrackerForm, engine: Engine, renderers: Annotated[Renderers, held(Renderers)]
+) -> Response:
+    """Run *set attribute* or *add event* for the customer, or preview it."""
+    permit(visit.caller, Scope.ASSIGN)
+    node = NODES["events" if visit.text("node") == "events" else "properties"]
+    mode = Mode.SEND if visit.text("go") == "run" else Mode.PREVIEW
+    try:
+        wanted = checked(NodeRequest, {"template": visit.text("template"), "mode": mode})
+        spec = RenderSpec(wanted.template, None, wanted.mode, None, {})
+        # The same form sent again has the same message, and so takes no second code.
+        message = visit.given("message_id") or str(uuid.uuid4())
+        target = MessageTarget(customer_id, message, is_new=False)
+        try:
+            codes, stored = await node(engine, renderers, spec, target)
+        except RendererDiedError:
+            raise InvalidRequestError("The template takes more than it may.") from None
+    except DomainError as error:
+        return await _one(visit, engine, customer_id, error=error)
+    result = {"stored": stored, "vouchers": codes}
+    return await _one(visit, engine, customer_id, result=result, mode=mode)
+
+
+@router.post("/{customer_id:code}/erase")
+async def erase(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
+    """Erase a person."""
+    if visit.text("sure") != "yes":
+        return await _one(visit, engine, customer_id, error=wrong("sure", "Tick the box to confirm."))
+    await service.erase(engine, visit.caller, customer_id)
+    return see("/customers", "customer-erased")
+
+
+async def _list(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+    query = visit.request.query_params
+    search = query.get("search", "").strip()
+    async with transaction(engine) as connection:
+        start = pagination.decode(query.get("cursor"), KEY)
+        rows = await service.search(connection, search, start, PAGE + 1)
+    listed = pagination.page(rows, PAGE, lambda row: row.id)
+    return show(visit, "customers.html", search=search, **listed, **about)
+
+
+async def _one(visit: Visit, engine: AsyncEngine, customer_id: str, **about: Any) -> Response:
+    async with transaction(engine) as connection:
+        try:
+            known = await service.get(connection, customer_id)
+        except CustomerNotFoundError:
+            known = None
+        events = await service.latest_events(connection, customer_id, PAGE)
+        given: Any = []
+        if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
+            wanted = Filter(None, customer_id, None, None, None)
+            given = await assignments.list_page(connection, wanted, None, PAGE)
+    return show(
+        visit,
+        "customer.html",
+        customer_id=customer_id,
+        known=known,
+        events=events,
+        given=given,
+        message_id=visit.given("message_id") or str(uuid.uuid4()),
+        **about,
+    )

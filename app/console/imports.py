@@ -1,0 +1,88 @@
+"""*Data & Assets → Imports*: the imports, and one import."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.console.pages import PAGE, path, see, show
+from app.console.session import ManagerForm, Reader, Visit
+from app.domain.imports import service
+from app.platform.database import transaction
+from app.platform.errors import DomainError
+from app.web import pagination
+from app.web.dependencies import Connection, Engine
+
+router = APIRouter(prefix="/imports")
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+LINE = TypeAdapter(int)
+
+
+@router.get("")
+async def list_imports(visit: Reader, connection: Connection) -> Response:
+    """Show the imports, newest first."""
+    query = visit.request.query_params
+    start = pagination.decode(query.get("cursor"), KEY)
+    rows = await service.list_page(connection, query.get("pool") or None, None, start, PAGE + 1)
+    listed = pagination.page(rows, PAGE, lambda row: (row["created_at"], row["id"]))
+    return show(visit, "imports.html", **listed)
+
+
+@router.get("/{import_id}")
+async def one(import_id: uuid.UUID, visit: Reader, connection: Connection) -> Response:
+    """Show an import with its figures and rejects."""
+    return await _one(visit, connection, import_id)
+
+
+@router.get("/{import_id}/progress")
+async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engine: Engine) -> Response:
+    """Send the import as events until it has ended."""
+    await service.get(connection, import_id)
+    return StreamingResponse(_events(engine, import_id), media_type="text/event-stream")
+
+
+@router.post("/{import_id}/undo")
+async def undo(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """Take back the codes of an import that are still available."""
+    try:
+        async with transaction(engine) as connection:
+            await service.undo(connection, visit.caller, import_id)
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _one(visit, connection, import_id, error)
+    return see(path("imports", import_id), "undone")
+
+
+async def _one(
+    visit: Visit, connection: AsyncConnection, import_id: uuid.UUID, error: DomainError | None = None
+) -> Response:
+    found = await service.get(connection, import_id)
+    line = pagination.decode(visit.request.query_params.get("cursor"), LINE) or 0
+    rows = await service.list_rejects(connection, import_id, line, PAGE + 1)
+    listed = pagination.page(rows, PAGE, lambda row: row.line)
+    ended = found["status"] in service.ENDED
+    return show(visit, "import.html", error=error, found=found, ended=ended, **listed)
+
+
+async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
+    before = None
+    while True:
+        async with transaction(engine) as connection:
+            found = await service.get(connection, import_id)
+        shown = {name: found[name] for name in ("status", "rows", "progress")}
+        yield b": still there\n\n" if shown == before else _event(shown)
+        before = shown
+        if found["status"] in service.ENDED:
+            return
+        await asyncio.sleep(0.5)
+
+
+def _event(shown: dict[str, Any]) -> bytes:
+    return b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"

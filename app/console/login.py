@@ -1,0 +1,66 @@
+"""Sign in and out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.console import session
+from app.console.pages import TEMPLATES, see
+from app.console.session import Keys, Visit, sent_by, shown_to
+from app.console.texts import DONE, MENU
+from app.domain.access.errors import UnauthenticatedError
+from app.web.dependencies import Settings
+
+router = APIRouter()
+
+
+@router.get("/login")
+async def page(request: Request) -> Response:
+    """Show the sign-in."""
+    return _page(request, request.query_params.get("next", ""))
+
+
+@router.post("/login")
+async def sign_in(
+    request: Request,
+    settings: Settings,
+    keys: Keys,
+    api_key: Annotated[str, Form()] = "",
+    wanted: Annotated[str, Form(alias="next")] = "",
+) -> Response:
+    """Begin a session, where the key is known."""
+    session.check_origin(request)
+    try:
+        await keys.recognise(api_key.strip())
+    except (UnauthenticatedError, UnicodeEncodeError):
+        return _page(request, wanted, "This API key is not known, or was revoked.", 401)
+    # Only addresses of the console, so that nobody is led elsewhere.
+    inside = wanted.startswith("/console/") and "\\" not in wanted and "//" not in wanted
+    response = RedirectResponse(wanted if inside else "/console/", 303)
+    session.begin(request, response, settings, api_key.strip())
+    return response
+
+
+@router.post("/logout")
+async def sign_out(_: Annotated[Visit, sent_by()]) -> Response:
+    """End the session."""
+    response = see("/login", "signed-out")
+    session.end(response)
+    return response
+
+
+@router.get("/")
+async def home(visit: Annotated[Visit, shown_to()]) -> Response:
+    """Lead to the first page that the key may see."""
+    for _, items in MENU:
+        for name, _, scopes in items:
+            if visit.caller.may(*scopes):
+                return see(f"/{name}")
+    raise UnauthenticatedError("This key may see no page.")
+
+
+def _page(request: Request, wanted: str, error: str = "", status: int = 200) -> Response:
+    done = DONE.get(request.query_params.get("done", ""))
+    text = TEMPLATES.get_template("login.html").render(error=error, next=wanted, done=done)
+    return HTMLResponse(text, status)

@@ -1,0 +1,87 @@
+"""*Project settings → Mapping → Vouchers*: where the shop says that a code was used."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.console.pages import model as checked
+from app.console.pages import see, show
+from app.console.session import ManagerForm, Visit, shown_to
+from app.domain.access.scopes import Scope
+from app.domain.customers import service as customers
+from app.domain.redemptions import service
+from app.domain.redemptions.schemas import Mappings
+from app.platform.database import transaction
+from app.platform.errors import DomainError
+from app.web.dependencies import Connection, Engine
+
+router = APIRouter(prefix="/mapping")
+KEPT = ("event_type", "property", "effect", "normalise")
+
+
+@router.get("")
+async def page(
+    visit: Annotated[Visit, shown_to(Scope.POOLS, Scope.EVENTS, Scope.READ)], connection: Connection
+) -> Response:
+    """Show the mapping."""
+    return await _page(visit, connection)
+
+
+@router.post("")
+async def add(visit: ManagerForm, engine: Engine) -> Response:
+    """Map one more property."""
+    try:
+        async with transaction(engine) as connection:
+            seen = visit.text("seen").partition("\n")
+            new = {
+                "event_type": visit.text("event_type") or seen[0],
+                "property": visit.text("property") or seen[2],
+            }
+            before = [each for each in await _mapped(connection) if not _same(each, new)]
+            wanted = checked(Mappings, {"mappings": [*before, new]})
+            await service.set_mapping(connection, visit.caller, wanted.mappings)
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _page(visit, connection, error)
+    return see("/mapping", "mapping-changed")
+
+
+@router.post("/remove")
+async def remove(visit: ManagerForm, engine: Engine) -> Response:
+    """Map a property no more."""
+    gone = {"event_type": visit.text("event_type"), "property": visit.text("property")}
+    async with transaction(engine) as connection:
+        left = [each for each in await _mapped(connection) if not _same(each, gone)]
+        wanted = checked(Mappings, {"mappings": left})
+        await service.set_mapping(connection, visit.caller, wanted.mappings)
+    return see("/mapping", "mapping-changed")
+
+
+@router.post("/replay")
+async def replay(_: ManagerForm, engine: Engine) -> Response:
+    """Apply the mapping to the events that are there."""
+    await service.replay(engine)
+    return see("/mapping", "replayed")
+
+
+async def _mapped(connection: AsyncConnection) -> list[dict[str, Any]]:
+    rows = [row._asdict() for row in await service.mapping(connection)]
+    return [{name: row[name] for name in KEPT if name in row} for row in rows]
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in ("event_type", "property"))
+
+
+async def _page(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
+    # Example values may be codes, and properties are for those who may see events.
+    seen = await customers.seen_properties(connection) if visit.caller.may(Scope.EVENTS) else {}
+    return show(
+        visit,
+        "mapping.html",
+        error=error,
+        mappings=await _mapped(connection),
+        seen=seen,
+        issues=await service.issue_counts(connection),
+    )

@@ -1,0 +1,159 @@
+"""How a page is made: templates, the answers to forms, and problems as pages."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader
+from pydantic import BaseModel
+
+from app.console import session
+from app.console.session import Visit
+from app.console.texts import DONE, MENU, STATES
+from app.platform.errors import DomainError, InvalidRequestError
+from app.web.body import validated
+from app.web.problems import response_to
+
+HERE = Path(__file__).parent
+PAGE = 50
+"""Rows of a list on one page."""
+
+
+def _number(value: Any) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:,}"
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+
+
+def _utc(value: Any) -> str:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+TEMPLATES.filters |= {
+    "number": _number,
+    "json": _json,
+    "utc": _utc,
+    "pair": lambda value: (value, value),
+    "part": lambda value: quote(str(value), safe=""),
+}
+TEMPLATES.globals |= {"STATES": STATES}
+
+
+def show(visit: Visit, template: str, status: int = 200, **about: Any) -> Response:
+    """Return a page; `error` is what was wrong with the form that led to it."""
+    error = about.get("error")
+    query = dict(visit.request.query_params)
+    next_cursor = about.get("next_cursor")
+    text = TEMPLATES.get_template(template).render(
+        about
+        | {
+            "visit": visit,
+            "caller": visit.caller,
+            "csrf": visit.csrf,
+            "typed": visit.typed or query,
+            "wrong": _by_field(error),
+            "done": DONE.get(query.get("done", "")),
+            "menu": _menu(visit),
+            "next_page": "?" + urlencode({**query, "cursor": next_cursor}) if next_cursor else None,
+        }
+    )
+    return HTMLResponse(text, error.status if isinstance(error, DomainError) else status)
+
+
+def see(path: str, done: str = "", **query: str) -> Response:
+    """Return the way to another page of the console, which says what was done."""
+    said = {**query, **({"done": done} if done else {})}
+    return RedirectResponse("/console" + path + ("?" + urlencode(said) if said else ""), 303)
+
+
+def path(*parts: object) -> str:
+    """Return an address within the console, each part quoted."""
+    return "".join("/" + quote(str(part), safe="") for part in parts)
+
+
+async def problem_page(request: Request, error: Exception) -> Response:
+    """Return an error as a page; without a session, the way to the sign-in."""
+    answer = response_to(error, request.url.path)
+    problem = orjson.loads(answer.body)
+    if problem["status"] == 401:  # noqa: PLR2004  (unauthenticated)
+        wanted = request.url.path if request.method == "GET" else "/console/pools"
+        away = RedirectResponse("/console/login?" + urlencode({"next": wanted}), 303)
+        session.end(away)
+        return away
+    text = TEMPLATES.get_template("problem.html").render(problem=problem)
+    headers = {"Retry-After": answer.headers["retry-after"]} if "retry-after" in answer.headers else None
+    return HTMLResponse(text, problem["status"], headers)
+
+
+def model(kind: type[BaseModel], values: dict[str, Any]) -> Any:
+    """Return what was typed as an input of a service, without what was left out.
+
+    Raises:
+        InvalidRequestError: it is no such; it says which field.
+    """
+    return validated(kind, {name: value for name, value in values.items() if value is not None})
+
+
+def json_of(visit: Visit, name: str) -> dict[str, Any] | None:
+    """Return a field that holds a JSON object, or None where nothing was typed.
+
+    Raises:
+        InvalidRequestError: it holds something else.
+    """
+    text = visit.given(name)
+    if text is None:
+        return None
+    try:
+        value = orjson.loads(text)
+    except ValueError as error:
+        raise wrong(name, f"This is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise wrong(name, 'This must be a JSON object, such as {"type": "spring"}.')
+    return value
+
+
+def wrong(field: str, message: str) -> InvalidRequestError:
+    """Return the error of one field."""
+    return InvalidRequestError(message, [{"loc": ["body", field], "msg": message}])
+
+
+def _by_field(error: DomainError | None) -> dict[str, str]:
+    found = error.extra.get("errors") or [] if error is not None else []
+    by_field: dict[str, str] = {}
+    for item in found:
+        places = [str(place) for place in item["loc"] if place not in {"body", "query", "path"}]
+        for place in places:
+            by_field.setdefault(place, item["msg"])
+    return by_field
+
+
+def _menu(visit: Visit) -> list[Any]:
+    here = visit.request.url.path.removeprefix("/console/").split("/")[0]
+    here = "pools" if here == "vouchers" else here
+    groups = []
+    for title, items in MENU:
+        seen = [(name, text, name == here) for name, text, scopes in items if visit.caller.may(*scopes)]
+        if seen:
+            groups.append((title, seen))
+    return groups
+
+
+async def static(name: str) -> Response:
+    """Return a file of the console's own."""
+    kinds = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+    if name not in kinds:
+        return Response(status_code=404)
+    text = await asyncio.to_thread((HERE / "static" / name).read_bytes)
+    return Response(text, media_type=kinds[name])

@@ -1,0 +1,188 @@
+"""*Data & Assets → Vouchers*: the pools, and one pool."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.console.pages import PAGE, path, see, show
+from app.console.pages import model as checked
+from app.console.session import Manager, ManagerForm, Reader, Visit
+from app.domain.forecast import service as forecast
+from app.domain.holds import service as holds
+from app.domain.holds.schemas import HoldCreate
+from app.domain.imports import service as imports
+from app.domain.pools import service
+from app.domain.pools.schemas import PoolCreate, PoolUpdate
+from app.domain.vouchers import service as vouchers
+from app.domain.vouchers.errors import VoucherNotFoundError
+from app.platform.database import transaction
+from app.platform.errors import DomainError
+from app.schema.base import VoucherStatus
+from app.web import exports, pagination
+from app.web.dependencies import Connection, Engine
+
+router = APIRouter(prefix="/pools")
+KEY = TypeAdapter(str)
+VOUCHER_KEY = TypeAdapter(vouchers.Key)
+HISTORY_HOURS = 168
+
+
+@router.get("")
+async def list_pools(visit: Reader, connection: Connection) -> Response:
+    """Show the pools with their counts."""
+    return await _list(visit, connection)
+
+
+@router.post("")
+async def create(visit: ManagerForm, engine: Engine) -> Response:
+    """Make a pool."""
+    try:
+        wanted = checked(PoolCreate, {"name": visit.text("name"), "description": visit.given("description")})
+        async with transaction(engine) as connection:
+            await service.create(connection, visit.caller, wanted.name, wanted.description)
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _list(visit, connection, error=error)
+    return see(path("pools", wanted.name), "pool-made")
+
+
+@router.get("/{pool}")
+async def one(pool: str, visit: Reader, connection: Connection) -> Response:
+    """Show one pool: counts, history, vouchers, holds."""
+    return await _one(visit, connection, pool)
+
+
+@router.post("/{pool}/change")
+async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+    """Change the description."""
+    try:
+        wanted = checked(PoolUpdate, {"description": visit.text("description")})
+        async with transaction(engine) as connection:
+            await service.describe(connection, pool, wanted.description)
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _one(visit, connection, pool, error=error)
+    return see(path("pools", pool), "pool-changed")
+
+
+@router.get("/{pool}/delete")
+async def ask_delete(pool: str, visit: Manager, connection: Connection) -> Response:
+    """Ask before a pool is deleted."""
+    found = await service.get(connection, pool)
+    return _ask_delete(visit, pool, found["counts"]["total"])
+
+
+@router.post("/{pool}/delete")
+async def delete(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+    """Delete a pool."""
+    try:
+        async with transaction(engine) as connection:
+            await service.delete(connection, visit.caller, pool)
+    except DomainError as error:
+        return _ask_delete(visit, pool, 0, error=error)
+    return see("/pools", "pool-deleted")
+
+
+@router.post("/{pool}/holds")
+async def hold(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+    """Hold codes for a campaign."""
+    try:
+        wanted = checked(
+            HoldCreate,
+            {"campaign_id": visit.given("campaign_id"), "count": visit.given("count")},
+        )
+        async with transaction(engine) as connection:
+            await holds.create(connection, visit.caller, pool, wanted.campaign_id, wanted.count, None)
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _one(visit, connection, pool, error=error)
+    return see(path("pools", pool), "hold-made")
+
+
+@router.post("/{pool}/holds/{hold_id}/delete")
+async def delete_hold(pool: str, hold_id: UUID, visit: ManagerForm, connection: Connection) -> Response:
+    """Give back what a hold keeps."""
+    await holds.delete(connection, visit.caller, pool, hold_id)
+    return see(path("pools", pool), "hold-deleted")
+
+
+@router.post("/{pool}/export")
+async def export(pool: str, visit: ManagerForm, connection: Connection, engine: Engine) -> Response:
+    """Send all vouchers of the pool as CSV."""
+    query = await vouchers.exported(connection, visit.caller, pool, None)
+    return exports.response(engine, query, vouchers.EXPORTED, exports.Format.CSV, "vouchers")
+
+
+async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
+    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
+    search = visit.request.query_params.get("search", "").strip()
+    found = await service.search(connection, search, start, PAGE + 1)
+    listed = pagination.page(found, PAGE, lambda pool: pool["name"])
+    return show(visit, "pools.html", error=error, search=search, **listed)
+
+
+async def _one(
+    visit: Visit, connection: AsyncConnection, name: str, error: DomainError | None = None
+) -> Response:
+    pool = await service.get(connection, name)
+    params = visit.request.query_params
+    state = VoucherStatus(params["status"]) if params.get("status") in set(VoucherStatus) else None
+    code = params.get("code", "").strip()
+    if code:
+        listed: dict[str, Any] = {"items": await _by_code(connection, name, code), "next_cursor": None}
+    else:
+        start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
+        rows = await vouchers.list_page(connection, name, state, start, PAGE + 1)
+        listed = pagination.page(rows, PAGE, lambda row: (row.status, row.draw_key, row.code))
+    history = list(await forecast.history(connection, name, None, HISTORY_HOURS))[::-1]
+    return show(
+        visit,
+        "pool.html",
+        error=error,
+        pool=pool,
+        states=list(VoucherStatus),
+        state=state,
+        code=code,
+        history=history,
+        chart=_chart([row.available for row in history]),
+        forecast=await forecast.forecast(connection, name),
+        holds=await holds.of_pool(connection, name),
+        imports=await imports.list_page(connection, name, None, None, 3),
+        **listed,
+    )
+
+
+async def _by_code(connection: AsyncConnection, pool: str, code: str) -> list[dict[str, Any]]:
+    try:
+        found = await vouchers.get(connection, code)
+    except VoucherNotFoundError:
+        return []
+    return [found] if found["pool"] == pool else []
+
+
+def _chart(values: list[int]) -> str:
+    """Return the values as the path of an area in a box of 100 to 40."""
+    if len(values) < 2:  # noqa: PLR2004  (a line has two ends)
+        return ""
+    top = max(*values, 1)
+    points = [
+        f"{100 * place / (len(values) - 1):.2f},{38 - 36 * value / top:.2f}"
+        for place, value in enumerate(values)
+    ]
+    return f"M0,40 L{' L'.join(points)} L100,40 Z"
+
+
+def _ask_delete(visit: Visit, pool: str, total: int, error: DomainError | None = None) -> Response:
+    return show(
+        visit,
+        "confirm.html",
+        error=error,
+        title=f"Delete {pool}",
+        question=f"This deletes the pool and its {total:,} vouchers. It cannot be undone.",
+        note="A pool of which a code was ever handed out is kept, and is not deleted.",
+        button="Delete pool",
+        back="/console" + path("pools", pool),
+    )

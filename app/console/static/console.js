@@ -1,0 +1,76 @@
+"use strict";
+(() => {
+// Everything here adds to pages that work without it.
+for (const time of document.querySelectorAll("time[datetime]")) {
+  const at = new Date(time.dateTime);
+  if (isNaN(at)) continue;
+  time.title = time.textContent.trim();
+  time.textContent = at.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+}
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}
+const pool = document.querySelector("input[data-pool-name]");
+if (pool) pool.addEventListener("input", () => {
+  const spaced = /\s/.test(pool.value);
+  pool.setCustomValidity(spaced ? "A pool’s name has no spaces." : "");
+  const said = document.getElementById("pool-typing");
+  said.textContent = spaced ? "A pool’s name has no spaces. Write 10_percent instead of 10 percent." : "";
+});
+const box = document.getElementById("code-box");
+if (box) {
+  box.hidden = false;
+  box.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/plain", "code"));
+  for (const head of document.querySelectorAll("[data-column]")) {
+    head.addEventListener("dragover", (event) => { event.preventDefault(); head.classList.add("over"); });
+    head.addEventListener("dragleave", () => head.classList.remove("over"));
+    head.addEventListener("drop", (event) => {
+      event.preventDefault();
+      head.classList.remove("over");
+      head.querySelector("input[type=radio]").checked = true;
+    });
+  }
+}
+for (const form of document.querySelectorAll("form[data-redo] ")) {
+  for (const field of form.querySelectorAll("[data-redo-field]"))
+    field.addEventListener("change", () => form.querySelector("button[value=preview]").click());
+}
+const follow = document.querySelector("[data-follow]");
+if (follow) {
+  const events = new EventSource(follow.dataset.follow);
+  events.addEventListener("progress", (event) => {
+    const found = JSON.parse(event.data);
+    follow.querySelector("progress").value = found.progress;
+    follow.querySelector("[data-rows]").textContent = found.rows.toLocaleString("en-GB");
+    if (found.status === "succeeded" || found.status === "failed") { events.close(); location.reload(); }
+  });
+  events.onerror = () => events.close();
+}
+const upload = document.querySelector("form[data-upload]");
+if (upload) upload.addEventListener("submit", (event) => {
+  const file = upload.querySelector("input[type=file]");
+  if (!file.files.length || file.files[0].size < 1e6) return;
+  event.preventDefault();
+  const bar = upload.querySelector("progress");
+  bar.hidden = false;
+  const request = new XMLHttpRequest();
+  request.upload.onprogress = (at) => { if (at.lengthComputable) bar.value = at.loaded / at.total; };
+  request.onload = () => {
+    if (request.responseURL && new URL(request.responseURL).pathname === location.pathname) {
+      const next = new DOMParser().parseFromString(request.responseText, "text/html");
+      document.body.replaceWith(next.body);
+      const again = document.createElement("script");
+      again.src = document.querySelector("script[src]").src;
+      document.head.append(again);
+    } else location.assign(request.responseURL);
+  };
+  request.open("POST", upload.action);
+  const data = new FormData(upload);
+  if (event.submitter) data.set(event.submitter.name, event.submitter.value);
+  request.send(data);
+});
+})();

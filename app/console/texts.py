@@ -1,0 +1,61 @@
+"""Texts of the console that more than one page says, and what is said when something was done."""
+
+from app.domain.access.scopes import Scope
+
+P, R, A, E, ADMIN = Scope.POOLS, Scope.READ, Scope.ASSIGN, Scope.EVENTS, Scope.ADMIN
+
+MENU = (
+    ("Data & Assets", (
+        ("pools", "Vouchers", (P, R)),
+        ("imports", "Imports", (P, R)),
+        ("schedules", "Schedules", (P, R)),
+        ("customers", "Customers", (E,)),
+        ("aggregates", "Aggregates", (E,)),
+    )),
+    ("Campaigns", (
+        ("personalization", "Personalization", (A,)),
+        ("redemptions", "Redemptions", (P, E, R)),
+        ("alerts", "Alerts", (P,)),
+    )),
+    ("Project settings", (
+        ("mapping", "Mapping", (P, E, R)),
+        ("keys", "API keys", (ADMIN,)),
+        ("audit", "Audit", (ADMIN,)),
+    )),
+)  # fmt: skip
+"""The navigation: titles, then pages with their names and the scopes that see them."""
+
+DONE = {
+    "pool-made": "The pool is made. Import its codes next.",
+    "pool-changed": "The pool is changed.",
+    "pool-deleted": "The pool is deleted.",
+    "voided": "The code is void.",
+    "released": "The code is available again.",
+    "redeemed": "The code is redeemed.",
+    "hold-made": "The codes are held.",
+    "hold-deleted": "The hold is deleted.",
+    "import-begun": "The import has begun.",
+    "undone": "The codes that were still available are taken back.",
+    "schedule-made": "The import is scheduled.",
+    "schedule-changed": "The schedule is changed.",
+    "schedule-deleted": "The schedule is deleted.",
+    "mapping-changed": "The mapping is saved, and is being applied to the events that are there.",
+    "replayed": "The mapping was applied to the events that are there.",
+    "customer-changed": "The customer is changed.",
+    "customer-erased": "The customer is erased.",
+    "aggregate-made": "The aggregate is saved.",
+    "aggregate-deleted": "The aggregate is deleted.",
+    "alerts-set": "The alerts are saved.",
+    "alerts-deleted": "Nobody is told of this pool any more.",
+    "test-sent": "A test message is on its way. It appears below.",
+    "key-revoked": "The key is revoked.",
+    "signed-out": "You are signed out.",
+}
+"""What a page says after a form, by the word in its address: nothing in an address is shown as it is."""
+
+STATES = {
+    "available": "good", "assigned": "busy", "redeemed": "", "void": "bad", "expired": "warn",
+    "reserved": "busy", "queued": "", "running": "busy", "succeeded": "good", "failed": "bad",
+    "pending": "busy", "delivered": "good", "active": "good", "paused": "", "armed": "good", "fallen": "bad",
+}  # fmt: skip
+"""The kind of each state, for its dot."""

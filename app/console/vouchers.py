@@ -1,0 +1,82 @@
+"""One voucher: where it stands, what happened to it, and what may be done with it."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.console.pages import model as checked
+from app.console.pages import path, see, show, wrong
+from app.console.session import AssignerForm, ManagerForm, Reader, TrackerForm, Visit
+from app.domain.access.scopes import Scope
+from app.domain.assignments import service as assignments
+from app.domain.redemptions import service as redemptions
+from app.domain.redemptions.schemas import RedemptionIn
+from app.domain.vouchers import service
+from app.platform.database import transaction
+from app.platform.errors import DomainError
+from app.web.dependencies import Connection, Engine
+from app.web.guard import permit
+
+router = APIRouter(prefix="/vouchers")
+
+
+@router.get("/{code:path}")
+async def one(code: str, visit: Reader, connection: Connection) -> Response:
+    """Show a voucher and its history."""
+    return await _show(visit, connection, code)
+
+
+@router.post("/{code:path}/void")
+async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
+    """Take a code out for good."""
+    try:
+        _agreed(visit)
+        async with transaction(engine) as connection:
+            await service.void(connection, visit.caller, code)
+    except DomainError as error:
+        return await _again(visit, engine, code, error)
+    return see(path("vouchers", code), "voided")
+
+
+@router.post("/{code:path}/release/{assignment_id}")
+async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: Engine) -> Response:
+    """Make a code available again."""
+    try:
+        _agreed(visit)
+        async with transaction(engine) as connection:
+            await assignments.release(connection, visit.caller, assignment_id)
+    except DomainError as error:
+        return await _again(visit, engine, code, error)
+    return see(path("vouchers", code), "released")
+
+
+@router.post("/{code:path}/redeem")
+async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
+    """Redeem a code without an event."""
+    try:
+        _agreed(visit)
+        wanted = checked(RedemptionIn, {"customer_id": visit.given("customer_id")})
+        async with transaction(engine) as connection:
+            await redemptions.redeem(connection, code, wanted.customer_id, None)
+    except DomainError as error:
+        return await _again(visit, engine, code, error)
+    return see(path("vouchers", code), "redeemed")
+
+
+async def _again(visit: Visit, engine: Engine, code: str, error: DomainError) -> Response:
+    async with transaction(engine) as connection:
+        return await _show(visit, connection, code, error)
+
+
+async def _show(
+    visit: Visit, connection: AsyncConnection, code: str, error: DomainError | None = None
+) -> Response:
+    permit(visit.caller, Scope.POOLS, Scope.READ)  # who may only act on it sees no more than before
+    voucher = await service.get(connection, code)
+    return show(visit, "voucher.html", error=error, voucher=voucher, address=path("vouchers", code))
+
+
+def _agreed(visit: Visit) -> None:
+    if visit.text("sure") != "yes":
+        raise wrong("sure", "Tick the box to confirm.")

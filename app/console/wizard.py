@@ -1,0 +1,262 @@
+"""*New import*, in the guide's steps. All that was chosen is carried from step to step by the form itself."""
+
+import asyncio
+import io
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+
+from app.console import sealed, spool
+from app.console.pages import json_of, path, see, show, wrong
+from app.console.pages import model as checked
+from app.console.session import Manager, ManagerForm, Visit
+from app.domain.imports import service
+from app.domain.imports.schedules import service as schedules
+from app.domain.imports.schedules.clock import next_run
+from app.domain.imports.schedules.schemas import ScheduleCreate
+from app.domain.imports.schemas import FormatIn, ImportOptions, RemoteSource
+from app.domain.pools import service as pools
+from app.domain.pools.schemas import PoolName
+from app.platform.database import transaction
+from app.platform.errors import DomainError, InvalidRequestError
+from app.web.dependencies import Connection, Engine
+
+router = APIRouter(prefix="/imports/new")
+NAME = TypeAdapter(PoolName)
+SOURCE: TypeAdapter[Any] = TypeAdapter(RemoteSource)
+DAY = 24 * 60 * 60
+WAIT_SECONDS = 15
+STEPS = ("pool", "preview", "column", "schedule", "run")
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "windows-1250", "windows-1252", "iso-8859-1", "iso-8859-2")
+DELIMITERS = {",": "Comma ,", ";": "Semicolon ;", "\t": "Tab", "|": "Pipe |"}
+EVERY = {"hour": "{minute} * * * *", "day": "{minute} {hour} * * *", "week": "{minute} {hour} * * {weekday}"}
+CARRIED = (
+    "pool", "source", "delimiter", "encoding", "has_header", "column", "expires_at_column",
+    "every", "at", "weekday", "cron", "timezone",
+)  # fmt: skip
+
+
+@router.get("")
+async def begin(visit: Manager, connection: Connection) -> Response:
+    """Ask for pool and source."""
+    return show(visit, "import_new.html", step="pool", pools=await _names(connection))
+
+
+@router.post("")
+async def go_on(visit: ManagerForm, engine: Engine) -> Response:
+    """Go to the step that the button names."""
+    step = visit.text("go")
+    try:
+        NAME.validate_python(visit.text("pool"))
+    except ValidationError as error:
+        said = InvalidRequestError.from_errors(error.errors(), "body", "pool")
+        return await _pool_step(visit, engine, said)
+    try:
+        token = visit.text("source") or await _new_source(visit)
+        source = _source(visit, token)
+    except DomainError as error:
+        return await _pool_step(visit, engine, error)
+    if step == "import":
+        try:
+            return await _run(visit, engine, source)
+        except DomainError as error:
+            return await _step(visit, engine, "run", token, source, error)
+    return await _step(visit, engine, step if step in STEPS or step == "dry" else "preview", token, source)
+
+
+async def _step(
+    visit: Visit,
+    engine: Engine,
+    step: str,
+    token: str,
+    source: dict[str, Any],
+    error: DomainError | None = None,
+) -> Response:
+    """Show a step; where it cannot be shown, the one before it with what is wrong."""
+    about: dict[str, Any] = {"repeats": source["type"] not in {"file", "text"}}
+    try:
+        about["preview"] = await asyncio.to_thread(_preview, visit, source)
+    except DomainError as failed:
+        if step == "preview" and not visit.text("redo"):
+            return await _pool_step(visit, engine, failed)
+        step, error = "preview", failed
+    if step == "schedule" and not about["repeats"]:
+        step = "run"
+    try:
+        if step in {"schedule", "run", "dry"} and not visit.given("column"):
+            step, error = "column", wrong("column", "Choose the column that holds the codes.")
+        if step in {"run", "dry"} and visit.given("every") and about["repeats"]:
+            about["times"] = _times(visit)
+        if step == "dry":
+            step = "run"
+            about["dry"] = await _dry_run(visit, engine, source)
+    except DomainError as failed:
+        error = failed
+        step = "schedule" if {"cron", "at", "timezone"} & set(_fields(failed)) else "run"
+    carried = {name: visit.text(name) for name in CARRIED} | {"source": token}
+    return show(
+        visit,
+        "import_new.html",
+        step=step,
+        carried=carried,
+        source=source,
+        error=error,
+        encodings=ENCODINGS,
+        delimiters=DELIMITERS,
+        **about,
+    )
+
+
+async def _pool_step(visit: Visit, engine: Engine, error: DomainError) -> Response:
+    async with transaction(engine) as connection:
+        names = await _names(connection)
+    return show(visit, "import_new.html", step="pool", pools=names, error=error)
+
+
+async def _names(connection: Connection) -> list[str]:
+    return [pool["name"] for pool in await pools.search(connection, "", None, 200)]
+
+
+async def _new_source(visit: Visit) -> str:
+    """Return the source that was given, sealed; files and texts are kept on disk and sent no more."""
+    kind = visit.text("type") or "file"
+    if kind == "file":
+        file = visit.form.get("file")
+        if not isinstance(file, UploadFile) or not file.filename:
+            raise wrong("file", "Choose a file.")
+        name = await spool.keep(visit.settings, file.file)
+        value = {"type": "file", "id": name, "name": file.filename}
+    elif kind == "text":
+        text = visit.text("text")
+        if not text.strip():
+            raise wrong("text", "Paste the codes, with a header in the first line.")
+        name = await spool.keep(visit.settings, io.BytesIO(text.encode(errors="replace")))
+        value = {"type": "text", "id": name, "name": "Pasted text"}
+    else:
+        value = _remote(visit, kind)
+    return sealed.seal(visit.settings, "source", {**value, "key": str(visit.caller.key_id)})
+
+
+def _remote(visit: Visit, kind: str) -> dict[str, Any]:
+    value: dict[str, Any] = {"type": kind}
+    if kind in {"url", "database", "storage"}:
+        value["url"] = visit.text(f"{kind}_url").strip()
+    if kind == "database":
+        value["query"] = visit.text("query")
+    if kind == "storage":
+        value["options"] = json_of(visit, "options")
+    if kind == "analysis":
+        value |= {"of": visit.text("of"), "property": visit.text("property")}
+        value |= {"event_type": visit.given("event_type"), "where": json_of(visit, "where")}
+    try:
+        source: dict[str, Any] = SOURCE.validate_python(value).model_dump(mode="json")
+    except ValidationError as error:
+        raise InvalidRequestError.from_errors(error.errors(), "body") from error
+    return source
+
+
+def _source(visit: Visit, token: str) -> dict[str, Any]:
+    source = sealed.unseal(visit.settings, "source", token, DAY)
+    if source is None or source.pop("key") != str(visit.caller.key_id):
+        raise wrong("file", "What was chosen is kept for a day. Choose it again.")
+    if "id" in source and not spool.path_of(visit.settings, source["id"]).exists():
+        raise wrong("file", "The file is not kept any more. Choose it again.")
+    return source
+
+
+def _format(visit: Visit) -> dict[str, Any]:
+    header = visit.given("has_header")
+    values = {
+        "encoding": visit.given("encoding"),
+        "delimiter": visit.text("delimiter") or None,
+        "has_header": None if header is None else header == "yes",
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _preview(visit: Visit, source: dict[str, Any]) -> dict[str, Any]:
+    options = checked(FormatIn, _format(visit))
+    if "id" in source:
+        with spool.path_of(visit.settings, source["id"]).open("rb") as file:
+            return service.preview(file, options)
+    return service.preview_of(visit.settings, SOURCE.validate_python(source), options)
+
+
+def _options(visit: Visit) -> dict[str, Any]:
+    expires = visit.given("expires_at_column")
+    chosen = {"column": int(visit.text("column") or 0)} if visit.text("column").isdigit() else {}
+    if expires is not None and expires.isdigit():
+        chosen["expires_at_column"] = int(expires)
+    return _format(visit) | chosen
+
+
+async def _start(visit: Visit, engine: Engine, source: dict[str, Any], *, dry_run: bool) -> uuid.UUID:
+    options = checked(ImportOptions, _options(visit) | {"dry_run": dry_run})
+    pool = visit.text("pool")
+    if "id" not in source:
+        async with transaction(engine) as connection:
+            remote = SOURCE.validate_python(source)
+            return await service.begin_from_source(
+                connection, visit.caller, visit.settings, pool, remote, options
+            )
+    with spool.path_of(visit.settings, source["id"]).open("rb") as file:
+        async with transaction(engine) as connection:
+            return await service.begin_from_file(
+                connection, visit.caller, pool, source["name"], spool.Spooled(file), options
+            )
+
+
+async def _run(visit: Visit, engine: Engine, source: dict[str, Any]) -> Response:
+    if not visit.given("column"):
+        raise wrong("column", "Choose the column that holds the codes.")
+    if visit.given("every") and "id" not in source:
+        _times(visit)
+        values = _options(visit) | {"source": source, "pool": visit.text("pool"), "cron": _cron(visit)}
+        wanted = checked(ScheduleCreate, values | {"timezone": visit.given("timezone")})
+        async with transaction(engine) as connection:
+            await schedules.create(connection, visit.caller, visit.settings, wanted)
+    import_id = await _start(visit, engine, source, dry_run=False)
+    return see(path("imports", import_id), "import-begun")
+
+
+async def _dry_run(visit: Visit, engine: Engine, source: dict[str, Any]) -> dict[str, Any]:
+    """Run the import without keeping anything, and wait a little for its figures."""
+    import_id = await _start(visit, engine, source, dry_run=True)
+    deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
+    while True:
+        async with transaction(engine) as connection:
+            found = await service.get(connection, import_id)
+        if found["status"] in service.ENDED or asyncio.get_running_loop().time() > deadline:
+            return found
+        await asyncio.sleep(0.2)
+
+
+def _cron(visit: Visit) -> str:
+    every = visit.text("every")
+    if every == "cron":
+        return visit.text("cron")
+    hour, _, minute = (visit.text("at") or "06:00").partition(":")
+    if not (hour.isdigit() and minute.isdigit()):
+        raise wrong("at", "Give a time such as 06:00.")
+    weekday = visit.text("weekday") or "1"
+    return EVERY.get(every, EVERY["day"]).format(minute=int(minute), hour=int(hour), weekday=weekday)
+
+
+def _times(visit: Visit) -> list[datetime]:
+    """Return the next five runs."""
+    times = [datetime.now(UTC)]
+    try:
+        for _ in range(5):
+            times.append(next_run(_cron(visit), visit.text("timezone") or "UTC", times[-1]))
+    except ValueError as error:
+        field = "timezone" if "time zone" in str(error) else "cron"
+        raise wrong(field, f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+    return times[1:]
+
+
+def _fields(error: DomainError) -> list[str]:
+    return [str(place) for item in error.extra.get("errors") or [] for place in item["loc"]]

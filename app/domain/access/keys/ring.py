@@ -1,0 +1,93 @@
+"""The keys that a process knows: it recognises them, remembers them for seconds, and counts what they send."""
+
+import hmac
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.access.errors import TooManyRequestsError, UnauthenticatedError
+from app.domain.access.keys import queries
+from app.domain.access.keys.service import PREFIX_BYTES, digest_of
+from app.domain.access.scopes import Caller, Scope
+from app.platform.database import AnyRow, autocommit
+
+_MAX_CACHED = 10_000
+_REFRESH_SECONDS = 1.0
+
+
+class KeyRing:
+    """Recognises keys, and remembers them for a few seconds so that the hot path asks no database."""
+
+    def __init__(self, engine: AsyncEngine, remember_seconds: float) -> None:
+        self._engine = engine
+        self._remember_seconds = remember_seconds
+        self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    def remembered(self, secret: str) -> Caller | None:
+        """Return the caller, where this process saw the key within the last seconds."""
+        entry = self._known.get(digest_of(secret))
+        return entry[1] if entry is not None and entry[0] > time.monotonic() else None
+
+    async def recognise(self, secret: str) -> Caller:
+        """Return the caller that holds this key.
+
+        Raises:
+            UnauthenticatedError: no key that still stands has this secret.
+        """
+        caller = self.remembered(secret)
+        if caller is not None:
+            return caller
+        digest = digest_of(secret)
+        if digest in self._known:  # one request asks again; those that come meanwhile need not
+            self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
+        async with autocommit(self._engine) as connection:
+            for row in await queries.with_prefix(connection, digest[:PREFIX_BYTES]):
+                left = _seconds_left(row, digest)
+                if left > 0:
+                    return await self._recognised(connection, row, digest, left)
+        self._known.pop(digest, None)
+        raise UnauthenticatedError("The API key is not known, has expired, or was revoked.")
+
+    def meter(self, caller: Caller) -> None:
+        """Count a request of a key that may send so many a minute.
+
+        Raises:
+            TooManyRequestsError: it has sent them.
+        """
+        if caller.requests_per_minute is None:
+            return
+        limit = RateLimitItemPerMinute(caller.requests_per_minute)
+        if not self._limiter.hit(limit, str(caller.key_id)):
+            reset, _ = self._limiter.get_window_stats(limit, str(caller.key_id))
+            raise TooManyRequestsError(
+                f"This key may send {caller.requests_per_minute} requests a minute.",
+                round(reset - time.time()) + 1,
+            )
+
+    async def _recognised(
+        self, connection: AsyncConnection, row: AnyRow, digest: bytes, seconds: float
+    ) -> Caller:
+        if row.stale:
+            await queries.used(connection, row.id)
+        caller = Caller(row.id, row.name, frozenset(map(Scope, row.scopes)), row.requests_per_minute)
+        self._remember(digest, caller, min(self._remember_seconds, seconds))
+        return caller
+
+    def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
+        if len(self._known) >= _MAX_CACHED:
+            self._known.clear()
+        self._known[digest] = (time.monotonic() + seconds, caller)
+
+
+def _seconds_left(row: AnyRow, digest: bytes) -> float:
+    """Return how long a key is good for this digest; 0 where it is another's, or its time is over."""
+    left = float("inf") if row.seconds_left is None else float(row.seconds_left)
+    if hmac.compare_digest(row.digest, digest):
+        return left
+    if row.previous_digest is not None and hmac.compare_digest(row.previous_digest, digest):
+        return min(left, float(row.previous_left))
+    return 0

@@ -1,0 +1,68 @@
+"""How the options of an import apply to the file that is read."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.domain.imports.merging.rows import Marks, Sorter, code_of
+from app.domain.imports.reader import questions
+from app.domain.imports.reader.shapes import Shapes
+from app.domain.imports.reader.table import Format, Table
+
+FORMAT = ("encoding", "delimiter", "quote", "has_header", "skip_lines")
+
+
+def format_of(options: Mapping[str, Any]) -> Format:
+    """Return what the options say of how the file is written."""
+    return Format(*(options.get(name) for name in FORMAT))
+
+
+def columns_named(options: Mapping[str, Any]) -> Iterator[str | int]:
+    """Return the columns that the options name, whatever for."""
+    for name, value in options.items():
+        if value is not None and (name == "column" or name.endswith("_column")):
+            yield value
+        elif name.endswith("_columns") and value:
+            yield from value.values() if isinstance(value, Mapping) else value
+
+
+def sorter(table: Table, options: Mapping[str, Any], *, queried: bool = False) -> Sorter:
+    """Return what sorts the rows of the table; what was `queried` is taken as it is, without the marks of spreadsheets.
+
+    Raises:
+        ImportUndecidedError: the file leaves open what the options do not say.
+    """
+    questions.ask(table.open_questions(options.get("column")))
+    column = table.column(options.get("column"))
+    expiry = options.get("expires_at_column")
+    judged = not table.own and not options.get("accept_suspicious")
+    sample = [row[column] for row in table.sample if column < len(row)]
+    heading = code_of(table.header[column]) if table.header and column < len(table.header) else None
+    return Sorter(
+        column,
+        None if expiry is None else table.column(expiry),
+        Shapes.for_values([code for code in map(code_of, sample) if code]) if judged else None,
+        heading if judged and heading else None,
+        Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
+        [table.aside] if table.aside is not None and judged else [],
+    )
+
+
+def beside(table: Table, options: Mapping[str, Any], column: int) -> list[str]:
+    """Return the columns that hold something and are not imported: by name, or index where they have none."""
+    used = {column} | {table.column(named) for named in columns_named(options)}
+    return [
+        other.name or str(other.index)
+        for other in table.columns
+        if other.index not in used and (other.name or other.holds != "nothing")
+    ]
+
+
+def suspicious_in_sample(table: Table, column: int) -> list[tuple[int, str]]:
+    """Return what is unlike the rest of the first rows, with its place among them, as a preview shows it."""
+    judge = sorter(table, {"column": column, "has_header": table.format.has_header})
+    if judge.shapes is None:
+        return []
+    codes = [(place, code_of(row[column])) for place, row in enumerate(table.sample) if column < len(row)]
+    filled = [(place, code) for place, code in codes if code]
+    judge.shapes.add([place for place, _ in filled], [code for _, code in filled])
+    return judge.shapes.unlike()

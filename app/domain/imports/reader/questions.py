@@ -1,0 +1,85 @@
+"""What a file does not show, and what the caller may answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.imports.errors import ImportUndecidedError
+from app.domain.imports.reader.columns import Column
+
+SHOWN = 40
+"""Characters of a value that are shown."""
+SHOWN_COLUMNS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something that has to be decided by who knows the file."""
+
+    reason: str
+    """`column`, `has_header` or `not_a_list`."""
+    text: str
+    answer: str
+    """The option that answers it."""
+    choices: tuple[dict[str, Any], ...]
+
+
+def which_column(columns: Sequence[Column]) -> Question:
+    """Ask for the column of the codes."""
+    listed = "; ".join(
+        f"{column.index}{f' {column.name!r}' if column.name else ''}: {_values(column.first_values)}"
+        for column in columns[:SHOWN_COLUMNS]
+    )
+    if len(columns) == 1:
+        only = columns[0]
+        sentences = only.holds == "sentences"
+        seem = "The lines look like sentences" if sentences else f"The only column seems to hold {only.holds}"
+        text = f"{seem}, not codes ({_values(only.first_values)}). Give `column` 0 if they are codes."
+        return Question("not_a_list" if sentences else "column", text, "column", _choices(columns))
+    text = f"It cannot be told which column holds the codes. Give `column`, by name or index: {listed}."
+    return Question("column", text, "column", _choices(columns))
+
+
+def whether_header(first: Sequence[str], second: Sequence[str]) -> Question:
+    """Ask whether the first row names the columns."""
+    text = (
+        f"It cannot be told whether the first row ({_values(first)}) names the columns or holds a code"
+        f" like the next ({_values(second)}). Give `has_header` true or false."
+    )
+    choices = tuple(
+        {"has_header": headed, "first_row": [cell[:SHOWN] for cell in first]} for headed in (True, False)
+    )
+    return Question("has_header", text, "has_header", choices)
+
+
+def ask(questions: Sequence[Question]) -> None:
+    """Put the questions to the caller, if there are any.
+
+    Raises:
+        ImportUndecidedError: there are.
+    """
+    if questions:
+        text = " ".join(question.text for question in questions)
+        raise ImportUndecidedError(
+            text, choices={question.answer: list(question.choices) for question in questions}
+        )
+
+
+def no_column(detail: str, columns: Sequence[Column]) -> ImportUndecidedError:
+    """Return the error that a named column is not there, with those that are."""
+    return ImportUndecidedError(detail, choices={"column": list(_choices(columns))})
+
+
+def _choices(columns: Sequence[Column]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "index": column.index,
+            "name": column.name or None,
+            "first_values": [value[:SHOWN] for value in column.first_values],
+        }
+        for column in columns
+    )
+
+
+def _values(values: Sequence[str]) -> str:
+    return ", ".join(repr(value[:SHOWN]) for value in values[:3]) or "empty"

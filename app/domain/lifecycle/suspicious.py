@@ -1,0 +1,56 @@
+"""Rows of imports that were set aside, and are taken after all."""
+
+import uuid
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.uses import settle
+
+# The draw key is that of the import's other codes, so the accepted ones stand among them.
+TAKE = text("""
+WITH aside AS (
+    SELECT line, staged ->> 'code' AS code, (staged ->> 'expires_at')::timestamptz AS expires_at
+    FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
+)
+INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
+SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), :least), import.id,
+    COALESCE(aside.expires_at, (options ->> 'expires_at')::timestamptz)
+FROM aside JOIN import ON import.id = :id ORDER BY code, line
+ON CONFLICT (code) DO NOTHING
+""")
+SET_ASIDE = "SELECT staged ->> 'code' FROM import_reject WHERE import_id = :id AND staged IS NOT NULL"
+ELSEWHERE = text("""
+UPDATE import_reject SET reason = 'in_other_pool', other_pool = pool.name, staged = NULL
+FROM voucher JOIN pool ON pool.id = voucher.pool_id
+WHERE import_reject.import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
+    AND voucher.code = staged ->> 'code'
+    AND voucher.pool_id <> (SELECT pool_id FROM import WHERE id = :id)
+""")
+GONE = text(
+    "DELETE FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL"
+)
+FIGURES = text("""
+UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored,
+    in_other_pool = in_other_pool + :in_other_pool,
+    suspicious = suspicious - :imported - :ignored - :in_other_pool
+WHERE id = :id
+""")
+STOCK = text("""
+UPDATE stock SET available = available + :imported
+WHERE slot = :slot AND pool_id = (SELECT pool_id FROM import WHERE id = :id)
+""")
+LEAST = -(2**63) + 1
+
+
+async def take(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, int]:
+    """Make vouchers of the suspicious rows of an import; return what became of them."""
+    imported = (await connection.execute(TAKE, {"id": import_id, "least": LEAST})).rowcount
+    await settle(connection, SET_ASIDE, {"id": import_id})
+    in_other_pool = (await connection.execute(ELSEWHERE, {"id": import_id})).rowcount
+    ignored = (await connection.execute(GONE, {"id": import_id})).rowcount - imported
+    figures = {"imported": imported, "ignored": ignored, "in_other_pool": in_other_pool}
+    await connection.execute(FIGURES, {"id": import_id, **figures})
+    await connection.execute(STOCK, {"id": import_id, "slot": SLOT, "imported": imported})
+    return figures

@@ -1,0 +1,92 @@
+"""Uses of codes and what makes codes drawable keep out of each other's way, so that a used code is never drawn.
+
+Every transaction that stores uses holds USES shared, from before it looks at mapping and vouchers to its end. Whoever
+makes new codes drawable, changes the mapping or deletes a pool takes it alone, once its own rows are written: it then
+sees every use that was stored before, and every use after it sees what it did. There is no time in between, because
+PostgreSQL makes a transaction visible before it lets go of its locks.
+"""
+
+from typing import Any, LiteralString
+
+from psycopg import Connection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.lifecycle.stock import SLOT
+from app.platform.settings import get_settings
+
+USES = 7_246_552
+"""Number of the advisory lock."""
+
+SHARED = text(f"SELECT pg_advisory_xact_lock_shared({USES})")
+ALONE = text(f"SELECT pg_advisory_xact_lock({USES})")
+
+ANY_UNKNOWN = "SELECT FROM redemption WHERE outcome = 'unknown_code' LIMIT 1"
+
+# A code that was never given: its first use takes it, the others come too late. What is used after its expiry is an
+# issue and takes nothing, as for any voucher (app/domain/redemptions/rules.py).
+SETTLE: LiteralString = """
+WITH used AS MATERIALIZED (
+    SELECT redemption.id, redemption.redeemed_at, redemption.created_at, voucher.code, voucher.pool_id, voucher.status,
+        coalesce(
+            redemption.redeemed_at >= voucher.expires_at + make_interval(secs => {tolerance}), false
+        ) AS late
+    FROM ({codes}) AS fresh (code)
+    JOIN redemption ON redemption.code = fresh.code AND redemption.outcome = 'unknown_code'
+        AND redemption.effect = 'redeem'
+    JOIN voucher ON voucher.code = fresh.code AND voucher.assignment_id IS NULL
+        AND voucher.status IN ('available', 'expired')
+), judged AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY code, late ORDER BY redeemed_at, created_at, id) AS turn FROM used
+), outcomes AS (
+    UPDATE redemption SET outcome = CASE
+        WHEN late THEN 'expired' WHEN turn = 1 THEN 'not_assigned' ELSE 'already_redeemed' END
+    FROM judged WHERE redemption.id = judged.id
+), taken AS (
+    UPDATE voucher SET status = 'redeemed', redeemed_at = judged.redeemed_at, expired_at = NULL
+    FROM judged WHERE judged.turn = 1 AND NOT judged.late AND voucher.code = judged.code
+    RETURNING voucher.pool_id, judged.status AS before
+), sums AS (
+    SELECT pool_id, count(*) AS n, count(*) FILTER (WHERE before = 'available') AS available,
+        count(*) FILTER (WHERE before = 'expired') AS expired
+    FROM taken GROUP BY pool_id
+)
+UPDATE stock SET redeemed = redeemed + sums.n, available = stock.available - sums.available,
+    expired = stock.expired - sums.expired
+FROM sums WHERE stock.pool_id = sums.pool_id AND stock.slot = {slot}
+"""
+
+
+async def beside_others(connection: AsyncConnection) -> None:
+    """Begin to store uses; until the transaction ends, no code becomes drawable and no mapping changes."""
+    await connection.execute(SHARED)
+
+
+async def alone(connection: AsyncConnection) -> None:
+    """Wait for the uses that are being stored; until the transaction ends, no other is."""
+    await connection.execute(ALONE)
+
+
+async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, Any]) -> None:
+    """Settle the uses that are known of codes which this transaction has made vouchers of.
+
+    Args:
+        connection: of the transaction.
+        codes: a query of the codes.
+        parameters: what the query takes.
+    """
+    await alone(connection)
+    if (await connection.execute(text(ANY_UNKNOWN))).first() is not None:
+        await connection.execute(text(_settling(codes)), parameters)
+
+
+def settle_chunk(connection: Connection[Any], codes: LiteralString, parameters: dict[str, Any]) -> None:
+    """Settle as `settle` does, on a connection of the driver."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (USES,))
+    if connection.execute(ANY_UNKNOWN).fetchone() is not None:
+        connection.execute(_settling(codes).encode(), parameters)
+
+
+def _settling(codes: LiteralString) -> str:
+    tolerance = float(get_settings().clock_tolerance_seconds)
+    return SETTLE.format(codes=codes, slot=SLOT, tolerance=tolerance)

@@ -1,0 +1,1 @@
+"""The names that templates know from Bloomreach's Jinja pages, a small file for each kind."""

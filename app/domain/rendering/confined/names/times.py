@@ -1,0 +1,59 @@
+"""Times: `now()`, `from_timestamp`, `to_timestamp`, `datetime`.
+
+After https://documentation.bloomreach.com/engagement/docs/filters and
+https://support.bloomreach.com/hc/en-us/articles/27944710762653 (seconds since 1970, as number or text).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from jinja2 import TemplateRuntimeError, Undefined
+
+DEFAULT_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+def from_timestamp(value: Any, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> Any:  # noqa: A002  (named in templates)
+    """Write seconds since 1970 in a format of strftime and a time zone."""
+    if isinstance(value, Undefined):
+        return value
+    try:
+        return datetime.fromtimestamp(float(value), _zone(timezone)).strftime(str(format))
+    except (TypeError, ValueError, OSError) as error:
+        raise TemplateRuntimeError(f"'from_timestamp' takes seconds since 1970: {error}.") from None
+
+
+def to_timestamp(value: Any, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
+    """Read a text, in ISO 8601 or a format of strptime, as seconds since 1970."""
+    if isinstance(value, Undefined):
+        return value
+    seconds = to_datetime(value, format, timezone).timestamp()
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def to_datetime(value: Any, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
+    """Read a text or seconds since 1970 as a time that knows its zone."""
+    if isinstance(value, (datetime, Undefined)):
+        return value
+    try:
+        if isinstance(value, (int, float)):
+            return datetime.fromtimestamp(value, _zone(timezone))
+        read = datetime.fromisoformat(str(value)) if format is None else datetime.strptime(str(value), format)  # noqa: DTZ007  (given its zone below)
+    except (TypeError, ValueError, OSError) as error:
+        raise TemplateRuntimeError(f"This is no time: {error}.") from None
+    return read if read.tzinfo else read.replace(tzinfo=_zone(timezone))
+
+
+def at(seconds: float) -> datetime:
+    """Return the time of the message."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise TemplateRuntimeError(f"There is no time zone {str(name)[:60]!r}.") from None
+
+
+FILTERS = {"from_timestamp": from_timestamp, "to_timestamp": to_timestamp, "datetime": to_datetime}

@@ -1,0 +1,54 @@
+"""Values: `json_load`, `bool`, `shuffle`, `random`.
+
+After https://documentation.bloomreach.com/engagement/docs/filters. Chance is seeded by the message, so that a retry
+says the same.
+"""
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from jinja2 import TemplateRuntimeError, Undefined, pass_context
+from jinja2.runtime import Context
+
+CHANCE = "chance of the message"
+FALSE = frozenset({"", "0", "false", "no", "off", "none", "null", "n", "f"})
+
+
+def json_load(value: Any) -> Any:
+    """Read a JSON text."""
+    if isinstance(value, Undefined):
+        return value
+    try:
+        return orjson.loads(str(value))
+    except orjson.JSONDecodeError as error:
+        raise TemplateRuntimeError(f"'json_load' got no JSON: {error}.") from None
+
+
+def to_bool(value: Any) -> bool:
+    """Return whether a value is true; the texts `false`, `no`, `off`, `0` and the empty one are not."""
+    return value.strip().lower() not in FALSE if isinstance(value, str) else bool(value)
+
+
+@pass_context
+def shuffle(context: Context, values: Iterable[Any]) -> list[Any]:
+    """Return the values in an order of chance."""
+    shuffled = list(values)
+    _chance(context).shuffle(shuffled)
+    return shuffled
+
+
+@pass_context
+def pick(context: Context, values: Iterable[Any]) -> Any:
+    """Return one of the values by chance."""
+    choices = values if isinstance(values, (str, list, tuple, range)) else list(values)
+    return _chance(context).choice(choices) if choices else ""
+
+
+def _chance(context: Context) -> random.Random:
+    chance: random.Random = context[CHANCE]
+    return chance
+
+
+FILTERS = {"json_load": json_load, "bool": to_bool, "shuffle": shuffle, "random": pick}

@@ -1,0 +1,85 @@
+"""Read the URL of a database in every spelling: libpq's, SQLAlchemy's, and libpq's pairs; one host or several."""
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from app.platform.errors import CommandError
+
+_SCHEMES = {"postgres", "postgresql", "postgresql+psycopg"}
+
+
+class DatabaseUrlError(CommandError):
+    """The URL of the database cannot be read; the message says what is wrong, and never shows the URL."""
+
+
+def parameters(url: str) -> dict[str, str]:
+    """Return the parameters of a connection as libpq names them.
+
+    Several hosts are a list with commas, whether they came as `a:1,b:2`, as `?host=a:1&host=b:2` or as
+    `?host=a,b&port=1,2`. A server that can only be read is passed over, unless the URL asks for another.
+
+    Raises:
+        DatabaseUrlError: it is no URL of PostgreSQL.
+    """
+    scheme, separator, rest = url.partition("://")
+    try:
+        given = _of_url(scheme, rest) if separator else conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise DatabaseUrlError("DATABASE_URL cannot be read as a URL of PostgreSQL.") from None
+    named = {name: str(value) for name, value in given.items() if value is not None}
+    return {"target_session_attrs": "read-write", **named}
+
+
+def _of_url(scheme: str, rest: str) -> dict[str, Any]:
+    if scheme not in _SCHEMES:
+        raise DatabaseUrlError(
+            f"DATABASE_URL must begin with postgresql://, not with {scheme if scheme.isalnum() else 'this'}://."
+        )
+    before, _, query = rest.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    places = [place for name, value in pairs if name == "host" for place in value.split(",")]
+    others = [(name, value) for name, value in pairs if name != "host"]
+    if not places:
+        return conninfo_to_dict(f"postgresql://{rest}")
+    ports = [port for name, value in others if name == "port" for port in value.split(",")]
+    split = [_host_and_port(place) for place in places]
+    if any(port for _, port in split):
+        ports = [port or (ports[0] if ports else "5432") for _, port in split]
+    query = urlencode([(name, value) for name, value in others if name != "port"])
+    found: dict[str, Any] = conninfo_to_dict(f"postgresql://{before}" + (f"?{query}" if query else ""))
+    found["host"] = ",".join(host for host, _ in split)
+    if ports:
+        found["port"] = ",".join(ports)
+    return found
+
+
+def _host_and_port(place: str) -> tuple[str, str]:
+    """Split `host:port`; a folder with a socket and a bare IPv6 address have no port."""
+    host, colon, port = place.rpartition(":")
+    if place.startswith("/") or not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
+        return unquote(place), ""
+    return host.strip("[]"), port
+
+
+def hosts(given: dict[str, str]) -> list[dict[str, str]]:
+    """Return the parameters for each host by itself."""
+    names = given.get("host", "").split(",")
+    if len(names) == 1:
+        return [given]
+    ports = given.get("port", "").split(",")
+    addresses = given["hostaddr"].split(",") if given.get("hostaddr") else None
+    found = []
+    for n, name in enumerate(names):
+        one = {**given, "host": name, "port": ports[n] if len(ports) > 1 else ports[0]}
+        if addresses is not None:
+            one["hostaddr"] = addresses[n]
+        found.append({key: value for key, value in one.items() if value})
+    return found
+
+
+def conninfo(url: str) -> str:
+    """Return a URL in any spelling as libpq takes it."""
+    return make_conninfo("", **parameters(url))

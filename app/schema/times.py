@@ -1,0 +1,39 @@
+"""Times that callers send."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSchema
+
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""PostgreSQL and Python agree on the years between, in every time zone; nothing of ours lies outside."""
+
+_DATE = re.compile(r"\s*\d{4}-")
+
+
+def bounded(value: datetime) -> datetime:
+    """Return a time that lies between 1970 and 9999 in UTC.
+
+    Raises:
+        ValueError: it lies outside.
+    """
+    if not EARLIEST <= value < LATEST:
+        raise ValueError("a time lies between 1970 and 9999")
+    return value
+
+
+def _written(value: Any) -> Any:
+    """Refuse numbers: whether they are seconds or milliseconds is not theirs to say."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise ValueError("a time is written as RFC 3339 has it: 2026-03-01T12:00:00Z")
+
+
+Time = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written),
+    AfterValidator(bounded),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]}),
+]
+"""A time from outside, with its time zone, between 1970 and 9999."""

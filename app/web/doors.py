@@ -1,0 +1,122 @@
+"""What a request has to pass before its body is read: its key, the scopes, the names of its query, the size.
+
+FastAPI reads and parses a body before it asks the first dependency. A stranger could so have 32 MB parsed by every
+request. Each route's handler is wrapped: what can be told from the head is told from the head.
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from app.platform.errors import InvalidRequestError
+from app.web import json_bounds
+from app.web.body_limit import bound
+from app.web.guard import Check, admitted
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_GUARDED = "vouchers_guarded"
+
+SMALL_BODY = 1024**2
+"""Bytes of a body of a route that takes one thing."""
+
+LARGE_BODIES = ("/imports", "/imports/preview", "/assignments/batch", "/render/batch", "/events", "/batch")
+"""Ends of the paths whose bodies hold many things: the setting `max_body_bytes` bounds these."""
+
+OFF_LOOP = 1024**2
+"""Bytes from which on JSON is parsed in a thread, so that others are answered meanwhile."""
+
+
+def guarded(router: APIRouter) -> APIRouter:
+    """Put the door before each route of a router."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and not getattr(route, _GUARDED, False):
+            setattr(route, _GUARDED, True)
+            route.get_route_handler = _with_door(route, route.get_route_handler)  # type: ignore[method-assign]  # the hook that FastAPI documents, without a class that each router would have to name
+    return router
+
+
+def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Handler]:
+    def make() -> Handler:
+        handle = inner()
+        checks = list(_checks(route.dependant))
+        names = set(_query_names(route.dependant))
+        large = route.path.endswith(LARGE_BODIES)
+
+        async def handler(request: Request) -> Response:
+            for check in checks:
+                await admitted(request, check.scopes)
+            refuse_unknown(request, names)
+            bound(request, None if large else SMALL_BODY)
+            return await handle(_Incoming(request.scope, request.receive, request._send))  # noqa: SLF001  (no other way to it)
+
+        return handler
+
+    return make
+
+
+def refuse_unknown(request: Request, names: set[str]) -> None:
+    """Refuse a parameter of the query that the route does not know.
+
+    Raises:
+        InvalidRequestError: there is one; it tells the name that comes nearest.
+    """
+    for name in request.query_params:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.5)
+            if near:
+                said = f"there is no such parameter; did you mean {near[0]!r}?"
+            else:
+                known = ", ".join(sorted(names))
+                said = f"there is no such parameter; there are {known}." if known else "there is none here"
+            shown = name[:100]
+            raise InvalidRequestError(f"query.{shown}: {said}", [{"loc": ["query", shown], "msg": said}])
+
+
+class _Incoming(Request):
+    """A request whose JSON has bounds, and is parsed in a thread where it is large."""
+
+    async def json(self) -> Any:
+        """Return the body as JSON.
+
+        Raises:
+            InvalidRequestError: it is nested too deep, or has a number without end.
+            json.JSONDecodeError: it is no JSON.
+        """
+        if not hasattr(self, "_json"):
+            body = await self.body()
+            parse: Callable[[bytes], Any] = _parsed
+            if len(body) > OFF_LOOP:
+                self._json = await anyio.to_thread.run_sync(parse, body)
+            else:
+                self._json = parse(body)
+        return self._json
+
+
+def _parsed(body: bytes) -> Any:
+    json_bounds.check(body)
+    return json.loads(body)
+
+
+def _checks(dependant: Dependant) -> Iterator[Check]:
+    if isinstance(dependant.call, Check):
+        yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _checks(inner)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for field in dependant.query_params:
+        kind = field.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from (inner.alias or name for name, inner in kind.model_fields.items())
+        else:
+            yield field.alias
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)

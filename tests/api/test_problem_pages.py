@@ -1,0 +1,35 @@
+"""Every problem has a page that says what to do."""
+
+import pytest
+
+from app.api.problem_pages import REMEDIES, kinds
+
+
+def test_every_problem_says_what_to_do_and_no_other_is_explained():
+    assert {kind.name for kind in kinds().values() if kind.remedy} == set(kinds()) == set(REMEDIES)
+
+
+@pytest.mark.parametrize("name", sorted(REMEDIES))
+async def test_a_problem_has_a_page(client, name):
+    page = await client.get(f"/problems/{name}", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert name in page.text
+    assert "What to do" in page.text
+    told = (await client.get(f"/problems/{name}")).json()
+    assert told["remedy"] == REMEDIES[name]
+
+
+async def test_the_type_of_a_problem_leads_to_its_page(client):
+    problem = (await client.get("/v1/pools/none")).json()
+    assert (await client.get(problem["type"])).json()["status"] == problem["status"]
+
+
+async def test_an_unknown_problem_is_one_itself(client):
+    reply = await client.get("/problems/nonsense")
+    assert (reply.status_code, reply.json()["type"]) == (404, "/problems/not-found")
+
+
+async def test_a_problem_bears_the_id_of_its_request(client):
+    reply = await client.get("/v1/pools/none", headers={"X-Request-Id": "mine-1"})
+    assert reply.json()["request_id"] == reply.headers["x-request-id"] == "mine-1"

@@ -1,0 +1,152 @@
+"""The guide, page by page, as forms are sent."""
+
+import re
+
+from tests.console.conftest import csrf
+from tests.factories import fill
+
+
+def hidden(text: str) -> dict[str, str]:
+    """The hidden fields of the wizard's form."""
+    return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', text))
+
+
+async def test_a_file_goes_through_the_wizard_and_is_sent_once(person):
+    client = await person()
+    token = await csrf(client)
+    file = {"file": ("codes.csv", b"code;note\nA-1;x\nA-2;y\n")}
+    page = await client.post(
+        "/console/imports/new",
+        data={"csrf": token, "pool": "spring", "type": "file", "go": "preview"},
+        files=file,
+    )
+    assert page.status_code == 200, page.text
+    assert "A-2" in page.text
+    assert "Semicolon" in page.text
+    page = await client.post("/console/imports/new", data=hidden(page.text) | {"go": "column"})
+    assert 'type="radio" name="column" value="0" checked' in page.text
+    page = await client.post(
+        "/console/imports/new", data=hidden(page.text) | {"go": "schedule", "column": "0"}
+    )
+    assert "Run import" in page.text
+    page = await client.post("/console/imports/new", data=hidden(page.text) | {"go": "import"})
+    assert page.url.path.startswith("/console/imports/")
+    assert "Import into spring" in page.text
+
+
+async def test_a_name_with_a_space_is_told_beside_the_field_and_kept(person):
+    client = await person()
+    page = await client.post(
+        "/console/imports/new",
+        data={
+            "csrf": await csrf(client),
+            "pool": "10% off",
+            "type": "text",
+            "text": "code\nA",
+            "go": "preview",
+        },
+    )
+    assert page.status_code == 422
+    assert "there is a space at character 4" in page.text
+    assert 'value="10% off"' in page.text
+    assert "code\nA" in page.text
+
+
+async def test_a_url_can_be_scheduled(person):
+    client = await person()
+    page = await client.post("/console/imports/new", data={
+        "csrf": await csrf(client), "pool": "spring", "type": "url", "url_url": "ftp://x", "go": "preview",
+    })  # fmt: skip
+    assert page.status_code == 422
+    assert "ftp://x" in page.text
+
+
+async def test_a_voucher_is_found_redeemed_and_void(person, engine):
+    await fill(engine, "spring", ["A-1", "A-2"])
+    client = await person()
+    token = await csrf(client)
+    page = await client.get("/console/pools/spring", params={"code": "A-1"})
+    assert "/console/vouchers/A-1" in page.text
+    assert (await client.post("/console/vouchers/A-1/void", data={"csrf": token})).status_code == 422
+    page = await client.post("/console/vouchers/A-1/void", data={"csrf": token, "sure": "yes"})
+    assert "The code is void." in page.text
+    page = await client.post(
+        "/console/vouchers/A-2/redeem", data={"csrf": token, "sure": "yes", "customer_id": "c"}
+    )
+    assert "The code is redeemed." in page.text
+    page = await client.post(
+        "/console/vouchers/A-1/redeem", data={"csrf": token, "sure": "yes", "customer_id": "c"}
+    )
+    assert page.status_code == 409
+
+
+async def test_a_preview_takes_no_code_and_a_test_takes_one(person, client, engine):
+    await fill(engine, "spring", 3)
+    browser = await person()
+    page = await browser.get(
+        "/console/personalization", params={"pool": "spring", "action": "assign_uncached"}
+    )
+    assert "assign_available(cached=false)" in page.text
+    sent = {
+        "csrf": await csrf(browser), "channel": "email", "customer_id": "c",
+        "template": "Code {{ vouchers['spring'].assign_available() }}",
+    }  # fmt: skip
+    page = await browser.post("/console/personalization", data=sent | {"go": "preview"})
+    assert "Code spring-" in page.text
+    assert (await client.get("/v1/pools/spring/counts")).json()["available"] == 3
+    page = await browser.post("/console/personalization", data=sent | {"go": "test"})
+    assert (await client.get("/v1/pools/spring/counts")).json()["available"] == 2
+    page = await browser.post("/console/personalization", data=sent | {"template": "a\n{{", "go": "preview"})
+    assert page.status_code == 422
+    assert "Line 2" in page.text
+
+
+async def test_mapping_nodes_aggregates_and_erasure(person, client, engine):
+    await fill(engine, "spring", 3)
+    browser = await person()
+    token = await csrf(browser)
+    page = await browser.post(
+        "/console/mapping", data={"csrf": token, "event_type": "purchase", "property": "voucher_code"}
+    )
+    assert "The mapping is saved" in page.text
+    node = {"csrf": token, "node": "properties", "message_id": "m"}
+    node["template"] = '{"voucher": {{ vouchers["spring"].assign_available() | json }}}'
+    await browser.post("/console/customers/c/node", data=node | {"go": "preview"})
+    assert (await client.get("/v1/pools/spring/counts")).json()["available"] == 3
+    for _ in range(2):  # sent again, it takes no second code
+        page = await browser.post("/console/customers/c/node", data=node | {"go": "run"})
+    assert (await client.get("/v1/pools/spring/counts")).json()["available"] == 2
+    code = (await client.get("/v1/customers/c")).json()["properties"]["voucher"]
+    assert code in page.text
+    event = {"customer_id": "c", "event_type": "purchase", "properties": {"voucher_code": code}}
+    await client.post("/v1/events", json={"events": [event]})
+    assert "Redeemed" in (await browser.get(f"/console/vouchers/{code}")).text
+    page = await browser.post("/console/aggregates", data={
+        "csrf": token, "name": "last", "function": "last", "event_type": "purchase", "property": "voucher_code",
+    })  # fmt: skip
+    assert "The aggregate is saved" in page.text
+    assert code in (await browser.get("/console/aggregates", params={"customer_id": "c"})).text
+    page = await browser.post("/console/customers/c/erase", data={"csrf": token, "sure": "yes"})
+    assert "The customer is erased" in page.text
+    assert "purchase" not in (await browser.get("/console/customers/c")).text
+
+
+async def test_alerts_holds_and_keys(person, engine):
+    await fill(engine, "spring", 3)
+    browser = await person()
+    token = await csrf(browser)
+    alert = {"csrf": token, "pool": "spring", "thresholds": "2, 0", "webhook_url": "https://hooks.test/x"}
+    assert "whsec_" in (await browser.post("/console/alerts", data=alert)).text
+    bad = await browser.post("/console/alerts", data=alert | {"thresholds": "few"})
+    assert bad.status_code == 422
+    assert 'value="few"' in bad.text
+    page = await browser.post(
+        "/console/pools/spring/holds", data={"csrf": token, "campaign_id": "k", "count": "9"}
+    )
+    assert page.status_code == 409
+    page = await browser.post(
+        "/console/pools/spring/holds", data={"csrf": token, "campaign_id": "k", "count": "2"}
+    )
+    assert "The codes are held" in page.text
+    page = await browser.post("/console/keys", data={"csrf": token, "name": "shop", "scope_events": "yes"})
+    assert "vp_" in page.text

@@ -1,0 +1,220 @@
+"""What a file shows clearly is taken, what it does not show is asked, what is unlike the rest is set aside."""
+
+import io
+
+import pytest
+
+from app.domain.imports.errors import ImportUndecidedError, UnreadableError
+from app.domain.imports.merging import reading
+from app.domain.imports.reader.table import Format, open_table
+from tests.domain.imports.made_files import read
+from tests.domain.imports.test_messy_files import spreadsheet
+
+CODES = ["A11B77X121", "B20C11Y482", "C99D35Z770", "D41E02W118"]
+LINES = "\n".join(CODES) + "\n"
+MANY = [f"{n * 7919 % 90 + 10}AB-{n * 104729 % 9000 + 1000}" for n in range(60)]
+
+
+def encoded(text):
+    return text if isinstance(text, bytes) else text.encode()
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "Kortingscode", "Voucher number", "Code promo", "Кодпромо", "Serial no.", "Discount codes 2031",
+        "15 % off codes", "Gutschein-Nr (neu)", "code", "CODE", "voucherCode", "Tegoedbon", "Lahjakortti", "kódy:",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_heading_over_codes_is_no_code(heading, end):
+    text = (heading + "\n" + LINES).replace("\n", end)
+    assert read(encoded(text)) == (CODES, [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes", "aside"),
+    [
+        (["HELLO", "HELLO20", "HELLO30"], ["HELLO20", "HELLO30"], ["HELLO"]),
+        (["PROMO", "PROMO10", "PROMO20"], ["PROMO10", "PROMO20"], ["PROMO"]),
+        (["Code", "HELLO", "HELLO20", "HELLO30", "HELLO40"], ["HELLO20", "HELLO30", "HELLO40"], ["HELLO"]),
+        ([*CODES, "Total: 2,20"], CODES, ["Total: 2,20"]),
+        ([*CODES, "Summe"], CODES, ["Summe"]),
+        ([*CODES, "4 rows"], CODES, ["4 rows"]),
+        (["Code", *CODES[:2], "Code", *CODES[2:]], CODES, ["Code"]),
+        (["Code", *CODES[:2], "\ufeffCode", *CODES[2:]], CODES, ["Code"]),
+        (["Code", *CODES[:2], "NULL", "N/A", "-", "#REF!", *CODES[2:]], CODES, ["NULL", "N/A", "-", "#REF!"]),
+        ([*MANY, "31AB-10"], MANY, ["31AB-10"]),
+        (["SUMMER", "WINTER", "SPRING"], ["SUMMER", "WINTER", "SPRING"], []),
+        (["OZT82720", "CGT56133", "IGY06584"], ["OZT82720", "CGT56133", "IGY06584"], []),
+        (["10OFF", "20OFF", "30OFF"], ["10OFF", "20OFF", "30OFF"], []),
+        ([f"SAVE-{n}" for n in range(1, 120)], [f"SAVE-{n}" for n in range(1, 120)], []),
+    ],
+)
+def test_what_is_unlike_the_rest_is_set_aside_not_lost(lines, codes, aside):
+    taken, told = read(encoded("\n".join(lines) + "\n"))
+    assert (taken, sorted(told)) == (codes, sorted(aside))
+
+
+def test_what_is_unlike_is_judged_by_the_whole_file_not_by_its_first_rows():
+    first = [f"X-{n:04}" for n in range(1500)]
+    later = [f"{n:05}/{n % 7}z" for n in range(20_000)]
+    taken, told = read(encoded("\n".join([*first, *later, "Total: 21,500"]) + "\n"))
+    assert (taken, told) == ([*first, *later], ["Total: 21,500"])
+
+
+@pytest.mark.parametrize(
+    ("text", "skipped"),
+    [
+        ("# made by shop\n# 2031-01-01\ncode;value\n{}", ["# made by shop", "# 2031-01-01"]),
+        ("Vouchers of spring\n\ncode;value\n{}", ["Vouchers of spring"]),
+        ("sep=;\ncode;value\n{}", ["sep=;"]),
+        ("\ufeffsep=;\n\ncode;value\n{}", ["sep=;", ""]),
+        ("\n\ncode;value\n{}", ["", ""]),
+    ],
+)
+def test_what_stands_before_the_table_is_skipped_and_shown(text, skipped):
+    content = text.format("".join(f"{code};5\n" for code in CODES)).encode()
+    table = open_table(io.BytesIO(content), Format())
+    assert [line.lstrip("\ufeff") for line in table.skipped] == skipped
+    assert (table.header, read(content)) == (["code", "value"], (CODES, []))
+
+
+def test_lines_count_from_the_top_of_the_file_whatever_is_skipped():
+    content = b"Vouchers of spring\n\n# more\ncode,value\n" + b"A11B77X121,5\nB20C11Y482,5\nC\x01,5\n"
+    table = open_table(io.BytesIO(content), Format())
+    sorter = reading.sorter(table, {"column": "code"})
+    assert [reject.line for batch in table.batches for reject in sorter.sort(batch).rejects] == [7]
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ("code%value\n{0}%5\n{1}%10\n{2}%5\n{3}%5\n", "%"),
+        ("Voucher code:Value\n{0}:5\n{1}:10\n{2}:5\n{3}:5\n", ":"),
+        ("code^value\n{0}^5\n{1}^10\n{2}^5\n{3}^5\n", "^"),
+        ("code        value\n{0}  5\n{1}  10\n{2}  5\n{3}  5\n", "  "),
+        ("code;value;;\n{0};5;;\n{1};10;;\n{2};5;;\n{3};5;;\n", ";"),
+        ("value;code\n1,50;{0}\n10,00;{1}\n1,25;{2}\n3,00;{3}\n", ";"),
+        ("{0},{1},{2},{3}\n", ","),
+        ("code, {0}, {1}, {2}, {3}", ","),
+    ],
+)
+def test_delimiters_and_lists(text, delimiter):
+    content = text.format(*CODES).encode()
+    assert open_table(io.BytesIO(content), Format()).format.delimiter == delimiter
+    assert read(content) == (CODES, [])
+
+
+def test_a_comma_inside_a_code_is_part_of_it():
+    assert read(b"code;value\nAB,12;5\nCD,34;5\nEF,56;7\n") == (["AB,12", "CD,34", "EF,56"], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Serial;PIN\nAB11-2233;9911\nAB11-2244;8812\nAB11-2255;7713\n",
+        "A1B2C3D4;X9Y8Z7W6\nB1B2C3D4;Y9Y8Z7W6\nC1B2C3D4;Z9Y8Z7W6\n",
+        "code;voucher code;voucher code 2\nAB1;BC2;CD3\nAB2;BC3;CD4\n",
+        "id;codes\n1;[111, 112]\n2;[113, 114]\n3;[115, 116]\n",
+        "e-mail\nanna@example.org\nben@example.org\n",
+        "2031-01-01\n2031-01-02\n2031-01-03\n",
+        "https://example.org/1\nhttps://example.org/2\n",
+        "percent\npercent\npercent\npercent\n",
+        "name;percent\nAnna Meyer;5\nBen Smith;5\nZoe Miller;5\n",
+        "Dear customers, we are glad to tell you.\nOur shop will be open again.\nCome and see us there soon.\n",
+    ],
+)
+def test_a_column_that_the_file_does_not_show_is_asked(text):
+    with pytest.raises(ImportUndecidedError) as asked:
+        read(text.encode())
+    assert asked.value.extra["choices"]["column"][0]["first_values"]
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("unit;voucher;amount\npercent;A1B2;5\npercent;C3D4;5\npercent;E5F6;5\n", 1),
+        ("amount;date;mail;name;link;A\n5;2031-01-01;a@example.org;Anna Meyer;https://example.org;K7-1\n" * 1
+         + "6;2031-01-02;b@example.org;Ben Meyer;https://example.org;K7-2\n", 5),
+        ("code;pin;value\nA1B2;1111;5\nC3D4;2222;5\nE5F6;3333;5\n", 0),
+        ("customer id;voucher\nC-1;A1B2\nC-2;C3D4\nC-3;E5F6\n", 1),
+    ],
+)  # fmt: skip
+def test_a_column_that_the_file_shows_is_taken(text, column):
+    assert open_table(io.BytesIO(text.encode()), Format()).suggested == column
+
+
+def test_a_header_that_cannot_be_told_is_asked():
+    with pytest.raises(ImportUndecidedError) as asked:
+        read(b"apfel\nbirne\nkirsche\npflaume\n")
+    assert [choice["has_header"] for choice in asked.value.extra["choices"]["has_header"]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ('="000123"', "000123"),
+        ("'000123", "000123"),
+        ("\u00a0 000123\u200b", "000123"),
+        ("\ufeff000123\u2060\u00ad", "000123"),
+        ("\u3000000123\u2003", "000123"),
+        ("'=1+1", "=1+1"),
+        ("''quoted", "'quoted"),
+    ],
+)
+def test_marks_of_spreadsheets_and_what_nobody_sees_go(cell, code):
+    quoted = '"' + cell.replace('"', '""') + '"'
+    taken, told = read(f"code\n{quoted}\n000124\n000125\n".encode())
+    assert code in taken + told
+    assert len(taken + told) == 3
+
+
+@pytest.mark.parametrize("inside", ["\u200b", "\u00a0", "\ufeff", "\u202e"])
+def test_what_nobody_sees_inside_a_code_is_a_reject(inside):
+    taken, told = read(f"code\nAB{inside}12\nAB-34\nAB-56\n".encode())
+    assert (taken, told) == (["AB-34", "AB-56"], [f"AB{inside}12"])
+
+
+def test_codes_that_end_in_what_nobody_sees_are_text():
+    assert read(("\u200b\n".join(MANY[:40]) + "\u200b\n").encode()) == (MANY[:40], [])
+
+
+def test_numbers_of_more_than_15_digits_are_no_codes():
+    content = spreadsheet(
+        ["code"], [70357195000000133], [70357195000000135], [70357195000000136], ["A-1"], [123456789012345]
+    )
+    table = open_table(io.BytesIO(content), Format())
+    sorter = reading.sorter(table, {"column": "code"})
+    rejects = [reject for batch in table.batches for reject in sorter.sort(batch).rejects]
+    assert [(reject.line, reject.reason) for reject in rejects] == [
+        (n, "more_than_15_digits") for n in (2, 3, 4)
+    ]
+
+
+@pytest.mark.parametrize("code", ["1.23457E+15", "1,23457E+15", "7E+16"])
+def test_codes_that_a_spreadsheet_destroyed_fail_the_import(code):
+    with pytest.raises(UnreadableError, match="spreadsheet has turned a long code into a rounded number"):
+        read(f'code;value\n"{code}";5\n"{code}";5\nA-1;6\n'.encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>no codes</body></html>", "an HTML page"),
+        (b'<html><form><input type="password"></form></html>', "a login page"),
+        (b'{"error": "not found"}', "JSON"),
+        (b'[{"code": "A1"}, {"code": "A2"}]', "JSON"),
+        (b'<?xml version="1.0"?><rss><channel/></rss>', "an XML document"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "a PDF document"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(200), "a picture"),
+        (b"Return-Path: <a@example.org>\nReceived: from x\n", "an e-mail"),
+    ],
+)
+def test_what_is_no_list_is_refused_by_what_it_is(content, kind):
+    with pytest.raises(UnreadableError, match=kind):
+        read(content)
+
+
+def test_codes_in_braces_or_brackets_are_still_codes():
+    assert read(b"code\n{A1}\n{B2}\n{C3}\n", column="code")[0] == ["{A1}", "{B2}", "{C3}"]

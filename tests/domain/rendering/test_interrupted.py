@@ -1,0 +1,175 @@
+"""Sends that break off, or come again: the same codes, and none for nothing."""
+
+import asyncio
+
+import orjson
+import pytest
+from sqlalchemy import text
+
+from app.api import rendering
+from tests.domain.rendering.help import counts, render
+from tests.factories import fill
+
+BATCH = "/v1/render/batch"
+ONE = "{{ vouchers['p'].assign_available() }}"
+NEW = "{{ vouchers['p'].assign_available(cached=False) }}"
+SORRY = "{% if vouchers['p'].count_available() > 0 %}Code " + ONE + "{% else %}Sorry{% endif %}"
+ADD = "/v1/customers/{}/events/render"
+SET = "/v1/customers/c1/properties/render"
+CODE = "{{ vouchers['p'].assign_available() | json }}"
+
+
+async def batch(client, template, n, *, key=None, lines=False, **body):
+    headers = {"Idempotency-Key": key} if key else {}
+    headers |= {"Accept": "application/x-ndjson"} if lines else {}
+    recipients = [{"customer_id": f"c{i}"} for i in range(n)]
+    body = {"template": template, "channel": "email", "recipients": recipients} | body
+    reply = await client.post(BATCH, json=body, headers=headers)
+    assert reply.status_code == 200, reply.text
+    if lines:
+        return [orjson.loads(line) for line in reply.text.splitlines()]
+    return reply.json()["items"]
+
+
+@pytest.mark.parametrize("lines", [False, True])
+async def test_a_keyed_batch_again_finds_everything(client, engine, lines):
+    await fill(engine, "p", 900)
+    first = await batch(client, ONE, 300, key="k", lines=lines)
+    assert await batch(client, ONE, 300, key="k", lines=not lines) == first
+    assert await counts(client, "p") == (600, 300)
+
+
+async def test_a_keyed_render_again_finds_its_message(client, engine):
+    await fill(engine, "p", 9)
+    body = {"template": ONE, "channel": "email", "customer_id": "c1"}
+    replies = [
+        (await client.post("/v1/render", json=body, headers={"Idempotency-Key": key})).json()
+        for key in ("k", "k", "other")
+    ]
+    assert replies[0] == replies[1] != replies[2]
+    assert await counts(client, "p") == (7, 2)
+
+
+async def test_a_nameless_batch_takes_nothing_for_a_caller_that_has_gone(client, engine, monkeypatch):
+    await fill(engine, "p", 600)
+
+    async def gone(_request):
+        return True
+
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    items = await batch(client, ONE, 600)
+    assert {item["status"] for item in items} == {"failed"}
+    assert await counts(client, "p") == (600, 0)
+
+
+async def test_a_customer_who_comes_twice_without_ids_has_one_message(client, engine):
+    await fill(engine, "p", 9)
+    recipients = [{"customer_id": each} for each in ("a", "b", "a", "a")]
+    body = {"template": ONE, "channel": "email", "recipients": recipients}
+    reply = (await client.post(BATCH, json=body)).json()
+    assert reply["repeats"] == 2
+    assert [item["repeat_of"] for item in reply["items"]] == [None, None, 0, 0]
+    assert len({item["rendered"] for item in reply["items"]}) == 2
+    assert await counts(client, "p") == (7, 2)
+
+
+async def test_a_retry_renders_from_the_count_that_the_message_saw(client, engine):
+    await fill(engine, "p", 1)
+    first = await render(client, SORRY)
+    assert first["rendered"].startswith("Code ")
+    assert await render(client, SORRY) == first
+    assert (await render(client, SORRY, message_id="m2"))["rendered"] == "Sorry"
+
+
+@pytest.mark.parametrize("lines", [False, True])
+async def test_counts_are_as_of_each_message_of_a_batch(client, engine, lines):
+    await fill(engine, "p", 5)
+    first = await batch(client, SORRY, 10, key="k", lines=lines)
+    assert [item["rendered"][:4] for item in first] == ["Code"] * 5 + ["Sorr"] * 5
+    assert await batch(client, SORRY, 10, key="k", lines=lines) == first
+    assert await counts(client, "p") == (0, 5)
+
+
+async def test_a_count_before_and_after_a_draw_differs_by_one_and_so_on_a_retry(client, engine):
+    await fill(engine, "p", 5)
+    count = "{{ vouchers['p'].count_available() }}"
+    first = await render(client, f"{count} {ONE} {count} {NEW} {count}")
+    assert first["rendered"].split()[::2] == ["5", "4", "3"]
+    assert await render(client, f"{count} {ONE} {count} {NEW} {count}") == first
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"),
+    [
+        ("", None),
+        ("fallback=['q']", "q"),
+        ("default='D'", "D"),
+        ("cached=False", "p"),
+    ],
+)
+async def test_a_code_voided_since_is_replaced_where_the_template_allows_it(client, engine, call, shown):
+    await fill(engine, "p", 5)
+    await fill(engine, "q", 5)
+    template = f"{{{{ vouchers['p'].assign_available({call}) }}}}"
+    first = await render(client, template)
+    await client.post(f"/v1/vouchers/{first['rendered']}/void")
+    if shown is None:
+        assert (await render(client, template, status=409))["type"] == "/problems/void"
+        return
+    second = await render(client, template)
+    assert second["rendered"] != first["rendered"]
+    assert second["rendered"].startswith(shown)
+    assert await render(client, template) == second
+
+
+async def test_what_was_given_belongs_to_its_pool_and_not_to_a_chain(client, engine):
+    await fill(engine, "a", 3)
+    await fill(engine, "b", 3)
+    assert (await render(client, "{{ vouchers['b'].assign_available() }}"))["vouchers"][0]["pool"] == "b"
+    chain = "{{ vouchers['a'].assign_available(fallback=['b']) }}"
+    assert (await render(client, chain))["vouchers"][0]["pool"] == "a"
+
+
+async def test_a_proof_is_not_the_message(client, engine):
+    await fill(engine, "p", 3)
+    proof = await render(client, ONE, mode="test")
+    sent = await render(client, ONE)
+    assert proof["rendered"] != sent["rendered"]
+    again = await render(client, ONE, campaign_id="non-openers")
+    assert again["rendered"] == sent["rendered"]
+
+
+async def test_a_node_answers_with_what_it_stored(client, engine):
+    await fill(engine, "p", 3)
+    body = {"template": '{"n": {{ context.n }}}', "message_id": "m", "context": {"n": 1}}
+    first = (await client.post(SET, json=body)).json()
+    await client.patch("/v1/customers/c1", json={"properties": {"n": 9}})
+    again = (await client.post(SET, json=body | {"context": {"n": 2}})).json()
+    assert again == first
+    assert (await client.get("/v1/customers/c1")).json()["properties"] == {"n": 9}
+    other = await client.post(SET, json=body | {"template": '{"n": 3}'})
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
+
+
+async def test_a_fixed_event_id_spends_no_code_for_the_second_customer(client, engine):
+    await fill(engine, "p", 3)
+    template = f'{{"event_id": "e", "event_type": "t", "properties": {{"v": {CODE}}}}}'
+    assert (await client.post(ADD.format("c1"), json={"template": template})).status_code == 200
+    assert (await client.post(ADD.format("c2"), json={"template": template})).status_code == 422
+    assert await counts(client, "p") == (2, 1)
+
+
+async def test_a_node_may_store_a_list_of_events_all_or_none(client, engine):
+    await fill(engine, "p", 3)
+    event = f'{{"event_type": "t", "properties": {{"v": {CODE}}}, "timestamp": 1700000000}}'
+    reply = await client.post(ADD.format("c1"), json={"template": f"[{event}, {event}]", "message_id": "m"})
+    assert len(reply.json()["stored"]) == 2
+    await client.post(ADD.format("c2"), json={"template": f'[{event}, {{"nope": 1}}]'})
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM event"))).scalar_one() == 2
+
+
+async def test_nodes_that_read_and_write_one_property_lose_no_step(client):
+    template = {"template": '{"n": {{ (customer.n or 0) + 1 }}}'}
+    await asyncio.gather(*(client.post(SET, json=template) for _ in range(20)))
+    assert (await client.get("/v1/customers/c1")).json()["properties"] == {"n": 20}

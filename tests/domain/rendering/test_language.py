@@ -1,0 +1,139 @@
+"""What templates may say, and what they are told where they may not."""
+
+from html.parser import HTMLParser
+
+import html5lib
+import orjson
+import pytest
+
+from tests.domain.rendering.help import counts, render
+from tests.factories import fill
+
+ONE = "{{ vouchers['p'].assign_available() }}"
+LOOP = (
+    "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}"
+    "{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}"
+)
+HOSTILE = ['"', "'", "</script><b>", "<!--", "&quot;", 'a\\"b', '" onload="x', "\u2028"]
+
+
+@pytest.mark.parametrize(
+    ("template", "shown", "undefined"),
+    [
+        ("{% if customer.first_name %}x{% else %}y{% endif %}", "y", ["customer.first_name"]),
+        ("[{{ customer.address.city }}]", "[]", ["customer.address.city"]),
+        ("[{{ customer.gone }}]", "[]", ["customer.gone"]),
+        ("[{{ event.x }}{{ context['y'] }}]", "[]", ["event.x", "context.y"]),
+        ("[{{ customer.items }}]", "[]", ["customer.items"]),
+        ("{{ customer.n > 5 }}", "False", ["customer.n"]),
+    ],
+)
+async def test_a_property_that_nobody_set_is_empty_and_listed(client, template, shown, undefined):
+    reply = await render(client, template, customer={"gone": None})
+    assert (reply["rendered"], reply["undefined"]) == (shown, undefined)
+    strict = "{{ customer.nope }}"
+    assert (await render(client, strict, strict=True, status=422))["type"] == "/problems/template-error"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ custmer.name }}", "customer"),
+        ("{{ vouchers['p'].assign_available }}", "parentheses"),
+        ("{{ 'a'.upper }}", "parentheses"),
+        ("{{ vouchers | length }}", "vouchers['pool']"),
+        ("{% for v in vouchers %}{% endfor %}", "vouchers['pool']"),
+        ("{{ 'p' in vouchers }}", "vouchers['pool']"),
+        ("{% include 'x' %}", "one text"),
+        ("{{ catalogs['x'] }}", "no catalogs"),
+        ("{{ segmentations['x'] }}", "no segmentations"),
+        ("{{ consents.x }}", "no consents"),
+        ("{{ recommendations('x') }}", "no recommendations"),
+    ],
+)
+async def test_what_is_wrong_is_an_error_that_says_so(client, engine, template, said):
+    await fill(engine, "p", 1)
+    assert said in (await render(client, template, status=422))["detail"]
+
+
+@pytest.mark.parametrize("argument", ["cached=0", "fallback='q'", "default=''"])
+async def test_other_ways_to_write_an_argument(client, engine, argument):
+    await fill(engine, "p", 1)
+    await fill(engine, "q", 1)
+    assert (await render(client, f"{{{{ vouchers['p'].assign_available({argument}) }}}}"))["vouchers"]
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("{{ 0 | from_timestamp('%Y-%m-%d', 'Europe/Prague') }}", "1970-01-01"),
+        ("{{ '1970-01-02' | to_timestamp }}", "86400"),
+        ("{{ 'a' | md5 }}", "0cc175b9c0f1b6a831c399e269772661"),
+        ("{{ 'a' | hash('md5') }}", "0cc175b9c0f1b6a831c399e269772661"),
+        ("{{ ('a' | sha1)[:6] }}{{ ('a' | sha256)[:6] }}", "86f7e4ca9781"),
+        ("{{ ('[1, 2]' | json_load)[1] }}", "2"),
+        ("{{ 'false' | bool }}", "False"),
+        ("{{ project.name }} {{ campaign.name }} {{ customer_ids.registered }}", "P C c1"),
+        (LOOP, "013"),
+        ("{% do 1 %}{{ {'a': 1}.items() | list }}", "[('a', 1)]"),
+        ("{{ (1700000000 | datetime).strftime('%Y') }}", "2023"),
+        ("{{ now().year > 2000 }}{{ time > 0 }}", "TrueTrue"),
+    ],
+)  # fmt: skip
+async def test_names_of_bloomreachs_pages(client, template, shown):
+    context = {"project": {"name": "P"}, "campaign": {"name": "C"}}
+    assert (await render(client, template, channel="sms", context=context))["rendered"] == shown
+
+
+async def test_chance_and_time_are_the_same_on_a_retry(client):
+    template = "{{ range(99999) | random }} {{ range(99) | list | shuffle }} {{ now() }}"
+    assert await render(client, template) == await render(client, template)
+    assert await render(client, template) != await render(client, template, message_id="m2")
+
+
+async def test_an_aborted_message_takes_nothing_and_an_event_says_why(client, engine):
+    await fill(engine, "p", 2)
+    reply = await render(client, ONE + "{% abort 'too late' %}")
+    assert (reply["status"], reply["displayed"], reply["reason"]) == ("aborted", False, "too late")
+    body = {"template": ONE + "{% abort %}", "channel": "email", "recipients": [{"customer_id": "c"}]}
+    assert (await client.post("/v1/render/batch", json=body)).json()["items"][0]["status"] == "aborted"
+    assert await counts(client, "p") == (2, 0)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+async def test_json_stays_in_text_attribute_and_script(client, value):
+    template = (
+        "<p data-x=\"{{ context.v | json }}\" data-y='{{ context.v | json }}'>{{ context.v | json }}</p>"
+        "<script>{{ context.v | json }}</script>"
+    )
+    html = (await render(client, template, context={"v": value}))["rendered"]
+    body = html5lib.parse(html, namespaceHTMLElements=False).find("body")
+    paragraph, script = body
+    assert sorted(paragraph.attrib) == ["data-x", "data-y"]
+    assert not len(paragraph)
+    for written in (*paragraph.attrib.values(), paragraph.text, script.text):
+        assert orjson.loads(written) == value
+
+
+async def test_a_code_as_a_picture(client, engine):
+    await fill(engine, "p", 1)
+    call = "vouchers['p'].assign_available()"
+    html = (await render(client, f'<img src="{{{{ {call} | qr }}}}">{{{{ qr({call}, img=true) }}}}'))[
+        "rendered"
+    ]
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: found.append((tag, dict(attrs)["src"][:18]))
+    parser.feed(html)
+    assert found == [("img", "data:image/svg+xml")] * 2
+
+
+async def test_a_preview_says_that_it_is_one(client, engine):
+    await fill(engine, "p", 1)
+    assert (await render(client, ONE, mode="preview"))["vouchers"][0]["preview"] is True
+    assert "preview" not in (await render(client, ONE))["vouchers"][0]
+
+
+async def test_the_id_of_a_customer_is_no_property(client):
+    await client.patch("/v1/customers/c1", json={"properties": {"id": "other"}})
+    assert (await render(client, "{{ customer.id }}"))["rendered"] == "c1"

@@ -1,0 +1,241 @@
+"""What one stranger can hold up: heads, bodies, silence and connections are bounded."""
+
+import asyncio
+import contextlib
+import socket
+
+import orjson
+import pytest
+import uvicorn
+
+from app.platform.settings import get_settings
+from app.server import http_protocol
+from app.server.http_protocol import Protocol
+
+HEAD = b"POST / HTTP/1.1\r\nHost: test\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Times that a test can wait for."""
+    monkeypatch.setattr(http_protocol, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.4)
+    monkeypatch.setattr(http_protocol, "BODY_IDLE_SECONDS", 0.4)
+    monkeypatch.setattr(http_protocol, "BODY_SECONDS", 0.8)
+    monkeypatch.setattr(http_protocol, "SEND_SECONDS", 0.4)
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    monkeypatch.setenv("VOUCHERS_MAX_CONNECTIONS", "6")
+    monkeypatch.setenv("VOUCHERS_MAX_CONNECTIONS_PER_ADDRESS", "4")
+    get_settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    get_settings.cache_clear()
+
+
+class Application:
+    """Reads the whole body and tells its length; or sends without end."""
+
+    def __init__(self):
+        self.seen = []
+        self.sent = 0
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.seen.append(scope)
+        if scope["path"] == "/endless":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            try:
+                while not (getattr(receive, "__self__").disconnected):  # noqa: B009
+                    await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+                    self.sent += 65536
+                    await asyncio.sleep(0)
+            finally:
+                self.ended.set()
+            return
+        length, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            length += len(message["body"])
+            more = message["more_body"]
+        body = str(length).encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def application():
+    return Application()
+
+
+@pytest.fixture
+async def port(application):
+    """A server with the protocol, on loopback."""
+    config = uvicorn.Config(application, http=Protocol, log_config=None, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        task = asyncio.create_task(server._serve([listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        server.force_exit = True
+        await task
+
+
+async def answer(port, *pieces, pause=0.0, seconds=8):
+    """What comes back for these bytes until the connection is closed; it is read while they are written."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reading = asyncio.create_task(_all(reader))
+    try:
+        async with asyncio.timeout(seconds):
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces:
+                    if reading.done():
+                        break
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(pause)
+            return await reading
+    finally:
+        writer.close()
+
+
+async def _all(reader):
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            got += data
+    return got
+
+
+def status(reply):
+    return int(reply.split()[1])
+
+
+async def test_a_plain_request_is_answered(port):
+    reply = await answer(port, HEAD + b"Content-Length: 5\r\nConnection: close\r\n\r\n12345")
+    assert status(reply) == 200
+    assert reply.endswith(b"\r\n\r\n5")
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (GET + b"".join(b"X-%d: a\r\n" % n for n in range(100)) + b"\r\n", 431),
+        (GET + b"X: " + b"a" * 66_000 + b"\r\n\r\n", 431),
+        (GET + b"X" * 66_000 + b": a\r\n\r\n", 431),
+        (GET + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 8000) for n in range(9)) + b"\r\n", 431),
+        (b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\nHost: test\r\n\r\n", 414),
+        (b"GET /?" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: test\r\n\r\n", 414),
+        (b"NONSENSE\r\n\r\n", 400),
+        (GET + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    ],
+    ids=["lines", "value", "name", "sum", "path", "query", "nonsense", "two lengths"],
+)
+async def test_a_head_that_is_too_much_is_refused_as_a_problem(port, application, request_, expected):
+    reply = await answer(port, request_)
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert status(reply) == expected
+    assert b"application/problem+json" in head
+    assert orjson.loads(body)["status"] == expected
+    assert not application.seen
+
+
+@pytest.mark.parametrize("line", [b"X: a\r\n", b"a" * 1000], ids=["lines", "one line"])
+async def test_an_endless_head_ends(port, application, line):
+    reply = await answer(port, GET, b"X: " if len(line) > 6 else b"", *[line * 100] * 200)
+    assert reply == b"" or status(reply) == 431  # a reset may swallow the reply: bytes were still coming
+    assert not application.seen
+
+
+@pytest.mark.parametrize("line", [b"X: a\r\n", b"a" * 1000], ids=["lines", "one line"])
+async def test_an_endless_trailer_ends(port, line):
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    reply = await answer(port, head, b"X: " if len(line) > 6 else b"", *[line * 100] * 200)
+    assert reply == b"" or status(reply) == 431
+
+
+async def test_a_trailer_is_no_header(port, application):
+    request_ = (
+        HEAD
+        + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nAuthorization: b\r\n\r\n"
+    )
+    assert status(await answer(port, request_)) == 200
+    assert b"authorization" not in dict(application.seen[0]["headers"])
+
+
+async def test_a_head_that_drips_ends_in_time(port, fast):
+    reply = await answer(port, *[bytes([byte]) for byte in GET], pause=0.05)
+    assert status(reply) == 408
+
+
+async def test_a_second_head_that_drips_ends_in_time(port, fast):
+    reply = await answer(port, GET + b"\r\n", *[bytes([byte]) for byte in GET], pause=0.05)
+    assert status(reply) == 200
+    assert b"408 Request Timeout" in reply
+
+
+async def test_a_silent_connection_is_closed(port, fast):
+    assert await answer(port) == b""
+
+
+@pytest.mark.parametrize("pause", [0.05, 1], ids=["drips", "stops"])
+async def test_a_body_that_does_not_come_ends_in_time(port, fast, pause):
+    reply = await answer(port, HEAD + b"Content-Length: 1000\r\n\r\n", *[b"a"] * 100, pause=pause)
+    assert status(reply) == 408
+
+
+async def test_a_slow_body_that_comes_on_is_taken(port, fast, monkeypatch):
+    monkeypatch.setattr(http_protocol, "BODY_BYTES_PER_SECOND", 1000)
+    head = HEAD + b"Content-Length: 10000\r\nConnection: close\r\n\r\n"
+    reply = await answer(port, head, *[b"a" * 500] * 20, pause=0.1)
+    assert reply.endswith(b"\r\n\r\n10000")
+
+
+async def test_a_reply_that_nobody_reads_ends_in_time(port, application, fast):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    writer.write(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
+    async with asyncio.timeout(5):
+        await application.ended.wait()
+    writer.close()
+    assert application.sent < 64 * 1024**2
+    del reader
+
+
+async def test_one_address_has_its_connections_and_no_more(port, limits):
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    reply = await answer(port)
+    assert status(reply) == 503
+    assert b"retry-after: 1" in reply
+    for _, writer in held:
+        writer.close()
+        await writer.wait_closed()
+    await asyncio.sleep(0.05)
+    assert status(await answer(port, GET + b"Connection: close\r\n\r\n")) == 200
+
+
+async def test_all_addresses_together_have_theirs(port, limits):
+    async def connect(n):
+        return await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{n}", 0))
+
+    held = [await connect(2 + n // 2) for n in range(6)]
+    await asyncio.sleep(0.05)
+    assert status(await answer(port)) == 503
+    for _, writer in held:
+        writer.close()
+
+
+async def test_a_bad_second_request_does_not_answer_for_the_first(port):
+    """A refusal in the middle of another reply would be taken for a part of it."""
+    reply = await answer(port, GET + b"\r\n" + b"NONSENSE\r\n\r\n")
+    assert reply.count(b"HTTP/1.1") <= 2
+    assert reply == b"" or status(reply) in {200, 400}

@@ -1,0 +1,91 @@
+"""The drawing in `docs/architecture.md` is true, and the rules of the house hold."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parent.parent
+APP = ROOT / "app"
+
+
+def floors():
+    """The drawing: from the top, the rooms of each floor."""
+    house = (ROOT / "docs/architecture.md").read_text().split("## The house")[1]
+    (drawing,) = re.findall(r"```\n(.*?)```", house, re.DOTALL)[:1]
+    return [
+        [f"app.{room.replace('/', '.')}" for room in re.split(r"\s{2,}", line)[0].split()]
+        for line in drawing.strip().splitlines()
+    ]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("app", cache_dir=None)
+
+
+def test_the_drawing_shows_every_room_and_no_other():
+    rooms = {f"app.{path.parent.name}" for path in APP.glob("*/__init__.py")} - {"app.domain"}
+    rooms |= {f"app.domain.{path.parent.name}" for path in (APP / "domain").glob("*/__init__.py")}
+    assert {room for floor in floors() for room in floor} == rooms
+
+
+def test_imports_go_down_the_drawing_only(graph):
+    level = {room: number for number, floor in enumerate(floors()) for room in floor}
+    upwards = [
+        f"{importer} -> {imported}"
+        for importer in level
+        for imported in level
+        if importer != imported
+        and level[importer] >= level[imported]
+        and graph.direct_import_exists(importer=importer, imported=imported, as_packages=True)
+        and {level[importer], level[imported]} != {len(floors()) - 1}  # the ground knows its tables' types
+    ]
+    assert upwards == []
+
+
+def test_the_sql_of_a_room_is_its_own(graph):
+    strangers = [
+        f"{importer} -> {module}"
+        for module in graph.modules
+        if module.endswith(".queries")
+        for importer in graph.find_modules_that_directly_import(module)
+        if importer.rpartition(".")[0] != module.rpartition(".")[0]
+    ]
+    assert strangers == []
+
+
+WRITES = re.compile(
+    r"(INSERT INTO|UPDATE|DELETE FROM)\s+(voucher|stock)\b|\b(insert|update|delete|upsert)\((Voucher|Stock)\b"
+)
+
+
+def test_nobody_outside_the_lifecycle_writes_vouchers_or_stock():
+    writers = {
+        str(path.relative_to(APP.parent))
+        for path in APP.rglob("*.py")
+        if WRITES.search(path.read_text()) and "lifecycle" not in path.parts
+    }
+    assert writers == set()
+
+
+def test_the_worker_and_the_command_line_load_no_http():
+    code = (
+        "import sys, app.cli.main, app.server.worker\n"
+        "print(sorted({'fastapi', 'starlette', 'uvicorn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_confined_process_loads_nothing_else_of_the_program():
+    code = (
+        "import sys, app.domain.rendering.confined.worker\n"
+        "print(sorted(name for name in sys.modules if name.startswith('app.') "
+        "and not name.startswith('app.domain.rendering.confined')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['app.domain', 'app.domain.rendering']"
