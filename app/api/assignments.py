@@ -23,12 +23,16 @@ from app.domain.assignments.schemas import (
     BatchCreate,
     BatchOut,
     Filter,
-    LedgerRow,
 )
 from app.domain.lifecycle.requests import LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
-from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
-from app.platform.errors import IdempotencyKeyReusedError, OverloadedError
+from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
+from app.platform.errors import (
+    ChangesConflictError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    OverloadedError,
+)
 from app.schema.texts import CampaignId, Identifier
 from app.schema.times import Time
 from app.web import exports, pagination
@@ -44,6 +48,13 @@ KEY = TypeAdapter(service.Key)
 _FIRST = {"content-type": "application/json"}
 _REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
 NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
+OTHER_THAN_BEFORE = (
+    IdempotencyKeyReusedError,
+    AssignmentReleasedError,
+    VoucherVoidError,
+    InvalidRequestError,
+    ChangesConflictError,
+)
 Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 
@@ -66,7 +77,7 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
     response_model=AssignmentOut,
     responses={
         200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
-        **problems(*NO_VOUCHER, IdempotencyKeyReusedError, AssignmentReleasedError),
+        **problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
     },
 )
 async def assign(
@@ -80,7 +91,8 @@ async def assign(
 ) -> Response:
     """Hand out a code of the pool, drawn at random, to nobody else, ever.
 
-    With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time.
+    With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time. A message
+    id is a key of its own: with both, the request is refused (422), so that one message never gets two codes.
     """
     return Response(
         *reply(await assigner.assign(pool, body.to_request(pool, idempotency_key, caller.key_id)))
@@ -90,7 +102,7 @@ async def assign(
 @router.post(
     "/pools/{pool}/assignments/batch",
     response_model=BatchOut,
-    responses=problems(*NO_VOUCHER),
+    responses=problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
 )
 async def assign_batch(
     pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
@@ -100,7 +112,9 @@ async def assign_batch(
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
 
 
-@router.get("/assignments", response_model=pagination.Page[LedgerRow], responses=problems(PoolNotFoundError))
+@router.get(
+    "/assignments", response_model=pagination.Page[AssignmentOut], responses=problems(PoolNotFoundError)
+)
 async def list_assignments(
     wanted: FilterQuery,
     connection: Connection,
@@ -139,14 +153,16 @@ async def export_assignments(
     dependencies=ASSIGN,
 )
 async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
-    """One assignment."""
+    """Get one assignment."""
     return await service.get(connection, assignment_id)
 
 
 @router.post(
     "/assignments/{assignment_id}/confirm",
-    response_model=LedgerRow,
-    responses=problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError),
+    response_model=AssignmentOut,
+    responses=problems(
+        AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError, VoucherExpiredError
+    ),
     dependencies=ASSIGN,
 )
 async def confirm(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
@@ -156,7 +172,7 @@ async def confirm(assignment_id: uuid.UUID, connection: Connection) -> LedgerEnt
 
 @router.post(
     "/assignments/{assignment_id}/release",
-    response_model=LedgerRow,
+    response_model=AssignmentOut,
     responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
 )
 async def release(
@@ -178,6 +194,10 @@ def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
             "message_id": given.message_id,
             "test": given.test,
             "assigned_at": given.assigned_at,
+            "status": given.status,
+            "lease_until": given.lease_until,
+            "released_at": given.released_at,
+            "expires_at": given.expires_at,
         },
         option=orjson.OPT_UTC_Z,
     )

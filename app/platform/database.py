@@ -361,7 +361,8 @@ class ConflictError(Exception):
     """Another transaction was faster, as a statement found out by itself."""
 
 
-def _is_conflict(error: BaseException) -> bool:
+def is_conflict(error: BaseException) -> bool:
+    """Return whether a transaction failed because another one was faster, so that it may be run again."""
     if isinstance(error, ConflictError):
         return True
     if isinstance(error, DBAPIError) and error.orig is not None:
@@ -372,7 +373,7 @@ def _is_conflict(error: BaseException) -> bool:
 
 
 retry_on_conflict = retry(
-    retry=retry_if_exception(_is_conflict),
+    retry=retry_if_exception(is_conflict),
     stop=stop_after_attempt(8),
     wait=wait_random(0, 0.02),
     reraise=True,

@@ -89,5 +89,16 @@ class DatabaseUnavailableError(DomainError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
+class ChangesConflictError(DomainError):
+    """Two changes met, and neither could be tried again; nothing was changed."""
+
+    status, name, title = 409, "conflict", "Two changes met"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another change of the same things was under way each time; nothing was changed. Try again."
+        )
+
+
 class CommandError(Exception):
     """A command cannot be carried out; the message is for the person who typed it."""

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, func
+from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base
@@ -19,9 +19,10 @@ class Alert(Base):
     webhook_url: Mapped[str | None]
     webhook_secret: Mapped[str | None]
     """In clear, because each webhook is signed with it."""
-    previous_secret: Mapped[str | None]
-    previous_secret_until: Mapped[datetime | None]
-    """Until then webhooks bear the signature of the previous secret too."""
+    previous_secrets: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """Each earlier secret, and until when webhooks bear its signature too."""
+    webhook_disabled_at: Mapped[datetime | None]
+    """When the webhook answered 410 Gone: nothing is sent to it until it is set again."""
     email: Mapped[str | None]
     expiring_within_days: Mapped[int | None]
     expiring_told_at: Mapped[datetime | None]

@@ -16,6 +16,10 @@ MAX_CODE_LENGTH = 255
 """Most characters of a voucher's code."""
 
 
+NOT_EXPIRED = "(voucher.expires_at IS NULL OR voucher.expires_at > now())"
+"""SQL: whether a voucher may be handed out as far as time goes."""
+
+
 VOUCHER_COLUMNS = """CASE status
     WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
     WHEN 'reserved' THEN assignment_id IS NOT NULL

@@ -31,7 +31,13 @@ class Assignment(Base):
     assigned_at: Mapped[datetime] = mapped_column(server_default=func.now())
     lease_until: Mapped[datetime | None]
     """Set while the voucher is only reserved."""
+    lease_seconds: Mapped[int | None]
+    """The lease that was asked for; it stays when the lease is confirmed, so that a repeat can be compared."""
     released_at: Mapped[datetime | None]
+    lapsed: Mapped[bool | None]
+    """True where `released_at` is when a lease lapsed. Null otherwise, which costs a row nothing."""
+    hold_id: Mapped[uuid.UUID | None]
+    """The hold that the voucher was drawn from, to which it returns; null where it was drawn from what is free."""
 
     __table_args__ = (
         Index(
@@ -64,7 +70,9 @@ class Hold(Base):
     campaign_id: Mapped[str]
     size: Mapped[int]
     drawn: Mapped[int] = mapped_column(server_default="0")
-    """How many of them the campaign has drawn."""
+    """How many of them the campaign has drawn and not given back."""
+    drawn_before: Mapped[int] = mapped_column(server_default="0")
+    """How many of `drawn` the ledger does not know, because it did not note holds then."""
     expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -16,7 +16,9 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from app.platform.database import is_conflict
 from app.platform.errors import (
+    ChangesConflictError,
     DatabaseUnavailableError,
     DomainError,
     InvalidRequestError,
@@ -64,6 +66,9 @@ def response_to(error: Exception, instance: str) -> Response:
     """Return the response to any error, where no framework is there to choose the handler."""
     if isinstance(error, DomainError):
         return problem(error, instance)
+    if is_conflict(error):
+        log.warning("changes conflict", error=type(error).__name__)
+        return problem(ChangesConflictError(), instance)
     if isinstance(error, UNAVAILABLE):
         log.error("database unavailable", error=type(error).__name__)
         return problem(

@@ -5,13 +5,13 @@ both only touch armed rows. The sweep skips rows that are locked and so waits fo
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle.stock import HELD
 from app.platform.database import AnyRow
 from app.schema.alerts import Alert, AlertThreshold
 
@@ -30,23 +30,26 @@ STATE: tuple[Any, ...] = (
     AlertThreshold.available,
 )
 
-LEFT_IN_STOCK = """left_in AS (
-    SELECT pool_id, sum(available)::bigint AS available FROM stock
+# What anybody may draw: what is available, less what campaigns hold.
+LEFT_IN_STOCK = f"""left_in AS (
+    SELECT pool_id, sum(stock.available)::bigint - {HELD.format(pool_id="stock.pool_id")} AS available FROM stock
     WHERE pool_id IN (SELECT pool_id FROM alert) GROUP BY pool_id
-)"""
+)"""  # noqa: S608  (made of constants)
 
-# A threshold that the count is at or below already is not told, for the count did not fall to it. It is armed
-# once the count is above.
-SET_THRESHOLDS = text("""
+# A threshold that the count is at or below already has been crossed: it is told at once.
+SET_THRESHOLDS = text(f"""
 INSERT INTO alert_threshold (pool_id, threshold, fell_at, told_at, available)
 SELECT CAST(:pool_id AS bigint), threshold,
     CASE WHEN left_in.available <= threshold THEN now() END,
-    CASE WHEN left_in.available <= threshold THEN now() END,
+    NULL,
     CASE WHEN left_in.available <= threshold THEN left_in.available END
 FROM unnest(CAST(:thresholds AS bigint[])) AS threshold,
-    (SELECT sum(available)::bigint AS available FROM stock WHERE pool_id = :pool_id) AS left_in
+    (
+        SELECT sum(available)::bigint - {HELD.format(pool_id=":pool_id")} AS available
+        FROM stock WHERE pool_id = :pool_id
+    ) AS left_in
 ON CONFLICT DO NOTHING
-""")
+""")  # noqa: S608  (made of constants)
 
 REARM = text(f"""
 WITH {LEFT_IN_STOCK}, risen AS (
@@ -74,7 +77,7 @@ WHERE alert_threshold.pool_id = fallen.pool_id AND alert_threshold.threshold = f
 # The share lock is the one that a delivery's foreign key would wait for while the pool is being deleted.
 FALLEN = text("""
 SELECT alert_threshold.pool_id, pool.name, threshold, alert_threshold.available, fell_at AS at,
-    webhook_url, email
+    CASE WHEN webhook_disabled_at IS NULL THEN webhook_url END AS webhook_url, email
 FROM alert_threshold JOIN alert USING (pool_id) JOIN pool ON pool.id = alert.pool_id
 WHERE fell_at IS NOT NULL AND told_at IS NULL
 ORDER BY fell_at, threshold DESC LIMIT :limit
@@ -143,13 +146,11 @@ async def put(
 
 
 async def set_secret(
-    connection: AsyncConnection, pool_id: int, secret: str, previous: str | None, until: datetime | None
+    connection: AsyncConnection, pool_id: int, secret: str, previous: dict[str, str]
 ) -> None:
-    """Set the key of a pool's signatures, and the one that holds beside it until then."""
+    """Set the key of a pool's signatures, and those of before with the times until which they hold beside it."""
     await connection.execute(
-        update(Alert)
-        .where(Alert.pool_id == pool_id)
-        .values(webhook_secret=secret, previous_secret=previous, previous_secret_until=until)
+        update(Alert).where(Alert.pool_id == pool_id).values(webhook_secret=secret, previous_secrets=previous)
     )
 
 

@@ -46,7 +46,12 @@ async def put(
     pool_id = await pools.id_of(connection, name)
     values = wanted.model_dump(exclude={"thresholds"})
     fresh = _new_secret() if wanted.webhook_url is not None else None
-    secret = await queries.put(connection, pool_id, {**values, "webhook_secret": fresh}, wanted.thresholds)
+    secret = await queries.put(
+        connection,
+        pool_id,
+        {**values, "webhook_secret": fresh, "webhook_disabled_at": None},
+        wanted.thresholds,
+    )
     await audit.record(connection, caller, "alerts.set", pool=name, thresholds=wanted.thresholds)
     return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
 
@@ -82,7 +87,7 @@ async def remove(connection: AsyncConnection, caller: Caller | None, name: str) 
 
 
 async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, Any]:
-    """A new key for the webhooks' signatures; for a day they are signed with the old one too.
+    """A new key for the webhooks' signatures; for a day they are signed with each of before too.
 
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or no webhook is sent for it.
@@ -91,7 +96,11 @@ async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name
     if alert.webhook_secret is None:
         raise AlertNotFoundError(name)
     secret, until = _new_secret(), datetime.now(UTC) + PREVIOUS_SECRET_HOLDS
-    await queries.set_secret(connection, alert.pool_id, secret, alert.webhook_secret, until)
+    now = datetime.now(UTC).isoformat()
+    previous = {key: end for key, end in alert.previous_secrets.items() if end > now}
+    await queries.set_secret(
+        connection, alert.pool_id, secret, {**previous, alert.webhook_secret: until.isoformat()}
+    )
     await audit.record(connection, caller, "alerts.secret_rotated", pool=name)
     return {"webhook_secret": secret, "previous_valid_until": until}
 

@@ -1,7 +1,8 @@
 """Hand out vouchers: one statement for all the requests that came in while the one before was under way.
 
-A pool has one statement under way as a rule, so within a process nobody waits for a lock of ours; only while one
-stalls, the next goes on another connection. An answer is made from what a committed statement returned, never before.
+A pool has one statement under way as a rule (one more for each `valid_for_seconds`), so within a process nobody waits
+for a lock of ours; only while one stalls, the next goes on another connection. An answer is made from what a
+committed statement returned, never before.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ class Assigner:
     def __init__(self, engine: AsyncEngine, driver_pool: DriverPool) -> None:
         self._engine = engine
         self._driver_pool = driver_pool
-        self._batcher = Batcher[str, AssignmentRequest, LedgerEntry](
+        self._batcher = Batcher[tuple[str, int], AssignmentRequest, LedgerEntry](
             self._serve, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
         )
 
@@ -56,12 +57,14 @@ class Assigner:
             ClientGoneError: `gone` said so; no voucher was taken.
             OverloadedError: too many wait, or this one waited too long.
             PoolNotFoundError, PoolExhaustedError, PoolBusyError: there was no voucher to give.
-            IdempotencyKeyReusedError, AssignmentReleasedError: the request was answered before, and not like this.
+            IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: the request came before, and what it
+                was given then does not answer it.
         """
-        return await self._batcher.submit(pool, request, gone)
+        return await self._batcher.submit((pool, request.valid_for_seconds), request, gone)
 
-    async def _serve(self, pool: str, batch: Requests) -> None:
+    async def _serve(self, key: tuple[str, int], batch: Requests) -> None:
         """Claim for a batch, and again for what found everything locked."""
+        pool, _ = key
         for pause in (*PAUSES, None):
             error, batch = await self._claim(pool, batch)
             if not batch:
@@ -75,7 +78,7 @@ class Assigner:
         """Claim once for a batch; what got no voucher, and why."""
         requests = [waiter.item for waiter in batch]
         BATCHES.observe(len(batch))
-        unique = list({request.id: request for request in requests}.values())
+        unique = list({request.id: request for request in reversed(requests)}.values())
         given, reason = await drawing.claim_and_commit(self._engine, self._driver_pool, pool, unique)
         left = []
         for waiter, result in zip(batch, service.results_in_order(requests, given), strict=True):

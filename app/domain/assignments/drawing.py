@@ -1,19 +1,28 @@
 """Draw vouchers from a pool."""
 
+import asyncio
 import random
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.domain.assignments.errors import PoolBusyError, PoolExhaustedError, PoolHeldError
+from app.domain.assignments.errors import (
+    PoolBusyError,
+    PoolExhaustedError,
+    PoolHeldError,
+    PoolTooShortLivedError,
+)
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
+from app.domain.lifecycle import transitions
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.platform.database import (
-    AnyRow,
     ConflictError,
     DriverPool,
     autocommit,
@@ -21,6 +30,9 @@ from app.platform.database import (
     transaction,
 )
 from app.platform.errors import DomainError
+
+PAUSES = (0.01, 0.05, 0.2, 0.5)
+"""Seconds between tries while all that is available is locked by others."""
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -55,59 +67,171 @@ class Cursors:
 CURSORS = Cursors()
 
 
-async def claim(
-    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest], allowance: int = 0
-) -> dict[uuid.UUID, LedgerEntry]:
-    """Give each request its voucher, or what it was given before. What got none is missing in the result.
+@dataclass(slots=True)
+class Draw:
+    """What one transaction draws from one pool for one campaign.
 
-    Wishes have ids of their own. A unique conflict with another transaction undoes all of it: run it again
-    (`retry_on_conflict`), and the request is found given. From a pool with holds, only what is allowed is taken.
+    Where the pool has holds, the draw finds out what it is allowed as soon as it meets one; from then on nobody else
+    draws from the pool until the transaction ends, so that what it is allowed is exact.
+
+    Args:
+        connection: of the transaction.
+        pool: name of the pool.
+        campaign_id: for whom is drawn; its hold is drawn from first.
+        valid_for: seconds that each code must hold at the least.
     """
-    cursor = CURSORS.of(pool)
-    ledger, draw_keys = await lifecycle.claim(connection, pool, requests, cursor, allowance)
-    CURSORS.passed(pool, cursor, draw_keys)
-    return {given.id: given for given in ledger}
 
+    connection: AsyncConnection
+    pool: str
+    campaign_id: str | None = None
+    valid_for: int = 0
+    locked: list[Locked] = field(default_factory=list)
+    """Vouchers that are locked for this transaction and given to nobody yet."""
+    shortage: DomainError | None = None
+    """Why the last call got less than it asked for."""
+    _allowed: Allowance | None = None
 
-async def lock(connection: AsyncConnection, pool: str, n: int, allowance: int = 0) -> Sequence[AnyRow]:
-    """Lock up to `n` vouchers of a pool for this transaction and give them to nobody yet.
+    def ask_for_life(self, seconds: int) -> None:
+        """Ask for codes that hold for so many seconds; what is locked and holds shorter is left."""
+        if seconds > self.valid_for:
+            self.valid_for = seconds
+            until = datetime.now(UTC) + timedelta(seconds=seconds)
+            self.locked = [row for row in self.locked if row.expires_at is None or row.expires_at > until]
+            self.shortage = None
 
-    From a pool with holds, only what is allowed is locked.
-    """
-    cursor = CURSORS.of(pool)
-    rows = await lifecycle.lock(connection, pool, n, cursor, allowance)
-    CURSORS.passed(pool, cursor, [row.draw_key for row in rows])
-    return rows
+    async def claim(self, requests: Sequence[AssignmentRequest]) -> dict[uuid.UUID, LedgerEntry]:
+        """Give each request its voucher, or what it was given before. What got none is missing in the result.
 
+        Requests have ids of their own and ask for the same `valid_for_seconds`. A unique conflict with another
+        transaction undoes all of it: run it again (`retry_on_conflict`), and the request is found given.
+        """
+        given = await self.claim_free(requests)
+        if await self._meets_hold():
+            given |= await self.claim_free([request for request in requests if request.id not in given])
+        return given
 
-async def write(
-    connection: AsyncConnection,
-    pool: str,
-    gifts: Sequence[tuple[AssignmentRequest, AnyRow]],
-    allowance: int = 0,
-) -> None:
-    """Give each request the voucher that `lock` locked for it, with the allowance of then.
+    async def claim_free(self, requests: Sequence[AssignmentRequest]) -> dict[uuid.UUID, LedgerEntry]:
+        """`claim` without asking what holds leave to the campaign."""
+        cursor = CURSORS.of(self.pool)
+        allowed = self._allowed or NONE_ALLOWED
+        claimed = await lifecycle.claim(self.connection, self.pool, requests, cursor, allowed)
+        CURSORS.passed(self.pool, cursor, claimed.draw_keys)
+        await self._record(len(claimed.draw_keys), claimed.from_hold)
+        self.shortage = None
+        if len(claimed.ledger) < len(requests):
+            await self._explain()
+        return {entry.id: entry for entry in claimed.ledger}
 
-    Raises:
-        ConflictError: a voucher had moved between being seen and being locked; run the transaction again.
-    """
-    if await lifecycle.write(connection, pool, gifts, allowance) != len(gifts):
-        raise ConflictError
+    async def lock(self, wanted: int) -> None:
+        """Have `wanted` vouchers in `locked`, or all that there are; `shortage` says why there are fewer.
+
+        Waits a little where all that is available is locked by others.
+        """
+        pauses = iter(PAUSES)
+        while True:
+            if len(self.locked) < wanted:
+                await self._lock(wanted)
+            if len(self.locked) >= wanted:
+                self.shortage = None
+                return
+            await self._explain()
+            if await self._meets_hold():
+                continue
+            pause = next(pauses, None)
+            if pause is None or not isinstance(self.shortage, PoolBusyError):
+                return
+            await asyncio.sleep(pause)
+
+    async def write(self, gifts: Sequence[tuple[AssignmentRequest, Locked]]) -> None:
+        """Give each request the voucher that `lock` locked for it.
+
+        Raises:
+            ConflictError: a voucher had moved between being seen and being locked; run the transaction again.
+        """
+        allowed = self._allowed or NONE_ALLOWED
+        if await lifecycle.write(self.connection, self.pool, gifts, allowed) != len(gifts):
+            raise ConflictError
+        await self._record(len(gifts), min(allowed.from_hold, len(gifts)))
+
+    async def preview(self) -> str | None:
+        """Return a code that could be drawn right now, and take none; None where there is none (`shortage`)."""
+        code = await lifecycle.shown(self.connection, self.pool, self.valid_for)
+        if code is not None and await _has_holds(self.connection, self.pool):
+            self._allowed = await holds.allowance_now(self.connection, self.pool, self.campaign_id)
+            code = code if self._allowed.n > 0 else None
+        if code is None:
+            await self._explain()
+        return code
+
+    async def _lock(self, wanted: int) -> None:
+        """Lock what is missing. Our own locks do not hinder us, so a walk that comes round finds what we hold."""
+        if self._allowed is not None:
+            wanted = min(wanted, self._allowed.n)
+        cursor = CURSORS.of(self.pool)
+        allowed = self._allowed or NONE_ALLOWED
+        rows = await lifecycle.lock(self.connection, self.pool, wanted, cursor, allowed, self.valid_for)
+        CURSORS.passed(self.pool, cursor, [row.draw_key for row in rows])
+        ours = {row.code for row in self.locked}
+        self.locked += [row for row in rows if row.code not in ours]
+        del self.locked[wanted:]
+
+    async def _meets_hold(self) -> bool:
+        """Ask for what holds leave to the campaign, once; whether that is anything."""
+        if not isinstance(self.shortage, PoolHeldError) or self._allowed is not None:
+            return False
+        self._allowed = await holds.allowance(self.connection, self.pool, self.campaign_id)
+        return self._allowed.n > 0
+
+    async def _record(self, n: int, from_hold: int) -> None:
+        if self._allowed is None or n == 0:
+            return
+        allowed = self._allowed
+        await holds.record_draws(self.connection, allowed, from_hold)
+        self._allowed = Allowance(max(allowed.n - n, 0), allowed.from_hold - from_hold, allowed.hold_id)
+
+    async def _explain(self) -> None:
+        left = None if self._allowed is None else self._allowed.n - len(self.locked)
+        ours = [row.code for row in self.locked]
+        self.shortage = await shortage_error(self.connection, self.pool, left, ours, self.valid_for)
 
 
 async def shortage_error(
-    connection: AsyncConnection, pool: str, allowance: int = 0, ours: Sequence[str] = ()
+    connection: AsyncConnection,
+    pool: str,
+    allowed: int | None = None,
+    ours: Sequence[str] = (),
+    valid_for: int = 0,
 ) -> DomainError:
-    """Why a request got no voucher: no such pool, none available, or all of them held or locked by others right now.
+    """Return why a request got no voucher.
 
-    `ours` are the codes that this transaction itself has locked.
+    There is no such pool, none is available, none holds long enough, or all are held or locked by others right now.
+
+    Args:
+        connection: of any transaction.
+        pool: name of the pool.
+        allowed: how many the draw may still take where the pool has holds; None where it does not know.
+        ours: codes that this transaction itself has locked.
+        valid_for: seconds that a code must hold at the least.
     """
-    left = await lifecycle.anything_left(connection, pool, ours)
+    left = await lifecycle.what_is_left(connection, pool, ours, valid_for)
     if left is None:
         return await pools.not_found(connection, pool)
     if not left.any_left:
         return PoolExhaustedError(pool)
-    return PoolHeldError(pool) if left.held and allowance == 0 else PoolBusyError(pool)
+    if not left.long_enough:
+        return PoolTooShortLivedError(pool)
+    return PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
+
+
+async def confirm_for_message(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
+    """Confirm the leases of what a message shows, in the transaction that sends it.
+
+    Raises:
+        ConflictError: one of them lapsed, expired or was released meanwhile; run the transaction again, and it is
+            found so.
+    """
+    if len(await transitions.confirm(connection, assignment_ids)) != len(assignment_ids):
+        raise ConflictError
 
 
 async def claim_and_commit(
@@ -115,15 +239,16 @@ async def claim_and_commit(
 ) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
     """Claim and commit: what each request was given, and why the rest got none.
 
-    A pool without holds takes one statement.
+    A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
     """
     given = await _claim_on_driver(direct, pool, requests)
     if len(given) == len(requests):
         return given, None
+    valid_for = requests[0].valid_for_seconds
     async with autocommit(engine) as connection:
-        reason: DomainError | None = await shortage_error(connection, pool)
+        reason: DomainError | None = await shortage_error(connection, pool, valid_for=valid_for)
     if isinstance(reason, PoolHeldError):
-        more, reason = await _claim_with_holds(
+        more, reason = await _claim_from_holds(
             engine, pool, [request for request in requests if request.id not in given]
         )
         given |= more
@@ -136,37 +261,64 @@ async def _claim_on_driver(
 ) -> dict[uuid.UUID, LedgerEntry]:
     cursor = CURSORS.of(pool)
     async with direct.connection() as connection:
-        ledger, draw_keys = await lifecycle.claim_direct(connection, pool, requests, cursor)
-    CURSORS.passed(pool, cursor, draw_keys)
-    return {given.id: given for given in ledger}
+        claimed = await lifecycle.claim_direct(connection, pool, requests, cursor)
+    CURSORS.passed(pool, cursor, claimed.draw_keys)
+    return {entry.id: entry for entry in claimed.ledger}
 
 
 @retry_on_conflict
-async def _claim_with_holds(
+async def _claim_from_holds(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
 ) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
     async with transaction(engine) as connection:
-        return await claim_with_holds(connection, pool, requests)
+        return await claim_by_campaign(connection, pool, requests)
 
 
-async def claim_with_holds(
+async def claim_by_campaign(
     connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
 ) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
-    """`claim` from a pool of which some is held, campaign by campaign; why the rest got none.
+    """Claim for requests that ask for the same `valid_for_seconds`, campaign by campaign.
 
-    Such transactions go one after another, so that what one is allowed is exact.
+    Returns:
+        What each was given, and why the rest got none.
     """
-    all_given: dict[uuid.UUID, LedgerEntry] = {}
-    reason: DomainError | None = None
-    by_campaign: dict[str | None, list[AssignmentRequest]] = {}
+    groups: dict[str | None, list[AssignmentRequest]] = {}
     for request in requests:
-        by_campaign.setdefault(request.campaign_id, []).append(request)
-    for campaign_id, group in by_campaign.items():
-        allowance = await holds.allowance(connection, pool, campaign_id)
-        given = await claim(connection, pool, group, allowance)
-        new = sum(not row.replayed for row in given.values())
-        await holds.record_draws(connection, pool, campaign_id, new)
-        if len(given) < len(group):
-            reason = await shortage_error(connection, pool, max(allowance - new, 0))
-        all_given |= given
-    return all_given, reason
+        groups.setdefault(request.campaign_id, []).append(request)
+    given: dict[uuid.UUID, LedgerEntry] = {}
+    reason: DomainError | None = None
+    for campaign_id, group in groups.items():
+        draw = Draw(connection, pool, campaign_id, group[0].valid_for_seconds)
+        given |= await draw.claim(group)
+        reason = draw.shortage or reason
+    return given, reason
+
+
+async def claim_many(
+    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
+    """Claim for any requests, in as few statements as their wishes and the pool's holds allow.
+
+    Returns:
+        What each was given, and why the rest got none.
+    """
+    groups: dict[int, list[AssignmentRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.valid_for_seconds, []).append(request)
+    given: dict[uuid.UUID, LedgerEntry] = {}
+    reason: DomainError | None = None
+    for valid_for, group in groups.items():
+        draw = Draw(connection, pool, valid_for=valid_for)
+        given |= await draw.claim_free(group)
+        shortage = draw.shortage
+        if isinstance(shortage, PoolHeldError):
+            left = [request for request in group if request.id not in given]
+            more, shortage = await claim_by_campaign(connection, pool, left)
+            given |= more
+        reason = shortage or reason
+    return given, reason
+
+
+async def _has_holds(connection: AsyncConnection, pool: str) -> bool:
+    left = await lifecycle.what_is_left(connection, pool, (), 0)
+    return left is not None and bool(left.held)

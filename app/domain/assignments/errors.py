@@ -6,20 +6,28 @@ from app.platform.errors import DomainError
 
 
 class PoolExhaustedError(DomainError):
-    """Nothing is available in the pool."""
+    """Nothing is available in the pool; `reason` is `empty`, `held` or `too_short_lived`."""
 
     status, name, title = 409, "pool-exhausted", "The pool has no available voucher"
+    reason: ClassVar[str] = "empty"
+    words: ClassVar[str] = "Pool {pool!r} has no available voucher left."
 
     def __init__(self, pool: str, **extra: Any) -> None:
-        super().__init__(f"Pool {pool!r} has no available voucher left.", pool=pool, **extra)
+        super().__init__(self.words.format(pool=pool), pool=pool, reason=self.reason, **extra)
 
 
 class PoolHeldError(PoolExhaustedError):
     """What is left in the pool is held for campaigns; for all others it is exhausted."""
 
-    def __init__(self, pool: str) -> None:
-        detail = f"What is available in pool {pool!r} is held for other campaigns."
-        DomainError.__init__(self, detail, pool=pool)
+    reason = "held"
+    words = "What is available in pool {pool!r} is held for other campaigns."
+
+
+class PoolTooShortLivedError(PoolExhaustedError):
+    """What is left in the pool expires before the time that was asked for."""
+
+    reason = "too_short_lived"
+    words = "What is available in pool {pool!r} expires too soon for this request."
 
 
 class PoolBusyError(DomainError):

@@ -9,6 +9,7 @@ import uuid
 import orjson
 
 _KEYED = uuid.UUID("c1d7f3a0-4b52-5d8c-8e0b-7a6d2f915c34")
+_ANEW = uuid.UUID("1f0f5c0b-6d0e-5a53-9c1a-2f6f3f0e8b44")
 _MESSAGE = uuid.UUID("b0d6e7a4-3a0f-5e2b-8f1d-6c1f0e7c2a35")
 
 
@@ -21,6 +22,11 @@ def of_message(message_id: str, customer_id: str | None, pool: str, occurrence: 
     """Return the id for the `occurrence`-th voucher of a pool in the message to a customer."""
     name = orjson.dumps([message_id, customer_id, pool, occurrence]).decode()
     return uuid.uuid5(_MESSAGE, name)
+
+
+def drawn_anew(id_: uuid.UUID) -> uuid.UUID:
+    """Return the id for the next voucher of a place in a message whose lease on the one before has lapsed."""
+    return uuid.uuid5(_ANEW, str(id_))
 
 
 _entropy = bytearray()

@@ -1,33 +1,34 @@
-"""SQL of the ledger. The claim stands here and nowhere else: LOCK takes what is free, WRITE makes it given."""
+"""SQL that reads the ledger. What writes it is the claim (lifecycle/claim.py) and the transitions."""
 
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, text, tuple_
+from sqlalchemy import Select, Text, literal_column, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments.schemas import Filter
-from app.domain.lifecycle.requests import LEDGER_ROW, LedgerEntry, given
+from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, replayed
 from app.platform.database import AnyRow
-from app.schema.inventory import Pool
+from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 
 KNOWN = text(f"""
-SELECT {LEDGER_ROW.replace(" id,", " assignment.id,")}, true AS replayed, pool.name
-FROM assignment JOIN pool ON pool.id = assignment.pool_id WHERE assignment.id = ANY (CAST(:ids AS uuid[]))
+SELECT {LEDGER_ROW}, pool.name
+FROM assignment JOIN pool ON pool.id = assignment.pool_id LEFT JOIN voucher ON voucher.code = assignment.code
+WHERE assignment.id = ANY (CAST(:ids AS uuid[]))
 """)  # noqa: S608  (made of constants)
 
 
 async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[LedgerEntry]:
-    """The ledger rows that have these ids."""
+    """Return the ledger rows that have these ids."""
     rows = (await connection.execute(KNOWN, {"ids": ids})).all()
-    return [given(row.name, row) for row in rows]
+    return [replayed(row.name, row) for row in rows]
 
 
 async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> LedgerEntry | None:
-    """One ledger row."""
+    """Return one ledger row, or None."""
     return next(iter(await known(connection, [assignment_id])), None)
 
 
@@ -40,12 +41,18 @@ LEDGER_SELECTED: tuple[Any, ...] = (
     Assignment.message_id,
     Assignment.test,
     Assignment.assigned_at,
+    literal_column(STATUS, Text).label("status"),
     Assignment.lease_until,
     Assignment.released_at,
+    Voucher.expires_at,
 )
 
 
-LEDGER = select(*LEDGER_SELECTED).join(Pool, Pool.id == Assignment.pool_id)
+LEDGER = (
+    select(*LEDGER_SELECTED)
+    .join(Pool, Pool.id == Assignment.pool_id)
+    .outerjoin(Voucher, Voucher.code == Assignment.code)
+)
 
 
 LEDGER_COLUMNS = [column.name for column in LEDGER.selected_columns]

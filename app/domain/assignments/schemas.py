@@ -10,14 +10,22 @@ from pydantic import BaseModel, Field
 
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
-from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
+from app.platform.errors import InvalidRequestError
 from app.schema.texts import CampaignId, Identifier, Input
 
 MAX_LEASE_SECONDS = 7 * 24 * 3600
+MAX_VALID_FOR_SECONDS = 10 * 366 * 24 * 3600
 MAX_BATCH = 10_000
 
 
 os.register_at_fork(after_in_child=_entropy.clear)
+
+
+def _two_identities() -> InvalidRequestError:
+    """Return the error for a key beside a message: a message is its own key, so that it never gets two codes."""
+    message = "a request with a message_id is known again by that: send it without an idempotency key"
+    return InvalidRequestError(f"message_id: {message}", [{"loc": ["body", "message_id"], "msg": message}])
 
 
 class AssignmentCreate(Input):
@@ -32,10 +40,19 @@ class AssignmentCreate(Input):
     lease_seconds: Annotated[int, Field(ge=1, le=MAX_LEASE_SECONDS)] | None = Field(
         default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
     )
+    valid_for_seconds: Annotated[int, Field(ge=1, le=MAX_VALID_FOR_SECONDS)] | None = Field(
+        default=None, description="Only a code that does not expire within these seconds"
+    )
 
     def to_request(self, pool: str, idempotency_key: str | None, api_key_id: uuid.UUID) -> AssignmentRequest:
-        """Return what is asked for, with the id that makes it the same when it comes again."""
+        """Return what is asked for, with the id that makes it the same when it comes again.
+
+        Raises:
+            InvalidRequestError: both a message and a key would make it the same.
+        """
         if idempotency_key is not None:
+            if self.message_id is not None:
+                raise _two_identities()
             request_id = identity.of_key(api_key_id, pool, idempotency_key)
         elif self.message_id is not None:
             request_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
@@ -48,6 +65,7 @@ class AssignmentCreate(Input):
             self.message_id,
             test=self.test,
             lease_seconds=self.lease_seconds,
+            valid_for_seconds=self.valid_for_seconds or 0,
         )
 
 
@@ -75,26 +93,27 @@ class AssignmentOut(BaseModel):
     message_id: str | None = Field(description="In which message")
     test: bool = Field(description="Whether it was a test send")
     assigned_at: datetime = Field(description="When")
-
-
-class LedgerRow(AssignmentOut):
-    """An assignment, and whether it still stands."""
-
+    status: AssignmentStatus = Field(
+        description="`reserved`: to be confirmed · `assigned` · `redeemed`: used · `void`: the code was taken out ·"
+        " `released` · `lapsed`: not confirmed in time"
+    )
     lease_until: datetime | None = Field(
         description="Until when it may be confirmed; null: not only reserved"
     )
-    released_at: datetime | None = Field(
-        description="When it was released, or its lease lapsed; null: it stands"
-    )
+    released_at: datetime | None = Field(description="When the code went back to the pool; null: it did not")
+    expires_at: datetime | None = Field(description="When the code expires; null: never")
 
 
 class BatchItemOut(BaseModel):
     """What became of one item of a batch."""
 
     index: int = Field(description="Place in the request, from 0")
-    status: Literal["assigned", "replayed", "exhausted"] = Field(description="What became of it")
+    status: Literal["assigned", "reserved", "replayed", "exhausted"] = Field(description="What became of it")
     code: str | None = Field(description="The code")
     id: uuid.UUID | None = Field(description="Id of the assignment")
+    lease_until: datetime | None = Field(
+        description="Until when it may be confirmed; null: not only reserved"
+    )
 
 
 class BatchOut(BaseModel):

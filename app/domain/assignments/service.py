@@ -3,7 +3,7 @@
 import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Select
@@ -11,53 +11,103 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.assignments import queries
-from app.domain.assignments.drawing import claim, claim_with_holds, shortage_error
+from app.domain.assignments import identity, queries
+from app.domain.assignments.drawing import claim_many
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
-    PoolHeldError,
 )
 from app.domain.assignments.schemas import Filter
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
-from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherVoidError
+from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
 from app.platform.database import AnyRow, retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
-from app.schema.base import VoucherStatus
+
+TAKEN_BACK = frozenset({"released", "lapsed"})
+"""Statuses of an assignment whose code it no longer has."""
 
 
 async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LedgerEntry]:
-    """What was given before under these ids."""
+    """Return what was given before under these ids."""
     return {given.id: given for given in await queries.known(connection, ids)}
 
 
 def check_replay(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:
-    """The ledger row as the answer to a request.
+    """Return the ledger row as the answer to a request.
 
     Raises:
         IdempotencyKeyReusedError: the row was given for something else.
         AssignmentReleasedError: its code was taken back, and may be somebody else's by now.
+        VoucherVoidError: its code was taken out.
     """
     if not given.matches(request):
         raise IdempotencyKeyReusedError(
-            "The same idempotency key came before with another customer, campaign, message or test.",
+            "The same idempotency key or message came before with another customer, campaign, message, test,"
+            " lease or validity.",
             assignment_id=given.id,
         )
-    if given.released_at is not None:
+    if given.status in TAKEN_BACK:
         raise AssignmentReleasedError(
-            "This request was answered before and its code released; ask with a new key or message.",
+            "This request was answered before and its code went back to the pool; ask with a new key or message.",
             assignment_id=given.id,
         )
+    if given.status == "void":
+        raise VoucherVoidError
     return given
+
+
+def check_message(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:
+    """Return the ledger row as what a message shows: as `check_replay`, but whatever was reserved for it is its own.
+
+    Raises:
+        IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: see `check_replay`.
+    """
+    return check_replay(dataclasses.replace(request, lease_seconds=given.lease_seconds), given)
+
+
+async def latest(
+    connection: AsyncConnection, places: Sequence[uuid.UUID]
+) -> tuple[dict[uuid.UUID, LedgerEntry], dict[uuid.UUID, uuid.UUID]]:
+    """Return what places of messages were given, passing over leases that have lapsed: these are drawn anew.
+
+    Args:
+        connection: of the transaction that makes the messages.
+        places: ids of the places (`identity.of_message`).
+
+    Returns:
+        By place, the ledger row that stands; and of places that are drawn anew, the id of their present draw, which
+        may or may not have a row yet.
+    """
+    found: dict[uuid.UUID, LedgerEntry] = {}
+    anew: dict[uuid.UUID, uuid.UUID] = {}
+    wanted = {place: place for place in places}
+    while wanted:
+        rows = await known(connection, list(wanted))
+        following: dict[uuid.UUID, uuid.UUID] = {}
+        for id_, row in rows.items():
+            if _has_run_out(row):
+                place = wanted[id_]
+                anew[place] = identity.drawn_anew(id_)
+                following[anew[place]] = place
+            else:
+                found[wanted[id_]] = row
+        wanted = following
+    return found, anew
+
+
+def _has_run_out(row: LedgerEntry) -> bool:
+    """Whether a row was a lease that cannot be confirmed any more, of the lease's time or of the code's."""
+    expired = row.expires_at is not None and row.expires_at <= datetime.now(UTC)
+    return row.status == "lapsed" or (row.status == "reserved" and expired)
 
 
 def results_in_order(
     requests: Sequence[AssignmentRequest], given: Mapping[uuid.UUID, LedgerEntry]
 ) -> list[LedgerEntry | DomainError | None]:
-    """What each request is answered, in their order: of requests with one id, all but the first are replays."""
+    """Return what each request is answered, in their order: of requests with one id, all but the first are replays."""
     results: list[LedgerEntry | DomainError | None] = []
     seen: set[uuid.UUID] = set()
     for request in requests:
@@ -80,18 +130,13 @@ async def assign_many(
 
     Raises:
         PoolExhaustedError, PoolBusyError: `atomic`, and there are not enough; none is given then.
-        IdempotencyKeyReusedError, AssignmentReleasedError: an item came before, and not like this.
+        IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: an item came before, and what it was
+            given then does not answer it.
         PoolNotFoundError: there is no such pool.
     """
     async with transaction(engine) as connection:
         unique = list({request.id: request for request in requests}.values())
-        given = await claim(connection, pool, unique)
-        reason = await shortage_error(connection, pool) if len(given) < len(unique) else None
-        if isinstance(reason, PoolHeldError):
-            more, reason = await claim_with_holds(
-                connection, pool, [request for request in unique if request.id not in given]
-            )
-            given |= more
+        given, reason = await claim_many(connection, pool, unique)
         results = results_in_order(requests, given)
         if reason is not None and (atomic or isinstance(reason, PoolNotFoundError)):
             raise reason
@@ -106,17 +151,18 @@ async def assign_many(
 
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, Any]:
     if not isinstance(row, LedgerEntry):
-        return {"index": index, "status": "exhausted", "code": None, "id": None}
+        return {"index": index, "status": "exhausted", "code": None, "id": None, "lease_until": None}
     return {
         "index": index,
-        "status": "replayed" if row.replayed else "assigned",
+        "status": "replayed" if row.replayed else row.status,
         "code": row.code,
         "id": row.id,
+        "lease_until": row.lease_until,
     }
 
 
 async def get(connection: AsyncConnection, assignment_id: uuid.UUID) -> LedgerEntry:
-    """One ledger row.
+    """Return one ledger row.
 
     Raises:
         AssignmentNotFoundError: there is none with this id.
@@ -134,17 +180,20 @@ async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledg
         AssignmentNotFoundError: there is none with this id.
         AssignmentReleasedError: it was released, or its lease has lapsed.
         VoucherVoidError: its code was taken out meanwhile.
+        VoucherExpiredError: its code has expired meanwhile.
     """
     confirmed = await vouchers.confirm(connection, assignment_id)
     row = await get(connection, assignment_id)
     if confirmed:
         return row
-    if row.released_at is not None or row.lease_until is not None:
+    if row.status in TAKEN_BACK:
         raise AssignmentReleasedError(
             "The assignment was released, or not confirmed in time.", assignment_id=assignment_id
         )
-    if await vouchers.status(connection, row.code) is VoucherStatus.VOID:
+    if row.status == "void":
         raise VoucherVoidError
+    if row.status == "reserved":
+        raise VoucherExpiredError
     return row
 
 
@@ -160,8 +209,7 @@ async def release(
     await vouchers.release(connection, assignment_id)
     row = await get(connection, assignment_id)
     if row.released_at is None:
-        void = await vouchers.status(connection, row.code) is VoucherStatus.VOID
-        raise VoucherVoidError if void else AlreadyRedeemedError
+        raise VoucherVoidError if row.status == "void" else AlreadyRedeemedError
     await audit.record(
         connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id)
     )
@@ -178,7 +226,7 @@ LEDGER_COLUMNS = queries.LEDGER_COLUMNS
 async def list_page(
     connection: AsyncConnection, wanted: Filter, key: Key | None, limit: int
 ) -> Sequence[AnyRow]:
-    """A page of assignments, released ones included.
+    """Return a page of assignments, released ones included.
 
     Raises:
         PoolNotFoundError: the filter names a pool that is not there.
@@ -187,7 +235,7 @@ async def list_page(
 
 
 async def exported(connection: AsyncConnection, caller: Caller, wanted: Filter) -> Select[Any]:
-    """The query of all assignments that a filter lets pass.
+    """Return the query of all assignments that a filter lets pass.
 
     Raises:
         PoolNotFoundError: the filter names a pool that is not there.

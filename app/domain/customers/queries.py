@@ -72,9 +72,10 @@ async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
     return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
 
 
-async def aggregate_names(connection: AsyncConnection) -> Sequence[str]:
-    """The names of all aggregates."""
-    return (await connection.execute(select(Aggregate.name))).scalars().all()
+async def aggregate_names(connection: AsyncConnection, name: str, most: int) -> Sequence[str]:
+    """Return names of aggregates that begin or end as a name does."""
+    alike = (func.left(Aggregate.name, 3) == name[:3]) | (func.right(Aggregate.name, 3) == name[-3:])
+    return (await connection.execute(select(Aggregate.name).where(alike).limit(most))).scalars().all()
 
 
 async def remove_aggregate(connection: AsyncConnection, name: str) -> bool:

@@ -14,6 +14,9 @@ from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
 from app.platform.database import AnyRow, autocommit, transaction
 
+MAX_COMPARED = 200
+"""Most names that a misspelt one is compared with."""
+
 PATIENCE = 3.0
 """Seconds that an erasure waits for what is under way."""
 
@@ -60,7 +63,9 @@ async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
     """
     row = await queries.aggregate(connection, name)
     if row is None:
-        similar = difflib.get_close_matches(name, await queries.aggregate_names(connection))
+        similar = difflib.get_close_matches(
+            name, await queries.aggregate_names(connection, name, MAX_COMPARED)
+        )
         raise AggregateNotFoundError(f"There is no aggregate named {name!r}.", similar=similar)
     return row
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
@@ -39,29 +40,36 @@ FREE = text(f"""
 SELECT
     (SELECT sum(available)::bigint FROM stock WHERE pool_id = :pool_id)
         - coalesce(sum(size - drawn), 0)::bigint AS free,
-    coalesce(sum(size - drawn) FILTER (WHERE campaign_id = :campaign_id), 0)::bigint AS own
+    coalesce(sum(size - drawn) FILTER (WHERE campaign_id = :campaign_id), 0)::bigint AS own,
+    min(id::text) FILTER (WHERE campaign_id = :campaign_id)::uuid AS hold_id
 FROM hold WHERE pool_id = :pool_id AND {ACTIVE}
 """)  # noqa: S608  (made of constants)
 
 
-async def free(connection: AsyncConnection, pool_id: int, campaign_id: str | None = None) -> AnyRow:
-    """Available vouchers that nobody holds (below 0 where some were taken out), and what a campaign holds."""
-    return (await connection.execute(FREE, {"pool_id": pool_id, "campaign_id": campaign_id})).one()
+@dataclass(frozen=True, slots=True)
+class Free:
+    """What may be drawn from a pool with holds."""
+
+    free: int
+    """Available vouchers that nobody holds; below 0 where some were taken out."""
+    own: int
+    """What the hold of the campaign that asks still keeps."""
+    hold_id: uuid.UUID | None
 
 
-DREW = text(f"""
-UPDATE hold SET drawn = LEAST(size, drawn + :n)
-WHERE pool_id = :pool_id AND campaign_id = :campaign_id AND drawn < size AND {ACTIVE}
-RETURNING drawn = size AS used_up
-""")  # noqa: S608  (made of constants)
+async def free(connection: AsyncConnection, pool_id: int, campaign_id: str | None = None) -> Free:
+    """Count what nobody holds, and what a campaign holds."""
+    row = (await connection.execute(FREE, {"pool_id": pool_id, "campaign_id": campaign_id})).one()
+    return Free(*row)
 
 
-async def record_draws(connection: AsyncConnection, pool_id: int, campaign_id: str, n: int) -> bool:
-    """Count `n` draws of a campaign against its hold; whether that used it up."""
-    row = (
-        await connection.execute(DREW, {"pool_id": pool_id, "campaign_id": campaign_id, "n": n})
-    ).one_or_none()
-    return row is not None and bool(row.used_up)
+DREW = text("UPDATE hold SET drawn = drawn + :n WHERE id = :id RETURNING pool_id, drawn = size AS used_up")
+
+
+async def record_draws(connection: AsyncConnection, hold_id: uuid.UUID, n: int) -> int | None:
+    """Count `n` draws from a hold that is locked; the id of its pool if that used it up."""
+    row = (await connection.execute(DREW, {"id": hold_id, "n": n})).one()
+    return int(row.pool_id) if row.used_up else None
 
 
 LIST = text(f"""

@@ -15,26 +15,36 @@ from app.domain.access.scopes import Caller
 from app.domain.holds import queries
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
 from app.domain.lifecycle import stock
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance
 from app.domain.pools import service as pools
 from app.platform.database import retry_on_conflict, transaction
 
 
-async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> int:
-    """How many a campaign may draw from a pool with holds; nobody else draws until the transaction ends."""
+async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:
+    """Return what a campaign may draw from a pool with holds; nobody else draws until the transaction ends."""
     pool_id = await queries.lock(connection, pool)
+    return await _allowance(connection, pool_id, campaign_id)
+
+
+async def allowance_now(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:
+    """Return what a campaign could draw from a pool with holds right now; nothing is locked for it."""
+    return await _allowance(connection, await pools.id_of(connection, pool), campaign_id)
+
+
+async def _allowance(connection: AsyncConnection, pool_id: int | None, campaign_id: str | None) -> Allowance:
     if pool_id is None:
-        return 0
+        return NONE_ALLOWED
     row = await queries.free(connection, pool_id, campaign_id)
-    return int(row.own) + max(int(row.free), 0)
+    return Allowance(row.own + max(row.free, 0), row.own, row.hold_id)
 
 
-async def record_draws(connection: AsyncConnection, pool: str, campaign_id: str | None, n: int) -> None:
-    """Count draws against the campaign's hold, in the transaction that asked for the allowance."""
-    if n == 0 or campaign_id is None:
+async def record_draws(connection: AsyncConnection, allowed: Allowance, n: int) -> None:
+    """Count `n` draws from the campaign's hold, in the transaction that asked for the allowance."""
+    if n == 0 or allowed.hold_id is None:
         return
-    pool_id = await pools.id_of(connection, pool)
-    if await queries.record_draws(connection, pool_id, campaign_id, n):
-        await stock.refresh(connection, pool_id)
+    used_up = await queries.record_draws(connection, allowed.hold_id, n)
+    if used_up is not None:
+        await stock.refresh(connection, used_up)
 
 
 async def create(
@@ -62,7 +72,7 @@ async def create(
     await stock.refresh(
         connection, pool_id
     )  # from here on, no claim is under way that does not know of the hold
-    free = int((await queries.free(connection, pool_id)).free)
+    free = (await queries.free(connection, pool_id)).free
     if free < 0:
         raise HoldTooLargeError(pool, free=max(size + free, 0), missing=min(-free, size))
     await audit.record(
@@ -78,13 +88,13 @@ async def create(
 
 
 async def of_pool(connection: AsyncConnection, pool: str) -> dict[str, Any]:
-    """The holds of a pool, and what is left for all others."""
+    """Return the holds of a pool, and what is left for all others."""
     pool_id = await pools.id_of(connection, pool)
     rows = await queries.of_pool(connection, pool_id)
     free = await queries.free(connection, pool_id)
     return {
         "items": [{**row._mapping, "count": row.size} for row in rows],  # noqa: SLF001  (public, by convention)
-        "free": max(int(free.free), 0),
+        "free": max(free.free, 0),
     }
 
 

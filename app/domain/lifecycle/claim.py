@@ -1,7 +1,14 @@
-"""SQL of the claim: LOCK takes what is free, WRITE makes it given. It stands here and nowhere else."""
+"""SQL of the claim: LOCK takes what is free, WRITE makes it given. It stands here and nowhere else.
+
+WRITE is made of the transitions ASSIGN and RESERVE: a request without a lease goes the one way, one with a lease the
+other.
+"""
 
 import random
+import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -10,14 +17,34 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, given
-from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.requests import LEDGER_ROW, AssignmentRequest, LedgerEntry, replayed
+from app.domain.lifecycle.states import ASSIGN, RESERVE
+from app.domain.lifecycle.stock import HELD, SLOT
 from app.platform.database import AnyRow
-from app.schema.inventory import STOCK_SLOTS
+from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many vouchers a draw may take from a pool with holds: its hold's first, then what is free."""
+
+    n: int = 0
+    from_hold: int = 0
+    """How many of them are the hold's."""
+    hold_id: uuid.UUID | None = None
+
+
+NONE_ALLOWED = Allowance()
+"""Of a draw that knows no holds: from a pool that has some it gets nothing."""
+
+# A voucher holds long enough that does not expire before this moment; it is computed once for a statement.
+ENOUGH_LIFE = """(
+    expires_at IS NULL OR expires_at > (SELECT now() + make_interval(secs => CAST(:valid_for AS double precision)))
+)"""
 
 # Locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again. What others hold
 # locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs nothing.
-LOCK = """
+LOCK = f"""
 target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), bound AS MATERIALIZED (
@@ -27,21 +54,21 @@ target AS MATERIALIZED (
     ) AS n
     FROM stock WHERE pool_id = (SELECT id FROM target)
 ), ahead AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key FROM voucher
+    SELECT ctid AS place, code, draw_key, expires_at FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
-        AND (expires_at IS NULL OR expires_at > now())
+        AND {ENOUGH_LIFE}
     ORDER BY draw_key LIMIT (SELECT n FROM bound)
     FOR UPDATE SKIP LOCKED
 ), behind AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key FROM voucher
+    SELECT ctid AS place, code, draw_key, expires_at FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key <= :cursor
-        AND (expires_at IS NULL OR expires_at > now())
+        AND {ENOUGH_LIFE}
     ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
     FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
-    SELECT place, code, draw_key, row_number() OVER () AS n
+    SELECT place, code, draw_key, expires_at, row_number() OVER () AS n
     FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
-)"""
+)"""  # noqa: S608  (made of constants)
 
 
 # Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the
@@ -53,22 +80,37 @@ target AS MATERIALIZED (
 # refused, and the transaction is run again (`retry_on_conflict`).
 #
 # A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
+#
+# What is taken from a hold says so in the ledger: it returns there. What may be drawn by anybody is what is available
+# and not held, so a draw from a hold takes nothing of it.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
+
+
+def _marks() -> str:
+    """Return what a claim sets, by ASSIGN where no lease is asked for and by RESERVE where one is."""
+    status = f"CASE WHEN given.lease_seconds IS NULL THEN '{ASSIGN.target}' ELSE '{RESERVE.target}' END"
+    columns = {"status": f"{status}::voucher_status"}
+    for column in {**ASSIGN.sets, **RESERVE.sets}:
+        assigned, reserved = ASSIGN.sets.get(column), RESERVE.sets.get(column)
+        both = (
+            f"CASE WHEN given.lease_seconds IS NULL THEN {assigned or 'NULL'} ELSE {reserved or 'NULL'} END"
+        )
+        columns[column] = str(assigned) if assigned == reserved else both
+    return ", ".join(f"{column} = {value}" for column, value in columns.items())
 
 
 WRITE = f"""
 marked AS (
-    UPDATE voucher SET
-        status = CASE WHEN given.lease_seconds IS NULL THEN 'assigned' ELSE 'reserved' END::voucher_status,
-        assigned_at = CASE WHEN given.lease_seconds IS NULL THEN now() END,
-        assignment_id = given.id
+    UPDATE voucher SET {_marks()}
     FROM given
     WHERE voucher.ctid = ANY (ARRAY(SELECT place FROM given)) AND voucher.ctid = given.place
     RETURNING given.*
 ), written AS (
-    INSERT INTO assignment (id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, lease_until)
+    INSERT INTO assignment (
+        id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, lease_until, lease_seconds, hold_id
+    )
     SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id, occurrence, test,
-        {LEASE_UNTIL}
+        {LEASE_UNTIL}, lease_seconds, CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END
     FROM marked ORDER BY marked.id
 ), counted AS (
     UPDATE stock SET
@@ -80,8 +122,9 @@ marked AS (
 ), fallen AS (
     UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
     FROM (
-        SELECT (SELECT sum(available)::bigint FROM stock WHERE pool_id = (SELECT id FROM target))
-            - (SELECT count(*) FROM marked) AS left_in
+        SELECT sum(available)::bigint - (SELECT count(*) FROM marked WHERE NOT of_hold)
+            - CASE WHEN max(holds) > 0 THEN {HELD.format(pool_id="(SELECT id FROM target)")} ELSE 0 END AS left_in
+        FROM stock WHERE pool_id = (SELECT id FROM target)
     ) AS sums
     WHERE pool_id = (SELECT id FROM target) AND fell_at IS NULL AND threshold >= sums.left_in
 )"""  # noqa: S608  (made of constants)
@@ -107,30 +150,51 @@ WITH request AS MATERIALIZED (
     {REQUESTS}
 ), known AS MATERIALIZED (
     SELECT request.position, before.*
-    FROM request, LATERAL (SELECT * FROM assignment WHERE assignment.id = request.id OFFSET 0) AS before
+    FROM request, LATERAL (
+        SELECT {LEDGER_ROW}
+        FROM (SELECT * FROM assignment WHERE assignment.id = request.id OFFSET 0) AS assignment
+        LEFT JOIN LATERAL (
+            SELECT status, expires_at FROM voucher WHERE voucher.code = assignment.code OFFSET 0
+        ) AS voucher ON true
+    ) AS before
 ), fresh AS MATERIALIZED (
     SELECT *, row_number() OVER (ORDER BY position) AS n
     FROM request WHERE NOT EXISTS (SELECT FROM known WHERE known.id = request.id)
 ), wanted AS (
     SELECT count(*) AS n FROM fresh
 ), {LOCK}, given AS MATERIALIZED (
-    SELECT fresh.*, locked.place, locked.code, locked.draw_key FROM fresh JOIN locked USING (n)
+    SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, n <= :from_hold AS of_hold
+    FROM fresh JOIN locked USING (n)
 ), {WRITE}
-SELECT position, draw_key, code, NULL, NULL, NULL, NULL, NULL, now(), {LEASE_UNTIL}, NULL FROM marked
+SELECT position, draw_key, of_hold, NULL::uuid, code, NULL, NULL, NULL, NULL::bigint, NULL::boolean, now(),
+    {LEASE_UNTIL}, NULL::bigint, NULL::timestamptz, expires_at, NULL
+FROM marked
 UNION ALL
-SELECT position, NULL, code, customer_id, campaign_id, message_id, occurrence, test,
-    assigned_at, lease_until, released_at
+SELECT position, NULL, false, id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at,
+    lease_until, lease_seconds, released_at, expires_at, status
 FROM known
 """)  # noqa: S608  (made of constants)
 
 
-async def claim(
-    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: int
-) -> tuple[list[LedgerEntry], list[int]]:
-    """Claim a voucher for each request; what was given, and the draw keys of what is new.
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim gave."""
 
-    From a pool with holds, at most `allowance` vouchers are taken.
-    """
+    ledger: list[LedgerEntry]
+    draw_keys: list[int]
+    """Of the vouchers that are newly given."""
+    from_hold: int
+    """How many of these were taken from the hold."""
+
+
+async def claim(
+    connection: AsyncConnection,
+    pool: str,
+    requests: Sequence[AssignmentRequest],
+    cursor: int,
+    allowance: Allowance,
+) -> Claimed:
+    """Claim a voucher for each request. All of them ask for the same `valid_for_seconds`."""
     parameters = _parameters(pool, requests, cursor, allowance)
     return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
@@ -140,48 +204,65 @@ CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()
 
 async def claim_direct(
     connection: psycopg.AsyncConnection[Any], pool: str, requests: Sequence[AssignmentRequest], cursor: int
-) -> tuple[list[LedgerEntry], list[int]]:
+) -> Claimed:
     """`claim` on a connection of the driver's own, from what nobody holds."""
-    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, allowance=0))
+    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, NONE_ALLOWED))
     return _claimed(pool, requests, await rows.fetchall())
 
 
 def _parameters(
-    pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: int
+    pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: Allowance
 ) -> dict[str, Any]:
     return {
         "pool": pool,
-        "allowance": allowance,
+        "allowance": allowance.n,
+        "from_hold": allowance.from_hold,
+        "hold_id": allowance.hold_id,
         "cursor": cursor,
         "slot": SLOT,
+        "valid_for": requests[0].valid_for_seconds if requests else 0,
         "requests": orjson.dumps(requests).decode(),
     }
 
 
-def _claimed(
-    pool: str, requests: Sequence[AssignmentRequest], rows: Iterable[Sequence[Any]]
-) -> tuple[list[LedgerEntry], list[int]]:
+def _claimed(pool: str, requests: Sequence[AssignmentRequest], rows: Iterable[Sequence[Any]]) -> Claimed:
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
-    for place, draw_key, *row in rows:
-        request = requests[place - 1]
-        if draw_key is not None:
-            draw_keys.append(draw_key)
-            row[1:6] = (
+    from_hold = 0
+    for position, draw_key, of_hold, *row in rows:
+        if draw_key is None:
+            ledger.append(replayed(pool, row))
+            continue
+        draw_keys.append(draw_key)
+        from_hold += of_hold
+        request = requests[position - 1]
+        leased = request.lease_seconds is not None
+        ledger.append(
+            LedgerEntry(
+                request.id,
+                pool,
+                row[1],
                 request.customer_id,
                 request.campaign_id,
                 request.message_id,
                 request.occurrence,
                 request.test,
+                row[7],
+                row[8],
+                request.lease_seconds,
+                None,
+                row[11],
+                "reserved" if leased else "assigned",
+                replayed=False,
             )
-        ledger.append(given(pool, (request.id, *row, draw_key is None)))
-    return ledger, draw_keys
+        )
+    return Claimed(ledger, draw_keys, from_hold)
 
 
 # The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
 LOCK_ONLY = text(f"""
 WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {LOCK}
-SELECT place, code, draw_key FROM locked ORDER BY n
+SELECT place, code, draw_key, expires_at FROM locked ORDER BY n
 """)  # noqa: S608  (made of constants)
 
 
@@ -189,7 +270,8 @@ WRITE_ONLY = text(f"""
 WITH target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), given AS MATERIALIZED (
-    SELECT request.*, locked.place, locked.code FROM ({REQUESTS}) AS request JOIN ROWS FROM (
+    SELECT request.*, locked.place, locked.code, position <= :from_hold AS of_hold
+    FROM ({REQUESTS}) AS request JOIN ROWS FROM (
         unnest(CAST(:places AS tid[])), unnest(CAST(:codes AS text[]))
     ) WITH ORDINALITY AS locked (place, code, position) USING (position)
 ), {WRITE}
@@ -197,22 +279,43 @@ SELECT count(*) FROM marked
 """)  # noqa: S608  (made of constants)
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A voucher that is locked until the transaction ends and given to nobody yet."""
+
+    place: str
+    code: str
+    draw_key: int
+    expires_at: datetime | None
+
+
 async def lock(
-    connection: AsyncConnection, pool: str, n: int, cursor: int, allowance: int
-) -> Sequence[AnyRow]:
-    """Lock up to `n` available vouchers until the transaction ends; their `place`, `code` and `draw_key`."""
-    parameters = {"pool": pool, "n": n, "cursor": cursor, "allowance": allowance}
-    return (await connection.execute(LOCK_ONLY, parameters)).all()
+    connection: AsyncConnection, pool: str, n: int, cursor: int, allowance: Allowance, valid_for: int
+) -> list[Locked]:
+    """Lock up to `n` available vouchers that hold for `valid_for` seconds more."""
+    parameters = {
+        "pool": pool,
+        "n": n,
+        "cursor": cursor,
+        "allowance": allowance.n,
+        "valid_for": valid_for,
+    }
+    return [Locked(*row) for row in await connection.execute(LOCK_ONLY, parameters)]
 
 
 async def write(
-    connection: AsyncConnection, pool: str, gifts: Sequence[tuple[AssignmentRequest, AnyRow]], allowance: int
+    connection: AsyncConnection,
+    pool: str,
+    gifts: Sequence[tuple[AssignmentRequest, Locked]],
+    allowance: Allowance,
 ) -> int:
     """Give each request the voucher that this transaction locked for it; how many were where they were locked."""
     parameters = {
         "pool": pool,
         "slot": random.randrange(STOCK_SLOTS),  # noqa: S311  (spreads writers, no secret)
-        "allowance": allowance,
+        "allowance": allowance.n,
+        "from_hold": allowance.from_hold,
+        "hold_id": allowance.hold_id,
         "requests": orjson.dumps([request for request, _ in gifts]).decode(),
         "places": [row.place for _, row in gifts],
         "codes": [row.code for _, row in gifts],
@@ -221,22 +324,44 @@ async def write(
     return int(result.scalar_one())
 
 
-ANYTHING_LEFT = text("""
+WHAT_IS_LEFT = text(f"""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
-    WHERE pool_id = pool.id AND status = 'available' AND (expires_at IS NULL OR expires_at > now())
-        AND code <> ALL (CAST(:ours AS text[]))
-) AS any_left, counts.holds > 0 AS held
+    WHERE pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED} AND code <> ALL (CAST(:ours AS text[]))
+) AS any_left, CAST(:valid_for AS bigint) = 0 OR EXISTS (
+    SELECT FROM voucher
+    WHERE pool_id = pool.id AND status = 'available' AND {ENOUGH_LIFE} AND code <> ALL (CAST(:ours AS text[]))
+) AS long_enough, counts.holds > 0 AS held
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
 ) AS counts
 WHERE name = :pool
-""")
+""")  # noqa: S608  (made of constants)
 
 
-async def anything_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> AnyRow | None:
-    """Whether the pool has an available voucher besides `ours`, locked or not, and whether some are held.
+async def what_is_left(
+    connection: AsyncConnection, pool: str, ours: Sequence[str], valid_for: int
+) -> AnyRow | None:
+    """Whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
 
+    `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held.
     None where there is no such pool.
     """
-    return (await connection.execute(ANYTHING_LEFT, {"pool": pool, "ours": list(ours)})).one_or_none()
+    parameters = {"pool": pool, "ours": list(ours), "valid_for": valid_for}
+    return (await connection.execute(WHAT_IS_LEFT, parameters)).one_or_none()
+
+
+# The first in draw order: the same one as long as nobody draws it.
+SHOWN = text(f"""
+SELECT code FROM voucher
+WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {ENOUGH_LIFE}
+ORDER BY draw_key LIMIT 1
+""")  # noqa: S608  (made of constants)
+
+
+async def shown(connection: AsyncConnection, pool: str, valid_for: int) -> str | None:
+    """Return an available code of the pool, neither taken nor locked."""
+    code: str | None = (
+        await connection.execute(SHOWN, {"pool": pool, "valid_for": valid_for})
+    ).scalar_one_or_none()
+    return code

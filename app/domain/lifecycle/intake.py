@@ -12,13 +12,23 @@ from app.schema.inventory import Stock, Voucher
 
 # `rows` have `code`, `draw_key`, `expires_at` and `line`. In draw order, so that heap and index agree.
 VOUCHERS: LiteralString = """
-INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
-SELECT code, %(pool_id)s, draw_key, %(import_id)s, COALESCE(expires_at, %(expires_at)s)
-FROM ({rows}) AS chunk ORDER BY draw_key, line
+INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at)
+SELECT code, %(pool_id)s, draw_key, %(import_id)s, until,
+    CASE WHEN until <= now() THEN 'expired' ELSE 'available' END::voucher_status,
+    CASE WHEN until <= now() THEN now() END
+FROM (SELECT *, COALESCE(expires_at, %(expires_at)s) AS until FROM ({rows}) AS chunk) AS chunk
+ORDER BY draw_key, line
 """
-STOCK = (
-    "UPDATE stock SET available = available + %(imported)s WHERE pool_id = %(pool_id)s AND slot = %(slot)s"
-)
+# A code that has expired comes in as expired: it is never counted as available.
+EXPIRED: LiteralString = """
+SELECT count(*) FROM ({rows}) AS chunk JOIN voucher USING (code)
+WHERE COALESCE(chunk.expires_at, %(expires_at)s) <= now() AND voucher.import_id = %(import_id)s
+    AND voucher.status = 'expired'
+"""
+STOCK = """
+UPDATE stock SET available = available + %(imported)s - %(expired)s, expired = expired + %(expired)s
+WHERE pool_id = %(pool_id)s AND slot = %(slot)s
+"""
 
 # What was said of the use of such a code (after its expiry, say) is of a code that no pool holds from now on: the next
 # import of it finds that. In the order of the codes, as everybody locks them.

@@ -3,11 +3,13 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+AssignmentStatus = Literal["reserved", "assigned", "redeemed", "void", "released", "lapsed"]
 
 
-@dataclass(slots=True)  # not frozen, as Given: that triples the cost of making one
+@dataclass(slots=True)  # not frozen, as LedgerEntry: that triples the cost of making one
 class AssignmentRequest:
     """A voucher that somebody asks for."""
 
@@ -18,6 +20,8 @@ class AssignmentRequest:
     occurrence: int = 0
     test: bool = False
     lease_seconds: int | None = None
+    valid_for_seconds: int = 0
+    """How long the code must hold at the least."""
 
 
 @dataclass(slots=True)
@@ -34,28 +38,64 @@ class LedgerEntry:
     test: bool
     assigned_at: datetime
     lease_until: datetime | None
+    lease_seconds: int | None
     released_at: datetime | None
+    expires_at: datetime | None
+    status: AssignmentStatus
     replayed: bool
 
     def matches(self, request: AssignmentRequest) -> bool:
         """Whether `request` asks for what this row was given for."""
-        return (self.customer_id, self.campaign_id, self.message_id, self.occurrence, self.test) == (
-            request.customer_id,
-            request.campaign_id,
-            request.message_id,
-            request.occurrence,
-            request.test,
+        return (
+            self.customer_id == request.customer_id
+            and self.campaign_id == request.campaign_id
+            and self.message_id == request.message_id
+            and self.occurrence == request.occurrence
+            and self.test == request.test
+            and self.lease_seconds == request.lease_seconds
+            and self.holds_for(request.valid_for_seconds)
+        )
+
+    def holds_for(self, seconds: int) -> bool:
+        """Whether the code held for so many seconds when it was given."""
+        return (
+            seconds == 0
+            or self.expires_at is None
+            or self.expires_at >= self.assigned_at + timedelta(seconds=seconds)
         )
 
 
-LEDGER_ROW = """
-    id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until, released_at
+STATUS = """CASE
+    WHEN assignment.released_at IS NOT NULL THEN CASE WHEN assignment.lapsed THEN 'lapsed' ELSE 'released' END
+    WHEN assignment.lease_until <= now() THEN 'lapsed'
+    ELSE coalesce(voucher.status::text, 'assigned')
+END"""
+"""SQL: where an assignment stands, of `assignment` and the `voucher` of its code."""
+
+LEDGER_ROW = f"""
+    assignment.id, assignment.code, assignment.customer_id, assignment.campaign_id, assignment.message_id,
+    assignment.occurrence, assignment.test, assignment.assigned_at, assignment.lease_until,
+    assignment.lease_seconds, assignment.released_at, voucher.expires_at, {STATUS} AS status
 """
 
 
-def given(pool: str, row: Sequence[Any]) -> LedgerEntry:
-    """A row of LEDGER_ROW and `replayed`."""
-    (id_, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed) = row[:11]
+def replayed(pool: str, row: Sequence[Any]) -> LedgerEntry:
+    """Return a row of LEDGER_ROW as what a request got before."""
+    (id_, code, customer, campaign, message, occurrence, test, assigned, lease, seconds, released) = row[:11]
     return LedgerEntry(
-        id_, pool, code, customer, campaign, message, occurrence, test, assigned, lease, released, replayed
+        id_,
+        pool,
+        code,
+        customer,
+        campaign,
+        message,
+        occurrence,
+        test,
+        assigned,
+        lease,
+        seconds,
+        released,
+        row[11],
+        row[12],
+        replayed=True,
     )

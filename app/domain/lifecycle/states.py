@@ -3,6 +3,7 @@
 What a voucher of each state must and must not have, `app/schema/inventory.py` says to the database (VOUCHER_COLUMNS).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.schema.base import VoucherStatus as S
@@ -10,29 +11,36 @@ from app.schema.base import VoucherStatus as S
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A way from some states into another one; `sets` is what changes besides the status."""
+    """A way from some states into another one."""
 
     sources: tuple[S, ...]
     target: S
-    sets: str
+    sets: Mapping[str, str]
+    """What changes besides the status: SQL by column."""
 
 
-ASSIGN = Transition((S.AVAILABLE,), S.ASSIGNED, "assigned_at = now(), assignment_id = given.id")
-RESERVE = Transition((S.AVAILABLE,), S.RESERVED, "assignment_id = given.id")
-CONFIRM = Transition((S.RESERVED,), S.ASSIGNED, "assigned_at = now()")
-RELEASE = Transition((S.RESERVED, S.ASSIGNED), S.AVAILABLE, "assigned_at = NULL, assignment_id = NULL")
-LAPSE = Transition((S.RESERVED,), S.AVAILABLE, "assignment_id = NULL")
+ASSIGN = Transition((S.AVAILABLE,), S.ASSIGNED, {"assigned_at": "now()", "assignment_id": "given.id"})
+RESERVE = Transition((S.AVAILABLE,), S.RESERVED, {"assignment_id": "given.id"})
+CONFIRM = Transition((S.RESERVED,), S.ASSIGNED, {"assigned_at": "now()"})
+RELEASE = Transition((S.RESERVED, S.ASSIGNED), S.AVAILABLE, {"assigned_at": "NULL", "assignment_id": "NULL"})
+LAPSE = Transition((S.RESERVED,), S.AVAILABLE, {"assignment_id": "NULL"})
 REDEEM = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED, S.VOID),
     S.REDEEMED,
-    "redeemed_at = chosen.at, expired_at = NULL, voided_at = NULL,"
-    " assigned_at = CASE WHEN voucher.assignment_id IS NOT NULL"
-    " THEN coalesce(voucher.assigned_at, now()) END",
+    {
+        "redeemed_at": "chosen.at",
+        "expired_at": "NULL",
+        "voided_at": "NULL",
+        "assigned_at": "CASE WHEN voucher.assignment_id IS NOT NULL"
+        " THEN coalesce(voucher.assigned_at, now()) END",
+    },
 )
-EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, "expired_at = now()")
-CANCEL = Transition((S.REDEEMED,), S.ASSIGNED, "redeemed_at = NULL")
+EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, {"expired_at": "now()"})
+CANCEL = Transition((S.REDEEMED,), S.ASSIGNED, {"redeemed_at": "NULL"})
 VOID = Transition(
-    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED), S.VOID, "voided_at = now(), expired_at = NULL"
+    (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
+    S.VOID,
+    {"voided_at": "now()", "expired_at": "NULL"},
 )
 
 TRANSITIONS = {

@@ -11,6 +11,12 @@ SLOT = os.getpid() % STOCK_SLOTS
 """The slot of this process: processes write to different rows, and so do not wait for each other."""
 
 
+HELD = """(
+    SELECT coalesce(sum(hold.size - hold.drawn), 0)::bigint FROM hold
+    WHERE hold.pool_id = {pool_id} AND (hold.expires_at IS NULL OR hold.expires_at > now())
+)"""
+"""SQL: how many vouchers the holds of a pool still keep."""
+
 REFRESH = text("""
 UPDATE stock SET holds = active.n
 FROM (SELECT count(*) AS n FROM hold WHERE pool_id = :pool_id AND drawn < size) AS active

@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle import holding
 from app.domain.lifecycle.states import CANCEL, CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
 from app.domain.lifecycle.stock import SLOT
 from app.platform.database import AnyRow
+from app.schema.inventory import NOT_EXPIRED
 
 
 def _statement(transition: Transition, choice: str, ledger: str = "lease_until = NULL") -> TextClause:
@@ -24,12 +26,13 @@ def _statement(transition: Transition, choice: str, ledger: str = "lease_until =
     sources = ", ".join(f"'{state}'" for state in transition.sources)
     taken = ", ".join(f"{state} = stock.{state} - sums.{state}" for state in transition.sources)
     sums = ", ".join(f"count(*) FILTER (WHERE status = '{state}') AS {state}" for state in transition.sources)
+    sets = ", ".join(f"{column} = {value}" for column, value in transition.sets.items())
     return text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, at
     FROM {choice.replace("WHERE", f"WHERE voucher.status IN ({sources}) AND", 1)}
 ), moved AS (
-    UPDATE voucher SET status = '{transition.target}', {transition.sets}
+    UPDATE voucher SET status = '{transition.target}', {sets}
     FROM chosen WHERE voucher.code = chosen.code
 ), ledger AS (
     UPDATE assignment SET {ledger} FROM chosen WHERE assignment.id = chosen.assignment_id
@@ -51,14 +54,18 @@ _GIVEN = """assignment AS given
     JOIN voucher ON voucher.code = given.code AND voucher.assignment_id = given.id
     CROSS JOIN (SELECT now()) AS clock (at)"""
 _BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id FOR UPDATE OF voucher"
-_STILL_LEASED = f"{_GIVEN} WHERE given.id = :id AND given.lease_until > now() FOR UPDATE OF voucher"
+_STILL_LEASED = f"""{_GIVEN}
+    WHERE given.id = ANY (CAST(:ids AS uuid[])) AND given.lease_until > now() AND {NOT_EXPIRED}
+    ORDER BY voucher.code FOR UPDATE OF voucher"""
 _LAPSED = f"""{_GIVEN}
-    WHERE given.lease_until <= now() ORDER BY given.lease_until LIMIT :most
+    WHERE given.lease_until <= now() AND (given.hold_id IS NULL OR given.pool_id = ANY (CAST(:pools AS bigint[])))
+    ORDER BY given.lease_until LIMIT :most
     FOR UPDATE OF voucher SKIP LOCKED"""
 _EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
     WHERE voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
     FOR UPDATE OF voucher SKIP LOCKED"""
 _TAKEN_BACK = "lease_until = NULL, released_at = now()"
+_RUN_OUT = f"{_TAKEN_BACK}, lapsed = true"
 
 _REDEEM = _statement(REDEEM, _BY_CODE)
 # A code that nobody was given stays redeemed: it was used all the same, and must not be drawn.
@@ -67,7 +74,7 @@ _CANCEL = _statement(CANCEL, _CANCELLED)
 _VOID = _statement(VOID, _BY_CODE)
 _CONFIRM = _statement(CONFIRM, _STILL_LEASED)
 _RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
-_LAPSE = _statement(LAPSE, _LAPSED, _TAKEN_BACK)
+_LAPSE = _statement(LAPSE, _LAPSED, _RUN_OUT)
 _EXPIRE = _statement(EXPIRE, _EXPIRED)
 Moved = Sequence[AnyRow]
 """What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
@@ -92,19 +99,30 @@ async def void(connection: AsyncConnection, code: str) -> Moved:
     return await _run(connection, _VOID, codes=[code], ats=[None])
 
 
-async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Moved:
-    """Make a reserved voucher assigned; a lease that has lapsed is not confirmed, swept or not."""
-    return await _run(connection, _CONFIRM, id=assignment_id)
+async def confirm(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
+    """Make reserved vouchers assigned.
+
+    What has lapsed or expired is not confirmed, whether a sweep has seen it or not.
+    """
+    return await _run(connection, _CONFIRM, ids=list(assignment_ids))
 
 
 async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Moved:
-    """Make a handed out voucher available again."""
-    return await _run(connection, _RELEASE, id=assignment_id)
+    """Make a handed out voucher available again, for the hold that it was drawn from if there was one."""
+    held = await holding.lock_pool_of(connection, assignment_id)
+    moved = await _run(connection, _RELEASE, id=assignment_id)
+    if held:
+        await holding.give_back(connection, [row.assignment_id for row in moved])
+    return moved
 
 
 async def lapse(connection: AsyncConnection, most: int) -> Moved:
-    """Make up to `most` vouchers available again whose lease has lapsed."""
-    return await _run(connection, _LAPSE, most=most)
+    """Make up to `most` vouchers available again whose lease has lapsed, for the holds that they were drawn from."""
+    pools = await holding.lock_pools_of_lapsed(connection, most)
+    moved = await _run(connection, _LAPSE, most=most, pools=pools)
+    if pools:
+        await holding.give_back(connection, [row.assignment_id for row in moved])
+    return moved
 
 
 async def expire(connection: AsyncConnection, most: int) -> Moved:

@@ -2,22 +2,26 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, exists, func, insert, literal, select, update
+from sqlalchemy import BigInteger, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
 from app.schema.inventory import STOCK_SLOTS, Pool, Stock, Voucher
-from app.schema.ledger import Assignment
+from app.schema.ledger import Assignment, Hold
 from app.schema.redemptions import Redemption
 
 STATES = (Stock.available, Stock.reserved, Stock.assigned, Stock.redeemed, Stock.expired, Stock.void)
 COUNTS = tuple(func.sum(state).cast(state.type).label(state.key) for state in STATES)
-WITH_COUNTS = (
-    select(Pool.id, Pool.name, Pool.description, Pool.created_at, *COUNTS)
-    .join(Stock, Stock.pool_id == Pool.id)
-    .group_by(Pool.id)
+KEPT_BY_HOLDS = (
+    select(func.coalesce(func.sum(Hold.size - Hold.drawn), 0).cast(BigInteger))
+    .where(Hold.pool_id == Pool.id, or_(Hold.expires_at.is_(None), Hold.expires_at > func.now()))
+    .correlate(Pool)
+    .scalar_subquery()
+    .label("held")
 )
+COLUMNS = (Pool.id, Pool.name, Pool.description, Pool.created_at)
+WITH_COUNTS = select(*COLUMNS, *COUNTS, KEPT_BY_HOLDS).join(Stock, Stock.pool_id == Pool.id).group_by(Pool.id)
 
 
 async def add(connection: AsyncConnection, name: str, description: str | None) -> int | None:
@@ -44,15 +48,33 @@ async def by_name(connection: AsyncConnection, name: str) -> AnyRow | None:
 
 async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> Sequence[AnyRow]:
     """Pools with their counts, by name."""
-    query = WITH_COUNTS.order_by(Pool.name).limit(limit)
+    page = select(Pool.id).order_by(Pool.name).limit(limit)
     if name is not None:
-        query = query.where(Pool.name > name)
+        page = page.where(Pool.name > name)
+    # The page first, then its sums: it costs what it shows, however many pools there are.
+    query = WITH_COUNTS.where(Pool.id.in_(page)).order_by(Pool.name)
     return (await connection.execute(query)).all()
 
 
-async def names(connection: AsyncConnection) -> Sequence[str]:
-    """The names of all pools."""
-    return (await connection.execute(select(Pool.name))).scalars().all()
+async def names_like(connection: AsyncConnection, name: str, most: int) -> Sequence[str]:
+    """Return names of pools that begin or end as a name does, and are about as long: what it may be a misspelling of."""
+    length = func.length(Pool.name)
+    alike = or_(
+        func.lower(func.left(Pool.name, 3)) == name[:3].lower(),
+        func.lower(func.right(Pool.name, 3)) == name[-3:].lower(),
+    )
+    query = select(Pool.name).where(alike, length.between(len(name) - 3, len(name) + 3)).limit(most)
+    return (await connection.execute(query)).scalars().all()
+
+
+async def kept_for(connection: AsyncConnection, pool_id: int, campaign_id: str | None) -> int:
+    """Return how many vouchers the campaign's own hold still keeps."""
+    query = select(func.coalesce(func.sum(Hold.size - Hold.drawn), 0).cast(BigInteger)).where(
+        Hold.pool_id == pool_id,
+        Hold.campaign_id == campaign_id,
+        or_(Hold.expires_at.is_(None), Hold.expires_at > func.now()),
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def describe(connection: AsyncConnection, name: str, description: str | None) -> bool:

@@ -45,6 +45,7 @@ class Counts(BaseModel):
     expired: int = Field(description="Past their `expires_at`")
     void: int = Field(description="Taken out for good")
     total: int = Field(description="All of the pool's vouchers")
+    held: int = Field(description="The part of `available` that only the holding campaigns may draw")
 
 
 class PoolCreate(Input):

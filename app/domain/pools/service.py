@@ -12,6 +12,9 @@ from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.platform.database import AnyRow
 
+MAX_COMPARED = 200
+"""Most names that a misspelt one is compared with: a comparison takes some 20 µs."""
+
 
 async def create(
     connection: AsyncConnection, caller: Caller | None, name: str, description: str | None = None
@@ -47,7 +50,8 @@ async def id_of(connection: AsyncConnection, name: str) -> int:
 
 async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError:
     """The error for a name that no pool bears, with the names nearest to it."""
-    return PoolNotFoundError(name, similar=difflib.get_close_matches(name, await queries.names(connection)))
+    names = await queries.names_like(connection, name, MAX_COMPARED)
+    return PoolNotFoundError(name, similar=difflib.get_close_matches(name, names))
 
 
 async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
@@ -62,6 +66,24 @@ async def counts(connection: AsyncConnection, name: str) -> dict[str, int]:
     """The stock of a pool, in the time of one look-up whatever its size."""
     counts_: dict[str, int] = (await get(connection, name))["counts"]
     return counts_
+
+
+async def drawable(connection: AsyncConnection, name: str, campaign_id: str | None) -> dict[str, int]:
+    """Return what a campaign may draw from a pool (`available`), and how many vouchers it has in all (`total`).
+
+    What other campaigns hold is not available to this one.
+    """
+    row = await queries.by_name(connection, name)
+    if row is None:
+        raise await not_found(connection, name)
+    own = (
+        0 if row.held == 0 or campaign_id is None else await queries.kept_for(connection, row.id, campaign_id)
+    )
+    counts_: dict[str, int] = _with_counts(row)["counts"]
+    return {
+        "available": counts_["available"] - counts_["held"] + min(own, counts_["held"]),
+        "total": counts_["total"],
+    }
 
 
 async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> list[dict[str, Any]]:
@@ -102,7 +124,11 @@ def _with_counts(row: AnyRow) -> dict[str, Any]:
         "name": row.name,
         "description": row.description,
         "created_at": row.created_at,
-        "counts": {**by_state, "total": sum(by_state.values())},
+        "counts": {
+            **by_state,
+            "total": sum(by_state.values()),
+            "held": max(min(int(row.held), by_state["available"]), 0),
+        },
     }
 
 

@@ -1,6 +1,5 @@
 """What the messages of a transaction draw from: what they were given before, and what is locked for them."""
 
-import asyncio
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,19 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments import drawing, identity
 from app.domain.assignments import service as assignments
-from app.domain.assignments.errors import PoolBusyError, PoolHeldError
-from app.domain.holds import service as holds
+from app.domain.assignments.drawing import Draw
+from app.domain.assignments.errors import PoolExhaustedError
+from app.domain.lifecycle.claim import Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import queries
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.domain.vouchers.errors import VoucherVoidError
-from app.platform.database import AnyRow
 from app.platform.errors import DomainError
-
-PAUSES = (0.01, 0.05, 0.2, 0.5)
-"""Seconds between tries while all that is available is locked by others."""
 
 TEST, SEEN = "test ", " seen"
 """Kinds of keys, as the next."""
@@ -35,14 +31,11 @@ DEFAULT = "default "
 class _Pool:
     """One pool, or one key under which places are looked up."""
 
-    locked: list[AnyRow] = field(default_factory=list)
+    draw: Draw
     shown: list[str] = field(default_factory=list)
-    short: DomainError | None = None
     looked_up: int = -1
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
-    allowance: int = 0
-    """How many the campaign may take, where the pool has holds."""
 
 
 class MessageVouchers:
@@ -55,19 +48,22 @@ class MessageVouchers:
         self._spec = spec
         self._targets = targets
         self.preview = spec.mode is Mode.PREVIEW
-        self._pools: dict[str, _Pool] = defaultdict(_Pool)
+        self._pools: dict[str, _Pool] = {}
+        self._drawn_anew: dict[uuid.UUID, uuid.UUID] = {}
+        """Of places whose lease has lapsed: the id of the place, and that of its present draw."""
         self._given: dict[uuid.UUID, LedgerEntry | str] = {}
         self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]
         """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds, false
         where it was voided since."""
         self.seen: list[dict[str, Any] | None] = [None for _ in targets]
         self.seen_known = False
-        self._void: set[str] = set()
 
     async def fetch(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
         for key, highest in needs["occurrences"].items():
             await self._look_up(key, highest)
+        for pool, seconds in needs.get("valid_for", {}).items():
+            self._pool(pool).draw.ask_for_life(seconds)
         for pool, drawn in needs["codes"].items():
             await self._get_codes(pool, drawn)
         for pool in needs["counts"]:
@@ -83,8 +79,9 @@ class MessageVouchers:
         """The pools as a render process takes them."""
         return {
             name: {
-                "codes": pool.shown or [row.code for row in pool.locked],
-                "short": pool.short.name if pool.short else None,
+                "codes": pool.shown or [row.code for row in pool.draw.locked],
+                "valid_for": pool.draw.valid_for,
+                "short": pool.draw.shortage.name if pool.draw.shortage else None,
                 "looked_up": pool.looked_up,
                 "counts": pool.counts,
                 "similar": pool.similar,
@@ -96,14 +93,21 @@ class MessageVouchers:
         """The id of a place in a message: of the voucher, or the default, that stands there."""
         if self._spec.mode is Mode.TEST:
             key = TEST + key  # a proof is not the message
-        return identity.of_message(target.message_id, target.customer_id, key, occurrence)
+        place = identity.of_message(target.message_id, target.customer_id, key, occurrence)
+        return self._drawn_anew.get(place, place)
+
+    def exhausted(self, pool: str, line: int | None) -> DomainError:
+        """Return why a pool has no code for a message that asked in this line."""
+        shortage = self._pool(pool).draw.shortage
+        kind = type(shortage) if isinstance(shortage, PoolExhaustedError) else PoolExhaustedError
+        return kind(pool, line=line)
 
     def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
         """Why what was given before does not hold for this message."""
         id_ = self.identify(target, pool, occurrence)
         row = self._given[id_]
         assert isinstance(row, LedgerEntry)  # noqa: S101  (narrows the type: defaults always hold)
-        if row.code in self._void:
+        if row.status == "void":
             return VoucherVoidError()
         try:
             self._check(target, row, occurrence)
@@ -117,20 +121,25 @@ class MessageVouchers:
         `uses` are `[pool, key, code, occurrence, fresh]`. Pools come in the order of their names, so that two
         transactions never wait for each other's counts.
         """
-        gifts: dict[str, list[tuple[AssignmentRequest, AnyRow]]] = defaultdict(list)
+        gifts: dict[str, list[tuple[AssignmentRequest, Locked]]] = defaultdict(list)
         defaults: dict[uuid.UUID, str] = {}
-        rows = {row.code: row for pool in self._pools.values() for row in pool.locked}
+        reserved: list[uuid.UUID] = []
+        rows = {row.code: row for pool in self._pools.values() for row in pool.draw.locked}
         for target, (pool, key, code, occurrence, fresh) in uses:
-            if fresh:
-                id_ = self.identify(target, key, occurrence)
+            id_ = self.identify(target, key, occurrence)
+            if not fresh:
+                row = self._given.get(id_)
+                if isinstance(row, LedgerEntry) and row.status == "reserved":
+                    reserved.append(id_)
+            else:
                 if pool is None:
                     defaults[id_] = code
                 else:
                     gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
+        if reserved:
+            await drawing.confirm_for_message(self._connection, reserved)
         for pool in sorted(gifts):
-            await drawing.write(self._connection, pool, gifts[pool], self._pools[pool].allowance)
-            if self._pools[pool].allowance:
-                await holds.record_draws(self._connection, pool, self._spec.campaign_id, len(gifts[pool]))
+            await self._pool(pool).draw.write(gifts[pool])
         if defaults:
             await queries.add_defaults(self._connection, defaults)
 
@@ -144,8 +153,13 @@ class MessageVouchers:
             test=self._spec.mode is Mode.TEST,
         )
 
+    def _pool(self, name: str) -> _Pool:
+        if name not in self._pools:
+            self._pools[name] = _Pool(Draw(self._connection, name, self._spec.campaign_id))
+        return self._pools[name]
+
     async def _look_up(self, key: str, highest: int) -> None:
-        pool = self._pools[key]
+        pool = self._pool(key)
         if highest > pool.looked_up:
             await self._read(key, range(pool.looked_up + 1, highest + 1))
             pool.looked_up = highest
@@ -160,21 +174,23 @@ class MessageVouchers:
         }
         if not places:
             return
-        look_up = queries.defaults if key.startswith(DEFAULT) else assignments.known
-        found: Mapping[uuid.UUID, LedgerEntry | str] = await look_up(self._connection, list(places))
-        codes = [row.code for row in found.values() if isinstance(row, LedgerEntry)]
-        if codes:
-            self._void |= await queries.void(self._connection, codes)
-        for id_, row in found.items():
-            index, target, occurrence = places[id_]
-            self._given[id_] = row
+        found: dict[uuid.UUID, LedgerEntry | str] = {}
+        if key.startswith(DEFAULT):
+            found |= await queries.defaults(self._connection, list(places))
+        else:
+            entries, anew = await assignments.latest(self._connection, list(places))
+            self._drawn_anew |= anew
+            found |= entries
+        for place, row in found.items():
+            index, target, occurrence = places[place]
+            self._given[self._drawn_anew.get(place, place)] = row
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
     def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
         """The code, where the row answers this message."""
         if isinstance(row, str):
             return row
-        if row.code in self._void and row.released_at is None:
+        if row.status == "void":
             return False
         if self._spec.mode is Mode.PREVIEW:
             return row.code if row.released_at is None else None
@@ -187,7 +203,7 @@ class MessageVouchers:
         """Return the row where it answers the message: also when that is sent again by another campaign."""
         request = self._request(row.id, target, occurrence)
         request.campaign_id = row.campaign_id
-        return assignments.check_replay(request, row)
+        return assignments.check_message(request, row)
 
     async def look_up_seen(self) -> None:
         """Read what the messages saw when they were made before."""
@@ -216,43 +232,21 @@ class MessageVouchers:
             await queries.add_seen(self._connection, new)
 
     async def _get_codes(self, name: str, wanted: int) -> None:
-        pool = self._pools[name]
-        if pool.similar is not None or pool.short is not None:
+        pool = self._pool(name)
+        if pool.similar is not None or pool.draw.shortage is not None:
             return
         if self._spec.mode is Mode.PREVIEW:
-            code = await queries.shown(self._connection, name)
+            code = await pool.draw.preview()
             pool.shown = [] if code is None else [code]
-            if code is None:
-                await self._explain(name, pool)
-            return
-        if wanted == 0 and not pool.locked:
+        elif wanted == 0 and not pool.draw.locked:
             await self._check_pool(name, pool)
-        if wanted <= len(pool.locked):
-            return
-        for pause in (*PAUSES, None):
-            # Our own locks do not hinder us, so a walk that comes round finds what we hold: ask for all.
-            held = {row.code for row in pool.locked}
-            rows = await drawing.lock(self._connection, name, wanted, pool.allowance)
-            pool.locked += [row for row in rows if row.code not in held]
-            del pool.locked[min(wanted, pool.allowance or wanted) :]
-            if len(pool.locked) >= wanted:
-                return
-            await self._explain(name, pool)
-            if pause is None or not await self._may_try_again(name, pool, pause):
-                break
-            pool.short = None
-        # The same message sent twice at once: what the other one was given meanwhile is ours as well.
-        await self._read(name, range(pool.looked_up + 1))
-
-    async def _may_try_again(self, name: str, pool: _Pool, pause: float) -> bool:
-        """Whether another try may find more: after a pause, or with what holds leave to the campaign."""
-        if isinstance(pool.short, PoolHeldError) and pool.allowance == 0:
-            pool.allowance = await holds.allowance(self._connection, name, self._spec.campaign_id)
-            return pool.allowance > 0
-        if isinstance(pool.short, PoolBusyError):
-            await asyncio.sleep(pause)
-            return True
-        return False
+        elif wanted > len(pool.draw.locked):
+            await pool.draw.lock(wanted)
+            if pool.draw.shortage is not None:
+                # The same message sent twice at once: what the other one was given meanwhile is ours as well.
+                await self._read(name, range(pool.looked_up + 1))
+        if isinstance(pool.draw.shortage, PoolNotFoundError):
+            pool.similar, pool.draw.shortage = pool.draw.shortage.extra["similar"], None
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:
@@ -260,18 +254,13 @@ class MessageVouchers:
         except PoolNotFoundError as error:
             pool.similar = error.extra["similar"]
 
-    async def _explain(self, name: str, pool: _Pool) -> None:
-        ours = [row.code for row in pool.locked]
-        allowed = max(pool.allowance - len(ours), 0)
-        reason = await drawing.shortage_error(self._connection, name, allowed, ours)
-        if isinstance(reason, PoolNotFoundError):
-            pool.similar = reason.extra["similar"]
-        else:
-            pool.short = reason
-
     async def _count(self, name: str) -> None:
-        pool = self._pools[name]
+        pool = self._pool(name)
+        if pool.counts is not None:
+            return
         try:
-            pool.counts = pool.counts or await pools.counts(self._connection, name)
+            counts = await pools.drawable(self._connection, name, self._spec.campaign_id)
         except PoolNotFoundError as error:
             pool.similar = error.extra["similar"]
+        else:
+            pool.counts = counts

@@ -11,20 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.customers.events import NewEvent
 from app.schema.ledger import MessageDefault, MessageSeen
 
-# The first in draw order: the same one as long as nobody draws it.
-SHOWN = text("""
-SELECT code FROM voucher
-WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available'
-    AND (expires_at IS NULL OR expires_at > now())
-ORDER BY draw_key LIMIT 1
-""")
-
-
-async def shown(connection: AsyncConnection, pool: str) -> str | None:
-    """An available code of the pool, neither taken nor locked."""
-    code: str | None = (await connection.execute(SHOWN, {"pool": pool})).scalar_one_or_none()
-    return code
-
 
 async def defaults(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
     """The defaults that were shown under these ids."""

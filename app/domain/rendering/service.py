@@ -243,7 +243,7 @@ def _error(  # noqa: PLR0911  (one case for each name)
     line = problem["line"]
     match problem["name"]:
         case "pool-exhausted":
-            return PoolExhaustedError(problem["pool"], line=line)
+            return vouchers.exhausted(problem["pool"], line)
         case "pool-busy":
             return PoolBusyError(problem["pool"])
         case "pool-not-found":

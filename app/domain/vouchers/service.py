@@ -111,8 +111,8 @@ async def void(connection: AsyncConnection, caller: Caller | None, code: str) ->
 
 
 async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
-    """Make a reserved voucher assigned; False where it was not reserved, or its lease has lapsed."""
-    return bool(await transitions.confirm(connection, assignment_id))
+    """Make a reserved voucher assigned; False where it was not reserved, or its lease or the voucher has run out."""
+    return bool(await transitions.confirm(connection, [assignment_id]))
 
 
 async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:

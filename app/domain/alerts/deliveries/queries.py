@@ -32,12 +32,13 @@ PENDING = (
     select(
         Delivery.id,
         Delivery.channel,
+        Delivery.pool_id,
         Delivery.payload,
         Delivery.attempts,
         Delivery.created_at,
         case((Delivery.channel == "email", Alert.email), else_=Alert.webhook_url).label("destination"),
         Alert.webhook_secret,
-        case((Alert.previous_secret_until > func.now(), Alert.previous_secret)).label("previous_secret"),
+        Alert.previous_secrets,
         Pool.name.label("pool"),
     )
     .join(Pool, Pool.id == Delivery.pool_id)
@@ -86,3 +87,12 @@ async def forget(connection: AsyncConnection, days: int) -> None:
     """Delete messages older than so many days."""
     age = func.make_interval(0, 0, 0, days)
     await connection.execute(delete(Delivery).where(Delivery.created_at < func.now() - age))
+
+
+async def disable_webhook(connection: AsyncConnection, pool_id: int) -> None:
+    """Send nothing more to a pool's webhook; setting the alerts again enables it."""
+    await connection.execute(
+        update(Alert)
+        .where(Alert.pool_id == pool_id, Alert.webhook_disabled_at.is_(None))
+        .values(webhook_disabled_at=func.now())
+    )

@@ -46,6 +46,8 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         outcome["status"] = "failed"
     async with transaction(engine) as connection:
         await queries.attempted(connection, delivery_id, outcome)
+        if outcome.get("response_status") == httpx.codes.GONE:
+            await queries.disable_webhook(connection, message.pool_id)  # as Standard Webhooks asks
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
     if outcome["status"] == "pending":
         raise NotDeliveredError(settings.alert_retry_seconds * 2**message.attempts)
@@ -65,4 +67,7 @@ async def _try(settings: Settings, message: AnyRow) -> dict[str, Any]:
         return {**nothing, "status": "pending", "error": f"{type(error).__name__}: {error}"[:500]}
     if httpx.codes.is_success(answered):
         return {**nothing, "status": "delivered", "response_status": answered}
+    if answered == httpx.codes.GONE:
+        said = "answered 410 Gone: the webhook is disabled until it is set again"
+        return {**nothing, "status": "failed", "response_status": answered, "error": said}
     return {**nothing, "status": "pending", "response_status": answered, "error": f"answered {answered}"}

@@ -18,7 +18,9 @@ async def post(settings: Settings, message: AnyRow) -> int:
     """Send a message; the status that was answered. No redirect is followed, no body of an answer read."""
     body = orjson.dumps(message.payload).decode()
     now = datetime.now(UTC)
-    keys = filter(None, (message.webhook_secret, message.previous_secret))
+    previous = message.previous_secrets or {}
+    held = [key for key, until in previous.items() if until > now.isoformat()]
+    keys = [key for key in (message.webhook_secret, *held) if key is not None]
     headers = {
         "content-type": "application/json",
         "user-agent": "voucher-pools",

@@ -66,6 +66,7 @@ SELECT count(DISTINCT code) {CHUNK}
 """  # noqa: S608  (made of constants)
 LEAST = -(2**63)
 VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
+EXPIRED: LiteralString = intake.EXPIRED.format(rows=ROWS_OF_CHUNK)
 
 
 @dataclass(slots=True)
@@ -153,6 +154,7 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
         }
         connection.execute(FIGURES, values)
         if not target.dry_run and imported:
+            values["expired"] = _number(connection, EXPIRED, values)
             settle_chunk(connection, f"SELECT code {CHUNK}", values)
             connection.execute(intake.STOCK, values)  # last, because draws wait for it
 

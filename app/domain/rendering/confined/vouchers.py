@@ -22,6 +22,7 @@ LOOP_LIMIT = "iterations left"
 
 PLACEHOLDER = "PLACEHOLDER"
 MAX_DEFAULT_LENGTH = 255
+MAX_VALID_FOR = 10 * 366 * 24 * 3600
 NOT_A_LIST = (
     "'vouchers' is no list of pools; write vouchers['pool'].assign_available() or .count_available()."
 )
@@ -37,6 +38,8 @@ class Needs:
     codes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     occurrences: dict[str, int] = field(default_factory=dict)
     counts: set[str] = field(default_factory=set)
+    valid_for: dict[str, int] = field(default_factory=dict)
+    """By pool: the most seconds that a code has to hold."""
     aggregates: set[str] = field(default_factory=set)
     seen: bool = False
     """Whether a message needs what it saw when it was made before."""
@@ -47,6 +50,7 @@ class Needs:
             "codes": dict(self.codes),
             "occurrences": self.occurrences,
             "counts": sorted(self.counts),
+            "valid_for": self.valid_for,
             "aggregates": sorted(self.aggregates),
             "seen": self.seen,
         }
@@ -99,7 +103,7 @@ class Message:
         self._fixed = [item["context"][name] for name in FIXED if name in item["context"]]
         self.drawn: dict[str, int] = defaultdict(int)
 
-    def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool) -> str:
+    def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool, valid_for: int = 0) -> str:
         """The code for one call: what it was given before, or a new one from the first pool that has some.
 
         An uncached call takes a number in each pool that it gets to; on a retry it finds its own by that.
@@ -112,9 +116,9 @@ class Message:
         if default is not None and isinstance(shown := self._before(*stand_in), str):
             self._count_turns(places, None, cached=cached)
             return self._use(Use(None, stand_in[0], shown, stand_in[1], fresh=False))
-        use, void = self._from_chain(places)
+        use, void = self._from_chain(places, valid_for)
         if use is None and void is not None and not cached:
-            use = self._replacement(*void)
+            use = self._replacement(*void, valid_for)
         if use is not None:
             self._count_turns(places, use.pool, cached=cached)
             return self._use(use)
@@ -126,7 +130,9 @@ class Message:
             raise RenderAborted("refused", "", pool=void[0], occurrence=void[1])
         raise RenderAborted("pool-exhausted", "", pool=chain[0])
 
-    def _from_chain(self, places: list[tuple[str, int]]) -> tuple[Use | None, tuple[str, int] | None]:
+    def _from_chain(
+        self, places: list[tuple[str, int]], valid_for: int
+    ) -> tuple[Use | None, tuple[str, int] | None]:
         """Return the code of the first pool that has one, and the place whose code was voided.
 
         A pool that was passed over when the message was first made, as it had run out, is passed over again.
@@ -141,26 +147,26 @@ class Message:
             if before is False:
                 void = void or (pool, number)
                 continue
-            if (use := self._taken(pool, pool, number)) is not None:
+            if (use := self._taken(pool, pool, number, valid_for)) is not None:
                 return use, void
             if index + 1 < len(places) and not self._supply.preview:
                 self._new_seen.setdefault("passed", []).append([pool, number])
         return None, void
 
-    def _replacement(self, pool: str, number: int) -> Use | None:
+    def _replacement(self, pool: str, number: int, valid_for: int) -> Use | None:
         """Return a new code for an uncached one that was voided; its place is kept under a key of its own."""
         key = "again " + pool
         while (before := self._before(key, number)) is False:
             key = "again " + key
         if isinstance(before, str):
             return Use(pool, key, before, number, fresh=False)
-        return self._taken(pool, key, number)
+        return self._taken(pool, key, number, valid_for)
 
-    def _taken(self, pool: str, key: str, number: int) -> Use | None:
+    def _taken(self, pool: str, key: str, number: int, valid_for: int) -> Use | None:
         """Return what this rendering took at a place, or takes now; None where nothing is left."""
         if (use := self.uses.get((key, number))) is not None:
             return use
-        code = self._draw(pool)
+        code = self._draw(pool, valid_for)
         return None if code is None else Use(pool, key, code, number, fresh=not self._supply.preview)
 
     def _passed(self, pool: str, number: int) -> bool:
@@ -283,9 +289,15 @@ class Message:
             raise RenderAborted("refused", "", pool=key, occurrence=number)
         return code
 
-    def _draw(self, pool: str) -> str | None:
+    def _draw(self, pool: str, valid_for: int) -> str | None:
         """A code that is free, or None where there is none."""
         state = self._supply.pools.get(pool, {"codes": (), "short": None})
+        if valid_for > state.get("valid_for", 0):
+            state = {"codes": (), "short": None}
+            self._supply.needs.valid_for[pool] = max(valid_for, self._supply.needs.valid_for.get(pool, 0))
+            self._supply.needs.missing = True
+        elif valid_for:
+            self._supply.needs.valid_for[pool] = state["valid_for"]
         place = self._supply.used[pool]
         if place >= len(state["codes"]):
             if state["short"] == "pool-exhausted":
@@ -320,6 +332,7 @@ class Pool:
         cached: Any = True,
         fallback: Any = (),
         default: Any = None,
+        valid_for: Any = None,
     ) -> str:
         """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
         if isinstance(cached, int) and cached in {0, 1}:
@@ -336,8 +349,17 @@ class Pool:
             raise TemplateRuntimeError(
                 f"'default' is a text of up to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
             )
+        if valid_for is not None and (
+            isinstance(valid_for, bool)
+            or not isinstance(valid_for, int)
+            or not 1 <= valid_for <= MAX_VALID_FOR
+        ):
+            raise TemplateRuntimeError(
+                f"'valid_for' is a number of seconds, 1 to {MAX_VALID_FOR}, not {_shown(valid_for)}."
+            )
         message: Message = context[MESSAGE]
-        return message.assign(tuple(dict.fromkeys((self._name, *fallback))), default, cached=cached)
+        chain = tuple(dict.fromkeys((self._name, *fallback)))
+        return message.assign(chain, default, cached=cached, valid_for=valid_for or 0)
 
     @pass_context
     def count_available(self, context: Context) -> int:
