@@ -15,6 +15,7 @@ from app.api import import_streams as streams
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service
 from app.domain.imports.errors import (
+    ImportEndedError,
     ImportNotFinishedError,
     ImportNotFoundError,
     ImportUndecidedError,
@@ -206,6 +207,16 @@ async def list_rejects(
 async def accept_suspicious(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
     """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
     return await service.accept_suspicious(connection, caller, import_id)
+
+
+@router.post(
+    "/v1/imports/{import_id}/cancel",
+    response_model=ImportOut,
+    responses=problems(ImportNotFoundError, ImportEndedError),
+)
+async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+    """End an import that is queued or under way; what it has brought so far stays, and can be undone."""
+    return await service.cancel(connection, caller, import_id)
 
 
 @router.post(

@@ -28,6 +28,8 @@ REMEDIES = {
     "hold-not-found": "Look at the id in `GET /v1/pools/{pool}/holds`; the hold may have ended.",
     "hold-too-large": "Import as many codes as `missing` says, or hold fewer.",
     "idempotency-key-reused": "Send the request that the key was used for, or a new key for a new request.",
+    "import-cancelled": "Import again, where it was not meant to be cancelled.",
+    "import-ended": "Undo it, where it brought codes: `POST /v1/imports/{id}/undo`.",
     "import-not-finished": "Wait until the import has ended: `GET /v1/imports/{id}`.",
     "import-not-found": "Look at the id in `GET /v1/imports`.",
     "internal-error": "This is a fault of the service. Send the request again, and report its `request_id`.",

@@ -15,6 +15,18 @@ class ImportNotFinishedError(DomainError):
     status, name, title = 409, "import-not-finished", "The import is still under way"
 
 
+class ImportEndedError(DomainError):
+    """The import has ended, and cannot be cancelled; undo it, where it brought codes."""
+
+    status, name, title = 409, "import-ended", "The import has ended"
+
+
+class ImportCancelledError(DomainError):
+    """The import was cancelled while it ran."""
+
+    status, name, title = 409, "import-cancelled", "The import was cancelled"
+
+
 class UnreadableError(DomainError):
     """The source of an import cannot be read to its end; the detail says what is wrong with it, and where."""
 

@@ -6,6 +6,7 @@ import secrets
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, BinaryIO, Protocol, cast
@@ -14,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.imports import queries, sources
+from app.domain.imports import queries
 from app.domain.imports.errors import (
+    ImportEndedError,
     ImportNotFinishedError,
     ImportNotFoundError,
     ImportUndecidedError,
@@ -25,6 +27,7 @@ from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
+from app.domain.imports.sources import checking, fetching
 from app.domain.imports.sources import secrets as sealing
 from app.domain.lifecycle import intake, suspicious
 from app.domain.lifecycle.stock import SLOT
@@ -43,6 +46,7 @@ AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header":
 """How `rows_as_csv` writes what was queried."""
 AS_TEXT = {"encoding": "utf-8-sig"}
 """Text comes as JSON, whatever file it was copied from."""
+CANCELLED = "It was cancelled."
 ENDED = {ImportStatus.SUCCEEDED, ImportStatus.FAILED}
 
 
@@ -153,7 +157,7 @@ async def _begin_for(
 def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
     """Return a source as it is shown, and as it is kept."""
     whole = source.model_dump(mode="json")
-    sealing.check_references(whole)
+    checking.check(whole)
     return sealing.shown(whole), sealing.seal(settings, whole)
 
 
@@ -217,6 +221,23 @@ async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uu
         undone = {"taken_back": taken_back, "kept": row.imported - row.undone - taken_back}
     await audit.record(connection, caller, "import.undone", pool=row.pool, import_id=str(import_id), **undone)
     return undone
+
+
+async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
+    """End an import that is queued or under way; what it has brought so far stays, and can be undone.
+
+    Its job notices within a second, and deletes what it had stored.
+
+    Raises:
+        ImportNotFoundError: there is none of this id.
+        ImportEndedError: it has ended.
+    """
+    cancelled = await queries.cancel(connection, import_id, CANCELLED)
+    if cancelled is None:
+        await get(connection, import_id)
+        raise ImportEndedError("The import has ended. Undo it, where it brought codes.")
+    await audit.record(connection, caller, "import.cancelled", pool=cancelled.pool, import_id=str(import_id))
+    return await get(connection, import_id)
 
 
 async def accept_suspicious(
@@ -296,11 +317,11 @@ def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[st
     if isinstance(source, TextSource):
         return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
     whole = source.model_dump(mode="json")
-    sealing.check_references(whole)
+    checking.check(whole)
     with tempfile.SpooledTemporaryFile(CHUNK) as file:
         patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
-        blocks = sources.fetch(patience, sealing.filled(whole))
-        file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
+        with closing(fetching.fetch(patience, whole)) as blocks:
+            file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
         file.seek(0)
         if source.type in QUERIED:
             options = options.model_copy(update=AS_QUERIED)
