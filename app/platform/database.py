@@ -322,7 +322,7 @@ def job_pool_arguments(settings: Settings) -> dict[str, Any]:
         "kwargs": _arguments(settings, direct=True),
         "connection_class": JobConnection,
         "min_size": 1,
-        "max_size": 6,
+        "max_size": 8,  # one for each queue that is listened to, and as many for what they do
         "timeout": 5.0,
         "reconnect_timeout": 2.0,  # the driver's pool would pause for up to two minutes
     }

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.domain.imports.schedules import tasks as schedules
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.platform.database import create_job_engine, job_pool_arguments, wait_for
-from app.platform.jobs import URGENT, jobs, log
+from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
 
 TASKS = (alerts, deliveries, forecast, holds, imports, schedules, redemptions, vouchers)
@@ -31,6 +32,11 @@ URGENT_CONCURRENCY = 16
 """Urgent jobs that one worker runs at the same time: they wait for the network most of their time."""
 
 
+SWEEP_CONCURRENCY = 4
+"""Sweeps that one worker runs at the same time."""
+
+SPARE_THREADS = 4
+
 HEARTBEAT_SECONDS = 2
 
 
@@ -42,6 +48,7 @@ STALLED_SECONDS = 10
 @jobs.task(
     name="retry_stalled_jobs",
     aliases=["app.jobs.retry_stalled_jobs"],
+    queue=SWEEPS,
     queueing_lock="retry_stalled_jobs",
     pass_context=True,
 )
@@ -101,6 +108,9 @@ async def _until_first(*acts: Coroutine[Any, Any, Any]) -> None:
 
 async def _run(settings: Settings) -> None:
     engine = create_job_engine(settings)
+    # Each import takes a thread for its whole time: those that are fetched must leave some to the others.
+    threads = ThreadPoolExecutor(settings.job_concurrency + settings.fetch_concurrency + SPARE_THREADS)
+    asyncio.get_running_loop().set_default_executor(threads)
     connector = PsycopgConnector(**job_pool_arguments(settings))
     try:
         with jobs.replace_connector(connector) as app:
@@ -116,7 +126,9 @@ async def _run(settings: Settings) -> None:
                     install_signal_handlers=False,
                 )
                 await _until_one_ends(
-                    run(concurrency=settings.job_concurrency),
+                    run(queues=[LONG], concurrency=settings.job_concurrency),
+                    run(queues=[FETCHES], concurrency=settings.fetch_concurrency),
+                    run(queues=[SWEEPS], concurrency=SWEEP_CONCURRENCY),
                     run(queues=[URGENT], concurrency=URGENT_CONCURRENCY),
                 )
     finally:

@@ -33,7 +33,7 @@ from app.domain.lifecycle import intake, suspicious
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
-from app.platform.jobs import enqueue
+from app.platform.jobs import FETCHES, enqueue
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus
 
@@ -125,7 +125,7 @@ async def begin_from_file(
 ) -> uuid.UUID:
     """Store an uploaded file and have it imported once the transaction has committed; return the import's id."""
     import_id = await from_file(connection, pool, name, file, options)
-    return await _begin_for(connection, caller, pool, import_id)
+    return await _begin_for(connection, caller, pool, import_id, fetched=False)
 
 
 async def begin_from_source(
@@ -138,18 +138,19 @@ async def begin_from_source(
 ) -> uuid.UUID:
     """Have a source imported once the transaction has committed; return the import's id."""
     import_id = await from_source(connection, settings, pool, source, options)
-    return await _begin_for(connection, caller, pool, import_id)
+    fetched = not isinstance(source, TextSource)
+    return await _begin_for(connection, caller, pool, import_id, fetched=fetched)
 
 
-async def begin(connection: AsyncConnection, import_id: uuid.UUID) -> None:
-    """Have the job of an import run once the transaction has committed."""
-    await enqueue(connection, "run_import", import_id=str(import_id))
+async def begin(connection: AsyncConnection, import_id: uuid.UUID, *, fetched: bool = False) -> None:
+    """Have the job of an import run once the transaction has committed; what is fetched has places of its own."""
+    await enqueue(connection, "run_import", queue=FETCHES if fetched else None, import_id=str(import_id))
 
 
 async def _begin_for(
-    connection: AsyncConnection, caller: Caller | None, pool: str, import_id: uuid.UUID
+    connection: AsyncConnection, caller: Caller | None, pool: str, import_id: uuid.UUID, *, fetched: bool
 ) -> uuid.UUID:
-    await begin(connection, import_id)
+    await begin(connection, import_id, fetched=fetched)
     await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
     return import_id
 

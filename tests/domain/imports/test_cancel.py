@@ -151,3 +151,38 @@ async def test_what_was_merged_before_stays_and_adds_up(client, engine, upload, 
 async def test_what_does_not_exist_is_not_cancelled(client):
     reply = await client.post("/v1/imports/3fa85f64-5717-4562-b3fc-2c963f66afa6/cancel")
     assert (reply.status_code, reply.json()["type"]) == (404, "/problems/import-not-found")
+
+
+async def test_slow_sources_hold_up_neither_uploads_nor_the_clock(
+    client, connection, worker, upload, settings
+):
+    (settings.import_folder / "codes.csv").write_bytes(b"code\nS-1\n")
+    with http_server() as server:
+        slow = {"type": "url", "url": f"http://127.0.0.1:{server.server_port}/endless"}
+        urls = [await begin(client, slow) for _ in range(settings.fetch_concurrency + 2)]
+
+        async def all_places_taken():
+            return len(fetchers()) == settings.fetch_concurrency
+
+        await until(all_places_taken)
+        began = time.monotonic()
+        assert (await upload("code\nU-1\nU-2", pool="other")).json()["imported"] == 2
+        assert time.monotonic() - began < 5
+        source = {"type": "storage", "url": "file:codes.csv"}
+        body = {"pool": "q", "source": source, "cron": "0 6 * * *"}
+        schedule = (await client.post("/v1/import-schedules", json=body)).json()
+        await connection.exec_driver_sql("UPDATE import_schedule SET next_run = now()")
+        await connection.commit()
+
+        async def begun():
+            shown = (await client.get(f"/v1/import-schedules/{schedule['id']}")).json()
+            return shown["last_import"] is not None
+
+        await until(begun)
+        for url in urls:
+            await client.post(f"{url}/cancel")
+
+        async def none_left():
+            return not fetchers()
+
+        await until(none_left)

@@ -116,7 +116,7 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
     else:
         options = ImportOptions.model_validate(due.options)
         import_id = await imports.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
-        await imports.begin(connection, import_id)
+        await imports.begin(connection, import_id, fetched=True)
     await queries.change(connection, due.id, values)
     return True
 

@@ -6,13 +6,14 @@ from procrastinate import JobContext
 
 from app.domain.imports.schedules import service
 from app.platform.database import transaction
-from app.platform.jobs import engine_of, jobs
+from app.platform.jobs import SWEEPS, engine_of, jobs
 
 
 @jobs.periodic(cron="* * * * * */5", periodic_id="schedules")
 @jobs.task(
     name="begin_due_schedules",
     aliases=["app.schedules.tasks.begin_due_schedules"],
+    queue=SWEEPS,
     queueing_lock="begin_due_schedules",
     pass_context=True,
 )
