@@ -19,6 +19,7 @@ from app.domain.imports.errors import (
     ImportNotFinishedError,
     ImportNotFoundError,
     ImportUndecidedError,
+    TooManyPreviewsError,
     UnreadableError,
 )
 from app.domain.imports.schemas import (
@@ -74,7 +75,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
 @router.post(
     "/v1/imports/preview",
     response_model=Preview,
-    responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError),
+    responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
     **_two_bodies(FormatIn, PreviewCreate),
 )
 async def preview(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
@@ -112,6 +113,7 @@ async def create_import(
     further down, a placeholder) is set aside as `suspicious`, and can be taken afterwards. What is no list of rows (an
     HTML page, JSON, a PDF) is refused, and so are codes that a spreadsheet has rounded (`1.23457E+15`).
     """
+    seconds = _wait(prefer)
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -130,7 +132,6 @@ async def create_import(
                 connection, caller, settings, pool, wanted.source, wanted
             )
     response.headers["Location"] = f"/v1/imports/{import_id}"
-    seconds = _wait(prefer)
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     found = await streams.until_ended(engine, import_id, seconds)
@@ -247,5 +248,11 @@ async def follow_import(
 
 def _wait(prefer: str) -> int:
     """Return the seconds of `Prefer: wait=N` (RFC 7240)."""
-    asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
-    return min(int(asked[1]), MAX_WAIT) if asked else 0
+    for preference in re.split(r"[,;]", prefer):
+        name, equal, value = (part.strip() for part in preference.partition("="))
+        if name.lower() == "wait":
+            if not equal or not re.fullmatch(r'"?\d{1,9}"?', value):
+                said = "`Prefer: wait=N` takes a whole number of seconds"
+                raise InvalidRequestError(f"{said}.", [{"loc": ["header", "prefer"], "msg": said}])
+            return min(int(value.strip('"')), MAX_WAIT)
+    return 0

@@ -6,6 +6,8 @@ from fastapi import APIRouter, status
 from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
+from app.domain.imports.schedules import service as schedules
+from app.domain.imports.schedules.errors import PoolHasSchedulesError
 from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
@@ -77,8 +79,9 @@ async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) 
 @router.delete(
     "/{pool}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(PoolNotFoundError, PoolNotEmptyError),
+    responses=problems(PoolNotFoundError, PoolNotEmptyError, PoolHasSchedulesError),
 )
 async def delete_pool(pool: PoolPath, connection: Connection, caller: Manager) -> None:
-    """Delete a pool of which nothing was ever assigned, with its vouchers."""
+    """Delete a pool of which nothing was ever assigned, with its vouchers; schedules must be gone or paused before."""
+    await schedules.check_none_active(connection, pool)
     await service.delete(connection, caller, pool)

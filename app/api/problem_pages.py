@@ -41,6 +41,7 @@ REMEDIES = {
     "pool-busy": "All that is left is locked by others right now. Try again after `Retry-After`.",
     "pool-exhausted": "Import more codes, use a fallback pool, or release what was not sent.",
     "pool-exists": "Use the pool that is there, or another name.",
+    "pool-has-schedules": "Delete or pause the schedules that `schedules` names, then the pool.",
     "pool-not-empty": "Codes of the pool were given or used, so it stays. Void what is left if nobody is to get it.",
     "pool-not-found": "Look at the name; `similar` holds the nearest ones. An import makes a pool that is not there.",
     "schedule-not-found": "Look at the id in `GET /v1/import-schedules`.",

@@ -1,5 +1,7 @@
 """Errors of imports."""
 
+from typing import ClassVar
+
 from app.platform.errors import DomainError
 
 
@@ -25,6 +27,13 @@ class ImportCancelledError(DomainError):
     """The import was cancelled while it ran."""
 
     status, name, title = 409, "import-cancelled", "The import was cancelled"
+
+
+class TooManyPreviewsError(DomainError):
+    """As many sources are being fetched for previews as one process may fetch at a time."""
+
+    status, name, title = 503, "overloaded", "Too many requests are waiting"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
 class UnreadableError(DomainError):

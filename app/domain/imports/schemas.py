@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
 from app.schema.texts import Input
@@ -12,6 +12,14 @@ from app.schema.times import Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)  # refuses also what Python knows, but is no encoding of text
+    except LookupError as error:
+        raise ValueError(f"there is no encoding {name!r}") from error
+    return name
 
 
 class TextSource(Input):
@@ -75,9 +83,9 @@ Source = Annotated[
 class FormatIn(Input):
     """How the file is written; what is left out is found out."""
 
-    encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(
-        default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`"
-    )
+    encoding: (
+        Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$"), AfterValidator(_known_encoding)] | None
+    ) = Field(default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`")
     delimiter: Annotated[str, StringConstraints(pattern=r'^([^\r\n"\x00]|  )$')] | None = Field(
         default=None, description="One character, or two spaces for two or more of them"
     )

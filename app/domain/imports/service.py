@@ -4,9 +4,10 @@ import hashlib
 import io
 import secrets
 import tempfile
+import threading
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, BinaryIO, Protocol, cast
@@ -21,6 +22,7 @@ from app.domain.imports.errors import (
     ImportNotFinishedError,
     ImportNotFoundError,
     ImportUndecidedError,
+    TooManyPreviewsError,
     UnreadableError,
 )
 from app.domain.imports.merging import reading
@@ -41,6 +43,8 @@ PREVIEW_BYTES = 64 * 1024**2
 """Most bytes of a source that are fetched for a preview."""
 PREVIEW_SECONDS = 20.0
 """How long that may take: somebody waits for it."""
+PREVIEW_PLACES = threading.BoundedSemaphore(3)
+"""Previews that one process fetches at a time, each in a thread."""
 QUERIED = {"database", "analysis"}
 AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header": True}
 """How `rows_as_csv` writes what was queried."""
@@ -319,7 +323,7 @@ def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[st
         return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
     whole = source.model_dump(mode="json")
     checking.check(whole)
-    with tempfile.SpooledTemporaryFile(CHUNK) as file:
+    with _preview_place(), tempfile.SpooledTemporaryFile(CHUNK) as file:
         patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
         with closing(fetching.fetch(patience, whole)) as blocks:
             file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
@@ -327,6 +331,21 @@ def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[st
         if source.type in QUERIED:
             options = options.model_copy(update=AS_QUERIED)
         return preview(cast(BinaryIO, file), options)
+
+
+@contextmanager
+def _preview_place() -> Iterator[None]:
+    """Take one of the places for previews that fetch; they leave threads of the process to everything else.
+
+    Raises:
+        TooManyPreviewsError: all are taken.
+    """
+    if not PREVIEW_PLACES.acquire(blocking=False):
+        raise TooManyPreviewsError("Other previews are being fetched; try again in a few seconds.")
+    try:
+        yield
+    finally:
+        PREVIEW_PLACES.release()
 
 
 async def _add(

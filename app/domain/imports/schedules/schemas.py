@@ -64,6 +64,8 @@ class ScheduleOut(BaseModel):
     timezone: str = Field(description="IANA name")
     active: bool = Field(description="Whether it runs")
     next_run: datetime | None = Field(description="When it runs next")
-    error: str | None = Field(description="Why the last run could not begin")
+    error: str | None = Field(
+        description="Why the last run failed, or could not begin; null once one succeeds"
+    )
     last_import: LastImport | None = Field(description="The last run that began")
     created_at: datetime = Field(description="When it was made")

@@ -18,8 +18,12 @@ from app.platform.jobs import SWEEPS, engine_of, jobs
     pass_context=True,
 )
 async def begin_due_schedules(context: JobContext, timestamp: int) -> None:
-    """Begin the imports of all schedules whose time has come, each in a transaction of its own."""
+    """Judge the runs that have ended, then begin those whose time has come, each in a transaction of its own."""
     del timestamp
+    more = True
+    while more:
+        async with transaction(engine_of(context)) as connection:
+            more = await service.judge_ended(connection, datetime.now(UTC))
     more = True
     while more:
         async with transaction(engine_of(context)) as connection:

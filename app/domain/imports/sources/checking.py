@@ -4,6 +4,7 @@ from typing import Any
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources import database, secrets, storage
+from app.domain.imports.sources.urls import SourceUrl
 from app.platform.errors import InvalidRequestError
 
 
@@ -16,10 +17,17 @@ def check(source: dict[str, Any]) -> None:
     """
     secrets.check(source)
     try:
-        if source["type"] == "database":
+        if source["type"] == "url":
+            _check_host(source["url"])
+        elif source["type"] == "database":
             database.url_of(secrets.REFERENCE.sub("x", source["url"]))
             database.checked(source["query"])
         elif source["type"] == "storage":
             storage.check(source)
     except UnreadableError as error:
         raise InvalidRequestError(error.detail, [{"loc": ["body", "source"], "msg": error.detail}]) from error
+
+
+def _check_host(url: str) -> None:
+    if not SourceUrl.parse(secrets.REFERENCE.sub("x", url)).host:
+        raise UnreadableError("The URL has no host.")

@@ -157,12 +157,13 @@ def _url(text: str, put: Put) -> str:
     marked = REFERENCE.sub(mark, text)
     url = SourceUrl.parse(marked)
     for name, mark_ in zip(names, marks, strict=True):
+        value = quote(put(name), safe="")
         if not any(mark_ in secret for secret in url.places_of_secrets()):
             raise ValueError(
                 f"the reference to {name} stands where no secret may stand:"
                 " it may be in a URL's password or query values, or in a storage's credentials"
             )
-        marked = marked.replace(mark_, quote(put(name), safe=""))
+        marked = marked.replace(mark_, value)
     return marked
 
 
