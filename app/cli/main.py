@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import moment, seal_anew
-from app.domain.access.keys import queries as keys
 from app.domain.access.keys import service as auth
 from app.domain.access.keys.errors import ApiKeyNotFoundError
 from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
@@ -181,7 +180,7 @@ def rotate_key(
 @api_key.command("list")
 def list_keys() -> None:
     """List the keys."""
-    for row in _on_database(keys.all_keys):
+    for row in _on_database(lambda connection: auth.list_page(connection, None, None)):
         state = "active"
         if row.revoked_at:
             state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"

@@ -149,7 +149,7 @@ async def test_a_schedule_is_changed_paused_and_deleted(client, engine):
     url = f"/v1/import-schedules/{schedule['id']}"
     changed = (await client.patch(url, json={"cron": "0 7 * * *", "options": {"column": 1}})).json()
     assert changed["next_run"] != schedule["next_run"]
-    assert changed["options"] == {"column": 1}
+    assert changed["options"] == {"column": 1, "accept_suspicious": False}
     paused = (await client.patch(url, json={"active": False})).json()
     assert (paused["active"], paused["next_run"]) == (False, None)
     await make_due(engine)
