@@ -54,7 +54,7 @@ def serve(
         from app.server.supervisor import Supervisor  # noqa: PLC0415  (only this command speaks HTTP)
 
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         _bootstrap(_with_secret_key(settings, embedded=postgres is not None))
 
         def ready() -> None:
@@ -76,7 +76,7 @@ def worker() -> None:
 def migrate() -> None:
     """Bring the database to the present schema."""
     with database() as (settings, _):
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         _bootstrap(settings)
 
 
@@ -119,7 +119,7 @@ def import_file(
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     with database() as (settings, _):
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         options = {
             "column": column,
             "delimiter": delimiter,
@@ -229,7 +229,7 @@ def _leave(*_: object) -> None:
 def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
     """Do something in one transaction on the migrated database."""
     with database() as (settings, postgres):
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         return asyncio.run(_transact(_with_secret_key(settings, embedded=postgres is not None), act))
 
 
