@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=10, ge=2)
     """Most connections that one process holds to PostgreSQL."""
     direct_database_url: SecretStr | None = None
-    """PostgreSQL itself, where DATABASE_URL leads to a pooler (PgBouncer): migrations, jobs and imports use it."""
+    """PostgreSQL itself, where DATABASE_URL leads to a pooler. Not tried with a pooler yet: give none in production."""
     prepared_statements: bool | None = None
     """Whether statements are prepared. Unset: unless there is a pooler in between."""
     statement_seconds: float = Field(default=3.0, gt=0)

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from procrastinate import JobContext, PsycopgConnector
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.jobs import Status
 
 from app.domain.alerts import tasks as alerts
 from app.domain.alerts.deliveries import tasks as deliveries
@@ -58,7 +60,10 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
     manager = context.app.job_manager
     for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
         log.warning("job of a dead worker", job=job.id, task=job.task_name)
-        await manager.retry_job(job)
+        try:
+            await manager.retry_job(job)
+        except UniqueViolation:  # its next run is queued already, and does what this one left
+            await manager.finish_job(job, Status.FAILED, delete_job=False)
 
 
 async def work(settings: Settings, beat: Callable[[], None] = lambda: None) -> None:

@@ -19,6 +19,7 @@ ALERT: tuple[Any, ...] = (
     Alert.pool_id,
     Alert.webhook_url,
     Alert.webhook_secret,
+    Alert.previous_secrets,
     Alert.email,
     Alert.expiring_within_days,
 )
