@@ -1,8 +1,6 @@
 """Errors of imports."""
 
-from typing import ClassVar
-
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, OverloadedError
 
 
 class ImportNotFoundError(DomainError):
@@ -29,11 +27,10 @@ class ImportCancelledError(DomainError):
     status, name, title = 409, "import-cancelled", "The import was cancelled"
 
 
-class TooManyPreviewsError(DomainError):
+class TooManyPreviewsError(OverloadedError):
     """As many sources are being fetched for previews as one process may fetch at a time."""
 
-    status, name, title = 503, "overloaded", "Too many requests are waiting"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
+    headers = {"Retry-After": "5"}  # noqa: RUF012  (as the base declares it)
 
 
 class UnreadableError(DomainError):
