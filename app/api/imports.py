@@ -111,6 +111,7 @@ async def create_import(
     further down, a placeholder) is set aside as `suspicious`, and can be taken afterwards. What is no list of rows (an
     HTML page, JSON, a PDF) is refused, and so are codes that a spreadsheet has rounded (`1.23457E+15`).
     """
+    seconds = _wait(prefer)
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -129,7 +130,6 @@ async def create_import(
                 connection, caller, settings, pool, wanted.source, wanted
             )
     response.headers["Location"] = f"/v1/imports/{import_id}"
-    seconds = _wait(prefer)
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     found = await streams.until_ended(engine, import_id, seconds)
@@ -235,6 +235,15 @@ async def follow_import(
 
 
 def _wait(prefer: str) -> int:
-    """Return the seconds of `Prefer: wait=N` (RFC 7240)."""
-    asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
-    return min(int(asked[1]), MAX_WAIT) if asked else 0
+    """Return the seconds of `Prefer: wait=N` (RFC 7240); other preferences are none of ours.
+
+    Raises:
+        InvalidRequestError: it asks to wait, and not for a number of seconds.
+    """
+    asked = re.search(r"(?:^|[,;\s])wait\b\s*(?:=\s*\"?([^,;\"\s]*))?", prefer, re.IGNORECASE)
+    if asked is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,9}", asked[1] or ""):
+        said = "`wait` is a number of seconds, as in `Prefer: wait=30`"
+        raise InvalidRequestError(f"header.prefer: {said}", [{"loc": ["header", "prefer"], "msg": said}])
+    return min(int(asked[1]), MAX_WAIT)

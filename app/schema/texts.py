@@ -10,6 +10,25 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from app.schema.names import visible
 
 
+def known_encoding(name: str) -> str:
+    """Return the name of an encoding of texts.
+
+    Raises:
+        ValueError: none has this name.
+    """
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError(
+            "no encoding of texts has this name; usual ones are utf-8, windows-1252, utf-16"
+        ) from None
+    return name
+
+
+Encoding = Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$"), AfterValidator(known_encoding)]
+"""The name of an encoding, as `utf-8`."""
+
+
 class Input(BaseModel):
     """A body of a request: a field that is not known is refused."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
-from app.schema.texts import Input
+from app.schema.texts import Encoding, Input
 from app.schema.times import Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
@@ -75,9 +75,7 @@ Source = Annotated[
 class FormatIn(Input):
     """How the file is written; what is left out is found out."""
 
-    encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(
-        default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`"
-    )
+    encoding: Encoding | None = Field(default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`")
     delimiter: Annotated[str, StringConstraints(pattern=r'^([^\r\n"\x00]|  )$')] | None = Field(
         default=None, description="One character, or two spaces for two or more of them"
     )

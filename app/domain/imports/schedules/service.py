@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
@@ -114,9 +115,15 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
     if await queries.under_way(connection, due.id):
         values["error"] = OVERLAP
     else:
-        options = ImportOptions.model_validate(due.options)
-        import_id = await imports.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
-        await imports.begin(connection, import_id)
+        try:
+            options = ImportOptions.model_validate(due.options)
+        except ValidationError as error:  # of an earlier release, which took what this one refuses
+            values["error"] = str(InvalidRequestError.from_errors(error.errors()))
+        else:
+            import_id = await imports.from_sealed(
+                connection, due.pool, due.source, due.sealed, options, due.id
+            )
+            await imports.begin(connection, import_id)
     await queries.change(connection, due.id, values)
     return True
 
