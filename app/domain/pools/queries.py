@@ -57,7 +57,7 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int) -
 
 
 async def names_like(connection: AsyncConnection, name: str, most: int) -> Sequence[str]:
-    """Return names of pools that begin or end as a name does, and are about as long: what it may be a misspelling of."""
+    """Return names of pools that begin or end as a name does, and are about as long: what it may misspell."""
     length = func.length(Pool.name)
     alike = or_(
         func.lower(func.left(Pool.name, 3)) == name[:3].lower(),
