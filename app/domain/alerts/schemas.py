@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.schema.texts import Input
+from app.schema.texts import Input, Whole
 
 MAX_THRESHOLDS = 20
 MAX_COUNT = 2**63 - 1

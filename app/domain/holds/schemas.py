@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field, field_validator
 
-from app.schema.texts import CampaignId, Input
+from app.schema.texts import CampaignId, Input, Whole
 from app.schema.times import Time
 
 MAX_SIZE = 2**53
