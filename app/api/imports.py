@@ -76,7 +76,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError),
     **_two_bodies(FormatIn, PreviewCreate),
 )
-async def preview(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
+async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
     """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -175,7 +175,7 @@ async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reade
     response_model=pagination.Page[RejectOut],
     responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
 )
-async def list_rejects(
+async def list_import_rejects(
     import_id: uuid.UUID,
     connection: Connection,
     engine: Engine,
@@ -203,7 +203,9 @@ async def list_rejects(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
 )
-async def accept_suspicious(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+async def accept_suspicious_rows(
+    import_id: uuid.UUID, caller: Writer, connection: Connection
+) -> dict[str, Any]:
     """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
     return await service.accept_suspicious(connection, caller, import_id)
 

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 from app.schema.names import visible
 
@@ -33,6 +33,28 @@ class Input(BaseModel):
     """A body of a request: a field that is not known is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def _no_number(value: Any) -> Any:
+    """Refuse 0 and 1 for no and yes; forms say it in words."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  (Pydantic takes no TypeError)
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_no_number)]
+"""Yes or no, where a form may say it too, as `true` or `false`. Where only JSON is read, `StrictBool` does."""
+
+
+def _no_flag(value: Any) -> Any:
+    """Refuse false and true for 0 and 1; forms write numbers as text."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004  (Pydantic takes no TypeError)
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_flag)]
+"""A whole number, where a form may say it too. Where only JSON is read, `strict=True` does."""
 
 
 def _no_step(value: str) -> str:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field, field_validator
 
-from app.schema.texts import CampaignId, Input
+from app.schema.texts import CampaignId, Input, Whole
 from app.schema.times import Time
 
 MAX_SIZE = 2**53
@@ -15,7 +15,7 @@ class HoldCreate(Input):
     """Vouchers to set aside."""
 
     campaign_id: CampaignId = Field(description="The campaign that may draw them")
-    count: int = Field(ge=1, le=MAX_SIZE, description="How many", examples=[10_000_000])
+    count: Whole = Field(ge=1, le=MAX_SIZE, description="How many", examples=[10_000_000])
     expires_at: Time | None = Field(
         default=None, description="When the rest is given back; never, if left out"
     )
