@@ -54,7 +54,7 @@ def _no_flag(value: Any) -> Any:
 
 
 NO_FLAG = BeforeValidator(_no_flag)
-"""For a whole number that a form may say too; it stands behind the bounds. Where only JSON is read, `strict=True` does."""
+"""For a whole number that a form may say too; it stands behind the bounds. Elsewhere `strict=True` does."""
 
 
 def _no_step(value: str) -> str:
