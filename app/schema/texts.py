@@ -53,8 +53,8 @@ def _no_flag(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_flag)]
-"""A whole number, where a form may say it too. Where only JSON is read, `strict=True` does."""
+NO_FLAG = BeforeValidator(_no_flag)
+"""For a whole number that a form may say too; it stands behind the bounds. Elsewhere `strict=True` does."""
 
 
 def _no_step(value: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
-from app.schema.texts import Encoding, Flag, Input, Whole
+from app.schema.texts import NO_FLAG, Encoding, Flag, Input
 from app.schema.times import Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
@@ -81,7 +81,7 @@ class FormatIn(Input):
     )
     quote: Literal['"', "'", ""] | None = Field(default=None, description="Empty: none")
     has_header: Flag | None = Field(default=None, description="Whether the first row names the columns")
-    skip_lines: Annotated[Whole, Field(ge=0, le=10_000)] | None = Field(
+    skip_lines: Annotated[int, Field(ge=0, le=10_000), NO_FLAG] | None = Field(
         default=None, description="Lines before the table, as comments and titles; found out where left out"
     )
 
