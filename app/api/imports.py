@@ -78,7 +78,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
     **_two_bodies(FormatIn, PreviewCreate),
 )
-async def preview(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
+async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
     """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -177,7 +177,7 @@ async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reade
     response_model=pagination.Page[RejectOut],
     responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
 )
-async def list_rejects(
+async def list_import_rejects(
     import_id: uuid.UUID,
     connection: Connection,
     engine: Engine,
@@ -205,7 +205,9 @@ async def list_rejects(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
 )
-async def accept_suspicious(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+async def accept_suspicious_rows(
+    import_id: uuid.UUID, caller: Writer, connection: Connection
+) -> dict[str, Any]:
     """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
     return await service.accept_suspicious(connection, caller, import_id)
 
@@ -247,12 +249,15 @@ async def follow_import(
 
 
 def _wait(prefer: str) -> int:
-    """Return the seconds of `Prefer: wait=N` (RFC 7240)."""
-    for preference in re.split(r"[,;]", prefer):
-        name, equal, value = (part.strip() for part in preference.partition("="))
-        if name.lower() == "wait":
-            if not equal or not re.fullmatch(r'"?\d{1,9}"?', value):
-                said = "`Prefer: wait=N` takes a whole number of seconds"
-                raise InvalidRequestError(f"{said}.", [{"loc": ["header", "prefer"], "msg": said}])
-            return min(int(value.strip('"')), MAX_WAIT)
-    return 0
+    """Return the seconds of `Prefer: wait=N` (RFC 7240); other preferences are none of ours.
+
+    Raises:
+        InvalidRequestError: it asks to wait, and not for a number of seconds.
+    """
+    asked = re.search(r"(?:^|[,;\s])wait\b\s*(?:=\s*\"?([^,;\"\s]*))?", prefer, re.IGNORECASE)
+    if asked is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,9}", asked[1] or ""):
+        said = "`wait` is a number of seconds, as in `Prefer: wait=30`"
+        raise InvalidRequestError(f"header.prefer: {said}", [{"loc": ["header", "prefer"], "msg": said}])
+    return min(int(asked[1]), MAX_WAIT)
