@@ -31,8 +31,8 @@ async def test_a_database_that_hangs_is_a_503_within_5_seconds_and_assigns_are_b
             replies = await asyncio.gather(
                 *(_timed(client, "POST", "/v1/pools/p/assignments") for _ in range(30)),
                 *(_timed(client, "GET", "/v1/pools/p/counts") for _ in range(15)),
-                _timed(client, "GET", "/health/ready"),
             )
+            ready = await _timed(client, "GET", "/health/ready")  # by now no answer from before is remembered
         finally:
             for process in stopped:
                 process.resume()
@@ -40,7 +40,8 @@ async def test_a_database_that_hangs_is_a_503_within_5_seconds_and_assigns_are_b
         while (await client.post("/v1/pools/p/assignments", json={})).status_code != 201:
             await asyncio.sleep(0.05)
         back = time.monotonic() - resumed
-        assert {reply.status_code for reply, _ in replies} == {503}
+        replies.append(ready)
+        assert [reply.url.path for reply, _ in replies if reply.status_code != 503] == []
         assert all("Retry-After" in reply.headers for reply, _ in replies)
         assert max(seconds for _, seconds in replies) < 5
         assert back < 2
