@@ -61,6 +61,9 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
+    given_besides: Mapped[int] = mapped_column(server_default="0")
+    """Added to `assigned` and `redeemed`, it gives how many vouchers were given for good and did not come back: those
+    that were given and made void since count one more, those that were used without ever being given one less."""
     holds: Mapped[int] = mapped_column(server_default="0")
     """How many holds of the pool still keep something, the same in each slot; read with the counts."""
 

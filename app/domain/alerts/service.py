@@ -70,6 +70,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
         "states": states,
         "webhook_url": alert.webhook_url,
         "webhook_secret": None,
+        "webhook_disabled_at": alert.webhook_disabled_at,
         "email": alert.email,
         "expiring_within_days": alert.expiring_within_days,
     }

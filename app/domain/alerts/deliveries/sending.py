@@ -47,7 +47,8 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
     async with transaction(engine) as connection:
         await queries.attempted(connection, delivery_id, outcome)
         if outcome.get("response_status") == httpx.codes.GONE:
-            await queries.disable_webhook(connection, message.pool_id)  # as Standard Webhooks asks
+            # As Standard Webhooks asks.
+            await queries.disable_webhook(connection, message.pool_id, message.destination)
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
     if outcome["status"] == "pending":
         raise NotDeliveredError(settings.alert_retry_seconds * 2**message.attempts)
@@ -56,7 +57,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
 async def _try(settings: Settings, message: AnyRow) -> dict[str, Any]:
     """What became of one try, as columns of the message."""
     if message.destination is None:
-        return {"status": "failed", "error": "the alert points nowhere any more"}
+        return {"status": "failed", "error": "the alert points nowhere any more, or its webhook is disabled"}
     nothing = {"destination": message.destination, "response_status": None, "error": None}
     try:
         if message.channel == "email":
