@@ -9,8 +9,10 @@ from app.domain.access.scopes import Caller, Scope
 from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
+from app.platform.database import run_act
+from app.platform.errors import ChangesConflictError
 from app.web import pagination
-from app.web.dependencies import Connection
+from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.parameters import PoolPath
 from app.web.problems import problems
@@ -77,8 +79,8 @@ async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) 
 @router.delete(
     "/{pool}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(PoolNotFoundError, PoolNotEmptyError),
+    responses=problems(PoolNotFoundError, PoolNotEmptyError, ChangesConflictError),
 )
-async def delete_pool(pool: PoolPath, connection: Connection, caller: Manager) -> None:
-    """Delete a pool of which nothing was ever assigned, with its vouchers."""
-    await service.delete(connection, caller, pool)
+async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager) -> None:
+    """Delete a pool of which nothing was ever assigned or used, with its vouchers."""
+    await run_act(engine, service.delete, caller, pool)

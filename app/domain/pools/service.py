@@ -108,9 +108,9 @@ async def delete(connection: AsyncConnection, caller: Caller | None, name: str) 
     if pool_id is None:
         raise await not_found(connection, name)
     await uses.alone(connection)
-    if await queries.was_used(connection, pool_id):
+    if await queries.was_drawn_from(connection, pool_id) or await queries.was_used(connection, pool_id):
         raise PoolNotEmptyError(name)
-    # The vouchers go first: that waits for draws under way, and the ledger is looked at after them.
+    # The vouchers go first: that waits for draws under way, and the ledger is looked at again after them.
     await intake.remove_vouchers(connection, pool_id)
     if await queries.was_drawn_from(connection, pool_id):
         raise PoolNotEmptyError(name)

@@ -131,11 +131,10 @@ class MessageVouchers:
                 row = self._given.get(id_)
                 if isinstance(row, LedgerEntry) and row.status == "reserved":
                     reserved.append(id_)
+            elif pool is None:
+                defaults[id_] = code
             else:
-                if pool is None:
-                    defaults[id_] = code
-                else:
-                    gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
+                gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
         if reserved:
             await drawing.confirm_for_message(self._connection, reserved)
         for pool in sorted(gifts):
