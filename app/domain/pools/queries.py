@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
+from app.platform.similar import similar_names
 from app.schema.inventory import STOCK_SLOTS, Pool, Stock, Voucher
 from app.schema.ledger import Assignment, Hold
 from app.schema.redemptions import Redemption
@@ -56,15 +57,9 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int) -
     return (await connection.execute(query)).all()
 
 
-async def names_like(connection: AsyncConnection, name: str, most: int) -> Sequence[str]:
-    """Return names of pools that begin or end as a name does, and are about as long: what it may be a misspelling of."""
-    length = func.length(Pool.name)
-    alike = or_(
-        func.lower(func.left(Pool.name, 3)) == name[:3].lower(),
-        func.lower(func.right(Pool.name, 3)) == name[-3:].lower(),
-    )
-    query = select(Pool.name).where(alike, length.between(len(name) - 3, len(name) + 3)).limit(most)
-    return (await connection.execute(query)).scalars().all()
+async def names_like(connection: AsyncConnection, name: str) -> list[str]:
+    """Return names of pools of which a name may be a misspelling."""
+    return await similar_names(connection, Pool.__tablename__, name)
 
 
 async def kept_for(connection: AsyncConnection, pool_id: int, campaign_id: str | None) -> int:

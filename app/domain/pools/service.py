@@ -1,6 +1,5 @@
 """The rules of pools."""
 
-import difflib
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,9 +10,6 @@ from app.domain.lifecycle import intake, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.platform.database import AnyRow
-
-MAX_COMPARED = 200
-"""Most names that a misspelt one is compared with: a comparison takes some 20 µs."""
 
 
 async def create(
@@ -49,9 +45,8 @@ async def id_of(connection: AsyncConnection, name: str) -> int:
 
 
 async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError:
-    """The error for a name that no pool bears, with the names nearest to it."""
-    names = await queries.names_like(connection, name, MAX_COMPARED)
-    return PoolNotFoundError(name, similar=difflib.get_close_matches(name, names))
+    """Return the error for a name that no pool bears, with the names nearest to it."""
+    return PoolNotFoundError(name, similar=await queries.names_like(connection, name))
 
 
 async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
