@@ -95,10 +95,9 @@ class Service:
     def kill(self) -> None:
         """SIGKILL to the service and to PostgreSQL, all at once, as when the power goes."""
         assert self.process is not None
-        try:
-            tree = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
-        except psutil.NoSuchProcess:
-            tree = []
+        tree: list[psutil.Process | subprocess.Popen[str]] = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            tree += [*psutil.Process(self.process.pid).children(recursive=True), self.process]
         tree += self.postgres()
         for process in tree:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -20,6 +20,7 @@ TAGS = [
     {"name": "customers", "description": "Customers, their properties, and aggregates over their events."},
     {"name": "alerts", "description": "Be told in time that a pool runs low."},
     {"name": "forecast", "description": "When a pool runs out, and how its stock went."},
+    {"name": "access", "description": "API keys: who may do what, and for how long."},
     {"name": "audit", "description": "Who did what."},
     {"name": "operation", "description": "Health and metrics."},
 ]

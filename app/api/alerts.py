@@ -52,13 +52,13 @@ async def delete_alerts(pool: PoolPath, connection: Connection, caller: Manager)
 
 
 @router.post("/secret", response_model=SecretOut, responses=NOT_FOUND)
-async def rotate_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, Any]:
+async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, Any]:
     """A new key for the signatures; for a day webhooks bear the signature of the old one too."""
     return await service.rotate_secret(connection, caller, pool)
 
 
 @router.post("/test", status_code=status.HTTP_202_ACCEPTED, response_model=Deliveries, responses=NOT_FOUND)
-async def send_test(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, Any]:
+async def send_test_alert(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, Any]:
     """Send a test message by each channel; how it went is in the list of deliveries a moment later."""
     return {"items": await service.send_test(connection, pool)}
 
@@ -68,7 +68,7 @@ async def send_test(pool: PoolPath, connection: Connection, _caller: Manager) ->
     response_model=pagination.Page[DeliveryOut],
     responses=problems(PoolNotFoundError, InvalidRequestError),
 )
-async def list_deliveries(
+async def list_alert_deliveries(
     pool: PoolPath,
     connection: Connection,
     _caller: Manager,

@@ -80,7 +80,7 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
         **problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
     },
 )
-async def assign(
+async def assign_voucher(
     pool: PoolPath,
     body: AssignmentCreate,
     assigner: Annotated[Assigner, held(Assigner)],
@@ -104,7 +104,7 @@ async def assign(
     response_model=BatchOut,
     responses=problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
 )
-async def assign_batch(
+async def assign_vouchers(
     pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
 ) -> dict[str, Any]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
@@ -171,7 +171,7 @@ async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Le
     ),
     dependencies=ASSIGN,
 )
-async def confirm(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
+async def confirm_assignment(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
     """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
     return await service.confirm(connection, assignment_id)
 
@@ -181,7 +181,7 @@ async def confirm(assignment_id: uuid.UUID, connection: Connection) -> LedgerEnt
     response_model=AssignmentOut,
     responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
 )
-async def release(
+async def release_assignment(
     assignment_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.ASSIGN)]
 ) -> LedgerEntry:
     """Take an assignment back: its code is available again. Once more, it changes nothing."""

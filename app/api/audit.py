@@ -22,7 +22,7 @@ KEY = TypeAdapter(int)
 
 
 @router.get("", response_model=pagination.Page[AuditEntryOut], responses=problems(InvalidRequestError))
-async def list_entries(
+async def list_audit_entries(
     connection: Connection,
     action: Annotated[Identifier | None, Query(description="Only this, as `pool.deleted`")] = None,
     pool: Annotated[Identifier | None, Query(description="Only what was done to this pool")] = None,

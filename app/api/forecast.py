@@ -25,7 +25,7 @@ KEY = TypeAdapter(datetime)
 
 
 @router.get("/forecast", response_model=ForecastOut, responses=problems(PoolNotFoundError))
-async def get_forecast(pool: PoolPath, connection: Connection) -> dict[str, Any]:
+async def get_pool_forecast(pool: PoolPath, connection: Connection) -> dict[str, Any]:
     """How fast codes went over the last hour, day and week, and when the pool runs out at each rate."""
     return await service.forecast(connection, pool)
 
@@ -35,7 +35,7 @@ async def get_forecast(pool: PoolPath, connection: Connection) -> dict[str, Any]
     response_model=pagination.Page[HistoryRow],
     responses=problems(PoolNotFoundError, InvalidRequestError),
 )
-async def get_history(
+async def get_pool_history(
     pool: PoolPath,
     connection: Connection,
     limit: pagination.Limit = 100,

@@ -15,9 +15,11 @@ from app.api import import_streams as streams
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service
 from app.domain.imports.errors import (
+    ImportEndedError,
     ImportNotFinishedError,
     ImportNotFoundError,
     ImportUndecidedError,
+    TooManyPreviewsError,
     UnreadableError,
 )
 from app.domain.imports.schemas import (
@@ -78,10 +80,10 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
 @router.post(
     "/v1/imports/preview",
     response_model=Preview,
-    responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError),
+    responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
     **_two_bodies(FormatIn, PreviewCreate),
 )
-async def preview(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
+async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
     """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -116,6 +118,7 @@ async def create_import(
     further down, a placeholder) is set aside as `suspicious`, and can be taken afterwards. What is no list of rows (an
     HTML page, JSON, a PDF) is refused, and so are codes that a spreadsheet has rounded (`1.23457E+15`).
     """
+    seconds = _wait(prefer)
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -134,7 +137,6 @@ async def create_import(
                 connection, caller, settings, pool, wanted.source, wanted
             )
     response.headers["Location"] = f"/v1/imports/{import_id}"
-    seconds = _wait(prefer)
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     found = await streams.until_ended(engine, import_id, seconds)
@@ -180,7 +182,7 @@ async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reade
     response_model=pagination.Page[RejectOut],
     responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
 )
-async def list_rejects(
+async def list_import_rejects(
     import_id: uuid.UUID,
     connection: Connection,
     engine: Engine,
@@ -208,9 +210,21 @@ async def list_rejects(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
 )
-async def accept_suspicious(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+async def accept_suspicious_rows(
+    import_id: uuid.UUID, caller: Writer, connection: Connection
+) -> dict[str, Any]:
     """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
     return await service.accept_suspicious(connection, caller, import_id)
+
+
+@router.post(
+    "/v1/imports/{import_id}/cancel",
+    response_model=ImportOut,
+    responses=problems(ImportNotFoundError, ImportEndedError),
+)
+async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+    """End an import that is queued or under way; what it has brought so far stays, and can be undone."""
+    return await service.cancel(connection, caller, import_id)
 
 
 @router.post(
@@ -240,6 +254,15 @@ async def follow_import(
 
 
 def _wait(prefer: str) -> int:
-    """Return the seconds of `Prefer: wait=N` (RFC 7240)."""
-    asked = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer)
-    return min(int(asked[1]), MAX_WAIT) if asked else 0
+    """Return the seconds of `Prefer: wait=N` (RFC 7240); other preferences are none of ours.
+
+    Raises:
+        InvalidRequestError: it asks to wait, and not for a number of seconds.
+    """
+    asked = re.search(r"(?:^|[,;\s])wait\b\s*(?:=\s*\"?([^,;\"\s]*))?", prefer, re.IGNORECASE)
+    if asked is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,9}", asked[1] or ""):
+        said = "`wait` is a number of seconds, as in `Prefer: wait=30`"
+        raise InvalidRequestError(f"header.prefer: {said}", [{"loc": ["header", "prefer"], "msg": said}])
+    return min(int(asked[1]), MAX_WAIT)

@@ -29,7 +29,7 @@ class Health(BaseModel):
 
 
 @router.get("/health/live", response_model=Health)
-async def live() -> dict[str, Any]:
+async def check_liveness() -> dict[str, Any]:
     """Tell that the process answers; restart it where it does not."""
     return {"status": "ok", "warnings": []}
 
@@ -39,7 +39,7 @@ async def live() -> dict[str, Any]:
     response_model=Health,
     responses=problems(DatabaseUnavailableError, RendererUnavailableError),
 )
-async def ready(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, Any]:
+async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, Any]:
     """Tell whether an assign, a render and an import would be served: send traffic. 503 where they would not."""
     return {"status": "ok", "warnings": await readiness.check()}
 

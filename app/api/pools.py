@@ -4,8 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, status
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Caller, Scope
+from app.domain.imports.schedules import service as schedules
+from app.domain.imports.schedules.errors import PoolHasSchedulesError
 from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
@@ -60,7 +63,7 @@ async def get_pool(pool: PoolPath, connection: Connection) -> dict[str, Any]:
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
-async def get_counts(pool: PoolPath, connection: Connection) -> dict[str, int]:
+async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, int]:
     """The stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
     return await service.counts(connection, pool)
 
@@ -79,8 +82,16 @@ async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) 
 @router.delete(
     "/{pool}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(PoolNotFoundError, PoolNotEmptyError, ChangesConflictError),
+    responses=problems(PoolNotFoundError, PoolNotEmptyError, PoolHasSchedulesError, ChangesConflictError),
 )
 async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager) -> None:
-    """Delete a pool of which nothing was ever assigned or used, with its vouchers."""
-    await run_act(engine, service.delete, caller, pool)
+    """Delete a pool of which nothing was ever assigned or used, with its vouchers.
+
+    Its schedules must be gone or paused before.
+    """
+
+    async def act(connection: AsyncConnection) -> None:
+        await schedules.check_none_active(connection, pool)
+        await service.delete(connection, caller, pool)
+
+    await run_act(engine, act)

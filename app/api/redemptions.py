@@ -31,13 +31,13 @@ Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
 
 
 @router.get("/redemption-mapping", response_model=Mappings)
-async def get_mapping(connection: Connection, _: Reader) -> dict[str, Any]:
+async def get_redemption_mapping(connection: Connection, _: Reader) -> dict[str, Any]:
     """Which properties of which events hold codes."""
     return {"mappings": await service.mapping(connection)}
 
 
 @router.put("/redemption-mapping", response_model=Mappings)
-async def put_mapping(
+async def put_redemption_mapping(
     body: Mappings, connection: Connection, caller: Annotated[Caller, requires(Scope.POOLS)]
 ) -> dict[str, Any]:
     """Replace the mapping. A job then applies it to the events that are there."""
@@ -46,7 +46,7 @@ async def put_mapping(
 
 
 @router.post("/redemption-mapping/replay", response_model=ReplayOut, dependencies=[requires(Scope.POOLS)])
-async def replay(engine: Engine) -> dict[str, int]:
+async def replay_redemption_mapping(engine: Engine) -> dict[str, int]:
     """Apply the mapping to the events that are there, now; answers when it is done."""
     return await service.replay(engine)
 
@@ -88,7 +88,7 @@ async def list_redemptions(
         ),
     },
 )
-async def redeem(
+async def redeem_voucher(
     code: Annotated[Identifier, Path(description="The code")],
     body: RedemptionIn,
     connection: Connection,

@@ -71,7 +71,7 @@ Held = Annotated[Renderers, held(Renderers)]
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN)],
 )
-async def render(
+async def render_message(
     body: RenderRequest,
     request: Request,
     batcher: Annotated[RenderBatcher, held(RenderBatcher)],
@@ -116,7 +116,7 @@ async def render(
     },
     dependencies=[requires(Scope.ASSIGN)],
 )
-async def render_batch(
+async def render_messages(
     body: RenderBatch,
     engine: Engine,
     renderers: Held,
@@ -154,7 +154,7 @@ async def render_batch(
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def set_properties(
+async def set_customer_properties(
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
@@ -173,7 +173,7 @@ async def set_properties(
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def add_event(
+async def add_customer_event(
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
@@ -195,7 +195,7 @@ async def add_event(
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
-async def get_snippets(pool: PoolPath, request: Request, connection: Connection) -> Any:
+async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connection) -> Any:
     """Lines for this pool, ready to paste into a template or a shell."""
     await pools.id_of(connection, pool)
     return snippets(str(request.base_url), pool)

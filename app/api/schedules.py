@@ -31,7 +31,7 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
     status_code=status.HTTP_201_CREATED,
     responses=problems(InvalidRequestError),
 )
-async def create_schedule(
+async def create_import_schedule(
     body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings
 ) -> dict[str, Any]:
     """Repeat an import by the clock."""
@@ -43,7 +43,7 @@ async def create_schedule(
     "",
     response_model=pagination.Page[ScheduleOut],
 )
-async def list_schedules(
+async def list_import_schedules(
     connection: Connection, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> dict[str, Any]:
     """Schedules, the oldest first."""
@@ -58,7 +58,9 @@ async def list_schedules(
     response_model=ScheduleOut,
     responses=problems(ScheduleNotFoundError),
 )
-async def get_schedule(schedule_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, Any]:
+async def get_import_schedule(
+    schedule_id: uuid.UUID, connection: Connection, caller: Reader
+) -> dict[str, Any]:
     """A schedule, with its next and its last run."""
     return import_seen_by(caller, await service.get(connection, schedule_id))
 
@@ -68,7 +70,7 @@ async def get_schedule(schedule_id: uuid.UUID, connection: Connection, caller: R
     response_model=ScheduleOut,
     responses=problems(ScheduleNotFoundError, InvalidRequestError),
 )
-async def update_schedule(
+async def update_import_schedule(
     schedule_id: uuid.UUID, body: ScheduleUpdate, caller: Writer, connection: Connection, settings: Settings
 ) -> dict[str, Any]:
     """Change a schedule, or pause it with `active`."""
@@ -81,6 +83,6 @@ async def update_schedule(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(ScheduleNotFoundError),
 )
-async def delete_schedule(schedule_id: uuid.UUID, caller: Writer, connection: Connection) -> None:
+async def delete_import_schedule(schedule_id: uuid.UUID, caller: Writer, connection: Connection) -> None:
     """Delete a schedule; what it imported stays."""
     await service.delete(connection, caller, schedule_id)

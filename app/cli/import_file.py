@@ -15,7 +15,7 @@ from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.merging import pipeline
 from app.domain.imports.schemas import ImportOptions
 from app.domain.pools.schemas import PoolName
-from app.platform.database import create_engine, transaction
+from app.platform.database import create_job_engine, transaction
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus
@@ -47,7 +47,7 @@ def run(settings: Settings, pool: str, path: Path, given: Mapping[str, Any]) -> 
 
 
 async def _store(settings: Settings, pool: str, path: Path, options: ImportOptions) -> uuid.UUID:
-    engine = create_engine(settings)
+    engine = create_job_engine(settings)
     try:
         with path.open("rb") as file:
             await asyncio.to_thread(service.look_at, file, options)
@@ -58,7 +58,7 @@ async def _store(settings: Settings, pool: str, path: Path, options: ImportOptio
 
 
 async def _tell(settings: Settings, import_id: uuid.UUID, console: Console) -> int:
-    engine = create_engine(settings)
+    engine = create_job_engine(settings)
     try:
         async with transaction(engine) as connection:
             done = await service.get(connection, import_id)

@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import moment, seal_anew
-from app.domain.access.keys import queries as keys
 from app.domain.access.keys import service as auth
 from app.domain.access.keys.errors import ApiKeyNotFoundError
 from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
@@ -55,7 +54,7 @@ def serve(
         from app.server.supervisor import Supervisor  # noqa: PLC0415  (only this command speaks HTTP)
 
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         _bootstrap(_with_secret_key(settings, embedded=postgres is not None))
 
         def ready() -> None:
@@ -77,7 +76,7 @@ def worker() -> None:
 def migrate() -> None:
     """Bring the database to the present schema."""
     with database() as (settings, _):
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         _bootstrap(settings)
 
 
@@ -120,7 +119,7 @@ def import_file(
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     with database() as (settings, _):
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         options = {
             "column": column,
             "delimiter": delimiter,
@@ -181,7 +180,7 @@ def rotate_key(
 @api_key.command("list")
 def list_keys() -> None:
     """List the keys."""
-    for row in _on_database(keys.all_keys):
+    for row in _on_database(lambda connection: auth.list_page(connection, None, None)):
         state = "active"
         if row.revoked_at:
             state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
@@ -230,7 +229,7 @@ def _leave(*_: object) -> None:
 def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
     """Do something in one transaction on the migrated database."""
     with database() as (settings, postgres):
-        apply_migrations(settings.sqlalchemy_url)
+        apply_migrations(settings.direct_url)
         return asyncio.run(_transact(_with_secret_key(settings, embedded=postgres is not None), act))
 
 

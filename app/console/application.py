@@ -26,7 +26,7 @@ from app.console import (
     wizard,
 )
 from app.console.pages import problem_page, static
-from app.platform.errors import DomainError, InvalidRequestError
+from app.platform.errors import DomainError, InvalidRequestError, NotFoundError
 from app.platform.settings import Settings
 from app.web.dependencies import held_by
 from app.web.problems import UNAVAILABLE
@@ -81,8 +81,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return await problem_page(request, InvalidRequestError.from_errors(error.errors()))
 
 
-class _NotFoundError(DomainError):
-    status, name, title = 404, "not-found", "There is no such page"
+class _NotFoundError(NotFoundError):
+    """No page of the console is at this address."""
+
+    title = "There is no such page"
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What was uploaded or pasted, kept on disk between the steps of an import (docs/decisions/0120)."""
+"""What was uploaded or pasted, kept on disk between the steps of an import (docs/decisions/0070)."""
 
 import asyncio
 import shutil

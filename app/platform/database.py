@@ -5,6 +5,7 @@ statement. A connection whose statement did not end in time is closed, never ret
 """
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias, TypeVar
@@ -13,9 +14,9 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import pq, waiting
 from psycopg.abc import PQGen
-from sqlalchemy import Engine, NullPool, Row, text
+from sqlalchemy import Engine, NullPool, Row, event, text
 from sqlalchemy import create_engine as create_sync_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
@@ -87,6 +88,18 @@ class LimitedConnection(psycopg.AsyncConnection[Any]):
             if self.pgconn.transaction_status == _ACTIVE:
                 self.drop()
             raise
+
+    def is_lost(self) -> bool:
+        """Return whether the server has ended this idle connection, as far as is known here: it costs no round trip.
+
+        A server that ends a connection says so, or the system does for it; to one that is idle it says nothing else
+        of weight.
+        """
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def drop(self) -> None:
         """Close the connection without a word to the server."""
@@ -213,7 +226,7 @@ def create_engine(
     async def creator() -> LimitedConnection:
         return await connect(settings, seconds=limit, extra=_server_limit(limit), prepare_threshold=threshold)
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+psycopg://",
         async_creator=creator,
         pool_size=connections or settings.database_connections,
@@ -222,6 +235,14 @@ def create_engine(
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_lost)
+    return engine
+
+
+def _refuse_lost(adapted: Any, *_: object) -> None:
+    """Have the pool open connections anew where the server has ended one, instead of failing a request with each."""
+    if adapted.driver_connection.is_lost():
+        raise InvalidatePoolError
 
 
 def create_job_engine(settings: Settings) -> AsyncEngine:
@@ -253,7 +274,7 @@ class DriverPool:
     """Connections of the driver's own, on which each statement is a transaction: the hot path leaves SQLAlchemy out.
 
     A connection is opened by who needs one, so after an outage the first request that finds the database back is
-    served; there is no pause that grows. Where one is found broken, the idle ones are closed with it.
+    served; there is no pause that grows. Where one is found broken or lost, the idle ones are closed with it.
     """
 
     def __init__(self, open_one: Callable[[], Awaitable[LimitedConnection]], size: int) -> None:
@@ -274,13 +295,18 @@ class DriverPool:
         except TimeoutError:
             raise psycopg.OperationalError("no connection became free in time") from None
         try:
-            connection = self._idle.pop() if self._idle else await self._open_one()
+            connection = await self._idle_or_new()
             try:
                 yield connection
             finally:
                 await self._take_back(connection)
         finally:
             self._places.release()
+
+    async def _idle_or_new(self) -> LimitedConnection:
+        if self._idle and self._idle[-1].is_lost():
+            await self.close()
+        return self._idle.pop() if self._idle else await self._open_one()
 
     async def _take_back(self, connection: LimitedConnection) -> None:
         if not connection.closed and connection.pgconn.transaction_status == _IDLE:
@@ -324,7 +350,7 @@ def job_pool_arguments(settings: Settings) -> dict[str, Any]:
         "kwargs": _arguments(settings, direct=True),
         "connection_class": JobConnection,
         "min_size": 1,
-        "max_size": 6,
+        "max_size": 8,  # one for each queue that is listened to, and as many for what they do
         "timeout": 5.0,
         "reconnect_timeout": 2.0,  # the driver's pool would pause for up to two minutes
     }

@@ -27,8 +27,10 @@ class OverloadedError(DomainError):
     status, name, title = 503, "overloaded", "Too many requests are waiting"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
-    def __init__(self) -> None:
-        super().__init__("More requests wait for this pool than can be answered in time; try again.")
+    def __init__(
+        self, said: str = "More requests wait for this pool than can be answered in time; try again."
+    ) -> None:
+        super().__init__(said)
 
 
 class ClientGoneError(DomainError):

@@ -12,6 +12,13 @@ URGENT = "urgent"
 """Queue of what is due within seconds. It has places of its own, which no long import can take."""
 
 
+SWEEPS = "sweeps"
+"""Queue of what the clock starts: short, and never behind a long job."""
+FETCHES = "fetches"
+"""Queue of imports whose source is fetched: they wait for foreign hosts; uploads do not wait for them."""
+LONG = "default"
+"""Queue of everything else: imports of what was uploaded, replays, exports."""
+
 log = structlog.get_logger()
 jobs = App(connector=PsycopgConnector())
 

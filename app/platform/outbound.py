@@ -11,17 +11,15 @@ import socket
 
 import httpx
 
+from app.platform.addresses import Address, is_public, meant
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 MAX_REDIRECTS = 5
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def http_client(settings: Settings, *, timeout: float) -> httpx.AsyncClient:
-    """A client that goes only where the service may go; `timeout` in seconds holds for each step.
+    """Return a client that goes only where the service may go; `timeout` in seconds holds for each step.
 
     Its requests raise AddressForbiddenError beside the errors of httpx.
     """
@@ -35,7 +33,7 @@ def http_client(settings: Settings, *, timeout: float) -> httpx.AsyncClient:
 
 
 def check_host(settings: Settings, host: str, port: int) -> list[str]:
-    """The addresses of a host, if the service may connect to all of them. Blocks while it resolves.
+    """Return the addresses of a host, if the service may connect to all of them. Blocks while it resolves.
 
     Raises:
         AddressForbiddenError: the name is not known, or an address is private and not in the allow list.
@@ -54,10 +52,12 @@ def check_host(settings: Settings, host: str, port: int) -> list[str]:
 
 
 def _may_reach(settings: Settings, host: str, address: str) -> bool:
-    ip = _meant(ipaddress.ip_address(address.partition("%")[0]))
-    if ip.is_global and not ip.is_multicast:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if is_public(ip):
         return True
-    return any(_covers(allowed.strip().lower(), host.lower(), ip) for allowed in settings.allowed_hosts)
+    return any(
+        _covers(allowed.strip().lower(), host.lower(), meant(ip)) for allowed in settings.allowed_hosts
+    )
 
 
 def _covers(allowed: str, host: str, ip: Address) -> bool:
@@ -67,17 +67,8 @@ def _covers(allowed: str, host: str, ip: Address) -> bool:
         return allowed == host
 
 
-def _meant(ip: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, where it stands for one."""
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in NAT64:
-            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        return ip.ipv4_mapped or ip.sixtofour or ip
-    return ip
-
-
 class _GuardedTransport(httpx.AsyncBaseTransport):
-    """Resolves and checks each request's host, and connects to what it checked."""
+    """Resolve and check each request's host, and connect to what was checked."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

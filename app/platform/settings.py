@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=10, ge=2)
     """Most connections that one process holds to PostgreSQL."""
     direct_database_url: SecretStr | None = None
-    """PostgreSQL itself, where DATABASE_URL leads to a pooler (PgBouncer): migrations, jobs and imports use it."""
+    """PostgreSQL itself, where DATABASE_URL leads to a pooler. Not tried with a pooler yet: give none in production."""
     prepared_statements: bool | None = None
     """Whether statements are prepared. Unset: unless there is a pooler in between."""
     statement_seconds: float = Field(default=3.0, gt=0)
@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """Jobs that one worker runs at the same time."""
     clock_tolerance_seconds: float = Field(default=300, ge=0)
     """How far a shop's clock may be off when a use is judged by its time."""
+    fetch_concurrency: int = Field(default=4, ge=1)
+    """Imports from a URL, a database or a storage that one worker runs at the same time, beside its other jobs."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Most bytes of one uploaded import file."""
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
@@ -64,6 +66,8 @@ class Settings(BaseSettings):
     """How long a process may go on honouring a key after it was revoked elsewhere."""
     smtp_url: SecretStr | None = None
     """Takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
+    smtp_plaintext: bool = False
+    """Lets emails, and the password of `smtp_url`, go unencrypted to a server that offers no TLS."""
     email_from: str | None = None
     """Sender of the emails."""
     alert_retry_seconds: float = Field(default=5.0, gt=0)

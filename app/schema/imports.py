@@ -85,7 +85,11 @@ class ImportSchedule(Base):
     next_run: Mapped[datetime | None] = mapped_column(index=True)
     """Null while it is not active."""
     error: Mapped[str | None]
-    """Why the last run could not begin."""
+    """Why the last run failed, or could not begin."""
+    failures: Mapped[int] = mapped_column(server_default="0")
+    """Runs that failed one after another since the last one that was due by the clock."""
+    judged: Mapped[uuid.UUID | None]
+    """The last run whose end was looked at."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -5,15 +5,56 @@ import re
 import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 from app.schema.names import visible
+
+
+def known_encoding(name: str) -> str:
+    """Return the name of an encoding of texts.
+
+    Raises:
+        ValueError: none has this name.
+    """
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError(
+            "no encoding of texts has this name; usual ones are utf-8, windows-1252, utf-16"
+        ) from None
+    return name
+
+
+Encoding = Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$"), AfterValidator(known_encoding)]
+"""The name of an encoding, as `utf-8`."""
 
 
 class Input(BaseModel):
     """A body of a request: a field that is not known is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def _no_number(value: Any) -> Any:
+    """Refuse 0 and 1 for no and yes; forms say it in words."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  (Pydantic takes no TypeError)
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_no_number)]
+"""Yes or no, where a form may say it too, as `true` or `false`. Where only JSON is read, `StrictBool` does."""
+
+
+def _no_flag(value: Any) -> Any:
+    """Refuse false and true for 0 and 1; forms write numbers as text."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004  (Pydantic takes no TypeError)
+    return value
+
+
+NO_FLAG = BeforeValidator(_no_flag)
+"""For a whole number that a form may say too; it stands behind the bounds. Elsewhere `strict=True` does."""
 
 
 def _no_step(value: str) -> str:

@@ -9,6 +9,9 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSch
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 """PostgreSQL and Python agree on the years between, in every time zone; nothing of ours lies outside."""
 
+SECONDS_END = 100_000_000_000
+"""A number from here on is milliseconds: as seconds it would lie beyond the year 5138."""
+
 _DATE = re.compile(r"\s*\d{4}-")
 
 
@@ -24,10 +27,12 @@ def bounded(value: datetime) -> datetime:
 
 
 def _written(value: Any) -> Any:
-    """Refuse numbers: whether they are seconds or milliseconds is not theirs to say."""
+    """Take a date and time, or UNIX seconds; refuse what would have to be guessed, as milliseconds."""
     if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
         return value
-    raise ValueError("a time is written as RFC 3339 has it: 2026-03-01T12:00:00Z")
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < SECONDS_END:
+        return datetime.fromtimestamp(value, UTC)
+    raise ValueError("a time is written as RFC 3339 has it, 2026-03-01T12:00:00Z, or in UNIX seconds")
 
 
 Time = Annotated[

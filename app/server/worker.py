@@ -4,10 +4,13 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from procrastinate import JobContext, PsycopgConnector
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.jobs import Status
 
 from app.domain.alerts import tasks as alerts
 from app.domain.alerts.deliveries import tasks as deliveries
@@ -18,7 +21,7 @@ from app.domain.imports.schedules import tasks as schedules
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.platform.database import create_job_engine, job_pool_arguments, wait_for
-from app.platform.jobs import URGENT, jobs, log
+from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
 
 TASKS = (alerts, deliveries, forecast, holds, imports, schedules, redemptions, vouchers)
@@ -31,6 +34,11 @@ URGENT_CONCURRENCY = 16
 """Urgent jobs that one worker runs at the same time: they wait for the network most of their time."""
 
 
+SWEEP_CONCURRENCY = 4
+"""Sweeps that one worker runs at the same time."""
+
+SPARE_THREADS = 4
+
 HEARTBEAT_SECONDS = 2
 
 
@@ -42,6 +50,7 @@ STALLED_SECONDS = 10
 @jobs.task(
     name="retry_stalled_jobs",
     aliases=["app.jobs.retry_stalled_jobs"],
+    queue=SWEEPS,
     queueing_lock="retry_stalled_jobs",
     pass_context=True,
 )
@@ -51,7 +60,10 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
     manager = context.app.job_manager
     for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
         log.warning("job of a dead worker", job=job.id, task=job.task_name)
-        await manager.retry_job(job)
+        try:
+            await manager.retry_job(job)
+        except UniqueViolation:  # its next run is queued already, and does what this one left
+            await manager.finish_job(job, Status.FAILED, delete_job=False)
 
 
 async def work(settings: Settings, beat: Callable[[], None] = lambda: None) -> None:
@@ -101,6 +113,9 @@ async def _until_first(*acts: Coroutine[Any, Any, Any]) -> None:
 
 async def _run(settings: Settings) -> None:
     engine = create_job_engine(settings)
+    # Each import takes a thread for its whole time: those that are fetched must leave some to the others.
+    threads = ThreadPoolExecutor(settings.job_concurrency + settings.fetch_concurrency + SPARE_THREADS)
+    asyncio.get_running_loop().set_default_executor(threads)
     connector = PsycopgConnector(**job_pool_arguments(settings))
     try:
         with jobs.replace_connector(connector) as app:
@@ -116,7 +131,9 @@ async def _run(settings: Settings) -> None:
                     install_signal_handlers=False,
                 )
                 await _until_one_ends(
-                    run(concurrency=settings.job_concurrency),
+                    run(queues=[LONG], concurrency=settings.job_concurrency),
+                    run(queues=[FETCHES], concurrency=settings.fetch_concurrency),
+                    run(queues=[SWEEPS], concurrency=SWEEP_CONCURRENCY),
                     run(queues=[URGENT], concurrency=URGENT_CONCURRENCY),
                 )
     finally:

@@ -26,7 +26,15 @@ _GUARDED = "vouchers_guarded"
 SMALL_BODY = 1024**2
 """Bytes of a body of a route that takes one thing."""
 
-LARGE_BODIES = ("/imports", "/imports/preview", "/assignments/batch", "/render/batch", "/events", "/batch")
+LARGE_BODIES = (
+    "/imports",
+    "/imports/preview",
+    "/assignments/batch",
+    "/render",
+    "/render/batch",
+    "/events",
+    "/batch",
+)
 """Ends of the paths whose bodies hold many things: the setting `max_body_bytes` bounds these."""
 
 OFF_LOOP = 1024**2

@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 
-from app.platform.errors import DomainError
+from app.platform.errors import OverloadedError
 
 BLOCK = 64 * 1024
 MAX_READING = 3
@@ -23,10 +23,9 @@ READ_SECONDS = 900.0
 """How long an export may read from the database."""
 
 
-class TooManyExportsError(DomainError):
+class TooManyExportsError(OverloadedError):
     """More exports are under way than a process may have."""
 
-    status, name, title = 503, "overloaded", "Too many requests are waiting"
     headers = {"Retry-After": "10"}  # noqa: RUF012  (as the base declares it)
 
     def __init__(self) -> None:

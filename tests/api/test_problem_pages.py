@@ -3,6 +3,7 @@
 import pytest
 
 from app.api.problem_pages import REMEDIES, kinds
+from app.platform.errors import DomainError
 
 
 def test_every_problem_says_what_to_do_and_no_other_is_explained():
@@ -33,3 +34,14 @@ async def test_an_unknown_problem_is_one_itself(client):
 async def test_a_problem_bears_the_id_of_its_request(client):
     reply = await client.get("/v1/pools/none", headers={"X-Request-Id": "mine-1"})
     assert reply.json()["request_id"] == reply.headers["x-request-id"] == "mine-1"
+
+
+def test_a_name_is_given_to_one_kind_of_problem():
+    named = [error.name for error in every(DomainError) if "name" in vars(error)]
+    assert len(named) == len(set(named)), sorted(named)
+
+
+def every(error):
+    for each in error.__subclasses__():
+        yield each
+        yield from every(each)

@@ -71,7 +71,7 @@ def test_the_main_job(api, service):
     )
     assert api("rendering.render_message", body=message).rendered.startswith("PY-")
     mapping = models.MappingIn(event_type="purchase", property_="voucher_code")
-    api("redemptions.put_mapping", body=models.Mappings(mappings=[mapping]))
+    api("redemptions.put_redemption_mapping", body=models.Mappings(mappings=[mapping]))
     event = models.EventIn.from_dict(
         {
             "event_id": "e-1",
@@ -82,7 +82,7 @@ def test_the_main_job(api, service):
     )
     (tracked,) = api("redemptions.track_events", body=models.EventBatch(events=[event])).items
     assert tracked.redemption == "redeemed"
-    counts = api("pools.get_counts", "generated")
+    counts = api("pools.get_pool_counts", "generated")
     assert (counts.redeemed, counts.assigned, counts.available) == (1, 1, 0)
 
 

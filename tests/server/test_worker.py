@@ -49,3 +49,38 @@ async def test_an_import_that_was_queued_under_the_old_name_is_run(client, engin
     with worker_process(settings):
         found = await eventually(done)
     assert (found["imported"], found["ignored"]) == (1, 1)
+
+
+async def test_a_stalled_job_whose_next_run_is_queued_holds_up_no_other(engine, settings):
+    """Two jobs of a dead worker: one has a successor with the same queueing lock, the other is run again."""
+    async with engine.begin() as connection:
+        dead = (
+            await connection.execute(
+                text(
+                    "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 hour') RETURNING id"
+                )
+            )
+        ).scalar_one()
+        for status, task, lock in (("doing", "sweep_redemptions", "swept"), ("todo", "sweep_redemptions", "swept"),
+                                   ("doing", "sweep_vouchers", "other")):  # fmt: skip
+            await connection.execute(
+                text(
+                    "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, args, status, worker_id,"
+                    " scheduled_at) VALUES ('default', :task, :lock, '{\"timestamp\": 0}', CAST(:status AS"
+                    " procrastinate_job_status), :worker, CASE WHEN :status = 'todo' THEN now() + interval '1h' END)"
+                ),
+                {"task": task, "lock": lock, "status": status, "worker": dead if status == "doing" else None},
+            )
+
+    async def ended():
+        async with engine.connect() as connection:
+            query = (
+                "SELECT DISTINCT status::text FROM procrastinate_jobs WHERE queueing_lock = :lock ORDER BY 1"
+            )
+            return [
+                [row.status for row in await connection.execute(text(query), {"lock": lock})]
+                for lock in ("swept", "other")
+            ] == [["failed", "todo"], []]  # what succeeded is deleted
+
+    with worker_process(settings):
+        await eventually(ended, seconds=30)

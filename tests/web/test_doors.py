@@ -12,7 +12,7 @@ from tests.factories import KEY, add_key, fill
 
 READ = "read-key-0123456789-0123456789-0123456789"
 JSON = {"content-type": "application/json"}
-OPEN = {"/health/live", "/health/ready"}
+OPEN = {"/health/live", "/health/ready", "/problems/{name}"}
 
 
 class Body:

@@ -53,7 +53,7 @@ BODIES = [b"{}"] * 4 + [
 METHODS = ["POST"] * 20 + ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "post"]
 SAME = ("content-type", "cache-control", "x-content-type-options", "www-authenticate", "retry-after", "allow",
         "idempotency-replayed", "location")  # fmt: skip
-OWN = ("id", "code", "assigned_at", "request_id", "assignment_id")
+OWN = ("id", "code", "assigned_at", "lease_until", "request_id", "assignment_id")
 ROUNDS = 600
 
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.schema.texts import Input
+from app.schema.texts import NO_FLAG, Input
 
 MAX_THRESHOLDS = 20
 MAX_COUNT = 2**63 - 1
@@ -58,7 +58,7 @@ class AlertsUpdate(Input):
     email: EmailAddress | None = Field(
         default=None, description="Receives an email", examples=["campaigns@example.com"]
     )
-    expiring_within_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+    expiring_within_days: Annotated[int, Field(ge=1, le=3650), NO_FLAG] | None = Field(
         default=None, description="Tell also once available codes expire within so many days"
     )
 

@@ -4,7 +4,7 @@ from procrastinate import JobContext
 
 from app.domain.alerts import service
 from app.platform.database import transaction
-from app.platform.jobs import URGENT, engine_of, jobs
+from app.platform.jobs import SWEEPS, URGENT, engine_of, jobs
 
 
 @jobs.periodic(cron="* * * * * *", periodic_id="alerts")
@@ -27,6 +27,7 @@ async def notify_crossed(context: JobContext, timestamp: int) -> None:
 @jobs.task(
     name="tell_expiring",
     aliases=["app.alerts.tasks.tell_expiring"],
+    queue=SWEEPS,
     queueing_lock="expiring",
     pass_context=True,
 )

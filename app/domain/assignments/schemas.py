@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
@@ -36,11 +36,13 @@ class AssignmentCreate(Input):
     message_id: Identifier | None = Field(
         default=None, description="In which message; the same message, customer and pool get the same code"
     )
-    test: bool = Field(default=False, description="Whether this is a test send; it takes a code all the same")
-    lease_seconds: Annotated[int, Field(ge=1, le=MAX_LEASE_SECONDS)] | None = Field(
+    test: StrictBool = Field(
+        default=False, description="Whether this is a test send; it takes a code all the same"
+    )
+    lease_seconds: Annotated[int, Field(strict=True, ge=1, le=MAX_LEASE_SECONDS)] | None = Field(
         default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
     )
-    valid_for_seconds: Annotated[int, Field(ge=1, le=MAX_VALID_FOR_SECONDS)] | None = Field(
+    valid_for_seconds: Annotated[int, Field(strict=True, ge=1, le=MAX_VALID_FOR_SECONDS)] | None = Field(
         default=None, description="Only a code that does not expire within these seconds"
     )
 
@@ -79,7 +81,9 @@ class BatchCreate(Input):
     """Many assignments in one request."""
 
     items: list[BatchItem] = Field(min_length=1, max_length=MAX_BATCH, description="Up to 10,000")
-    atomic: bool = Field(default=False, description="All or none: 409 where the pool cannot serve them all")
+    atomic: StrictBool = Field(
+        default=False, description="All or none: 409 where the pool cannot serve them all"
+    )
 
 
 class AssignmentOut(BaseModel):

@@ -1,11 +1,11 @@
 """Customers and aggregates on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from app.schema.texts import Identifier, Input, Properties
+from app.schema.texts import Encoding, Identifier, Input, Properties
 
 
 class FileFormat(Input):
@@ -17,7 +17,7 @@ class FileFormat(Input):
     delimiter: str | None = Field(
         default=None, min_length=1, max_length=1, description="Between cells; found out where left out"
     )
-    encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(
+    encoding: Encoding | None = Field(
         default=None, description="Such as `utf-8`, `windows-1252`; found out where left out"
     )
 

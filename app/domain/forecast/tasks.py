@@ -4,13 +4,14 @@ from procrastinate import JobContext
 
 from app.domain.forecast import service
 from app.platform.database import transaction
-from app.platform.jobs import engine_of, jobs
+from app.platform.jobs import SWEEPS, engine_of, jobs
 
 
 @jobs.periodic(cron="* * * * *", periodic_id="stock_history")
 @jobs.task(
     name="keep_stock_history",
     aliases=["app.forecast.tasks.keep_stock_history"],
+    queue=SWEEPS,
     queueing_lock="stock_history",
     pass_context=True,
 )

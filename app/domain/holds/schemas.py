@@ -2,10 +2,11 @@
 
 import uuid
 from datetime import UTC, datetime
+from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator
 
-from app.schema.texts import CampaignId, Input
+from app.schema.texts import NO_FLAG, CampaignId, Input
 from app.schema.times import Time
 
 MAX_SIZE = 2**53
@@ -15,7 +16,9 @@ class HoldCreate(Input):
     """Vouchers to set aside."""
 
     campaign_id: CampaignId = Field(description="The campaign that may draw them")
-    count: int = Field(ge=1, le=MAX_SIZE, description="How many", examples=[10_000_000])
+    count: Annotated[int, Field(ge=1, le=MAX_SIZE), NO_FLAG] = Field(
+        description="How many", examples=[10_000_000]
+    )
     expires_at: Time | None = Field(
         default=None, description="When the rest is given back; never, if left out"
     )

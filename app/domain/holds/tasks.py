@@ -3,13 +3,14 @@
 from procrastinate import JobContext
 
 from app.domain.holds import service
-from app.platform.jobs import engine_of, jobs
+from app.platform.jobs import SWEEPS, engine_of, jobs
 
 
 @jobs.periodic(cron="* * * * *", periodic_id="holds")
 @jobs.task(
     name="sweep_holds",
     aliases=["app.holds.tasks.sweep_holds"],
+    queue=SWEEPS,
     queueing_lock="sweep_holds",
     pass_context=True,
 )

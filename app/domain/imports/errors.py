@@ -1,6 +1,6 @@
 """Errors of imports."""
 
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, OverloadedError
 
 
 class ImportNotFoundError(DomainError):
@@ -13,6 +13,24 @@ class ImportNotFinishedError(DomainError):
     """The import is still under way."""
 
     status, name, title = 409, "import-not-finished", "The import is still under way"
+
+
+class ImportEndedError(DomainError):
+    """The import has ended, and cannot be cancelled; undo it, where it brought codes."""
+
+    status, name, title = 409, "import-ended", "The import has ended"
+
+
+class ImportCancelledError(DomainError):
+    """The import was cancelled while it ran."""
+
+    status, name, title = 409, "import-cancelled", "The import was cancelled"
+
+
+class TooManyPreviewsError(OverloadedError):
+    """As many sources are being fetched for previews as one process may fetch at a time."""
+
+    headers = {"Retry-After": "5"}  # noqa: RUF012  (as the base declares it)
 
 
 class UnreadableError(DomainError):

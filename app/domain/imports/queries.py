@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.schema.base import ImportStatus
@@ -118,5 +118,16 @@ async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
         )
         .where(Import.id == import_id)
         .with_for_update()
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def cancel(connection: AsyncConnection, import_id: uuid.UUID, why: str) -> Any:
+    """End an import that has not ended; return it, or None. It waits for a chunk that is being merged."""
+    query = (
+        update(Import)
+        .where(Import.id == import_id, Import.status.in_([ImportStatus.QUEUED, ImportStatus.RUNNING]))
+        .values(status=ImportStatus.FAILED, error=why, finished_at=func.now())
+        .returning(Import.id, Import.pool)
     )
     return (await connection.execute(query)).one_or_none()

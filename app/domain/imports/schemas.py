@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
-from app.schema.texts import Input
+from app.schema.texts import NO_FLAG, Encoding, Flag, Input
 from app.schema.times import Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
@@ -75,15 +75,13 @@ Source = Annotated[
 class FormatIn(Input):
     """How the file is written; what is left out is found out."""
 
-    encoding: Annotated[str, StringConstraints(pattern=r"^[\w.: -]{1,40}$")] | None = Field(
-        default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`"
-    )
+    encoding: Encoding | None = Field(default=None, description="Such as `utf-8`, `windows-1252`, `utf-16`")
     delimiter: Annotated[str, StringConstraints(pattern=r'^([^\r\n"\x00]|  )$')] | None = Field(
         default=None, description="One character, or two spaces for two or more of them"
     )
     quote: Literal['"', "'", ""] | None = Field(default=None, description="Empty: none")
-    has_header: bool | None = Field(default=None, description="Whether the first row names the columns")
-    skip_lines: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
+    has_header: Flag | None = Field(default=None, description="Whether the first row names the columns")
+    skip_lines: Annotated[int, Field(ge=0, le=10_000), NO_FLAG] | None = Field(
         default=None, description="Lines before the table, as comments and titles; found out where left out"
     )
 
@@ -91,15 +89,15 @@ class FormatIn(Input):
 class Options(FormatIn):
     """How a file becomes vouchers."""
 
-    column: Name | Annotated[int, Field(ge=0)] | None = Field(
+    column: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None,
         description="Column of the codes: name or 0-based index; may be left out where the file shows which it is",
     )
-    expires_at_column: Name | Annotated[int, Field(ge=0)] | None = Field(
+    expires_at_column: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
     expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
-    accept_suspicious: bool = Field(
+    accept_suspicious: Flag = Field(
         default=False,
         description="Take also what is unlike the rest of the file (a footer, a sum, a placeholder)",
     )
@@ -108,7 +106,7 @@ class Options(FormatIn):
 class ImportOptions(Options):
     """What may be said of an import."""
 
-    dry_run: bool = Field(default=False, description="The same report, and no voucher")
+    dry_run: Flag = Field(default=False, description="The same report, and no voucher")
 
 
 class ImportCreate(ImportOptions):

@@ -4,8 +4,10 @@ import hashlib
 import io
 import secrets
 import tempfile
+import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import takewhile
 from typing import Any, BinaryIO, Protocol, cast
@@ -14,23 +16,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.imports import queries, sources
+from app.domain.imports import queries
 from app.domain.imports.errors import (
+    ImportEndedError,
     ImportNotFinishedError,
     ImportNotFoundError,
     ImportUndecidedError,
+    TooManyPreviewsError,
     UnreadableError,
 )
 from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
+from app.domain.imports.sources import checking, fetching
 from app.domain.imports.sources import secrets as sealing
 from app.domain.lifecycle import intake, suspicious
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
-from app.platform.jobs import enqueue
+from app.platform.jobs import FETCHES, enqueue
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus
 
@@ -38,11 +43,14 @@ PREVIEW_BYTES = 64 * 1024**2
 """Most bytes of a source that are fetched for a preview."""
 PREVIEW_SECONDS = 20.0
 """How long that may take: somebody waits for it."""
+PREVIEW_PLACES = threading.BoundedSemaphore(3)
+"""Previews that one process fetches at a time, each in a thread."""
 QUERIED = {"database", "analysis"}
 AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header": True}
 """How `rows_as_csv` writes what was queried."""
 AS_TEXT = {"encoding": "utf-8-sig"}
 """Text comes as JSON, whatever file it was copied from."""
+CANCELLED = "It was cancelled."
 ENDED = {ImportStatus.SUCCEEDED, ImportStatus.FAILED}
 
 
@@ -121,7 +129,7 @@ async def begin_from_file(
 ) -> uuid.UUID:
     """Store an uploaded file and have it imported once the transaction has committed; return the import's id."""
     import_id = await from_file(connection, pool, name, file, options)
-    return await _begin_for(connection, caller, pool, import_id)
+    return await _begin_for(connection, caller, pool, import_id, fetched=False)
 
 
 async def begin_from_source(
@@ -134,18 +142,19 @@ async def begin_from_source(
 ) -> uuid.UUID:
     """Have a source imported once the transaction has committed; return the import's id."""
     import_id = await from_source(connection, settings, pool, source, options)
-    return await _begin_for(connection, caller, pool, import_id)
+    fetched = not isinstance(source, TextSource)
+    return await _begin_for(connection, caller, pool, import_id, fetched=fetched)
 
 
-async def begin(connection: AsyncConnection, import_id: uuid.UUID) -> None:
-    """Have the job of an import run once the transaction has committed."""
-    await enqueue(connection, "run_import", import_id=str(import_id))
+async def begin(connection: AsyncConnection, import_id: uuid.UUID, *, fetched: bool = False) -> None:
+    """Have the job of an import run once the transaction has committed; what is fetched has places of its own."""
+    await enqueue(connection, "run_import", queue=FETCHES if fetched else None, import_id=str(import_id))
 
 
 async def _begin_for(
-    connection: AsyncConnection, caller: Caller | None, pool: str, import_id: uuid.UUID
+    connection: AsyncConnection, caller: Caller | None, pool: str, import_id: uuid.UUID, *, fetched: bool
 ) -> uuid.UUID:
-    await begin(connection, import_id)
+    await begin(connection, import_id, fetched=fetched)
     await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
     return import_id
 
@@ -153,7 +162,7 @@ async def _begin_for(
 def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
     """Return a source as it is shown, and as it is kept."""
     whole = source.model_dump(mode="json")
-    sealing.check_references(whole)
+    checking.check(whole)
     return sealing.shown(whole), sealing.seal(settings, whole)
 
 
@@ -217,6 +226,23 @@ async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uu
         undone = {"taken_back": taken_back, "kept": row.imported - row.undone - taken_back}
     await audit.record(connection, caller, "import.undone", pool=row.pool, import_id=str(import_id), **undone)
     return undone
+
+
+async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
+    """End an import that is queued or under way; what it has brought so far stays, and can be undone.
+
+    Its job notices within a second, and deletes what it had stored.
+
+    Raises:
+        ImportNotFoundError: there is none of this id.
+        ImportEndedError: it has ended.
+    """
+    cancelled = await queries.cancel(connection, import_id, CANCELLED)
+    if cancelled is None:
+        await get(connection, import_id)
+        raise ImportEndedError("The import has ended. Undo it, where it brought codes.")
+    await audit.record(connection, caller, "import.cancelled", pool=cancelled.pool, import_id=str(import_id))
+    return await get(connection, import_id)
 
 
 async def accept_suspicious(
@@ -296,15 +322,30 @@ def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[st
     if isinstance(source, TextSource):
         return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
     whole = source.model_dump(mode="json")
-    sealing.check_references(whole)
-    with tempfile.SpooledTemporaryFile(CHUNK) as file:
+    checking.check(whole)
+    with _preview_place(), tempfile.SpooledTemporaryFile(CHUNK) as file:
         patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
-        blocks = sources.fetch(patience, sealing.filled(whole))
-        file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
+        with closing(fetching.fetch(patience, whole)) as blocks:
+            file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
         file.seek(0)
         if source.type in QUERIED:
             options = options.model_copy(update=AS_QUERIED)
         return preview(cast(BinaryIO, file), options)
+
+
+@contextmanager
+def _preview_place() -> Iterator[None]:
+    """Take one of the places for previews that fetch; they leave threads of the process to everything else.
+
+    Raises:
+        TooManyPreviewsError: all are taken.
+    """
+    if not PREVIEW_PLACES.acquire(blocking=False):
+        raise TooManyPreviewsError("Other previews are being fetched; try again in a few seconds.")
+    try:
+        yield
+    finally:
+        PREVIEW_PLACES.release()
 
 
 async def _add(

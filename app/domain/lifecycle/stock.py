@@ -17,11 +17,18 @@ HELD = """(
 )"""
 """SQL: how many vouchers the holds of a pool still keep."""
 
+OPEN = text("INSERT INTO stock (pool_id, slot) SELECT :pool_id, generate_series(0, :slots - 1)")
+
 REFRESH = text("""
 UPDATE stock SET holds = active.n
 FROM (SELECT count(*) AS n FROM hold WHERE pool_id = :pool_id AND drawn < size) AS active
 WHERE pool_id = :pool_id AND holds <> active.n
 """)
+
+
+async def open_slots(connection: AsyncConnection, pool_id: int) -> None:
+    """Give a new pool its stock: every slot, all counts zero."""
+    await connection.execute(OPEN, {"pool_id": pool_id, "slots": STOCK_SLOTS})
 
 
 async def refresh(connection: AsyncConnection, pool_id: int) -> None:

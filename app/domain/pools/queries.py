@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import BigInteger, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
 from app.platform.similar import similar_names
-from app.schema.inventory import STOCK_SLOTS, Pool, Stock, Voucher
+from app.schema.inventory import Pool, Stock, Voucher
 from app.schema.ledger import Assignment, Hold
 from app.schema.redemptions import Redemption
 
@@ -26,15 +26,11 @@ WITH_COUNTS = select(*COLUMNS, *COUNTS, KEPT_BY_HOLDS).join(Stock, Stock.pool_id
 
 
 async def add(connection: AsyncConnection, name: str, description: str | None) -> int | None:
-    """Make a pool with its stock; its id, or None where the name is taken."""
+    """Make a pool; its id, or None where the name is taken."""
     query = (
         upsert(Pool).values(name=name, description=description).on_conflict_do_nothing().returning(Pool.id)
     )
-    pool_id = (await connection.execute(query)).scalar_one_or_none()
-    if pool_id is not None:
-        slots = select(literal(pool_id), func.generate_series(0, STOCK_SLOTS - 1))
-        await connection.execute(insert(Stock).from_select(["pool_id", "slot"], slots))
-    return pool_id
+    return (await connection.execute(query)).scalar_one_or_none()
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int | None:

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.lifecycle import intake, uses
+from app.domain.lifecycle import intake, stock, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.platform.database import AnyRow
@@ -20,7 +20,7 @@ async def create(
     Raises:
         PoolExistsError: the name is taken.
     """
-    if await queries.add(connection, name, description) is None:
+    if await _add(connection, name, description) is None:
         raise PoolExistsError(name)
     await audit.record(connection, caller, "pool.created", pool=name)
     return await get(connection, name)
@@ -28,8 +28,15 @@ async def create(
 
 async def ensure(connection: AsyncConnection, name: str) -> int:
     """The id of the pool with this name, which is made if it is not there."""
-    pool_id = await queries.add(connection, name, None)
+    pool_id = await _add(connection, name, None)
     return pool_id if pool_id is not None else await id_of(connection, name)
+
+
+async def _add(connection: AsyncConnection, name: str, description: str | None) -> int | None:
+    pool_id = await queries.add(connection, name, description)
+    if pool_id is not None:
+        await stock.open_slots(connection, pool_id)
+    return pool_id
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int:

@@ -3,7 +3,7 @@
 from procrastinate import JobContext
 
 from app.domain.redemptions import service
-from app.platform.jobs import engine_of, jobs
+from app.platform.jobs import SWEEPS, engine_of, jobs
 
 
 @jobs.task(
@@ -22,6 +22,7 @@ async def resolve_redemptions(context: JobContext) -> None:
     name="sweep_redemptions",
     aliases=["app.redemptions.tasks.sweep_redemptions"],
     lock="redemptions",
+    queue=SWEEPS,
     queueing_lock="sweep_redemptions",
     pass_context=True,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from app.platform.errors import DomainError
 from app.schema.texts import CampaignId, Identifier, Input, Properties
@@ -45,7 +45,7 @@ class _Template(Input):
     mode: Mode = Field(default=Mode.SEND, description="`preview` shows a code and takes none")
     campaign_id: CampaignId | None = Field(default=None, description="`campaign.id` in the template")
     context: Properties = Field(default_factory=dict, description="`context` in the template")
-    strict: bool = Field(default=False, description="Whether a property that nobody set is an error")
+    strict: StrictBool = Field(default=False, description="Whether a property that nobody set is an error")
 
 
 class RenderRequest(_Template):

@@ -4,7 +4,7 @@ import structlog
 from procrastinate import JobContext
 
 from app.domain.vouchers import service
-from app.platform.jobs import engine_of, jobs
+from app.platform.jobs import SWEEPS, engine_of, jobs
 
 log = structlog.get_logger()
 
@@ -13,6 +13,7 @@ log = structlog.get_logger()
 @jobs.task(
     name="sweep_vouchers",
     aliases=["app.vouchers.tasks.sweep_vouchers"],
+    queue=SWEEPS,
     queueing_lock="sweep_vouchers",
     pass_context=True,
 )

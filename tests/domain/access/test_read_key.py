@@ -94,7 +94,7 @@ async def shop(client, engine):
     )
     imported = [
         # A file without a header, of which the first row is taken for one; and rows that were rejected.
-        {"source": {"type": "text", "text": "\n".join(CODES)}, "has_header": True, "column": "none such"},
+        {"source": {"type": "text", "text": "\n".join(CODES)}, "has_header": True, "column": 0},
         {"source": {"type": "text", "text": "code\n" + "\n".join(CODES) + "\n"}, "column": "code"},
         {"source": {"type": "database", "url": "sqlite:////x.db", "query": f"SELECT '{CODES[0]}'"}},
         {"source": {"type": "analysis", "of": "events", "property": "p", "where": {"code": CODES[1]}}},

@@ -169,7 +169,10 @@ async def test_a_new_secret_signs_beside_the_old_one_for_a_day(client, engine, s
         await eventually(lambda: all_delivered(client, 1))
         assert receiver.payloads(old) == receiver.payloads(rotated["webhook_secret"])
         async with transaction(engine) as connection:
-            await connection.execute(text("UPDATE alert SET previous_secret_until = now()"))
+            await connection.execute(
+                text("UPDATE alert SET previous_secrets = jsonb_build_object(CAST(:old AS text), now())"),
+                {"old": old},
+            )
         await client.post(f"{URL}/test")
         await eventually(lambda: all_delivered(client, 2))
     assert receiver.received[0].headers["webhook-signature"].count("v1,") == 2
@@ -202,6 +205,24 @@ async def test_tries_end_and_the_log_says_so(client, engine, settings, receiver,
     monkeypatch.setattr(sending, "MAX_ATTEMPTS", 3)
     await fill(engine, "p", 5)
     await set_alerts(client, receiver, 1)
+    receiver.status = 500
+    async with working(settings.model_copy(update={"alert_retry_seconds": 0.001})):
+        await client.post(f"{URL}/test")
+
+        async def failed():
+            (item,) = await deliveries(client)
+            return item["status"] == "failed" and item
+
+        item = await eventually(failed)
+    assert (item["attempts"], item["response_status"], item["error"]) == (3, 500, "answered 500")
+    assert len(receiver.received) == 3
+
+
+async def test_a_receiver_that_is_gone_for_good_is_asked_once_until_it_is_set_again(
+    client, engine, settings, receiver
+):
+    await fill(engine, "p", 5)
+    await set_alerts(client, receiver, 1)
     receiver.status = 410
     async with working(settings.model_copy(update={"alert_retry_seconds": 0.001})):
         await client.post(f"{URL}/test")
@@ -211,8 +232,16 @@ async def test_tries_end_and_the_log_says_so(client, engine, settings, receiver,
             return item["status"] == "failed" and item
 
         item = await eventually(failed)
-    assert (item["attempts"], item["response_status"], item["error"]) == (3, 410, "answered 410")
-    assert len(receiver.received) == 3
+        assert (item["attempts"], item["response_status"]) == (1, 410)
+        receiver.status = 200
+        await set_alerts(client, receiver, 1)
+        await client.post(f"{URL}/test")
+        await eventually(lambda: all_of(client, {"failed", "delivered"}))
+    assert len(receiver.received) == 2
+
+
+async def all_of(client, wanted):
+    return {item["status"] for item in await deliveries(client)} == wanted
 
 
 async def test_imports_that_take_every_place_of_a_worker_delay_no_alert(client, engine, settings, receiver):

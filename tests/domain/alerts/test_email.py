@@ -1,11 +1,22 @@
 """Alerts by email, over a real SMTP server."""
 
 import asyncio
+import ssl
+import uuid
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
+from types import SimpleNamespace
 
+import aiosmtplib
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
 
+from app.domain.alerts.deliveries import emails
 from app.platform.settings import Settings
 from tests.factories import fill
 from tests.worker import eventually, working
@@ -51,7 +62,12 @@ async def smtp_port(mailbox):
 def settings(settings, smtp_port) -> Settings:
     url = f"smtp://us%2Fer:p%40ss@127.0.0.1:{smtp_port}"
     return settings.model_validate(
-        {**settings.model_dump(by_alias=True), "smtp_url": url, "email_from": "vouchers@example.com"}
+        {
+            **settings.model_dump(by_alias=True),
+            "smtp_url": url,
+            "email_from": "vouchers@example.com",
+            "smtp_plaintext": True,
+        }
     )
 
 
@@ -71,3 +87,119 @@ async def test_an_email_arrives_after_the_server_had_refused_it(client, engine, 
     assert "1 codes are available (threshold 1)" in email.get_content()
     assert email["Message-ID"] == f"<{item['id']}@voucher-pools>"
     assert (item["channel"], item["event"]) == ("email", "pool.low")
+
+
+def server_context(tmp_path, name):
+    """Return the TLS side of a server whose certificate bears a name and is signed by nobody known."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "server.pem").write_bytes(private + certificate.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    return context
+
+
+@asynccontextmanager
+async def listening(tls=None, *, from_the_start=False):
+    """An SMTP server that writes down what it hears."""
+    said, passwords = [], []
+
+    class Listens(SMTP):
+        async def smtp_EHLO(self, hostname):  # noqa: N802
+            said.append("EHLO")
+            return await super().smtp_EHLO(hostname)
+
+        async def smtp_AUTH(self, arg):  # noqa: N802
+            said.append(f"AUTH {arg}")
+            return await super().smtp_AUTH(arg)
+
+        async def smtp_MAIL(self, arg):  # noqa: N802
+            said.append(f"MAIL {arg}")
+            return await super().smtp_MAIL(arg)
+
+    def log_in(_server, _session, _envelope, _mechanism, data):
+        passwords.append(data)
+        return AuthResult(success=True)
+
+    mailbox = Mailbox()
+    mailbox.refuse = 0
+
+    def protocol():
+        return Listens(
+            mailbox,
+            authenticator=log_in,
+            auth_require_tls=False,
+            tls_context=None if from_the_start else tls,
+        )
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(protocol, "127.0.0.1", 0, ssl=tls if from_the_start else None)
+    try:
+        yield server.sockets[0].getsockname()[1], said, passwords, mailbox
+    finally:
+        server.close()
+
+
+def one_message():
+    return SimpleNamespace(
+        id=uuid.uuid4(),
+        destination="campaigns@example.com",
+        created_at=datetime.now(UTC),
+        payload={
+            "type": "pool.exhausted",
+            "timestamp": "2026-01-01T00:00:00+00:00",
+            "data": {"pool": "p"},
+        },
+    )
+
+
+def to_server(settings, scheme, port, **changes):
+    url = f"{scheme}://user:s3cret@127.0.0.1:{port}"
+    return settings.model_copy(
+        update={"smtp_url": SecretStr(url), "email_from": "v@example.com", "smtp_plaintext": False, **changes}
+    )
+
+
+async def test_no_password_and_no_email_go_to_a_server_without_tls(settings):
+    """A server that offers no STARTTLS looks the same as one whose offer somebody on the way has cut out."""
+    async with listening() as (port, said, passwords, mailbox):
+        with pytest.raises(aiosmtplib.SMTPException):
+            await emails.send(to_server(settings, "smtp", port), one_message())
+        assert passwords == []
+        assert mailbox.received == []
+        assert not any(line.startswith(("AUTH", "MAIL")) for line in said)
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+@pytest.mark.parametrize("plaintext", [True, False])
+async def test_a_certificate_that_nobody_vouches_for_is_refused(
+    settings, tmp_path, from_the_start, plaintext
+):
+    tls = server_context(tmp_path, "smtp.test")
+    async with listening(tls, from_the_start=from_the_start) as (port, _, passwords, mailbox):
+        scheme = "smtps" if from_the_start else "smtp"
+        with pytest.raises((aiosmtplib.SMTPException, ssl.SSLError)):
+            await emails.send(to_server(settings, scheme, port, smtp_plaintext=plaintext), one_message())
+        assert passwords == []
+        assert mailbox.received == []
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+async def test_clear_text_is_used_where_a_setting_says_so(settings):
+    async with listening() as (port, _, passwords, mailbox):
+        await emails.send(to_server(settings, "smtp", port, smtp_plaintext=True), one_message())
+        assert len(passwords) == len(mailbox.received) == 1

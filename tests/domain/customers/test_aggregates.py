@@ -68,8 +68,11 @@ async def test_each_recipient_of_a_batch_has_their_own_value(client):
 
 async def test_a_customer_without_a_value_is_an_undefined_name(client):
     await client.put(URL, json=LAST)
-    reply = await render(client, "\n{{ aggregates['last_spring_code'] }}", status=422)
-    assert (reply["type"], reply["line"]) == ("/problems/template-error", 2)
+    template = "\n{{ aggregates['last_spring_code'] }}"
+    reply = await render(client, template)
+    assert reply["undefined"] == ["aggregates.last_spring_code"]
+    refused = await render(client, template, status=422, strict=True)
+    assert (refused["type"], refused["line"]) == ("/problems/template-error", 2)
 
 
 async def test_an_unknown_aggregate_is_named_with_those_nearest(client):

@@ -42,7 +42,6 @@ BAD = {
     "it is blank": (b" \n\r\n\n", {}, "The file is empty"),
     "it is binary": (random.Random(1).randbytes(10_000), {}, "The file is binary"),
     "it has only a header": (b"code\n", {}, "no row below it"),
-    "the encoding is not one": (b"code\nA1\n", {"encoding": "klingon"}, "no encoding 'klingon'"),
     "it is a zip of two files": (zipped(a="code\nA1", b="code\nB1"), {}, "holds 2 files (a, b)"),
     "it is a zip of nothing": (zipped(), {}, "holds 0 files"),
     "it is half a gzip": (
@@ -165,6 +164,16 @@ async def test_an_upload_that_is_too_large_is_refused(app, client, monkeypatch):
             {"json": {"source": {"type": "url", "url": "http://${env:DATABASE_URL}/"}}},
             422,
             "VOUCHERS_SOURCE_",
+        ),
+        (
+            {"json": {"source": {"type": "text", "text": "A1"}, "encoding": "klingon"}},
+            422,
+            "no encoding 'klingon'",
+        ),
+        (
+            {"files": {"file": ("c.csv", b"code")}, "data": {"encoding": "rot13"}},
+            422,
+            "no encoding 'rot13'",
         ),
         ({"json": {"source": {"type": "text", "text": "A1"}, "expires_at": "soon"}}, 422, "expires_at"),
         ({"data": {"column": "code"}, "files": {"other": ("c.csv", b"code")}}, 422, "no file"),

@@ -2,7 +2,9 @@ import pytest
 
 from tests.factories import fill
 
-NO_COUNTS = dict.fromkeys(("available", "reserved", "assigned", "redeemed", "expired", "void", "total"), 0)
+NO_COUNTS = dict.fromkeys(
+    ("available", "reserved", "assigned", "redeemed", "expired", "void", "total", "held"), 0
+)
 
 
 async def test_a_pool_is_made_and_read(client):

@@ -163,7 +163,7 @@ async def test_a_node_may_store_a_list_of_events_all_or_none(client, engine):
     await fill(engine, "p", 3)
     event = f'{{"event_type": "t", "properties": {{"v": {CODE}}}, "timestamp": 1700000000}}'
     reply = await client.post(ADD.format("c1"), json={"template": f"[{event}, {event}]", "message_id": "m"})
-    assert len(reply.json()["stored"]) == 2
+    assert len(reply.json()["stored"]) == 2, reply.text
     await client.post(ADD.format("c2"), json={"template": f'[{event}, {{"nope": 1}}]'})
     async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM event"))).scalar_one() == 2

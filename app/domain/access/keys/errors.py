@@ -1,5 +1,6 @@
 """Errors of API keys."""
 
+from app.domain.access.errors import ForbiddenError
 from app.platform.errors import DomainError
 
 
@@ -9,7 +10,5 @@ class ApiKeyNotFoundError(DomainError):
     status, name, title = 404, "api-key-not-found", "There is no such API key"
 
 
-class ScopeBeyondError(DomainError):
+class ScopeBeyondError(ForbiddenError):
     """A key gives a scope that it does not hold itself."""
-
-    status, name, title = 403, "forbidden", "The API key lacks the scope"

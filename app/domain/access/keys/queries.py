@@ -59,15 +59,10 @@ async def any_key(connection: AsyncConnection) -> bool:
     return (await connection.execute(select(ApiKey.id).limit(1))).first() is not None
 
 
-async def all_keys(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """Return every key, oldest first."""
-    return (await connection.execute(select(*SHOWN).order_by(ApiKey.created_at, ApiKey.id))).all()
-
-
 async def list_page(
-    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
+    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int | None
 ) -> Sequence[AnyRow]:
-    """Return a page of keys, oldest first."""
+    """Return a page of keys, oldest first; all of them without a limit."""
     query = select(*SHOWN).order_by(ApiKey.created_at, ApiKey.id).limit(limit)
     if key is not None:
         query = query.where(tuple_(ApiKey.created_at, ApiKey.id) > key)

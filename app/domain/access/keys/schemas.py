@@ -37,7 +37,7 @@ class ApiKeyCreate(Input):
     expires_at: Annotated[AwareDatetime, AfterValidator(_ahead)] | None = Field(
         default=None, description="From when on it is refused; null: never"
     )
-    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+    requests_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = Field(
         default=None, description="Most requests that one process takes from it in a minute; null: no bound"
     )
 
@@ -47,6 +47,7 @@ class ApiKeyRotate(Input):
 
     grace_seconds: int = Field(
         default=DEFAULT_GRACE_SECONDS,
+        strict=True,
         ge=0,
         le=MAX_GRACE_SECONDS,
         description="How long the secret of before is good too",

@@ -63,9 +63,9 @@ async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]
 
 
 async def list_page(
-    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
+    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int | None
 ) -> Sequence[AnyRow]:
-    """Return a page of keys, oldest first, without their secrets."""
+    """Return a page of keys, oldest first, without their secrets; all of them without a limit."""
     return await queries.list_page(connection, key, limit)
 
 

@@ -2,6 +2,7 @@
 
 from email.message import EmailMessage
 from email.utils import format_datetime
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -22,7 +23,7 @@ WORDS = {
 
 
 async def send(settings: Settings, message: AnyRow) -> None:
-    """Hand a message to the mail server."""
+    """Hand a message to the mail server, over TLS unless `VOUCHERS_SMTP_PLAINTEXT` permits otherwise."""
     if settings.smtp_url is None:
         raise aiosmtplib.SMTPException("VOUCHERS_SMTP_URL is not set any more")
     server = urlsplit(settings.smtp_url.get_secret_value())
@@ -32,13 +33,23 @@ async def send(settings: Settings, message: AnyRow) -> None:
         port=server.port,
         username=unquote(server.username) if server.username else None,
         password=unquote(server.password) if server.password else None,
-        use_tls=server.scheme == "smtps",
+        **_encryption(settings, server.scheme),
         timeout=TIMEOUT,
     )
 
 
+def _encryption(settings: Settings, scheme: str) -> dict[str, Any]:
+    """Return how the connection is encrypted; else the library goes on in clear text where no TLS is offered.
+
+    The certificate is always checked against the server's name, also with the setting that permits clear text.
+    """
+    if scheme == "smtps":
+        return {"use_tls": True, "start_tls": False, "validate_certs": True}
+    return {"use_tls": False, "start_tls": None if settings.smtp_plaintext else True, "validate_certs": True}
+
+
 def compose(settings: Settings, message: AnyRow) -> EmailMessage:
-    """The email; a repeat bears the same `Message-ID`, by which mailboxes know it for one."""
+    """Return the email; a repeat bears the same `Message-ID`, by which mailboxes know it for one."""
     text = WORDS[message.payload["type"]].format(**message.payload["data"])
     email = EmailMessage()
     email["From"] = settings.email_from

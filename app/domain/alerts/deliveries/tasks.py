@@ -8,7 +8,7 @@ from procrastinate.jobs import Job
 
 from app.domain.alerts.deliveries import queries, sending
 from app.platform.database import transaction
-from app.platform.jobs import URGENT, engine_of, jobs, settings_of
+from app.platform.jobs import SWEEPS, URGENT, engine_of, jobs, settings_of
 
 log = structlog.get_logger()
 
@@ -47,6 +47,7 @@ async def deliver(context: JobContext, delivery_id: str) -> None:
 @jobs.task(
     name="forget_deliveries",
     aliases=["app.deliveries.tasks.forget_deliveries"],
+    queue=SWEEPS,
     queueing_lock="forget_deliveries",
     pass_context=True,
 )

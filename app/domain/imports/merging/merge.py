@@ -15,6 +15,7 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, errors
 
+from app.domain.imports.errors import ImportCancelledError
 from app.domain.imports.merging import rows
 from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
@@ -58,7 +59,7 @@ UPDATE import SET
     imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
     in_other_pool = in_other_pool + %(in_other_pool)s, merged_to[%(share)s + 1] = %(upto)s,
     progress = GREATEST(progress, %(progress)s)
-WHERE id = %(import_id)s
+WHERE id = %(import_id)s AND status = 'running'
 """
 NEW: LiteralString = f"""
 SELECT count(DISTINCT code) {CHUNK}
@@ -125,6 +126,7 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
 
     Raises:
         PoolGoneError: the pool was deleted meanwhile.
+        ImportCancelledError: the import was cancelled meanwhile; nothing was done.
         DeadlockDetected: two imports want the same codes; nothing was done, try again.
     """
     values: dict[str, Any] = {
@@ -152,7 +154,8 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
             "in_other_pool": in_other_pool,
             "ignored": found - imported - in_other_pool,
         }
-        connection.execute(FIGURES, values)
+        if not connection.execute(FIGURES, values).rowcount:
+            raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and imported:
             values["expired"] = _number(connection, EXPIRED, values)
             settle_chunk(connection, f"SELECT code {CHUNK}", values)

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, cast
 
 from psycopg import Connection, errors, sql
@@ -17,10 +17,10 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from app.domain.imports import sources
-from app.domain.imports.errors import UnreadableError
+from app.domain.imports.errors import ImportCancelledError, UnreadableError
 from app.domain.imports.merging import chunks, merge, reading, rows
 from app.domain.imports.reader.table import Table, open_table
+from app.domain.imports.sources import fetching
 from app.platform.database import connect_sync
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
@@ -47,7 +47,7 @@ UPDATE import SET size = %(size)s, sha256 = %(sha256)s, repeats = (
     ORDER BY earlier.created_at LIMIT 1
 ) WHERE id = %(id)s
 """
-TELL = "UPDATE import SET progress = %s WHERE id = %s"
+TELL = "UPDATE import SET progress = %s WHERE id = %s AND status = 'running'"
 REJECT = """
 INSERT INTO import_reject (import_id, line, value, reason)
 SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
@@ -56,7 +56,8 @@ STAGED = "UPDATE import SET total = %s, invalid = %s, suspicious = %s WHERE id =
 BESIDE = "UPDATE import SET columns_not_imported = %s WHERE id = %s"
 FINISH = """
 UPDATE import SET status = 'succeeded', progress = 1, finished_at = now()
-WHERE id = %s AND imported + ignored + in_other_pool + invalid + suspicious = total RETURNING id
+WHERE id = %s AND status = 'running' AND imported + ignored + in_other_pool + invalid + suspicious = total
+RETURNING id
 """
 FAIL = """
 UPDATE import SET status = 'failed', error = %s, choices = %s, finished_at = now()
@@ -67,6 +68,8 @@ NO_FIGURES = """
 UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, suspicious = 0, total = NULL
 WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
 """
+
+STATUS = "SELECT status FROM import WHERE id = %s"
 
 Watch = Callable[[float], None]
 
@@ -86,9 +89,15 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
         begin = (merge.LEAST, rows.SHARES, import_id)
         row = main.cursor(row_factory=dict_row).execute(BEGIN, begin).fetchone()
         if row is None:
+            if (
+                _status(main, import_id) == "failed"
+            ):  # cancelled before it was begun, or while its worker died
+                _clear(main, import_id)
             return
         try:
             _Run(settings, connections, side, row, watch).run()
+        except ImportCancelledError:
+            _clear(main, import_id)
         except DomainError as error:
             fail(main, import_id, error.detail, error.extra.get("choices"))
         except merge.PoolGoneError:
@@ -113,9 +122,20 @@ def fail(
     with connection.transaction():
         if not connection.execute(FAIL, (why, choices and Jsonb(choices), import_id)).rowcount:
             return
+        _clear(connection, import_id)
+
+
+def _clear(connection: Connection[Any], import_id: uuid.UUID) -> None:
+    """Delete the bytes of an import that failed; where nothing of it is in the pool, its figures say so."""
+    with connection.transaction():
         connection.execute("DELETE FROM import_chunk WHERE import_id = %s", (import_id,))
         if connection.execute(NO_FIGURES, (import_id,)).rowcount:
             connection.execute("DELETE FROM import_reject WHERE import_id = %s", (import_id,))
+
+
+def _status(connection: Connection[Any], import_id: uuid.UUID) -> str | None:
+    found = connection.execute(STATUS, (import_id,)).fetchone()
+    return found and found[0]
 
 
 def _lock(connection: Connection[Any], import_id: uuid.UUID, share: int) -> None:
@@ -146,7 +166,7 @@ class _Run:
         self.id: uuid.UUID = row["id"]
         self.merged_to: list[int] = row["merged_to"]
         self.staged, self.invalid, self.suspicious = [0] * rows.SHARES, 0, 0
-        self.told = time.monotonic()
+        self.told = self.asked = time.monotonic()
 
     def run(self) -> None:
         if self.row["size"] is None:
@@ -159,10 +179,11 @@ class _Run:
 
     def _store(self) -> None:
         """Fetch the source into the chunks, whole or not at all."""
-        source = sources.unseal(self.settings, self.row["sealed"])
+        source = fetching.unseal(self.settings, self.row["sealed"])
+        source["column"] = self.row["options"].get("column")  # a query's values are judged by it
         with self.main.transaction():
-            blocks = sources.fetch(self.settings, source)
-            size, digest = chunks.write(self.main, self.id, blocks)
+            with closing(fetching.fetch(self.settings, source, self._unwanted)) as blocks:
+                size, digest = chunks.write(self.main, self.id, blocks)
             self.main.execute(STORED, {"size": size, "sha256": digest, "id": self.id})
         self.row["size"] = size
 
@@ -172,13 +193,13 @@ class _Run:
         raw = chunks.ChunkFile(self.side, self.id, self.row["size"])
         names = [name for name in reading.columns_named(options) if isinstance(name, str)]
         table = open_table(cast(Any, io.BufferedReader(raw, chunks.CHUNK)), reading.format_of(options), names)
-        queried = self.row["source"]["type"] in sources.MAY_BE_EMPTY
+        queried = self.row["source"]["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried)
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
         merge.stage(self.connections, self._sorted(table, sorter, raw))
         self._set_aside(sorter.unlike())
         total = sum(self.staged) + self.invalid + self.suspicious
-        if not total and self.row["source"]["type"] not in sources.MAY_BE_EMPTY:
+        if not total and self.row["source"]["type"] not in fetching.MAY_BE_EMPTY:
             raise UnreadableError("The file has a header, but no row below it.")
         self.side.execute(STAGED, (total, self.invalid, self.suspicious, self.id))
 
@@ -233,6 +254,8 @@ class _Run:
     def _finish(self) -> None:
         with self.main.transaction():
             if self.main.execute(FINISH, (self.id,)).fetchone() is None:
+                if _status(self.main, self.id) != "running":
+                    raise ImportCancelledError("The import was cancelled.")
                 raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
             self.main.execute("DELETE FROM import_chunk WHERE import_id = %s", (self.id,))
 
@@ -240,4 +263,12 @@ class _Run:
         self.watch(progress)
         if time.monotonic() - self.told > TELL_SECONDS:
             self.told = time.monotonic()
-            self.side.execute(TELL, (progress, self.id))
+            if not self.side.execute(TELL, (progress, self.id)).rowcount:
+                raise ImportCancelledError("The import was cancelled.")
+
+    def _unwanted(self) -> bool:
+        """Tell whether the import was cancelled; it is asked for at times, not for each block."""
+        if time.monotonic() - self.asked < TELL_SECONDS:
+            return False
+        self.asked = time.monotonic()
+        return _status(self.side, self.id) != "running"

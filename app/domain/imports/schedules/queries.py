@@ -37,20 +37,20 @@ SHOWN = select(
 
 
 async def add(connection: AsyncConnection, **values: Any) -> uuid.UUID:
-    """A new schedule."""
+    """Store a schedule; return its id."""
     query = insert(ImportSchedule).values(**values).returning(ImportSchedule.id)
     return (await connection.execute(query)).scalar_one()
 
 
 async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> Any:
-    """One schedule, with its last import."""
+    """Return one schedule, with its last import."""
     return (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).one_or_none()
 
 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[Any]:
-    """Schedules, the oldest first."""
+    """Return schedules, the oldest first."""
     query = SHOWN.order_by(ImportSchedule.created_at, ImportSchedule.id).limit(limit)
     if key is not None:
         query = query.where(tuple_(ImportSchedule.created_at, ImportSchedule.id) > key)
@@ -75,7 +75,7 @@ async def lock(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
 
 
 async def lock_due(connection: AsyncConnection, now: datetime) -> Any:
-    """A schedule whose time has come, locked; what another sweep has locked is left to it."""
+    """Return a schedule whose time has come, locked; what another sweep has locked is left to it."""
     query = (
         select(*ImportSchedule.__table__.c)
         .where(ImportSchedule.active, ImportSchedule.next_run <= now)
@@ -86,8 +86,40 @@ async def lock_due(connection: AsyncConnection, now: datetime) -> Any:
     return (await connection.execute(query)).one_or_none()
 
 
+async def lock_ended(connection: AsyncConnection) -> Any:
+    """Return a schedule whose last run has ended and was not judged yet, locked, with what became of it."""
+    query = (
+        select(
+            ImportSchedule.id,
+            ImportSchedule.pool,
+            ImportSchedule.cron,
+            ImportSchedule.timezone,
+            ImportSchedule.next_run,
+            ImportSchedule.failures,
+            LAST.c.id.label("last_id"),
+            LAST.c.status.label("last_status"),
+            LAST.c.error.label("last_error"),
+        )
+        .join(LAST, true())
+        .where(
+            ImportSchedule.active,
+            ImportSchedule.judged.is_distinct_from(LAST.c.id),
+            LAST.c.status.in_([ImportStatus.SUCCEEDED, ImportStatus.FAILED]),
+        )
+        .limit(1)
+        .with_for_update(of=ImportSchedule, skip_locked=True)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def active_of(connection: AsyncConnection, pool: str) -> Sequence[uuid.UUID]:
+    """Return the schedules that go on importing into a pool."""
+    query = select(ImportSchedule.id).where(ImportSchedule.pool == pool, ImportSchedule.active)
+    return (await connection.execute(query.order_by(ImportSchedule.created_at))).scalars().all()
+
+
 async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
-    """Whether an import of the schedule has not ended."""
+    """Tell whether an import of the schedule has not ended."""
     running = Import.status.in_([ImportStatus.QUEUED, ImportStatus.RUNNING])
     query = select(exists().where(Import.schedule_id == schedule_id, running))
     return bool((await connection.execute(query)).scalar_one())

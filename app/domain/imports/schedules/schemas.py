@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
 from app.domain.imports.schedules.clock import zone
 from app.domain.imports.schemas import Options, RemoteSource
@@ -29,7 +29,7 @@ class ScheduleCreate(Options):
     source: RemoteSource = Field(description="Where the rows come from")
     cron: Cron = Field(description="Minute, hour, day, month, day of the week", examples=["0 6 * * *"])
     timezone: Timezone = Field(default="UTC", description="IANA name", examples=["Europe/Prague"])
-    active: bool = Field(default=True, description="Whether it runs")
+    active: StrictBool = Field(default=True, description="Whether it runs")
 
 
 class ScheduleUpdate(Input):
@@ -41,7 +41,7 @@ class ScheduleUpdate(Input):
     )
     cron: Cron | None = Field(default=None, description="Minute, hour, day, month, day of the week")
     timezone: Timezone | None = Field(default=None, description="IANA name")
-    active: bool | None = Field(default=None, description="Whether it runs")
+    active: StrictBool | None = Field(default=None, description="Whether it runs")
 
 
 class LastImport(BaseModel):
@@ -64,6 +64,8 @@ class ScheduleOut(BaseModel):
     timezone: str = Field(description="IANA name")
     active: bool = Field(description="Whether it runs")
     next_run: datetime | None = Field(description="When it runs next")
-    error: str | None = Field(description="Why the last run could not begin")
+    error: str | None = Field(
+        description="Why the last run failed, or could not begin; null once one succeeds"
+    )
     last_import: LastImport | None = Field(description="The last run that began")
     created_at: datetime = Field(description="When it was made")

@@ -1,9 +1,10 @@
 """The rules of import schedules."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
@@ -11,19 +12,26 @@ from app.domain.access.scopes import Caller
 from app.domain.imports import service as imports
 from app.domain.imports.schedules import queries
 from app.domain.imports.schedules.clock import next_run
-from app.domain.imports.schedules.errors import ScheduleNotFoundError
+from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleUpdate
 from app.domain.imports.schemas import ImportOptions, Options
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
+from app.schema.base import ImportStatus
 
+log = structlog.get_logger()
+
+RETRY_SECONDS = 60
+"""Wait before a run that failed is tried again; it doubles each time, until the next regular run."""
+AGAIN_LATER = timedelta(hours=1)
+"""When a schedule is looked at again that cannot be judged now, as when its time zone is not known any more."""
 OVERLAP = "The run before has not ended; this one was left out."
 
 
 async def create(
     connection: AsyncConnection, caller: Caller | None, settings: Settings, wanted: ScheduleCreate
 ) -> dict[str, Any]:
-    """A new schedule.
+    """Store a schedule, and return it.
 
     Raises:
         InvalidRequestError: the cron expression is none, or never fires.
@@ -45,7 +53,7 @@ async def create(
 
 
 async def get(connection: AsyncConnection, schedule_id: uuid.UUID) -> dict[str, Any]:
-    """A schedule, with its last run.
+    """Return a schedule, with its last run.
 
     Raises:
         ScheduleNotFoundError: there is none of this id.
@@ -59,7 +67,7 @@ async def get(connection: AsyncConnection, schedule_id: uuid.UUID) -> dict[str, 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Schedules, the oldest first."""
+    """Return schedules, the oldest first."""
     return [_shown(row) for row in await queries.list_page(connection, key, limit)]
 
 
@@ -79,7 +87,11 @@ async def update(
     if wanted.options is not None:
         values["options"] = _options(wanted.options)
     cron, timezone, active = ({**before, **values}[name] for name in ("cron", "timezone", "active"))
-    values |= {"next_run": _next(cron, timezone, active=active), "error": None}
+    values["next_run"] = _next(cron, timezone, active=active)
+    clock_stays = (cron, timezone, active) == (before["cron"], before["timezone"], before["active"])
+    if clock_stays and before["next_run"] is not None:
+        values["next_run"] = before["next_run"]  # a run that is due, or is tried again, is not lost
+    values |= {"error": None, "failures": 0}
     await queries.change(connection, schedule_id, values)
     await audit.record(
         connection,
@@ -102,7 +114,7 @@ async def delete(connection: AsyncConnection, caller: Caller | None, schedule_id
 
 
 async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
-    """Begin the run of one schedule that is due; whether there was one.
+    """Begin the run of one schedule that is due; tell whether there was one.
 
     The time of the next run is set in the same transaction, so a run begins once. Runs that were missed while
     nothing swept are made up for by this one.
@@ -110,15 +122,54 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
     due = await queries.lock_due(connection, now)
     if due is None:
         return False
-    values: dict[str, Any] = {"next_run": next_run(due.cron, due.timezone, now), "error": None}
+    try:
+        values: dict[str, Any] = {"next_run": next_run(due.cron, due.timezone, now)}
+        options = ImportOptions.model_validate(due.options)
+    except ValueError as error:  # of this one alone: all others go on
+        said = f"The schedule cannot run: {str(error).splitlines()[0]}."
+        await queries.change(connection, due.id, {"next_run": now + AGAIN_LATER, "error": said})
+        return True
     if await queries.under_way(connection, due.id):
         values["error"] = OVERLAP
     else:
-        options = ImportOptions.model_validate(due.options)
         import_id = await imports.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
-        await imports.begin(connection, import_id)
+        await imports.begin(connection, import_id, fetched=True)
     await queries.change(connection, due.id, values)
     return True
+
+
+async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
+    """Look at the end of one run; tell whether there was one. A run that failed is tried again within its period."""
+    ended = await queries.lock_ended(connection)
+    if ended is None:
+        return False
+    values: dict[str, Any] = {"judged": ended.last_id, "failures": 0, "error": None}
+    if ended.last_status is ImportStatus.FAILED:
+        values["error"] = ended.last_error
+        again = now + timedelta(seconds=RETRY_SECONDS * 2**ended.failures)
+        if ended.next_run is not None and again < ended.next_run:
+            values |= {"next_run": again, "failures": ended.failures + 1}
+        else:
+            log.error(
+                "an import schedule failed until its next regular run", id=str(ended.id), pool=ended.pool
+            )
+    await queries.change(connection, ended.id, values)
+    return True
+
+
+async def check_none_active(connection: AsyncConnection, pool: str) -> None:
+    """Refuse to go on where schedules import into a pool.
+
+    Raises:
+        PoolHasSchedulesError: there are some.
+    """
+    active = [str(schedule_id) for schedule_id in await queries.active_of(connection, pool)]
+    if active:
+        raise PoolHasSchedulesError(
+            f"{len(active)} import schedules would bring pool {pool!r} back: delete or pause them first.",
+            pool=pool,
+            schedules=active[:100],
+        )
 
 
 def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:

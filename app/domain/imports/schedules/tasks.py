@@ -6,19 +6,24 @@ from procrastinate import JobContext
 
 from app.domain.imports.schedules import service
 from app.platform.database import transaction
-from app.platform.jobs import engine_of, jobs
+from app.platform.jobs import SWEEPS, engine_of, jobs
 
 
 @jobs.periodic(cron="* * * * * */5", periodic_id="schedules")
 @jobs.task(
     name="begin_due_schedules",
     aliases=["app.schedules.tasks.begin_due_schedules"],
+    queue=SWEEPS,
     queueing_lock="begin_due_schedules",
     pass_context=True,
 )
 async def begin_due_schedules(context: JobContext, timestamp: int) -> None:
-    """Begin the imports of all schedules whose time has come, each in a transaction of its own."""
+    """Judge the runs that have ended, then begin those whose time has come, each in a transaction of its own."""
     del timestamp
+    more = True
+    while more:
+        async with transaction(engine_of(context)) as connection:
+            more = await service.judge_ended(connection, datetime.now(UTC))
     more = True
     while more:
         async with transaction(engine_of(context)) as connection:

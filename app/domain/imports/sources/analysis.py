@@ -1,6 +1,6 @@
 """A selection over the service's own customers or events that yields a column of codes."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -11,7 +11,7 @@ from app.platform.settings import Settings
 from app.schema.customers import Customer, Event
 
 
-def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
+def fetch(settings: Settings, source: dict[str, Any]) -> Generator[bytes, None, None]:
     """The values of the property, each once."""
     with sync_engine(settings) as engine, engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(selection(source))

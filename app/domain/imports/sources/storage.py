@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.sources.local import inside
+from app.domain.imports.sources.urls import SourceUrl
 from app.platform import outbound
 from app.platform.settings import Settings
 
@@ -16,35 +17,42 @@ Opened = tuple[Any, str]
 """A file system, and a path in it."""
 BLOCK = 1024**2
 GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
-S3_OPTIONS = {"key", "secret", "token", "endpoint_url", "region_name"}
+NAMES = {"s3": "S3", "gs": "Google Cloud Storage", "sftp": "SFTP", "file": "A folder of this machine"}
+OPTIONS: dict[str, set[str]] = {
+    "s3": {"key", "secret", "token", "endpoint_url", "region_name"},
+    "gs": {"token"},
+    "sftp": {"host_key"},
+    "file": set(),
+}
 
 
 def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
-    """The bytes of the file."""
-    scheme = urlsplit(source["url"]).scheme
-    if scheme not in OPENERS or "::" in source["url"]:
-        raise UnreadableError(f"There is no storage {scheme!r}; there are {', '.join(OPENERS)}.")
+    """Yield the bytes of the file."""
+    check(source)
     with (
-        OPENERS[scheme](settings, source["url"], source.get("options") or {}) as (filesystem, path),
+        OPENERS[urlsplit(source["url"]).scheme](settings, source["url"], source.get("options") or {}) as (
+            filesystem,
+            path,
+        ),
         filesystem.open(path, "rb", block_size=BLOCK) as file,
     ):
         while block := file.read(BLOCK):
             yield block
 
 
-def inside(settings: Settings, path: str) -> Path:
-    """A path in the folder that imports may read.
+def check(source: dict[str, Any]) -> None:
+    """Refuse a storage or an option that is not known.
 
     Raises:
-        UnreadableError: it leads elsewhere, or there is no such folder.
+        UnreadableError: it is.
     """
-    folder = settings.import_folder
-    if folder is None:
-        raise UnreadableError("Files of this machine may not be read; VOUCHERS_IMPORT_FOLDER is not set.")
-    found = (folder / path).resolve()
-    if not found.is_relative_to(folder.resolve()) or not found.is_file():
-        raise UnreadableError("There is no such file in the folder that imports may read.")
-    return found
+    scheme = urlsplit(source["url"]).scheme
+    if scheme not in OPENERS or "::" in source["url"]:
+        raise UnreadableError(f"There is no storage {scheme!r}; there are {', '.join(OPENERS)}.")
+    takes = OPTIONS[scheme]
+    if strange := set(source.get("options") or {}) - takes:
+        known = f"it takes {', '.join(sorted(takes))}" if takes else "it takes none"
+        raise UnreadableError(f"{NAMES[scheme]} takes no option {min(strange)!r}; {known}.")
 
 
 @contextmanager
@@ -54,31 +62,46 @@ def _local(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
 
 @contextmanager
 def _s3(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
-    if strange := set(options) - S3_OPTIONS:
-        raise UnreadableError(
-            f"S3 takes no option {min(strange)!r}; it takes {', '.join(sorted(S3_OPTIONS))}."
-        )
     from app.domain.imports.sources.checked_names import CheckedNames  # noqa: PLC0415  (aiohttp comes with the extra)
 
+    if any(not isinstance(value, str) for value in options.values() if value is not None):
+        raise UnreadableError("The options of S3 are texts.")
+    if bool(options.get("key")) != bool(options.get("secret")):  # the library would look for the other one
+        raise UnreadableError("S3 takes `key` and `secret` together, or neither.")
     endpoint = options.get("endpoint_url")
     if endpoint:  # an address is not resolved, so not checked again
-        parts = urlsplit(endpoint)
-        outbound.check_host(settings, parts.hostname or "", parts.port or 443)
+        _check_endpoint(settings, endpoint)
     filesystem = fsspec.filesystem(
         "s3",
-        key=options.get("key"),
-        secret=options.get("secret"),
-        token=options.get("token"),
-        anon="key" not in options,  # never the service's own identity
+        key=options.get("key") or None,
+        secret=options.get("secret") or None,
+        token=(options.get("token") or None) if options.get("key") else None,
+        anon=not options.get("key"),  # never the service's own identity
         endpoint_url=endpoint,
         config_kwargs={"connector_args": {"resolver": CheckedNames(settings)}},
-        client_kwargs={"region_name": options.get("region_name", "us-east-1")},
+        client_kwargs={"region_name": options.get("region_name") or "us-east-1"},
         skip_instance_cache=True,
     )
     try:
-        yield filesystem, url
+        yield filesystem, _key(url)
     finally:
         filesystem.close_session(filesystem.loop, filesystem.s3)
+
+
+def _key(url: str) -> str:
+    """Return bucket and key of a URL; blanks and umlauts are percent-encoded in it."""
+    parts = urlsplit(url)
+    return f"{parts.netloc}{unquote(parts.path)}"
+
+
+def _check_endpoint(settings: Settings, endpoint: str) -> None:
+    try:
+        url = SourceUrl.parse(endpoint)
+    except ValueError as error:
+        raise UnreadableError(f"`endpoint_url`: {error}.") from error
+    if url.scheme not in {"http", "https"} or not url.host or url.user is not None:
+        raise UnreadableError("`endpoint_url` has the form https://host.")
+    outbound.check_host(settings, url.host, int(url.port or 443))
 
 
 @contextmanager
@@ -93,7 +116,7 @@ def _gs(_: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
 
     filesystem = GCSFileSystem(token=token, skip_instance_cache=True)
     try:
-        yield filesystem, url
+        yield filesystem, _key(url)
     finally:
         filesystem.close_session(filesystem.loop, filesystem.session)
 
@@ -101,8 +124,6 @@ def _gs(_: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
 @contextmanager
 def _sftp(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
     parts = urlsplit(url)
-    if strange := set(options) - {"host_key"}:
-        raise UnreadableError(f"SFTP takes no option {min(strange)!r}; it takes host_key.")
     if not parts.hostname:
         raise UnreadableError("The SFTP URL has no host.")
     address = outbound.check_host(settings, parts.hostname, parts.port or 22)[0]
@@ -125,7 +146,7 @@ def _sftp(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Ope
 
 
 def _host_key_policy(lines: str | None) -> Any:
-    """How a server is told from another: by its keys, where they are given."""
+    """Return how a server is told from another: by its keys, where they are given."""
     if lines is None:
         return "auto_add"
     from app.domain.imports.sources.host_key import HostKey  # noqa: PLC0415  (paramiko is an extra)

@@ -13,7 +13,7 @@ STEP_SECONDS = 30.0
 
 
 def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
-    """The body of the reply."""
+    """Yield the body of the reply."""
     with asyncio.Runner() as runner:
         blocks = _stream(settings, source["url"])
         try:

@@ -1,5 +1,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -64,7 +65,24 @@ def test_summer_time_is_minded(after, expected):
         ({"cron": "nonsense expression"}, "five fields"),
         ({"cron": "61 * * * *"}, "not valid"),
         ({"cron": "* * * * * *"}, "five fields"),
+        ({"cron": "*/70 * * * *"}, "not valid"),
+        ({"cron": "* */25 * * *"}, "not valid"),
+        ({"cron": "0/0 * * * *"}, "not valid"),
+        ({"cron": "R * * * *"}, "not valid"),
+        ({"cron": "H H * * *"}, "not valid"),
         ({"timezone": "Mars/Olympus"}, "no time zone"),
+        ({"timezone": "localtime"}, "no time zone"),
+        ({"timezone": "posixrules"}, "no time zone"),
+        ({"encoding": "klingon"}, "no encoding"),
+        ({"encoding": "rot13"}, "no encoding"),
+        ({"source": {"type": "url", "url": "ftp://shop.test/codes.csv"}}, "url"),
+        ({"source": {"type": "url", "url": "http://"}}, "url"),
+        ({"source": {"type": "url", "url": "http://:80/"}}, "host"),
+        ({"source": {"type": "storage", "url": "ftp://shop.test/codes.csv"}}, "no storage"),
+        ({"source": {"type": "storage", "url": "s3://b/k", "options": {"kee": "x"}}}, "no option 'kee'"),
+        ({"source": {"type": "storage", "url": "file:a", "options": {"key": "x"}}}, "no option 'key'"),
+        ({"source": {"type": "database", "url": "nonsense", "query": "SELECT 1"}}, "not valid"),
+        ({"source": {"type": "database", "url": "postgresql://u@h/x", "query": "DROP TABLE x"}}, "no SELECT"),
         ({"timezone": "../etc/passwd"}, "no time zone"),
         ({"source": {"type": "text", "text": "A1"}}, "source"),
         ({"pool": "a b"}, "a space"),
@@ -75,6 +93,111 @@ async def test_a_schedule_that_says_nothing_sensible_is_refused(client, changes,
     reply = await create(client, **changes)
     assert reply.status_code == 422
     assert says in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("cron", "after", "expected"),
+    [
+        # 02:30 comes twice in the night of October 31st, and not at all in that of March 28th
+        ("30 2 * * *", "2027-10-30T12:00+00:00", ["10-31T00:30", "11-01T01:30", "11-02T01:30"]),
+        ("30 2 * * *", "2027-03-27T12:00+00:00", ["03-28T01:30", "03-29T00:30", "03-30T00:30"]),
+        ("30 2 * * *", "2027-10-31T00:45+00:00", ["11-01T01:30", "11-02T01:30", "11-03T01:30"]),
+        ("30 * * * *", "2027-10-30T23:45+00:00", ["10-31T00:30", "10-31T01:30", "10-31T02:30"]),
+        ("30 * * * *", "2027-03-27T23:45+00:00", ["03-28T00:30", "03-28T01:30", "03-28T02:30"]),
+        ("30 2,3 * * *", "2027-03-27T12:00+00:00", ["03-28T01:30", "03-29T00:30", "03-29T01:30"]),
+    ],
+)
+def test_the_nights_in_which_the_clock_is_put_on_or_back(cron, after, expected):
+    at, found = datetime.fromisoformat(after), []
+    for _ in expected:
+        at = next_run(cron, "Europe/Prague", at)
+        found.append(at.strftime("%m-%dT%H:%M"))
+    assert found == expected
+
+
+async def sweep(engine, now=None):
+    now = now or datetime.now(UTC)
+    for act in (service.judge_ended, service.begin_due):
+        more = True
+        while more:
+            async with transaction(engine) as connection:
+                more = await act(connection, now)
+
+
+async def end_last_run(engine, status, error=None):
+    async with transaction(engine) as connection:
+        await connection.exec_driver_sql(
+            "UPDATE import SET status = %s, error = %s WHERE status = 'queued'", (status, error)
+        )
+
+
+async def test_a_run_that_fails_is_tried_again_ever_later_until_the_next_regular_one(client, engine):
+    schedule = (await create(client, cron="0 6 * * *", timezone="UTC")).json()
+    url = f"/v1/import-schedules/{schedule['id']}"
+    begins = [datetime.fromisoformat(schedule["next_run"])]
+    regular = begins[0] + timedelta(days=1)
+    await sweep(engine, begins[0])
+    for _ in range(12):
+        await end_last_run(engine, "failed", "The server of the URL answered 503.")
+        await sweep(engine, begins[-1])
+        shown = (await client.get(url)).json()
+        assert shown["error"] == "The server of the URL answered 503."
+        begins.append(datetime.fromisoformat(shown["next_run"]))
+        if begins[-1] == regular:
+            break
+        assert len(await imports_of(client, schedule)) == len(begins) - 1  # not before its time
+        await sweep(engine, begins[-1])
+    waits = [(after - before).total_seconds() for before, after in pairwise(begins)]
+    assert begins[-1] == regular
+    assert waits[:4] == [60, 120, 240, 480]
+    assert len(waits) == 11
+    await sweep(engine, regular)
+    await end_last_run(engine, "failed", "again")
+    await sweep(engine, regular)
+    shown = (await client.get(url)).json()
+    assert datetime.fromisoformat(shown["next_run"]) == regular + timedelta(seconds=60)  # a period of its own
+    await sweep(engine, regular + timedelta(seconds=60))
+    await end_last_run(engine, "succeeded")
+    await sweep(engine, regular + timedelta(seconds=60))
+    shown = (await client.get(url)).json()
+    assert shown["error"] is None
+    assert datetime.fromisoformat(shown["next_run"]) == regular + timedelta(days=1)
+
+
+async def test_a_schedule_whose_zone_is_no_longer_known_stops_no_other(client, engine):
+    broken = (await create(client)).json()
+    good = (await create(client)).json()
+    async with transaction(engine) as connection:
+        await connection.exec_driver_sql(
+            "UPDATE import_schedule SET timezone = 'Mars/Olympus' WHERE id = %s", (broken["id"],)
+        )
+    await make_due(engine)
+    await sweep(engine)
+    assert len(await imports_of(client, good)) == 1
+    shown = (await client.get(f"/v1/import-schedules/{broken['id']}")).json()
+    assert "no time zone 'Mars/Olympus'" in shown["error"]
+
+
+@pytest.mark.parametrize("change", [{"options": {"column": 1}}, {"source": SOURCE}, {"active": True}, {}])
+async def test_a_change_does_not_lose_a_run_that_is_due(client, engine, change):
+    schedule = (await create(client)).json()
+    await make_due(engine)
+    url = f"/v1/import-schedules/{schedule['id']}"
+    assert (await client.patch(url, json=change)).status_code == 200
+    await sweep(engine)
+    assert len(await imports_of(client, schedule)) == 1
+
+
+async def test_a_pool_does_not_come_back_by_its_schedule(client, engine):
+    await client.post("/v1/pools", json={"name": "p"})
+    schedule = (await create(client)).json()
+    refused = await client.delete("/v1/pools/p")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/pool-has-schedules")
+    assert refused.json()["schedules"] == [schedule["id"]]
+    await client.patch(f"/v1/import-schedules/{schedule['id']}", json={"active": False})
+    assert (await client.delete("/v1/pools/p")).status_code == 204
+    await sweep(engine)
+    assert (await client.get("/v1/pools/p")).status_code == 404
 
 
 async def test_the_worker_runs_what_is_due_once(client, engine, file, worker):
@@ -149,7 +272,7 @@ async def test_a_schedule_is_changed_paused_and_deleted(client, engine):
     url = f"/v1/import-schedules/{schedule['id']}"
     changed = (await client.patch(url, json={"cron": "0 7 * * *", "options": {"column": 1}})).json()
     assert changed["next_run"] != schedule["next_run"]
-    assert changed["options"] == {"column": 1}
+    assert changed["options"] == {"column": 1, "accept_suspicious": False}
     paused = (await client.patch(url, json={"active": False})).json()
     assert (paused["active"], paused["next_run"]) == (False, None)
     await make_due(engine)

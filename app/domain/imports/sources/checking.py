@@ -1,0 +1,33 @@
+"""What can be told of a source before it is fetched: whatever can never work is refused when it is given."""
+
+from typing import Any
+
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.sources import database, secrets, storage
+from app.domain.imports.sources.urls import SourceUrl
+from app.platform.errors import InvalidRequestError
+
+
+def check(source: dict[str, Any]) -> None:
+    """Refuse a source that no run could take.
+
+    Raises:
+        InvalidRequestError: its URL can be read in two ways, it refers to a secret where none may stand, its query is
+            no SELECT, or its storage or one of its options is not known.
+    """
+    secrets.check(source)
+    try:
+        if source["type"] == "url":
+            _check_host(source["url"])
+        elif source["type"] == "database":
+            database.url_of(secrets.REFERENCE.sub("x", source["url"]))
+            database.checked(source["query"])
+        elif source["type"] == "storage":
+            storage.check(source)
+    except UnreadableError as error:
+        raise InvalidRequestError(error.detail, [{"loc": ["body", "source"], "msg": error.detail}]) from error
+
+
+def _check_host(url: str) -> None:
+    if not SourceUrl.parse(secrets.REFERENCE.sub("x", url)).host:
+        raise UnreadableError("The URL has no host.")

@@ -1,0 +1,56 @@
+"""Idle connections that the server has ended cost no request."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from app.platform.database import autocommit, create_driver_pool, create_engine, transaction
+
+AT_ONCE = 3
+
+
+async def end_all_others(engine):
+    """End every connection but the one that says so, as a server does that starts again."""
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name = 'vouchers'"
+                " AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+async def all_at_once(use):
+    """Use as many connections at the same time, so that none is used twice."""
+    barrier = asyncio.Barrier(AT_ONCE)
+    await asyncio.gather(*(use(barrier) for _ in range(AT_ONCE)))
+
+
+@pytest.mark.parametrize("block", [autocommit, transaction])
+async def test_an_engine_opens_lost_connections_anew(engine, settings, block):
+    service = create_engine(settings)
+
+    async def use(barrier):
+        async with block(service) as connection:
+            await connection.execute(text("SELECT 1"))
+            await barrier.wait()
+
+    await all_at_once(use)
+    await end_all_others(engine)
+    await all_at_once(use)
+    await service.dispose()
+
+
+async def test_a_driver_pool_opens_lost_connections_anew(engine, settings):
+    async with create_driver_pool(settings) as direct:
+
+        async def use(barrier):
+            async with direct.connection() as connection:
+                await connection.execute("SELECT 1")
+                await barrier.wait()
+
+        await all_at_once(use)
+        await end_all_others(engine)
+        await all_at_once(use)
