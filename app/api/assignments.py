@@ -189,7 +189,7 @@ async def release_assignment(
 
 
 def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
-    """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
+    """Return an assignment as body, status and headers of the answer to who asked for it, now or again."""
     body = orjson.dumps(
         {
             "id": given.id,

@@ -64,7 +64,7 @@ async def get_pool(pool: PoolPath, connection: Connection) -> dict[str, Any]:
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
 async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, int]:
-    """The stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
+    """Return the stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
     return await service.counts(connection, pool)
 
 

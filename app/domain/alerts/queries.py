@@ -112,12 +112,12 @@ WHERE pool_id IN (
 
 
 async def by_pool(connection: AsyncConnection, pool_id: int) -> AnyRow | None:
-    """What is set for a pool."""
+    """Return what is set for a pool."""
     return (await connection.execute(select(*ALERT).where(Alert.pool_id == pool_id))).one_or_none()
 
 
 async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
-    """The thresholds of a pool, greatest first."""
+    """Return the thresholds of a pool, greatest first."""
     query = select(*STATE).where(AlertThreshold.pool_id == pool_id).order_by(AlertThreshold.threshold.desc())
     return (await connection.execute(query)).all()
 

@@ -52,7 +52,7 @@ async def forecast(connection: AsyncConnection, name: str) -> dict[str, Any]:
 async def history(
     connection: AsyncConnection, name: str, before: datetime | None, limit: int
 ) -> Sequence[AnyRow]:
-    """The hourly stock of a pool, newest first.
+    """Return the hourly stock of a pool, newest first.
 
     Raises:
         PoolNotFoundError: there is no such pool.

@@ -85,7 +85,7 @@ async def _violations(connection: AsyncConnection) -> Sequence[AnyRow]:
 
 
 async def violations(connection: AsyncConnection) -> list[str]:
-    """The invariants that are broken, each with how often and an example; empty where all is well.
+    """Return the invariants that are broken, each with how often and an example; empty where all is well.
 
     All of it is of one snapshot, so that work under way does no harm to the answer, nor the answer to it.
     """

@@ -34,12 +34,12 @@ async def add(connection: AsyncConnection, name: str, description: str | None) -
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int | None:
-    """The id of the pool with this name."""
+    """Return the id of the pool with this name."""
     return (await connection.execute(select(Pool.id).where(Pool.name == name))).scalar_one_or_none()
 
 
 async def by_name(connection: AsyncConnection, name: str) -> AnyRow | None:
-    """A pool with its counts."""
+    """Return a pool with its counts."""
     return (await connection.execute(WITH_COUNTS.where(Pool.name == name))).one_or_none()
 
 
@@ -75,7 +75,7 @@ async def describe(connection: AsyncConnection, name: str, description: str | No
 
 
 async def lock(connection: AsyncConnection, name: str) -> int | None:
-    """The id of the pool, locked against imports and other deletions until the transaction ends."""
+    """Return the id of the pool, locked against imports and other deletions until the transaction ends."""
     query = select(Pool.id).where(Pool.name == name).with_for_update()
     return (await connection.execute(query)).scalar_one_or_none()
 

@@ -27,7 +27,7 @@ async def create(
 
 
 async def ensure(connection: AsyncConnection, name: str) -> int:
-    """The id of the pool with this name, which is made if it is not there."""
+    """Return the id of the pool with this name, which is made if it is not there."""
     pool_id = await _add(connection, name, None)
     return pool_id if pool_id is not None else await id_of(connection, name)
 
@@ -40,7 +40,7 @@ async def _add(connection: AsyncConnection, name: str, description: str | None) 
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int:
-    """The id of a pool.
+    """Return the id of a pool.
 
     Raises:
         PoolNotFoundError: there is none of this name; `similar` holds the names nearest to it.
@@ -57,7 +57,7 @@ async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError
 
 
 async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
-    """A pool with its counts."""
+    """Return a pool with its counts."""
     row = await queries.by_name(connection, name)
     if row is None:
         raise await not_found(connection, name)
@@ -65,7 +65,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
 
 
 async def counts(connection: AsyncConnection, name: str) -> dict[str, int]:
-    """The stock of a pool, in the time of one look-up whatever its size."""
+    """Return the stock of a pool, in the time of one look-up whatever its size."""
     counts_: dict[str, int] = (await get(connection, name))["counts"]
     return counts_
 

@@ -58,7 +58,7 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> AnyRow:
 
 
 async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow | None:
-    """A message that is still to be sent, and what is needed for it."""
+    """Return a message that is still to be sent, and what is needed for it."""
     return (await connection.execute(PENDING.where(Delivery.id == delivery_id))).one_or_none()
 
 

@@ -55,7 +55,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
 
 
 async def _try(settings: Settings, message: AnyRow) -> dict[str, Any]:
-    """What became of one try, as columns of the message."""
+    """Return what became of one try, as columns of the message."""
     if message.destination is None:
         return {"status": "failed", "error": "the alert points nowhere any more, or its webhook is disabled"}
     nothing = {"destination": message.destination, "response_status": None, "error": None}
