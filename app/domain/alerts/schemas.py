@@ -85,15 +85,15 @@ class AlertsOut(BaseModel):
     thresholds: list[int] = Field(description="Counts of available codes, greatest first")
     states: list[ThresholdOut] = Field(description="Where each threshold stands")
     webhook_url: str | None = Field(description="Receives a POST")
-    webhook_disabled_at: datetime | None = Field(
-        description="When it answered 410 Gone; nothing is sent to it until the alerts are set again"
-    )
     webhook_secret: str | None = Field(
         description="Key of the webhooks' signatures, shown in the reply that made it and never again"
     )
     email: str | None = Field(description="Receives an email")
     expiring_within_days: int | None = Field(
         description="Told once available codes expire within so many days"
+    )
+    webhook_disabled_at: datetime | None = Field(
+        description="When the webhook answered 410 Gone; nothing is sent to it until the alerts are set again"
     )
 
 
