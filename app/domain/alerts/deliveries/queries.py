@@ -62,6 +62,18 @@ async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow
     return (await connection.execute(PENDING.where(Delivery.id == delivery_id))).one_or_none()
 
 
+async def has_earlier(connection: AsyncConnection, message: AnyRow) -> bool:
+    """Return whether an earlier message of the same pool and channel has not been tried yet."""
+    query = select(Delivery.id).where(
+        Delivery.pool_id == message.pool_id,
+        Delivery.created_at < message.created_at,
+        Delivery.channel == message.channel,
+        Delivery.status == "pending",
+        Delivery.attempts == 0,
+    )
+    return (await connection.execute(query.limit(1))).first() is not None
+
+
 async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, Any]) -> None:
     """Note how a try went. What was noted as delivered stays so, whichever of two tries comes last."""
     delivered_at = func.now() if values["status"] == "delivered" else None

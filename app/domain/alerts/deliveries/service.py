@@ -40,8 +40,7 @@ async def send(
                 "payload": payload,
             }
             row = await queries.add(connection, values)
-            lock = f"alerts {alert.pool_id} {channel}"
-            await enqueue(connection, "deliver", queue=URGENT, lock=lock, delivery_id=str(row.id))
+            await enqueue(connection, "deliver", queue=URGENT, delivery_id=str(row.id))
             sent.append(row)
     return sent
 

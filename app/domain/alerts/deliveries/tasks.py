@@ -25,10 +25,7 @@ class Backoff(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         """When to run the job again."""
         if isinstance(exception, sending.NotDeliveredError):
-            # With a lock of its own: those behind it go on.
-            return RetryDecision(
-                retry_in={"milliseconds": int(exception.again_in * 1000)}, lock=f"delivery {job.id}"
-            )
+            return RetryDecision(retry_in={"milliseconds": int(exception.again_in * 1000)})
         if not isinstance(exception, Exception):  # the worker is told to stop: another one goes on
             return RetryDecision()
         log.error("fault in a delivery", job=job.id, exc_info=exception)
