@@ -263,6 +263,6 @@ def _wait(prefer: str) -> int:
     if asked is None:
         return 0
     if not re.fullmatch(r"[0-9]{1,9}", asked[1] or ""):
-        said = "`wait` is a number of seconds, as in `Prefer: wait=30`"
-        raise InvalidRequestError(f"header.prefer: {said}", [{"loc": ["header", "prefer"], "msg": said}])
+        said = "`Prefer: wait=N` takes a whole number of seconds"
+        raise InvalidRequestError(f"{said}.", [{"loc": ["header", "prefer"], "msg": said}])
     return min(int(asked[1]), MAX_WAIT)

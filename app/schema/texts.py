@@ -20,7 +20,7 @@ def known_encoding(name: str) -> str:
         "".encode(name)
     except LookupError:
         raise ValueError(
-            "no encoding of texts has this name; usual ones are utf-8, windows-1252, utf-16"
+            f"there is no encoding {name!r}; usual ones are utf-8, windows-1252, utf-16"
         ) from None
     return name
 

@@ -9,7 +9,7 @@ from app.server.application import with_hot_path
 from tests.factories import KEY, add_key, fill
 
 READ = "read-key-0123456789-0123456789-0123456789"
-PATHS = ["/v1/pools/p/assignments"] * 12 + [
+PATHS = ["/v1/pools/p/assignments"] * 12 + ["/v1/pools/empty/assignments"] * 6 + [
     "/v1/pools/none/assignments", "/v1/pools/p%2Fq/assignments", "/v1/pools/p/assignments/", "/v1/pools//assignments",
     "/v1/pools/p%00/assignments", "/v1/pools/p%0A/assignments", "/v1/pools/%C3%28/assignments",
     "/v1/pools/cafe%CC%81/assignments", "/v1/pools/p/assignments?x=1", "/v1/pools/p/assignments?",

@@ -37,8 +37,8 @@ async def new_pool(engine, name="p"):
 
 
 async def new_import(engine, pool_id):
-    insert = text("""INSERT INTO import (pool_id, pool, source, options, seed, merged_to)
-        VALUES (:pool_id, 'p', '{}', '{}', 1, ARRAY[0, 0]) RETURNING id""")
+    insert = text("""INSERT INTO import (pool_id, pool, source, options, seed, merged_to, status)
+        VALUES (:pool_id, 'p', '{}', '{}', 1, ARRAY[0, 0], 'running') RETURNING id""")
     async with transaction(engine) as connection:
         return (await connection.execute(insert, {"pool_id": pool_id})).scalar_one()
 
