@@ -277,9 +277,9 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def delete(self):
-        """Delete the pool, which only one can be of which nothing was ever given or used."""
+        """Delete the pool, which can be done where nothing was ever given, and no use or cancellation was heard of."""
         reply = self.run(self.client.delete("/v1/pools/p"))
-        touched = self.code_of or self.used & set(self.status)
+        touched = self.code_of or (self.used | self.cancelled) & set(self.status)
         if self.import_id is None:
             assert reply.status_code == 404
         elif touched:
