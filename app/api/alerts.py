@@ -41,7 +41,7 @@ async def set_alerts(
 
 @router.get("", response_model=AlertsOut, responses=NOT_FOUND)
 async def get_alerts(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, Any]:
-    """The alerts of a pool, and where each threshold stands."""
+    """Return the alerts of a pool, and where each threshold stands."""
     return await service.get(connection, pool)
 
 
@@ -53,7 +53,7 @@ async def delete_alerts(pool: PoolPath, connection: Connection, caller: Manager)
 
 @router.post("/secret", response_model=SecretOut, responses=NOT_FOUND)
 async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, Any]:
-    """A new key for the signatures; for a day webhooks bear the signature of the old one too."""
+    """Make a new key for the signatures; for a day webhooks bear the signature of the old one too."""
     return await service.rotate_secret(connection, caller, pool)
 
 

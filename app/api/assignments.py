@@ -122,9 +122,15 @@ async def list_assignments(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
-    """Who got what: assignments, released ones included, oldest first; pool by pool, if none is named."""
-    rows = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
-    listed = pagination.page(rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
+    """List who got what: assignments, released ones included, oldest first; pool by pool, if none is named.
+
+    With a pool beside a customer or a campaign a page may hold fewer than `limit`, even none, and go on all the same:
+    the last page is the one without `next_cursor`.
+    """
+    page = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
+    listed = pagination.page(page.rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
+    if listed["next_cursor"] is None and page.go_on is not None:
+        listed["next_cursor"] = pagination.encode(page.go_on)
     listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
     return listed
 
@@ -183,7 +189,7 @@ async def release_assignment(
 
 
 def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
-    """An assignment as body, status and headers of the answer to who asked for it, for the first time or again."""
+    """Return an assignment as body, status and headers of the answer to who asked for it, now or again."""
     body = orjson.dumps(
         {
             "id": given.id,

@@ -41,6 +41,6 @@ async def get_pool_history(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> dict[str, Any]:
-    """The stock of a pool hour by hour, newest first, for 90 days."""
+    """Return the stock of a pool hour by hour, newest first, for 90 days."""
     rows = await service.history(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.hour)

@@ -39,7 +39,7 @@ async def create_hold(
     dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
 async def list_holds(pool: PoolPath, connection: Connection) -> dict[str, Any]:
-    """The holds of a pool, and how many available codes are left for all others."""
+    """Return the holds of a pool, and how many available codes are left for all others."""
     return await service.of_pool(connection, pool)
 
 

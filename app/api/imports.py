@@ -34,8 +34,13 @@ from app.domain.imports.schemas import (
 )
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.pools.schemas import PoolName
-from app.platform.database import transaction
-from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+from app.platform.database import run_act, transaction
+from app.platform.errors import (
+    ChangesConflictError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
 from app.platform.outbound import AddressForbiddenError
 from app.web import body, pagination
 from app.web.dependencies import Connection, Engine, Settings
@@ -225,11 +230,11 @@ async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connec
 @router.post(
     "/v1/imports/{import_id}/undo",
     response_model=Undone,
-    responses=problems(ImportNotFoundError, ImportNotFinishedError),
+    responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
-async def undo_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, int]:
+async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, int]:
     """Take back the vouchers of an import that are still available."""
-    return await service.undo(connection, caller, import_id)
+    return await run_act(engine, service.undo, caller, import_id)
 
 
 @router.get(

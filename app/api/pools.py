@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, status
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports.schedules import service as schedules
@@ -11,8 +12,10 @@ from app.domain.imports.schedules.errors import PoolHasSchedulesError
 from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
+from app.platform.database import run_act
+from app.platform.errors import ChangesConflictError
 from app.web import pagination
-from app.web.dependencies import Connection
+from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.parameters import PoolPath
 from app.web.problems import problems
@@ -61,7 +64,7 @@ async def get_pool(pool: PoolPath, connection: Connection) -> dict[str, Any]:
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
 async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, int]:
-    """The stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
+    """Return the stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
     return await service.counts(connection, pool)
 
 
@@ -79,9 +82,16 @@ async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) 
 @router.delete(
     "/{pool}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(PoolNotFoundError, PoolNotEmptyError, PoolHasSchedulesError),
+    responses=problems(PoolNotFoundError, PoolNotEmptyError, PoolHasSchedulesError, ChangesConflictError),
 )
-async def delete_pool(pool: PoolPath, connection: Connection, caller: Manager) -> None:
-    """Delete a pool of which nothing was ever assigned, with its vouchers; schedules must be gone or paused before."""
-    await schedules.check_none_active(connection, pool)
-    await service.delete(connection, caller, pool)
+async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager) -> None:
+    """Delete a pool of which nothing was ever assigned or used, with its vouchers.
+
+    Its schedules must be gone or paused before.
+    """
+
+    async def act(connection: AsyncConnection) -> None:
+        await schedules.check_none_active(connection, pool)
+        await service.delete(connection, caller, pool)
+
+    await run_act(engine, act)

@@ -71,7 +71,7 @@ async def export_vouchers(
     responses=problems(VoucherNotFoundError),
 )
 async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dict[str, Any]:
-    """A voucher: where it stands, and all that happened to it."""
+    """Return a voucher: where it stands, and all that happened to it."""
     voucher = await service.get(connection, code)
     return {**voucher, "code": caller.shown(voucher["code"])}
 

@@ -138,7 +138,7 @@ async def _one(visit: Visit, engine: AsyncEngine, customer_id: str, **about: Any
         given: Any = []
         if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
             wanted = Filter(None, customer_id, None, None, None)
-            given = await assignments.list_page(connection, wanted, None, PAGE)
+            given = (await assignments.list_page(connection, wanted, None, PAGE)).rows
     return show(
         visit,
         "customer.html",

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.console.pages import PAGE, path, see, show
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.imports import service
-from app.platform.database import transaction
+from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.web import pagination
 from app.web.dependencies import Connection, Engine
@@ -52,8 +52,7 @@ async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engi
 async def undo(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Take back the codes of an import that are still available."""
     try:
-        async with transaction(engine) as connection:
-            await service.undo(connection, visit.caller, import_id)
+        await run_act(engine, service.undo, visit.caller, import_id)
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, import_id, error)

@@ -18,7 +18,7 @@ from app.domain.pools import service
 from app.domain.pools.schemas import PoolCreate, PoolUpdate
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import VoucherNotFoundError
-from app.platform.database import transaction
+from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.schema.base import VoucherStatus
 from app.web import exports, pagination
@@ -79,8 +79,7 @@ async def ask_delete(pool: str, visit: Manager, connection: Connection) -> Respo
 async def delete(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     """Delete a pool."""
     try:
-        async with transaction(engine) as connection:
-            await service.delete(connection, visit.caller, pool)
+        await run_act(engine, service.delete, visit.caller, pool)
     except DomainError as error:
         return _ask_delete(visit, pool, 0, error=error)
     return see("/pools", "pool-deleted")

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import pq, waiting
 from psycopg.abc import PQGen
-from sqlalchemy import Engine, NullPool, Row, event
+from sqlalchemy import Engine, NullPool, Row, event, text
 from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -44,6 +44,8 @@ CHECKOUT_SECONDS = 1.5
 """Longest wait of a request for a place in a pool. With connect or statement, it is answered in 5 s."""
 JOB_SECONDS = 300.0
 """Longest statement of a job."""
+WHOLE_POOL_SECONDS = 120.0
+"""Longest statement of a request that changes all vouchers of a pool."""
 LONG_SECONDS = 3600.0
 """Longest statement of an import, of a check and of other work over whole tables."""
 LISTEN_SECONDS = 20.0
@@ -405,3 +407,33 @@ retry_on_conflict = retry(
     reraise=True,
 )
 """Decorates a whole transaction: runs it again where another was faster; then it finds what that one wrote."""
+
+
+@retry_on_conflict
+async def run_act(engine: AsyncEngine, act: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
+    """Run an act in a transaction of its own, committed when this returns; again where another one was faster.
+
+    Args:
+        engine: on the service's database.
+        act: takes a connection and the arguments, and does not commit.
+        arguments: what the act takes.
+    """
+    async with transaction(engine) as connection:
+        return await act(connection, *arguments)
+
+
+@asynccontextmanager
+async def patience(connection: AsyncConnection, seconds: float = WHOLE_POOL_SECONDS) -> AsyncIterator[None]:
+    """Let the statements of the block take longer than those of a request may."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    usual = getattr(driver, "limit", None)
+    if usual is None or usual >= seconds:
+        yield
+        return
+    assert isinstance(driver, LimitedConnection)  # noqa: S101  (narrows the type)
+    await connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 950)}"))
+    driver.limit = seconds
+    try:
+        yield
+    finally:
+        driver.limit = usual

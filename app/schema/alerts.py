@@ -82,3 +82,5 @@ class StockHistory(Base):
     redeemed: Mapped[int]
     expired: Mapped[int]
     void: Mapped[int]
+    given_besides: Mapped[int | None]
+    """Null in rows older than the column."""

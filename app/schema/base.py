@@ -12,9 +12,12 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Enum,
+    Index,
     LargeBinary,
     MetaData,
     Text,
+    column,
+    func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase
@@ -67,3 +70,12 @@ class Base(DeclarativeBase):
         VoucherStatus: Enum(VoucherStatus, name="voucher_status", values_callable=_values),
         ImportStatus: Enum(ImportStatus, name="import_status", values_callable=_values),
     }
+
+
+def alike_indexes(table: str) -> tuple[Index, Index]:
+    """Return the indexes of a table's names that a misspelt one is looked up by: from the front and from the back."""
+    lower, ops = func.lower(column("name")), {"key": "text_pattern_ops"}
+    return (
+        Index(f"{table}_alike_idx", lower.label("key"), postgresql_ops=ops),
+        Index(f"{table}_alike_back_idx", func.reverse(lower).label("key"), postgresql_ops=ops),
+    )

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base
+from app.schema.base import Base, alike_indexes
 
 
 class Customer(Base):
@@ -31,7 +31,10 @@ class Aggregate(Base):
     where: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """Properties that an event must have, with these values."""
 
-    __table_args__ = (CheckConstraint("function IN ('last', 'first', 'count')", name="function"),)
+    __table_args__ = (
+        CheckConstraint("function IN ('last', 'first', 'count')", name="function"),
+        *alike_indexes("aggregate"),
+    )
 
 
 class Event(Base):

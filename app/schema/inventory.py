@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base, VoucherStatus
+from app.schema.base import Base, VoucherStatus, alike_indexes
 
 STOCK_SLOTS = 8
 """Rows of `stock` per pool: as many writers change the counts of one pool without waiting for each other."""
@@ -45,7 +45,7 @@ class Pool(Base):
     description: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),)
+    __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"), *alike_indexes("pool"))
 
 
 class Stock(Base):
@@ -61,6 +61,9 @@ class Stock(Base):
     redeemed: Mapped[int] = mapped_column(server_default="0")
     expired: Mapped[int] = mapped_column(server_default="0")
     void: Mapped[int] = mapped_column(server_default="0")
+    given_besides: Mapped[int] = mapped_column(server_default="0")
+    """Added to `assigned` and `redeemed`, it gives how many vouchers were given for good and did not come back: those
+    that were given and made void since count one more, those that were used without ever being given one less."""
     holds: Mapped[int] = mapped_column(server_default="0")
     """How many holds of the pool still keep something, the same in each slot; read with the counts."""
 

@@ -20,6 +20,7 @@ ALERT: tuple[Any, ...] = (
     Alert.webhook_url,
     Alert.webhook_secret,
     Alert.previous_secrets,
+    Alert.webhook_disabled_at,
     Alert.email,
     Alert.expiring_within_days,
 )
@@ -75,22 +76,24 @@ FROM fallen
 WHERE alert_threshold.pool_id = fallen.pool_id AND alert_threshold.threshold = fallen.threshold
 """)  # noqa: S608  (made of constants)
 
+ENABLED_WEBHOOK = "CASE WHEN webhook_disabled_at IS NULL THEN webhook_url END AS webhook_url"
+
 # The share lock is the one that a delivery's foreign key would wait for while the pool is being deleted.
-FALLEN = text("""
+FALLEN = text(f"""
 SELECT alert_threshold.pool_id, pool.name, threshold, alert_threshold.available, fell_at AS at,
-    CASE WHEN webhook_disabled_at IS NULL THEN webhook_url END AS webhook_url, email
+    {ENABLED_WEBHOOK}, email
 FROM alert_threshold JOIN alert USING (pool_id) JOIN pool ON pool.id = alert.pool_id
 WHERE fell_at IS NOT NULL AND told_at IS NULL
 ORDER BY fell_at, threshold DESC LIMIT :limit
 FOR UPDATE OF alert_threshold SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
-""")
+""")  # noqa: S608  (made of constants)
 
 EXPIRING_SOON = """EXISTS (
     SELECT FROM voucher WHERE voucher.pool_id = alert.pool_id AND status = 'available'
     AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)
 )"""
 EXPIRING = text(f"""
-SELECT alert.pool_id, pool.name, webhook_url, email, expiring_within_days, now() AS at,
+SELECT alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, expiring_within_days, now() AS at,
     soon.available, soon.first
 FROM alert JOIN pool ON pool.id = alert.pool_id CROSS JOIN LATERAL (
     SELECT count(*) AS available, min(expires_at) AS first FROM voucher
@@ -109,12 +112,12 @@ WHERE pool_id IN (
 
 
 async def by_pool(connection: AsyncConnection, pool_id: int) -> AnyRow | None:
-    """What is set for a pool."""
+    """Return what is set for a pool."""
     return (await connection.execute(select(*ALERT).where(Alert.pool_id == pool_id))).one_or_none()
 
 
 async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
-    """The thresholds of a pool, greatest first."""
+    """Return the thresholds of a pool, greatest first."""
     query = select(*STATE).where(AlertThreshold.pool_id == pool_id).order_by(AlertThreshold.threshold.desc())
     return (await connection.execute(query)).all()
 

@@ -92,6 +92,9 @@ class AlertsOut(BaseModel):
     expiring_within_days: int | None = Field(
         description="Told once available codes expire within so many days"
     )
+    webhook_disabled_at: datetime | None = Field(
+        description="When the webhook answered 410 Gone; nothing is sent to it until the alerts are set again"
+    )
 
 
 class SecretOut(BaseModel):

@@ -57,7 +57,7 @@ async def put(
 
 
 async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
-    """What is set for a pool, without its secret.
+    """Return what is set for a pool, without its secret.
 
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
@@ -70,6 +70,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
         "states": states,
         "webhook_url": alert.webhook_url,
         "webhook_secret": None,
+        "webhook_disabled_at": alert.webhook_disabled_at,
         "email": alert.email,
         "expiring_within_days": alert.expiring_within_days,
     }
@@ -87,7 +88,7 @@ async def remove(connection: AsyncConnection, caller: Caller | None, name: str) 
 
 
 async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, Any]:
-    """A new key for the webhooks' signatures; for a day they are signed with each of before too.
+    """Make a new key for the webhooks' signatures; for a day they are signed with each of before too.
 
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or no webhook is sent for it.
@@ -149,5 +150,5 @@ async def _of(connection: AsyncConnection, name: str) -> AnyRow:
 
 
 def _new_secret() -> str:
-    """A key as Standard Webhooks writes it."""
+    """Return a key as Standard Webhooks writes it."""
     return f"whsec_{b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"

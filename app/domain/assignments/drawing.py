@@ -50,7 +50,7 @@ class Cursors:
         self._by_pool: OrderedDict[str, int] = OrderedDict()
 
     def of(self, pool: str) -> int:
-        """The draw key after which the next draw begins."""
+        """Return the draw key after which the next draw begins."""
         if pool not in self._by_pool:
             self._by_pool[pool] = random.randint(_SMALLEST, _LARGEST)  # noqa: S311  (a place to start, no secret)
             if len(self._by_pool) > _MAX_CURSORS:

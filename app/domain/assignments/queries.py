@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -55,12 +56,12 @@ LEDGER = (
 )
 
 
+READ: tuple[Any, ...] = (Assignment.id, Assignment.pool_id, Assignment.assigned_at)
 LEDGER_COLUMNS = [column.name for column in LEDGER.selected_columns]
 
 
-def ledger_matching(wanted: Filter, pool_id: int | None) -> Select[Any]:
-    """The ledger rows that a filter lets pass."""
-    query = LEDGER
+def ledger_matching(wanted: Filter, pool_id: int | None, query: Select[Any] = LEDGER) -> Select[Any]:
+    """Return the query of the ledger rows that a filter lets pass."""
     if pool_id is not None:
         query = query.where(Assignment.pool_id == pool_id)
     if wanted.customer_id is not None:
@@ -74,18 +75,51 @@ def ledger_matching(wanted: Filter, pool_id: int | None) -> Select[Any]:
     return query
 
 
+MOST_READ = 10_000
+"""Most rows of the ledger that are read for a page where no index serves all of the filter."""
+
+Key = tuple[int, datetime, uuid.UUID]
+"""Where a page of the ledger ends: pool, time, id."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPage:
+    """Rows of the ledger, one more than asked for where there are more."""
+
+    rows: Sequence[AnyRow]
+    go_on: Key | None = None
+    """Where to go on, if the page ended because it had read enough."""
+
+
 async def ledger_page(
-    connection: AsyncConnection,
-    wanted: Filter,
-    pool_id: int | None,
-    key: tuple[int, datetime, uuid.UUID] | None,
-    limit: int,
-) -> Sequence[AnyRow]:
-    """A page of the ledger, in the order of the index that serves the filter: by time, or pool and time."""
+    connection: AsyncConnection, wanted: Filter, pool_id: int | None, key: Key | None, limit: int
+) -> LedgerPage:
+    """Return a page of the ledger, in the order of the index that serves the filter: by time, or pool and time.
+
+    What a campaign or a customer got is found by an index, and of that the rows of one pool by reading; so such a page
+    may end before it is full.
+    """
     order: list[Any] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
-    if wanted.customer_id is not None or wanted.campaign_id is not None:
+    whose = wanted.customer_id is not None or wanted.campaign_id is not None
+    if whose:
         del order[0]
-    query = ledger_matching(wanted, pool_id).add_columns(Assignment.pool_id).order_by(*order).limit(limit)
-    if key is not None:
-        query = query.where(tuple_(*order) > key[-len(order) :])
-    return (await connection.execute(query)).all()
+    after = [] if key is None else [tuple_(*order) > key[-len(order) :]]
+    if not whose or pool_id is None:
+        page = ledger_matching(wanted, pool_id).add_columns(Assignment.pool_id)
+        return LedgerPage((await connection.execute(page.where(*after).order_by(*order).limit(limit))).all())
+    read = (
+        ledger_matching(wanted, None, select(*READ))
+        .where(*after)
+        .order_by(*order)
+        .limit(MOST_READ)
+        .cte("read")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    ids = select(read.c.id).where(read.c.pool_id == pool_id).order_by(read.c.assigned_at, read.c.id)
+    query = LEDGER.add_columns(Assignment.pool_id).where(Assignment.id.in_(ids.limit(limit))).order_by(*order)
+    rows = (await connection.execute(query)).all()
+    if len(rows) >= limit:
+        return LedgerPage(rows)
+    last = select(read).order_by(read.c.assigned_at, read.c.id).offset(MOST_READ - 1).limit(1)
+    end = (await connection.execute(last)).one_or_none()
+    return LedgerPage(rows, None if end is None else (end.pool_id, end.assigned_at, end.id))

@@ -23,7 +23,7 @@ from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
-from app.platform.database import AnyRow, retry_on_conflict, transaction
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
 
 TAKEN_BACK = frozenset({"released", "lapsed"})
@@ -216,7 +216,7 @@ async def release(
     return row
 
 
-Key = tuple[int, datetime, uuid.UUID]
+Key = queries.Key
 """Where a page of the ledger ends: pool, time, id."""
 
 
@@ -225,8 +225,8 @@ LEDGER_COLUMNS = queries.LEDGER_COLUMNS
 
 async def list_page(
     connection: AsyncConnection, wanted: Filter, key: Key | None, limit: int
-) -> Sequence[AnyRow]:
-    """Return a page of assignments, released ones included.
+) -> queries.LedgerPage:
+    """Return a page of assignments, released ones included; it may end early, and then says where to go on.
 
     Raises:
         PoolNotFoundError: the filter names a pool that is not there.

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
+from app.platform.similar import similar_names
 from app.schema.customers import Aggregate, Customer, Event
 
 AGGREGATE = (
@@ -72,10 +73,9 @@ async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
     return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
 
 
-async def aggregate_names(connection: AsyncConnection, name: str, most: int) -> Sequence[str]:
-    """Return names of aggregates that begin or end as a name does."""
-    alike = (func.left(Aggregate.name, 3) == name[:3]) | (func.right(Aggregate.name, 3) == name[-3:])
-    return (await connection.execute(select(Aggregate.name).where(alike).limit(most))).scalars().all()
+async def aggregate_names(connection: AsyncConnection, name: str) -> list[str]:
+    """Return names of aggregates of which a name may be a misspelling."""
+    return await similar_names(connection, Aggregate.__tablename__, name)
 
 
 async def remove_aggregate(connection: AsyncConnection, name: str) -> bool:

@@ -1,7 +1,6 @@
 """The rules of customers and aggregates."""
 
 import asyncio
-import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,9 +12,6 @@ from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
 from app.platform.database import AnyRow, autocommit, transaction
-
-MAX_COMPARED = 200
-"""Most names that a misspelt one is compared with."""
 
 PATIENCE = 3.0
 """Seconds that an erasure waits for what is under way."""
@@ -63,9 +59,7 @@ async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
     """
     row = await queries.aggregate(connection, name)
     if row is None:
-        similar = difflib.get_close_matches(
-            name, await queries.aggregate_names(connection, name, MAX_COMPARED)
-        )
+        similar = await queries.aggregate_names(connection, name)
         raise AggregateNotFoundError(f"There is no aggregate named {name!r}.", similar=similar)
     return row
 

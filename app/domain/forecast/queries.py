@@ -1,22 +1,24 @@
 """SQL of the stock history and of what was assigned lately."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
 from app.schema.alerts import StockHistory
-from app.schema.ledger import Assignment
 
 # Whoever comes first in an hour writes its rows; those after find them there. A late one writes what it sees,
 # and when.
 SNAPSHOT = text("""
-INSERT INTO stock_history (pool_id, hour, taken_at, available, reserved, assigned, redeemed, expired, void)
+INSERT INTO stock_history (
+    pool_id, hour, taken_at, available, reserved, assigned, redeemed, expired, void, given_besides
+)
 SELECT pool_id, date_trunc('hour', now()), now(),
-    sum(available), sum(reserved), sum(assigned), sum(redeemed), sum(expired), sum(void)
+    sum(available), sum(reserved), sum(assigned), sum(redeemed), sum(expired), sum(void), sum(given_besides)
 FROM stock
 WHERE NOT EXISTS (
     SELECT FROM stock_history AS history
@@ -27,18 +29,19 @@ ON CONFLICT DO NOTHING
 """)
 FORGET = text("DELETE FROM stock_history WHERE hour < now() - make_interval(days => :days)")
 
-# Vouchers gone out since some time: what is out now, less what was out then. What was out then is in
-# the last row taken before; nothing was at the pool's beginning.
+# Vouchers given for good since some time: what was given by now, less what was given by then. What was given by then is
+# in the last row taken before; nothing was at the pool's beginning. A reservation is not given. What was given and made
+# void since was given all the same, and what was used without ever being given was not (`given_besides`).
 DRAWN = text("""
 SELECT window_start, COALESCE(back_then.taken_at, pool.created_at) AS since,
     out_now.drawn - COALESCE(back_then.drawn, 0) AS drawn
 FROM pool
 CROSS JOIN unnest(CAST(:starts AS timestamptz[])) AS window_start
 CROSS JOIN LATERAL (
-    SELECT sum(reserved + assigned + redeemed)::bigint AS drawn FROM stock WHERE pool_id = pool.id
+    SELECT sum(assigned + redeemed + given_besides)::bigint AS drawn FROM stock WHERE pool_id = pool.id
 ) AS out_now
 LEFT JOIN LATERAL (
-    SELECT taken_at, reserved + assigned + redeemed AS drawn FROM stock_history
+    SELECT taken_at, assigned + redeemed + coalesce(given_besides, 0) AS drawn FROM stock_history
     WHERE pool_id = pool.id AND taken_at <= window_start AND hour <= window_start
     ORDER BY hour DESC LIMIT 1
 ) AS back_then ON true
@@ -68,25 +71,47 @@ async def forget(connection: AsyncConnection, days: int) -> None:
     await connection.execute(FORGET, {"days": days})
 
 
-async def assigned_since(connection: AsyncConnection, pool_id: int, since: datetime) -> int:
-    """Assignments of a pool since then that were not released again."""
-    query = select(func.count()).where(
-        Assignment.pool_id == pool_id, Assignment.assigned_at >= since, Assignment.released_at.is_(None)
-    )
-    return (await connection.execute(query)).scalar_one()
+# The newest rows of the ledger, read backwards by its index and never more than :most of them: where there are more,
+# the rate is that of the shorter time that they took. What was reserved and made void was never given.
+LATELY = text("""
+SELECT count(*) AS read, min(assigned_at) AS first,
+    count(*) FILTER (
+        WHERE released_at IS NULL AND lease_until IS NULL AND (lease_seconds IS NULL OR EXISTS (
+            SELECT FROM voucher WHERE voucher.code = newest.code AND voucher.assigned_at IS NOT NULL
+        ))
+    ) AS given
+FROM (
+    SELECT code, assigned_at, released_at, lease_until, lease_seconds FROM assignment
+    WHERE pool_id = :pool_id AND assigned_at >= :since
+    ORDER BY assigned_at DESC LIMIT :most
+) AS newest
+""")
 
 
-async def drawn_since(
-    connection: AsyncConnection, pool_id: int, starts: Sequence[datetime]
-) -> Sequence[AnyRow]:
-    """For each start: the last moment before it whose stock is known, and what has left the stock since."""
-    return (await connection.execute(DRAWN, {"pool_id": pool_id, "starts": list(starts)})).all()
+@dataclass(frozen=True, slots=True)
+class Given:
+    """How many vouchers were given for good since a moment, and did not come back."""
+
+    since: datetime
+    n: int
+
+
+async def given_lately(connection: AsyncConnection, pool_id: int, since: datetime, most: int) -> Given:
+    """Count in the ledger what was given since then; from a later moment on where that is more than `most` rows."""
+    row = (await connection.execute(LATELY, {"pool_id": pool_id, "since": since, "most": most})).one()
+    return Given(row.first if row.read == most else since, row.given)
+
+
+async def given_since(connection: AsyncConnection, pool_id: int, starts: Sequence[datetime]) -> list[Given]:
+    """For each start, count what was given since the last moment before it whose stock is known."""
+    rows = await connection.execute(DRAWN, {"pool_id": pool_id, "starts": list(starts)})
+    return [Given(row.since, row.drawn) for row in rows]
 
 
 async def history(
     connection: AsyncConnection, pool_id: int, before: datetime | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Rows of a pool, newest first."""
+    """Return the rows of a pool, newest first."""
     query = (
         select(*HISTORY)
         .where(StockHistory.pool_id == pool_id)

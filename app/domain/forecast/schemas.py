@@ -13,9 +13,12 @@ class Rate(BaseModel):
 
     window: Window = Field(description="The last hour, day or week")
     since: datetime = Field(
-        description="From when on was counted: the first known moment before the window begins"
+        description="From when on was counted: the beginning of the window, the last known moment before it, or"
+        " a later one where very many went"
     )
-    assigned: int = Field(description="Codes that left since then and did not come back")
+    assigned: int = Field(
+        description="Codes given for good since then that did not come back; what was used or made void since counts"
+    )
     per_hour: float = Field(
         description="The same per hour; a pool younger than an hour counts as an hour old"
     )
@@ -28,8 +31,8 @@ class ForecastOut(BaseModel):
     """When a pool runs out."""
 
     pool: str = Field(description="Name of the pool")
-    at: datetime = Field(description="When this was reckoned")
-    available: int = Field(description="Codes that can be drawn now")
+    at: datetime = Field(description="When the forecast was computed")
+    available: int = Field(description="Codes that anybody may draw now: available and not held")
     rates: list[Rate] = Field(description="Over the last hour, day and week")
 
 

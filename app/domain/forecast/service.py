@@ -1,7 +1,9 @@
 """The rules of the forecast.
 
-The last hour is counted in the ledger, by its index. Day and week are differences of the stock, of which an
-hourly row is kept, so that a forecast never counts more than an hour of assignments.
+One thing is counted over all windows: codes that were given for good (assigned, or reserved and confirmed) and did
+not come back; what became of them since, used or void, changes nothing. The last hour is counted in the ledger, by its
+index and up to MOST rows. Day and week are differences of the stock, of which an hourly row is kept.
+What a pool has left is what anybody may draw: what is available, less what campaigns hold.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,9 @@ from app.platform.database import AnyRow
 HISTORY_DAYS = 90
 """How long the hourly rows are kept."""
 
+MOST = 20_000
+"""Most rows of the ledger that one forecast reads: some 10 ms."""
+
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 
 
@@ -28,18 +33,18 @@ async def forecast(connection: AsyncConnection, name: str) -> dict[str, Any]:
     """
     pool = await pools.get(connection, name)
     pool_id = await pools.id_of(connection, name)
-    available = pool["counts"]["available"]
+    available = pool["counts"]["available"] - pool["counts"]["held"]
     now = datetime.now(UTC)
-    last_hour = await queries.assigned_since(connection, pool_id, now - HOUR)
-    week, day = await queries.drawn_since(connection, pool_id, [now - WEEK, now - DAY])
+    hour = await queries.given_lately(connection, pool_id, max(now - HOUR, pool["created_at"]), MOST)
+    week, day = await queries.given_since(connection, pool_id, [now - WEEK, now - DAY])
     return {
         "pool": name,
         "at": now,
         "available": available,
         "rates": [
-            _rate("hour", max(now - HOUR, pool["created_at"]), last_hour, available, now),
-            _rate("day", day.since, day.drawn, available, now),
-            _rate("week", week.since, week.drawn, available, now),
+            _rate("hour", hour, pool["created_at"], available, now),
+            _rate("day", day, pool["created_at"], available, now),
+            _rate("week", week, pool["created_at"], available, now),
         ],
     }
 
@@ -47,7 +52,7 @@ async def forecast(connection: AsyncConnection, name: str) -> dict[str, Any]:
 async def history(
     connection: AsyncConnection, name: str, before: datetime | None, limit: int
 ) -> Sequence[AnyRow]:
-    """The hourly stock of a pool, newest first.
+    """Return the hourly stock of a pool, newest first.
 
     Raises:
         PoolNotFoundError: there is no such pool.
@@ -61,12 +66,17 @@ async def keep_history(connection: AsyncConnection) -> None:
     await queries.forget(connection, HISTORY_DAYS)
 
 
-def _rate(window: str, since: datetime, drawn: int, available: int, now: datetime) -> dict[str, Any]:
-    assigned = max(drawn, 0)  # more may have come back than went out
-    per_hour = assigned / max((now - since) / HOUR, 1.0)
+def _rate(
+    window: str, given: queries.Given, made_at: datetime, available: int, now: datetime
+) -> dict[str, Any]:
+    assigned = max(given.n, 0)  # more may have come back than went out
+    hours = (now - given.since) / HOUR
+    if given.since <= made_at:
+        hours = max(hours, 1.0)  # a pool younger than an hour counts as an hour old
+    per_hour = assigned / max(hours, 1 / 3600)
     return {
         "window": window,
-        "since": since,
+        "since": given.since,
         "assigned": assigned,
         "per_hour": round(per_hour, 2),
         "runs_out_at": _runs_out_at(available, per_hour, now),
@@ -74,7 +84,7 @@ def _rate(window: str, since: datetime, drawn: int, available: int, now: datetim
 
 
 def _runs_out_at(available: int, per_hour: float, now: datetime) -> datetime | None:
-    if available == 0:
+    if available <= 0:
         return now
     if per_hour == 0:
         return None

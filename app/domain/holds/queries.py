@@ -19,7 +19,7 @@ LOCK = text("SELECT id FROM pool WHERE name = :pool FOR NO KEY UPDATE")
 
 
 async def lock(connection: AsyncConnection, pool: str) -> int | None:
-    """The id of a pool, on whose holds nobody else works until the transaction ends."""
+    """Return the id of a pool, on whose holds nobody else works until the transaction ends."""
     return (await connection.execute(LOCK, {"pool": pool})).scalar_one_or_none()
 
 
@@ -79,7 +79,7 @@ FROM hold JOIN pool ON pool.id = pool_id WHERE pool_id = :pool_id AND {ACTIVE} O
 
 
 async def of_pool(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
-    """The holds of a pool, by campaign."""
+    """Return the holds of a pool, by campaign."""
     return (await connection.execute(LIST, {"pool_id": pool_id})).all()
 
 
@@ -98,6 +98,6 @@ async def remove_expired(connection: AsyncConnection, pool_id: int) -> None:
 
 
 async def pools_with_expired(connection: AsyncConnection) -> Sequence[str]:
-    """The names of pools that have holds whose time is over."""
+    """Return the names of pools that have holds whose time is over."""
     query = text(f"SELECT DISTINCT name FROM hold JOIN pool ON pool.id = pool_id WHERE NOT {ACTIVE}")  # noqa: S608
     return (await connection.execute(query)).scalars().all()

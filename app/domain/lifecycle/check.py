@@ -41,6 +41,17 @@ INVARIANTS = {
     "a lease and its voucher disagree": """
         SELECT voucher.assignment_id::text FROM voucher JOIN assignment ON assignment.id = assignment_id
         WHERE (status = 'reserved') <> (lease_until IS NOT NULL)""",
+    "an assignment that is not reserved has a lease, or one that lapsed was not released": """
+        SELECT id::text FROM assignment
+        WHERE (lease_until IS NOT NULL AND (lease_seconds IS NULL OR released_at IS NOT NULL))
+            OR (lapsed AND released_at IS NULL)""",
+    "a hold does not agree with what was drawn from it": """
+        SELECT concat(hold.id, ' has drawn ', drawn, ', and the ledger says ', coalesce(counted.n, 0))
+        FROM hold LEFT JOIN (
+            SELECT hold_id, count(*) AS n FROM assignment
+            WHERE hold_id IS NOT NULL AND released_at IS NULL GROUP BY hold_id
+        ) AS counted ON counted.hold_id = hold.id
+        WHERE drawn <> drawn_before + coalesce(counted.n, 0)""",
     "a redeemed voucher has no redemption": """
         SELECT coalesce(assignment_id::text, 'never assigned') FROM voucher
         WHERE status = 'redeemed' AND NOT EXISTS (
@@ -74,7 +85,7 @@ async def _violations(connection: AsyncConnection) -> Sequence[AnyRow]:
 
 
 async def violations(connection: AsyncConnection) -> list[str]:
-    """The invariants that are broken, each with how often and an example; empty where all is well.
+    """Return the invariants that are broken, each with how often and an example; empty where all is well.
 
     All of it is of one snapshot, so that work under way does no harm to the answer, nor the answer to it.
     """

@@ -7,6 +7,7 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle.uses import alone
+from app.platform.database import patience
 from app.schema.imports import Import
 from app.schema.inventory import Stock, Voucher
 
@@ -50,7 +51,8 @@ async def take_back(connection: AsyncConnection, import_id: uuid.UUID, pool_id: 
     await alone(connection)
     # The state is looked at again after waiting for a draw, so what was drawn meanwhile stays.
     values = {"pool_id": pool_id, "import_id": import_id}
-    count = int((await connection.execute(TAKE_BACK, values)).scalar_one())
+    async with patience(connection):
+        count = int((await connection.execute(TAKE_BACK, values)).scalar_one())
     fewer = update(Stock).where(Stock.pool_id == pool_id, Stock.slot == slot)
     await connection.execute(fewer.values(available=Stock.available - count))
     await connection.execute(
@@ -59,6 +61,14 @@ async def take_back(connection: AsyncConnection, import_id: uuid.UUID, pool_id: 
     return count
 
 
+# Locked in the order of the codes, as everybody locks them; then nothing is left to wait for.
+LOCK_ALL = text("""
+SELECT count(*) FROM (SELECT FROM voucher WHERE pool_id = :pool_id ORDER BY code FOR UPDATE) AS locked
+""")
+
+
 async def remove_vouchers(connection: AsyncConnection, pool_id: int) -> None:
     """Delete the vouchers of a pool; waits for draws that are under way."""
-    await connection.execute(delete(Voucher).where(Voucher.pool_id == pool_id))
+    async with patience(connection):
+        await connection.execute(LOCK_ALL, {"pool_id": pool_id})
+        await connection.execute(delete(Voucher).where(Voucher.pool_id == pool_id))

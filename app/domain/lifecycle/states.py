@@ -17,6 +17,8 @@ class Transition:
     target: S
     sets: Mapping[str, str]
     """What changes besides the status: SQL by column."""
+    given_besides: str = "0"
+    """SQL over the vouchers that go this way: how much they add to `stock.given_besides`."""
 
 
 ASSIGN = Transition((S.AVAILABLE,), S.ASSIGNED, {"assigned_at": "now()", "assignment_id": "given.id"})
@@ -34,6 +36,7 @@ REDEEM = Transition(
         "assigned_at": "CASE WHEN voucher.assignment_id IS NOT NULL"
         " THEN coalesce(voucher.assigned_at, now()) END",
     },
+    "- count(*) FILTER (WHERE assignment_id IS NULL OR (status = 'void' AND assigned_at IS NOT NULL))",
 )
 EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, {"expired_at": "now()"})
 CANCEL = Transition((S.REDEEMED,), S.ASSIGNED, {"redeemed_at": "NULL"})
@@ -41,6 +44,7 @@ VOID = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
     S.VOID,
     {"voided_at": "now()", "expired_at": "NULL"},
+    "count(*) FILTER (WHERE assigned_at IS NOT NULL)",
 )
 
 TRANSITIONS = {

@@ -13,12 +13,19 @@ TAKE = text("""
 WITH aside AS (
     SELECT line, staged ->> 'code' AS code, (staged ->> 'expires_at')::timestamptz AS expires_at
     FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
+), fresh AS (
+    SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), :least) AS draw_key, import.id,
+        COALESCE(aside.expires_at, (options ->> 'expires_at')::timestamptz) AS until
+    FROM aside JOIN import ON import.id = :id ORDER BY code, line
+), made AS (
+    INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at)
+    SELECT code, pool_id, draw_key, id, until,
+        CASE WHEN until <= now() THEN 'expired' ELSE 'available' END::voucher_status,
+        CASE WHEN until <= now() THEN now() END
+    FROM fresh ORDER BY code
+    ON CONFLICT (code) DO NOTHING RETURNING status
 )
-INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
-SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), :least), import.id,
-    COALESCE(aside.expires_at, (options ->> 'expires_at')::timestamptz)
-FROM aside JOIN import ON import.id = :id ORDER BY code, line
-ON CONFLICT (code) DO NOTHING
+SELECT count(*) AS imported, count(*) FILTER (WHERE status = 'expired') AS expired FROM made
 """)
 SET_ASIDE = "SELECT staged ->> 'code' FROM import_reject WHERE import_id = :id AND staged IS NOT NULL"
 ELSEWHERE = text("""
@@ -38,7 +45,7 @@ UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored,
 WHERE id = :id
 """)
 STOCK = text("""
-UPDATE stock SET available = available + :imported
+UPDATE stock SET available = available + :imported - :expired, expired = expired + :expired
 WHERE slot = :slot AND pool_id = (SELECT pool_id FROM import WHERE id = :id)
 """)
 LEAST = -(2**63) + 1
@@ -46,11 +53,11 @@ LEAST = -(2**63) + 1
 
 async def take(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, int]:
     """Make vouchers of the suspicious rows of an import; return what became of them."""
-    imported = (await connection.execute(TAKE, {"id": import_id, "least": LEAST})).rowcount
+    imported, expired = (await connection.execute(TAKE, {"id": import_id, "least": LEAST})).one()
     await settle(connection, SET_ASIDE, {"id": import_id})
     in_other_pool = (await connection.execute(ELSEWHERE, {"id": import_id})).rowcount
     ignored = (await connection.execute(GONE, {"id": import_id})).rowcount - imported
     figures = {"imported": imported, "ignored": ignored, "in_other_pool": in_other_pool}
     await connection.execute(FIGURES, {"id": import_id, **figures})
-    await connection.execute(STOCK, {"id": import_id, "slot": SLOT, "imported": imported})
+    await connection.execute(STOCK, {"id": import_id, "slot": SLOT, "imported": imported, "expired": expired})
     return figures

@@ -29,7 +29,7 @@ def _statement(transition: Transition, choice: str, ledger: str = "lease_until =
     sets = ", ".join(f"{column} = {value}" for column, value in transition.sets.items())
     return text(f"""
 WITH chosen AS MATERIALIZED (
-    SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, at
+    SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, voucher.assigned_at, at
     FROM {choice.replace("WHERE", f"WHERE voucher.status IN ({sources}) AND", 1)}
 ), moved AS (
     UPDATE voucher SET status = '{transition.target}', {sets}
@@ -38,8 +38,11 @@ WITH chosen AS MATERIALIZED (
     UPDATE assignment SET {ledger} FROM chosen WHERE assignment.id = chosen.assignment_id
         AND (assignment.lease_until IS NOT NULL OR '{transition.target}' = 'available')
 ), counted AS (
-    UPDATE stock SET {taken}, {transition.target} = stock.{transition.target} + sums.n
-    FROM (SELECT pool_id, count(*) AS n, {sums} FROM chosen GROUP BY pool_id) AS sums
+    UPDATE stock SET {taken}, {transition.target} = stock.{transition.target} + sums.n,
+        given_besides = stock.given_besides + sums.besides
+    FROM (
+        SELECT pool_id, count(*) AS n, {transition.given_besides} AS besides, {sums} FROM chosen GROUP BY pool_id
+    ) AS sums
     WHERE stock.pool_id = sums.pool_id AND stock.slot = :slot
 )
 SELECT code, pool_id, status, assignment_id FROM chosen

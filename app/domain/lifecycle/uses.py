@@ -52,7 +52,7 @@ WITH used AS MATERIALIZED (
     FROM taken GROUP BY pool_id
 )
 UPDATE stock SET redeemed = redeemed + sums.n, available = stock.available - sums.available,
-    expired = stock.expired - sums.expired
+    expired = stock.expired - sums.expired, given_besides = stock.given_besides - sums.n
 FROM sums WHERE stock.pool_id = sums.pool_id AND stock.slot = {slot}
 """
 

@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
+from app.platform.similar import similar_names
 from app.schema.inventory import Pool, Stock, Voucher
 from app.schema.ledger import Assignment, Hold
 from app.schema.redemptions import Redemption
@@ -33,12 +34,12 @@ async def add(connection: AsyncConnection, name: str, description: str | None) -
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int | None:
-    """The id of the pool with this name."""
+    """Return the id of the pool with this name."""
     return (await connection.execute(select(Pool.id).where(Pool.name == name))).scalar_one_or_none()
 
 
 async def by_name(connection: AsyncConnection, name: str) -> AnyRow | None:
-    """A pool with its counts."""
+    """Return a pool with its counts."""
     return (await connection.execute(WITH_COUNTS.where(Pool.name == name))).one_or_none()
 
 
@@ -52,15 +53,9 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int) -
     return (await connection.execute(query)).all()
 
 
-async def names_like(connection: AsyncConnection, name: str, most: int) -> Sequence[str]:
-    """Return names of pools that begin or end as a name does and are about as long: what it may misspell."""
-    length = func.length(Pool.name)
-    alike = or_(
-        func.lower(func.left(Pool.name, 3)) == name[:3].lower(),
-        func.lower(func.right(Pool.name, 3)) == name[-3:].lower(),
-    )
-    query = select(Pool.name).where(alike, length.between(len(name) - 3, len(name) + 3)).limit(most)
-    return (await connection.execute(query)).scalars().all()
+async def names_like(connection: AsyncConnection, name: str) -> list[str]:
+    """Return names of pools of which a name may be a misspelling."""
+    return await similar_names(connection, Pool.__tablename__, name)
 
 
 async def kept_for(connection: AsyncConnection, pool_id: int, campaign_id: str | None) -> int:
@@ -80,7 +75,7 @@ async def describe(connection: AsyncConnection, name: str, description: str | No
 
 
 async def lock(connection: AsyncConnection, name: str) -> int | None:
-    """The id of the pool, locked against imports and other deletions until the transaction ends."""
+    """Return the id of the pool, locked against imports and other deletions until the transaction ends."""
     query = select(Pool.id).where(Pool.name == name).with_for_update()
     return (await connection.execute(query)).scalar_one_or_none()
 

@@ -1,6 +1,5 @@
 """The rules of pools."""
 
-import difflib
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,9 +10,6 @@ from app.domain.lifecycle import intake, stock, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.platform.database import AnyRow
-
-MAX_COMPARED = 200
-"""Most names that a misspelt one is compared with: a comparison takes some 20 µs."""
 
 
 async def create(
@@ -31,7 +27,7 @@ async def create(
 
 
 async def ensure(connection: AsyncConnection, name: str) -> int:
-    """The id of the pool with this name, which is made if it is not there."""
+    """Return the id of the pool with this name, which is made if it is not there."""
     pool_id = await _add(connection, name, None)
     return pool_id if pool_id is not None else await id_of(connection, name)
 
@@ -44,7 +40,7 @@ async def _add(connection: AsyncConnection, name: str, description: str | None) 
 
 
 async def id_of(connection: AsyncConnection, name: str) -> int:
-    """The id of a pool.
+    """Return the id of a pool.
 
     Raises:
         PoolNotFoundError: there is none of this name; `similar` holds the names nearest to it.
@@ -56,13 +52,12 @@ async def id_of(connection: AsyncConnection, name: str) -> int:
 
 
 async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError:
-    """The error for a name that no pool bears, with the names nearest to it."""
-    names = await queries.names_like(connection, name, MAX_COMPARED)
-    return PoolNotFoundError(name, similar=difflib.get_close_matches(name, names))
+    """Return the error for a name that no pool bears, with the names nearest to it."""
+    return PoolNotFoundError(name, similar=await queries.names_like(connection, name))
 
 
 async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
-    """A pool with its counts."""
+    """Return a pool with its counts."""
     row = await queries.by_name(connection, name)
     if row is None:
         raise await not_found(connection, name)
@@ -70,7 +65,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
 
 
 async def counts(connection: AsyncConnection, name: str) -> dict[str, int]:
-    """The stock of a pool, in the time of one look-up whatever its size."""
+    """Return the stock of a pool, in the time of one look-up whatever its size."""
     counts_: dict[str, int] = (await get(connection, name))["counts"]
     return counts_
 
@@ -115,9 +110,9 @@ async def delete(connection: AsyncConnection, caller: Caller | None, name: str) 
     if pool_id is None:
         raise await not_found(connection, name)
     await uses.alone(connection)
-    if await queries.was_used(connection, pool_id):
+    if await queries.was_drawn_from(connection, pool_id) or await queries.was_used(connection, pool_id):
         raise PoolNotEmptyError(name)
-    # The vouchers go first: that waits for draws under way, and the ledger is looked at after them.
+    # The vouchers go first: that waits for draws under way, and the ledger is looked at again after them.
     await intake.remove_vouchers(connection, pool_id)
     if await queries.was_drawn_from(connection, pool_id):
         raise PoolNotEmptyError(name)

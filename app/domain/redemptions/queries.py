@@ -69,7 +69,8 @@ WITH said AS (
 SELECT said.id, said.code, said.effect, said.outcome, said.redeemed_at AS at,
     coalesce(said.customer_mark, sha256(key || convert_to(said.customer_id, 'UTF8'))) AS customer,
     voucher.status, voucher.expires_at, voucher.voided_at, held.id IS NOT NULL AS given,
-    coalesce(held.customer_mark, sha256(key || convert_to(held.customer_id, 'UTF8'))) AS given_to
+    coalesce(held.customer_mark, sha256(key || convert_to(held.customer_id, 'UTF8'))) AS given_to,
+    voucher.assignment_id IS NOT NULL AS stands
 FROM said CROSS JOIN (SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key) AS secret
 LEFT JOIN voucher ON voucher.code = said.code
 LEFT JOIN LATERAL (

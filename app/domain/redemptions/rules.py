@@ -97,6 +97,8 @@ class Said:
     voided_at: datetime | None
     given: bool
     given_to: str | bytes | None
+    stands: bool
+    """Whether an assignment of the code stands, so that a cancellation can give it back to somebody."""
 
 
 def judge(said: Sequence[Said], tolerance: timedelta) -> tuple[list[Outcome], datetime | None]:
@@ -104,7 +106,7 @@ def judge(said: Sequence[Said], tolerance: timedelta) -> tuple[list[Outcome], da
 
     It does not matter in which order they came: `said` is in the order of their times. The first use by whom the
     code was assigned to is the redemption. Any use takes the code: the shop did. A cancellation takes back the uses
-    before it, and what is used after it is judged afresh.
+    before it, and what is used after it is judged afresh; of a code that is nobody's it changes nothing.
 
     What has no say in it may be left out: of a code that was used, the uses that came too late.
     """
@@ -114,7 +116,7 @@ def judge(said: Sequence[Said], tolerance: timedelta) -> tuple[list[Outcome], da
     redeemed: datetime | None = None
     for each in said:
         if each.effect is Effect.CANCEL:
-            if first_use is None:
+            if first_use is None or not each.stands:
                 outcomes.append(Outcome.UNKNOWN_CODE if each.status is None else Outcome.NOT_REDEEMED)
                 continue
             for place in range(open_from, len(outcomes)):

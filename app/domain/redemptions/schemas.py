@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     """Used, and the order was cancelled since; of a cancellation: it gave the code back to its customer."""
     NOT_REDEEMED = "not_redeemed"
-    """A cancellation of a code that was not used."""
+    """A cancellation of a code that was not used, or that was never given to anybody and so stays used."""
 
 
 class Effect(StrEnum):

@@ -235,6 +235,7 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
                 row.voided_at,
                 row.given,
                 row.given_to and bytes(row.given_to),
+                row.stands,
             )
             for row in group
         ]

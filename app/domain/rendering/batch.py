@@ -11,7 +11,13 @@ from app.domain.rendering import service
 from app.domain.rendering.errors import TemplateLimitError
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
-from app.platform.errors import DatabaseUnavailableError, DomainError, InvalidRequestError
+from app.platform.database import is_conflict
+from app.platform.errors import (
+    ChangesConflictError,
+    DatabaseUnavailableError,
+    DomainError,
+    InvalidRequestError,
+)
 
 CHUNK = 250
 AT_ONCE = 2
@@ -83,7 +89,11 @@ async def _render_anyway(
         return await render_chunk(engine, renderers, spec, chunk)
     except DomainError as error:
         return [Outcome(target, error=error) for target in chunk]
-    except OperationalError:
+    except Exception as error:
+        if is_conflict(error):
+            return [Outcome(target, error=ChangesConflictError()) for target in chunk]
+        if not isinstance(error, OperationalError):
+            raise
         unavailable = DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
         return [Outcome(target, error=unavailable) for target in chunk]
 

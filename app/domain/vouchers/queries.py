@@ -73,7 +73,7 @@ EXPORTED = (
 
 
 def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
-    """The query of all vouchers of a pool, or of those in one state; its columns are EXPORTED."""
+    """Return the query of all vouchers of a pool, or of those in one state; its columns are EXPORTED."""
     query = VOUCHERS.where(Voucher.pool_id == pool_id)
     if status is not None:
         query = query.where(Voucher.status == status)
@@ -87,7 +87,7 @@ async def by_code(connection: AsyncConnection, code: str) -> AnyRow | None:
 
 
 async def assignments_of(connection: AsyncConnection, code: str, current: Any) -> Sequence[AnyRow]:
-    """The ledger rows of a code: the present one and those that were released."""
+    """Return the ledger rows of a code: the present one and those that were released."""
     query = select(*OF_LEDGER).where(
         or_(
             Assignment.id == current,
@@ -98,7 +98,7 @@ async def assignments_of(connection: AsyncConnection, code: str, current: Any) -
 
 
 async def redemption_of(connection: AsyncConnection, code: str) -> AnyRow | None:
-    """The use by which a code became redeemed."""
+    """Return the use by which a code became redeemed."""
     query = (
         select(*OF_REDEMPTION)
         .where(

@@ -58,7 +58,7 @@ async def exported(
 
 
 async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
-    """A voucher and its history.
+    """Return a voucher and its history.
 
     Raises:
         VoucherNotFoundError: no pool holds the code.

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from app.domain.assignments import queries
 from app.web import exports
 from tests.factories import KEY, add_key, fill
 
@@ -105,3 +106,19 @@ async def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(client, engi
         assert {row["customer_id"] for row in rows} == {"'\t=cmd|' /C calc'!A0"}
         lines = (await client.get(path, params={"format": "ndjson"})).text.splitlines()
         assert sorted(json.loads(line)["code"] for line in lines) == sorted(evil)
+
+
+async def test_a_page_of_a_campaign_in_one_pool_reads_a_bounded_part_and_all_pages_hold_all(
+    client, engine, monkeypatch
+):
+    monkeypatch.setattr(queries, "MOST_READ", 4)
+    await fill(engine, "p", 30)
+    await fill(engine, "q", 30)
+    pools = ["q"] * 9 + ["p"] * 3 + ["q"] * 8 + ["p"]
+    made = [(pool, (await given(client, pool, campaign_id="spring"))["id"]) for pool in pools]
+    for pool in ("p", "q"):
+        wanted = [id_ for name, id_ in made if name == pool]
+        assert [one["id"] for one in await listed(client, campaign_id="spring", pool=pool)] == wanted
+    assert await listed(client, campaign_id="other", pool="p") == []
+    first = (await client.get("/v1/assignments", params={"campaign_id": "spring", "pool": "p"})).json()
+    assert (first["items"], first["next_cursor"] is None) == ([], False)

@@ -180,3 +180,45 @@ async def test_a_key_that_may_read_sees_the_forecast_and_one_for_events_does_not
         await add_key(engine, key, scope)
         headers = {"Authorization": f"Bearer {key}"}
         assert (await client.get(f"{URL}/forecast", headers=headers)).status_code == status
+
+
+async def test_every_window_counts_what_was_given_for_good_and_did_not_come_back(client, engine):
+    """Void and used codes were given; reserved, released and never assigned ones were not."""
+    codes = await fill(engine, "p", 60)
+    given = [(await client.post(f"{URL}/assignments", json={})).json() for _ in range(20)]
+    for one in given[:10]:
+        assert (await client.post(f"/v1/vouchers/{one['code']}/void")).status_code == 200
+    for one in given[10:13]:
+        await client.post(f"/v1/vouchers/{one['code']}/redemptions", json={})
+    left = [code for code in codes if code not in {one["code"] for one in given}]
+    await client.post(f"/v1/vouchers/{left[0]}/redemptions", json={})
+    await client.post(f"/v1/vouchers/{left[1]}/void")
+    reserved = [
+        (await client.post(f"{URL}/assignments", json={"lease_seconds": 60})).json() for _ in range(4)
+    ]
+    await client.post(f"/v1/assignments/{reserved[0]['id']}/confirm")
+    await client.post(f"/v1/vouchers/{reserved[1]['code']}/void")
+    await client.post(f"/v1/assignments/{given[-1]['id']}/release")
+    _, by_window = await rates(client)
+    assert {window: rate["assigned"] for window, rate in by_window.items()} == {
+        "hour": 20,
+        "day": 20,
+        "week": 20,
+    }
+
+
+async def test_the_last_hour_of_a_busy_pool_is_read_no_further_than_it_takes(client, engine, monkeypatch):
+    monkeypatch.setattr(service, "MOST", 10)
+    await fill(engine, "p", 100)
+    await execute(engine, "UPDATE pool SET created_at = now() - interval '9 days'")
+    for n, ago in ((30, "40 minutes"), (20, "6 minutes")):
+        await assign(client, n)
+        await execute(
+            engine,
+            "UPDATE assignment SET assigned_at = now() - CAST(:ago AS interval)"
+            " WHERE assigned_at > now() - interval '1 minute'",
+            ago=ago,
+        )
+    _, by_window = await rates(client)
+    assert by_window["hour"]["assigned"] == 10
+    assert by_window["hour"]["per_hour"] == pytest.approx(100, rel=0.05)

@@ -3,7 +3,10 @@ import time
 
 from sqlalchemy import text
 
+from app.domain.alerts import service as alerts
 from app.domain.holds import service
+from app.domain.lifecycle import check
+from app.domain.vouchers import service as vouchers
 from app.platform.database import autocommit
 from tests.factories import fill
 
@@ -128,3 +131,155 @@ async def test_a_claim_that_began_before_the_hold_takes_nothing_of_it(client, en
         await service.create(connection, None, "p", "spring", 1, None)
     assert await waiting == 409
     assert await draw(client, "spring") == 201
+
+
+async def drawn(client):
+    return (await client.get(URL)).json()["items"][0]["drawn"]
+
+
+async def broken(engine):
+    async with engine.begin() as connection:
+        return await check.violations(connection)
+
+
+async def leases_lapse(engine):
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE assignment SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL")
+        )
+    return (await vouchers.sweep(engine))[0]
+
+
+async def test_what_comes_back_comes_back_to_the_hold_that_it_was_drawn_from(client, engine):
+    await fill(engine, "p", 5)
+    await hold(client, count=5)
+    for _ in range(3):
+        await client.post(ASSIGN, json={"campaign_id": "spring", "lease_seconds": 60})
+    given = [(await client.post(ASSIGN, json={"campaign_id": "spring"})).json()["id"] for _ in range(2)]
+    assert (await drawn(client), await stock_holds(engine)) == (5, [0])
+    for id_ in (*given, given[0]):
+        assert (await client.post(f"/v1/assignments/{id_}/release")).status_code == 200
+    assert (await drawn(client), await stock_holds(engine)) == (3, [1])
+    assert await leases_lapse(engine) == 3
+    assert await drawn(client) == 0
+    assert await draw(client, "other") == 409
+    assert [await draw(client, "spring") for _ in range(6)] == [201] * 5 + [409]
+    assert await broken(engine) == []
+
+
+async def test_what_was_drawn_beyond_the_hold_comes_back_to_all(client, engine):
+    await fill(engine, "p", 4)
+    await hold(client, count=2)
+    given = [(await client.post(ASSIGN, json={"campaign_id": "spring"})).json()["id"] for _ in range(4)]
+    for id_ in given:
+        await client.post(f"/v1/assignments/{id_}/release")
+    assert await drawn(client) == 0
+    assert [await draw(client, "other") for _ in range(3)] == [201, 201, 409]
+    assert await broken(engine) == []
+
+
+async def test_a_message_draws_from_the_hold_and_what_it_gives_back_returns(client, engine):
+    await fill(engine, "p", 3)
+    await hold(client, count=3)
+    body = {"channel": "email", "template": "{{ vouchers['p'].assign_available() }}", "campaign_id": "spring"}
+    for n in range(2):
+        assert (await client.post("/v1/render", json=body | {"message_id": f"m{n}"})).status_code == 200
+    assert await drawn(client) == 2
+    ledger = (await client.get("/v1/assignments", params={"campaign_id": "spring"})).json()["items"]
+    await client.post(f"/v1/assignments/{ledger[0]['id']}/release")
+    assert await drawn(client) == 1
+    assert await broken(engine) == []
+
+
+async def test_what_comes_back_after_its_hold_has_ended_comes_back_to_all(client, engine):
+    await fill(engine, "p", 2)
+    made = (await hold(client, count=2)).json()
+    given = (await client.post(ASSIGN, json={"campaign_id": "spring"})).json()
+    await client.delete(f"{URL}/{made['id']}")
+    await hold(client, count=1)
+    await client.post(f"/v1/assignments/{given['id']}/release")
+    assert await drawn(client) == 0
+    assert await draw(client, "other") == 201
+    assert await broken(engine) == []
+
+
+async def test_draws_releases_and_lapses_at_once_leave_the_holds_figures_right(client, engine):
+    await fill(engine, "p", 40)
+    await hold(client, "spring", 15)
+    await hold(client, "summer", 10)
+
+    async def one(n):
+        body = {"campaign_id": ("spring", "summer", None)[n % 3], "lease_seconds": 60 if n % 2 else None}
+        reply = await client.post(ASSIGN, json=body)
+        if reply.status_code == 201 and n % 5 == 0:
+            assert (await client.post(f"/v1/assignments/{reply.json()['id']}/release")).status_code == 200
+        if n % 20 == 0:
+            await leases_lapse(engine)
+
+    for start in (0, 40, 80):
+        await asyncio.gather(*(one(n) for n in range(start, start + 40)))
+        assert await broken(engine) == []
+    await leases_lapse(engine)
+    assert await broken(engine) == []
+
+
+async def test_what_is_held_is_said_and_counts_for_nobody_else(client, engine):
+    await fill(engine, "p", 10)
+    await hold(client, count=10)
+    counts = (await client.get("/v1/pools/p/counts")).json()
+    assert (counts["available"], counts["held"]) == (10, 10)
+    refused = await client.post(ASSIGN, json={})
+    assert (refused.status_code, refused.json()["reason"]) == (409, "held")
+    body = {"channel": "email", "template": "{{ vouchers['p'].count_available() }}"}
+    shown = [
+        (await client.post("/v1/render", json=body | {"campaign_id": campaign, "mode": mode})).json()[
+            "rendered"
+        ]
+        for campaign in ("spring", "other", None)
+        for mode in ("send", "preview")
+    ]
+    assert shown == ["10", "10", "0", "0", "0", "0"]
+    body["template"] = "{{ vouchers['p'].assign_available() }}"
+    for mode in ("send", "preview"):
+        refused = await client.post("/v1/render", json=body | {"mode": mode, "campaign_id": "other"})
+        assert (refused.status_code, refused.json()["reason"]) == (409, "held")
+        assert "held" in refused.json()["detail"]
+    preview = await client.post("/v1/render", json=body | {"mode": "preview", "campaign_id": "spring"})
+    assert preview.status_code == 200
+    forecast = (await client.get("/v1/pools/p/forecast")).json()
+    assert forecast["available"] == 0
+    assert all(rate["runs_out_at"] == forecast["at"] for rate in forecast["rates"])
+    one = (await client.get("/v1/pools")).json()["items"][0]["counts"]
+    assert one["held"] == 10
+
+
+async def test_alerts_go_by_what_anybody_may_draw(client, engine):
+    await fill(engine, "p", 10)
+    await client.put(
+        "/v1/pools/p/alerts", json={"thresholds": [5, 2, 0], "webhook_url": "https://example.com/h"}
+    )
+    await hold(client, count=10)
+
+    async def told():
+        async with engine.begin() as connection:
+            await alerts.notify_crossed(connection)
+        items = (await client.get("/v1/pools/p/alerts/deliveries")).json()["items"]
+        return [item["payload"]["data"]["threshold"] for item in items[::-1]]
+
+    assert await told() == [5, 2, 0]
+    assert [await draw(client, "spring") for _ in range(3)] == [201] * 3
+    assert await told() == [5, 2, 0]
+
+
+async def test_draws_of_a_hold_let_no_threshold_fall(client, engine):
+    await fill(engine, "p", 10)
+    await hold(client, count=7)
+    await client.put("/v1/pools/p/alerts", json={"thresholds": [2], "webhook_url": "https://example.com/h"})
+    assert [await draw(client, "spring") for _ in range(7)] == [201] * 7
+    async with engine.begin() as connection:
+        fallen = (await connection.execute(text("SELECT fell_at FROM alert_threshold"))).scalars().all()
+    assert fallen == [None]
+    assert await draw(client, "spring") == 201
+    async with engine.begin() as connection:
+        fallen = (await connection.execute(text("SELECT available FROM alert_threshold"))).scalars().all()
+    assert fallen == [2]

@@ -22,6 +22,9 @@ BREAKS = {
     "a code is known to be used and could be drawn": """
         INSERT INTO redemption (code, outcome, redeemed_at) SELECT code, 'unknown_code', now() FROM voucher
         WHERE status = 'available'""",
+    "an assignment that is not reserved has a lease, or one that lapsed was not released": """
+        UPDATE assignment SET lapsed = true""",
+    "a hold does not agree with what was drawn from it": "UPDATE hold SET drawn = 1",
     "the stock of a pool does not know its holds": "DELETE FROM hold",
 }
 

@@ -1,6 +1,11 @@
-"""The life of vouchers by random walk, over HTTP, judged by `vouchers check` and a model of the states."""
+"""The life of vouchers by random walk, over HTTP, judged by `vouchers check` and a model in plain Python.
+
+The model knows the state of each code, what became of each assignment and what each hold keeps; every reply that can be
+foretold is. `VOUCHERS_TEST_STEPS=20000 pytest -n 0 tests/domain/lifecycle/test_life.py` plays so many steps.
+"""
 
 import asyncio
+import os
 from collections import Counter
 
 import httpx
@@ -17,6 +22,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
+from app.domain.assignments import drawing
 from app.domain.imports.merging import pipeline
 from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
@@ -27,6 +33,9 @@ from tests.conftest import TABLES
 from tests.factories import KEY, add_key
 
 CODES = 12
+STEPS = int(os.environ.get("VOUCHERS_TEST_STEPS", "480"))
+STORY = 40
+"""Steps of one story."""
 CAMPAIGNS = st.sampled_from([None, "spring", "summer"])
 
 
@@ -44,7 +53,18 @@ class Life(RuleBasedStateMachine):
         self.status = {}
         """The state in which each code should be."""
         self.code_of = {}
-        self.released = set()
+        self.ended = {}
+        """How each assignment ended whose code went back: released or lapsed."""
+        self.holds = {}
+        """By campaign: the id of its hold, its size, and how much of it was drawn."""
+        self.hold_of = {}
+        """Of each assignment that was drawn from a hold: the hold's id."""
+        self.used, self.cancelled = set(), set()
+        """Codes that were used, and that a cancellation was heard of."""
+        self.cancelled_unknown = set()
+        """Codes whose cancellation is one of an unknown code, because an undo took them."""
+        self.import_id = None
+        self.messages = 0
         self.used_unknown = set()
         """Codes that were used before they were imported."""
         self.events = 0
@@ -62,7 +82,12 @@ class Life(RuleBasedStateMachine):
             base_url="http://test",
             headers={"Authorization": f"Bearer {KEY}"},
         )
-        mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+        mapping = {
+            "mappings": [
+                {"event_type": "purchase", "property": "code"},
+                {"event_type": "refund", "property": "code", "effect": "cancel"},
+            ]
+        }
         await self.client.put("/v1/redemption-mapping", json=mapping)
 
     def teardown(self):
@@ -83,7 +108,9 @@ class Life(RuleBasedStateMachine):
             codes = [f"p-{n:06}" for n in range(CODES)]
             source = {"type": "text", "text": "\n".join(["code", *codes])}
             made = self.post("/v1/pools/p/imports", source=source).json()
+            self.run(self._same_draws(made["id"]))
             self.run(asyncio.to_thread(pipeline.run, self.settings_of_test, made["id"]))
+            self.import_id = made["id"]
             self.status = {code: "redeemed" if code in self.used_unknown else "available" for code in codes}
 
     @rule(target=given, campaign=CAMPAIGNS, customer=st.sampled_from([None, "c1", "c2"]), lease=st.booleans())
@@ -94,20 +121,87 @@ class Life(RuleBasedStateMachine):
             customer_id=customer,
             lease_seconds=600 if lease else None,
         )
-        if reply.status_code != 201:
-            assert reply.status_code in {404, 409}, reply.text
+        return self._assigned(reply, campaign, "reserved" if lease else "assigned")
+
+    async def _same_draws(self, import_id):
+        """Have the same codes drawn in each run of a story: it is told again from the same beginning."""
+        async with transaction(self.engine) as connection:
+            await connection.execute(text("UPDATE import SET seed = 7 WHERE id = :id"), {"id": import_id})
+        drawing.CURSORS._by_pool["p"] = 0
+
+    def _assigned(self, reply, campaign, status):
+        """Compare the reply to an assign with what the model says, and note it."""
+        if not self._may_draw(campaign):
+            assert reply.status_code == (409 if self.import_id else 404), reply.text
+            if self.import_id:
+                assert reply.json()["reason"] == ("held" if self._n("available") else "empty")
             return multiple()
-        code = reply.json()["code"]
-        assert self.status[code] == "available"
-        self.status[code] = "reserved" if lease else "assigned"
-        self.code_of[reply.json()["id"]] = code
+        assert reply.status_code == 201, reply.text
+        assert reply.json()["status"] == status
+        self._drawn(reply.json()["id"], reply.json()["code"], campaign, status)
         return reply.json()["id"]
+
+    def _drawn(self, id_, code, campaign, status):
+        assert self.status[code] == "available"
+        self.status[code] = status
+        self.code_of[id_] = code
+        hold = self.holds.get(campaign)
+        if hold is not None and hold["drawn"] < hold["size"]:
+            hold["drawn"] += 1
+            self.hold_of[id_] = hold["id"]
+
+    def _n(self, status):
+        return sum(state == status for state in self.status.values())
+
+    def _kept(self):
+        return sum(hold["size"] - hold["drawn"] for hold in self.holds.values())
+
+    def _may_draw(self, campaign):
+        own = self.holds.get(campaign, {"size": 0, "drawn": 0})
+        free = self._n("available") - self._kept()
+        return self._n("available") > 0 and own["size"] - own["drawn"] + max(free, 0) > 0
+
+    def _back(self, id_, how):
+        """Note that an assignment's code went back, to its hold if that is still there."""
+        self.status[self.code_of[id_]] = "available"
+        self.ended[id_] = how
+        for hold in self.holds.values():
+            hold["drawn"] -= hold["id"] == self.hold_of.get(id_)
+
+    @rule(target=given, campaign=CAMPAIGNS, reserve=st.booleans())
+    def send(self, campaign, reserve):
+        """Send a message, with a code that may have been reserved for it."""
+        self.messages += 1
+        message = {"message_id": f"m{self.messages}", "customer_id": "c1", "campaign_id": campaign}
+        if reserve:
+            reply = self.post("/v1/pools/p/assignments", **message, lease_seconds=600)
+            if not isinstance(self._assigned(reply, campaign, "reserved"), str):
+                return multiple()
+        possible = reserve or self._may_draw(campaign)
+        template = "{{ vouchers['p'].assign_available() }}"
+        reply = self.post("/v1/render", template=template, channel="email", **message)
+        if not possible:
+            assert reply.status_code == (409 if self.import_id else 404), reply.text
+            return multiple()
+        assert reply.status_code == 200, reply.text
+        code = reply.json()["rendered"]
+        (row,) = [row for row in self._ledger() if row["message_id"] == message["message_id"]]
+        assert (row["code"], row["status"]) == (code, "assigned")
+        if reserve:
+            assert self.code_of[row["id"]] == code
+            self.status[code] = "assigned"
+        else:
+            self._drawn(row["id"], code, campaign, "assigned")
+        return row["id"]
+
+    def _ledger(self):
+        return self.run(self.client.get("/v1/assignments", params={"limit": 1000})).json()["items"]
 
     @rule(id_=given)
     def confirm(self, id_):
         reply = self.post(f"/v1/assignments/{id_}/confirm")
-        status = self.status[self.code_of[id_]]
-        allowed = id_ not in self.released and status != "void"
+        status = self.status.get(self.code_of[id_])
+        allowed = id_ not in self.ended and status != "void"
         assert reply.status_code == (200 if allowed else 409), (status, reply.text)
         if allowed and status == "reserved":
             self.status[self.code_of[id_]] = "assigned"
@@ -116,12 +210,11 @@ class Life(RuleBasedStateMachine):
     def release(self, id_):
         reply = self.post(f"/v1/assignments/{id_}/release")
         code = self.code_of[id_]
-        if id_ in self.released:
+        if id_ in self.ended:
             assert reply.status_code == 200
         elif self.status[code] in {"reserved", "assigned"}:
             assert reply.status_code == 200
-            self.status[code] = "available"
-            self.released.add(id_)
+            self._back(id_, "released")
         else:
             assert reply.status_code == 409
 
@@ -133,6 +226,8 @@ class Life(RuleBasedStateMachine):
     )
     def redeem_by_event(self, number, customer, late, twice):
         code = f"p-{number:06}"
+        late = late and code not in self.cancelled
+        self.used.add(code)
         self.events += 1
         event = {
             "event_id": str(self.events),
@@ -157,10 +252,51 @@ class Life(RuleBasedStateMachine):
             assert outcome in {"redeemed", "not_assigned", "other_customer"}
             self.status[code] = "redeemed"
 
+    @rule(number=st.integers(0, CODES), customer=st.sampled_from(["c1", "c2"]))
+    def cancel_by_event(self, number, customer):
+        """Take back an order: a code that was given to somebody is theirs again, any other stays as it is."""
+        code = f"p-{number:06}"
+        if code not in self.status:
+            return
+        self.cancelled.add(code)
+        event = {"event_type": "refund", "customer_id": customer, "properties": {"code": code}}
+        assert self.post("/v1/events", events=[event]).status_code == 200
+        stands = any(c == code and id_ not in self.ended for id_, c in self.code_of.items())
+        if self.status[code] == "redeemed" and stands:
+            self.status[code] = "assigned"
+
+    @rule()
+    def undo(self):
+        """Take back what is available of the import; what was said of these codes is of unknown codes from then on."""
+        if self.import_id is None:
+            return
+        gone = [code for code, status in self.status.items() if status == "available"]
+        reply = self.post(f"/v1/imports/{self.import_id}/undo")
+        assert (reply.status_code, reply.json()["taken_back"]) == (200, len(gone)), reply.text
+        for code in gone:
+            del self.status[code]
+        self.used_unknown |= self.used & set(gone)
+        self.cancelled_unknown |= self.cancelled & set(gone)
+
+    @rule()
+    def delete(self):
+        """Delete the pool, which can be done where nothing was ever given, and no use or cancellation was heard of."""
+        reply = self.run(self.client.delete("/v1/pools/p"))
+        touched = self.code_of or (self.used | self.cancelled) & set(self.status)
+        if self.import_id is None:
+            assert reply.status_code == 404
+        elif touched:
+            assert reply.status_code == 409, reply.text
+        else:
+            assert reply.status_code == 204, reply.text
+            self.status, self.holds, self.import_id = {}, {}, None
+
     @rule()
     def resolve(self):
-        """Imports settle what they bring in: nothing is left to be resolved."""
-        assert self.run(redemptions.resolve(self.engine)) == 0
+        """Imports settle the uses of what they bring in; what is left are cancellations, which change nothing."""
+        known = self.cancelled_unknown & set(self.status)
+        assert self.run(redemptions.resolve(self.engine)) == len(known)
+        self.cancelled_unknown -= known
 
     @rule(number=st.integers(0, CODES))
     def void(self, number):
@@ -182,11 +318,10 @@ class Life(RuleBasedStateMachine):
         reserved = [id_ for id_, code in self.code_of.items() if self._holds(id_, code, "reserved")]
         assert self.run(lapse())[0] == len(reserved)
         for id_ in reserved:
-            self.status[self.code_of[id_]] = "available"
-            self.released.add(id_)
+            self._back(id_, "lapsed")
 
     def _holds(self, id_, code, status):
-        return id_ not in self.released and self.status[code] == status
+        return id_ not in self.ended and self.status[code] == status
 
     @rule(number=st.integers(0, CODES))
     def expire(self, number):
@@ -210,7 +345,13 @@ class Life(RuleBasedStateMachine):
     @rule(campaign=st.sampled_from(["spring", "summer"]), count=st.integers(1, 4))
     def hold(self, campaign, count):
         reply = self.post("/v1/pools/p/holds", campaign_id=campaign, count=count)
-        assert reply.status_code in {201, 404, 409}, reply.text
+        if self.import_id is None:
+            assert reply.status_code == 404
+        elif campaign in self.holds or count > self._n("available") - self._kept():
+            assert reply.status_code == 409, reply.text
+        else:
+            assert reply.status_code == 201, reply.text
+            self.holds[campaign] = {"id": reply.json()["id"], "size": count, "drawn": 0}
 
     @rule(campaign=st.sampled_from(["spring", "summer"]))
     def end_hold(self, campaign):
@@ -219,6 +360,7 @@ class Life(RuleBasedStateMachine):
             if hold["campaign_id"] == campaign:
                 reply = self.run(self.client.delete(f"/v1/pools/p/holds/{hold['id']}"))
                 assert reply.status_code == 204
+                del self.holds[campaign]
 
     @rule(customer=st.sampled_from(["c1", "c2"]))
     def erase(self, customer):
@@ -228,10 +370,22 @@ class Life(RuleBasedStateMachine):
     def counts_are_those_of_the_model(self):
         if self.status:
             counts = self.run(self.client.get("/v1/pools/p/counts")).json()
-            holds = self.run(self.client.get("/v1/pools/p/holds")).json()["items"]
-            assert counts.pop("held") == sum(hold["count"] - hold["drawn"] for hold in holds)
-            del counts["total"]
+            assert counts.pop("held") == min(self._kept(), self._n("available"))
+            assert counts.pop("total") == len(self.status)
             assert Counter(counts) == Counter(self.status.values())
+
+    @invariant()
+    def holds_are_those_of_the_model(self):
+        if self.import_id is not None:
+            holds = self.run(self.client.get("/v1/pools/p/holds")).json()
+            kept = {hold["campaign_id"]: (hold["count"], hold["drawn"]) for hold in holds["items"]}
+            assert kept == {name: (hold["size"], hold["drawn"]) for name, hold in self.holds.items()}
+            assert holds["free"] == max(self._n("available") - self._kept(), 0)
+
+    @invariant()
+    def assignments_are_those_of_the_model(self):
+        told = {row["id"]: row["status"] for row in self._ledger()}
+        assert told == {id_: self.ended.get(id_) or self.status[code] for id_, code in self.code_of.items()}
 
     @invariant()
     def check_finds_nothing(self):
@@ -247,8 +401,8 @@ def test_any_life_of_a_pool_breaks_no_invariant(settings):
     run_state_machine_as_test(
         Life,
         settings=hypothesis.settings(
-            max_examples=12,
-            stateful_step_count=40,
+            max_examples=max(1, STEPS // STORY),
+            stateful_step_count=STORY,
             deadline=None,
             phases=[Phase.generate],  # to shrink such a long story takes minutes
             suppress_health_check=list(HealthCheck),

@@ -4,6 +4,7 @@ import json
 import pytest
 from sqlalchemy import text
 
+from app.domain.lifecycle import check
 from app.domain.redemptions import service
 from tests.factories import fill
 
@@ -296,3 +297,23 @@ async def test_a_code_is_redeemed_directly_once(client, engine):
     unknown = await client.post("/v1/vouchers/nope/redemptions", json={})
     assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/voucher-not-found")
     assert await issues(client) == []
+
+
+async def test_a_cancellation_of_a_code_that_nobody_was_given_changes_nothing(client, engine):
+    """The code was used all the same: it stays redeemed, and so does what was said of it."""
+    (code,) = await fill(engine, "p", ["K-1"])
+    mapping = [
+        {"event_type": "purchase", "property": "code"},
+        {"event_type": "refund", "property": "code", "effect": "cancel"},
+    ]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+
+    async def say(event_type):
+        event = {"customer_id": "c", "event_type": event_type, "properties": {"code": code}}
+        return (await client.post("/v1/events", json={"events": [event]})).json()["items"][0]["redemption"]
+
+    said = [await say(kind) for kind in ("purchase", "refund", "purchase", "refund")]
+    assert said == ["not_assigned", "not_redeemed", "already_redeemed", "not_redeemed"]
+    assert (await client.get(f"/v1/vouchers/{code}")).json()["status"] == "redeemed"
+    async with engine.begin() as connection:
+        assert await check.violations(connection) == []

@@ -36,7 +36,10 @@ PENDING = (
         Delivery.payload,
         Delivery.attempts,
         Delivery.created_at,
-        case((Delivery.channel == "email", Alert.email), else_=Alert.webhook_url).label("destination"),
+        case(
+            (Delivery.channel == "email", Alert.email),
+            (Alert.webhook_disabled_at.is_(None), Alert.webhook_url),
+        ).label("destination"),
         Alert.webhook_secret,
         Alert.previous_secrets,
         Pool.name.label("pool"),
@@ -49,12 +52,26 @@ PENDING = (
 
 async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> AnyRow:
     """Store a message to be sent."""
-    return (await connection.execute(insert(Delivery).values(values).returning(*COLUMNS))).one()
+    # Messages of one transaction have an order too.
+    query = insert(Delivery).values(created_at=func.clock_timestamp(), **values)
+    return (await connection.execute(query.returning(*COLUMNS))).one()
 
 
 async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow | None:
-    """A message that is still to be sent, and what is needed for it."""
+    """Return a message that is still to be sent, and what is needed for it."""
     return (await connection.execute(PENDING.where(Delivery.id == delivery_id))).one_or_none()
+
+
+async def has_earlier(connection: AsyncConnection, message: AnyRow) -> bool:
+    """Return whether an earlier message of the same pool and channel has not been tried yet."""
+    query = select(Delivery.id).where(
+        Delivery.pool_id == message.pool_id,
+        Delivery.created_at < message.created_at,
+        Delivery.channel == message.channel,
+        Delivery.status == "pending",
+        Delivery.attempts == 0,
+    )
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, Any]) -> None:
@@ -89,10 +106,10 @@ async def forget(connection: AsyncConnection, days: int) -> None:
     await connection.execute(delete(Delivery).where(Delivery.created_at < func.now() - age))
 
 
-async def disable_webhook(connection: AsyncConnection, pool_id: int) -> None:
-    """Send nothing more to a pool's webhook; setting the alerts again enables it."""
+async def disable_webhook(connection: AsyncConnection, pool_id: int, url: str) -> None:
+    """Send nothing more to a pool's webhook if it is still this one; setting the alerts again enables it."""
     await connection.execute(
         update(Alert)
-        .where(Alert.pool_id == pool_id, Alert.webhook_disabled_at.is_(None))
+        .where(Alert.pool_id == pool_id, Alert.webhook_url == url, Alert.webhook_disabled_at.is_(None))
         .values(webhook_disabled_at=func.now())
     )

@@ -1,5 +1,7 @@
 """One try to deliver a message, and when to try again."""
 
+import asyncio
+import time
 import uuid
 from typing import Any
 
@@ -15,6 +17,9 @@ from app.platform.settings import Settings
 
 MAX_ATTEMPTS = 15
 """Tries in all. The waits between them double: from 5 s on they are 23 hours together."""
+
+PATIENCE, PAUSE = 5.0, 0.03
+"""Seconds that a message waits for the first tries of earlier ones of its pool, and between looks."""
 
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, SMTPException, OSError, TimeoutError, DomainError)
 log = structlog.get_logger()
@@ -37,8 +42,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
     Raises:
         NotDeliveredError: it did not arrive; try again later.
     """
-    async with transaction(engine) as connection:
-        message = await queries.pending(connection, delivery_id)
+    message = await _in_its_turn(engine, delivery_id)
     if message is None:
         return
     outcome = await _try(settings, message)
@@ -47,16 +51,30 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
     async with transaction(engine) as connection:
         await queries.attempted(connection, delivery_id, outcome)
         if outcome.get("response_status") == httpx.codes.GONE:
-            await queries.disable_webhook(connection, message.pool_id)  # as Standard Webhooks asks
+            # As Standard Webhooks asks.
+            await queries.disable_webhook(connection, message.pool_id, message.destination)
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
     if outcome["status"] == "pending":
         raise NotDeliveredError(settings.alert_retry_seconds * 2**message.attempts)
 
 
+async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> AnyRow | None:
+    """Wait a little for the first tries of the pool's earlier messages; the message, if it is still to be sent."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        async with transaction(engine) as connection:
+            message = await queries.pending(connection, delivery_id)
+            if message is None or message.attempts or not await queries.has_earlier(connection, message):
+                return message
+        if time.monotonic() > end:
+            return message
+        await asyncio.sleep(PAUSE)
+
+
 async def _try(settings: Settings, message: AnyRow) -> dict[str, Any]:
-    """What became of one try, as columns of the message."""
+    """Return what became of one try, as columns of the message."""
     if message.destination is None:
-        return {"status": "failed", "error": "the alert points nowhere any more"}
+        return {"status": "failed", "error": "the alert points nowhere any more, or its webhook is disabled"}
     nothing = {"destination": message.destination, "response_status": None, "error": None}
     try:
         if message.channel == "email":

@@ -18,6 +18,9 @@ async def send(
 ) -> list[AnyRow]:
     """Put a message on its way by each channel of an alert; it leaves once the transaction has committed.
 
+    The first tries of a pool's messages go one after another, in the order in which they were caused. One that failed
+    is tried again by itself and holds up no other.
+
     Args:
         connection: of the transaction that causes the message.
         alert: `pool_id`, `webhook_url` and `email`.

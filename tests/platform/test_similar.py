@@ -1,0 +1,79 @@
+"""A misspelt name costs the same however many names there are, and finds the one that was meant."""
+
+import asyncio
+import time
+
+import pytest
+from sqlalchemy import text
+
+from app.platform.similar import _CANDIDATES, similar_names
+
+MANY = 20_000
+
+
+@pytest.fixture
+async def many(engine):
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("INSERT INTO pool (name) SELECT 'spring-' || md5(n::text) FROM generate_series(1, :n) AS n"),
+            {"n": MANY},
+        )
+        for name in ("spring_sale_2026", "Welcome", "a", "ab", "ünïcode-größe"):
+            await connection.execute(text("INSERT INTO pool (name) VALUES (:name)"), {"name": name})
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("spring_sale_2O26", "spring_sale_2026"),
+        ("sprign_sale_2026", "spring_sale_2026"),
+        ("pring_sale_2026", "spring_sale_2026"),
+        ("spring_sale_202", "spring_sale_2026"),
+        ("spring_sales_2026", "spring_sale_2026"),
+        ("Wellcome", "Welcome"),
+        ("welcome", "Welcome"),
+        ("ünïcode-grösse", "ünïcode-größe"),
+        ("abc", "ab"),
+    ],
+)
+async def test_the_name_that_was_meant_is_found_among_many(many, asked, meant):
+    async with many.begin() as connection:
+        assert meant in await similar_names(connection, "pool", asked)
+
+
+async def test_the_names_are_reached_by_the_indexes_alone(many):
+    values = dict.fromkeys(("ahead", "ahead_half", "back", "back_half"), "spring")
+    async with many.begin() as connection:
+        query = text("EXPLAIN " + _CANDIDATES.format(table="pool"))
+        plan = (await connection.execute(query, values)).scalars().all()
+    assert sum("alike" in line for line in plan) == 6
+    assert not [line for line in plan if "Seq Scan" in line or "Sort" in line], plan
+
+
+async def test_names_of_any_kind_are_answered(many):
+    async with many.begin() as connection:
+        for name in ("x", "%", "_", "\\", "'", "é", "🎉" * 100, "z" * 100):
+            assert isinstance(await similar_names(connection, "pool", name), list)
+
+
+async def test_a_misspelt_pool_keeps_the_loop_free_and_answers_in_bounded_time(many, client):
+    longest, done = 0.0, False
+
+    async def watch():
+        nonlocal longest
+        while not done:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - began)
+
+    watching = asyncio.create_task(watch())
+    took = []
+    for n in range(20):
+        began = time.perf_counter()
+        reply = await client.post(f"/v1/pools/spring_sale_2O2{n}/assignments", json={})
+        took.append(time.perf_counter() - began)
+        assert (reply.status_code, reply.json()["type"]) == (404, "/problems/pool-not-found")
+    done = True
+    await watching
+    assert (sorted(took)[10], longest) < (0.1, 0.1)
