@@ -70,7 +70,7 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(
         at_kills.append(done["imported"])
         # A worker is taken for dead after ten seconds without a sign; here its job is handed on at once.
         await connection.exec_driver_sql(
-            "UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing'"
+            "UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing' AND task_name = 'run_import'"
         )
         await connection.exec_driver_sql("COMMIT")
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
