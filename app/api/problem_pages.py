@@ -21,6 +21,8 @@ REMEDIES = {
     "api-key-not-found": "Look at the id in `GET /v1/api-keys`; the key may have been revoked.",
     "assignment-not-found": "Look at the id. It is in the reply to the assignment and in `GET /v1/assignments`.",
     "assignment-released": "The code went back to the pool. Ask with a new key or message to get another one.",
+    "bulk-change-ended": "Look at what it did with `GET /v1/bulk-changes/{id}`; ask for another one to go on.",
+    "bulk-change-not-found": "Look at the id in `GET /v1/bulk-changes`.",
     "client-closed-request": "Nobody waited for the reply. Nothing was taken; send the request again.",
     "conflict": "Send the same request again; nothing was changed.",
     "customer-not-found": "Nothing is known of this customer yet. `PATCH /v1/customers/{customer_id}` makes one.",
