@@ -14,6 +14,7 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
+    CustomerLimitError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -47,7 +48,7 @@ KEY = TypeAdapter(service.Key)
 """What the cursor of a list holds."""
 _FIRST = {"content-type": "application/json"}
 _REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
-NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
+NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, CustomerLimitError, PoolBusyError, OverloadedError)
 OTHER_THAN_BEFORE = (
     IdempotencyKeyReusedError,
     AssignmentReleasedError,

@@ -61,7 +61,7 @@ async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     try:
         wanted = checked(PoolUpdate, {"description": visit.text("description")})
         async with transaction(engine) as connection:
-            await service.describe(connection, pool, wanted.description, seen_version(visit))
+            await service.change(connection, visit.caller, pool, wanted, seen_version(visit))
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, pool, error=error)

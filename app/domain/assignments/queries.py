@@ -33,6 +33,30 @@ async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledger
     return next(iter(await known(connection, [assignment_id])), None)
 
 
+# What a rule of the pool counts, the last one first. What has expired unused is no good to show again.
+STANDING = text(f"""
+SELECT {LEDGER_ROW}, pool.name
+FROM assignment JOIN pool ON pool.id = assignment.pool_id JOIN voucher ON voucher.assignment_id = assignment.id
+    AND voucher.code = assignment.code
+WHERE assignment.customer_id = ANY (CAST(:customers AS text[])) AND pool.name = :pool
+    AND assignment.released_at IS NULL
+    AND (assignment.lease_until IS NULL OR assignment.lease_until > now())
+    AND (CAST(:days AS bigint) IS NULL
+        OR assignment.assigned_at > now() - make_interval(days => CAST(:days AS integer)))
+    AND voucher.status <> 'void'
+    AND (voucher.status = 'redeemed' OR voucher.expires_at IS NULL OR voucher.expires_at > now())
+ORDER BY assignment.assigned_at DESC, assignment.id
+""")  # noqa: S608  (made of constants)
+
+
+async def standing(
+    connection: AsyncConnection, pool: str, customers: Sequence[str], days: int | None
+) -> list[LedgerEntry]:
+    """Return what these customers were given of a pool within so many days and have, the last one first."""
+    parameters = {"pool": pool, "customers": list(customers), "days": days}
+    return [replayed(row.name, row) for row in await connection.execute(STANDING, parameters)]
+
+
 LEDGER_SELECTED: tuple[Any, ...] = (
     Assignment.id,
     Pool.name.label("pool"),

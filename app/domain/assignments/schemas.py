@@ -112,7 +112,9 @@ class BatchItemOut(BaseModel):
     """What became of one item of a batch."""
 
     index: int = Field(description="Place in the request, from 0")
-    status: Literal["assigned", "reserved", "replayed", "exhausted"] = Field(description="What became of it")
+    status: Literal["assigned", "reserved", "replayed", "exhausted", "customer_limit"] = Field(
+        description="What became of it"
+    )
     code: str | None = Field(description="The code")
     id: uuid.UUID | None = Field(description="Id of the assignment")
     lease_until: datetime | None = Field(

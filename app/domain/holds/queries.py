@@ -23,6 +23,14 @@ async def lock(connection: AsyncConnection, pool: str) -> int | None:
     return (await connection.execute(LOCK, {"pool": pool})).scalar_one_or_none()
 
 
+LOCK_TO_DRAW = text("SELECT id, per_customer FROM pool WHERE name = :pool FOR NO KEY UPDATE")
+
+
+async def lock_to_draw(connection: AsyncConnection, pool: str) -> AnyRow | None:
+    """Return id and rule of a pool, from which nobody else draws until the transaction ends."""
+    return (await connection.execute(LOCK_TO_DRAW, {"pool": pool})).one_or_none()
+
+
 async def add(
     connection: AsyncConnection, pool_id: int, campaign_id: str, size: int, expires_at: datetime | None
 ) -> uuid.UUID | None:

@@ -9,6 +9,7 @@ from app.domain.access.scopes import Caller
 from app.domain.lifecycle import intake, stock, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
+from app.domain.pools.schemas import PoolUpdate
 from app.platform.database import AnyRow
 from app.platform.versions import Expected, version
 
@@ -97,21 +98,32 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int) -
 def version_of(pool: Any) -> str:
     """Return the version of a pool as it is shown or stored; its counts are no part of it."""
     values = pool if isinstance(pool, dict) else pool._asdict()
-    return version(*(values[name] for name in ("name", "description", "created_at")))
+    rule = values["per_customer"]
+    known = (values["name"], values["description"], values["created_at"])
+    return version(*known) if rule is None else version(*known, sorted(rule.items()))
 
 
-async def describe(
-    connection: AsyncConnection, name: str, description: str | None, expected: Expected | None = None
+async def change(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    name: str,
+    wanted: PoolUpdate,
+    expected: Expected | None = None,
 ) -> dict[str, Any]:
-    """Change what people read of a pool.
+    """Change a pool: what people read of it, and its rules.
 
     Raises:
         PoolNotFoundError: there is none of this name.
         PreconditionFailedError: it is not as expected.
     """
     await _check(connection, name, expected)
-    if not await queries.describe(connection, name, description):
+    values = wanted.model_dump(include=wanted.model_fields_set)
+    pool_id = await queries.change(connection, name, values)
+    if pool_id is None:
         raise await not_found(connection, name)
+    if "per_customer" in values:
+        await stock.refresh(connection, pool_id)  # no claim is under way any more that does not know the rule
+    await audit.record(connection, caller, "pool.changed", pool=name, **values)
     return await get(connection, name)
 
 
@@ -153,6 +165,7 @@ def _with_counts(row: AnyRow) -> dict[str, Any]:
         "name": row.name,
         "description": row.description,
         "created_at": row.created_at,
+        "per_customer": row.per_customer,
         "counts": {
             **by_state,
             "total": sum(by_state.values()),
