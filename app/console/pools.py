@@ -111,7 +111,7 @@ async def delete_hold(pool: str, hold_id: UUID, visit: ManagerForm, connection: 
 @router.post("/{pool}/export")
 async def export(pool: str, visit: ManagerForm, connection: Connection, engine: Engine) -> Response:
     """Send all vouchers of the pool as CSV."""
-    query = await vouchers.exported(connection, visit.caller, pool, None)
+    query = await vouchers.exported(connection, visit.caller, pool, vouchers.Filter())
     return exports.response(engine, query, vouchers.EXPORTED, exports.Format.CSV, "vouchers")
 
 
@@ -134,8 +134,9 @@ async def _one(
         listed: dict[str, Any] = {"items": await _by_code(connection, name, code), "next_cursor": None}
     else:
         start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
-        rows = await vouchers.list_page(connection, name, state, start, PAGE + 1)
-        listed = pagination.page(rows, PAGE, lambda row: (row.status, row.draw_key, row.code))
+        wanted = vouchers.Filter(status=state)
+        rows = (await vouchers.find(connection, name, wanted, start, PAGE + 1)).rows
+        listed = pagination.page(rows, PAGE, lambda row: vouchers.key_of(wanted, row))
     history = list(await forecast.history(connection, name, None, HISTORY_HOURS))[::-1]
     return show(
         visit,
