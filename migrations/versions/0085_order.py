@@ -5,12 +5,19 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0085"
-down_revision = "0017"
+down_revision = "0090"
 branch_labels = None
 depends_on = None
 
 STATUS = postgresql.ENUM(
-    "available", "reserved", "assigned", "redeemed", "expired", "void", name="voucher_status", create_type=False
+    "available",
+    "reserved",
+    "assigned",
+    "redeemed",
+    "expired",
+    "void",
+    name="voucher_status",
+    create_type=False,
 )
 
 
