@@ -232,8 +232,11 @@ async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connec
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
-async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, int]:
-    """Take back the vouchers of an import that are still available."""
+async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, Any]:
+    """Take back the vouchers of an import that are still available, but for those that holds of campaigns need.
+
+    The schedule that ran the import, if one did, is paused: its next run would bring the codes back.
+    """
     return await run_act(engine, service.undo, caller, import_id)
 
 

@@ -75,7 +75,7 @@ async def test_what_was_set_aside_can_be_taken_after_all_once(client, upload):
         {"line": 6, "value": "ELSEWHERE", "reason": "in_other_pool", "other_pool": "other"}
     ]
     undone = (await client.post(f"/v1/imports/{done['id']}/undo")).json()
-    assert undone == {"taken_back": 184, "kept": 0}
+    assert (undone["taken_back"], undone["kept"]) == (184, 0)
 
 
 async def test_accepting_needs_an_import_that_has_ended_and_the_scope(client, engine):

@@ -131,6 +131,8 @@ async def test_an_undo_takes_back_what_is_available_and_says_what_it_could_not(c
     assert (await client.post(f"/v1/imports/{done['id']}/undo")).json() == {
         "taken_back": 0,
         "kept": undone["kept"],
+        "kept_for_holds": 0,
+        "paused_schedule": None,
     }
     assert (await client.get(f"/v1/imports/{done['id']}")).json()["undone"] == undone["taken_back"]
 
