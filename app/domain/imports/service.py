@@ -21,7 +21,6 @@ from app.domain.imports.errors import (
     ImportEndedError,
     ImportNotFinishedError,
     ImportNotFoundError,
-    ImportUndecidedError,
     TooManyPreviewsError,
     UnreadableError,
 )
@@ -91,20 +90,19 @@ async def from_source(
 
 
 def look_at(file: BinaryIO, options: ImportOptions) -> None:
-    """Look at the beginning of a file before it is stored; what is wrong with it otherwise, the import tells. Blocks.
+    """Look at the beginning of a file before it is stored; what is wrong further on, the import tells. Blocks.
 
     Raises:
         ImportUndecidedError: the file leaves open what the options do not say.
+        UnreadableError: it is no list of codes, or its first rows cannot be read.
     """
     given = options.model_dump(mode="json")
     names = [name for name in reading.columns_named(given) if isinstance(name, str)]
     try:
         table = open_table(file, reading.format_of(given), names)
-        reading.beside(table, given, reading.sorter(table, given).column)
-    except ImportUndecidedError:
-        raise
-    except UnreadableError:
-        return
+        sorter = reading.sorter(table, given)
+        reading.beside(table, given, sorter.column)
+        reading.check_rows(table, sorter)
     finally:
         file.seek(0)
 
@@ -114,6 +112,7 @@ def look_at_source(source: Source, options: ImportOptions) -> None:
 
     Raises:
         ImportUndecidedError: it leaves open what the options do not say.
+        UnreadableError: it is no list of codes, or its first rows cannot be read.
     """
     if isinstance(source, TextSource):
         look_at(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from app.domain.imports.errors import ImportCancelledError, UnreadableError
+from app.domain.imports.errors import ImportCancelledError
 from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
@@ -198,7 +198,7 @@ class _Run:
         self._set_aside(sorter.unlike())
         total = sum(self.staged) + self.invalid + self.suspicious
         if not total and self.row["source"]["type"] not in fetching.MAY_BE_EMPTY:
-            raise UnreadableError("The file has a header, but no row below it.")
+            raise reading.no_rows()
         self.side.execute(STAGED, (total, self.invalid, self.suspicious, self.id))
 
     def _sorted(self, table: Table, sorter: rows.Sorter, raw: chunks.ChunkFile) -> Iterator[list[list[str]]]:
