@@ -17,7 +17,7 @@ async def rejects(client, done):
 
 async def codes(client, pool="p"):
     listed = await client.get(f"/v1/pools/{pool}/vouchers", params={"limit": 1000})
-    return {item["code"] for item in listed.json()["items"]}
+    return {item["code"] for item in listed.json().get("items", [])}  # an import that failed leaves no pool
 
 
 async def test_a_file_becomes_vouchers(client, upload):
