@@ -1,6 +1,7 @@
 """The rules of import schedules."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.domain.imports.schemas import ImportOptions, Options
 from app.platform.errors import InvalidRequestError
 from app.platform.metrics import SCHEDULES_GAVE_UP
 from app.platform.settings import Settings
+from app.platform.versions import Expected, check, version
 from app.schema.base import ImportStatus
 
 log = structlog.get_logger()
@@ -78,10 +80,17 @@ async def update(
     settings: Settings,
     schedule_id: uuid.UUID,
     wanted: ScheduleUpdate,
+    expected: Expected | None = None,
 ) -> dict[str, Any]:
-    """Change a schedule; its next run follows."""
+    """Change a schedule; its next run follows.
+
+    Raises:
+        ScheduleNotFoundError: there is none of this id.
+        PreconditionFailedError: it is not as expected.
+    """
     await queries.lock(connection, schedule_id)
     before = await get(connection, schedule_id)
+    check(expected, version_of(before))
     values: dict[str, Any] = wanted.model_dump(include={"cron", "timezone", "active"}, exclude_none=True)
     if wanted.source is not None:
         values["source"], values["sealed"] = imports.sealed_source(settings, wanted.source)
@@ -105,9 +114,27 @@ async def update(
     return await get(connection, schedule_id)
 
 
-async def delete(connection: AsyncConnection, caller: Caller | None, schedule_id: uuid.UUID) -> None:
-    """Delete a schedule; what it imported stays."""
+def version_of(schedule: Mapping[str, Any]) -> str:
+    """Return the version of a schedule: of what was set, not of its runs."""
+    names = ("id", "pool", "source", "sealed_as", "options", "cron", "timezone", "active")
+    return version(*(schedule[name] for name in names))
+
+
+async def delete(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    schedule_id: uuid.UUID,
+    expected: Expected | None = None,
+) -> None:
+    """Delete a schedule; what it imported stays.
+
+    Raises:
+        ScheduleNotFoundError: there is none of this id.
+        PreconditionFailedError: it is not as expected.
+    """
+    await queries.lock(connection, schedule_id)
     schedule = await get(connection, schedule_id)
+    check(expected, version_of(schedule))
     await queries.remove(connection, schedule_id)
     await audit.record(
         connection, caller, "schedule.deleted", pool=schedule["pool"], schedule_id=str(schedule_id)
@@ -145,7 +172,7 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
 async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
     """Look at the end of one run; tell whether there was one. A run that failed is tried again within its period.
 
-    One that failed with a question is not: who knows the file has to answer it.
+    One that failed with a question is not: who knows the file has to answer it. Nor is one that somebody cancelled.
     """
     ended = await queries.lock_ended(connection)
     if ended is None:
@@ -155,8 +182,10 @@ async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
         values["error"] = ended.last_error
         values["gave_up_at"] = ended.gave_up_at
         again = now + timedelta(seconds=RETRY_SECONDS * 2**ended.failures)
-        answered_by_trying = not ended.last_asked
-        if answered_by_trying and ended.next_run is not None and again < ended.next_run:
+        by_a_person = ended.last_error == imports.CANCELLED
+        if by_a_person:
+            pass
+        elif not ended.last_asked and ended.next_run is not None and again < ended.next_run:
             values |= {"next_run": again, "failures": ended.failures + 1}
         else:
             values |= _giving_up(ended.id, ended.pool, now)
