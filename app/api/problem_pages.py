@@ -54,6 +54,7 @@ REMEDIES = {
     "precondition-failed": "Read it again, join both changes, and send them with the new `ETag` as `If-Match`.",
     "renderer-unavailable": "Wait as long as `Retry-After` says and send the request again, with the same message id.",
     "schedule-not-found": "Look at the id in `GET /v1/import-schedules`.",
+    "stopping": "Wait as long as `Retry-After` says and send the same request again, with the same key or message id.",
     "template-error": "`line` says where the template is wrong. Correct it; no code was taken.",
     "template-limit": "Make the template shorter, quicker, or print less; no code was taken.",
     "too-many-requests": "Wait as long as `Retry-After` says; send fewer requests a minute, or several things in one.",

@@ -27,7 +27,7 @@ from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECO
 from app.domain.access.scopes import Scope
 from app.domain.lifecycle.check import violations
 from app.platform import logs, secret_key
-from app.platform.database import connect, create_long_engine, transaction, wait_for
+from app.platform.database import connect, create_long_engine, is_refused, transaction, wait_for
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.postgres.server import LocalPostgres
@@ -242,7 +242,7 @@ async def _wait_for_database(settings: Settings) -> None:
     """Wait for the database as long as `VOUCHERS_STARTUP_SECONDS` tells; then raise what it says."""
     try:
         async with asyncio.timeout(settings.startup_seconds):
-            await wait_for(settings)
+            await wait_for(settings, is_final=is_refused)
     except TimeoutError:
         await (await connect(settings)).close()
 
@@ -281,6 +281,7 @@ def _with_secret_key(settings: Settings, *, embedded: bool, patient: bool = Fals
                 raise
             time.sleep(1)
     os.environ["VOUCHERS_SECRET_KEY"] = key
+    os.environ.pop("VOUCHERS_SECRET_KEY_FILE", None)
     get_settings.cache_clear()
     return get_settings()
 
