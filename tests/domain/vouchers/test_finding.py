@@ -124,3 +124,23 @@ async def test_a_cursor_of_another_filter_is_refused(client, given):
     cursor = (await client.get(LIST, params={"limit": 1})).json()["next_cursor"]
     reply = await client.get(LIST, params={"limit": 1, "customer_id": "anna", "cursor": cursor})
     assert (reply.status_code, reply.json()["errors"][0]["loc"]) == (422, ["query", "cursor"])
+
+
+async def test_uses_are_found_by_customer_time_and_outcome(client, engine):
+    codes = await fill(engine, "p", 4)
+    for n, code in enumerate(codes[:3]):
+        body = {"customer_id": "anna" if n else "ben", "redeemed_at": f"2026-01-0{n + 1}T00:00:00Z"}
+        assert (await client.post(f"/v1/vouchers/{code}/redemptions", json=body)).status_code == 201
+
+    async def found(**wanted):
+        reply = await client.get("/v1/redemptions", params={"limit": 1, **wanted})
+        items, cursor = reply.json()["items"], reply.json()["next_cursor"]
+        while cursor:
+            reply = await client.get("/v1/redemptions", params={"limit": 1, "cursor": cursor, **wanted})
+            items, cursor = items + reply.json()["items"], reply.json()["next_cursor"]
+        return [item["code"] for item in items]
+
+    assert await found(customer_id="anna") == codes[1:3]
+    assert await found(customer_id="anna", outcome="redeemed") == []
+    assert await found(since="2026-01-02T00:00:00Z", outcome="not_assigned") == codes[1:3]
+    assert await found(until="2026-01-02T00:00:00Z") == codes[:1]
