@@ -39,7 +39,7 @@ OF_LEDGER: tuple[Any, ...] = (
     Assignment.assigned_at,
     Assignment.released_at,
 )
-OF_REDEMPTION: tuple[Any, ...] = (Redemption.customer_id, Redemption.redeemed_at)
+OF_REDEMPTION: tuple[Any, ...] = (Redemption.customer_id, Redemption.redeemed_at, Redemption.effect)
 
 
 async def list_page(
@@ -108,3 +108,13 @@ async def redemption_of(connection: AsyncConnection, code: str) -> AnyRow | None
         .limit(1)
     )
     return (await connection.execute(query)).one_or_none()
+
+
+MAX_CANCELLED = 200
+"""Most cancelled uses, and cancellations, that the history of a code tells."""
+
+
+async def cancelled_of(connection: AsyncConnection, code: str) -> Sequence[AnyRow]:
+    """Return the uses of a code that were taken back, and the cancellations that did it."""
+    query = select(*OF_REDEMPTION).where(Redemption.code == code, Redemption.outcome == "cancelled")
+    return (await connection.execute(query.order_by(Redemption.redeemed_at).limit(MAX_CANCELLED))).all()

@@ -25,8 +25,8 @@ class VoucherOut(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that happened to a voucher."""
 
-    event: Literal["imported", "assigned", "released", "redeemed", "expired", "voided"] = Field(
-        description="What happened"
+    event: Literal["imported", "assigned", "released", "redeemed", "cancelled", "expired", "voided"] = Field(
+        description="What happened; `cancelled`: a use was taken back, because its order was cancelled"
     )
     at: datetime = Field(description="When")
     customer_id: str | None = Field(description="Whom it concerned")

@@ -75,6 +75,9 @@ async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
         history.append(_entry("redeemed", redemption.redeemed_at, customer_id=redemption.customer_id))
+    for row in await queries.cancelled_of(connection, code):
+        event = "cancelled" if row.effect == "cancel" else "redeemed"
+        history.append(_entry(event, row.redeemed_at, customer_id=row.customer_id))
     if voucher.expired_at is not None:
         history.append(_entry("expired", voucher.expired_at))
     if voucher.voided_at is not None:
