@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0040"
-down_revision = "0060"
+down_revision = "0085"
 branch_labels = None
 depends_on = None
 
