@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, status
 from pydantic import TypeAdapter
@@ -11,6 +11,7 @@ from app.domain.access.keys import service
 from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
 from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyOut, ApiKeyRotate, ApiKeyWithSecret
 from app.domain.access.scopes import Caller, Scope
+from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection
@@ -29,7 +30,7 @@ Admin = Annotated[Caller, requires(Scope.ADMIN)]
     response_model=ApiKeyWithSecret,
     responses=problems(InvalidRequestError, ScopeBeyondError),
 )
-async def create_api_key(body: ApiKeyCreate, connection: Connection, caller: Admin) -> dict[str, Any]:
+async def create_api_key(body: ApiKeyCreate, connection: Connection, caller: Admin) -> dict[str, object]:
     """Make a key. Its secret is in this reply and nowhere else."""
     key, secret = await service.issue(
         connection,
@@ -45,7 +46,7 @@ async def create_api_key(body: ApiKeyCreate, connection: Connection, caller: Adm
 @router.get("", response_model=pagination.Page[ApiKeyOut], responses=problems(InvalidRequestError))
 async def list_api_keys(
     connection: Connection, _caller: Admin, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """List the keys, revoked ones included, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
@@ -58,7 +59,7 @@ async def list_api_keys(
 )
 async def rotate_api_key(
     key_id: uuid.UUID, connection: Connection, caller: Admin, body: ApiKeyRotate | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Give a key a new secret; for `grace_seconds` the one of before is good too. The id stays."""
     wanted = body or ApiKeyRotate()
     key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds)

@@ -1,6 +1,6 @@
 """`/v1/pools`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, status
 from pydantic import TypeAdapter
@@ -11,7 +11,7 @@ from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.errors import PoolHasSchedulesError
 from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
-from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
+from app.domain.pools.schemas import Counts, PoolCounts, PoolCreate, PoolOut, PoolRecord, PoolUpdate
 from app.platform.database import run_act
 from app.platform.errors import ChangesConflictError
 from app.web import pagination
@@ -32,7 +32,7 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
     response_model=PoolOut,
     responses=problems(PoolExistsError),
 )
-async def create_pool(body: PoolCreate, connection: Connection, caller: Manager) -> dict[str, Any]:
+async def create_pool(body: PoolCreate, connection: Connection, caller: Manager) -> PoolRecord:
     """Make a pool."""
     return await service.create(connection, caller, body.name, body.description)
 
@@ -40,10 +40,10 @@ async def create_pool(body: PoolCreate, connection: Connection, caller: Manager)
 @router.get("", response_model=pagination.Page[PoolOut], dependencies=[requires(Scope.POOLS, Scope.READ)])
 async def list_pools(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> dict[str, Any]:
-    """Pools with their counts, by name."""
+) -> pagination.Listed[PoolRecord]:
+    """List pools with their counts, by name."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
-    return pagination.page(rows, limit, lambda pool: pool["name"])
+    return pagination.page(rows, limit, lambda pool: pool.name)
 
 
 @router.get(
@@ -52,8 +52,8 @@ async def list_pools(
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def get_pool(pool: PoolPath, connection: Connection) -> dict[str, Any]:
-    """One pool with its counts."""
+async def get_pool(pool: PoolPath, connection: Connection) -> PoolRecord:
+    """Return a pool with its counts."""
     return await service.get(connection, pool)
 
 
@@ -63,7 +63,7 @@ async def get_pool(pool: PoolPath, connection: Connection) -> dict[str, Any]:
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
-async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, int]:
+async def get_pool_counts(pool: PoolPath, connection: Connection) -> PoolCounts:
     """Return the stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
     return await service.counts(connection, pool)
 
@@ -74,7 +74,7 @@ async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, i
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS)],
 )
-async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) -> dict[str, Any]:
+async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) -> PoolRecord:
     """Change a pool's description."""
     return await service.describe(connection, pool, body.description)
 

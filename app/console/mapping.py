@@ -1,6 +1,7 @@
 """*Project settings → Mapping → Vouchers*: where the shop says that a code was used."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -65,12 +66,12 @@ async def replay(_: ManagerForm, engine: Engine) -> Response:
     return see("/mapping", "replayed")
 
 
-async def _mapped(connection: AsyncConnection) -> list[dict[str, Any]]:
+async def _mapped(connection: AsyncConnection) -> list[dict[str, object]]:
     rows = [row._asdict() for row in await service.mapping(connection)]
     return [{name: row[name] for name in KEPT if name in row} for row in rows]
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     return all(one[name] == other[name] for name in ("event_type", "property"))
 
 

@@ -81,7 +81,7 @@ CampaignId = Annotated[Identifier, AfterValidator(visible)]
 """An id of a campaign, which people read: in NFC, and all of it is seen."""
 
 
-def _storable(value: dict[str, Any]) -> dict[str, Any]:
+def _storable(value: dict[str, object]) -> dict[str, object]:
     """Refuse what JSON cannot say or PostgreSQL cannot keep: NaN, NUL, half a surrogate pair."""
     try:
         written = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -114,7 +114,7 @@ def _bound(value: Any, depth: int) -> None:
 
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-Properties = Annotated[dict[str, Any], AfterValidator(_storable)]
+Properties = Annotated[dict[str, object], AfterValidator(_storable)]
 """Names and values, any JSON."""
 
 

@@ -123,7 +123,7 @@ async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[AnyR
 
 
 async def put(
-    connection: AsyncConnection, pool_id: int, values: Mapping[str, Any], thresholds: Sequence[int]
+    connection: AsyncConnection, pool_id: int, values: Mapping[str, object], thresholds: Sequence[int]
 ) -> str | None:
     """Set the alerts of a pool; its secret, which stays where there is one.
 

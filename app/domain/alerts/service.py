@@ -8,7 +8,6 @@ the count has risen above (docs/decisions/0045).
 import secrets
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,7 +32,7 @@ MAX_TOLD = 500
 
 async def put(
     connection: AsyncConnection, caller: Caller | None, settings: Settings, name: str, wanted: AlertsUpdate
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Set when a pool is told of, and whom. The secret is shown where it is new.
 
     Raises:
@@ -56,7 +55,7 @@ async def put(
     return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
 
 
-async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+async def get(connection: AsyncConnection, name: str) -> dict[str, object]:
     """Return what is set for a pool, without its secret.
 
     Raises:
@@ -87,7 +86,7 @@ async def remove(connection: AsyncConnection, caller: Caller | None, name: str) 
     await audit.record(connection, caller, "alerts.deleted", pool=name)
 
 
-async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, Any]:
+async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, object]:
     """Make a new key for the webhooks' signatures; for a day they are signed with each of before too.
 
     Raises:
@@ -115,7 +114,7 @@ async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
     alert = await _of(connection, name)
     counts = await pools.counts(connection, name)
     return await deliveries.send(
-        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts["available"]}
+        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts.available}
     )
 
 

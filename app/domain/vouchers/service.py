@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from app.domain.lifecycle import transitions
 from app.domain.pools import service as pools
 from app.domain.vouchers import queries
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
-from app.platform.database import AnyRow, retry_on_conflict, transaction
+from app.domain.vouchers.schemas import HistoryRecord, VoucherRecord
+from app.platform.database import retry_on_conflict, transaction
 from app.schema.base import VoucherStatus
 
 CHUNK = 1000
@@ -26,13 +28,13 @@ Key = tuple[VoucherStatus, int, str]
 
 async def list_page(
     connection: AsyncConnection, pool: str, status: VoucherStatus | None, key: Key | None, limit: int
-) -> list[AnyRow]:
-    """Vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
+) -> list[VoucherRecord]:
+    """Return vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
     pool_id = await pools.id_of(connection, pool)
     states = list(VoucherStatus) if status is None else [status]
     if key is not None:
         states = states[states.index(key[0]) :]
-    rows: list[AnyRow] = []
+    rows: list[VoucherRecord] = []
     for state in states:
         start = (key[1], key[2]) if key is not None and key[0] == state else None
         rows += await queries.list_page(connection, pool_id, state, start, limit - len(rows))
@@ -57,7 +59,7 @@ async def exported(
     return query
 
 
-async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
+async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
     """Return a voucher and its history.
 
     Raises:
@@ -66,21 +68,21 @@ async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
     voucher = await queries.by_code(connection, code)
     if voucher is None:
         raise VoucherNotFoundError
-    history = [_entry("imported", voucher.imported_at)]
+    history = [HistoryRecord("imported", voucher.imported_at)]
     for row in await queries.assignments_of(connection, code, voucher.assignment_id):
-        about = {name: getattr(row, name) for name in ("customer_id", "campaign_id", "message_id")}
-        history.append(_entry("assigned", row.assigned_at, assignment_id=row.id, **about))
+        about = (row.customer_id, row.campaign_id, row.message_id, row.id)
+        history.append(HistoryRecord("assigned", row.assigned_at, *about))
         if row.released_at is not None:
-            history.append(_entry("released", row.released_at, assignment_id=row.id, **about))
+            history.append(HistoryRecord("released", row.released_at, *about))
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
-        history.append(_entry("redeemed", redemption.redeemed_at, customer_id=redemption.customer_id))
+        history.append(HistoryRecord("redeemed", redemption.redeemed_at, redemption.customer_id))
     if voucher.expired_at is not None:
-        history.append(_entry("expired", voucher.expired_at))
+        history.append(HistoryRecord("expired", voucher.expired_at))
     if voucher.voided_at is not None:
-        history.append(_entry("voided", voucher.voided_at))
-    history.sort(key=lambda entry: entry["at"])
-    return {**voucher._mapping, "history": history}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+        history.append(HistoryRecord("voided", voucher.voided_at))
+    history.sort(key=lambda entry: entry.at)
+    return replace(voucher, history=tuple(history))
 
 
 async def status(connection: AsyncConnection, code: str) -> VoucherStatus | None:
@@ -95,7 +97,7 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None
     await transitions.backdate(connection, used)
 
 
-async def void(connection: AsyncConnection, caller: Caller | None, code: str) -> dict[str, Any]:
+async def void(connection: AsyncConnection, caller: Caller | None, code: str) -> VoucherRecord:
     """Take a voucher out for good; the voucher. One that is void already stays so.
 
     Raises:
@@ -104,9 +106,9 @@ async def void(connection: AsyncConnection, caller: Caller | None, code: str) ->
     """
     await transitions.void(connection, code)
     voucher = await get(connection, code)
-    if voucher["status"] is not VoucherStatus.VOID:
+    if voucher.status is not VoucherStatus.VOID:
         raise AlreadyRedeemedError
-    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"])
+    await audit.record(connection, caller, "voucher.voided", pool=voucher.pool)
     return voucher
 
 
@@ -140,8 +142,3 @@ async def _sweep(
     while (moved := await chunk()) > 0:
         swept += moved
     return swept
-
-
-def _entry(event: str, at: Any, **about: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(("customer_id", "campaign_id", "message_id", "assignment_id"))
-    return {"event": event, "at": at, **nothing, **about}
