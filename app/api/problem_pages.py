@@ -48,6 +48,7 @@ REMEDIES = {
     "pool-has-schedules": "Delete or pause the schedules that `schedules` names, then the pool.",
     "pool-not-empty": "Codes of the pool were given or used, so it stays. Void what is left if nobody is to get it.",
     "pool-not-found": "Look at the name; `similar` holds the nearest ones. An import makes a pool that is not there.",
+    "precondition-failed": "Read it again, join both changes, and send them with the new `ETag` as `If-Match`.",
     "renderer-unavailable": "Wait as long as `Retry-After` says and send the request again, with the same message id.",
     "schedule-not-found": "Look at the id in `GET /v1/import-schedules`.",
     "template-error": "`line` says where the template is wrong. Correct it; no code was taken.",

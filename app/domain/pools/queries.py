@@ -4,7 +4,8 @@ from sqlalchemy import BigInteger, Executable, RowMapping, delete, exists, func,
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.pools.schemas import PoolCounts, PoolRecord
+from app.domain.pools.schemas import PoolCounts, PoolHead, PoolRecord
+from app.platform import records
 from app.platform.similar import similar_names
 from app.schema.inventory import Pool, Stock, Voucher
 from app.schema.ledger import Assignment, Hold
@@ -64,6 +65,12 @@ async def kept_for(connection: AsyncConnection, pool_id: int, campaign_id: str |
         or_(Hold.expires_at.is_(None), Hold.expires_at > func.now()),
     )
     return int((await connection.execute(query)).scalar_one())
+
+
+async def lock_to_edit(connection: AsyncConnection, name: str) -> PoolHead | None:
+    """Return the pool without its counts, locked against other edits until the transaction ends; draws go on."""
+    query = select(*COLUMNS).where(Pool.name == name).with_for_update(key_share=True)
+    return records.any_of(await connection.execute(query), PoolHead)
 
 
 async def describe(connection: AsyncConnection, name: str, description: str | None) -> bool:

@@ -51,13 +51,19 @@ class PoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolRecord:
-    """A pool with its counts."""
+class PoolHead:
+    """A pool without its counts."""
 
     id: int
     name: str
     description: str | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecord(PoolHead):
+    """A pool with its counts."""
+
     counts: PoolCounts
 
 
