@@ -61,6 +61,7 @@ def show(visit: Visit, template: str, /, error: DomainError | None = None, **abo
         about
         | {
             "visit": visit,
+            "error": error,
             "caller": visit.caller,
             "csrf": visit.csrf,
             "typed": visit.typed or query,
