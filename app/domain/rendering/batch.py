@@ -18,6 +18,7 @@ from app.platform.errors import (
     DomainError,
     InvalidRequestError,
 )
+from app.platform.stopping import StoppingError, stopping
 
 CHUNK = 250
 AT_ONCE = 2
@@ -85,6 +86,8 @@ async def _render_anyway(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
 ) -> list[Outcome]:
     """As `render_chunk`, but what fails fails for these only: others have their messages already."""
+    if stopping.ending:
+        return [Outcome(target, error=StoppingError()) for target in chunk]
     try:
         return await render_chunk(engine, renderers, spec, chunk)
     except DomainError as error:

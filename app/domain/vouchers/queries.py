@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.vouchers.schemas import VoucherRecord
+from app.domain.vouchers.schemas import Happening, VoucherRecord
 from app.platform import records
 from app.schema.base import VoucherStatus
+from app.schema.changes import VoucherNote
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.redemptions import Redemption
@@ -55,6 +56,18 @@ class Handout:
     message_id: str | None
     assigned_at: datetime
     released_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRecord:
+    """What was noted of a code when it was changed."""
+
+    event: Happening
+    at: datetime
+    assignment_id: uuid.UUID | None
+    reason: str | None
+    change_id: uuid.UUID | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,22 @@ async def assignments_of(connection: AsyncConnection, code: str, current: uuid.U
         )
     )
     return records.all_of(await connection.execute(query), Handout)
+
+
+NOTES = select(
+    VoucherNote.event,
+    VoucherNote.at,
+    VoucherNote.assignment_id,
+    VoucherNote.reason,
+    VoucherNote.change_id,
+    VoucherNote.expires_at,
+).order_by(VoucherNote.id)
+
+
+async def notes_of(connection: AsyncConnection, code: str, since: datetime) -> list[NoteRecord]:
+    """Return what was noted of a code since it was imported, oldest first."""
+    query = NOTES.where(VoucherNote.code == code, VoucherNote.at >= since)
+    return records.all_of(await connection.execute(query), NoteRecord)
 
 
 async def redemption_of(connection: AsyncConnection, code: str) -> UseRecord | None:

@@ -9,7 +9,9 @@ from pydantic import BaseModel, Field
 
 from app.schema.base import VoucherStatus
 
-Happening = Literal["imported", "assigned", "released", "redeemed", "expired", "voided"]
+Happening = Literal[
+    "imported", "assigned", "released", "redeemed", "expired", "voided", "reinstated", "expiry_set"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class HistoryRecord:
     campaign_id: str | None = None
     message_id: str | None = None
     assignment_id: uuid.UUID | None = None
+    reason: str | None = None
+    bulk_change_id: uuid.UUID | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,15 @@ class VoucherOut(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that happened to a voucher."""
 
-    event: Happening = Field(description="What happened")
+    event: Happening = Field(description="What happened; `reinstated`: a void was taken back")
     at: datetime = Field(description="When")
     customer_id: str | None = Field(description="Whom it concerned")
     campaign_id: str | None = Field(description="In which campaign")
     message_id: str | None = Field(description="In which message")
     assignment_id: uuid.UUID | None = Field(description="The ledger row")
+    reason: str | None = Field(description="Why, where somebody said so")
+    bulk_change_id: uuid.UUID | None = Field(description="The change of many vouchers that did it")
+    expires_at: datetime | None = Field(description="Of `expiry_set`: what it was set to; null: never")
 
 
 class VoucherWithHistory(VoucherOut):

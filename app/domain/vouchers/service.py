@@ -1,7 +1,7 @@
 """The rules of the inventory."""
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.lifecycle import transitions
+from app.domain.lifecycle import notes, transitions
+from app.domain.lifecycle.notes import Note
 from app.domain.pools import service as pools
 from app.domain.vouchers import queries
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
@@ -74,6 +75,7 @@ async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
         history.append(HistoryRecord("assigned", row.assigned_at, *about))
         if row.released_at is not None:
             history.append(HistoryRecord("released", row.released_at, *about))
+    noted = await queries.notes_of(connection, code, voucher.imported_at)
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
         history.append(HistoryRecord("redeemed", redemption.redeemed_at, redemption.customer_id))
@@ -81,6 +83,7 @@ async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
         history.append(HistoryRecord("expired", voucher.expired_at))
     if voucher.voided_at is not None:
         history.append(HistoryRecord("voided", voucher.voided_at))
+    _add_notes(history, noted)
     history.sort(key=lambda entry: entry.at)
     return replace(voucher, history=tuple(history))
 
@@ -97,18 +100,21 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None
     await transitions.backdate(connection, used)
 
 
-async def void(connection: AsyncConnection, caller: Caller | None, code: str) -> VoucherRecord:
+async def void(
+    connection: AsyncConnection, caller: Caller | None, code: str, reason: str | None = None
+) -> VoucherRecord:
     """Take a voucher out for good; the voucher. One that is void already stays so.
 
     Raises:
         VoucherNotFoundError: no pool holds the code.
         AlreadyRedeemedError: it was used.
     """
-    await transitions.void(connection, code)
+    moved = await transitions.void(connection, [code])
+    await notes.add(connection, Note("voided", reason), [(row.code, row.assignment_id) for row in moved])
     voucher = await get(connection, code)
     if voucher.status is not VoucherStatus.VOID:
         raise AlreadyRedeemedError
-    await audit.record(connection, caller, "voucher.voided", pool=voucher.pool)
+    await audit.record(connection, caller, "voucher.voided", pool=voucher.pool, **_why(reason))
     return voucher
 
 
@@ -117,9 +123,16 @@ async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool
     return bool(await transitions.confirm(connection, [assignment_id]))
 
 
-async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
+async def release(connection: AsyncConnection, assignment_id: uuid.UUID, reason: str | None = None) -> bool:
     """Make a handed out voucher available again; False where it is not handed out under this assignment."""
-    return bool(await transitions.release(connection, assignment_id))
+    moved = await transitions.release(connection, assignment_id)
+    if moved and reason is not None:
+        await notes.add(connection, Note("released", reason), [(moved[0].code, assignment_id)])
+    return bool(moved)
+
+
+def _why(reason: str | None) -> dict[str, str]:
+    return {} if reason is None else {"reason": reason}
 
 
 async def sweep(engine: AsyncEngine) -> tuple[int, int]:
@@ -142,3 +155,25 @@ async def _sweep(
     while (moved := await chunk()) > 0:
         swept += moved
     return swept
+
+
+def _add_notes(history: list[HistoryRecord], noted: Sequence[queries.NoteRecord]) -> None:
+    """Add what was noted: to what the voucher and its ledger tell already the reason, and all else by itself.
+
+    A note is of the time of the transaction that wrote it, as is what that transaction did.
+    """
+    for note in noted:
+        place = next((place for place, entry in enumerate(history) if _is_told(entry, note)), None)
+        if place is None:
+            told = HistoryRecord(note.event, note.at, expires_at=note.expires_at)
+            place = len(history)
+            history.append(told)
+        history[place] = replace(history[place], reason=note.reason, bulk_change_id=note.change_id)
+
+
+def _is_told(entry: HistoryRecord, note: queries.NoteRecord) -> bool:
+    return (
+        entry.event == note.event
+        and (entry.at == note.at or (entry.assignment_id is not None and note.event == "released"))
+        and entry.assignment_id in {None, note.assignment_id}
+    )
