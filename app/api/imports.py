@@ -103,7 +103,7 @@ async def preview_import(request: Request, settings: Settings, caller: Writer) -
     "/v1/pools/{pool}/imports",
     response_model=ImportOut,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=problems(*UNREADABLE_BODY, ImportUndecidedError),
+    responses=problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError),
     **_two_bodies(ImportOptions, ImportCreate),
 )
 async def create_import(
@@ -121,7 +121,8 @@ async def create_import(
     a 422 whose `choices` are the columns with their first values, or the first row; nothing is imported, and no pool
     made. Send it again with `column` or `has_header`. What is unlike the rest of the file (a footer, a sum, a heading
     further down, a placeholder) is set aside as `suspicious`, and can be taken afterwards. What is no list of rows (an
-    HTML page, JSON, a PDF) is refused, and so are codes that a spreadsheet has rounded (`1.23457E+15`).
+    HTML page, JSON, a PDF) is refused, and so are codes that a spreadsheet has rounded (`1.23457E+15`): with a 422
+    where an upload or a text shows it in its first rows, else by the import, which fails with the same text.
     """
     seconds = _wait(prefer)
     # No connection is held while the body comes in, however slowly that is.
@@ -235,8 +236,11 @@ async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connec
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
-async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, int]:
-    """Take back the vouchers of an import that are still available."""
+async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, Any]:
+    """Take back the vouchers of an import that are still available, but for those that holds of campaigns need.
+
+    The schedule that ran the import, if one did, is paused: its next run would bring the codes back.
+    """
     return await run_act(engine, service.undo, caller, import_id)
 
 

@@ -205,6 +205,7 @@ async def _start(visit: Visit, engine: Engine, source: dict[str, Any], *, dry_ru
                 connection, visit.caller, visit.settings, pool, remote, options
             )
     with spool.path_of(visit.settings, source["id"]).open("rb") as file:
+        await asyncio.to_thread(service.look_at, file, options)
         async with transaction(engine) as connection:
             return await service.begin_from_file(
                 connection, visit.caller, pool, source["name"], spool.Spooled(file), options

@@ -27,6 +27,9 @@ REQUESTS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
 UNJUDGED = Counter("vouchers_unjudged_rows", "Rows that a sweep could not judge and left alone")
+SCHEDULES_GAVE_UP = Counter(
+    "vouchers_import_schedules_gave_up", "Import schedules that failed until their next regular run"
+)
 BATCHES = Histogram(
     "vouchers_assign_batch_size",
     "Requests that one statement answered",

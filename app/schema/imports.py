@@ -47,6 +47,10 @@ class Import(Base):
     """What may be answered where it failed with a question."""
     undone: Mapped[int] = mapped_column(server_default="0")
     """Vouchers that an undo took back."""
+    made_pool: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether the pool was not there before: where nothing comes into it, it goes with the import that failed."""
+    fetched: Mapped[int | None]
+    """Bytes of the source that were fetched so far."""
     progress: Mapped[float] = mapped_column(server_default="0")
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -89,6 +93,10 @@ class ImportSchedule(Base):
     """Runs that failed one after another since the last one that was due by the clock."""
     judged: Mapped[uuid.UUID | None]
     """The last run whose end was looked at."""
+    gave_up_at: Mapped[datetime | None]
+    """When its tries were used up until the next regular run; null once one succeeds."""
+    told_at: Mapped[datetime | None]
+    """When the alerts of its pool told that it gave up."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

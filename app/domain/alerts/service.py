@@ -28,6 +28,11 @@ SECRET_BYTES = 32
 PREVIOUS_SECRET_HOLDS = timedelta(days=1)
 """How long webhooks are signed with the previous secret too, so that a receiver can change over."""
 
+ASKED = "The file leaves open what only you can say; its import has the choices."
+"""What is told of a question, for that repeats what stands in the file."""
+MAX_ERROR = 500
+"""Characters of an error that are told."""
+
 MAX_TOLD = 500
 """Most thresholds that one sweep tells; the rest is told a second later."""
 
@@ -165,6 +170,20 @@ async def notify_expiring(connection: AsyncConnection) -> None:
         }
         await deliveries.send(connection, row, "pool.expiring_soon", row.at, data)
         await queries.told_expiring(connection, row.pool_id)
+
+
+async def notify_failed_schedules(connection: AsyncConnection) -> None:
+    """Put a message on its way for each import schedule that is not tried again before its next regular run."""
+    for row in await queries.failed_schedules(connection, MAX_TOLD):
+        data = {
+            "pool": row.name,
+            "schedule_id": str(row.id),
+            "import_id": row.import_id and str(row.import_id),
+            "error": ASKED if row.asked else row.error[:MAX_ERROR],
+            "next_run": row.next_run and row.next_run.isoformat(),
+        }
+        await deliveries.send(connection, row, "schedule.failed", row.at, data)
+        await queries.told_schedule(connection, row.id)
 
 
 async def _of(connection: AsyncConnection, name: str) -> AnyRow:

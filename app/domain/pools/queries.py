@@ -85,6 +85,12 @@ async def lock(connection: AsyncConnection, name: str) -> int | None:
     return (await connection.execute(query)).scalar_one_or_none()
 
 
+async def keep(connection: AsyncConnection, name: str) -> int | None:
+    """Return the id of the pool, which nobody deletes until the transaction ends; wait for who is deleting it."""
+    query = select(Pool.id).where(Pool.name == name).with_for_update(read=True, key_share=True)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
 async def was_used(connection: AsyncConnection, pool_id: int) -> bool:
     """Tell whether anybody is known to have used a code of the pool, whatever came of it."""
     used = exists().where(Voucher.pool_id == pool_id, Redemption.code == Voucher.code)

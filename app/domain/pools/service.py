@@ -27,8 +27,20 @@ async def create(
 
 async def ensure(connection: AsyncConnection, name: str) -> int:
     """Return the id of the pool with this name, which is made if it is not there."""
-    pool_id = await _add(connection, name, None)
-    return pool_id if pool_id is not None else await id_of(connection, name)
+    pool_id, _ = await ensure_kept(connection, name)
+    return pool_id
+
+
+async def ensure_kept(connection: AsyncConnection, name: str) -> tuple[int, bool]:
+    """Return the id of the pool with this name, which is not deleted until the transaction ends; and if it was made.
+
+    A deletion that is under way is waited for, and the pool made anew.
+    """
+    while True:
+        if (made := await _add(connection, name, None)) is not None:
+            return made, True
+        if (found := await queries.keep(connection, name)) is not None:
+            return found, False
 
 
 async def _add(connection: AsyncConnection, name: str, description: str | None) -> int | None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-Event = Literal["pool.low", "pool.exhausted", "pool.expiring_soon", "pool.test"]
+Event = Literal["pool.low", "pool.exhausted", "pool.expiring_soon", "schedule.failed", "pool.test"]
 Channel = Literal["webhook", "email"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
