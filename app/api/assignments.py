@@ -68,6 +68,15 @@ def _filter(
     return Filter(pool, customer_id, campaign_id, since, until)
 
 
+EXPORTED = {
+    **exports.DESCRIBED[200],
+    "headers": {
+        "Complete-Until": {
+            "description": "All before this time is in this export or an earlier one: the `since` of the next one",
+            "schema": {"type": "string", "format": "date-time"},
+        }
+    },
+}
 FilterQuery = Annotated[Filter, Depends(_filter)]
 
 
@@ -137,7 +146,7 @@ async def list_assignments(
 @router.get(
     "/assignments/export",
     response_class=StreamingResponse,
-    responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
+    responses={200: EXPORTED, **problems(PoolNotFoundError)},
 )
 async def export_assignments(
     wanted: FilterQuery,
@@ -145,10 +154,19 @@ async def export_assignments(
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.POOLS)],
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
+    changes: Annotated[
+        bool, Query(description="With `since`: also what was assigned before, and changed since then")
+    ] = True,
 ) -> StreamingResponse:
-    """All of them in one stream, of any length."""
-    query = await service.exported(connection, caller, wanted)
-    return exports.response(engine, query, service.LEDGER_COLUMNS, format, "assignments")
+    """Export all of them in one stream, of any length; with `since`, what is new or has changed since then.
+
+    An export ends where all is known to be committed, which its header `Complete-Until` tells. The next one with that
+    as `since` goes on from there: each assignment is in exactly one of them, and once more, as it stands then, in each
+    in whose time it changed (confirmed, released, lapsed, redeemed, cancelled, voided).
+    """
+    made = await service.exported(connection, engine, caller, wanted, changes=changes)
+    headers = {"Complete-Until": made.complete_until.isoformat().replace("+00:00", "Z")}
+    return exports.response(engine, made.query, service.LEDGER_COLUMNS, format, "assignments", headers)
 
 
 @router.get(
