@@ -79,9 +79,9 @@ async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
         history.append(HistoryRecord("redeemed", redemption.redeemed_at, redemption.customer_id))
-    for row in await queries.cancelled_of(connection, code):
-        event: Happening = "cancelled" if row.effect == "cancel" else "redeemed"
-        history.append(HistoryRecord(event, row.redeemed_at, row.customer_id))
+    for use in await queries.cancelled_of(connection, code):
+        event: Happening = "cancelled" if use.effect == "cancel" else "redeemed"
+        history.append(HistoryRecord(event, use.redeemed_at, use.customer_id))
     if voucher.expired_at is not None:
         history.append(HistoryRecord("expired", voucher.expired_at))
     if voucher.voided_at is not None:
