@@ -121,6 +121,9 @@ class PreviewCreate(FormatIn):
     source: Source = Field(description="Where the rows come from")
 
 
+Stage = Literal["waiting", "fetching", "reading", "merging", "ended"]
+
+
 class Column(BaseModel):
     """A column of a file."""
 
@@ -185,10 +188,15 @@ class ImportOut(BaseModel):
         description="Columns of the file that were not imported, by name or index; null until it was opened"
     )
     undone: int = Field(description="Vouchers that an undo took back")
-    progress: float = Field(description="From 0 to 1")
+    stage: Stage = Field(description="What is being done; `ended` whatever came of it")
+    fetched: int | None = Field(description="Bytes of the source so far; all of them for an upload")
+    progress: float = Field(description="From 0 to 1, once it is fetched")
     sha256: str | None = Field(description="Of the bytes of the source")
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
+    choices: dict[str, list[dict[str, Any]]] | None = Field(
+        description="What may be answered (`column`, `has_header`) where it failed with a question"
+    )
     created_at: datetime = Field(description="When it was asked for")
     started_at: datetime | None = Field(description="When it began")
     finished_at: datetime | None = Field(description="When it ended")
@@ -217,4 +225,8 @@ class Undone(BaseModel):
     """What an undo did."""
 
     taken_back: int = Field(description="Vouchers that were available, and are gone")
-    kept: int = Field(description="Vouchers of the import that were in use by then, and stay")
+    kept: int = Field(description="Vouchers of the import that were in use or kept by holds, and stay")
+    kept_for_holds: int = Field(description="Those of `kept` that stay because holds of campaigns need them")
+    paused_schedule: uuid.UUID | None = Field(
+        description="The schedule that would have brought them back: it is paused, and can be made active again"
+    )

@@ -24,7 +24,7 @@ class MappedProperty:
     normalise: Normalise | None
 
 
-def values_at(properties: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+def values_at(properties: Mapping[str, object], path: str) -> Iterator[tuple[str, Any]]:
     """Yield what stands at a path, each with its own path; `[*]` stands for each element of a list."""
     if path in properties:
         yield path, properties[path]
@@ -49,7 +49,7 @@ def _values(value: Any, steps: Sequence[str], place: str) -> Iterator[tuple[str,
 def uses(
     event_id: str,
     customer_id: str | None,
-    properties: Mapping[str, Any],
+    properties: Mapping[str, object],
     at: datetime | None,
     mapped: Iterable[MappedProperty],
 ) -> Iterator[Use]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging.rows import Marks, Sorter, code_of
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
@@ -45,6 +46,24 @@ def sorter(table: Table, options: Mapping[str, Any], *, queried: bool = False) -
         Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
         [table.aside] if table.aside is not None and judged else [],
     )
+
+
+def check_rows(table: Table, sorter: Sorter) -> None:
+    """Read as far as there are rows, and sort the first of them.
+
+    Raises:
+        UnreadableError: there is none, or they cannot be read.
+    """
+    for batch in table.batches:
+        sorted_ = sorter.sort(batch)
+        if sorted_.rejects or any(sorted_.shares):
+            return
+    raise no_rows()
+
+
+def no_rows() -> UnreadableError:
+    """Return the error that there is a header and nothing else."""
+    return UnreadableError("The file has a header, but no row below it.")
 
 
 def beside(table: Table, options: Mapping[str, Any], column: int) -> list[str]:
