@@ -22,6 +22,7 @@ from app.domain.customers.schemas import (
 )
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.records import open_records
+from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
@@ -73,7 +74,7 @@ async def list_customers(
     ] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """List customers by id.
 
     For a page at most 10,000 are read: by a property it may hold fewer than `limit`, even none, and go on all the same.
@@ -97,7 +98,7 @@ async def list_customer_events(
     event_type: Annotated[Identifier | None, Query(description="Only of this type")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """List what a customer did, newest first; of one who is not known, nothing."""
     key = pagination.decode(cursor, EVENT_KEY)
     rows = await service.latest_events(connection, customer_id, limit + 1, event_type, key)
@@ -107,7 +108,7 @@ async def list_customer_events(
 @router.get("/aggregates", response_model=pagination.Page[AggregateOut])
 async def list_aggregates(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """List aggregates by name."""
     rows = await service.list_aggregates(connection, pagination.decode(cursor, NAME_KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.name)

@@ -1,6 +1,7 @@
 """`/v1/pools/{pool}/vouchers` and `/v1/vouchers`."""
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
@@ -10,7 +11,7 @@ from app.domain.access.scopes import Caller, Scope
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
-from app.domain.vouchers.schemas import Filter, VoucherOut, VoucherWithHistory
+from app.domain.vouchers.schemas import Filter, VoucherOut, VoucherRecord, VoucherWithHistory
 from app.schema.base import VoucherStatus
 from app.schema.texts import Identifier, Why
 from app.schema.times import Time
@@ -75,19 +76,18 @@ async def list_vouchers(
     wanted: FilterQuery,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[VoucherRecord]:
     """List vouchers of a pool: state by state, or as the index goes that serves the filter.
 
     For a page at most 10,000 rows are read: with filters that few vouchers meet, a page may hold fewer than `limit`,
     even none, and go on all the same. The last page is the one without `next_cursor`. The filter by a customer, a
     campaign or the beginning of a code is quick whatever the pool's size.
     """
-    found = await service.find(connection, pool, wanted, pagination.decode(cursor, KEY), limit + 1)
-    listed = pagination.page(found.rows, limit, lambda row: service.key_of(wanted, row))
-    if listed["next_cursor"] is None and found.go_on is not None:
-        listed["next_cursor"] = pagination.encode(found.go_on)
-    listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
-    return listed
+    found = await service.find(connection, pool, wanted, pagination.decode(cursor, KEY), limit)
+    return {
+        "items": [replace(row, code=caller.shown(row.code)) for row in found.rows],
+        "next_cursor": None if found.go_on is None else pagination.encode(found.go_on),
+    }
 
 
 @router.get(
@@ -103,7 +103,7 @@ async def export_vouchers(
     wanted: FilterQuery,
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
 ) -> StreamingResponse:
-    """All vouchers of a pool in one stream, of any length, or those that the filter lets pass."""
+    """Return all vouchers of a pool in one stream, of any length, or those that the filter lets pass."""
     query = await service.exported(connection, caller, pool, wanted)
     return exports.response(engine, query, service.EXPORTED, format, "vouchers")
 
@@ -113,10 +113,10 @@ async def export_vouchers(
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError),
 )
-async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dict[str, Any]:
+async def get_voucher(code: Code, connection: Connection, caller: Reader) -> VoucherRecord:
     """Return a voucher: where it stands, and all that happened to it."""
     voucher = await service.get(connection, code)
-    return {**voucher, "code": caller.shown(voucher["code"])}
+    return replace(voucher, code=caller.shown(voucher.code))
 
 
 @router.post(
@@ -126,6 +126,6 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dic
 )
 async def void_voucher(
     code: Code, connection: Connection, caller: Manager, body: Why | None = None
-) -> dict[str, Any]:
+) -> VoucherRecord:
     """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
     return await service.void(connection, caller, code, body.reason if body else None)

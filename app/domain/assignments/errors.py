@@ -1,6 +1,6 @@
 """Errors of assignments."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from app.platform.errors import DomainError
 
@@ -12,7 +12,7 @@ class PoolExhaustedError(DomainError):
     reason: ClassVar[str] = "empty"
     words: ClassVar[str] = "Pool {pool!r} has no available voucher left."
 
-    def __init__(self, pool: str, **extra: Any) -> None:
+    def __init__(self, pool: str, **extra: object) -> None:
         super().__init__(self.words.format(pool=pool), pool=pool, reason=self.reason, **extra)
 
 
@@ -35,7 +35,7 @@ class CustomerLimitError(DomainError):
 
     status, name, title = 409, "customer-limit", "The customer has had as many codes as the pool gives"
 
-    def __init__(self, pool: str, count: int, days: int | None, **extra: Any) -> None:
+    def __init__(self, pool: str, count: int, days: int | None, **extra: object) -> None:
         time = "" if days is None else f" within {days} days"
         super().__init__(
             f"A customer gets {count} of pool {pool!r}{time}, and this one has had them.",

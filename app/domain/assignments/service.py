@@ -158,7 +158,7 @@ def _check_given(request: AssignmentRequest, row: LedgerEntry) -> LedgerEntry:
 @retry_on_conflict
 async def assign_many(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest], *, atomic: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Hand out many vouchers in one transaction; what became of each request, in their order.
 
     Raises:
@@ -182,7 +182,7 @@ async def assign_many(
     }
 
 
-def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, Any]:
+def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
         status = "customer_limit" if isinstance(row, CustomerLimitError) else "exhausted"
         return {"index": index, "status": status, "code": None, "id": None, "lease_until": None}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -46,7 +46,7 @@ class EventOut(BaseModel):
 
     event_id: str = Field(description="As the shop names it", validation_alias="id")
     event_type: str = Field(description="What it is")
-    properties: dict[str, Any] = Field(description="What the shop tells of it")
+    properties: dict[str, object] = Field(description="What the shop tells of it")
     timestamp: datetime = Field(description="When it happened")
     received_at: datetime = Field(description="When it was told")
 
@@ -55,7 +55,7 @@ class CustomerOut(BaseModel):
     """A customer."""
 
     id: str = Field(description="As the caller names it")
-    properties: dict[str, Any] = Field(description="What is known")
+    properties: dict[str, object] = Field(description="What is known")
     updated_at: datetime = Field(description="When a property was last set")
 
 
@@ -107,7 +107,7 @@ class AggregateOut(BaseModel):
     event_type: str = Field(description="Events of this type")
     property: str | None = Field(description="The property that is taken")
     function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
-    where: dict[str, Any] = Field(description="Only events that have these properties with these values")
+    where: dict[str, object] = Field(description="Only events that have these properties with these values")
     match: Literal["equal", "contains"] = Field(description="Whether values are compared whole")
 
 

@@ -4,12 +4,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.holds.schemas import HoldRecord
+from app.platform import records
 from app.schema.ledger import Hold
 
 ACTIVE = "(hold.expires_at IS NULL OR hold.expires_at > now())"
@@ -23,12 +25,20 @@ async def lock(connection: AsyncConnection, pool: str) -> int | None:
     return (await connection.execute(LOCK, {"pool": pool})).scalar_one_or_none()
 
 
+@dataclass(frozen=True, slots=True)
+class PoolToDraw:
+    """A pool that is locked, and its rule for customers."""
+
+    id: int
+    per_customer: dict[str, Any] | None
+
+
 LOCK_TO_DRAW = text("SELECT id, per_customer FROM pool WHERE name = :pool FOR NO KEY UPDATE")
 
 
-async def lock_to_draw(connection: AsyncConnection, pool: str) -> AnyRow | None:
+async def lock_to_draw(connection: AsyncConnection, pool: str) -> PoolToDraw | None:
     """Return id and rule of a pool, from which nobody else draws until the transaction ends."""
-    return (await connection.execute(LOCK_TO_DRAW, {"pool": pool})).one_or_none()
+    return records.any_of(await connection.execute(LOCK_TO_DRAW, {"pool": pool}), PoolToDraw)
 
 
 async def add(
@@ -81,14 +91,14 @@ async def record_draws(connection: AsyncConnection, hold_id: uuid.UUID, n: int) 
 
 
 LIST = text(f"""
-SELECT hold.id, pool.name AS pool, campaign_id, size, drawn, expires_at, hold.created_at
+SELECT hold.id, pool.name AS pool, campaign_id, size AS count, drawn, expires_at, hold.created_at
 FROM hold JOIN pool ON pool.id = pool_id WHERE pool_id = :pool_id AND {ACTIVE} ORDER BY campaign_id
 """)  # noqa: S608  (made of constants)
 
 
-async def of_pool(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
+async def of_pool(connection: AsyncConnection, pool_id: int) -> list[HoldRecord]:
     """Return the holds of a pool, by campaign."""
-    return (await connection.execute(LIST, {"pool_id": pool_id})).all()
+    return records.all_of(await connection.execute(LIST, {"pool_id": pool_id}), HoldRecord)
 
 
 async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) -> bool:

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.vouchers.schemas import Filter
+from app.domain.vouchers.schemas import Filter, VoucherRecord
 from app.platform.database import AnyRow
 from app.schema.base import VoucherStatus
 from app.schema.inventory import Pool, Voucher
@@ -48,11 +48,10 @@ SHOWN: tuple[Any, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of vouchers, one row more than asked for where there are more, and where to go on."""
+    """A page of vouchers, and where the next one begins; None where there is none."""
 
-    rows: Sequence[AnyRow]
+    rows: Sequence[VoucherRecord]
     go_on: Key | None
-    """Where the reading ended, if it ended before the page was full."""
 
 
 def matching(query: Select[Any], wanted: Filter) -> Select[Any]:
@@ -83,12 +82,13 @@ def matching(query: Select[Any], wanted: Filter) -> Select[Any]:
     return query
 
 
-def key_of(wanted: Filter) -> tuple[str, ...]:
-    """Return the columns by which a page of this filter goes on."""
-    if wanted.customer_id is None and wanted.campaign_id is None and wanted.code_prefix is not None:
-        return ("code",)
-    by_time = wanted.customer_id is not None or wanted.campaign_id is not None or wanted.is_of_ledger
-    return ("key_at", "key_id") if by_time else ("status", "draw_key", "code")
+def key_length(wanted: Filter) -> int:
+    """Return of how many values a page of this filter makes its key."""
+    if wanted.customer_id is not None or wanted.campaign_id is not None:
+        return 2
+    if wanted.code_prefix is not None:
+        return 1
+    return 2 if wanted.is_of_ledger else 3
 
 
 async def page(
@@ -96,25 +96,28 @@ async def page(
 ) -> Found:
     """Return a page of the vouchers of a pool that a filter lets pass."""
     if wanted.customer_id is not None:
-        return await _of_ledger(
-            connection, pool_id, wanted, Assignment.customer_id == wanted.customer_id, key, limit
-        )
-    if wanted.campaign_id is not None:
-        return await _of_ledger(
-            connection, pool_id, wanted, Assignment.campaign_id == wanted.campaign_id, key, limit
-        )
-    if wanted.code_prefix is not None:
+        whose = Assignment.customer_id == wanted.customer_id
+    elif wanted.campaign_id is not None:
+        whose = Assignment.campaign_id == wanted.campaign_id
+    elif wanted.code_prefix is not None:
         return await _of_codes(connection, pool_id, wanted, wanted.code_prefix, key, limit)
-    if wanted.is_of_ledger:
-        return await _of_ledger(connection, pool_id, wanted, Assignment.pool_id == pool_id, key, limit)
-    return await _in_draw_order(connection, pool_id, wanted, key, limit)
+    elif wanted.is_of_ledger:
+        whose = Assignment.pool_id == pool_id
+    else:
+        return await _in_draw_order(connection, pool_id, wanted, key, limit)
+    return await _of_ledger(connection, pool_id, wanted, whose, key, limit)
 
 
 async def _of_ledger(
-    connection: AsyncConnection, pool_id: int, wanted: Filter, whose: Any, key: Key | None, limit: int
+    connection: AsyncConnection,
+    pool_id: int,
+    wanted: Filter,
+    whose: ColumnElement[bool],
+    key: Key | None,
+    limit: int,
 ) -> Found:
     order = (Assignment.assigned_at, Assignment.id)
-    lead = select(*order, Assignment.code, Assignment.pool_id).where(whose).order_by(*order).limit(MOST_READ)
+    lead = select(*order, Assignment.code).where(whose).order_by(*order).limit(MOST_READ)
     if wanted.assigned_since is not None:
         lead = lead.where(Assignment.assigned_at >= wanted.assigned_since)
     if wanted.assigned_until is not None:
@@ -123,20 +126,20 @@ async def _of_ledger(
         lead = lead.where(tuple_(*order) > tuple_(*key))
     read = lead.subquery("read")
     query = (
-        select(*SHOWN, read.c.assigned_at.label("key_at"), read.c.id.label("key_id"))
+        select(*SHOWN, read.c.assigned_at, read.c.id)
         .select_from(read)
         .join(Voucher, (Voucher.code == read.c.code) & (Voucher.assignment_id == read.c.id))
         .join(Assignment, Assignment.id == read.c.id)
         .join(Pool, Pool.id == Voucher.pool_id)
         .where(Voucher.pool_id == pool_id)
         .order_by(read.c.assigned_at, read.c.id)
-        .limit(limit)
+        .limit(limit + 1)
     )
     rows = (await connection.execute(matching(query, wanted))).all()
-    if len(rows) >= limit:
-        return Found(rows, None)
+    if len(rows) > limit:
+        return _found(rows[:limit], (rows[limit - 1][-2], rows[limit - 1][-1]))
     end = await _end(connection, (read.c.assigned_at, read.c.id), MOST_READ)
-    return Found(rows, None if end is None else (end[0], end[1]))
+    return _found(rows, None if end is None else (end[0], end[1]))
 
 
 async def _of_codes(
@@ -154,13 +157,13 @@ async def _of_codes(
         .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
         .where(Voucher.pool_id == pool_id)
         .order_by(read.c.code)
-        .limit(limit)
+        .limit(limit + 1)
     )
     rows = (await connection.execute(matching(query, wanted))).all()
-    if len(rows) >= limit:
-        return Found(rows, None)
+    if len(rows) > limit:
+        return _found(rows[:limit], (rows[limit - 1].code,))
     end = await _end(connection, (read.c.code,), MOST_READ)
-    return Found(rows, None if end is None else (end[0],))
+    return _found(rows, None if end is None else (end[0],))
 
 
 async def _in_draw_order(
@@ -170,14 +173,13 @@ async def _in_draw_order(
     states = list(VoucherStatus) if wanted.status is None else [wanted.status]
     if key is not None:
         states = states[states.index(VoucherStatus(str(key[0]))) :]
+    order = (Voucher.draw_key, Voucher.code)
     rows: list[AnyRow] = []
     left = MOST_READ
     for state in states:
-        start = key[1:] if key is not None and key[0] == state else None
-        order = (Voucher.draw_key, Voucher.code)
         lead = select(*order).where(Voucher.pool_id == pool_id, Voucher.status == state)
-        if start is not None:
-            lead = lead.where(tuple_(*order) > tuple_(*start))
+        if key is not None and key[0] == state:
+            lead = lead.where(tuple_(*order) > tuple_(*key[1:]))
         read = lead.order_by(*order).limit(left).subquery("read")
         query = (
             select(*SHOWN)
@@ -186,19 +188,24 @@ async def _in_draw_order(
             .join(Pool, Pool.id == Voucher.pool_id)
             .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
             .order_by(read.c.draw_key, read.c.code)
-            .limit(limit - len(rows))
+            .limit(limit + 1 - len(rows))
         )
         rows += (await connection.execute(matching(query, wanted))).all()
-        if len(rows) >= limit:
-            return Found(rows, None)
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            return _found(rows[:limit], (last.status, last.draw_key, last.code))
         end = await _end(connection, (read.c.draw_key, read.c.code), left)
         if end is not None:
-            return Found(rows, (state, end[0], end[1]))
+            return _found(rows, (state, end[0], end[1]))
         left -= int((await connection.execute(select(func.count()).select_from(read))).scalar_one())
-    return Found(rows, None)
+    return _found(rows, None)
 
 
 async def _end(connection: AsyncConnection, order: Sequence[Any], most: int) -> AnyRow | None:
     """Return the last row that was read, where as many were read as may be; None where there are no more."""
     query = select(*order).order_by(*order).offset(most - 1).limit(1)
     return (await connection.execute(query)).one_or_none()
+
+
+def _found(rows: Sequence[AnyRow], go_on: Key | None) -> Found:
+    return Found([VoucherRecord(*row[: len(SHOWN)]) for row in rows], go_on)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,8 @@ from app.domain.lifecycle.notes import Note
 from app.domain.pools import service as pools
 from app.domain.vouchers import finding, queries, schemas
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
-from app.platform.database import AnyRow, retry_on_conflict, transaction
+from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import InvalidRequestError
 from app.schema.base import VoucherStatus
 
@@ -39,16 +41,11 @@ async def find(
         InvalidRequestError: the key is of another filter.
     """
     pool_id = await pools.id_of(connection, pool)
-    if key is not None and len(key) != len(finding.key_of(wanted)):
+    if key is not None and len(key) != finding.key_length(wanted):
         raise InvalidRequestError(
             "The cursor is one of another filter.", [{"loc": ["query", "cursor"], "msg": "of another filter"}]
         )
     return await finding.page(connection, pool_id, wanted, key, limit)
-
-
-def key_of(wanted: Filter, row: AnyRow) -> list[Any]:
-    """Return where a page that ends with this row ends."""
-    return [getattr(row, name) for name in finding.key_of(wanted)]
 
 
 EXPORTED = queries.EXPORTED
@@ -65,7 +62,7 @@ async def exported(connection: AsyncConnection, caller: Caller, pool: str, wante
     return query
 
 
-async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
+async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
     """Return a voucher and its history.
 
     Raises:
@@ -74,23 +71,26 @@ async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
     voucher = await queries.by_code(connection, code)
     if voucher is None:
         raise VoucherNotFoundError
-    history = [_entry("imported", voucher.imported_at)]
+    history = [HistoryRecord("imported", voucher.imported_at)]
     for row in await queries.assignments_of(connection, code, voucher.assignment_id):
-        about = {name: getattr(row, name) for name in ("customer_id", "campaign_id", "message_id")}
-        history.append(_entry("assigned", row.assigned_at, assignment_id=row.id, **about))
+        about = (row.customer_id, row.campaign_id, row.message_id, row.id)
+        history.append(HistoryRecord("assigned", row.assigned_at, *about))
         if row.released_at is not None:
-            history.append(_entry("released", row.released_at, assignment_id=row.id, **about))
+            history.append(HistoryRecord("released", row.released_at, *about))
     noted = await queries.notes_of(connection, code, voucher.imported_at)
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
-        history.append(_entry("redeemed", redemption.redeemed_at, customer_id=redemption.customer_id))
+        history.append(HistoryRecord("redeemed", redemption.redeemed_at, redemption.customer_id))
+    for use in await queries.cancelled_of(connection, code):
+        event: Happening = "cancelled" if use.effect == "cancel" else "redeemed"
+        history.append(HistoryRecord(event, use.redeemed_at, use.customer_id))
     if voucher.expired_at is not None:
-        history.append(_entry("expired", voucher.expired_at))
+        history.append(HistoryRecord("expired", voucher.expired_at))
     if voucher.voided_at is not None:
-        history.append(_entry("voided", voucher.voided_at))
+        history.append(HistoryRecord("voided", voucher.voided_at))
     _add_notes(history, noted)
-    history.sort(key=lambda entry: entry["at"])
-    return {**voucher._mapping, "history": history}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+    history.sort(key=lambda entry: entry.at)
+    return replace(voucher, history=tuple(history))
 
 
 async def status(connection: AsyncConnection, code: str) -> VoucherStatus | None:
@@ -107,7 +107,7 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None
 
 async def void(
     connection: AsyncConnection, caller: Caller | None, code: str, reason: str | None = None
-) -> dict[str, Any]:
+) -> VoucherRecord:
     """Take a voucher out for good; the voucher. One that is void already stays so.
 
     Raises:
@@ -117,9 +117,9 @@ async def void(
     moved = await transitions.void(connection, [code])
     await notes.add(connection, Note("voided", reason), [(row.code, row.assignment_id) for row in moved])
     voucher = await get(connection, code)
-    if voucher["status"] is not VoucherStatus.VOID:
+    if voucher.status is not VoucherStatus.VOID:
         raise AlreadyRedeemedError
-    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"], **_why(reason))
+    await audit.record(connection, caller, "voucher.voided", pool=voucher.pool, **_why(reason))
     return voucher
 
 
@@ -162,39 +162,23 @@ async def _sweep(
     return swept
 
 
-def _add_notes(history: list[dict[str, Any]], noted: Sequence[AnyRow]) -> None:
+def _add_notes(history: list[HistoryRecord], noted: Sequence[queries.NoteRecord]) -> None:
     """Add what was noted: to what the voucher and its ledger tell already the reason, and all else by itself.
 
     A note is of the time of the transaction that wrote it, as is what that transaction did.
     """
     for note in noted:
-        why = {"reason": note.reason, "bulk_change_id": note.change_id}
-        told = next(
-            (
-                entry
-                for entry in history
-                if entry["event"] == note.event
-                and (entry["at"] == note.at or (entry["assignment_id"] and note.event == "released"))
-                and entry["assignment_id"] in {None, note.assignment_id}
-            ),
-            None,
-        )
-        if told is not None:
-            told.update(why)
-        else:
-            history.append(_entry(note.event, note.at, expires_at=note.expires_at, **why))
+        place = next((place for place, entry in enumerate(history) if _is_told(entry, note)), None)
+        if place is None:
+            told = HistoryRecord(note.event, note.at, expires_at=note.expires_at)
+            place = len(history)
+            history.append(told)
+        history[place] = replace(history[place], reason=note.reason, bulk_change_id=note.change_id)
 
 
-def _entry(event: str, at: Any, **about: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(
-        (
-            "customer_id",
-            "campaign_id",
-            "message_id",
-            "assignment_id",
-            "reason",
-            "bulk_change_id",
-            "expires_at",
-        )
+def _is_told(entry: HistoryRecord, note: queries.NoteRecord) -> bool:
+    return (
+        entry.event == note.event
+        and (entry.at == note.at or (entry.assignment_id is not None and note.event == "released"))
+        and entry.assignment_id in {None, note.assignment_id}
     )
-    return {"event": event, "at": at, **nothing, **about}
