@@ -9,7 +9,6 @@ import secrets
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -45,7 +44,7 @@ async def put(
     name: str,
     wanted: AlertsUpdate,
     expected: Expected | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Set when a pool is told of, and whom. The secret is shown where it is new.
 
     Raises:
@@ -70,7 +69,7 @@ async def put(
     return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
 
 
-async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+async def get(connection: AsyncConnection, name: str) -> dict[str, object]:
     """Return what is set for a pool, without its secret.
 
     Raises:
@@ -90,7 +89,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
     }
 
 
-def version_of(alerts: Mapping[str, Any]) -> str:
+def version_of(alerts: Mapping[str, object]) -> str:
     """Return the version of a pool's alerts: of what was set, not of where the thresholds stand."""
     names = ("pool", "thresholds", "webhook_url", "email", "expiring_within_days")
     return version(*(alerts[name] for name in names))
@@ -118,7 +117,7 @@ async def remove(
     await audit.record(connection, caller, "alerts.deleted", pool=name)
 
 
-async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, Any]:
+async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, object]:
     """Make a new key for the webhooks' signatures; for a day they are signed with each of before too.
 
     Raises:
@@ -146,7 +145,7 @@ async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
     alert = await _of(connection, name)
     counts = await pools.counts(connection, name)
     return await deliveries.send(
-        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts["available"]}
+        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts.available}
     )
 
 

@@ -24,7 +24,7 @@ ID_COLUMNS = ("customer_id", "id")
 """Names under which the id column is found by itself; otherwise it is the first."""
 
 _id = TypeAdapter[str](Identifier)
-_properties = TypeAdapter[dict[str, str]](Properties)
+_properties = TypeAdapter(Properties)
 _Row = tuple[str, dict[str, str]] | ImportReject
 
 

@@ -298,7 +298,7 @@ async def accept_suspicious(
     if row.status not in ENDED:
         raise ImportNotFinishedError("The import is still under way; accept them when it has ended.")
     if row.pool_id is None and not row.dry_run:
-        raise PoolNotFoundError(f"Pool {row.pool!r} was deleted.")
+        raise PoolNotFoundError(row.pool)
     accepted = {"imported": 0, "ignored": 0, "in_other_pool": 0}
     if row.suspicious and not row.dry_run:
         accepted = await suspicious.take(connection, import_id)
