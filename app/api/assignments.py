@@ -1,7 +1,7 @@
 """`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -29,6 +29,7 @@ from app.domain.assignments.schemas import (
 from app.domain.lifecycle.requests import AssignmentStatus, LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
+from app.platform.database import AnyRow
 from app.platform.errors import (
     ChangesConflictError,
     IdempotencyKeyReusedError,
@@ -167,7 +168,7 @@ async def list_assignments(
     listed = pagination.page(page.rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
     if listed["next_cursor"] is None and page.go_on is not None:
         listed["next_cursor"] = pagination.encode(page.go_on)
-    return pagination.each(listed, lambda row: {**row._mapping, "code": caller.shown(row.code)})  # noqa: SLF001
+    return pagination.each(listed, lambda row: _seen_by(caller, row))
 
 
 @router.get(
@@ -235,6 +236,11 @@ async def release_assignment(
     return await service.release(connection, caller, assignment_id, body.reason if body else None)
 
 
+def _seen_by(caller: Caller, row: AnyRow) -> dict[str, Any]:
+    shown = {"code": caller.shown(row.code), "attributes": caller.shown_attributes(row.attributes)}
+    return {**row._mapping, **shown}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+
+
 def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
     """Return an assignment as body, status and headers of the answer to who asked for it, now or again."""
     body = orjson.dumps(
@@ -251,6 +257,7 @@ def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
             "lease_until": given.lease_until,
             "released_at": given.released_at,
             "expires_at": given.expires_at,
+            "attributes": given.attributes,
         },
         option=orjson.OPT_UTC_Z,
     )

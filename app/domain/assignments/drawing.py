@@ -183,15 +183,15 @@ class Draw:
             raise ConflictError
         await self._record(len(gifts), min(allowed.from_hold, len(gifts)))
 
-    async def preview(self) -> str | None:
-        """Return a code that could be drawn right now, and take none; None where there is none (`shortage`)."""
-        code = await lifecycle.shown(self.connection, self.pool, self.valid_for)
-        if code is not None and await _has_holds(self.connection, self.pool):
+    async def preview(self) -> Locked | None:
+        """Return a voucher that could be drawn right now, and take none; None where there is none (`shortage`)."""
+        row = await lifecycle.shown(self.connection, self.pool, self.valid_for)
+        if row is not None and await _has_holds(self.connection, self.pool):
             self._allowed = await holds.allowance_now(self.connection, self.pool, self.campaign_id)
-            code = code if self._allowed.n > 0 else None
-        if code is None:
+            row = row if self._allowed.n > 0 else None
+        if row is None:
             await self._explain()
-        return code
+        return row
 
     async def _lock(self, wanted: int) -> None:
         """Lock what is missing. Our own locks do not hinder us, so a walk that comes round finds what we hold."""

@@ -72,6 +72,7 @@ LEDGER_SELECTED: tuple[Any, ...] = (
     Assignment.lease_until,
     Assignment.released_at,
     Voucher.expires_at,
+    Voucher.attributes,
 )
 
 

@@ -106,6 +106,9 @@ class AssignmentOut(BaseModel):
     )
     released_at: datetime | None = Field(description="When the code went back to the pool; null: it did not")
     expires_at: datetime | None = Field(description="When the code expires; null: never")
+    attributes: dict[str, str] | None = Field(
+        description="What comes with the code, as a PIN; masked for a key that may only read"
+    )
 
 
 class BatchItemOut(BaseModel):

@@ -4,6 +4,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -60,6 +61,8 @@ class MessageVouchers:
         where it was voided since."""
         self.seen: list[dict[str, Any] | None] = [None for _ in targets]
         self.seen_known = False
+        self._about: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+        """By pool: what comes with those of its codes that bring something."""
         self._standing: dict[tuple[str, str | None, str], LedgerEntry] = {}
         """What customers have of pools with a rule, by pool, customer and code."""
 
@@ -91,6 +94,7 @@ class MessageVouchers:
                 "counts": pool.counts,
                 "similar": pool.similar,
                 "limits": pool.limits,
+                "about": self._about.get(name, {}),
             }
             for name, pool in self._pools.items()
         }
@@ -199,6 +203,8 @@ class MessageVouchers:
         for place, row in found.items():
             index, target, occurrence = places[place]
             self._given[self._drawn_anew.get(place, place)] = row
+            if isinstance(row, LedgerEntry):
+                self._note(row.pool, row)
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
     def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
@@ -251,13 +257,17 @@ class MessageVouchers:
         if pool.similar is not None or pool.draw.shortage is not None:
             return
         if self._spec.mode is Mode.PREVIEW:
-            code = await pool.draw.preview()
-            pool.shown = [] if code is None else [code]
+            row = await pool.draw.preview()
+            pool.shown = [] if row is None else [row.code]
+            if row is not None:
+                self._note(name, row)
         elif wanted == 0 and not pool.draw.locked:
             await self._check_pool(name, pool)
         elif wanted > len(pool.draw.locked):
             await pool.draw.lock(wanted)
             await self._look_up_limits(name, pool)
+            for row in pool.draw.locked:
+                self._note(name, row)
             if pool.draw.shortage is not None:
                 # The same message sent twice at once: what the other one was given meanwhile is ours as well.
                 await self._read(name, range(pool.looked_up + 1))
@@ -281,6 +291,17 @@ class MessageVouchers:
                 limit["left"] -= 1
                 limit["code"] = limit["code"] or row.code
                 self._standing[name, row.customer_id, row.code] = row
+                self._note(name, row)
+
+    def _note(self, pool: str, row: LedgerEntry | Locked) -> None:
+        """Note what comes with a code, for the template and the reply."""
+        if row.attributes is not None or row.expires_at is not None:
+            expires_at = row.expires_at and row.expires_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            self._about[pool][row.code] = {"expires_at": expires_at, "attributes": row.attributes or {}}
+
+    def attributes_of(self, pool: str | None, code: str) -> dict[str, str] | None:
+        """Return what comes with a code that a message shows."""
+        return self._about.get(pool or "", {}).get(code, {}).get("attributes") or None
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:

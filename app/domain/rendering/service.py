@@ -229,7 +229,12 @@ def _outcome(vouchers: MessageVouchers, target: MessageTarget, result: dict[str,
     if "error" in result:
         return Outcome(target, error=_error(vouchers, target, result["error"]))
     shown = [
-        {"pool": pool, "code": code, "occurrence": occurrence}
+        {
+            "pool": pool,
+            "code": code,
+            "occurrence": occurrence,
+            "attributes": vouchers.attributes_of(pool, code),
+        }
         for pool, _, code, occurrence, _ in result["uses"]
     ]
     if vouchers.preview:

@@ -8,7 +8,7 @@ and changes nothing.
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from jinja2 import StrictUndefined, TemplateRuntimeError, pass_context
 from jinja2.runtime import Context
@@ -63,7 +63,8 @@ class Supply:
     pools: Mapping[str, Any]
     """By pool: `codes`, locked and free; `short`, the problem where there are no more; `looked_up`, the
     highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none; `limits`, by
-    customer, how many new codes each may `left` have, and the `code` that is shown again after that."""
+    customer, how many new codes each may `left` have, and the `code` that is shown again after that; `about`, by
+    code, what comes with it."""
     aggregates: Mapping[str, Any]
     preview: bool
     max_vouchers: int
@@ -82,6 +83,23 @@ class Use:
     code: str
     occurrence: int
     fresh: bool
+
+
+class Code(str):
+    """A code in a template: a text that also tells what comes with it."""
+
+    __slots__ = ("attributes", "expires_at")
+    attributes: dict[str, str]
+    expires_at: str
+
+    def __new__(
+        cls, text: str, expires_at: str | None = None, attributes: Mapping[str, str] | None = None
+    ) -> Self:
+        """Make one; `expires_at` is a text in RFC 3339, and empty where the code does not expire."""
+        code = super().__new__(cls, text)
+        code.expires_at = expires_at or ""
+        code.attributes = dict(attributes or {})
+        return code
 
 
 class Message:
@@ -342,7 +360,8 @@ class Message:
         self.uses.setdefault((use.key, use.occurrence), use)
         if len(self.uses) > self._supply.max_vouchers:
             raise LimitExceeded(f"A message takes at most {self._supply.max_vouchers} vouchers.")
-        return use.code
+        about = self._supply.pools.get(use.pool or "", {}).get("about", {}).get(use.code)
+        return Code(use.code, **(about or {}))
 
 
 class Pool:
