@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -20,13 +21,17 @@ from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import batch, nodes
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
+from app.domain.rendering.keyed import keyed_request
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import (
     Channel,
+    KeyedRequest,
     MessageTarget,
+    Mode,
     NodeOut,
     NodeRequest,
     Outcome,
+    PreviewCode,
     RenderBatch,
     RenderBatchOut,
     RenderOut,
@@ -34,6 +39,7 @@ from app.domain.rendering.schemas import (
     RenderSpec,
     Snippets,
     StillThere,
+    parts_of,
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.schema.texts import Identifier
@@ -84,19 +90,17 @@ async def render_message(
     one that the `Idempotency-Key` stands for. A message that cannot
     be made, or that nobody waits for any more, takes none.
     """
-
-    async def still_there() -> bool:
-        return not await request.is_disconnected()
-
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, {}, body.strict)
+    spec = _spec(body, {})
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, body.customer_id)
-    target = _target(body.customer_id, message_id, body.customer, body.context, still_there)
+    target = _target(body.customer_id, message_id, body.customer, body.context, _still_there(request))
+    if idempotency_key is not None:
+        target = replace(target, request=_keyed(caller, "render", idempotency_key, body))
     outcome = await batcher.render(spec, target)
     aborted = isinstance(outcome.error, MessageAbortedError)
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
         raise outcome.error
-    return {
+    reply = {
         "rendered": outcome.rendered,
         "displayed": displayed,
         "message_id": target.message_id,
@@ -105,6 +109,7 @@ async def render_message(
         "status": "aborted" if aborted else "rendered" if displayed else "not_displayed",
         "reason": outcome.error.detail if aborted and outcome.error else None,
     }
+    return reply if outcome.parts is None else reply | {"parts": outcome.parts}
 
 
 @router.post(
@@ -112,7 +117,7 @@ async def render_message(
     response_model=RenderBatchOut,
     responses={
         200: {"content": {NDJSON: {}}, "description": "With `Accept: application/x-ndjson` an item a line"},
-        **problems(*TEMPLATE, OverloadedError),
+        **problems(*TEMPLATE, OverloadedError, IdempotencyKeyReusedError),
     },
     dependencies=[requires(Scope.ASSIGN)],
 )
@@ -131,15 +136,14 @@ async def render_messages(
     JSON batch with neither takes nothing before the whole reply is ready and the caller still there. A customer
     who comes again without `message_id` gets the message of the first time (`repeat_of`).
     """
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, body.context, body.strict)
-
-    async def still_there() -> bool:
-        return not await request.is_disconnected()
-
-    targets, places = _targets_of(body, caller, idempotency_key, still_there)
+    spec = _spec(body, body.context)
+    targets, places = _targets_of(body, caller, idempotency_key, _still_there(request))
     nameless = idempotency_key is None and any(each.message_id is None for each in body.recipients)
     whole = nameless and NDJSON not in accept
-    chunks = batch.render_many(engine, renderers, spec, targets, whole=whole, one_by_one=nameless)
+    keyed = None if idempotency_key is None else _keyed(caller, "batch", idempotency_key, body)
+    chunks = batch.render_many(
+        engine, renderers, spec, targets, whole=whole, one_by_one=nameless, request=keyed
+    )
     lines = _lines(spec, await anext(chunks), chunks, places)
     if NDJSON in accept:
         return StreamingResponse((line + b"\n" async for line in lines), media_type=NDJSON)
@@ -204,13 +208,37 @@ async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connec
 async def _node(
     node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
 ) -> dict[str, Any]:
-    spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context, body.strict)
+    parts = parts_of(body.template, None)
+    spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)
     target = _target(customer_id, message_id)
     try:
         vouchers, stored = await node(engine, renderers, spec, target)
     except RendererDiedError:
         raise batch.worker_killed_error() from None
     return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
+
+
+def _spec(body: RenderRequest | RenderBatch, context: dict[str, Any]) -> RenderSpec:
+    return RenderSpec(
+        parts_of(body.template, body.channel, body.parts),
+        body.channel,
+        body.mode,
+        body.campaign_id,
+        context,
+        body.strict,
+        sample=body.mode is Mode.PREVIEW and body.preview_code is PreviewCode.SAMPLE,
+    )
+
+
+def _keyed(caller: Caller, route: str, key: str, body: RenderRequest | RenderBatch) -> KeyedRequest:
+    return keyed_request(caller.key_id, route, key, body.model_dump(mode="json"))
+
+
+def _still_there(request: Request) -> StillThere:
+    async def still_there() -> bool:
+        return not await request.is_disconnected()
+
+    return still_there
 
 
 def _target(
@@ -286,6 +314,7 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
         status = "enqueue_failed"
     else:
         status = "failed"
+    parts = {} if outcome.parts is None else {"parts": outcome.parts}
     return orjson.dumps(
         {
             "index": index,
@@ -294,6 +323,7 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
             "customer_id": outcome.target.customer_id,
             "message_id": outcome.target.message_id,
             "rendered": outcome.rendered,
+            **parts,
             "vouchers": outcome.vouchers,
             "undefined": outcome.undefined,
             "problem": error and _problem(error),

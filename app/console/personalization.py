@@ -12,7 +12,7 @@ from app.console.session import Assigner, AssignerForm, Visit
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.pools import service as pools
 from app.domain.rendering.batcher import RenderBatcher
-from app.domain.rendering.schemas import Channel, MessageTarget, Mode, RenderRequest, RenderSpec
+from app.domain.rendering.schemas import Channel, MessageTarget, Mode, RenderRequest, RenderSpec, parts_of
 from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.web.dependencies import Engine, held
@@ -47,7 +47,7 @@ async def render(
                 "customer_id": visit.given("customer_id"),
             },
         )
-        spec = RenderSpec(wanted.template, wanted.channel, mode, None, {})
+        spec = RenderSpec(parts_of(wanted.template, wanted.channel, wanted.parts), wanted.channel, mode)
         target = MessageTarget(wanted.customer_id, str(uuid.uuid4()), is_new=True)
         outcome = await batcher.render(spec, target)
         hidden = wanted.channel is Channel.WEBLAYER and isinstance(outcome.error, PoolExhaustedError)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.rendering import service
 from app.domain.rendering.errors import TemplateLimitError
 from app.domain.rendering.renderers import RendererDiedError, Renderers
-from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
+from app.domain.rendering.schemas import KeyedRequest, MessageTarget, Outcome, RenderSpec
 from app.platform.database import is_conflict
 from app.platform.errors import (
     ChangesConflictError,
@@ -34,6 +34,7 @@ async def render_many(
     *,
     whole: bool = False,
     one_by_one: bool = False,
+    request: KeyedRequest | None = None,
 ) -> AsyncIterator[list[Outcome]]:
     """Yield the outcomes, chunk by chunk in the order of the addressees, each chunk committed.
 
@@ -46,17 +47,17 @@ async def render_many(
     """
     chunks = [list(targets)] if whole else _chunks(targets)
     # The first alone: the others know from it what they need, and a template that is too much ends here.
-    first = await render_chunk(engine, renderers, spec, chunks[0])
+    first = await render_chunk(engine, renderers, spec, chunks[0], request)
     limit = first[0].error
     if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in first):
         raise limit
     yield first
     # Counts are as of the message: where they are read, a chunk waits for the one before.
-    at_once = 1 if one_by_one or "count_" in spec.template else AT_ONCE
+    at_once = 1 if one_by_one or "count_" in spec.source else AT_ONCE
     under_way: deque[asyncio.Task[list[Outcome]]] = deque()
     try:
         for chunk in chunks[1:]:
-            under_way.append(asyncio.create_task(_render_anyway(engine, renderers, spec, chunk)))
+            under_way.append(asyncio.create_task(_render_anyway(engine, renderers, spec, chunk, request)))
             if len(under_way) == at_once:
                 yield await under_way.popleft()
         while under_way:
@@ -82,11 +83,15 @@ def _chunks(targets: Sequence[MessageTarget]) -> list[list[MessageTarget]]:
 
 
 async def _render_anyway(
-    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    chunk: Sequence[MessageTarget],
+    request: KeyedRequest | None = None,
 ) -> list[Outcome]:
-    """As `render_chunk`, but what fails fails for these only: others have their messages already."""
+    """Do as `render_chunk`, but what fails fails for these only: others have their messages already."""
     try:
-        return await render_chunk(engine, renderers, spec, chunk)
+        return await render_chunk(engine, renderers, spec, chunk, request)
     except DomainError as error:
         return [Outcome(target, error=error) for target in chunk]
     except Exception as error:
@@ -99,22 +104,30 @@ async def _render_anyway(
 
 
 async def render_chunk(
-    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    chunk: Sequence[MessageTarget],
+    request: KeyedRequest | None = None,
 ) -> list[Outcome]:
-    """The outcomes of a chunk, each failing by itself where that can be told apart."""
+    """Return the outcomes of a chunk, each failing by itself where that can be told apart."""
     try:
-        return await service.render(engine, renderers, spec, chunk)
+        return await service.render(engine, renderers, spec, chunk, request)
     except RendererDiedError:
         if len(chunk) == 1:
             return [Outcome(chunk[0], error=worker_killed_error())]
     except InvalidRequestError as error:
         if len(chunk) == 1:
             return [Outcome(chunk[0], error=error)]
-    return await _render_singly(engine, renderers, spec, chunk)
+    return await _render_singly(engine, renderers, spec, chunk, request)
 
 
 async def _render_singly(
-    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    chunk: Sequence[MessageTarget],
+    request: KeyedRequest | None = None,
 ) -> list[Outcome]:
     """One message ended the process, or cannot be said to it: find it, and make the others."""
     outcomes: list[Outcome] = []
@@ -124,7 +137,7 @@ async def _render_singly(
             outcomes.append(Outcome(target, error=worker_killed_error()))
             continue
         try:
-            outcomes += await service.render(engine, renderers, spec, [target])
+            outcomes += await service.render(engine, renderers, spec, [target], request)
         except RendererDiedError:
             deaths += 1
             outcomes.append(Outcome(target, error=worker_killed_error()))
