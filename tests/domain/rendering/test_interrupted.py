@@ -50,6 +50,61 @@ async def test_a_keyed_render_again_finds_its_message(client, engine):
     assert await counts(client, "p") == (7, 2)
 
 
+SAME = {"template": ONE, "channel": "email"}
+OTHERS = [
+    {"template": NEW},
+    {"parts": {"html": ONE}, "template": None},
+    {"channel": "sms"},
+    {"context": {"a": 1}},
+    {"campaign_id": "other"},
+]
+
+
+@pytest.mark.parametrize("other", [*OTHERS, {"customer_id": "c2"}])
+async def test_a_key_of_a_render_is_refused_for_another_request(client, engine, other):
+    await fill(engine, "p", 9)
+    body = SAME | {"customer_id": "c1"}
+    headers = {"Idempotency-Key": "k"}
+    first = (await client.post("/v1/render", json=body, headers=headers)).json()
+    reply = await client.post("/v1/render", json=body | other, headers=headers)
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused"), reply.text
+    assert (await client.post("/v1/render", json=body, headers=headers)).json() == first
+    assert await counts(client, "p") == (8, 1)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("other", [*OTHERS, {"recipients": [{"customer_id": "c2"}]}])
+async def test_a_key_of_a_batch_is_refused_for_another_request(client, engine, other, lines):
+    await fill(engine, "p", 9)
+    body = SAME | {"recipients": [{"customer_id": "c1"}]}
+    headers = {"Idempotency-Key": "k"} | ({"Accept": "application/x-ndjson"} if lines else {})
+    first = (await client.post(BATCH, json=body, headers=headers)).text
+    reply = await client.post(BATCH, json=body | other, headers=headers)
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused"), reply.text
+    assert (await client.post(BATCH, json=body, headers=headers)).text == first
+    assert await counts(client, "p") == (8, 1)
+
+
+async def test_two_requests_of_one_key_at_once_make_one_of_them(client, engine):
+    await fill(engine, "p", 9)
+    bodies = [SAME | {"customer_id": f"c{n % 4}"} for n in range(12)]
+    headers = {"Idempotency-Key": "k"}
+    replies = await asyncio.gather(
+        *(client.post("/v1/render", json=body, headers=headers) for body in bodies)
+    )
+    assert sorted(reply.status_code for reply in replies) == [200] * 3 + [422] * 9
+    assert len({reply.json()["rendered"] for reply in replies if reply.status_code == 200}) == 1
+    assert await counts(client, "p") == (8, 1)
+
+
+async def test_a_key_whose_request_made_nothing_may_come_with_another(client, engine):
+    await fill(engine, "p", 9)
+    headers = {"Idempotency-Key": "k"}
+    wrong = await client.post("/v1/render", json=SAME | {"template": "{{ nope }}"}, headers=headers)
+    assert wrong.status_code == 422
+    assert (await client.post("/v1/render", json=SAME, headers=headers)).status_code == 200
+
+
 async def test_a_nameless_batch_takes_nothing_for_a_caller_that_has_gone(client, engine, monkeypatch):
     await fill(engine, "p", 600)
 
