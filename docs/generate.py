@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from app.api.problem_pages import kinds
 from app.cli.main import cli
 from app.platform import settings
+from app.platform.setting_sources import SECRETS, variable_of
 from app.server import application
 
 FOLDER = Path(__file__).parent
@@ -28,6 +29,7 @@ def pages() -> dict[str, str]:
 def settings_page() -> str:
     """Return the page of settings: name, default and meaning of each."""
     described = _docstrings(settings.Settings)
+    secrets = [variable_of(name, settings.Settings.model_fields[name]) for name in SECRETS]
     rows = []
     for name, field in settings.Settings.model_fields.items():
         variable = str(field.validation_alias or f"VOUCHERS_{name.upper()}")
@@ -38,7 +40,10 @@ def settings_page() -> str:
             shown = "" if default in {None, ()} else f"`{default}`"
         rows.append(f"| `{variable}` | {shown} | {described.get(name, '')} |")
     return (
-        "# Settings\n\nAll are variables of the environment, read when a process starts.\n\n"
+        "# Settings\n\nAll are variables of the environment, read when a process starts. A secret may also stand"
+        " in a file, which the same name with `_FILE` names"
+        f" ({', '.join(f'`{name}_FILE`' for name in secrets)})."
+        " A variable `VOUCHERS_…` that is not listed here is refused, but for `VOUCHERS_SOURCE_…`.\n\n"
         "| variable | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n" + NOTE
     )
 

@@ -37,9 +37,11 @@ class Service:
             "TMPDIR": str(self.home),  # what a killed service leaves behind goes with the home
             "VOUCHERS_BOOTSTRAP_KEY": KEY,
             "VOUCHERS_LOG_LEVEL": "WARNING",
+            "VOUCHERS_DRAIN_SECONDS": "0",
             **environment,
         }
-        self.environment.pop("DATABASE_URL", None)
+        if "DATABASE_URL" not in environment:
+            self.environment.pop("DATABASE_URL", None)
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
         self.seconds_to_ready = 0.0
@@ -50,8 +52,9 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        with LocalPostgres(self.home):
-            pass  # the last to leave stops the server
+        if "DATABASE_URL" not in self.environment:
+            with LocalPostgres(self.home):
+                pass  # the last to leave stops the server
         shutil.rmtree(self.home)
 
     def start(self) -> None:
@@ -80,10 +83,27 @@ class Service:
 
     @property
     def database_url(self) -> str:
-        return LocalPostgres(self.home).url
+        return self.environment.get("DATABASE_URL") or LocalPostgres(self.home).url
 
     def engine(self) -> AsyncEngine:
         return create_engine(Settings(DATABASE_URL=self.database_url))
+
+    def web(self) -> list[psutil.Process]:
+        """The processes that answer HTTP."""
+        return self._children(listening=True)
+
+    def jobs(self) -> list[psutil.Process]:
+        """The process that does the jobs, and web processes that do not listen yet or any more."""
+        return self._children(listening=False)
+
+    def _children(self, *, listening: bool) -> list[psutil.Process]:
+        assert self.process is not None
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "spawn_main" in " ".join(child.cmdline()) and _listens(child) == listening:
+                    found.append(child)
+        return found
 
     def stop(self) -> int:
         """SIGTERM, as an operator would; the exit code."""
@@ -131,3 +151,7 @@ class Service:
                 if not line:
                     break
         raise AssertionError(f"the service did not get ready: {said}")
+
+
+def _listens(process: psutil.Process) -> bool:
+    return any(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp"))

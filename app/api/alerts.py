@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
@@ -15,7 +15,8 @@ from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import AlertsOut, AlertsUpdate, SecretOut
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.errors import InvalidRequestError
-from app.web import pagination
+from app.platform.versions import PreconditionFailedError
+from app.web import etag, pagination
 from app.web.dependencies import Connection, Settings
 from app.web.guard import requires
 from app.web.parameters import PoolPath
@@ -28,27 +29,47 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
 NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
 
 
-@router.put("", response_model=AlertsOut, responses=problems(PoolNotFoundError, InvalidRequestError))
+@router.put(
+    "",
+    response_model=AlertsOut,
+    responses=etag.tagged(200) | problems(PoolNotFoundError, InvalidRequestError, PreconditionFailedError),
+)
 async def set_alerts(
-    pool: PoolPath, body: AlertsUpdate, connection: Connection, settings: Settings, caller: Manager
+    pool: PoolPath,
+    body: AlertsUpdate,
+    connection: Connection,
+    settings: Settings,
+    caller: Manager,
+    expected: etag.IfMatch,
+    response: Response,
 ) -> dict[str, Any]:
     """Be told once each time the available count falls to a threshold; armed again once it is above.
 
     The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
     """
-    return await service.put(connection, caller, settings, pool, body)
+    alerts = await service.put(connection, caller, settings, pool, body, expected)
+    etag.tag(response, service.version_of(alerts))
+    return alerts
 
 
-@router.get("", response_model=AlertsOut, responses=NOT_FOUND)
-async def get_alerts(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, Any]:
+@router.get("", response_model=AlertsOut, responses=etag.tagged(200) | NOT_FOUND)
+async def get_alerts(
+    pool: PoolPath, connection: Connection, _caller: Manager, response: Response
+) -> dict[str, Any]:
     """Return the alerts of a pool, and where each threshold stands."""
-    return await service.get(connection, pool)
+    alerts = await service.get(connection, pool)
+    etag.tag(response, service.version_of(alerts))
+    return alerts
 
 
-@router.delete("", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND)
-async def delete_alerts(pool: PoolPath, connection: Connection, caller: Manager) -> None:
+@router.delete(
+    "", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND | problems(PreconditionFailedError)
+)
+async def delete_alerts(
+    pool: PoolPath, connection: Connection, caller: Manager, expected: etag.IfMatch
+) -> None:
     """Be told no more."""
-    await service.remove(connection, caller, pool)
+    await service.remove(connection, caller, pool, expected)
 
 
 @router.post("/secret", response_model=SecretOut, responses=NOT_FOUND)

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 
 from app.domain.access.keys import service
@@ -12,7 +12,8 @@ from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
 from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyOut, ApiKeyRotate, ApiKeyWithSecret
 from app.domain.access.scopes import Caller, Scope
 from app.platform.errors import InvalidRequestError
-from app.web import pagination
+from app.platform.versions import PreconditionFailedError
+from app.web import etag, pagination
 from app.web.dependencies import Connection
 from app.web.guard import requires
 from app.web.problems import problems
@@ -27,9 +28,11 @@ Admin = Annotated[Caller, requires(Scope.ADMIN)]
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=ApiKeyWithSecret,
-    responses=problems(InvalidRequestError, ScopeBeyondError),
+    responses=etag.tagged(201) | problems(InvalidRequestError, ScopeBeyondError),
 )
-async def create_api_key(body: ApiKeyCreate, connection: Connection, caller: Admin) -> dict[str, Any]:
+async def create_api_key(
+    body: ApiKeyCreate, connection: Connection, caller: Admin, response: Response
+) -> dict[str, Any]:
     """Make a key. Its secret is in this reply and nowhere else."""
     key, secret = await service.issue(
         connection,
@@ -39,6 +42,7 @@ async def create_api_key(body: ApiKeyCreate, connection: Connection, caller: Adm
         expires_at=body.expires_at,
         requests_per_minute=body.requests_per_minute,
     )
+    etag.tag(response, service.version_of(key))
     return {**key._mapping, "secret": secret}  # noqa: SLF001  (public, by convention)
 
 
@@ -51,26 +55,45 @@ async def list_api_keys(
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
+@router.get("/{key_id}", response_model=ApiKeyOut, responses=etag.tagged(200) | problems(ApiKeyNotFoundError))
+async def get_api_key(
+    key_id: uuid.UUID, connection: Connection, _caller: Admin, response: Response
+) -> dict[str, Any]:
+    """Return one key, without its secret; a revoked one too."""
+    key = await service.get(connection, key_id)
+    etag.tag(response, service.version_of(key))
+    return key._asdict()
+
+
 @router.post(
     "/{key_id}/rotate",
     response_model=ApiKeyWithSecret,
-    responses=problems(ApiKeyNotFoundError, InvalidRequestError, ScopeBeyondError),
+    responses=etag.tagged(200)
+    | problems(ApiKeyNotFoundError, InvalidRequestError, ScopeBeyondError, PreconditionFailedError),
 )
 async def rotate_api_key(
-    key_id: uuid.UUID, connection: Connection, caller: Admin, body: ApiKeyRotate | None = None
+    key_id: uuid.UUID,
+    connection: Connection,
+    caller: Admin,
+    expected: etag.IfMatch,
+    response: Response,
+    body: ApiKeyRotate | None = None,
 ) -> dict[str, Any]:
     """Give a key a new secret; for `grace_seconds` the one of before is good too. The id stays."""
     wanted = body or ApiKeyRotate()
-    key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds)
+    key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds, expected)
+    etag.tag(response, service.version_of(key))
     return {**key._mapping, "secret": secret}  # noqa: SLF001  (public, by convention)
 
 
 @router.delete(
     "/{key_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(ApiKeyNotFoundError, ScopeBeyondError),
+    responses=problems(ApiKeyNotFoundError, ScopeBeyondError, PreconditionFailedError),
 )
-async def revoke_api_key(key_id: uuid.UUID, connection: Connection, caller: Admin) -> None:
+async def revoke_api_key(
+    key_id: uuid.UUID, connection: Connection, caller: Admin, expected: etag.IfMatch
+) -> None:
     """Revoke a key: it stops working within seconds."""
-    if not await service.revoke(connection, key_id, caller):
+    if not await service.revoke(connection, key_id, caller, expected):
         raise ApiKeyNotFoundError(f"There is no active API key {key_id}.")

@@ -33,7 +33,7 @@ from app.platform.errors import (
     InvalidRequestError,
     OverloadedError,
 )
-from app.schema.texts import CampaignId, Identifier
+from app.schema.texts import CampaignId, Identifier, Why
 from app.schema.times import Time
 from app.web import exports, pagination
 from app.web.dependencies import Connection, Engine, held
@@ -182,10 +182,13 @@ async def confirm_assignment(assignment_id: uuid.UUID, connection: Connection) -
     responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
 )
 async def release_assignment(
-    assignment_id: uuid.UUID, connection: Connection, caller: Annotated[Caller, requires(Scope.ASSIGN)]
+    assignment_id: uuid.UUID,
+    connection: Connection,
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
+    body: Why | None = None,
 ) -> LedgerEntry:
     """Take an assignment back: its code is available again. Once more, it changes nothing."""
-    return await service.release(connection, caller, assignment_id)
+    return await service.release(connection, caller, assignment_id, body.reason if body else None)
 
 
 def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Request, status
+from fastapi import APIRouter, Path, Request, Response, status
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.customers import files, service
@@ -20,8 +20,9 @@ from app.domain.customers.schemas import (
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.records import open_records
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
-from app.web import body
+from app.web import body, etag
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
 from app.web.parameters import CustomerPath
@@ -70,26 +71,44 @@ async def update_customer(customer_id: CustomerPath, update: CustomerUpdate, con
     return await service.update(connection, customer_id, update.properties)
 
 
-@router.put("/aggregates/{name:id}", response_model=AggregateOut, responses=problems(InvalidRequestError))
-async def put_aggregate(name: NamePath, aggregate: AggregateIn, connection: Connection) -> Any:
+@router.put(
+    "/aggregates/{name:id}",
+    response_model=AggregateOut,
+    responses=etag.tagged(200) | problems(InvalidRequestError, PreconditionFailedError),
+)
+async def put_aggregate(
+    name: NamePath,
+    aggregate: AggregateIn,
+    connection: Connection,
+    expected: etag.IfMatch,
+    response: Response,
+) -> Any:
     """Make or replace an aggregate: a value of a customer's events, worked out when a template asks."""
-    return await service.put_aggregate(connection, name, aggregate.model_dump())
+    put = await service.put_aggregate(connection, name, aggregate.model_dump(), expected)
+    etag.tag(response, service.version_of(put))
+    return put
 
 
-@router.get("/aggregates/{name:id}", response_model=AggregateOut, responses=problems(AggregateNotFoundError))
-async def get_aggregate(name: NamePath, connection: Connection) -> Any:
-    """One aggregate."""
-    return await service.get_aggregate(connection, name)
+@router.get(
+    "/aggregates/{name:id}",
+    response_model=AggregateOut,
+    responses=etag.tagged(200) | problems(AggregateNotFoundError),
+)
+async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> Any:
+    """Return one aggregate."""
+    found = await service.get_aggregate(connection, name)
+    etag.tag(response, service.version_of(found))
+    return found
 
 
 @router.delete(
     "/aggregates/{name:id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(AggregateNotFoundError),
+    responses=problems(AggregateNotFoundError, PreconditionFailedError),
 )
-async def delete_aggregate(name: NamePath, connection: Connection) -> None:
+async def delete_aggregate(name: NamePath, connection: Connection, expected: etag.IfMatch) -> None:
     """Delete an aggregate; templates that use it fail from then on."""
-    await service.delete_aggregate(connection, name)
+    await service.delete_aggregate(connection, name, expected)
 
 
 @router.delete("/customers/{customer_id:id}", response_model=ErasureOut)

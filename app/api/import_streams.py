@@ -16,6 +16,7 @@ from app.domain.imports import service
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.imports.schemas import ImportOut
 from app.platform.database import transaction
+from app.platform.stopping import stopping
 from app.schema.texts import inert
 from app.web.redaction import import_seen_by
 
@@ -28,7 +29,7 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
     """Return the import once it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
     found = await _look(engine, import_id)
-    while found["status"] not in service.ENDED and time.monotonic() < deadline:
+    while found["status"] not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
         await asyncio.sleep(POLL_SECONDS)
         found = await _look(engine, import_id)
     return found
@@ -50,6 +51,9 @@ async def events(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> A
             sent = time.monotonic()
             yield b": still there\n\n"
         if found["status"] in service.ENDED:
+            return
+        if stopping.ending:
+            yield b": this process is being stopped, connect again\n\n"
             return
         await asyncio.sleep(2 * POLL_SECONDS)
 

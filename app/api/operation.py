@@ -12,6 +12,7 @@ from app.domain.pools import service as pools
 from app.domain.rendering.renderers import RendererUnavailableError
 from app.platform import metrics
 from app.platform.errors import DatabaseUnavailableError
+from app.platform.stopping import StoppingError
 from app.web.dependencies import Connection, held
 from app.web.guard import requires
 from app.web.problems import problems
@@ -37,7 +38,7 @@ async def check_liveness() -> dict[str, Any]:
 @router.get(
     "/health/ready",
     response_model=Health,
-    responses=problems(DatabaseUnavailableError, RendererUnavailableError),
+    responses=problems(DatabaseUnavailableError, RendererUnavailableError, StoppingError),
 )
 async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, Any]:
     """Tell whether an assign, a render and an import would be served: send traffic. 503 where they would not."""

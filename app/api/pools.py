@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +14,8 @@ from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotF
 from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
 from app.platform.database import run_act
 from app.platform.errors import ChangesConflictError
-from app.web import pagination
+from app.platform.versions import PreconditionFailedError
+from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.parameters import PoolPath
@@ -30,11 +31,15 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=PoolOut,
-    responses=problems(PoolExistsError),
+    responses=etag.tagged(201) | problems(PoolExistsError),
 )
-async def create_pool(body: PoolCreate, connection: Connection, caller: Manager) -> dict[str, Any]:
+async def create_pool(
+    body: PoolCreate, connection: Connection, caller: Manager, response: Response
+) -> dict[str, Any]:
     """Make a pool."""
-    return await service.create(connection, caller, body.name, body.description)
+    pool = await service.create(connection, caller, body.name, body.description)
+    etag.tag(response, service.version_of(pool))
+    return pool
 
 
 @router.get("", response_model=pagination.Page[PoolOut], dependencies=[requires(Scope.POOLS, Scope.READ)])
@@ -49,12 +54,14 @@ async def list_pools(
 @router.get(
     "/{pool}",
     response_model=PoolOut,
-    responses=problems(PoolNotFoundError),
+    responses=etag.tagged(200) | problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def get_pool(pool: PoolPath, connection: Connection) -> dict[str, Any]:
-    """One pool with its counts."""
-    return await service.get(connection, pool)
+async def get_pool(pool: PoolPath, connection: Connection, response: Response) -> dict[str, Any]:
+    """Return one pool with its counts."""
+    found = await service.get(connection, pool)
+    etag.tag(response, service.version_of(found))
+    return found
 
 
 @router.get(
@@ -71,20 +78,30 @@ async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, i
 @router.patch(
     "/{pool}",
     response_model=PoolOut,
-    responses=problems(PoolNotFoundError),
+    responses=etag.tagged(200) | problems(PoolNotFoundError, PreconditionFailedError),
     dependencies=[requires(Scope.POOLS)],
 )
-async def update_pool(pool: PoolPath, body: PoolUpdate, connection: Connection) -> dict[str, Any]:
+async def update_pool(
+    pool: PoolPath, body: PoolUpdate, connection: Connection, expected: etag.IfMatch, response: Response
+) -> dict[str, Any]:
     """Change a pool's description."""
-    return await service.describe(connection, pool, body.description)
+    changed = await service.describe(connection, pool, body.description, expected)
+    etag.tag(response, service.version_of(changed))
+    return changed
 
 
 @router.delete(
     "/{pool}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(PoolNotFoundError, PoolNotEmptyError, PoolHasSchedulesError, ChangesConflictError),
+    responses=problems(
+        PoolNotFoundError,
+        PoolNotEmptyError,
+        PoolHasSchedulesError,
+        ChangesConflictError,
+        PreconditionFailedError,
+    ),
 )
-async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager) -> None:
+async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager, expected: etag.IfMatch) -> None:
     """Delete a pool of which nothing was ever assigned or used, with its vouchers.
 
     Its schedules must be gone or paused before.
@@ -92,6 +109,6 @@ async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager) -> None:
 
     async def act(connection: AsyncConnection) -> None:
         await schedules.check_none_active(connection, pool)
-        await service.delete(connection, caller, pool)
+        await service.delete(connection, caller, pool, expected)
 
     await run_act(engine, act)

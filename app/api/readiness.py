@@ -14,6 +14,7 @@ from app.domain.rendering.renderers import Renderers
 from app.platform.database import DriverPool, autocommit
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.migrate import config
+from app.platform.stopping import StoppingError, stopping
 
 REMEMBER_SECONDS = 0.5
 """How long an answer holds: who asks often costs the database nothing."""
@@ -44,6 +45,8 @@ class Readiness:
         Raises:
             Exception: an assign, a render or an import would not be served.
         """
+        if not stopping.ready:
+            raise StoppingError
         async with self._lock:
             if time.monotonic() >= self._until:
                 self._error, self._warnings = None, []

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response, status
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.redemptions import service
@@ -18,8 +19,9 @@ from app.domain.vouchers.errors import (
 )
 from app.platform.database import AnyRow
 from app.platform.errors import IdempotencyKeyReusedError
+from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
-from app.web import pagination
+from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.problems import problems
@@ -30,19 +32,27 @@ KEY = TypeAdapter(tuple[Outcome, datetime, uuid.UUID])
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
 
 
-@router.get("/redemption-mapping", response_model=Mappings)
-async def get_redemption_mapping(connection: Connection, _: Reader) -> dict[str, Any]:
-    """Which properties of which events hold codes."""
-    return {"mappings": await service.mapping(connection)}
+@router.get("/redemption-mapping", response_model=Mappings, responses=etag.tagged(200))
+async def get_redemption_mapping(connection: Connection, _: Reader, response: Response) -> dict[str, Any]:
+    """Tell which properties of which events hold codes."""
+    return await _mapping(connection, response)
 
 
-@router.put("/redemption-mapping", response_model=Mappings)
+@router.put(
+    "/redemption-mapping",
+    response_model=Mappings,
+    responses=etag.tagged(200) | problems(PreconditionFailedError),
+)
 async def put_redemption_mapping(
-    body: Mappings, connection: Connection, caller: Annotated[Caller, requires(Scope.POOLS)]
+    body: Mappings,
+    connection: Connection,
+    caller: Annotated[Caller, requires(Scope.POOLS)],
+    expected: etag.IfMatch,
+    response: Response,
 ) -> dict[str, Any]:
     """Replace the mapping. A job then applies it to the events that are there."""
-    await service.set_mapping(connection, caller, body.mappings)
-    return {"mappings": await service.mapping(connection)}
+    await service.set_mapping(connection, caller, body.mappings, expected)
+    return await _mapping(connection, response)
 
 
 @router.post("/redemption-mapping/replay", response_model=ReplayOut, dependencies=[requires(Scope.POOLS)])
@@ -105,6 +115,12 @@ async def redeem_voucher(
         response.status_code = status.HTTP_200_OK
         response.headers["Idempotency-Replayed"] = "true"
     return redemption
+
+
+async def _mapping(connection: AsyncConnection, response: Response) -> dict[str, Any]:
+    rows = await service.mapping(connection)
+    etag.tag(response, service.version_of(rows))
+    return {"mappings": rows}
 
 
 def _shown(row: AnyRow, caller: Caller) -> dict[str, Any]:

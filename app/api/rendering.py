@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.api.hot_path import CYCLE
 from app.api.snippets import snippets
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments.errors import (
@@ -18,7 +20,7 @@ from app.domain.assignments.errors import (
 )
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
-from app.domain.rendering import batch, nodes
+from app.domain.rendering import batch, nodes, service
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.keyed import keyed_request
@@ -80,6 +82,7 @@ Held = Annotated[Renderers, held(Renderers)]
 async def render_message(
     body: RenderRequest,
     request: Request,
+    engine: Engine,
     batcher: Annotated[RenderBatcher, held(RenderBatcher)],
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Key = None,
@@ -92,10 +95,13 @@ async def render_message(
     """
     spec = _spec(body, {})
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, body.customer_id)
-    target = _target(body.customer_id, message_id, body.customer, body.context, _still_there(request))
+    still_there = _still_there(request)
+    target = _target(body.customer_id, message_id, body.customer, body.context, still_there)
     if idempotency_key is not None:
         target = replace(target, request=_keyed(caller, "render", idempotency_key, body))
     outcome = await batcher.render(spec, target)
+    if target.is_new and outcome.taken and not await still_there():
+        await service.take_back(engine, [outcome])  # nobody could name the message
     aborted = isinstance(outcome.error, MessageAbortedError)
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
@@ -137,17 +143,22 @@ async def render_messages(
     who comes again without `message_id` gets the message of the first time (`repeat_of`).
     """
     spec = _spec(body, body.context)
-    targets, places = _targets_of(body, caller, idempotency_key, _still_there(request))
+    still_there = _still_there(request)
+    targets, places = _targets_of(body, caller, idempotency_key, still_there)
     nameless = idempotency_key is None and any(each.message_id is None for each in body.recipients)
     whole = nameless and NDJSON not in accept
     keyed = None if idempotency_key is None else _keyed(caller, "batch", idempotency_key, body)
     chunks = batch.render_many(
         engine, renderers, spec, targets, whole=whole, one_by_one=nameless, request=keyed
     )
-    lines = _lines(spec, await anext(chunks), chunks, places)
+    first = await anext(chunks)
+    if nameless:
+        chunks = _while_there(engine, still_there, first, chunks)
+        first = await anext(chunks)
+    lines = _lines(spec, first, chunks, places)
     if NDJSON in accept:
-        return StreamingResponse((line + b"\n" async for line in lines), media_type=NDJSON)
-    items = b",".join([line async for line in lines])
+        return StreamingResponse(lines, media_type=NDJSON)
+    items = b",".join([line[:-1].replace(b"\n", b",") async for line in lines])
     repeats = len(places) - len(targets)
     return Response(b'{"repeats":%d,"items":[' % repeats + items + b"]}", media_type="application/json")
 
@@ -235,7 +246,11 @@ def _keyed(caller: Caller, route: str, key: str, body: RenderRequest | RenderBat
 
 
 def _still_there(request: Request) -> StillThere:
+    cycle = request.scope.get(CYCLE)
+
     async def still_there() -> bool:
+        if cycle is not None:
+            return not cycle.disconnected
         return not await request.is_disconnected()
 
     return still_there
@@ -259,18 +274,40 @@ def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
     return spec.channel is Channel.WEBLAYER and isinstance(error, PoolExhaustedError)
 
 
+async def _while_there(
+    engine: AsyncEngine, still_there: StillThere, first: list[Outcome], more: AsyncIterator[list[Outcome]]
+) -> AsyncIterator[list[Outcome]]:
+    """Yield chunks of messages that nobody could name, each just before it is sent, as long as the caller is there."""
+    chunk = first
+    while True:
+        if not await still_there():
+            await service.take_back(engine, chunk)
+        yield chunk
+        try:
+            chunk = await anext(more)
+        except StopAsyncIteration:
+            return
+
+
 async def _lines(
     spec: RenderSpec, first: list[Outcome], more: AsyncIterator[list[Outcome]], places: list[int]
 ) -> AsyncIterator[bytes]:
-    """Write an item for each recipient, in their order; `places` tells whose message each one gets."""
+    """Write an item for each recipient, in their order, those of a chunk together.
+
+    `places` tells whose message each one gets.
+    """
     made = first
     first_at: dict[int, int] = {}
+    lines: list[bytes] = []
     for index, place in enumerate(places):
-        while place >= len(made):
+        if place >= len(made):
+            yield b"".join(lines)
+            lines = []
             made += await anext(more)
         first_at.setdefault(place, index)
         repeat_of = first_at[place] if first_at[place] != index else None
-        yield _item(spec, index, made[place], repeat_of)
+        lines.append(_item(spec, index, made[place], repeat_of))
+    yield b"".join(lines)
 
 
 def _targets_of(
@@ -327,7 +364,8 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
             "vouchers": outcome.vouchers,
             "undefined": outcome.undefined,
             "problem": error and _problem(error),
-        }
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
     )
 
 

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
@@ -12,7 +12,8 @@ from app.domain.imports.schedules import service
 from app.domain.imports.schedules.errors import ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleUpdate
 from app.platform.errors import InvalidRequestError
-from app.web import pagination
+from app.platform.versions import PreconditionFailedError
+from app.web import etag, pagination
 from app.web.dependencies import Connection, Settings
 from app.web.guard import permit_source, requires
 from app.web.problems import problems
@@ -29,14 +30,16 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
     "",
     response_model=ScheduleOut,
     status_code=status.HTTP_201_CREATED,
-    responses=problems(InvalidRequestError),
+    responses=etag.tagged(201) | problems(InvalidRequestError),
 )
 async def create_import_schedule(
-    body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings
+    body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings, response: Response
 ) -> dict[str, Any]:
     """Repeat an import by the clock."""
     permit_source(caller, body.source)
-    return await service.create(connection, caller, settings, body)
+    schedule = await service.create(connection, caller, settings, body)
+    etag.tag(response, service.version_of(schedule))
+    return schedule
 
 
 @router.get(
@@ -56,33 +59,47 @@ async def list_import_schedules(
 @router.get(
     "/{schedule_id}",
     response_model=ScheduleOut,
-    responses=problems(ScheduleNotFoundError),
+    responses=etag.tagged(200) | problems(ScheduleNotFoundError),
 )
 async def get_import_schedule(
-    schedule_id: uuid.UUID, connection: Connection, caller: Reader
+    schedule_id: uuid.UUID, connection: Connection, caller: Reader, response: Response
 ) -> dict[str, Any]:
-    """A schedule, with its next and its last run."""
-    return import_seen_by(caller, await service.get(connection, schedule_id))
+    """Return a schedule, with its next and its last run."""
+    schedule = await service.get(connection, schedule_id)
+    if caller.sees_codes:  # others see a part of what the version is made of
+        etag.tag(response, service.version_of(schedule))
+    return import_seen_by(caller, schedule)
 
 
 @router.patch(
     "/{schedule_id}",
     response_model=ScheduleOut,
-    responses=problems(ScheduleNotFoundError, InvalidRequestError),
+    responses=etag.tagged(200)
+    | problems(ScheduleNotFoundError, InvalidRequestError, PreconditionFailedError),
 )
 async def update_import_schedule(
-    schedule_id: uuid.UUID, body: ScheduleUpdate, caller: Writer, connection: Connection, settings: Settings
+    schedule_id: uuid.UUID,
+    body: ScheduleUpdate,
+    caller: Writer,
+    connection: Connection,
+    settings: Settings,
+    expected: etag.IfMatch,
+    response: Response,
 ) -> dict[str, Any]:
     """Change a schedule, or pause it with `active`."""
     permit_source(caller, body.source)
-    return await service.update(connection, caller, settings, schedule_id, body)
+    changed = await service.update(connection, caller, settings, schedule_id, body, expected)
+    etag.tag(response, service.version_of(changed))
+    return changed
 
 
 @router.delete(
     "/{schedule_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problems(ScheduleNotFoundError),
+    responses=problems(ScheduleNotFoundError, PreconditionFailedError),
 )
-async def delete_import_schedule(schedule_id: uuid.UUID, caller: Writer, connection: Connection) -> None:
+async def delete_import_schedule(
+    schedule_id: uuid.UUID, caller: Writer, connection: Connection, expected: etag.IfMatch
+) -> None:
     """Delete a schedule; what it imported stays."""
-    await service.delete(connection, caller, schedule_id)
+    await service.delete(connection, caller, schedule_id, expected)

@@ -12,7 +12,7 @@ from app.domain.vouchers import service
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
 from app.domain.vouchers.schemas import VoucherOut, VoucherWithHistory
 from app.schema.base import VoucherStatus
-from app.schema.texts import Identifier
+from app.schema.texts import Identifier, Why
 from app.web import exports, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
@@ -81,6 +81,8 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dic
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
 )
-async def void_voucher(code: Code, connection: Connection, caller: Manager) -> dict[str, Any]:
+async def void_voucher(
+    code: Code, connection: Connection, caller: Manager, body: Why | None = None
+) -> dict[str, Any]:
     """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
-    return await service.void(connection, caller, code)
+    return await service.void(connection, caller, code, body.reason if body else None)

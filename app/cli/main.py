@@ -20,17 +20,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import moment, seal_anew
+from app.cli.many import run as run_many
 from app.domain.access.keys import service as auth
 from app.domain.access.keys.errors import ApiKeyNotFoundError
 from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
 from app.domain.access.scopes import Scope
 from app.domain.lifecycle.check import violations
 from app.platform import logs, secret_key
-from app.platform.database import connect, create_long_engine, transaction, wait_for
+from app.platform.database import connect, create_long_engine, is_refused, transaction, wait_for
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings, get_settings
+from app.schema.base import VoucherStatus
 from app.schema.names import visible
 from app.server import worker as jobs_worker
 
@@ -132,6 +134,29 @@ def import_file(
         raise typer.Exit(run_import(settings, pool, file, options))
 
 
+@cli.command("void")
+def void_many(
+    pool: Annotated[str | None, typer.Option(help="Of this pool.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Given in this campaign.")] = None,
+    import_id: Annotated[uuid.UUID | None, typer.Option("--import", help="Brought by this import.")] = None,
+    status: Annotated[VoucherStatus | None, typer.Option(help="In this state.")] = None,
+    code: Annotated[list[str] | None, typer.Option(help="This code; may be given several times.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in history and audit.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and change nothing.")] = False,
+) -> None:
+    """Take many codes out at once: those of a campaign, an import, a pool, or some codes."""
+    with database() as (settings, _):
+        apply_migrations(settings.direct_url)
+        chosen = {
+            "pool": pool,
+            "campaign_id": campaign,
+            "import_id": import_id,
+            "status": status,
+            "codes": code or None,
+        }
+        raise typer.Exit(run_many(settings, "void", chosen, reason=reason, dry_run=dry_run))
+
+
 @cli.command("rotate-secrets")
 def rotate_secrets() -> None:
     """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
@@ -217,7 +242,7 @@ async def _wait_for_database(settings: Settings) -> None:
     """Wait for the database as long as `VOUCHERS_STARTUP_SECONDS` tells; then raise what it says."""
     try:
         async with asyncio.timeout(settings.startup_seconds):
-            await wait_for(settings)
+            await wait_for(settings, is_final=is_refused)
     except TimeoutError:
         await (await connect(settings)).close()
 
@@ -256,6 +281,7 @@ def _with_secret_key(settings: Settings, *, embedded: bool, patient: bool = Fals
                 raise
             time.sleep(1)
     os.environ["VOUCHERS_SECRET_KEY"] = key
+    os.environ.pop("VOUCHERS_SECRET_KEY_FILE", None)
     get_settings.cache_clear()
     return get_settings()
 

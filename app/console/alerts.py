@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.console.pages import PAGE, see, show, wrong
+from app.console.pages import PAGE, see, seen_version, show, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.alerts import service
@@ -18,6 +18,7 @@ from app.domain.alerts.schemas import AlertsUpdate
 from app.domain.pools import service as pools
 from app.platform.database import transaction
 from app.platform.errors import DomainError
+from app.platform.versions import PreconditionFailedError
 from app.web import pagination
 from app.web.dependencies import Engine
 
@@ -45,7 +46,9 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
             },
         )
         async with transaction(engine) as connection:
-            alerts = await service.put(connection, visit.caller, visit.settings, visit.text("pool"), wanted)
+            alerts = await service.put(
+                connection, visit.caller, visit.settings, visit.text("pool"), wanted, seen_version(visit)
+            )
     except DomainError as error:
         return await _page(visit, engine, error=error)
     if alerts["webhook_secret"] is not None:
@@ -64,8 +67,11 @@ async def test(visit: ManagerForm, engine: Engine) -> Response:
 @router.post("/delete")
 async def delete(visit: ManagerForm, engine: Engine) -> Response:
     """Tell nobody of a pool any more."""
-    async with transaction(engine) as connection:
-        await service.remove(connection, visit.caller, visit.text("pool"))
+    try:
+        async with transaction(engine) as connection:
+            await service.remove(connection, visit.caller, visit.text("pool"), seen_version(visit))
+    except PreconditionFailedError as error:
+        return await _page(visit, engine, error=error)
     return see("/alerts", "alerts-deleted", pool=visit.text("pool"))
 
 
@@ -83,7 +89,10 @@ async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
             start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
             rows = await deliveries.list_page(connection, pool, start, PAGE + 1)
             listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
-    return show(visit, "alerts.html", pools=names, pool=pool, alerts=alerts, **listed, **about)
+    version = service.version_of(alerts) if alerts is not None else None
+    return show(
+        visit, "alerts.html", pools=names, pool=pool, alerts=alerts, version=version, **listed, **about
+    )
 
 
 def _thresholds(text: str) -> list[int]:

@@ -17,6 +17,7 @@ from app.console.session import ManagerForm, Reader, Visit
 from app.domain.imports import service
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
+from app.platform.stopping import stopping
 from app.web import pagination
 from app.web.dependencies import Connection, Engine
 
@@ -78,8 +79,8 @@ async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
         shown = {name: found[name] for name in ("status", "rows", "progress")}
         yield b": still there\n\n" if shown == before else _event(shown)
         before = shown
-        if found["status"] in service.ENDED:
-            return
+        if found["status"] in service.ENDED or stopping.ending:
+            return  # a browser connects again by itself
         await asyncio.sleep(0.5)
 
 

@@ -1,5 +1,6 @@
 """*Project settings → Mapping → Vouchers*: where the shop says that a code was used."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
@@ -12,7 +13,7 @@ from app.domain.access.scopes import Scope
 from app.domain.customers import service as customers
 from app.domain.redemptions import service
 from app.domain.redemptions.schemas import Mappings
-from app.platform.database import transaction
+from app.platform.database import AnyRow, transaction
 from app.platform.errors import DomainError
 from app.web.dependencies import Connection, Engine
 
@@ -38,7 +39,8 @@ async def add(visit: ManagerForm, engine: Engine) -> Response:
                 "event_type": visit.text("event_type") or seen[0],
                 "property": visit.text("property") or seen[2],
             }
-            before = [each for each in await _mapped(connection) if not _same(each, new)]
+            there = _kept(await service.mapping_to_edit(connection))
+            before = [each for each in there if not _same(each, new)]
             wanted = checked(Mappings, {"mappings": [*before, new]})
             await service.set_mapping(connection, visit.caller, wanted.mappings)
     except DomainError as error:
@@ -52,7 +54,8 @@ async def remove(visit: ManagerForm, engine: Engine) -> Response:
     """Map a property no more."""
     gone = {"event_type": visit.text("event_type"), "property": visit.text("property")}
     async with transaction(engine) as connection:
-        left = [each for each in await _mapped(connection) if not _same(each, gone)]
+        there = _kept(await service.mapping_to_edit(connection))
+        left = [each for each in there if not _same(each, gone)]
         wanted = checked(Mappings, {"mappings": left})
         await service.set_mapping(connection, visit.caller, wanted.mappings)
     return see("/mapping", "mapping-changed")
@@ -65,9 +68,8 @@ async def replay(_: ManagerForm, engine: Engine) -> Response:
     return see("/mapping", "replayed")
 
 
-async def _mapped(connection: AsyncConnection) -> list[dict[str, Any]]:
-    rows = [row._asdict() for row in await service.mapping(connection)]
-    return [{name: row[name] for name in KEPT if name in row} for row in rows]
+def _kept(rows: Iterable[AnyRow]) -> list[dict[str, Any]]:
+    return [{name: getattr(row, name) for name in KEPT} for row in rows]
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -81,7 +83,7 @@ async def _page(visit: Visit, connection: AsyncConnection, error: DomainError | 
         visit,
         "mapping.html",
         error=error,
-        mappings=await _mapped(connection),
+        mappings=_kept(await service.mapping(connection)),
         seen=seen,
         issues=await service.issue_counts(connection),
     )

@@ -16,6 +16,7 @@ from app.console import session
 from app.console.session import Visit
 from app.console.texts import DONE, MENU, STATES
 from app.platform.errors import DomainError, InvalidRequestError
+from app.platform.versions import Expected
 from app.web.body import validated
 from app.web.problems import response_to
 
@@ -104,6 +105,12 @@ def model(kind: type[BaseModel], values: dict[str, Any]) -> Any:
         InvalidRequestError: it is no such; it says which field.
     """
     return validated(kind, {name: value for name, value in values.items() if value is not None})
+
+
+def seen_version(visit: Visit) -> Expected | None:
+    """Return the version that the form was made from: what is changed must still be so."""
+    version = visit.given("version")
+    return None if version is None else Expected(frozenset({version}))
 
 
 def json_of(visit: Visit, name: str) -> dict[str, Any] | None:

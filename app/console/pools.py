@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.console.pages import PAGE, path, see, show
+from app.console.pages import PAGE, path, see, seen_version, show
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Reader, Visit
 from app.domain.forecast import service as forecast
@@ -61,7 +61,7 @@ async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     try:
         wanted = checked(PoolUpdate, {"description": visit.text("description")})
         async with transaction(engine) as connection:
-            await service.describe(connection, pool, wanted.description)
+            await service.describe(connection, pool, wanted.description, seen_version(visit))
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, pool, error=error)
@@ -142,6 +142,7 @@ async def _one(
         "pool.html",
         error=error,
         pool=pool,
+        version=service.version_of(pool),
         states=list(VoucherStatus),
         state=state,
         code=code,

@@ -356,15 +356,32 @@ def job_pool_arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def wait_for(settings: Settings, pause: float = 0.5) -> None:
-    """Wait until the database takes a connection, however long."""
+async def wait_for(
+    settings: Settings,
+    pause: float = 0.5,
+    is_final: Callable[[psycopg.OperationalError], bool] = lambda _: False,
+) -> None:
+    """Wait until the database takes a connection, however long.
+
+    Args:
+        settings: of this process.
+        pause: seconds between two tries.
+        is_final: tells for which errors there is nothing to wait for; these are raised.
+    """
     while True:
         try:
             await (await connect(settings)).close()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            if is_final(error):
+                raise
             await asyncio.sleep(pause)
         else:
             return
+
+
+def is_refused(error: psycopg.OperationalError) -> bool:
+    """Tell whether a server refused user or password: that does not change by waiting."""
+    return "authentication failed" in str(error) or "no password supplied" in str(error)
 
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]

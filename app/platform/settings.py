@@ -7,7 +7,9 @@ from typing import Annotated
 from cryptography.fernet import Fernet
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.platform.setting_sources import SecretFiles, refuse_unknown
 
 
 class Settings(BaseSettings):
@@ -41,8 +43,10 @@ class Settings(BaseSettings):
     """Longest statement of a request; then it is answered 503, and the connection thrown away."""
     startup_seconds: float = Field(default=60.0, ge=0)
     """How long a start waits for its database."""
+    drain_seconds: float = Field(default=3.0, ge=0)
+    """How long a process that is told to stop (SIGTERM) goes on serving while `/health/ready` says 503."""
     stop_seconds: float = Field(default=15.0, ge=1)
-    """How long a process may take to finish what it has begun, once it is told to stop."""
+    """How long a process may then take to finish what it has begun."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs that one worker runs at the same time."""
     clock_tolerance_seconds: float = Field(default=300, ge=0)
@@ -72,6 +76,17 @@ class Settings(BaseSettings):
     """Sender of the emails."""
     alert_retry_seconds: float = Field(default=5.0, gt=0)
     """Wait before the second try to deliver an alert; it doubles each time, 15 tries take near a day."""
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102  (Pydantic's hook)
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the hook's signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFiles(settings_cls)
 
     @property
     def sends_email(self) -> bool:
@@ -138,5 +153,10 @@ class Settings(BaseSettings):
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process, read at the first call."""
+    """Return the settings of this process, read at the first call.
+
+    Raises:
+        SettingError: a variable looks like a setting and is none, or a file with a secret cannot be read.
+    """
+    refuse_unknown(Settings)
     return Settings()

@@ -1,5 +1,5 @@
 """The tables, by subject. Importing this package makes the metadata whole."""
 
-from app.schema import access, alerts, customers, imports, inventory, ledger, redemptions
+from app.schema import access, alerts, changes, customers, imports, inventory, ledger, redemptions
 
-__all__ = ["access", "alerts", "customers", "imports", "inventory", "ledger", "redemptions"]
+__all__ = ["access", "alerts", "changes", "customers", "imports", "inventory", "ledger", "redemptions"]

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.schema.names import visible
 
@@ -79,6 +79,20 @@ _TOO_DEEP = f"lists and objects are nested more than {MAX_DEPTH} deep"
 
 CampaignId = Annotated[Identifier, AfterValidator(visible)]
 """An id of a campaign, which people read: in NFC, and all of it is seen."""
+
+
+Note = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=r"^[^\x00]*$")
+]
+"""Why somebody does something, in words."""
+
+
+class Why(Input):
+    """Why something is done."""
+
+    reason: Note | None = Field(
+        default=None, description="Kept in the history of the code and in the audit; name no person in it"
+    )
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from app.api.alerts import router as alerts
 from app.api.api_keys import router as api_keys
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
+from app.api.bulk_changes import router as bulk_changes
 from app.api.customers import router as customers
 from app.api.forecast import router as forecast
 from app.api.holds import router as holds
@@ -51,6 +52,7 @@ ROUTERS = (
     tracking,
     redemptions,
     vouchers,
+    bulk_changes,
     assignments,
     customers,
     rendering,

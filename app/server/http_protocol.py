@@ -15,9 +15,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.platform.settings import get_settings
+from app.platform.stopping import stopping
 from app.server.refusals import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
+    STOPPING,
     TARGET_TOO_LONG,
     TOO_MANY_CONNECTIONS,
     TOO_SLOW,
@@ -40,7 +42,11 @@ BODY_BYTES_PER_SECOND = 8 * 1024
 SEND_SECONDS = 30.0
 """How long a client may take nothing of a reply that waits for it."""
 
-SWEEP_SECONDS = 1.0
+STOP_IDLE_SECONDS = 0.7
+STOP_BODY_SECONDS = 5.0
+"""The longest silence of a connection while the process stops, and how long a request may go on to come in."""
+
+SWEEP_SECONDS = 0.5
 RESERVED_FILES = 128
 """Files and sockets that a process needs beside its connections."""
 
@@ -66,6 +72,7 @@ class Protocol(HttpToolsProtocol):
         self._data_at = 0.0
         self._stuck_since: float | None = None
         self._closing_since: float | None = None
+        self._stop_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # noqa: D102
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
@@ -123,6 +130,8 @@ class Protocol(HttpToolsProtocol):
         self._in_head, self._moved = False, True
         self._head_since, self._body_since, self._body_bytes = None, self._data_at, 0
         super().on_headers_complete()
+        if stopping.leaving:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:  # noqa: D102
         self._moved = True
@@ -145,13 +154,36 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002, D102  (Uvicorn's name; says what is in English)
         self._refuse(self._refusal or BAD_REQUEST)
 
+    def shutdown(self) -> None:
+        """Close the connection after its next reply, or soon where nothing comes on it.
+
+        What is silent is not closed at once: its client may be sending a request, and would be cut off.
+        """
+        self._stop_since = self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def tell_stop(self) -> None:
+        """Answer what still waits that the process stops."""
+        cycle = self.cycle
+        if self._head_has_begun() or (cycle is not None and not cycle.response_started):
+            self._refuse(STOPPING, running=True)
+        elif cycle is None or cycle.response_complete:
+            self.transport.close()
+
+    def _head_has_begun(self) -> bool:
+        return self._in_head and self._head_since is not None and bool(self._data_at)
+
     def _stop(self, refusal: Refusal) -> None:
         """Leave the parser, which then calls `send_400_response`."""
         self._refusal = refusal
         raise RefusedError
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal, where no other answer is on its way, and close."""
+    def _refuse(self, refusal: Refusal, *, running: bool = False) -> None:
+        """Answer with a refusal, where no other answer is on its way, and close.
+
+        With `running` it is about the request that is being answered, too.
+        """
         if self._closing_since is not None:
             return
         self._closing_since = self.loop.time()
@@ -160,7 +192,7 @@ class Protocol(HttpToolsProtocol):
         if under_way:
             cycle.disconnected = True  # its application hears of it, and what it sends goes nowhere
             cycle.message_event.set()
-        ours = not self._in_head  # the request whose body it is about has no answer yet
+        ours = running or not self._in_head  # the request whose body it is about has no answer yet
         if not under_way or (ours and not cycle.response_started and not self.pipeline):
             self.transport.write(refusal.raw)
         self.transport.close()
@@ -185,11 +217,25 @@ class Protocol(HttpToolsProtocol):
                 self.transport.abort()  # closing waits for the client to take what was written
         elif self._stuck_since is not None and now - self._stuck_since > SEND_SECONDS:
             self.transport.abort()
-        elif self._head_since is not None and not self._data_at:
+        elif self._stop_since is not None and self._awaits_client():
+            if now - max(self._data_at, self._stop_since) > STOP_IDLE_SECONDS:
+                self.tell_stop()
+            elif now - self._stop_since > STOP_BODY_SECONDS:
+                self._refuse(STOPPING)
+        else:
+            self._check_what_comes_in(now)
+
+    def _check_what_comes_in(self, now: float) -> None:
+        if self._head_since is not None and not self._data_at:
             if now - self._head_since > HEAD_SECONDS:
                 self.transport.close()  # it never said anything, and is told nothing
         elif not self.flow.read_paused and (self._head_is_late(now) or self._body_is_late(now)):
             self._refuse(TOO_SLOW)
+
+    def _awaits_client(self) -> bool:
+        """Tell whether nothing is done here until the client sends on: the rest of a request, or a new one."""
+        idle = self.cycle is None or self.cycle.response_complete
+        return not self.flow.read_paused and (idle or self._body_since is not None)
 
     def _head_is_late(self, now: float) -> bool:
         return self._head_since is not None and now - self._head_since > HEAD_SECONDS

@@ -5,6 +5,8 @@ from http import HTTPStatus
 
 import orjson
 
+from app.platform.stopping import StoppingError
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -55,5 +57,11 @@ TOO_MANY_CONNECTIONS = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "too-many-connections",
     "This process, or this address, has all the connections that it may have.",
+    retry_after=1,
+)
+STOPPING = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    StoppingError.name,
+    StoppingError().detail,
     retry_after=1,
 )

@@ -1,78 +1,44 @@
 """Runs the service's processes: N that answer HTTP and one that does the jobs; starts again what dies.
 
-Each HTTP process listens on a socket of its own for the same port (SO_REUSEPORT): the kernel spreads connections over
-them, and none can take them all. The supervisor holds the port for them and keeps the embedded PostgreSQL alive.
+It holds the sockets for them, keeps the embedded PostgreSQL alive, and on SIGHUP replaces each process by a new one.
 """
 
-import asyncio
-import ctypes
-import gc
-import multiprocessing
 import os
 import signal
-import socket
+import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from contextlib import suppress
 
 import structlog
-import uvicorn
 
-from app.platform import logs
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
-from app.server import worker
-from app.server.http_protocol import Protocol
+from app.server.processes import REPLACED, serve_jobs, serve_web
+from app.server.roles import Role, Running
+from app.server.sockets import hold
 
 SILENCE_SECONDS = 10.0
 """A web process silent for so long hangs, and is replaced."""
 
-MOST_PAUSE = 5.0
-"""Longest pause between two tries to start the embedded database."""
-
 JOBS_SILENCE_SECONDS = 30.0
 """The same for the process that does the jobs, whose loop an import may hold up."""
 
-FIRST_SECONDS = 60.0
-"""How long a process may take to start before it must give signs of life."""
+LOOK_SECONDS = 0.2
+"""Between two looks at the processes."""
 
-BACKLOG = 2048
-_SPAWN = multiprocessing.get_context("spawn")
+MOST_PAUSE = 5.0
+"""Longest pause between two tries to start the embedded database."""
+
+SPARE_SECONDS = 5.0
+"""What a process that was replaced may take beyond its own times, before it is killed."""
+
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class _Role:
-    """A process to keep alive."""
-
-    name: str
-    run: Callable[..., None]
-    arguments: tuple[Any, ...]
-    silence: float = SILENCE_SECONDS
-    process: SpawnProcess | None = None
-    beat: Any = None
-    """When the process last gave a sign of life, by the monotonic clock; shared with it."""
-    suspected: bool = False
-
-    def start(self) -> None:
-        self.beat = _SPAWN.RawValue(ctypes.c_double, time.monotonic() + FIRST_SECONDS)
-        self.suspected = False
-        self.process = _SPAWN.Process(target=self.run, args=(self.beat, *self.arguments), name=self.name)
-        self.process.start()
-
-    def hangs(self) -> bool:
-        """Tell whether the process was silent at two looks: one alone may be our own pause."""
-        silent = time.monotonic() - self.beat.value > self.silence
-        was_silent, self.suspected = self.suspected, silent
-        return silent and was_silent
 
 
 class Supervisor:
@@ -81,22 +47,29 @@ class Supervisor:
     def __init__(
         self, host: str, port: int, workers: int, *, with_jobs: bool, postgres: LocalPostgres | None
     ) -> None:
-        self._held = _hold(host, port)
+        self._held = hold(host, port, workers)
         self._host = host
-        self.port: int = self._held.getsockname()[1]
+        self.port: int = self._held[0].getsockname()[1]
         self._postgres = postgres
         self._stop = threading.Event()
+        self._replace = threading.Event()
         self._keeper = threading.Thread(target=self._keep_database, daemon=True)
-        self._grace = get_settings().stop_seconds
-        web = (host, self.port)
-        self._roles = [_Role(f"web-{n}", serve_web, web) for n in range(workers)]
+        settings = get_settings()
+        self._grace = settings.drain_seconds + settings.stop_seconds
+        self._leaving: list[tuple[Running, float]] = []
+        self._roles = [
+            Role(f"web-{n}", serve_web, (held,), SILENCE_SECONDS, REPLACED)
+            for n, held in enumerate(self._held)
+        ]
         if with_jobs:
-            self._roles.append(_Role("jobs", serve_jobs, (), JOBS_SILENCE_SECONDS))
+            self._roles.append(Role("jobs", serve_jobs, (), JOBS_SILENCE_SECONDS, signal.SIGTERM))
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Keep everything running until SIGTERM or SIGINT; call `on_ready` once requests are answered."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
+        if not _on_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, lambda *_: self._replace.set())
         metrics = tempfile.TemporaryDirectory(prefix="vouchers-metrics-")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics.name
         try:
@@ -107,8 +80,11 @@ class Supervisor:
                 self._revive()
             if not self._stop.is_set():
                 on_ready()
-            while not self._stop.wait(1):
+            while not self._stop.wait(LOOK_SECONDS):
                 self._revive()
+                if self._replace.is_set():
+                    self._replace.clear()
+                    self._replace_all()
         finally:
             self._end()
             metrics.cleanup()
@@ -124,16 +100,41 @@ class Supervisor:
     def _revive(self) -> None:
         """Start again what has died, and replace what hangs."""
         for role in self._roles:
-            if role.process is None:
+            now = role.now
+            if now is None:
                 continue
-            if not role.process.is_alive():
-                log.warning("process died, starting it again", role=role.name, exit=role.process.exitcode)
+            if not now.alive:
+                log.warning("process died, starting it again", role=role.name, exit=now.process.exitcode)
                 role.start()
-            elif role.hangs():
+            elif now.hangs(role.silence):
                 log.warning("process hangs, replacing it", role=role.name)
-                role.process.kill()
-                role.process.join()
+                now.kill()
                 role.start()
+        for left in [left for left in self._leaving if not left[0].alive or time.monotonic() > left[1]]:
+            self._leaving.remove(left)
+            left[0].kill()
+
+    def _replace_all(self) -> None:
+        """Put a new process in the place of each, one after another; the new one serves before the old one leaves."""
+        log.warning("replacing every process by a new one")
+        for role in self._roles:
+            if not self._replace_one(role):
+                log.error("the new process did not start; the old ones go on", role=role.name)
+                return
+        log.warning("every process was replaced by a new one")
+
+    def _replace_one(self, role: Role) -> bool:
+        new = role.spawn()
+        while not new.started:
+            if self._stop.wait(LOOK_SECONDS) or not new.alive or new.hangs(role.silence):
+                new.kill()
+                return self._stop.is_set()
+            self._revive()
+        old, role.now = role.now, new
+        if old is not None:
+            old.signal(role.leave)
+            self._leaving.append((old, time.monotonic() + self._grace + SPARE_SECONDS))
+        return True
 
     def _keep_database(self) -> None:
         """Start the embedded database again whenever it is gone, and try until it starts.
@@ -152,103 +153,24 @@ class Supervisor:
 
     def _end(self) -> None:
         """Let every process finish, and end by force the one that does not."""
-        processes = [role.process for role in self._roles if role.process is not None]
-        for process in processes:
-            process.terminate()
+        running = [role.now for role in self._roles if role.now is not None]
+        for each in running:
+            each.signal(signal.SIGTERM)
+        running += [old for old, _ in self._leaving]
         deadline = time.monotonic() + self._grace
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                log.warning("process did not end in time, and was killed", role=process.name)
-                process.kill()
-                process.join()
+        for each in running:
+            each.process.join(max(0.0, deadline - time.monotonic()))
+            if each.alive:
+                log.warning("process did not end in time, and was killed", role=each.process.name)
+                each.kill()
         if self._keeper.is_alive():
             self._keeper.join()
-        self._held.close()
+        for held in self._held:
+            held.close()
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server, which gives signs of life."""
-
-    def __init__(self, config: uvicorn.Config, beat: Any) -> None:
-        super().__init__(config)
-        self._beat = beat
-
-    async def on_tick(self, counter: int) -> bool:
-        """Tell the supervisor, ten times a second, that the event loop turns."""
-        self._beat.value = time.monotonic()
-        return await super().on_tick(counter)
-
-
-def serve_web(beat: Any, host: str, port: int) -> None:
-    """Answer HTTP in this process."""
-    _end_with_parent()
-    settings = get_settings()
-    proxies = settings.trusted_proxies
-    config = uvicorn.Config(
-        "app.server.application:create_asgi",
-        factory=True,
-        http=Protocol,
-        access_log=False,  # it would show codes in paths; request_log.py logs requests
-        log_config=None,
-        server_header=False,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=list(proxies),
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=max(1, int(settings.stop_seconds) - 5),
-    )
-    config.load()
-    # What is loaded by now stays: leave it out of the collector's rounds, and make those rarer.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    _Server(config, beat).run(sockets=[_socket(host, port, shared=True)])
-
-
-def serve_jobs(beat: Any) -> None:
-    """Do the jobs in this process."""
-    _end_with_parent()
-    settings = get_settings()
-    logs.configure(settings.log_level)
-
-    def alive() -> None:
-        beat.value = time.monotonic()
-
-    asyncio.run(worker.work(settings, alive))
-
-
-def _end_with_parent() -> None:
-    """Have this process end when the supervisor is gone, even by SIGKILL: nobody would look after it."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _hold(host: str, port: int) -> socket.socket:
-    """Take the port, so that nobody else can, for the sockets that will listen on it."""
-    try:
-        _socket(host, port, shared=False).close()  # fails where another service shares the port
-        return _socket(host, port, shared=True)
-    except OSError as error:
-        raise PortTakenError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
-
-
-def _socket(host: str, port: int, *, shared: bool) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    held = socket.socket(family, kind, protocol)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(address)
-    return held
-
-
-class PortTakenError(CommandError):
-    """The address to listen on is not free, or not ours."""
+def _on_terminal() -> bool:
+    """Tell whether a person started this in a terminal, whose closing is to end it."""
+    with suppress(OSError, ValueError):
+        return sys.stdin is not None and sys.stdin.isatty()
+    return False

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from app.web import etag
 from app.web.problems import MEDIA_TYPE, Problem
 
 METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
@@ -119,6 +120,8 @@ def _complete(operation: dict[str, Any]) -> None:
             responses[status] = {"description": description, "content": _problem_content()}
     for status, response in responses.items():
         headers = response.setdefault("headers", {})
+        if status == "412":
+            headers["ETag"] = etag.HEADER
         headers["X-Request-Id"] = REQUEST_ID
         if status in {"429", "503"}:
             headers["Retry-After"] = RETRY_AFTER

@@ -122,6 +122,12 @@ async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[AnyR
     return (await connection.execute(query)).all()
 
 
+async def lock(connection: AsyncConnection, pool_id: int) -> bool:
+    """Lock what is set for a pool against other edits until the transaction ends; False where nothing is."""
+    query = select(Alert.pool_id).where(Alert.pool_id == pool_id).with_for_update(key_share=True)
+    return (await connection.execute(query)).first() is not None
+
+
 async def put(
     connection: AsyncConnection, pool_id: int, values: Mapping[str, Any], thresholds: Sequence[int]
 ) -> str | None:

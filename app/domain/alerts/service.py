@@ -7,6 +7,7 @@ the count has risen above (docs/decisions/0045).
 
 import secrets
 from base64 import b64encode
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.domain.pools import service as pools
 from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
+from app.platform.versions import Expected, version
 
 SECRET_BYTES = 32
 PREVIOUS_SECRET_HOLDS = timedelta(days=1)
@@ -32,18 +34,25 @@ MAX_TOLD = 500
 
 
 async def put(
-    connection: AsyncConnection, caller: Caller | None, settings: Settings, name: str, wanted: AlertsUpdate
+    connection: AsyncConnection,
+    caller: Caller | None,
+    settings: Settings,
+    name: str,
+    wanted: AlertsUpdate,
+    expected: Expected | None = None,
 ) -> dict[str, Any]:
     """Set when a pool is told of, and whom. The secret is shown where it is new.
 
     Raises:
         PoolNotFoundError: there is no such pool.
         InvalidRequestError: an email is wanted, but there is no server to send it.
+        PreconditionFailedError: they are not as expected.
     """
     if wanted.email is not None and not settings.sends_email:
         message = "this service sends no email: VOUCHERS_SMTP_URL and VOUCHERS_EMAIL_FROM are not set"
         raise InvalidRequestError(f"email: {message}", [{"loc": ["body", "email"], "msg": message}])
     pool_id = await pools.id_of(connection, name)
+    await _check(connection, pool_id, name, expected)
     values = wanted.model_dump(exclude={"thresholds"})
     fresh = _new_secret() if wanted.webhook_url is not None else None
     secret = await queries.put(
@@ -76,13 +85,30 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
     }
 
 
-async def remove(connection: AsyncConnection, caller: Caller | None, name: str) -> None:
+def version_of(alerts: Mapping[str, Any]) -> str:
+    """Return the version of a pool's alerts: of what was set, not of where the thresholds stand."""
+    names = ("pool", "thresholds", "webhook_url", "email", "expiring_within_days")
+    return version(*(alerts[name] for name in names))
+
+
+async def _check(connection: AsyncConnection, pool_id: int, name: str, expected: Expected | None) -> None:
+    if expected is not None:
+        there = await queries.lock(connection, pool_id)
+        expected.check(version_of(await get(connection, name)) if there else None)
+
+
+async def remove(
+    connection: AsyncConnection, caller: Caller | None, name: str, expected: Expected | None = None
+) -> None:
     """Tell nobody of a pool any more.
 
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
+        PreconditionFailedError: they are not as expected.
     """
-    if not await queries.remove(connection, await pools.id_of(connection, name)):
+    pool_id = await pools.id_of(connection, name)
+    await _check(connection, pool_id, name, expected)
+    if not await queries.remove(connection, pool_id):
         raise AlertNotFoundError(name)
     await audit.record(connection, caller, "alerts.deleted", pool=name)
 

@@ -18,6 +18,7 @@ from app.domain.assignments.errors import (
     AssignmentReleasedError,
 )
 from app.domain.assignments.schemas import Filter
+from app.domain.lifecycle import transitions
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -198,7 +199,10 @@ async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledg
 
 
 async def release(
-    connection: AsyncConnection, caller: Caller | None, assignment_id: uuid.UUID
+    connection: AsyncConnection,
+    caller: Caller | None,
+    assignment_id: uuid.UUID,
+    reason: str | None = None,
 ) -> LedgerEntry:
     """Take an assignment back, so that its code is available again. Once more, it changes nothing.
 
@@ -206,14 +210,20 @@ async def release(
         AssignmentNotFoundError: there is none with this id.
         AlreadyRedeemedError, VoucherVoidError: its code was used or taken out, which is final.
     """
-    await vouchers.release(connection, assignment_id)
+    await vouchers.release(connection, assignment_id, reason)
     row = await get(connection, assignment_id)
     if row.released_at is None:
         raise VoucherVoidError if row.status == "void" else AlreadyRedeemedError
+    why = {} if reason is None else {"reason": reason}
     await audit.record(
-        connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id)
+        connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id), **why
     )
     return row
+
+
+async def release_unseen(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
+    """Take back assignments of which nobody has heard, each a moment old; the ledger keeps them as released."""
+    await transitions.release_many(connection, assignment_ids)
 
 
 Key = queries.Key

@@ -73,6 +73,12 @@ async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
     return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
 
 
+async def lock_aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
+    """Return an aggregate, locked against other edits until the transaction ends."""
+    query = select(*AGGREGATE).where(Aggregate.name == name).with_for_update()
+    return (await connection.execute(query)).one_or_none()
+
+
 async def aggregate_names(connection: AsyncConnection, name: str) -> list[str]:
     """Return names of aggregates of which a name may be a misspelling."""
     return await similar_names(connection, Aggregate.__tablename__, name)

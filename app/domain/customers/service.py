@@ -12,6 +12,7 @@ from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
 from app.platform.database import AnyRow, autocommit, transaction
+from app.platform.versions import Expected, version
 
 PATIENCE = 3.0
 """Seconds that an erasure waits for what is under way."""
@@ -45,8 +46,26 @@ async def properties_of(
     return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
 
 
-async def put_aggregate(connection: AsyncConnection, name: str, definition: dict[str, Any]) -> AnyRow:
-    """Make or replace an aggregate."""
+def version_of(aggregate: AnyRow) -> str:
+    """Return the version of an aggregate."""
+    return version(aggregate._asdict())
+
+
+async def _check(connection: AsyncConnection, name: str, expected: Expected | None) -> None:
+    if expected is not None:
+        there = await queries.lock_aggregate(connection, name)
+        expected.check(None if there is None else version_of(there))
+
+
+async def put_aggregate(
+    connection: AsyncConnection, name: str, definition: dict[str, Any], expected: Expected | None = None
+) -> AnyRow:
+    """Make or replace an aggregate.
+
+    Raises:
+        PreconditionFailedError: it is not as expected.
+    """
+    await _check(connection, name, expected)
     await queries.put_aggregate(connection, {"name": name, **definition})
     return await get_aggregate(connection, name)
 
@@ -64,8 +83,14 @@ async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
     return row
 
 
-async def delete_aggregate(connection: AsyncConnection, name: str) -> None:
-    """Delete an aggregate."""
+async def delete_aggregate(connection: AsyncConnection, name: str, expected: Expected | None = None) -> None:
+    """Delete an aggregate.
+
+    Raises:
+        AggregateNotFoundError: there is none of this name.
+        PreconditionFailedError: it is not as expected.
+    """
+    await _check(connection, name, expected)
     if not await queries.remove_aggregate(connection, name):
         raise AggregateNotFoundError(f"There is no aggregate named {name!r}.")
 

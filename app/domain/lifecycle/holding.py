@@ -22,6 +22,12 @@ SELECT id FROM pool WHERE id IN (
     ) AS lapsed WHERE hold_id IS NOT NULL
 ) ORDER BY id FOR NO KEY UPDATE
 """)
+LOCK_OF_CODES = text("""
+SELECT id FROM pool WHERE id IN (
+    SELECT given.pool_id FROM voucher JOIN assignment AS given ON given.id = voucher.assignment_id
+    WHERE voucher.code = ANY (CAST(:codes AS text[])) AND given.hold_id IS NOT NULL
+) ORDER BY id FOR NO KEY UPDATE
+""")
 GIVE_BACK = text("""
 UPDATE hold SET drawn = drawn - back.n
 FROM (
@@ -40,6 +46,11 @@ async def lock_pool_of(connection: AsyncConnection, assignment_id: uuid.UUID) ->
 async def lock_pools_of_lapsed(connection: AsyncConnection, most: int) -> list[int]:
     """Lock the pools to whose holds vouchers return among the first `most` leases that have lapsed; their ids."""
     return list((await connection.execute(LOCK_OF_LAPSED, {"most": most})).scalars())
+
+
+async def lock_pools_of_codes(connection: AsyncConnection, codes: Sequence[str]) -> set[int]:
+    """Lock the pools to whose holds these codes would return; their ids."""
+    return set((await connection.execute(LOCK_OF_CODES, {"codes": list(codes)})).scalars())
 
 
 async def give_back(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:

@@ -46,6 +46,16 @@ VOID = Transition(
     {"voided_at": "now()", "expired_at": "NULL"},
     "count(*) FILTER (WHERE assigned_at IS NOT NULL)",
 )
+# Back to what it was before it was taken out; what became of time meanwhile (a lease, an expiry) is judged anew.
+REINSTATE_AVAILABLE = Transition((S.VOID,), S.AVAILABLE, {"voided_at": "NULL"})
+REINSTATE_EXPIRED = Transition((S.VOID,), S.EXPIRED, {"voided_at": "NULL", "expired_at": "now()"})
+REINSTATE_RESERVED = Transition((S.VOID,), S.RESERVED, {"voided_at": "NULL"})
+REINSTATE_ASSIGNED = Transition(
+    (S.VOID,), S.ASSIGNED, {"voided_at": "NULL"}, "- count(*) FILTER (WHERE assigned_at IS NOT NULL)"
+)
+EXTEND = Transition(
+    (S.EXPIRED,), S.AVAILABLE, {"expired_at": "NULL", "expires_at": "CAST(:expires_at AS timestamptz)"}
+)
 
 TRANSITIONS = {
     "assign": ASSIGN,
@@ -57,5 +67,10 @@ TRANSITIONS = {
     "cancel": CANCEL,
     "expire": EXPIRE,
     "void": VOID,
+    "reinstate": REINSTATE_AVAILABLE,
+    "reinstate_expired": REINSTATE_EXPIRED,
+    "reinstate_reserved": REINSTATE_RESERVED,
+    "reinstate_assigned": REINSTATE_ASSIGNED,
+    "extend": EXTEND,
 }
 """All of them. What is not here does not happen."""

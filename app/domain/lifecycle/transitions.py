@@ -9,19 +9,39 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import holding
-from app.domain.lifecycle.states import CANCEL, CONFIRM, EXPIRE, LAPSE, REDEEM, RELEASE, VOID, Transition
+from app.domain.lifecycle.states import (
+    CANCEL,
+    CONFIRM,
+    EXPIRE,
+    EXTEND,
+    LAPSE,
+    REDEEM,
+    REINSTATE_ASSIGNED,
+    REINSTATE_AVAILABLE,
+    REINSTATE_EXPIRED,
+    REINSTATE_RESERVED,
+    RELEASE,
+    VOID,
+    Transition,
+)
 from app.domain.lifecycle.stock import SLOT
 from app.platform.database import AnyRow
 from app.schema.inventory import NOT_EXPIRED
 
+_LEASED_OR_BACK = "assignment.lease_until IS NOT NULL OR '{target}' = 'available'"
+"""SQL: whose ledger rows a transition changes."""
 
-def _statement(transition: Transition, choice: str, ledger: str = "lease_until = NULL") -> TextClause:
+
+def _statement(
+    transition: Transition, choice: str, ledger: str = "lease_until = NULL", whose: str = _LEASED_OR_BACK
+) -> TextClause:
     """One statement that changes voucher, ledger and stock together, and returns what it changed.
 
     Args:
         transition: from where to where.
         choice: the vouchers that are to go this way, as `FROM … WHERE …` up to the lock; it may give an `at`.
         ledger: what becomes of their ledger rows.
+        whose: of which of them.
     """
     sources = ", ".join(f"'{state}'" for state in transition.sources)
     taken = ", ".join(f"{state} = stock.{state} - sums.{state}" for state in transition.sources)
@@ -36,7 +56,7 @@ WITH chosen AS MATERIALIZED (
     FROM chosen WHERE voucher.code = chosen.code
 ), ledger AS (
     UPDATE assignment SET {ledger} FROM chosen WHERE assignment.id = chosen.assignment_id
-        AND (assignment.lease_until IS NOT NULL OR '{transition.target}' = 'available')
+        AND ({whose.format(target=transition.target)})
 ), counted AS (
     UPDATE stock SET {taken}, {transition.target} = stock.{transition.target} + sums.n,
         given_besides = stock.given_besides + sums.besides
@@ -67,6 +87,8 @@ _LAPSED = f"""{_GIVEN}
 _EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
     WHERE voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
     FOR UPDATE OF voucher SKIP LOCKED"""
+_BY_ASSIGNMENTS = f"""{_GIVEN}
+    WHERE given.id = ANY (CAST(:ids AS uuid[])) ORDER BY voucher.code FOR UPDATE OF voucher"""
 _TAKEN_BACK = "lease_until = NULL, released_at = now()"
 _RUN_OUT = f"{_TAKEN_BACK}, lapsed = true"
 
@@ -79,6 +101,40 @@ _CONFIRM = _statement(CONFIRM, _STILL_LEASED)
 _RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
 _LAPSE = _statement(LAPSE, _LAPSED, _RUN_OUT)
 _EXPIRE = _statement(EXPIRE, _EXPIRED)
+_RELEASE_MANY = _statement(RELEASE, _BY_ASSIGNMENTS, _TAKEN_BACK)
+_REINSTATE = (
+    _statement(REINSTATE_ASSIGNED, _BY_CODE.replace("WHERE true", "WHERE voucher.assigned_at IS NOT NULL")),
+    # The lease that it had: what is over by now, the next sweep takes back as it does any other.
+    _statement(
+        REINSTATE_RESERVED,
+        _BY_CODE.replace(
+            "WHERE true", "WHERE voucher.assignment_id IS NOT NULL AND voucher.assigned_at IS NULL"
+        ),
+        "lease_until = assignment.assigned_at + make_interval(secs => assignment.lease_seconds)",
+        "true",
+    ),
+    _statement(
+        REINSTATE_AVAILABLE,
+        _BY_CODE.replace("WHERE true", f"WHERE voucher.assignment_id IS NULL AND {NOT_EXPIRED}"),
+    ),
+    _statement(
+        REINSTATE_EXPIRED,
+        _BY_CODE.replace("WHERE true", "WHERE voucher.assignment_id IS NULL AND voucher.expires_at <= now()"),
+    ),
+)
+_EXTEND = _statement(
+    EXTEND,
+    _BY_CODE.replace(
+        "WHERE true",
+        "WHERE (CAST(:expires_at AS timestamptz) IS NULL OR CAST(:expires_at AS timestamptz) > now())",
+    ),
+)
+_SET_EXPIRY = text("""
+UPDATE voucher SET expires_at = CAST(:expires_at AS timestamptz)
+WHERE code = ANY (CAST(:codes AS text[])) AND status <> 'redeemed'
+    AND (status <> 'expired' OR CAST(:expires_at AS timestamptz) <= now())
+""")
+_EXPIRE_THESE = _statement(EXPIRE, _BY_CODE.replace("WHERE true", "WHERE voucher.expires_at <= now()"))
 Moved = Sequence[AnyRow]
 """What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
 
@@ -97,9 +153,28 @@ async def cancel(connection: AsyncConnection, codes: list[str]) -> Moved:
     return await _run(connection, _CANCEL, codes=codes, ats=[None] * len(codes))
 
 
-async def void(connection: AsyncConnection, code: str) -> Moved:
-    """Take a voucher out for good."""
-    return await _run(connection, _VOID, codes=[code], ats=[None])
+async def void(connection: AsyncConnection, codes: list[str]) -> Moved:
+    """Take vouchers out for good."""
+    return await _run(connection, _VOID, codes=codes, ats=[None] * len(codes))
+
+
+async def reinstate(connection: AsyncConnection, codes: list[str]) -> int:
+    """Take the void of vouchers back, each to what it was; how many. The caller knows of no use of them."""
+    moved = 0
+    for statement in _REINSTATE:
+        moved += len(await _run(connection, statement, codes=codes, ats=[None] * len(codes)))
+    return moved
+
+
+async def set_expiry(connection: AsyncConnection, codes: list[str], expires_at: datetime | None) -> None:
+    """Move the expiry of vouchers that are locked: what has expired by it expires, and a later one takes that back.
+
+    The caller knows of no use of them.
+    """
+    ats = [None] * len(codes)
+    await _run(connection, _EXTEND, codes=codes, ats=ats, expires_at=expires_at)
+    await connection.execute(_SET_EXPIRY, {"codes": codes, "expires_at": expires_at})
+    await _run(connection, _EXPIRE_THESE, codes=codes, ats=ats)
 
 
 async def confirm(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
@@ -116,6 +191,13 @@ async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Move
     moved = await _run(connection, _RELEASE, id=assignment_id)
     if held:
         await holding.give_back(connection, [row.assignment_id for row in moved])
+    return moved
+
+
+async def release_many(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
+    """Make handed out vouchers available again; the pools are locked whose holds some were drawn from."""
+    moved = await _run(connection, _RELEASE_MANY, ids=list(assignment_ids))
+    await holding.give_back(connection, [row.assignment_id for row in moved])
     return moved
 
 

@@ -68,6 +68,12 @@ async def kept_for(connection: AsyncConnection, pool_id: int, campaign_id: str |
     return int((await connection.execute(query)).scalar_one())
 
 
+async def lock_to_edit(connection: AsyncConnection, name: str) -> AnyRow | None:
+    """Return the pool without its counts, locked against other edits until the transaction ends; draws go on."""
+    query = select(*COLUMNS).where(Pool.name == name).with_for_update(key_share=True)
+    return (await connection.execute(query)).one_or_none()
+
+
 async def describe(connection: AsyncConnection, name: str, description: str | None) -> bool:
     """Set the description; False where there is no such pool."""
     query = update(Pool).where(Pool.name == name).values(description=description).returning(Pool.id)

@@ -10,6 +10,7 @@ from app.domain.lifecycle import intake, stock, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.platform.database import AnyRow
+from app.platform.versions import Expected, version
 
 
 async def create(
@@ -93,22 +94,48 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int) -
     return [_with_counts(row) for row in await queries.list_page(connection, name, limit)]
 
 
-async def describe(connection: AsyncConnection, name: str, description: str | None) -> dict[str, Any]:
-    """Change what people read of a pool."""
+def version_of(pool: Any) -> str:
+    """Return the version of a pool as it is shown or stored; its counts are no part of it."""
+    values = pool if isinstance(pool, dict) else pool._asdict()
+    return version(*(values[name] for name in ("name", "description", "created_at")))
+
+
+async def describe(
+    connection: AsyncConnection, name: str, description: str | None, expected: Expected | None = None
+) -> dict[str, Any]:
+    """Change what people read of a pool.
+
+    Raises:
+        PoolNotFoundError: there is none of this name.
+        PreconditionFailedError: it is not as expected.
+    """
+    await _check(connection, name, expected)
     if not await queries.describe(connection, name, description):
         raise await not_found(connection, name)
     return await get(connection, name)
 
 
-async def delete(connection: AsyncConnection, caller: Caller | None, name: str) -> None:
+async def _check(connection: AsyncConnection, name: str, expected: Expected | None) -> None:
+    if expected is not None:
+        row = await queries.lock_to_edit(connection, name)
+        if row is None:
+            raise await not_found(connection, name)
+        expected.check(version_of(row))
+
+
+async def delete(
+    connection: AsyncConnection, caller: Caller | None, name: str, expected: Expected | None = None
+) -> None:
     """Delete a pool and its vouchers.
 
     Raises:
+        PreconditionFailedError: it is not as expected.
         PoolNotEmptyError: a code of it was handed out, even if it was released later, or used.
     """
     pool_id = await queries.lock(connection, name)
     if pool_id is None:
         raise await not_found(connection, name)
+    await _check(connection, name, expected)
     await uses.alone(connection)
     if await queries.was_drawn_from(connection, pool_id) or await queries.was_used(connection, pool_id):
         raise PoolNotEmptyError(name)

@@ -38,6 +38,7 @@ from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.platform.metrics import UNJUDGED
 from app.platform.settings import get_settings
+from app.platform.versions import Expected, check, version
 
 DIRECT = "direct"
 """Stands for the property of a use that was told directly, with a key."""
@@ -98,12 +99,30 @@ async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
     return await queries.mapping(connection)
 
 
-async def set_mapping(
-    connection: AsyncConnection, caller: Caller | None, mappings: Sequence[MappingIn]
-) -> None:
-    """Replace the redemption mapping. A job then applies it to the events that are there."""
-    # An event under way is stored before the job looks for it, and one that comes later sees the new mapping.
+def version_of(rows: Iterable[AnyRow]) -> str:
+    """Return the version of the redemption mapping."""
+    return version(*(list(row) for row in rows))
+
+
+async def mapping_to_edit(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Return the redemption mapping, locked against other edits until the transaction ends."""
     await uses_lock.alone(connection)
+    return await queries.mapping(connection)
+
+
+async def set_mapping(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    mappings: Sequence[MappingIn],
+    expected: Expected | None = None,
+) -> None:
+    """Replace the redemption mapping. A job then applies it to the events that are there.
+
+    Raises:
+        PreconditionFailedError: it is not as expected.
+    """
+    # An event under way is stored before the job looks for it, and one that comes later sees the new mapping.
+    check(expected, version_of(await mapping_to_edit(connection)))
     rows = {(each.event_type, each.property): MappedEvent(**each.model_dump()) for each in mappings}
     await queries.set_mapping(connection, rows.values())
     await enqueue(connection, "replay_mapping", lock="redemptions")

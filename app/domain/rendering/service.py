@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.assignments import service as assignments
 from app.domain.assignments.errors import PoolBusyError, PoolExhaustedError
 from app.domain.customers.events import NewEvent
 from app.domain.pools.errors import PoolNotFoundError
@@ -109,6 +110,19 @@ async def render_in_transaction(
     if spec.mode is not Mode.PREVIEW:
         await _tell_of_run_out(connection, spec, outcomes)
     return outcomes
+
+
+async def take_back(engine: AsyncEngine, outcomes: Sequence[Outcome]) -> None:
+    """Release what was taken for messages that reached nobody, and that nobody can name."""
+    ids = [id_ for outcome in outcomes for id_ in outcome.taken]
+    if ids:
+        await _take_back(engine, ids)
+
+
+@retry_on_conflict
+async def _take_back(engine: AsyncEngine, ids: Sequence[uuid.UUID]) -> None:
+    async with transaction(engine) as connection:
+        await assignments.release_unseen(connection, ids)
 
 
 async def _gone(targets: Sequence[MessageTarget]) -> set[int]:

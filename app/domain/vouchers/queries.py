@@ -1,6 +1,7 @@
 """SQL of the inventory: lists of vouchers, and one voucher. What changes them is in `transitions.py`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, or_, select, tuple_
@@ -8,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
 from app.schema.base import VoucherStatus
+from app.schema.changes import VoucherNote
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.redemptions import Redemption
@@ -94,6 +96,15 @@ async def assignments_of(connection: AsyncConnection, code: str, current: Any) -
             (Assignment.code == code) & Assignment.released_at.is_not(None),
         )
     )
+    return (await connection.execute(query)).all()
+
+
+NOTES = select(*VoucherNote.__table__.columns).order_by(VoucherNote.id)
+
+
+async def notes_of(connection: AsyncConnection, code: str, since: datetime) -> Sequence[AnyRow]:
+    """Return what was noted of a code since it was imported, oldest first."""
+    query = NOTES.where(VoucherNote.code == code, VoucherNote.at >= since)
     return (await connection.execute(query)).all()
 
 

@@ -25,14 +25,17 @@ class VoucherOut(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that happened to a voucher."""
 
-    event: Literal["imported", "assigned", "released", "redeemed", "expired", "voided"] = Field(
-        description="What happened"
-    )
+    event: Literal[
+        "imported", "assigned", "released", "redeemed", "expired", "voided", "reinstated", "expiry_set"
+    ] = Field(description="What happened; `reinstated`: a void was taken back")
     at: datetime = Field(description="When")
     customer_id: str | None = Field(description="Whom it concerned")
     campaign_id: str | None = Field(description="In which campaign")
     message_id: str | None = Field(description="In which message")
     assignment_id: uuid.UUID | None = Field(description="The ledger row")
+    reason: str | None = Field(description="Why, where somebody said so")
+    bulk_change_id: uuid.UUID | None = Field(description="The change of many vouchers that did it")
+    expires_at: datetime | None = Field(description="Of `expiry_set`: what it was set to; null: never")
 
 
 class VoucherWithHistory(VoucherOut):

@@ -1,7 +1,7 @@
 """The rules of the inventory."""
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.lifecycle import transitions
+from app.domain.lifecycle import notes, transitions
+from app.domain.lifecycle.notes import Note
 from app.domain.pools import service as pools
 from app.domain.vouchers import queries
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
@@ -72,6 +73,7 @@ async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
         history.append(_entry("assigned", row.assigned_at, assignment_id=row.id, **about))
         if row.released_at is not None:
             history.append(_entry("released", row.released_at, assignment_id=row.id, **about))
+    noted = await queries.notes_of(connection, code, voucher.imported_at)
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
         history.append(_entry("redeemed", redemption.redeemed_at, customer_id=redemption.customer_id))
@@ -79,6 +81,7 @@ async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
         history.append(_entry("expired", voucher.expired_at))
     if voucher.voided_at is not None:
         history.append(_entry("voided", voucher.voided_at))
+    _add_notes(history, noted)
     history.sort(key=lambda entry: entry["at"])
     return {**voucher._mapping, "history": history}  # noqa: SLF001  (public, by SQLAlchemy's convention)
 
@@ -95,18 +98,21 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None
     await transitions.backdate(connection, used)
 
 
-async def void(connection: AsyncConnection, caller: Caller | None, code: str) -> dict[str, Any]:
+async def void(
+    connection: AsyncConnection, caller: Caller | None, code: str, reason: str | None = None
+) -> dict[str, Any]:
     """Take a voucher out for good; the voucher. One that is void already stays so.
 
     Raises:
         VoucherNotFoundError: no pool holds the code.
         AlreadyRedeemedError: it was used.
     """
-    await transitions.void(connection, code)
+    moved = await transitions.void(connection, [code])
+    await notes.add(connection, Note("voided", reason), [(row.code, row.assignment_id) for row in moved])
     voucher = await get(connection, code)
     if voucher["status"] is not VoucherStatus.VOID:
         raise AlreadyRedeemedError
-    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"])
+    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"], **_why(reason))
     return voucher
 
 
@@ -115,9 +121,16 @@ async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool
     return bool(await transitions.confirm(connection, [assignment_id]))
 
 
-async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
+async def release(connection: AsyncConnection, assignment_id: uuid.UUID, reason: str | None = None) -> bool:
     """Make a handed out voucher available again; False where it is not handed out under this assignment."""
-    return bool(await transitions.release(connection, assignment_id))
+    moved = await transitions.release(connection, assignment_id)
+    if moved and reason is not None:
+        await notes.add(connection, Note("released", reason), [(moved[0].code, assignment_id)])
+    return bool(moved)
+
+
+def _why(reason: str | None) -> dict[str, str]:
+    return {} if reason is None else {"reason": reason}
 
 
 async def sweep(engine: AsyncEngine) -> tuple[int, int]:
@@ -142,6 +155,39 @@ async def _sweep(
     return swept
 
 
+def _add_notes(history: list[dict[str, Any]], noted: Sequence[AnyRow]) -> None:
+    """Add what was noted: to what the voucher and its ledger tell already the reason, and all else by itself.
+
+    A note is of the time of the transaction that wrote it, as is what that transaction did.
+    """
+    for note in noted:
+        why = {"reason": note.reason, "bulk_change_id": note.change_id}
+        told = next(
+            (
+                entry
+                for entry in history
+                if entry["event"] == note.event
+                and (entry["at"] == note.at or (entry["assignment_id"] and note.event == "released"))
+                and entry["assignment_id"] in {None, note.assignment_id}
+            ),
+            None,
+        )
+        if told is not None:
+            told.update(why)
+        else:
+            history.append(_entry(note.event, note.at, expires_at=note.expires_at, **why))
+
+
 def _entry(event: str, at: Any, **about: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(("customer_id", "campaign_id", "message_id", "assignment_id"))
+    nothing = dict.fromkeys(
+        (
+            "customer_id",
+            "campaign_id",
+            "message_id",
+            "assignment_id",
+            "reason",
+            "bulk_change_id",
+            "expires_at",
+        )
+    )
     return {"event": event, "at": at, **nothing, **about}

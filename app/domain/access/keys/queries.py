@@ -22,6 +22,7 @@ SHOWN = (
     ApiKey.requests_per_minute,
     ApiKey.previous_until,
     ApiKey.revoked_at,
+    func.encode(func.sha256(ApiKey.digest), "hex").label("generation"),  # another one once the secret is
 )
 STANDS = (ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
 SECONDS_LEFT = func.extract("epoch", ApiKey.expires_at - func.now()).label("seconds_left")
@@ -79,6 +80,11 @@ async def set_secret(connection: AsyncConnection, key_id: uuid.UUID, values: dic
     """Replace the digests of a key; return it as it is shown."""
     query = update(ApiKey).where(ApiKey.id == key_id).values(values).returning(*SHOWN)
     return (await connection.execute(query)).one()
+
+
+async def by_id(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:
+    """Return a key as it is shown; None where there never was one of this id."""
+    return (await connection.execute(select(*SHOWN).where(ApiKey.id == key_id))).one_or_none()
 
 
 async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:

@@ -14,6 +14,7 @@ from app.domain.access.keys import queries
 from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
 from app.domain.access.scopes import Caller, Scope
 from app.platform.database import AnyRow
+from app.platform.versions import Expected, check, version
 
 PREFIX_BYTES = 8
 
@@ -69,19 +70,42 @@ async def list_page(
     return await queries.list_page(connection, key, limit)
 
 
+async def get(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow:
+    """Return a key without its secret, one that was revoked or has expired too.
+
+    Raises:
+        ApiKeyNotFoundError: no key has this id.
+    """
+    key = await queries.by_id(connection, key_id)
+    if key is None:
+        raise ApiKeyNotFoundError(f"There is no API key {key_id}.")
+    return key
+
+
+def version_of(key: AnyRow) -> str:
+    """Return the version of a key: of what it may and of its secret, not of its use."""
+    return version(key.id, key.generation, key.previous_until, key.revoked_at, key.expires_at)
+
+
 async def rotate(
-    connection: AsyncConnection, caller: Caller | None, key_id: uuid.UUID, grace_seconds: int
+    connection: AsyncConnection,
+    caller: Caller | None,
+    key_id: uuid.UUID,
+    grace_seconds: int,
+    expected: Expected | None = None,
 ) -> tuple[AnyRow, str]:
     """Give a key a new secret; the one of before is good for so many seconds. The key's id and scopes stay.
 
     Raises:
         ApiKeyNotFoundError: no key that stands has this id.
         ScopeBeyondError: the key runs the service, and the caller may not.
+        PreconditionFailedError: it is not as expected.
     """
     before = await queries.lock(connection, key_id)
     if before is None:
         raise ApiKeyNotFoundError(f"There is no active API key {key_id}.")
     _within(caller, before)
+    check(expected, version_of(before))
     secret = _new_secret()
     digest = digest_of(secret)
     values = {
@@ -98,12 +122,21 @@ async def rotate(
     return key, secret
 
 
-async def revoke(connection: AsyncConnection, key_id: uuid.UUID, caller: Caller | None = None) -> bool:
+async def revoke(
+    connection: AsyncConnection,
+    key_id: uuid.UUID,
+    caller: Caller | None = None,
+    expected: Expected | None = None,
+) -> bool:
     """Revoke a key; False where no key that still stands has this id.
 
     Raises:
         ScopeBeyondError: the key runs the service, and the caller may not.
+        PreconditionFailedError: it is not as expected.
     """
+    before = await queries.lock(connection, key_id) if expected is not None else None
+    if before is not None:
+        check(expected, version_of(before))
     revoked = await queries.revoke(connection, key_id)
     if revoked is None:
         return False

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, insert, select, true, tuple_, update
+from sqlalchemy import delete, exists, func, insert, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.schema.base import ImportStatus
@@ -29,6 +29,7 @@ SHOWN = select(
     ImportSchedule.next_run,
     ImportSchedule.error,
     ImportSchedule.created_at,
+    func.encode(func.sha256(ImportSchedule.sealed), "hex").label("sealed_as"),  # another one with each source
     LAST.c.id.label("last_id"),
     LAST.c.status.label("last_status"),
     LAST.c.error.label("last_error"),

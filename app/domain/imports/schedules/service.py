@@ -1,6 +1,7 @@
 """The rules of import schedules."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleUpdate
 from app.domain.imports.schemas import ImportOptions, Options
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
+from app.platform.versions import Expected, check, version
 from app.schema.base import ImportStatus
 
 log = structlog.get_logger()
@@ -77,10 +79,17 @@ async def update(
     settings: Settings,
     schedule_id: uuid.UUID,
     wanted: ScheduleUpdate,
+    expected: Expected | None = None,
 ) -> dict[str, Any]:
-    """Change a schedule; its next run follows."""
+    """Change a schedule; its next run follows.
+
+    Raises:
+        ScheduleNotFoundError: there is none of this id.
+        PreconditionFailedError: it is not as expected.
+    """
     await queries.lock(connection, schedule_id)
     before = await get(connection, schedule_id)
+    check(expected, version_of(before))
     values: dict[str, Any] = wanted.model_dump(include={"cron", "timezone", "active"}, exclude_none=True)
     if wanted.source is not None:
         values["source"], values["sealed"] = imports.sealed_source(settings, wanted.source)
@@ -104,9 +113,27 @@ async def update(
     return await get(connection, schedule_id)
 
 
-async def delete(connection: AsyncConnection, caller: Caller | None, schedule_id: uuid.UUID) -> None:
-    """Delete a schedule; what it imported stays."""
+def version_of(schedule: Mapping[str, Any]) -> str:
+    """Return the version of a schedule: of what was set, not of its runs."""
+    names = ("id", "pool", "source", "sealed_as", "options", "cron", "timezone", "active")
+    return version(*(schedule[name] for name in names))
+
+
+async def delete(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    schedule_id: uuid.UUID,
+    expected: Expected | None = None,
+) -> None:
+    """Delete a schedule; what it imported stays.
+
+    Raises:
+        ScheduleNotFoundError: there is none of this id.
+        PreconditionFailedError: it is not as expected.
+    """
+    await queries.lock(connection, schedule_id)
     schedule = await get(connection, schedule_id)
+    check(expected, version_of(schedule))
     await queries.remove(connection, schedule_id)
     await audit.record(
         connection, caller, "schedule.deleted", pool=schedule["pool"], schedule_id=str(schedule_id)

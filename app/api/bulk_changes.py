@@ -1,0 +1,152 @@
+"""`/v1/bulk-changes`."""
+
+import uuid
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Request, Response, status
+from pydantic import TypeAdapter
+
+from app.domain.access.scopes import Caller, Scope
+from app.domain.changes import codes, service
+from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
+from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, BulkChangeOut
+from app.domain.imports.errors import ImportNotFoundError, ImportUndecidedError, UnreadableError
+from app.domain.pools.errors import PoolNotFoundError
+from app.platform.database import transaction
+from app.platform.errors import (
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
+from app.schema.texts import Identifier
+from app.web import body, pagination
+from app.web.dependencies import Connection, Engine, Settings
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1/bulk-changes", tags=["vouchers"])
+KEY = TypeAdapter(service.Key)
+"""What the cursor of the list holds."""
+Reader = [requires(Scope.POOLS, Scope.READ)]
+Manager = Annotated[Caller, requires(Scope.POOLS)]
+REFUSED = (
+    PoolNotFoundError,
+    ImportNotFoundError,
+    InvalidRequestError,
+    IdempotencyKeyReusedError,
+    ImportUndecidedError,
+    UnreadableError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
+EXAMPLE = BulkChangeCreate.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index]
+BODIES = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "title": "BulkChangeCreate",
+            "description": BulkChangeCreate.__doc__,
+            "example": EXAMPLE,
+            "properties": {
+                name: {"description": field.description}
+                for name, field in BulkChangeCreate.model_fields.items()
+            },
+            "required": ["action", "filter"],
+        }
+    },
+    body.FORM: {
+        "schema": {
+            "type": "object",
+            "title": "BulkChangeForm",
+            "description": "The same with a file of codes",
+            "properties": {
+                "file": {"type": "string", "format": "binary", "description": "The codes, as for an import"},
+                **{
+                    name: {"type": "string", "description": field.description or ""}
+                    for name, field in BulkChangeForm.model_fields.items()
+                },
+            },
+            "required": ["file", "action"],
+        }
+    },
+}
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=BulkChangeOut,
+    responses=problems(*REFUSED),
+    openapi_extra={"requestBody": {"required": True, "content": BODIES}},
+)
+async def create_bulk_change(
+    request: Request,
+    response: Response,
+    engine: Engine,
+    settings: Settings,
+    caller: Manager,
+    idempotency_key: Annotated[
+        Identifier | None, Header(description="Makes a repeat of this request the same change")
+    ] = None,
+) -> dict[str, Any]:
+    """Make many vouchers void, take back what was given, take a void back, or move an expiry.
+
+    It is done by a job in small transactions, beside everything else; `Location` tells how far it is. Ask with
+    `dry_run` first: it says what would be changed. A used code is never made available by it.
+    """
+    if body.is_form(request):
+        async with body.form(request, settings.max_upload_bytes) as (file, fields):
+            form = body.validated(BulkChangeForm, fields)
+            digest = await to_thread.run_sync(codes.digest_of, file.file)
+            table, place = await to_thread.run_sync(codes.opened, file.file, form.column)
+            async with transaction(engine) as connection:
+                change, replayed = await service.begin(
+                    connection,
+                    caller,
+                    form,
+                    idempotency_key=idempotency_key,
+                    digest=digest,
+                    codes=codes.read(table, place),
+                )
+    else:
+        wanted = await body.json(request, BulkChangeCreate)
+        async with transaction(engine) as connection:
+            change, replayed = await service.begin(
+                connection, caller, wanted, idempotency_key=idempotency_key
+            )
+    response.headers["Location"] = f"/v1/bulk-changes/{change['id']}"
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return change
+
+
+@router.get("", response_model=pagination.Page[BulkChangeOut], dependencies=Reader)
+async def list_bulk_changes(
+    connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+) -> dict[str, Any]:
+    """List changes of many vouchers, the newest first."""
+    rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+
+
+@router.get(
+    "/{change_id}",
+    response_model=BulkChangeOut,
+    responses=problems(BulkChangeNotFoundError),
+    dependencies=Reader,
+)
+async def get_bulk_change(change_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+    """Return a change of many vouchers: how far it is, and what happened."""
+    return await service.get(connection, change_id)
+
+
+@router.post(
+    "/{change_id}/cancel",
+    response_model=BulkChangeOut,
+    responses=problems(BulkChangeNotFoundError, BulkChangeEndedError),
+)
+async def cancel_bulk_change(change_id: uuid.UUID, connection: Connection, caller: Manager) -> dict[str, Any]:
+    """End a change that is queued or under way; what it has changed so far stays."""
+    return await service.cancel(connection, caller, change_id)

@@ -1,0 +1,65 @@
+"""`vouchers void`: many codes at once, in this process, with a progress bar."""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from app.domain.changes import service
+from app.domain.changes.schemas import BulkChangeCreate
+from app.platform.database import create_job_engine, transaction
+from app.platform.errors import CommandError, DomainError
+from app.platform.settings import Settings
+
+POLL_SECONDS = 0.2
+
+
+def run(settings: Settings, action: str, chosen: Mapping[str, Any], **about: Any) -> int:
+    """Change many vouchers on a database that is migrated; the exit code.
+
+    Raises:
+        CommandError: what is asked for cannot be done.
+    """
+    given = {name: value for name, value in chosen.items() if value is not None}
+    try:
+        wanted = BulkChangeCreate.model_validate({"action": action, "filter": given, **about})
+    except ValidationError as error:
+        raise CommandError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+    return asyncio.run(_run(settings, wanted))
+
+
+async def _run(settings: Settings, wanted: BulkChangeCreate) -> int:
+    console = Console(highlight=False)
+    engine = create_job_engine(settings)
+    try:
+        try:
+            async with transaction(engine) as connection:
+                change, _ = await service.begin(connection, None, wanted, by_job=False)
+        except DomainError as error:
+            raise CommandError(error.detail) from error
+        doing = asyncio.create_task(service.run(engine, change["id"]))
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(wanted.action, total=1.0)
+            while not (await asyncio.wait([doing], timeout=POLL_SECONDS))[0]:
+                progress.update(task, completed=await _progress(engine, change["id"]))
+            progress.update(task, completed=1.0)
+        await doing
+        async with transaction(engine) as connection:
+            done = await service.get(connection, change["id"])
+    finally:
+        await engine.dispose()
+    what = "would be changed" if wanted.dry_run else "changed"
+    console.print(f"{done['changed']:,} of {done['total']:,} {what}")
+    for reason, n in sorted(done["skipped_by"].items()):
+        console.print(f"  {n:,} left: {reason}", markup=False)
+    return 0
+
+
+async def _progress(engine: Any, change_id: uuid.UUID) -> float:
+    async with transaction(engine) as connection:
+        return float((await service.get(connection, change_id))["progress"])

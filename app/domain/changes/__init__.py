@@ -1,0 +1,1 @@
+"""Change many vouchers at once: make them void, take them back, move their expiry."""

@@ -1,0 +1,47 @@
+"""The codes in an uploaded file, read as an import reads them."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from typing import BinaryIO
+
+from anyio import to_thread
+
+from app.domain.imports.reader.table import Format, Table, open_table
+from app.schema.inventory import MAX_CODE_LENGTH
+from app.schema.texts import clean_code
+
+BLOCK = 1024**2
+
+
+def digest_of(file: BinaryIO) -> str:
+    """Return what tells a file from another."""
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def opened(file: BinaryIO, column: str | None) -> tuple[Table, int]:
+    """Open a file of codes; the table, and the column that holds them.
+
+    Raises:
+        UnreadableError: it is no table.
+        ImportUndecidedError: it does not show which column holds the codes.
+    """
+    table = open_table(file, Format(), () if column is None else (column,))
+    return table, table.column(column)
+
+
+async def read(table: Table, place: int) -> AsyncIterator[list[str]]:
+    """Yield the codes of a table, some thousand at a time; what can be no code is passed over."""
+    batches = _codes(table, place)
+    while (some := await to_thread.run_sync(next, batches, None)) is not None:
+        if some:
+            yield some
+
+
+def _codes(table: Table, place: int) -> Iterator[list[str]]:
+    for batch in table.batches:
+        cells = (clean_code(row[place]) for row in batch.rows if len(row) > place)
+        yield [code for code in cells if 0 < len(code) <= MAX_CODE_LENGTH and "\0" not in code]

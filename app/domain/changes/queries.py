@@ -1,0 +1,125 @@
+"""SQL of changes of many vouchers: what was asked for, and how far it is. `lifecycle/many.py` makes the change."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.lifecycle.many import MATCHES, Wanted
+from app.platform.database import AnyRow
+from app.schema.changes import BulkChange, BulkChangeCode
+from app.schema.imports import Import
+
+CHANGES = select(*BulkChange.__table__.columns)
+
+
+async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> bool:
+    """Store what was asked for; False where the id is there already."""
+    query = insert(BulkChange).values(values).on_conflict_do_nothing().returning(BulkChange.id)
+    return (await connection.execute(query)).first() is not None
+
+
+ADD_CODES = text("""
+INSERT INTO bulk_change_code (change_id, n, code)
+SELECT CAST(:change_id AS uuid), -(CAST(:start AS bigint) + place), code
+FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS given (code, place)
+""")
+
+
+async def add_codes(
+    connection: AsyncConnection, change_id: uuid.UUID, start: int, codes: Sequence[str]
+) -> None:
+    """Keep codes that were given, the first of them at the place after `start`."""
+    await connection.execute(ADD_CODES, {"change_id": change_id, "start": start, "codes": list(codes)})
+
+
+async def by_id(connection: AsyncConnection, change_id: uuid.UUID) -> AnyRow | None:
+    """Return a change."""
+    return (await connection.execute(CHANGES.where(BulkChange.id == change_id))).one_or_none()
+
+
+async def list_page(
+    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
+) -> Sequence[AnyRow]:
+    """Return changes, newest first."""
+    order = (BulkChange.created_at, BulkChange.id)
+    query = CHANGES.order_by(*(column.desc() for column in order)).limit(limit)
+    if key is not None:
+        query = query.where(tuple_(*order) < key)
+    return (await connection.execute(query)).all()
+
+
+async def pool_of_import(connection: AsyncConnection, import_id: uuid.UUID) -> AnyRow | None:
+    """Return the pool that an import brought codes into, as `pool_id`; None where there is no such import."""
+    return (await connection.execute(select(Import.pool_id).where(Import.id == import_id))).one_or_none()
+
+
+async def lock(connection: AsyncConnection, change_id: uuid.UUID) -> AnyRow | None:
+    """Return a change, which nobody else changes until the transaction ends."""
+    query = CHANGES.where(BulkChange.id == change_id).with_for_update()
+    return (await connection.execute(query)).one_or_none()
+
+
+async def put(connection: AsyncConnection, change_id: uuid.UUID, **values: Any) -> None:
+    """Set columns of a change."""
+    await connection.execute(update(BulkChange).where(BulkChange.id == change_id).values(values))
+
+
+async def end(connection: AsyncConnection, change_id: uuid.UUID, status: str, error: str | None) -> None:
+    """End a change, and forget whom and what it named."""
+    await put(connection, change_id, status=status, error=error, customer_ids=None, finished_at=func.now())
+    await connection.execute(delete(BulkChangeCode).where(BulkChangeCode.change_id == change_id))
+
+
+CLEAR = text("DELETE FROM bulk_change_code WHERE change_id = :change_id AND n > 0")
+# In the order in which the vouchers lie in the table: neighbours are changed together.
+_BY_CODES = """
+SELECT asked.code FROM (SELECT DISTINCT code FROM bulk_change_code WHERE change_id = :change_id AND n < 0) AS asked
+LEFT JOIN voucher ON voucher.code = asked.code ORDER BY voucher.draw_key, asked.code"""
+_BY_ASSIGNMENT = f"""
+SELECT voucher.code FROM assignment AS given JOIN voucher ON voucher.code = given.code
+WHERE given.released_at IS NULL AND voucher.assignment_id = given.id AND {{whose}} AND {MATCHES}
+ORDER BY voucher.draw_key"""  # noqa: S608  (made of constants)
+_BY_POOL = f"""
+SELECT voucher.code FROM voucher LEFT JOIN assignment AS given ON given.id = voucher.assignment_id
+WHERE voucher.pool_id = CAST(:pool_id AS bigint) AND {MATCHES}
+ORDER BY voucher.status, voucher.draw_key"""  # noqa: S608  (made of constants)
+
+
+async def list_codes(connection: AsyncConnection, wanted: Wanted, *, codes_given: bool) -> int:
+    """List the vouchers that a filter meets, at places from 1 on; how many."""
+    if codes_given:
+        found = _BY_CODES
+    elif wanted.customer_ids is not None:
+        found = _BY_ASSIGNMENT.format(whose="given.customer_id = ANY (CAST(:customer_ids AS text[]))")
+    elif wanted.campaign_id is not None:
+        found = _BY_ASSIGNMENT.format(whose="given.campaign_id = CAST(:campaign_id AS text)")
+    else:
+        found = _BY_POOL
+    parameters = {"change_id": wanted.change_id} | ({} if codes_given else wanted.parameters())
+    await connection.execute(CLEAR, {"change_id": wanted.change_id})
+    result = await connection.execute(
+        text(f"""
+INSERT INTO bulk_change_code (change_id, n, code)
+SELECT CAST(:change_id AS uuid), row_number() OVER (), code FROM ({found}) AS found
+"""),  # noqa: S608  (made of constants)
+        parameters,
+    )
+    return result.rowcount
+
+
+async def codes_from(
+    connection: AsyncConnection, change_id: uuid.UUID, position: int, limit: int
+) -> list[str]:
+    """Return the next codes of a change."""
+    query = (
+        select(BulkChangeCode.code)
+        .where(BulkChangeCode.change_id == change_id, BulkChangeCode.n > position)
+        .order_by(BulkChangeCode.n)
+        .limit(limit)
+    )
+    return list((await connection.execute(query)).scalars())

@@ -1,0 +1,277 @@
+"""The rules of changes of many vouchers: asked for at once, done by a job in chunks."""
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
+from app.domain.changes import queries
+from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
+from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm
+from app.domain.imports.errors import ImportNotFoundError
+from app.domain.lifecycle import many
+from app.domain.pools import service as pools
+from app.platform.database import LONG_SECONDS, AnyRow, patience, retry_on_conflict, transaction
+from app.platform.errors import IdempotencyKeyReusedError
+from app.platform.jobs import enqueue
+from app.schema.base import VoucherStatus
+
+CHUNK = 500
+"""Vouchers that are changed in one transaction: few, so that nobody waits long for one of them."""
+
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_KEYED = uuid.UUID("5c0e3a51-9b0e-5c5b-8b60-3f3f0f6f7d10")
+
+Key = tuple[datetime, uuid.UUID]
+"""Where a page of the list ends."""
+Request = BulkChangeCreate | BulkChangeForm
+
+
+async def begin(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    wanted: Request,
+    *,
+    idempotency_key: str | None = None,
+    digest: str = "",
+    codes: AsyncIterator[list[str]] | None = None,
+    by_job: bool = True,
+) -> tuple[dict[str, Any], bool]:
+    """Have a change done by a job; the change, and whether it was asked for before with the same key.
+
+    Args:
+        connection: of the transaction; the job begins once it is committed.
+        caller: who asks; None for the command line.
+        wanted: what is to be done.
+        idempotency_key: makes the same request the same change.
+        digest: of the file that the codes stand in.
+        codes: those of the file, some thousand at a time; None where the request itself says which vouchers.
+        by_job: whether a job does it; otherwise the caller calls `run`.
+
+    Raises:
+        PoolNotFoundError, ImportNotFoundError: the filter names one that is not there.
+        IdempotencyKeyReusedError: the key came before, with another request.
+    """
+    change_id = uuid.uuid4()
+    if idempotency_key is not None:
+        change_id = uuid.uuid5(_KEYED, f"{caller and caller.key_id} {idempotency_key}")
+    chosen = wanted.filter
+    pool_id = None if chosen.pool is None else await pools.id_of(connection, chosen.pool)
+    if chosen.import_id is not None:
+        found = await queries.pool_of_import(connection, chosen.import_id)
+        if found is None:
+            raise ImportNotFoundError(f"There is no import {chosen.import_id}.")
+        pool_id = found.pool_id if pool_id is None else pool_id
+    fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
+    added = await queries.add(
+        connection,
+        {
+            "id": change_id,
+            "fingerprint": fingerprint,
+            "action": wanted.action,
+            "filter": _shown(wanted, from_file=codes is not None),
+            "pool_id": pool_id,
+            "customer_ids": chosen.customer_ids,
+            "expires_at": wanted.expires_at,
+            "reason": wanted.reason,
+            "dry_run": wanted.dry_run,
+            "key_id": caller and caller.key_id,
+            "key_name": caller and caller.name,
+        },
+    )
+    if not added:
+        before = await get(connection, change_id)
+        if bytes(before.pop("fingerprint")) != fingerprint:
+            raise IdempotencyKeyReusedError(
+                "The same idempotency key came before with another bulk change.",
+                bulk_change_id=str(change_id),
+            )
+        return before, True
+    await _keep_codes(connection, change_id, chosen.codes, codes)
+    if by_job:
+        await enqueue(connection, "run_bulk_change", change_id=str(change_id))
+    await audit.record(connection, caller, "bulk_change.asked", pool=chosen.pool, **_about(wanted, change_id))
+    return await get(connection, change_id), False
+
+
+def _shown(wanted: Request, *, from_file: bool) -> dict[str, Any]:
+    """Return a filter without the codes and customers that it names, and with how many they are."""
+    shown: dict[str, Any] = wanted.filter.model_dump(mode="json", exclude_none=True)
+    for name in ("codes", "customer_ids"):
+        if name in shown:
+            shown[name] = len(shown[name])
+    return {**shown, "codes": None} if from_file else shown
+
+
+def _about(wanted: Request, change_id: uuid.UUID) -> dict[str, Any]:
+    return {
+        "bulk_change_id": str(change_id),
+        "change": wanted.action,
+        "filter": _shown(wanted, from_file=False),
+        "expires_at": wanted.expires_at and wanted.expires_at.isoformat(),
+        "reason": wanted.reason,
+        "dry_run": wanted.dry_run,
+    }
+
+
+async def _keep_codes(
+    connection: AsyncConnection,
+    change_id: uuid.UUID,
+    named: Iterable[str] | None,
+    codes: AsyncIterator[list[str]] | None,
+) -> None:
+    if named is not None:
+        await queries.add_codes(connection, change_id, 0, list(named))
+    if codes is None:
+        return
+    kept = 0
+    async for some in codes:
+        await queries.add_codes(connection, change_id, kept, some)
+        kept += len(some)
+    change = await get(connection, change_id)
+    await queries.put(connection, change_id, filter={**change["filter"], "codes": kept})
+
+
+async def get(connection: AsyncConnection, change_id: uuid.UUID) -> dict[str, Any]:
+    """Return a change, and how far it is.
+
+    Raises:
+        BulkChangeNotFoundError: there is none with this id.
+    """
+    row = await queries.by_id(connection, change_id)
+    if row is None:
+        raise BulkChangeNotFoundError(f"There is no bulk change {change_id}.")
+    return shown(row)
+
+
+def shown(row: AnyRow) -> dict[str, Any]:
+    """Return a change as it is shown."""
+    progress = 1.0 if row.status == "succeeded" else 0.0
+    if row.total and row.status != "succeeded":
+        progress = row.position / row.total
+    return {
+        **row._mapping,  # noqa: SLF001  (public, by SQLAlchemy's convention)
+        "done": row.position,
+        "skipped_by": row.skipped,
+        "progress": progress,
+    }
+
+
+async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[dict[str, Any]]:
+    """Return changes, newest first."""
+    return [shown(row) for row in await queries.list_page(connection, key, limit)]
+
+
+async def cancel(connection: AsyncConnection, caller: Caller | None, change_id: uuid.UUID) -> dict[str, Any]:
+    """End a change that is queued or under way; what it has changed so far stays.
+
+    Raises:
+        BulkChangeNotFoundError: there is none with this id.
+        BulkChangeEndedError: it has ended.
+    """
+    row = await queries.lock(connection, change_id)
+    if row is None:
+        raise BulkChangeNotFoundError(f"There is no bulk change {change_id}.")
+    if row.status in ENDED:
+        raise BulkChangeEndedError(f"The bulk change has ended: it is {row.status}.")
+    async with patience(connection):
+        await queries.end(connection, change_id, "cancelled", None)
+    await audit.record(connection, caller, "bulk_change.cancelled", bulk_change_id=str(change_id))
+    return await get(connection, change_id)
+
+
+async def run(engine: AsyncEngine, change_id: uuid.UUID) -> None:
+    """Do a change, from where an earlier run of it ended."""
+    if await _list(engine, change_id):
+        while await _chunk(engine, change_id):
+            pass
+
+
+@retry_on_conflict
+async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
+    """List the vouchers that the change is about, once; whether there is anything to do."""
+    async with transaction(engine) as connection:
+        row = await queries.lock(connection, change_id)
+        if row is None or row.status in ENDED:
+            return False
+        if row.total is None:
+            async with patience(connection, LONG_SECONDS):
+                total = await queries.list_codes(connection, _wanted(row), codes_given="codes" in row.filter)
+            await queries.put(
+                connection, change_id, status="running", total=total, started_at=datetime.now().astimezone()
+            )
+        return True
+
+
+@retry_on_conflict
+async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
+    """Change the next vouchers, or end; whether to go on."""
+    async with transaction(engine) as connection:
+        row = await queries.lock(connection, change_id)
+        if row is None or row.status in ENDED:
+            return False
+        codes = await queries.codes_from(connection, change_id, row.position, CHUNK)
+        if not codes:
+            await _finish(connection, row)
+            return False
+        outcome = await many.change(connection, _wanted(row), codes, dry_run=row.dry_run)
+        await queries.put(
+            connection,
+            change_id,
+            position=row.position + len(codes),
+            changed=row.changed + outcome.changed,
+            skipped=dict(Counter(row.skipped) + Counter(outcome.skipped)),
+        )
+        return True
+
+
+async def _finish(connection: AsyncConnection, row: AnyRow) -> None:
+    async with patience(connection, LONG_SECONDS):
+        await queries.end(connection, row.id, "succeeded", None)
+    caller = None if row.key_id is None else Caller(row.key_id, row.key_name, frozenset())
+    await audit.record(
+        connection,
+        caller,
+        "bulk_change.finished",
+        pool=row.filter.get("pool"),
+        bulk_change_id=str(row.id),
+        change=row.action,
+        reason=row.reason,
+        dry_run=row.dry_run,
+        changed=row.changed,
+        skipped_by=row.skipped,
+    )
+
+
+async def give_up(engine: AsyncEngine, change_id: uuid.UUID) -> None:
+    """End a change that cannot be done: what it has changed so far stays."""
+    async with transaction(engine) as connection:
+        row = await queries.lock(connection, change_id)
+        if row is not None and row.status not in ENDED:
+            said = (
+                "A fault of the service ended it; what was changed before stays. Ask for it again to go on."
+            )
+            async with patience(connection, LONG_SECONDS):
+                await queries.end(connection, change_id, "failed", said)
+
+
+def _wanted(row: AnyRow) -> many.Wanted:
+    chosen = row.filter
+    return many.Wanted(
+        change_id=row.id,
+        action=row.action,
+        expires_at=row.expires_at,
+        reason=row.reason,
+        pool_id=row.pool_id,
+        import_id=uuid.UUID(chosen["import_id"]) if "import_id" in chosen else None,
+        campaign_id=chosen.get("campaign_id"),
+        status=VoucherStatus(chosen["status"]) if "status" in chosen else None,
+        test=chosen.get("test"),
+        customer_ids=row.customer_ids,
+    )

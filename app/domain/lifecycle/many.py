@@ -1,0 +1,158 @@
+"""Change many vouchers: which of some may be changed, and the change of these, in one transaction.
+
+The vouchers are locked first, in the order of their codes, and judged by a statement after that: so it sees every use
+that was stored before, for whoever stores a use locks the voucher too. What a caller asked for by its assignment
+(campaign, customer, test) is compared again here, because the code may be somebody else's by now.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.lifecycle import holding, notes, transitions
+from app.domain.lifecycle.notes import Note, NoteEvent
+from app.platform.database import AnyRow, ConflictError
+from app.schema.base import VoucherStatus
+
+Action = Literal["void", "release", "reinstate", "set_expiry"]
+EVENTS: dict[Action, NoteEvent] = {
+    "void": "voided",
+    "release": "released",
+    "reinstate": "reinstated",
+    "set_expiry": "expiry_set",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be done, to which vouchers; None: whatever it is."""
+
+    change_id: uuid.UUID
+    action: Action
+    expires_at: datetime | None
+    reason: str | None
+    pool_id: int | None
+    import_id: uuid.UUID | None
+    campaign_id: str | None
+    status: VoucherStatus | None
+    test: bool | None
+    customer_ids: Sequence[str] | None
+
+    def parameters(self) -> dict[str, object]:
+        """Return what MATCHES takes."""
+        return {
+            "pool_id": self.pool_id,
+            "import_id": self.import_id,
+            "campaign_id": self.campaign_id,
+            "status": self.status,
+            "test": self.test,
+            "customer_ids": None if self.customer_ids is None else list(self.customer_ids),
+        }
+
+
+MATCHES = """(
+    (CAST(:pool_id AS bigint) IS NULL OR voucher.pool_id = CAST(:pool_id AS bigint))
+    AND (CAST(:import_id AS uuid) IS NULL OR voucher.import_id = CAST(:import_id AS uuid))
+    AND (CAST(:status AS voucher_status) IS NULL OR voucher.status = CAST(:status AS voucher_status))
+    AND (CAST(:campaign_id AS text) IS NULL OR given.campaign_id = CAST(:campaign_id AS text))
+    AND (CAST(:test AS boolean) IS NULL OR given.test = CAST(:test AS boolean))
+    AND (CAST(:customer_ids AS text[]) IS NULL OR given.customer_id = ANY (CAST(:customer_ids AS text[])))
+)"""
+"""SQL: whether a `voucher` and the assignment of it that stands (`given`) are what was asked for."""
+
+# Any use but a cancelled one: also one that changed nothing then, because the code was void or expired. The shop may
+# have taken it all the same.
+USED = """EXISTS (
+    SELECT FROM redemption
+    WHERE redemption.code = voucher.code AND redemption.effect = 'redeem' AND redemption.outcome <> 'cancelled'
+)"""
+
+REASONS: dict[Action, str] = {
+    "void": "WHEN voucher.status = 'void' THEN 'already'",
+    "release": f"""
+        WHEN voucher.status = 'void' THEN 'void'
+        WHEN voucher.status IN ('available', 'expired') THEN 'already'
+        WHEN {USED} THEN 'used'""",
+    "reinstate": f"WHEN voucher.status <> 'void' THEN 'already' WHEN {USED} THEN 'used'",
+    "set_expiry": f"""
+        WHEN voucher.expires_at IS NOT DISTINCT FROM CAST(:expires_at AS timestamptz) THEN 'already'
+        WHEN {USED} THEN 'used'""",
+}
+"""SQL, by action: why a voucher is left as it is, besides that it is redeemed."""
+
+JUDGE = {
+    action: text(f"""
+SELECT asked.code, voucher.pool_id, voucher.assignment_id, given.hold_id, CASE
+        WHEN voucher.code IS NULL THEN 'not_found'
+        WHEN NOT coalesce({MATCHES}, false) THEN 'no_match'
+        WHEN voucher.status = 'redeemed' THEN 'redeemed'
+        {reasons}
+    END AS skipped
+FROM unnest(CAST(:codes AS text[])) AS asked (code)
+LEFT JOIN voucher ON voucher.code = asked.code
+LEFT JOIN assignment AS given ON given.id = voucher.assignment_id
+""")  # noqa: S608  (made of constants)
+    for action, reasons in REASONS.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of some vouchers."""
+
+    changed: int
+    skipped: dict[str, int]
+
+
+async def change(
+    connection: AsyncConnection, wanted: Wanted, codes: Sequence[str], *, dry_run: bool
+) -> Outcome:
+    """Change those of these vouchers that may be, and note it of each; in a dry run only tell.
+
+    Raises:
+        ConflictError: a code was given anew between two looks at it; run the transaction again.
+    """
+    held: set[int] = set()
+    if not dry_run:
+        if wanted.action == "release":
+            held = await holding.lock_pools_of_codes(connection, codes)
+        await transitions.lock(connection, codes)
+    parameters = {**wanted.parameters(), "codes": list(codes)}
+    if wanted.action == "set_expiry":
+        parameters["expires_at"] = wanted.expires_at
+    rows = (await connection.execute(JUDGE[wanted.action], parameters)).all()
+    chosen = [row for row in rows if row.skipped is None]
+    if chosen and not dry_run:
+        _check_locked(wanted.action, chosen, held)
+        await _apply(connection, wanted, chosen)
+    return Outcome(len(chosen), dict(Counter(row.skipped for row in rows if row.skipped is not None)))
+
+
+def _check_locked(action: Action, chosen: Sequence[AnyRow], held: set[int]) -> None:
+    """Begin anew where a code that returns to a hold was given after the pools of holds were locked."""
+    if action == "release" and any(row.hold_id is not None and row.pool_id not in held for row in chosen):
+        raise ConflictError
+
+
+async def _apply(connection: AsyncConnection, wanted: Wanted, chosen: Sequence[AnyRow]) -> None:
+    codes = [row.code for row in chosen]
+    match wanted.action:
+        case "void":
+            moved = len(await transitions.void(connection, codes))
+        case "release":
+            moved = len(await transitions.release_many(connection, [row.assignment_id for row in chosen]))
+        case "reinstate":
+            moved = await transitions.reinstate(connection, codes)
+        case "set_expiry":
+            await transitions.set_expiry(connection, codes, wanted.expires_at)
+            moved = len(codes)
+    if moved != len(chosen):
+        raise ConflictError
+    note = Note(EVENTS[wanted.action], wanted.reason, wanted.change_id, wanted.expires_at)
+    await notes.add(connection, note, [(row.code, row.assignment_id) for row in chosen])

@@ -1,0 +1,74 @@
+"""Tables of changes of many vouchers at once, and of what is noted about single ones."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Identity, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base
+
+
+class BulkChange(Base):
+    """A change of many vouchers, and how far it is."""
+
+    __tablename__ = "bulk_change"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    """Random, or derived from the key under which it was asked for."""
+    fingerprint: Mapped[bytes]
+    """Digest of the request, to tell a repeat from another request with the same key."""
+    action: Mapped[str]
+    filter: Mapped[dict[str, Any]]
+    """As it was given, but of customers and of codes only how many."""
+    pool_id: Mapped[int | None]
+    customer_ids: Mapped[list[str] | None]
+    """Null once it has ended: a person who is erased is named nowhere."""
+    expires_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    dry_run: Mapped[bool]
+    key_id: Mapped[uuid.UUID | None]
+    key_name: Mapped[str | None]
+    """Who asked for it; both null for the command line."""
+    status: Mapped[str] = mapped_column(server_default="queued")
+    total: Mapped[int | None]
+    """How many vouchers the filter met; null until they are listed."""
+    position: Mapped[int] = mapped_column(server_default="0")
+    """How many of them are dealt with: where a run that was killed goes on."""
+    changed: Mapped[int] = mapped_column(server_default="0")
+    skipped: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class BulkChangeCode(Base):
+    """A voucher that a change is about, as long as it is under way.
+
+    Codes that were given stand at negative places; the job lists what the filter meets at places from 1 on.
+    """
+
+    __tablename__ = "bulk_change_code"
+
+    change_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("bulk_change.id", ondelete="CASCADE"), primary_key=True
+    )
+    n: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(Text(collation="C"))
+
+
+class VoucherNote(Base):
+    """What somebody did to a voucher and the voucher's own row does not tell, or not why."""
+
+    __tablename__ = "voucher_note"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    code: Mapped[str] = mapped_column(Text(collation="C"), index=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    event: Mapped[str]
+    reason: Mapped[str | None]
+    change_id: Mapped[uuid.UUID | None]
+    assignment_id: Mapped[uuid.UUID | None]
+    expires_at: Mapped[datetime | None]

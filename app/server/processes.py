@@ -1,0 +1,136 @@
+"""What the processes of `vouchers serve` do: answer HTTP, or do the jobs."""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from app.platform import logs
+from app.platform.settings import get_settings
+from app.platform.stopping import stopping
+from app.server import worker
+from app.server.http_protocol import Protocol
+
+BACKLOG = 2048
+REPLACED = signal.SIGUSR1
+"""Tells a web process that another one has taken its place."""
+
+LAST_WORDS = 1.0
+"""Seconds before the end of the grace at which those that still wait are answered that the process stops."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, which gives signs of life, and stops in stages.
+
+    Told to stop, it first goes on for a while, so that proxies learn that it is not ready any more; it closes each
+    connection after the next reply. Where another process has taken its place, it stops listening at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, beat: Any, drain: float) -> None:
+        super().__init__(config)
+        self._beat = beat
+        self._drain = drain
+        self._leave_at: float | None = None
+        self._replaced = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave (SIGTERM), or end at once (SIGINT, or a second signal)."""
+        if sig != signal.SIGTERM or self._leave_at is not None:
+            super().handle_exit(sig, frame)
+            return
+        self._captured_signals.append(sig)
+        self._begin_to_leave(ready=False)
+
+    def replaced(self, *_: object) -> None:
+        """Leave the work to the process that has taken this one's place."""
+        if self._leave_at is None:
+            self._replaced = True
+            self._begin_to_leave(ready=True)
+
+    def _begin_to_leave(self, *, ready: bool) -> None:
+        stopping.leave(ready=ready)
+        self._leave_at = time.monotonic() + self._drain
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell the supervisor, ten times a second, that the event loop turns; return whether to end."""
+        self._beat.value = time.monotonic()
+        if self._leave_at is not None:
+            if self._replaced:
+                for server in self.servers:
+                    server.close()
+            done = self._replaced and not self.server_state.connections
+            if done or time.monotonic() >= self._leave_at:
+                self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new work; let what was begun end within the grace, or tell it."""
+        stopping.end()
+        grace = self.config.timeout_graceful_shutdown or LAST_WORDS
+        asyncio.get_running_loop().call_later(max(0.0, grace - LAST_WORDS), self._tell_the_rest)
+        await super().shutdown(sockets)
+
+    def _tell_the_rest(self) -> None:
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, Protocol):
+                connection.tell_stop()
+
+
+def serve_web(beat: Any, held: socket.socket) -> None:
+    """Answer HTTP in this process."""
+    _end_with_parent()
+    settings = get_settings()
+    proxies = settings.trusted_proxies
+    config = uvicorn.Config(
+        "app.server.application:create_asgi",
+        factory=True,
+        http=Protocol,
+        access_log=False,  # it would show codes in paths; request_log.py logs requests
+        log_config=None,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(2, int(settings.stop_seconds) - 5),
+    )
+    config.load()
+    # What is loaded by now stays: leave it out of the collector's rounds, and make those rarer.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    server = Server(config, beat, settings.drain_seconds)
+    signal.signal(REPLACED, server.replaced)
+    server.run(sockets=[held])
+
+
+def serve_jobs(beat: Any) -> None:
+    """Do the jobs in this process."""
+    _end_with_parent()
+    settings = get_settings()
+    logs.configure(settings.log_level)
+
+    def alive() -> None:
+        beat.value = time.monotonic()
+
+    asyncio.run(worker.work(settings, alive))
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the supervisor is gone, even by SIGKILL: nobody would look after it."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGINT)  # no drain: the port is to be free for the next one
+
+    threading.Thread(target=watch, daemon=True).start()

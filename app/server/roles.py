@@ -1,0 +1,79 @@
+"""A process that is kept alive: started, watched, replaced."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+FIRST_SECONDS = 60.0
+"""How long a process may take to start before it must give signs of life."""
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass(slots=True)
+class Running:
+    """A process, and when it last gave a sign of life: by the monotonic clock, 0 until the first, shared with it."""
+
+    process: SpawnProcess
+    beat: Any
+    begun: float
+    suspected: bool = False
+
+    @property
+    def started(self) -> bool:
+        """Whether it has given a sign of life."""
+        return bool(self.beat.value)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.is_alive()
+
+    def hangs(self, silence: float) -> bool:
+        """Tell whether it was silent at two looks: one alone may be our own pause."""
+        now = time.monotonic()
+        silent = now - self.beat.value > silence if self.started else now - self.begun > FIRST_SECONDS
+        was_silent, self.suspected = self.suspected, silent
+        return silent and was_silent
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, where it lives."""
+        if self.process.is_alive() and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.join()
+
+
+@dataclass(slots=True)
+class Role:
+    """What a process is for; at most one is the present one."""
+
+    name: str
+    run: Callable[..., None]
+    arguments: tuple[Any, ...]
+    silence: float
+    """Seconds of silence after which the process is taken to hang."""
+    leave: signal.Signals
+    """What a process is told when another has taken its place."""
+    now: Running | None = None
+
+    def start(self) -> Running:
+        """Start a process, and make it the present one."""
+        self.now = self.spawn()
+        return self.now
+
+    def spawn(self) -> Running:
+        """Start a process."""
+        beat = _SPAWN.RawValue(ctypes.c_double, 0.0)
+        process = _SPAWN.Process(target=self.run, args=(beat, *self.arguments), name=self.name)
+        process.start()
+        return Running(process, beat, time.monotonic())
