@@ -153,7 +153,7 @@ async def render_messages(
     )
     first = await anext(chunks)
     if nameless:
-        chunks = _while_there(engine, still_there, first, chunks)
+        chunks = _while_there(engine, request, first, chunks)
         first = await anext(chunks)
     lines = _lines(spec, first, chunks, places)
     if NDJSON in accept:
@@ -250,7 +250,7 @@ def _still_there(request: Request) -> StillThere:
 
     async def still_there() -> bool:
         if cycle is not None:
-            return not cycle.disconnected
+            return not (cycle.disconnected or cycle.transport.is_closing())
         return not await request.is_disconnected()
 
     return still_there
@@ -275,11 +275,15 @@ def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
 
 
 async def _while_there(
-    engine: AsyncEngine, still_there: StillThere, first: list[Outcome], more: AsyncIterator[list[Outcome]]
+    engine: AsyncEngine, request: Request, first: list[Outcome], more: AsyncIterator[list[Outcome]]
 ) -> AsyncIterator[list[Outcome]]:
     """Yield chunks of messages that nobody could name, each just before it is sent, as long as the caller is there."""
+    still_there = _still_there(request)
+    cycle = request.scope.get(CYCLE)
     chunk = first
     while True:
+        if cycle is not None:
+            await cycle.flow.drain()  # what is sent now is sent at once, or the caller is known to have gone
         if not await still_there():
             await service.take_back(engine, chunk)
         yield chunk

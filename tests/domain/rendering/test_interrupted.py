@@ -7,6 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from app.api import rendering
+from app.domain.rendering import service
+from app.domain.rendering.batch import render_many
+from app.domain.rendering.renderers import Renderers
+from app.domain.rendering.schemas import Channel, MessageTarget, RenderSpec, parts_of
+from app.web.dependencies import held_by
 from tests.domain.rendering.help import counts, render
 from tests.factories import fill
 
@@ -115,6 +120,70 @@ async def test_a_nameless_batch_takes_nothing_for_a_caller_that_has_gone(client,
     items = await batch(client, ONE, 600)
     assert {item["status"] for item in items} == {"failed"}
     assert await counts(client, "p") == (600, 0)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+async def test_what_a_nameless_batch_took_is_taken_back_where_the_caller_left_after_the_commit(
+    client, engine, monkeypatch, lines
+):
+    await fill(engine, "p", 60)
+    asked = []
+
+    async def gone(_request):
+        asked.append(1)
+        return len(asked) > 1  # there as the first chunk is committed, gone as it is sent
+
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    await batch(client, ONE, 60, lines=lines)
+    assert await counts(client, "p") == (60, 0)
+
+
+async def test_what_a_nameless_render_took_is_taken_back_where_the_caller_left_after_the_commit(
+    client, engine, monkeypatch
+):
+    await fill(engine, "p", 2)
+    asked = []
+
+    async def gone(_request):
+        asked.append(1)
+        return len(asked) > 1
+
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    await client.post("/v1/render", json=SAME)
+    assert await counts(client, "p") == (2, 0)
+    asked.clear()
+    await client.post("/v1/render", json=SAME | {"message_id": "m"})  # this one can be named
+    assert await counts(client, "p") == (1, 1)
+
+
+async def test_a_chunk_that_was_committed_for_a_request_that_is_cancelled_is_taken_back(
+    app, client, engine, monkeypatch
+):
+    await fill(engine, "p", 90)
+    committed = asyncio.Event()
+    render_ = service.render
+
+    async def slow(*arguments):
+        outcomes = await render_(*arguments)
+        committed.set()
+        await asyncio.sleep(0.05)
+        return outcomes
+
+    spec = RenderSpec(parts_of(ONE, Channel.SMS), Channel.SMS)
+    targets = [MessageTarget(f"c{n}", f"m{n}", is_new=True) for n in range(60)]
+    chunks = render_many(engine, held_by(app, Renderers), spec, targets, one_by_one=True)
+    assert len(await anext(chunks)) == 25
+    monkeypatch.setattr(service, "render", slow)
+    task = asyncio.create_task(anext(chunks))
+    await committed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(100):
+        if await counts(client, "p") == (65, 25):
+            break
+        await asyncio.sleep(0.02)
+    assert await counts(client, "p") == (65, 25)
 
 
 async def test_a_customer_who_comes_twice_without_ids_has_one_message(client, engine):
