@@ -42,7 +42,7 @@ async def render(
         wanted = checked(
             RenderRequest,
             {
-                "template": visit.text("template"),
+                **_text(visit),
                 "channel": visit.text("channel"),
                 "customer_id": visit.given("customer_id"),
             },
@@ -57,11 +57,20 @@ async def render(
         return await _page(visit, engine, error=error)
     result = {
         "rendered": outcome.rendered,
+        "parts": outcome.parts,
         "displayed": not hidden,
         "message_id": target.message_id,
         "vouchers": outcome.vouchers,
     }
     return await _page(visit, engine, result=result, mode=mode)
+
+
+def _text(visit: Visit) -> dict[str, Any]:
+    """Return what was typed: one template, or a subject and a plain text beside it, which is the HTML then."""
+    beside = {name: text for name in ("subject", "text") if (text := visit.given(name)) is not None}
+    if not beside:
+        return {"template": visit.text("template")}
+    return {"parts": beside | {"html": visit.text("template")}}
 
 
 async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
