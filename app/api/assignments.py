@@ -1,7 +1,7 @@
 """`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response, status
@@ -68,6 +68,15 @@ def _filter(
     return Filter(pool, customer_id, campaign_id, since, until)
 
 
+EXPORTED = {
+    **exports.DESCRIBED[200],
+    "headers": {
+        "Complete-Until": {
+            "description": "All before this time is in this export or an earlier one: the `since` of the next one",
+            "schema": {"type": "string", "format": "date-time"},
+        }
+    },
+}
 FilterQuery = Annotated[Filter, Depends(_filter)]
 
 
@@ -106,7 +115,7 @@ async def assign_voucher(
 )
 async def assign_vouchers(
     pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
     requests = [item.to_request(pool, item.idempotency_key, caller.key_id) for item in body.items]
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
@@ -121,7 +130,7 @@ async def list_assignments(
     caller: Reader,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[dict[str, object]]:
     """List who got what: assignments, released ones included, oldest first; pool by pool, if none is named.
 
     With a pool beside a customer or a campaign a page may hold fewer than `limit`, even none, and go on all the same:
@@ -131,14 +140,13 @@ async def list_assignments(
     listed = pagination.page(page.rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
     if listed["next_cursor"] is None and page.go_on is not None:
         listed["next_cursor"] = pagination.encode(page.go_on)
-    listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
-    return listed
+    return pagination.each(listed, lambda row: {**row._mapping, "code": caller.shown(row.code)})  # noqa: SLF001
 
 
 @router.get(
     "/assignments/export",
     response_class=StreamingResponse,
-    responses={**exports.DESCRIBED, **problems(PoolNotFoundError)},
+    responses={200: EXPORTED, **problems(PoolNotFoundError)},
 )
 async def export_assignments(
     wanted: FilterQuery,
@@ -146,10 +154,19 @@ async def export_assignments(
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.POOLS)],
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
+    changes: Annotated[
+        bool, Query(description="With `since`: also what was assigned before, and changed since then")
+    ] = True,
 ) -> StreamingResponse:
-    """All of them in one stream, of any length."""
-    query = await service.exported(connection, caller, wanted)
-    return exports.response(engine, query, service.LEDGER_COLUMNS, format, "assignments")
+    """Export all of them in one stream, of any length; with `since`, what is new or has changed since then.
+
+    An export ends where all is known to be committed, which its header `Complete-Until` tells. The next one with that
+    as `since` goes on from there: each assignment is in exactly one of them, and once more, as it stands then, in each
+    in whose time it changed (confirmed, released, lapsed, redeemed, cancelled, voided).
+    """
+    made = await service.exported(connection, engine, caller, wanted, changes=changes)
+    headers = {"Complete-Until": made.complete_until.isoformat().replace("+00:00", "Z")}
+    return exports.response(engine, made.query, service.LEDGER_COLUMNS, format, "assignments", headers)
 
 
 @router.get(

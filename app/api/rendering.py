@@ -218,7 +218,7 @@ async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connec
 
 async def _node(
     node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
-) -> dict[str, Any]:
+) -> dict[str, object]:
     parts = parts_of(body.template, None)
     spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)
     target = _target(customer_id, message_id)
@@ -259,8 +259,8 @@ def _still_there(request: Request) -> StillThere:
 def _target(
     customer_id: str | None,
     message_id: str | None,
-    customer: dict[str, Any] | None = None,
-    context: dict[str, Any] | None = None,
+    customer: dict[str, object] | None = None,
+    context: dict[str, object] | None = None,
     still_there: StillThere | None = None,
 ) -> MessageTarget:
     is_new = message_id is None
@@ -373,7 +373,7 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
     )
 
 
-def _problem(error: DomainError) -> dict[str, Any]:
+def _problem(error: DomainError) -> dict[str, object]:
     return {
         "type": f"/problems/{error.name}",
         "title": error.title,

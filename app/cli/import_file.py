@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.domain.imports import service
-from app.domain.imports.errors import ImportUndecidedError
+from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging import pipeline
 from app.domain.imports.schemas import ImportOptions
 from app.domain.pools.schemas import PoolName
@@ -35,9 +35,9 @@ def run(settings: Settings, pool: str, path: Path, given: Mapping[str, Any]) -> 
     except ValidationError as error:
         console.print(error.errors()[0]["msg"].removeprefix("Value error, "), style="red")
         return 2
-    except (InvalidRequestError, ImportUndecidedError, OSError) as error:
+    except (InvalidRequestError, UnreadableError, OSError) as error:
         console.print(str(error), style="red", markup=False)
-        return 2
+        return 1 if type(error) is UnreadableError else 2
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"{path.name} → {pool}", total=1.0)

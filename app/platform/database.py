@@ -38,6 +38,11 @@ SERVER_OPTIONS = (
     " ".join(f"-c {name}={value}" for name, value in SESSION.items()) + " -c application_name=vouchers"
 )
 
+READS = "vouchers reads"
+"""Application name of a session that only reads, perhaps for long: nobody waits for what it might write."""
+ONLY_READS = text(f"SET LOCAL application_name = '{READS}'")
+"""Begins a transaction that only reads."""
+
 CONNECT_SECONDS = 2.0
 """Longest wait for one host to take a connection."""
 CHECKOUT_SECONDS = 1.5

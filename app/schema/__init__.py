@@ -1,5 +1,15 @@
 """The tables, by subject. Importing this package makes the metadata whole."""
 
-from app.schema import access, alerts, changes, customers, imports, inventory, ledger, redemptions
+from app.schema import access, alerts, changes, customers, imports, inventory, ledger, order, redemptions
 
-__all__ = ["access", "alerts", "changes", "customers", "imports", "inventory", "ledger", "redemptions"]
+__all__ = [
+    "access",
+    "alerts",
+    "changes",
+    "customers",
+    "imports",
+    "inventory",
+    "ledger",
+    "order",
+    "redemptions",
+]

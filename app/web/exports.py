@@ -2,23 +2,27 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import orjson
-from fastapi import Query
+from fastapi import Query as QueryParameter
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Select
+from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.platform.database import AnyRow
+from app.platform.database import ONLY_READS, AnyRow
 from app.schema.texts import inert
 from app.web.spool import check_room, spooled
 
 CHUNK = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
+
+
+Query: TypeAlias = Select[Any] | CompoundSelect[Any]
+"""What an export gives the rows of."""
 
 
 class Format(StrEnum):
@@ -30,21 +34,26 @@ class Format(StrEnum):
 
 FormatQuery = Annotated[
     Format,
-    Query(
+    QueryParameter(
         description="`csv`: what a spreadsheet would run, or begins with `'`, gets a `'` in front, which an import"
         " takes off again; `ndjson`: values as they are"
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
-DESCRIBED: dict[int | str, dict[str, Any]] = {
+DESCRIBED: dict[int | str, dict[str, object]] = {
     200: {"description": "The rows, as a stream", "content": {"text/csv": {}, "application/x-ndjson": {}}}
 }
 
 
 def response(
-    engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format, name: str
+    engine: AsyncEngine,
+    query: Query,
+    columns: Sequence[str],
+    format_: Format,
+    name: str,
+    headers: Mapping[str, str] | None = None,
 ) -> StreamingResponse:
-    """Make a download of the rows of a query.
+    """Make a download of the rows of a query, with further headers.
 
     Raises:
         TooManyExportsError: too many are under way.
@@ -53,17 +62,18 @@ def response(
     return StreamingResponse(
         spooled(stream(engine, query, columns, format_)),
         media_type=MEDIA_TYPES[format_],
-        headers={"Content-Disposition": f'attachment; filename="{name}.{format_}"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}.{format_}"', **(headers or {})},
     )
 
 
 async def stream(
-    engine: AsyncEngine, query: Select[Any], columns: Sequence[str], format_: Format
+    engine: AsyncEngine, query: Query, columns: Sequence[str], format_: Format
 ) -> AsyncIterator[bytes]:
     """Write the rows of a query; on a connection of its own, because the request's is gone by then."""
     if format_ is Format.CSV:
         yield _csv([columns])
     async with engine.connect() as connection:
+        await connection.execute(ONLY_READS)
         rows = await connection.stream(query.execution_options(yield_per=CHUNK))
         async for chunk in rows.partitions():
             yield _csv(chunk) if format_ is Format.CSV else _ndjson(chunk, columns)

@@ -22,6 +22,8 @@ def import_seen_by(caller: Caller, shown: Mapping[str, Any]) -> dict[str, Any]:
     for name in _TEXTS:
         if seen.get(name) is not None:
             seen[name] = WITHHELD
+    if "choices" in seen:
+        seen["choices"] = None
     for name in _LISTS:
         if isinstance(seen.get(name), list):
             seen[name] = []

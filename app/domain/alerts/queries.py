@@ -4,6 +4,7 @@ A threshold falls in the claim (claim.py) or here, in the sweep, whichever comes
 both only touch armed rows. The sweep skips rows that are locked and so waits for nobody.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.lifecycle.stock import HELD
 from app.platform.database import AnyRow
 from app.schema.alerts import Alert, AlertThreshold
+from app.schema.imports import ImportSchedule
 
 ALERT: tuple[Any, ...] = (
     Alert.pool_id,
@@ -110,6 +112,16 @@ WHERE pool_id IN (
 ) AND (expiring_within_days IS NULL OR NOT {EXPIRING_SOON})
 """)  # noqa: S608  (made of constants)
 
+FAILED_SCHEDULES = text(f"""
+SELECT import_schedule.id, alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, gave_up_at AS at,
+    import_schedule.error, import_schedule.next_run, import.id AS import_id, import.choices IS NOT NULL AS asked
+FROM import_schedule JOIN pool ON pool.name = import_schedule.pool JOIN alert ON alert.pool_id = pool.id
+    LEFT JOIN import ON import.id = import_schedule.judged
+WHERE gave_up_at IS NOT NULL AND told_at IS NULL
+ORDER BY gave_up_at LIMIT :limit
+FOR UPDATE OF import_schedule SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
+""")  # noqa: S608  (made of constants)
+
 
 async def by_pool(connection: AsyncConnection, pool_id: int) -> AnyRow | None:
     """Return what is set for a pool."""
@@ -129,7 +141,7 @@ async def lock(connection: AsyncConnection, pool_id: int) -> bool:
 
 
 async def put(
-    connection: AsyncConnection, pool_id: int, values: Mapping[str, Any], thresholds: Sequence[int]
+    connection: AsyncConnection, pool_id: int, values: Mapping[str, object], thresholds: Sequence[int]
 ) -> str | None:
     """Set the alerts of a pool; its secret, which stays where there is one.
 
@@ -200,4 +212,16 @@ async def told_expiring(connection: AsyncConnection, pool_id: int) -> None:
     """Note that it was told that codes of a pool expire soon."""
     await connection.execute(
         update(Alert).where(Alert.pool_id == pool_id).values(expiring_told_at=func.now())
+    )
+
+
+async def failed_schedules(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+    """Return import schedules that gave up until their next regular run, and that were not told of, locked."""
+    return (await connection.execute(FAILED_SCHEDULES, {"limit": limit})).all()
+
+
+async def told_schedule(connection: AsyncConnection, schedule_id: uuid.UUID) -> None:
+    """Note that it was told that a schedule gave up."""
+    await connection.execute(
+        update(ImportSchedule).where(ImportSchedule.id == schedule_id).values(told_at=func.now())
     )

@@ -9,7 +9,6 @@ import secrets
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +28,11 @@ SECRET_BYTES = 32
 PREVIOUS_SECRET_HOLDS = timedelta(days=1)
 """How long webhooks are signed with the previous secret too, so that a receiver can change over."""
 
+ASKED = "The file leaves open what only you can say; its import has the choices."
+"""What is told of a question, for that repeats what stands in the file."""
+MAX_ERROR = 500
+"""Characters of an error that are told."""
+
 MAX_TOLD = 500
 """Most thresholds that one sweep tells; the rest is told a second later."""
 
@@ -40,7 +44,7 @@ async def put(
     name: str,
     wanted: AlertsUpdate,
     expected: Expected | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Set when a pool is told of, and whom. The secret is shown where it is new.
 
     Raises:
@@ -65,7 +69,7 @@ async def put(
     return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
 
 
-async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+async def get(connection: AsyncConnection, name: str) -> dict[str, object]:
     """Return what is set for a pool, without its secret.
 
     Raises:
@@ -85,7 +89,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
     }
 
 
-def version_of(alerts: Mapping[str, Any]) -> str:
+def version_of(alerts: Mapping[str, object]) -> str:
     """Return the version of a pool's alerts: of what was set, not of where the thresholds stand."""
     names = ("pool", "thresholds", "webhook_url", "email", "expiring_within_days")
     return version(*(alerts[name] for name in names))
@@ -113,7 +117,7 @@ async def remove(
     await audit.record(connection, caller, "alerts.deleted", pool=name)
 
 
-async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, Any]:
+async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, object]:
     """Make a new key for the webhooks' signatures; for a day they are signed with each of before too.
 
     Raises:
@@ -141,7 +145,7 @@ async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
     alert = await _of(connection, name)
     counts = await pools.counts(connection, name)
     return await deliveries.send(
-        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts["available"]}
+        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts.available}
     )
 
 
@@ -166,6 +170,20 @@ async def notify_expiring(connection: AsyncConnection) -> None:
         }
         await deliveries.send(connection, row, "pool.expiring_soon", row.at, data)
         await queries.told_expiring(connection, row.pool_id)
+
+
+async def notify_failed_schedules(connection: AsyncConnection) -> None:
+    """Put a message on its way for each import schedule that is not tried again before its next regular run."""
+    for row in await queries.failed_schedules(connection, MAX_TOLD):
+        data = {
+            "pool": row.name,
+            "schedule_id": str(row.id),
+            "import_id": row.import_id and str(row.import_id),
+            "error": ASKED if row.asked else row.error[:MAX_ERROR],
+            "next_run": row.next_run and row.next_run.isoformat(),
+        }
+        await deliveries.send(connection, row, "schedule.failed", row.at, data)
+        await queries.told_schedule(connection, row.id)
 
 
 async def _of(connection: AsyncConnection, name: str) -> AnyRow:

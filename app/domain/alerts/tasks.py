@@ -32,7 +32,9 @@ async def notify_crossed(context: JobContext, timestamp: int) -> None:
     pass_context=True,
 )
 async def notify_expiring(context: JobContext, timestamp: int) -> None:
-    """Every minute: codes that expire soon."""
+    """Every minute: codes that expire soon, and import schedules that gave up."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
         await service.notify_expiring(connection)
+    async with transaction(engine_of(context)) as connection:
+        await service.notify_failed_schedules(connection)

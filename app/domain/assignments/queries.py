@@ -1,12 +1,13 @@
 """SQL that reads the ledger. What writes it is the claim (lifecycle/claim.py) and the transitions."""
 
+import dataclasses
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Text, literal_column, select, text, tuple_
+from sqlalchemy import CompoundSelect, Select, Text, literal_column, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments.schemas import Filter
@@ -14,6 +15,7 @@ from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, repla
 from app.platform.database import AnyRow
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
+from app.schema.order import PoolChange
 
 KNOWN = text(f"""
 SELECT {LEDGER_ROW}, pool.name
@@ -73,6 +75,16 @@ def ledger_matching(wanted: Filter, pool_id: int | None, query: Select[Any] = LE
     if wanted.until is not None:
         query = query.where(Assignment.assigned_at < wanted.until)
     return query
+
+
+def ledger_exported(wanted: Filter, pool_id: int | None) -> CompoundSelect[Any]:
+    """Return the query of the ledger rows that a filter lets pass, and of earlier ones that changed in its time."""
+    given = ledger_matching(wanted, pool_id)
+    changed = select(PoolChange.assignment_id).where(PoolChange.changed_at < wanted.until)
+    if wanted.since is not None:
+        changed = changed.where(PoolChange.changed_at >= wanted.since)
+    before = ledger_matching(dataclasses.replace(wanted, since=None, until=wanted.since), pool_id)
+    return union_all(given, before.where(Assignment.id.in_(changed)))
 
 
 MOST_READ = 10_000

@@ -3,10 +3,11 @@
 import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -18,7 +19,7 @@ from app.domain.assignments.errors import (
     AssignmentReleasedError,
 )
 from app.domain.assignments.schemas import Filter
-from app.domain.lifecycle import transitions
+from app.domain.lifecycle import order, transitions
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -126,7 +127,7 @@ def results_in_order(
 @retry_on_conflict
 async def assign_many(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest], *, atomic: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Hand out many vouchers in one transaction; what became of each request, in their order.
 
     Raises:
@@ -150,7 +151,7 @@ async def assign_many(
     }
 
 
-def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, Any]:
+def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
         return {"index": index, "status": "exhausted", "code": None, "id": None, "lease_until": None}
     return {
@@ -244,15 +245,42 @@ async def list_page(
     return await queries.ledger_page(connection, wanted, await _pool_id(connection, wanted), key, limit)
 
 
-async def exported(connection: AsyncConnection, caller: Caller, wanted: Filter) -> Select[Any]:
-    """Return the query of all assignments that a filter lets pass.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export holds, and up to when."""
+
+    query: Select[Any] | CompoundSelect[Any]
+    complete_until: datetime
+    """All before it is in this export or an earlier one; the next one goes on from here."""
+
+
+async def exported(
+    connection: AsyncConnection, engine: AsyncEngine, caller: Caller, wanted: Filter, *, changes: bool
+) -> Exported:
+    """Return the query of all assignments that a filter lets pass, cut to the time up to which all is committed.
+
+    Args:
+        connection: of the transaction.
+        engine: for finding out that time.
+        caller: who asks.
+        wanted: the filter.
+        changes: whether what was given before `since`, and changed since, is to be there too.
 
     Raises:
         PoolNotFoundError: the filter names a pool that is not there.
     """
-    query = queries.ledger_matching(wanted, await _pool_id(connection, wanted))
+    until = await order.settled(engine)
+    if wanted.until is not None:
+        until = min(until, wanted.until)
+    if wanted.since is not None:
+        until = max(until, wanted.since)
+    cut = dataclasses.replace(wanted, until=until)
+    pool_id = await _pool_id(connection, wanted)
+    # Without a beginning there is nothing before it.
+    both = changes and wanted.since is not None
+    query = queries.ledger_exported(cut, pool_id) if both else queries.ledger_matching(cut, pool_id)
     await audit.record(connection, caller, "assignments.exported", pool=wanted.pool)
-    return query
+    return Exported(query, until)
 
 
 async def _pool_id(connection: AsyncConnection, wanted: Filter) -> int | None:

@@ -5,12 +5,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy import case, exists, func, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle.stock import HELD
 from app.schema.base import ImportStatus
-from app.schema.imports import Import, ImportChunk, ImportReject
+from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
 
+ENDED = [ImportStatus.SUCCEEDED, ImportStatus.FAILED]
+STAGE = case(
+    (Import.status.in_(ENDED), "ended"),
+    (Import.status == ImportStatus.QUEUED, "waiting"),
+    (Import.size.is_(None), "fetching"),
+    (Import.total.is_(None), "reading"),
+    else_="merging",
+)
 SHOWN = (
     Import.id,
     Import.pool,
@@ -29,6 +38,8 @@ SHOWN = (
     Import.columns_not_imported,
     Import.choices,
     Import.undone,
+    func.coalesce(Import.size, Import.fetched).label("fetched"),
+    STAGE.label("stage"),
     Import.progress,
     Import.sha256,
     Import.repeats,
@@ -120,6 +131,38 @@ async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
         .with_for_update()
     )
     return (await connection.execute(query)).one_or_none()
+
+
+# As who makes, ends or draws from a hold locks it: what is counted stays true.
+LOCK_POOL = text("""
+SELECT pool.id FROM pool JOIN import ON import.pool_id = pool.id WHERE import.id = :id FOR NO KEY UPDATE OF pool
+""")
+FREE = text(f"""
+SELECT (SELECT sum(available)::bigint FROM stock WHERE pool_id = :pool_id) - held.n
+FROM (SELECT {HELD.format(pool_id=":pool_id")} AS n) AS held WHERE held.n > 0
+""")  # noqa: S608  (made of constants)
+
+
+async def lock_free(connection: AsyncConnection, import_id: uuid.UUID) -> int | None:
+    """Lock the pool of an import against holds; return how many vouchers nobody holds, or None for all."""
+    pool_id = (await connection.execute(LOCK_POOL, {"id": import_id})).scalar_one_or_none()
+    return (await connection.execute(FREE, {"pool_id": pool_id})).scalar_one_or_none()
+
+
+async def pause(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
+    """Pause a schedule, and lock it against the clock; False where it was not active."""
+    schedule = ImportSchedule.id == schedule_id
+    active = select(ImportSchedule.active).where(schedule).with_for_update()
+    if not (await connection.execute(active)).scalar_one_or_none():
+        return False
+    await connection.execute(update(ImportSchedule).where(schedule).values(active=False, next_run=None))
+    return True
+
+
+async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
+    """Tell whether an import of a schedule has not ended."""
+    query = select(exists().where(Import.schedule_id == schedule_id, Import.status.not_in(ENDED)))
+    return bool((await connection.execute(query)).scalar_one())
 
 
 async def cancel(connection: AsyncConnection, import_id: uuid.UUID, why: str) -> Any:

@@ -121,6 +121,9 @@ class PreviewCreate(FormatIn):
     source: Source = Field(description="Where the rows come from")
 
 
+Stage = Literal["waiting", "fetching", "reading", "merging", "ended"]
+
+
 class Column(BaseModel):
     """A column of a file."""
 
@@ -132,9 +135,9 @@ class Column(BaseModel):
 class PreviewWarning(BaseModel):
     """What to know of a file before it is imported."""
 
-    reason: Literal["column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped"] = (
-        Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
-    )
+    reason: Literal[
+        "column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped", "empty"
+    ] = Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
     text: str = Field(description="What it is, and what to give")
 
 
@@ -185,10 +188,18 @@ class ImportOut(BaseModel):
         description="Columns of the file that were not imported, by name or index; null until it was opened"
     )
     undone: int = Field(description="Vouchers that an undo took back")
-    progress: float = Field(description="From 0 to 1")
+    stage: Stage = Field(description="What is being done; `ended` whatever came of it")
+    fetched: int | None = Field(description="Bytes of the source so far; all of them for an upload")
+    progress: float = Field(description="From 0 to 1, once it is fetched")
     sha256: str | None = Field(description="Of the bytes of the source")
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
+    note: str | None = Field(
+        description="What to know of one that succeeded: that no row came, or what to do next"
+    )
+    choices: dict[str, list[dict[str, Any]]] | None = Field(
+        description="What may be answered (`column`, `has_header`) where it failed with a question"
+    )
     created_at: datetime = Field(description="When it was asked for")
     started_at: datetime | None = Field(description="When it began")
     finished_at: datetime | None = Field(description="When it ended")
@@ -207,6 +218,7 @@ class RejectOut(BaseModel):
         "control_character",
         "format_character",
         "more_than_15_digits",
+        "not_a_text",
         "too_few_columns",
         "invalid_expires_at",
     ] = Field(description="Why")
@@ -217,4 +229,8 @@ class Undone(BaseModel):
     """What an undo did."""
 
     taken_back: int = Field(description="Vouchers that were available, and are gone")
-    kept: int = Field(description="Vouchers of the import that were in use by then, and stay")
+    kept: int = Field(description="Vouchers of the import that were in use or kept by holds, and stay")
+    kept_for_holds: int = Field(description="Those of `kept` that stay because holds of campaigns need them")
+    paused_schedule: uuid.UUID | None = Field(
+        description="The schedule that would have brought them back: it is paused, and can be made active again"
+    )

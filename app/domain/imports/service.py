@@ -21,12 +21,12 @@ from app.domain.imports.errors import (
     ImportEndedError,
     ImportNotFinishedError,
     ImportNotFoundError,
-    ImportUndecidedError,
     TooManyPreviewsError,
     UnreadableError,
 )
 from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
+from app.domain.imports.reader.marks import seen
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
 from app.domain.imports.sources import checking, fetching
@@ -91,20 +91,19 @@ async def from_source(
 
 
 def look_at(file: BinaryIO, options: ImportOptions) -> None:
-    """Look at the beginning of a file before it is stored; what is wrong with it otherwise, the import tells. Blocks.
+    """Look at the beginning of a file before it is stored; what is wrong further on, the import tells. Blocks.
 
     Raises:
         ImportUndecidedError: the file leaves open what the options do not say.
+        UnreadableError: it is no list of codes, or its first rows cannot be read.
     """
     given = options.model_dump(mode="json")
     names = [name for name in reading.columns_named(given) if isinstance(name, str)]
     try:
         table = open_table(file, reading.format_of(given), names)
-        reading.beside(table, given, reading.sorter(table, given).column)
-    except ImportUndecidedError:
-        raise
-    except UnreadableError:
-        return
+        sorter = reading.sorter(table, given)
+        reading.beside(table, given, sorter.column)
+        reading.check_rows(table, sorter)
     finally:
         file.seek(0)
 
@@ -114,6 +113,7 @@ def look_at_source(source: Source, options: ImportOptions) -> None:
 
     Raises:
         ImportUndecidedError: it leaves open what the options do not say.
+        UnreadableError: it is no list of codes, or its first rows cannot be read.
     """
     if isinstance(source, TextSource):
         look_at(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
@@ -209,23 +209,61 @@ async def list_rejects(connection: AsyncConnection, import_id: uuid.UUID, line: 
     return list(await queries.list_rejects(connection, import_id, line, limit))
 
 
-async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, int]:
-    """Take back the vouchers of an import that are still available.
+async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
+    """Take back the vouchers of an import that are still available, but for those that holds of campaigns need.
+
+    Where a schedule ran it, that is paused, for its next run would bring them back.
 
     Raises:
-        ImportNotFinishedError: it is still under way.
+        ImportNotFinishedError: it is still under way, or a later run of its schedule is.
     """
+    before = await get(connection, import_id)
+    free = await queries.lock_free(connection, import_id)
     row = await queries.lock(connection, import_id)
-    if row is None:
-        raise ImportNotFoundError(f"There is no import {import_id}.")
     if row.status not in ENDED:
         raise ImportNotFinishedError("The import is still under way; undo it when it has ended.")
-    undone = {"taken_back": 0, "kept": 0}  # of a dry run, or where the pool is gone
+    paused = await _pause(connection, caller, before)
+    undone = {"taken_back": 0, "kept": 0, "kept_for_holds": 0}  # of a dry run, or where the pool is gone
     if row.pool_id is not None:
-        taken_back = await intake.take_back(connection, import_id, row.pool_id, SLOT)
-        undone = {"taken_back": taken_back, "kept": row.imported - row.undone - taken_back}
+        taken_back, available = await intake.take_back(connection, import_id, row.pool_id, SLOT, free)
+        kept = row.imported - row.undone - taken_back
+        undone = {"taken_back": taken_back, "kept": kept, "kept_for_holds": available - taken_back}
     await audit.record(connection, caller, "import.undone", pool=row.pool, import_id=str(import_id), **undone)
-    return undone
+    return {**undone, "paused_schedule": paused}
+
+
+async def _pause(
+    connection: AsyncConnection, caller: Caller | None, found: dict[str, Any]
+) -> uuid.UUID | None:
+    """Pause the schedule of an import, if it has one that is active; return it.
+
+    Raises:
+        ImportNotFinishedError: a run of it is under way.
+    """
+    schedule_id: uuid.UUID | None = found["schedule_id"]
+    if schedule_id is None:
+        return None
+    paused = await queries.pause(connection, schedule_id)
+    if await queries.under_way(connection, schedule_id):
+        raise ImportNotFinishedError(
+            "A later run of its schedule is under way, and could bring the codes back; undo it when that has ended."
+        )
+    if not paused:
+        return None
+    await audit.record(
+        connection,
+        caller,
+        "schedule.changed",
+        pool=found["pool"],
+        schedule_id=str(schedule_id),
+        changed=["active"],
+    )
+    return schedule_id
+
+
+async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
+    """Tell whether an import of a schedule has not ended."""
+    return await queries.under_way(connection, schedule_id)
 
 
 async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
@@ -260,7 +298,7 @@ async def accept_suspicious(
     if row.status not in ENDED:
         raise ImportNotFinishedError("The import is still under way; accept them when it has ended.")
     if row.pool_id is None and not row.dry_run:
-        raise PoolNotFoundError(f"Pool {row.pool!r} was deleted.")
+        raise PoolNotFoundError(row.pool)
     accepted = {"imported": 0, "ignored": 0, "in_other_pool": 0}
     if row.suspicious and not row.dry_run:
         accepted = await suspicious.take(connection, import_id)
@@ -284,7 +322,7 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
         "quote": table.format.quote,
         "has_header": table.format.has_header,
         "header": table.header,
-        "rows": table.first_rows,
+        "rows": [[seen(cell) for cell in row] for row in table.first_rows],
         "columns": [
             {"index": column.index, "name": column.name or None, "suggested": column.index == table.suggested}
             for column in table.columns
@@ -300,6 +338,8 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
 def _warnings(table: Table) -> list[dict[str, str]]:
     """Return what the importer of a file ought to know before."""
     found = [{"reason": question.reason, "text": question.text} for question in table.open_questions(None)]
+    if not table.sample:
+        found.append({"reason": "empty", "text": "There is no row."})
     if table.suggested is not None:
         unlike = reading.suspicious_in_sample(table, table.suggested)
         if unlike:
@@ -356,11 +396,13 @@ async def _add(
     **more: Any,
 ) -> uuid.UUID:
     import_id = uuid.uuid4()
+    pool_id, made_pool = await _pool_id(connection, pool, dry_run=options.dry_run)
     await queries.add(
         connection,
         id=import_id,
         pool=pool,
-        pool_id=await _pool_id(connection, pool, dry_run=options.dry_run),
+        pool_id=pool_id,
+        made_pool=made_pool,
         dry_run=options.dry_run,
         source=shown,
         options=options.model_dump(mode="json", include=set(Options.model_fields)),
@@ -370,14 +412,14 @@ async def _add(
     return import_id
 
 
-async def _pool_id(connection: AsyncConnection, pool: str, *, dry_run: bool) -> int | None:
-    """Return the id of the pool, which is made if it is not there; a dry run makes none."""
+async def _pool_id(connection: AsyncConnection, pool: str, *, dry_run: bool) -> tuple[int | None, bool]:
+    """Return the id of the pool, and whether it was made for this, being not there; a dry run makes none."""
     if not dry_run:
-        return await pools.ensure(connection, pool)
+        return await pools.ensure_kept(connection, pool)
     try:
-        return await pools.id_of(connection, pool)
+        return await pools.id_of(connection, pool), False
     except PoolNotFoundError:
-        return None
+        return None, False
 
 
 async def _store(connection: AsyncConnection, import_id: uuid.UUID, file: Upload) -> None:
@@ -400,7 +442,18 @@ async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
 def _shown(row: Any) -> dict[str, Any]:
     figures = row._asdict()
     by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid", "suspicious")}
-    return {**figures, "rejected": sum(by.values()), "rejected_by": by}
+    return {**figures, "rejected": sum(by.values()), "rejected_by": by, "note": _note(row)}
+
+
+def _note(row: Any) -> str | None:
+    """Return what to know of an import that succeeded."""
+    if row.status is not ImportStatus.SUCCEEDED:
+        return None
+    if row.rows == 0:
+        return "The source was read to its end, and has no row."
+    if row.suspicious:
+        return f"{row.suspicious} values are unlike the rest and were set aside: accept them, or correct the file."
+    return None
 
 
 def _bytes(text: str) -> bytes:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.requests import LEDGER_ROW, AssignmentRequest, LedgerEntry, replayed
 from app.domain.lifecycle.states import ASSIGN, RESERVE
 from app.domain.lifecycle.stock import HELD, SLOT
@@ -99,18 +100,22 @@ def _marks() -> str:
     return ", ".join(f"{column} = {value}" for column, value in columns.items())
 
 
+# The moment is taken once all vouchers are locked, for `marked` is looked for by their places.
 WRITE = f"""
-marked AS (
+moment AS MATERIALIZED (
+    SELECT {MOMENT} AS at
+), marked AS (
     UPDATE voucher SET {_marks()}
     FROM given
     WHERE voucher.ctid = ANY (ARRAY(SELECT place FROM given)) AND voucher.ctid = given.place
     RETURNING given.*
 ), written AS (
     INSERT INTO assignment (
-        id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, lease_until, lease_seconds, hold_id
+        id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
+        lease_seconds, hold_id
     )
     SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id, occurrence, test,
-        {LEASE_UNTIL}, lease_seconds, CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END
+        (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds, CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END
     FROM marked ORDER BY marked.id
 ), counted AS (
     UPDATE stock SET
@@ -166,8 +171,8 @@ WITH request AS MATERIALIZED (
     SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, n <= :from_hold AS of_hold
     FROM fresh JOIN locked USING (n)
 ), {WRITE}
-SELECT position, draw_key, of_hold, NULL::uuid, code, NULL, NULL, NULL, NULL::bigint, NULL::boolean, now(),
-    {LEASE_UNTIL}, NULL::bigint, NULL::timestamptz, expires_at, NULL
+SELECT position, draw_key, of_hold, NULL::uuid, code, NULL, NULL, NULL, NULL::bigint, NULL::boolean,
+    (SELECT at FROM moment), {LEASE_UNTIL}, NULL::bigint, NULL::timestamptz, expires_at, NULL
 FROM marked
 UNION ALL
 SELECT position, NULL, false, id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at,

@@ -36,7 +36,7 @@ WHERE pool_id = %(pool_id)s AND slot = %(slot)s
 TAKE_BACK = text("""
 WITH chosen AS MATERIALIZED (
     SELECT code FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND import_id = :import_id
-    ORDER BY code FOR UPDATE
+    ORDER BY code LIMIT :most FOR UPDATE
 ), gone AS (
     DELETE FROM voucher USING chosen WHERE voucher.code = chosen.code RETURNING voucher.code
 ), unknown AS (
@@ -46,19 +46,28 @@ SELECT count(*) FROM gone
 """)
 
 
-async def take_back(connection: AsyncConnection, import_id: uuid.UUID, pool_id: int, slot: int) -> int:
-    """Delete the vouchers of an import that are available; how many."""
+AVAILABLE = text("""
+SELECT count(*) FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND import_id = :import_id
+""")
+
+
+async def take_back(
+    connection: AsyncConnection, import_id: uuid.UUID, pool_id: int, slot: int, most: int | None
+) -> tuple[int, int]:
+    """Delete vouchers of an import that are available, at most so many; return how many, and how many there were."""
     await alone(connection)
     # The state is looked at again after waiting for a draw, so what was drawn meanwhile stays.
     values = {"pool_id": pool_id, "import_id": import_id}
+    limit = None if most is None else max(most, 0)
     async with patience(connection):
-        count = int((await connection.execute(TAKE_BACK, values)).scalar_one())
+        count = int((await connection.execute(TAKE_BACK, {**values, "most": limit})).scalar_one())
+        left = 0 if most is None else int((await connection.execute(AVAILABLE, values)).scalar_one())
     fewer = update(Stock).where(Stock.pool_id == pool_id, Stock.slot == slot)
     await connection.execute(fewer.values(available=Stock.available - count))
     await connection.execute(
         update(Import).where(Import.id == import_id).values(undone=Import.undone + count)
     )
-    return count
+    return count, count + left
 
 
 # Locked in the order of the codes, as everybody locks them; then nothing is left to wait for.

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+MADE_WITHIN = timedelta(minutes=1)
+"""A message is made in less: so long before it was given its code was looked for."""
+
 AssignmentStatus = Literal["reserved", "assigned", "redeemed", "void", "released", "lapsed"]
 
 
@@ -61,7 +64,7 @@ class LedgerEntry:
         return (
             seconds == 0
             or self.expires_at is None
-            or self.expires_at >= self.assigned_at + timedelta(seconds=seconds)
+            or self.expires_at >= self.assigned_at + timedelta(seconds=seconds) - MADE_WITHIN
         )
 
 

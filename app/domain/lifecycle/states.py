@@ -21,7 +21,9 @@ class Transition:
     """SQL over the vouchers that go this way: how much they add to `stock.given_besides`."""
 
 
-ASSIGN = Transition((S.AVAILABLE,), S.ASSIGNED, {"assigned_at": "now()", "assignment_id": "given.id"})
+ASSIGN = Transition(
+    (S.AVAILABLE,), S.ASSIGNED, {"assigned_at": "(SELECT at FROM moment)", "assignment_id": "given.id"}
+)
 RESERVE = Transition((S.AVAILABLE,), S.RESERVED, {"assignment_id": "given.id"})
 CONFIRM = Transition((S.RESERVED,), S.ASSIGNED, {"assigned_at": "now()"})
 RELEASE = Transition((S.RESERVED, S.ASSIGNED), S.AVAILABLE, {"assigned_at": "NULL", "assignment_id": "NULL"})

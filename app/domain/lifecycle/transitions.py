@@ -9,6 +9,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import holding
+from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.states import (
     CANCEL,
     CONFIRM,
@@ -26,6 +27,7 @@ from app.domain.lifecycle.states import (
 )
 from app.domain.lifecycle.stock import SLOT
 from app.platform.database import AnyRow
+from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED
 
 _LEASED_OR_BACK = "assignment.lease_until IS NOT NULL OR '{target}' = 'available'"
@@ -47,6 +49,10 @@ def _statement(
     taken = ", ".join(f"{state} = stock.{state} - sums.{state}" for state in transition.sources)
     sums = ", ".join(f"count(*) FILTER (WHERE status = '{state}') AS {state}" for state in transition.sources)
     sets = ", ".join(f"{column} = {value}" for column, value in transition.sets.items())
+    used_at = "at" if transition.target == VoucherStatus.REDEEMED else "NULL::timestamptz"
+    # Of codes that nobody has, only what is final is told.
+    final = transition.target in {VoucherStatus.REDEEMED, VoucherStatus.VOID}
+    told = "true" if final else "assignment_id IS NOT NULL"
     return text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, voucher.assigned_at, at
@@ -64,6 +70,10 @@ WITH chosen AS MATERIALIZED (
         SELECT pool_id, count(*) AS n, {transition.given_besides} AS besides, {sums} FROM chosen GROUP BY pool_id
     ) AS sums
     WHERE stock.pool_id = sums.pool_id AND stock.slot = :slot
+), told AS (
+    INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after, used_at)
+    SELECT {MOMENT}, pool_id, code, assignment_id, status, '{transition.target}', {used_at} FROM chosen
+    WHERE {told}
 )
 SELECT code, pool_id, status, assignment_id FROM chosen
 """)  # noqa: S608  (made of constants)

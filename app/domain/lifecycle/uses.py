@@ -12,6 +12,7 @@ from psycopg import Connection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.stock import SLOT
 from app.platform.settings import get_settings
 
@@ -45,7 +46,10 @@ WITH used AS MATERIALIZED (
 ), taken AS (
     UPDATE voucher SET status = 'redeemed', redeemed_at = judged.redeemed_at, expired_at = NULL
     FROM judged WHERE judged.turn = 1 AND NOT judged.late AND voucher.code = judged.code
-    RETURNING voucher.pool_id, judged.status AS before
+    RETURNING voucher.pool_id, voucher.code, judged.status AS before, judged.redeemed_at
+), told AS (
+    INSERT INTO pool_change (changed_at, pool_id, code, before, after, used_at)
+    SELECT {moment}, pool_id, code, before, 'redeemed', redeemed_at FROM taken
 ), sums AS (
     SELECT pool_id, count(*) AS n, count(*) FILTER (WHERE before = 'available') AS available,
         count(*) FILTER (WHERE before = 'expired') AS expired
@@ -67,7 +71,7 @@ async def alone(connection: AsyncConnection) -> None:
     await connection.execute(ALONE)
 
 
-async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, Any]) -> None:
+async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, object]) -> None:
     """Settle the uses that are known of codes which this transaction has made vouchers of.
 
     Args:
@@ -80,7 +84,7 @@ async def settle(connection: AsyncConnection, codes: LiteralString, parameters: 
         await connection.execute(text(_settling(codes)), parameters)
 
 
-def settle_chunk(connection: Connection[Any], codes: LiteralString, parameters: dict[str, Any]) -> None:
+def settle_chunk(connection: Connection[Any], codes: LiteralString, parameters: dict[str, object]) -> None:
     """Settle as `settle` does, on a connection of the driver."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (USES,))
     if connection.execute(ANY_UNKNOWN).fetchone() is not None:
@@ -89,4 +93,4 @@ def settle_chunk(connection: Connection[Any], codes: LiteralString, parameters: 
 
 def _settling(codes: LiteralString) -> str:
     tolerance = float(get_settings().clock_tolerance_seconds)
-    return SETTLE.format(codes=codes, slot=SLOT, tolerance=tolerance)
+    return SETTLE.format(codes=codes, slot=SLOT, tolerance=tolerance, moment=MOMENT)

@@ -165,3 +165,34 @@ async def test_codes_that_expire_soon_are_told_once_and_again_when_there_are_new
     assert await look() == ["pool.expiring_soon"]
     await expire("p-000003", 1)
     assert await look() == ["pool.expiring_soon"] * 2
+
+
+async def test_a_schedule_that_gave_up_is_told_once_each_time(client, engine):
+    await fill(engine, "p", 10)
+    source = {"type": "url", "url": "https://example.org/codes.csv"}
+    made = await client.post(
+        "/v1/import-schedules", json={"pool": "p", "source": source, "cron": "0 6 * * *"}
+    )
+
+    async def give_up():
+        async with transaction(engine) as connection:
+            await connection.execute(
+                text("UPDATE import_schedule SET gave_up_at = now(), told_at = NULL, error = 'answered 503'")
+            )
+
+    async def look():
+        async with transaction(engine) as connection:
+            await service.notify_failed_schedules(connection)
+        return [event for event, _ in await sent(client)]
+
+    await give_up()
+    await set_alerts(client, 0)
+    await asyncio.gather(*(look() for _ in range(4)))
+    assert await look() == ["schedule.failed"]
+    item = (await client.get(f"{URL}/deliveries")).json()["items"][0]
+    assert item["payload"]["type"] == "schedule.failed"
+    told = {"pool": "p", "schedule_id": made.json()["id"], "error": "answered 503"}
+    assert item["payload"]["data"].items() >= told.items()
+    await give_up()
+    await look()
+    assert await look() == ["schedule.failed"] * 2

@@ -11,7 +11,7 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import decode, table, unpack
 from app.domain.imports.reader.table import Format, open_table
 from app.platform.settings import Settings, get_settings
-from tests.domain.imports.test_figures import codes, figures
+from tests.domain.imports.test_figures import figures
 from tests.domain.imports.test_messy_files import zipped
 
 GOOD = "code\n" + "".join(f"GOOD-{n}\n" for n in range(30_000))
@@ -58,15 +58,29 @@ BAD = {
 }
 
 
+TOLD_AT_ONCE = BAD.keys() - {
+    "its encoding changes to UTF-8 far from the start",
+    "its encoding changes far from the start",
+    "a quote is never closed",
+}
+"""The others are told by the import, once it has read so far."""
+
+
 @pytest.mark.parametrize("name", BAD)
 async def test_it_fails_whole_when(name, client, upload):
     content, options, says = BAD[name]
-    done = (await upload(content, **options)).json()
-    assert done["status"] == "failed"
-    assert says in done["error"]
-    assert figures(done) == (0, 0, 0, 0)
-    assert await codes(client) == set()
-    assert (await client.get(f"/v1/imports/{done['id']}/rejects")).json()["items"] == []
+    reply = await upload(content, **options)
+    if name in TOLD_AT_ONCE:
+        assert (reply.status_code, reply.json()["type"]) == (422, "/problems/unreadable-source")
+        assert says in reply.json()["detail"]
+        assert (await client.get("/v1/imports")).json()["items"] == []
+    else:
+        done = reply.json()
+        assert done["status"] == "failed"
+        assert says in done["error"]
+        assert figures(done) == (0, 0, 0, 0)
+        assert (await client.get(f"/v1/imports/{done['id']}/rejects")).json()["items"] == []
+    assert (await client.get("/v1/pools/p")).status_code == 404
     assert (await upload(b"code\nNEXT\n")).json()["imported"] == 1
 
 

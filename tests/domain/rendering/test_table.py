@@ -13,10 +13,36 @@ CONTEXT = {
     "campaign": {"name": "Newsletter"},
 }
 MESSAGE = {"channel": "sms", "customer_id": "c1"}
-PAGE = (
-    "abort do break continue time now from_timestamp to_timestamp hash md5 sha1 sha256 json_load shuffle bool datetime "
-    "customer_ids event project campaign scenario action banner random catalogs segmentations consents recommendations"
-).split()
+PAGE = [
+    "abort",
+    "do",
+    "break",
+    "continue",
+    "time",
+    "now",
+    "from_timestamp",
+    "to_timestamp",
+    "hash",
+    "md5",
+    "sha1",
+    "sha256",
+    "json_load",
+    "shuffle",
+    "bool",
+    "datetime",
+    "customer_ids",
+    "event",
+    "project",
+    "campaign",
+    "scenario",
+    "action",
+    "banner",
+    "random",
+    "catalogs",
+    "segmentations",
+    "consents",
+    "recommendations",
+]
 
 
 def rows():

@@ -18,6 +18,7 @@ WORDS = {
     "pool.exhausted": "Pool {pool} is exhausted: no code is available.",
     "pool.expiring_soon": "Pool {pool}: {expiring} available codes expire within {within_days} days, "
     "the first at {first_expires_at}.",
+    "schedule.failed": "The import schedule of pool {pool} failed: {error}",
     "pool.test": "Pool {pool}: this is a test. {available} codes are available.",
 }
 

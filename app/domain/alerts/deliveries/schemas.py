@@ -2,11 +2,11 @@
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-Event = Literal["pool.low", "pool.exhausted", "pool.expiring_soon", "pool.test"]
+Event = Literal["pool.low", "pool.exhausted", "pool.expiring_soon", "schedule.failed", "pool.test"]
 Channel = Literal["webhook", "email"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
@@ -18,7 +18,7 @@ class DeliveryOut(BaseModel):
     event: Event = Field(description="What it tells")
     channel: Channel = Field(description="How it goes")
     destination: str = Field(description="Where it went last")
-    payload: dict[str, Any] = Field(description="What it says")
+    payload: dict[str, object] = Field(description="What it says")
     status: DeliveryStatus = Field(description="`pending` while there are tries left")
     attempts: int = Field(description="Tries so far")
     response_status: int | None = Field(description="HTTP status of the last try's answer")

@@ -3,7 +3,6 @@
 import asyncio
 import time
 import uuid
-from typing import Any
 
 import httpx
 import structlog
@@ -71,7 +70,7 @@ async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> AnyRow | 
         await asyncio.sleep(PAUSE)
 
 
-async def _try(settings: Settings, message: AnyRow) -> dict[str, Any]:
+async def _try(settings: Settings, message: AnyRow) -> dict[str, object]:
     """Return what became of one try, as columns of the message."""
     if message.destination is None:
         return {"status": "failed", "error": "the alert points nowhere any more, or its webhook is disabled"}

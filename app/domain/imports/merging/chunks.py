@@ -12,6 +12,7 @@ CHUNK = 1024**2
 """Bytes of each chunk but the last."""
 
 READ = "SELECT data FROM import_chunk WHERE import_id = %s AND number = %s"
+FORGET = "DELETE FROM import_chunk WHERE import_id = %s"
 WRITE = "INSERT INTO import_chunk (import_id, number, data) VALUES (%s, %s, %b)"
 
 
@@ -25,6 +26,11 @@ def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
             del rest[:CHUNK]
     if rest:
         yield bytes(rest)
+
+
+def forget(connection: Connection[Any], import_id: uuid.UUID) -> None:
+    """Delete the bytes of an import."""
+    connection.execute(FORGET, (import_id,))
 
 
 def write(connection: Connection[Any], import_id: uuid.UUID, blocks: Iterable[bytes]) -> tuple[int, str]:

@@ -17,8 +17,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from app.domain.imports.errors import ImportCancelledError, UnreadableError
-from app.domain.imports.merging import chunks, merge, reading, rows
+from app.domain.imports.errors import ImportCancelledError, ImportUndecidedError
+from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.platform.database import connect_sync
@@ -40,13 +40,14 @@ UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()),
 WHERE id = %s AND status IN ('queued', 'running') RETURNING *
 """
 STORED = """
-UPDATE import SET size = %(size)s, sha256 = %(sha256)s, repeats = (
+UPDATE import SET size = %(size)s, fetched = %(size)s, sha256 = %(sha256)s, repeats = (
     SELECT id FROM import AS earlier
     WHERE earlier.pool_id = import.pool_id AND earlier.sha256 = %(sha256)s AND earlier.status = 'succeeded'
         AND NOT earlier.dry_run AND earlier.id <> import.id
     ORDER BY earlier.created_at LIMIT 1
 ) WHERE id = %(id)s
 """
+FETCHED = "UPDATE import SET fetched = %s WHERE id = %s AND status = 'running'"
 TELL = "UPDATE import SET progress = %s WHERE id = %s AND status = 'running'"
 REJECT = """
 INSERT INTO import_reject (import_id, line, value, reason)
@@ -63,12 +64,6 @@ FAIL = """
 UPDATE import SET status = 'failed', error = %s, choices = %s, finished_at = now()
 WHERE id = %s AND status IN ('queued', 'running')
 """
-# Nothing of it is in the pool: none was merged, or nothing was to be, or the pool has gone.
-NO_FIGURES = """
-UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, suspicious = 0, total = NULL
-WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
-"""
-
 STATUS = "SELECT status FROM import WHERE id = %s"
 
 Watch = Callable[[float], None]
@@ -89,17 +84,17 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
         begin = (merge.LEAST, rows.SHARES, import_id)
         row = main.cursor(row_factory=dict_row).execute(BEGIN, begin).fetchone()
         if row is None:
-            if (
-                _status(main, import_id) == "failed"
-            ):  # cancelled before it was begun, or while its worker died
-                _clear(main, import_id)
+            # Cancelled before it was begun, or while its worker died.
+            if _status(main, import_id) == "failed":
+                leftovers.clear(main, import_id)
             return
         try:
             _Run(settings, connections, side, row, watch).run()
         except ImportCancelledError:
-            _clear(main, import_id)
+            leftovers.clear(main, import_id)
         except DomainError as error:
-            fail(main, import_id, error.detail, error.extra.get("choices"))
+            choices = error.choices if isinstance(error, ImportUndecidedError) else None
+            fail(main, import_id, error.detail, choices)
         except merge.PoolGoneError:
             fail(
                 main,
@@ -115,22 +110,13 @@ def give_up(settings: Settings, import_id: uuid.UUID) -> None:
         fail(connection, import_id, why)
 
 
-def fail(
-    connection: Connection[Any], import_id: uuid.UUID, why: str, choices: dict[str, Any] | None = None
-) -> None:
+def fail(connection: Connection[Any], import_id: uuid.UUID, why: str, choices: object = None) -> None:
     """End an import that cannot succeed, if it has not; where nothing of it is in the pool, its figures say so."""
     with connection.transaction():
+        leftovers.lock_pool(connection, import_id)
         if not connection.execute(FAIL, (why, choices and Jsonb(choices), import_id)).rowcount:
             return
-        _clear(connection, import_id)
-
-
-def _clear(connection: Connection[Any], import_id: uuid.UUID) -> None:
-    """Delete the bytes of an import that failed; where nothing of it is in the pool, its figures say so."""
-    with connection.transaction():
-        connection.execute("DELETE FROM import_chunk WHERE import_id = %s", (import_id,))
-        if connection.execute(NO_FIGURES, (import_id,)).rowcount:
-            connection.execute("DELETE FROM import_reject WHERE import_id = %s", (import_id,))
+        leftovers.clear(connection, import_id)
 
 
 def _status(connection: Connection[Any], import_id: uuid.UUID) -> str | None:
@@ -178,14 +164,25 @@ class _Run:
         self._finish()
 
     def _store(self) -> None:
-        """Fetch the source into the chunks, whole or not at all."""
+        """Fetch the source into the chunks; they count once its size is told, and a run that was killed begins anew."""
         source = fetching.unseal(self.settings, self.row["sealed"])
         source["column"] = self.row["options"].get("column")  # a query's values are judged by it
-        with self.main.transaction():
-            with closing(fetching.fetch(self.settings, source, self._unwanted)) as blocks:
-                size, digest = chunks.write(self.main, self.id, blocks)
-            self.main.execute(STORED, {"size": size, "sha256": digest, "id": self.id})
+        chunks.forget(self.main, self.id)
+        # Each chunk is committed by itself: no transaction is open while a foreign host is waited for.
+        with closing(fetching.fetch(self.settings, source, self._unwanted)) as blocks:
+            size, digest = chunks.write(self.main, self.id, self._counted(blocks))
+        self.main.execute(STORED, {"size": size, "sha256": digest, "id": self.id})
         self.row["size"] = size
+
+    def _counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the blocks, and tell at times how many bytes they are."""
+        size = 0
+        for block in blocks:
+            size += len(block)
+            if time.monotonic() - self.told > TELL_SECONDS:
+                self.told = time.monotonic()
+                self.side.execute(FETCHED, (size, self.id))
+            yield block
 
     def _stage(self) -> None:
         """Read all rows, and stage each in its share."""
@@ -200,7 +197,7 @@ class _Run:
         self._set_aside(sorter.unlike())
         total = sum(self.staged) + self.invalid + self.suspicious
         if not total and self.row["source"]["type"] not in fetching.MAY_BE_EMPTY:
-            raise UnreadableError("The file has a header, but no row below it.")
+            raise reading.no_rows()
         self.side.execute(STAGED, (total, self.invalid, self.suspicious, self.id))
 
     def _sorted(self, table: Table, sorter: rows.Sorter, raw: chunks.ChunkFile) -> Iterator[list[list[str]]]:
@@ -257,7 +254,7 @@ class _Run:
                 if _status(self.main, self.id) != "running":
                     raise ImportCancelledError("The import was cancelled.")
                 raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
-            self.main.execute("DELETE FROM import_chunk WHERE import_id = %s", (self.id,))
+            chunks.forget(self.main, self.id)
 
     def _tell(self, progress: float) -> None:
         self.watch(progress)

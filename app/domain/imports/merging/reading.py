@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.domain.imports.merging.rows import Marks, Sorter, code_of
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
@@ -47,6 +48,24 @@ def sorter(table: Table, options: Mapping[str, Any], *, queried: bool = False) -
     )
 
 
+def check_rows(table: Table, sorter: Sorter) -> None:
+    """Read as far as there are rows, and sort the first of them.
+
+    Raises:
+        UnreadableError: there is none, or they cannot be read.
+    """
+    for batch in table.batches:
+        sorted_ = sorter.sort(batch)
+        if sorted_.rejects or any(sorted_.shares):
+            return
+    raise no_rows()
+
+
+def no_rows() -> UnreadableError:
+    """Return the error that there is a header and nothing else."""
+    return UnreadableError("The file has a header, but no row below it.")
+
+
 def beside(table: Table, options: Mapping[str, Any], column: int) -> list[str]:
     """Return the columns that hold something and are not imported: by name, or index where they have none."""
     used = {column} | {table.column(named) for named in columns_named(options)}
@@ -63,6 +82,6 @@ def suspicious_in_sample(table: Table, column: int) -> list[tuple[int, str]]:
     if judge.shapes is None:
         return []
     codes = [(place, code_of(row[column])) for place, row in enumerate(table.sample) if column < len(row)]
-    filled = [(place, code) for place, code in codes if code]
+    filled = [(place, code) for place, code in codes if fault(code) is None]
     judge.shapes.add([place for place, _ in filled], [code for _, code in filled])
     return judge.shapes.unlike()

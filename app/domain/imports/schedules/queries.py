@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select, true, tuple_, update
+from sqlalchemy import delete, func, insert, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportSchedule
 
 LAST = (
-    select(Import.id, Import.status, Import.error, Import.created_at)
+    select(
+        Import.id, Import.status, Import.error, Import.created_at, Import.choices.is_not(None).label("asked")
+    )
     .where(Import.schedule_id == ImportSchedule.id)
     .order_by(Import.created_at.desc())
     .limit(1)
@@ -97,9 +99,11 @@ async def lock_ended(connection: AsyncConnection) -> Any:
             ImportSchedule.timezone,
             ImportSchedule.next_run,
             ImportSchedule.failures,
+            ImportSchedule.gave_up_at,
             LAST.c.id.label("last_id"),
             LAST.c.status.label("last_status"),
             LAST.c.error.label("last_error"),
+            LAST.c.asked.label("last_asked"),
         )
         .join(LAST, true())
         .where(
@@ -117,10 +121,3 @@ async def active_of(connection: AsyncConnection, pool: str) -> Sequence[uuid.UUI
     """Return the schedules that go on importing into a pool."""
     query = select(ImportSchedule.id).where(ImportSchedule.pool == pool, ImportSchedule.active)
     return (await connection.execute(query.order_by(ImportSchedule.created_at))).scalars().all()
-
-
-async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
-    """Tell whether an import of the schedule has not ended."""
-    running = Import.status.in_([ImportStatus.QUEUED, ImportStatus.RUNNING])
-    query = select(exists().where(Import.schedule_id == schedule_id, running))
-    return bool((await connection.execute(query)).scalar_one())

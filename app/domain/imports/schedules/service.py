@@ -17,6 +17,7 @@ from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleN
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleUpdate
 from app.domain.imports.schemas import ImportOptions, Options
 from app.platform.errors import InvalidRequestError
+from app.platform.metrics import SCHEDULES_GAVE_UP
 from app.platform.settings import Settings
 from app.platform.versions import Expected, check, version
 from app.schema.base import ImportStatus
@@ -100,7 +101,7 @@ async def update(
     clock_stays = (cron, timezone, active) == (before["cron"], before["timezone"], before["active"])
     if clock_stays and before["next_run"] is not None:
         values["next_run"] = before["next_run"]  # a run that is due, or is tried again, is not lost
-    values |= {"error": None, "failures": 0}
+    values |= {"error": None, "failures": 0, "gave_up_at": None}
     await queries.change(connection, schedule_id, values)
     await audit.record(
         connection,
@@ -154,9 +155,12 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
         options = ImportOptions.model_validate(due.options)
     except ValueError as error:  # of this one alone: all others go on
         said = f"The schedule cannot run: {str(error).splitlines()[0]}."
-        await queries.change(connection, due.id, {"next_run": now + AGAIN_LATER, "error": said})
+        values = {"next_run": now + AGAIN_LATER, "error": said}
+        if due.error != said:  # else it was told
+            values |= _giving_up(due.id, due.pool, now)
+        await queries.change(connection, due.id, values)
         return True
-    if await queries.under_way(connection, due.id):
+    if await imports.under_way(connection, due.id):
         values["error"] = OVERLAP
     else:
         import_id = await imports.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
@@ -166,22 +170,34 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
 
 
 async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
-    """Look at the end of one run; tell whether there was one. A run that failed is tried again within its period."""
+    """Look at the end of one run; tell whether there was one. A run that failed is tried again within its period.
+
+    One that failed with a question is not: who knows the file has to answer it. Nor is one that somebody cancelled.
+    """
     ended = await queries.lock_ended(connection)
     if ended is None:
         return False
-    values: dict[str, Any] = {"judged": ended.last_id, "failures": 0, "error": None}
+    values: dict[str, Any] = {"judged": ended.last_id, "failures": 0, "error": None, "gave_up_at": None}
     if ended.last_status is ImportStatus.FAILED:
         values["error"] = ended.last_error
+        values["gave_up_at"] = ended.gave_up_at
         again = now + timedelta(seconds=RETRY_SECONDS * 2**ended.failures)
-        if ended.next_run is not None and again < ended.next_run:
+        by_a_person = ended.last_error == imports.CANCELLED
+        if by_a_person:
+            pass
+        elif not ended.last_asked and ended.next_run is not None and again < ended.next_run:
             values |= {"next_run": again, "failures": ended.failures + 1}
         else:
-            log.error(
-                "an import schedule failed until its next regular run", id=str(ended.id), pool=ended.pool
-            )
+            values |= _giving_up(ended.id, ended.pool, now)
     await queries.change(connection, ended.id, values)
     return True
+
+
+def _giving_up(schedule_id: uuid.UUID, pool: str, now: datetime) -> dict[str, Any]:
+    """Return what a schedule notes that is not tried again before its next regular run; alerts tell it from there."""
+    SCHEDULES_GAVE_UP.inc()
+    log.error("an import schedule failed until its next regular run", id=str(schedule_id), pool=pool)
+    return {"gave_up_at": now, "told_at": None}
 
 
 async def check_none_active(connection: AsyncConnection, pool: str) -> None:

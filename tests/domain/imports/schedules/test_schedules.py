@@ -4,9 +4,11 @@ from itertools import pairwise
 
 import pytest
 
+from app.domain.imports.merging import pipeline
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.clock import next_run
 from app.platform.database import transaction
+from app.platform.metrics import SCHEDULES_GAVE_UP
 from tests.domain.imports.servers import CODES, http_server, until
 from tests.domain.imports.test_figures import codes
 
@@ -297,3 +299,40 @@ async def test_secrets_of_a_schedule_are_never_shown(client, engine, worker):
 
         await until(ended)
         assert server.asked == ["Basic c2hvcDpzM2NyZXQ="]
+
+
+async def gave_up(engine):
+    async with transaction(engine) as connection:
+        result = await connection.exec_driver_sql("SELECT gave_up_at, told_at FROM import_schedule")
+    return result.one()
+
+
+async def test_a_schedule_that_gives_up_notes_it_for_the_alerts_until_a_run_succeeds(client, engine):
+    schedule = (await create(client, cron="* * * * *")).json()  # its period leaves no time to try again
+    at = datetime.fromisoformat(schedule["next_run"])
+    before = SCHEDULES_GAVE_UP._value.get()
+    await sweep(engine, at)
+    await end_last_run(engine, "failed", "The server of the URL answered 503.")
+    await sweep(engine, at)
+    assert (await gave_up(engine)).gave_up_at == at
+    assert SCHEDULES_GAVE_UP._value.get() == before + 1
+    await sweep(engine, at + timedelta(minutes=1))
+    await end_last_run(engine, "succeeded")
+    await sweep(engine, at + timedelta(minutes=1))
+    assert (await gave_up(engine)).gave_up_at is None
+
+
+async def test_a_question_is_not_tried_again_for_no_try_answers_it(client, engine, settings):
+    (settings.import_folder / "codes.csv").write_text("a,b\nA1B2,C3D4\nE5F6,G7H8\nI9J1,K2L3\n")
+    schedule = (await create(client)).json()
+    at = datetime.fromisoformat(schedule["next_run"])
+    await sweep(engine, at)
+    (run,) = await imports_of(client, schedule)
+    await asyncio.to_thread(pipeline.run, settings, run["id"])
+    await sweep(engine, at)
+    shown = (await client.get(f"/v1/import-schedules/{schedule['id']}")).json()
+    assert "cannot be told which column" in shown["error"]
+    assert datetime.fromisoformat(shown["next_run"]) == at + timedelta(days=1)
+    assert (await gave_up(engine)).gave_up_at == at
+    (run,) = await imports_of(client, schedule)
+    assert [choice["index"] for choice in run["choices"]["column"]] == [0, 1]

@@ -1,0 +1,61 @@
+"""What an import that failed leaves behind: nothing, unless something of it is in the pool."""
+
+import uuid
+from typing import Any
+
+from psycopg import Connection
+
+from app.domain.imports.merging import chunks
+
+# Nothing of it is in the pool: none was merged, or nothing was to be, or the pool has gone.
+NO_FIGURES = """
+UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, suspicious = 0, total = NULL
+WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
+"""
+# Whoever refers to the pool, or imports into it, waits for this lock, and finds the pool gone or makes it anew.
+LOCK_POOL = """
+SELECT pool.id FROM pool JOIN import ON import.pool_id = pool.id
+WHERE import.id = %(id)s AND EXISTS (SELECT FROM import AS maker WHERE maker.pool_id = pool.id AND maker.made_pool)
+    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.pool_id = pool.id)
+FOR UPDATE OF pool
+"""
+# The audit tells of all that people did to a pool, in whatever room.
+REMOVE_POOL = """
+DELETE FROM pool USING import WHERE import.id = %(id)s AND pool.id = import.pool_id AND pool.description IS NULL
+    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.pool_id = pool.id)
+    AND NOT EXISTS (SELECT FROM assignment WHERE assignment.pool_id = pool.id)
+    AND NOT EXISTS (SELECT FROM import AS other WHERE other.pool_id = pool.id AND other.status <> 'failed')
+    AND NOT EXISTS (SELECT FROM hold WHERE hold.pool_id = pool.id)
+    AND NOT EXISTS (SELECT FROM alert WHERE alert.pool_id = pool.id)
+    AND NOT EXISTS (
+        SELECT FROM import_schedule
+        WHERE import_schedule.pool = pool.name AND import_schedule.id IS DISTINCT FROM import.schedule_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM audit_entry
+        WHERE audit_entry.pool = pool.name AND at >= pool.created_at AND action NOT LIKE 'import.%%'
+    )
+"""
+
+
+def lock_pool(connection: Connection[Any], import_id: uuid.UUID) -> bool:
+    """Lock the pool of an import, where it may have to go; tell whether it may.
+
+    The pool comes before the import, as for who deletes the pool.
+    """
+    return connection.execute(LOCK_POOL, {"id": import_id}).fetchone() is not None
+
+
+def clear(connection: Connection[Any], import_id: uuid.UUID) -> None:
+    """Delete the bytes of an import that failed; where nothing of it is in the pool, its figures say so.
+
+    A pool that was made by an import, this one or one that failed before it, goes where nothing came into it and
+    nobody has done anything with it.
+    """
+    with connection.transaction():
+        may_go = lock_pool(connection, import_id)
+        chunks.forget(connection, import_id)
+        if connection.execute(NO_FIGURES, (import_id,)).rowcount:
+            connection.execute("DELETE FROM import_reject WHERE import_id = %s", (import_id,))
+        if may_go:
+            connection.execute(REMOVE_POOL, {"id": import_id})

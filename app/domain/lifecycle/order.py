@@ -1,0 +1,81 @@
+"""The order of what happens: up to which time all of it is committed, so that a reader goes on from there.
+
+What is handed out and what changes bears a time (MOMENT) that is taken before its transaction commits, and others are
+taken meanwhile: a reader who goes by the times alone passes over what commits late. So who wants to read up to now
+asks `settled` first:
+
+1. It commits the present time to `horizon`. Whoever takes a snapshot from then on stamps no earlier time.
+2. It looks at which transactions are under way. One that it sees has begun before what it stamps. One that it does
+   not see has yet to take its snapshot, and finds the horizon.
+
+So nothing will ever bear a time before the horizon and before the begin of the oldest transaction seen, whatever the
+clock does. Nobody waits for anybody (docs/decisions/0048).
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.platform.database import READS, autocommit
+
+# After the row is locked: what follows on the same code, such as its next draw, bears a later time.
+MOMENT = "greatest(clock_timestamp(), now(), (SELECT at FROM horizon))"
+"""SQL: the time that is stamped on what a statement does. In READ COMMITTED its snapshot is the statement's own."""
+
+PUBLISH = text("""
+INSERT INTO horizon (at) VALUES (clock_timestamp())
+ON CONFLICT (id) DO UPDATE SET at = greatest(horizon.at, excluded.at)
+RETURNING at
+""")
+
+# Where the server does not track what is under way (`track_activities`), all that a transaction may last is taken off.
+UNDER_WAY = text(f"""
+SELECT least(
+    CAST(:horizon AS timestamptz), min(xact_start),
+    CASE WHEN NOT current_setting('track_activities')::boolean THEN CAST(:horizon AS timestamptz) - :longest END
+)
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name NOT IN ('{READS}', 'pg_dump')
+""")  # noqa: S608  (made of constants)
+
+LONGEST = timedelta(hours=2)
+"""Longer than any transaction of the service that writes."""
+
+RECORD = """
+INSERT INTO pool_change (changed_at, pool_id, about)
+SELECT greatest(clock_timestamp(), now(), (SELECT at FROM horizon)), id, CAST(%s AS jsonb) FROM pool WHERE name = %s
+"""
+
+
+async def settled(engine: AsyncEngine) -> datetime:
+    """Return a time before which all is committed that was handed out or changed, and will ever be.
+
+    It is the present time, or the begin of the oldest transaction that is under way. What only reads may say so by
+    its application name (`database.READS`) and holds nobody up.
+    """
+    async with autocommit(engine) as connection:
+        horizon = (await connection.execute(PUBLISH)).scalar_one()
+        found = await connection.execute(UNDER_WAY, {"horizon": horizon, "longest": LONGEST})
+        settled_at: datetime = found.scalar_one()
+        return settled_at
+
+
+async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, Any]) -> None:
+    """Note what happened to a pool, with the transaction that does it."""
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101  (narrows the type)
+    await driver.execute(RECORD, _recorded(pool, type_, about))
+
+
+def record_on(connection: psycopg.Connection[Any], pool: str, type_: str, about: dict[str, Any]) -> None:
+    """Note it as `record` does, on a connection of the driver."""
+    connection.execute(RECORD, _recorded(pool, type_, about))
+
+
+def _recorded(pool: str, type_: str, about: dict[str, Any]) -> tuple[str, str]:
+    return orjson.dumps({"type": type_, **about}).decode(), pool
