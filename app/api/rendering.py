@@ -15,6 +15,7 @@ from app.api.snippets import snippets
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments.errors import (
     AssignmentReleasedError,
+    CustomerLimitError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -58,6 +59,7 @@ REFUSED = (
     *TEMPLATE,
     PoolNotFoundError,
     PoolExhaustedError,
+    CustomerLimitError,
     PoolBusyError,
     OverloadedError,
     AssignmentReleasedError,

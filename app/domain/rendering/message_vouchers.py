@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.assignments import drawing, identity
 from app.domain.assignments import service as assignments
 from app.domain.assignments.drawing import Draw
-from app.domain.assignments.errors import PoolExhaustedError
-from app.domain.lifecycle.claim import Locked
+from app.domain.assignments.errors import CustomerLimitError, PoolExhaustedError
+from app.domain.lifecycle.claim import CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -37,6 +37,9 @@ class _Pool:
     looked_up: int = -1
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
+    rule: CustomerRule | None = None
+    limits: dict[str, dict[str, Any]] | None = None
+    """By customer, where the pool has a rule: how many more codes each gets, and the last one that each has."""
 
 
 class MessageVouchers:
@@ -58,6 +61,8 @@ class MessageVouchers:
         where it was voided since."""
         self.seen: list[dict[str, Any] | None] = [None for _ in targets]
         self.seen_known = False
+        self._standing: dict[tuple[str, str | None, str], LedgerEntry] = {}
+        """What customers have of pools with a rule, by pool, customer and code."""
 
     async def fetch(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
@@ -77,9 +82,9 @@ class MessageVouchers:
         return sum(len(before.get(pool, ())) for before in self.before[of])
 
     @property
-    def is_short(self) -> bool:
-        """Return whether a pool had less than was asked for."""
-        return any(pool.draw.shortage is not None for pool in self._pools.values())
+    def keeps_order(self) -> bool:
+        """Return whether who comes first matters: a pool has less than was asked for, or a rule for customers."""
+        return any(pool.draw.shortage is not None or pool.limits is not None for pool in self._pools.values())
 
     def free_of(self, name: str) -> list[str]:
         """Return the codes of a pool that are locked for the messages, or shown in a preview."""
@@ -102,6 +107,7 @@ class MessageVouchers:
                 "looked_up": pool.looked_up,
                 "counts": pool.counts,
                 "similar": pool.similar,
+                "limits": pool.limits,
             }
             for name, pool in self._pools.items()
         }
@@ -118,6 +124,12 @@ class MessageVouchers:
         shortage = self._pool(pool).draw.shortage
         kind = type(shortage) if isinstance(shortage, PoolExhaustedError) else PoolExhaustedError
         return kind(pool, line=line)
+
+    def limited(self, pool: str, line: int | None) -> DomainError:
+        """Return why a customer gets nothing more of a pool."""
+        rule = self._pool(pool).rule
+        assert rule is not None  # noqa: S101  (narrows the type: it is what limits)
+        return CustomerLimitError(pool, rule.count, rule.days, line=line)
 
     def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
         """Why what was given before does not hold for this message."""
@@ -143,29 +155,36 @@ class MessageVouchers:
         Returns:
             By place: the assignments that were made.
         """
-        taken: dict[int, list[uuid.UUID]] = defaultdict(list)
+        owner: dict[uuid.UUID, int] = {}
         gifts: dict[str, list[tuple[AssignmentRequest, Locked]]] = defaultdict(list)
         defaults: dict[uuid.UUID, str] = {}
-        reserved: list[uuid.UUID] = []
+        reserved: set[uuid.UUID] = set()
+        again: list[tuple[str, AssignmentRequest, str]] = []
         rows = {row.code: row for pool in self._pools.values() for row in pool.draw.locked}
         for index, (pool, key, code, occurrence, fresh) in uses:
             target = self._targets[index]
             id_ = self.identify(target, key, occurrence)
             if not fresh:
-                row = self._given.get(id_)
+                row = self._given.get(id_) or self._standing.get((pool, target.customer_id, code))
                 if isinstance(row, LedgerEntry) and row.status == "reserved":
-                    reserved.append(id_)
+                    reserved.add(row.id)
+                elif row is None and code in rows:
+                    again.append((pool, self._request(id_, target, occurrence), code))
             elif pool is None:
                 defaults[id_] = code
             else:
                 gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
-                taken[index].append(id_)
+            owner[id_] = index
+        _take_over(gifts, again, rows)
         if reserved:
-            await drawing.confirm_for_message(self._connection, reserved)
+            await drawing.confirm_for_message(self._connection, sorted(reserved))
         for pool in sorted(gifts):
             await self._pool(pool).draw.write(gifts[pool])
         if defaults:
             await queries.add_defaults(self._connection, defaults)
+        taken: dict[int, list[uuid.UUID]] = defaultdict(list)
+        for request, _ in (gift for of_pool in gifts.values() for gift in of_pool):
+            taken[owner[request.id]].append(request.id)
         return taken
 
     def _request(self, id_: uuid.UUID, target: MessageTarget, occurrence: int) -> AssignmentRequest:
@@ -271,11 +290,30 @@ class MessageVouchers:
             await self._check_pool(name, pool)
         elif wanted > len(pool.draw.locked):
             await pool.draw.lock(wanted)
+            await self._look_up_limits(name, pool)
             if pool.draw.shortage is not None:
                 # The same message sent twice at once: what the other one was given meanwhile is ours as well.
                 await self._read(name, range(pool.looked_up + 1))
         if isinstance(pool.draw.shortage, PoolNotFoundError):
             pool.similar, pool.draw.shortage = pool.draw.shortage.similar, None
+
+    async def _look_up_limits(self, name: str, pool: _Pool) -> None:
+        """Find out how many codes each customer may still have, where the pool has a rule for that."""
+        pool.rule = await pool.draw.rule()
+        if pool.rule is None or pool.limits is not None:
+            return
+        customers = {target.customer_id for target in self._targets if target.customer_id is not None}
+        pool.limits = {
+            customer: {"left": pool.rule.count, "code": None, "refuse": pool.rule.then == "refuse"}
+            for customer in customers
+        }
+        test = self._spec.mode is Mode.TEST
+        for row in await assignments.standing(self._connection, name, sorted(customers), pool.rule.days):
+            if row.test == test and row.customer_id is not None:
+                limit = pool.limits[row.customer_id]
+                limit["left"] -= 1
+                limit["code"] = limit["code"] or row.code
+                self._standing[name, row.customer_id, row.code] = row
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:
@@ -293,3 +331,16 @@ class MessageVouchers:
             pool.similar = error.similar
         else:
             pool.counts = {"available": counts.available, "total": counts.total}
+
+
+def _take_over(
+    gifts: dict[str, list[tuple[AssignmentRequest, Locked]]],
+    again: Sequence[tuple[str, AssignmentRequest, str]],
+    rows: Mapping[str, Locked],
+) -> None:
+    """Give a message what another one of the same customer took in this transaction, and then was not sent."""
+    taken = {locked.code for gifts_of_pool in gifts.values() for _, locked in gifts_of_pool}
+    for pool, request, code in again:
+        if code not in taken:
+            taken.add(code)
+            gifts[pool].append((request, rows[code]))

@@ -90,7 +90,7 @@ class Rounds:
         return len(self._items) > SLICE and "count_" not in self._source and "valid_for" not in self._source
 
     async def _in_slices(self, needs: dict[str, Any]) -> dict[str, Any] | None:
-        """Render slices side by side, each with codes of its own; None where a pool is short or that does not end.
+        """Render slices side by side, each with codes of its own; None where the order matters or that does not end.
 
         Where a pool is short, who gets none is a matter of the order of all, so all are rendered as one.
         """
@@ -105,7 +105,7 @@ class Rounds:
         slices = Slices(len(self._items), SLICE, each, self._vouchers)
         for _ in range(MAX_PASSES // 2):
             await self._fetch(needs | {"codes": slices.wanted()})
-            if self._vouchers.is_short:
+            if self._vouchers.keeps_order:
                 return None
             slices.deal()
             waiting = slices.waiting

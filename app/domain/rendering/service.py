@@ -179,6 +179,8 @@ def _error_of(  # noqa: PLR0911  (one case for each name)
     match problem["name"]:
         case "pool-exhausted":
             return vouchers.exhausted(problem["pool"], line)
+        case "customer-limit":
+            return vouchers.limited(problem["pool"], line)
         case "pool-busy":
             return PoolBusyError(problem["pool"])
         case "pool-not-found":

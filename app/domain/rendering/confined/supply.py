@@ -43,7 +43,8 @@ class Supply:
 
     pools: Mapping[str, Any]
     """By pool: `codes`, locked and free; `short`, the problem where there are no more; `looked_up`, the
-    highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none."""
+    highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none; `limits`, by
+    customer, how many new codes each may `left` have, and the `code` that is shown again after that."""
     aggregates: Mapping[str, Any]
     preview: bool
     """Whether codes are only shown."""
