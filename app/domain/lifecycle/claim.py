@@ -324,6 +324,21 @@ async def lock(
     return [Locked(*row) for row in await connection.execute(LOCK_ONLY, parameters)]
 
 
+THIS = text("""
+SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
+WHERE code = :code AND pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available'
+    AND (expires_at IS NULL OR expires_at > now() + make_interval(secs => CAST(:valid_for AS double precision)))
+FOR UPDATE
+""")
+
+
+async def lock_this(connection: AsyncConnection, pool: str, code: str, valid_for: int) -> Locked | None:
+    """Lock a voucher of the pool; None where it is not available, or not for `valid_for` seconds more."""
+    parameters = {"pool": pool, "code": code, "valid_for": valid_for}
+    row = (await connection.execute(THIS, parameters)).one_or_none()
+    return None if row is None else Locked(*row)
+
+
 async def write(
     connection: AsyncConnection,
     pool: str,
