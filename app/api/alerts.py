@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
@@ -14,10 +14,11 @@ from app.domain.alerts.deliveries.schemas import Deliveries, DeliveryOut
 from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import AlertsOut, AlertsUpdate, SecretOut
 from app.domain.pools.errors import PoolNotFoundError
+from app.platform.database import AnyRow, run_act
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
-from app.web.dependencies import Connection, Settings
+from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
 from app.web.parameters import PoolPath
 from app.web.problems import problems
@@ -37,17 +38,18 @@ NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
 async def set_alerts(
     pool: PoolPath,
     body: AlertsUpdate,
-    connection: Connection,
+    engine: Engine,
     settings: Settings,
     caller: Manager,
     expected: etag.IfMatch,
     response: Response,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Be told once each time the available count falls to a threshold; armed again once it is above.
 
     The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
     """
-    alerts = await service.put(connection, caller, settings, pool, body, expected)
+    await service.check_url(settings, body)
+    alerts = await run_act(engine, service.put, caller, settings, pool, body, expected)
     etag.tag(response, service.version_of(alerts))
     return alerts
 
@@ -55,7 +57,7 @@ async def set_alerts(
 @router.get("", response_model=AlertsOut, responses=etag.tagged(200) | NOT_FOUND)
 async def get_alerts(
     pool: PoolPath, connection: Connection, _caller: Manager, response: Response
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the alerts of a pool, and where each threshold stands."""
     alerts = await service.get(connection, pool)
     etag.tag(response, service.version_of(alerts))
@@ -73,13 +75,13 @@ async def delete_alerts(
 
 
 @router.post("/secret", response_model=SecretOut, responses=NOT_FOUND)
-async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, Any]:
+async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, object]:
     """Make a new key for the signatures; for a day webhooks bear the signature of the old one too."""
     return await service.rotate_secret(connection, caller, pool)
 
 
 @router.post("/test", status_code=status.HTTP_202_ACCEPTED, response_model=Deliveries, responses=NOT_FOUND)
-async def send_test_alert(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, Any]:
+async def send_test_alert(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, object]:
     """Send a test message by each channel; how it went is in the list of deliveries a moment later."""
     return {"items": await service.send_test(connection, pool)}
 
@@ -95,7 +97,7 @@ async def list_alert_deliveries(
     _caller: Manager,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """Messages of a pool's alerts and how they went, newest first, for 90 days."""
     rows = await deliveries.list_page(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
@@ -11,6 +11,7 @@ from app.domain.access.keys import service
 from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
 from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyOut, ApiKeyRotate, ApiKeyWithSecret
 from app.domain.access.scopes import Caller, Scope
+from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
@@ -32,7 +33,7 @@ Admin = Annotated[Caller, requires(Scope.ADMIN)]
 )
 async def create_api_key(
     body: ApiKeyCreate, connection: Connection, caller: Admin, response: Response
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Make a key. Its secret is in this reply and nowhere else."""
     key, secret = await service.issue(
         connection,
@@ -49,7 +50,7 @@ async def create_api_key(
 @router.get("", response_model=pagination.Page[ApiKeyOut], responses=problems(InvalidRequestError))
 async def list_api_keys(
     connection: Connection, _caller: Admin, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """List the keys, revoked ones included, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
@@ -58,7 +59,7 @@ async def list_api_keys(
 @router.get("/{key_id}", response_model=ApiKeyOut, responses=etag.tagged(200) | problems(ApiKeyNotFoundError))
 async def get_api_key(
     key_id: uuid.UUID, connection: Connection, _caller: Admin, response: Response
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return one key, without its secret; a revoked one too."""
     key = await service.get(connection, key_id)
     etag.tag(response, service.version_of(key))
@@ -78,7 +79,7 @@ async def rotate_api_key(
     expected: etag.IfMatch,
     response: Response,
     body: ApiKeyRotate | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Give a key a new secret; for `grace_seconds` the one of before is good too. The id stays."""
     wanted = body or ApiKeyRotate()
     key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds, expected)

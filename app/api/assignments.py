@@ -1,7 +1,7 @@
 """`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response, status
@@ -115,7 +115,7 @@ async def assign_voucher(
 )
 async def assign_vouchers(
     pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
     requests = [item.to_request(pool, item.idempotency_key, caller.key_id) for item in body.items]
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
@@ -130,7 +130,7 @@ async def list_assignments(
     caller: Reader,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[dict[str, object]]:
     """List who got what: assignments, released ones included, oldest first; pool by pool, if none is named.
 
     With a pool beside a customer or a campaign a page may hold fewer than `limit`, even none, and go on all the same:
@@ -140,8 +140,7 @@ async def list_assignments(
     listed = pagination.page(page.rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
     if listed["next_cursor"] is None and page.go_on is not None:
         listed["next_cursor"] = pagination.encode(page.go_on)
-    listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
-    return listed
+    return pagination.each(listed, lambda row: {**row._mapping, "code": caller.shown(row.code)})  # noqa: SLF001
 
 
 @router.get(

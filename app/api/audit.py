@@ -1,6 +1,6 @@
 """`/v1/audit`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import TypeAdapter
@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from app.domain.access.audit import service
 from app.domain.access.audit.schemas import AuditEntryOut, Filter
 from app.domain.access.scopes import Scope
+from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
 from app.schema.times import Time
@@ -30,7 +31,7 @@ async def list_audit_entries(
     until: Annotated[Time | None, Query(description="Only before then")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """Who did what, newest first."""
     wanted = Filter(action, pool, since, until)
     rows = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)

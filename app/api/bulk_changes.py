@@ -125,7 +125,7 @@ async def create_bulk_change(
 @router.get("", response_model=pagination.Page[BulkChangeOut], dependencies=Reader)
 async def list_bulk_changes(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> dict[str, Any]:
+) -> pagination.Listed[dict[str, Any]]:
     """List changes of many vouchers, the newest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))

@@ -1,7 +1,6 @@
 """`/v1/pools/{pool}/forecast` and `/v1/pools/{pool}/history`."""
 
 from datetime import datetime
-from typing import Any
 
 from fastapi import APIRouter
 from pydantic import TypeAdapter
@@ -10,6 +9,7 @@ from app.domain.access.scopes import Scope
 from app.domain.forecast import service
 from app.domain.forecast.schemas import ForecastOut, HistoryRow
 from app.domain.pools.errors import PoolNotFoundError
+from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection
@@ -25,7 +25,7 @@ KEY = TypeAdapter(datetime)
 
 
 @router.get("/forecast", response_model=ForecastOut, responses=problems(PoolNotFoundError))
-async def get_pool_forecast(pool: PoolPath, connection: Connection) -> dict[str, Any]:
+async def get_pool_forecast(pool: PoolPath, connection: Connection) -> dict[str, object]:
     """How fast codes went over the last hour, day and week, and when the pool runs out at each rate."""
     return await service.forecast(connection, pool)
 
@@ -40,7 +40,7 @@ async def get_pool_history(
     connection: Connection,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """Return the stock of a pool hour by hour, newest first, for 90 days."""
     rows = await service.history(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.hour)

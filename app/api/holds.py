@@ -1,14 +1,14 @@
 """`/v1/pools/{pool}/holds`."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, status
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.holds import service
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
-from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut
+from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut, HoldRecord, Holds
 from app.domain.pools.errors import PoolNotFoundError
 from app.web.dependencies import Connection
 from app.web.guard import requires
@@ -27,7 +27,7 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
 )
 async def create_hold(
     pool: PoolPath, body: HoldCreate, connection: Connection, caller: Manager
-) -> dict[str, Any]:
+) -> HoldRecord:
     """Set available codes aside for a campaign's draws, all or none: 409 says how many are missing."""
     return await service.create(connection, caller, pool, body.campaign_id, body.count, body.expires_at)
 
@@ -38,7 +38,7 @@ async def create_hold(
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def list_holds(pool: PoolPath, connection: Connection) -> dict[str, Any]:
+async def list_holds(pool: PoolPath, connection: Connection) -> Holds:
     """Return the holds of a pool, and how many available codes are left for all others."""
     return await service.of_pool(connection, pool)
 

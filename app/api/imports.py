@@ -64,7 +64,7 @@ class _Documented(TypedDict):
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     """Return the documentation of a body that is either a form or JSON, with everything it refers to in place."""
-    content = {
+    content: dict[str, object] = {
         body.FORM: {
             "schema": body.form_schema(
                 fields, "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
@@ -72,7 +72,12 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
         }
     }
     example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
-    described = {"type": "object", "title": whole.__name__, "description": whole.__doc__, "example": example}
+    described: dict[str, object] = {
+        "type": "object",
+        "title": whole.__name__,
+        "description": whole.__doc__,
+        "example": example,
+    }
     content["application/json"] = {"schema": described}
     return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
 
@@ -159,13 +164,12 @@ async def list_imports(
     schedule_id: Annotated[uuid.UUID | None, Query(description="Only those of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[dict[str, Any]]:
     """List imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
-    listed["items"] = [import_seen_by(caller, row) for row in listed["items"]]
-    return listed
+    return pagination.each(listed, lambda row: import_seen_by(caller, row))
 
 
 @router.get(
@@ -202,8 +206,7 @@ async def list_import_rejects(
     line = pagination.decode(cursor, LINE) or 0
     rows = await service.list_rejects(connection, import_id, line, limit + 1)
     listed = pagination.page(rows, limit, lambda row: row.line)
-    listed["items"] = [{**row._asdict(), "value": caller.shown(row.value)} for row in listed["items"]]
-    return listed
+    return pagination.each(listed, lambda row: {**row._asdict(), "value": caller.shown(row.value)})
 
 
 @router.post(
@@ -244,16 +247,31 @@ async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> d
 @router.get(
     "/v1/imports/{import_id}/progress",
     response_class=StreamingResponse,
-    responses=problems(ImportNotFoundError) | {200: {"content": {"text/event-stream": {}}}},
+    responses=problems(ImportNotFoundError)
+    | {
+        200: {"content": {"text/event-stream": {}}},
+        204: {"description": "All was told: `EventSource` does not come back"},
+    },
 )
 async def follow_import(
-    import_id: uuid.UUID, connection: Connection, engine: Engine, caller: Reader
-) -> StreamingResponse:
-    """Follow an import by server-sent events: one whenever it has come on, until it has ended."""
+    import_id: uuid.UUID,
+    connection: Connection,
+    engine: Engine,
+    caller: Reader,
+    last_event_id: Annotated[str, Header(description="Of who comes back: the last event that was had")] = "",
+) -> Response:
+    """Follow an import by server-sent events: `progress` whenever it has come on, and `end` when it has ended.
+
+    `EventSource` comes back when the stream ends; once it has had the end, it is answered 204 and stays away.
+    """
     await service.get(connection, import_id)
+    if last_event_id and await streams.is_told(engine, import_id, caller, last_event_id):
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        streams.events(engine, import_id, caller), media_type="text/event-stream", headers=headers
+        streams.events(engine, import_id, caller, last_event_id),
+        media_type="text/event-stream",
+        headers=headers,
     )
 
 

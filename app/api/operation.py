@@ -1,6 +1,7 @@
 """`/health`, whether the process lives and whether it can work, and `/metrics`."""
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -30,7 +31,7 @@ class Health(BaseModel):
 
 
 @router.get("/health/live", response_model=Health)
-async def check_liveness() -> dict[str, Any]:
+async def check_liveness() -> dict[str, object]:
     """Tell that the process answers; restart it where it does not."""
     return {"status": "ok", "warnings": []}
 
@@ -40,7 +41,7 @@ async def check_liveness() -> dict[str, Any]:
     response_model=Health,
     responses=problems(DatabaseUnavailableError, RendererUnavailableError, StoppingError),
 )
-async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, Any]:
+async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, object]:
     """Tell whether an assign, a render and an import would be served: send traffic. 503 where they would not."""
     return {"status": "ok", "warnings": await readiness.check()}
 
@@ -53,5 +54,6 @@ async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> d
 )
 async def get_metrics(connection: Connection) -> Response:
     """Return requests by route, sizes of the assigner's batches, stock of the pools."""
-    stock = await pools.list_page(connection, None, MAX_POOLS)
+    found = await pools.list_page(connection, None, MAX_POOLS)
+    stock = [(pool.name, asdict(pool.counts)) for pool in found]
     return Response(metrics.exposition(stock), media_type=CONTENT_TYPE_LATEST)

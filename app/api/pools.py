@@ -1,6 +1,6 @@
 """`/v1/pools`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
@@ -11,7 +11,7 @@ from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.errors import PoolHasSchedulesError
 from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
-from app.domain.pools.schemas import Counts, PoolCreate, PoolOut, PoolUpdate
+from app.domain.pools.schemas import Counts, PoolCounts, PoolCreate, PoolOut, PoolRecord, PoolUpdate
 from app.platform.database import run_act
 from app.platform.errors import ChangesConflictError
 from app.platform.versions import PreconditionFailedError
@@ -35,7 +35,7 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
 )
 async def create_pool(
     body: PoolCreate, connection: Connection, caller: Manager, response: Response
-) -> dict[str, Any]:
+) -> PoolRecord:
     """Make a pool."""
     pool = await service.create(connection, caller, body.name, body.description)
     etag.tag(response, service.version_of(pool))
@@ -45,10 +45,10 @@ async def create_pool(
 @router.get("", response_model=pagination.Page[PoolOut], dependencies=[requires(Scope.POOLS, Scope.READ)])
 async def list_pools(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> dict[str, Any]:
-    """Pools with their counts, by name."""
+) -> pagination.Listed[PoolRecord]:
+    """List pools with their counts, by name."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
-    return pagination.page(rows, limit, lambda pool: pool["name"])
+    return pagination.page(rows, limit, lambda pool: pool.name)
 
 
 @router.get(
@@ -57,7 +57,7 @@ async def list_pools(
     responses=etag.tagged(200) | problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def get_pool(pool: PoolPath, connection: Connection, response: Response) -> dict[str, Any]:
+async def get_pool(pool: PoolPath, connection: Connection, response: Response) -> PoolRecord:
     """Return one pool with its counts."""
     found = await service.get(connection, pool)
     etag.tag(response, service.version_of(found))
@@ -70,7 +70,7 @@ async def get_pool(pool: PoolPath, connection: Connection, response: Response) -
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
-async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, int]:
+async def get_pool_counts(pool: PoolPath, connection: Connection) -> PoolCounts:
     """Return the stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
     return await service.counts(connection, pool)
 
@@ -83,7 +83,7 @@ async def get_pool_counts(pool: PoolPath, connection: Connection) -> dict[str, i
 )
 async def update_pool(
     pool: PoolPath, body: PoolUpdate, connection: Connection, expected: etag.IfMatch, response: Response
-) -> dict[str, Any]:
+) -> PoolRecord:
     """Change a pool's description."""
     changed = await service.describe(connection, pool, body.description, expected)
     etag.tag(response, service.version_of(changed))

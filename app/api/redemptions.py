@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response, status
 from pydantic import TypeAdapter
@@ -33,7 +33,7 @@ Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
 
 
 @router.get("/redemption-mapping", response_model=Mappings, responses=etag.tagged(200))
-async def get_redemption_mapping(connection: Connection, _: Reader, response: Response) -> dict[str, Any]:
+async def get_redemption_mapping(connection: Connection, _: Reader, response: Response) -> dict[str, object]:
     """Tell which properties of which events hold codes."""
     return await _mapping(connection, response)
 
@@ -49,7 +49,7 @@ async def put_redemption_mapping(
     caller: Annotated[Caller, requires(Scope.POOLS)],
     expected: etag.IfMatch,
     response: Response,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Replace the mapping. A job then applies it to the events that are there."""
     await service.set_mapping(connection, caller, body.mappings, expected)
     return await _mapping(connection, response)
@@ -73,14 +73,13 @@ async def list_redemptions(
     ] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[dict[str, object]]:
     """List uses of codes and what came of each, outcome by outcome, oldest first."""
     rows = await service.list_redemptions(
         connection, outcome or issue, pagination.decode(cursor, KEY), limit + 1
     )
     listed = pagination.page(rows, limit, lambda row: (row.outcome, row.created_at, row.id))
-    listed["items"] = [_shown(row, caller) for row in listed["items"]]
-    return listed
+    return pagination.each(listed, lambda row: _shown(row, caller))
 
 
 @router.post(
@@ -117,11 +116,11 @@ async def redeem_voucher(
     return redemption
 
 
-async def _mapping(connection: AsyncConnection, response: Response) -> dict[str, Any]:
+async def _mapping(connection: AsyncConnection, response: Response) -> dict[str, object]:
     rows = await service.mapping(connection)
     etag.tag(response, service.version_of(rows))
     return {"mappings": rows}
 
 
-def _shown(row: AnyRow, caller: Caller) -> dict[str, Any]:
+def _shown(row: AnyRow, caller: Caller) -> dict[str, object]:
     return {**row._mapping, "code": row.code and caller.shown(row.code)}  # noqa: SLF001  (public, by convention)

@@ -203,7 +203,7 @@ async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connec
 
 async def _node(
     node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
-) -> dict[str, Any]:
+) -> dict[str, object]:
     spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context, body.strict)
     target = _target(customer_id, message_id)
     try:
@@ -216,8 +216,8 @@ async def _node(
 def _target(
     customer_id: str | None,
     message_id: str | None,
-    customer: dict[str, Any] | None = None,
-    context: dict[str, Any] | None = None,
+    customer: dict[str, object] | None = None,
+    context: dict[str, object] | None = None,
     still_there: StillThere | None = None,
 ) -> MessageTarget:
     is_new = message_id is None
@@ -301,7 +301,7 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
     )
 
 
-def _problem(error: DomainError) -> dict[str, Any]:
+def _problem(error: DomainError) -> dict[str, object]:
     return {
         "type": f"/problems/{error.name}",
         "title": error.title,

@@ -48,12 +48,11 @@ async def create_import_schedule(
 )
 async def list_import_schedules(
     connection: Connection, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> dict[str, Any]:
+) -> pagination.Listed[dict[str, Any]]:
     """Schedules, the oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
-    listed["items"] = [import_seen_by(caller, row) for row in listed["items"]]
-    return listed
+    return pagination.each(listed, lambda row: import_seen_by(caller, row))
 
 
 @router.get(

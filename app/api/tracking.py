@@ -1,7 +1,5 @@
 """`/v1/events`."""
 
-from typing import Any
-
 from fastapi import APIRouter
 
 from app.domain.access.scopes import Scope
@@ -15,7 +13,7 @@ router = APIRouter(prefix="/v1", tags=["redemptions"])
 
 
 @router.post("/events", response_model=EventsOut, dependencies=[requires(Scope.EVENTS)])
-async def track_events(body: EventBatch, engine: Engine) -> dict[str, Any]:
+async def track_events(body: EventBatch, engine: Engine) -> dict[str, object]:
     """Store events, all or none, and redeem the codes in them as the redemption mapping says."""
     events = [
         NewEvent(event.event_id, event.customer_id, event.event_type, event.properties, event.timestamp)

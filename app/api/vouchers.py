@@ -1,6 +1,7 @@
 """`/v1/pools/{pool}/vouchers` and `/v1/vouchers`."""
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
@@ -10,7 +11,7 @@ from app.domain.access.scopes import Caller, Scope
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
-from app.domain.vouchers.schemas import VoucherOut, VoucherWithHistory
+from app.domain.vouchers.schemas import VoucherOut, VoucherRecord, VoucherWithHistory
 from app.schema.base import VoucherStatus
 from app.schema.texts import Identifier, Why
 from app.web import exports, pagination
@@ -39,12 +40,11 @@ async def list_vouchers(
     status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
-    """Vouchers of a pool, state by state."""
+) -> pagination.Listed[VoucherRecord]:
+    """List vouchers of a pool, state by state."""
     rows = await service.list_page(connection, pool, status, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.status, row.draw_key, row.code))
-    listed["items"] = [{**row._mapping, "code": caller.shown(row.code)} for row in listed["items"]]  # noqa: SLF001
-    return listed
+    return pagination.each(listed, lambda row: replace(row, code=caller.shown(row.code)))
 
 
 @router.get(
@@ -60,7 +60,7 @@ async def export_vouchers(
     status: Annotated[VoucherStatus | None, Query(description="Only those in this state")] = None,
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
 ) -> StreamingResponse:
-    """All vouchers of a pool in one stream, of any length."""
+    """Return all vouchers of a pool in one stream, of any length."""
     query = await service.exported(connection, caller, pool, status)
     return exports.response(engine, query, service.EXPORTED, format, "vouchers")
 
@@ -70,10 +70,10 @@ async def export_vouchers(
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError),
 )
-async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dict[str, Any]:
+async def get_voucher(code: Code, connection: Connection, caller: Reader) -> VoucherRecord:
     """Return a voucher: where it stands, and all that happened to it."""
     voucher = await service.get(connection, code)
-    return {**voucher, "code": caller.shown(voucher["code"])}
+    return replace(voucher, code=caller.shown(voucher.code))
 
 
 @router.post(
@@ -83,6 +83,6 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> dic
 )
 async def void_voucher(
     code: Code, connection: Connection, caller: Manager, body: Why | None = None
-) -> dict[str, Any]:
+) -> VoucherRecord:
     """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
     return await service.void(connection, caller, code, body.reason if body else None)

@@ -19,6 +19,7 @@ from app.domain.webhooks.schemas import (
     WebhookOut,
     WebhookSecretOut,
 )
+from app.platform.database import AnyRow, run_act
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection, Engine, Settings
@@ -54,7 +55,6 @@ LOCATION = {
 async def create_webhook(
     body: WebhookCreate,
     response: Response,
-    connection: Connection,
     engine: Engine,
     settings: Settings,
     caller: Manager,
@@ -63,7 +63,8 @@ async def create_webhook(
 
     Messages follow Standard Webhooks; the key of their signatures is in this reply, once.
     """
-    made = await service.create(connection, engine, caller, settings, body)
+    await service.check_url(settings, body.url)
+    made = await run_act(engine, service.create, engine, caller, body)
     response.headers["Location"] = f"/v1/webhooks/{made['id']}"
     return made
 
@@ -74,7 +75,7 @@ async def list_webhooks(
     _caller: Manager,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[dict[str, Any]]:
     """List the webhooks, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
@@ -112,7 +113,7 @@ async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: 
     response_model=WebhookDeliveryOut,
     responses=NOT_FOUND,
 )
-async def send_test_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> Any:
+async def send_test_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> AnyRow:
     """Send a test without events; how it went is in the list of deliveries a moment later."""
     return await service.send_test(connection, webhook_id)
 
@@ -128,7 +129,7 @@ async def list_webhook_deliveries(
     _caller: Manager,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> dict[str, Any]:
+) -> pagination.Listed[AnyRow]:
     """List the messages and how they went, newest first, for seven days."""
     rows = await service.list_deliveries(connection, webhook_id, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))

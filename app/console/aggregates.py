@@ -1,7 +1,5 @@
 """Aggregates: values of a customer's events, and what they are for one customer now."""
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -59,7 +57,9 @@ async def delete(visit: TrackerForm, engine: Engine) -> Response:
     return see("/aggregates", "aggregate-deleted")
 
 
-async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+async def _page(
+    visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
+) -> Response:
     query = visit.request.query_params
     customer_id = query.get("customer_id", "").strip()
     async with transaction(engine) as connection:
@@ -71,4 +71,6 @@ async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
             for row in listed["items"]:
                 found = await service.evaluate(connection, row.name, [customer_id])
                 values[row.name] = found.get(customer_id)
-    return show(visit, "aggregates.html", customer_id=customer_id, values=values, **listed, **about)
+    return show(
+        visit, "aggregates.html", customer_id=customer_id, values=values, **listed, error=error, **about
+    )

@@ -45,6 +45,7 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
                 "expiring_within_days": visit.given("expiring_within_days"),
             },
         )
+        await service.check_url(visit.settings, wanted)
         async with transaction(engine) as connection:
             alerts = await service.put(
                 connection, visit.caller, visit.settings, visit.text("pool"), wanted, seen_version(visit)
@@ -75,12 +76,14 @@ async def delete(visit: ManagerForm, engine: Engine) -> Response:
     return see("/alerts", "alerts-deleted", pool=visit.text("pool"))
 
 
-async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+async def _page(
+    visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
+) -> Response:
     pool = visit.given("pool")
     alerts: Any = None
-    listed: dict[str, Any] = {"items": [], "next_cursor": None}
+    listed: pagination.Listed[Any] = {"items": [], "next_cursor": None}
     async with transaction(engine) as connection:
-        names = [each["name"] for each in await pools.search(connection, "", None, 200)]
+        names = [each.name for each in await pools.search(connection, "", None, 200)]
         if pool is not None:
             try:
                 alerts = await service.get(connection, pool)
@@ -91,7 +94,15 @@ async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
             listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     version = service.version_of(alerts) if alerts is not None else None
     return show(
-        visit, "alerts.html", pools=names, pool=pool, alerts=alerts, version=version, **listed, **about
+        visit,
+        "alerts.html",
+        pools=names,
+        pool=pool,
+        alerts=alerts,
+        version=version,
+        error=error,
+        **listed,
+        **about,
     )
 
 

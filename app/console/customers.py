@@ -118,17 +118,21 @@ async def erase(customer_id: str, visit: TrackerForm, engine: Engine) -> Respons
     return see("/customers", "customer-erased")
 
 
-async def _list(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+async def _list(
+    visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
+) -> Response:
     query = visit.request.query_params
     search = query.get("search", "").strip()
     async with transaction(engine) as connection:
         start = pagination.decode(query.get("cursor"), KEY)
         rows = await service.search(connection, search, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.id)
-    return show(visit, "customers.html", search=search, **listed, **about)
+    return show(visit, "customers.html", search=search, **listed, error=error, **about)
 
 
-async def _one(visit: Visit, engine: AsyncEngine, customer_id: str, **about: Any) -> Response:
+async def _one(
+    visit: Visit, engine: AsyncEngine, customer_id: str, error: DomainError | None = None, **about: object
+) -> Response:
     async with transaction(engine) as connection:
         try:
             known = await service.get(connection, customer_id)
@@ -147,5 +151,6 @@ async def _one(visit: Visit, engine: AsyncEngine, customer_id: str, **about: Any
         events=events,
         given=given,
         message_id=visit.given("message_id") or str(uuid.uuid4()),
+        error=error,
         **about,
     )

@@ -1,7 +1,6 @@
 """API keys: made, listed, revoked."""
 
 import uuid
-from typing import Any
 
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -54,7 +53,9 @@ async def revoke(key_id: uuid.UUID, visit: AdminForm, engine: Engine) -> Respons
     return see("/keys", "key-revoked")
 
 
-async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+async def _page(
+    visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
+) -> Response:
     async with transaction(engine) as connection:
         keys = await service.list_page(connection, None, MOST)
-    return show(visit, "keys.html", keys=keys, offered=OFFERED, **about)
+    return show(visit, "keys.html", keys=keys, offered=OFFERED, error=error, **about)

@@ -1,7 +1,7 @@
 """*Project settings → Mapping → Vouchers*: where the shop says that a code was used."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -68,11 +68,11 @@ async def replay(_: ManagerForm, engine: Engine) -> Response:
     return see("/mapping", "replayed")
 
 
-def _kept(rows: Iterable[AnyRow]) -> list[dict[str, Any]]:
+def _kept(rows: Iterable[AnyRow]) -> list[dict[str, object]]:
     return [{name: getattr(row, name) for name in KEPT} for row in rows]
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     return all(one[name] == other[name] for name in ("event_type", "property"))
 
 

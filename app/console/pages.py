@@ -1,9 +1,10 @@
 """How a page is made: templates, the answers to forms, and problems as pages."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -20,23 +21,23 @@ from app.platform.versions import Expected
 from app.web.body import validated
 from app.web.problems import response_to
 
+Model = TypeVar("Model", bound=BaseModel)
 HERE = Path(__file__).parent
 PAGE = 50
 """Rows of a list on one page."""
 
 
-def _number(value: Any) -> str:
+def _number(value: int | None) -> str:
     return "\N{EN DASH}" if value is None else f"{value:,}"
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
 
 
-def _utc(value: Any) -> str:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _utc(value: datetime | str) -> str:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 TEMPLATES = Environment(
@@ -52,15 +53,15 @@ TEMPLATES.filters |= {
 TEMPLATES.globals |= {"STATES": STATES}
 
 
-def show(visit: Visit, template: str, status: int = 200, **about: Any) -> Response:
+def show(visit: Visit, template: str, /, error: DomainError | None = None, **about: object) -> Response:
     """Return a page; `error` is what was wrong with the form that led to it."""
-    error = about.get("error")
     query = dict(visit.request.query_params)
     next_cursor = about.get("next_cursor")
     text = TEMPLATES.get_template(template).render(
         about
         | {
             "visit": visit,
+            "error": error,
             "caller": visit.caller,
             "csrf": visit.csrf,
             "typed": visit.typed or query,
@@ -70,7 +71,7 @@ def show(visit: Visit, template: str, status: int = 200, **about: Any) -> Respon
             "next_page": "?" + urlencode({**query, "cursor": next_cursor}) if next_cursor else None,
         }
     )
-    return HTMLResponse(text, error.status if isinstance(error, DomainError) else status)
+    return HTMLResponse(text, 200 if error is None else error.status)
 
 
 def see(path: str, done: str = "", **query: str) -> Response:
@@ -98,7 +99,7 @@ async def problem_page(request: Request, error: Exception) -> Response:
     return HTMLResponse(text, problem["status"], headers)
 
 
-def model(kind: type[BaseModel], values: dict[str, Any]) -> Any:
+def model(kind: type[Model], values: Mapping[str, object]) -> Model:
     """Return what was typed as an input of a service, without what was left out.
 
     Raises:
@@ -113,7 +114,7 @@ def seen_version(visit: Visit) -> Expected | None:
     return None if version is None else Expected(frozenset({version}))
 
 
-def json_of(visit: Visit, name: str) -> dict[str, Any] | None:
+def json_of(visit: Visit, name: str) -> dict[str, object] | None:
     """Return a field that holds a JSON object, or None where nothing was typed.
 
     Raises:
@@ -137,7 +138,7 @@ def wrong(field: str, message: str) -> InvalidRequestError:
 
 
 def _by_field(error: DomainError | None) -> dict[str, str]:
-    found = error.extra.get("errors") or [] if error is not None else []
+    found = error.errors if isinstance(error, InvalidRequestError) else []
     by_field: dict[str, str] = {}
     for item in found:
         places = [str(place) for place in item["loc"] if place not in {"body", "query", "path"}]
@@ -146,7 +147,7 @@ def _by_field(error: DomainError | None) -> dict[str, str]:
     return by_field
 
 
-def _menu(visit: Visit) -> list[Any]:
+def _menu(visit: Visit) -> list[tuple[str, list[tuple[str, str, bool]]]]:
     here = visit.request.url.path.removeprefix("/console/").split("/")[0]
     here = "pools" if here == "vouchers" else here
     groups = []

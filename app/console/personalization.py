@@ -1,7 +1,7 @@
 """*Personalization*: the Jinja for a pool, a template with its preview, and a test message."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -64,9 +64,11 @@ async def render(
     return await _page(visit, engine, result=result, mode=mode)
 
 
-async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+async def _page(
+    visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
+) -> Response:
     async with transaction(engine) as connection:
-        names = [pool["name"] for pool in await pools.search(connection, "", None, 200)]
+        names = [pool.name for pool in await pools.search(connection, "", None, 200)]
     jinja = _jinja(visit) if visit.given("pool") else None
     return show(
         visit,
@@ -75,6 +77,7 @@ async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
         actions=ACTIONS,
         channels=list(Channel),
         jinja=jinja,
+        error=error,
         **about,
     )
 

@@ -1,6 +1,6 @@
 """*Data & Assets → Vouchers*: the pools, and one pool."""
 
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -18,6 +18,7 @@ from app.domain.pools import service
 from app.domain.pools.schemas import PoolCreate, PoolUpdate
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import VoucherNotFoundError
+from app.domain.vouchers.schemas import VoucherRecord
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.schema.base import VoucherStatus
@@ -72,7 +73,7 @@ async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
 async def ask_delete(pool: str, visit: Manager, connection: Connection) -> Response:
     """Ask before a pool is deleted."""
     found = await service.get(connection, pool)
-    return _ask_delete(visit, pool, found["counts"]["total"])
+    return _ask_delete(visit, pool, found.counts.total)
 
 
 @router.post("/{pool}/delete")
@@ -119,7 +120,7 @@ async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | 
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
     search = visit.request.query_params.get("search", "").strip()
     found = await service.search(connection, search, start, PAGE + 1)
-    listed = pagination.page(found, PAGE, lambda pool: pool["name"])
+    listed = pagination.page(found, PAGE, lambda pool: pool.name)
     return show(visit, "pools.html", error=error, search=search, **listed)
 
 
@@ -131,11 +132,13 @@ async def _one(
     state = VoucherStatus(params["status"]) if params.get("status") in set(VoucherStatus) else None
     code = params.get("code", "").strip()
     if code:
-        listed: dict[str, Any] = {"items": await _by_code(connection, name, code), "next_cursor": None}
+        items: Sequence[VoucherRecord] = await _by_code(connection, name, code)
+        next_cursor = None
     else:
         start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
         rows = await vouchers.list_page(connection, name, state, start, PAGE + 1)
         listed = pagination.page(rows, PAGE, lambda row: (row.status, row.draw_key, row.code))
+        items, next_cursor = listed["items"], listed["next_cursor"]
     history = list(await forecast.history(connection, name, None, HISTORY_HOURS))[::-1]
     return show(
         visit,
@@ -151,16 +154,17 @@ async def _one(
         forecast=await forecast.forecast(connection, name),
         holds=await holds.of_pool(connection, name),
         imports=await imports.list_page(connection, name, None, None, 3),
-        **listed,
+        items=items,
+        next_cursor=next_cursor,
     )
 
 
-async def _by_code(connection: AsyncConnection, pool: str, code: str) -> list[dict[str, Any]]:
+async def _by_code(connection: AsyncConnection, pool: str, code: str) -> list[VoucherRecord]:
     try:
         found = await vouchers.get(connection, code)
     except VoucherNotFoundError:
         return []
-    return [found] if found["pool"] == pool else []
+    return [found] if found.pool == pool else []
 
 
 def _chart(values: list[int]) -> str:

@@ -3,11 +3,13 @@
 import hmac
 import secrets
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request, Response, params
+from pydantic import TypeAdapter
 from starlette.datastructures import FormData
 
 from app.console import sealed
@@ -23,6 +25,18 @@ COOKIE = "vouchers_session"
 IDLE_SECONDS = 30 * 60
 RENEW_SECONDS = 60
 Keys = Annotated[KeyRing, held(KeyRing)]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the cookie holds."""
+
+    key: str
+    csrf: str
+    at: int
+
+
+SESSION = TypeAdapter(Session)
 
 
 @dataclass(slots=True)
@@ -54,7 +68,7 @@ class Visit:
 
 def begin(request: Request, response: Response, settings: AllSettings, secret: str, csrf: str = "") -> None:
     """Give the browser a session, or renew it."""
-    value = {"key": secret, "csrf": csrf or secrets.token_urlsafe(24), "at": int(time.time())}
+    value = Session(secret, csrf or secrets.token_urlsafe(24), int(time.time()))
     response.set_cookie(
         COOKIE,
         sealed.seal(settings, "session", value),
@@ -72,16 +86,16 @@ def end(response: Response) -> None:
 
 
 async def _visit(request: Request, settings: Settings, keys: Keys) -> Visit:
-    session = sealed.unseal(settings, "session", request.cookies.get(COOKIE, ""), IDLE_SECONDS)
+    session = sealed.unseal(settings, "session", request.cookies.get(COOKIE, ""), IDLE_SECONDS, SESSION)
     if session is None:
         raise UnauthenticatedError("Sign in with an API key.")
-    caller = await keys.recognise(session["key"])
-    if time.time() - session["at"] > RENEW_SECONDS:
-        request.state.renew = (session["key"], session["csrf"])
-    return Visit(request, caller, session["csrf"], settings, FormData())
+    caller = await keys.recognise(session.key)
+    if time.time() - session.at > RENEW_SECONDS:
+        request.state.renew = (session.key, session.csrf)
+    return Visit(request, caller, session.csrf, settings, FormData())
 
 
-def shown_to(*scopes: Scope) -> Any:
+def shown_to(*scopes: Scope) -> params.Depends:
     """Make a dependency that gives the visit of a page, to those who hold one of `scopes` (none: to all)."""
 
     async def check(visit: Annotated[Visit, Depends(_visit)]) -> Visit:
@@ -89,13 +103,13 @@ def shown_to(*scopes: Scope) -> Any:
             permit(visit.caller, *scopes)
         return visit
 
-    return Depends(check)
+    return params.Depends(check)
 
 
-def sent_by(*scopes: Scope) -> Any:
+def sent_by(*scopes: Scope) -> params.Depends:
     """Make a dependency that gives the visit of a form: its scope, origin and token are checked."""
 
-    async def check(visit: Annotated[Visit, Depends(_visit)]) -> Any:
+    async def check(visit: Annotated[Visit, Depends(_visit)]) -> AsyncIterator[Visit]:
         if scopes:
             permit(visit.caller, *scopes)
         check_origin(visit.request)
@@ -109,7 +123,7 @@ def sent_by(*scopes: Scope) -> Any:
             visit.form = form
             yield visit
 
-    return Depends(check)
+    return params.Depends(check)
 
 
 def check_origin(request: Request) -> None:

@@ -27,6 +27,7 @@ from app.web.dependencies import Connection, Engine
 
 router = APIRouter(prefix="/imports/new")
 NAME = TypeAdapter(PoolName)
+SEALED = TypeAdapter(dict[str, object])
 SOURCE: TypeAdapter[Any] = TypeAdapter(RemoteSource)
 DAY = 24 * 60 * 60
 WAIT_SECONDS = 15
@@ -35,7 +36,7 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "windows-1250", "windows-1252", "is
 DELIMITERS = {",": "Comma ,", ";": "Semicolon ;", "\t": "Tab", "|": "Pipe |"}
 EVERY = {"hour": "{minute} * * * *", "day": "{minute} {hour} * * *", "week": "{minute} {hour} * * {weekday}"}
 CARRIED = (
-    "pool", "source", "delimiter", "encoding", "has_header", "column", "expires_at_column",
+    "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "column", "expires_at_column",
     "every", "at", "weekday", "cron", "timezone",
 )  # fmt: skip
 
@@ -118,7 +119,7 @@ async def _pool_step(visit: Visit, engine: Engine, error: DomainError) -> Respon
 
 
 async def _names(connection: Connection) -> list[str]:
-    return [pool["name"] for pool in await pools.search(connection, "", None, 200)]
+    return [pool.name for pool in await pools.search(connection, "", None, 200)]
 
 
 async def _new_source(visit: Visit) -> str:
@@ -160,10 +161,10 @@ def _remote(visit: Visit, kind: str) -> dict[str, Any]:
 
 
 def _source(visit: Visit, token: str) -> dict[str, Any]:
-    source = sealed.unseal(visit.settings, "source", token, DAY)
+    source = sealed.unseal(visit.settings, "source", token, DAY, SEALED)
     if source is None or source.pop("key") != str(visit.caller.key_id):
         raise wrong("file", "What was chosen is kept for a day. Choose it again.")
-    if "id" in source and not spool.path_of(visit.settings, source["id"]).exists():
+    if "id" in source and not spool.path_of(visit.settings, str(source["id"])).exists():
         raise wrong("file", "The file is not kept any more. Choose it again.")
     return source
 
@@ -174,6 +175,7 @@ def _format(visit: Visit) -> dict[str, Any]:
         "encoding": visit.given("encoding"),
         "delimiter": visit.text("delimiter") or None,
         "has_header": None if header is None else header == "yes",
+        "skip_lines": visit.given("skip_lines"),
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -260,4 +262,6 @@ def _times(visit: Visit) -> list[datetime]:
 
 
 def _fields(error: DomainError) -> list[str]:
-    return [str(place) for item in error.extra.get("errors") or [] for place in item["loc"]]
+    if not isinstance(error, InvalidRequestError):
+        return []
+    return [str(place) for item in error.errors for place in item["loc"]]

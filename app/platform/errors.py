@@ -1,7 +1,9 @@
 """The errors of the domain. No HTTP here beyond the status that each one carries; `problems.py` writes them out."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, NotRequired, Self, TypedDict
+
+from pydantic_core import ErrorDetails
 
 
 class DomainError(Exception):
@@ -15,7 +17,7 @@ class DomainError(Exception):
     title: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, detail: str, **extra: Any) -> None:
+    def __init__(self, detail: str, **extra: object) -> None:
         super().__init__(detail)
         self.detail = detail
         self.extra = extra
@@ -42,18 +44,28 @@ class ClientGoneError(DomainError):
         super().__init__("The client hung up before its turn came; nothing was taken.")
 
 
+class Fault(TypedDict):
+    """What is wrong at one place of a request."""
+
+    loc: Sequence[str | int]
+    msg: str
+    line: NotRequired[int]
+    column: NotRequired[int]
+
+
 class InvalidRequestError(DomainError):
     """The request does not say what it must; `errors` tells where."""
 
     status, name, title = 422, "invalid-request", "The request is not valid"
 
-    def __init__(self, detail: str, errors: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(detail, errors=errors or [])
+    def __init__(self, detail: str, errors: Sequence[Fault] | None = None) -> None:
+        self.errors = list(errors or ())
+        super().__init__(detail, errors=self.errors)
 
     @classmethod
-    def from_errors(cls, errors: Sequence[Any], *prefix: str) -> Self:
+    def from_errors(cls, errors: Sequence[ErrorDetails], *prefix: str) -> Self:
         """Return what Pydantic found as one error; `prefix` goes before each place."""
-        found = [
+        found: list[Fault] = [
             {"loc": [*prefix, *item["loc"]], "msg": item["msg"].removeprefix("Value error, ")}
             for item in errors
         ]

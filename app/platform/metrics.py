@@ -5,13 +5,15 @@ asked adds up.
 """
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+Stock = Iterable[tuple[str, Mapping[str, int]]]
+"""Pools by name, each with its counts by state."""
 
 # The library asks the system for the process's id at every observation; it does not change.
 _PROCESS = os.getpid()
@@ -45,8 +47,8 @@ def observe_request(method: str, route: str | None, status: int, seconds: float)
     child.observe(seconds)
 
 
-def exposition(stock: Iterable[dict[str, Any]]) -> bytes:
-    """All figures, with the stock of the pools as it is right now, in Prometheus' text format."""
+def exposition(stock: Stock) -> bytes:
+    """Return all figures, with the stock of the pools as it is right now, in Prometheus' text format."""
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
@@ -59,13 +61,13 @@ def exposition(stock: Iterable[dict[str, Any]]) -> bytes:
 class _Stock(Collector):
     """The stock of the pools as a metric."""
 
-    def __init__(self, stock: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, stock: Stock) -> None:
         self._stock = stock
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily("vouchers_stock", "Vouchers of a pool by state", labels=["pool", "state"])
-        for pool in self._stock:
-            for state, n in pool["counts"].items():
+        for pool, counts in self._stock:
+            for state, n in counts.items():
                 if state != "total":
-                    family.add_metric([str(pool["name"]), state], n)
+                    family.add_metric([pool, state], n)
         yield family

@@ -6,7 +6,6 @@ version he has seen, and the service compares under the row's lock, in the trans
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -31,7 +30,7 @@ class PreconditionFailedError(DomainError):
             self.headers = {"ETag": f'"{current}"'}  # type: ignore[misc]  # of this error alone
 
 
-def version(*stored: Any) -> str:
+def version(*stored: object) -> str:
     """Return the version of a thing, made of these values of it."""
     text = orjson.dumps(stored, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return hashlib.sha256(text).hexdigest()[:32]

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, Identity, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -68,7 +67,7 @@ class AuditEntry(Base):
     action: Mapped[str]
     pool: Mapped[str | None]
     """Its name: the entry outlives the pool."""
-    details: Mapped[dict[str, Any]]
+    details: Mapped[dict[str, object]]
 
     __table_args__ = (
         Index("audit_entry_pool_idx", "pool", "id", postgresql_where=text("pool IS NOT NULL")),

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,7 +18,7 @@ class Alert(Base):
     webhook_url: Mapped[str | None]
     webhook_secret: Mapped[str | None]
     """In clear, because each webhook is signed with it."""
-    previous_secrets: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    previous_secrets: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'::jsonb"))
     """Each earlier secret, and until when webhooks bear its signature too."""
     webhook_disabled_at: Mapped[datetime | None]
     """When the webhook answered 410 Gone: nothing is sent to it until it is set again."""
@@ -56,7 +55,7 @@ class Delivery(Base):
     event: Mapped[str]
     channel: Mapped[str]
     destination: Mapped[str]
-    payload: Mapped[dict[str, Any]]
+    payload: Mapped[dict[str, object]]
     status: Mapped[str] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default="0")
     response_status: Mapped[int | None]

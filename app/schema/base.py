@@ -64,6 +64,7 @@ class Base(DeclarativeBase):
         int: BigInteger,
         bytes: LargeBinary,
         datetime: DateTime(timezone=True),
+        dict[str, object]: JSONB,
         dict[str, Any]: JSONB,
         list[str]: ARRAY(Text),
         list[int]: ARRAY(BigInteger),

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ForeignKey, Identity, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -20,7 +19,7 @@ class BulkChange(Base):
     fingerprint: Mapped[bytes]
     """Digest of the request, to tell a repeat from another request with the same key."""
     action: Mapped[str]
-    filter: Mapped[dict[str, Any]]
+    filter: Mapped[dict[str, object]]
     """As it was given, but of customers and of codes only how many."""
     pool_id: Mapped[int | None]
     customer_ids: Mapped[list[str] | None]
@@ -37,7 +36,7 @@ class BulkChange(Base):
     position: Mapped[int] = mapped_column(server_default="0")
     """How many of them are dealt with: where a run that was killed goes on."""
     changed: Mapped[int] = mapped_column(server_default="0")
-    skipped: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    skipped: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     started_at: Mapped[datetime | None]

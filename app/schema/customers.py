@@ -1,7 +1,6 @@
 """Tables of customers, their events, and aggregates over these."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -15,7 +14,7 @@ class Customer(Base):
     __tablename__ = "customer"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    properties: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    properties: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -28,7 +27,7 @@ class Aggregate(Base):
     event_type: Mapped[str]
     property: Mapped[str | None]
     function: Mapped[str]
-    where: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    where: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
     """Properties that an event must have, with these values."""
 
     __table_args__ = (
@@ -45,7 +44,7 @@ class Event(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     customer_id: Mapped[str]
     event_type: Mapped[str]
-    properties: Mapped[dict[str, Any]]
+    properties: Mapped[dict[str, object]]
     timestamp: Mapped[datetime]
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
     arrival: Mapped[int | None] = mapped_column(server_default=text("nextval('arrival')"))

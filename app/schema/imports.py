@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -20,11 +19,11 @@ class Import(Base):
     pool: Mapped[str]
     status: Mapped[ImportStatus] = mapped_column(server_default="queued")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
-    source: Mapped[dict[str, Any]]
+    source: Mapped[dict[str, object]]
     """Where the rows came from, as it may be shown: without secrets."""
     sealed: Mapped[bytes | None]
     """The source whole, encrypted; null where the bytes came with the request."""
-    options: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, object]]
     schedule_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
     size: Mapped[int | None]
     """Bytes of the source, known once all of them are in `import_chunk`."""
@@ -44,7 +43,7 @@ class Import(Base):
     suspicious: Mapped[int] = mapped_column(server_default="0")
     """Rows that are unlike the rest of the file, and were set aside."""
     columns_not_imported: Mapped[list[str] | None]
-    choices: Mapped[dict[str, Any] | None]
+    choices: Mapped[dict[str, object] | None]
     """What may be answered where it failed with a question."""
     undone: Mapped[int] = mapped_column(server_default="0")
     """Vouchers that an undo took back."""
@@ -80,9 +79,9 @@ class ImportSchedule(Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
     pool: Mapped[str]
-    source: Mapped[dict[str, Any]]
+    source: Mapped[dict[str, object]]
     sealed: Mapped[bytes]
-    options: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, object]]
     cron: Mapped[str]
     timezone: Mapped[str]
     active: Mapped[bool] = mapped_column(server_default=text("true"))
@@ -113,5 +112,5 @@ class ImportReject(Base):
     value: Mapped[str]
     reason: Mapped[str]
     other_pool: Mapped[str | None]
-    staged: Mapped[dict[str, Any] | None]
+    staged: Mapped[dict[str, object] | None]
     """The row as it would have been merged, where it may be taken after all."""

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -105,7 +104,7 @@ class MessageSeen(Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     customer_id: Mapped[str | None]
-    seen: Mapped[dict[str, Any]]
+    seen: Mapped[dict[str, object]]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (

@@ -95,7 +95,7 @@ class Why(Input):
     )
 
 
-def _storable(value: dict[str, Any]) -> dict[str, Any]:
+def _storable(value: dict[str, object]) -> dict[str, object]:
     """Refuse what JSON cannot say or PostgreSQL cannot keep: NaN, NUL, half a surrogate pair."""
     try:
         written = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -128,7 +128,7 @@ def _bound(value: Any, depth: int) -> None:
 
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-Properties = Annotated[dict[str, Any], AfterValidator(_storable)]
+Properties = Annotated[dict[str, object], AfterValidator(_storable)]
 """Names and values, any JSON."""
 
 

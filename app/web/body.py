@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 from fastapi import Request
@@ -30,7 +30,7 @@ def is_form(request: Request) -> bool:
     return kind == FORM
 
 
-def form_schema(fields: type[BaseModel], file: str) -> dict[str, Any]:
+def form_schema(fields: type[BaseModel], file: str) -> dict[str, object]:
     """Return the documentation of a form with a file, which `file` describes, and these fields."""
     schema = fields.model_json_schema()
     schema["properties"]["file"] = {"type": "string", "format": "binary", "description": file}
@@ -63,7 +63,7 @@ async def json(request: Request, model: type[Model]) -> Model:
     return validated(model, values)
 
 
-def validated(model: type[Model], values: Any) -> Model:
+def validated(model: type[Model], values: object) -> Model:
     """Return the values as `model`; empty form fields count as left out.
 
     Raises:

@@ -1,9 +1,9 @@
 """What routes ask the framework for: the things that a process holds, each by its type, and a transaction."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, params
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import HTTPConnection
 
@@ -24,13 +24,13 @@ def held_by(app: FastAPI, kind: type[Thing]) -> Thing:
     return thing
 
 
-def held(kind: type[Any]) -> Any:
+def held(kind: type[object]) -> params.Depends:
     """Make a dependency that gives the thing of this type."""
 
-    async def give(request: HTTPConnection) -> Any:
+    async def give(request: HTTPConnection) -> object:
         return held_by(request.app, kind)
 
-    return Depends(give)
+    return params.Depends(give)
 
 
 Settings = Annotated[settings.Settings, held(settings.Settings)]

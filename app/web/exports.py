@@ -40,7 +40,7 @@ FormatQuery = Annotated[
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
-DESCRIBED: dict[int | str, dict[str, Any]] = {
+DESCRIBED: dict[int | str, dict[str, object]] = {
     200: {"description": "The rows, as a stream", "content": {"text/csv": {}, "application/x-ndjson": {}}}
 }
 

@@ -1,8 +1,8 @@
 """Ask a caller for a key and its scopes, as a dependency of routes."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Request, Security, params
 from fastapi.security import HTTPBearer
 
 from app.domain.access.errors import ForbiddenError, UnauthenticatedError
@@ -95,11 +95,11 @@ class Check:
     def __init__(self, scopes: tuple[Scope, ...]) -> None:
         self.scopes = scopes
 
-    async def __call__(self, request: Request, _: Annotated[Any, Security(bearer)]) -> Caller:
+    async def __call__(self, request: Request, _: Annotated[object, Security(bearer)]) -> Caller:
         """Return the caller."""
         return await admitted(request, self.scopes)
 
 
-def requires(*scopes: Scope) -> Any:
+def requires(*scopes: Scope) -> params.Depends:
     """Make a dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
-    return Depends(Check(scopes))
+    return params.Depends(Check(scopes))

@@ -4,7 +4,7 @@ A sort key may hold a code: cursors are sealed, and tell nothing to who reads th
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Generic, TypedDict, TypeVar
 
 import orjson
 from fastapi import Query
@@ -15,6 +15,7 @@ from app.platform.sealing import text_sealer
 from app.platform.settings import get_settings
 
 Item = TypeVar("Item")
+Other = TypeVar("Other")
 Key = TypeVar("Key")
 
 _PURPOSE = "cursor"
@@ -30,14 +31,26 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last")
 
 
-def page(rows: Sequence[Any], limit: int, key: Callable[[Any], Any]) -> dict[str, Any]:
+class Listed(TypedDict, Generic[Item]):
+    """A page of a list before it goes over the wire."""
+
+    items: Sequence[Item]
+    next_cursor: str | None
+
+
+def page(rows: Sequence[Item], limit: int, key: Callable[[Item], object]) -> Listed[Item]:
     """Return the page of the first `limit` rows; a query asks for one more, which tells that there is a next page."""
     shown = rows[:limit]
     more = len(rows) > limit
     return {"items": shown, "next_cursor": encode(key(shown[-1])) if more else None}
 
 
-def encode(key: Any) -> str:
+def each(listed: Listed[Item], change: Callable[[Item], Other]) -> Listed[Other]:
+    """Return the page with each item changed."""
+    return {"items": [change(item) for item in listed["items"]], "next_cursor": listed["next_cursor"]}
+
+
+def encode(key: object) -> str:
     """Seal a sort key as a cursor."""
     return text_sealer(get_settings()).seal(orjson.dumps(key, default=str), _PURPOSE)
 

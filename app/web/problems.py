@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -82,7 +81,7 @@ def response_to(error: Exception, instance: str) -> Response:
     return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
 
 
-def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, object]]:
     """Return the `responses=` of a route that raises these errors."""
     by_status: dict[int | str, list[type[DomainError]]] = {}
     for error in errors:
@@ -110,7 +109,7 @@ def _response(
     title: str,
     detail: str,
     instance: str,
-    extra: Mapping[str, Any],
+    extra: Mapping[str, object],
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     body = {
@@ -136,18 +135,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
         )
     errors = error.errors()
     if len(errors) == 1 and errors[0]["type"] == "json_invalid" and isinstance(error.body, str):
-        return problem(_not_json(error.body, errors[0]), request.url.path)
+        return problem(
+            _not_json(error.body, errors[0]["loc"][-1], errors[0]["ctx"]["error"]), request.url.path
+        )
     return problem(InvalidRequestError.from_errors(errors), request.url.path)
 
 
-def _not_json(body: str, error: Mapping[str, Any]) -> InvalidRequestError:
+def _not_json(body: str, place: int, said: str) -> InvalidRequestError:
     """Return the error for a body that is no JSON, with the place where it ends to be."""
-    before = body[: error["loc"][-1]]
+    before = body[:place]
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    detail = f"The body is not JSON: {error['ctx']['error']}, at line {line}, column {column}."
-    return InvalidRequestError(
-        detail, [{"loc": ["body"], "msg": error["ctx"]["error"], "line": line, "column": column}]
-    )
+    detail = f"The body is not JSON: {said}, at line {line}, column {column}."
+    return InvalidRequestError(detail, [{"loc": ["body"], "msg": said, "line": line, "column": column}])
 
 
 def _allowed(request: Request) -> str:
@@ -160,7 +159,7 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
-def _flat(routes: Iterable[Any]) -> Iterator[APIRoute]:
+def _flat(routes: Iterable[object]) -> Iterator[APIRoute]:
     """Yield the API's routes, those of routers that were included too."""
     for route in routes:
         if isinstance(route, APIRoute):

@@ -141,7 +141,7 @@ async def lock(connection: AsyncConnection, pool_id: int) -> bool:
 
 
 async def put(
-    connection: AsyncConnection, pool_id: int, values: Mapping[str, Any], thresholds: Sequence[int]
+    connection: AsyncConnection, pool_id: int, values: Mapping[str, object], thresholds: Sequence[int]
 ) -> str | None:
     """Set the alerts of a pool; its secret, which stays where there is one.
 

@@ -7,7 +7,6 @@ the count has risen above (docs/decisions/0045).
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -41,22 +40,17 @@ async def put(
     name: str,
     wanted: AlertsUpdate,
     expected: Expected | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Set when a pool is told of, and whom. The secret is shown where it is new.
 
     Raises:
         PoolNotFoundError: there is no such pool.
-        InvalidRequestError: an email is wanted, but there is no server to send it; or the webhook can never be called.
+        InvalidRequestError: an email is wanted, but there is no server to send it.
         PreconditionFailedError: they are not as expected.
     """
     if wanted.email is not None and not settings.sends_email:
         message = "this service sends no email: VOUCHERS_SMTP_URL and VOUCHERS_EMAIL_FROM are not set"
         raise InvalidRequestError(f"email: {message}", [{"loc": ["body", "email"], "msg": message}])
-    if wanted.webhook_url is not None:
-        why = await hooks.refusal(settings, wanted.webhook_url)
-        if why is not None:
-            message = f"webhook_url: {why}"
-            raise InvalidRequestError(message, [{"loc": ["body", "webhook_url"], "msg": why}])
     pool_id = await pools.id_of(connection, name)
     await _check(connection, pool_id, name, expected)
     values = wanted.model_dump(exclude={"thresholds"})
@@ -71,7 +65,18 @@ async def put(
     return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
 
 
-async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+async def check_url(settings: Settings, wanted: AlertsUpdate) -> None:
+    """Refuse a webhook that can never be called. It may wait for the resolver: hold no connection meanwhile.
+
+    Raises:
+        InvalidRequestError: it cannot.
+    """
+    why = None if wanted.webhook_url is None else await hooks.refusal(settings, wanted.webhook_url)
+    if why is not None:
+        raise InvalidRequestError(f"webhook_url: {why}", [{"loc": ["body", "webhook_url"], "msg": why}])
+
+
+async def get(connection: AsyncConnection, name: str) -> dict[str, object]:
     """Return what is set for a pool, without its secret.
 
     Raises:
@@ -91,7 +96,7 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
     }
 
 
-def version_of(alerts: Mapping[str, Any]) -> str:
+def version_of(alerts: Mapping[str, object]) -> str:
     """Return the version of a pool's alerts: of what was set, not of where the thresholds stand."""
     names = ("pool", "thresholds", "webhook_url", "email", "expiring_within_days")
     return version(*(alerts[name] for name in names))
@@ -119,7 +124,7 @@ async def remove(
     await audit.record(connection, caller, "alerts.deleted", pool=name)
 
 
-async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, Any]:
+async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, object]:
     """Make a new key for the webhooks' signatures; for a day they are signed with each of before too.
 
     Raises:
@@ -144,7 +149,7 @@ async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
     alert = await _of(connection, name)
     counts = await pools.counts(connection, name)
     return await deliveries.send(
-        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts["available"]}
+        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts.available}
     )
 
 

@@ -1,6 +1,6 @@
 """Errors of assignments."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from app.platform.errors import DomainError
 
@@ -12,7 +12,7 @@ class PoolExhaustedError(DomainError):
     reason: ClassVar[str] = "empty"
     words: ClassVar[str] = "Pool {pool!r} has no available voucher left."
 
-    def __init__(self, pool: str, **extra: Any) -> None:
+    def __init__(self, pool: str, **extra: object) -> None:
         super().__init__(self.words.format(pool=pool), pool=pool, reason=self.reason, **extra)
 
 

@@ -127,7 +127,7 @@ def results_in_order(
 @retry_on_conflict
 async def assign_many(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest], *, atomic: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Hand out many vouchers in one transaction; what became of each request, in their order.
 
     Raises:
@@ -151,7 +151,7 @@ async def assign_many(
     }
 
 
-def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, Any]:
+def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
         return {"index": index, "status": "exhausted", "code": None, "id": None, "lease_until": None}
     return {

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import orjson
 from sqlalchemy import select, text, tuple_
@@ -20,7 +19,7 @@ class NewEvent:
     event_id: str | None
     customer_id: str
     event_type: str
-    properties: dict[str, Any]
+    properties: dict[str, object]
     timestamp: datetime | None = None
 
 
@@ -68,7 +67,7 @@ async def conflicting(connection: AsyncConnection, events: Mapping[str, NewEvent
     return set((await connection.execute(CONFLICTING, _parameters(events))).scalars())
 
 
-def _parameters(events: Mapping[str, NewEvent]) -> dict[str, Any]:
+def _parameters(events: Mapping[str, NewEvent]) -> dict[str, object]:
     values = events.values()
     return {
         "ids": list(events),
@@ -84,7 +83,9 @@ async def list_events(
 ) -> Sequence[AnyRow]:
     """Events of a type, oldest first."""
     query = (
-        select(Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp)
+        select(
+            Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp, Event.arrival
+        )
         .where(Event.event_type == event_type)
         .order_by(Event.timestamp, Event.id)
         .limit(limit)

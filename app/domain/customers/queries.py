@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -45,7 +44,7 @@ ON CONFLICT (id) DO UPDATE SET
 TAKE_AWAY = text("UPDATE customer SET properties = properties - CAST(:keys AS text[]) WHERE id = :id")
 
 
-async def merge(connection: AsyncConnection, properties: Mapping[str, Mapping[str, Any]]) -> None:
+async def merge(connection: AsyncConnection, properties: Mapping[str, Mapping[str, object]]) -> None:
     """Set properties of customers, who are made where they are not there; no new customer gets a null."""
     await connection.execute(
         MERGE,
@@ -61,7 +60,7 @@ async def take_away(connection: AsyncConnection, customer_id: str, keys: Sequenc
     await connection.execute(TAKE_AWAY, {"id": customer_id, "keys": list(keys)})
 
 
-async def put_aggregate(connection: AsyncConnection, values: dict[str, Any]) -> None:
+async def put_aggregate(connection: AsyncConnection, values: dict[str, object]) -> None:
     """Make or replace an aggregate."""
     changed = {name: value for name, value in values.items() if name != "name"}
     query = upsert(Aggregate).values(values).on_conflict_do_update(index_elements=["name"], set_=changed)

@@ -1,7 +1,7 @@
 """Customers and aggregates on the wire."""
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -35,7 +35,7 @@ class CustomerOut(BaseModel):
     """A customer."""
 
     id: str = Field(description="As the caller names it")
-    properties: dict[str, Any] = Field(description="What is known")
+    properties: dict[str, object] = Field(description="What is known")
     updated_at: datetime = Field(description="When a property was last set")
 
 
@@ -81,7 +81,7 @@ class AggregateOut(BaseModel):
     event_type: str = Field(description="Events of this type")
     property: str | None = Field(description="The property that is taken")
     function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
-    where: dict[str, Any] = Field(description="Only events that have these properties with these values")
+    where: dict[str, object] = Field(description="Only events that have these properties with these values")
 
 
 class ErasureOut(BaseModel):

@@ -30,7 +30,7 @@ async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
     return rows[0]
 
 
-async def update(connection: AsyncConnection, customer_id: str, properties: Mapping[str, Any]) -> AnyRow:
+async def update(connection: AsyncConnection, customer_id: str, properties: Mapping[str, object]) -> AnyRow:
     """Set properties one by one (RFC 7396, its first level): null takes one away, the others stay."""
     await queries.merge(connection, {customer_id: properties})
     taken_away = [key for key, value in properties.items() if value is None]
@@ -41,7 +41,7 @@ async def update(connection: AsyncConnection, customer_id: str, properties: Mapp
 
 async def properties_of(
     connection: AsyncConnection, customer_ids: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     """The stored properties of those of these customers who are known."""
     return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
 
@@ -58,7 +58,7 @@ async def _check(connection: AsyncConnection, name: str, expected: Expected | No
 
 
 async def put_aggregate(
-    connection: AsyncConnection, name: str, definition: dict[str, Any], expected: Expected | None = None
+    connection: AsyncConnection, name: str, definition: dict[str, object], expected: Expected | None = None
 ) -> AnyRow:
     """Make or replace an aggregate.
 
@@ -95,14 +95,14 @@ async def delete_aggregate(connection: AsyncConnection, name: str, expected: Exp
         raise AggregateNotFoundError(f"There is no aggregate named {name!r}.")
 
 
-async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequence[str]) -> dict[str, Any]:
+async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequence[str]) -> dict[str, object]:
     """The value of an aggregate for each of these customers; without such events none, or a count of 0.
 
     Raises:
         AggregateNotFoundError: there is no such aggregate.
     """
     definition = await get_aggregate(connection, name)
-    nothing: dict[str, Any] = dict.fromkeys(customer_ids, 0) if definition.function == "count" else {}
+    nothing: dict[str, object] = dict.fromkeys(customer_ids, 0) if definition.function == "count" else {}
     rows = await queries.evaluate(connection, definition, customer_ids)
     return nothing | {row.customer_id: row.value for row in rows}
 

@@ -32,19 +32,18 @@ async def forecast(connection: AsyncConnection, name: str) -> dict[str, Any]:
         PoolNotFoundError: there is no such pool.
     """
     pool = await pools.get(connection, name)
-    pool_id = await pools.id_of(connection, name)
-    available = pool["counts"]["available"] - pool["counts"]["held"]
+    available = pool.counts.available - pool.counts.held
     now = datetime.now(UTC)
-    hour = await queries.given_lately(connection, pool_id, max(now - HOUR, pool["created_at"]), MOST)
-    week, day = await queries.given_since(connection, pool_id, [now - WEEK, now - DAY])
+    hour = await queries.given_lately(connection, pool.id, max(now - HOUR, pool.created_at), MOST)
+    week, day = await queries.given_since(connection, pool.id, [now - WEEK, now - DAY])
     return {
         "pool": name,
         "at": now,
         "available": available,
         "rates": [
-            _rate("hour", hour, pool["created_at"], available, now),
-            _rate("day", day, pool["created_at"], available, now),
-            _rate("week", week, pool["created_at"], available, now),
+            _rate("hour", hour, pool.created_at, available, now),
+            _rate("day", day, pool.created_at, available, now),
+            _rate("week", week, pool.created_at, available, now),
         ],
     }
 

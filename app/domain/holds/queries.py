@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.holds.schemas import HoldRecord
+from app.platform import records
 from app.schema.ledger import Hold
 
 ACTIVE = "(hold.expires_at IS NULL OR hold.expires_at > now())"
@@ -73,14 +74,14 @@ async def record_draws(connection: AsyncConnection, hold_id: uuid.UUID, n: int) 
 
 
 LIST = text(f"""
-SELECT hold.id, pool.name AS pool, campaign_id, size, drawn, expires_at, hold.created_at
+SELECT hold.id, pool.name AS pool, campaign_id, size AS count, drawn, expires_at, hold.created_at
 FROM hold JOIN pool ON pool.id = pool_id WHERE pool_id = :pool_id AND {ACTIVE} ORDER BY campaign_id
 """)  # noqa: S608  (made of constants)
 
 
-async def of_pool(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
+async def of_pool(connection: AsyncConnection, pool_id: int) -> list[HoldRecord]:
     """Return the holds of a pool, by campaign."""
-    return (await connection.execute(LIST, {"pool_id": pool_id})).all()
+    return records.all_of(await connection.execute(LIST, {"pool_id": pool_id}), HoldRecord)
 
 
 async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) -> bool:

@@ -1,6 +1,7 @@
 """Holds on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -29,6 +30,27 @@ class HoldCreate(Input):
         if moment is not None and moment <= datetime.now(UTC):
             raise ValueError("the time has passed")
         return moment
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRecord:
+    """Vouchers set aside for a campaign."""
+
+    id: uuid.UUID
+    pool: str
+    campaign_id: str
+    count: int
+    drawn: int
+    expires_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The holds of a pool, and how many available vouchers nobody holds."""
+
+    items: list[HoldRecord]
+    free: int
 
 
 class HoldOut(BaseModel):

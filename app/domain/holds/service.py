@@ -6,7 +6,6 @@ Draws of the campaign use up its hold first, and then draw like the others.
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -14,6 +13,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.holds import queries
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
+from app.domain.holds.schemas import HoldRecord, Holds
 from app.domain.lifecycle import stock
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance
 from app.domain.pools import service as pools
@@ -54,7 +54,7 @@ async def create(
     campaign_id: str,
     size: int,
     expires_at: datetime | None,
-) -> dict[str, Any]:
+) -> HoldRecord:
     """Set vouchers aside for a campaign.
 
     Raises:
@@ -84,18 +84,14 @@ async def create(
         count=size,
         expires_at=expires_at and expires_at.isoformat(),
     )
-    return next(hold for hold in (await of_pool(connection, pool))["items"] if hold["id"] == hold_id)
+    return next(hold for hold in await queries.of_pool(connection, pool_id) if hold.id == hold_id)
 
 
-async def of_pool(connection: AsyncConnection, pool: str) -> dict[str, Any]:
+async def of_pool(connection: AsyncConnection, pool: str) -> Holds:
     """Return the holds of a pool, and what is left for all others."""
     pool_id = await pools.id_of(connection, pool)
-    rows = await queries.of_pool(connection, pool_id)
     free = await queries.free(connection, pool_id)
-    return {
-        "items": [{**row._mapping, "count": row.size} for row in rows],  # noqa: SLF001  (public, by convention)
-        "free": max(free.free, 0),
-    }
+    return Holds(await queries.of_pool(connection, pool_id), max(free.free, 0))
 
 
 async def delete(connection: AsyncConnection, caller: Caller | None, pool: str, hold_id: uuid.UUID) -> None:

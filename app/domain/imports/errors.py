@@ -1,5 +1,7 @@
 """Errors of imports."""
 
+from collections.abc import Mapping, Sequence
+
 from app.platform.errors import DomainError, OverloadedError
 
 
@@ -43,3 +45,9 @@ class ImportUndecidedError(UnreadableError):
     """The file does not show which column holds the codes, or whether it has a header; `choices` are the answers."""
 
     status, name, title = 422, "import-undecided", "The file leaves open what only you can say"
+
+    def __init__(
+        self, detail: str, choices: Mapping[str, Sequence[Mapping[str, object]]], **extra: object
+    ) -> None:
+        super().__init__(detail, choices=choices, **extra)
+        self.choices = choices

@@ -71,7 +71,7 @@ async def alone(connection: AsyncConnection) -> None:
     await connection.execute(ALONE)
 
 
-async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, Any]) -> None:
+async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, object]) -> None:
     """Settle the uses that are known of codes which this transaction has made vouchers of.
 
     Args:
@@ -84,7 +84,7 @@ async def settle(connection: AsyncConnection, codes: LiteralString, parameters: 
         await connection.execute(text(_settling(codes)), parameters)
 
 
-def settle_chunk(connection: Connection[Any], codes: LiteralString, parameters: dict[str, Any]) -> None:
+def settle_chunk(connection: Connection[Any], codes: LiteralString, parameters: dict[str, object]) -> None:
     """Settle as `settle` does, on a connection of the driver."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (USES,))
     if connection.execute(ANY_UNKNOWN).fetchone() is not None:

@@ -1,6 +1,6 @@
 """Errors of pools."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from app.platform.errors import DomainError
 
@@ -10,8 +10,10 @@ class PoolNotFoundError(DomainError):
 
     status, name, title = 404, "pool-not-found", "There is no such pool"
 
-    def __init__(self, pool: str, **extra: Any) -> None:
-        super().__init__(f"There is no pool named {pool!r}.", pool=pool, **extra)
+    def __init__(self, pool: str, similar: Sequence[str] | None = None, **extra: object) -> None:
+        self.similar = list(similar or ())
+        known = {} if similar is None else {"similar": self.similar}
+        super().__init__(f"There is no pool named {pool!r}.", pool=pool, **known, **extra)
 
 
 class PoolExistsError(DomainError):

@@ -1,12 +1,11 @@
 """SQL of pools and their stock."""
 
-from collections.abc import Sequence
-
-from sqlalchemy import BigInteger, delete, exists, func, or_, select, update
+from sqlalchemy import BigInteger, Executable, RowMapping, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.pools.schemas import PoolCounts, PoolHead, PoolRecord
+from app.platform import records
 from app.platform.similar import similar_names
 from app.schema.inventory import Pool, Stock, Voucher
 from app.schema.ledger import Assignment, Hold
@@ -38,19 +37,19 @@ async def id_of(connection: AsyncConnection, name: str) -> int | None:
     return (await connection.execute(select(Pool.id).where(Pool.name == name))).scalar_one_or_none()
 
 
-async def by_name(connection: AsyncConnection, name: str) -> AnyRow | None:
+async def by_name(connection: AsyncConnection, name: str) -> PoolRecord | None:
     """Return a pool with its counts."""
-    return (await connection.execute(WITH_COUNTS.where(Pool.name == name))).one_or_none()
+    found = await _records(connection, WITH_COUNTS.where(Pool.name == name))
+    return found[0] if found else None
 
 
-async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> Sequence[AnyRow]:
-    """Pools with their counts, by name."""
+async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> list[PoolRecord]:
+    """Return pools with their counts, by name."""
     page = select(Pool.id).order_by(Pool.name).limit(limit)
     if name is not None:
         page = page.where(Pool.name > name)
     # The page first, then its sums: it costs what it shows, however many pools there are.
-    query = WITH_COUNTS.where(Pool.id.in_(page)).order_by(Pool.name)
-    return (await connection.execute(query)).all()
+    return await _records(connection, WITH_COUNTS.where(Pool.id.in_(page)).order_by(Pool.name))
 
 
 async def names_like(connection: AsyncConnection, name: str) -> list[str]:
@@ -68,10 +67,10 @@ async def kept_for(connection: AsyncConnection, pool_id: int, campaign_id: str |
     return int((await connection.execute(query)).scalar_one())
 
 
-async def lock_to_edit(connection: AsyncConnection, name: str) -> AnyRow | None:
+async def lock_to_edit(connection: AsyncConnection, name: str) -> PoolHead | None:
     """Return the pool without its counts, locked against other edits until the transaction ends; draws go on."""
     query = select(*COLUMNS).where(Pool.name == name).with_for_update(key_share=True)
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), PoolHead)
 
 
 async def describe(connection: AsyncConnection, name: str, description: str | None) -> bool:
@@ -111,7 +110,7 @@ async def remove(connection: AsyncConnection, pool_id: int) -> None:
 
 async def search(
     connection: AsyncConnection, contained: str, name: str | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[PoolRecord]:
     """Return pools whose names contain a text, with their counts, by name.
 
     The names are found first, so that the stock of few pools is summed and not of all.
@@ -121,5 +120,15 @@ async def search(
         found = found.where(Pool.name.icontains(contained, autoescape=True))
     if name is not None:
         found = found.where(Pool.name > name)
-    query = WITH_COUNTS.where(Pool.id.in_(found)).order_by(Pool.name)
-    return (await connection.execute(query)).all()
+    return await _records(connection, WITH_COUNTS.where(Pool.id.in_(found)).order_by(Pool.name))
+
+
+async def _records(connection: AsyncConnection, query: Executable) -> list[PoolRecord]:
+    return [_record(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _record(row: RowMapping) -> PoolRecord:
+    states = {state.key: int(row[state.key]) for state in STATES}
+    held = max(min(int(row["held"]), states["available"]), 0)
+    counts = PoolCounts(**states, total=sum(states.values()), held=held)
+    return PoolRecord(row["id"], row["name"], row["description"], row["created_at"], counts)

@@ -1,5 +1,6 @@
 """Pools on the wire."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -33,6 +34,45 @@ PoolName = Annotated[
         json_schema_extra={"minLength": 1, "maxLength": MAX_NAME, "pattern": r"^(?!\.{1,2}$)[^\s/]+$"},
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """How many vouchers of a pool are in each state, and how many of the available ones are held."""
+
+    available: int
+    reserved: int
+    assigned: int
+    redeemed: int
+    expired: int
+    void: int
+    total: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHead:
+    """A pool without its counts."""
+
+    id: int
+    name: str
+    description: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecord(PoolHead):
+    """A pool with its counts."""
+
+    counts: PoolCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Drawable:
+    """What a campaign may draw from a pool, and how many vouchers it has in all."""
+
+    available: int
+    total: int
 
 
 class Counts(BaseModel):

@@ -1,7 +1,5 @@
 """The rules of pools."""
 
-from typing import Any
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
@@ -9,13 +7,13 @@ from app.domain.access.scopes import Caller
 from app.domain.lifecycle import intake, stock, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
-from app.platform.database import AnyRow
+from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord
 from app.platform.versions import Expected, version
 
 
 async def create(
     connection: AsyncConnection, caller: Caller | None, name: str, description: str | None = None
-) -> dict[str, Any]:
+) -> PoolRecord:
     """Make a pool.
 
     Raises:
@@ -69,52 +67,43 @@ async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError
     return PoolNotFoundError(name, similar=await queries.names_like(connection, name))
 
 
-async def get(connection: AsyncConnection, name: str) -> dict[str, Any]:
+async def get(connection: AsyncConnection, name: str) -> PoolRecord:
     """Return a pool with its counts."""
     row = await queries.by_name(connection, name)
     if row is None:
         raise await not_found(connection, name)
-    return _with_counts(row)
+    return row
 
 
-async def counts(connection: AsyncConnection, name: str) -> dict[str, int]:
+async def counts(connection: AsyncConnection, name: str) -> PoolCounts:
     """Return the stock of a pool, in the time of one look-up whatever its size."""
-    counts_: dict[str, int] = (await get(connection, name))["counts"]
-    return counts_
+    return (await get(connection, name)).counts
 
 
-async def drawable(connection: AsyncConnection, name: str, campaign_id: str | None) -> dict[str, int]:
-    """Return what a campaign may draw from a pool (`available`), and how many vouchers it has in all (`total`).
+async def drawable(connection: AsyncConnection, name: str, campaign_id: str | None) -> Drawable:
+    """Return what a campaign may draw from a pool, and how many vouchers it has in all.
 
     What other campaigns hold is not available to this one.
     """
-    row = await queries.by_name(connection, name)
-    if row is None:
-        raise await not_found(connection, name)
-    own = (
-        0 if row.held == 0 or campaign_id is None else await queries.kept_for(connection, row.id, campaign_id)
-    )
-    counts_: dict[str, int] = _with_counts(row)["counts"]
-    return {
-        "available": counts_["available"] - counts_["held"] + min(own, counts_["held"]),
-        "total": counts_["total"],
-    }
+    pool = await get(connection, name)
+    held = pool.counts.held
+    own = 0 if held == 0 or campaign_id is None else await queries.kept_for(connection, pool.id, campaign_id)
+    return Drawable(pool.counts.available - held + min(own, held), pool.counts.total)
 
 
-async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> list[dict[str, Any]]:
-    """Pools by name, from `name` on."""
-    return [_with_counts(row) for row in await queries.list_page(connection, name, limit)]
+async def list_page(connection: AsyncConnection, name: str | None, limit: int) -> list[PoolRecord]:
+    """Return pools by name, from `name` on."""
+    return await queries.list_page(connection, name, limit)
 
 
-def version_of(pool: Any) -> str:
-    """Return the version of a pool as it is shown or stored; its counts are no part of it."""
-    values = pool if isinstance(pool, dict) else pool._asdict()
-    return version(*(values[name] for name in ("name", "description", "created_at")))
+def version_of(pool: PoolHead) -> str:
+    """Return the version of a pool; its counts are no part of it."""
+    return version(pool.name, pool.description, pool.created_at)
 
 
 async def describe(
     connection: AsyncConnection, name: str, description: str | None, expected: Expected | None = None
-) -> dict[str, Any]:
+) -> PoolRecord:
     """Change what people read of a pool.
 
     Raises:
@@ -159,22 +148,8 @@ async def delete(
     await audit.record(connection, caller, "pool.deleted", pool=name)
 
 
-def _with_counts(row: AnyRow) -> dict[str, Any]:
-    by_state = {state.key: getattr(row, state.key) for state in queries.STATES}
-    return {
-        "name": row.name,
-        "description": row.description,
-        "created_at": row.created_at,
-        "counts": {
-            **by_state,
-            "total": sum(by_state.values()),
-            "held": max(min(int(row.held), by_state["available"]), 0),
-        },
-    }
-
-
 async def search(
     connection: AsyncConnection, contained: str, name: str | None, limit: int
-) -> list[dict[str, Any]]:
+) -> list[PoolRecord]:
     """Return pools whose names contain a text, by name, from `name` on."""
-    return [_with_counts(row) for row in await queries.search(connection, contained, name, limit)]
+    return await queries.search(connection, contained, name, limit)

@@ -30,12 +30,13 @@ async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) 
 
 
 ADD_USES = text("""
-INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at, effect)
-SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp()), effect
+INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at, effect, arrival)
+SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp()), effect,
+    coalesce(arrival, nextval('arrival'))
 FROM unnest(
     CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
-    CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[]), CAST(:effects AS text[])
-) WITH ORDINALITY AS said (event_id, property, code, customer_id, outcome, at, effect, place)
+    CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[]), CAST(:effects AS text[]), CAST(:arrivals AS bigint[])
+) WITH ORDINALITY AS said (event_id, property, code, customer_id, outcome, at, effect, arrival, place)
 ORDER BY place
 ON CONFLICT (event_id, property) DO NOTHING
 RETURNING id, code
@@ -52,19 +53,32 @@ async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> Sequence
         "outcomes": [use.outcome for use in uses],
         "ats": [use.at for use in uses],
         "effects": [use.effect for use in uses],
+        "arrivals": [use.arrival for use in uses],
     }
     return (await connection.execute(ADD_USES, parameters)).all()
 
 
+MAX_SAID = 200
+"""Most things said of a code of which a cancellation was heard that are judged together."""
+
 # What is judged: the new, and of what was said before only that which decides. Uses that came too late, however
-# many, have no say. Each with its voucher and the ledger row that held at its time, the present one or one that was
-# released since. Who was erased is compared by a mark (app/schema/customers.py). Ties go by arrival.
+# many, have no say, unless a cancellation takes back those before them. Each with its voucher and the ledger row that
+# held at its time, the present one or one that was released since. Who was erased is compared by a mark
+# (app/schema/customers.py). Ties go by arrival.
 SAID = text("""
 WITH said AS (
     SELECT * FROM redemption WHERE id = ANY (CAST(:new AS uuid[]))
     UNION
     SELECT * FROM redemption WHERE code = ANY (CAST(:codes AS text[]))
-        AND outcome IN ('redeemed', 'not_assigned', 'other_customer', 'cancelled')
+        AND outcome IN ('redeemed', 'not_assigned', 'other_customer')
+    UNION
+    SELECT of_code.* FROM (
+        SELECT DISTINCT code FROM unnest(CAST(:codes AS text[])) AS asked (code)
+        WHERE EXISTS (SELECT FROM redemption WHERE redemption.code = asked.code AND effect = 'cancel')
+    ) AS cancelled CROSS JOIN LATERAL (
+        SELECT * FROM redemption WHERE redemption.code = cancelled.code AND outcome NOT IN ('void', 'expired')
+        LIMIT :most
+    ) AS of_code
 )
 SELECT said.id, said.code, said.effect, said.outcome, said.redeemed_at AS at,
     coalesce(said.customer_mark, sha256(key || convert_to(said.customer_id, 'UTF8'))) AS customer,
@@ -83,7 +97,7 @@ LEFT JOIN LATERAL (
         WHERE code = said.code AND assigned_at <= said.redeemed_at AND released_at > said.redeemed_at
     ) AS candidate ORDER BY assigned_at > said.redeemed_at LIMIT 1
 ) AS held ON true
-ORDER BY said.code, said.redeemed_at, said.outcome <> 'redeemed', said.arrival NULLS FIRST, said.created_at, said.id
+ORDER BY said.code, said.redeemed_at, said.arrival NULLS FIRST, said.created_at, said.id
 """)
 
 
@@ -91,7 +105,7 @@ async def said_of(
     connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID], tolerance: float
 ) -> Sequence[AnyRow]:
     """What is said of these codes and decides, code by code in the order of its times, with what it is judged by."""
-    parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance}
+    parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance, "most": MAX_SAID + 1}
     return (await connection.execute(SAID, parameters)).all()
 
 

@@ -1,5 +1,6 @@
 """The rules of redemption: store what is tracked, find the codes in it, and judge what they come to."""
 
+import dataclasses
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -205,7 +206,11 @@ async def _replay_some(
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
         rows = await events_of_customers.list_events(connection, event_type, key, CHUNK)
-        uses = [use for row in rows for use in uses_in(row.id, row, by_type)]
+        uses = [
+            dataclasses.replace(use, arrival=row.arrival)
+            for row in rows
+            for use in uses_in(row.id, row, by_type)
+        ]
         await lock_codes(connection, uses)
         return rows, await store_and_judge(connection, uses)
 
@@ -258,7 +263,8 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
             )
             for row in group
         ]
-        judged, at = rules.judge(said, timedelta(seconds=tolerance))
+        complete = len(said) <= queries.MAX_SAID
+        judged, at = rules.judge(said, timedelta(seconds=tolerance), complete=complete)
         outcomes |= {
             each.id: outcome for each, outcome in zip(said, judged, strict=True) if each.outcome != outcome
         }

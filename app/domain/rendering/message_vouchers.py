@@ -245,13 +245,13 @@ class MessageVouchers:
                 # The same message sent twice at once: what the other one was given meanwhile is ours as well.
                 await self._read(name, range(pool.looked_up + 1))
         if isinstance(pool.draw.shortage, PoolNotFoundError):
-            pool.similar, pool.draw.shortage = pool.draw.shortage.extra["similar"], None
+            pool.similar, pool.draw.shortage = pool.draw.shortage.similar, None
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:
             await pools.id_of(self._connection, name)
         except PoolNotFoundError as error:
-            pool.similar = error.extra["similar"]
+            pool.similar = error.similar
 
     async def _count(self, name: str) -> None:
         pool = self._pool(name)
@@ -260,6 +260,6 @@ class MessageVouchers:
         try:
             counts = await pools.drawable(self._connection, name, self._spec.campaign_id)
         except PoolNotFoundError as error:
-            pool.similar = error.extra["similar"]
+            pool.similar = error.similar
         else:
-            pool.counts = counts
+            pool.counts = {"available": counts.available, "total": counts.total}

@@ -1,20 +1,22 @@
 """SQL of the inventory: lists of vouchers, and one voucher. What changes them is in `transitions.py`."""
 
-from collections.abc import Sequence
+import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.vouchers.schemas import Happening, VoucherRecord
+from app.platform import records
 from app.schema.base import VoucherStatus
 from app.schema.changes import VoucherNote
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.redemptions import Redemption
 
-COLUMNS: tuple[Any, ...] = (
+COLUMNS = (
     Voucher.code,
     Voucher.status,
     Voucher.draw_key,
@@ -33,7 +35,7 @@ VOUCHERS = (
     .join(Pool, Pool.id == Voucher.pool_id)
     .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
 )
-OF_LEDGER: tuple[Any, ...] = (
+OF_LEDGER = (
     Assignment.id,
     Assignment.customer_id,
     Assignment.campaign_id,
@@ -41,7 +43,40 @@ OF_LEDGER: tuple[Any, ...] = (
     Assignment.assigned_at,
     Assignment.released_at,
 )
-OF_REDEMPTION: tuple[Any, ...] = (Redemption.customer_id, Redemption.redeemed_at)
+OF_REDEMPTION = (Redemption.customer_id, Redemption.redeemed_at, Redemption.effect)
+
+
+@dataclass(frozen=True, slots=True)
+class Handout:
+    """A row of the ledger."""
+
+    id: uuid.UUID
+    customer_id: str | None
+    campaign_id: str | None
+    message_id: str | None
+    assigned_at: datetime
+    released_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRecord:
+    """What was noted of a code when it was changed."""
+
+    event: Happening
+    at: datetime
+    assignment_id: uuid.UUID | None
+    reason: str | None
+    change_id: uuid.UUID | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UseRecord:
+    """The use of a code, or the cancellation of one."""
+
+    customer_id: str | None
+    redeemed_at: datetime
+    effect: str
 
 
 async def list_page(
@@ -50,8 +85,8 @@ async def list_page(
     status: VoucherStatus,
     key: tuple[int, str] | None,
     limit: int,
-) -> Sequence[AnyRow]:
-    """Vouchers of a pool in one state, in draw order."""
+) -> list[VoucherRecord]:
+    """Return vouchers of a pool in one state, in draw order."""
     query = (
         VOUCHERS.where(Voucher.pool_id == pool_id, Voucher.status == status)
         .order_by(Voucher.draw_key, Voucher.code)
@@ -59,7 +94,7 @@ async def list_page(
     )
     if key is not None:
         query = query.where(tuple_(Voucher.draw_key, Voucher.code) > key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), VoucherRecord)
 
 
 EXPORTED = (
@@ -83,12 +118,12 @@ def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
     return query.with_only_columns(*(columns[name] for name in EXPORTED), maintain_column_froms=True)
 
 
-async def by_code(connection: AsyncConnection, code: str) -> AnyRow | None:
-    """One voucher."""
-    return (await connection.execute(VOUCHERS.where(Voucher.code == code))).one_or_none()
+async def by_code(connection: AsyncConnection, code: str) -> VoucherRecord | None:
+    """Return one voucher."""
+    return records.any_of(await connection.execute(VOUCHERS.where(Voucher.code == code)), VoucherRecord)
 
 
-async def assignments_of(connection: AsyncConnection, code: str, current: Any) -> Sequence[AnyRow]:
+async def assignments_of(connection: AsyncConnection, code: str, current: uuid.UUID | None) -> list[Handout]:
     """Return the ledger rows of a code: the present one and those that were released."""
     query = select(*OF_LEDGER).where(
         or_(
@@ -96,19 +131,26 @@ async def assignments_of(connection: AsyncConnection, code: str, current: Any) -
             (Assignment.code == code) & Assignment.released_at.is_not(None),
         )
     )
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), Handout)
 
 
-NOTES = select(*VoucherNote.__table__.columns).order_by(VoucherNote.id)
+NOTES = select(
+    VoucherNote.event,
+    VoucherNote.at,
+    VoucherNote.assignment_id,
+    VoucherNote.reason,
+    VoucherNote.change_id,
+    VoucherNote.expires_at,
+).order_by(VoucherNote.id)
 
 
-async def notes_of(connection: AsyncConnection, code: str, since: datetime) -> Sequence[AnyRow]:
+async def notes_of(connection: AsyncConnection, code: str, since: datetime) -> list[NoteRecord]:
     """Return what was noted of a code since it was imported, oldest first."""
     query = NOTES.where(VoucherNote.code == code, VoucherNote.at >= since)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), NoteRecord)
 
 
-async def redemption_of(connection: AsyncConnection, code: str) -> AnyRow | None:
+async def redemption_of(connection: AsyncConnection, code: str) -> UseRecord | None:
     """Return the use by which a code became redeemed."""
     query = (
         select(*OF_REDEMPTION)
@@ -118,4 +160,15 @@ async def redemption_of(connection: AsyncConnection, code: str) -> AnyRow | None
         .order_by(Redemption.outcome != "redeemed", Redemption.redeemed_at)
         .limit(1)
     )
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), UseRecord)
+
+
+MAX_CANCELLED = 200
+"""Most cancelled uses, and cancellations, that the history of a code tells."""
+
+
+async def cancelled_of(connection: AsyncConnection, code: str) -> list[UseRecord]:
+    """Return the uses of a code that were taken back, and the cancellations that did it."""
+    query = select(*OF_REDEMPTION).where(Redemption.code == code, Redemption.outcome == "cancelled")
+    query = query.order_by(Redemption.redeemed_at).limit(MAX_CANCELLED)
+    return records.all_of(await connection.execute(query), UseRecord)

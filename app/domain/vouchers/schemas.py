@@ -1,12 +1,59 @@
 """Vouchers on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from app.schema.base import VoucherStatus
+
+Happening = Literal[
+    "imported",
+    "assigned",
+    "released",
+    "redeemed",
+    "cancelled",
+    "expired",
+    "voided",
+    "reinstated",
+    "expiry_set",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """Something that happened to a voucher."""
+
+    event: Happening
+    at: datetime
+    customer_id: str | None = None
+    campaign_id: str | None = None
+    message_id: str | None = None
+    assignment_id: uuid.UUID | None = None
+    reason: str | None = None
+    bulk_change_id: uuid.UUID | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherRecord:
+    """A voucher, and the history where it was asked for."""
+
+    code: str
+    status: VoucherStatus
+    draw_key: int
+    assignment_id: uuid.UUID | None
+    imported_at: datetime
+    assigned_at: datetime | None
+    redeemed_at: datetime | None
+    expires_at: datetime | None
+    expired_at: datetime | None
+    voided_at: datetime | None
+    customer_id: str | None
+    pool: str
+    history: tuple[HistoryRecord, ...] = ()
 
 
 class VoucherOut(BaseModel):
@@ -25,9 +72,10 @@ class VoucherOut(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that happened to a voucher."""
 
-    event: Literal[
-        "imported", "assigned", "released", "redeemed", "expired", "voided", "reinstated", "expiry_set"
-    ] = Field(description="What happened; `reinstated`: a void was taken back")
+    event: Happening = Field(
+        description="What happened; `reinstated`: a void was taken back; `cancelled`: a use was taken back, because its"
+        " order was cancelled"
+    )
     at: datetime = Field(description="When")
     customer_id: str | None = Field(description="Whom it concerned")
     campaign_id: str | None = Field(description="In which campaign")

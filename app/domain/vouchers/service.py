@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,8 @@ from app.domain.lifecycle.notes import Note
 from app.domain.pools import service as pools
 from app.domain.vouchers import queries
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
-from app.platform.database import AnyRow, retry_on_conflict, transaction
+from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
+from app.platform.database import retry_on_conflict, transaction
 from app.schema.base import VoucherStatus
 
 CHUNK = 1000
@@ -27,13 +29,13 @@ Key = tuple[VoucherStatus, int, str]
 
 async def list_page(
     connection: AsyncConnection, pool: str, status: VoucherStatus | None, key: Key | None, limit: int
-) -> list[AnyRow]:
-    """Vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
+) -> list[VoucherRecord]:
+    """Return vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
     pool_id = await pools.id_of(connection, pool)
     states = list(VoucherStatus) if status is None else [status]
     if key is not None:
         states = states[states.index(key[0]) :]
-    rows: list[AnyRow] = []
+    rows: list[VoucherRecord] = []
     for state in states:
         start = (key[1], key[2]) if key is not None and key[0] == state else None
         rows += await queries.list_page(connection, pool_id, state, start, limit - len(rows))
@@ -58,7 +60,7 @@ async def exported(
     return query
 
 
-async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
+async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
     """Return a voucher and its history.
 
     Raises:
@@ -67,23 +69,26 @@ async def get(connection: AsyncConnection, code: str) -> dict[str, Any]:
     voucher = await queries.by_code(connection, code)
     if voucher is None:
         raise VoucherNotFoundError
-    history = [_entry("imported", voucher.imported_at)]
+    history = [HistoryRecord("imported", voucher.imported_at)]
     for row in await queries.assignments_of(connection, code, voucher.assignment_id):
-        about = {name: getattr(row, name) for name in ("customer_id", "campaign_id", "message_id")}
-        history.append(_entry("assigned", row.assigned_at, assignment_id=row.id, **about))
+        about = (row.customer_id, row.campaign_id, row.message_id, row.id)
+        history.append(HistoryRecord("assigned", row.assigned_at, *about))
         if row.released_at is not None:
-            history.append(_entry("released", row.released_at, assignment_id=row.id, **about))
+            history.append(HistoryRecord("released", row.released_at, *about))
     noted = await queries.notes_of(connection, code, voucher.imported_at)
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
-        history.append(_entry("redeemed", redemption.redeemed_at, customer_id=redemption.customer_id))
+        history.append(HistoryRecord("redeemed", redemption.redeemed_at, redemption.customer_id))
+    for use in await queries.cancelled_of(connection, code):
+        event: Happening = "cancelled" if use.effect == "cancel" else "redeemed"
+        history.append(HistoryRecord(event, use.redeemed_at, use.customer_id))
     if voucher.expired_at is not None:
-        history.append(_entry("expired", voucher.expired_at))
+        history.append(HistoryRecord("expired", voucher.expired_at))
     if voucher.voided_at is not None:
-        history.append(_entry("voided", voucher.voided_at))
+        history.append(HistoryRecord("voided", voucher.voided_at))
     _add_notes(history, noted)
-    history.sort(key=lambda entry: entry["at"])
-    return {**voucher._mapping, "history": history}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+    history.sort(key=lambda entry: entry.at)
+    return replace(voucher, history=tuple(history))
 
 
 async def status(connection: AsyncConnection, code: str) -> VoucherStatus | None:
@@ -100,7 +105,7 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None
 
 async def void(
     connection: AsyncConnection, caller: Caller | None, code: str, reason: str | None = None
-) -> dict[str, Any]:
+) -> VoucherRecord:
     """Take a voucher out for good; the voucher. One that is void already stays so.
 
     Raises:
@@ -110,9 +115,9 @@ async def void(
     moved = await transitions.void(connection, [code])
     await notes.add(connection, Note("voided", reason), [(row.code, row.assignment_id) for row in moved])
     voucher = await get(connection, code)
-    if voucher["status"] is not VoucherStatus.VOID:
+    if voucher.status is not VoucherStatus.VOID:
         raise AlreadyRedeemedError
-    await audit.record(connection, caller, "voucher.voided", pool=voucher["pool"], **_why(reason))
+    await audit.record(connection, caller, "voucher.voided", pool=voucher.pool, **_why(reason))
     return voucher
 
 
@@ -155,39 +160,23 @@ async def _sweep(
     return swept
 
 
-def _add_notes(history: list[dict[str, Any]], noted: Sequence[AnyRow]) -> None:
+def _add_notes(history: list[HistoryRecord], noted: Sequence[queries.NoteRecord]) -> None:
     """Add what was noted: to what the voucher and its ledger tell already the reason, and all else by itself.
 
     A note is of the time of the transaction that wrote it, as is what that transaction did.
     """
     for note in noted:
-        why = {"reason": note.reason, "bulk_change_id": note.change_id}
-        told = next(
-            (
-                entry
-                for entry in history
-                if entry["event"] == note.event
-                and (entry["at"] == note.at or (entry["assignment_id"] and note.event == "released"))
-                and entry["assignment_id"] in {None, note.assignment_id}
-            ),
-            None,
-        )
-        if told is not None:
-            told.update(why)
-        else:
-            history.append(_entry(note.event, note.at, expires_at=note.expires_at, **why))
+        place = next((place for place, entry in enumerate(history) if _is_told(entry, note)), None)
+        if place is None:
+            told = HistoryRecord(note.event, note.at, expires_at=note.expires_at)
+            place = len(history)
+            history.append(told)
+        history[place] = replace(history[place], reason=note.reason, bulk_change_id=note.change_id)
 
 
-def _entry(event: str, at: Any, **about: Any) -> dict[str, Any]:
-    nothing = dict.fromkeys(
-        (
-            "customer_id",
-            "campaign_id",
-            "message_id",
-            "assignment_id",
-            "reason",
-            "bulk_change_id",
-            "expires_at",
-        )
+def _is_told(entry: HistoryRecord, note: queries.NoteRecord) -> bool:
+    return (
+        entry.event == note.event
+        and (entry.at == note.at or (entry.assignment_id is not None and note.event == "released"))
+        and entry.assignment_id in {None, note.assignment_id}
     )
-    return {"event": event, "at": at, **nothing, **about}

@@ -166,9 +166,23 @@ def _due() -> tuple[Any, ...]:
     )
 
 
-async def due(connection: AsyncConnection) -> list[uuid.UUID]:
+async def due(connection: AsyncConnection) -> Sequence[AnyRow]:
     """Return the webhooks at which nobody is, and that need not wait."""
-    return list((await connection.execute(select(Webhook.id).where(*_due()))).scalars())
+    return (await connection.execute(select(*Webhook.__table__.columns).where(*_due()))).all()
+
+
+async def move(connection: AsyncConnection, webhook: AnyRow, place: Place) -> None:
+    """Move a webhook over what it is not told of, unless somebody is at it or has moved it."""
+    at = Place.of(webhook)
+    await connection.execute(
+        update(Webhook)
+        .where(
+            Webhook.id == webhook.id,
+            *_due(),
+            *(Webhook.__table__.c[name] == value for name, value in at.values().items()),
+        )
+        .values(**place.values())
+    )
 
 
 async def take(

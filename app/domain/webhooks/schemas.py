@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field, StringConstraints, ValidationError
 
@@ -108,7 +108,7 @@ class WebhookEvent(BaseModel):
     id: str = Field(description="Known again by this, should it come twice")
     type: EventType = Field(description="What happened")
     timestamp: datetime = Field(description="When")
-    data: dict[str, Any] = Field(
+    data: dict[str, object] = Field(
         description="`voucher.…`: `pool`, `code`, `assignment_id`, `customer_id`, `campaign_id`, `message_id`,"
         " `test`, `expires_at`; `voucher.redeemed` also `redeemed_at`; `voucher.released` also `lapsed`"
         " · `import.finished`: `pool`, `import_id`, `status`"

@@ -35,6 +35,9 @@ LEASE_SECONDS = hooks.TIMEOUT + 15.0
 GIVE_UP = timedelta(days=5)
 """How long tries may fail until a webhook is disabled."""
 
+IDLE = timedelta(seconds=10)
+"""How far the place of a webhook may be behind while it is told nothing."""
+
 AT_ONCE = 20
 """Webhooks that one job tells side by side."""
 
@@ -44,10 +47,12 @@ log = structlog.get_logger()
 async def tell(engine: AsyncEngine, settings: Settings) -> None:
     """Tell each webhook what it has not been told, as far as all is committed."""
     async with transaction(engine) as connection:
-        ids = await queries.due(connection)
-    if not ids:
+        due = await queries.due(connection)
+    if not due:
         return
     until = await order.settled(engine)
+    async with transaction(engine) as connection:
+        ids = [row.id for row in due if await _has_news(connection, row, until)]
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(webhook_id: uuid.UUID) -> None:
@@ -58,6 +63,18 @@ async def tell(engine: AsyncEngine, settings: Settings) -> None:
     for error in results:  # one webhook's fault holds up no other
         if isinstance(error, BaseException):
             log.error("fault in a webhook", exc_info=error)
+
+
+async def _has_news(connection: AsyncConnection, webhook: AnyRow, until: datetime) -> bool:
+    """Tell whether there is something to send; if there is not, note at times how far that holds."""
+    if await queries.pending(connection, webhook.id) is not None:
+        return True
+    place, upto = Place.of(webhook), Place.before(until)
+    if any(await queries.happened(connection, webhook, place, upto, 1)):
+        return True
+    if upto.ledger_at - min(place.ledger_at, place.change_at) > IDLE:
+        await queries.move(connection, webhook, _further(place, upto))
+    return False
 
 
 async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UUID, until: datetime) -> None:
@@ -80,8 +97,6 @@ async def _send_next(
     async with transaction(engine) as connection:
         delivery_id, attempts, batch = await _next(connection, webhook, place, until)
         if delivery_id is None:
-            if batch.end != place:
-                await queries.note(connection, webhook.id, webhook.lease, batch.end.values())
             return None
     payload = events.message("events", batch.events)
     keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
@@ -104,7 +119,7 @@ async def _next(
 ) -> tuple[uuid.UUID | None, int, Batch]:
     """Return the message that is under way, or make the next one: its id, its tries so far, and what it says.
 
-    Without an id: nothing is to be told up to the end of the batch, which is empty.
+    Without an id there is nothing to tell.
     """
     pending = await queries.pending(connection, webhook.id)
     upto = Place.before(until) if pending is None else Place.of(pending)
@@ -113,7 +128,7 @@ async def _next(
     if pending is not None:
         return pending.id, pending.attempts, Batch(batch.events, upto)
     if not batch.events:
-        return None, 0, Batch([], _further(place, upto))
+        return None, 0, batch
     values = {
         "webhook_id": webhook.id,
         "events": len(batch.events),

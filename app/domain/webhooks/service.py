@@ -1,6 +1,7 @@
 """The rules of webhooks: who is told of what. `sending.py` tells it."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,11 +28,7 @@ Key = tuple[datetime, uuid.UUID]
 
 
 async def create(
-    connection: AsyncConnection,
-    engine: AsyncEngine,
-    caller: Caller | None,
-    settings: Settings,
-    wanted: WebhookCreate,
+    connection: AsyncConnection, engine: AsyncEngine, caller: Caller | None, wanted: WebhookCreate
 ) -> dict[str, Any]:
     """Have a URL told of what happens from now on; the webhook, and the key of its signatures.
 
@@ -39,15 +36,12 @@ async def create(
         connection: of the transaction.
         engine: for finding out what `now` is.
         caller: who asks.
-        settings: of this process.
-        wanted: whom to tell of what.
+        wanted: whom to tell of what; `check_url` has found nothing against its URL.
 
     Raises:
-        InvalidRequestError: the URL can never be called.
         PoolNotFoundError: a pool is not there.
         TooManyWebhooksError: there are as many as may be.
     """
-    await check_url(settings, wanted.url)
     begin = await order.publish(engine)
     if await queries.count(connection) >= MAX_WEBHOOKS:
         raise TooManyWebhooksError(MAX_WEBHOOKS)
@@ -69,7 +63,7 @@ async def create(
 
 
 async def check_url(settings: Settings, url: str) -> None:
-    """Refuse a URL that can never be called.
+    """Refuse a URL that can never be called. It may wait for the resolver: hold no connection meanwhile.
 
     Raises:
         InvalidRequestError: it cannot.
@@ -171,7 +165,7 @@ async def send_test(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRo
 
 async def list_deliveries(
     connection: AsyncConnection, webhook_id: uuid.UUID, key: Key | None, limit: int
-) -> Any:
+) -> Sequence[AnyRow]:
     """Return messages of a webhook and how they went, newest first.
 
     Raises:

@@ -1,7 +1,6 @@
 """SQL of the audit. Rows are added and read; nothing here changes or removes one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,7 +20,7 @@ COLUMNS = (
 )
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+async def add(connection: AsyncConnection, values: Mapping[str, object]) -> None:
     """Add an entry."""
     await connection.execute(insert(AuditEntry).values(values))
 

@@ -3,7 +3,6 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -27,4 +26,4 @@ class AuditEntryOut(BaseModel):
     key_name: str = Field(description="Name of the key at that time")
     action: str = Field(description="What was done", examples=["pool.deleted"])
     pool: str | None = Field(description="Name of the pool that it was done to")
-    details: dict[str, Any] = Field(description="More about it; never a code")
+    details: dict[str, object] = Field(description="More about it; never a code")

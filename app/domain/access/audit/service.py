@@ -1,7 +1,6 @@
 """The rules of the audit."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +14,12 @@ NO_KEY = "(no key)"
 
 
 async def record(
-    connection: AsyncConnection, caller: Caller | None, action: str, *, pool: str | None = None, **about: Any
+    connection: AsyncConnection,
+    caller: Caller | None,
+    action: str,
+    *,
+    pool: str | None = None,
+    **about: object,
 ) -> None:
     """Note what a key does, in the transaction that does it: both are committed, or neither.
 

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -45,12 +44,12 @@ async def used(connection: AsyncConnection, key_id: uuid.UUID) -> None:
     await connection.execute(update(ApiKey).where(ApiKey.id == key_id, STALE).values(last_used_at=func.now()))
 
 
-async def add(connection: AsyncConnection, values: dict[str, Any]) -> AnyRow:
+async def add(connection: AsyncConnection, values: dict[str, object]) -> AnyRow:
     """Store a key; return it as it is shown."""
     return (await connection.execute(insert(ApiKey).values(values).returning(*SHOWN))).one()
 
 
-async def add_once(connection: AsyncConnection, values: dict[str, Any]) -> None:
+async def add_once(connection: AsyncConnection, values: dict[str, object]) -> None:
     """Store a key unless its digest is there."""
     await connection.execute(upsert(ApiKey).values(values).on_conflict_do_nothing())
 
@@ -76,7 +75,7 @@ async def lock(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:
     return (await connection.execute(query.with_for_update())).one_or_none()
 
 
-async def set_secret(connection: AsyncConnection, key_id: uuid.UUID, values: dict[str, Any]) -> AnyRow:
+async def set_secret(connection: AsyncConnection, key_id: uuid.UUID, values: dict[str, object]) -> AnyRow:
     """Replace the digests of a key; return it as it is shown."""
     query = update(ApiKey).where(ApiKey.id == key_id).values(values).returning(*SHOWN)
     return (await connection.execute(query)).one()

@@ -5,7 +5,6 @@ import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,7 +23,7 @@ def digest_of(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
-def _row(secret: str, name: str, scopes: Iterable[Scope]) -> dict[str, Any]:
+def _row(secret: str, name: str, scopes: Iterable[Scope]) -> dict[str, object]:
     digest = digest_of(secret)
     return {"name": name, "prefix": digest[:PREFIX_BYTES], "digest": digest, "scopes": list(scopes)}
 
@@ -48,12 +47,12 @@ async def issue(
         ScopeBeyondError: it would run the service, and the caller may not.
     """
     secret = _new_secret()
-    row = _row(secret, name, scopes)
-    if caller is not None and Scope.OPERATOR in row["scopes"] and not caller.may(Scope.OPERATOR):
+    wanted = list(scopes)
+    if caller is not None and Scope.OPERATOR in wanted and not caller.may(Scope.OPERATOR):
         raise ScopeBeyondError("Only a key with scope operator makes keys with scope operator.")
-    row |= {"expires_at": expires_at, "requests_per_minute": requests_per_minute}
+    row = _row(secret, name, wanted) | {"expires_at": expires_at, "requests_per_minute": requests_per_minute}
     key = await queries.add(connection, row)
-    await audit.record(connection, caller, "api_key.created", id=str(key.id), name=name, scopes=row["scopes"])
+    await audit.record(connection, caller, "api_key.created", id=str(key.id), name=name, scopes=wanted)
     return key, secret
 
 

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import case, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,7 +49,7 @@ PENDING = (
 )
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> AnyRow:
+async def add(connection: AsyncConnection, values: Mapping[str, object]) -> AnyRow:
     """Store a message to be sent."""
     # Messages of one transaction have an order too.
     query = insert(Delivery).values(created_at=func.clock_timestamp(), **values)
@@ -74,7 +73,9 @@ async def has_earlier(connection: AsyncConnection, message: AnyRow) -> bool:
     return (await connection.execute(query.limit(1))).first() is not None
 
 
-async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, Any]) -> None:
+async def attempted(
+    connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, object]
+) -> None:
     """Note how a try went. What was noted as delivered stays so, whichever of two tries comes last."""
     delivered_at = func.now() if values["status"] == "delivered" else None
     query = (

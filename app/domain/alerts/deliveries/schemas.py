@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -18,7 +18,7 @@ class DeliveryOut(BaseModel):
     event: Event = Field(description="What it tells")
     channel: Channel = Field(description="How it goes")
     destination: str = Field(description="Where it went last")
-    payload: dict[str, Any] = Field(description="What it says")
+    payload: dict[str, object] = Field(description="What it says")
     status: DeliveryStatus = Field(description="`pending` while there are tries left")
     attempts: int = Field(description="Tries so far")
     response_status: int | None = Field(description="HTTP status of the last try's answer")
@@ -33,7 +33,7 @@ class AlertMessage(BaseModel):
 
     type: Event = Field(description="What it tells")
     timestamp: datetime = Field(description="When it happened")
-    data: dict[str, Any] = Field(
+    data: dict[str, object] = Field(
         description="`pool`, and what is told of it, such as `threshold` and `available`"
     )
 

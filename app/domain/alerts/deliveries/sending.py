@@ -3,7 +3,6 @@
 import asyncio
 import time
 import uuid
-from typing import Any
 
 import structlog
 from aiosmtplib import SMTPException, SMTPResponseException
@@ -73,7 +72,7 @@ async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> AnyRow | 
         await asyncio.sleep(PAUSE)
 
 
-async def _try(settings: Settings, message: AnyRow) -> tuple[dict[str, Any], float]:
+async def _try(settings: Settings, message: AnyRow) -> tuple[dict[str, object], float]:
     """Return what became of one try, as columns of the message, and after how many seconds to try again.
 
     A refusal that will not change ends the tries.
@@ -97,7 +96,7 @@ async def _try(settings: Settings, message: AnyRow) -> tuple[dict[str, Any], flo
     return {**noted, "status": status}, wait
 
 
-async def _try_email(settings: Settings, message: AnyRow) -> dict[str, Any]:
+async def _try_email(settings: Settings, message: AnyRow) -> dict[str, object]:
     try:
         await emails.send(settings, message)
     except FAILURES as error:

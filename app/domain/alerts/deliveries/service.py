@@ -1,9 +1,8 @@
 """The rules of messages: each is stored with its job in the transaction that causes it; the job sends it."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +13,7 @@ from app.platform.jobs import URGENT, enqueue
 
 
 async def send(
-    connection: AsyncConnection, alert: AnyRow, event: str, at: datetime, data: Mapping[str, Any]
+    connection: AsyncConnection, alert: AnyRow, event: str, at: datetime, data: Mapping[str, object]
 ) -> list[AnyRow]:
     """Put a message on its way by each channel of an alert; it leaves once the transaction has committed.
 
@@ -47,7 +46,7 @@ async def send(
 
 async def list_page(
     connection: AsyncConnection, pool: str, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Any:
+) -> Sequence[AnyRow]:
     """Messages about a pool and how they went, newest first.
 
     Raises:

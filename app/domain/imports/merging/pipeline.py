@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from app.domain.imports.errors import ImportCancelledError
+from app.domain.imports.errors import ImportCancelledError, ImportUndecidedError
 from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
@@ -98,7 +98,8 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
         except ImportCancelledError:
             leftovers.clear(main, import_id)
         except DomainError as error:
-            fail(main, import_id, error.detail, error.extra.get("choices"))
+            choices = error.choices if isinstance(error, ImportUndecidedError) else None
+            fail(main, import_id, error.detail, choices)
         except merge.PoolGoneError:
             fail(
                 main,
@@ -114,9 +115,7 @@ def give_up(settings: Settings, import_id: uuid.UUID) -> None:
         fail(connection, import_id, why)
 
 
-def fail(
-    connection: Connection[Any], import_id: uuid.UUID, why: str, choices: dict[str, Any] | None = None
-) -> None:
+def fail(connection: Connection[Any], import_id: uuid.UUID, why: str, choices: object = None) -> None:
     """End an import that cannot succeed, if it has not; where nothing of it is in the pool, its figures say so."""
     with connection.transaction():
         leftovers.lock_pool(connection, import_id)

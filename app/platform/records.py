@@ -1,0 +1,26 @@
+"""Rows of a statement as records: each column under the field of its name, each record of a declared type."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import CursorResult, Result
+
+Record = TypeVar("Record")
+Kind = Callable[..., Record]  # a dataclass: its fields are not known here
+Rows = CursorResult[Any] | Result[Any]  # the columns of any statement
+
+
+def all_of(rows: Rows, kind: Kind[Record]) -> list[Record]:
+    """Return every row as a record."""
+    return [kind(**row) for row in rows.mappings()]
+
+
+def one_of(rows: Rows, kind: Kind[Record]) -> Record:
+    """Return the only row as a record."""
+    return kind(**rows.mappings().one())
+
+
+def any_of(rows: Rows, kind: Kind[Record]) -> Record | None:
+    """Return the only row as a record, or None where there is none."""
+    row = rows.mappings().one_or_none()
+    return None if row is None else kind(**row)
