@@ -27,6 +27,7 @@ def routes():
                         .replace("{key_id}", ID)
                         .replace("{change_id}", ID)
                     )
+                    path = path.replace("{webhook_id}", ID)
                     for name in ("{pool}", "{code:path}", "{customer_id:path}"):
                         path = path.replace(name, "spring")
                     yield method, f"/console{path}"
@@ -138,7 +139,7 @@ async def test_hostile_content_is_shown_as_text(person, client, engine, hostile)
     browser = await person()
     for path in (
         "pools", "imports", "mapping", "customers", "customers/c", "aggregates?customer_id=c", "audit", "keys",
-        "redemptions", "alerts", "personalization", "schedules",
+        "redemptions", "alerts", "webhooks", "personalization", "schedules",
     ):  # fmt: skip
         page = await browser.get(f"/console/{path}")
         assert page.status_code == 200, path
