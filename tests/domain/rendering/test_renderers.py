@@ -31,6 +31,7 @@ async def test_a_caller_that_goes_while_a_process_starts_leaves_nothing_behind(s
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the pipes that are left
 def test_a_loop_that_closes_while_a_process_starts_comes_to_an_end(settings, monkeypatch):
     monkeypatch.setattr("app.domain.rendering.renderers.START_SECONDS", 0.3)
 
