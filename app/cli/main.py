@@ -115,6 +115,7 @@ def import_file(
         bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
     ] = None,
     skip_lines: Annotated[int | None, typer.Option(help="Lines before the table.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of a spreadsheet, by name or index.")] = None,
     accept_suspicious: Annotated[
         bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
     ] = False,
@@ -129,6 +130,7 @@ def import_file(
             "encoding": encoding,
             "has_header": has_header,
             "skip_lines": skip_lines,
+            "sheet": sheet,
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,
         }
