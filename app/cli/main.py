@@ -116,6 +116,10 @@ def import_file(
     ] = None,
     skip_lines: Annotated[int | None, typer.Option(help="Lines before the table.")] = None,
     sheet: Annotated[str | None, typer.Option(help="Sheet of a spreadsheet, by name or index.")] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that comes with the code, as a PIN; may be given several times."),
+    ] = None,
     accept_suspicious: Annotated[
         bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
     ] = False,
@@ -131,6 +135,7 @@ def import_file(
             "has_header": has_header,
             "skip_lines": skip_lines,
             "sheet": sheet,
+            "attribute_columns": attribute or None,
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,
         }
