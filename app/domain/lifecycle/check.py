@@ -71,7 +71,8 @@ INVARIANTS = {
         GROUP BY code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",
     "the stock of a pool does not know its holds": """
         SELECT pool.name FROM pool JOIN stock ON stock.pool_id = pool.id
-        WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)""",
+        WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)
+            + CASE WHEN per_customer IS NULL THEN 0 ELSE 1 END""",
 }
 
 _CHECKS = "\nUNION ALL\n".join(

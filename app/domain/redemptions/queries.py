@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.redemptions.schemas import MappedEvent, Outcome, Use
+from app.domain.redemptions.schemas import MappedEvent, Outcome, RedemptionFilter, Use
 from app.platform.database import AnyRow
 from app.schema.redemptions import Redemption, RedemptionMapping
 
@@ -172,25 +172,45 @@ async def forget_unmapped(connection: AsyncConnection) -> None:
     await connection.execute(FORGET_UNMAPPED)
 
 
+Key = tuple[str, datetime, uuid.UUID]
+"""Where a page of uses ends: outcome, time, id."""
 REDEMPTIONS = select(*Redemption.__table__.columns)
 
 
+MOST_READ = 10_000
+"""Most uses that are read for a page."""
+
+
 async def list_redemptions(
-    connection: AsyncConnection,
-    outcome: Outcome | None,
-    key: tuple[str, datetime, uuid.UUID] | None,
-    limit: int,
-) -> Sequence[AnyRow]:
-    """Uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
+    connection: AsyncConnection, wanted: RedemptionFilter, key: Key | None, limit: int
+) -> tuple[Sequence[AnyRow], Key | None]:
+    """Return uses and what came of each, outcome by outcome, oldest first, and where to go on if enough was read.
+
+    Without an outcome and a customer it is only the issues.
+    """
     order = (Redemption.outcome, Redemption.created_at, Redemption.id)
-    query = REDEMPTIONS.order_by(*order).limit(limit)
-    if outcome is None:
-        query = query.where(Redemption.outcome != Outcome.REDEEMED)
-    else:
-        query = query.where(Redemption.outcome == outcome)
+    lead = select(*order).order_by(*order).limit(MOST_READ)
+    if wanted.customer_id is not None:
+        of_customer = select(Redemption.id).where(Redemption.customer_id == wanted.customer_id).offset(0)
+        lead = lead.where(Redemption.id.in_(of_customer))
+    if wanted.outcome is not None:
+        lead = lead.where(Redemption.outcome == wanted.outcome)
+    elif wanted.customer_id is None:
+        lead = lead.where(Redemption.outcome != Outcome.REDEEMED)
     if key is not None:
-        query = query.where(tuple_(*order) > key)
-    return (await connection.execute(query)).all()
+        lead = lead.where(tuple_(*order) > key)
+    read = lead.subquery("read")
+    by = [read.c[column.key] for column in order]
+    query = REDEMPTIONS.join(read, read.c.id == Redemption.id).order_by(*by).limit(limit)
+    if wanted.since is not None:
+        query = query.where(Redemption.redeemed_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(Redemption.redeemed_at < wanted.until)
+    rows = (await connection.execute(query)).all()
+    if len(rows) >= limit:
+        return rows, None
+    end = (await connection.execute(select(*by).order_by(*by).offset(MOST_READ - 1).limit(1))).one_or_none()
+    return rows, None if end is None else (end[0], end[1], end[2])
 
 
 async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:

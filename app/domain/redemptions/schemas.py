@@ -124,6 +124,16 @@ class RedemptionIn(Input):
     redeemed_at: Time | None = Field(default=None, description="When; now, if left out")
 
 
+@dataclass(frozen=True, slots=True)
+class RedemptionFilter:
+    """Which uses are asked for; None: whatever it is, but without a customer and an outcome only issues."""
+
+    outcome: Outcome | None = None
+    customer_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 class RedemptionOut(BaseModel):
     """What came of a code that is said to have been used."""
 

@@ -24,6 +24,7 @@ from app.domain.redemptions.schemas import (
     MappingIn,
     Normalise,
     Outcome,
+    RedemptionFilter,
     Use,
 )
 from app.domain.vouchers import service as vouchers
@@ -130,10 +131,13 @@ async def set_mapping(
 
 
 async def list_redemptions(
-    connection: AsyncConnection, outcome: Outcome | None, key: Key | None, limit: int
-) -> Sequence[AnyRow]:
-    """Return uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
-    return await queries.list_redemptions(connection, outcome, key, limit)
+    connection: AsyncConnection, wanted: RedemptionFilter, key: Key | None, limit: int
+) -> tuple[Sequence[AnyRow], Key | None]:
+    """Return uses and what came of each, outcome by outcome, oldest first, and where to go on if enough was read.
+
+    Without an outcome and a customer it is only the issues.
+    """
+    return await queries.list_redemptions(connection, wanted, key, limit)
 
 
 async def mapped_properties(connection: AsyncConnection) -> Mapping:
