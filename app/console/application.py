@@ -23,6 +23,7 @@ from app.console import (
     schedules,
     session,
     vouchers,
+    webhooks,
     wizard,
 )
 from app.console.pages import problem_page, static
@@ -33,7 +34,7 @@ from app.web.problems import UNAVAILABLE
 
 PAGES = (
     login, pools, vouchers, wizard, imports, schedules, mapping, personalization, customers, aggregates,
-    redemptions, alerts, audit, keys,
+    redemptions, alerts, webhooks, audit, keys,
 )  # fmt: skip
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "

@@ -16,6 +16,7 @@ MENU = (
         ("personalization", "Personalization", (A,)),
         ("redemptions", "Redemptions", (P, E, R)),
         ("alerts", "Alerts", (P,)),
+        ("webhooks", "Webhooks", (P,)),
     )),
     ("Project settings", (
         ("mapping", "Mapping", (P, E, R)),
@@ -52,6 +53,8 @@ DONE = {
     "alerts-set": "The alerts are saved.",
     "alerts-deleted": "Nobody is told of this pool any more.",
     "test-sent": "A test message is on its way. It appears below.",
+    "webhook-enabled": "What waits is tried at once.",
+    "webhook-deleted": "The webhook is deleted.",
     "key-revoked": "The key is revoked.",
     "signed-out": "You are signed out.",
 }
@@ -61,5 +64,6 @@ STATES = {
     "available": "good", "assigned": "busy", "redeemed": "", "void": "bad", "expired": "warn",
     "reserved": "busy", "queued": "", "running": "busy", "succeeded": "good", "failed": "bad",
     "pending": "busy", "delivered": "good", "active": "good", "paused": "", "armed": "good", "fallen": "bad",
+    "failing": "warn", "disabled": "bad",
 }  # fmt: skip
 """The kind of each state, for its dot."""
