@@ -22,7 +22,7 @@ MAX_PASSES = 12
 SLICE = 250
 PROBE = 50
 """So many messages of a template that is not known are rendered first, to see what they ask for."""
-ABOUT = ("expires_at",)
+ABOUT = ("expires_at", "attributes")
 """What a template may ask of a code besides its text."""
 
 
@@ -132,7 +132,7 @@ class Rounds:
     async def _render(self, of: slice, pools: Mapping[str, Any]) -> dict[str, Any]:
         vouchers = self._vouchers
         items = [
-            {**item, "given": before, "seen": seen}
+            {**item, "given": before, "seen": seen} if before or seen else item
             for item, before, seen in zip(
                 self._items[of], vouchers.before[of], vouchers.seen[of], strict=True
             )
