@@ -86,7 +86,8 @@ async def test_marks_are_forgotten_after_their_time(client, engine):
         assert await service.forget_marks(connection) == 1
 
 
-async def test_an_erasure_waits_for_what_is_under_way(client, engine):
+async def test_an_erasure_waits_for_what_is_under_way(client, engine, monkeypatch):
+    monkeypatch.setattr(service, "PATIENCE", 60)
     async with transaction(engine) as tracked:
         await tracking.track(tracked, [NewEvent("late", WHO, "visit", {})])
         erasing = asyncio.create_task(client.delete(f"/v1/customers/{WHO}"))
