@@ -33,6 +33,8 @@ from app.domain.tracking import service as tracking
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ClientGoneError, DomainError
 
+AT_A_TIME = 1000
+"""Assignments that one statement takes back: each statement has to end in time."""
 _CAMPAIGN_EVENT = uuid.UUID("0a3d4a6e-52a1-5f0b-8b57-3f9c5a1d2e90")
 
 
@@ -115,8 +117,8 @@ async def render_in_transaction(
 async def take_back(engine: AsyncEngine, outcomes: Sequence[Outcome]) -> None:
     """Release what was taken for messages that reached nobody, and that nobody can name."""
     ids = [id_ for outcome in outcomes for id_ in outcome.taken]
-    if ids:
-        await _take_back(engine, ids)
+    for start in range(0, len(ids), AT_A_TIME):
+        await _take_back(engine, ids[start : start + AT_A_TIME])
 
 
 @retry_on_conflict
