@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.cli.backup import back_up as make_backup
+from app.cli.backup import restore as put_backup
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import moment, seal_anew
@@ -156,6 +158,35 @@ def void_many(
             "codes": code or None,
         }
         raise typer.Exit(run_many(settings, "void", chosen, reason=reason, dry_run=dry_run))
+
+
+@cli.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to; it is replaced.")],
+) -> None:
+    """Write the whole database to a file, while the service goes on."""
+    with database() as (settings, postgres):
+        print(make_backup(settings, file))
+        if postgres is not None and settings.secret_key is None:
+            print(
+                f"Keep {postgres.home}/secret.key too: without it, stored sources of imports cannot be read."
+            )
+
+
+@cli.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Throw away what the database holds now.")
+    ] = False,
+) -> None:
+    """Put a backup into an empty database, and bring it to this release. Codes given since look available again."""
+    with database() as (settings, _):
+        put_backup(settings, file, replace=replace)
+        _migrate(settings)
+    print(
+        "Restored. Codes that were given after the backup look available: see docs/operation.md before you serve."
+    )
 
 
 @cli.command("rotate-secrets")

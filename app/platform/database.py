@@ -285,7 +285,13 @@ class DriverPool:
     def __init__(self, open_one: Callable[[], Awaitable[LimitedConnection]], size: int) -> None:
         self._open_one = open_one
         self._idle: list[LimitedConnection] = []
+        self._size = size
         self._places = asyncio.Semaphore(size)
+
+    def figures(self) -> tuple[int, int, int]:
+        """Return how many connections are in use, are idle, and may be at most."""
+        used = self._size - self._places._value  # noqa: SLF001  (asyncio has no other way to ask)
+        return used, len(self._idle), self._size
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[LimitedConnection]:

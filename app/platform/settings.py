@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """How long a process that is told to stop (SIGTERM) goes on serving while `/health/ready` says 503."""
     stop_seconds: float = Field(default=15.0, ge=1)
     """How long a process may then take to finish what it has begun."""
+    backups: int = Field(default=7, ge=0)
+    """Daily backups of the embedded database that `vouchers serve` keeps in `home`; 0 makes none."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs that one worker runs at the same time."""
     clock_tolerance_seconds: float = Field(default=300, ge=0)

@@ -30,6 +30,7 @@ from app.platform.database import (
     transaction,
 )
 from app.platform.errors import DomainError
+from app.platform.metrics import DRAWN, SHORTAGES
 
 PAUSES = (0.01, 0.05, 0.2, 0.5)
 """Seconds between tries while all that is available is locked by others."""
@@ -61,6 +62,7 @@ class Cursors:
         """Move past the keys that a draw from `cursor` on took."""
         wrapped = [key for key in draw_keys if key <= cursor]
         if draw_keys:
+            DRAWN.inc(len(draw_keys))
             self._by_pool[pool] = max(wrapped or draw_keys)
 
 
@@ -213,6 +215,14 @@ async def shortage_error(
         ours: codes that this transaction itself has locked.
         valid_for: seconds that a code must hold at the least.
     """
+    error = await _shortage(connection, pool, allowed, ours, valid_for)
+    SHORTAGES.labels(error.name).inc()
+    return error
+
+
+async def _shortage(
+    connection: AsyncConnection, pool: str, allowed: int | None, ours: Sequence[str], valid_for: int
+) -> DomainError:
     left = await lifecycle.what_is_left(connection, pool, ours, valid_for)
     if left is None:
         return await pools.not_found(connection, pool)

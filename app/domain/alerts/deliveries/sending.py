@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.alerts.deliveries import emails, queries, webhooks
 from app.platform.database import AnyRow, transaction
 from app.platform.errors import DomainError
+from app.platform.metrics import DELIVERIES
 from app.platform.settings import Settings
 
 MAX_ATTEMPTS = 15
@@ -52,6 +53,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         if outcome.get("response_status") == httpx.codes.GONE:
             # As Standard Webhooks asks.
             await queries.disable_webhook(connection, message.pool_id, message.destination)
+    DELIVERIES.labels(message.channel, outcome["status"]).inc()
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
     if outcome["status"] == "pending":
         raise NotDeliveredError(settings.alert_retry_seconds * 2**message.attempts)

@@ -23,6 +23,7 @@ from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.platform.database import connect_sync
 from app.platform.errors import DomainError
+from app.platform.metrics import IMPORTS
 from app.platform.settings import Settings
 
 STAGING = 0.3
@@ -117,6 +118,7 @@ def fail(connection: Connection[Any], import_id: uuid.UUID, why: str, choices: o
         if not connection.execute(FAIL, (why, choices and Jsonb(choices), import_id)).rowcount:
             return
         leftovers.clear(connection, import_id)
+    IMPORTS.labels("failed").inc()
 
 
 def _status(connection: Connection[Any], import_id: uuid.UUID) -> str | None:
@@ -255,6 +257,7 @@ class _Run:
                     raise ImportCancelledError("The import was cancelled.")
                 raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
             chunks.forget(self.main, self.id)
+        IMPORTS.labels("succeeded").inc()
 
     def _tell(self, progress: float) -> None:
         self.watch(progress)
