@@ -255,14 +255,6 @@ async def find_shortage(
         ours: codes that this transaction itself has locked.
         valid_for: seconds that a code must hold at the least.
     """
-    error = await _shortage(connection, pool, allowed, ours, valid_for)
-    SHORTAGES.labels(error.name).inc()
-    return error
-
-
-async def _shortage(
-    connection: AsyncConnection, pool: str, allowed: int | None, ours: Sequence[str], valid_for: int
-) -> DomainError:
     left = await lifecycle.what_is_left(connection, pool, ours, valid_for)
     if left is None:
         return Shortage(await pools.not_found(connection, pool))
@@ -273,6 +265,7 @@ async def _shortage(
         error = PoolTooShortLivedError(pool)
     else:
         error = PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
+    SHORTAGES.labels(error.name).inc()
     return Shortage(error, left.ruled)
 
 
