@@ -24,8 +24,9 @@ from app.domain.vouchers import tasks as vouchers
 from app.platform.database import create_job_engine, job_pool_arguments, wait_for
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
+from app.server import retention
 
-TASKS = (alerts, changes, deliveries, forecast, holds, imports, schedules, redemptions, vouchers)
+TASKS = (retention, alerts, changes, deliveries, forecast, holds, imports, schedules, redemptions, vouchers)
 """Modules that define tasks: importing one registers its tasks with the queue."""
 
 PAUSE_SECONDS = 0.5

@@ -9,6 +9,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.factories import fill
+from tests.worker import eventually
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 FROM_PROMETHEUS = {"up"}
@@ -29,7 +30,11 @@ async def families(client, engine):
     await client.post("/v1/pools/p/assignments", json={})
     await client.post("/v1/pools/none/assignments", json={})
     letter = {"template": "{{ vouchers['p'].assign_available() }}", "channel": "sms"}
-    assert (await client.post("/v1/render", json=letter)).status_code == 200
+
+    async def rendered():  # the first one has to start a process
+        return (await client.post("/v1/render", json=letter)).status_code == 200
+
+    await eventually(rendered)
     shown = (await client.get("/metrics")).text
     return {family.name: family for family in text_string_to_metric_families(shown)}
 

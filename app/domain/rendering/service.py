@@ -23,8 +23,8 @@ from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import Channel, MessageTarget, Mode, Outcome, RenderSpec, StillThere
 from app.domain.tracking import service as tracking
-from app.platform.database import retry_on_conflict, transaction
-from app.platform.errors import ClientGoneError, DomainError
+from app.platform.database import hung_since, retry_on_conflict, transaction
+from app.platform.errors import ClientGoneError, DatabaseUnavailableError, DomainError
 from app.platform.metrics import RENDERS
 
 MAX_PASSES = 12
@@ -44,9 +44,13 @@ async def render(
     Raises:
         RendererDiedError: a message took more than its limits, and which of several is not known.
         OverloadedError: the turn did not come in time.
+        DatabaseUnavailableError: the database left others without an answer meanwhile.
     """
+    began = time.monotonic()
     try:
         async with renderers.turn():
+            if hung_since(began):
+                raise DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
             outcomes = await _render(engine, renderers, spec, targets)
     except DomainError as error:
         RENDERS.labels(spec.mode, error.name).inc(len(targets))
