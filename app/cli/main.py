@@ -33,13 +33,15 @@ from app.platform.database import connect, create_long_engine, is_refused, trans
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.pooler import set_for_role
-from app.platform.postgres.server import LocalPostgres
+from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.settings import Settings, get_settings
 from app.schema.base import VoucherStatus
 from app.schema.names import visible
 from app.server import worker as jobs_worker
 
 Result = TypeVar("Result")
+MOST_PAUSE = 5.0
+"""Longest pause between two tries to start the embedded database."""
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Pools of voucher codes.")
 api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
@@ -264,7 +266,9 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
         asyncio.run(_wait_for_database(settings))
         yield settings, None
         return
-    with LocalPostgres(settings.home) as postgres:
+    postgres = LocalPostgres(settings.home)
+    _start(postgres, settings.startup_seconds)
+    with postgres:
         os.environ["DATABASE_URL"] = postgres.url  # for this process and those it starts
         get_settings.cache_clear()
         yield get_settings(), postgres
@@ -274,6 +278,26 @@ def _migrate(settings: Settings) -> None:
     """Bring the database to this release."""
     apply_migrations(settings.direct_url)
     set_for_role(settings)
+
+
+def _start(postgres: LocalPostgres, seconds: float) -> None:
+    """Start the embedded database; try again for so many seconds where it does not start.
+
+    Raises:
+        LocalPostgresError: it did not start in time, or never will.
+    """
+    deadline, pause = time.monotonic() + seconds, 1.0
+    while True:
+        try:
+            postgres.start()
+        except ServerStartError as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            logs.log.warning("the database does not start; trying again", error=str(error), seconds=pause)
+            time.sleep(pause)
+            pause = min(2 * pause, MOST_PAUSE)
+        else:
+            return
 
 
 async def _wait_for_database(settings: Settings) -> None:

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """Private hosts or networks which the service may fetch from and send to."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+[^\s?#]*$")
+    """Where callers reach the service, such as `https://vouchers.example.org`. Unset: as the request names it."""
     max_connections: int = Field(default=4096, ge=1)
     """Most connections of clients to one process."""
     max_connections_per_address: int = Field(default=1024, ge=1)

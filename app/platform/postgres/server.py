@@ -40,6 +40,10 @@ class LocalPostgresError(CommandError):
     """The embedded PostgreSQL cannot be started or stopped; the message says what to do."""
 
 
+class ServerStartError(LocalPostgresError):
+    """The server did not start, which may be over soon: a full disk, memory, the rest of one that was killed."""
+
+
 class LocalPostgres:
     """A PostgreSQL of the service's own in the folder `home`, shared by all who name that folder.
 
@@ -269,7 +273,7 @@ class LocalPostgres:
                 return
             said += "\n" + log.read_text(errors="replace") if log.exists() else ""
             if time.monotonic() > deadline or not any(words in said for words in _IN_THE_WAY):
-                raise LocalPostgresError(f"PostgreSQL does not start (see {self._log}): {said}")
+                raise ServerStartError(f"PostgreSQL does not start (see {self._log}): {said}")
             self._remove_stale_lock_files()
             time.sleep(0.1)
 
