@@ -15,6 +15,7 @@ from procrastinate.jobs import Status
 from app.domain.alerts import tasks as alerts
 from app.domain.alerts.deliveries import tasks as deliveries
 from app.domain.changes import tasks as changes
+from app.domain.customers import tasks as customers
 from app.domain.forecast import tasks as forecast
 from app.domain.holds import tasks as holds
 from app.domain.imports import tasks as imports
@@ -30,6 +31,7 @@ from app.server import retention
 TASKS = (
     alerts,
     changes,
+    customers,
     deliveries,
     forecast,
     holds,
