@@ -24,6 +24,7 @@ from app.domain.redemptions.schemas import (
     MappingIn,
     Normalise,
     Outcome,
+    OutcomeAt,
     RedemptionFilter,
     Use,
 )
@@ -37,6 +38,7 @@ from app.domain.vouchers.errors import (
 from app.platform.database import AnyRow, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
+from app.platform.metrics import REDEMPTIONS
 from app.platform.settings import get_settings
 from app.platform.sweeping import is_of_the_row, tell
 from app.platform.versions import Expected, check, version
@@ -276,19 +278,28 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
         elif Outcome.CANCELLED in judged:
             unused.append(code)
     await queries.set_outcomes(connection, outcomes)
+    for outcome in outcomes.values():
+        REDEMPTIONS.labels(outcome).inc()
     if used:
         await vouchers.redeem(connection, used)
     if unused:
         await transitions.cancel(connection, unused)
 
 
-async def outcomes_of_events(connection: AsyncConnection, event_ids: Sequence[str]) -> dict[str, Outcome]:
-    """What came of the codes in events; of several in one event, a use before an issue."""
-    outcomes: dict[str, Outcome] = {}
+async def outcomes_of_events(
+    connection: AsyncConnection, event_ids: Sequence[str]
+) -> dict[str, list[OutcomeAt]]:
+    """Return what came of each code in events, in the order of the mapping."""
+    outcomes: dict[str, list[OutcomeAt]] = defaultdict(list)
     for row in await queries.outcomes_of(connection, event_ids):
-        if outcomes.get(row.event_id) not in USED_OUTCOMES:
-            outcomes[row.event_id] = Outcome(row.outcome)
+        outcomes[row.event_id].append(OutcomeAt(row.property, Outcome(row.outcome)))
     return outcomes
+
+
+def chief(outcomes: Iterable[OutcomeAt]) -> Outcome | None:
+    """Return what came of the codes in one event, in one word: a use before an issue."""
+    found = [each.outcome for each in outcomes]
+    return next((outcome for outcome in found if outcome in USED_OUTCOMES), found[-1] if found else None)
 
 
 async def issue_counts(connection: AsyncConnection) -> dict[str, int]:
