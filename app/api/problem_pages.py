@@ -63,6 +63,7 @@ REMEDIES = {
     "unreadable-source": "The detail says what is wrong with the file or source, and where. Nothing was imported.",
     "unsupported-media-type": "Send the body as the type that the detail names.",
     "void": "The code was taken out. Assign another one.",
+    "voucher-not-available": "Give another code, or leave `code` out; `GET /v1/vouchers/{code}` tells who has it.",
     "voucher-not-found": "No pool holds this code. Look for typing errors, or import it.",
     "webhook-not-found": "Look at the id in `GET /v1/webhooks`.",
 }

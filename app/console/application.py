@@ -12,6 +12,7 @@ from app.console import (
     aggregates,
     alerts,
     audit,
+    changes,
     customers,
     imports,
     keys,
@@ -33,7 +34,7 @@ from app.web.dependencies import held_by
 from app.web.problems import UNAVAILABLE
 
 PAGES = (
-    login, pools, vouchers, wizard, imports, schedules, mapping, personalization, customers, aggregates,
+    login, pools, vouchers, changes, wizard, imports, schedules, mapping, personalization, customers, aggregates,
     redemptions, alerts, webhooks, audit, keys,
 )  # fmt: skip
 HEADERS = {

@@ -9,6 +9,7 @@ MENU = (
         ("pools", "Vouchers", (P, R)),
         ("imports", "Imports", (P, R)),
         ("schedules", "Schedules", (P, R)),
+        ("changes", "Bulk changes", (P, R)),
         ("customers", "Customers", (E,)),
         ("aggregates", "Aggregates", (E,)),
     )),
@@ -31,6 +32,8 @@ DONE = {
     "pool-changed": "The pool is changed.",
     "pool-deleted": "The pool is deleted.",
     "voided": "The code is void.",
+    "change-begun": "The change has begun. It goes on by itself.",
+    "change-cancelled": "The change has ended. What it changed so far stays.",
     "released": "The code is available again.",
     "redeemed": "The code is redeemed.",
     "hold-made": "The codes are held.",
@@ -62,7 +65,7 @@ DONE = {
 
 STATES = {
     "available": "good", "assigned": "busy", "redeemed": "", "void": "bad", "expired": "warn",
-    "reserved": "busy", "queued": "", "running": "busy", "succeeded": "good", "failed": "bad",
+    "reserved": "busy", "queued": "", "running": "busy", "succeeded": "good", "failed": "bad", "cancelled": "warn",
     "pending": "busy", "delivered": "good", "active": "good", "paused": "", "armed": "good", "fallen": "bad",
     "failing": "warn", "disabled": "bad",
 }  # fmt: skip

@@ -22,7 +22,10 @@ def routes():
                 if (route.path, method) not in OPEN:
                     path = route.path.replace("{import_id}", ID).replace("{schedule_id}", ID)
                     path = (
-                        path.replace("{assignment_id}", ID).replace("{hold_id}", ID).replace("{key_id}", ID)
+                        path.replace("{assignment_id}", ID)
+                        .replace("{hold_id}", ID)
+                        .replace("{key_id}", ID)
+                        .replace("{change_id}", ID)
                     )
                     path = path.replace("{webhook_id}", ID)
                     for name in ("{pool}", "{code:path}", "{customer_id:path}"):

@@ -207,7 +207,8 @@ class _Run:
         queried = self.row["source"]["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried)
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
-        merge.stage(self.connections, self._sorted(table, sorter, raw))
+        rows_ = self._sorted(table, sorter, raw)
+        merge.stage(self.connections, rows_, with_attributes=bool(sorter.attributes))
         self._set_aside(sorter.unlike())
         total = sum(self.staged) + self.invalid + self.suspicious
         if not total and self.row["source"]["type"] not in fetching.MAY_BE_EMPTY:
