@@ -36,6 +36,15 @@ ALWAYS = {
     "503": "`database-unavailable` or `overloaded`: try again as `Retry-After` says",
 }
 WITH_KEY = {"422": "`idempotency-key-reused`: the key came before with another request"}
+FRAMEWORK_SUCCESS = "Successful Response"
+SUCCESS = {
+    "200": "Done, and how it is now",
+    "201": "Made",
+    "202": "Taken: a job does it",
+    "204": "Done",
+}
+"""What is said of a reply of which its route says nothing."""
+FORMATS = {"integer": "int64", "number": "double"}
 BY_STATUS = {
     "401": ("WWW-Authenticate",),
     "412": ("ETag",),
@@ -98,8 +107,9 @@ def completed(
     scopes: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the document with what all operations have in common, and with the names of things."""
-    for operation in _operations(document):
+    for method, operation in _operations(document):
         _complete(operation)
+        _describe_success(method, operation)
         _describe_parameters(operation)
         if "403" in operation["responses"]:
             operation["responses"]["403"]["description"] += f"; needed: {scopes[operation['operationId']]}"
@@ -117,8 +127,22 @@ def completed(
     for model in models:
         schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
+    _say_sizes(document)
     renamed: dict[str, Any] = _renamed(document, {name: thing_name(name, schemas) for name in schemas})
     return renamed
+
+
+def _say_sizes(value: Any) -> None:
+    """Give numbers the formats that generators for other languages choose types by."""
+    if isinstance(value, list):
+        for item in value:
+            _say_sizes(item)
+    elif isinstance(value, dict):
+        kind = value.get("type")
+        if isinstance(kind, str) and kind in FORMATS:
+            value.setdefault("format", FORMATS[kind])
+        for item in value.values():
+            _say_sizes(item)
 
 
 def thing_name(name: str, schemas: Iterable[str]) -> str:
@@ -139,11 +163,11 @@ def thing_name(name: str, schemas: Iterable[str]) -> str:
     return f"{short}Result" if short in schemas else short
 
 
-def _operations(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _operations(document: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
     for path in document["paths"].values():
         for method, operation in path.items():
             if method in METHODS:
-                yield operation
+                yield method, operation
 
 
 def _complete(operation: dict[str, Any]) -> None:
@@ -183,6 +207,12 @@ def _show(operation: dict[str, Any], example: Any) -> None:
             parameter["example"] = example.path[parameter["name"]]
     if example.body is not None:
         operation["requestBody"]["content"]["application/json"]["example"] = example.body
+
+
+def _describe_success(method: str, operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        if response["description"] == FRAMEWORK_SUCCESS:
+            response["description"] = "What was asked for" if method == "get" else SUCCESS[status]
 
 
 def _scopes(route: APIRoute) -> str:

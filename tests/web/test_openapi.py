@@ -164,3 +164,19 @@ def test_the_scopes_that_a_route_needs_are_told(document):
         for _, _, operation in operations(document)
         if operation.get("security")
     )
+
+
+def test_numbers_have_a_size(document):
+    def numbers(value):
+        if isinstance(value, dict):
+            if value.get("type") in ("integer", "number"):
+                yield value
+            for item in value.values():
+                yield from numbers(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from numbers(item)
+
+    found = list(numbers(document["components"]["schemas"])) + list(numbers(document["paths"]))
+    assert len(found) > 50
+    assert all(each["format"] in ("int64", "double") for each in found)
