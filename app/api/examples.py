@@ -24,7 +24,6 @@ ASSIGNMENTS = {
 }
 """Of the demo's messages: that of c-1 is redeemed, the others are not."""
 LIKE_A_CODE = "{{ vouchers['spring_sale'].assign_available() }}"
-SOURCE = {"type": "text", "text": "code\nSAVE-1\nSAVE-2\n"}
 AGGREGATE = {"event_type": "purchase", "property": "voucher_code", "function": "last"}
 ALERTS = {"thresholds": [1000, 100, 0], "webhook_url": "https://example.com/hooks/vouchers"}
 REPEATED = {
@@ -58,8 +57,7 @@ EXAMPLES: dict[str, Example] = {
     "deletePool": _of(pool=EMPTY_POOL),
     "createHold": _of({"campaign_id": "may", "count": 100}),
     "deleteHold": _of(hold_id=HOLD),
-    "previewImport": _of({"source": SOURCE}),
-    "createImport": _of({"source": SOURCE}, pool=SMALL_POOL),
+    "createImport": _of(pool=SMALL_POOL),
     **{
         name: _of(import_id=IMPORT)
         for name in (

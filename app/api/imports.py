@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from app.api import import_examples as examples
 from app.api import import_streams as streams
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service
@@ -48,7 +49,7 @@ from app.web import body, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import permit_source, requires
 from app.web.headers import bearing
-from app.web.problems import problems
+from app.web.problems import MEDIA_TYPE, problems
 from app.web.redaction import import_seen_by
 
 router = APIRouter(tags=["imports"])
@@ -70,12 +71,11 @@ class _Documented(TypedDict):
     openapi_extra: dict[str, object]
 
 
-def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
+def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: dict[str, Any]) -> _Documented:
     """Return the documentation of a body that is either JSON or a form with a file."""
-    example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
     file = "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
-    content = {
-        "application/json": {"schema": openapi.body_of(whole), "example": example},
+    content: dict[str, object] = {
+        "application/json": {"schema": openapi.body_of(whole), "examples": bodies},
         body.FORM: {"schema": body.form_schema(fields, file)},
     }
     return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
@@ -85,7 +85,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     "/v1/imports/preview",
     response_model=Preview,
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
-    **_two_bodies(FormatIn, PreviewCreate),
+    **_two_bodies(FormatIn, PreviewCreate, {"text": examples.JSON_BODIES["text"]}),
 )
 async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, object]:
     """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
@@ -109,9 +109,14 @@ async def preview_import(request: Request, settings: Settings, caller: Writer) -
             **bearing(200, *REPLY)[200],
         },
         **bearing(202, *REPLY),
-        **problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError, IdempotencyKeyReusedError),
+        **examples.shown(
+            problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError, IdempotencyKeyReusedError),
+            422,
+            MEDIA_TYPE,
+            examples.REFUSALS,
+        ),
     },
-    **_two_bodies(ImportOptions, ImportCreate),
+    **_two_bodies(ImportOptions, ImportCreate, examples.JSON_BODIES),
 )
 async def create_import(
     pool: PoolName,
@@ -203,7 +208,12 @@ async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reade
 @router.get(
     "/v1/imports/{import_id}/rejects",
     response_model=pagination.Page[RejectOut],
-    responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
+    responses=examples.shown(
+        problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
+        200,
+        "application/json",
+        examples.REJECTS,
+    ),
 )
 async def list_import_rejects(
     import_id: uuid.UUID,

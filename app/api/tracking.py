@@ -38,4 +38,5 @@ async def track_events(
         for index, event in enumerate(body.events)
     ]
     tracked = await service.track_all(engine, events)
-    return {"accepted": sum(each.status is not TrackedStatus.CONFLICT for each in tracked), "items": tracked}
+    stored = {TrackedStatus.ACCEPTED, TrackedStatus.DUPLICATE}
+    return {"accepted": sum(each.status in stored for each in tracked), "items": tracked}

@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 import orjson
-from pydantic import JsonValue
 from standardwebhooks import Webhook
 
 from app.platform import outbound
@@ -103,10 +102,10 @@ def valid_keys(secret: str | None, previous: Mapping[str, str] | None) -> list[s
 
 
 async def post(
-    settings: Settings, url: str, message_id: str, payload: Mapping[str, JsonValue], keys: list[str]
+    settings: Settings, url: str, message_id: str, payload: Mapping[str, object], keys: list[str]
 ) -> Answer:
     """Send a message once. No redirect is followed, no body of an answer read."""
-    body = orjson.dumps(payload)
+    body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
     now = datetime.now(UTC)
     headers = {
         "content-type": "application/json",

@@ -68,17 +68,20 @@ def test_every_example_is_answered(demo):
     wrong = []
     for path, method, operation in operations(document):
         content = operation.get("requestBody", {}).get("content", {})
-        body = {}
+        bodies = [{}]
         if "application/json" in content:
             media = content["application/json"]
-            assert "example" in media or not operation["requestBody"].get("required"), (path, method)
-            body = {"json": media["example"]} if "example" in media else {}
+            shown = [each["value"] for each in media.get("examples", {}).values()]
+            shown += [media["example"]] if "example" in media else []
+            assert shown or not operation["requestBody"].get("required"), (path, method)
+            bodies = [{"json": each} for each in shown] or bodies
         elif content:
-            body = {"files": {"file": ("customers.csv", "customer_id,first_name\nc-1,Ada\n")}}
-        reply = demo.request(method, filled(path, operation), **body)
-        expected = ANSWERED.get(operation["operationId"])
-        if reply.is_success if expected is not None else not reply.is_success:
-            wrong.append((operation["operationId"], reply.status_code, reply.text[:300]))
+            bodies = [{"files": {"file": ("customers.csv", "customer_id,first_name\nc-1,Ada\n")}}]
+        expected = ANSWERED.get(operation["operationId"], 200)
+        for body in bodies:
+            reply = demo.request(method, filled(path, operation), **body)
+            if not reply.is_success and reply.status_code != expected:
+                wrong.append((operation["operationId"], reply.status_code, reply.text[:300]))
     assert wrong == []
     page = demo.get("/docs")
     assert page.status_code == 200

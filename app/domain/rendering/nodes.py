@@ -72,6 +72,10 @@ async def _run(
                 before = {} if target.is_new else await queries.seen(connection, [id_])
                 if id_ in before:
                     return _stored_before(before[id_], digest)
+                if not target.is_new and await customers.was_erased(connection, str(id_)):
+                    raise IdempotencyKeyReusedError(
+                        "The same message came before, and its customer was erased since; nothing was stored."
+                    )
             (outcome,) = await service.render_in_transaction(connection, renderers, spec, [target])
             if outcome.error is not None:
                 raise outcome.error

@@ -132,7 +132,7 @@ class Rounds:
     async def _render(self, of: slice, pools: Mapping[str, Any]) -> dict[str, Any]:
         vouchers = self._vouchers
         items = [
-            {**item, "given": before, "seen": seen}
+            {**item, "given": before, "seen": seen} if before or seen else item
             for item, before, seen in zip(
                 self._items[of], vouchers.before[of], vouchers.seen[of], strict=True
             )

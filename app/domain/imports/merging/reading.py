@@ -9,7 +9,7 @@ from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
 
-FORMAT = ("encoding", "delimiter", "quote", "has_header", "skip_lines")
+FORMAT = ("encoding", "delimiter", "quote", "has_header", "skip_lines", "sheet")
 
 
 def format_of(options: Mapping[str, Any]) -> Format:
