@@ -71,7 +71,7 @@ class _Documented(TypedDict):
     openapi_extra: dict[str, object]
 
 
-def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: dict[str, Any]) -> _Documented:
+def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: dict[str, object]) -> _Documented:
     """Return the documentation of a body that is either JSON or a form with a file."""
     file = "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
     content: dict[str, object] = {
