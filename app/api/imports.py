@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, BinaryIO
 
@@ -71,7 +72,7 @@ class _Documented(TypedDict):
     openapi_extra: dict[str, object]
 
 
-def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: dict[str, object]) -> _Documented:
+def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: Mapping[str, object]) -> _Documented:
     """Return the documentation of a body that is either JSON or a form with a file."""
     file = "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
     content: dict[str, object] = {

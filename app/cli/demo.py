@@ -243,7 +243,9 @@ async def _violations(settings: Settings) -> list[str]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    environment = {**os.environ, "VOUCHERS_HOME": str(folder / "home"), "VOUCHERS_LOG_LEVEL": "WARNING"}
+    environment = {**os.environ, "VOUCHERS_HOME": str(folder / "home"), "VOUCHERS_LOG_LEVEL": "WARNING"} | {
+        "VOUCHERS_DRAIN_SECONDS": "0"
+    }
     environment.pop("DATABASE_URL", None)
     return environment
 

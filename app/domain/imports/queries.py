@@ -133,6 +133,17 @@ async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
     return (await connection.execute(query)).one_or_none()
 
 
+_NOT_ENDED = text("""
+SELECT count(*) AS n, EXTRACT(epoch FROM now() - min(created_at))::float AS age
+FROM import WHERE status IN ('queued', 'running')
+""")
+
+
+async def not_ended(connection: AsyncConnection) -> Any:
+    """Return how many imports have not ended, and for how many seconds the oldest is there."""
+    return (await connection.execute(_NOT_ENDED)).one()
+
+
 # As who makes, ends or draws from a hold locks it: what is counted stays true.
 LOCK_POOL = text("""
 SELECT pool.id FROM pool JOIN import ON import.pool_id = pool.id WHERE import.id = :id FOR NO KEY UPDATE OF pool

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.alerts.deliveries import emails, queries
 from app.platform import hooks
 from app.platform.database import AnyRow, transaction
+from app.platform.metrics import DELIVERIES
 from app.platform.settings import Settings
 
 MAX_ATTEMPTS = 15
@@ -54,6 +55,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         if outcome.get("response_status") == hooks.GONE:
             # As Standard Webhooks asks.
             await queries.disable_webhook(connection, message.pool_id, message.destination)
+    DELIVERIES.labels(message.channel, outcome["status"]).inc()
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
     if outcome["status"] == "pending":
         raise NotDeliveredError(again_in)

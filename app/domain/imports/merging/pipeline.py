@@ -24,6 +24,7 @@ from app.domain.imports.sources import fetching
 from app.domain.lifecycle import order
 from app.platform.database import connect_sync
 from app.platform.errors import DomainError
+from app.platform.metrics import IMPORTS
 from app.platform.settings import Settings
 
 STAGING = 0.3
@@ -123,6 +124,7 @@ def fail(connection: Connection[Any], import_id: uuid.UUID, why: str, choices: o
             return
         leftovers.clear(connection, import_id)
         _tell_end(connection, import_id)
+    IMPORTS.labels("failed").inc()
 
 
 def _tell_end(connection: Connection[Any], import_id: uuid.UUID) -> None:
@@ -271,6 +273,7 @@ class _Run:
                 raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
             chunks.forget(self.main, self.id)
             _tell_end(self.main, self.id)
+        IMPORTS.labels("succeeded").inc()
 
     def _tell(self, progress: float) -> None:
         self.watch(progress)
