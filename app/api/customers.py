@@ -29,6 +29,7 @@ from app.schema.texts import Identifier
 from app.web import body, etag, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
+from app.web.headers import bearing
 from app.web.parameters import CustomerPath
 from app.web.problems import problems
 
@@ -104,7 +105,7 @@ async def list_customer_events(
     """List what a customer did, newest first; of one who is not known, nothing."""
     key = pagination.decode(cursor, EVENT_KEY)
     rows = await service.latest_events(connection, customer_id, limit + 1, event_type, key)
-    return pagination.page(rows, limit, lambda row: (row.timestamp, row.id))
+    return pagination.page(rows, limit, lambda row: (row.timestamp, row.arrival, row.id))
 
 
 @router.get("/aggregates", response_model=pagination.Page[AggregateOut])
@@ -135,7 +136,7 @@ async def update_customer(customer_id: CustomerPath, update: CustomerUpdate, con
 @router.put(
     "/aggregates/{name:id}",
     response_model=AggregateOut,
-    responses=etag.tagged(200) | problems(InvalidRequestError, PreconditionFailedError),
+    responses=bearing(200, "ETag") | problems(InvalidRequestError, PreconditionFailedError),
 )
 async def put_aggregate(
     name: NamePath,
@@ -153,7 +154,7 @@ async def put_aggregate(
 @router.get(
     "/aggregates/{name:id}",
     response_model=AggregateOut,
-    responses=etag.tagged(200) | problems(AggregateNotFoundError),
+    responses=bearing(200, "ETag") | problems(AggregateNotFoundError),
 )
 async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> Any:
     """Return one aggregate."""

@@ -46,7 +46,7 @@ from app.domain.rendering.schemas import (
     parts_of,
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
-from app.schema.texts import Identifier
+from app.web import idempotency
 from app.web.dependencies import Connection, Engine, Settings, held
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
@@ -66,12 +66,6 @@ REFUSED = (
     AssignmentReleasedError,
     IdempotencyKeyReusedError,
 )
-Key = Annotated[
-    Identifier | None,
-    Header(
-        alias="Idempotency-Key", description="Of the same request again: the same messages, the same codes"
-    ),
-]
 Held = Annotated[Renderers, held(Renderers)]
 
 
@@ -88,7 +82,7 @@ async def render_message(
     engine: Engine,
     batcher: Annotated[RenderBatcher, held(RenderBatcher)],
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
+    idempotency_key: idempotency.Key = None,
 ) -> Any:
     """Make a message, with the codes that its template asks for.
 
@@ -139,7 +133,7 @@ async def render_messages(
     renderers: Held,
     request: Request,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
+    idempotency_key: idempotency.Key = None,
     accept: Annotated[str, Header(description="JSON or NDJSON")] = "",
 ) -> Response:
     """Make a message for up to 10,000 recipients, in their order. What fails for one fails for no other.
@@ -181,7 +175,7 @@ async def set_customer_properties(
     engine: Engine,
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
+    idempotency_key: idempotency.Key = None,
 ) -> Any:
     """The node *set attribute*: the template renders to a JSON object of properties to set."""
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
@@ -200,7 +194,7 @@ async def add_customer_event(
     engine: Engine,
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
+    idempotency_key: idempotency.Key = None,
 ) -> Any:
     """Render and store events: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`.
 
