@@ -205,9 +205,10 @@ def _is_list(row: list[str]) -> bool:
 
 def _list_below(lines: list[str], form: Format) -> tuple[Format, list[str]] | None:
     """Return the codes of the second of two lines, where the first is their heading."""
-    first, second = (line.strip("\ufeff \t\r\n") for line in lines if line.strip("\ufeff \t\r\n"))
-    if form.has_header is False or not words.is_heading(clean_code(first)):
+    filled = [line.strip("\ufeff \t\r\n") for line in lines if line.strip("\ufeff \t\r\n")]
+    if len(filled) != 2 or form.has_header is False or not words.is_heading(clean_code(filled[0])):  # noqa: PLR2004
         return None
+    first, second = filled
     for delimiter in [form.delimiter] if form.delimiter else dialect.DELIMITERS:
         for cells in dialect.split([second], delimiter, form.quote or '"'):
             if _is_list([first, *cells]):
