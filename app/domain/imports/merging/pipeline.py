@@ -19,6 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from app.domain.imports.errors import ImportCancelledError, ImportUndecidedError
 from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
+from app.domain.imports.reader import dates
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.domain.lifecycle import order
@@ -245,7 +246,7 @@ class _Run:
             share,
             self.id,
             self.row["pool_id"],
-            expires_at and rows.expires_at(expires_at),
+            expires_at and dates.moment(expires_at),
             self.row["dry_run"],
         )
         again = Retrying(
