@@ -80,7 +80,7 @@ async def rotate_api_key(
     response: Response,
     body: ApiKeyRotate | None = None,
 ) -> dict[str, object]:
-    """Give a key a new secret; for `grace_seconds` the one of before is good too. The id stays."""
+    """Give a key a new secret; the old one is good for another `grace_seconds`. The id stays."""
     wanted = body or ApiKeyRotate()
     key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds, expected)
     etag.tag(response, service.version_of(key))

@@ -59,11 +59,11 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 
 def _filter(
-    pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
-    customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
-    campaign_id: Annotated[CampaignId | None, Query(description="In this campaign")] = None,
-    since: Annotated[Time | None, Query(description="Assigned then or later")] = None,
-    until: Annotated[Time | None, Query(description="Assigned before")] = None,
+    pool: Annotated[Identifier | None, Query(description="Only those from this pool")] = None,
+    customer_id: Annotated[Identifier | None, Query(description="Only those given to this customer")] = None,
+    campaign_id: Annotated[CampaignId | None, Query(description="Only those in this campaign")] = None,
+    since: Annotated[Time | None, Query(description="Only those assigned at this time or later")] = None,
+    until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
 ) -> Filter:
     return Filter(pool, customer_id, campaign_id, since, until)
 
@@ -98,7 +98,7 @@ async def assign_voucher(
         Identifier | None, Header(description="The same key on the same pool gives the same code")
     ] = None,
 ) -> Response:
-    """Hand out a code of the pool, drawn at random, to nobody else, ever.
+    """Hand out a code of the pool, drawn at random; nobody else ever gets it.
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time. A message
     id is a key of its own: with both, the request is refused (422), so that one message never gets two codes.
@@ -116,7 +116,7 @@ async def assign_voucher(
 async def assign_vouchers(
     pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
 ) -> dict[str, object]:
-    """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`."""
+    """Hand out up to 10,000 codes at once; each item has its own result, with `atomic` all or none are handed out."""
     requests = [item.to_request(pool, item.idempotency_key, caller.key_id) for item in body.items]
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
 
@@ -131,7 +131,7 @@ async def list_assignments(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[dict[str, object]]:
-    """List who got what: assignments, released ones included, oldest first; pool by pool, if none is named.
+    """List assignments, released ones included, oldest first; pool by pool, if none is named.
 
     With a pool beside a customer or a campaign a page may hold fewer than `limit`, even none, and go on all the same:
     the last page is the one without `next_cursor`.
@@ -158,7 +158,7 @@ async def export_assignments(
         bool, Query(description="With `since`: also what was assigned before, and changed since then")
     ] = True,
 ) -> StreamingResponse:
-    """Export all of them in one stream, of any length; with `since`, what is new or has changed since then.
+    """Export all assignments in one stream, of any length; with `since`, those that are new or have changed since then.
 
     An export ends where all is known to be committed, which its header `Complete-Until` tells. The next one with that
     as `since` goes on from there: each assignment is in exactly one of them, and once more, as it stands then, in each
@@ -189,7 +189,7 @@ async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Le
     dependencies=ASSIGN,
 )
 async def confirm_assignment(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
-    """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
+    """Confirm what was reserved with `lease_seconds`: it is handed out for good. A repeat changes nothing."""
     return await service.confirm(connection, assignment_id)
 
 
@@ -204,7 +204,7 @@ async def release_assignment(
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     body: Why | None = None,
 ) -> LedgerEntry:
-    """Take an assignment back: its code is available again. Once more, it changes nothing."""
+    """Take an assignment back: its code is available again. A repeat changes nothing."""
     return await service.release(connection, caller, assignment_id, body.reason if body else None)
 
 

@@ -88,10 +88,10 @@ async def create_bulk_change(
     settings: Settings,
     caller: Manager,
     idempotency_key: Annotated[
-        Identifier | None, Header(description="Makes a repeat of this request the same change")
+        Identifier | None, Header(description="A repeat of the request with the same key is the same change")
     ] = None,
 ) -> dict[str, Any]:
-    """Make many vouchers void, take back what was given, take a void back, or move an expiry.
+    """Void or reinstate many vouchers, release what was given, or change when codes expire.
 
     It is done by a job in small transactions, beside everything else; `Location` tells how far it is. Ask with
     `dry_run` first: it says what would be changed. A used code is never made available by it.
@@ -148,5 +148,5 @@ async def get_bulk_change(change_id: uuid.UUID, connection: Connection) -> dict[
     responses=problems(BulkChangeNotFoundError, BulkChangeEndedError),
 )
 async def cancel_bulk_change(change_id: uuid.UUID, connection: Connection, caller: Manager) -> dict[str, Any]:
-    """End a change that is queued or under way; what it has changed so far stays."""
+    """Cancel a change that is queued or under way; what it has changed so far stays."""
     return await service.cancel(connection, caller, change_id)

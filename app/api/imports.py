@@ -89,7 +89,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     **_two_bodies(FormatIn, PreviewCreate),
 )
 async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
-    """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
+    """Return how a file or source would be read, what must be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)
@@ -115,7 +115,7 @@ async def create_import(
     settings: Settings,
     prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
 ) -> dict[str, Any]:
-    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe.
+    """Import codes into a pool, which is made if it is not there. Once the reply is sent, the rows are safe.
 
     What the file does not show is asked, never guessed: which column holds the codes, or whether there is a header, is
     a 422 whose `choices` are the columns with their first values, or the first row; nothing is imported, and no pool
@@ -160,8 +160,8 @@ async def create_import(
 async def list_imports(
     connection: Connection,
     caller: Reader,
-    pool: Annotated[str | None, Query(description="Only those into this pool")] = None,
-    schedule_id: Annotated[uuid.UUID | None, Query(description="Only those of this schedule")] = None,
+    pool: Annotated[str | None, Query(description="Only imports into this pool")] = None,
+    schedule_id: Annotated[uuid.UUID | None, Query(description="Only imports of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[dict[str, Any]]:
@@ -178,7 +178,7 @@ async def list_imports(
     responses=problems(ImportNotFoundError),
 )
 async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, Any]:
-    """Return an import: where it stands, and its figures."""
+    """Return an import: its status and its figures."""
     return import_seen_by(caller, await service.get(connection, import_id))
 
 
@@ -196,7 +196,7 @@ async def list_import_rejects(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> Any:
-    """List rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
+    """List rows that did not become vouchers, by line. `Accept: text/csv` returns all of them as a file."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
         disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
@@ -217,7 +217,7 @@ async def list_import_rejects(
 async def accept_suspicious_rows(
     import_id: uuid.UUID, caller: Writer, connection: Connection
 ) -> dict[str, Any]:
-    """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
+    """Import the values that were set aside as suspicious; after a dry run none are imported."""
     return await service.accept_suspicious(connection, caller, import_id)
 
 
@@ -227,7 +227,7 @@ async def accept_suspicious_rows(
     responses=problems(ImportNotFoundError, ImportEndedError),
 )
 async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
-    """End an import that is queued or under way; what it has brought so far stays, and can be undone."""
+    """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone."""
     return await service.cancel(connection, caller, import_id)
 
 
@@ -237,7 +237,7 @@ async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connec
     responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
 async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, Any]:
-    """Take back the vouchers of an import that are still available, but for those that holds of campaigns need.
+    """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
     The schedule that ran the import, if one did, is paused: its next run would bring the codes back.
     """
@@ -252,7 +252,7 @@ async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> d
 async def follow_import(
     import_id: uuid.UUID, connection: Connection, engine: Engine, caller: Reader
 ) -> StreamingResponse:
-    """Follow an import by server-sent events: one whenever it has come on, until it has ended."""
+    """Follow an import by server-sent events: one at each progress, until it has ended."""
     await service.get(connection, import_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(

@@ -58,7 +58,8 @@ REFUSED = (
 Key = Annotated[
     Identifier | None,
     Header(
-        alias="Idempotency-Key", description="Of the same request again: the same messages, the same codes"
+        alias="Idempotency-Key",
+        description="A repeat of the request with the same key returns the same messages and codes",
     ),
 ]
 Held = Annotated[Renderers, held(Renderers)]
@@ -125,7 +126,7 @@ async def render_messages(
     idempotency_key: Key = None,
     accept: Annotated[str, Header(description="JSON or NDJSON")] = "",
 ) -> Response:
-    """Make a message for up to 10,000 recipients, in their order. What fails for one fails for no other.
+    """Make a message for each of up to 10,000 recipients, in their order. A failure for one does not affect the others.
 
     A recipient without `message_id` has one that is made of the `Idempotency-Key`, its place and its customer. A
     JSON batch with neither takes nothing before the whole reply is ready and the caller still there. A customer
@@ -162,7 +163,7 @@ async def set_customer_properties(
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Key = None,
 ) -> Any:
-    """The node *set attribute*: the template renders to a JSON object of properties to set."""
+    """Set the properties of a customer from a template that renders to a JSON object (the node *set attribute*)."""
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
     return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
 
@@ -196,7 +197,7 @@ async def add_customer_event(
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
 async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connection) -> Any:
-    """Lines for this pool, ready to paste into a template or a shell."""
+    """Return lines for this pool, ready to paste into a template or a shell."""
     await pools.id_of(connection, pool)
     return snippets(str(request.base_url), pool)
 
@@ -227,7 +228,7 @@ def _target(
 
 
 def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
-    """A weblayer whose pool has run out is not displayed, and that is no error."""
+    """Return whether the message is a weblayer whose pool has run out: it is not displayed, and that is no error."""
     return spec.channel is Channel.WEBLAYER and isinstance(error, PoolExhaustedError)
 
 
@@ -274,7 +275,7 @@ def derived_id(caller: Caller, key: str | None, index: int, customer_id: str | N
 
 
 def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None) -> bytes:
-    """A `BatchItemOut`, written as it is: there may be ten thousand."""
+    """Return a `BatchItemOut` as plain values, without validation: there may be ten thousand."""
     error = outcome.error
     if error is None:
         status = "rendered"

@@ -35,7 +35,7 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 async def create_import_schedule(
     body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings, response: Response
 ) -> dict[str, Any]:
-    """Repeat an import by the clock."""
+    """Make a schedule: it repeats an import at the times of a cron expression."""
     permit_source(caller, body.source)
     schedule = await service.create(connection, caller, settings, body)
     etag.tag(response, service.version_of(schedule))
@@ -49,7 +49,7 @@ async def create_import_schedule(
 async def list_import_schedules(
     connection: Connection, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> pagination.Listed[dict[str, Any]]:
-    """Schedules, the oldest first."""
+    """List the schedules, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
     return pagination.each(listed, lambda row: import_seen_by(caller, row))
@@ -63,7 +63,7 @@ async def list_import_schedules(
 async def get_import_schedule(
     schedule_id: uuid.UUID, connection: Connection, caller: Reader, response: Response
 ) -> dict[str, Any]:
-    """Return a schedule, with its next and its last run."""
+    """Return a schedule with its next and its last run."""
     schedule = await service.get(connection, schedule_id)
     if caller.sees_codes:  # others see a part of what the version is made of
         etag.tag(response, service.version_of(schedule))

@@ -7,13 +7,13 @@ import orjson
 
 
 def literal(text: str) -> str:
-    """A text as a string in a template."""
+    """Return a text as a string literal of a template."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def snippets(base_url: str, pool: str) -> dict[str, dict[str, str]]:
-    """For one pool: by what they do, in Jinja and for curl."""
+    """Return the snippets of one pool, named by what they do, in Jinja and for curl."""
     url = f"{base_url.rstrip('/')}/v1/pools/{quote(pool, safe='')}"
     message = {"customer_id": "CUSTOMER", "message_id": "MESSAGE"}
     assign = f"vouchers[{literal(pool)}].assign_available"

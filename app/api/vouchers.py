@@ -71,7 +71,7 @@ async def export_vouchers(
     responses=problems(VoucherNotFoundError),
 )
 async def get_voucher(code: Code, connection: Connection, caller: Reader) -> VoucherRecord:
-    """Return a voucher: where it stands, and all that happened to it."""
+    """Return a voucher: its state, and all that happened to it."""
     voucher = await service.get(connection, code)
     return replace(voucher, code=caller.shown(voucher.code))
 
@@ -84,5 +84,5 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> Vou
 async def void_voucher(
     code: Code, connection: Connection, caller: Manager, body: Why | None = None
 ) -> VoucherRecord:
-    """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
+    """Void a code: it is not drawn any more, and a use of it is an issue. A void code stays void."""
     return await service.void(connection, caller, code, body.reason if body else None)

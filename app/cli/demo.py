@@ -47,7 +47,7 @@ def run(codes: int) -> None:
 
 
 def write_csv(file: Path, codes: int) -> str:
-    """A CSV as shop systems write them, with a byte order mark, and rows that cannot be; says which."""
+    """Write a CSV as shop systems do, with a byte order mark and rows that cannot be imported; say which."""
     with file.open("w", encoding="utf-8-sig", newline="") as out:
         out.write('Voucher code;"Value";Note\r\n')
         for n in range(codes):
@@ -173,7 +173,7 @@ def _show_reply(reply: httpx.Response) -> Any:
 
 @contextmanager
 def _service(folder: Path) -> Iterator[tuple[str, str]]:
-    """`vouchers serve` on a home of its own and a free port; its URL and an admin key."""
+    """Run `vouchers serve` on a home of its own and a free port; give its URL and an admin key."""
     key = secrets.token_urlsafe(32)
     started = time.perf_counter()
     process = subprocess.Popen(

@@ -245,7 +245,7 @@ def create_engine(
 
 
 def _refuse_lost(adapted: Any, *_: object) -> None:
-    """Have the pool open connections anew where the server has ended one, instead of failing a request with each."""
+    """Let the pool open connections anew where the server has ended one, so that no request fails with each."""
     if adapted.driver_connection.is_lost():
         raise InvalidatePoolError
 

@@ -31,7 +31,7 @@ async def enqueue(
     lock: str | None = None,
     **arguments: Any,
 ) -> None:
-    """Have a task run once the transaction of `connection` has committed, and not at all if it is undone.
+    """Enqueue a task in the transaction of `connection`: it runs once that has committed, and not if it is undone.
 
     Args:
         connection: of the transaction that causes the job.
@@ -48,12 +48,12 @@ async def enqueue(
 
 
 def engine_of(context: JobContext) -> AsyncEngine:
-    """The engine that the tasks of a worker share."""
+    """Return the engine that the tasks of a worker share."""
     engine: AsyncEngine = context.additional_context["engine"]
     return engine
 
 
 def settings_of(context: JobContext) -> Settings:
-    """The settings of the worker."""
+    """Return the settings of the worker."""
     settings: Settings = context.additional_context["settings"]
     return settings

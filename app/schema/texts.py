@@ -150,7 +150,7 @@ def clean_code(text: str) -> str:
 
 
 def _is_unseen(character: str) -> bool:
-    """Whether a character may go from the ends; control characters that are no white space stay, and are told."""
+    """Return whether a character may go from the ends; control characters that are no white space stay and are told."""
     category = unicodedata.category(character)
     return category in _OUTER and (category != "Cc" or character.isspace())
 

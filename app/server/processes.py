@@ -124,7 +124,7 @@ def serve_jobs(beat: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """Have this process end when the supervisor is gone, even by SIGKILL: nobody would look after it."""
+    """End this process when the supervisor is gone, even by SIGKILL: nobody would look after it."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -27,12 +27,12 @@ class Running:
 
     @property
     def started(self) -> bool:
-        """Whether it has given a sign of life."""
+        """Return whether it has given a sign of life."""
         return bool(self.beat.value)
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self.process.is_alive()
 
     def hangs(self, silence: float) -> bool:

@@ -45,7 +45,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def install(app: FastAPI, **about: Any) -> None:
-    """Have `app` describe itself; `about` goes to the document as it is (contact, servers, tags …)."""
+    """Let `app` describe itself; `about` goes to the document as it is (contact, servers, tags …)."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

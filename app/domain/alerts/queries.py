@@ -189,7 +189,7 @@ async def move_thresholds(connection: AsyncConnection) -> None:
 
 
 async def fallen(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
-    """Thresholds that have fallen and were not told, locked."""
+    """Return thresholds that have fallen and were not told, and lock them."""
     return (await connection.execute(FALLEN, {"limit": limit})).all()
 
 
@@ -203,7 +203,7 @@ async def told(connection: AsyncConnection, pool_id: int, threshold: int) -> Non
 
 
 async def expiring(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """Pools of which codes expire soon, and that were not told of, locked."""
+    """Return pools with codes that expire soon and that were not told of, and lock them."""
     await connection.execute(EXPIRING_NO_MORE)
     return (await connection.execute(EXPIRING)).all()
 

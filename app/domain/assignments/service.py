@@ -101,7 +101,7 @@ async def latest(
 
 
 def _has_run_out(row: LedgerEntry) -> bool:
-    """Whether a row was a lease that cannot be confirmed any more, of the lease's time or of the code's."""
+    """Return whether a row was a lease that cannot be confirmed any more, because its time or the code's is over."""
     expired = row.expires_at is not None and row.expires_at <= datetime.now(UTC)
     return row.status == "lapsed" or (row.status == "reserved" and expired)
 

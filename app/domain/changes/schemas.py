@@ -37,11 +37,15 @@ Code = Annotated[
 class BulkFilter(Input):
     """Which vouchers. All that is said must be true of one; who has a code is the assignment that stands."""
 
-    pool: Annotated[Identifier, AfterValidator(nfc)] | None = Field(default=None, description="Of this pool")
-    campaign_id: CampaignId | None = Field(default=None, description="Given in this campaign")
-    import_id: uuid.UUID | None = Field(default=None, description="Brought by this import")
-    status: VoucherStatus | None = Field(default=None, description="In this state")
-    test: StrictBool | None = Field(default=None, description="Given in a test send, or in none")
+    pool: Annotated[Identifier, AfterValidator(nfc)] | None = Field(
+        default=None, description="Only those of this pool"
+    )
+    campaign_id: CampaignId | None = Field(default=None, description="Only those given in this campaign")
+    import_id: uuid.UUID | None = Field(default=None, description="Only those that this import brought")
+    status: VoucherStatus | None = Field(default=None, description="Only those in this state")
+    test: StrictBool | None = Field(
+        default=None, description="Only those of test sends (true) or of others (false)"
+    )
     customer_ids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_CUSTOMERS)] | None = Field(
         default=None, description="Given to one of these customers; up to 1,000"
     )
@@ -105,7 +109,7 @@ class BulkChangeCreate(_Change):
     )
 
     filter: BulkFilter = Field(description="Which vouchers")
-    dry_run: StrictBool = Field(default=False, description="Tell what would be changed, and change nothing")
+    dry_run: StrictBool = Field(default=False, description="Report what would be changed, and change nothing")
 
     @model_validator(mode="after")
     def _is_bound(self) -> Self:
@@ -137,9 +141,9 @@ class BulkChangeForm(_Change):
     )
     filter: Annotated[BulkFilter, BeforeValidator(_parsed)] = Field(
         default_factory=BulkFilter,
-        description="What must be true of the codes besides; JSON, without `codes`",
+        description="Further conditions on the codes, as JSON without `codes`",
     )
-    dry_run: Flag = Field(default=False, description="Tell what would be changed, and change nothing")
+    dry_run: Flag = Field(default=False, description="Report what would be changed, and change nothing")
     column: str | None = Field(
         default=None, max_length=255, description="Column of the codes, by name or 0-based index"
     )
@@ -162,9 +166,9 @@ class BulkChangeOut(BaseModel):
     expires_at: datetime | None = Field(description="The new expiry")
     reason: str | None = Field(description="Why")
     dry_run: bool = Field(description="Whether nothing is changed")
-    status: Status = Field(description="Where it stands")
+    status: Status = Field(description="Status")
     total: int | None = Field(description="Vouchers that the filter met; null until they are listed")
-    done: int = Field(description="How many of them are dealt with: `changed` and all of `skipped_by`")
+    done: int = Field(description="Number of vouchers dealt with: `changed` and all of `skipped_by`")
     changed: int = Field(description="Changed; in a dry run, what would be")
     skipped_by: dict[str, int] = Field(
         description="Left as they were, by reason: `redeemed` · `used`: a use of it is known, whatever came of that ·"

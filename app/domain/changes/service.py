@@ -43,7 +43,7 @@ async def begin(
     codes: AsyncIterator[list[str]] | None = None,
     by_job: bool = True,
 ) -> tuple[dict[str, Any], bool]:
-    """Have a change done by a job; the change, and whether it was asked for before with the same key.
+    """Enqueue a change; return it, and whether it was asked for before with the same key.
 
     Args:
         connection: of the transaction; the job begins once it is committed.
@@ -169,7 +169,7 @@ async def list_page(connection: AsyncConnection, key: Key | None, limit: int) ->
 
 
 async def cancel(connection: AsyncConnection, caller: Caller | None, change_id: uuid.UUID) -> dict[str, Any]:
-    """End a change that is queued or under way; what it has changed so far stays.
+    """Cancel a change that is queued or under way; what it has changed so far stays.
 
     Raises:
         BulkChangeNotFoundError: there is none with this id.

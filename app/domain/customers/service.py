@@ -19,7 +19,7 @@ PATIENCE = 3.0
 
 
 async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
-    """A customer.
+    """Return a customer.
 
     Raises:
         CustomerNotFoundError: nothing is known of this one.
@@ -42,7 +42,7 @@ async def update(connection: AsyncConnection, customer_id: str, properties: Mapp
 async def properties_of(
     connection: AsyncConnection, customer_ids: Sequence[str]
 ) -> dict[str, dict[str, object]]:
-    """The stored properties of those of these customers who are known."""
+    """Return the stored properties of those of these customers who are known."""
     return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
 
 
@@ -71,7 +71,7 @@ async def put_aggregate(
 
 
 async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
-    """An aggregate.
+    """Return an aggregate.
 
     Raises:
         AggregateNotFoundError: there is none of this name; `similar` holds the names nearest to it.
@@ -96,7 +96,7 @@ async def delete_aggregate(connection: AsyncConnection, name: str, expected: Exp
 
 
 async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequence[str]) -> dict[str, object]:
-    """The value of an aggregate for each of these customers; without such events none, or a count of 0.
+    """Return the value of an aggregate for each of these customers; without such events none, or a count of 0.
 
     Raises:
         AggregateNotFoundError: there is no such aggregate.

@@ -26,7 +26,7 @@ HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 
 
 async def forecast(connection: AsyncConnection, name: str) -> dict[str, Any]:
-    """How fast a pool empties, and when it runs out.
+    """Return how fast a pool empties, and when it runs out.
 
     Raises:
         PoolNotFoundError: there is no such pool.

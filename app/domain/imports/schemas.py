@@ -26,7 +26,7 @@ class UrlSource(Input):
 
     type: Literal["url"]
     url: Annotated[Url, StringConstraints(pattern=r"^https?://[^\x00-\x20]+$")] = Field(
-        description="Where it is"
+        description="URL of the file"
     )
 
 
@@ -44,7 +44,7 @@ class StorageSource(Input):
     """A file in a storage: `s3://`, `gs://`, `sftp://`, or `file:` in the folder that imports may read."""
 
     type: Literal["storage"]
-    url: Url = Field(description="Where it is")
+    url: Url = Field(description="URL of the file")
     options: dict[str, Any] | None = Field(default=None, description="Credentials; stored encrypted")
 
 
@@ -82,7 +82,7 @@ class FormatIn(Input):
     quote: Literal['"', "'", ""] | None = Field(default=None, description="Empty: none")
     has_header: Flag | None = Field(default=None, description="Whether the first row names the columns")
     skip_lines: Annotated[int, Field(ge=0, le=10_000), NO_FLAG] | None = Field(
-        default=None, description="Lines before the table, as comments and titles; found out where left out"
+        default=None, description="Lines before the table, such as comments and titles; detected if left out"
     )
 
 
@@ -96,17 +96,17 @@ class Options(FormatIn):
     expires_at_column: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
-    expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
+    expires_at: Time | None = Field(default=None, description="Expiry of rows that have no time of their own")
     accept_suspicious: Flag = Field(
         default=False,
-        description="Take also what is unlike the rest of the file (a footer, a sum, a placeholder)",
+        description="Import also values that are unlike the rest of the file (a footer, a sum, a placeholder)",
     )
 
 
 class ImportOptions(Options):
     """What may be said of an import."""
 
-    dry_run: Flag = Field(default=False, description="The same report, and no voucher")
+    dry_run: Flag = Field(default=False, description="Report as an import would, but store no voucher")
 
 
 class ImportCreate(ImportOptions):
@@ -146,7 +146,7 @@ class Preview(BaseModel):
 
     encoding: str | None = Field(description="Encoding; null for a spreadsheet")
     delimiter: str | None = Field(description="Delimiter; null for a single column")
-    quote: str | None = Field(description="Quote")
+    quote: str | None = Field(description="Quote character")
     has_header: bool = Field(description="Whether the first row names the columns")
     header: list[str] | None = Field(description="The names of the columns")
     rows: list[list[str]] = Field(description="The first five rows below the header")
@@ -154,7 +154,7 @@ class Preview(BaseModel):
         description="The columns; none is suggested where the file does not show which one holds the codes"
     )
     columns_not_imported: list[str] | None = Field(
-        description="What stands beside the suggested column; null where none is suggested"
+        description="Columns beside the suggested one; null where none is suggested"
     )
     skipped: list[str] = Field(description="Comment, title and blank lines before the table")
     warnings: list[PreviewWarning] = Field(description="What has to be decided, and what looks wrong")
@@ -175,23 +175,23 @@ class ImportOut(BaseModel):
 
     id: uuid.UUID = Field(description="Id")
     pool: str = Field(description="The pool that gets the codes")
-    status: ImportStatus = Field(description="Where it stands")
+    status: ImportStatus = Field(description="Status")
     dry_run: bool = Field(description="Whether it only reports")
     source: dict[str, Any] = Field(description="Where the rows came from, without secrets")
     schedule_id: uuid.UUID | None = Field(description="The schedule that started it")
     rows: int = Field(description="Rows dealt with: imported + ignored + rejected")
-    imported: int = Field(description="Became vouchers")
-    ignored: int = Field(description="In this pool already, or twice in the file")
-    rejected: int = Field(description="Did not become vouchers; see `rejects`")
+    imported: int = Field(description="Rows that became vouchers")
+    ignored: int = Field(description="Rows whose code is in this pool already, or twice in the file")
+    rejected: int = Field(description="Rows that did not become vouchers; see `rejects`")
     rejected_by: RejectedBy = Field(description="Why")
     columns_not_imported: list[str] | None = Field(
         description="Columns of the file that were not imported, by name or index; null until it was opened"
     )
     undone: int = Field(description="Vouchers that an undo took back")
-    stage: Stage = Field(description="What is being done; `ended` whatever came of it")
+    stage: Stage = Field(description="Phase of the import; `ended` whatever its result")
     fetched: int | None = Field(description="Bytes of the source so far; all of them for an upload")
     progress: float = Field(description="From 0 to 1, once it is fetched")
-    sha256: str | None = Field(description="Of the bytes of the source")
+    sha256: str | None = Field(description="SHA-256 of the bytes of the source")
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
     choices: dict[str, list[dict[str, Any]]] | None = Field(
@@ -206,7 +206,7 @@ class RejectOut(BaseModel):
     """A row that did not become a voucher."""
 
     line: int = Field(description="Line of the file, from 1, the header counted")
-    value: str = Field(description="What stood there, at most 1,000 characters of it")
+    value: str = Field(description="Value of the row, at most its first 1,000 characters")
     reason: Literal[
         "in_other_pool",
         "suspicious",
@@ -224,9 +224,9 @@ class RejectOut(BaseModel):
 class Undone(BaseModel):
     """What an undo did."""
 
-    taken_back: int = Field(description="Vouchers that were available, and are gone")
+    taken_back: int = Field(description="Vouchers that were available and were removed")
     kept: int = Field(description="Vouchers of the import that were in use or kept by holds, and stay")
-    kept_for_holds: int = Field(description="Those of `kept` that stay because holds of campaigns need them")
+    kept_for_holds: int = Field(description="Part of `kept` that stays because holds of campaigns need it")
     paused_schedule: uuid.UUID | None = Field(
         description="The schedule that would have brought them back: it is paused, and can be made active again"
     )

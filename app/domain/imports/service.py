@@ -139,14 +139,14 @@ async def begin_from_source(
     source: Source,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """Have a source imported once the transaction has committed; return the import's id."""
+    """Enqueue the import of a source in this transaction; return the import's id."""
     import_id = await from_source(connection, settings, pool, source, options)
     fetched = not isinstance(source, TextSource)
     return await _begin_for(connection, caller, pool, import_id, fetched=fetched)
 
 
 async def begin(connection: AsyncConnection, import_id: uuid.UUID, *, fetched: bool = False) -> None:
-    """Have the job of an import run once the transaction has committed; what is fetched has places of its own."""
+    """Enqueue the job of an import in this transaction; what is fetched has a queue of its own."""
     await enqueue(connection, "run_import", queue=FETCHES if fetched else None, import_id=str(import_id))
 
 
@@ -209,7 +209,7 @@ async def list_rejects(connection: AsyncConnection, import_id: uuid.UUID, line: 
 
 
 async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
-    """Take back the vouchers of an import that are still available, but for those that holds of campaigns need.
+    """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
     Where a schedule ran it, that is paused, for its next run would bring them back.
 
@@ -266,7 +266,7 @@ async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool
 
 
 async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
-    """End an import that is queued or under way; what it has brought so far stays, and can be undone.
+    """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone.
 
     Its job notices within a second, and deletes what it had stored.
 

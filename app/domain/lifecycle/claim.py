@@ -210,7 +210,7 @@ CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()
 async def claim_direct(
     connection: psycopg.AsyncConnection[Any], pool: str, requests: Sequence[AssignmentRequest], cursor: int
 ) -> Claimed:
-    """`claim` on a connection of the driver's own, from what nobody holds."""
+    """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
     rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, NONE_ALLOWED))
     return _claimed(pool, requests, await rows.fetchall())
 
@@ -347,7 +347,7 @@ WHERE name = :pool
 async def what_is_left(
     connection: AsyncConnection, pool: str, ours: Sequence[str], valid_for: int
 ) -> AnyRow | None:
-    """Whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
+    """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
 
     `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held.
     None where there is no such pool.

@@ -48,7 +48,7 @@ class LedgerEntry:
     replayed: bool
 
     def matches(self, request: AssignmentRequest) -> bool:
-        """Whether `request` asks for what this row was given for."""
+        """Return whether `request` asks for what this row was given for."""
         return (
             self.customer_id == request.customer_id
             and self.campaign_id == request.campaign_id
@@ -60,7 +60,7 @@ class LedgerEntry:
         )
 
     def holds_for(self, seconds: int) -> bool:
-        """Whether the code held for so many seconds when it was given."""
+        """Return whether the code held for so many seconds when it was given."""
         return (
             seconds == 0
             or self.expires_at is None

@@ -37,7 +37,7 @@ _LEASED_OR_BACK = "assignment.lease_until IS NOT NULL OR '{target}' = 'available
 def _statement(
     transition: Transition, choice: str, ledger: str = "lease_until = NULL", whose: str = _LEASED_OR_BACK
 ) -> TextClause:
-    """One statement that changes voucher, ledger and stock together, and returns what it changed.
+    """Return one statement that changes voucher, ledger and stock together, and returns what it changed.
 
     Args:
         transition: from where to where.

@@ -98,7 +98,7 @@ async def was_used(connection: AsyncConnection, pool_id: int) -> bool:
 
 
 async def was_drawn_from(connection: AsyncConnection, pool_id: int) -> bool:
-    """Whether the ledger knows the pool."""
+    """Return whether the ledger knows the pool."""
     query = select(exists().where(Assignment.pool_id == pool_id))
     return bool((await connection.execute(query)).scalar_one())
 

@@ -78,12 +78,12 @@ class Drawable:
 class Counts(BaseModel):
     """The stock of a pool: how many of its vouchers are in each state."""
 
-    available: int = Field(description="Can be drawn")
-    reserved: int = Field(description="Set aside, not yet confirmed")
-    assigned: int = Field(description="Handed out, not yet used")
-    redeemed: int = Field(description="Used")
-    expired: int = Field(description="Past their `expires_at`")
-    void: int = Field(description="Taken out for good")
+    available: int = Field(description="Vouchers that can be drawn")
+    reserved: int = Field(description="Vouchers that are reserved and not yet confirmed")
+    assigned: int = Field(description="Vouchers that are handed out and not yet used")
+    redeemed: int = Field(description="Vouchers that are used")
+    expired: int = Field(description="Vouchers past their `expires_at`")
+    void: int = Field(description="Vouchers that are void: taken out for good")
     total: int = Field(description="All of the pool's vouchers")
     held: int = Field(description="The part of `available` that only the holding campaigns may draw")
 

@@ -15,7 +15,7 @@ from app.schema.redemptions import Redemption, RedemptionMapping
 
 
 async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """The redemption mapping."""
+    """Return the redemption mapping."""
     query = select(RedemptionMapping.__table__)
     return (await connection.execute(query.order_by(*query.selected_columns))).all()
 
@@ -90,7 +90,7 @@ ORDER BY said.code, said.redeemed_at, said.outcome <> 'redeemed', said.arrival N
 async def said_of(
     connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID], tolerance: float
 ) -> Sequence[AnyRow]:
-    """What is said of these codes and decides, code by code in the order of its times, with what it is judged by."""
+    """Return the uses of these codes that decide, code by code in the order of time, with what they are judged by."""
     parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance}
     return (await connection.execute(SAID, parameters)).all()
 
@@ -115,7 +115,7 @@ OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.outcome)
 
 
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[AnyRow]:
-    """What came of the codes in these events."""
+    """Return what came of the codes in these events."""
     query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))
     return (await connection.execute(query)).all()
 
@@ -137,7 +137,7 @@ SELECT max(code) FROM (
 async def known_by_now(
     connection: AsyncConnection, after: str, most: int
 ) -> tuple[Sequence[AnyRow], str | None]:
-    """Codes beyond `after` that were unknown when they were used and are in a pool by now; where the page ends."""
+    """Return codes beyond `after` that were unknown when used and are in a pool by now, and where the page ends."""
     page = {"after": after, "most": most}
     end = (await connection.execute(PAGE_END, page)).scalar_one()
     return (await connection.execute(UNKNOWN, page)).all(), end
@@ -167,7 +167,7 @@ async def list_redemptions(
     key: tuple[str, datetime, uuid.UUID] | None,
     limit: int,
 ) -> Sequence[AnyRow]:
-    """Uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
+    """Return uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
     order = (Redemption.outcome, Redemption.created_at, Redemption.id)
     query = REDEMPTIONS.order_by(*order).limit(limit)
     if outcome is None:
@@ -180,7 +180,7 @@ async def list_redemptions(
 
 
 async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:
-    """One redemption."""
+    """Return one redemption."""
     return (await connection.execute(REDEMPTIONS.where(Redemption.id == redemption_id))).one()
 
 

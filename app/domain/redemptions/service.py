@@ -95,7 +95,7 @@ async def redeem(
 
 
 async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """The redemption mapping: `event_type` and `property`."""
+    """Return the redemption mapping: `event_type` and `property`."""
     return await queries.mapping(connection)
 
 
@@ -211,7 +211,7 @@ async def _replay_some(
 
 
 def uses_in(event_id: str, event: Any, by_type: Mapping) -> Iterable[Use]:
-    """What an event says was used."""
+    """Yield the uses of codes that an event tells."""
     paths = by_type.get(event.event_type, ())
     return rules.uses(event_id, event.customer_id, event.properties, event.timestamp, paths)
 
@@ -274,7 +274,7 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
 
 
 async def outcomes_of_events(connection: AsyncConnection, event_ids: Sequence[str]) -> dict[str, Outcome]:
-    """What came of the codes in events; of several in one event, a use before an issue."""
+    """Return what came of the codes in events; of several in one event, a use before an issue."""
     outcomes: dict[str, Outcome] = {}
     for row in await queries.outcomes_of(connection, event_ids):
         if outcomes.get(row.event_id) not in USED_OUTCOMES:

@@ -69,7 +69,7 @@ async def render_many(
 
 
 def _chunks(targets: Sequence[MessageTarget]) -> list[list[MessageTarget]]:
-    """In order; a message that comes twice is in two chunks, so that the second time it finds its codes."""
+    """Yield the chunks in order; a message that comes twice is in two of them, so that it finds its codes again."""
     chunks: list[list[MessageTarget]] = [[]]
     messages: set[tuple[str, str | None]] = set()
     for target in targets:
@@ -85,7 +85,7 @@ def _chunks(targets: Sequence[MessageTarget]) -> list[list[MessageTarget]]:
 async def _render_anyway(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
 ) -> list[Outcome]:
-    """As `render_chunk`, but what fails fails for these only: others have their messages already."""
+    """Render as `render_chunk` does, but let what fails fail for these only: others have their messages already."""
     if stopping.ending:
         return [Outcome(target, error=StoppingError()) for target in chunk]
     try:
@@ -104,7 +104,7 @@ async def _render_anyway(
 async def render_chunk(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
 ) -> list[Outcome]:
-    """The outcomes of a chunk, each failing by itself where that can be told apart."""
+    """Return the outcomes of a chunk; each message fails by itself where that can be told apart."""
     try:
         return await service.render(engine, renderers, spec, chunk)
     except RendererDiedError:
@@ -119,7 +119,7 @@ async def render_chunk(
 async def _render_singly(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
 ) -> list[Outcome]:
-    """One message ended the process, or cannot be said to it: find it, and make the others."""
+    """Render one message at a time, so that only the one that killed the worker fails."""
     outcomes: list[Outcome] = []
     deaths = 0
     for target in chunk:
@@ -137,5 +137,5 @@ async def _render_singly(
 
 
 def worker_killed_error() -> TemplateLimitError:
-    """The error for a message that ended its process."""
+    """Return the error for a message that ended its process."""
     return TemplateLimitError("The template takes too much time or memory; it was stopped.", line=None)

@@ -17,7 +17,7 @@ class Demands:
         self._by_template: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
     async def predict(self, template: str, vouchers: MessageVouchers, messages: int) -> dict[str, Any]:
-        """What so many messages will probably need, less what they were given before."""
+        """Return what so many messages will probably need, less what they were given before."""
         demand = self._by_template.get(_digest(template))
         if demand is None:
             return {"codes": {}, "occurrences": {}, "counts": [], "aggregates": [], "seen": False}

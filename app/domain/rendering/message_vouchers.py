@@ -72,11 +72,11 @@ class MessageVouchers:
             await self.look_up_seen()
 
     def given_of(self, pool: str) -> int:
-        """How many codes of the pool the messages were given before."""
+        """Return how many codes of the pool the messages were given before."""
         return sum(len(before.get(pool, ())) for before in self.before)
 
     def as_json(self) -> dict[str, Any]:
-        """The pools as a render process takes them."""
+        """Return the pools as a render process takes them."""
         return {
             name: {
                 "codes": pool.shown or [row.code for row in pool.draw.locked],
@@ -90,7 +90,7 @@ class MessageVouchers:
         }
 
     def identify(self, target: MessageTarget, key: str, occurrence: int) -> uuid.UUID:
-        """The id of a place in a message: of the voucher, or the default, that stands there."""
+        """Return the id of a place in a message: of the voucher, or the default, that stands there."""
         if self._spec.mode is Mode.TEST:
             key = TEST + key  # a proof is not the message
         place = identity.of_message(target.message_id, target.customer_id, key, occurrence)
@@ -103,7 +103,7 @@ class MessageVouchers:
         return kind(pool, line=line)
 
     def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
-        """Why what was given before does not hold for this message."""
+        """Return why what was given before does not hold for this message."""
         id_ = self.identify(target, pool, occurrence)
         row = self._given[id_]
         assert isinstance(row, LedgerEntry)  # noqa: S101  (narrows the type: defaults always hold)
@@ -186,7 +186,7 @@ class MessageVouchers:
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
     def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
-        """The code, where the row answers this message."""
+        """Return the code, where the row answers this message."""
         if isinstance(row, str):
             return row
         if row.status == "void":

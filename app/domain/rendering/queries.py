@@ -13,7 +13,7 @@ from app.schema.ledger import MessageDefault, MessageSeen
 
 
 async def defaults(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """The defaults that were shown under these ids."""
+    """Return the defaults that were shown under these ids."""
     query = select(MessageDefault.id, MessageDefault.code).where(MessageDefault.id == func.any(list(ids)))
     return {row.id: row.code for row in await connection.execute(query)}
 

@@ -75,7 +75,7 @@ class Renderers:
             self._turns.release()
 
     async def render(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a job.
+        """Return the answer to a job.
 
         Raises:
             InvalidRequestError: it holds what cannot be said to a template.

@@ -52,22 +52,26 @@ class RenderRequest(_Template):
     """A message to make."""
 
     channel: Channel = Field(description="HTML is escaped in email and weblayer")
-    customer_id: Identifier | None = Field(default=None, description="For whom")
+    customer_id: Identifier | None = Field(default=None, description="Customer")
     customer: Properties = Field(
         default_factory=dict, description="`customer` in the template, over the stored properties"
     )
     message_id: Identifier | None = Field(
-        default=None, description="The same message to the same customer has the same codes again"
+        default=None, description="Id of the message; a repeat for the same customer gets the same codes"
     )
 
 
 class Recipient(Input):
     """To whom a message of a batch goes."""
 
-    customer_id: Identifier = Field(description="For whom")
+    customer_id: Identifier = Field(description="Customer")
     message_id: Identifier | None = Field(default=None, description="As in a single message")
-    customer: Properties = Field(default_factory=dict, description="Over the stored properties")
-    context: Properties = Field(default_factory=dict, description="Over the batch's context")
+    customer: Properties = Field(
+        default_factory=dict, description="Properties for this message; override the stored ones"
+    )
+    context: Properties = Field(
+        default_factory=dict, description="Context of this message; overrides the batch's context"
+    )
 
 
 class RenderBatch(_Template):
@@ -87,7 +91,7 @@ class NodeRequest(_Template):
         examples=["{\"voucher\": {{ vouchers['spring_sale'].assign_available() | json }}}"],
     )
     message_id: Identifier | None = Field(
-        default=None, description="The same one again has the same codes, and stores nothing twice"
+        default=None, description="Id of the message; a repeat gets the same codes and stores nothing twice"
     )
 
 
@@ -105,8 +109,8 @@ class VoucherUsed(BaseModel):
 
     pool: str | None = Field(description="The pool that it is really from; null for a `default`")
     code: str = Field(description="The code")
-    occurrence: int = Field(description="0 for the cached one, from 1 on for those of `cached=False`")
-    preview: bool = Field(default=False, description="True where the code is only shown, and not given")
+    occurrence: int = Field(description="0 for the cached code, 1 and up for codes of `cached=False`")
+    preview: bool = Field(default=False, description="Whether the code is only shown and not given")
 
 
 class RenderOut(BaseModel):
@@ -114,10 +118,10 @@ class RenderOut(BaseModel):
 
     rendered: str | None = Field(description="The text; null where it is not to be displayed")
     displayed: bool = Field(description="False for a weblayer whose pool has run out")
-    message_id: str = Field(description="Send it again for the same codes")
+    message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it, in the order of first use")
     undefined: list[str] = Field(description="Properties that the template read and nobody had set")
-    status: Literal["rendered", "not_displayed", "aborted"] = Field(description="What became of it")
+    status: Literal["rendered", "not_displayed", "aborted"] = Field(description="Result")
     reason: str | None = Field(description="Why the template aborted it")
 
 
@@ -125,12 +129,14 @@ class BatchItemOut(BaseModel):
     """What became of one recipient's message."""
 
     index: int = Field(description="Place in the request, from 0")
-    repeat_of: int | None = Field(description="The place where the same customer came first, without ids")
-    status: Literal["rendered", "enqueue_failed", "not_displayed", "aborted", "failed"] = Field(
-        description="What became of it"
+    repeat_of: int | None = Field(
+        description="For a repeated customer without ids: the index of the first time"
     )
-    customer_id: str = Field(description="For whom")
-    message_id: str = Field(description="Send it again for the same codes")
+    status: Literal["rendered", "enqueue_failed", "not_displayed", "aborted", "failed"] = Field(
+        description="Result"
+    )
+    customer_id: str = Field(description="Customer")
+    message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     rendered: str | None = Field(description="The text")
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
     problem: dict[str, Any] | None = Field(description="Why there is no text: type, title, detail, …")
@@ -139,7 +145,7 @@ class BatchItemOut(BaseModel):
 class RenderBatchOut(BaseModel):
     """What became of a batch."""
 
-    repeats: int = Field(description="How many recipients came again, and got the message of the first time")
+    repeats: int = Field(description="Number of repeated recipients, who got the message of the first time")
     items: list[BatchItemOut] = Field(description="In the order of the request")
 
 
@@ -147,9 +153,9 @@ class NodeOut(BaseModel):
     """What a node stored."""
 
     stored: dict[str, Any] | list[dict[str, Any]] = Field(
-        description="The rendered body; in preview nothing was stored"
+        description="Rendered body; a preview stores nothing"
     )
-    message_id: str = Field(description="Send it again for the same codes")
+    message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
 
 
@@ -188,7 +194,7 @@ class RenderSpec:
 
     @property
     def html(self) -> bool:
-        """Whether what the template prints is escaped."""
+        """Return whether what the template prints is escaped."""
         return self.channel in HTML
 
 

@@ -160,7 +160,7 @@ async def _render_until_complete(
 async def _contexts(
     connection: AsyncConnection, spec: RenderSpec, targets: Sequence[MessageTarget]
 ) -> list[dict[str, Any]]:
-    """What the templates see of each addressee, besides vouchers and aggregates."""
+    """Return what the templates see of each addressee, besides vouchers and aggregates."""
     stored: dict[str, dict[str, Any]] = {}
     if "customer" in spec.template:
         ids = [target.customer_id for target in targets if target.customer_id is not None]
@@ -239,7 +239,7 @@ def _outcome(vouchers: MessageVouchers, target: MessageTarget, result: dict[str,
 def _error(  # noqa: PLR0911  (one case for each name)
     vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]
 ) -> DomainError:
-    """What a render process says as an error of the domain."""
+    """Return what a render process says as an error of the domain."""
     line = problem["line"]
     match problem["name"]:
         case "pool-exhausted":
@@ -260,7 +260,7 @@ def _error(  # noqa: PLR0911  (one case for each name)
 async def _tell_of_run_out(
     connection: AsyncConnection, spec: RenderSpec, outcomes: Sequence[Outcome]
 ) -> None:
-    """A `campaign` event for each customer whose message could not be sent because a pool has run out."""
+    """Store a `campaign` event for each customer whose message could not be sent because a pool has run out."""
     events = []
     for outcome in outcomes:
         error, target = outcome.error, outcome.target

@@ -53,13 +53,15 @@ class EventBatch(Input):
 class TrackedOut(BaseModel):
     """What became of an event."""
 
-    event_id: str = Field(description="Its id, made up where none was sent")
-    status: TrackedStatus = Field(description="What became of it")
-    redemption: Outcome | None = Field(description="What came of the code in it; null: no mapped property")
+    event_id: str = Field(description="Id of the event, generated if none was sent")
+    status: TrackedStatus = Field(description="Result")
+    redemption: Outcome | None = Field(
+        description="Result for the code in the event; null where no property is mapped"
+    )
 
 
 class EventsOut(BaseModel):
     """What became of the events."""
 
-    accepted: int = Field(description="How many are stored, repeats included; conflicts are not")
+    accepted: int = Field(description="Number of events that are stored, repeats included and conflicts not")
     items: list[TrackedOut] = Field(description="In the order of the request")

@@ -89,7 +89,7 @@ async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
 
 
 async def status(connection: AsyncConnection, code: str) -> VoucherStatus | None:
-    """Where a voucher stands; None where no pool holds the code."""
+    """Return the state of a voucher; None where no pool holds the code."""
     voucher = await queries.by_code(connection, code)
     return None if voucher is None else voucher.status
 

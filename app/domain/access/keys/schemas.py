@@ -35,7 +35,7 @@ class ApiKeyCreate(Input):
     name: KeyName = Field(description="What the key is for", examples=["campaign system"])
     scopes: Scopes = Field(description="What it may do", examples=[["assign"]])
     expires_at: Annotated[AwareDatetime, AfterValidator(_ahead)] | None = Field(
-        default=None, description="From when on it is refused; null: never"
+        default=None, description="When it expires; null: never"
     )
     requests_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = Field(
         default=None, description="Most requests that one process takes from it in a minute; null: no bound"
@@ -50,7 +50,7 @@ class ApiKeyRotate(Input):
         strict=True,
         ge=0,
         le=MAX_GRACE_SECONDS,
-        description="How long the secret of before is good too",
+        description="For how many seconds the old secret stays valid",
     )
 
 
@@ -61,7 +61,7 @@ class ApiKeyOut(BaseModel):
     name: str = Field(description="What the key is for")
     scopes: list[Scope] = Field(description="What it may do")
     created_at: datetime = Field(description="When it was made")
-    expires_at: datetime | None = Field(description="From when on it is refused; null: never")
+    expires_at: datetime | None = Field(description="When it expires; null: never")
     last_used_at: datetime | None = Field(description="When it was last used, to the minute; null: never")
     requests_per_minute: int | None = Field(description="Most requests a minute; null: no bound")
     previous_until: datetime | None = Field(

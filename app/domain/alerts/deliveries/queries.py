@@ -89,7 +89,7 @@ async def attempted(
 async def list_page(
     connection: AsyncConnection, pool_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Messages about a pool, newest first."""
+    """Return messages about a pool, newest first."""
     query = (
         select(*COLUMNS)
         .where(Delivery.pool_id == pool_id)

@@ -116,7 +116,7 @@ def order(connection: Connection[Any], seed: int, after: int) -> None:
 
 
 def chunk_ends(staged: int, limit: int) -> list[int]:
-    """Where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
+    """Return where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
     chunks = max(1, -(-staged // limit))
     return [LEAST + 2**64 * n // chunks - 1 for n in range(1, chunks + 1)]
 

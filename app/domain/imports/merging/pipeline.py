@@ -125,7 +125,7 @@ def _status(connection: Connection[Any], import_id: uuid.UUID) -> str | None:
 
 
 def _lock(connection: Connection[Any], import_id: uuid.UUID, share: int) -> None:
-    """Be the only one to run a share of an import, as long as the connection lasts."""
+    """Lock a share of an import for as long as the connection lasts."""
     connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_SECONDS}s"))
     connection.execute(LOCK, (import_id, share))
     connection.execute("RESET lock_timeout")

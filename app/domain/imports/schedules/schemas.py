@@ -29,7 +29,7 @@ class ScheduleCreate(Options):
     source: RemoteSource = Field(description="Where the rows come from")
     cron: Cron = Field(description="Minute, hour, day, month, day of the week", examples=["0 6 * * *"])
     timezone: Timezone = Field(default="UTC", description="IANA name", examples=["Europe/Prague"])
-    active: StrictBool = Field(default=True, description="Whether it runs")
+    active: StrictBool = Field(default=True, description="Whether it is active")
 
 
 class ScheduleUpdate(Input):
@@ -37,18 +37,18 @@ class ScheduleUpdate(Input):
 
     source: RemoteSource | None = Field(default=None, description="Where the rows come from")
     options: Options | None = Field(
-        default=None, description="How its files are read; replaces what was said"
+        default=None, description="How its files are read; replaces the options of before"
     )
     cron: Cron | None = Field(default=None, description="Minute, hour, day, month, day of the week")
     timezone: Timezone | None = Field(default=None, description="IANA name")
-    active: StrictBool | None = Field(default=None, description="Whether it runs")
+    active: StrictBool | None = Field(default=None, description="Whether it is active")
 
 
 class LastImport(BaseModel):
     """The last run of a schedule; all of them are at `/v1/imports?schedule_id=`."""
 
     id: uuid.UUID = Field(description="The import")
-    status: ImportStatus = Field(description="Where it stands")
+    status: ImportStatus = Field(description="Status")
     error: str | None = Field(description="Why it failed")
     created_at: datetime = Field(description="When it began")
 
@@ -62,7 +62,7 @@ class ScheduleOut(BaseModel):
     options: dict[str, Any] = Field(description="How its files are read")
     cron: str = Field(description="Minute, hour, day, month, day of the week")
     timezone: str = Field(description="IANA name")
-    active: bool = Field(description="Whether it runs")
+    active: bool = Field(description="Whether it is active")
     next_run: datetime | None = Field(description="When it runs next")
     error: str | None = Field(
         description="Why the last run failed, or could not begin; null once one succeeds"

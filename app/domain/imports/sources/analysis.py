@@ -12,14 +12,14 @@ from app.schema.customers import Customer, Event
 
 
 def fetch(settings: Settings, source: dict[str, Any]) -> Generator[bytes, None, None]:
-    """The values of the property, each once."""
+    """Yield the values of the property, each once."""
     with sync_engine(settings) as engine, engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(selection(source))
         yield from rows_as_csv(["code"], result.partitions(PARTITION))
 
 
 def selection(source: dict[str, Any]) -> Select[tuple[str]]:
-    """The statement of a selection: the property of those that contain `where`."""
+    """Return the statement of a selection: the property of those that contain `where`."""
     table: type[Customer | Event] = Event if source["of"] == "events" else Customer
     value = table.properties[source["property"]].astext
     query = select(value.label("code")).where(value.is_not(None)).distinct().order_by(value)

@@ -167,7 +167,7 @@ def _process(wanted: bytes) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _memory_file(content: bytes) -> Iterator[IO[bytes]]:
-    """A file that is on no disk, where the system has such files: it holds secrets."""
+    """Open a file that is on no disk, where the system has such files: it holds secrets."""
     with (
         os.fdopen(os.memfd_create("source", os.MFD_CLOEXEC), "w+b")
         if sys.platform == "linux"

@@ -11,7 +11,7 @@ _DROPPED = ignored_tokens | {"raw_begin", "raw_end"}
 
 
 def column(environment: Environment, source: str, line: int) -> int | None:
-    """The column, from 1, of the token at which parsing ends; None where that is not on this line."""
+    """Return the column, from 1, of the token at which parsing ends; None where that is not on this line."""
     source = newline_re.sub("\n", source)
     starts, end = _starts(environment, source)
     read = 0
@@ -38,7 +38,7 @@ def column(environment: Environment, source: str, line: int) -> int | None:
 
 
 def _starts(environment: Environment, source: str) -> tuple[list[int], int]:
-    """Where each token that the parser sees begins, and where the last one ends."""
+    """Return where each token that the parser sees begins, and where the last one ends."""
     starts, place = [], 0
     try:
         for _, kind, value in environment.lexer.tokeniter(source, None):

@@ -60,7 +60,7 @@ _TAG = re.compile(r"""<script\b(?:"[^"]*"|'[^']*'|[^>"'])*>|</script""", re.IGNO
 
 
 def _mark_scripts(tree: nodes.Node) -> None:
-    """Have `json` print its quotes as they are between the tags of a script, and only there."""
+    """Let `json` print its quotes as they are between the tags of a script, and only there."""
     written = ""
     for node in _in_order(tree):
         if isinstance(node, nodes.TemplateData):
@@ -156,7 +156,7 @@ def printable(value: Any) -> Any:
 
 @pass_context
 def counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
-    """The items, each counted towards the most that the loops of a message may go through."""
+    """Yield the items, and count each towards the most that the loops of a message may go through."""
     left = context[LOOP_LIMIT]
     for item in iterable:
         left[0] -= 1
@@ -251,7 +251,7 @@ class Templates:
         self._compiled: OrderedDict[tuple[bool, str], Template] = OrderedDict()
 
     def of(self, source: str, *, autoescape: bool) -> Template:
-        """The template of this source.
+        """Return the template of this source.
 
         Raises:
             Stop: it is none; `line` and `column` tell where.

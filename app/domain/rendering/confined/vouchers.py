@@ -45,7 +45,7 @@ class Needs:
     """Whether a message needs what it saw when it was made before."""
 
     def as_json(self) -> dict[str, Any]:
-        """For the wire."""
+        """Return it as JSON."""
         return {
             "codes": dict(self.codes),
             "occurrences": self.occurrences,
@@ -104,7 +104,7 @@ class Message:
         self.drawn: dict[str, int] = defaultdict(int)
 
     def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool, valid_for: int = 0) -> str:
-        """The code for one call: what it was given before, or a new one from the first pool that has some.
+        """Return the code for one call: what it was given before, or a new one from the first pool that has some.
 
         An uncached call takes a number in each pool that it gets to; on a retry it finds its own by that.
         """
@@ -217,7 +217,7 @@ class Message:
         return max(int(before["available"]) - own, 0)
 
     def aggregate(self, name: str) -> Any:
-        """The customer's value of an aggregate."""
+        """Return the customer's value of an aggregate."""
         self._supply.needs.aggregates.add(name)
         known = self._supply.aggregates.get(name)
         if known is None:
@@ -264,7 +264,7 @@ class Message:
                 break
 
     def _known(self, pool: str) -> None:
-        """Have the pool looked up, also one that is only a fallback; raises where there is no such pool."""
+        """Ask for the pool, also for one that is only a fallback; raise where there is no such pool."""
         if pool not in self._supply.pools:
             self._supply.needs.missing = True
             self._supply.needs.codes[pool] += 0
@@ -290,7 +290,7 @@ class Message:
         return code
 
     def _draw(self, pool: str, valid_for: int) -> str | None:
-        """A code that is free, or None where there is none."""
+        """Return a code that is free, or None where there is none."""
         state = self._supply.pools.get(pool, {"codes": (), "short": None})
         if valid_for > state.get("valid_for", 0):
             state = {"codes": (), "short": None}
@@ -334,7 +334,7 @@ class Pool:
         default: Any = None,
         valid_for: Any = None,
     ) -> str:
-        """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
+        """Return a code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
         if isinstance(cached, int) and cached in {0, 1}:
             cached = bool(cached)
         if isinstance(fallback, str):
@@ -363,13 +363,13 @@ class Pool:
 
     @pass_context
     def count_available(self, context: Context) -> int:
-        """How many codes of the pool can be drawn."""
+        """Return how many codes of the pool can be drawn."""
         message: Message = context[MESSAGE]
         return message.count(self._name, "available")
 
     @pass_context
     def count_total(self, context: Context) -> int:
-        """How many codes the pool holds in all."""
+        """Return how many codes the pool holds in all."""
         message: Message = context[MESSAGE]
         return message.count(self._name, "total")
 
@@ -434,7 +434,7 @@ MAX_SEARCHED = 100
 
 
 def _shown(value: Any) -> str:
-    """A value for an error's text: its type, and its text where that is short."""
+    """Return a value as an error shows it: its type, and its text where that is short."""
     if isinstance(value, (str, int, float)) and len(text := repr(value)[:60]) < 60:  # noqa: PLR2004
         return text
     return f"a {type(value).__name__}"

@@ -88,7 +88,7 @@ def _write(sink: BinaryIO, answer: Any) -> None:
 
 
 def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
-    """The messages of a job, or what they need besides."""
+    """Return the messages of a job, or what they need besides."""
     source = job["template"]
     supply = Supply(job["pools"], job["aggregates"], job["preview"], limits["vouchers"], job["seen_known"])
     try:
@@ -156,7 +156,7 @@ def _explain(error: Exception) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> int | None:
-    """The line of the template that was at work."""
+    """Return the line of the template that was at work."""
     line = None
     trace = error.__traceback__
     while trace is not None:
