@@ -1,6 +1,6 @@
 """`/v1/customers` and `/v1/aggregates`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response, status
@@ -19,6 +19,7 @@ from app.domain.customers.schemas import (
 )
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.records import open_records
+from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
@@ -58,7 +59,7 @@ async def import_customers(request: Request, engine: Engine, settings: Settings)
 @router.get(
     "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError)
 )
-async def get_customer(customer_id: CustomerPath, connection: Connection) -> Any:
+async def get_customer(customer_id: CustomerPath, connection: Connection) -> AnyRow:
     """Return what is known of a customer."""
     return await service.get(connection, customer_id)
 
@@ -66,7 +67,9 @@ async def get_customer(customer_id: CustomerPath, connection: Connection) -> Any
 @router.patch(
     "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(InvalidRequestError)
 )
-async def update_customer(customer_id: CustomerPath, update: CustomerUpdate, connection: Connection) -> Any:
+async def update_customer(
+    customer_id: CustomerPath, update: CustomerUpdate, connection: Connection
+) -> AnyRow:
     """Set properties of a customer; the customer is made if not yet known."""
     return await service.update(connection, customer_id, update.properties)
 
@@ -82,7 +85,7 @@ async def put_aggregate(
     connection: Connection,
     expected: etag.IfMatch,
     response: Response,
-) -> Any:
+) -> AnyRow:
     """Make or replace an aggregate: a value computed from a customer's events when a template asks for it."""
     put = await service.put_aggregate(connection, name, aggregate.model_dump(), expected)
     etag.tag(response, service.version_of(put))
@@ -94,7 +97,7 @@ async def put_aggregate(
     response_model=AggregateOut,
     responses=etag.tagged(200) | problems(AggregateNotFoundError),
 )
-async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> Any:
+async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> AnyRow:
     """Return one aggregate."""
     found = await service.get_aggregate(connection, name)
     etag.tag(response, service.version_of(found))

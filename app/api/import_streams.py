@@ -6,7 +6,6 @@ import io
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.access.scopes import Caller
 from app.domain.imports import service
 from app.domain.imports.errors import ImportNotFoundError
-from app.domain.imports.schemas import ImportOut
+from app.domain.imports.schemas import ImportOut, ImportRecord
 from app.platform.database import transaction
 from app.platform.stopping import stopping
 from app.schema.texts import inert
@@ -25,11 +24,11 @@ HEARTBEAT_SECONDS = 15
 CSV_PAGE = 1000
 
 
-async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> dict[str, Any]:
+async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> ImportRecord:
     """Return the import once it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
     found = await _look(engine, import_id)
-    while found["status"] not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
+    while found.status not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
         await asyncio.sleep(POLL_SECONDS)
         found = await _look(engine, import_id)
     return found
@@ -43,14 +42,16 @@ async def events(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> A
             found = await _look(engine, import_id)
         except ImportNotFoundError:
             return
-        shown = ImportOut.model_validate(import_seen_by(caller, found)).model_dump(mode="json")
+        shown = ImportOut.model_validate(import_seen_by(caller, found), from_attributes=True).model_dump(
+            mode="json"
+        )
         if shown != before:
             before, sent = shown, time.monotonic()
             yield b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"
         elif time.monotonic() - sent > HEARTBEAT_SECONDS:
             sent = time.monotonic()
             yield b": still there\n\n"
-        if found["status"] in service.ENDED:
+        if found.status in service.ENDED:
             return
         if stopping.ending:
             yield b": this process is being stopped, connect again\n\n"
@@ -75,6 +76,6 @@ async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> 
         line = rows[-1].line
 
 
-async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:
+async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> ImportRecord:
     async with transaction(engine) as connection:
         return await service.get(connection, import_id)

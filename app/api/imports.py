@@ -3,8 +3,9 @@
 import asyncio
 import re
 import uuid
+from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
@@ -27,9 +28,11 @@ from app.domain.imports.schemas import (
     ImportCreate,
     ImportOptions,
     ImportOut,
+    ImportRecord,
     Preview,
     PreviewCreate,
     RejectOut,
+    RejectRecord,
     Undone,
 )
 from app.domain.pools.errors import PoolNotFoundError
@@ -59,7 +62,7 @@ UNREADABLE_BODY = (PayloadTooLargeError, UnsupportedMediaTypeError, InvalidReque
 
 
 class _Documented(TypedDict):
-    openapi_extra: dict[str, Any]
+    openapi_extra: dict[str, object]
 
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
@@ -88,7 +91,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
     **_two_bodies(FormatIn, PreviewCreate),
 )
-async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, Any]:
+async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, object]:
     """Return how a file or source would be read, what must be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -114,7 +117,7 @@ async def create_import(
     engine: Engine,
     settings: Settings,
     prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
-) -> dict[str, Any]:
+) -> ImportRecord:
     """Import codes into a pool, which is made if it is not there. Once the reply is sent, the rows are safe.
 
     What the file does not show is asked, never guessed: which column holds the codes, or whether there is a header, is
@@ -146,9 +149,9 @@ async def create_import(
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     found = await streams.until_ended(engine, import_id, seconds)
-    if seconds and found["choices"] is not None:
-        raise ImportUndecidedError(found["error"], choices=found["choices"], import_id=str(import_id))
-    if seconds and found["status"] in service.ENDED:
+    if seconds and found.choices is not None:
+        raise ImportUndecidedError(found.error or "", choices=found.choices, import_id=str(import_id))
+    if seconds and found.status in service.ENDED:
         response.status_code = status.HTTP_200_OK
     return found
 
@@ -164,11 +167,11 @@ async def list_imports(
     schedule_id: Annotated[uuid.UUID | None, Query(description="Only imports of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[dict[str, Any]]:
+) -> pagination.Listed[ImportRecord]:
     """List imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
-    listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed = pagination.page(rows, limit, lambda row: (row.created_at, row.id))
     return pagination.each(listed, lambda row: import_seen_by(caller, row))
 
 
@@ -177,7 +180,7 @@ async def list_imports(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError),
 )
-async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, Any]:
+async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> ImportRecord:
     """Return an import: its status and its figures."""
     return import_seen_by(caller, await service.get(connection, import_id))
 
@@ -195,7 +198,7 @@ async def list_import_rejects(
     caller: Reader,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> Any:
+) -> Response | pagination.Listed[RejectRecord]:
     """List rows that did not become vouchers, by line. `Accept: text/csv` returns all of them as a file."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
@@ -206,7 +209,7 @@ async def list_import_rejects(
     line = pagination.decode(cursor, LINE) or 0
     rows = await service.list_rejects(connection, import_id, line, limit + 1)
     listed = pagination.page(rows, limit, lambda row: row.line)
-    return pagination.each(listed, lambda row: {**row._asdict(), "value": caller.shown(row.value)})
+    return pagination.each(listed, lambda row: replace(row, value=caller.shown(row.value)))
 
 
 @router.post(
@@ -216,7 +219,7 @@ async def list_import_rejects(
 )
 async def accept_suspicious_rows(
     import_id: uuid.UUID, caller: Writer, connection: Connection
-) -> dict[str, Any]:
+) -> ImportRecord:
     """Import the values that were set aside as suspicious; after a dry run none are imported."""
     return await service.accept_suspicious(connection, caller, import_id)
 
@@ -226,7 +229,7 @@ async def accept_suspicious_rows(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportEndedError),
 )
-async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, Any]:
+async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> ImportRecord:
     """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone."""
     return await service.cancel(connection, caller, import_id)
 
@@ -236,7 +239,7 @@ async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connec
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
-async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, Any]:
+async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, object]:
     """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
     The schedule that ran the import, if one did, is paused: its next run would bring the codes back.

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
@@ -10,14 +10,14 @@ from pydantic import TypeAdapter
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.errors import ScheduleNotFoundError
-from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleUpdate
+from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleRecord, ScheduleUpdate
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Settings
 from app.web.guard import permit_source, requires
 from app.web.problems import problems
-from app.web.redaction import import_seen_by
+from app.web.redaction import schedule_seen_by
 
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 Writer = Annotated[Caller, requires(Scope.POOLS)]
@@ -34,7 +34,7 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 )
 async def create_import_schedule(
     body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings, response: Response
-) -> dict[str, Any]:
+) -> ScheduleRecord:
     """Make a schedule: it repeats an import at the times of a cron expression."""
     permit_source(caller, body.source)
     schedule = await service.create(connection, caller, settings, body)
@@ -48,11 +48,11 @@ async def create_import_schedule(
 )
 async def list_import_schedules(
     connection: Connection, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> pagination.Listed[dict[str, Any]]:
+) -> pagination.Listed[ScheduleRecord]:
     """List the schedules, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
-    listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
-    return pagination.each(listed, lambda row: import_seen_by(caller, row))
+    listed = pagination.page(rows, limit, lambda row: (row.created_at, row.id))
+    return pagination.each(listed, lambda row: schedule_seen_by(caller, row))
 
 
 @router.get(
@@ -62,12 +62,12 @@ async def list_import_schedules(
 )
 async def get_import_schedule(
     schedule_id: uuid.UUID, connection: Connection, caller: Reader, response: Response
-) -> dict[str, Any]:
+) -> ScheduleRecord:
     """Return a schedule with its next and its last run."""
     schedule = await service.get(connection, schedule_id)
     if caller.sees_codes:  # others see a part of what the version is made of
         etag.tag(response, service.version_of(schedule))
-    return import_seen_by(caller, schedule)
+    return schedule_seen_by(caller, schedule)
 
 
 @router.patch(
@@ -84,7 +84,7 @@ async def update_import_schedule(
     settings: Settings,
     expected: etag.IfMatch,
     response: Response,
-) -> dict[str, Any]:
+) -> ScheduleRecord:
     """Change a schedule, or pause it with `active`."""
     permit_source(caller, body.source)
     changed = await service.update(connection, caller, settings, schedule_id, body, expected)

@@ -2,9 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any
 
 import orjson
 from fastapi import APIRouter, Response
@@ -32,7 +31,7 @@ async def list_imports(visit: Reader, connection: Connection) -> Response:
     query = visit.request.query_params
     start = pagination.decode(query.get("cursor"), KEY)
     rows = await service.list_page(connection, query.get("pool") or None, None, start, PAGE + 1)
-    listed = pagination.page(rows, PAGE, lambda row: (row["created_at"], row["id"]))
+    listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     return show(visit, "imports.html", **listed)
 
 
@@ -67,7 +66,7 @@ async def _one(
     line = pagination.decode(visit.request.query_params.get("cursor"), LINE) or 0
     rows = await service.list_rejects(connection, import_id, line, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.line)
-    ended = found["status"] in service.ENDED
+    ended = found.status in service.ENDED
     return show(visit, "import.html", error=error, found=found, ended=ended, **listed)
 
 
@@ -76,13 +75,13 @@ async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
     while True:
         async with transaction(engine) as connection:
             found = await service.get(connection, import_id)
-        shown = {name: found[name] for name in ("status", "rows", "progress")}
+        shown = {"status": found.status, "rows": found.rows, "progress": found.progress}
         yield b": still there\n\n" if shown == before else _event(shown)
         before = shown
-        if found["status"] in service.ENDED or stopping.ending:
+        if found.status in service.ENDED or stopping.ending:
             return  # a browser connects again by itself
         await asyncio.sleep(0.5)
 
 
-def _event(shown: dict[str, Any]) -> bytes:
+def _event(shown: Mapping[str, object]) -> bytes:
     return b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"

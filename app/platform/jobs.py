@@ -1,9 +1,9 @@
 """The job queue: procrastinate, in the same database, so that a job and the rows it is about commit together."""
 
-from typing import Any
-
 import structlog
 from procrastinate import App, JobContext, PsycopgConnector
+from procrastinate.tasks import ConfigureTaskOptions
+from procrastinate.types import JSONValue
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.settings import Settings
@@ -29,7 +29,7 @@ async def enqueue(
     *,
     queue: str | None = None,
     lock: str | None = None,
-    **arguments: Any,
+    **arguments: JSONValue,
 ) -> None:
     """Enqueue a task in the transaction of `connection`: it runs once that has committed, and not if it is undone.
 
@@ -41,10 +41,12 @@ async def enqueue(
         arguments: what the task takes, as JSON.
     """
     raw = await connection.get_raw_connection()
-    options: dict[str, Any] = {
-        name: value for name, value in {"queue": queue, "lock": lock}.items() if value is not None
-    }
-    await jobs.configure_task(task, connection=raw.driver_connection, **options).defer_async(**arguments)
+    options: ConfigureTaskOptions = {"connection": raw.driver_connection}
+    if queue is not None:
+        options["queue"] = queue
+    if lock is not None:
+        options["lock"] = lock
+    await jobs.configure_task(task, **options).defer_async(**arguments)
 
 
 def engine_of(context: JobContext) -> AsyncEngine:

@@ -5,7 +5,7 @@ and the room compares. Nobody keeps replies (`Cache-Control: no-store`), so the 
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Header, Request, Response
 
@@ -52,7 +52,7 @@ def expected(
 IfMatch = Annotated[Expected | None, Depends(expected)]
 
 
-def tagged(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def tagged(*statuses: int) -> dict[int | str, dict[str, object]]:
     """Return the `responses=` of a route whose replies bear the version."""
     return {status: {"headers": {"ETag": HEADER}} for status in statuses}
 

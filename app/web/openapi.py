@@ -6,7 +6,7 @@ once, and so is how things are called: an operation by verb and resource, a sche
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -37,6 +37,9 @@ REQUEST_ID = {
 }
 RETRY_AFTER = {"description": "Seconds to wait before the next try", "schema": {"type": "integer"}}
 
+Json: TypeAlias = Any  # type: ignore[explicit-any]  # whatever an OpenAPI document holds
+Document: TypeAlias = dict[str, Json]
+
 
 def operation_id(route: APIRoute) -> str:
     """Return the name of a route's function in camel case: `create_pool` is `createPool`."""
@@ -44,10 +47,10 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(word.title() for word in rest)
 
 
-def install(app: FastAPI, **about: Any) -> None:
+def install(app: FastAPI, **about: Json) -> None:
     """Let `app` describe itself; `about` goes to the document as it is (contact, servers, tags …)."""
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Document:
         if app.openapi_schema is None:
             app.openapi_schema = completed(
                 get_openapi(
@@ -64,7 +67,7 @@ def install(app: FastAPI, **about: Any) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def completed(document: dict[str, Any]) -> dict[str, Any]:
+def completed(document: Document) -> Document:
     """Return the document with what all operations have in common, and with the names of things."""
     for operation in _operations(document):
         _complete(operation)
@@ -73,7 +76,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas |= problem.pop("$defs") | {"Problem": problem}
-    renamed: dict[str, Any] = _renamed(document, {name: thing_name(name, schemas) for name in schemas})
+    renamed: Document = _renamed(document, {name: thing_name(name, schemas) for name in schemas})
     return renamed
 
 
@@ -95,14 +98,14 @@ def thing_name(name: str, schemas: Iterable[str]) -> str:
     return f"{short}Result" if short in schemas else short
 
 
-def _operations(document: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _operations(document: Document) -> Iterable[Document]:
     for path in document["paths"].values():
         for method, operation in path.items():
             if method in METHODS:
                 yield operation
 
 
-def _complete(operation: dict[str, Any]) -> None:
+def _complete(operation: Document) -> None:
     responses = operation["responses"]
     if "422" in responses and MEDIA_TYPE not in responses["422"].get("content", {}):
         del responses["422"]  # the framework's, which is never sent
@@ -128,36 +131,34 @@ def _complete(operation: dict[str, Any]) -> None:
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _problem_content() -> dict[str, Any]:
+def _problem_content() -> Document:
     return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
-def _describe_too(response: dict[str, Any], description: str) -> None:
+def _describe_too(response: Document, description: str) -> None:
     names = re.findall(r"`([a-z-]+)`", description)
     if not any(f"`{name}`" in response["description"] for name in names):
         response["description"] += f" · {description}"
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
+def _renamed(value: Json, names: dict[str, str]) -> Json:
     """Return the document with schemas and references to them under their new names."""
     if isinstance(value, list):
         return [_renamed(item, names) for item in value]
     if not isinstance(value, dict):
         return value
-    renamed: dict[str, Any] = {}
+    renamed: Document = {}
     for key, item in value.items():
         if key == "$ref" and isinstance(item, str):
             head, _, name = item.rpartition("/")
             renamed[key] = f"{head}/{names.get(name, name)}"
         elif key == "schemas" and isinstance(item, dict):
-            called: dict[str, Any] = {
-                str(names.get(old, old)): schema for old, schema in sorted(item.items())
-            }
+            called: Document = {str(names.get(old, old)): schema for old, schema in sorted(item.items())}
             renamed[key] = {new: _titled(_renamed(schema, names), new) for new, schema in called.items()}
         else:
             renamed[key] = _renamed(item, names)
     return renamed
 
 
-def _titled(schema: dict[str, Any], name: str) -> dict[str, Any]:
+def _titled(schema: Document, name: str) -> Document:
     return schema | {"title": name} if "title" in schema else schema

@@ -6,7 +6,6 @@ both only touch armed rows. The sweep skips rows that are locked and so waits fo
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -17,7 +16,7 @@ from app.platform.database import AnyRow
 from app.schema.alerts import Alert, AlertThreshold
 from app.schema.imports import ImportSchedule
 
-ALERT: tuple[Any, ...] = (
+ALERT = (
     Alert.pool_id,
     Alert.webhook_url,
     Alert.webhook_secret,
@@ -27,7 +26,7 @@ ALERT: tuple[Any, ...] = (
     Alert.expiring_within_days,
 )
 
-STATE: tuple[Any, ...] = (
+STATE = (
     AlertThreshold.threshold,
     AlertThreshold.fell_at.is_(None).label("armed"),
     AlertThreshold.fell_at,

@@ -5,14 +5,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import CompoundSelect, Select, Text, literal_column, select, text, tuple_, union_all
+from sqlalchemy import Text, literal_column, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.domain.assignments.schemas import Filter
 from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, replayed
 from app.platform.database import AnyRow
+from app.platform.records import OneQuery, Query
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.order import PoolChange
@@ -35,7 +36,7 @@ async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledger
     return next(iter(await known(connection, [assignment_id])), None)
 
 
-LEDGER_SELECTED: tuple[Any, ...] = (
+LEDGER_SELECTED = (
     Assignment.id,
     Pool.name.label("pool"),
     Assignment.code,
@@ -58,11 +59,11 @@ LEDGER = (
 )
 
 
-READ: tuple[Any, ...] = (Assignment.id, Assignment.pool_id, Assignment.assigned_at)
+READ = (Assignment.id, Assignment.pool_id, Assignment.assigned_at)
 LEDGER_COLUMNS = [column.name for column in LEDGER.selected_columns]
 
 
-def ledger_matching(wanted: Filter, pool_id: int | None, query: Select[Any] = LEDGER) -> Select[Any]:
+def ledger_matching(wanted: Filter, pool_id: int | None, query: OneQuery = LEDGER) -> OneQuery:
     """Return the query of the ledger rows that a filter lets pass."""
     if pool_id is not None:
         query = query.where(Assignment.pool_id == pool_id)
@@ -77,7 +78,7 @@ def ledger_matching(wanted: Filter, pool_id: int | None, query: Select[Any] = LE
     return query
 
 
-def ledger_exported(wanted: Filter, pool_id: int | None) -> CompoundSelect[Any]:
+def ledger_exported(wanted: Filter, pool_id: int | None) -> Query:
     """Return the query of the ledger rows that a filter lets pass, and of earlier ones that changed in its time."""
     given = ledger_matching(wanted, pool_id)
     changed = select(PoolChange.assignment_id).where(PoolChange.changed_at < wanted.until)
@@ -111,7 +112,9 @@ async def ledger_page(
     What a campaign or a customer got is found by an index, and of that the rows of one pool by reading; so such a page
     may end before it is full.
     """
-    order: list[Any] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
+    order: list[
+        InstrumentedAttribute[int] | InstrumentedAttribute[datetime] | InstrumentedAttribute[uuid.UUID]
+    ] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
     whose = wanted.customer_id is not None or wanted.campaign_id is not None
     if whose:
         del order[0]

@@ -5,9 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -27,6 +25,7 @@ from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
+from app.platform.records import Query
 
 TAKEN_BACK = frozenset({"released", "lapsed"})
 """Statuses of an assignment whose code it no longer has."""
@@ -244,7 +243,7 @@ async def list_page(
 class Exported:
     """What an export holds, and up to when."""
 
-    query: Select[Any] | CompoundSelect[Any]
+    query: Query
     complete_until: datetime
     """All before it is in this export or an earlier one; the next one goes on from here."""
 

@@ -1,8 +1,9 @@
 """Changes of many vouchers on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 import orjson
 from pydantic import (
@@ -118,17 +119,18 @@ class BulkChangeCreate(_Change):
         return self
 
 
-def _parsed(value: Any) -> Any:
+def _parsed(value: object) -> object:
     """Return what a field of a form says in JSON."""
     if not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
+        parsed: object = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error}") from error
+    return parsed
 
 
-def _none(value: Any) -> Any:
+def _none(value: object) -> object:
     """Return None for the word that says so in a form."""
     return None if value == "null" else value
 
@@ -155,12 +157,67 @@ class BulkChangeForm(_Change):
         return self
 
 
+class StoredFilter(TypedDict, total=False):
+    """A filter as it is kept: of codes and customers only how many there were."""
+
+    codes: int | None
+    pool: str
+    import_id: str
+    campaign_id: str
+    status: str
+    test: bool
+    customer_ids: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """A change of many vouchers, and how far it is."""
+
+    id: uuid.UUID
+    fingerprint: bytes
+    action: Action
+    filter: StoredFilter
+    pool_id: int | None
+    customer_ids: list[str] | None
+    expires_at: datetime | None
+    reason: str | None
+    dry_run: bool
+    key_id: uuid.UUID | None
+    key_name: str | None
+    status: Status
+    total: int | None
+    position: int
+    changed: int
+    skipped: dict[str, int]
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def done(self) -> int:
+        """How many vouchers are dealt with."""
+        return self.position
+
+    @property
+    def skipped_by(self) -> dict[str, int]:
+        """How many were left as they were, by reason."""
+        return self.skipped
+
+    @property
+    def progress(self) -> float:
+        """How much of it is done, from 0 to 1."""
+        if self.status == "succeeded":
+            return 1.0
+        return self.position / self.total if self.total else 0.0
+
+
 class BulkChangeOut(BaseModel):
     """A change of many vouchers, and how far it is."""
 
     id: uuid.UUID = Field(description="Id")
     action: Action = Field(description="What is done")
-    filter: dict[str, Any] = Field(
+    filter: dict[str, object] = Field(
         description="To which vouchers; of codes and customers only how many there were"
     )
     expires_at: datetime | None = Field(description="The new expiry")

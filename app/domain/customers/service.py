@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -161,9 +160,9 @@ async def latest_events(connection: AsyncConnection, customer_id: str, limit: in
     return await queries.latest_events(connection, customer_id, limit)
 
 
-async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, Any]]:
+async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, object]]:
     """Return how often each property of each event type was seen in a sample, with an example value."""
-    seen: dict[tuple[str, str], tuple[int, Any]] = {}
+    seen: dict[tuple[str, str], tuple[int, object]] = {}
     for row in await queries.sample_events(connection, SAMPLE):
         for name, value in row.properties.items():
             count, example = seen.get((row.event_type, name), (0, value))

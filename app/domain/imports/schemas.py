@@ -1,8 +1,9 @@
 """Imports on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
@@ -45,7 +46,7 @@ class StorageSource(Input):
 
     type: Literal["storage"]
     url: Url = Field(description="URL of the file")
-    options: dict[str, Any] | None = Field(default=None, description="Credentials; stored encrypted")
+    options: dict[str, object] | None = Field(default=None, description="Credentials; stored encrypted")
 
 
 class AnalysisSource(Input):
@@ -55,7 +56,7 @@ class AnalysisSource(Input):
     of: Literal["customers", "events"] = Field(description="What is selected from")
     property: Name = Field(description="Property that holds the code")
     event_type: Name | None = Field(default=None, description="Only events of this type")
-    where: dict[str, Any] | None = Field(default=None, description="Only those with these properties")
+    where: dict[str, object] | None = Field(default=None, description="Only those with these properties")
 
     @model_validator(mode="after")
     def _type_of_events_only(self) -> "AnalysisSource":
@@ -160,6 +161,56 @@ class Preview(BaseModel):
     warnings: list[PreviewWarning] = Field(description="What has to be decided, and what looks wrong")
 
 
+@dataclass(frozen=True, slots=True)
+class ImportRecord:
+    """An import, and how far it is."""
+
+    id: uuid.UUID
+    pool: str
+    status: ImportStatus
+    dry_run: bool
+    source: dict[str, object]
+    schedule_id: uuid.UUID | None
+    rows: int
+    imported: int
+    ignored: int
+    in_other_pool: int
+    invalid: int
+    suspicious: int
+    columns_not_imported: list[str] | None
+    choices: dict[str, list[dict[str, object]]] | None
+    undone: int
+    fetched: int | None
+    stage: str
+    progress: float
+    sha256: str | None
+    repeats: uuid.UUID | None
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def rejected(self) -> int:
+        """How many rows did not become vouchers."""
+        return self.in_other_pool + self.invalid + self.suspicious
+
+    @property
+    def rejected_by(self) -> dict[str, int]:
+        """How many of them for which reason."""
+        return {name: getattr(self, name) for name in ("in_other_pool", "invalid", "suspicious")}
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRecord:
+    """A row that did not become a voucher."""
+
+    line: int
+    value: str
+    reason: str
+    other_pool: str | None
+
+
 class RejectedBy(BaseModel):
     """The rejected rows by reason."""
 
@@ -177,7 +228,7 @@ class ImportOut(BaseModel):
     pool: str = Field(description="The pool that gets the codes")
     status: ImportStatus = Field(description="Status")
     dry_run: bool = Field(description="Whether it only reports")
-    source: dict[str, Any] = Field(description="Where the rows came from, without secrets")
+    source: dict[str, object] = Field(description="Where the rows came from, without secrets")
     schedule_id: uuid.UUID | None = Field(description="The schedule that started it")
     rows: int = Field(description="Rows dealt with: imported + ignored + rejected")
     imported: int = Field(description="Rows that became vouchers")
@@ -194,7 +245,7 @@ class ImportOut(BaseModel):
     sha256: str | None = Field(description="SHA-256 of the bytes of the source")
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
-    choices: dict[str, list[dict[str, Any]]] | None = Field(
+    choices: dict[str, list[dict[str, object]]] | None = Field(
         description="What may be answered (`column`, `has_header`) where it failed with a question"
     )
     created_at: datetime = Field(description="When it was asked for")

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import psycopg
+from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -208,7 +209,10 @@ CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()
 
 
 async def claim_direct(
-    connection: psycopg.AsyncConnection[Any], pool: str, requests: Sequence[AssignmentRequest], cursor: int
+    connection: psycopg.AsyncConnection[TupleRow],
+    pool: str,
+    requests: Sequence[AssignmentRequest],
+    cursor: int,
 ) -> Claimed:
     """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
     rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, NONE_ALLOWED))
@@ -217,7 +221,7 @@ async def claim_direct(
 
 def _parameters(
     pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: Allowance
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "pool": pool,
         "allowance": allowance.n,
@@ -230,7 +234,9 @@ def _parameters(
     }
 
 
-def _claimed(pool: str, requests: Sequence[AssignmentRequest], rows: Iterable[Sequence[Any]]) -> Claimed:
+def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
+    pool: str, requests: Sequence[AssignmentRequest], rows: Iterable[Sequence[Any]]
+) -> Claimed:
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
     from_hold = 0

@@ -82,7 +82,7 @@ LEDGER_ROW = f"""
 """
 
 
-def replayed(pool: str, row: Sequence[Any]) -> LedgerEntry:
+def replayed(pool: str, row: Sequence[Any]) -> LedgerEntry:  # type: ignore[explicit-any]  # rows of two drivers, by place
     """Return a row of LEDGER_ROW as what a request got before."""
     (id_, code, customer, campaign, message, occurrence, test, assigned, lease, seconds, released) = row[:11]
     return LedgerEntry(

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -149,7 +148,7 @@ Moved = Sequence[AnyRow]
 """What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
 
 
-async def _run(connection: AsyncConnection, statement: TextClause, **parameters: Any) -> Moved:
+async def _run(connection: AsyncConnection, statement: TextClause, **parameters: object) -> Moved:
     return (await connection.execute(statement, {"slot": SLOT, **parameters})).all()
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -111,7 +110,7 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
             await connection.execute(SET_OUTCOMES, {"ids": list(part), "outcomes": list(part.values())})
 
 
-OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.outcome)
+OUTCOME = (Redemption.event_id, Redemption.outcome)
 
 
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[AnyRow]:

@@ -3,10 +3,11 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as StdMapping
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -210,7 +211,27 @@ async def _replay_some(
         return rows, await store_and_judge(connection, uses)
 
 
-def uses_in(event_id: str, event: Any, by_type: Mapping) -> Iterable[Use]:
+class EventLike(Protocol):
+    """An event, as it came or as it is stored."""
+
+    @property
+    def customer_id(self) -> str:
+        """Whose it is."""
+
+    @property
+    def event_type(self) -> str:
+        """What happened."""
+
+    @property
+    def properties(self) -> StdMapping[str, object]:
+        """More about it."""
+
+    @property
+    def timestamp(self) -> datetime | None:
+        """When it happened, where that is said."""
+
+
+def uses_in(event_id: str, event: EventLike, by_type: Mapping) -> Iterable[Use]:
     """Yield the uses of codes that an event tells."""
     paths = by_type.get(event.event_type, ())
     return rules.uses(event_id, event.customer_id, event.properties, event.timestamp, paths)

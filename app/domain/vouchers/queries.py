@@ -3,13 +3,13 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy import or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.vouchers.schemas import Happening, VoucherRecord
 from app.platform import records
+from app.platform.records import OneQuery
 from app.schema.base import VoucherStatus
 from app.schema.changes import VoucherNote
 from app.schema.inventory import Pool, Voucher
@@ -108,7 +108,7 @@ EXPORTED = (
 )
 
 
-def of_pool(pool_id: int, status: VoucherStatus | None) -> Select[Any]:
+def of_pool(pool_id: int, status: VoucherStatus | None) -> OneQuery:
     """Return the query of all vouchers of a pool, or of those in one state; its columns are EXPORTED."""
     query = VOUCHERS.where(Voucher.pool_id == pool_id)
     if status is not None:

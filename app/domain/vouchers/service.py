@@ -4,9 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -18,6 +16,7 @@ from app.domain.vouchers import queries
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
 from app.domain.vouchers.schemas import HistoryRecord, VoucherRecord
 from app.platform.database import retry_on_conflict, transaction
+from app.platform.records import OneQuery
 from app.schema.base import VoucherStatus
 
 CHUNK = 1000
@@ -49,7 +48,7 @@ EXPORTED = queries.EXPORTED
 
 async def exported(
     connection: AsyncConnection, caller: Caller, pool: str, status: VoucherStatus | None
-) -> Select[Any]:
+) -> OneQuery:
     """Return the query of all vouchers of a pool, or of those in one state, for an export.
 
     Raises:

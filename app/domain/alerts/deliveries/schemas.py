@@ -2,13 +2,21 @@
 
 import uuid
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import BaseModel, Field
 
 Event = Literal["pool.low", "pool.exhausted", "pool.expiring_soon", "schedule.failed", "pool.test"]
 Channel = Literal["webhook", "email"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
+
+
+class MessagePayload(TypedDict):
+    """What a message says, as its receiver gets it."""
+
+    type: str
+    timestamp: str
+    data: dict[str, object]
 
 
 class DeliveryOut(BaseModel):

@@ -10,7 +10,8 @@ from aiosmtplib import SMTPException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.alerts.deliveries import emails, queries, webhooks
-from app.platform.database import AnyRow, transaction
+from app.domain.alerts.deliveries.queries import Pending
+from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
@@ -49,7 +50,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         outcome["status"] = "failed"
     async with transaction(engine) as connection:
         await queries.attempted(connection, delivery_id, outcome)
-        if outcome.get("response_status") == httpx.codes.GONE:
+        if outcome.get("response_status") == httpx.codes.GONE and message.destination:
             # As Standard Webhooks asks.
             await queries.disable_webhook(connection, message.pool_id, message.destination)
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
@@ -57,7 +58,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         raise NotDeliveredError(settings.alert_retry_seconds * 2**message.attempts)
 
 
-async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> AnyRow | None:
+async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> Pending | None:
     """Wait a little for the first tries of the pool's earlier messages; the message, if it is still to be sent."""
     end = time.monotonic() + PATIENCE
     while True:
@@ -70,7 +71,7 @@ async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> AnyRow | 
         await asyncio.sleep(PAUSE)
 
 
-async def _try(settings: Settings, message: AnyRow) -> dict[str, object]:
+async def _try(settings: Settings, message: Pending) -> dict[str, object]:
     """Return what became of one try, as columns of the message."""
     if message.destination is None:
         return {"status": "failed", "error": "the alert points nowhere any more, or its webhook is disabled"}
@@ -79,7 +80,7 @@ async def _try(settings: Settings, message: AnyRow) -> dict[str, object]:
         if message.channel == "email":
             await emails.send(settings, message)
             return {**nothing, "status": "delivered"}
-        answered = await webhooks.post(settings, message)
+        answered = await webhooks.post(settings, message, message.destination)
     except FAILURES as error:
         return {**nothing, "status": "pending", "error": f"{type(error).__name__}: {error}"[:500]}
     if httpx.codes.is_success(answered):

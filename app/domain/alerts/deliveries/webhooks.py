@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 import orjson
 from standardwebhooks import Webhook
 
+from app.domain.alerts.deliveries.queries import Pending
 from app.platform import outbound
-from app.platform.database import AnyRow
 from app.platform.settings import Settings
 
 TIMEOUT = 15.0
 """Seconds that a receiver may take to answer, as the specification advises."""
 
 
-async def post(settings: Settings, message: AnyRow) -> int:
+async def post(settings: Settings, message: Pending, url: str) -> int:
     """Send a message; the status that was answered. No redirect is followed, no body of an answer read."""
     body = orjson.dumps(message.payload).decode()
     now = datetime.now(UTC)
@@ -31,8 +31,6 @@ async def post(settings: Settings, message: AnyRow) -> int:
     async with (
         asyncio.timeout(TIMEOUT),
         outbound.http_client(settings, timeout=TIMEOUT) as client,
-        client.stream(
-            "POST", message.destination, content=body, headers=headers, follow_redirects=False
-        ) as response,
+        client.stream("POST", url, content=body, headers=headers, follow_redirects=False) as response,
     ):
         return response.status_code

@@ -1,8 +1,7 @@
 """What a file does not show, and what the caller may answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.reader.columns import Column
@@ -21,7 +20,7 @@ class Question:
     text: str
     answer: str
     """The option that answers it."""
-    choices: tuple[dict[str, Any], ...]
+    choices: Sequence[Mapping[str, object]]
 
 
 def which_column(columns: Sequence[Column]) -> Question:
@@ -70,7 +69,7 @@ def no_column(detail: str, columns: Sequence[Column]) -> ImportUndecidedError:
     return ImportUndecidedError(detail, choices={"column": list(_choices(columns))})
 
 
-def _choices(columns: Sequence[Column]) -> tuple[dict[str, Any], ...]:
+def _choices(columns: Sequence[Column]) -> tuple[dict[str, object], ...]:
     return tuple(
         {
             "index": column.index,

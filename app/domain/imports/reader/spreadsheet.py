@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date, datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from python_calamine import CalamineError, CalamineWorkbook
 
@@ -38,7 +38,7 @@ def rows(file: BinaryIO) -> Iterator[list[str]]:
         raise UnreadableError(f"The spreadsheet cannot be read: {error}.") from error
 
 
-def _text(cell: Any) -> str:
+def _text(cell: object) -> str:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool) and abs(cell) >= KEPT:
         return f"{LOST}{cell:.0f}"
     if isinstance(cell, float) and cell.is_integer():

@@ -1,8 +1,9 @@
 """Import schedules on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
@@ -44,6 +45,35 @@ class ScheduleUpdate(Input):
     active: StrictBool | None = Field(default=None, description="Whether it is active")
 
 
+@dataclass(frozen=True, slots=True)
+class LastImportRecord:
+    """The last run of a schedule."""
+
+    id: uuid.UUID
+    status: ImportStatus
+    error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """A schedule, with its last run."""
+
+    id: uuid.UUID
+    pool: str
+    source: dict[str, object]
+    options: dict[str, object]
+    cron: str
+    timezone: str
+    active: bool
+    next_run: datetime | None
+    error: str | None
+    created_at: datetime
+    sealed_as: str
+    """Changes with the source, secrets included."""
+    last_import: LastImportRecord | None
+
+
 class LastImport(BaseModel):
     """The last run of a schedule; all of them are at `/v1/imports?schedule_id=`."""
 
@@ -58,8 +88,8 @@ class ScheduleOut(BaseModel):
 
     id: uuid.UUID = Field(description="Id")
     pool: str = Field(description="The pool that gets the codes")
-    source: dict[str, Any] = Field(description="Where the rows come from, without secrets")
-    options: dict[str, Any] = Field(description="How its files are read")
+    source: dict[str, object] = Field(description="Where the rows come from, without secrets")
+    options: dict[str, object] = Field(description="How its files are read")
     cron: str = Field(description="Minute, hour, day, month, day of the week")
     timezone: str = Field(description="IANA name")
     active: bool = Field(description="Whether it is active")

@@ -1,24 +1,24 @@
 """A selection over the service's own customers or events that yields a column of codes."""
 
 from collections.abc import Generator
-from typing import Any
 
 from sqlalchemy import Select, select
 
 from app.domain.imports.sources.rows_as_csv import PARTITION, rows_as_csv
+from app.domain.imports.stored import StoredSource
 from app.platform.database import sync_engine
 from app.platform.settings import Settings
 from app.schema.customers import Customer, Event
 
 
-def fetch(settings: Settings, source: dict[str, Any]) -> Generator[bytes, None, None]:
+def fetch(settings: Settings, source: StoredSource) -> Generator[bytes, None, None]:
     """Yield the values of the property, each once."""
     with sync_engine(settings) as engine, engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(selection(source))
         yield from rows_as_csv(["code"], result.partitions(PARTITION))
 
 
-def selection(source: dict[str, Any]) -> Select[tuple[str]]:
+def selection(source: StoredSource) -> Select[tuple[str]]:
     """Return the statement of a selection: the property of those that contain `where`."""
     table: type[Customer | Event] = Event if source["of"] == "events" else Customer
     value = table.properties[source["property"]].astext

@@ -50,21 +50,21 @@ class MissingProperty(Undefined):
         self.path = path
         self.note = note
 
-    def child(self, name: Any) -> "MissingProperty":
+    def child(self, name: object) -> "MissingProperty":
         """Return what is below it, which is not set either."""
         path = f"{self.path}.{name}"
         self.note(path, self.path)
         return MissingProperty(path, self.note)
 
-    def __call__(self, *_: Any, **__: Any) -> Any:  # noqa: D102  (of Undefined)
+    def __call__(self, *_: object, **__: object) -> Any:  # noqa: D102  (of Undefined)
         return self
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: object) -> Any:
         return other
 
     __radd__ = __add__
 
-    def __lt__(self, _: Any) -> Any:
+    def __lt__(self, _: object) -> Any:
         return False
 
     __le__ = __gt__ = __ge__ = __lt__

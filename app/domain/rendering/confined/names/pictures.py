@@ -9,7 +9,7 @@ from markupsafe import Markup
 MAX_LENGTH = 500
 
 
-def qr(value: Any, scale: int = 4, img: bool = False) -> Any:
+def qr(value: object, scale: int = 4, img: bool = False) -> Any:
     """Return a text as a QR code: the URI for `src`, or with `img=True` the whole `<img>`."""
     text = str(value)
     if not 1 <= len(text) <= MAX_LENGTH:

@@ -13,17 +13,17 @@ from jinja2 import TemplateRuntimeError, Undefined
 DEFAULT_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
-def from_timestamp(value: Any, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> Any:  # noqa: A002  (named in templates)
+def from_timestamp(value: object, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> Any:  # noqa: A002  (named in templates)
     """Write seconds since 1970 in a format of strftime and a time zone."""
     if isinstance(value, Undefined):
         return value
     try:
-        return datetime.fromtimestamp(float(value), _zone(timezone)).strftime(str(format))
+        return datetime.fromtimestamp(float(str(value)), _zone(timezone)).strftime(str(format))
     except (TypeError, ValueError, OSError) as error:
         raise TemplateRuntimeError(f"'from_timestamp' takes seconds since 1970: {error}.") from None
 
 
-def to_timestamp(value: Any, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
+def to_timestamp(value: object, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
     """Read a text, in ISO 8601 or a format of strptime, as seconds since 1970."""
     if isinstance(value, Undefined):
         return value
@@ -31,7 +31,7 @@ def to_timestamp(value: Any, format: str | None = None, timezone: str = "UTC") -
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def to_datetime(value: Any, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
+def to_datetime(value: object, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
     """Read a text or seconds since 1970 as a time that knows its zone."""
     if isinstance(value, (datetime, Undefined)):
         return value

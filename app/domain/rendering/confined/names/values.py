@@ -16,7 +16,7 @@ CHANCE = "chance of the message"
 FALSE = frozenset({"", "0", "false", "no", "off", "none", "null", "n", "f"})
 
 
-def json_load(value: Any) -> Any:
+def json_load(value: object) -> Any:
     """Read a JSON text."""
     if isinstance(value, Undefined):
         return value
@@ -26,7 +26,7 @@ def json_load(value: Any) -> Any:
         raise TemplateRuntimeError(f"'json_load' got no JSON: {error}.") from None
 
 
-def to_bool(value: Any) -> bool:
+def to_bool(value: object) -> bool:
     """Return whether a value is true; the texts `false`, `no`, `off`, `0` and the empty one are not."""
     return value.strip().lower() not in FALSE if isinstance(value, str) else bool(value)
 
