@@ -12,6 +12,7 @@ from app.api.snippets import snippets
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments.errors import (
     AssignmentReleasedError,
+    CustomerLimitError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -50,6 +51,7 @@ REFUSED = (
     *TEMPLATE,
     PoolNotFoundError,
     PoolExhaustedError,
+    CustomerLimitError,
     PoolBusyError,
     OverloadedError,
     AssignmentReleasedError,

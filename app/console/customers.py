@@ -17,7 +17,7 @@ from app.domain.assignments import service as assignments
 from app.domain.assignments.schemas import Filter
 from app.domain.customers import files, service
 from app.domain.customers.errors import CustomerNotFoundError
-from app.domain.customers.schemas import CustomerUpdate, FileFormat
+from app.domain.customers.schemas import CustomerFilter, CustomerUpdate, FileFormat
 from app.domain.imports.reader.records import open_records
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
@@ -125,7 +125,7 @@ async def _list(
     search = query.get("search", "").strip()
     async with transaction(engine) as connection:
         start = pagination.decode(query.get("cursor"), KEY)
-        rows = await service.search(connection, search, start, PAGE + 1)
+        rows, _ = await service.search(connection, CustomerFilter(search or None), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.id)
     return show(visit, "customers.html", search=search, **listed, error=error, **about)
 

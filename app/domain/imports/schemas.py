@@ -135,9 +135,9 @@ class Column(BaseModel):
 class PreviewWarning(BaseModel):
     """What to know of a file before it is imported."""
 
-    reason: Literal["column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped"] = (
-        Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
-    )
+    reason: Literal[
+        "column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped", "empty"
+    ] = Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
     text: str = Field(description="What it is, and what to give")
 
 
@@ -194,6 +194,9 @@ class ImportOut(BaseModel):
     sha256: str | None = Field(description="SHA-256 of the bytes of the source")
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
+    note: str | None = Field(
+        description="What to know of one that succeeded: that no row came, or what to do next"
+    )
     choices: dict[str, list[dict[str, Any]]] | None = Field(
         description="What may be answered (`column`, `has_header`) where it failed with a question"
     )
@@ -215,6 +218,7 @@ class RejectOut(BaseModel):
         "control_character",
         "format_character",
         "more_than_15_digits",
+        "not_a_text",
         "too_few_columns",
         "invalid_expires_at",
     ] = Field(description="Why")

@@ -26,6 +26,7 @@ from app.domain.imports.errors import (
 )
 from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
+from app.domain.imports.reader.marks import seen
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
 from app.domain.imports.sources import checking, fetching
@@ -321,7 +322,7 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
         "quote": table.format.quote,
         "has_header": table.format.has_header,
         "header": table.header,
-        "rows": table.first_rows,
+        "rows": [[seen(cell) for cell in row] for row in table.first_rows],
         "columns": [
             {"index": column.index, "name": column.name or None, "suggested": column.index == table.suggested}
             for column in table.columns
@@ -337,6 +338,8 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
 def _warnings(table: Table) -> list[dict[str, str]]:
     """Return what the importer of a file ought to know before."""
     found = [{"reason": question.reason, "text": question.text} for question in table.open_questions(None)]
+    if not table.sample:
+        found.append({"reason": "empty", "text": "There is no row."})
     if table.suggested is not None:
         unlike = reading.suspicious_in_sample(table, table.suggested)
         if unlike:
@@ -439,7 +442,18 @@ async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
 def _shown(row: Any) -> dict[str, Any]:
     figures = row._asdict()
     by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid", "suspicious")}
-    return {**figures, "rejected": sum(by.values()), "rejected_by": by}
+    return {**figures, "rejected": sum(by.values()), "rejected_by": by, "note": _note(row)}
+
+
+def _note(row: Any) -> str | None:
+    """Return what to know of an import that succeeded."""
+    if row.status is not ImportStatus.SUCCEEDED:
+        return None
+    if row.rows == 0:
+        return "The source was read to its end, and has no row."
+    if row.suspicious:
+        return f"{row.suspicious} values are unlike the rest and were set aside: accept them, or correct the file."
+    return None
 
 
 def _bytes(text: str) -> bytes:

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.assignments import drawing, identity
 from app.domain.assignments import service as assignments
 from app.domain.assignments.drawing import Draw
-from app.domain.assignments.errors import PoolExhaustedError
-from app.domain.lifecycle.claim import Locked
+from app.domain.assignments.errors import CustomerLimitError, PoolExhaustedError
+from app.domain.lifecycle.claim import CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -36,6 +36,9 @@ class _Pool:
     looked_up: int = -1
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
+    rule: CustomerRule | None = None
+    limits: dict[str, dict[str, Any]] | None = None
+    """By customer, where the pool has a rule: how many more codes each gets, and the last one that each has."""
 
 
 class MessageVouchers:
@@ -57,6 +60,8 @@ class MessageVouchers:
         where it was voided since."""
         self.seen: list[dict[str, Any] | None] = [None for _ in targets]
         self.seen_known = False
+        self._standing: dict[tuple[str, str | None, str], LedgerEntry] = {}
+        """What customers have of pools with a rule, by pool, customer and code."""
 
     async def fetch(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
@@ -85,6 +90,7 @@ class MessageVouchers:
                 "looked_up": pool.looked_up,
                 "counts": pool.counts,
                 "similar": pool.similar,
+                "limits": pool.limits,
             }
             for name, pool in self._pools.items()
         }
@@ -101,6 +107,12 @@ class MessageVouchers:
         shortage = self._pool(pool).draw.shortage
         kind = type(shortage) if isinstance(shortage, PoolExhaustedError) else PoolExhaustedError
         return kind(pool, line=line)
+
+    def limited(self, pool: str, line: int | None) -> DomainError:
+        """Return why a customer gets nothing more of a pool."""
+        rule = self._pool(pool).rule
+        assert rule is not None  # noqa: S101  (narrows the type: it is what limits)
+        return CustomerLimitError(pool, rule.count, rule.days, line=line)
 
     def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
         """Return why what was given before does not hold for this message."""
@@ -123,20 +135,24 @@ class MessageVouchers:
         """
         gifts: dict[str, list[tuple[AssignmentRequest, Locked]]] = defaultdict(list)
         defaults: dict[uuid.UUID, str] = {}
-        reserved: list[uuid.UUID] = []
+        reserved: set[uuid.UUID] = set()
+        again: list[tuple[str, AssignmentRequest, str]] = []
         rows = {row.code: row for pool in self._pools.values() for row in pool.draw.locked}
         for target, (pool, key, code, occurrence, fresh) in uses:
             id_ = self.identify(target, key, occurrence)
             if not fresh:
-                row = self._given.get(id_)
+                row = self._given.get(id_) or self._standing.get((pool, target.customer_id, code))
                 if isinstance(row, LedgerEntry) and row.status == "reserved":
-                    reserved.append(id_)
+                    reserved.add(row.id)
+                elif row is None and code in rows:
+                    again.append((pool, self._request(id_, target, occurrence), code))
             elif pool is None:
                 defaults[id_] = code
             else:
                 gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
+        _take_over(gifts, again, rows)
         if reserved:
-            await drawing.confirm_for_message(self._connection, reserved)
+            await drawing.confirm_for_message(self._connection, sorted(reserved))
         for pool in sorted(gifts):
             await self._pool(pool).draw.write(gifts[pool])
         if defaults:
@@ -241,11 +257,30 @@ class MessageVouchers:
             await self._check_pool(name, pool)
         elif wanted > len(pool.draw.locked):
             await pool.draw.lock(wanted)
+            await self._look_up_limits(name, pool)
             if pool.draw.shortage is not None:
                 # The same message sent twice at once: what the other one was given meanwhile is ours as well.
                 await self._read(name, range(pool.looked_up + 1))
         if isinstance(pool.draw.shortage, PoolNotFoundError):
             pool.similar, pool.draw.shortage = pool.draw.shortage.similar, None
+
+    async def _look_up_limits(self, name: str, pool: _Pool) -> None:
+        """Find out how many codes each customer may still have, where the pool has a rule for that."""
+        pool.rule = await pool.draw.rule()
+        if pool.rule is None or pool.limits is not None:
+            return
+        customers = {target.customer_id for target in self._targets if target.customer_id is not None}
+        pool.limits = {
+            customer: {"left": pool.rule.count, "code": None, "refuse": pool.rule.then == "refuse"}
+            for customer in customers
+        }
+        test = self._spec.mode is Mode.TEST
+        for row in await assignments.standing(self._connection, name, sorted(customers), pool.rule.days):
+            if row.test == test and row.customer_id is not None:
+                limit = pool.limits[row.customer_id]
+                limit["left"] -= 1
+                limit["code"] = limit["code"] or row.code
+                self._standing[name, row.customer_id, row.code] = row
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:
@@ -263,3 +298,16 @@ class MessageVouchers:
             pool.similar = error.similar
         else:
             pool.counts = {"available": counts.available, "total": counts.total}
+
+
+def _take_over(
+    gifts: dict[str, list[tuple[AssignmentRequest, Locked]]],
+    again: Sequence[tuple[str, AssignmentRequest, str]],
+    rows: Mapping[str, Locked],
+) -> None:
+    """Give a message what another one of the same customer took in this transaction, and then was not sent."""
+    taken = {locked.code for gifts_of_pool in gifts.values() for _, locked in gifts_of_pool}
+    for pool, request, code in again:
+        if code not in taken:
+            taken.add(code)
+            gifts[pool].append((request, rows[code]))

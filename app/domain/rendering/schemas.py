@@ -171,6 +171,9 @@ class Snippets(BaseModel):
 
     assign: Snippet = Field(description="One code per message and customer")
     assign_without_cache: Snippet = Field(description="A new code at each call")
+    once_per_customer: Snippet = Field(
+        description="The same code at every view, without a `message_id`: a rule of the pool, set once"
+    )
     link: Snippet = Field(description="The code in a link")
     count_available: Snippet = Field(description="How many can be drawn")
     count_total: Snippet = Field(description="How many there are")

@@ -123,6 +123,7 @@ async def _render_until_complete(
     items: list[dict[str, Any]] = [
         {
             "new": target.is_new,
+            "customer_id": target.customer_id,
             "aggregates": {},
             "seed": f"{target.message_id}\n{target.customer_id}",
             "strict": spec.strict,
@@ -244,6 +245,8 @@ def _error(  # noqa: PLR0911  (one case for each name)
     match problem["name"]:
         case "pool-exhausted":
             return vouchers.exhausted(problem["pool"], line)
+        case "customer-limit":
+            return vouchers.limited(problem["pool"], line)
         case "pool-busy":
             return PoolBusyError(problem["pool"])
         case "pool-not-found":

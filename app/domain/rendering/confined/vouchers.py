@@ -62,7 +62,8 @@ class Supply:
 
     pools: Mapping[str, Any]
     """By pool: `codes`, locked and free; `short`, the problem where there are no more; `looked_up`, the
-    highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none."""
+    highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none; `limits`, by
+    customer, how many new codes each may `left` have, and the `code` that is shown again after that."""
     aggregates: Mapping[str, Any]
     preview: bool
     max_vouchers: int
@@ -102,6 +103,10 @@ class Message:
         }
         self._fixed = [item["context"][name] for name in FIXED if name in item["context"]]
         self.drawn: dict[str, int] = defaultdict(int)
+        self._customer_id: str | None = item.get("customer_id")
+        self._limits_before: dict[str, Mapping[str, Any]] = {}
+        self._limited: str | None = None
+        """The pool whose rule gives this customer nothing more."""
 
     def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool, valid_for: int = 0) -> str:
         """Return the code for one call: what it was given before, or a new one from the first pool that has some.
@@ -128,6 +133,8 @@ class Message:
             return self._use(self.uses.get(stand_in) or Use(None, stand_in[0], default, stand_in[1], fresh))
         if void is not None:
             raise RenderAborted("refused", "", pool=void[0], occurrence=void[1])
+        if self._limited is not None:
+            raise RenderAborted("customer-limit", "", pool=self._limited)
         raise RenderAborted("pool-exhausted", "", pool=chain[0])
 
     def _from_chain(
@@ -166,8 +173,25 @@ class Message:
         """Return what this rendering took at a place, or takes now; None where nothing is left."""
         if (use := self.uses.get((key, number))) is not None:
             return use
+        limit = self._limit(pool)
+        if limit is not None and limit["left"] <= 0:
+            if limit["refuse"]:
+                self._limited = pool
+                return None
+            if limit["code"] is not None:
+                return Use(pool, key, limit["code"], number, fresh=False)
         code = self._draw(pool, valid_for)
+        if code is not None and limit is not None:
+            limit |= {"left": limit["left"] - 1, "code": code}
         return None if code is None else Use(pool, key, code, number, fresh=not self._supply.preview)
+
+    def _limit(self, pool: str) -> dict[str, Any] | None:
+        """Return what the pool's rule leaves to the customer of this message; None where it has none."""
+        limits = self._supply.pools.get(pool, {}).get("limits")
+        limit: dict[str, Any] | None = None if not limits else limits.get(self._customer_id)
+        if limit is not None:
+            self._limits_before.setdefault(pool, dict(limit))
+        return limit
 
     def _passed(self, pool: str, number: int) -> bool:
         return [pool, number] in self._seen().get("passed", ())
@@ -251,6 +275,8 @@ class Message:
         """Leave what was drawn to the next message: this one was not made."""
         for pool, n in self.drawn.items():
             self._supply.used[pool] -= n
+        for pool, before in self._limits_before.items():
+            self._supply.pools[pool]["limits"][self._customer_id].update(before)
 
     def _number(self, pool: str, *, cached: bool) -> int:
         return 0 if cached or self._supply.preview else self._turns[pool] + 1
