@@ -21,7 +21,7 @@ from app.domain.customers.schemas import CustomerFilter, CustomerUpdate, FileFor
 from app.domain.imports.reader.records import open_records
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
-from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec
+from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
 from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web import pagination
@@ -95,7 +95,7 @@ async def run_node(
     mode = Mode.SEND if visit.text("go") == "run" else Mode.PREVIEW
     try:
         wanted = checked(NodeRequest, {"template": visit.text("template"), "mode": mode})
-        spec = RenderSpec(wanted.template, None, wanted.mode, None, {})
+        spec = RenderSpec(parts_of(wanted.template, None), None, wanted.mode)
         # The same form sent again has the same message, and so takes no second code.
         message = visit.given("message_id") or str(uuid.uuid4())
         target = MessageTarget(customer_id, message, is_new=False)

@@ -21,7 +21,7 @@ from app.domain.assignments.errors import (
     PoolTooShortLivedError,
 )
 from app.domain.assignments.schemas import Filter
-from app.domain.lifecycle import order
+from app.domain.lifecycle import order, transitions
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -252,6 +252,11 @@ async def release(
         connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id), **why
     )
     return row
+
+
+async def release_unseen(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
+    """Take back assignments of which nobody has heard, each a moment old; the ledger keeps them as released."""
+    await transitions.release_many(connection, assignment_ids)
 
 
 Key = queries.Key

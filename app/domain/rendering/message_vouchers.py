@@ -17,6 +17,7 @@ from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import queries
+from app.domain.rendering.samples import sample_of
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.domain.vouchers.errors import VoucherVoidError
 from app.platform.errors import DomainError
@@ -76,15 +77,31 @@ class MessageVouchers:
         if needs.get("seen"):
             await self.look_up_seen()
 
-    def given_of(self, pool: str) -> int:
-        """Return how many codes of the pool the messages were given before."""
-        return sum(len(before.get(pool, ())) for before in self.before)
+    def given_of(self, pool: str, of: slice = slice(None)) -> int:
+        """Return how many codes of the pool the messages, or some of them, were given before."""
+        return sum(len(before.get(pool, ())) for before in self.before[of])
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the pools as a render process takes them."""
+    @property
+    def keeps_order(self) -> bool:
+        """Return whether who comes first matters: a pool has less than was asked for, or a rule for customers."""
+        return any(pool.draw.shortage is not None or pool.limits is not None for pool in self._pools.values())
+
+    def free_of(self, name: str) -> list[str]:
+        """Return the codes of a pool that are locked for the messages, or shown in a preview."""
+        pool = self._pools[name]
+        return pool.shown or [row.code for row in pool.draw.locked]
+
+    def every_code(self) -> list[str]:
+        """Return all codes that the messages may show: those that are free and those that were given before."""
+        free = [code for name in self._pools for code in self.free_of(name)]
+        given = [row.code for row in self._given.values() if isinstance(row, LedgerEntry)]
+        return [*free, *given]
+
+    def as_json(self, codes: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+        """Return the pools as a render process takes them, with all of their codes or those that are given here."""
         return {
             name: {
-                "codes": pool.shown or [row.code for row in pool.draw.locked],
+                "codes": self.free_of(name) if codes is None else codes.get(name, ()),
                 "valid_for": pool.draw.valid_for,
                 "short": pool.draw.shortage.name if pool.draw.shortage else None,
                 "looked_up": pool.looked_up,
@@ -127,18 +144,25 @@ class MessageVouchers:
             return error
         raise AssertionError("a row that holds was refused")
 
-    async def write(self, uses: Sequence[tuple[MessageTarget, Sequence[Any]]]) -> None:
+    async def write(self, uses: Sequence[tuple[int, Sequence[Any]]]) -> dict[int, list[uuid.UUID]]:
         """Give what the messages show that is new, all of it in one go per pool.
 
-        `uses` are `[pool, key, code, occurrence, fresh]`. Pools come in the order of their names, so that two
-        transactions never wait for each other's counts.
+        Pools come in the order of their names, so that two transactions never wait for each other's counts.
+
+        Args:
+            uses: the place of a message and `[pool, key, code, occurrence, fresh]`.
+
+        Returns:
+            By place: the assignments that were made.
         """
+        owner: dict[uuid.UUID, int] = {}
         gifts: dict[str, list[tuple[AssignmentRequest, Locked]]] = defaultdict(list)
         defaults: dict[uuid.UUID, str] = {}
         reserved: set[uuid.UUID] = set()
         again: list[tuple[str, AssignmentRequest, str]] = []
         rows = {row.code: row for pool in self._pools.values() for row in pool.draw.locked}
-        for target, (pool, key, code, occurrence, fresh) in uses:
+        for index, (pool, key, code, occurrence, fresh) in uses:
+            target = self._targets[index]
             id_ = self.identify(target, key, occurrence)
             if not fresh:
                 row = self._given.get(id_) or self._standing.get((pool, target.customer_id, code))
@@ -150,6 +174,7 @@ class MessageVouchers:
                 defaults[id_] = code
             else:
                 gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
+            owner[id_] = index
         _take_over(gifts, again, rows)
         if reserved:
             await drawing.confirm_for_message(self._connection, sorted(reserved))
@@ -157,6 +182,10 @@ class MessageVouchers:
             await self._pool(pool).draw.write(gifts[pool])
         if defaults:
             await queries.add_defaults(self._connection, defaults)
+        taken: dict[int, list[uuid.UUID]] = defaultdict(list)
+        for request, _ in (gift for of_pool in gifts.values() for gift in of_pool):
+            taken[owner[request.id]].append(request.id)
+        return taken
 
     def _request(self, id_: uuid.UUID, target: MessageTarget, occurrence: int) -> AssignmentRequest:
         return AssignmentRequest(
@@ -184,7 +213,7 @@ class MessageVouchers:
         places = {
             self.identify(target, key, occurrence): (index, target, occurrence)
             for index, target in enumerate(self._targets)
-            if not target.is_new
+            if not (target.is_new or self._spec.sample)
             for occurrence in occurrences
         }
         if not places:
@@ -225,12 +254,14 @@ class MessageVouchers:
         if self.seen_known:
             return
         self.seen_known = True
+        if self._spec.mode is Mode.PREVIEW:
+            return
         ids = {
             self.identify(target, SEEN, 0): index
             for index, target in enumerate(self._targets)
             if not target.is_new
         }
-        if ids and self._spec.mode is not Mode.PREVIEW:
+        if ids:
             for id_, value in (await queries.seen(self._connection, list(ids))).items():
                 self.seen[ids[id_]] = value
 
@@ -253,6 +284,8 @@ class MessageVouchers:
         if self._spec.mode is Mode.PREVIEW:
             code = await pool.draw.preview()
             pool.shown = [] if code is None else [code]
+            if code is not None and self._spec.sample:
+                pool.shown = [await sample_of(self._connection, code)]
         elif wanted == 0 and not pool.draw.locked:
             await self._check_pool(name, pool)
         elif wanted > len(pool.draw.locked):
