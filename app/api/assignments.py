@@ -4,7 +4,8 @@ import uuid
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Response, status
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import status as http
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
@@ -14,6 +15,7 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
+    CustomerLimitError,
     PoolBusyError,
     PoolExhaustedError,
 )
@@ -24,7 +26,7 @@ from app.domain.assignments.schemas import (
     BatchOut,
     Filter,
 )
-from app.domain.lifecycle.requests import LedgerEntry
+from app.domain.lifecycle.requests import AssignmentStatus, LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
 from app.platform.errors import (
@@ -33,9 +35,9 @@ from app.platform.errors import (
     InvalidRequestError,
     OverloadedError,
 )
-from app.schema.texts import CampaignId, Identifier, Why
+from app.schema.texts import Identifier, Why
 from app.schema.times import Time
-from app.web import exports, pagination
+from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
 from app.web.parameters import PoolPath
@@ -47,7 +49,7 @@ KEY = TypeAdapter(service.Key)
 """What the cursor of a list holds."""
 _FIRST = {"content-type": "application/json"}
 _REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
-NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, PoolBusyError, OverloadedError)
+NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, CustomerLimitError, PoolBusyError, OverloadedError)
 OTHER_THAN_BEFORE = (
     IdempotencyKeyReusedError,
     AssignmentReleasedError,
@@ -59,13 +61,37 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 
 def _filter(
+    caller: Reader,
     pool: Annotated[Identifier | None, Query(description="Only those from this pool")] = None,
     customer_id: Annotated[Identifier | None, Query(description="Only those given to this customer")] = None,
-    campaign_id: Annotated[CampaignId | None, Query(description="Only those in this campaign")] = None,
+    campaign_id: filters.Campaign = None,
     since: Annotated[Time | None, Query(description="Only those assigned at this time or later")] = None,
     until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
+    message_id: filters.Message = None,
+    status: Annotated[AssignmentStatus | None, Query(description="That stand so")] = None,
+    test: filters.Test = None,
+    import_id: filters.ImportId = None,
+    code_prefix: filters.CodePrefix = None,
+    code_contains: filters.CodeContains = None,
+    expires_before: filters.ExpiresBefore = None,
+    expires_after: filters.ExpiresAfter = None,
 ) -> Filter:
-    return Filter(pool, customer_id, campaign_id, since, until)
+    filters.permit_codes(caller, code_prefix, code_contains)
+    return Filter(
+        pool,
+        customer_id,
+        campaign_id,
+        since,
+        until,
+        message_id,
+        status,
+        test,
+        import_id,
+        code_prefix,
+        code_contains,
+        expires_before,
+        expires_after,
+    )
 
 
 EXPORTED = {
@@ -82,7 +108,7 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
 
 @router.post(
     "/pools/{pool}/assignments",
-    status_code=status.HTTP_201_CREATED,
+    status_code=http.HTTP_201_CREATED,
     response_model=AssignmentOut,
     responses={
         200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
@@ -133,8 +159,9 @@ async def list_assignments(
 ) -> pagination.Listed[dict[str, object]]:
     """List assignments, released ones included, oldest first; pool by pool, if none is named.
 
-    With a pool beside a customer or a campaign a page may hold fewer than `limit`, even none, and go on all the same:
-    the last page is the one without `next_cursor`.
+    For a page at most 10,000 rows are read: with several filters it may hold fewer than `limit`, even none, and go on
+    all the same. The last page is the one without `next_cursor`. A customer or a campaign is found quickly, however
+    many assignments there are; so is a time within a pool.
     """
     page = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
     listed = pagination.page(page.rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))

@@ -3,7 +3,8 @@
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
+from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.customers import files, service
@@ -11,10 +12,12 @@ from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFound
 from app.domain.customers.schemas import (
     AggregateIn,
     AggregateOut,
+    CustomerFilter,
     CustomerOut,
     CustomersImported,
     CustomerUpdate,
     ErasureOut,
+    EventOut,
     FileFormat,
 )
 from app.domain.imports.errors import UnreadableError
@@ -23,7 +26,7 @@ from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
-from app.web import body, etag
+from app.web import body, etag, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
 from app.web.parameters import CustomerPath
@@ -33,6 +36,9 @@ router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[requires(Scop
 FORM_SCHEMA = body.form_schema(
     FileFormat, "CSV, XLSX, XLS or ODS, packed or not; the first row names the columns"
 )
+NAME_KEY = TypeAdapter(str)
+EVENT_KEY = TypeAdapter(service.EventKey)
+"""What the cursors of the lists hold."""
 NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examples=["last_spring_code"])]
 
 
@@ -54,6 +60,58 @@ async def import_customers(request: Request, engine: Engine, settings: Settings)
         names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
         records = await to_thread.run_sync(open_records, file.file, wanted.delimiter, wanted.encoding, names)
         return await files.load(engine, records, wanted.id_column)
+
+
+@router.get("/customers", response_model=pagination.Page[CustomerOut])
+async def list_customers(
+    connection: Connection,
+    id_prefix: Annotated[Identifier | None, Query(description="The id begins with this")] = None,
+    property: Annotated[  # noqa: A002  (the name of the parameter)
+        Identifier | None, Query(description="That have this property")
+    ] = None,
+    value: Annotated[
+        str | None, Query(max_length=1000, pattern=r"^[^\x00]*$", description="… with this value, as a text")
+    ] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> pagination.Listed[AnyRow]:
+    """List customers by id.
+
+    For a page at most 10,000 are read: by a property it may hold fewer than `limit`, even none, and go on all the same.
+    """
+    if value is not None and property is None:
+        raise InvalidRequestError(
+            "A value needs its property.", [{"loc": ["query", "value"], "msg": "give property too"}]
+        )
+    wanted = CustomerFilter(id_prefix, property, value)
+    rows, go_on = await service.search(connection, wanted, pagination.decode(cursor, NAME_KEY), limit + 1)
+    listed = pagination.page(rows, limit, lambda row: row.id)
+    if listed["next_cursor"] is None and go_on is not None:
+        listed["next_cursor"] = pagination.encode(go_on)
+    return listed
+
+
+@router.get("/customers/{customer_id:id}/events", response_model=pagination.Page[EventOut])
+async def list_customer_events(
+    customer_id: CustomerPath,
+    connection: Connection,
+    event_type: Annotated[Identifier | None, Query(description="Only of this type")] = None,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> pagination.Listed[AnyRow]:
+    """List what a customer did, newest first; of one who is not known, nothing."""
+    key = pagination.decode(cursor, EVENT_KEY)
+    rows = await service.latest_events(connection, customer_id, limit + 1, event_type, key)
+    return pagination.page(rows, limit, lambda row: (row.timestamp, row.id))
+
+
+@router.get("/aggregates", response_model=pagination.Page[AggregateOut])
+async def list_aggregates(
+    connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+) -> pagination.Listed[AnyRow]:
+    """List aggregates by name."""
+    rows = await service.list_aggregates(connection, pagination.decode(cursor, NAME_KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: row.name)
 
 
 @router.get(

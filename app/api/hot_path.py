@@ -35,6 +35,9 @@ ROUTE = "/v1/pools/{pool}/assignments"
 MAX_BODY = 64 * 1024
 """Bytes: many times what an assignment can say."""
 
+CYCLE = "vouchers.cycle"
+"""In the scope of a request: the server's own record of it, whose `disconnected` says whether the client has gone."""
+
 _READ = frozenset({b"authorization", b"content-type", b"idempotency-key"})
 _identifier = TypeAdapter(Identifier)
 
@@ -63,6 +66,8 @@ class HotPath:
             or not (path := PATH.fullmatch(scope["path"]))
             or (head := _head(scope)) is None
         ):
+            if hasattr(cycle := getattr(receive, "__self__", None), "disconnected"):
+                scope[CYCLE] = cycle
             await self._app(scope, receive, send)
             return
         try:

@@ -5,6 +5,7 @@ import csv
 import io
 import time
 import uuid
+import zlib
 from collections.abc import AsyncIterator
 
 import orjson
@@ -34,29 +35,54 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
     return found
 
 
-async def events(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[bytes]:
-    """Yield server-sent events: the import whenever it has come on, and a sign of life now and then, until its end."""
-    before, sent = None, time.monotonic()
+async def is_told(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller, last: str) -> bool:
+    """Return whether who has had the event `last` knows the end of the import: nothing is left to follow."""
+    found = await _look(engine, import_id)
+    return found.status in service.ENDED and last == _event_id(_shown(caller, found))
+
+
+async def events(
+    engine: AsyncEngine, import_id: uuid.UUID, caller: Caller, last: str = ""
+) -> AsyncIterator[bytes]:
+    """Yield server-sent events: the import whenever it has come on, and a sign of life now and then, until its end.
+
+    Each event has an id, by which one who comes back tells what he has had (`last`): that is not told again.
+    """
+    before, sent = last, time.monotonic()
     while True:
         try:
             found = await _look(engine, import_id)
         except ImportNotFoundError:
             return
-        shown = ImportOut.model_validate(import_seen_by(caller, found), from_attributes=True).model_dump(
-            mode="json"
-        )
-        if shown != before:
-            before, sent = shown, time.monotonic()
-            yield b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"
+        shown = _shown(caller, found)
+        event_id = _event_id(shown)
+        if event_id != before:
+            before, sent = event_id, time.monotonic()
+            yield _event("progress", event_id, shown)
         elif time.monotonic() - sent > HEARTBEAT_SECONDS:
             sent = time.monotonic()
             yield b": still there\n\n"
         if found.status in service.ENDED:
+            yield _event("end", event_id, shown)
             return
         if stopping.ending:
             yield b": this process is being stopped, connect again\n\n"
             return
         await asyncio.sleep(2 * POLL_SECONDS)
+
+
+def _shown(caller: Caller, found: ImportRecord) -> bytes:
+    return orjson.dumps(
+        ImportOut.model_validate(import_seen_by(caller, found), from_attributes=True).model_dump(mode="json")
+    )
+
+
+def _event_id(shown: bytes) -> str:
+    return f"{zlib.crc32(shown):08x}"
+
+
+def _event(name: str, event_id: str, shown: bytes) -> bytes:
+    return f"event: {name}\nid: {event_id}\ndata: ".encode() + shown + b"\n\n"
 
 
 async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[str]:

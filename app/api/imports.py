@@ -250,16 +250,31 @@ async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> d
 @router.get(
     "/v1/imports/{import_id}/progress",
     response_class=StreamingResponse,
-    responses=problems(ImportNotFoundError) | {200: {"content": {"text/event-stream": {}}}},
+    responses=problems(ImportNotFoundError)
+    | {
+        200: {"content": {"text/event-stream": {}}},
+        204: {"description": "All was told: `EventSource` does not come back"},
+    },
 )
 async def follow_import(
-    import_id: uuid.UUID, connection: Connection, engine: Engine, caller: Reader
-) -> StreamingResponse:
-    """Follow an import by server-sent events: one at each progress, until it has ended."""
+    import_id: uuid.UUID,
+    connection: Connection,
+    engine: Engine,
+    caller: Reader,
+    last_event_id: Annotated[str, Header(description="Of who comes back: the last event that was had")] = "",
+) -> Response:
+    """Follow an import by server-sent events: `progress` whenever it has come on, and `end` when it has ended.
+
+    `EventSource` comes back when the stream ends; once it has had the end, it is answered 204 and stays away.
+    """
     await service.get(connection, import_id)
+    if last_event_id and await streams.is_told(engine, import_id, caller, last_event_id):
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        streams.events(engine, import_id, caller), media_type="text/event-stream", headers=headers
+        streams.events(engine, import_id, caller, last_event_id),
+        media_type="text/event-stream",
+        headers=headers,
     )
 
 

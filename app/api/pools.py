@@ -82,10 +82,19 @@ async def get_pool_counts(pool: PoolPath, connection: Connection) -> PoolCounts:
     dependencies=[requires(Scope.POOLS)],
 )
 async def update_pool(
-    pool: PoolPath, body: PoolUpdate, connection: Connection, expected: etag.IfMatch, response: Response
+    pool: PoolPath,
+    body: PoolUpdate,
+    connection: Connection,
+    caller: Manager,
+    expected: etag.IfMatch,
+    response: Response,
 ) -> PoolRecord:
-    """Change a pool's description."""
-    changed = await service.describe(connection, pool, body.description, expected)
+    """Change a pool: its description, or how many codes a customer gets (`per_customer`).
+
+    The rule holds from the reply on, for assignments, batches, messages and nodes, exactly, whatever races. A customer
+    who has had as many codes gets the last one again, or 409 `customer-limit`.
+    """
+    changed = await service.change(connection, caller, pool, body, expected)
     etag.tag(response, service.version_of(changed))
     return changed
 

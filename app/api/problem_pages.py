@@ -25,6 +25,7 @@ REMEDIES = {
     "bulk-change-not-found": "Look at the id in `GET /v1/bulk-changes`.",
     "client-closed-request": "Nobody waited for the reply. Nothing was taken; send the request again.",
     "conflict": "Send the same request again; nothing was changed.",
+    "customer-limit": "`GET /v1/assignments` tells what the customer has; `PATCH /v1/pools/{pool}` changes the rule.",
     "customer-not-found": "Nothing is known of this customer yet. `PATCH /v1/customers/{customer_id}` makes one.",
     "database-unavailable": "Wait as long as `Retry-After` says and send the same request again, with the same key.",
     "expired": "The code is past its expiry. Assign another one.",

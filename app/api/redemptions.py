@@ -10,7 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.redemptions import service
-from app.domain.redemptions.schemas import Mappings, Outcome, RedemptionIn, RedemptionOut, ReplayOut
+from app.domain.redemptions.schemas import (
+    Mappings,
+    Outcome,
+    RedemptionFilter,
+    RedemptionIn,
+    RedemptionOut,
+    ReplayOut,
+)
 from app.domain.vouchers.errors import (
     AlreadyRedeemedError,
     VoucherExpiredError,
@@ -21,6 +28,7 @@ from app.platform.database import AnyRow
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
+from app.schema.times import Time
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
@@ -69,14 +77,23 @@ async def list_redemptions(
         Outcome | None, Query(description="Only with this outcome; any issue, if left out")
     ] = None,
     issue: Annotated[Outcome | None, Query(description="Former name of `outcome`", deprecated=True)] = None,
+    customer_id: Annotated[Identifier | None, Query(description="By this customer")] = None,
+    since: Annotated[Time | None, Query(description="Used then or later")] = None,
+    until: Annotated[Time | None, Query(description="Used before")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[dict[str, object]]:
-    """List uses of codes and what came of each, outcome by outcome, oldest first."""
-    rows = await service.list_redemptions(
-        connection, outcome or issue, pagination.decode(cursor, KEY), limit + 1
-    )
+    """List uses of codes and what came of each, outcome by outcome, oldest first.
+
+    Without an outcome these are the issues; of a customer, all. For a page at most 10,000 are read: by time it may hold
+    fewer than `limit`, even none, and go on all the same.
+    """
+    wanted = RedemptionFilter(outcome or issue, customer_id, since, until)
+    key = pagination.decode(cursor, KEY)
+    rows, go_on = await service.list_redemptions(connection, wanted, key, limit + 1)
     listed = pagination.page(rows, limit, lambda row: (row.outcome, row.created_at, row.id))
+    if listed["next_cursor"] is None and go_on is not None:
+        listed["next_cursor"] = pagination.encode(go_on)
     return pagination.each(listed, lambda row: _shown(row, caller))
 
 

@@ -2,31 +2,39 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.api.hot_path import CYCLE
 from app.api.snippets import snippets
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments.errors import (
     AssignmentReleasedError,
+    CustomerLimitError,
     PoolBusyError,
     PoolExhaustedError,
 )
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
-from app.domain.rendering import batch, nodes
+from app.domain.rendering import batch, nodes, service
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
+from app.domain.rendering.keyed import keyed_request
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import (
     Channel,
+    KeyedRequest,
     MessageTarget,
+    Mode,
     NodeOut,
     NodeRequest,
     Outcome,
+    PreviewCode,
     RenderBatch,
     RenderBatchOut,
     RenderOut,
@@ -34,6 +42,7 @@ from app.domain.rendering.schemas import (
     RenderSpec,
     Snippets,
     StillThere,
+    parts_of,
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.schema.texts import Identifier
@@ -50,6 +59,7 @@ REFUSED = (
     *TEMPLATE,
     PoolNotFoundError,
     PoolExhaustedError,
+    CustomerLimitError,
     PoolBusyError,
     OverloadedError,
     AssignmentReleasedError,
@@ -75,6 +85,7 @@ Held = Annotated[Renderers, held(Renderers)]
 async def render_message(
     body: RenderRequest,
     request: Request,
+    engine: Engine,
     batcher: Annotated[RenderBatcher, held(RenderBatcher)],
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Key = None,
@@ -85,19 +96,20 @@ async def render_message(
     one that the `Idempotency-Key` stands for. A message that cannot
     be made, or that nobody waits for any more, takes none.
     """
-
-    async def still_there() -> bool:
-        return not await request.is_disconnected()
-
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, {}, body.strict)
+    spec = _spec(body, {})
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, body.customer_id)
+    still_there = _still_there(request)
     target = _target(body.customer_id, message_id, body.customer, body.context, still_there)
+    if idempotency_key is not None:
+        target = replace(target, request=_keyed(caller, "render", idempotency_key, body))
     outcome = await batcher.render(spec, target)
+    if target.is_new and outcome.taken and not await still_there():
+        await service.take_back(engine, [outcome])  # nobody could name the message
     aborted = isinstance(outcome.error, MessageAbortedError)
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
         raise outcome.error
-    return {
+    reply = {
         "rendered": outcome.rendered,
         "displayed": displayed,
         "message_id": target.message_id,
@@ -106,6 +118,7 @@ async def render_message(
         "status": "aborted" if aborted else "rendered" if displayed else "not_displayed",
         "reason": outcome.error.detail if aborted and outcome.error else None,
     }
+    return reply if outcome.parts is None else reply | {"parts": outcome.parts}
 
 
 @router.post(
@@ -113,7 +126,7 @@ async def render_message(
     response_model=RenderBatchOut,
     responses={
         200: {"content": {NDJSON: {}}, "description": "With `Accept: application/x-ndjson` an item a line"},
-        **problems(*TEMPLATE, OverloadedError),
+        **problems(*TEMPLATE, OverloadedError, IdempotencyKeyReusedError),
     },
     dependencies=[requires(Scope.ASSIGN)],
 )
@@ -132,19 +145,23 @@ async def render_messages(
     JSON batch with neither takes nothing before the whole reply is ready and the caller still there. A customer
     who comes again without `message_id` gets the message of the first time (`repeat_of`).
     """
-    spec = RenderSpec(body.template, body.channel, body.mode, body.campaign_id, body.context, body.strict)
-
-    async def still_there() -> bool:
-        return not await request.is_disconnected()
-
+    spec = _spec(body, body.context)
+    still_there = _still_there(request)
     targets, places = _targets_of(body, caller, idempotency_key, still_there)
     nameless = idempotency_key is None and any(each.message_id is None for each in body.recipients)
     whole = nameless and NDJSON not in accept
-    chunks = batch.render_many(engine, renderers, spec, targets, whole=whole, one_by_one=nameless)
-    lines = _lines(spec, await anext(chunks), chunks, places)
+    keyed = None if idempotency_key is None else _keyed(caller, "batch", idempotency_key, body)
+    chunks = batch.render_many(
+        engine, renderers, spec, targets, whole=whole, one_by_one=nameless, request=keyed
+    )
+    first = await anext(chunks)
+    if nameless:
+        chunks = _while_there(engine, request, first, chunks)
+        first = await anext(chunks)
+    lines = _lines(spec, first, chunks, places)
     if NDJSON in accept:
-        return StreamingResponse((line + b"\n" async for line in lines), media_type=NDJSON)
-    items = b",".join([line async for line in lines])
+        return StreamingResponse(lines, media_type=NDJSON)
+    items = b",".join([line[:-1].replace(b"\n", b",") async for line in lines])
     repeats = len(places) - len(targets)
     return Response(b'{"repeats":%d,"items":[' % repeats + items + b"]}", media_type="application/json")
 
@@ -205,13 +222,41 @@ async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connec
 async def _node(
     node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
 ) -> dict[str, object]:
-    spec = RenderSpec(body.template, None, body.mode, body.campaign_id, body.context, body.strict)
+    parts = parts_of(body.template, None)
+    spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)
     target = _target(customer_id, message_id)
     try:
         vouchers, stored = await node(engine, renderers, spec, target)
     except RendererDiedError:
         raise batch.worker_killed_error() from None
     return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
+
+
+def _spec(body: RenderRequest | RenderBatch, context: dict[str, object]) -> RenderSpec:
+    return RenderSpec(
+        parts_of(body.template, body.channel, body.parts),
+        body.channel,
+        body.mode,
+        body.campaign_id,
+        context,
+        body.strict,
+        sample=body.mode is Mode.PREVIEW and body.preview_code is PreviewCode.SAMPLE,
+    )
+
+
+def _keyed(caller: Caller, route: str, key: str, body: RenderRequest | RenderBatch) -> KeyedRequest:
+    return keyed_request(caller.key_id, route, key, body.model_dump(mode="json"))
+
+
+def _still_there(request: Request) -> StillThere:
+    cycle = request.scope.get(CYCLE)
+
+    async def still_there() -> bool:
+        if cycle is not None:
+            return not (cycle.disconnected or cycle.transport.is_closing())
+        return not await request.is_disconnected()
+
+    return still_there
 
 
 def _target(
@@ -232,18 +277,44 @@ def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
     return spec.channel is Channel.WEBLAYER and isinstance(error, PoolExhaustedError)
 
 
+async def _while_there(
+    engine: AsyncEngine, request: Request, first: list[Outcome], more: AsyncIterator[list[Outcome]]
+) -> AsyncIterator[list[Outcome]]:
+    """Yield chunks of messages that nobody could name, each just before it is sent, as long as the caller is there."""
+    still_there = _still_there(request)
+    cycle = request.scope.get(CYCLE)
+    chunk = first
+    while True:
+        if cycle is not None:
+            await cycle.flow.drain()  # what is sent now is sent at once, or the caller is known to have gone
+        if not await still_there():
+            await service.take_back(engine, chunk)
+        yield chunk
+        try:
+            chunk = await anext(more)
+        except StopAsyncIteration:
+            return
+
+
 async def _lines(
     spec: RenderSpec, first: list[Outcome], more: AsyncIterator[list[Outcome]], places: list[int]
 ) -> AsyncIterator[bytes]:
-    """Write an item for each recipient, in their order; `places` tells whose message each one gets."""
+    """Write an item for each recipient, in their order, those of a chunk together.
+
+    `places` tells whose message each one gets.
+    """
     made = first
     first_at: dict[int, int] = {}
+    lines: list[bytes] = []
     for index, place in enumerate(places):
-        while place >= len(made):
+        if place >= len(made):
+            yield b"".join(lines)
+            lines = []
             made += await anext(more)
         first_at.setdefault(place, index)
         repeat_of = first_at[place] if first_at[place] != index else None
-        yield _item(spec, index, made[place], repeat_of)
+        lines.append(_item(spec, index, made[place], repeat_of))
+    yield b"".join(lines)
 
 
 def _targets_of(
@@ -287,6 +358,7 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
         status = "enqueue_failed"
     else:
         status = "failed"
+    parts = {} if outcome.parts is None else {"parts": outcome.parts}
     return orjson.dumps(
         {
             "index": index,
@@ -295,10 +367,12 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
             "customer_id": outcome.target.customer_id,
             "message_id": outcome.target.message_id,
             "rendered": outcome.rendered,
+            **parts,
             "vouchers": outcome.vouchers,
             "undefined": outcome.undefined,
             "problem": error and _problem(error),
-        }
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
     )
 
 

@@ -1,6 +1,7 @@
 """Lines ready to paste into a template or a shell."""
 
 import shlex
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import orjson
@@ -23,6 +24,10 @@ def snippets(base_url: str, pool: str) -> dict[str, dict[str, str]]:
             "jinja": f"{{{{ {assign}(cached=false) }}}}",
             "curl": _post(f"{url}/assignments", {"customer_id": "CUSTOMER"}),
         },
+        "once_per_customer": {
+            "jinja": f"{{# with this rule each view shows a customer the same code #}}{{{{ {assign}() }}}}",
+            "curl": _send("PATCH", url, {"per_customer": {"count": 1, "days": 30, "then": "same"}}),
+        },
         "link": {
             "jinja": f'<a href="https://example.org/?code={{{{ {assign}() | urlencode }}}}">…</a>',
             "curl": _post(f"{url}/assignments", message),
@@ -42,6 +47,10 @@ def _get(url: str) -> str:
     return f'curl -fsS -H "Authorization: Bearer $VOUCHERS_KEY" {shlex.quote(url)}'
 
 
-def _post(url: str, body: dict[str, str]) -> str:
+def _send(method: str, url: str, body: dict[str, object]) -> str:
+    return _post(url, body).replace("curl -fsS", f"curl -fsS -X {method}", 1)
+
+
+def _post(url: str, body: Mapping[str, object]) -> str:
     data = shlex.quote(orjson.dumps(body).decode())
     return f"{_get(url)} -H 'Content-Type: application/json' -d {data}"

@@ -30,6 +30,7 @@ from app.platform import logs, secret_key
 from app.platform.database import connect, create_long_engine, is_refused, transaction, wait_for
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
+from app.platform.pooler import set_for_role
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings, get_settings
 from app.schema.base import VoucherStatus
@@ -56,7 +57,7 @@ def serve(
         from app.server.supervisor import Supervisor  # noqa: PLC0415  (only this command speaks HTTP)
 
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
-        apply_migrations(settings.direct_url)
+        _migrate(settings)
         _bootstrap(_with_secret_key(settings, embedded=postgres is not None))
 
         def ready() -> None:
@@ -78,7 +79,7 @@ def worker() -> None:
 def migrate() -> None:
     """Bring the database to the present schema."""
     with database() as (settings, _):
-        apply_migrations(settings.direct_url)
+        _migrate(settings)
         _bootstrap(settings)
 
 
@@ -121,7 +122,7 @@ def import_file(
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     with database() as (settings, _):
-        apply_migrations(settings.direct_url)
+        _migrate(settings)
         options = {
             "column": column,
             "delimiter": delimiter,
@@ -146,7 +147,7 @@ def void_many(
 ) -> None:
     """Take many codes out at once: those of a campaign, an import, a pool, or some codes."""
     with database() as (settings, _):
-        apply_migrations(settings.direct_url)
+        _migrate(settings)
         chosen = {
             "pool": pool,
             "campaign_id": campaign,
@@ -238,6 +239,12 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
         yield get_settings(), postgres
 
 
+def _migrate(settings: Settings) -> None:
+    """Bring the database to this release."""
+    apply_migrations(settings.direct_url)
+    set_for_role(settings)
+
+
 async def _wait_for_database(settings: Settings) -> None:
     """Wait for the database as long as `VOUCHERS_STARTUP_SECONDS` tells; then raise what it says."""
     try:
@@ -254,7 +261,7 @@ def _leave(*_: object) -> None:
 def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
     """Do something in one transaction on the migrated database."""
     with database() as (settings, postgres):
-        apply_migrations(settings.direct_url)
+        _migrate(settings)
         return asyncio.run(_transact(_with_secret_key(settings, embedded=postgres is not None), act))
 
 

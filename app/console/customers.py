@@ -18,11 +18,11 @@ from app.domain.assignments import service as assignments
 from app.domain.assignments.schemas import Filter
 from app.domain.customers import files, service
 from app.domain.customers.errors import CustomerNotFoundError
-from app.domain.customers.schemas import CustomerUpdate, FileFormat
+from app.domain.customers.schemas import CustomerFilter, CustomerUpdate, FileFormat
 from app.domain.imports.reader.records import open_records
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
-from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec
+from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
 from app.platform.database import AnyRow, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web import pagination
@@ -96,7 +96,7 @@ async def run_node(
     mode = Mode.SEND if visit.text("go") == "run" else Mode.PREVIEW
     try:
         wanted = checked(NodeRequest, {"template": visit.text("template"), "mode": mode})
-        spec = RenderSpec(wanted.template, None, wanted.mode, None, {})
+        spec = RenderSpec(parts_of(wanted.template, None), None, wanted.mode)
         # The same form sent again has the same message, and so takes no second code.
         message = visit.given("message_id") or str(uuid.uuid4())
         target = MessageTarget(customer_id, message, is_new=False)
@@ -126,7 +126,7 @@ async def _list(
     search = query.get("search", "").strip()
     async with transaction(engine) as connection:
         start = pagination.decode(query.get("cursor"), KEY)
-        rows = await service.search(connection, search, start, PAGE + 1)
+        rows, _ = await service.search(connection, CustomerFilter(search or None), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.id)
     return show(visit, "customers.html", search=search, **listed, error=error, **about)
 

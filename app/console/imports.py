@@ -2,8 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 import orjson
 from fastapi import APIRouter, Response
@@ -13,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.console.pages import PAGE, path, see, show
 from app.console.session import ManagerForm, Reader, Visit
+from app.domain.access.scopes import Caller
 from app.domain.imports import service
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.platform.stopping import stopping
 from app.web import pagination
 from app.web.dependencies import Connection, Engine
+from app.web.redaction import import_seen_by
 
 router = APIRouter(prefix="/imports")
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
@@ -32,6 +35,7 @@ async def list_imports(visit: Reader, connection: Connection) -> Response:
     start = pagination.decode(query.get("cursor"), KEY)
     rows = await service.list_page(connection, query.get("pool") or None, None, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
+    listed = pagination.each(listed, lambda row: import_seen_by(visit.caller, row))
     return show(visit, "imports.html", **listed)
 
 
@@ -51,18 +55,50 @@ async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engi
 @router.post("/{import_id}/undo")
 async def undo(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Take back the codes of an import that are still available."""
+
+    def said(undone: dict[str, object]) -> str:
+        if undone["paused_schedule"]:
+            return "undone-paused"
+        return "undone-kept" if undone["kept_for_holds"] else "undone"
+
+    return await _act(visit, engine, import_id, service.undo, said)
+
+
+@router.post("/{import_id}/cancel")
+async def cancel(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """End an import that is queued or under way."""
+    return await _act(visit, engine, import_id, service.cancel, lambda _: "cancelled")
+
+
+@router.post("/{import_id}/accept-suspicious")
+async def accept_suspicious(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """Take the values that were set aside after all."""
+    return await _act(visit, engine, import_id, service.accept_suspicious, lambda _: "accepted")
+
+
+Done = TypeVar("Done")
+
+
+async def _act(
+    visit: Visit,
+    engine: Engine,
+    import_id: uuid.UUID,
+    act: Callable[[AsyncConnection, Caller | None, uuid.UUID], Awaitable[Done]],
+    said: Callable[[Done], str],
+) -> Response:
+    """Do something to an import, and show it again with what was done, or with why it was not."""
     try:
-        await run_act(engine, service.undo, visit.caller, import_id)
+        done = await run_act(engine, act, visit.caller, import_id)
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, import_id, error)
-    return see(path("imports", import_id), "undone")
+    return see(path("imports", import_id), said(done))
 
 
 async def _one(
     visit: Visit, connection: AsyncConnection, import_id: uuid.UUID, error: DomainError | None = None
 ) -> Response:
-    found = await service.get(connection, import_id)
+    found = import_seen_by(visit.caller, await service.get(connection, import_id))
     line = pagination.decode(visit.request.query_params.get("cursor"), LINE) or 0
     rows = await service.list_rejects(connection, import_id, line, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.line)
@@ -75,7 +111,7 @@ async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
     while True:
         async with transaction(engine) as connection:
             found = await service.get(connection, import_id)
-        shown = {"status": found.status, "rows": found.rows, "progress": found.progress}
+        shown = {name: getattr(found, name) for name in ("status", "rows", "progress", "stage", "fetched")}
         yield b": still there\n\n" if shown == before else _event(shown)
         before = shown
         if found.status in service.ENDED or stopping.ending:

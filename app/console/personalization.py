@@ -12,7 +12,7 @@ from app.console.session import Assigner, AssignerForm, Visit
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.pools import service as pools
 from app.domain.rendering.batcher import RenderBatcher
-from app.domain.rendering.schemas import Channel, MessageTarget, Mode, RenderRequest, RenderSpec
+from app.domain.rendering.schemas import Channel, MessageTarget, Mode, RenderRequest, RenderSpec, parts_of
 from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.web.dependencies import Engine, held
@@ -42,12 +42,12 @@ async def render(
         wanted = checked(
             RenderRequest,
             {
-                "template": visit.text("template"),
+                **_text(visit),
                 "channel": visit.text("channel"),
                 "customer_id": visit.given("customer_id"),
             },
         )
-        spec = RenderSpec(wanted.template, wanted.channel, mode, None, {})
+        spec = RenderSpec(parts_of(wanted.template, wanted.channel, wanted.parts), wanted.channel, mode)
         target = MessageTarget(wanted.customer_id, str(uuid.uuid4()), is_new=True)
         outcome = await batcher.render(spec, target)
         hidden = wanted.channel is Channel.WEBLAYER and isinstance(outcome.error, PoolExhaustedError)
@@ -57,11 +57,20 @@ async def render(
         return await _page(visit, engine, error=error)
     result = {
         "rendered": outcome.rendered,
+        "parts": outcome.parts,
         "displayed": not hidden,
         "message_id": target.message_id,
         "vouchers": outcome.vouchers,
     }
     return await _page(visit, engine, result=result, mode=mode)
+
+
+def _text(visit: Visit) -> dict[str, object]:
+    """Return what was typed: one template, or a subject and a plain text beside it, which is the HTML then."""
+    beside = {name: text for name in ("subject", "text") if (text := visit.given(name)) is not None}
+    if not beside:
+        return {"template": visit.text("template")}
+    return {"parts": beside | {"html": visit.text("template")}}
 
 
 async def _page(

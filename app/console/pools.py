@@ -62,7 +62,7 @@ async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     try:
         wanted = checked(PoolUpdate, {"description": visit.text("description")})
         async with transaction(engine) as connection:
-            await service.describe(connection, pool, wanted.description, seen_version(visit))
+            await service.change(connection, visit.caller, pool, wanted, seen_version(visit))
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, pool, error=error)
@@ -112,7 +112,7 @@ async def delete_hold(pool: str, hold_id: UUID, visit: ManagerForm, connection: 
 @router.post("/{pool}/export")
 async def export(pool: str, visit: ManagerForm, connection: Connection, engine: Engine) -> Response:
     """Send all vouchers of the pool as CSV."""
-    query = await vouchers.exported(connection, visit.caller, pool, None)
+    query = await vouchers.exported(connection, visit.caller, pool, vouchers.Filter())
     return exports.response(engine, query, vouchers.EXPORTED, exports.Format.CSV, "vouchers")
 
 
@@ -136,9 +136,9 @@ async def _one(
         next_cursor = None
     else:
         start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
-        rows = await vouchers.list_page(connection, name, state, start, PAGE + 1)
-        listed = pagination.page(rows, PAGE, lambda row: (row.status, row.draw_key, row.code))
-        items, next_cursor = listed["items"], listed["next_cursor"]
+        found = await vouchers.find(connection, name, vouchers.Filter(status=state), start, PAGE)
+        items = found.rows
+        next_cursor = None if found.go_on is None else pagination.encode(found.go_on)
     history = list(await forecast.history(connection, name, None, HISTORY_HOURS))[::-1]
     return show(
         visit,

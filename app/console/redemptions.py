@@ -11,7 +11,7 @@ from app.console.pages import PAGE, show
 from app.console.session import Visit, shown_to
 from app.domain.access.scopes import Scope
 from app.domain.redemptions import service
-from app.domain.redemptions.schemas import Outcome
+from app.domain.redemptions.schemas import Outcome, RedemptionFilter
 from app.web import pagination
 from app.web.dependencies import Connection
 
@@ -36,7 +36,7 @@ async def page(
     query = visit.request.query_params
     issue = Outcome(query["issue"]) if query.get("issue") in set(Outcome) else None
     start = pagination.decode(query.get("cursor"), KEY)
-    rows = await service.list_redemptions(connection, issue, start, PAGE + 1)
+    rows, _ = await service.list_redemptions(connection, RedemptionFilter(issue), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.outcome, row.created_at, row.id))
     counts = await service.issue_counts(connection)
     return show(visit, "redemptions.html", issue=issue, counts=counts, reasons=REASONS, **listed)

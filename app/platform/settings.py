@@ -36,9 +36,10 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=10, ge=2)
     """Most connections that one process holds to PostgreSQL."""
     direct_database_url: SecretStr | None = None
-    """PostgreSQL itself, where DATABASE_URL leads to a pooler. Not tried with a pooler yet: give none in production."""
+    """PostgreSQL itself, where DATABASE_URL leads to a pooler such as PgBouncer: for migrations, jobs and imports."""
     prepared_statements: bool | None = None
-    """Whether statements are prepared. Unset: unless there is a pooler in between."""
+    """Whether statements are prepared. Unset: unless there is a pooler in between. One that keeps track of them
+    (PgBouncer from 1.21 on) can be told so by `true`."""
     statement_seconds: float = Field(default=3.0, gt=0)
     """Longest statement of a request; then it is answered 503, and the connection thrown away."""
     startup_seconds: float = Field(default=60.0, ge=0)

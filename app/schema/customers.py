@@ -29,9 +29,12 @@ class Aggregate(Base):
     function: Mapped[str]
     where: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
     """Properties that an event must have, with these values."""
+    match: Mapped[str] = mapped_column(server_default="contains")
+    """Whether these are its values whole (`equal`), or it holds them (`contains`), as was before there was a choice."""
 
     __table_args__ = (
         CheckConstraint("function IN ('last', 'first', 'count')", name="function"),
+        CheckConstraint("match IN ('equal', 'contains')", name="match"),
         *alike_indexes("aggregate"),
     )
 

@@ -44,6 +44,9 @@ class Pool(Base):
     name: Mapped[str] = mapped_column(unique=True)
     description: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    per_customer: Mapped[dict[str, object] | None]
+    """How many codes a customer gets: `count`, `days`, `then`. It counts as one of the stock's holds: the claim takes
+    nothing from a pool with holds without being told how much, and so need not know of it."""
 
     __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"), *alike_indexes("pool"))
 
@@ -65,7 +68,8 @@ class Stock(Base):
     """Added to `assigned` and `redeemed`, it gives how many vouchers were given for good and did not come back: those
     that were given and made void since count one more, those that were used without ever being given one less."""
     holds: Mapped[int] = mapped_column(server_default="0")
-    """How many holds of the pool still keep something, the same in each slot; read with the counts."""
+    """How many holds of the pool still keep something, and one more where the pool has a rule for customers; the same
+    in each slot, read with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)

@@ -57,6 +57,8 @@ class Redemption(Base):
             "code",
             postgresql_where=text("outcome IN ('redeemed', 'not_assigned', 'other_customer', 'cancelled')"),
         ),
+        # Whether a cancellation of a code was heard.
+        Index("redemption_cancel_idx", "code", postgresql_where=text("effect = 'cancel'")),
         # However many events race, a code is redeemed once.
         Index("redemption_once_idx", "code", unique=True, postgresql_where=text("outcome = 'redeemed'")),
     )

@@ -1,9 +1,26 @@
 """The chaos suite runs only where it is named: `pytest -n 0 tests/chaos`."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app.platform.postgres.server import LocalPostgres
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     return None if any("chaos" in argument for argument in config.args) else True
+
+
+@pytest.fixture
+def outside() -> Iterator[Path]:
+    """The home of a PostgreSQL that is not the service's own."""
+    home = Path(tempfile.mkdtemp(prefix="vp-"))
+    home.chmod(0o711)  # others than root may pass through it
+    try:
+        with LocalPostgres(home):
+            yield home
+    finally:
+        shutil.rmtree(home)

@@ -1,15 +1,11 @@
 """Told to stop, or to restart, the service breaks no connection and loses nothing."""
 
 import asyncio
-import shutil
 import signal
 import socket
-import tempfile
 import time
-from pathlib import Path
 
 import httpx
-import pytest
 
 from app.platform.postgres.server import LocalPostgres
 from tests.chaos.load import Told, assign_until
@@ -74,18 +70,8 @@ async def test_a_stop_goes_by_stages_and_tells_everybody():
             assert (again.status_code, again.json()["code"]) == (200, reply.json()["code"])
 
 
-@pytest.fixture
-def outside():
-    home = Path(tempfile.mkdtemp(prefix="vp-"))
-    try:
-        with LocalPostgres(home) as server:
-            yield server.url
-    finally:
-        shutil.rmtree(home)
-
-
 async def test_two_services_behind_a_proxy_restart_in_turn_and_no_request_fails(outside):
-    settings = {"DATABASE_URL": outside, "VOUCHERS_DRAIN_SECONDS": "1.5"}
+    settings = {"DATABASE_URL": LocalPostgres(outside).url, "VOUCHERS_DRAIN_SECONDS": "1.5"}
     with Service(workers=1, **settings) as one, Service(workers=1, **settings) as other:
         await _fill(one, "p", 20_000)
         alive = [one, other]

@@ -96,6 +96,10 @@ async def test_a_preview_takes_no_code_and_a_test_takes_one(person, client, engi
     assert (await client.get("/v1/pools/spring/counts")).json()["available"] == 3
     page = await browser.post("/console/personalization", data=sent | {"go": "test"})
     assert (await client.get("/v1/pools/spring/counts")).json()["available"] == 2
+    parts = {"subject": "For {{ 'a&b' }}", "template": "<b>{{ 'a&b' }}</b>", "go": "preview"}
+    page = await browser.post("/console/personalization", data=sent | parts)
+    assert "For a&amp;b" in page.text
+    assert "&lt;b&gt;a&amp;amp;b&lt;/b&gt;" in page.text
     page = await browser.post("/console/personalization", data=sent | {"template": "a\n{{", "go": "preview"})
     assert page.status_code == 422
     assert "Line 2" in page.text

@@ -45,6 +45,9 @@ if (follow) {
   events.addEventListener("progress", (event) => {
     const found = JSON.parse(event.data);
     follow.querySelector("progress").value = found.progress;
+    const stage = follow.querySelector("[data-stage]"), fetched = follow.querySelector("[data-fetched]");
+    if (stage && found.stage) stage.textContent = found.stage[0].toUpperCase() + found.stage.slice(1);
+    if (fetched && found.fetched !== null) fetched.textContent = found.fetched.toLocaleString("en-GB");
     follow.querySelector("[data-rows]").textContent = found.rows.toLocaleString("en-GB");
     if (found.status === "succeeded" || found.status === "failed") { events.close(); location.reload(); }
   });

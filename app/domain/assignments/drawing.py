@@ -16,10 +16,11 @@ from app.domain.assignments.errors import (
     PoolHeldError,
     PoolTooShortLivedError,
 )
+from app.domain.assignments.rule import Customers, Given
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle import transitions
-from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Locked
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.platform.database import (
@@ -89,6 +90,8 @@ class Draw:
     """Vouchers that are locked for this transaction and given to nobody yet."""
     shortage: DomainError | None = None
     """Why the last call got less than it asked for."""
+    ruled: bool = False
+    """Whether the pool was found to have a rule for customers."""
     _allowed: Allowance | None = None
 
     def ask_for_life(self, seconds: int) -> None:
@@ -99,18 +102,44 @@ class Draw:
             self.locked = [row for row in self.locked if row.expires_at is None or row.expires_at > until]
             self.shortage = None
 
-    async def claim(self, requests: Sequence[AssignmentRequest]) -> dict[uuid.UUID, LedgerEntry]:
+    async def claim(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Give each request its voucher, or what it was given before. What got none is missing in the result.
 
         Requests have ids of their own and ask for the same `valid_for_seconds`. A unique conflict with another
         transaction undoes all of it: run it again (`retry_on_conflict`), and the request is found given.
         """
         given = await self.claim_free(requests)
-        if await self._meets_hold():
-            given |= await self.claim_free([request for request in requests if request.id not in given])
+        left = [request for request in requests if request.id not in given]
+        if left and (rule := await self.rule()) is not None:
+            given |= await self._claim_by_rule(rule, left)
+        elif left and (self.ruled or await self._meets_hold()):
+            given |= await self.claim_free(left)
         return given
 
-    async def claim_free(self, requests: Sequence[AssignmentRequest]) -> dict[uuid.UUID, LedgerEntry]:
+    async def rule(self) -> CustomerRule | None:
+        """Return the pool's rule, where it has one; nobody else draws from it then until the transaction ends."""
+        if self.ruled and self._allowed is None:
+            self._allowed = await holds.allowance(self.connection, self.pool, self.campaign_id)
+        return None if self._allowed is None else self._allowed.rule
+
+    async def _claim_by_rule(self, rule: CustomerRule, requests: Sequence[AssignmentRequest]) -> Given:
+        """Claim for those whose customers have had less than the rule allows; the others get what it says."""
+        state = await Customers.of(self.connection, self.pool, rule, requests)
+        given: Given = {
+            request.id: state.known[request.id] for request in requests if request.id in state.known
+        }
+        fresh = [request for request in requests if request.id not in given and state.takes_new(request)]
+        self.shortage = None
+        if fresh:
+            given |= await self.claim_free(fresh)
+        for request in fresh:
+            state.note(request, given.get(request.id))
+        for request in requests:
+            if request.id not in given and (answer := await state.answer(request)) is not None:
+                given[request.id] = answer
+        return given
+
+    async def claim_free(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim as `claim` does, but do not ask what holds leave to the campaign."""
         cursor = CURSORS.of(self.pool)
         allowed = self._allowed or NONE_ALLOWED
@@ -120,7 +149,8 @@ class Draw:
         self.shortage = None
         if len(claimed.ledger) < len(requests):
             await self._explain()
-        return {entry.id: entry for entry in claimed.ledger}
+        given: Given = {entry.id: entry for entry in claimed.ledger}
+        return given
 
     async def lock(self, wanted: int) -> None:
         """Lock vouchers until `locked` has `wanted` of them, or all there are; `shortage` says why there are fewer.
@@ -192,16 +222,26 @@ class Draw:
     async def _explain(self) -> None:
         left = None if self._allowed is None else self._allowed.n - len(self.locked)
         ours = [row.code for row in self.locked]
-        self.shortage = await shortage_error(self.connection, self.pool, left, ours, self.valid_for)
+        found = await find_shortage(self.connection, self.pool, left, ours, self.valid_for)
+        self.shortage, self.ruled = found.error, found.ruled
 
 
-async def shortage_error(
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why there is no voucher."""
+
+    error: DomainError
+    ruled: bool = False
+    """Whether the pool has a rule for customers: some may get one all the same, or one that they have."""
+
+
+async def find_shortage(
     connection: AsyncConnection,
     pool: str,
     allowed: int | None = None,
     ours: Sequence[str] = (),
     valid_for: int = 0,
-) -> DomainError:
+) -> Shortage:
     """Return why a request got no voucher.
 
     There is no such pool, none is available, none holds long enough, or all are held or locked by others right now.
@@ -215,12 +255,15 @@ async def shortage_error(
     """
     left = await lifecycle.what_is_left(connection, pool, ours, valid_for)
     if left is None:
-        return await pools.not_found(connection, pool)
+        return Shortage(await pools.not_found(connection, pool))
+    error: DomainError
     if not left.any_left:
-        return PoolExhaustedError(pool)
-    if not left.long_enough:
-        return PoolTooShortLivedError(pool)
-    return PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
+        error = PoolExhaustedError(pool)
+    elif not left.long_enough:
+        error = PoolTooShortLivedError(pool)
+    else:
+        error = PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
+    return Shortage(error, left.ruled)
 
 
 async def confirm_for_message(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
@@ -236,18 +279,19 @@ async def confirm_for_message(connection: AsyncConnection, assignment_ids: Seque
 
 async def claim_and_commit(
     engine: AsyncEngine, direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
+) -> tuple[Given, DomainError | None]:
     """Claim and commit: what each request was given, and why the rest got none.
 
     A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
     """
-    given = await _claim_on_driver(direct, pool, requests)
+    given: Given = dict(await _claim_on_driver(direct, pool, requests))
     if len(given) == len(requests):
         return given, None
     valid_for = requests[0].valid_for_seconds
     async with autocommit(engine) as connection:
-        reason: DomainError | None = await shortage_error(connection, pool, valid_for=valid_for)
-    if isinstance(reason, PoolHeldError):
+        found = await find_shortage(connection, pool, valid_for=valid_for)
+    reason: DomainError | None = found.error
+    if found.ruled or isinstance(reason, PoolHeldError):
         more, reason = await _claim_from_holds(
             engine, pool, [request for request in requests if request.id not in given]
         )
@@ -269,14 +313,14 @@ async def _claim_on_driver(
 @retry_on_conflict
 async def _claim_from_holds(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
+) -> tuple[Given, DomainError | None]:
     async with transaction(engine) as connection:
         return await claim_by_campaign(connection, pool, requests)
 
 
 async def claim_by_campaign(
     connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
+) -> tuple[Given, DomainError | None]:
     """Claim for requests that ask for the same `valid_for_seconds`, campaign by campaign.
 
     Returns:
@@ -285,7 +329,7 @@ async def claim_by_campaign(
     groups: dict[str | None, list[AssignmentRequest]] = {}
     for request in requests:
         groups.setdefault(request.campaign_id, []).append(request)
-    given: dict[uuid.UUID, LedgerEntry] = {}
+    given: Given = {}
     reason: DomainError | None = None
     for campaign_id, group in groups.items():
         draw = Draw(connection, pool, campaign_id, group[0].valid_for_seconds)
@@ -296,7 +340,7 @@ async def claim_by_campaign(
 
 async def claim_many(
     connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[dict[uuid.UUID, LedgerEntry], DomainError | None]:
+) -> tuple[Given, DomainError | None]:
     """Claim for any requests, in as few statements as their wishes and the pool's holds allow.
 
     Returns:
@@ -305,13 +349,13 @@ async def claim_many(
     groups: dict[int, list[AssignmentRequest]] = {}
     for request in requests:
         groups.setdefault(request.valid_for_seconds, []).append(request)
-    given: dict[uuid.UUID, LedgerEntry] = {}
+    given: Given = {}
     reason: DomainError | None = None
     for valid_for, group in groups.items():
         draw = Draw(connection, pool, valid_for=valid_for)
         given |= await draw.claim_free(group)
         shortage = draw.shortage
-        if isinstance(shortage, PoolHeldError):
+        if draw.ruled or isinstance(shortage, PoolHeldError):
             left = [request for request in group if request.id not in given]
             more, shortage = await claim_by_campaign(connection, pool, left)
             given |= more

@@ -30,6 +30,22 @@ class PoolTooShortLivedError(PoolExhaustedError):
     words = "What is available in pool {pool!r} expires too soon for this request."
 
 
+class CustomerLimitError(DomainError):
+    """The customer has had as many codes of the pool as its rule allows."""
+
+    status, name, title = 409, "customer-limit", "The customer has had as many codes as the pool gives"
+
+    def __init__(self, pool: str, count: int, days: int | None, **extra: object) -> None:
+        time = "" if days is None else f" within {days} days"
+        super().__init__(
+            f"A customer gets {count} of pool {pool!r}{time}, and this one has had them.",
+            pool=pool,
+            count=count,
+            days=days,
+            **extra,
+        )
+
+
 class PoolBusyError(DomainError):
     """All that is available is locked by others right now."""
 

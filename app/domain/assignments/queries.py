@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Text, literal_column, select, text, tuple_, union_all
+from sqlalchemy import Text, func, literal_column, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -36,6 +36,30 @@ async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledger
     return next(iter(await known(connection, [assignment_id])), None)
 
 
+# What a rule of the pool counts, the last one first. What has expired unused is no good to show again.
+STANDING = text(f"""
+SELECT {LEDGER_ROW}, pool.name
+FROM assignment JOIN pool ON pool.id = assignment.pool_id JOIN voucher ON voucher.assignment_id = assignment.id
+    AND voucher.code = assignment.code
+WHERE assignment.customer_id = ANY (CAST(:customers AS text[])) AND pool.name = :pool
+    AND assignment.released_at IS NULL
+    AND (assignment.lease_until IS NULL OR assignment.lease_until > now())
+    AND (CAST(:days AS bigint) IS NULL
+        OR assignment.assigned_at > now() - make_interval(days => CAST(:days AS integer)))
+    AND voucher.status <> 'void'
+    AND (voucher.status = 'redeemed' OR voucher.expires_at IS NULL OR voucher.expires_at > now())
+ORDER BY assignment.assigned_at DESC, assignment.id
+""")  # noqa: S608  (made of constants)
+
+
+async def standing(
+    connection: AsyncConnection, pool: str, customers: Sequence[str], days: int | None
+) -> list[LedgerEntry]:
+    """Return what these customers were given of a pool within so many days and have, the last one first."""
+    parameters = {"pool": pool, "customers": list(customers), "days": days}
+    return [replayed(row.name, row) for row in await connection.execute(STANDING, parameters)]
+
+
 LEDGER_SELECTED = (
     Assignment.id,
     Pool.name.label("pool"),
@@ -63,18 +87,43 @@ READ = (Assignment.id, Assignment.pool_id, Assignment.assigned_at)
 LEDGER_COLUMNS = [column.name for column in LEDGER.selected_columns]
 
 
-def ledger_matching(wanted: Filter, pool_id: int | None, query: OneQuery = LEDGER) -> OneQuery:
-    """Return the query of the ledger rows that a filter lets pass."""
-    if pool_id is not None:
-        query = query.where(Assignment.pool_id == pool_id)
+def _leading(query: OneQuery, wanted: Filter, pool_id: int | None) -> OneQuery:
+    """Return a query of what the index that serves the filter finds."""
     if wanted.customer_id is not None:
         query = query.where(Assignment.customer_id == wanted.customer_id)
-    if wanted.campaign_id is not None:
+    elif wanted.campaign_id is not None:
         query = query.where(Assignment.campaign_id == wanted.campaign_id)
+    elif pool_id is not None:
+        query = query.where(Assignment.pool_id == pool_id)
     if wanted.since is not None:
         query = query.where(Assignment.assigned_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(Assignment.assigned_at < wanted.until)
+    return query
+
+
+def ledger_matching(wanted: Filter, pool_id: int | None, query: OneQuery = LEDGER) -> OneQuery:
+    """Return the query of the ledger rows that a filter lets pass."""
+    query = _leading(query, wanted, pool_id)
+    equal = {
+        Assignment.pool_id: pool_id,
+        Assignment.campaign_id: wanted.campaign_id,
+        Assignment.message_id: wanted.message_id,
+        Assignment.test: wanted.test,
+        Voucher.import_id: wanted.import_id,
+        literal_column(STATUS, Text): wanted.status,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.expires_after is not None:
+        query = query.where(Voucher.expires_at >= wanted.expires_after)
+    if wanted.expires_before is not None:
+        query = query.where(Voucher.expires_at < wanted.expires_before)
+    if wanted.code_prefix is not None:
+        query = query.where(func.starts_with(Assignment.code, wanted.code_prefix))
+    if wanted.code_contains is not None:
+        query = query.where(func.strpos(Assignment.code, wanted.code_contains) > 0)
     return query
 
 
@@ -109,32 +158,36 @@ async def ledger_page(
 ) -> LedgerPage:
     """Return a page of the ledger, in the order of the index that serves the filter: by time, or pool and time.
 
-    What a campaign or a customer got is found by an index, and of that the rows of one pool by reading; so such a page
-    may end before it is full.
+    What no index serves is found by reading what one does, a bounded number of rows; so such a page may end before it
+    is full.
     """
     order: list[
         InstrumentedAttribute[int] | InstrumentedAttribute[datetime] | InstrumentedAttribute[uuid.UUID]
     ] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
-    whose = wanted.customer_id is not None or wanted.campaign_id is not None
-    if whose:
+    if wanted.customer_id is not None or wanted.campaign_id is not None:
         del order[0]
     after = [] if key is None else [tuple_(*order) > key[-len(order) :]]
-    if not whose or pool_id is None:
+    if wanted.is_indexed:
         page = ledger_matching(wanted, pool_id).add_columns(Assignment.pool_id)
         return LedgerPage((await connection.execute(page.where(*after).order_by(*order).limit(limit))).all())
     read = (
-        ledger_matching(wanted, None, select(*READ))
+        _leading(select(*READ), wanted, pool_id)
         .where(*after)
         .order_by(*order)
         .limit(MOST_READ)
-        .cte("read")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
+        .subquery("read")
     )
-    ids = select(read.c.id).where(read.c.pool_id == pool_id).order_by(read.c.assigned_at, read.c.id)
-    query = LEDGER.add_columns(Assignment.pool_id).where(Assignment.id.in_(ids.limit(limit))).order_by(*order)
+    by = [read.c[column.key] for column in order]
+    query = (
+        ledger_matching(
+            wanted, pool_id, LEDGER.add_columns(Assignment.pool_id).join(read, read.c.id == Assignment.id)
+        )
+        .order_by(*by)
+        .limit(limit)
+    )
     rows = (await connection.execute(query)).all()
     if len(rows) >= limit:
         return LedgerPage(rows)
-    last = select(read).order_by(read.c.assigned_at, read.c.id).offset(MOST_READ - 1).limit(1)
+    last = select(read).order_by(*by).offset(MOST_READ - 1).limit(1)
     end = (await connection.execute(last)).one_or_none()
     return LedgerPage(rows, None if end is None else (end.pool_id, end.assigned_at, end.id))

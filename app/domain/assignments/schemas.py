@@ -114,7 +114,9 @@ class BatchItemOut(BaseModel):
     """What became of one item of a batch."""
 
     index: int = Field(description="Place in the request, from 0")
-    status: Literal["assigned", "reserved", "replayed", "exhausted"] = Field(description="Result")
+    status: Literal["assigned", "reserved", "replayed", "exhausted", "customer_limit"] = Field(
+        description="Result"
+    )
     code: str | None = Field(description="The code")
     id: uuid.UUID | None = Field(description="Id of the assignment")
     lease_until: datetime | None = Field(
@@ -133,8 +135,33 @@ class BatchOut(BaseModel):
 class Filter:
     """Which assignments are asked for; None: whatever it is."""
 
-    pool: str | None
-    customer_id: str | None
-    campaign_id: str | None
-    since: datetime | None
-    until: datetime | None
+    pool: str | None = None
+    customer_id: str | None = None
+    campaign_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    message_id: str | None = None
+    status: AssignmentStatus | None = None
+    test: bool | None = None
+    import_id: uuid.UUID | None = None
+    code_prefix: str | None = None
+    code_contains: str | None = None
+    expires_before: datetime | None = None
+    expires_after: datetime | None = None
+
+    @property
+    def is_indexed(self) -> bool:
+        """Tell whether one index finds all that it lets pass, and nothing else."""
+        beside = self.pool is not None and (self.customer_id is not None or self.campaign_id is not None)
+        both = self.customer_id is not None and self.campaign_id is not None
+        read = (
+            self.message_id,
+            self.status,
+            self.test,
+            self.import_id,
+            self.code_prefix,
+            self.code_contains,
+            self.expires_before,
+            self.expires_after,
+        )
+        return not beside and not both and all(value is None for value in read)

@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -15,9 +15,11 @@ from app.domain.assignments.drawing import claim_many
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
+    CustomerLimitError,
+    PoolTooShortLivedError,
 )
 from app.domain.assignments.schemas import Filter
-from app.domain.lifecycle import order
+from app.domain.lifecycle import order, transitions
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
@@ -27,6 +29,9 @@ from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
 from app.platform.records import Query
 
+EACH_BY_ITSELF = (CustomerLimitError, PoolTooShortLivedError)
+"""Errors of one item of a batch, which do not concern the others."""
+
 TAKEN_BACK = frozenset({"released", "lapsed"})
 """Statuses of an assignment whose code it no longer has."""
 
@@ -34,6 +39,13 @@ TAKEN_BACK = frozenset({"released", "lapsed"})
 async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LedgerEntry]:
     """Return what was given before under these ids."""
     return {given.id: given for given in await queries.known(connection, ids)}
+
+
+async def standing(
+    connection: AsyncConnection, pool: str, customers: Sequence[str], days: int | None
+) -> list[LedgerEntry]:
+    """Return what a rule of the pool counts for these customers, the last one first."""
+    return await queries.standing(connection, pool, customers, days)
 
 
 def check_replay(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:
@@ -106,21 +118,40 @@ def _has_run_out(row: LedgerEntry) -> bool:
 
 
 def results_in_order(
-    requests: Sequence[AssignmentRequest], given: Mapping[uuid.UUID, LedgerEntry]
+    requests: Sequence[AssignmentRequest], given: Mapping[uuid.UUID, LedgerEntry | DomainError]
 ) -> list[LedgerEntry | DomainError | None]:
     """Return what each request is answered, in their order: of requests with one id, all but the first are replays."""
     results: list[LedgerEntry | DomainError | None] = []
     seen: set[uuid.UUID] = set()
     for request in requests:
         row = given.get(request.id)
-        if row is not None and request.id in seen:
+        if isinstance(row, DomainError) or row is None:
+            results.append(row)
+            continue
+        if request.id in seen:
             row = dataclasses.replace(row, replayed=True)
         seen.add(request.id)
         try:
-            results.append(row and check_replay(request, row))
+            results.append(_check_given(request, row))
         except DomainError as error:
             results.append(error)
     return results
+
+
+def _check_given(request: AssignmentRequest, row: LedgerEntry) -> LedgerEntry:
+    """Return the answer to a request: its own row, or one of the same customer that the pool's rule gives again.
+
+    Raises:
+        PoolTooShortLivedError: what the customer has does not last as long as is asked for.
+        IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: see `check_replay`.
+    """
+    if row.id == request.id:
+        return check_replay(request, row)
+    if request.valid_for_seconds and row.expires_at is not None:
+        until = datetime.now(UTC) + timedelta(seconds=request.valid_for_seconds)
+        if row.expires_at < until:
+            raise PoolTooShortLivedError(row.pool)
+    return row
 
 
 @retry_on_conflict
@@ -142,7 +173,7 @@ async def assign_many(
         if reason is not None and (atomic or isinstance(reason, PoolNotFoundError)):
             raise reason
         for result in results:
-            if isinstance(result, DomainError):
+            if isinstance(result, DomainError) and (atomic or not isinstance(result, EACH_BY_ITSELF)):
                 raise result
     return {
         "assigned": sum(isinstance(row, LedgerEntry) and not row.replayed for row in results),
@@ -152,7 +183,8 @@ async def assign_many(
 
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
-        return {"index": index, "status": "exhausted", "code": None, "id": None, "lease_until": None}
+        status = "customer_limit" if isinstance(row, CustomerLimitError) else "exhausted"
+        return {"index": index, "status": status, "code": None, "id": None, "lease_until": None}
     return {
         "index": index,
         "status": "replayed" if row.replayed else row.status,
@@ -219,6 +251,11 @@ async def release(
         connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id), **why
     )
     return row
+
+
+async def release_unseen(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
+    """Take back assignments of which nobody has heard, each a moment old; the ledger keeps them as released."""
+    await transitions.release_many(connection, assignment_ids)
 
 
 Key = queries.Key

@@ -83,7 +83,9 @@ async def list_events(
 ) -> Sequence[AnyRow]:
     """Return events of a type, oldest first."""
     query = (
-        select(Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp)
+        select(
+            Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp, Event.arrival
+        )
         .where(Event.event_type == event_type)
         .order_by(Event.timestamp, Event.id)
         .limit(limit)

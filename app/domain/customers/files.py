@@ -1,7 +1,9 @@
 """Customers from a file: a column of ids, and a column for each property."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +15,10 @@ from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier, Properties
 
-BATCH = 500
+BATCH = 100
+"""Customers that are locked at a time, for some milliseconds: whoever else changes one of them waits so long."""
+PLACES = 2
+"""Files of which one process sets customers at a time: others wait for a place, and not with a connection."""
 MAX_REJECTS = 1000
 ID_COLUMNS = ("customer_id", "id")
 """Names under which the id column is found by itself; otherwise it is the first."""
@@ -34,9 +39,13 @@ class Records(Protocol):
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the rows."""
 
+    @property
+    def lost(self) -> str:
+        """What stands before a number whose last digits a spreadsheet has lost."""
+
 
 async def load(engine: AsyncEngine, records: Records, id_column: str | None) -> CustomersImported:
-    """Set the properties in a file, some hundred customers at a time. An empty cell sets nothing.
+    """Set the properties in a file, a hundred customers at a time. An empty cell sets nothing.
 
     A customer is held for a moment only, whatever the length of the file; of two files at once each goes on.
 
@@ -62,9 +71,13 @@ async def load(engine: AsyncEngine, records: Records, id_column: str | None) -> 
     return figures
 
 
+_places = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
+
+
 @retry_on_conflict
 async def _merge(engine: AsyncEngine, properties: dict[str, dict[str, str]]) -> None:
-    async with transaction(engine) as connection:
+    place = _places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(PLACES))
+    async with place, transaction(engine) as connection:
         await queries.merge(connection, dict(sorted(properties.items())))
 
 
@@ -75,7 +88,13 @@ def _next(rows: Iterator[_Row]) -> list[_Row]:
 def _rows(records: Records, id_column: str | None) -> Iterator[_Row]:
     place = _place(records.header, id_column)
     for line, cells in records.rows:
-        yield _row(line, records.header, place, cells)
+        named = zip(records.header, cells, strict=False)
+        damaged = ", ".join(repr(name) for name, cell in named if cell.startswith(records.lost))
+        if damaged:
+            reason = f"{damaged}: a spreadsheet keeps 15 digits of a number; format the column as text"
+            yield ImportReject(line=line, reason=reason)
+        else:
+            yield _row(line, records.header, place, cells)
 
 
 def _row(line: int, header: list[str], place: int, cells: list[str]) -> _Row:

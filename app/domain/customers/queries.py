@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.customers.schemas import CustomerFilter
 from app.platform.database import AnyRow
 from app.platform.similar import similar_names
 from app.schema.customers import Aggregate, Customer, Event
@@ -17,6 +19,7 @@ AGGREGATE = (
     Aggregate.property,
     Aggregate.function,
     Aggregate.where,
+    Aggregate.match,
 )
 
 
@@ -91,7 +94,15 @@ async def remove_aggregate(connection: AsyncConnection, name: str) -> bool:
 
 MATCHING = """
 FROM event WHERE customer_id = ANY (CAST(:customers AS text[])) AND event_type = :event_type
-    AND properties @> CAST(:where AS jsonb)
+    AND NOT EXISTS (
+        SELECT FROM jsonb_each(CAST(:where AS jsonb)) AS wanted (path, value), LATERAL (
+            SELECT CASE WHEN jsonb_exists(properties, path) THEN properties -> path
+                ELSE properties #> string_to_array(path, '.') END AS there
+        ) AS found
+        WHERE CASE WHEN :match = 'contains'
+            THEN NOT coalesce(jsonb_build_array(there) @> jsonb_build_array(value), false)
+            ELSE there IS DISTINCT FROM value END
+    )
     AND (CAST(:property AS text) IS NULL OR jsonb_exists(properties, :property))
 """
 FIRST, LAST = (
@@ -116,6 +127,7 @@ async def evaluate(
             "event_type": definition.event_type,
             "property": definition.property,
             "where": json.dumps(definition.where),
+            "match": definition.match,
         },
     )
     return result.all()
@@ -170,14 +182,37 @@ async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]
     return dict(row._mapping)  # noqa: SLF001  (public, by SQLAlchemy's convention)
 
 
-async def search(connection: AsyncConnection, prefix: str, after: str | None, limit: int) -> Sequence[AnyRow]:
-    """Return customers whose ids begin with a text, by id."""
-    query = select(Customer.id, Customer.properties, Customer.updated_at).order_by(Customer.id).limit(limit)
-    if prefix:
-        query = query.where(Customer.id >= prefix, Customer.id.startswith(prefix, autoescape=True))
+MOST_READ = 10_000
+"""Most customers that are read for a page."""
+
+
+async def search(
+    connection: AsyncConnection, wanted: CustomerFilter, after: str | None, limit: int
+) -> tuple[Sequence[AnyRow], str | None]:
+    """Return customers that a filter lets pass, by id, and where the reading ended if it ended before its time."""
+    lead = select(Customer.id).order_by(Customer.id).limit(MOST_READ)
+    if wanted.id_prefix:
+        lead = lead.where(
+            Customer.id >= wanted.id_prefix, Customer.id.startswith(wanted.id_prefix, autoescape=True)
+        )
     if after is not None:
-        query = query.where(Customer.id > after)
-    return (await connection.execute(query)).all()
+        lead = lead.where(Customer.id > after)
+    read = lead.subquery("read")
+    query = (
+        select(Customer.id, Customer.properties, Customer.updated_at)
+        .join(read, read.c.id == Customer.id)
+        .order_by(read.c.id)
+        .limit(limit)
+    )
+    if wanted.property is not None and wanted.value is None:
+        query = query.where(func.jsonb_exists(Customer.properties, wanted.property))
+    elif wanted.property is not None:
+        query = query.where(Customer.properties[wanted.property].astext == wanted.value)
+    rows = (await connection.execute(query)).all()
+    if len(rows) >= limit:
+        return rows, None
+    end = select(read.c.id).order_by(read.c.id).offset(MOST_READ - 1).limit(1)
+    return rows, (await connection.execute(end)).scalar_one_or_none()
 
 
 async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
@@ -188,14 +223,25 @@ async def list_aggregates(connection: AsyncConnection, after: str | None, limit:
     return (await connection.execute(query)).all()
 
 
-async def latest_events(connection: AsyncConnection, customer_id: str, limit: int) -> Sequence[AnyRow]:
-    """Return the latest events of a customer, newest first."""
+async def latest_events(
+    connection: AsyncConnection,
+    customer_id: str,
+    limit: int,
+    event_type: str | None = None,
+    key: tuple[datetime, str] | None = None,
+) -> Sequence[AnyRow]:
+    """Return events of a customer, newest first."""
+    order = (Event.timestamp, Event.id)
     query = (
-        select(Event.id, Event.event_type, Event.properties, Event.timestamp)
+        select(Event.id, Event.event_type, Event.properties, Event.timestamp, Event.received_at)
         .where(Event.customer_id == customer_id)
-        .order_by(Event.timestamp.desc(), Event.id)
+        .order_by(*(column.desc() for column in order))
         .limit(limit)
     )
+    if event_type is not None:
+        query = query.where(Event.event_type == event_type)
+    if key is not None:
+        query = query.where(tuple_(*order) < key)
     return (await connection.execute(query)).all()
 
 

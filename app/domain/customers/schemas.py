@@ -1,5 +1,6 @@
 """Customers and aggregates on the wire."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
@@ -30,6 +31,25 @@ class CustomerUpdate(Input):
         description="Properties to set; null removes one, and those not named stay",
         examples=[{"voucher": "SPRING-7F3K", "first_name": "Ada"}],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerFilter:
+    """Which customers are asked for; None: whatever it is."""
+
+    id_prefix: str | None = None
+    property: str | None = None
+    value: str | None = None
+
+
+class EventOut(BaseModel):
+    """Something that a customer did."""
+
+    event_id: str = Field(description="As the shop names it", validation_alias="id")
+    event_type: str = Field(description="What it is")
+    properties: dict[str, object] = Field(description="What the shop tells of it")
+    timestamp: datetime = Field(description="When it happened")
+    received_at: datetime = Field(description="When it was told")
 
 
 class CustomerOut(BaseModel):
@@ -65,7 +85,13 @@ class AggregateIn(Input):
     )
     function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
     where: Properties = Field(
-        default_factory=dict, description="Only events that have these properties with these values"
+        default_factory=dict,
+        description="Only events that have these properties with these values; `cart.currency` is a path",
+        examples=[{"cart.currency": "EUR"}],
+    )
+    match: Literal["equal", "contains"] = Field(
+        default="equal",
+        description="`equal`: these are the values whole · `contains`: lists and objects hold at least these",
     )
 
     @model_validator(mode="after")
@@ -83,6 +109,7 @@ class AggregateOut(BaseModel):
     property: str | None = Field(description="Property to select")
     function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
     where: dict[str, object] = Field(description="Only events that have these properties with these values")
+    match: Literal["equal", "contains"] = Field(description="Whether values are compared whole")
 
 
 class ErasureOut(BaseModel):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -10,6 +11,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
+from app.domain.customers.schemas import CustomerFilter
 from app.platform.database import AnyRow, autocommit, transaction
 from app.platform.versions import Expected, version
 
@@ -145,9 +147,11 @@ SAMPLE = 1000
 """Events that are looked at to tell which types and properties there are."""
 
 
-async def search(connection: AsyncConnection, prefix: str, after: str | None, limit: int) -> Sequence[AnyRow]:
-    """Return customers whose ids begin with a text, by id."""
-    return await queries.search(connection, prefix, after, limit)
+async def search(
+    connection: AsyncConnection, wanted: CustomerFilter, after: str | None, limit: int
+) -> tuple[Sequence[AnyRow], str | None]:
+    """Return customers that a filter lets pass, by id, and where to go on if the page ended before it was full."""
+    return await queries.search(connection, wanted, after, limit)
 
 
 async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
@@ -155,9 +159,19 @@ async def list_aggregates(connection: AsyncConnection, after: str | None, limit:
     return await queries.list_aggregates(connection, after, limit)
 
 
-async def latest_events(connection: AsyncConnection, customer_id: str, limit: int) -> Sequence[AnyRow]:
-    """Return the latest events of a customer, newest first."""
-    return await queries.latest_events(connection, customer_id, limit)
+EventKey = tuple[datetime, str]
+"""Where a page of events ends."""
+
+
+async def latest_events(
+    connection: AsyncConnection,
+    customer_id: str,
+    limit: int,
+    event_type: str | None = None,
+    key: EventKey | None = None,
+) -> Sequence[AnyRow]:
+    """Return events of a customer, newest first."""
+    return await queries.latest_events(connection, customer_id, limit, event_type, key)
 
 
 async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, object]]:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.holds.schemas import HoldRecord
+from app.domain.lifecycle.claim import StoredRule
 from app.platform import records
 from app.schema.ledger import Hold
 
@@ -22,6 +23,22 @@ LOCK = text("SELECT id FROM pool WHERE name = :pool FOR NO KEY UPDATE")
 async def lock(connection: AsyncConnection, pool: str) -> int | None:
     """Return the id of a pool, on whose holds nobody else works until the transaction ends."""
     return (await connection.execute(LOCK, {"pool": pool})).scalar_one_or_none()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolToDraw:
+    """A pool that is locked, and its rule for customers."""
+
+    id: int
+    per_customer: StoredRule | None
+
+
+LOCK_TO_DRAW = text("SELECT id, per_customer FROM pool WHERE name = :pool FOR NO KEY UPDATE")
+
+
+async def lock_to_draw(connection: AsyncConnection, pool: str) -> PoolToDraw | None:
+    """Return id and rule of a pool, from which nobody else draws until the transaction ends."""
+    return records.any_of(await connection.execute(LOCK_TO_DRAW, {"pool": pool}), PoolToDraw)
 
 
 async def add(

@@ -5,6 +5,7 @@ Draws of the campaign use up its hold first, and then draw like the others.
 """
 
 import uuid
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,15 +16,18 @@ from app.domain.holds import queries
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
 from app.domain.holds.schemas import HoldRecord, Holds
 from app.domain.lifecycle import stock
-from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule
 from app.domain.pools import service as pools
 from app.platform.database import retry_on_conflict, transaction
 
 
 async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:
-    """Return what a campaign may draw from a pool with holds; nobody else draws until the transaction ends."""
-    pool_id = await queries.lock(connection, pool)
-    return await _allowance(connection, pool_id, campaign_id)
+    """Return what a campaign may draw from a pool with holds or a rule; nobody else draws until it is committed."""
+    row = await queries.lock_to_draw(connection, pool)
+    if row is None:
+        return NONE_ALLOWED
+    allowed = await _allowance(connection, row.id, campaign_id)
+    return allowed if row.per_customer is None else replace(allowed, rule=CustomerRule(**row.per_customer))
 
 
 async def allowance_now(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:

@@ -136,9 +136,9 @@ class Column(BaseModel):
 class PreviewWarning(BaseModel):
     """What to know of a file before it is imported."""
 
-    reason: Literal["column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped"] = (
-        Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
-    )
+    reason: Literal[
+        "column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped", "empty"
+    ] = Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
     text: str = Field(description="What it is, and what to give")
 
 
@@ -200,6 +200,17 @@ class ImportRecord:
         """How many of them for which reason."""
         return {name: getattr(self, name) for name in ("in_other_pool", "invalid", "suspicious")}
 
+    @property
+    def note(self) -> str | None:
+        """What to know of an import that succeeded."""
+        if self.status is not ImportStatus.SUCCEEDED:
+            return None
+        if self.rows == 0:
+            return "The source was read to its end, and has no row."
+        if self.suspicious:
+            return f"{self.suspicious} values are unlike the rest and were set aside: accept them, or correct the file."
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class RejectRecord:
@@ -245,6 +256,9 @@ class ImportOut(BaseModel):
     sha256: str | None = Field(description="SHA-256 of the bytes of the source")
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
+    note: str | None = Field(
+        description="What to know of one that succeeded: that no row came, or what to do next"
+    )
     choices: dict[str, list[dict[str, object]]] | None = Field(
         description="What may be answered (`column`, `has_header`) where it failed with a question"
     )
@@ -266,6 +280,7 @@ class RejectOut(BaseModel):
         "control_character",
         "format_character",
         "more_than_15_digits",
+        "not_a_text",
         "too_few_columns",
         "invalid_expires_at",
     ] = Field(description="Why")

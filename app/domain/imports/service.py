@@ -26,6 +26,7 @@ from app.domain.imports.errors import (
 )
 from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
+from app.domain.imports.reader.marks import seen
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import (
     FormatIn,
@@ -330,7 +331,7 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, object]:
         "quote": table.format.quote,
         "has_header": table.format.has_header,
         "header": table.header,
-        "rows": table.first_rows,
+        "rows": [[seen(cell) for cell in row] for row in table.first_rows],
         "columns": [
             {"index": column.index, "name": column.name or None, "suggested": column.index == table.suggested}
             for column in table.columns
@@ -346,6 +347,8 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, object]:
 def _warnings(table: Table) -> list[dict[str, str]]:
     """Return what the importer of a file ought to know before."""
     found = [{"reason": question.reason, "text": question.text} for question in table.open_questions(None)]
+    if not table.sample:
+        found.append({"reason": "empty", "text": "There is no row."})
     if table.suggested is not None:
         unlike = reading.suspicious_in_sample(table, table.suggested)
         if unlike:

@@ -62,12 +62,17 @@ INVARIANTS = {
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
         WHERE effect = 'redeem' AND status = 'available'
             AND outcome NOT IN ('cancelled', 'expired', 'void')""",
-    "a redemption has a voucher that is not redeemed": """
+    "a use stands, and its voucher is not redeemed": """
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
-        WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer') AND status <> 'redeemed'""",
+        WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer', 'already_redeemed')
+            AND status <> 'redeemed'""",
+    "a use is cancelled, and no cancellation says so": """
+        SELECT min(id::text) FROM redemption WHERE outcome = 'cancelled'
+        GROUP BY code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",
     "the stock of a pool does not know its holds": """
         SELECT pool.name FROM pool JOIN stock ON stock.pool_id = pool.id
-        WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)""",
+        WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)
+            + CASE WHEN per_customer IS NULL THEN 0 ELSE 1 END""",
 }
 
 _CHECKS = "\nUNION ALL\n".join(

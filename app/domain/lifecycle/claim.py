@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import orjson
 import psycopg
@@ -26,6 +26,25 @@ from app.platform.database import AnyRow
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
 
+class StoredRule(TypedDict):
+    """A rule as a pool keeps it."""
+
+    count: int
+    days: int | None
+    then: Literal["same", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRule:
+    """How many codes of a pool a customer gets."""
+
+    count: int
+    days: int | None
+    """Of how many days the codes count; None: of all time."""
+    then: Literal["same", "refuse"]
+    """What a customer gets who has them all: the last one again, or an error."""
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """How many vouchers a draw may take from a pool with holds: its hold's first, then what is free."""
@@ -34,6 +53,8 @@ class Allowance:
     from_hold: int = 0
     """How many of them are the hold's."""
     hold_id: uuid.UUID | None = None
+    rule: CustomerRule | None = None
+    """What the pool says of its customers."""
 
 
 NONE_ALLOWED = Allowance()
@@ -342,7 +363,7 @@ SELECT counts.available > 0 AND EXISTS (
 ) AS any_left, CAST(:valid_for AS bigint) = 0 OR EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND {ENOUGH_LIFE} AND code <> ALL (CAST(:ours AS text[]))
-) AS long_enough, counts.holds > 0 AS held
+) AS long_enough, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
 ) AS counts
@@ -355,7 +376,8 @@ async def what_is_left(
 ) -> AnyRow | None:
     """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
 
-    `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held.
+    `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held, or the pool has a
+    rule for customers (`ruled`).
     None where there is no such pool.
     """
     parameters = {"pool": pool, "ours": list(ours), "valid_for": valid_for}

@@ -21,7 +21,11 @@ OPEN = text("INSERT INTO stock (pool_id, slot) SELECT :pool_id, generate_series(
 
 REFRESH = text("""
 UPDATE stock SET holds = active.n
-FROM (SELECT count(*) AS n FROM hold WHERE pool_id = :pool_id AND drawn < size) AS active
+FROM (
+    SELECT (SELECT count(*) FROM hold WHERE pool_id = :pool_id AND drawn < size) + (
+        SELECT count(per_customer) FROM pool WHERE id = :pool_id
+    ) AS n
+) AS active
 WHERE pool_id = :pool_id AND holds <> active.n
 """)
 
@@ -32,5 +36,5 @@ async def open_slots(connection: AsyncConnection, pool_id: int) -> None:
 
 
 async def refresh(connection: AsyncConnection, pool_id: int) -> None:
-    """Tell the claim how many holds there are: waits for claims under way; those after it see the number."""
+    """Tell the claim how many holds and rules there are: waits for claims under way; those after it see the number."""
     await connection.execute(REFRESH, {"pool_id": pool_id})

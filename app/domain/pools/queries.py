@@ -1,6 +1,8 @@
 """SQL of pools and their stock."""
 
-from sqlalchemy import BigInteger, Executable, RowMapping, delete, exists, func, or_, select, update
+from collections.abc import Mapping
+
+from sqlalchemy import BigInteger, Executable, RowMapping, delete, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +22,7 @@ KEPT_BY_HOLDS = (
     .scalar_subquery()
     .label("held")
 )
-COLUMNS = (Pool.id, Pool.name, Pool.description, Pool.created_at)
+COLUMNS = (Pool.id, Pool.name, Pool.description, Pool.created_at, Pool.per_customer)
 WITH_COUNTS = select(*COLUMNS, *COUNTS, KEPT_BY_HOLDS).join(Stock, Stock.pool_id == Pool.id).group_by(Pool.id)
 
 
@@ -73,10 +75,12 @@ async def lock_to_edit(connection: AsyncConnection, name: str) -> PoolHead | Non
     return records.any_of(await connection.execute(query), PoolHead)
 
 
-async def describe(connection: AsyncConnection, name: str, description: str | None) -> bool:
-    """Set the description; False where there is no such pool."""
-    query = update(Pool).where(Pool.name == name).values(description=description).returning(Pool.id)
-    return (await connection.execute(query)).first() is not None
+async def change(connection: AsyncConnection, name: str, values: Mapping[str, object]) -> int | None:
+    """Set columns of a pool; its id, or None where there is no such pool."""
+    # None is no value here, not the value null that JSON has.
+    set_to = {column: null() if value is None else value for column, value in values.items()}
+    query = update(Pool).where(Pool.name == name).values(set_to).returning(Pool.id)
+    return (await connection.execute(query)).scalar_one_or_none()
 
 
 async def lock(connection: AsyncConnection, name: str) -> int | None:
@@ -131,4 +135,6 @@ def _record(row: RowMapping) -> PoolRecord:
     states = {state.key: int(row[state.key]) for state in STATES}
     held = max(min(int(row["held"]), states["available"]), 0)
     counts = PoolCounts(**states, total=sum(states.values()), held=held)
-    return PoolRecord(row["id"], row["name"], row["description"], row["created_at"], counts)
+    return PoolRecord(
+        row["id"], row["name"], row["description"], row["created_at"], row["per_customer"], counts
+    )

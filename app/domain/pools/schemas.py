@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.schema.names import nfc, visible
 from app.schema.texts import Input
@@ -58,6 +58,7 @@ class PoolHead:
     name: str
     description: str | None
     created_at: datetime
+    per_customer: dict[str, int | str | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,50 @@ class PoolCreate(Input):
     description: str | None = Field(default=None, max_length=1000, description="For people")
 
 
+class PerCustomer(Input):
+    """How many codes of a pool a customer gets, whatever message, campaign or request asks.
+
+    What was released, has lapsed or expired, or was made void does not count, and proofs count apart. Requests without
+    a customer are not bound by it.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"count": 1, "days": 30, "then": "same"}]}
+    )
+
+    count: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(
+        default=1, description="Number of vouchers"
+    )
+    days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = Field(
+        default=None, description="Of how many days back codes count; null: of all time"
+    )
+    then: Literal["same", "refuse"] = Field(
+        default="same",
+        description="What a customer gets who has them: the last one again, or 409 `customer-limit`",
+    )
+
+
 class PoolUpdate(Input):
     """What may be changed of a pool; its name stays, because templates and idempotency rest on it."""
 
-    description: str | None = Field(max_length=1000, description="For people")
+    description: str | None = Field(default=None, max_length=1000, description="For people")
+    per_customer: PerCustomer | None = Field(
+        default=None, description="How many codes a customer gets; null: as many as are asked for"
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("say what to change: description or per_customer")
+        return self
+
+
+class PerCustomerOut(BaseModel):
+    """How many codes of a pool a customer gets."""
+
+    count: int = Field(description="Number of vouchers")
+    days: int | None = Field(description="Of how many days back codes count; null: of all time")
+    then: Literal["same", "refuse"] = Field(description="What a customer gets who has them")
 
 
 class PoolOut(BaseModel):
@@ -107,4 +148,7 @@ class PoolOut(BaseModel):
     name: str = Field(description="Unique name")
     description: str | None = Field(description="For people")
     created_at: datetime = Field(description="When it was made")
+    per_customer: PerCustomerOut | None = Field(
+        description="How many codes a customer gets; null: any number"
+    )
     counts: Counts = Field(description="Its stock")

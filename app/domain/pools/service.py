@@ -7,7 +7,7 @@ from app.domain.access.scopes import Caller
 from app.domain.lifecycle import intake, stock, uses
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
-from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord
+from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolUpdate
 from app.platform.versions import Expected, version
 
 
@@ -98,21 +98,32 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int) -
 
 def version_of(pool: PoolHead) -> str:
     """Return the version of a pool; its counts are no part of it."""
-    return version(pool.name, pool.description, pool.created_at)
+    known = (pool.name, pool.description, pool.created_at)
+    rule = pool.per_customer
+    return version(*known) if rule is None else version(*known, sorted(rule.items()))
 
 
-async def describe(
-    connection: AsyncConnection, name: str, description: str | None, expected: Expected | None = None
+async def change(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    name: str,
+    wanted: PoolUpdate,
+    expected: Expected | None = None,
 ) -> PoolRecord:
-    """Change what people read of a pool.
+    """Change a pool: what people read of it, and its rules.
 
     Raises:
         PoolNotFoundError: there is none of this name.
         PreconditionFailedError: it is not as expected.
     """
     await _check(connection, name, expected)
-    if not await queries.describe(connection, name, description):
+    values = wanted.model_dump(include=wanted.model_fields_set)
+    pool_id = await queries.change(connection, name, values)
+    if pool_id is None:
         raise await not_found(connection, name)
+    if "per_customer" in values:
+        await stock.refresh(connection, pool_id)  # no claim is under way any more that does not know the rule
+    await audit.record(connection, caller, "pool.changed", pool=name, **values)
     return await get(connection, name)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.redemptions.schemas import MappedEvent, Outcome, Use
+from app.domain.redemptions.schemas import MappedEvent, Outcome, RedemptionFilter, Use
 from app.platform.database import AnyRow
 from app.schema.redemptions import Redemption, RedemptionMapping
 
@@ -29,12 +29,13 @@ async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) 
 
 
 ADD_USES = text("""
-INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at, effect)
-SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp()), effect
+INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at, effect, arrival)
+SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp()), effect,
+    coalesce(arrival, nextval('arrival'))
 FROM unnest(
     CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
-    CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[]), CAST(:effects AS text[])
-) WITH ORDINALITY AS said (event_id, property, code, customer_id, outcome, at, effect, place)
+    CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[]), CAST(:effects AS text[]), CAST(:arrivals AS bigint[])
+) WITH ORDINALITY AS said (event_id, property, code, customer_id, outcome, at, effect, arrival, place)
 ORDER BY place
 ON CONFLICT (event_id, property) DO NOTHING
 RETURNING id, code
@@ -51,19 +52,32 @@ async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> Sequence
         "outcomes": [use.outcome for use in uses],
         "ats": [use.at for use in uses],
         "effects": [use.effect for use in uses],
+        "arrivals": [use.arrival for use in uses],
     }
     return (await connection.execute(ADD_USES, parameters)).all()
 
 
+MAX_SAID = 200
+"""Most things said of a code of which a cancellation was heard that are judged together."""
+
 # What is judged: the new, and of what was said before only that which decides. Uses that came too late, however
-# many, have no say. Each with its voucher and the ledger row that held at its time, the present one or one that was
-# released since. Who was erased is compared by a mark (app/schema/customers.py). Ties go by arrival.
+# many, have no say, unless a cancellation takes back those before them. Each with its voucher and the ledger row that
+# held at its time, the present one or one that was released since. Who was erased is compared by a mark
+# (app/schema/customers.py). Ties go by arrival.
 SAID = text("""
 WITH said AS (
     SELECT * FROM redemption WHERE id = ANY (CAST(:new AS uuid[]))
     UNION
     SELECT * FROM redemption WHERE code = ANY (CAST(:codes AS text[]))
-        AND outcome IN ('redeemed', 'not_assigned', 'other_customer', 'cancelled')
+        AND outcome IN ('redeemed', 'not_assigned', 'other_customer')
+    UNION
+    SELECT of_code.* FROM (
+        SELECT DISTINCT code FROM unnest(CAST(:codes AS text[])) AS asked (code)
+        WHERE EXISTS (SELECT FROM redemption WHERE redemption.code = asked.code AND effect = 'cancel')
+    ) AS cancelled CROSS JOIN LATERAL (
+        SELECT * FROM redemption WHERE redemption.code = cancelled.code AND outcome NOT IN ('void', 'expired')
+        LIMIT :most
+    ) AS of_code
 )
 SELECT said.id, said.code, said.effect, said.outcome, said.redeemed_at AS at,
     coalesce(said.customer_mark, sha256(key || convert_to(said.customer_id, 'UTF8'))) AS customer,
@@ -82,7 +96,7 @@ LEFT JOIN LATERAL (
         WHERE code = said.code AND assigned_at <= said.redeemed_at AND released_at > said.redeemed_at
     ) AS candidate ORDER BY assigned_at > said.redeemed_at LIMIT 1
 ) AS held ON true
-ORDER BY said.code, said.redeemed_at, said.outcome <> 'redeemed', said.arrival NULLS FIRST, said.created_at, said.id
+ORDER BY said.code, said.redeemed_at, said.arrival NULLS FIRST, said.created_at, said.id
 """)
 
 
@@ -90,7 +104,7 @@ async def said_of(
     connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID], tolerance: float
 ) -> Sequence[AnyRow]:
     """Return the uses of these codes that decide, code by code in the order of time, with what they are judged by."""
-    parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance}
+    parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance, "most": MAX_SAID + 1}
     return (await connection.execute(SAID, parameters)).all()
 
 
@@ -157,25 +171,45 @@ async def forget_unmapped(connection: AsyncConnection) -> None:
     await connection.execute(FORGET_UNMAPPED)
 
 
+Key = tuple[str, datetime, uuid.UUID]
+"""Where a page of uses ends: outcome, time, id."""
 REDEMPTIONS = select(*Redemption.__table__.columns)
 
 
+MOST_READ = 10_000
+"""Most uses that are read for a page."""
+
+
 async def list_redemptions(
-    connection: AsyncConnection,
-    outcome: Outcome | None,
-    key: tuple[str, datetime, uuid.UUID] | None,
-    limit: int,
-) -> Sequence[AnyRow]:
-    """Return uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
+    connection: AsyncConnection, wanted: RedemptionFilter, key: Key | None, limit: int
+) -> tuple[Sequence[AnyRow], Key | None]:
+    """Return uses and what came of each, outcome by outcome, oldest first, and where to go on if enough was read.
+
+    Without an outcome and a customer it is only the issues.
+    """
     order = (Redemption.outcome, Redemption.created_at, Redemption.id)
-    query = REDEMPTIONS.order_by(*order).limit(limit)
-    if outcome is None:
-        query = query.where(Redemption.outcome != Outcome.REDEEMED)
-    else:
-        query = query.where(Redemption.outcome == outcome)
+    lead = select(*order).order_by(*order).limit(MOST_READ)
+    if wanted.customer_id is not None:
+        of_customer = select(Redemption.id).where(Redemption.customer_id == wanted.customer_id).offset(0)
+        lead = lead.where(Redemption.id.in_(of_customer))
+    if wanted.outcome is not None:
+        lead = lead.where(Redemption.outcome == wanted.outcome)
+    elif wanted.customer_id is None:
+        lead = lead.where(Redemption.outcome != Outcome.REDEEMED)
     if key is not None:
-        query = query.where(tuple_(*order) > key)
-    return (await connection.execute(query)).all()
+        lead = lead.where(tuple_(*order) > key)
+    read = lead.subquery("read")
+    by = [read.c[column.key] for column in order]
+    query = REDEMPTIONS.join(read, read.c.id == Redemption.id).order_by(*by).limit(limit)
+    if wanted.since is not None:
+        query = query.where(Redemption.redeemed_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(Redemption.redeemed_at < wanted.until)
+    rows = (await connection.execute(query)).all()
+    if len(rows) >= limit:
+        return rows, None
+    end = (await connection.execute(select(*by).order_by(*by).offset(MOST_READ - 1).limit(1))).one_or_none()
+    return rows, None if end is None else (end[0], end[1], end[2])
 
 
 async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:

@@ -100,50 +100,74 @@ class Said:
     """Whether an assignment of the code stands, so that a cancellation can give it back to somebody."""
 
 
-def judge(said: Sequence[Said], tolerance: timedelta) -> tuple[list[Outcome], datetime | None]:
+def judge(
+    said: Sequence[Said], tolerance: timedelta, *, complete: bool = True
+) -> tuple[list[Outcome], datetime | None]:
     """Return the outcome of each thing said of one code, and when the code was used, if it was.
 
-    It does not matter in which order they came: `said` is in the order of their times. The first use by whom the
-    code was assigned to is the redemption. Any use takes the code: the shop did. A cancellation takes back the uses
-    before it, and what is used after it is judged afresh; of a code that is nobody's it changes nothing.
+    It does not matter in which order they came: `said` is in the order of their times. A cancellation takes back one
+    use, the latest before it by the same customer (or, where there is none, by nobody in particular). Of the uses
+    that stand, the first by whom the code was assigned to is the redemption. Any of them takes the code: the shop did.
 
-    What has no say in it may be left out: of a code that was used, the uses that came too late.
+    What has no say in it may be left out: of a code of which no cancellation was heard, the uses that came too late.
+
+    Args:
+        said: what was said of the code.
+        tolerance: how far the shop's clock may be off.
+        complete: whether all is there that a cancellation might take back; where not, none takes back any more.
     """
+    # A code that is used and nobody's stays used: a cancellation can give it to nobody.
+    settled = not complete or (said[0].status == VoucherStatus.REDEEMED and not said[0].stands)
     outcomes: list[Outcome] = []
-    open_from = 0
-    first_use: datetime | None = None
-    redeemed: datetime | None = None
-    for each in said:
-        if each.effect is Effect.CANCEL:
-            if first_use is None or not each.stands:
-                outcomes.append(Outcome.UNKNOWN_CODE if each.status is None else Outcome.NOT_REDEEMED)
-                continue
-            for place in range(open_from, len(outcomes)):
-                if outcomes[place] in {*USED_OUTCOMES, Outcome.ALREADY_REDEEMED}:
-                    outcomes[place] = Outcome.CANCELLED
-            first_use = redeemed = None
+    standing: list[int] = []
+    for place, each in enumerate(said):
+        if settled and each.outcome is Outcome.CANCELLED:
             outcomes.append(Outcome.CANCELLED)
-            open_from = len(outcomes)
-            continue
-        outcome = _alone(each, tolerance)
-        if outcome is Outcome.REDEEMED and redeemed is None:
-            redeemed = each.at
-        elif outcome in USED_OUTCOMES and first_use is not None:
-            outcome = Outcome.ALREADY_REDEEMED
-        if outcome in USED_OUTCOMES:
-            first_use = first_use or each.at
-        outcomes.append(outcome)
-    return outcomes, redeemed or first_use
+        elif each.effect is Effect.CANCEL:
+            taken = None if settled else _taken_back(each, said, standing)
+            if taken is not None:
+                standing.remove(taken)
+                outcomes[taken] = Outcome.CANCELLED
+            outcomes.append(_of_cancellation(each, taken))
+        else:
+            outcomes.append(_alone(each, tolerance))
+            if outcomes[place] in USED_OUTCOMES:
+                standing.append(place)
+    first = standing[0] if standing else None
+    redeemed = next((place for place in standing if outcomes[place] is Outcome.REDEEMED), None)
+    for place in standing:
+        if place not in {first, redeemed}:
+            outcomes[place] = Outcome.ALREADY_REDEEMED
+    used = first if redeemed is None else redeemed
+    return outcomes, None if used is None else said[used].at
+
+
+def _taken_back(cancellation: Said, said: Sequence[Said], standing: Sequence[int]) -> int | None:
+    """Return the place of the use that a cancellation takes back: its customer's latest, or else one of nobody's."""
+    for customer in (cancellation.customer, None):
+        for place in reversed(standing):
+            use = said[place]
+            # What was taken back once stays so, though the code may have been released since.
+            if use.customer == customer and (use.given or use.stands or use.outcome is Outcome.CANCELLED):
+                return place
+    return None
+
+
+def _of_cancellation(each: Said, taken: int | None) -> Outcome:
+    if taken is not None:
+        return Outcome.CANCELLED
+    return Outcome.UNKNOWN_CODE if each.status is None else Outcome.NOT_REDEEMED
 
 
 def _alone(use: Said, tolerance: timedelta) -> Outcome:
-    """Return the outcome of a use if nothing else were said of its code."""
+    """Return the outcome of a use if nothing else were said of its code. What took the code goes on taking it."""
     if use.status is None:
         return Outcome.UNKNOWN_CODE
-    if use.status == VoucherStatus.VOID and (use.voided_at is None or use.at >= use.voided_at):
-        return Outcome.VOID
-    if use.expires_at is not None and use.at >= use.expires_at + tolerance:
-        return Outcome.EXPIRED
+    if use.outcome not in {*USED_OUTCOMES, Outcome.ALREADY_REDEEMED, Outcome.CANCELLED}:
+        if use.status == VoucherStatus.VOID and (use.voided_at is None or use.at >= use.voided_at):
+            return Outcome.VOID
+        if use.expires_at is not None and use.at >= use.expires_at + tolerance:
+            return Outcome.EXPIRED
     if not use.given:
         return Outcome.NOT_ASSIGNED
     if None not in {use.given_to, use.customer} and use.given_to != use.customer:

@@ -33,9 +33,9 @@ class Outcome(StrEnum):
     NOT_A_STRING = "not_a_string"
     """The mapped property is a number, a list or something else that is no string."""
     CANCELLED = "cancelled"
-    """Used, and the order was cancelled since; of a cancellation: it gave the code back to its customer."""
+    """Used, and the order was cancelled since; of a cancellation: it took that use back."""
     NOT_REDEEMED = "not_redeemed"
-    """A cancellation of a code that was not used, or that was never given to anybody and so stays used."""
+    """A cancellation by a customer who had not used the code, or of a code that is nobody's and so stays used."""
 
 
 class Effect(StrEnum):
@@ -44,7 +44,7 @@ class Effect(StrEnum):
     REDEEM = "redeem"
     """It was used."""
     CANCEL = "cancel"
-    """The order was cancelled or refunded: the code is its customer's again."""
+    """The order was cancelled or refunded: the use does not count, and without another the code is its customer's."""
 
 
 class Normalise(StrEnum):
@@ -72,6 +72,8 @@ class Use:
     outcome: Outcome
     at: datetime | None
     effect: Effect = Effect.REDEEM
+    arrival: int | None = None
+    """When its event arrived, among others; None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,8 @@ class MappingIn(Input):
     )
     effect: Effect = Field(
         default=Effect.REDEEM,
-        description="`redeem`: the code was used; `cancel`: the order was cancelled or refunded, and the code is its"
-        " customer's again",
+        description="`redeem`: the code was used; `cancel`: the order was cancelled or refunded. It takes back the"
+        " customer's latest use of the code; if no other use stands, the code is assigned again",
     )
     normalise: Normalise | None = Field(
         default=None,
@@ -121,6 +123,16 @@ class RedemptionIn(Input):
 
     customer_id: Identifier | None = Field(default=None, description="Customer who used it")
     redeemed_at: Time | None = Field(default=None, description="When; now, if left out")
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionFilter:
+    """Which uses are asked for; None: whatever it is, but without a customer and an outcome only issues."""
+
+    outcome: Outcome | None = None
+    customer_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class RedemptionOut(BaseModel):

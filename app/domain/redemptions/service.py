@@ -1,5 +1,6 @@
 """The rules of redemption: store what is tracked, find the codes in it, and judge what they come to."""
 
+import dataclasses
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ from app.domain.redemptions.schemas import (
     MappingIn,
     Normalise,
     Outcome,
+    RedemptionFilter,
     Use,
 )
 from app.domain.vouchers import service as vouchers
@@ -132,10 +134,13 @@ async def set_mapping(
 
 
 async def list_redemptions(
-    connection: AsyncConnection, outcome: Outcome | None, key: Key | None, limit: int
-) -> Sequence[AnyRow]:
-    """Return uses and what came of each, outcome by outcome, oldest first; without an outcome only the issues."""
-    return await queries.list_redemptions(connection, outcome, key, limit)
+    connection: AsyncConnection, wanted: RedemptionFilter, key: Key | None, limit: int
+) -> tuple[Sequence[AnyRow], Key | None]:
+    """Return uses and what came of each, outcome by outcome, oldest first, and where to go on if enough was read.
+
+    Without an outcome and a customer it is only the issues.
+    """
+    return await queries.list_redemptions(connection, wanted, key, limit)
 
 
 async def mapped_properties(connection: AsyncConnection) -> Mapping:
@@ -206,7 +211,11 @@ async def _replay_some(
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
         rows = await events_of_customers.list_events(connection, event_type, key, CHUNK)
-        uses = [use for row in rows for use in uses_in(row.id, row, by_type)]
+        uses = [
+            dataclasses.replace(use, arrival=row.arrival)
+            for row in rows
+            for use in uses_in(row.id, row, by_type)
+        ]
         await lock_codes(connection, uses)
         return rows, await store_and_judge(connection, uses)
 
@@ -279,7 +288,8 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
             )
             for row in group
         ]
-        judged, at = rules.judge(said, timedelta(seconds=tolerance))
+        complete = len(said) <= queries.MAX_SAID
+        judged, at = rules.judge(said, timedelta(seconds=tolerance), complete=complete)
         outcomes |= {
             each.id: outcome for each, outcome in zip(said, judged, strict=True) if each.outcome != outcome
         }

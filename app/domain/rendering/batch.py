@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.rendering import service
 from app.domain.rendering.errors import TemplateLimitError
 from app.domain.rendering.renderers import RendererDiedError, Renderers
-from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
+from app.domain.rendering.schemas import KeyedRequest, MessageTarget, Outcome, RenderSpec
 from app.platform.database import is_conflict
 from app.platform.errors import (
     ChangesConflictError,
@@ -21,6 +22,8 @@ from app.platform.errors import (
 from app.platform.stopping import StoppingError, stopping
 
 CHUNK = 250
+UNNAMED = 25
+"""Messages of a chunk that nobody could name: sent as soon as it is committed, before the next begins."""
 AT_ONCE = 2
 """Chunks under way: one is written while the next is rendered."""
 MAX_DEATHS = 3
@@ -35,29 +38,41 @@ async def render_many(
     *,
     whole: bool = False,
     one_by_one: bool = False,
+    request: KeyedRequest | None = None,
 ) -> AsyncIterator[list[Outcome]]:
     """Yield the outcomes, chunk by chunk in the order of the addressees, each chunk committed.
 
-    `whole` makes all of them in one transaction: nobody could name what a part of it took. `one_by_one` begins
-    a chunk only when the one before was fetched.
+    Args:
+        engine: of the service's database.
+        renderers: the processes that render.
+        spec: what the messages have in common.
+        targets: for whom they are made.
+        whole: make all of them in one transaction: nobody could name what a part of it took.
+        one_by_one: make small chunks, and begin one only when the one before was fetched. Where the caller has gone,
+            what was made and not fetched is taken back.
+        request: the keyed request that all of them are of.
 
     Raises:
         DomainError: the template cannot be rendered for anybody, or the service is overloaded.
             Nothing was taken then.
     """
-    chunks = [list(targets)] if whole else _chunks(targets)
+    chunks = [list(targets)] if whole else _chunks(targets, UNNAMED if one_by_one else CHUNK)
     # The first alone: the others know from it what they need, and a template that is too much ends here.
-    first = await render_chunk(engine, renderers, spec, chunks[0])
+    first = await render_chunk(engine, renderers, spec, chunks[0], request)
     limit = first[0].error
     if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in first):
         raise limit
     yield first
     # Counts are as of the message: where they are read, a chunk waits for the one before.
-    at_once = 1 if one_by_one or "count_" in spec.template else AT_ONCE
+    if one_by_one:
+        for chunk in chunks[1:]:
+            yield await _fetched(engine, _render_anyway(engine, renderers, spec, chunk, request))
+        return
+    at_once = 1 if "count_" in spec.source else AT_ONCE
     under_way: deque[asyncio.Task[list[Outcome]]] = deque()
     try:
         for chunk in chunks[1:]:
-            under_way.append(asyncio.create_task(_render_anyway(engine, renderers, spec, chunk)))
+            under_way.append(asyncio.create_task(_render_anyway(engine, renderers, spec, chunk, request)))
             if len(under_way) == at_once:
                 yield await under_way.popleft()
         while under_way:
@@ -68,13 +83,37 @@ async def render_many(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-def _chunks(targets: Sequence[MessageTarget]) -> list[list[MessageTarget]]:
+async def _fetched(engine: AsyncEngine, made: Coroutine[Any, Any, list[Outcome]]) -> list[Outcome]:
+    """Return outcomes to whoever still waits for them; what was taken for one who has gone is taken back."""
+    task = asyncio.ensure_future(made)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        _start(_undo(engine, task))
+        raise
+
+
+async def _undo(engine: AsyncEngine, task: "asyncio.Future[list[Outcome]]") -> None:
+    await service.take_back(engine, await task)
+
+
+def _start(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_UNDER_WAY.discard)
+
+
+_UNDER_WAY: set[asyncio.Future[None]] = set()
+"""What goes on though its request was cancelled; the loop itself keeps no hold of it."""
+
+
+def _chunks(targets: Sequence[MessageTarget], size: int) -> list[list[MessageTarget]]:
     """Yield the chunks in order; a message that comes twice is in two of them, so that it finds its codes again."""
     chunks: list[list[MessageTarget]] = [[]]
     messages: set[tuple[str, str | None]] = set()
     for target in targets:
         message = target.message_id, target.customer_id
-        if len(chunks[-1]) == CHUNK or message in messages:
+        if len(chunks[-1]) == size or message in messages:
             chunks.append([])
             messages.clear()
         chunks[-1].append(target)
@@ -83,13 +122,17 @@ def _chunks(targets: Sequence[MessageTarget]) -> list[list[MessageTarget]]:
 
 
 async def _render_anyway(
-    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    chunk: Sequence[MessageTarget],
+    request: KeyedRequest | None = None,
 ) -> list[Outcome]:
-    """Render as `render_chunk` does, but let what fails fail for these only: others have their messages already."""
+    """Do as `render_chunk`, but what fails fails for these only: others have their messages already."""
     if stopping.ending:
         return [Outcome(target, error=StoppingError()) for target in chunk]
     try:
-        return await render_chunk(engine, renderers, spec, chunk)
+        return await render_chunk(engine, renderers, spec, chunk, request)
     except DomainError as error:
         return [Outcome(target, error=error) for target in chunk]
     except Exception as error:
@@ -102,22 +145,30 @@ async def _render_anyway(
 
 
 async def render_chunk(
-    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    chunk: Sequence[MessageTarget],
+    request: KeyedRequest | None = None,
 ) -> list[Outcome]:
-    """Return the outcomes of a chunk; each message fails by itself where that can be told apart."""
+    """Return the outcomes of a chunk, each failing by itself where that can be told apart."""
     try:
-        return await service.render(engine, renderers, spec, chunk)
+        return await service.render(engine, renderers, spec, chunk, request)
     except RendererDiedError:
         if len(chunk) == 1:
             return [Outcome(chunk[0], error=worker_killed_error())]
     except InvalidRequestError as error:
         if len(chunk) == 1:
             return [Outcome(chunk[0], error=error)]
-    return await _render_singly(engine, renderers, spec, chunk)
+    return await _render_singly(engine, renderers, spec, chunk, request)
 
 
 async def _render_singly(
-    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, chunk: Sequence[MessageTarget]
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    chunk: Sequence[MessageTarget],
+    request: KeyedRequest | None = None,
 ) -> list[Outcome]:
     """Render one message at a time, so that only the one that killed the worker fails."""
     outcomes: list[Outcome] = []
@@ -127,7 +178,7 @@ async def _render_singly(
             outcomes.append(Outcome(target, error=worker_killed_error()))
             continue
         try:
-            outcomes += await service.render(engine, renderers, spec, [target])
+            outcomes += await service.render(engine, renderers, spec, [target], request)
         except RendererDiedError:
             deaths += 1
             outcomes.append(Outcome(target, error=worker_killed_error()))

@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.rendering.message_vouchers import MessageVouchers
 
 _KEPT = 1000
+NOTHING: dict[str, Any] = {"codes": {}, "occurrences": {}, "counts": [], "aggregates": [], "seen": False}
 
 
 class Demands:
@@ -16,12 +17,17 @@ class Demands:
     def __init__(self) -> None:
         self._by_template: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
+    def each(self, template: str) -> dict[str, float] | None:
+        """Return how many codes of each pool a message takes; None where that is not known."""
+        demand = self._by_template.get(_digest(template))
+        return None if demand is None else demand["each"]
+
     async def predict(self, template: str, vouchers: MessageVouchers, messages: int) -> dict[str, Any]:
         """Return what so many messages will probably need, less what they were given before."""
         demand = self._by_template.get(_digest(template))
         if demand is None:
-            return {"codes": {}, "occurrences": {}, "counts": [], "aggregates": [], "seen": False}
-        await vouchers.fetch({"codes": {}, "occurrences": demand["occurrences"], "counts": [], "seen": False})
+            return NOTHING
+        await vouchers.fetch(NOTHING | {"occurrences": demand["occurrences"]})
         codes = {
             pool: max(0, math.ceil(each * messages) - vouchers.given_of(pool))
             for pool, each in demand["each"].items()

@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.assignments import drawing, identity
 from app.domain.assignments import service as assignments
 from app.domain.assignments.drawing import Draw
-from app.domain.assignments.errors import PoolExhaustedError
-from app.domain.lifecycle.claim import Locked
+from app.domain.assignments.errors import CustomerLimitError, PoolExhaustedError
+from app.domain.lifecycle.claim import CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import queries
+from app.domain.rendering.samples import sample_of
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.domain.vouchers.errors import VoucherVoidError
 from app.platform.errors import DomainError
@@ -36,6 +37,9 @@ class _Pool:
     looked_up: int = -1
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
+    rule: CustomerRule | None = None
+    limits: dict[str, dict[str, Any]] | None = None
+    """By customer, where the pool has a rule: how many more codes each gets, and the last one that each has."""
 
 
 class MessageVouchers:
@@ -57,6 +61,8 @@ class MessageVouchers:
         where it was voided since."""
         self.seen: list[dict[str, Any] | None] = [None for _ in targets]
         self.seen_known = False
+        self._standing: dict[tuple[str, str | None, str], LedgerEntry] = {}
+        """What customers have of pools with a rule, by pool, customer and code."""
 
     async def fetch(self, needs: Mapping[str, Any]) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
@@ -71,20 +77,37 @@ class MessageVouchers:
         if needs.get("seen"):
             await self.look_up_seen()
 
-    def given_of(self, pool: str) -> int:
-        """Return how many codes of the pool the messages were given before."""
-        return sum(len(before.get(pool, ())) for before in self.before)
+    def given_of(self, pool: str, of: slice = slice(None)) -> int:
+        """Return how many codes of the pool the messages, or some of them, were given before."""
+        return sum(len(before.get(pool, ())) for before in self.before[of])
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the pools as a render process takes them."""
+    @property
+    def keeps_order(self) -> bool:
+        """Return whether who comes first matters: a pool has less than was asked for, or a rule for customers."""
+        return any(pool.draw.shortage is not None or pool.limits is not None for pool in self._pools.values())
+
+    def free_of(self, name: str) -> list[str]:
+        """Return the codes of a pool that are locked for the messages, or shown in a preview."""
+        pool = self._pools[name]
+        return pool.shown or [row.code for row in pool.draw.locked]
+
+    def every_code(self) -> list[str]:
+        """Return all codes that the messages may show: those that are free and those that were given before."""
+        free = [code for name in self._pools for code in self.free_of(name)]
+        given = [row.code for row in self._given.values() if isinstance(row, LedgerEntry)]
+        return [*free, *given]
+
+    def as_json(self, codes: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+        """Return the pools as a render process takes them, with all of their codes or those that are given here."""
         return {
             name: {
-                "codes": pool.shown or [row.code for row in pool.draw.locked],
+                "codes": self.free_of(name) if codes is None else codes.get(name, ()),
                 "valid_for": pool.draw.valid_for,
                 "short": pool.draw.shortage.name if pool.draw.shortage else None,
                 "looked_up": pool.looked_up,
                 "counts": pool.counts,
                 "similar": pool.similar,
+                "limits": pool.limits,
             }
             for name, pool in self._pools.items()
         }
@@ -102,6 +125,12 @@ class MessageVouchers:
         kind = type(shortage) if isinstance(shortage, PoolExhaustedError) else PoolExhaustedError
         return kind(pool, line=line)
 
+    def limited(self, pool: str, line: int | None) -> DomainError:
+        """Return why a customer gets nothing more of a pool."""
+        rule = self._pool(pool).rule
+        assert rule is not None  # noqa: S101  (narrows the type: it is what limits)
+        return CustomerLimitError(pool, rule.count, rule.days, line=line)
+
     def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
         """Return why what was given before does not hold for this message."""
         id_ = self.identify(target, pool, occurrence)
@@ -115,32 +144,48 @@ class MessageVouchers:
             return error
         raise AssertionError("a row that holds was refused")
 
-    async def write(self, uses: Sequence[tuple[MessageTarget, Sequence[Any]]]) -> None:
+    async def write(self, uses: Sequence[tuple[int, Sequence[Any]]]) -> dict[int, list[uuid.UUID]]:
         """Give what the messages show that is new, all of it in one go per pool.
 
-        `uses` are `[pool, key, code, occurrence, fresh]`. Pools come in the order of their names, so that two
-        transactions never wait for each other's counts.
+        Pools come in the order of their names, so that two transactions never wait for each other's counts.
+
+        Args:
+            uses: the place of a message and `[pool, key, code, occurrence, fresh]`.
+
+        Returns:
+            By place: the assignments that were made.
         """
+        owner: dict[uuid.UUID, int] = {}
         gifts: dict[str, list[tuple[AssignmentRequest, Locked]]] = defaultdict(list)
         defaults: dict[uuid.UUID, str] = {}
-        reserved: list[uuid.UUID] = []
+        reserved: set[uuid.UUID] = set()
+        again: list[tuple[str, AssignmentRequest, str]] = []
         rows = {row.code: row for pool in self._pools.values() for row in pool.draw.locked}
-        for target, (pool, key, code, occurrence, fresh) in uses:
+        for index, (pool, key, code, occurrence, fresh) in uses:
+            target = self._targets[index]
             id_ = self.identify(target, key, occurrence)
             if not fresh:
-                row = self._given.get(id_)
+                row = self._given.get(id_) or self._standing.get((pool, target.customer_id, code))
                 if isinstance(row, LedgerEntry) and row.status == "reserved":
-                    reserved.append(id_)
+                    reserved.add(row.id)
+                elif row is None and code in rows:
+                    again.append((pool, self._request(id_, target, occurrence), code))
             elif pool is None:
                 defaults[id_] = code
             else:
                 gifts[pool].append((self._request(id_, target, occurrence), rows[code]))
+            owner[id_] = index
+        _take_over(gifts, again, rows)
         if reserved:
-            await drawing.confirm_for_message(self._connection, reserved)
+            await drawing.confirm_for_message(self._connection, sorted(reserved))
         for pool in sorted(gifts):
             await self._pool(pool).draw.write(gifts[pool])
         if defaults:
             await queries.add_defaults(self._connection, defaults)
+        taken: dict[int, list[uuid.UUID]] = defaultdict(list)
+        for request, _ in (gift for of_pool in gifts.values() for gift in of_pool):
+            taken[owner[request.id]].append(request.id)
+        return taken
 
     def _request(self, id_: uuid.UUID, target: MessageTarget, occurrence: int) -> AssignmentRequest:
         return AssignmentRequest(
@@ -168,7 +213,7 @@ class MessageVouchers:
         places = {
             self.identify(target, key, occurrence): (index, target, occurrence)
             for index, target in enumerate(self._targets)
-            if not target.is_new
+            if not (target.is_new or self._spec.sample)
             for occurrence in occurrences
         }
         if not places:
@@ -209,12 +254,14 @@ class MessageVouchers:
         if self.seen_known:
             return
         self.seen_known = True
+        if self._spec.mode is Mode.PREVIEW:
+            return
         ids = {
             self.identify(target, SEEN, 0): index
             for index, target in enumerate(self._targets)
             if not target.is_new
         }
-        if ids and self._spec.mode is not Mode.PREVIEW:
+        if ids:
             for id_, value in (await queries.seen(self._connection, list(ids))).items():
                 self.seen[ids[id_]] = value
 
@@ -237,15 +284,36 @@ class MessageVouchers:
         if self._spec.mode is Mode.PREVIEW:
             code = await pool.draw.preview()
             pool.shown = [] if code is None else [code]
+            if code is not None and self._spec.sample:
+                pool.shown = [await sample_of(self._connection, code)]
         elif wanted == 0 and not pool.draw.locked:
             await self._check_pool(name, pool)
         elif wanted > len(pool.draw.locked):
             await pool.draw.lock(wanted)
+            await self._look_up_limits(name, pool)
             if pool.draw.shortage is not None:
                 # The same message sent twice at once: what the other one was given meanwhile is ours as well.
                 await self._read(name, range(pool.looked_up + 1))
         if isinstance(pool.draw.shortage, PoolNotFoundError):
             pool.similar, pool.draw.shortage = pool.draw.shortage.similar, None
+
+    async def _look_up_limits(self, name: str, pool: _Pool) -> None:
+        """Find out how many codes each customer may still have, where the pool has a rule for that."""
+        pool.rule = await pool.draw.rule()
+        if pool.rule is None or pool.limits is not None:
+            return
+        customers = {target.customer_id for target in self._targets if target.customer_id is not None}
+        pool.limits = {
+            customer: {"left": pool.rule.count, "code": None, "refuse": pool.rule.then == "refuse"}
+            for customer in customers
+        }
+        test = self._spec.mode is Mode.TEST
+        for row in await assignments.standing(self._connection, name, sorted(customers), pool.rule.days):
+            if row.test == test and row.customer_id is not None:
+                limit = pool.limits[row.customer_id]
+                limit["left"] -= 1
+                limit["code"] = limit["code"] or row.code
+                self._standing[name, row.customer_id, row.code] = row
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:
@@ -263,3 +331,16 @@ class MessageVouchers:
             pool.similar = error.similar
         else:
             pool.counts = {"available": counts.available, "total": counts.total}
+
+
+def _take_over(
+    gifts: dict[str, list[tuple[AssignmentRequest, Locked]]],
+    again: Sequence[tuple[str, AssignmentRequest, str]],
+    rows: Mapping[str, Locked],
+) -> None:
+    """Give a message what another one of the same customer took in this transaction, and then was not sent."""
+    taken = {locked.code for gifts_of_pool in gifts.values() for _, locked in gifts_of_pool}
+    for pool, request, code in again:
+        if code not in taken:
+            taken.add(code)
+            gifts[pool].append((request, rows[code]))

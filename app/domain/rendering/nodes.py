@@ -60,7 +60,7 @@ async def _run(
         IdempotencyKeyReusedError: the message came before with another template.
         PoolExhaustedError and the other errors of a message.
     """
-    source = f"{store.__name__} {spec.template}".encode(errors="surrogatepass")
+    source = f"{store.__name__} {spec.source}".encode(errors="surrogatepass")
     digest = hashlib.sha256(source).hexdigest()
 
     @retry_on_conflict

@@ -3,12 +3,14 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.customers.events import NewEvent
+from app.schema.inventory import Voucher
 from app.schema.ledger import MessageDefault, MessageSeen
 
 
@@ -25,12 +27,20 @@ async def add_defaults(connection: AsyncConnection, codes: Mapping[uuid.UUID, st
     )
 
 
-VOID = text("SELECT code FROM voucher WHERE code = ANY (CAST(:codes AS text[])) AND status = 'void'")
+async def existing(connection: AsyncConnection, codes: Sequence[str]) -> set[str]:
+    """Return those of these codes that there are, in whatever state."""
+    query = select(Voucher.code).where(Voucher.code == func.any(list(codes)))
+    return set((await connection.execute(query)).scalars())
 
 
-async def void(connection: AsyncConnection, codes: Sequence[str]) -> set[str]:
-    """Return those of these codes that were voided."""
-    return set((await connection.execute(VOID, {"codes": list(codes)})).scalars())
+async def about(connection: AsyncConnection, codes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what a template may ask of these codes, where there is something to say."""
+    query = select(Voucher.code, Voucher.expires_at).where(Voucher.code == func.any(list(codes)))
+    return {
+        row.code: {"expires_at": row.expires_at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+        for row in await connection.execute(query)
+        if row.expires_at is not None
+    }
 
 
 async def seen(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:

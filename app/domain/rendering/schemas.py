@@ -1,17 +1,20 @@
 """Messages on the wire."""
 
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 
 from app.platform.errors import DomainError
 from app.schema.texts import CampaignId, Identifier, Input, Properties
 from app.schema.times import Time
 
 MAX_RECIPIENTS = 10_000
+MAX_PARTS = 20
+PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,49}$")]
 
 
 class Channel(StrEnum):
@@ -37,18 +40,47 @@ class Mode(StrEnum):
     PREVIEW = "preview"
 
 
+class PreviewCode(StrEnum):
+    """What a preview shows for a code."""
+
+    NEXT = "next"
+    SAMPLE = "sample"
+
+
 class _Template(Input):
-    template: str = Field(
-        description="A Jinja template",
-        examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
-    )
     mode: Mode = Field(default=Mode.SEND, description="`preview` shows a code and takes none")
     campaign_id: CampaignId | None = Field(default=None, description="`campaign.id` in the template")
     context: Properties = Field(default_factory=dict, description="`context` in the template")
     strict: StrictBool = Field(default=False, description="Whether a property that nobody set is an error")
 
 
-class RenderRequest(_Template):
+class _Message(_Template):
+    template: str | None = Field(
+        default=None,
+        description="A Jinja template; either this or `parts`",
+        examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
+    )
+    parts: dict[PartName, str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_PARTS,
+        description="The templates of one message by part, such as `subject`, `html`, `text`: `html` is escaped,"
+        " nothing else is, and all show the same code",
+        examples=[{"subject": "For {{ customer.first_name }}", "html": "<p>{{ customer.first_name }}</p>"}],
+    )
+    preview_code: PreviewCode = Field(
+        default=PreviewCode.NEXT,
+        description="In a preview: `next` shows a code that is available, `sample` one of its shape that is made up",
+    )
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.template is None) == (self.parts is None):
+            raise ValueError("give either 'template' or 'parts'")
+        return self
+
+
+class RenderRequest(_Message):
     """A message to make."""
 
     channel: Channel = Field(description="HTML is escaped in email and weblayer")
@@ -74,7 +106,7 @@ class Recipient(Input):
     )
 
 
-class RenderBatch(_Template):
+class RenderBatch(_Message):
     """A message to make for many."""
 
     channel: Channel = Field(description="HTML is escaped in email and weblayer")
@@ -116,7 +148,12 @@ class VoucherUsed(BaseModel):
 class RenderOut(BaseModel):
     """A message."""
 
-    rendered: str | None = Field(description="The text; null where it is not to be displayed")
+    rendered: str | None = Field(
+        description="The text; null where it is not to be displayed, and for a message of `parts`"
+    )
+    parts: dict[str, str] | None = Field(
+        default=None, description="The text of each part, where the request has `parts`"
+    )
     displayed: bool = Field(description="False for a weblayer whose pool has run out")
     message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it, in the order of first use")
@@ -138,7 +175,11 @@ class BatchItemOut(BaseModel):
     customer_id: str = Field(description="Customer")
     message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     rendered: str | None = Field(description="The text")
+    parts: dict[str, str] | None = Field(
+        default=None, description="The text of each part, where the request has `parts`"
+    )
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
+    undefined: list[str] = Field(description="Properties that the template read and nobody had set")
     problem: dict[str, Any] | None = Field(description="Why there is no text: type, title, detail, …")
 
 
@@ -171,6 +212,9 @@ class Snippets(BaseModel):
 
     assign: Snippet = Field(description="One code per message and customer")
     assign_without_cache: Snippet = Field(description="A new code at each call")
+    once_per_customer: Snippet = Field(
+        description="The same code at every view, without a `message_id`: a rule of the pool, set once"
+    )
     link: Snippet = Field(description="The code in a link")
     count_available: Snippet = Field(description="How many can be drawn")
     count_total: Snippet = Field(description="How many there are")
@@ -180,22 +224,52 @@ StillThere = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A template of a message, by its name; without a name it is the whole message."""
+
+    name: str | None
+    source: str
+    html: bool
+    """Whether what it prints is escaped."""
+
+
+@dataclass(frozen=True, slots=True)
 class RenderSpec:
     """What all messages of a campaign have in common."""
 
-    template: str
+    parts: tuple[Part, ...]
     channel: Channel | None
-    mode: Mode
-    campaign_id: str | None
-    context: dict[str, Any] = field(compare=False)
+    mode: Mode = Mode.SEND
+    campaign_id: str | None = None
+    context: dict[str, Any] = field(default_factory=dict, compare=False)
     """Goes to each target, and so tells no two of these apart."""
     strict: bool = False
     """Whether a property that nobody set is an error."""
+    sample: bool = False
+    """Whether a preview shows made-up codes."""
 
     @property
-    def html(self) -> bool:
-        """Return whether what the template prints is escaped."""
-        return self.channel in HTML
+    def source(self) -> str:
+        """Return the text of all parts."""
+        parts = self.parts
+        return parts[0].source if len(parts) == 1 else "\n".join(part.source for part in parts)
+
+
+def parts_of(
+    template: str | None, channel: Channel | None, parts: Mapping[str, str] | None = None
+) -> tuple[Part, ...]:
+    """Return what a request asks to render: HTML is the part `html`, or the template of an HTML channel."""
+    if parts is None:
+        return (Part(None, template or "", channel in HTML),)
+    return tuple(Part(name, source, name == "html") for name, source in parts.items())
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A request with an `Idempotency-Key`: what the key stands for, and what the request says."""
+
+    id: uuid.UUID
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +283,7 @@ class MessageTarget:
     context: dict[str, Any] = field(default_factory=dict)
     still_there: StillThere | None = None
     """Whether somebody still waits for the message, asked before anything is taken for it."""
+    request: KeyedRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +292,10 @@ class Outcome:
 
     target: MessageTarget
     rendered: str | None = None
+    parts: dict[str, str] | None = None
     vouchers: list[dict[str, Any]] = field(default_factory=list)
     error: DomainError | None = None
     undefined: list[str] = field(default_factory=list)
     """Properties that the template read and nobody had set."""
+    taken: list[uuid.UUID] = field(default_factory=list)
+    """The assignments that were made for it now."""

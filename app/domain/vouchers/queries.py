@@ -4,34 +4,20 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.vouchers.schemas import Happening, VoucherRecord
+from app.domain.vouchers.finding import SHOWN, matching
+from app.domain.vouchers.schemas import Filter, Happening, VoucherRecord
 from app.platform import records
 from app.platform.records import OneQuery
-from app.schema.base import VoucherStatus
 from app.schema.changes import VoucherNote
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.redemptions import Redemption
 
-COLUMNS = (
-    Voucher.code,
-    Voucher.status,
-    Voucher.draw_key,
-    Voucher.assignment_id,
-    Voucher.imported_at,
-    Voucher.assigned_at,
-    Voucher.redeemed_at,
-    Voucher.expires_at,
-    Voucher.expired_at,
-    Voucher.voided_at,
-    Assignment.customer_id,
-    Pool.name.label("pool"),
-)
 VOUCHERS = (
-    select(*COLUMNS)
+    select(*SHOWN)
     .join(Pool, Pool.id == Voucher.pool_id)
     .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
 )
@@ -43,7 +29,7 @@ OF_LEDGER = (
     Assignment.assigned_at,
     Assignment.released_at,
 )
-OF_REDEMPTION = (Redemption.customer_id, Redemption.redeemed_at)
+OF_REDEMPTION = (Redemption.customer_id, Redemption.redeemed_at, Redemption.effect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +58,11 @@ class NoteRecord:
 
 @dataclass(frozen=True, slots=True)
 class UseRecord:
-    """The use of a code."""
+    """The use of a code, or the cancellation of one."""
 
     customer_id: str | None
     redeemed_at: datetime
-
-
-async def list_page(
-    connection: AsyncConnection,
-    pool_id: int,
-    status: VoucherStatus,
-    key: tuple[int, str] | None,
-    limit: int,
-) -> list[VoucherRecord]:
-    """Return vouchers of a pool in one state, in draw order."""
-    query = (
-        VOUCHERS.where(Voucher.pool_id == pool_id, Voucher.status == status)
-        .order_by(Voucher.draw_key, Voucher.code)
-        .limit(limit)
-    )
-    if key is not None:
-        query = query.where(tuple_(Voucher.draw_key, Voucher.code) > key)
-    return records.all_of(await connection.execute(query), VoucherRecord)
+    effect: str
 
 
 EXPORTED = (
@@ -108,11 +77,9 @@ EXPORTED = (
 )
 
 
-def of_pool(pool_id: int, status: VoucherStatus | None) -> OneQuery:
-    """Return the query of all vouchers of a pool, or of those in one state; its columns are EXPORTED."""
-    query = VOUCHERS.where(Voucher.pool_id == pool_id)
-    if status is not None:
-        query = query.where(Voucher.status == status)
+def of_pool(pool_id: int, wanted: Filter) -> OneQuery:
+    """Return the query of all vouchers of a pool that a filter lets pass; its columns are EXPORTED."""
+    query = matching(VOUCHERS.where(Voucher.pool_id == pool_id), wanted)
     columns = query.selected_columns
     return query.with_only_columns(*(columns[name] for name in EXPORTED), maintain_column_froms=True)
 
@@ -160,3 +127,14 @@ async def redemption_of(connection: AsyncConnection, code: str) -> UseRecord | N
         .limit(1)
     )
     return records.any_of(await connection.execute(query), UseRecord)
+
+
+MAX_CANCELLED = 200
+"""Most cancelled uses, and cancellations, that the history of a code tells."""
+
+
+async def cancelled_of(connection: AsyncConnection, code: str) -> list[UseRecord]:
+    """Return the uses of a code that were taken back, and the cancellations that did it."""
+    query = select(*OF_REDEMPTION).where(Redemption.code == code, Redemption.outcome == "cancelled")
+    query = query.order_by(Redemption.redeemed_at).limit(MAX_CANCELLED)
+    return records.all_of(await connection.execute(query), UseRecord)

@@ -10,7 +10,15 @@ from pydantic import BaseModel, Field
 from app.schema.base import VoucherStatus
 
 Happening = Literal[
-    "imported", "assigned", "released", "redeemed", "expired", "voided", "reinstated", "expiry_set"
+    "imported",
+    "assigned",
+    "released",
+    "redeemed",
+    "cancelled",
+    "expired",
+    "voided",
+    "reinstated",
+    "expiry_set",
 ]
 
 
@@ -48,6 +56,32 @@ class VoucherRecord:
     history: tuple[HistoryRecord, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which vouchers of a pool are asked for; None: whatever it is. Who has one is the assignment that stands."""
+
+    status: VoucherStatus | None = None
+    test: bool | None = None
+    customer_id: str | None = None
+    campaign_id: str | None = None
+    message_id: str | None = None
+    import_id: uuid.UUID | None = None
+    code_prefix: str | None = None
+    code_contains: str | None = None
+    expires_before: datetime | None = None
+    expires_after: datetime | None = None
+    assigned_since: datetime | None = None
+    assigned_until: datetime | None = None
+
+    @property
+    def is_of_ledger(self) -> bool:
+        """Tell whether only vouchers that were given can match."""
+        return any(
+            value is not None
+            for value in (self.test, self.message_id, self.assigned_since, self.assigned_until)
+        )
+
+
 class VoucherOut(BaseModel):
     """A voucher and where it stands."""
 
@@ -64,7 +98,10 @@ class VoucherOut(BaseModel):
 class HistoryEntry(BaseModel):
     """Something that happened to a voucher."""
 
-    event: Happening = Field(description="What happened; `reinstated`: a void was taken back")
+    event: Happening = Field(
+        description="What happened; `reinstated`: a void was taken back; `cancelled`: a use was taken back, because its"
+        " order was cancelled"
+    )
     at: datetime = Field(description="When")
     customer_id: str | None = Field(description="Customer")
     campaign_id: str | None = Field(description="Campaign")

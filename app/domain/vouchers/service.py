@@ -12,50 +12,52 @@ from app.domain.access.scopes import Caller
 from app.domain.lifecycle import notes, transitions
 from app.domain.lifecycle.notes import Note
 from app.domain.pools import service as pools
-from app.domain.vouchers import queries
+from app.domain.vouchers import finding, queries, schemas
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
-from app.domain.vouchers.schemas import HistoryRecord, VoucherRecord
+from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
 from app.platform.database import retry_on_conflict, transaction
+from app.platform.errors import InvalidRequestError
 from app.platform.records import OneQuery
 from app.schema.base import VoucherStatus
 
 CHUNK = 1000
 """Vouchers that are swept in one transaction."""
 
-Key = tuple[VoucherStatus, int, str]
-"""Where a page of a pool's vouchers ends: state, draw key, code."""
+Key = finding.Key
+"""Where a page of a pool's vouchers ends."""
+Filter = schemas.Filter
 
 
-async def list_page(
-    connection: AsyncConnection, pool: str, status: VoucherStatus | None, key: Key | None, limit: int
-) -> list[VoucherRecord]:
-    """Return vouchers of a pool, state by state in draw order: the index's, each page as fast as the first."""
+async def find(
+    connection: AsyncConnection, pool: str, wanted: Filter, key: Key | None, limit: int
+) -> finding.Found:
+    """Return a page of a pool's vouchers: state by state in draw order, or as the index goes that serves the filter.
+
+    A page may be short, even empty, and go on.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+        InvalidRequestError: the key is of another filter.
+    """
     pool_id = await pools.id_of(connection, pool)
-    states = list(VoucherStatus) if status is None else [status]
-    if key is not None:
-        states = states[states.index(key[0]) :]
-    rows: list[VoucherRecord] = []
-    for state in states:
-        start = (key[1], key[2]) if key is not None and key[0] == state else None
-        rows += await queries.list_page(connection, pool_id, state, start, limit - len(rows))
-        if len(rows) >= limit:
-            break
-    return rows
+    if key is not None and len(key) != finding.key_length(wanted):
+        raise InvalidRequestError(
+            "The cursor is one of another filter.", [{"loc": ["query", "cursor"], "msg": "of another filter"}]
+        )
+    return await finding.page(connection, pool_id, wanted, key, limit)
 
 
 EXPORTED = queries.EXPORTED
 
 
-async def exported(
-    connection: AsyncConnection, caller: Caller, pool: str, status: VoucherStatus | None
-) -> OneQuery:
-    """Return the query of all vouchers of a pool, or of those in one state, for an export.
+async def exported(connection: AsyncConnection, caller: Caller, pool: str, wanted: Filter) -> OneQuery:
+    """Return the query of all vouchers of a pool that a filter lets pass, for an export.
 
     Raises:
         PoolNotFoundError: there is no such pool.
     """
-    query = queries.of_pool(await pools.id_of(connection, pool), status)
-    await audit.record(connection, caller, "vouchers.exported", pool=pool, status=status)
+    query = queries.of_pool(await pools.id_of(connection, pool), wanted)
+    await audit.record(connection, caller, "vouchers.exported", pool=pool, status=wanted.status)
     return query
 
 
@@ -78,6 +80,9 @@ async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
     redemption = await queries.redemption_of(connection, code)
     if redemption is not None:
         history.append(HistoryRecord("redeemed", redemption.redeemed_at, redemption.customer_id))
+    for use in await queries.cancelled_of(connection, code):
+        event: Happening = "cancelled" if use.effect == "cancel" else "redeemed"
+        history.append(HistoryRecord(event, use.redeemed_at, use.customer_id))
     if voucher.expired_at is not None:
         history.append(HistoryRecord("expired", voucher.expired_at))
     if voucher.voided_at is not None:

@@ -28,7 +28,7 @@ async def track(client, *events):
 async def test_an_aggregate_is_put_read_and_deleted(client):
     reply = await client.put(URL, json=LAST)
     assert reply.status_code == 200
-    assert reply.json() == {"name": "last_spring_code", **LAST}
+    assert reply.json() == {"name": "last_spring_code", "match": "equal", **LAST}
     await client.put(URL, json=LAST | {"function": "first"})
     assert (await client.get(URL)).json()["function"] == "first"
     assert (await client.delete(URL)).status_code == 204
@@ -87,3 +87,55 @@ async def test_an_unknown_aggregate_is_named_with_those_nearest(client):
 async def test_a_definition_that_means_nothing_is_refused(client, wrong):
     assert (await client.put(URL, json=LAST | wrong)).status_code == 422
     assert (await client.get(URL)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("where", "match", "n"),
+    [
+        ({"k": [1]}, "equal", 1),
+        ({"k": [1]}, "contains", 2),
+        ({"o": {"a": 1}}, "equal", 1),
+        ({"o": {"a": 1}}, "contains", 2),
+        ({"o.a": 1}, "equal", 3),
+        ({"o.b": 2, "k": [1, 2]}, "equal", 1),
+        ({"l.0.x": "y"}, "equal", 1),
+        ({"o.c": None}, "equal", 0),
+        ({}, "equal", 4),
+    ],
+)
+async def test_values_are_compared_whole_and_found_by_path(client, where, match, n):
+    await track(
+        client,
+        ("c1", 1, {"k": [1], "o": {"a": 1}}),
+        ("c1", 2, {"k": [1, 2], "o": {"a": 1, "b": 2}}),
+        ("c1", 3, {"k": "1", "o.a": 1, "o": {"a": 9}}),
+        ("c1", 4, {"l": [{"x": "y"}]}),
+    )
+    wanted = {"event_type": "voucher", "function": "count", "where": where, "match": match}
+    await client.put("/v1/aggregates/n", json=wanted)
+    assert (await render(client, "{{ aggregates['n'] }}"))["rendered"] == str(n)
+
+
+async def test_customers_events_and_aggregates_are_listed(client):
+    for customer, city in (("anna", "Brno"), ("ann%", None), ("ben", "Wien")):
+        await client.patch(
+            f"/v1/customers/{customer.replace('%', '%25')}", json={"properties": {"city": city}}
+        )
+    await track(client, ("anna", 1, {"a": 1}), ("anna", 3, {"a": 3}), ("anna", 2, {"a": 2}), ("ben", 1, {}))
+
+    async def ids(**wanted):
+        return [item["id"] for item in (await client.get("/v1/customers", params=wanted)).json()["items"]]
+
+    assert await ids() == ["ann%", "anna", "ben"]
+    assert await ids(id_prefix="ann%") == ["ann%"]
+    assert await ids(property="city") == ["anna", "ben"]
+    assert await ids(property="city", value="Wien") == ["ben"]
+    assert (await client.get("/v1/customers", params={"value": "x"})).status_code == 422
+    page = (await client.get("/v1/customers/anna/events", params={"limit": 2})).json()
+    assert [event["properties"]["a"] for event in page["items"]] == [3, 2]
+    rest = (await client.get("/v1/customers/anna/events", params={"cursor": page["next_cursor"]})).json()
+    assert ([event["properties"]["a"] for event in rest["items"]], rest["next_cursor"]) == ([1], None)
+    assert (await client.get("/v1/customers/anna/events?event_type=nope")).json()["items"] == []
+    for name in ("b", "a"):
+        await client.put(f"/v1/aggregates/{name}", json={"event_type": "x", "function": "count"})
+    assert [item["name"] for item in (await client.get("/v1/aggregates")).json()["items"]] == ["a", "b"]

@@ -181,6 +181,12 @@ async def test_progress_is_told_as_events_until_the_end(client, upload):
     told = await client.get(f"/v1/imports/{done['id']}/progress")
     assert told.headers["content-type"].startswith("text/event-stream")
     assert '"progress":1.0' in told.text
+    last = told.text.rstrip().split("\n\n")[-1].split("\n")
+    assert (last[0], last[1][:4]) == ("event: end", "id: ")
+    back = await client.get(f"/v1/imports/{done['id']}/progress", headers={"Last-Event-ID": last[1][4:]})
+    assert (back.status_code, back.content) == (204, b"")
+    elsewhere = await client.get(f"/v1/imports/{done['id']}/progress", headers={"Last-Event-ID": "older"})
+    assert elsewhere.text.endswith(told.text.rstrip().split("\n\n")[-1] + "\n\n")
     assert (await client.get("/v1/imports/00000000-0000-0000-0000-000000000000/progress")).status_code == 404
 
 

@@ -372,6 +372,51 @@ async def test_analysis_of_events(client, fetch, connection):
     assert await codes(client) == {"S-1", "S-2,'x"}
 
 
+async def test_values_of_an_analysis_that_are_no_texts_are_rejects(client, fetch, connection):
+    await connection.exec_driver_sql("""
+        INSERT INTO customer (id, properties) VALUES
+        ('a', '{"code": "S-1"}'), ('b', '{"code": ["S-2"]}'), ('c', '{"code": {"x": 1}}'), ('d', '{"code": true}'),
+        ('e', '{"code": 3}'), ('f', '{"code": "3"}'), ('g', '{"code": null}'), ('h', '{"only": [1]}')
+    """)
+    await connection.commit()
+    done = (await fetch({"type": "analysis", "of": "customers", "property": "code"})).json()
+    assert figures(done) == (6, 2, 0, 4), done
+    assert await codes(client) == {"S-1", "3"}
+    rejects = (await client.get(f"/v1/imports/{done['id']}/rejects")).json()["items"]
+    assert {(item["value"], item["reason"]) for item in rejects} == {
+        (value, "not_a_text") for value in ('["S-2"]', '{"x": 1}', "true", "3")
+    }
+    none = (await fetch({"type": "analysis", "of": "customers", "property": "only"}, pool="q")).json()
+    assert (none["status"], "holds lists (1), and no text" in none["error"]) == ("failed", True)
+    preview = await client.post(
+        "/v1/imports/preview",
+        json={"source": {"type": "analysis", "of": "customers", "property": "code", "where": {"code": 3}}},
+    )
+    assert "holds numbers (1), and no text" in preview.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"property": "vocher"}, "No event has a property 'vocher'; similar: 'Voucher'."),
+        ({"property": "Voucher", "event_type": "purchas"}, "type 'purchas'; similar: 'purchase'."),
+        ({"property": "Voucher", "where": {"sop": "a"}}, "property 'sop'; similar: 'shop'."),
+        ({"property": "x"}, "No event has a property 'x'."),
+    ],
+)
+async def test_a_misspelt_name_of_an_analysis_gives_a_hint(client, fetch, connection, changes, says):
+    await connection.exec_driver_sql("""
+        INSERT INTO event (id, customer_id, event_type, properties, timestamp)
+        VALUES ('1', 'a', 'purchase', '{"Voucher": "S-1", "shop": "b"}', now())
+    """)
+    await connection.commit()
+    done = (await fetch({"type": "analysis", "of": "events", **changes})).json()
+    assert (done["status"], says in (done["error"] or "")) == ("failed", True), done
+    nothing = {"type": "analysis", "of": "events", "property": "Voucher", "where": {"shop": "a"}}
+    empty = (await fetch(nothing, pool="q")).json()
+    assert (empty["status"], empty["rows"], "no row" in empty["note"]) == ("succeeded", 0, True)
+
+
 async def test_a_source_is_previewed(client, server, other_database):
     for source in (
         {"type": "text", "text": CODES.decode()},

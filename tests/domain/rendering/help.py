@@ -1,7 +1,7 @@
 """What the tests of rendering begin with."""
 
 
-async def render(client, template, *, status=200, **body):
+async def render(client, template=None, *, status=200, **body):
     """The reply to a message to customer c1."""
     request = {"template": template, "channel": "email", "customer_id": "c1", "message_id": "m1"} | body
     reply = await client.post("/v1/render", json=request)

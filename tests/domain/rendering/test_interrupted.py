@@ -7,6 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from app.api import rendering
+from app.domain.rendering import service
+from app.domain.rendering.batch import render_many
+from app.domain.rendering.renderers import Renderers
+from app.domain.rendering.schemas import Channel, MessageTarget, RenderSpec, parts_of
+from app.web.dependencies import held_by
 from tests.domain.rendering.help import counts, render
 from tests.factories import fill
 
@@ -50,6 +55,61 @@ async def test_a_keyed_render_again_finds_its_message(client, engine):
     assert await counts(client, "p") == (7, 2)
 
 
+SAME = {"template": ONE, "channel": "email"}
+OTHERS = [
+    {"template": NEW},
+    {"parts": {"html": ONE}, "template": None},
+    {"channel": "sms"},
+    {"context": {"a": 1}},
+    {"campaign_id": "other"},
+]
+
+
+@pytest.mark.parametrize("other", [*OTHERS, {"customer_id": "c2"}])
+async def test_a_key_of_a_render_is_refused_for_another_request(client, engine, other):
+    await fill(engine, "p", 9)
+    body = SAME | {"customer_id": "c1"}
+    headers = {"Idempotency-Key": "k"}
+    first = (await client.post("/v1/render", json=body, headers=headers)).json()
+    reply = await client.post("/v1/render", json=body | other, headers=headers)
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused"), reply.text
+    assert (await client.post("/v1/render", json=body, headers=headers)).json() == first
+    assert await counts(client, "p") == (8, 1)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("other", [*OTHERS, {"recipients": [{"customer_id": "c2"}]}])
+async def test_a_key_of_a_batch_is_refused_for_another_request(client, engine, other, lines):
+    await fill(engine, "p", 9)
+    body = SAME | {"recipients": [{"customer_id": "c1"}]}
+    headers = {"Idempotency-Key": "k"} | ({"Accept": "application/x-ndjson"} if lines else {})
+    first = (await client.post(BATCH, json=body, headers=headers)).text
+    reply = await client.post(BATCH, json=body | other, headers=headers)
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused"), reply.text
+    assert (await client.post(BATCH, json=body, headers=headers)).text == first
+    assert await counts(client, "p") == (8, 1)
+
+
+async def test_two_requests_of_one_key_at_once_make_one_of_them(client, engine):
+    await fill(engine, "p", 9)
+    bodies = [SAME | {"customer_id": f"c{n % 4}"} for n in range(12)]
+    headers = {"Idempotency-Key": "k"}
+    replies = await asyncio.gather(
+        *(client.post("/v1/render", json=body, headers=headers) for body in bodies)
+    )
+    assert sorted(reply.status_code for reply in replies) == [200] * 3 + [422] * 9
+    assert len({reply.json()["rendered"] for reply in replies if reply.status_code == 200}) == 1
+    assert await counts(client, "p") == (8, 1)
+
+
+async def test_a_key_whose_request_made_nothing_may_come_with_another(client, engine):
+    await fill(engine, "p", 9)
+    headers = {"Idempotency-Key": "k"}
+    wrong = await client.post("/v1/render", json=SAME | {"template": "{{ nope }}"}, headers=headers)
+    assert wrong.status_code == 422
+    assert (await client.post("/v1/render", json=SAME, headers=headers)).status_code == 200
+
+
 async def test_a_nameless_batch_takes_nothing_for_a_caller_that_has_gone(client, engine, monkeypatch):
     await fill(engine, "p", 600)
 
@@ -60,6 +120,70 @@ async def test_a_nameless_batch_takes_nothing_for_a_caller_that_has_gone(client,
     items = await batch(client, ONE, 600)
     assert {item["status"] for item in items} == {"failed"}
     assert await counts(client, "p") == (600, 0)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+async def test_what_a_nameless_batch_took_is_taken_back_where_the_caller_left_after_the_commit(
+    client, engine, monkeypatch, lines
+):
+    await fill(engine, "p", 60)
+    asked = []
+
+    async def gone(_request):
+        asked.append(1)
+        return len(asked) > 1  # there as the first chunk is committed, gone as it is sent
+
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    await batch(client, ONE, 60, lines=lines)
+    assert await counts(client, "p") == (60, 0)
+
+
+async def test_what_a_nameless_render_took_is_taken_back_where_the_caller_left_after_the_commit(
+    client, engine, monkeypatch
+):
+    await fill(engine, "p", 2)
+    asked = []
+
+    async def gone(_request):
+        asked.append(1)
+        return len(asked) > 1
+
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    await client.post("/v1/render", json=SAME)
+    assert await counts(client, "p") == (2, 0)
+    asked.clear()
+    await client.post("/v1/render", json=SAME | {"message_id": "m"})  # this one can be named
+    assert await counts(client, "p") == (1, 1)
+
+
+async def test_a_chunk_that_was_committed_for_a_request_that_is_cancelled_is_taken_back(
+    app, client, engine, monkeypatch
+):
+    await fill(engine, "p", 90)
+    committed = asyncio.Event()
+    render_ = service.render
+
+    async def slow(*arguments):
+        outcomes = await render_(*arguments)
+        committed.set()
+        await asyncio.sleep(0.05)
+        return outcomes
+
+    spec = RenderSpec(parts_of(ONE, Channel.SMS), Channel.SMS)
+    targets = [MessageTarget(f"c{n}", f"m{n}", is_new=True) for n in range(60)]
+    chunks = render_many(engine, held_by(app, Renderers), spec, targets, one_by_one=True)
+    assert len(await anext(chunks)) == 25
+    monkeypatch.setattr(service, "render", slow)
+    task = asyncio.create_task(anext(chunks))
+    await committed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for _ in range(100):
+        if await counts(client, "p") == (65, 25):
+            break
+        await asyncio.sleep(0.02)
+    assert await counts(client, "p") == (65, 25)
 
 
 async def test_a_customer_who_comes_twice_without_ids_has_one_message(client, engine):

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import html5lib
 import orjson
 import pytest
+from sqlalchemy import text
 
 from tests.domain.rendering.help import counts, render
 from tests.factories import fill
@@ -137,3 +138,85 @@ async def test_a_preview_says_that_it_is_one(client, engine):
 async def test_the_id_of_a_customer_is_no_property(client):
     await client.patch("/v1/customers/c1", json={"properties": {"id": "other"}})
     assert (await render(client, "{{ customer.id }}"))["rendered"] == "c1"
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [
+        ("{% set xs = [] %}{% for i in [3, 1] %}{% do xs.append(i) %}{% endfor %}{{ xs }}", "[3, 1]"),
+        ("{% set xs = [2, 1] %}{% do xs.sort() %}{% do xs.extend([9]) %}{{ xs }}", "[1, 2, 9]"),
+        ("{% set xs = [2] %}{% do xs.insert(0, 7) %}{{ xs }}", "[7, 2]"),
+        ("{% set xs = [1, 2, 3] %}{% do xs.remove(2) %}{{ xs.pop() }}{% do xs.reverse() %}{{ xs }}", "3[1]"),
+        ("{% set d = {} %}{% do d.update({'a': 1}) %}{% do d.setdefault('b', 2) %}{{ d }}", "{'a': 1, 'b': 2}"),
+        ("{% set d = dict(a=1) %}{{ d.pop('a') }}{% do d.clear() %}{{ d }}", "1{}"),
+        ("{% set xs = context.xs | list %}{% do xs.append(9) %}{{ xs }}{{ context.xs }}", "[1, 2, 9][1, 2]"),
+        ("{% set d = context.d.copy() %}{% do d.update(b=2) %}{{ d }}{{ context.d }}", "{'a': [1], 'b': 2}{'a': [1]}"),
+        ("{% set xs = '[1]' | json_load %}{% do xs.append(2) %}{{ xs }}", "[1, 2]"),
+        ("{% set xs = (context.xs + [3]) %}{% do xs.append(4) %}{{ xs | sum }}", "10"),
+    ],
+)  # fmt: skip
+async def test_a_template_may_change_what_it_made(client, template, shown):
+    data = {"xs": [1, 2], "d": {"a": [1]}}
+    assert (await render(client, template, channel="sms", context=data))["rendered"] == shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "context.xs.append(9)",
+        "context.d.update(b=2)",
+        "context.d.a.append(9)",
+        "context.d['a'].clear()",
+        "context.d.copy().a.append(9)",
+        "(context.xs if true else []).append(9)",
+        "[context.d][0].clear()",
+        "customer.xs.append(9)",
+        "(aggregates['last'] or context.xs).append(9)",
+        "campaign.update(id='x')",
+    ],
+)
+async def test_data_that_messages_share_is_never_changed(client, change):
+    aggregate = {"event_type": "t", "property": "v", "function": "last"}
+    await client.put("/v1/aggregates/last", json=aggregate)
+    body = {
+        "template": "{% if context.go %}{% do " + change + " %}{% endif %}{{ context.xs }}{{ context.d }}",
+        "channel": "sms",
+        "context": {"xs": [1], "d": {"a": [1]}},
+        "recipients": [
+            {"customer_id": f"c{n}", "customer": {"xs": [1]}, "context": {"go": n == 0}} for n in range(2)
+        ],
+    }
+    items = (await client.post("/v1/render/batch", json=body)).json()["items"]
+    assert [item["status"] for item in items] == ["failed", "rendered"]
+    assert "changes data" in items[0]["problem"]["detail"] or "change data" in items[0]["problem"]["detail"]
+    assert items[1]["rendered"] == "[1]{'a': [1]}"
+
+
+async def test_a_code_says_until_when_it_holds(client, engine):
+    await fill(engine, "p", 1)
+    await fill(engine, "q", 1)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE voucher SET expires_at = '2999-12-30T23:00Z' WHERE code LIKE 'q%'")
+        )
+    template = (
+        "{% set p, q = vouchers['p'].assign_available(), vouchers['q'].assign_available() %}"
+        "{{ p.expires_at }}|{{ q.expires_at }}|{{ q.expires_at | from_timestamp('%d.%m.%Y', 'Europe/Prague') }}|"
+        "{{ q | upper }}{% if not p.expires_at %} always{% endif %}"
+    )
+    shown = await render(client, template, mode="preview")
+    first = await render(client, template)
+    code = first["vouchers"][1]["code"].upper()
+    assert first["rendered"] == f"|2999-12-30T23:00:00Z|31.12.2999|{code} always"
+    assert (await render(client, template))["rendered"] == first["rendered"] == shown["rendered"]
+
+
+async def test_a_preview_may_show_a_sample(client, engine):
+    await fill(engine, "p", ["Ab-12"])
+    parts = {"subject": ONE, "html": "{{ vouchers['p'].assign_available(cached=False) }}"}
+    body = {"parts": parts, "template": None, "mode": "preview", "preview_code": "sample"}
+    assert (await render(client, **body))["parts"] == dict.fromkeys(parts, "Xx-00")
+    sent = await render(client, ONE)
+    assert (await render(client, **body, status=409))["type"] == "/problems/pool-exhausted"
+    next_ = await render(client, **(body | {"preview_code": "next"}))
+    assert next_["parts"]["subject"] == sent["rendered"] == "Ab-12"

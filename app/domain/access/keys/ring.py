@@ -1,5 +1,6 @@
 """The keys that a process knows: it recognises them, remembers them for seconds, and counts what they send."""
 
+import asyncio
 import hmac
 import time
 
@@ -12,6 +13,7 @@ from app.domain.access.errors import TooManyRequestsError, UnauthenticatedError
 from app.domain.access.keys import queries
 from app.domain.access.keys.service import PREFIX_BYTES, digest_of
 from app.domain.access.scopes import Caller, Scope
+from app.platform.batching import copy_exception
 from app.platform.database import AnyRow, autocommit
 
 _MAX_CACHED = 10_000
@@ -25,6 +27,7 @@ class KeyRing:
         self._engine = engine
         self._remember_seconds = remember_seconds
         self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._asking: dict[bytes, asyncio.Task[Caller]] = {}
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     def remembered(self, secret: str) -> Caller | None:
@@ -44,6 +47,21 @@ class KeyRing:
         digest = digest_of(secret)
         if digest in self._known:  # one request asks again; those that come meanwhile need not
             self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
+        asking = self._asking.get(digest)
+        if asking is None:  # of many requests that come at once with a key that is new here, one asks for all
+            asking = self._asking[digest] = asyncio.create_task(self._ask(digest))
+            asking.add_done_callback(lambda done: self._asked(digest, done))
+        try:
+            return await asyncio.shield(asking)
+        except Exception as error:  # noqa: BLE001  (whatever it was, each who waits hears of it)
+            raise copy_exception(error) from None
+
+    def _asked(self, digest: bytes, done: "asyncio.Task[Caller]") -> None:
+        self._asking.pop(digest, None)
+        if not done.cancelled():
+            done.exception()  # it was raised in whoever still waits; where nobody does, that is no fault
+
+    async def _ask(self, digest: bytes) -> Caller:
         async with autocommit(self._engine) as connection:
             for row in await queries.with_prefix(connection, digest[:PREFIX_BYTES]):
                 left = _seconds_left(row, digest)

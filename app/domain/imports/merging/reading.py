@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.merging.rows import Marks, Sorter, code_of
+from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
@@ -88,6 +88,6 @@ def suspicious_in_sample(table: Table, column: int) -> list[tuple[int, str]]:
     if judge.shapes is None:
         return []
     codes = [(place, code_of(row[column])) for place, row in enumerate(table.sample) if column < len(row)]
-    filled = [(place, code) for place, code in codes if code]
+    filled = [(place, code) for place, code in codes if fault(code) is None]
     judge.shapes.add([place for place, _ in filled], [code for _, code in filled])
     return judge.shapes.unlike()

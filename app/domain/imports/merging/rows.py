@@ -12,8 +12,8 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import words
 from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
+from app.domain.imports.reader.marks import LOST, NOT_TEXT, seen
 from app.domain.imports.reader.shapes import LEVELS, Shapes
-from app.domain.imports.reader.spreadsheet import LOST
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import FORMULA, clean_code
 from app.schema.times import bounded
@@ -28,6 +28,7 @@ _AS_FORMULA = re.compile(r'="([^"]*)"|=\'([^\']*)\'')
 _UNSEEN = {"Cc": "control_character", "Cs": "control_character", "Cf": "format_character"} | dict.fromkeys(
     ("Zs", "Zl", "Zp"), "format_character"
 )
+_MARKED = {LOST: "more_than_15_digits", NOT_TEXT: "not_a_text"}
 _PLACEHOLDER_SHAPES = [
     {spelt.translate(table) for word in words.PLACEHOLDERS for spelt in (word, word.upper(), word.title())}
     for table in LEVELS
@@ -207,8 +208,8 @@ def fault(code: str | None) -> str | None:
         return "too_few_columns"
     if not code:
         return "empty"
-    if code.startswith(LOST):
-        return "more_than_15_digits"
+    if marked := next((reason for mark, reason in _MARKED.items() if code.startswith(mark)), None):
+        return marked
     if len(code) > MAX_CODE_LENGTH:
         return "too_long"
     if code.isprintable():
@@ -241,4 +242,4 @@ def _escaped(code: str) -> str:
 
 def shown(value: str) -> str:
     """Return a value as PostgreSQL can keep it, and not longer than people read."""
-    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value.removeprefix(LOST)[:SHOWN])
+    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:SHOWN])

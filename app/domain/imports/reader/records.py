@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from app.domain.imports.reader.dialect import is_blank
+from app.domain.imports.reader.marks import LOST
 from app.domain.imports.reader.table import Format, open_table
 
 
@@ -14,6 +15,8 @@ class Records:
 
     header: list[str]
     rows: Iterator[tuple[int, list[str]]]
+    lost: str = LOST
+    """Stands before a number whose last digits a spreadsheet has lost."""
 
 
 def open_records(

@@ -7,14 +7,13 @@ from typing import BinaryIO
 from python_calamine import CalamineError, CalamineWorkbook
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader.marks import LOST
 
 MAX_BYTES = 64 * 1024**2
 """Most bytes of a spreadsheet file, which is read as a whole; a million codes take some 15 MiB."""
 
 KEPT = 10**15
 """Numbers below are kept by a spreadsheet to the last digit."""
-LOST = "\x00#"
-"""Stands before a number whose last digits the spreadsheet has lost."""
 
 
 def rows(file: BinaryIO) -> Iterator[list[str]]:

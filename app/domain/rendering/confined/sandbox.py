@@ -6,6 +6,7 @@ What a template costs in time and memory is bounded by the process that it runs 
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from jinja2 import (
     TemplateRuntimeError,
     TemplateSyntaxError,
     Undefined,
+    meta,
     nodes,
     pass_context,
     pass_eval_context,
@@ -31,6 +33,7 @@ from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.names import digests, pictures, times, values
 from app.domain.rendering.confined.names.missing import MissingProperty, UnknownName
 from app.domain.rendering.confined.names.tags import AbortExtension
+from app.domain.rendering.confined.names.values import MESSAGE
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Vouchers
 
 COUNTED, METHOD, SCRIPT_JSON = "counted loop", "called method", "json in a script"
@@ -130,20 +133,31 @@ def _plain(value: Any) -> Any:
 
 @pass_context
 def call_method(context: Context, owner: Any, name: str, *arguments: Any, **named: Any) -> Any:
-    """Call a method: of data only those that read it."""
+    """Call a method: of data only those that read it, of the template's own lists and mappings also others."""
     environment: Any = context.environment
     if type(owner) is dict and name not in owner:
-        if name in READERS:
+        if name in READERS or (name in CHANGERS and hasattr(owner, name) and context[MESSAGE].owns(owner)):
             return getattr(owner, name)(*arguments, **named)
         if hasattr(owner, name):
             raise SecurityError(f"{name}() changes data, or is none of its methods")
+    if type(owner) is list and name in CHANGERS and hasattr(owner, name):
+        if not context[MESSAGE].owns(owner):
+            raise SecurityError(
+                f"{name}() would change data; make a list of the template's own by the filter 'list'"
+            )
+        return getattr(owner, name)(*arguments, **named)
     method = environment.method(owner, name)
     if isinstance(method, MissingProperty):
         return method
     return environment.call(context, method, *arguments, **named)
 
 
-READERS = frozenset({"items", "keys", "values", "get"})
+READERS = frozenset({"items", "keys", "values", "get", "copy"})
+CHANGERS = frozenset(
+    {"append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort"}
+    | {"update", "setdefault", "popitem"}
+)
+"""Methods of lists and mappings that change them: a template may change what it made itself."""
 
 
 def printable(value: Any) -> Any:
@@ -243,32 +257,42 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return tree
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled template, and the names that it reads from what the message gives it."""
+
+    template: Template
+    names: frozenset[str]
+
+
 class Templates:
     """Compiled templates by content, those used last."""
 
     def __init__(self) -> None:
         self._environments = {escape: MessageEnvironment(autoescape=escape) for escape in (False, True)}
-        self._compiled: OrderedDict[tuple[bool, str], Template] = OrderedDict()
+        self._compiled: OrderedDict[tuple[bool, str], Compiled] = OrderedDict()
 
-    def of(self, source: str, *, autoescape: bool) -> Template:
+    def of(self, source: str, *, autoescape: bool) -> Compiled:
         """Return the template of this source.
 
         Raises:
-            Stop: it is none; `line` and `column` tell where.
+            RenderAborted: it is none; `line` and `column` tell where.
         """
         key = autoescape, source
-        if key in self._compiled:
+        found = self._compiled.get(key)
+        if found is not None:
             self._compiled.move_to_end(key)
-        else:
-            self._compiled[key] = _compile(self._environments[autoescape], source)
-            if len(self._compiled) > _KEPT_TEMPLATES:
-                self._compiled.popitem(last=False)
-        return self._compiled[key]
+            return found
+        self._compiled[key] = compiled = _compile(self._environments[autoescape], source)
+        if len(self._compiled) > _KEPT_TEMPLATES:
+            self._compiled.popitem(last=False)
+        return compiled
 
 
-def _compile(environment: Environment, source: str) -> Template:
+def _compile(environment: Environment, source: str) -> Compiled:
     try:
-        return environment.from_string(source)
+        names = meta.find_undeclared_variables(environment.parse(source))
+        return Compiled(environment.from_string(source), frozenset(names))
     except TemplateSyntaxError as error:
         raise RenderAborted(
             "template-error",

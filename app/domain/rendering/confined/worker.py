@@ -6,7 +6,6 @@ each message. The first raises `LimitExceeded` inside the template; where that i
 the second ends the process. Memory is bounded for the process as a whole: too much is a `MemoryError`.
 """
 
-import random
 import resource
 import signal
 import struct
@@ -17,14 +16,16 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import orjson
-from jinja2 import Template
 from jinja2.exceptions import SecurityError
 
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
+from app.domain.rendering.confined.message import Message
 from app.domain.rendering.confined.names import times
-from app.domain.rendering.confined.names.values import CHANCE
-from app.domain.rendering.confined.sandbox import Templates
-from app.domain.rendering.confined.vouchers import LOOP_LIMIT, MESSAGE, Aggregates, Message, Supply
+from app.domain.rendering.confined.names.values import MESSAGE
+from app.domain.rendering.confined.sandbox import Compiled, Templates
+from app.domain.rendering.confined.supply import Supply
+from app.domain.rendering.confined.variables import Variables
+from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Aggregates
 
 HEADER = struct.Struct("!I")
 GRACE = 0.5
@@ -89,59 +90,86 @@ def _write(sink: BinaryIO, answer: Any) -> None:
 
 def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
     """Return the messages of a job, or what they need besides."""
-    source = job["template"]
-    supply = Supply(job["pools"], job["aggregates"], job["preview"], limits["vouchers"], job["seen_known"])
+    parts: list[tuple[str | None, Compiled]] = []
+    name: str | None = None
     try:
         with _timed(limits["seconds"]):
-            template = templates.of(source, autoescape=job["autoescape"])
+            for name, source, html in job["parts"]:
+                parts.append((name, templates.of(source, autoescape=html)))
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
-        return {"refused": _explain(error)}
+        return {"refused": _explain(error, name)}
+    names = frozenset[str]().union(*(compiled.names for _, compiled in parts))
+    supply = Supply(
+        job["pools"],
+        job["aggregates"],
+        job["preview"],
+        limits["vouchers"],
+        seen_known=job["seen_known"],
+        about=job.get("about"),
+    )
+    sight = Variables(job, names)
+    time_of = job["time"] if names & {"time", "now"} else None
     results: list[dict[str, Any]] = []
     end = time.process_time() + limits["seconds"] * JOB_SHARE * max(1, len(job["items"]) / SHARED_BY)
     for item in job["items"]:
-        message = Message(supply, item)
+        variables = sight.of(item)
+        message = Message(supply, item, variables, strict=job["strict"])
         try:
             with _timed(min(limits["seconds"], end - time.process_time())):
-                rendered = _render(template, message, item, limits)
+                texts = _render(parts, message, variables, time_of, limits)
         except Exception as error:  # noqa: BLE001  (as above)
             message.take_back()
-            results.append({"error": _explain(error)})
+            results.append({"error": _explain(error, message.part)})
         else:
             uses = [[use.pool, use.key, use.code, use.occurrence, use.fresh] for use in message.uses.values()]
-            results.append(
-                {
-                    "rendered": rendered,
-                    "uses": uses,
-                    "seen": message.new_seen(),
-                    "undefined": list(message.undefined),
-                }
-            )
+            result: dict[str, Any] = {"texts": texts, "uses": uses}
+            if (seen := message.new_seen()) is not None:
+                result["seen"] = seen
+            if message.undefined:
+                result["undefined"] = list(message.undefined)
+            results.append(result)
     needs = supply.needs.as_json()
     return {"needs": needs} if supply.needs.missing else {"results": results, "needs": needs}
 
 
-def _render(template: Template, message: Message, item: Any, limits: Any) -> str:
-    environment: Any = template.environment
-    environment.message = message
-    if item["reads_time"]:
-        seconds = message.read_time(item["time"])
-        item["context"] |= {"time": int(seconds), "now": lambda: times.at(seconds)}
-    rendered = template.render(
-        {
-            MESSAGE: message,
-            LOOP_LIMIT: [limits["iterations"]],
-            CHANCE: random.Random(item["seed"]),  # noqa: S311  (no secret: a retry says the same)
-            "aggregates": Aggregates(message),
-            **item["context"],
-        }
-    )
-    if len(rendered.encode()) > limits["output_bytes"]:
-        raise LimitExceeded(f"The message has more than {limits['output_bytes']} bytes.")
-    return rendered
+def _render(
+    parts: list[tuple[str | None, Compiled]],
+    message: Message,
+    variables: dict[str, Any],
+    time_of: float | None,
+    limits: Any,
+) -> list[str]:
+    """Render the parts of a message in their order; the limits hold for all of them together."""
+    if time_of is not None:
+        seconds = message.read_time(time_of)
+        variables |= {"time": int(seconds), "now": lambda: times.at(seconds)}
+    given = {
+        MESSAGE: message,
+        LOOP_LIMIT: [limits["iterations"]],
+        "aggregates": Aggregates(message),
+        **variables,
+    }
+    texts = []
+    left = limits["output_bytes"]
+    for name, compiled in parts:
+        environment: Any = compiled.template.environment
+        environment.message = message
+        message.begin(name)
+        text = compiled.template.render(given)
+        left -= len(text.encode())
+        if left < 0:
+            raise LimitExceeded(f"The message has more than {limits['output_bytes']} bytes.")
+        texts.append(text)
+    return texts
 
 
-def _explain(error: Exception) -> dict[str, Any]:
-    line = _line(error)
+def _explain(error: Exception, part: str | None) -> dict[str, Any]:
+    """Return what went wrong in a part, as the service says it."""
+    problem = _problem_of(error, _line(error))
+    return problem if part is None else problem | {"part": part}
+
+
+def _problem_of(error: Exception, line: int | None) -> dict[str, Any]:
     if isinstance(error, RenderAborted):
         return {**_problem(error.name, error.detail, line), **error.extra}
     for kind, detail in LIMITS.items():

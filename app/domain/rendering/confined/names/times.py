@@ -13,12 +13,14 @@ from jinja2 import TemplateRuntimeError, Undefined
 DEFAULT_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
-def from_timestamp(value: object, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> Any:  # noqa: A002  (named in templates)
-    """Write seconds since 1970 in a format of strftime and a time zone."""
-    if isinstance(value, Undefined):
+def from_timestamp(value: Any, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> Any:  # noqa: A002  (named in templates)
+    """Write seconds since 1970, or a time in ISO 8601, in a format of strftime and a time zone."""
+    if isinstance(value, Undefined) or value == "":
         return value
     try:
-        return datetime.fromtimestamp(float(str(value)), _zone(timezone)).strftime(str(format))
+        if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
+            return to_datetime(value).astimezone(_zone(timezone)).strftime(str(format))
+        return datetime.fromtimestamp(float(value), _zone(timezone)).strftime(str(format))
     except (TypeError, ValueError, OSError) as error:
         raise TemplateRuntimeError(f"'from_timestamp' takes seconds since 1970: {error}.") from None
 

@@ -12,7 +12,8 @@ import orjson
 from jinja2 import TemplateRuntimeError, Undefined, pass_context
 from jinja2.runtime import Context
 
-CHANCE = "chance of the message"
+MESSAGE = "message being rendered"
+"""The name of the message in a template's context; with its spaces, no template can read it."""
 FALSE = frozenset({"", "0", "false", "no", "off", "none", "null", "n", "f"})
 
 
@@ -47,7 +48,7 @@ def pick(context: Context, values: Iterable[Any]) -> Any:
 
 
 def _chance(context: Context) -> random.Random:
-    chance: random.Random = context[CHANCE]
+    chance: random.Random = context[MESSAGE].chance
     return chance
 
 

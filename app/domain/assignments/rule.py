@@ -1,0 +1,94 @@
+"""How many codes of a pool a customer gets: who may have a new one, and what the others are answered.
+
+All of it happens while nobody else draws from the pool (`holds.allowance`), so what is counted here stays true until
+the transaction ends. Proofs count apart: a code that a test showed is not the customer's.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.assignments import queries
+from app.domain.assignments.errors import CustomerLimitError
+from app.domain.lifecycle import transitions
+from app.domain.lifecycle.claim import CustomerRule
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
+from app.platform.database import ConflictError
+from app.platform.errors import DomainError
+
+Given: TypeAlias = dict[uuid.UUID, LedgerEntry | DomainError]
+"""By request: what it was given, or why it is refused by itself."""
+Who = tuple[str | None, bool]
+"""A customer, and whether it is a test."""
+
+
+@dataclass(slots=True)
+class Customers:
+    """The customers of some requests, and what they have of one pool."""
+
+    connection: AsyncConnection
+    pool: str
+    rule: CustomerRule
+    room: dict[Who, int]
+    """How many more each may have; who is not in it has nothing."""
+    last: dict[Who, LedgerEntry] = field(default_factory=dict)
+    """What each was given last."""
+    known: Given = field(default_factory=dict)
+    """All that they have, by the requests that it was given for."""
+
+    @classmethod
+    async def of(
+        cls,
+        connection: AsyncConnection,
+        pool: str,
+        rule: CustomerRule,
+        requests: Sequence[AssignmentRequest],
+    ) -> "Customers":
+        """Look up what the customers of these requests have."""
+        ids = {request.customer_id for request in requests if request.customer_id is not None}
+        found = cls(connection, pool, rule, defaultdict(lambda: rule.count))
+        rows = await queries.standing(connection, pool, sorted(ids), rule.days) if ids else []
+        for row in rows:
+            who = (row.customer_id, row.test)
+            found.room[who] -= 1
+            found.last.setdefault(who, row)
+            found.known[row.id] = row
+        return found
+
+    def takes_new(self, request: AssignmentRequest) -> bool:
+        """Tell whether a request may have a code of its own, and count it."""
+        if request.customer_id is None:
+            return True
+        who = (request.customer_id, request.test)
+        self.room[who] -= 1
+        return self.room[who] >= 0
+
+    def note(self, request: AssignmentRequest, given: LedgerEntry | DomainError | None) -> None:
+        """Note what a request was given."""
+        if isinstance(given, LedgerEntry) and request.customer_id is not None:
+            self.last[request.customer_id, request.test] = given
+
+    async def answer(self, request: AssignmentRequest) -> LedgerEntry | DomainError | None:
+        """Return what a request gets that may have nothing new; None where there is nothing.
+
+        What was only reserved is handed out for good to who asks for that.
+
+        Raises:
+            ConflictError: the lease ran out this moment; run the transaction again.
+        """
+        who = (request.customer_id, request.test)
+        if self.room[who] >= 0 or request.customer_id is None:
+            return None
+        if self.rule.then == "refuse":
+            return CustomerLimitError(self.pool, self.rule.count, self.rule.days)
+        row = self.last.get(who)
+        if row is not None and row.status == "reserved" and request.lease_seconds is None:
+            if not await transitions.confirm(self.connection, [row.id]):
+                raise ConflictError
+            row = replace(row, status="assigned", lease_until=None)
+            self.last[who] = row
+        return None if row is None else replace(row, replayed=True)

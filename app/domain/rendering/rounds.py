@@ -1,0 +1,185 @@
+"""Render the messages of a transaction until they lack nothing, many of them in slices side by side."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.customers import service as customers
+from app.domain.customers.errors import AggregateNotFoundError
+from app.domain.rendering import queries
+from app.domain.rendering.demand import DEMANDS
+from app.domain.rendering.errors import TemplateLimitError
+from app.domain.rendering.message_vouchers import MessageVouchers
+from app.domain.rendering.renderers import Renderers
+from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
+from app.domain.rendering.slices import Slices, total
+
+MAX_PASSES = 12
+"""How often a message is rendered anew because it asked for more: some templates would never have enough."""
+SLICE = 250
+PROBE = 50
+"""So many messages of a template that is not known are rendered first, to see what they ask for."""
+ABOUT = ("expires_at",)
+"""What a template may ask of a code besides its text."""
+
+
+class Rounds:
+    """Of one transaction."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        renderers: Renderers,
+        spec: RenderSpec,
+        targets: Sequence[MessageTarget],
+        vouchers: MessageVouchers,
+    ) -> None:
+        self._connection = connection
+        self._renderers = renderers
+        self._source = spec.source
+        self._targets = targets
+        self._vouchers = vouchers
+        self._aggregates: dict[str, Any] = {}
+        self._asks_about = any(name in self._source for name in ABOUT)
+        self._job: dict[str, Any] = {
+            "parts": [[part.name, part.source, part.html] for part in spec.parts],
+            "preview": spec.mode is Mode.PREVIEW,
+            "strict": spec.strict,
+            "time": time.time(),
+            "context": spec.context,
+            "campaign_id": spec.campaign_id,
+            "channel": spec.channel,
+            "aggregates": self._aggregates,
+        }
+        self._items: list[dict[str, Any]] = [
+            _item(target, is_new=target.is_new or spec.sample) for target in targets
+        ]
+
+    async def run(self) -> dict[str, Any]:
+        """Return the `results` of all messages and their `needs`, or why the template is `refused`.
+
+        Raises:
+            TemplateLimitError: the messages asked for more each time.
+            RendererDiedError: a message ended its process.
+        """
+        await self._add_customers()
+        needs = await DEMANDS.predict(self._source, self._vouchers, len(self._targets))
+        if self._may_slice():
+            answer = await self._in_slices(needs)
+            if answer is not None:
+                return answer
+        whole = slice(0, len(self._items))
+        for _ in range(MAX_PASSES):
+            await self._fetch(needs)
+            answer = await self._render(whole, self._vouchers.as_json())
+            if "refused" in answer:
+                return answer
+            needs = answer["needs"]
+            if "results" in answer:
+                DEMANDS.record(self._source, needs, len(self._targets))
+                return answer
+        raise TemplateLimitError("The template asks for other vouchers each time it is rendered.", line=None)
+
+    def _may_slice(self) -> bool:
+        """Return whether no message needs to know what those before it took."""
+        if self._vouchers.preview:
+            return False
+        return len(self._items) > SLICE and "count_" not in self._source and "valid_for" not in self._source
+
+    async def _in_slices(self, needs: dict[str, Any]) -> dict[str, Any] | None:
+        """Render slices side by side, each with codes of its own; None where the order matters or that does not end.
+
+        Where a pool is short, who gets none is a matter of the order of all, so all are rendered as one.
+        """
+        each = DEMANDS.each(self._source)
+        if each is None:
+            probe = await self._render(slice(0, PROBE), self._vouchers.as_json({}))
+            if "refused" in probe:
+                return probe
+            needs = probe["needs"]
+            each = {pool: n / PROBE for pool, n in needs["codes"].items()}
+        await self._fetch(needs | {"codes": {}})
+        slices = Slices(len(self._items), SLICE, each, self._vouchers)
+        for _ in range(MAX_PASSES // 2):
+            await self._fetch(needs | {"codes": slices.wanted()})
+            if self._vouchers.keeps_order:
+                return None
+            slices.deal()
+            waiting = slices.waiting
+            made = await _all(
+                [self._render(each.place, self._vouchers.as_json(each.codes)) for each in waiting]
+            )
+            for each_slice, answer in zip(waiting, made, strict=True):
+                if "refused" in answer:
+                    return answer
+                each_slice.note(answer)
+            if not slices.waiting:
+                answer = slices.answer()
+                DEMANDS.record(self._source, answer["needs"], len(self._items))
+                return answer
+            needs = total([answer["needs"] for answer in made])
+        return None
+
+    async def _fetch(self, needs: Mapping[str, Any]) -> None:
+        await self._vouchers.fetch(needs)
+        await self._aggregate(needs.get("aggregates", ()))
+        if self._asks_about:
+            self._job["about"] = await queries.about(self._connection, self._vouchers.every_code())
+
+    async def _render(self, of: slice, pools: Mapping[str, Any]) -> dict[str, Any]:
+        vouchers = self._vouchers
+        items = [
+            {**item, "given": before, "seen": seen}
+            for item, before, seen in zip(
+                self._items[of], vouchers.before[of], vouchers.seen[of], strict=True
+            )
+        ]
+        return await self._renderers.render(
+            {**self._job, "pools": pools, "seen_known": vouchers.seen_known, "items": items}
+        )
+
+    async def _add_customers(self) -> None:
+        """Add the properties of the addressees: what the request says of them goes before what is stored."""
+        if "customer" not in self._source:
+            return
+        ids = self._customer_ids()
+        stored = await customers.properties_of(self._connection, ids) if ids else {}
+        for item, target in zip(self._items, self._targets, strict=True):
+            item["customer"] = {**stored.get(target.customer_id or "", {}), **target.customer}
+
+    def _customer_ids(self) -> list[str]:
+        return [target.customer_id for target in self._targets if target.customer_id is not None]
+
+    async def _aggregate(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name in self._aggregates:
+                continue
+            try:
+                values = await customers.evaluate(self._connection, name, self._customer_ids())
+            except AggregateNotFoundError as error:
+                self._aggregates[name] = {"similar": error.extra["similar"]}
+                continue
+            self._aggregates[name] = {}
+            for item, target in zip(self._items, self._targets, strict=True):
+                item.setdefault("aggregates", {})[name] = values.get(target.customer_id or "")
+
+
+def _item(target: MessageTarget, *, is_new: bool) -> dict[str, Any]:
+    item: dict[str, Any] = {"message": target.message_id, "customer_id": target.customer_id, "new": is_new}
+    if target.context:
+        item["context"] = target.context
+    return item
+
+
+async def _all(renders: Sequence[Any]) -> list[dict[str, Any]]:
+    """Wait for all of these; where one fails, the others are given up."""
+    tasks = [asyncio.ensure_future(each) for each in renders]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,213 @@
+"""Find vouchers of a pool by what is known of them, a bounded number of rows at a time.
+
+No index serves every filter, and each would cost the claim. So one index leads: that of a customer's or a campaign's
+assignments, of the codes, of the pool's assignments by time, or the pool's vouchers in draw order. From there at most
+MOST_READ rows are read for a page, and those that match are shown. A page may so be short, even empty, and go on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.vouchers.schemas import Filter, VoucherRecord
+from app.platform.database import AnyRow
+from app.platform.records import OneQuery
+from app.schema.base import VoucherStatus
+from app.schema.inventory import Pool, Voucher
+from app.schema.ledger import Assignment
+
+MOST_READ = 10_000
+"""Most rows of the leading index that are read for a page."""
+LAST_CHARACTER = chr(0x10FFFF)
+
+InDrawOrder = tuple[VoucherStatus, int, str]
+ByTime = tuple[datetime, UUID]
+ByCode = tuple[str]
+Key = InDrawOrder | ByTime | ByCode
+"""Where a page ends, in the order of the index that leads."""
+
+SHOWN = (
+    Voucher.code,
+    Voucher.status,
+    Voucher.draw_key,
+    Voucher.assignment_id,
+    Voucher.imported_at,
+    Voucher.assigned_at,
+    Voucher.redeemed_at,
+    Voucher.expires_at,
+    Voucher.expired_at,
+    Voucher.voided_at,
+    Assignment.customer_id,
+    Pool.name.label("pool"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of vouchers, and where the next one begins; None where there is none."""
+
+    rows: Sequence[VoucherRecord]
+    go_on: Key | None
+
+
+def matching(query: OneQuery, wanted: Filter) -> OneQuery:
+    """Return a query of vouchers, joined to the assignments that stand, of those that a filter lets pass."""
+    equal = {
+        Voucher.status: wanted.status,
+        Voucher.import_id: wanted.import_id,
+        Assignment.customer_id: wanted.customer_id,
+        Assignment.campaign_id: wanted.campaign_id,
+        Assignment.message_id: wanted.message_id,
+        Assignment.test: wanted.test,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.expires_after is not None:
+        query = query.where(Voucher.expires_at >= wanted.expires_after)
+    if wanted.expires_before is not None:
+        query = query.where(Voucher.expires_at < wanted.expires_before)
+    if wanted.assigned_since is not None:
+        query = query.where(Assignment.assigned_at >= wanted.assigned_since)
+    if wanted.assigned_until is not None:
+        query = query.where(Assignment.assigned_at < wanted.assigned_until)
+    if wanted.code_prefix is not None:
+        query = query.where(func.starts_with(Voucher.code, wanted.code_prefix))
+    if wanted.code_contains is not None:
+        query = query.where(func.strpos(Voucher.code, wanted.code_contains) > 0)
+    return query
+
+
+def key_length(wanted: Filter) -> int:
+    """Return of how many values a page of this filter makes its key."""
+    if wanted.customer_id is not None or wanted.campaign_id is not None:
+        return 2
+    if wanted.code_prefix is not None:
+        return 1
+    return 2 if wanted.is_of_ledger else 3
+
+
+async def page(
+    connection: AsyncConnection, pool_id: int, wanted: Filter, key: Key | None, limit: int
+) -> Found:
+    """Return a page of the vouchers of a pool that a filter lets pass."""
+    if wanted.customer_id is not None:
+        whose = Assignment.customer_id == wanted.customer_id
+    elif wanted.campaign_id is not None:
+        whose = Assignment.campaign_id == wanted.campaign_id
+    elif wanted.code_prefix is not None:
+        return await _of_codes(connection, pool_id, wanted, wanted.code_prefix, key, limit)
+    elif wanted.is_of_ledger:
+        whose = Assignment.pool_id == pool_id
+    else:
+        return await _in_draw_order(connection, pool_id, wanted, key, limit)
+    return await _of_ledger(connection, pool_id, wanted, whose, key, limit)
+
+
+async def _of_ledger(
+    connection: AsyncConnection,
+    pool_id: int,
+    wanted: Filter,
+    whose: ColumnElement[bool],
+    key: Key | None,
+    limit: int,
+) -> Found:
+    order = (Assignment.assigned_at, Assignment.id)
+    lead = select(*order, Assignment.code).where(whose).order_by(*order).limit(MOST_READ)
+    if wanted.assigned_since is not None:
+        lead = lead.where(Assignment.assigned_at >= wanted.assigned_since)
+    if wanted.assigned_until is not None:
+        lead = lead.where(Assignment.assigned_at < wanted.assigned_until)
+    if key is not None:
+        lead = lead.where(tuple_(*order) > tuple_(*key))
+    read = lead.subquery("read")
+    query = (
+        select(*SHOWN, read.c.assigned_at, read.c.id)
+        .select_from(read)
+        .join(Voucher, (Voucher.code == read.c.code) & (Voucher.assignment_id == read.c.id))
+        .join(Assignment, Assignment.id == read.c.id)
+        .join(Pool, Pool.id == Voucher.pool_id)
+        .where(Voucher.pool_id == pool_id)
+        .order_by(read.c.assigned_at, read.c.id)
+        .limit(limit + 1)
+    )
+    rows = (await connection.execute(matching(query, wanted))).all()
+    if len(rows) > limit:
+        return _found(rows[:limit], (rows[limit - 1][-2], rows[limit - 1][-1]))
+    end = await _end(connection, (read.c.assigned_at, read.c.id), MOST_READ)
+    return _found(rows, None if end is None else (end[0], end[1]))
+
+
+async def _of_codes(
+    connection: AsyncConnection, pool_id: int, wanted: Filter, prefix: str, key: Key | None, limit: int
+) -> Found:
+    lead = select(Voucher.code).where(Voucher.code >= prefix, Voucher.code < prefix + LAST_CHARACTER)
+    if key is not None:
+        lead = lead.where(Voucher.code > key[0])
+    read = lead.order_by(Voucher.code).limit(MOST_READ).subquery("read")
+    query = (
+        select(*SHOWN)
+        .select_from(read)
+        .join(Voucher, Voucher.code == read.c.code)
+        .join(Pool, Pool.id == Voucher.pool_id)
+        .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
+        .where(Voucher.pool_id == pool_id)
+        .order_by(read.c.code)
+        .limit(limit + 1)
+    )
+    rows = (await connection.execute(matching(query, wanted))).all()
+    if len(rows) > limit:
+        return _found(rows[:limit], (rows[limit - 1].code,))
+    end = await _end(connection, (read.c.code,), MOST_READ)
+    return _found(rows, None if end is None else (end[0],))
+
+
+async def _in_draw_order(
+    connection: AsyncConnection, pool_id: int, wanted: Filter, key: Key | None, limit: int
+) -> Found:
+    """Return a page state by state, each in draw order; what is read of each state counts."""
+    states = list(VoucherStatus) if wanted.status is None else [wanted.status]
+    if key is not None:
+        states = states[states.index(VoucherStatus(str(key[0]))) :]
+    order = (Voucher.draw_key, Voucher.code)
+    rows: list[AnyRow] = []
+    left = MOST_READ
+    for state in states:
+        lead = select(*order).where(Voucher.pool_id == pool_id, Voucher.status == state)
+        if key is not None and key[0] == state:
+            lead = lead.where(tuple_(*order) > tuple_(*key[1:]))
+        read = lead.order_by(*order).limit(left).subquery("read")
+        query = (
+            select(*SHOWN)
+            .select_from(read)
+            .join(Voucher, Voucher.code == read.c.code)
+            .join(Pool, Pool.id == Voucher.pool_id)
+            .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
+            .order_by(read.c.draw_key, read.c.code)
+            .limit(limit + 1 - len(rows))
+        )
+        rows += (await connection.execute(matching(query, wanted))).all()
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            return _found(rows[:limit], (last.status, last.draw_key, last.code))
+        end = await _end(connection, (read.c.draw_key, read.c.code), left)
+        if end is not None:
+            return _found(rows, (state, end[0], end[1]))
+        left -= int((await connection.execute(select(func.count()).select_from(read))).scalar_one())
+    return _found(rows, None)
+
+
+async def _end(
+    connection: AsyncConnection, order: Sequence[ColumnElement[object]], most: int
+) -> AnyRow | None:
+    """Return the last row that was read, where as many were read as may be; None where there are no more."""
+    query = select(*order).order_by(*order).offset(most - 1).limit(1)
+    return (await connection.execute(query)).one_or_none()
+
+
+def _found(rows: Sequence[AnyRow], go_on: Key | None) -> Found:
+    return Found([VoucherRecord(*row[: len(SHOWN)]) for row in rows], go_on)

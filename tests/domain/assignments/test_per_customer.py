@@ -1,0 +1,212 @@
+"""A pool may say how many codes a customer gets: exact, whoever asks, and however many at once."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.lifecycle import check
+from app.platform.database import transaction
+from tests.factories import fill
+
+ASSIGN = "/v1/pools/p/assignments"
+LETTER = "{{ vouchers['p'].assign_available() }}"
+
+
+async def rule(client, count=1, days=None, then="same"):
+    body = {"per_customer": {"count": count, "days": days, "then": then}}
+    reply = await client.patch("/v1/pools/p", json=body)
+    assert (reply.status_code, reply.json()["per_customer"]) == (200, body["per_customer"])
+
+
+async def assign(client, key=None, **body):
+    headers = {"Idempotency-Key": key} if key else {}
+    return await client.post(ASSIGN, json=body, headers=headers)
+
+
+async def render(client, customer, message=None, template=LETTER, channel="weblayer", **more):
+    body = {"template": template, "channel": channel, "mode": "send", "customer_id": customer, **more}
+    return await client.post("/v1/render", json=body | ({"message_id": message} if message else {}))
+
+
+async def given(client):
+    counts = (await client.get("/v1/pools/p/counts")).json()
+    return counts["assigned"] + counts["reserved"]
+
+
+async def agrees(engine):
+    async with transaction(engine) as connection:
+        assert await check.violations(connection) == []
+
+
+async def test_a_customer_gets_the_same_again_whoever_asks(client, engine):
+    await fill(engine, "p", 9)
+    await rule(client)
+    first = await assign(client, customer_id="anna", message_id="m1")
+    assert first.status_code == 201
+    code = first.json()["code"]
+    again = await assign(client, customer_id="anna", message_id="m2", campaign_id="other")
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (await assign(client, "key", customer_id="anna")).json()["code"] == code
+    assert (await render(client, "anna")).json()["rendered"] == code
+    assert (await render(client, "anna", "m3", "{{ vouchers['p'].assign_available(cached=False) }}")).json()[
+        "rendered"
+    ] == code
+    items = [{"customer_id": "anna"}, {"customer_id": "ben"}, {"customer_id": "ben"}, {}, {}]
+    batch = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()
+    assert [item["status"] for item in batch["items"]] == [
+        "replayed",
+        "assigned",
+        "replayed",
+        "assigned",
+        "assigned",
+    ]
+    assert batch["items"][0]["code"] == code
+    assert batch["items"][1]["code"] == batch["items"][2]["code"]
+    assert await given(client) == 4
+    await agrees(engine)
+
+
+async def test_three_views_of_a_weblayer_take_one_code(client, engine):
+    await fill(engine, "p", 9)
+    assert len({(await render(client, "anna")).json()["rendered"] for _ in range(3)}) == 3
+    await rule(client)
+    assert len({(await render(client, "ben")).json()["rendered"] for _ in range(3)}) == 1
+    assert await given(client) == 4
+
+
+async def test_it_is_exact_under_races_of_every_kind(client, engine):
+    await fill(engine, "p", 60)
+    await rule(client)
+    customers = ["anna", "ben", "cleo"]
+
+    async def batch():
+        items = [{"customer_id": customer} for customer in customers * 2]
+        reply = await client.post(f"{ASSIGN}/batch", json={"items": items})
+        return [(customers[n % 3], item["code"]) for n, item in enumerate(reply.json()["items"])]
+
+    async def one(customer, n):
+        return [(customer, (await assign(client, customer_id=customer, campaign_id=f"k{n}")).json()["code"])]
+
+    async def message(customer):
+        return [(customer, (await render(client, customer)).json()["rendered"])]
+
+    async def messages():
+        recipients = [{"customer_id": customer} for customer in customers * 2]
+        body = {"template": LETTER, "channel": "email", "mode": "send", "recipients": recipients}
+        reply = await client.post("/v1/render/batch", json=body)
+        return [(customers[n % 3], item["rendered"]) for n, item in enumerate(reply.json()["items"])]
+
+    asked = [one(customer, n) for customer in customers for n in range(4)]
+    asked += [message(customer) for customer in customers for _ in range(3)]
+    found = await asyncio.gather(*asked, batch(), messages(), batch(), messages())
+    by_customer = {}
+    for customer, code in (each for some in found for each in some):
+        by_customer.setdefault(customer, set()).add(code)
+    assert {customer: len(codes) for customer, codes in by_customer.items()} == dict.fromkeys(customers, 1)
+    assert await given(client) == 3
+    await agrees(engine)
+
+
+async def test_a_customer_may_be_refused(client, engine):
+    await fill(engine, "p", 9)
+    await fill(engine, "q", 2)
+    await rule(client, count=2, days=30, then="refuse")
+    first = await assign(client, "k1", customer_id="anna")
+    await assign(client, customer_id="anna")
+    reply = await assign(client, customer_id="anna")
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/customer-limit")
+    assert (reply.json()["pool"], reply.json()["count"], reply.json()["days"]) == ("p", 2, 30)
+    assert (await assign(client, "k1", customer_id="anna")).json()["id"] == first.json()["id"]
+    reply = await render(client, "anna", "m")
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/customer-limit")
+    template = "{{ vouchers['p'].assign_available(fallback=['q']) }}"
+    assert (await render(client, "anna", "m1", template)).json()["rendered"].startswith("q-")
+    template = "{{ vouchers['p'].assign_available(default='SORRY') }}"
+    assert (await render(client, "anna", "m2", template)).json()["rendered"] == "SORRY"
+    items = [{"customer_id": "anna"}, {"customer_id": "ben"}]
+    batch = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()
+    assert [item["status"] for item in batch["items"]] == ["customer_limit", "assigned"]
+    reply = await client.post(f"{ASSIGN}/batch", json={"items": items, "atomic": True})
+    assert reply.json()["type"] == "/problems/customer-limit"
+    assert await given(client) == 3
+
+
+async def test_what_went_back_does_not_count_and_an_empty_pool_gives_the_same(client, engine):
+    await fill(engine, "p", 2)
+    await rule(client)
+    first = (await assign(client, customer_id="anna")).json()
+    await assign(client, customer_id="ben")
+    assert (await assign(client, customer_id="cleo")).json()["type"] == "/problems/pool-exhausted"
+    assert (await assign(client, customer_id="anna")).json()["code"] == first["code"]
+    assert (await render(client, "anna")).json()["rendered"] == first["code"]
+    await client.post(f"/v1/assignments/{first['id']}/release")
+    second = await assign(client, customer_id="anna", lease_seconds=60)
+    assert second.status_code == 201
+    # Asked for for good, what was reserved is.
+    third = (await assign(client, customer_id="anna")).json()
+    assert (third["id"], third["status"]) == (second.json()["id"], "assigned")
+    await client.post(f"/v1/vouchers/{third['code']}/void")
+    assert (await assign(client, customer_id="anna")).json()["type"] == "/problems/pool-exhausted"
+    await agrees(engine)
+
+
+async def test_codes_of_long_ago_and_of_proofs_do_not_count(client, engine):
+    await fill(engine, "p", 9)
+    await rule(client, days=30)
+    proof = (await assign(client, customer_id="anna", test=True)).json()
+    first = (await assign(client, customer_id="anna")).json()
+    assert first["code"] != proof["code"]
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE assignment SET assigned_at = now() - interval '31 days'"))
+    assert (await assign(client, customer_id="anna")).json()["code"] not in {first["code"], proof["code"]}
+
+
+async def test_a_message_shows_as_many_as_the_rule_lets_it(client, engine):
+    await fill(engine, "p", 9)
+    await rule(client, count=2)
+    template = "{% for n in range(3) %}{{ vouchers['p'].assign_available(cached=False) }} {% endfor %}"
+    shown = (await render(client, "anna", "m", template)).json()["rendered"].split()
+    assert (len(shown), len(set(shown))) == (3, 2)
+    assert (await render(client, "anna", "m", template)).json()["rendered"].split() == shown
+    assert await given(client) == 2
+    # A message that fails takes nothing, and leaves the customer what the rule allows.
+    broken = LETTER + "{{ vouchers['nope'].assign_available() }}"
+    recipients = [{"customer_id": "ben", "message_id": "x"}]
+    body = {"channel": "email", "mode": "send", "recipients": recipients}
+    await client.post("/v1/render/batch", json=body | {"template": broken})
+    assert await given(client) == 2
+    assert (await render(client, "ben", "x2")).status_code == 200
+    await agrees(engine)
+
+
+async def test_a_rule_with_holds_and_without_a_customer(client, engine):
+    await fill(engine, "p", 3)
+    await client.post("/v1/pools/p/holds", json={"campaign_id": "k", "count": 1})
+    await rule(client)
+    first = (await assign(client, customer_id="anna", campaign_id="k")).json()
+    assert (await assign(client, customer_id="anna")).json()["id"] == first["id"]
+    assert {(await assign(client)).status_code for _ in range(2)} == {201}
+    assert (await assign(client)).json()["type"] == "/problems/pool-exhausted"
+    reply = await client.patch("/v1/pools/p", json={"per_customer": None})
+    assert reply.json()["per_customer"] is None
+    await agrees(engine)
+    actions = [entry["action"] for entry in (await client.get("/v1/audit")).json()["items"]]
+    assert actions.count("pool.changed") == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"per_customer": {"count": 0}},
+        {"per_customer": {"count": True}},
+        {"per_customer": {"days": 0}},
+        {"per_customer": {"then": "maybe"}},
+        {"per_customer": {"counts": 1}},
+    ],
+)
+async def test_a_rule_that_is_none_is_refused(client, engine, body):
+    await fill(engine, "p", 1)
+    assert (await client.patch("/v1/pools/p", json=body)).status_code == 422
