@@ -1,9 +1,9 @@
 """`/v1/render`, the nodes of scenarios, and `/v1/pools/{pool}/snippets`."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Header, Request, Response
@@ -89,7 +89,7 @@ async def render_message(
     batcher: Annotated[RenderBatcher, held(RenderBatcher)],
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Key = None,
-) -> Any:
+) -> object:
     """Make a message, with the codes that its template asks for.
 
     The same message to the same customer has the same codes however often it is sent; without `message_id` it is the
@@ -179,7 +179,7 @@ async def set_customer_properties(
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Key = None,
-) -> Any:
+) -> object:
     """Set the properties of a customer from a template that renders to a JSON object (the node *set attribute*)."""
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
     return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
@@ -198,7 +198,7 @@ async def add_customer_event(
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Key = None,
-) -> Any:
+) -> object:
     """Render and store events: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`.
 
     The body is an object or a list of them; all of a list are stored, or none.
@@ -213,14 +213,17 @@ async def add_customer_event(
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
-async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connection) -> Any:
+async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connection) -> object:
     """Return lines for this pool, ready to paste into a template or a shell."""
     await pools.id_of(connection, pool)
     return snippets(str(request.base_url), pool)
 
 
+Node: TypeAlias = Callable[[AsyncEngine, Renderers, RenderSpec, MessageTarget], Awaitable[nodes.Stored]]
+
+
 async def _node(
-    node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
+    node: Node, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
 ) -> dict[str, object]:
     parts = parts_of(body.template, None)
     spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)

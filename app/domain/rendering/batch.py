@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -83,7 +82,7 @@ async def render_many(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _fetched(engine: AsyncEngine, made: Coroutine[Any, Any, list[Outcome]]) -> list[Outcome]:
+async def _fetched(engine: AsyncEngine, made: Coroutine[object, None, list[Outcome]]) -> list[Outcome]:
     """Return outcomes to whoever still waits for them; what was taken for one who has gone is taken back."""
     task = asyncio.ensure_future(made)
     try:
@@ -97,7 +96,7 @@ async def _undo(engine: AsyncEngine, task: "asyncio.Future[list[Outcome]]") -> N
     await service.take_back(engine, await task)
 
 
-def _start(work: Coroutine[Any, Any, None]) -> None:
+def _start(work: Coroutine[object, None, None]) -> None:
     task = asyncio.ensure_future(work)
     _UNDER_WAY.add(task)
     task.add_done_callback(_UNDER_WAY.discard)

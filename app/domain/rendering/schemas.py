@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 
@@ -180,7 +180,7 @@ class BatchItemOut(BaseModel):
     )
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
     undefined: list[str] = Field(description="Properties that the template read and nobody had set")
-    problem: dict[str, Any] | None = Field(description="Why there is no text: type, title, detail, …")
+    problem: dict[str, object] | None = Field(description="Why there is no text: type, title, detail, …")
 
 
 class RenderBatchOut(BaseModel):
@@ -193,7 +193,7 @@ class RenderBatchOut(BaseModel):
 class NodeOut(BaseModel):
     """What a node stored."""
 
-    stored: dict[str, Any] | list[dict[str, Any]] = Field(
+    stored: dict[str, object] | list[dict[str, object]] = Field(
         description="Rendered body; a preview stores nothing"
     )
     message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
@@ -241,7 +241,7 @@ class RenderSpec:
     channel: Channel | None
     mode: Mode = Mode.SEND
     campaign_id: str | None = None
-    context: dict[str, Any] = field(default_factory=dict, compare=False)
+    context: dict[str, object] = field(default_factory=dict, compare=False)
     """Goes to each target, and so tells no two of these apart."""
     strict: bool = False
     """Whether a property that nobody set is an error."""
@@ -279,8 +279,8 @@ class MessageTarget:
     customer_id: str | None
     message_id: str
     is_new: bool
-    customer: dict[str, Any] = field(default_factory=dict)
-    context: dict[str, Any] = field(default_factory=dict)
+    customer: dict[str, object] = field(default_factory=dict)
+    context: dict[str, object] = field(default_factory=dict)
     still_there: StillThere | None = None
     """Whether somebody still waits for the message, asked before anything is taken for it."""
     request: KeyedRequest | None = None
@@ -293,7 +293,7 @@ class Outcome:
     target: MessageTarget
     rendered: str | None = None
     parts: dict[str, str] | None = None
-    vouchers: list[dict[str, Any]] = field(default_factory=list)
+    vouchers: list[dict[str, object]] = field(default_factory=list)
     error: DomainError | None = None
     undefined: list[str] = field(default_factory=list)
     """Properties that the template read and nobody had set."""

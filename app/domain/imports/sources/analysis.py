@@ -27,7 +27,10 @@ def fetch(settings: Settings, source: StoredSource) -> Generator[bytes, None, No
     kinds: dict[str, int] = {}
     with sync_engine(settings) as engine, engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(selection(source))
-        yield from rows_as_csv(["code"], (_marked(rows, kinds) for rows in result.partitions(PARTITION)))
+        yield from rows_as_csv(
+            ["code"],
+            (_marked(rows, kinds) for rows in result.partitions(PARTITION)),
+        )
         if not kinds:
             _check_names(connection, source)
     if kinds and "string" not in kinds:
@@ -38,7 +41,7 @@ def fetch(settings: Settings, source: StoredSource) -> Generator[bytes, None, No
         )
 
 
-def selection(source: StoredSource) -> Select[tuple[str, str]]:
+def selection(source: StoredSource) -> Select[str, str]:
     """Return the statement of a selection: the property of those that contain `where`, with its kind in JSON."""
     table = _table(source)
     value = table.properties[source["property"]]
@@ -57,7 +60,7 @@ def _table(source: StoredSource) -> type[Customer | Event]:
     return Event if source["of"] == "events" else Customer
 
 
-def _marked(rows: Iterable[Row[tuple[str, str]]], kinds: dict[str, int]) -> Iterator[list[str]]:
+def _marked(rows: Iterable[Row[str, str]], kinds: dict[str, int]) -> Iterator[list[str]]:
     for kind, text in rows:
         kinds[kind] = kinds.get(kind, 0) + 1
         yield [text if kind == "string" else NOT_TEXT + text]

@@ -1,10 +1,9 @@
 """Where on its line a syntax error is. Jinja knows the line only."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError
-from jinja2.lexer import ignored_tokens, newline_re
+from jinja2.lexer import Token, ignored_tokens, newline_re
 from jinja2.parser import Parser
 
 _DROPPED = ignored_tokens | {"raw_begin", "raw_end"}
@@ -16,7 +15,7 @@ def column(environment: Environment, source: str, line: int) -> int | None:
     starts, end = _starts(environment, source)
     read = 0
 
-    def counted(tokens: Iterator[Any]) -> Iterator[Any]:
+    def counted(tokens: Iterator[Token]) -> Iterator[Token]:
         nonlocal read
         try:
             for token in tokens:
