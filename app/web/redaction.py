@@ -8,7 +8,7 @@ from app.domain.access.scopes import Caller
 
 WITHHELD = "Withheld: a key with scope `pools` is shown this."
 _TEXTS = ("error",)
-_LISTS = ("columns_not_imported", "warnings", "header", "rows")
+_LISTS = ("attribute_columns", "columns_not_imported", "warnings", "header", "rows")
 """They repeat cells of a file, and one without a header has codes in its first row."""
 
 

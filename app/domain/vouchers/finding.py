@@ -43,6 +43,7 @@ SHOWN: tuple[Any, ...] = (
     Voucher.voided_at,
     Assignment.customer_id,
     Pool.name.label("pool"),
+    Voucher.attributes,
 )
 
 

@@ -69,14 +69,16 @@ class Use:
 
 
 class Code(str):
-    """A code, which also says until when it holds."""
+    """A code, which also says until when it holds and what comes with it."""
 
-    __slots__ = ("expires_at",)
+    __slots__ = ("attributes", "expires_at")
+    attributes: dict[str, str]
     expires_at: str
     """In RFC 3339, UTC; empty where it does not expire."""
 
     def __new__(cls, text: str, about: Mapping[str, Any]) -> Self:
         """Make one of a text and what is known of it."""
         code = super().__new__(cls, text)
+        code.attributes = dict(about.get("attributes") or {})
         code.expires_at = about.get("expires_at") or ""
         return code
