@@ -19,6 +19,7 @@ TAGS = [
     },
     {"name": "customers", "description": "Customers, their properties, and aggregates over their events."},
     {"name": "alerts", "description": "Be told in time that a pool runs low."},
+    {"name": "webhooks", "description": "Be told of each code that is handed out, used or taken back."},
     {"name": "forecast", "description": "When a pool runs out, and how its stock went."},
     {"name": "access", "description": "API keys: who may do what, and for how long."},
     {"name": "audit", "description": "Who did what."},

@@ -14,11 +14,11 @@ from app.domain.alerts.deliveries.schemas import Deliveries, DeliveryOut
 from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import AlertsOut, AlertsUpdate, SecretOut
 from app.domain.pools.errors import PoolNotFoundError
-from app.platform.database import AnyRow
+from app.platform.database import AnyRow, run_act
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
-from app.web.dependencies import Connection, Settings
+from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
 from app.web.parameters import PoolPath
 from app.web.problems import problems
@@ -38,7 +38,7 @@ NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
 async def set_alerts(
     pool: PoolPath,
     body: AlertsUpdate,
-    connection: Connection,
+    engine: Engine,
     settings: Settings,
     caller: Manager,
     expected: etag.IfMatch,
@@ -48,7 +48,8 @@ async def set_alerts(
 
     The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
     """
-    alerts = await service.put(connection, caller, settings, pool, body, expected)
+    await service.check_url(settings, body)
+    alerts = await run_act(engine, service.put, caller, settings, pool, body, expected)
     etag.tag(response, service.version_of(alerts))
     return alerts
 

@@ -18,6 +18,7 @@ from app.domain.assignments.errors import (
     CustomerLimitError,
     PoolBusyError,
     PoolExhaustedError,
+    VoucherNotAvailableError,
 )
 from app.domain.assignments.schemas import (
     AssignmentCreate,
@@ -28,7 +29,13 @@ from app.domain.assignments.schemas import (
 )
 from app.domain.lifecycle.requests import AssignmentStatus, LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
-from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
+from app.domain.vouchers.errors import (
+    AlreadyRedeemedError,
+    VoucherExpiredError,
+    VoucherNotFoundError,
+    VoucherVoidError,
+)
+from app.platform.database import AnyRow
 from app.platform.errors import (
     ChangesConflictError,
     IdempotencyKeyReusedError,
@@ -39,7 +46,7 @@ from app.schema.texts import Identifier, Why
 from app.schema.times import Time
 from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine, held
-from app.web.guard import requires
+from app.web.guard import permit, requires
 from app.web.parameters import PoolPath
 from app.web.problems import problems
 
@@ -112,13 +119,14 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
     response_model=AssignmentOut,
     responses={
         200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
-        **problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
+        **problems(*NO_VOUCHER, *OTHER_THAN_BEFORE, VoucherNotFoundError, VoucherNotAvailableError),
     },
 )
 async def assign_voucher(
     pool: PoolPath,
     body: AssignmentCreate,
     assigner: Annotated[Assigner, held(Assigner)],
+    engine: Engine,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: Annotated[
         Identifier | None, Header(description="The same key on the same pool gives the same code")
@@ -128,10 +136,15 @@ async def assign_voucher(
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time. A message
     id is a key of its own: with both, the request is refused (422), so that one message never gets two codes.
+
+    With `code` it is this one and no other, as a support desk gives it: that needs the scope `pools` too, for the reply
+    tells whether there is such a code.
     """
-    return Response(
-        *reply(await assigner.assign(pool, body.to_request(pool, idempotency_key, caller.key_id)))
-    )
+    request = body.to_request(pool, idempotency_key, caller.key_id)
+    if body.code is not None:
+        permit(caller, Scope.POOLS)
+        return Response(*reply(await service.assign_this(engine, caller, pool, request, body.code)))
+    return Response(*reply(await assigner.assign(pool, request)))
 
 
 @router.post(
@@ -167,7 +180,7 @@ async def list_assignments(
     listed = pagination.page(page.rows, limit, lambda row: (row.pool_id, row.assigned_at, row.id))
     if listed["next_cursor"] is None and page.go_on is not None:
         listed["next_cursor"] = pagination.encode(page.go_on)
-    return pagination.each(listed, lambda row: {**row._mapping, "code": caller.shown(row.code)})  # noqa: SLF001
+    return pagination.each(listed, lambda row: _seen_by(caller, row))
 
 
 @router.get(
@@ -235,6 +248,11 @@ async def release_assignment(
     return await service.release(connection, caller, assignment_id, body.reason if body else None)
 
 
+def _seen_by(caller: Caller, row: AnyRow) -> dict[str, object]:
+    shown = {"code": caller.shown(row.code), "attributes": caller.shown_attributes(row.attributes)}
+    return {**row._mapping, **shown}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+
+
 def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
     """Return an assignment as body, status and headers of the answer to who asked for it, now or again."""
     body = orjson.dumps(
@@ -251,6 +269,7 @@ def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
             "lease_until": given.lease_until,
             "released_at": given.released_at,
             "expires_at": given.expires_at,
+            "attributes": given.attributes,
         },
         option=orjson.OPT_UTC_Z,
     )

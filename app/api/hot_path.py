@@ -110,6 +110,8 @@ class HotPath:
             wanted = AssignmentCreate.model_validate_json(body)
         except (InvalidRequestError, ValidationError):
             return None
+        if wanted.code is not None:  # rare, and not for a batch
+            return None
         return wanted.to_request(pool, head.idempotency_key, caller.key_id)
 
 

@@ -57,12 +57,15 @@ REMEDIES = {
     "stopping": "Wait as long as `Retry-After` says and send the same request again, with the same key or message id.",
     "template-error": "`line` says where the template is wrong. Correct it; no code was taken.",
     "template-limit": "Make the template shorter, quicker, or print less; no code was taken.",
+    "too-many-webhooks": "Delete a webhook that nobody needs: `DELETE /v1/webhooks/{id}`.",
     "too-many-requests": "Wait as long as `Retry-After` says; send fewer requests a minute, or several things in one.",
     "unauthenticated": "Send a key that is valid: `Authorization: Bearer KEY`.",
     "unreadable-source": "The detail says what is wrong with the file or source, and where. Nothing was imported.",
     "unsupported-media-type": "Send the body as the type that the detail names.",
     "void": "The code was taken out. Assign another one.",
+    "voucher-not-available": "Give another code, or leave `code` out; `GET /v1/vouchers/{code}` tells who has it.",
     "voucher-not-found": "No pool holds this code. Look for typing errors, or import it.",
+    "webhook-not-found": "Look at the id in `GET /v1/webhooks`.",
 }
 """What to do, by name of the problem."""
 

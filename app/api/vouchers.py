@@ -87,7 +87,7 @@ async def list_vouchers(
     """
     found = await service.find(connection, pool, wanted, pagination.decode(cursor, KEY), limit)
     return {
-        "items": [replace(row, code=caller.shown(row.code)) for row in found.rows],
+        "items": [_seen_by(caller, row) for row in found.rows],
         "next_cursor": None if found.go_on is None else pagination.encode(found.go_on),
     }
 
@@ -118,7 +118,7 @@ async def export_vouchers(
 async def get_voucher(code: Code, connection: Connection, caller: Reader) -> VoucherRecord:
     """Return a voucher: its state, and all that happened to it."""
     voucher = await service.get(connection, code)
-    return replace(voucher, code=caller.shown(voucher.code))
+    return _seen_by(caller, voucher)
 
 
 @router.post(
@@ -131,3 +131,8 @@ async def void_voucher(
 ) -> VoucherRecord:
     """Void a code: it is not drawn any more, and a use of it is an issue. A void code stays void."""
     return await service.void(connection, caller, code, body.reason if body else None)
+
+
+def _seen_by(caller: Caller, voucher: VoucherRecord) -> VoucherRecord:
+    attributes = caller.shown_attributes(voucher.attributes)
+    return replace(voucher, code=caller.shown(voucher.code), attributes=attributes)

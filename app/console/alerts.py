@@ -45,6 +45,7 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
                 "expiring_within_days": visit.given("expiring_within_days"),
             },
         )
+        await service.check_url(visit.settings, wanted)
         async with transaction(engine) as connection:
             alerts = await service.put(
                 connection, visit.caller, visit.settings, visit.text("pool"), wanted, seen_version(visit)

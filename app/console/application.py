@@ -12,6 +12,7 @@ from app.console import (
     aggregates,
     alerts,
     audit,
+    changes,
     customers,
     imports,
     keys,
@@ -23,6 +24,7 @@ from app.console import (
     schedules,
     session,
     vouchers,
+    webhooks,
     wizard,
 )
 from app.console.pages import problem_page, static
@@ -32,8 +34,8 @@ from app.web.dependencies import held_by
 from app.web.problems import UNAVAILABLE
 
 PAGES = (
-    login, pools, vouchers, wizard, imports, schedules, mapping, personalization, customers, aggregates,
-    redemptions, alerts, audit, keys,
+    login, pools, vouchers, changes, wizard, imports, schedules, mapping, personalization, customers, aggregates,
+    redemptions, alerts, webhooks, audit, keys,
 )  # fmt: skip
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "

@@ -23,6 +23,7 @@ from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.schema.base import VoucherStatus
 from app.web import exports, pagination
+from app.web.body import validated
 from app.web.dependencies import Connection, Engine
 
 router = APIRouter(prefix="/pools")
@@ -67,6 +68,26 @@ async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
         async with transaction(engine) as connection:
             return await _one(visit, connection, pool, error=error)
     return see(path("pools", pool), "pool-changed")
+
+
+@router.post("/{pool}/rule")
+async def set_rule(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+    """Say how many codes a customer gets; nothing typed: as many as are asked for."""
+    try:
+        count, days = (_number(visit.given(name)) for name in ("count_each", "days"))
+        rule = None if count is None else {"count": count, "days": days, "then": visit.text("then")}
+        wanted: PoolUpdate = validated(PoolUpdate, {"per_customer": rule})
+        async with transaction(engine) as connection:
+            await service.change(connection, visit.caller, pool, wanted)
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _one(visit, connection, pool, error=error)
+    return see(path("pools", pool), "pool-changed")
+
+
+def _number(text: str | None) -> int | str | None:
+    """Return what was typed as a whole number, where it is one."""
+    return int(text) if text is not None and text.isdecimal() and text.isascii() else text
 
 
 @router.get("/{pool}/delete")

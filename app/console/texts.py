@@ -9,6 +9,7 @@ MENU = (
         ("pools", "Vouchers", (P, R)),
         ("imports", "Imports", (P, R)),
         ("schedules", "Schedules", (P, R)),
+        ("changes", "Bulk changes", (P, R)),
         ("customers", "Customers", (E,)),
         ("aggregates", "Aggregates", (E,)),
     )),
@@ -16,6 +17,7 @@ MENU = (
         ("personalization", "Personalization", (A,)),
         ("redemptions", "Redemptions", (P, E, R)),
         ("alerts", "Alerts", (P,)),
+        ("webhooks", "Webhooks", (P,)),
     )),
     ("Project settings", (
         ("mapping", "Mapping", (P, E, R)),
@@ -30,6 +32,8 @@ DONE = {
     "pool-changed": "The pool is changed.",
     "pool-deleted": "The pool is deleted.",
     "voided": "The code is void.",
+    "change-begun": "The change has begun. It goes on by itself.",
+    "change-cancelled": "The change has ended. What it changed so far stays.",
     "released": "The code is available again.",
     "redeemed": "The code is redeemed.",
     "hold-made": "The codes are held.",
@@ -52,6 +56,8 @@ DONE = {
     "alerts-set": "The alerts are saved.",
     "alerts-deleted": "Nobody is told of this pool any more.",
     "test-sent": "A test message is on its way. It appears below.",
+    "webhook-enabled": "What waits is tried at once.",
+    "webhook-deleted": "The webhook is deleted.",
     "key-revoked": "The key is revoked.",
     "signed-out": "You are signed out.",
 }
@@ -59,7 +65,8 @@ DONE = {
 
 STATES = {
     "available": "good", "assigned": "busy", "redeemed": "", "void": "bad", "expired": "warn",
-    "reserved": "busy", "queued": "", "running": "busy", "succeeded": "good", "failed": "bad",
+    "reserved": "busy", "queued": "", "running": "busy", "succeeded": "good", "failed": "bad", "cancelled": "warn",
     "pending": "busy", "delivered": "good", "active": "good", "paused": "", "armed": "good", "fallen": "bad",
+    "failing": "warn", "disabled": "bad",
 }  # fmt: skip
 """The kind of each state, for its dot."""

@@ -15,6 +15,7 @@ from app.domain.redemptions.schemas import RedemptionIn
 from app.domain.vouchers import service
 from app.platform.database import transaction
 from app.platform.errors import DomainError
+from app.schema.texts import Why
 from app.web.dependencies import Connection, Engine
 from app.web.guard import permit
 
@@ -33,7 +34,7 @@ async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     try:
         _agreed(visit)
         async with transaction(engine) as connection:
-            await service.void(connection, visit.caller, code)
+            await service.void(connection, visit.caller, code, _reason(visit, "void_reason"))
     except DomainError as error:
         return await _again(visit, engine, code, error)
     return see(path("vouchers", code), "voided")
@@ -45,7 +46,9 @@ async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: E
     try:
         _agreed(visit)
         async with transaction(engine) as connection:
-            await assignments.release(connection, visit.caller, assignment_id)
+            await assignments.release(
+                connection, visit.caller, assignment_id, _reason(visit, "release_reason")
+            )
     except DomainError as error:
         return await _again(visit, engine, code, error)
     return see(path("vouchers", code), "released")
@@ -75,6 +78,12 @@ async def _show(
     permit(visit.caller, Scope.POOLS, Scope.READ)  # who may only act on it sees no more than before
     voucher = await service.get(connection, code)
     return show(visit, "voucher.html", error=error, voucher=voucher, address=path("vouchers", code))
+
+
+def _reason(visit: Visit, field: str) -> str | None:
+    """Return why something is done, where that was typed."""
+    wanted: Why = checked(Why, {"reason": visit.given(field)})
+    return wanted.reason
 
 
 def _agreed(visit: Visit) -> None:

@@ -1,6 +1,17 @@
 """The tables, by subject. Importing this package makes the metadata whole."""
 
-from app.schema import access, alerts, changes, customers, imports, inventory, ledger, order, redemptions
+from app.schema import (
+    access,
+    alerts,
+    changes,
+    customers,
+    imports,
+    inventory,
+    ledger,
+    order,
+    redemptions,
+    webhooks,
+)
 
 __all__ = [
     "access",
@@ -12,4 +23,5 @@ __all__ = [
     "ledger",
     "order",
     "redemptions",
+    "webhooks",
 ]

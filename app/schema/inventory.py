@@ -92,6 +92,8 @@ class Voucher(Base):
     redeemed_at: Mapped[datetime | None]
     expired_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
+    attributes: Mapped[dict[str, object] | None]
+    """What comes with the code, by name: a PIN, a value, a link. Null where nothing does, which costs a row nothing."""
 
     __table_args__ = (
         # Draws walk its 'available' part, lists and exports all of it.

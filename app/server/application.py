@@ -26,6 +26,8 @@ from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
+from app.api.webhooks import router as webhooks
+from app.api.webhooks import sent
 from app.console.application import mount as mount_console
 from app.domain.access.keys.ring import KeyRing
 from app.domain.assignments.assigner import Assigner
@@ -57,6 +59,7 @@ ROUTERS = (
     customers,
     rendering,
     alerts,
+    webhooks,
     forecast,
     audit,
     api_keys,
@@ -113,7 +116,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     mount_console(app)
     problems.install(app)
     openapi.install(
-        app, tags=about.TAGS, contact=about.CONTACT, license_info=about.LICENCE, servers=about.SERVERS
+        app,
+        tags=about.TAGS,
+        contact=about.CONTACT,
+        license_info=about.LICENCE,
+        servers=about.SERVERS,
+        webhooks=sent.routes,
     )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Head)

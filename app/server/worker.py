@@ -20,11 +20,12 @@ from app.domain.imports import tasks as imports
 from app.domain.imports.schedules import tasks as schedules
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
+from app.domain.webhooks import tasks as webhooks
 from app.platform.database import create_job_engine, job_pool_arguments, wait_for
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
 
-TASKS = (alerts, changes, deliveries, forecast, holds, imports, schedules, redemptions, vouchers)
+TASKS = (alerts, changes, deliveries, forecast, holds, imports, schedules, redemptions, vouchers, webhooks)
 """Modules that define tasks: importing one registers its tasks with the queue."""
 
 PAUSE_SECONDS = 0.5

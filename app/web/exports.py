@@ -92,6 +92,8 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, dict):
+        return orjson.dumps(value).decode()
     return str(value).lower()  # a truth value or an id
 
 

@@ -71,6 +71,10 @@ def completed(document: Document) -> Document:
     """Return the document with what all operations have in common, and with the names of things."""
     for operation in _operations(document):
         _complete(operation)
+    for path in document.get("webhooks", {}).values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)  # the framework's: it is the receiver that answers
+            operation["security"] = []
     schemas = document["components"]["schemas"]
     for name in FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)

@@ -21,7 +21,7 @@ AXE = Path(os.environ.get("VOUCHERS_TEST_AXE", "node_modules/axe-core/axe.min.js
 PATHS = (
     "pools", "pools/spring_sale", "vouchers/spring_sale-000001", "imports", "imports/new", "schedules",
     "mapping", "personalization?pool=spring_sale&action=assign", "customers", "customers/c-1", "aggregates",
-    "redemptions", "alerts?pool=spring_sale", "audit", "keys",
+    "redemptions", "alerts?pool=spring_sale", "webhooks", "audit", "keys",
 )  # fmt: skip
 HIDDEN_FROM_READ = {"imports/new", "customers", "customers/c-1", "aggregates", "audit", "keys"}
 
@@ -146,7 +146,7 @@ def test_each_page_with_a_read_key(browser, furnished):
     key = re.search(r"vp_\S+", made.stdout)[0]
     page = sign_in(browser, furnished, key)
     for path in PATHS:
-        hidden = path in HIDDEN_FROM_READ or path.startswith(("personalization", "alerts"))
+        hidden = path in HIDDEN_FROM_READ or path.startswith(("personalization", "alerts", "webhooks"))
         assert page.goto(f"/console/{path}").status == (403 if hidden else 200), path
         assert page.locator("main form[method=post]").count() == 0, path
     page.goto("/console/pools/spring_sale")

@@ -154,3 +154,28 @@ async def test_alerts_holds_and_keys(person, engine):
     assert "The codes are held" in page.text
     page = await browser.post("/console/keys", data={"csrf": token, "name": "shop", "scope_events": "yes"})
     assert "vp_" in page.text
+
+
+async def test_webhooks(person, engine):
+    await fill(engine, "spring", 3)
+    browser = await person()
+    token = await csrf(browser)
+    hook = {"csrf": token, "url": "https://hooks.test/codes", "event_voucher.assigned": "yes"}
+    wrong = await browser.post("/console/webhooks", data={"csrf": token, "url": hook["url"]})
+    assert (wrong.status_code, 'value="https://hooks.test/codes"' in wrong.text) == (422, True)
+    private = await browser.post("/console/webhooks", data=hook | {"url": "http://10.0.0.1/"})
+    assert (private.status_code, "no public address" in private.text) == (422, True)
+    made = await browser.post("/console/webhooks", data=hook | {"pools": "spring"})
+    assert "whsec_" in made.text
+    page = await browser.get("/console/webhooks")
+    assert "whsec_" not in page.text
+    address = re.search(r"/console/webhooks/[0-9a-f-]{36}", page.text)[0]
+    assert (
+        "A test message is on its way" in (await browser.post(f"{address}/test", data={"csrf": token})).text
+    )
+    assert "pending" in (await browser.get(address)).text
+    assert "whsec_" in (await browser.post(f"{address}/rotate", data={"csrf": token})).text
+    assert (await browser.post(f"{address}/enable", data={"csrf": token})).status_code == 200
+    assert (await browser.post(f"{address}/delete", data={"csrf": token})).status_code == 422
+    gone = await browser.post(f"{address}/delete", data={"csrf": token, "sure": "yes"})
+    assert "The webhook is deleted" in gone.text

@@ -22,8 +22,12 @@ def routes():
                 if (route.path, method) not in OPEN:
                     path = route.path.replace("{import_id}", ID).replace("{schedule_id}", ID)
                     path = (
-                        path.replace("{assignment_id}", ID).replace("{hold_id}", ID).replace("{key_id}", ID)
+                        path.replace("{assignment_id}", ID)
+                        .replace("{hold_id}", ID)
+                        .replace("{key_id}", ID)
+                        .replace("{change_id}", ID)
                     )
+                    path = path.replace("{webhook_id}", ID)
                     for name in ("{pool}", "{code:path}", "{customer_id:path}"):
                         path = path.replace(name, "spring")
                     yield method, f"/console{path}"
@@ -135,7 +139,7 @@ async def test_hostile_content_is_shown_as_text(person, client, engine, hostile)
     browser = await person()
     for path in (
         "pools", "imports", "mapping", "customers", "customers/c", "aggregates?customer_id=c", "audit", "keys",
-        "redemptions", "alerts", "personalization", "schedules",
+        "redemptions", "alerts", "webhooks", "personalization", "schedules",
     ):  # fmt: skip
         page = await browser.get(f"/console/{path}")
         assert page.status_code == 200, path

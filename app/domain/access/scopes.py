@@ -1,10 +1,12 @@
 """Scopes, and who is calling."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 SHOWN_CHARACTERS = 2
+MASK = "*" * 6
 
 
 class Scope(StrEnum):
@@ -49,7 +51,13 @@ class Caller:
         """Return the code as this caller may see it: masked for a key that may only read."""
         return code if self.sees_codes else masked(code)
 
+    def shown_attributes(self, attributes: Mapping[str, str] | None) -> dict[str, str] | None:
+        """Return what comes with a code as this caller may see it: a PIN is as secret as the code."""
+        if attributes is None or self.sees_codes:
+            return None if attributes is None else dict(attributes)
+        return dict.fromkeys(attributes, MASK)
+
 
 def masked(code: str) -> str:
     """Return at most two characters of a code, and never more than a third of it."""
-    return code[: min(SHOWN_CHARACTERS, len(code) // 3)] + "*" * 6
+    return code[: min(SHOWN_CHARACTERS, len(code) // 3)] + MASK

@@ -5,10 +5,8 @@ all counts with all thresholds every second. The sweep alone puts messages on th
 the count has risen above (docs/decisions/0045).
 """
 
-import secrets
-from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,15 +16,13 @@ from app.domain.alerts import queries
 from app.domain.alerts.deliveries import service as deliveries
 from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import AlertsUpdate
+from app.domain.lifecycle import order
 from app.domain.pools import service as pools
+from app.platform import hooks
 from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
 from app.platform.versions import Expected, version
-
-SECRET_BYTES = 32
-PREVIOUS_SECRET_HOLDS = timedelta(days=1)
-"""How long webhooks are signed with the previous secret too, so that a receiver can change over."""
 
 ASKED = "The file leaves open what only you can say; its import has the choices."
 """What is told of a question, for that repeats what stands in the file."""
@@ -58,7 +54,7 @@ async def put(
     pool_id = await pools.id_of(connection, name)
     await _check(connection, pool_id, name, expected)
     values = wanted.model_dump(exclude={"thresholds"})
-    fresh = _new_secret() if wanted.webhook_url is not None else None
+    fresh = hooks.new_secret() if wanted.webhook_url is not None else None
     secret = await queries.put(
         connection,
         pool_id,
@@ -67,6 +63,17 @@ async def put(
     )
     await audit.record(connection, caller, "alerts.set", pool=name, thresholds=wanted.thresholds)
     return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
+
+
+async def check_url(settings: Settings, wanted: AlertsUpdate) -> None:
+    """Refuse a webhook that can never be called. It may wait for the resolver: hold no connection meanwhile.
+
+    Raises:
+        InvalidRequestError: it cannot.
+    """
+    why = None if wanted.webhook_url is None else await hooks.refusal(settings, wanted.webhook_url)
+    if why is not None:
+        raise InvalidRequestError(f"webhook_url: {why}", [{"loc": ["body", "webhook_url"], "msg": why}])
 
 
 async def get(connection: AsyncConnection, name: str) -> dict[str, object]:
@@ -126,12 +133,9 @@ async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name
     alert = await _of(connection, name)
     if alert.webhook_secret is None:
         raise AlertNotFoundError(name)
-    secret, until = _new_secret(), datetime.now(UTC) + PREVIOUS_SECRET_HOLDS
-    now = datetime.now(UTC).isoformat()
-    previous = {key: end for key, end in alert.previous_secrets.items() if end > now}
-    await queries.set_secret(
-        connection, alert.pool_id, secret, {**previous, alert.webhook_secret: until.isoformat()}
-    )
+    secret = hooks.new_secret()
+    previous, until = hooks.with_previous(alert.webhook_secret, alert.previous_secrets)
+    await queries.set_secret(connection, alert.pool_id, secret, previous)
     await audit.record(connection, caller, "alerts.secret_rotated", pool=name)
     return {"webhook_secret": secret, "previous_valid_until": until}
 
@@ -156,6 +160,9 @@ async def notify_crossed(connection: AsyncConnection) -> None:
         event = "pool.exhausted" if row.threshold == 0 else "pool.low"
         data = {"pool": row.name, "threshold": row.threshold, "available": row.available}
         await deliveries.send(connection, row, event, row.at, data)
+        await order.record(
+            connection, row.name, "pool.low", {"threshold": row.threshold, "available": row.available}
+        )
         await queries.told(connection, row.pool_id, row.threshold)
 
 
@@ -191,8 +198,3 @@ async def _of(connection: AsyncConnection, name: str) -> AnyRow:
     if alert is None:
         raise AlertNotFoundError(name)
     return alert
-
-
-def _new_secret() -> str:
-    """Return a key as Standard Webhooks writes it."""
-    return f"whsec_{b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"

@@ -7,14 +7,18 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.assignments import queries
 from app.domain.assignments.errors import (
+    CustomerLimitError,
     PoolBusyError,
     PoolExhaustedError,
     PoolHeldError,
     PoolTooShortLivedError,
+    VoucherNotAvailableError,
 )
 from app.domain.assignments.rule import Customers, Given
 from app.domain.holds import service as holds
@@ -23,6 +27,7 @@ from app.domain.lifecycle import transitions
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
+from app.domain.vouchers.errors import VoucherNotFoundError
 from app.platform.database import (
     ConflictError,
     DriverPool,
@@ -183,15 +188,48 @@ class Draw:
             raise ConflictError
         await self._record(len(gifts), min(allowed.from_hold, len(gifts)))
 
-    async def preview(self) -> str | None:
-        """Return a code that could be drawn right now, and take none; None where there is none (`shortage`)."""
-        code = await lifecycle.shown(self.connection, self.pool, self.valid_for)
-        if code is not None and await _has_holds(self.connection, self.pool):
+    async def give(self, request: AssignmentRequest, code: str) -> None:
+        """Give a request this voucher of the pool, by the pool's holds and its rule.
+
+        Raises:
+            VoucherNotAvailableError, VoucherNotFoundError, PoolNotFoundError: there is none to give.
+            PoolHeldError: all that is available is held for other campaigns.
+            CustomerLimitError: the customer has had as many as the rule allows.
+            ConflictError: it moved meanwhile; run the transaction again.
+        """
+        # Whether the pool has holds or a rule is seen with its row locked: giving this code is rare.
+        self._allowed = await holds.allowance(self.connection, self.pool, self.campaign_id)
+        rule = self._allowed.rule
+        if rule is not None:
+            state = await Customers.of(self.connection, self.pool, rule, [request])
+            if not state.takes_new(request):
+                raise CustomerLimitError(self.pool, rule.count, rule.days)
+        row = await lifecycle.lock_this(self.connection, self.pool, code, self.valid_for)
+        if row is None:
+            await self._explain_this(code)
+        if self._allowed.n <= 0:
+            raise PoolHeldError(self.pool)
+        await self.write([(request, row)])
+
+    async def _explain_this(self, code: str) -> NoReturn:
+        pool_id = await pools.id_of(self.connection, self.pool)
+        found = await queries.place_of(self.connection, code)
+        if found is None or found.pool_id != pool_id:
+            raise VoucherNotFoundError
+        status = str(found.status)
+        if status == "available":
+            raise PoolTooShortLivedError(self.pool) if self.valid_for else VoucherNotAvailableError("expired")
+        raise VoucherNotAvailableError(status)
+
+    async def preview(self) -> Locked | None:
+        """Return a voucher that could be drawn right now, and take none; None where there is none (`shortage`)."""
+        row = await lifecycle.shown(self.connection, self.pool, self.valid_for)
+        if row is not None and await _has_holds(self.connection, self.pool):
             self._allowed = await holds.allowance_now(self.connection, self.pool, self.campaign_id)
-            code = code if self._allowed.n > 0 else None
-        if code is None:
+            row = row if self._allowed.n > 0 else None
+        if row is None:
             await self._explain()
-        return code
+        return row
 
     async def _lock(self, wanted: int) -> None:
         """Lock what is missing. Our own locks do not hinder us, so a walk that comes round finds what we hold."""

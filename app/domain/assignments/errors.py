@@ -46,6 +46,15 @@ class CustomerLimitError(DomainError):
         )
 
 
+class VoucherNotAvailableError(DomainError):
+    """The code that was asked for is not available: `voucher_status` says what it is instead."""
+
+    status, name, title = 409, "voucher-not-available", "The voucher is not available"
+
+    def __init__(self, voucher_status: str) -> None:
+        super().__init__(f"The code cannot be given: it is {voucher_status}.", voucher_status=voucher_status)
+
+
 class PoolBusyError(DomainError):
     """All that is available is locked by others right now."""
 

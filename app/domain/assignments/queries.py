@@ -60,6 +60,12 @@ async def standing(
     return [replayed(row.name, row) for row in await connection.execute(STANDING, parameters)]
 
 
+async def place_of(connection: AsyncConnection, code: str) -> AnyRow | None:
+    """Return the pool and the state of a code."""
+    query = select(Voucher.pool_id, Voucher.status).where(Voucher.code == code)
+    return (await connection.execute(query)).one_or_none()
+
+
 LEDGER_SELECTED = (
     Assignment.id,
     Pool.name.label("pool"),
@@ -73,6 +79,7 @@ LEDGER_SELECTED = (
     Assignment.lease_until,
     Assignment.released_at,
     Voucher.expires_at,
+    Voucher.attributes,
 )
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import BaseModel, Field, StrictBool, StringConstraints
 
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
 from app.platform.errors import InvalidRequestError
+from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import CampaignId, Identifier, Input
 
 MAX_LEASE_SECONDS = 7 * 24 * 3600
@@ -46,6 +47,11 @@ class AssignmentCreate(Input):
         default=None, description="Only a code that does not expire within these seconds"
     )
 
+    code: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_LENGTH, pattern=r"^[^\x00]*$")]
+        | None
+    ) = Field(default=None, description="This code and no other, as a support desk gives it; not in a batch")
+
     def to_request(self, pool: str, idempotency_key: str | None, api_key_id: uuid.UUID) -> AssignmentRequest:
         """Return what is asked for, with the id that makes it the same when it comes again.
 
@@ -73,6 +79,8 @@ class AssignmentCreate(Input):
 
 class BatchItem(AssignmentCreate):
     """One assignment of a batch."""
+
+    code: None = Field(default=None, description="Not in a batch: ask for one code at a time")
 
     idempotency_key: Identifier | None = Field(default=None, description="As the header `Idempotency-Key`")
 
@@ -108,6 +116,9 @@ class AssignmentOut(BaseModel):
         description="When the code was returned to the pool; null: it was not"
     )
     expires_at: datetime | None = Field(description="When the code expires; null: never")
+    attributes: dict[str, str] | None = Field(
+        description="What comes with the code, as a PIN; masked for a key that may only read"
+    )
 
 
 class BatchItemOut(BaseModel):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.assignments import identity, queries
-from app.domain.assignments.drawing import claim_many
+from app.domain.assignments.drawing import Draw, claim_many
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
@@ -179,6 +179,33 @@ async def assign_many(
         "assigned": sum(isinstance(row, LedgerEntry) and not row.replayed for row in results),
         "items": [_item(index, row) for index, row in enumerate(results)],
     }
+
+
+@retry_on_conflict
+async def assign_this(
+    engine: AsyncEngine, caller: Caller | None, pool: str, request: AssignmentRequest, code: str
+) -> LedgerEntry:
+    """Hand out this code and no other, in a transaction of its own; a repeat is answered as any other.
+
+    Raises:
+        VoucherNotFoundError, VoucherNotAvailableError: the pool does not have it, or not to give.
+        PoolNotFoundError, PoolHeldError, PoolTooShortLivedError, CustomerLimitError: see `Draw.give`.
+        IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: the request came before, and what it was
+            given then does not answer it.
+    """
+    async with transaction(engine) as connection:
+        before = (await known(connection, [request.id])).get(request.id)
+        if before is not None:
+            if before.code != code:
+                raise IdempotencyKeyReusedError(
+                    "The same idempotency key or message came before and got another code.",
+                    assignment_id=before.id,
+                )
+            return check_replay(request, before)
+        draw = Draw(connection, pool, request.campaign_id, request.valid_for_seconds)
+        await draw.give(request, code)
+        await audit.record(connection, caller, "assignment.chosen", pool=pool, assignment_id=str(request.id))
+        return dataclasses.replace(await get(connection, request.id), replayed=False)
 
 
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+import orjson
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from app.schema.base import ImportStatus
 from app.schema.texts import NO_FLAG, Encoding, Flag, Input
@@ -87,6 +88,25 @@ class FormatIn(Input):
     )
 
 
+MAX_ATTRIBUTES = 20
+
+
+def _listed(value: object) -> object:
+    """Return what a field of a form lists: JSON, or names with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            listed: object = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"is no JSON list: {error}") from error
+        return listed
+    return [part.strip() for part in value.split(",")]
+
+
+AfterLists = BeforeValidator(_listed)
+
+
 class Options(FormatIn):
     """How a file becomes vouchers."""
 
@@ -97,7 +117,15 @@ class Options(FormatIn):
     expires_at_column: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
-    expires_at: Time | None = Field(default=None, description="Expiry of rows that have no time of their own")
+    expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
+    attribute_columns: Annotated[
+        list[Name | Annotated[int, Field(ge=0, strict=True)]], Field(max_length=MAX_ATTRIBUTES), AfterLists
+    ] = Field(
+        default_factory=list,
+        description="Columns that come with the code (a PIN, a value, a link), by name or 0-based index; shown as"
+        " `attributes` under the names of the header. In a form: a JSON list, or names with commas between",
+        examples=[["pin", "value"]],
+    )
     accept_suspicious: Flag = Field(
         default=False,
         description="Import also values that are unlike the rest of the file (a footer, a sum, a placeholder)",
@@ -283,6 +311,7 @@ class RejectOut(BaseModel):
         "not_a_text",
         "too_few_columns",
         "invalid_expires_at",
+        "invalid_attribute",
     ] = Field(description="Why")
     other_pool: str | None = Field(description="The pool that holds the code")
 

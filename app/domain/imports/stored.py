@@ -35,3 +35,4 @@ class StoredOptions(TypedDict, total=False):
     expires_at_column: ColumnName | None
     expires_at: str | None
     accept_suspicious: bool
+    attribute_columns: list[ColumnName] | None

@@ -77,19 +77,19 @@ target AS MATERIALIZED (
     ) AS n
     FROM stock WHERE pool_id = (SELECT id FROM target)
 ), ahead AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key, expires_at FROM voucher
+    SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
         AND {ENOUGH_LIFE}
     ORDER BY draw_key LIMIT (SELECT n FROM bound)
     FOR UPDATE SKIP LOCKED
 ), behind AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key, expires_at FROM voucher
+    SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key <= :cursor
         AND {ENOUGH_LIFE}
     ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
     FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
-    SELECT place, code, draw_key, expires_at, row_number() OVER () AS n
+    SELECT place, code, draw_key, expires_at, attributes, row_number() OVER () AS n
     FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
 )"""  # noqa: S608  (made of constants)
 
@@ -181,7 +181,7 @@ WITH request AS MATERIALIZED (
         SELECT {LEDGER_ROW}
         FROM (SELECT * FROM assignment WHERE assignment.id = request.id OFFSET 0) AS assignment
         LEFT JOIN LATERAL (
-            SELECT status, expires_at FROM voucher WHERE voucher.code = assignment.code OFFSET 0
+            SELECT status, expires_at, attributes FROM voucher WHERE voucher.code = assignment.code OFFSET 0
         ) AS voucher ON true
     ) AS before
 ), fresh AS MATERIALIZED (
@@ -190,15 +190,16 @@ WITH request AS MATERIALIZED (
 ), wanted AS (
     SELECT count(*) AS n FROM fresh
 ), {LOCK}, given AS MATERIALIZED (
-    SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, n <= :from_hold AS of_hold
+    SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, locked.attributes,
+        n <= :from_hold AS of_hold
     FROM fresh JOIN locked USING (n)
 ), {WRITE}
 SELECT position, draw_key, of_hold, NULL::uuid, code, NULL, NULL, NULL, NULL::bigint, NULL::boolean,
-    (SELECT at FROM moment), {LEASE_UNTIL}, NULL::bigint, NULL::timestamptz, expires_at, NULL
+    (SELECT at FROM moment), {LEASE_UNTIL}, NULL::bigint, NULL::timestamptz, expires_at, NULL, attributes
 FROM marked
 UNION ALL
 SELECT position, NULL, false, id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at,
-    lease_until, lease_seconds, released_at, expires_at, status
+    lease_until, lease_seconds, released_at, expires_at, status, attributes
 FROM known
 """)  # noqa: S608  (made of constants)
 
@@ -286,6 +287,7 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
                 row[11],
                 "reserved" if leased else "assigned",
                 replayed=False,
+                attributes=row[13],
             )
         )
     return Claimed(ledger, draw_keys, from_hold)
@@ -294,7 +296,7 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
 # The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
 LOCK_ONLY = text(f"""
 WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {LOCK}
-SELECT place, code, draw_key, expires_at FROM locked ORDER BY n
+SELECT place, code, draw_key, expires_at, attributes FROM locked ORDER BY n
 """)  # noqa: S608  (made of constants)
 
 
@@ -319,6 +321,7 @@ class Locked:
     code: str
     draw_key: int
     expires_at: datetime | None
+    attributes: dict[str, str] | None = None
 
 
 async def lock(
@@ -333,6 +336,21 @@ async def lock(
         "valid_for": valid_for,
     }
     return [Locked(*row) for row in await connection.execute(LOCK_ONLY, parameters)]
+
+
+THIS = text("""
+SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
+WHERE code = :code AND pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available'
+    AND (expires_at IS NULL OR expires_at > now() + make_interval(secs => CAST(:valid_for AS double precision)))
+FOR UPDATE
+""")
+
+
+async def lock_this(connection: AsyncConnection, pool: str, code: str, valid_for: int) -> Locked | None:
+    """Lock a voucher of the pool; None where it is not available, or not for `valid_for` seconds more."""
+    parameters = {"pool": pool, "code": code, "valid_for": valid_for}
+    row = (await connection.execute(THIS, parameters)).one_or_none()
+    return None if row is None else Locked(*row)
 
 
 async def write(
@@ -386,15 +404,13 @@ async def what_is_left(
 
 # The first in draw order: the same one as long as nobody draws it.
 SHOWN = text(f"""
-SELECT code FROM voucher
+SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
 WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {ENOUGH_LIFE}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)
 
 
-async def shown(connection: AsyncConnection, pool: str, valid_for: int) -> str | None:
-    """Return an available code of the pool, neither taken nor locked."""
-    code: str | None = (
-        await connection.execute(SHOWN, {"pool": pool, "valid_for": valid_for})
-    ).scalar_one_or_none()
-    return code
+async def shown(connection: AsyncConnection, pool: str, valid_for: int) -> Locked | None:
+    """Return an available voucher of the pool, neither taken nor locked."""
+    row = (await connection.execute(SHOWN, {"pool": pool, "valid_for": valid_for})).one_or_none()
+    return None if row is None else Locked(*row)

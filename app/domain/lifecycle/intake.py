@@ -11,12 +11,12 @@ from app.platform.database import patience
 from app.schema.imports import Import
 from app.schema.inventory import Stock, Voucher
 
-# `rows` have `code`, `draw_key`, `expires_at` and `line`. In draw order, so that heap and index agree.
+# `rows` have `code`, `draw_key`, `expires_at`, `attributes` and `line`. In draw order, so that heap and index agree.
 VOUCHERS: LiteralString = """
-INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at)
+INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at, attributes)
 SELECT code, %(pool_id)s, draw_key, %(import_id)s, until,
     CASE WHEN until <= now() THEN 'expired' ELSE 'available' END::voucher_status,
-    CASE WHEN until <= now() THEN now() END
+    CASE WHEN until <= now() THEN now() END, attributes
 FROM (SELECT *, COALESCE(expires_at, %(expires_at)s) AS until FROM ({rows}) AS chunk) AS chunk
 ORDER BY draw_key, line
 """

@@ -51,6 +51,13 @@ SELECT greatest(clock_timestamp(), now(), (SELECT at FROM horizon)), id, CAST(%s
 """
 
 
+async def publish(engine: AsyncEngine) -> datetime:
+    """Return the present time; whatever begins from now on is stamped no earlier."""
+    async with autocommit(engine) as connection:
+        horizon: datetime = (await connection.execute(PUBLISH)).scalar_one()
+        return horizon
+
+
 async def settled(engine: AsyncEngine) -> datetime:
     """Return a time before which all is committed that was handed out or changed, and will ever be.
 

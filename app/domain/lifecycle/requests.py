@@ -46,6 +46,8 @@ class LedgerEntry:
     expires_at: datetime | None
     status: AssignmentStatus
     replayed: bool
+    attributes: dict[str, str] | None = None
+    """What comes with the code."""
 
     def matches(self, request: AssignmentRequest) -> bool:
         """Return whether `request` asks for what this row was given for."""
@@ -78,7 +80,8 @@ END"""
 LEDGER_ROW = f"""
     assignment.id, assignment.code, assignment.customer_id, assignment.campaign_id, assignment.message_id,
     assignment.occurrence, assignment.test, assignment.assigned_at, assignment.lease_until,
-    assignment.lease_seconds, assignment.released_at, voucher.expires_at, {STATUS} AS status
+    assignment.lease_seconds, assignment.released_at, voucher.expires_at, {STATUS} AS status,
+    voucher.attributes
 """
 
 
@@ -101,4 +104,5 @@ def replayed(pool: str, row: Sequence[Any]) -> LedgerEntry:  # type: ignore[expl
         row[11],
         row[12],
         replayed=True,
+        attributes=row[13],
     )

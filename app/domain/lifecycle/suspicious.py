@@ -11,17 +11,18 @@ from app.domain.lifecycle.uses import settle
 # The draw key is that of the import's other codes, so the accepted ones stand among them.
 TAKE = text("""
 WITH aside AS (
-    SELECT line, staged ->> 'code' AS code, (staged ->> 'expires_at')::timestamptz AS expires_at
+    SELECT line, staged ->> 'code' AS code, (staged ->> 'expires_at')::timestamptz AS expires_at,
+        nullif(staged -> 'attributes', 'null') AS attributes
     FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
 ), fresh AS (
     SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), :least) AS draw_key, import.id,
-        COALESCE(aside.expires_at, (options ->> 'expires_at')::timestamptz) AS until
+        COALESCE(aside.expires_at, (options ->> 'expires_at')::timestamptz) AS until, aside.attributes
     FROM aside JOIN import ON import.id = :id ORDER BY code, line
 ), made AS (
-    INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at)
+    INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at, attributes)
     SELECT code, pool_id, draw_key, id, until,
         CASE WHEN until <= now() THEN 'expired' ELSE 'available' END::voucher_status,
-        CASE WHEN until <= now() THEN now() END
+        CASE WHEN until <= now() THEN now() END, attributes
     FROM fresh ORDER BY code
     ON CONFLICT (code) DO NOTHING RETURNING status
 )

@@ -62,6 +62,8 @@ class MessageVouchers:
         where it was voided since."""
         self.seen: list[Seen | None] = [None for _ in targets]
         self.seen_known = False
+        self._attributes: dict[str, dict[str, str]] = {}
+        """What comes with those codes that bring something."""
         self._standing: dict[tuple[str, str | None, str], LedgerEntry] = {}
         """What customers have of pools with a rule, by pool, customer and code."""
 
@@ -231,6 +233,8 @@ class MessageVouchers:
         for place, row in found.items():
             index, target, occurrence = places[place]
             self._given[self._drawn_anew.get(place, place)] = row
+            if isinstance(row, LedgerEntry):
+                self._note(row)
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
     def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
@@ -285,15 +289,19 @@ class MessageVouchers:
         if pool.similar is not None or pool.draw.shortage is not None:
             return
         if self._spec.mode is Mode.PREVIEW:
-            code = await pool.draw.preview()
-            pool.shown = [] if code is None else [code]
-            if code is not None and self._spec.sample:
-                pool.shown = [await sample_of(self._connection, code)]
+            row = await pool.draw.preview()
+            pool.shown = [] if row is None else [row.code]
+            if row is not None and self._spec.sample:
+                pool.shown = [await sample_of(self._connection, row.code)]
+            elif row is not None:
+                self._note(row)
         elif wanted == 0 and not pool.draw.locked:
             await self._check_pool(name, pool)
         elif wanted > len(pool.draw.locked):
             await pool.draw.lock(wanted)
             await self._look_up_limits(name, pool)
+            for row in pool.draw.locked:
+                self._note(row)
             if pool.draw.shortage is not None:
                 # The same message sent twice at once: what the other one was given meanwhile is ours as well.
                 await self._read(name, range(pool.looked_up + 1))
@@ -317,6 +325,16 @@ class MessageVouchers:
                 limit["left"] -= 1
                 limit["code"] = limit["code"] or row.code
                 self._standing[name, row.customer_id, row.code] = row
+                self._note(row)
+
+    def _note(self, row: LedgerEntry | Locked) -> None:
+        """Note what comes with a code, for the reply."""
+        if row.attributes is not None:
+            self._attributes[row.code] = row.attributes
+
+    def attributes_of(self, code: str) -> dict[str, str] | None:
+        """Return what comes with a code that a message shows."""
+        return self._attributes.get(code)
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:

@@ -34,12 +34,17 @@ async def existing(connection: AsyncConnection, codes: Sequence[str]) -> set[str
 
 async def about(connection: AsyncConnection, codes: Sequence[str]) -> dict[str, dict[str, object]]:
     """Return what a template may ask of these codes, where there is something to say."""
-    query = select(Voucher.code, Voucher.expires_at).where(Voucher.code == func.any(list(codes)))
-    return {
-        row.code: {"expires_at": row.expires_at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
-        for row in await connection.execute(query)
-        if row.expires_at is not None
-    }
+    query = select(Voucher.code, Voucher.expires_at, Voucher.attributes)
+    found: dict[str, dict[str, object]] = {}
+    for row in await connection.execute(query.where(Voucher.code == func.any(list(codes)))):
+        about: dict[str, object] = {}
+        if row.expires_at is not None:
+            about["expires_at"] = row.expires_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        if row.attributes is not None:
+            about["attributes"] = row.attributes
+        if about:
+            found[row.code] = about
+    return found
 
 
 async def seen(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, object]]:

@@ -20,6 +20,9 @@ PATIENCE = 10.0
 """Seconds that a message may wait for its turn."""
 
 
+START_SECONDS = 5.0
+"""How long the start of a process may take."""
+
 WALL_SECONDS = 3.0
 """What a job may take beyond its processor time: a process that was stopped, or starves, is replaced after that."""
 
@@ -146,13 +149,16 @@ class Renderers:
         # Nothing of our environment goes along but where the code is: no database, no key.
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app.domain.rendering.confined.worker", self._limits),
-                stdin=PIPE,
-                stdout=PIPE,
-                env=environment,
-            )
-        except OSError:  # no memory, or no more processes
+            # A loop that closes cancels all tasks, also the one of asyncio's that connects the pipes; asyncio then
+            # waits for the end of a pipe that was never connected (`BaseSubprocessTransport._try_finish`), without end.
+            async with asyncio.timeout(START_SECONDS):
+                return await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "app.domain.rendering.confined.worker", self._limits),
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    env=environment,
+                )
+        except (OSError, TimeoutError):  # no memory, or no more processes
             raise RendererUnavailableError from None
 
 

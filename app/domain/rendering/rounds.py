@@ -29,7 +29,7 @@ MAX_PASSES = 12
 SLICE = 250
 PROBE = 50
 """So many messages of a template that is not known are rendered first, to see what they ask for."""
-ABOUT = ("expires_at",)
+ABOUT = ("expires_at", "attributes")
 """What a template may ask of a code besides its text."""
 
 

@@ -141,8 +141,9 @@ class VoucherUsed(BaseModel):
 
     pool: str | None = Field(description="The pool that it is really from; null for a `default`")
     code: str = Field(description="The code")
-    occurrence: int = Field(description="0 for the cached code, 1 and up for codes of `cached=False`")
-    preview: bool = Field(default=False, description="Whether the code is only shown and not given")
+    occurrence: int = Field(description="0 for the cached one, from 1 on for those of `cached=False`")
+    attributes: dict[str, str] | None = Field(default=None, description="What comes with the code, as a PIN")
+    preview: bool = Field(default=False, description="True where the code is only shown, and not given")
 
 
 class RenderOut(BaseModel):

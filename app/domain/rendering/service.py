@@ -152,7 +152,12 @@ def _outcome(
     if "error" in result:
         return Outcome(target, error=_error(vouchers, target, result["error"]))
     shown: list[dict[str, object]] = [
-        {"pool": pool, "code": code, "occurrence": occurrence}
+        {
+            "pool": pool,
+            "code": code,
+            "occurrence": occurrence,
+            "attributes": vouchers.attributes_of(code),
+        }
         for pool, _, code, occurrence, _ in result["uses"]
     ]
     if vouchers.preview:

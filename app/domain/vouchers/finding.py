@@ -43,6 +43,7 @@ SHOWN = (
     Voucher.voided_at,
     Assignment.customer_id,
     Pool.name.label("pool"),
+    Voucher.attributes,
 )
 
 

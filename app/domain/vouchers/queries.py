@@ -74,6 +74,7 @@ EXPORTED = (
     "customer_id",
     "redeemed_at",
     "expires_at",
+    "attributes",
 )
 
 

@@ -53,6 +53,7 @@ class VoucherRecord:
     voided_at: datetime | None
     customer_id: str | None
     pool: str
+    attributes: dict[str, str] | None
     history: tuple[HistoryRecord, ...] = ()
 
 
@@ -92,7 +93,11 @@ class VoucherOut(BaseModel):
     assigned_at: datetime | None = Field(description="When it was handed out")
     customer_id: str | None = Field(description="Customer who has it")
     redeemed_at: datetime | None = Field(description="When it was used")
-    expires_at: datetime | None = Field(description="When it expires; it is not handed out from then on")
+    expires_at: datetime | None = Field(description="From when on it is not handed out any more")
+    attributes: dict[str, str] | None = Field(
+        description="What comes with the code, as a PIN; masked for a key that may only read",
+        examples=[{"pin": "0815"}],
+    )
 
 
 class HistoryEntry(BaseModel):

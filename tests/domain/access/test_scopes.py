@@ -28,6 +28,7 @@ CELLS = [
     ("events", "POST", "/v1/events", {"events": []}, "admin events"),
     ("uses of codes", "GET", "/v1/redemptions", None, "admin pools events read"),
     ("alerts", "GET", "/v1/pools/p/alerts", None, "admin pools"),
+    ("alerts", "GET", "/v1/webhooks", None, "admin pools"),
     ("the audit", "GET", "/v1/audit", None, "admin"),
     ("API keys", "GET", "/v1/api-keys", None, "admin"),
     ("figures of the service", "GET", "/metrics", None, "admin pools read"),

@@ -36,6 +36,16 @@ class DeliveryOut(BaseModel):
     delivered_at: datetime | None = Field(description="When it arrived")
 
 
+class AlertMessage(BaseModel):
+    """What an alert sends."""
+
+    type: Event = Field(description="What it tells")
+    timestamp: datetime = Field(description="When it happened")
+    data: dict[str, object] = Field(
+        description="`pool`, and what is told of it, such as `threshold` and `available`"
+    )
+
+
 class Deliveries(BaseModel):
     """Messages that were put on their way."""
 

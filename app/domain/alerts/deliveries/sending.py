@@ -4,15 +4,14 @@ import asyncio
 import time
 import uuid
 
-import httpx
 import structlog
-from aiosmtplib import SMTPException
+from aiosmtplib import SMTPException, SMTPResponseException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.alerts.deliveries import emails, queries, webhooks
+from app.domain.alerts.deliveries import emails, queries
 from app.domain.alerts.deliveries.queries import Pending
+from app.platform import hooks
 from app.platform.database import transaction
-from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
 MAX_ATTEMPTS = 15
@@ -21,7 +20,10 @@ MAX_ATTEMPTS = 15
 PATIENCE, PAUSE = 5.0, 0.03
 """Seconds that a message waits for the first tries of earlier ones of its pool, and between looks."""
 
-FAILURES = (httpx.HTTPError, httpx.InvalidURL, SMTPException, OSError, TimeoutError, DomainError)
+FAILURES = (SMTPException, OSError, TimeoutError)
+FINAL_SMTP = range(500, 600)
+"""Replies of a mail server that it will give to the same message again (RFC 5321)."""
+
 log = structlog.get_logger()
 
 
@@ -45,17 +47,17 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
     message = await _in_its_turn(engine, delivery_id)
     if message is None:
         return
-    outcome = await _try(settings, message)
+    outcome, again_in = await _try(settings, message)
     if outcome["status"] == "pending" and message.attempts + 1 >= MAX_ATTEMPTS:
         outcome["status"] = "failed"
     async with transaction(engine) as connection:
         await queries.attempted(connection, delivery_id, outcome)
-        if outcome.get("response_status") == httpx.codes.GONE and message.destination:
+        if outcome.get("response_status") == hooks.GONE and message.destination:
             # As Standard Webhooks asks.
             await queries.disable_webhook(connection, message.pool_id, message.destination)
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
     if outcome["status"] == "pending":
-        raise NotDeliveredError(settings.alert_retry_seconds * 2**message.attempts)
+        raise NotDeliveredError(again_in)
 
 
 async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> Pending | None:
@@ -71,21 +73,37 @@ async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> Pending |
         await asyncio.sleep(PAUSE)
 
 
-async def _try(settings: Settings, message: Pending) -> dict[str, object]:
-    """Return what became of one try, as columns of the message."""
+async def _try(settings: Settings, message: Pending) -> tuple[dict[str, object], float]:
+    """Return what became of one try, as columns of the message, and after how many seconds to try again.
+
+    A refusal that will not change ends the tries.
+    """
+    pause = settings.alert_retry_seconds * 2**message.attempts * hooks.jitter()
     if message.destination is None:
-        return {"status": "failed", "error": "the alert points nowhere any more, or its webhook is disabled"}
+        said = "the alert points nowhere any more, or its webhook is disabled"
+        return {"status": "failed", "error": said}, pause
     nothing = {"destination": message.destination, "response_status": None, "error": None}
+    if message.channel == "email":
+        return {**nothing, **await _try_email(settings, message)}, pause
+    keys = hooks.valid_keys(message.webhook_secret, message.previous_secrets)
+    answer = await hooks.post(settings, message.destination, str(message.id), message.payload, keys)
+    noted = {**nothing, "response_status": answer.status, "error": answer.error}
+    if answer.error is None:
+        return {**noted, "status": "delivered"}, pause
+    if answer.is_gone:
+        noted["error"] = "answered 410 Gone: the webhook is disabled until it is set again"
+    status = "failed" if answer.is_gone or answer.is_final else "pending"
+    wait = pause if answer.retry_after is None else max(answer.retry_after, hooks.SHORTEST_PAUSE)
+    return {**noted, "status": status}, wait
+
+
+async def _try_email(settings: Settings, message: Pending) -> dict[str, object]:
     try:
-        if message.channel == "email":
-            await emails.send(settings, message)
-            return {**nothing, "status": "delivered"}
-        answered = await webhooks.post(settings, message, message.destination)
+        await emails.send(settings, message)
     except FAILURES as error:
-        return {**nothing, "status": "pending", "error": f"{type(error).__name__}: {error}"[:500]}
-    if httpx.codes.is_success(answered):
-        return {**nothing, "status": "delivered", "response_status": answered}
-    if answered == httpx.codes.GONE:
-        said = "answered 410 Gone: the webhook is disabled until it is set again"
-        return {**nothing, "status": "failed", "response_status": answered, "error": said}
-    return {**nothing, "status": "pending", "response_status": answered, "error": f"answered {answered}"}
+        final = isinstance(error, SMTPResponseException) and error.code in FINAL_SMTP
+        return {
+            "status": "failed" if final else "pending",
+            "error": f"{type(error).__name__}: {error}"[:500],
+        }
+    return {"status": "delivered"}

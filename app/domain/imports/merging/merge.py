@@ -22,8 +22,11 @@ from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.uses import settle_chunk
 
-STAGED = 'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz)'
+STAGED = (
+    'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz, attributes jsonb)'
+)
 COPY = "COPY staged (line, code, expires_at) FROM STDIN"
+COPY_ALL = "COPY staged (line, code, expires_at, attributes) FROM STDIN"
 
 # Kept whole, so that it can be taken after all.
 SET_ASIDE = f"""
@@ -38,7 +41,7 @@ SELECT count(*) FROM gone
 # A table in draw order is read from front to back, whatever its size. What is merged already is left out.
 ORDERED = """
 CREATE TEMP TABLE ordered AS
-SELECT line, code, expires_at, GREATEST(hashtextextended(code, {seed}), {least} + 1) AS draw_key FROM staged
+SELECT line, code, expires_at, attributes, GREATEST(hashtextextended(code, {seed}), {least} + 1) AS draw_key FROM staged
 WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY draw_key, line
 """
 INDEX = "CREATE INDEX ON ordered (draw_key)"
@@ -46,7 +49,7 @@ INDEX = "CREATE INDEX ON ordered (draw_key)"
 CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 ROWS = f"SELECT count(*) {CHUNK}"
 POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
-ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, line {CHUNK}"
+ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, attributes, line {CHUNK}"
 IN_OTHER_POOL: LiteralString = f"""
 INSERT INTO import_reject (import_id, line, value, reason, other_pool)
 SELECT %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
@@ -88,13 +91,16 @@ class PoolGoneError(Exception):
     """The pool was deleted."""
 
 
-def stage(connections: Sequence[Connection[TupleRow]], batches: Iterable[list[list[str]]]) -> None:
+def stage(
+    connections: Sequence[Connection[TupleRow]], batches: Iterable[list[list[str]]], *, with_attributes: bool
+) -> None:
     """Copy the rows of each share into its staging table while they are still being read."""
+    statement = COPY_ALL if with_attributes else COPY
     with ExitStack() as stack:
         copies = []
         for connection in connections:
             connection.execute(STAGED)
-            copies.append(stack.enter_context(stack.enter_context(connection.cursor()).copy(COPY)))
+            copies.append(stack.enter_context(stack.enter_context(connection.cursor()).copy(statement)))
         for batch in batches:
             for copy, block in zip(copies, batch, strict=True):
                 copy.write("".join(block))

@@ -23,6 +23,7 @@ from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.domain.imports.stored import StoredOptions, StoredSource
+from app.domain.lifecycle import order
 from app.platform.database import connect_sync
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
@@ -68,6 +69,10 @@ UPDATE import SET status = 'failed', error = %s, choices = %s, finished_at = now
 WHERE id = %s AND status IN ('queued', 'running')
 """
 STATUS = "SELECT status FROM import WHERE id = %s"
+ENDED = """
+SELECT pool.name, import.status::text FROM import JOIN pool ON pool.id = import.pool_id
+WHERE import.id = %s AND NOT dry_run
+"""
 
 Watch = Callable[[float], None]
 
@@ -120,6 +125,15 @@ def fail(connection: Connection[TupleRow], import_id: uuid.UUID, why: str, choic
         if not connection.execute(FAIL, (why, choices and Jsonb(choices), import_id)).rowcount:
             return
         leftovers.clear(connection, import_id)
+        _tell_end(connection, import_id)
+
+
+def _tell_end(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
+    """Note that an import has ended, for those who asked to be told of it."""
+    found = connection.execute(ENDED, (import_id,)).fetchone()
+    if found is not None:
+        pool, status = found
+        order.record_on(connection, pool, "import.finished", {"import_id": str(import_id), "status": status})
 
 
 def _status(connection: Connection[TupleRow], import_id: uuid.UUID) -> str | None:
@@ -214,7 +228,8 @@ class _Run:
         queried = self.row.source["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried)
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
-        merge.stage(self.connections, self._sorted(table, sorter, raw))
+        rows_ = self._sorted(table, sorter, raw)
+        merge.stage(self.connections, rows_, with_attributes=bool(sorter.attributes))
         self._set_aside(sorter.unlike())
         total = sum(self.staged) + self.invalid + self.suspicious
         if not total and self.row.source["type"] not in fetching.MAY_BE_EMPTY:
@@ -276,6 +291,7 @@ class _Run:
                     raise ImportCancelledError("The import was cancelled.")
                 raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
             chunks.forget(self.main, self.id)
+            _tell_end(self.main, self.id)
 
     def _tell(self, progress: float) -> None:
         self.watch(progress)

@@ -50,8 +50,21 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False) -> So
         Shapes.for_values([code for code in map(code_of, sample) if code]) if judged else None,
         heading if judged and heading else None,
         Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
+        tuple(attributes(table, options)),
         [table.aside] if table.aside is not None and judged else [],
     )
+
+
+def attributes(table: Table, options: StoredOptions) -> Iterator[tuple[str, int]]:
+    """Yield name and place of each column that is taken besides the codes.
+
+    Raises:
+        ImportUndecidedError: there is no such column.
+    """
+    for wanted in options.get("attribute_columns") or ():
+        place = table.column(wanted)
+        named = table.header[place].strip().lstrip("\ufeff") if table.header else ""
+        yield named or str(place), place
 
 
 def check_rows(table: Table, sorter: Sorter) -> None:

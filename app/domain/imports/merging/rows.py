@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from enum import Enum
 
+import orjson
+
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import words
 from app.domain.imports.reader.batches import Batch
@@ -35,6 +37,9 @@ _PLACEHOLDER_SHAPES = [
 ]
 """The shapes of placeholders at each level: where none of them is, no value has to be looked at."""
 _DATE_ONLY = 10
+MAX_ATTRIBUTE_LENGTH = 1000
+"""Most characters of a value that comes with a code."""
+NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,15 @@ class Sorter:
     heading: str | None = None
     """The heading of the column, which may come again where files were joined."""
     marks: Marks = Marks.ANY
+    attributes: tuple[tuple[str, int], ...] = ()
+    """What is taken besides the code: name and column of each."""
     aside: list[int] = field(default_factory=list)
     """Lines that are unlike the rest for certain."""
 
     def sort(self, batch: Batch) -> Sorted:
         """Sort the rows of a batch."""
-        if self.expires_at_column is None and (plain := self._all_plain(batch)) is not None:
+        alone = self.expires_at_column is None and not self.attributes
+        if alone and (plain := self._all_plain(batch)) is not None:
             return plain
         shares: list[list[str]] = [[] for _ in range(SHARES)]
         rejects: list[Reject] = []
@@ -97,15 +105,36 @@ class Sorter:
                 except ValueError:
                     if not (self.shapes is not None and self._is_heading(code or "")):
                         reason, code = "invalid_expires_at", text
+            besides = ""
+            if reason is None and self.attributes:
+                try:
+                    besides = "\t" + self._attributes_in(row)
+                except ValueError as error:
+                    reason, code = "invalid_attribute", str(error)
             if reason is None:
                 self._refuse_destroyed(line, code or "")
-                shares[_share(code or "")].append(f"{line}\t{_escaped(code or '')}\t{expiry}\n")
+                shares[_share(code or "")].append(f"{line}\t{_escaped(code or '')}\t{expiry}{besides}\n")
                 lines.append(line)
                 codes.append(code or "")
             else:
                 rejects.append(Reject(line, shown(code or ""), reason))
         self._look_at(lines, codes)
         return Sorted(shares, rejects)
+
+    def _attributes_in(self, row: Sequence[str]) -> str:
+        """Return what the row brings besides its code, as COPY takes it; empty cells bring nothing.
+
+        Raises:
+            ValueError: a value is too long, or no text that can be kept; the message is the value.
+        """
+        found: dict[str, str] = {}
+        for name, column in self.attributes:
+            value = code_of(row[column], self.marks) if column < len(row) else ""
+            if len(value) > MAX_ATTRIBUTE_LENGTH or NO_TEXT.search(value):
+                raise ValueError(value)
+            if value:
+                found[name] = value
+        return _escaped(orjson.dumps(found).decode()) if found else r"\N"
 
     def _all_plain(self, batch: Batch) -> Sorted | None:
         """Sort a batch in which every code is good at first sight: nearly all batches, in a third of the time."""

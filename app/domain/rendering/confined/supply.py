@@ -71,14 +71,17 @@ class Use:
 
 
 class Code(str):
-    """A code, which also says until when it holds."""
+    """A code, which also says until when it holds and what comes with it."""
 
-    __slots__ = ("expires_at",)
+    __slots__ = ("attributes", "expires_at")
+    attributes: dict[str, str]
     expires_at: str
     """In RFC 3339, UTC; empty where it does not expire."""
 
     def __new__(cls, text: str, about: Mapping[str, object]) -> Self:
         """Make one of a text and what is known of it."""
         code = super().__new__(cls, text)
+        attributes = about.get("attributes")
+        code.attributes = dict(attributes) if isinstance(attributes, dict) else {}
         code.expires_at = str(about.get("expires_at") or "")
         return code

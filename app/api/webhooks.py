@@ -1,0 +1,179 @@
+"""`/v1/webhooks`, and what the service sends by itself."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response, status
+from pydantic import TypeAdapter
+
+from app.domain.access.scopes import Caller, Scope
+from app.domain.alerts.deliveries.schemas import AlertMessage
+from app.domain.pools.errors import PoolNotFoundError
+from app.domain.webhooks import service
+from app.domain.webhooks.errors import TooManyWebhooksError, WebhookNotFoundError
+from app.domain.webhooks.schemas import (
+    WebhookCreate,
+    WebhookDeliveryOut,
+    WebhookMade,
+    WebhookMessage,
+    WebhookOut,
+    WebhookSecretOut,
+)
+from app.platform.database import AnyRow, run_act
+from app.platform.errors import InvalidRequestError
+from app.web import pagination
+from app.web.dependencies import Connection, Engine, Settings
+from app.web.guard import requires
+from app.web.problems import problems
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+sent = APIRouter()
+"""What the service sends, for the section `webhooks` of the document."""
+KEY = TypeAdapter(service.Key)
+"""What the cursor of a list holds."""
+Manager = Annotated[Caller, requires(Scope.POOLS)]
+NOT_FOUND = problems(WebhookNotFoundError)
+IdHeader = Annotated[str, Header(description="Id of the message, the same at each try")]
+TimeHeader = Annotated[int, Header(description="When it was sent, in UNIX seconds: part of what is signed")]
+SignatureHeader = Annotated[
+    str, Header(description="`v1,…`; after a rotation one for each key, with spaces between")
+]
+LOCATION = {
+    "Location": {"description": "Of the webhook", "schema": {"type": "string", "format": "uri-reference"}}
+}
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=WebhookMade,
+    responses={
+        201: {"headers": LOCATION},
+        **problems(PoolNotFoundError, TooManyWebhooksError, InvalidRequestError),
+    },
+)
+async def create_webhook(
+    body: WebhookCreate,
+    response: Response,
+    engine: Engine,
+    settings: Settings,
+    caller: Manager,
+) -> dict[str, object]:
+    """Be told of what happens from now on, in order and at least once, at most 1,000 events a message.
+
+    Messages follow Standard Webhooks; the key of their signatures is in this reply, once.
+    """
+    await service.check_url(settings, body.url)
+    made = await run_act(engine, service.create, engine, caller, body)
+    response.headers["Location"] = f"/v1/webhooks/{made['id']}"
+    return made
+
+
+@router.get("", response_model=pagination.Page[WebhookOut], responses=problems(InvalidRequestError))
+async def list_webhooks(
+    connection: Connection,
+    _caller: Manager,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> pagination.Listed[dict[str, object]]:
+    """List the webhooks, oldest first."""
+    rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+
+
+@router.get("/{webhook_id}", response_model=WebhookOut, responses=NOT_FOUND)
+async def get_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> dict[str, object]:
+    """Return one webhook, how far it was told, and whether tries fail."""
+    return await service.get(connection, webhook_id)
+
+
+@router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND)
+async def delete_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
+    """Delete the pool's alerts."""
+    await service.remove(connection, caller, webhook_id)
+
+
+@router.post("/{webhook_id}/rotate", response_model=WebhookSecretOut, responses=NOT_FOUND)
+async def rotate_webhook_secret(
+    webhook_id: uuid.UUID, connection: Connection, caller: Manager
+) -> dict[str, object]:
+    """Make a new key for the signatures; for a day messages bear the signature of the old one too."""
+    return await service.rotate(connection, caller, webhook_id)
+
+
+@router.post("/{webhook_id}/enable", response_model=WebhookOut, responses=NOT_FOUND)
+async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> dict[str, object]:
+    """Go on at once where it stopped: after 410, after days of failures, or instead of waiting for the next try."""
+    return await service.enable(connection, caller, webhook_id)
+
+
+@router.post(
+    "/{webhook_id}/test",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=WebhookDeliveryOut,
+    responses=NOT_FOUND,
+)
+async def send_test_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> AnyRow:
+    """Send a test without events; how it went is in the list of deliveries a moment later."""
+    return await service.send_test(connection, webhook_id)
+
+
+@router.get(
+    "/{webhook_id}/deliveries",
+    response_model=pagination.Page[WebhookDeliveryOut],
+    responses=problems(WebhookNotFoundError, InvalidRequestError),
+)
+async def list_webhook_deliveries(
+    webhook_id: uuid.UUID,
+    connection: Connection,
+    _caller: Manager,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> pagination.Listed[AnyRow]:
+    """List the messages and how they went, newest first, for seven days."""
+    rows = await service.list_deliveries(connection, webhook_id, pagination.decode(cursor, KEY), limit + 1)
+    return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
+
+
+@sent.post(
+    "events",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Events",
+    responses={
+        204: {"description": "Taken; any 2xx is. Any other answer, or none in 15 s: it comes again"},
+        410: {"description": "Send nothing more: the webhook is disabled"},
+        429: {"description": "Too many; `Retry-After` is kept"},
+    },
+)
+async def events(
+    body: WebhookMessage,
+    webhook_id: IdHeader,
+    webhook_timestamp: TimeHeader,
+    webhook_signature: SignatureHeader,
+) -> None:
+    """Tell what happened to vouchers and pools, to who asked for it by `POST /v1/webhooks`.
+
+    The headers are those of Standard Webhooks.
+    """
+
+
+@sent.post(
+    "alert",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Alert",
+    responses={
+        204: {"description": "Taken; any 2xx is. Any other answer, or none in 15 s: it comes again"},
+        410: {"description": "Send nothing more: the webhook is disabled"},
+        429: {"description": "Too many; `Retry-After` is kept"},
+    },
+)
+async def alert(
+    body: AlertMessage,
+    webhook_id: IdHeader,
+    webhook_timestamp: TimeHeader,
+    webhook_signature: SignatureHeader,
+) -> None:
+    """Tell that a pool runs low, to the webhook that its alerts name.
+
+    The headers are those of Standard Webhooks.
+    """

@@ -1,0 +1,111 @@
+"""Who is told of each code: webhooks, made, listed, tested, deleted; and how their messages went."""
+
+import uuid
+from datetime import datetime
+from typing import get_args
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.console.pages import PAGE, model, path, see, show, wrong
+from app.console.session import Manager, ManagerForm, Visit
+from app.domain.pools import service as pools
+from app.domain.webhooks import service
+from app.domain.webhooks.schemas import EventType, WebhookCreate
+from app.platform.database import run_act, transaction
+from app.platform.errors import DomainError
+from app.web import pagination
+from app.web.dependencies import Engine
+
+router = APIRouter(prefix="/webhooks")
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
+EVENTS = get_args(EventType)
+
+
+@router.get("")
+async def page(visit: Manager, engine: Engine) -> Response:
+    """Show the webhooks, and a form for a new one."""
+    return await _page(visit, engine)
+
+
+@router.post("")
+async def create(visit: ManagerForm, engine: Engine) -> Response:
+    """Make a webhook, and show its key once."""
+    events = [event for event in EVENTS if visit.text(f"event_{event}")]
+    named = [name.strip() for name in visit.text("pools").replace("\n", ",").split(",") if name.strip()]
+    try:
+        if not events:
+            raise wrong("events", "Choose at least one event.")
+        values = {"url": visit.text("url").strip(), "events": events, "pools": named or None}
+        wanted = model(WebhookCreate, values)
+        await service.check_url(visit.settings, wanted.url)
+        made = await run_act(engine, service.create, engine, visit.caller, wanted)
+    except DomainError as error:
+        return await _page(visit, engine, error=error)
+    return await _one(visit, engine, uuid.UUID(str(made["id"])), secret=made["secret"])
+
+
+@router.get("/{webhook_id}")
+async def one(webhook_id: uuid.UUID, visit: Manager, engine: Engine) -> Response:
+    """Show one webhook and its messages."""
+    return await _one(visit, engine, webhook_id)
+
+
+@router.post("/{webhook_id}/test")
+async def test(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """Send a test."""
+    del visit
+    async with transaction(engine) as connection:
+        await service.send_test(connection, webhook_id)
+    return see("/webhooks" + path(webhook_id), "test-sent")
+
+
+@router.post("/{webhook_id}/enable")
+async def enable(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """Go on at once where it stopped."""
+    async with transaction(engine) as connection:
+        await service.enable(connection, visit.caller, webhook_id)
+    return see("/webhooks" + path(webhook_id), "webhook-enabled")
+
+
+@router.post("/{webhook_id}/rotate")
+async def rotate(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """Make a new key, and show it once."""
+    async with transaction(engine) as connection:
+        made = await service.rotate(connection, visit.caller, webhook_id)
+    return await _one(visit, engine, webhook_id, secret=made["secret"])
+
+
+@router.post("/{webhook_id}/delete")
+async def delete(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """Tell nothing more."""
+    if visit.text("sure") != "yes":
+        return await _one(visit, engine, webhook_id, error=wrong("sure", "Tick the box to confirm."))
+    async with transaction(engine) as connection:
+        await service.remove(connection, visit.caller, webhook_id)
+    return see("/webhooks", "webhook-deleted")
+
+
+async def _page(
+    visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
+) -> Response:
+    async with transaction(engine) as connection:
+        webhooks = await service.list_page(connection, None, service.MAX_WEBHOOKS)
+        names = [each.name for each in await pools.search(connection, "", None, 200)]
+    return show(visit, "webhooks.html", webhooks=webhooks, events=EVENTS, pools=names, error=error, **about)
+
+
+async def _one(
+    visit: Visit,
+    engine: AsyncEngine,
+    webhook_id: uuid.UUID,
+    error: DomainError | None = None,
+    **about: object,
+) -> Response:
+    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
+    async with transaction(engine) as connection:
+        webhook = await service.get(connection, webhook_id)
+        rows = await service.list_deliveries(connection, webhook_id, start, PAGE + 1)
+    listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
+    return show(visit, "webhook.html", webhook=webhook, **listed, error=error, **about)

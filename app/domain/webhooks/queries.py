@@ -1,0 +1,305 @@
+"""SQL of webhooks: who is told, how far, and what comes next in the ledger and among the changes."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.platform.database import AnyRow
+from app.schema.inventory import Pool
+from app.schema.webhooks import Webhook, WebhookDelivery
+
+FIRST_ID, LAST_ID = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
+LAST_CHANGE = 2**63 - 1
+TICK = timedelta(microseconds=1)
+"""What times are kept to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a webhook is: the last that it was told of, in the ledger and among the changes."""
+
+    ledger_at: datetime
+    ledger_id: uuid.UUID
+    change_at: datetime
+    change_id: int
+
+    @classmethod
+    def before(cls, at: datetime) -> "Place":
+        """Return the place of who was told of all before a time."""
+        return cls(at - TICK, LAST_ID, at - TICK, LAST_CHANGE)
+
+    @classmethod
+    def of(cls, row: AnyRow) -> "Place":
+        """Return the place in a row of a webhook or a message."""
+        return cls(row.ledger_at, row.ledger_id, row.change_at, row.change_id)
+
+    def values(self) -> dict[str, object]:
+        """Return it as columns."""
+        return {
+            "ledger_at": self.ledger_at,
+            "ledger_id": self.ledger_id,
+            "change_at": self.change_at,
+            "change_id": self.change_id,
+        }
+
+
+POOLS = (
+    select(func.array_agg(Pool.name))
+    .where(Pool.id == func.any(Webhook.pool_ids))
+    .correlate(Webhook)
+    .scalar_subquery()
+    .label("pools")
+)
+ALL = select(Webhook, POOLS)
+DELIVERY = (
+    WebhookDelivery.id,
+    WebhookDelivery.webhook_id,
+    WebhookDelivery.test,
+    WebhookDelivery.events,
+    WebhookDelivery.first_at,
+    WebhookDelivery.last_at,
+    WebhookDelivery.status,
+    WebhookDelivery.attempts,
+    WebhookDelivery.response_status,
+    WebhookDelivery.error,
+    WebhookDelivery.created_at,
+    WebhookDelivery.attempted_at,
+    WebhookDelivery.delivered_at,
+)
+
+# What is only reserved is told once it is confirmed. Pool by pool, as the index goes.
+GIVEN = text("""
+SELECT given.id, given.assigned_at AS at, 'voucher.assigned' AS type, pool.name AS pool, given.code,
+    given.id AS assignment_id, customer_id, campaign_id, message_id, test, voucher.expires_at
+FROM (
+    SELECT found.* FROM pool, LATERAL (
+        SELECT * FROM assignment
+        WHERE assignment.pool_id = pool.id AND assigned_at >= :ledger_at AND assigned_at <= :end_at
+            AND (assigned_at, assignment.id) > (:ledger_at, CAST(:ledger_id AS uuid))
+            AND (assigned_at, assignment.id) <= (:end_at, CAST(:end_id AS uuid))
+            AND lease_seconds IS NULL
+        ORDER BY assigned_at, assignment.id LIMIT :most
+    ) AS found
+    WHERE CAST(:pool_ids AS bigint[]) IS NULL OR pool.id = ANY (CAST(:pool_ids AS bigint[]))
+    ORDER BY assigned_at, found.id LIMIT :most
+) AS given JOIN pool ON pool.id = given.pool_id LEFT JOIN LATERAL (
+    SELECT expires_at FROM voucher WHERE voucher.code = given.code OFFSET 0
+) AS voucher ON true
+ORDER BY given.assigned_at, given.id
+""")
+
+TYPE = """CASE
+    WHEN about IS NOT NULL THEN about ->> 'type'
+    WHEN after = 'redeemed' THEN 'voucher.redeemed'
+    WHEN after = 'void' THEN 'voucher.voided'
+    WHEN after = 'available' AND before IN ('reserved', 'assigned') THEN 'voucher.released'
+    WHEN after = 'assigned' AND before = 'reserved' THEN 'voucher.assigned'
+END"""
+CHANGED = text(f"""
+SELECT change.id, change.changed_at AS at, change.type, pool.name AS pool, change.code, change.assignment_id,
+    customer_id, campaign_id, message_id, test, voucher.expires_at, used_at, lapsed, about
+FROM (
+    SELECT *, {TYPE} AS type FROM pool_change
+    WHERE changed_at >= :change_at AND changed_at <= :end_at
+        AND (changed_at, id) > (:change_at, CAST(:change_id AS bigint))
+        AND (changed_at, id) <= (:end_at, CAST(:end_id AS bigint))
+        AND {TYPE} = ANY (CAST(:events AS text[]))
+        AND (CAST(:pool_ids AS bigint[]) IS NULL OR pool_id = ANY (CAST(:pool_ids AS bigint[])))
+    ORDER BY changed_at, id LIMIT :most
+) AS change JOIN pool ON pool.id = change.pool_id LEFT JOIN LATERAL (
+    SELECT * FROM assignment WHERE assignment.id = change.assignment_id OFFSET 0
+) AS given ON true LEFT JOIN LATERAL (
+    SELECT expires_at FROM voucher WHERE voucher.code = change.code OFFSET 0
+) AS voucher ON true
+ORDER BY change.changed_at, change.id
+""")  # noqa: S608  (made of constants)
+
+
+async def count(connection: AsyncConnection) -> int:
+    """Return how many webhooks there are; nobody makes one until the transaction ends."""
+    await connection.execute(text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE"))
+    return (await connection.execute(select(func.count()).select_from(Webhook))).scalar_one()
+
+
+async def add(connection: AsyncConnection, values: Mapping[str, object], place: Place) -> uuid.UUID:
+    """Make a webhook; return its id."""
+    query = insert(Webhook).values(**values, **place.values()).returning(Webhook.id)
+    return (await connection.execute(query)).scalar_one()
+
+
+async def by_id(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow | None:
+    """Return one webhook."""
+    return (await connection.execute(ALL.where(Webhook.id == webhook_id))).one_or_none()
+
+
+async def list_page(
+    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
+) -> Sequence[AnyRow]:
+    """Return webhooks, oldest first."""
+    query = ALL.order_by(Webhook.created_at, Webhook.id).limit(limit)
+    if key is not None:
+        query = query.where(tuple_(Webhook.created_at, Webhook.id) > key)
+    return (await connection.execute(query)).all()
+
+
+async def remove(connection: AsyncConnection, webhook_id: uuid.UUID) -> bool:
+    """Delete a webhook and what is noted of its messages; False where there is none."""
+    query = delete(Webhook).where(Webhook.id == webhook_id).returning(Webhook.id)
+    return (await connection.execute(query)).first() is not None
+
+
+async def change(connection: AsyncConnection, webhook_id: uuid.UUID, values: Mapping[str, object]) -> None:
+    """Change columns of a webhook."""
+    await connection.execute(update(Webhook).where(Webhook.id == webhook_id).values(**values))
+
+
+def _due() -> tuple[ColumnElement[bool], ...]:
+    return (
+        Webhook.disabled_at.is_(None),
+        Webhook.next_try_at <= func.now(),
+        or_(Webhook.leased_until.is_(None), Webhook.leased_until < func.now()),
+    )
+
+
+async def due(connection: AsyncConnection) -> Sequence[AnyRow]:
+    """Return the webhooks at which nobody is, and that need not wait."""
+    return (await connection.execute(select(*Webhook.__table__.columns).where(*_due()))).all()
+
+
+async def move(connection: AsyncConnection, webhook: AnyRow, place: Place) -> None:
+    """Move a webhook over what it is not told of, unless somebody is at it or has moved it."""
+    at = Place.of(webhook)
+    await connection.execute(
+        update(Webhook)
+        .where(
+            Webhook.id == webhook.id,
+            *_due(),
+            *(Webhook.__table__.c[name] == value for name, value in at.values().items()),
+        )
+        .values(**place.values())
+    )
+
+
+async def take(
+    connection: AsyncConnection, webhook_id: uuid.UUID, lease: uuid.UUID, seconds: float
+) -> AnyRow | None:
+    """Take a webhook for so many seconds, if nobody is at it; return it."""
+    query = (
+        update(Webhook)
+        .where(Webhook.id == webhook_id, *_due())
+        .values(lease=lease, leased_until=func.now() + timedelta(seconds=seconds))
+        .returning(*Webhook.__table__.columns)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def note(
+    connection: AsyncConnection, webhook_id: uuid.UUID, lease: uuid.UUID, values: Mapping[str, object]
+) -> bool:
+    """Change columns of a webhook that was taken; False where another has it by now, or it was deleted."""
+    query = (
+        update(Webhook)
+        .where(Webhook.id == webhook_id, Webhook.lease == lease)
+        .values(**values)
+        .returning(Webhook.id)
+    )
+    return (await connection.execute(query)).first() is not None
+
+
+def in_seconds(seconds: float) -> ColumnElement[datetime]:
+    """Return the time in so many seconds, for a column."""
+    return func.now() + timedelta(seconds=seconds)
+
+
+async def happened(
+    connection: AsyncConnection, webhook: AnyRow, after: Place, until: Place, most: int
+) -> tuple[Sequence[AnyRow], Sequence[AnyRow]]:
+    """Return what comes next for a webhook, up to `most` of the ledger and as many of the changes."""
+    parameters = {"pool_ids": webhook.pool_ids, "most": most}
+    given: Sequence[AnyRow] = []
+    if "voucher.assigned" in webhook.events:
+        place = {
+            "ledger_at": after.ledger_at,
+            "ledger_id": after.ledger_id,
+            "end_at": until.ledger_at,
+            "end_id": until.ledger_id,
+        }
+        given = (await connection.execute(GIVEN, {**parameters, **place})).all()
+    place = {
+        "change_at": after.change_at,
+        "change_id": after.change_id,
+        "end_at": until.change_at,
+        "end_id": until.change_id,
+        "events": webhook.events,
+    }
+    return given, (await connection.execute(CHANGED, {**parameters, **place})).all()
+
+
+async def pending(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow | None:
+    """Return the message of a webhook that is under way."""
+    query = select(WebhookDelivery.__table__).where(
+        WebhookDelivery.webhook_id == webhook_id,
+        WebhookDelivery.status == "pending",
+        WebhookDelivery.test.is_(False),
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def add_delivery(connection: AsyncConnection, values: Mapping[str, object]) -> AnyRow:
+    """Put a message on its way."""
+    return (await connection.execute(insert(WebhookDelivery).values(**values).returning(*DELIVERY))).one()
+
+
+async def attempted(
+    connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, object]
+) -> None:
+    """Note how a try went."""
+    delivered_at = func.now() if values["status"] == "delivered" else None
+    await connection.execute(
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id == delivery_id, WebhookDelivery.status == "pending")
+        .values(
+            attempts=WebhookDelivery.attempts + 1,
+            attempted_at=func.now(),
+            delivered_at=delivered_at,
+            **values,
+        )
+    )
+
+
+async def delivery(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow | None:
+    """Return one message."""
+    query = select(*DELIVERY).where(WebhookDelivery.id == delivery_id)
+    return (await connection.execute(query)).one_or_none()
+
+
+async def list_deliveries(
+    connection: AsyncConnection,
+    webhook_id: uuid.UUID,
+    key: tuple[datetime, uuid.UUID] | None,
+    limit: int,
+) -> Sequence[AnyRow]:
+    """Return messages of a webhook, newest first."""
+    query = (
+        select(*DELIVERY)
+        .where(WebhookDelivery.webhook_id == webhook_id)
+        .order_by(WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc())
+        .limit(limit)
+    )
+    if key is not None:
+        query = query.where(tuple_(WebhookDelivery.created_at, WebhookDelivery.id) < key)
+    return (await connection.execute(query)).all()
+
+
+async def forget(connection: AsyncConnection, days: int) -> None:
+    """Delete what is noted of messages older than so many days, but of those under way."""
+    await connection.execute(
+        delete(WebhookDelivery).where(
+            WebhookDelivery.created_at < func.now() - timedelta(days=days),
+            or_(WebhookDelivery.status != "pending", WebhookDelivery.test),
+        )
+    )

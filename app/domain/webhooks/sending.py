@@ -1,0 +1,195 @@
+"""Tell what happened: one message of a webhook after another, read from the ledger, tried until it arrives.
+
+Nothing is written where a voucher is handed out. A webhook has a place in the ledger and among the changes; a message
+goes from there up to where all is committed (`lifecycle/order.py`), and the place moves when it has arrived. So a
+receiver that is down for a while misses nothing, and a worker that dies between the answer and the note of it sends
+the message once more, with the same id.
+"""
+
+import asyncio
+import time
+import uuid
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.lifecycle import order
+from app.domain.webhooks import events, queries
+from app.domain.webhooks.events import Batch
+from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Place
+from app.platform import hooks
+from app.platform.database import AnyRow, transaction
+from app.platform.settings import Settings
+
+MAX_EVENTS = 1000
+"""Most events of one message."""
+
+ROUND_SECONDS = 10.0
+"""How long one job goes on with a webhook that has more; the next one follows within a second."""
+
+LEASE_SECONDS = hooks.TIMEOUT + 15.0
+"""How long one message may take; then another worker takes it for dead."""
+
+GIVE_UP = timedelta(days=5)
+"""How long tries may fail until a webhook is disabled."""
+
+IDLE = timedelta(seconds=10)
+"""How far the place of a webhook may be behind while it is told nothing."""
+
+AT_ONCE = 20
+"""Webhooks that one job tells side by side."""
+
+log = structlog.get_logger()
+
+
+async def tell(engine: AsyncEngine, settings: Settings) -> None:
+    """Tell each webhook what it has not been told, as far as all is committed."""
+    async with transaction(engine) as connection:
+        due = await queries.due(connection)
+    if not due:
+        return
+    until = await order.settled(engine)
+    async with transaction(engine) as connection:
+        ids = [row.id for row in due if await _has_news(connection, row, until)]
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(webhook_id: uuid.UUID) -> None:
+        async with places:
+            await _tell_one(engine, settings, webhook_id, until)
+
+    results = await asyncio.gather(*(one(webhook_id) for webhook_id in ids), return_exceptions=True)
+    for error in results:  # one webhook's fault holds up no other
+        if isinstance(error, BaseException):
+            log.error("fault in a webhook", exc_info=error)
+
+
+async def _has_news(connection: AsyncConnection, webhook: AnyRow, until: datetime) -> bool:
+    """Tell whether there is something to send; if there is not, note at times how far that holds."""
+    if await queries.pending(connection, webhook.id) is not None:
+        return True
+    place, upto = Place.of(webhook), Place.before(until)
+    if any(await queries.happened(connection, webhook, place, upto, 1)):
+        return True
+    if upto.ledger_at - min(place.ledger_at, place.change_at) > IDLE:
+        await queries.move(connection, webhook, _further(place, upto))
+    return False
+
+
+async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UUID, until: datetime) -> None:
+    """Send message after message while they arrive."""
+    lease, end = uuid.uuid4(), time.monotonic() + ROUND_SECONDS
+    async with transaction(engine) as connection:
+        webhook = await queries.take(connection, webhook_id, lease, LEASE_SECONDS)
+    place = None if webhook is None else Place.of(webhook)
+    while webhook is not None and place is not None and time.monotonic() < end:
+        place = await _send_next(engine, settings, webhook, place, until)
+    if webhook is not None:
+        async with transaction(engine) as connection:
+            await queries.note(connection, webhook.id, lease, {"leased_until": None, "lease": None})
+
+
+async def _send_next(
+    engine: AsyncEngine, settings: Settings, webhook: AnyRow, place: Place, until: datetime
+) -> Place | None:
+    """Send one message; where the webhook is after it, or None where it is to stop."""
+    async with transaction(engine) as connection:
+        delivery_id, attempts, batch = await _next(connection, webhook, place, until)
+        if delivery_id is None:
+            return None
+    payload = events.message("events", batch.events)
+    keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
+    answer = await hooks.post(settings, webhook.url, str(delivery_id), payload, keys)
+    async with transaction(engine) as connection:
+        ours = await queries.note(
+            connection, webhook.id, webhook.lease, _after(settings, webhook, answer, batch.end)
+        )
+        if not ours:
+            return None
+        status = "delivered" if answer.error is None else "failed" if answer.is_gone else "pending"
+        noted = {"status": status, "response_status": answer.status, "error": answer.error}
+        await queries.attempted(connection, delivery_id, noted)
+    log.info("webhook", id=str(delivery_id), events=len(batch.events), attempt=attempts + 1, status=status)
+    return batch.end if status == "delivered" else None
+
+
+async def _next(
+    connection: AsyncConnection, webhook: AnyRow, place: Place, until: datetime
+) -> tuple[uuid.UUID | None, int, Batch]:
+    """Return the message that is under way, or make the next one: its id, its tries so far, and what it says.
+
+    Without an id there is nothing to tell.
+    """
+    pending = await queries.pending(connection, webhook.id)
+    upto = Place.before(until) if pending is None else Place.of(pending)
+    found = await queries.happened(connection, webhook, place, upto, MAX_EVENTS)
+    batch = events.merged(*found, place, MAX_EVENTS)
+    if pending is not None:
+        return pending.id, pending.attempts, Batch(batch.events, upto)
+    if not batch.events:
+        return None, 0, batch
+    values = {
+        "webhook_id": webhook.id,
+        "events": len(batch.events),
+        "first_at": batch.first_at,
+        "last_at": batch.last_at,
+        **batch.end.values(),
+    }
+    row = await queries.add_delivery(connection, values)
+    return row.id, 0, batch
+
+
+def _further(place: Place, upto: Place) -> Place:
+    """Return the later of two places; nothing is between them."""
+    ledger = max((place.ledger_at, place.ledger_id), (upto.ledger_at, LAST_ID))
+    change = max((place.change_at, place.change_id), (upto.change_at, LAST_CHANGE))
+    return Place(*ledger, *change)
+
+
+def _after(settings: Settings, webhook: AnyRow, answer: hooks.Answer, end: Place) -> dict[str, object]:
+    """Return what becomes of a webhook by an answer, as columns."""
+    leased = {"leased_until": queries.in_seconds(LEASE_SECONDS)}
+    if answer.error is None:
+        return {
+            **leased,
+            **end.values(),
+            "failures": 0,
+            "failing_since": None,
+            "next_try_at": queries.in_seconds(0),
+        }
+    failing = {
+        **leased,
+        "failures": webhook.failures + 1,
+        "failing_since": webhook.failing_since or queries.in_seconds(0),
+        "next_try_at": queries.in_seconds(answer.pause(settings.alert_retry_seconds, webhook.failures)),
+    }
+    why = None
+    if answer.is_gone:
+        why = "it answered 410 Gone"
+    elif webhook.failing_since is not None and _age(webhook) > GIVE_UP:
+        why = f"no message arrived for {GIVE_UP.days} days"
+    if why is None:
+        return failing
+    return {**failing, "disabled_at": queries.in_seconds(0), "disabled_because": why}
+
+
+def _age(webhook: AnyRow) -> timedelta:
+    age: timedelta = datetime.now(webhook.failing_since.tzinfo) - webhook.failing_since
+    return age
+
+
+async def send_test(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUID) -> None:
+    """Send a test, once. Where it arrives, what waits is tried at once."""
+    async with transaction(engine) as connection:
+        delivery = await queries.delivery(connection, delivery_id)
+        webhook = delivery and await queries.by_id(connection, delivery.webhook_id)
+    if webhook is None or delivery is None or delivery.status != "pending":
+        return
+    keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
+    answer = await hooks.post(settings, webhook.url, str(delivery_id), events.message("test", []), keys)
+    status = "delivered" if answer.error is None else "failed"
+    async with transaction(engine) as connection:
+        noted = {"status": status, "response_status": answer.status, "error": answer.error}
+        await queries.attempted(connection, delivery_id, noted)
+        if status == "delivered":
+            await queries.change(connection, webhook.id, {"next_try_at": queries.in_seconds(0)})

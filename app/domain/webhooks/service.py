@@ -1,0 +1,185 @@
+"""The rules of webhooks: who is told of what. `sending.py` tells it."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
+from app.domain.lifecycle import order
+from app.domain.pools import service as pools
+from app.domain.webhooks import queries
+from app.domain.webhooks.errors import TooManyWebhooksError, WebhookNotFoundError
+from app.domain.webhooks.schemas import WebhookCreate
+from app.platform import hooks
+from app.platform.database import AnyRow
+from app.platform.errors import InvalidRequestError
+from app.platform.jobs import URGENT, enqueue
+from app.platform.settings import Settings
+
+MAX_WEBHOOKS = 100
+
+Key = tuple[datetime, uuid.UUID]
+"""Where a page ends: time, id."""
+
+
+async def create(
+    connection: AsyncConnection, engine: AsyncEngine, caller: Caller | None, wanted: WebhookCreate
+) -> dict[str, object]:
+    """Have a URL told of what happens from now on; the webhook, and the key of its signatures.
+
+    Args:
+        connection: of the transaction.
+        engine: for finding out what `now` is.
+        caller: who asks.
+        wanted: whom to tell of what; `check_url` has found nothing against its URL.
+
+    Raises:
+        PoolNotFoundError: a pool is not there.
+        TooManyWebhooksError: there are as many as may be.
+    """
+    begin = await order.publish(engine)
+    if await queries.count(connection) >= MAX_WEBHOOKS:
+        raise TooManyWebhooksError(MAX_WEBHOOKS)
+    secret = hooks.new_secret()
+    pool_ids = None
+    if wanted.pools is not None:
+        pool_ids = [await pools.id_of(connection, name) for name in wanted.pools]
+    values = {"url": wanted.url, "secret": secret, "events": wanted.events, "pool_ids": pool_ids}
+    webhook_id = await queries.add(connection, values, queries.Place.before(begin))
+    await audit.record(
+        connection,
+        caller,
+        "webhook.created",
+        webhook_id=str(webhook_id),
+        events=wanted.events,
+        pools=wanted.pools,
+    )
+    return {**await get(connection, webhook_id), "secret": secret}
+
+
+async def check_url(settings: Settings, url: str) -> None:
+    """Refuse a URL that can never be called. It may wait for the resolver: hold no connection meanwhile.
+
+    Raises:
+        InvalidRequestError: it cannot.
+    """
+    why = await hooks.refusal(settings, url)
+    if why is not None:
+        raise InvalidRequestError(f"url: {why}", [{"loc": ["body", "url"], "msg": why}])
+
+
+async def get(connection: AsyncConnection, webhook_id: uuid.UUID) -> dict[str, object]:
+    """Return a webhook.
+
+    Raises:
+        WebhookNotFoundError: there is none with this id.
+    """
+    return shown(await _of(connection, webhook_id))
+
+
+async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[dict[str, object]]:
+    """Return webhooks, oldest first."""
+    return [shown(row) for row in await queries.list_page(connection, key, limit)]
+
+
+def shown(row: AnyRow) -> dict[str, object]:
+    """Return a webhook as it is shown: without its keys."""
+    return {
+        "id": row.id,
+        "url": row.url,
+        "events": row.events,
+        "pools": None if row.pool_ids is None else sorted(row.pools or ()),
+        "created_at": row.created_at,
+        "told_until": min(row.ledger_at, row.change_at),
+        "failures": row.failures,
+        "failing_since": row.failing_since,
+        "next_try_at": row.next_try_at if row.failures and row.disabled_at is None else None,
+        "disabled_at": row.disabled_at,
+        "disabled_because": row.disabled_because,
+    }
+
+
+async def remove(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> None:
+    """Tell nothing more.
+
+    Raises:
+        WebhookNotFoundError: there is none with this id.
+    """
+    if not await queries.remove(connection, webhook_id):
+        raise WebhookNotFoundError(webhook_id)
+    await audit.record(connection, caller, "webhook.deleted", webhook_id=str(webhook_id))
+
+
+async def rotate(
+    connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID
+) -> dict[str, object]:
+    """Make a new key for the signatures; for a day messages are signed with each of before too.
+
+    Raises:
+        WebhookNotFoundError: there is none with this id.
+    """
+    webhook = await _of(connection, webhook_id)
+    previous, until = hooks.with_previous(webhook.secret, webhook.previous_secrets)
+    secret = hooks.new_secret()
+    await queries.change(connection, webhook_id, {"secret": secret, "previous_secrets": previous})
+    await audit.record(connection, caller, "webhook.secret_rotated", webhook_id=str(webhook_id))
+    return {"secret": secret, "previous_valid_until": until}
+
+
+async def enable(
+    connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID
+) -> dict[str, object]:
+    """Have a webhook go on where it stopped, at once: one that was disabled, and one that waits for its next try.
+
+    Raises:
+        WebhookNotFoundError: there is none with this id.
+    """
+    await _of(connection, webhook_id)
+    await queries.change(
+        connection,
+        webhook_id,
+        {
+            "disabled_at": None,
+            "disabled_because": None,
+            "failures": 0,
+            "failing_since": None,
+            "next_try_at": func.now(),
+        },
+    )
+    await audit.record(connection, caller, "webhook.enabled", webhook_id=str(webhook_id))
+    return await get(connection, webhook_id)
+
+
+async def send_test(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow:
+    """Put a test on its way; it is tried once. One that arrives has what waits tried at once.
+
+    Raises:
+        WebhookNotFoundError: there is none with this id.
+    """
+    await _of(connection, webhook_id)
+    delivery = await queries.add_delivery(connection, {"webhook_id": webhook_id, "test": True, "events": 0})
+    await enqueue(connection, "test_webhook", queue=URGENT, delivery_id=str(delivery.id))
+    return delivery
+
+
+async def list_deliveries(
+    connection: AsyncConnection, webhook_id: uuid.UUID, key: Key | None, limit: int
+) -> Sequence[AnyRow]:
+    """Return messages of a webhook and how they went, newest first.
+
+    Raises:
+        WebhookNotFoundError: there is none with this id.
+    """
+    await _of(connection, webhook_id)
+    return await queries.list_deliveries(connection, webhook_id, key, limit)
+
+
+async def _of(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow:
+    webhook = await queries.by_id(connection, webhook_id)
+    if webhook is None:
+        raise WebhookNotFoundError(webhook_id)
+    return webhook

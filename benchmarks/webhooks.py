@@ -1,0 +1,110 @@
+"""Single assigns with a webhook and without one, in turns: `python -m benchmarks.webhooks [--rounds 5] [--seconds 5]`.
+
+The receiver is a process of its own on the same machine, which takes and counts what it is sent.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import time
+from collections import defaultdict
+from multiprocessing.sharedctypes import Synchronized
+
+import httpx
+import orjson
+
+from benchmarks import harness, load
+from tests.factories import KEY
+from tests.service import Service
+
+CONNECTIONS = 64
+BODY = orjson.dumps({"customer_id": "c-1", "campaign_id": "spring"}).decode()
+EVENTS = ["voucher.assigned", "voucher.released", "voucher.redeemed", "voucher.voided"]
+LONGEST_WAIT = 120
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=5)
+    arguments = options.parse_args()
+    rounds, seconds = arguments.rounds, arguments.seconds
+    with (
+        receiver() as (port, taken),
+        Service(workers=2, VOUCHERS_ALLOWED_HOSTS="127.0.0.1") as service,
+    ):
+        harness.on(service, lambda engine: harness.fill(engine, "http", (2 * rounds + 1) * seconds * 8000))
+        url = f"{service.url}/v1/pools/http/assignments"
+        load.post(url, KEY, BODY, connections=CONNECTIONS, seconds=2)  # warm
+        found: dict[str, list[float]] = defaultdict(list)
+        told: list[float] = []
+        for number in range(rounds):
+            for on in (False, True) if number % 2 else (True, False):
+                with subscribed(service, port) if on else contextlib.nullcontext():
+                    before, start = taken.value, time.monotonic()
+                    done = load.post(url, KEY, BODY, connections=CONNECTIONS, seconds=seconds)
+                    found["on" if on else "off"].append(done.per_second)
+                    if on:
+                        told.append(until_told(taken, before + int(done.per_second * seconds)) - start)
+        here, there = harness.median(found["on"]), harness.median(found["off"])
+        each = [a / b for a, b in zip(found["on"], found["off"], strict=True)]
+        print(f"{harness.machine()}; load by {load.tool()}; medians of {rounds} rounds in turns\n")
+        head = ["assigns per second, with a webhook", "without", "with : without", "by round"]
+        print(harness.table(head, [[here, there, here / there, f"{min(each):.2f} to {max(each):.2f}"]]))
+        print(f"\nAll told {harness.median(told) - seconds:.1f} s after the last assign (median)")
+        print("\n" + harness.books_agree(service))
+
+
+@contextlib.contextmanager
+def subscribed(service: Service, port: int):  # type: ignore[no-untyped-def]  # noqa: ANN201  (a context)
+    """Have the receiver told of all while the block runs."""
+    with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        body = {"url": f"http://127.0.0.1:{port}/", "events": EVENTS}
+        hook = client.post("/v1/webhooks", json=body).raise_for_status().json()
+        yield
+        client.delete(f"/v1/webhooks/{hook['id']}").raise_for_status()
+
+
+def until_told(taken: "Synchronized[int]", wanted: int) -> float:
+    """Return when the receiver had about all of them."""
+    deadline = time.monotonic() + LONGEST_WAIT
+    while taken.value < wanted * 0.999 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return time.monotonic()
+
+
+@contextlib.contextmanager
+def receiver():  # type: ignore[no-untyped-def]  # noqa: ANN201  (a context)
+    """Run the receiver; give its port, and the count of events that it has taken."""
+    context = multiprocessing.get_context("spawn")
+    taken, port = context.Value("q", 0), context.Value("i", 0)
+    process = context.Process(target=_receive, args=(taken, port), daemon=True)
+    process.start()
+    while port.value == 0:
+        time.sleep(0.05)
+    yield port.value, taken
+    process.terminate()
+
+
+def _receive(taken: "Synchronized[int]", port: "Synchronized[int]") -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+        body = await reader.readexactly(length)
+        taken.value += len(orjson.loads(body)["data"]["events"])
+        writer.write(b"HTTP/1.1 204 -\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**24)
+        port.value = server.sockets[0].getsockname()[1]
+        await server.serve_forever()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

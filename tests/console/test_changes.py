@@ -1,0 +1,68 @@
+"""Many codes are changed at once from the console: first told, then done."""
+
+import re
+
+from app.domain.changes import service
+from tests.console.conftest import csrf
+from tests.factories import fill
+
+
+async def test_a_campaign_is_taken_out_after_a_dry_run(person, client, engine):
+    await fill(engine, "spring", 4)
+    for _ in range(2):
+        await client.post("/v1/pools/spring/assignments", json={"campaign_id": "k"})
+    someone = await person()
+    token = await csrf(someone)
+    typed = {"csrf": token, "action": "void", "campaign_id": "k", "reason": "wrong <list>"}
+    page = await someone.post("/console/changes", data=typed)
+    change_id = re.search(r"/console/changes/([0-9a-f-]{36})", str(page.url))[1]
+    await service.run(engine, change_id)
+    page = await someone.get(f"/console/changes/{change_id}")
+    assert "Change 2 codes" in page.text
+    assert "wrong &lt;list&gt;" in page.text
+    unsure = await someone.post(f"/console/changes/{change_id}/apply", data={"csrf": token})
+    assert "Tick the box" in unsure.text
+    for _ in range(2):
+        page = await someone.post(f"/console/changes/{change_id}/apply", data={"csrf": token, "sure": "yes"})
+    done_id = re.search(r"/console/changes/([0-9a-f-]{36})", str(page.url))[1]
+    await service.run(engine, done_id)
+    assert (await client.get("/v1/pools/spring/counts")).json()["void"] == 2
+    assert len((await client.get("/v1/bulk-changes")).json()["items"]) == 2
+    assert "Changed" in (await someone.get(f"/console/changes/{done_id}")).text
+    assert f"/console/changes/{done_id}" in (await someone.get("/console/changes")).text
+
+
+async def test_what_says_too_little_is_shown_again(person, engine):
+    await fill(engine, "spring", 1)
+    someone = await person()
+    token = await csrf(someone)
+    page = await someone.post("/console/changes", data={"csrf": token, "action": "void"})
+    assert page.status_code == 422
+    assert "at least one of pool" in page.text
+    typed = {"csrf": token, "action": "set_expiry", "pool": "spring"}
+    page = await someone.post("/console/changes", data=typed)
+    assert "Say when the codes expire" in page.text
+    for expiry in ({"expires_at": "2030-01-01T00:00:00"}, {"never": "yes"}):
+        page = await someone.post("/console/changes", data=typed | expiry)
+        assert page.status_code == 200, page.text
+
+
+async def test_a_reason_is_kept_from_the_page_of_a_code(person, client, engine):
+    await fill(engine, "spring", ["A-1"])
+    someone = await person()
+    typed = {"csrf": await csrf(someone), "sure": "yes", "void_reason": "leaked"}
+    page = await someone.post("/console/vouchers/A-1/void", data=typed)
+    assert "leaked" in page.text
+
+
+async def test_a_rule_for_customers_is_set_and_taken_away(person, client, engine):
+    await fill(engine, "spring", 2)
+    someone = await person()
+    token = await csrf(someone)
+    typed = {"csrf": token, "count_each": "1", "days": "30", "then": "refuse"}
+    page = await someone.post("/console/pools/spring/rule", data=typed)
+    assert "A customer gets 1 within 30 days, then an error." in page.text
+    page = await someone.post("/console/pools/spring/rule", data=typed | {"count_each": "none"})
+    assert page.status_code == 422
+    await someone.post("/console/pools/spring/rule", data={"csrf": token, "count_each": ""})
+    assert (await client.get("/v1/pools/spring")).json()["per_customer"] is None

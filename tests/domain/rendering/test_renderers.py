@@ -1,0 +1,45 @@
+"""The processes that render, when those who wait for them go away."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from app.domain.rendering.renderers import Renderers
+
+
+def children() -> set[int]:
+    """Return the ids of the processes that this one has started and that have not ended."""
+    return {int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+
+@pytest.mark.parametrize("turns", range(1, 5))
+async def test_a_caller_that_goes_while_a_process_starts_leaves_nothing_behind(settings, turns):
+    """At each turn of the loop: the process starts in the first, its pipes are connected one by one after it."""
+    before = children()
+    renderers = Renderers(settings.model_copy(update={"render_processes": 1}))
+    waiting = asyncio.create_task(renderers.check())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    async with asyncio.timeout(3):
+        await asyncio.gather(waiting, return_exceptions=True)
+        await renderers.check()  # the place is free again, and can be filled
+        await renderers.close()
+        while children() - before:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the pipes that are left
+def test_a_loop_that_closes_while_a_process_starts_comes_to_an_end(settings, monkeypatch):
+    monkeypatch.setattr("app.domain.rendering.renderers.START_SECONDS", 0.3)
+
+    async def begin() -> None:
+        renderers = Renderers(settings)
+        begun.append(asyncio.create_task(renderers.check()))
+        await asyncio.sleep(0)
+
+    begun: list[asyncio.Task[None]] = []
+    asyncio.run(begin())
+    assert begun[0].cancelled()

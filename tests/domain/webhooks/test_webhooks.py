@@ -1,0 +1,437 @@
+"""Webhooks: what is told, in which order, and what becomes of it when the receiver fails."""
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.alerts import service as alerts
+from app.domain.assignments import service as assignments
+from app.domain.imports.merging import pipeline
+from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.webhooks import queries, sending
+from app.platform import hooks
+from app.platform.database import connect_sync, transaction
+from tests.factories import KEY, add_key, fill
+
+ALL = [
+    "voucher.assigned",
+    "voucher.redeemed",
+    "voucher.released",
+    "voucher.voided",
+    "import.finished",
+    "pool.low",
+]
+URL = "/v1/webhooks"
+
+
+async def subscribe(client, receiver, *events, **more):
+    reply = await client.post(URL, json={"url": receiver.url, "events": events or ALL, **more})
+    assert reply.status_code == 201, reply.text
+    return reply.json()
+
+
+async def give(client, pool="p", **body):
+    reply = await client.post(f"/v1/pools/{pool}/assignments", json=body)
+    assert reply.status_code == 201, reply.text
+    return reply.json()
+
+
+async def told(engine, settings, receiver, hook):
+    """Tell what is due; return the events of all messages so far, each once, in the order in which they came."""
+    await sending.tell(engine, settings)
+    messages = receiver.payloads(hook["secret"])
+    events = [event for message in messages for event in message["data"]["events"]]
+    return list({event["id"]: event for event in events}.values())
+
+
+async def no_wait(engine):
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE webhook SET next_try_at = now()"))
+
+
+async def deliveries(client, hook):
+    return (await client.get(f"{URL}/{hook['id']}/deliveries")).json()["items"]
+
+
+async def shown(client, hook):
+    return (await client.get(f"{URL}/{hook['id']}")).json()
+
+
+async def test_what_happens_to_codes_is_told_in_order_with_who_and_what(client, engine, settings, receiver):
+    await fill(engine, "p", 9)
+    await give(client)
+    hook = await subscribe(client, receiver)
+    first = await give(client, customer_id="c1", campaign_id="spring", message_id="m1")
+    leased = await give(client, lease_seconds=60, customer_id="c2")
+    confirmed = await give(client, lease_seconds=60)
+    await client.post(f"/v1/assignments/{confirmed['id']}/confirm")
+    await client.post(f"/v1/vouchers/{first['code']}/redemptions", json={})
+    await client.post(f"/v1/assignments/{leased['id']}/release")
+    await client.post(f"/v1/vouchers/{confirmed['code']}/void")
+    events = await told(engine, settings, receiver, hook)
+    assert [(event["type"], event["data"]["code"]) for event in events] == [
+        ("voucher.assigned", first["code"]),
+        ("voucher.assigned", confirmed["code"]),
+        ("voucher.redeemed", first["code"]),
+        ("voucher.released", leased["code"]),
+        ("voucher.voided", confirmed["code"]),
+    ]
+    assert events[0] == {
+        "id": f"assignment-{first['id']}",
+        "type": "voucher.assigned",
+        "timestamp": first["assigned_at"],
+        "data": {
+            "pool": "p",
+            "code": first["code"],
+            "assignment_id": first["id"],
+            "customer_id": "c1",
+            "campaign_id": "spring",
+            "message_id": "m1",
+            "test": False,
+            "expires_at": None,
+        },
+    }
+    assert "redeemed_at" in events[2]["data"]
+    assert events[3]["data"]["lapsed"] is False
+    assert await told(engine, settings, receiver, hook) == events
+    assert len(receiver.received) == 1
+    (delivery,) = await deliveries(client, hook)
+    assert (delivery["status"], delivery["events"], delivery["attempts"]) == ("delivered", 5, 1)
+    assert delivery["id"] == receiver.received[0].headers["webhook-id"]
+
+
+async def test_only_what_was_asked_for_is_told_and_of_these_pools(client, engine, settings, receiver):
+    await fill(engine, "p", 3)
+    await fill(engine, "q", 3)
+    hook = await subscribe(client, receiver, "voucher.released", pools=["q"])
+    assert hook["pools"] == ["q"]
+    rows = {pool: await give(client, pool) for pool in ("p", "q")}
+    for row in rows.values():
+        await client.post(f"/v1/assignments/{row['id']}/release")
+    events = await told(engine, settings, receiver, hook)
+    assert [(event["type"], event["data"]["pool"]) for event in events] == [("voucher.released", "q")]
+    async with engine.begin() as connection:
+        ended = "SELECT least(ledger_at, change_at) > now() - interval '1 minute' FROM webhook"
+        assert (await connection.execute(text(ended))).scalar_one()
+
+
+async def test_what_is_under_way_is_told_once_it_is_committed_and_nothing_is_passed_over(
+    client, engine, settings, receiver
+):
+    await fill(engine, "p", 10)
+    hook = await subscribe(client, receiver)
+    async with transaction(engine) as slow:
+        requests = [AssignmentRequest(uuid.uuid4()) for _ in range(3)]
+        await assignments.claim_many(slow, "p", requests)
+        assert await told(engine, settings, receiver, hook) == []
+    after = await give(client)
+    events = await told(engine, settings, receiver, hook)
+    ids = [event["data"]["assignment_id"] for event in events]
+    assert sorted(ids[:3]) == sorted(str(request.id) for request in requests)
+    assert ids[3:] == [after["id"]]
+
+
+async def test_of_one_code_each_release_is_told_before_it_is_given_again(client, engine, settings, receiver):
+    await fill(engine, "p", ["only"])
+    hook = await subscribe(client, receiver)
+    first = await give(client)
+    async with transaction(engine) as begun_before:
+        await begun_before.execute(text("SELECT 1"))
+        await client.post(f"/v1/assignments/{first['id']}/release")
+        await assignments.claim_many(begun_before, "p", [AssignmentRequest(uuid.uuid4())])
+    types = [event["type"] for event in await told(engine, settings, receiver, hook)]
+    assert types == ["voucher.assigned", "voucher.released", "voucher.assigned"]
+
+
+async def test_a_large_batch_is_told_in_messages_of_a_thousand(client, engine, settings, receiver):
+    await fill(engine, "p", 2100)
+    hook = await subscribe(client, receiver)
+    reply = await client.post("/v1/pools/p/assignments/batch", json={"items": [{}] * 2050})
+    events = await told(engine, settings, receiver, hook)
+    sizes = [len(message["data"]["events"]) for message in receiver.payloads(hook["secret"])]
+    assert sizes == [1000, 1000, 50]
+    assert {event["data"]["assignment_id"] for event in events} == {
+        item["id"] for item in reply.json()["items"]
+    }
+
+
+async def test_a_receiver_that_is_down_misses_nothing_and_the_order_stays(client, engine, settings, receiver):
+    await fill(engine, "p", 20)
+    hook = await subscribe(client, receiver)
+    rows = [await give(client)]
+    await receiver.down()
+    assert await told(engine, settings, receiver, hook) == []
+    failing = await shown(client, hook)
+    assert failing["failures"] == 1
+    assert failing["next_try_at"] is not None
+    rows.append(await give(client))
+    await told(engine, settings, receiver, hook)  # not before its time
+    assert (await shown(client, hook))["failures"] == 1
+    await no_wait(engine)
+    receiver.status = 500
+    await receiver.up()
+    await told(engine, settings, receiver, hook)
+    assert (await shown(client, hook))["failures"] == 2
+    receiver.status = 204
+    await no_wait(engine)
+    events = await told(engine, settings, receiver, hook)
+    assert [event["data"]["code"] for event in events] == [row["code"] for row in rows]
+    ids = [request.headers["webhook-id"] for request in receiver.received]
+    assert ids[0] == ids[1] != ids[2]
+    assert receiver.received[0].body != b""
+    assert (await shown(client, hook))["failing_since"] is None
+    assert [delivery["attempts"] for delivery in await deliveries(client, hook)] == [1, 3]
+
+
+async def test_a_worker_that_dies_before_it_notes_the_answer_has_the_same_message_sent_again(
+    client, engine, settings, receiver, monkeypatch
+):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    rows = [await give(client)]
+    with monkeypatch.context() as dying:
+        dying.setattr(queries, "attempted", lambda *_: asyncio.sleep(0, 1 / 0))
+        await sending.tell(engine, settings)
+    rows.append(await give(client))
+    await sending.tell(engine, settings)
+    assert len(receiver.received) == 1  # the dead one holds its lease
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE webhook SET leased_until = now()"))
+    events = await told(engine, settings, receiver, hook)
+    assert [event["data"]["code"] for event in events] == [row["code"] for row in rows]
+    first, again, _ = receiver.received
+    assert first.headers["webhook-id"] == again.headers["webhook-id"]
+    assert first.verified(hook["secret"])["data"] == again.verified(hook["secret"])["data"]
+
+
+async def test_two_workers_at_once_tell_each_thing_once(client, engine, settings, receiver):
+    await fill(engine, "p", 20)
+    hook = await subscribe(client, receiver)
+    for _ in range(5):
+        await give(client)
+        await asyncio.gather(*(sending.tell(engine, settings) for _ in range(3)))
+    await told(engine, settings, receiver, hook)
+    messages = receiver.payloads(hook["secret"])
+    assert len([event for message in messages for event in message["data"]["events"]]) == 5
+
+
+async def test_410_disables_and_enabling_goes_on_where_it_stopped(client, engine, settings, receiver):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    rows = [await give(client)]
+    receiver.status = 410
+    await told(engine, settings, receiver, hook)
+    disabled = await shown(client, hook)
+    assert disabled["disabled_because"] == "it answered 410 Gone"
+    assert disabled["next_try_at"] is None
+    rows.append(await give(client))
+    receiver.status = 204
+    await no_wait(engine)
+    await told(engine, settings, receiver, hook)
+    assert len(receiver.received) == 1
+    assert (await client.post(f"{URL}/{hook['id']}/enable")).json()["disabled_at"] is None
+    events = await told(engine, settings, receiver, hook)
+    assert [event["data"]["code"] for event in events] == [row["code"] for row in rows]
+    assert {delivery["status"] for delivery in await deliveries(client, hook)} == {"delivered", "failed"}
+
+
+async def wait_of(client, hook):
+    hook = await shown(client, hook)
+    return (datetime.fromisoformat(hook["next_try_at"]) - datetime.now(UTC)).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("status", "further", "least", "most"),
+    [
+        (503, "", 40, 75),
+        (404, "", 40, 75),
+        (400, "", 86_000, 86_401),
+        (429, "retry-after: 120\r\n", 100, 121),
+        (503, "retry-after: soon\r\n", 40, 75),
+        (503, "retry-after: 99999999\r\n", 86_000, 86_401),
+        (503, "at", 3000, 3601),
+    ],
+)
+async def test_the_next_try_waits_as_the_answer_says(
+    client, engine, settings, receiver, status, further, least, most
+):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    await give(client)
+    receiver.status = status
+    receiver.further = further
+    if further == "at":
+        at = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+        receiver.further = f"retry-after: {at}\r\n"
+    await told(engine, settings, receiver, hook)
+    assert least - 1 <= await wait_of(client, hook) <= most
+
+
+async def test_pauses_grow_to_an_hour_and_no_two_are_the_same():
+    def pauses(n):
+        return {hooks.Answer(503, "answered 503").pause(5, n) for _ in range(20)}
+
+    assert all(4 <= pause <= 6 for pause in pauses(0))
+    assert all(2880 <= pause <= 4320 for pause in pauses(12) | pauses(10**6))
+    assert len(pauses(3)) > 1
+
+
+async def test_a_test_that_arrives_has_what_waits_tried_at_once(client, engine, settings, receiver):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    await give(client)
+    receiver.status = 403
+    await told(engine, settings, receiver, hook)
+    receiver.status = 204
+    reply = await client.post(f"{URL}/{hook['id']}/test")
+    assert (reply.status_code, reply.json()["test"]) == (202, True)
+    await sending.send_test(engine, settings, uuid.UUID(reply.json()["id"]))
+    await sending.send_test(engine, settings, uuid.UUID(reply.json()["id"]))  # a job that runs twice
+    messages = [request.verified(hook["secret"]) for request in receiver.received]
+    assert [message["type"] for message in messages] == ["events", "test"]
+    assert len(await told(engine, settings, receiver, hook)) == 1
+    tests = [each for each in await deliveries(client, hook) if each["test"]]
+    assert [(each["status"], each["attempts"]) for each in tests] == [("delivered", 1)]
+
+
+async def test_a_webhook_that_fails_for_days_is_disabled(client, engine, settings, receiver):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    await give(client)
+    receiver.status = 500
+    await told(engine, settings, receiver, hook)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE webhook SET failing_since = now() - interval '6 days', next_try_at = now()")
+        )
+    await told(engine, settings, receiver, hook)
+    assert (await shown(client, hook))["disabled_because"] == "no message arrived for 5 days"
+
+
+async def test_who_was_erased_is_in_no_message_that_is_sent_later_and_in_no_table(
+    client, engine, settings, receiver
+):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    await give(client, customer_id="anna")
+    receiver.status = 500
+    await told(engine, settings, receiver, hook)
+    await client.delete("/v1/customers/anna")
+    receiver.status = 204
+    await no_wait(engine)
+    receiver.received.clear()
+    (event,) = await told(engine, settings, receiver, hook)
+    assert event["data"]["customer_id"] is None
+    async with engine.begin() as connection:
+        for table in ("webhook", "webhook_delivery", "pool_change"):
+            rows = await connection.execute(text(f"SELECT {table}::text FROM {table}"))
+            assert all("anna" not in row for (row,) in rows)
+
+
+async def test_a_finished_import_and_a_pool_that_runs_low_are_told(client, engine, settings, receiver):
+    await fill(engine, "p", 3)
+    hook = await subscribe(client, receiver, "import.finished", "pool.low")
+    await client.put("/v1/pools/p/alerts", json={"thresholds": [2], "webhook_url": receiver.url})
+    await give(client)
+    async with transaction(engine) as connection:
+        await alerts.notify_crossed(connection)
+    ids = []
+    for more in ({"dry_run": True}, {}, {}):
+        body = {"source": {"type": "text", "text": "code\nnew-1\n"}, "column": "code", **more}
+        ids.append((await client.post("/v1/pools/p/imports", json=body)).json()["id"])
+        if len(ids) < 3:
+            await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ids[-1]))
+    with connect_sync(settings, autocommit=True) as driver:
+        pipeline.fail(driver, uuid.UUID(ids[2]), "the source is gone")
+    events = await told(engine, settings, receiver, hook)
+    assert [(event["type"], event["data"]) for event in events] == [
+        ("pool.low", {"pool": "p", "threshold": 2, "available": 2}),
+        ("import.finished", {"pool": "p", "import_id": ids[1], "status": "succeeded"}),
+        ("import.finished", {"pool": "p", "import_id": ids[2], "status": "failed"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"url": "ftp://example.org/"},
+        {"url": "https://"},
+        {"url": "http://10.0.0.1/hook"},
+        {"url": "http://[::1]/hook"},
+        {"url": "http://127.0.0.2/hook"},
+        {"events": []},
+        {"events": ["voucher.lost"]},
+        {"events": ["pool.low", "pool.low"]},
+        {"pools": []},
+        {"pools": ["p", "p"]},
+        {"secret": "mine"},
+    ],
+)
+async def test_what_can_never_work_is_refused_when_it_is_given(client, engine, body):
+    await fill(engine, "p", 1)
+    reply = await client.post(URL, json={"url": "https://example.org/h", "events": ["pool.low"], **body})
+    assert reply.status_code == 422, reply.text
+    assert (await client.get(URL)).json()["items"] == []
+
+
+async def test_an_alert_to_a_url_that_can_never_be_called_is_refused(client, engine):
+    await fill(engine, "p", 1)
+    alert = {"thresholds": [1], "webhook_url": "http://10.0.0.1/hook"}
+    assert (await client.put("/v1/pools/p/alerts", json=alert)).status_code == 422
+
+
+async def test_webhooks_are_listed_rotated_and_deleted_and_show_no_secret(client, engine, settings, receiver):
+    await fill(engine, "p", 5)
+    made = [await subscribe(client, receiver) for _ in range(3)]
+    page = (await client.get(URL, params={"limit": 2})).json()
+    rest = (await client.get(URL, params={"limit": 2, "cursor": page["next_cursor"]})).json()
+    assert [each["id"] for each in page["items"] + rest["items"]] == [each["id"] for each in made]
+    assert "whsec_" not in str(page)
+    for each in made[1:]:
+        assert (await client.delete(f"{URL}/{each['id']}")).status_code == 204
+        assert (await client.delete(f"{URL}/{each['id']}")).status_code == 404
+    hook = made[0]
+    rotated = (await client.post(f"{URL}/{hook['id']}/rotate")).json()
+    assert rotated["secret"] != hook["secret"]
+    await give(client)
+    assert len(await told(engine, settings, receiver, hook)) == 1
+    assert receiver.payloads(rotated["secret"]) == receiver.payloads(hook["secret"])
+
+
+async def test_only_a_key_that_sees_codes_whole_may_have_them_sent(client, engine):
+    await add_key(engine, KEY[::-1], "read", "assign", "events")
+    headers = {"Authorization": f"Bearer {KEY[::-1]}"}
+    body = {"url": "https://example.org/h", "events": ["pool.low"]}
+    assert (await client.post(URL, json=body, headers=headers)).status_code == 403
+    assert (await client.get(URL, headers=headers)).status_code == 403
+
+
+async def test_of_an_unknown_pool_or_webhook_is_a_problem(client, engine, monkeypatch):
+    body = {"url": "https://example.org/h", "events": ["pool.low"]}
+    reply = await client.post(URL, json={**body, "pools": ["nope"]})
+    assert (reply.status_code, reply.json()["type"]) == (404, "/problems/pool-not-found")
+    for method, path in (("GET", ""), ("POST", "/rotate"), ("POST", "/test"), ("GET", "/deliveries")):
+        reply = await client.request(method, f"{URL}/{uuid.uuid4()}{path}")
+        assert (reply.status_code, reply.json()["type"]) == (404, "/problems/webhook-not-found")
+    monkeypatch.setattr("app.domain.webhooks.service.MAX_WEBHOOKS", 0)
+    assert (await client.post(URL, json=body)).status_code == 409
+
+
+async def test_the_log_of_messages_is_cleared_but_not_of_those_under_way(client, engine, settings, receiver):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    await give(client)
+    await told(engine, settings, receiver, hook)
+    receiver.status = 500
+    await give(client)
+    await told(engine, settings, receiver, hook)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE webhook_delivery SET created_at = created_at - interval '8 days'")
+        )
+        await queries.forget(connection, 7)
+    assert [each["status"] for each in await deliveries(client, hook)] == ["pending"]
