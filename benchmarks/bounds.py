@@ -1,4 +1,4 @@
-"""What must not grow with what there is: a misspelt name, a page of pools, a campaign in one pool, a forecast.
+"""What must not grow with what there is: a misspelt name, a page of pools, a campaign in one pool, a forecast, a use.
 
 `python -m benchmarks.bounds`, on a database of its own.
 """
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.assignments import queries as ledger
 from app.domain.assignments.schemas import Filter
+from app.domain.customers.events import NewEvent
 from app.domain.forecast import service as forecast
 from app.domain.pools import service as pools
+from app.domain.tracking import service as tracking
 from app.platform.database import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
@@ -39,6 +41,61 @@ FILL = (
         for name, rows in (("pool-1", GIVEN), ("pool-2", FEW))
     ),
 )
+
+EARLIER = (0, 10_000, 300_000)
+"""Uses of a code that were told before the one that is measured."""
+KINDS = {
+    "held": ("redeemed", "already_redeemed"),
+    "unknown": (None, "unknown_code"),
+    "void": ("void", "void"),
+    "expired": ("expired", "expired"),
+}
+"""Of each kind of code: the state of its voucher, and what its uses come to."""
+VOUCHERS_OF_USES = text("""
+INSERT INTO voucher (code, pool_id, draw_key, status, expires_at, redeemed_at, expired_at, voided_at)
+SELECT :code, 1, 1, CAST(:status AS voucher_status), CASE :status WHEN 'expired' THEN timestamptz '2020-01-01' END,
+    CASE :status WHEN 'redeemed' THEN timestamptz '2020-01-01' END,
+    CASE :status WHEN 'expired' THEN now() END, CASE :status WHEN 'void' THEN timestamptz '2020-01-01' END
+""")
+USES = text("""
+INSERT INTO redemption (code, customer_id, outcome, redeemed_at)
+SELECT :code, 'c' || n, :outcome, timestamptz '2020-01-02' + make_interval(secs => n)
+FROM generate_series(1, :n) AS n
+""")
+FIRST_USE = text("""
+INSERT INTO redemption (code, customer_id, outcome, redeemed_at) VALUES (:code, 'c', 'not_assigned', '2020-01-01')
+""")
+
+
+async def one_use(engine: AsyncEngine) -> None:
+    """Print how long one event takes that says that a code was used, by how often it was used before."""
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("INSERT INTO redemption_mapping (event_type, property) VALUES ('purchase', 'code')")
+        )
+        for kind, (status, outcome) in KINDS.items():
+            for n in EARLIER:
+                code = f"{kind}-{n}"
+                if status is not None:
+                    await connection.execute(VOUCHERS_OF_USES, {"code": code, "status": status})
+                if status == "redeemed":
+                    await connection.execute(FIRST_USE, {"code": code})
+                await connection.execute(USES, {"code": code, "outcome": outcome, "n": n})
+    async with engine.connect() as connection:
+        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.execute(text("VACUUM ANALYZE redemption"))
+    took: dict[str, list[float]] = {f"{kind}-{n}": [] for kind in KINDS for n in EARLIER}
+    for _ in range(ROUNDS + 5):
+        for code, times in took.items():  # in turn, so that whatever else the machine does meets all alike
+            began = time.perf_counter()
+            await tracking.track_all(engine, [NewEvent(None, "c", "purchase", {"code": code})])
+            times.append((time.perf_counter() - began) * 1000)
+    for kind in KINDS:
+        medians = [statistics.median(took[f"{kind}-{n}"][5:]) for n in EARLIER]
+        figures = ", ".join(
+            f"{n:,} earlier {median:.1f} ms" for n, median in zip(EARLIER, medians, strict=True)
+        )
+        print(f"one use of a code that is {kind}: {figures}; {medians[-1] / medians[0]:.2f} times")
 
 
 async def main(url: str) -> None:
@@ -71,6 +128,7 @@ async def main(url: str) -> None:
                 await act(connection)
                 took.append((time.perf_counter() - began) * 1000)
             print(f"{name}: median {statistics.median(took):.1f} ms, longest {max(took):.1f} ms")
+    await one_use(engine)
     await engine.dispose()
 
 

@@ -19,6 +19,7 @@ from app.domain.assignments.errors import (
     PoolBusyError,
     PoolExhaustedError,
 )
+from app.domain.assignments.identity import random_id
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import batch, nodes, service
@@ -109,7 +110,7 @@ async def render_message(
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
         raise outcome.error
-    reply = {
+    made: dict[str, object] = {
         "rendered": outcome.rendered,
         "displayed": displayed,
         "message_id": target.message_id,
@@ -118,7 +119,10 @@ async def render_message(
         "status": "aborted" if aborted else "rendered" if displayed else "not_displayed",
         "reason": outcome.error.detail if aborted and outcome.error else None,
     }
-    return reply if outcome.parts is None else reply | {"parts": outcome.parts}
+    if outcome.parts is not None:
+        made["parts"] = outcome.parts
+    # Written as it is, a `RenderOut`: to have the framework check it again costs more than the message.
+    return Response(orjson.dumps(made), media_type="application/json")
 
 
 @router.post(
@@ -271,7 +275,7 @@ def _target(
 ) -> MessageTarget:
     is_new = message_id is None
     return MessageTarget(
-        customer_id, message_id or str(uuid.uuid4()), is_new, customer or {}, context or {}, still_there
+        customer_id, message_id or str(random_id()), is_new, customer or {}, context or {}, still_there
     )
 
 

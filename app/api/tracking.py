@@ -20,4 +20,5 @@ async def track_events(body: EventBatch, engine: Engine) -> dict[str, object]:
         for event in body.events
     ]
     tracked = await service.track_all(engine, events)
-    return {"accepted": sum(each.status is not TrackedStatus.CONFLICT for each in tracked), "items": tracked}
+    stored = {TrackedStatus.ACCEPTED, TrackedStatus.DUPLICATE}
+    return {"accepted": sum(each.status in stored for each in tracked), "items": tracked}

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     """Jobs that one worker runs at the same time."""
     clock_tolerance_seconds: float = Field(default=300, ge=0)
     """How far a shop's clock may be off when a use is judged by its time."""
+    erasure_marks_days: int = Field(default=90, ge=1)
+    """How long a keyed mark of each event and message of an erased person is kept, so that a late retry of one does
+    not bring the person back."""
     fetch_concurrency: int = Field(default=4, ge=1)
     """Imports from a URL, a database or a storage that one worker runs at the same time, beside its other jobs."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)

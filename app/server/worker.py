@@ -14,6 +14,7 @@ from procrastinate.jobs import Status
 from app.domain.alerts import tasks as alerts
 from app.domain.alerts.deliveries import tasks as deliveries
 from app.domain.changes import tasks as changes
+from app.domain.customers import tasks as customers
 from app.domain.forecast import tasks as forecast
 from app.domain.holds import tasks as holds
 from app.domain.imports import tasks as imports
@@ -25,7 +26,19 @@ from app.platform.database import create_job_engine, job_pool_arguments, wait_fo
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
 
-TASKS = (alerts, changes, deliveries, forecast, holds, imports, schedules, redemptions, vouchers, webhooks)
+TASKS = (
+    alerts,
+    changes,
+    customers,
+    deliveries,
+    forecast,
+    holds,
+    imports,
+    schedules,
+    redemptions,
+    vouchers,
+    webhooks,
+)
 """Modules that define tasks: importing one registers its tasks with the queue."""
 
 PAUSE_SECONDS = 0.5

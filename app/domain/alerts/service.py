@@ -22,6 +22,7 @@ from app.platform import hooks
 from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
+from app.platform.sweeping import past_a_bad_row
 from app.platform.versions import Expected, version
 
 ASKED = "The file leaves open what only you can say; its import has the choices."
@@ -159,11 +160,12 @@ async def notify_crossed(connection: AsyncConnection) -> None:
     for row in await queries.fallen(connection, MAX_TOLD):
         event = "pool.exhausted" if row.threshold == 0 else "pool.low"
         data = {"pool": row.name, "threshold": row.threshold, "available": row.available}
-        await deliveries.send(connection, row, event, row.at, data)
-        await order.record(
-            connection, row.name, "pool.low", {"threshold": row.threshold, "available": row.available}
-        )
-        await queries.told(connection, row.pool_id, row.threshold)
+        async with past_a_bad_row(connection, "alerts"):
+            await deliveries.send(connection, row, event, row.at, data)
+            await order.record(
+                connection, row.name, "pool.low", {"threshold": row.threshold, "available": row.available}
+            )
+            await queries.told(connection, row.pool_id, row.threshold)
 
 
 async def notify_expiring(connection: AsyncConnection) -> None:
@@ -175,8 +177,9 @@ async def notify_expiring(connection: AsyncConnection) -> None:
             "expiring": row.available,
             "first_expires_at": row.first.isoformat(),
         }
-        await deliveries.send(connection, row, "pool.expiring_soon", row.at, data)
-        await queries.told_expiring(connection, row.pool_id)
+        async with past_a_bad_row(connection, "expiring"):
+            await deliveries.send(connection, row, "pool.expiring_soon", row.at, data)
+            await queries.told_expiring(connection, row.pool_id)
 
 
 async def notify_failed_schedules(connection: AsyncConnection) -> None:
@@ -189,8 +192,9 @@ async def notify_failed_schedules(connection: AsyncConnection) -> None:
             "error": ASKED if row.asked else row.error[:MAX_ERROR],
             "next_run": row.next_run and row.next_run.isoformat(),
         }
-        await deliveries.send(connection, row, "schedule.failed", row.at, data)
-        await queries.told_schedule(connection, row.id)
+        async with past_a_bad_row(connection, "failed schedules"):
+            await deliveries.send(connection, row, "schedule.failed", row.at, data)
+            await queries.told_schedule(connection, row.id)
 
 
 async def _of(connection: AsyncConnection, name: str) -> AnyRow:

@@ -59,7 +59,7 @@ def check_replay(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:
     if not given.matches(request):
         raise IdempotencyKeyReusedError(
             "The same idempotency key or message came before with another customer, campaign, message, test,"
-            " lease or validity.",
+            " lease or validity, or its customer was erased since.",
             assignment_id=given.id,
         )
     if given.status in TAKEN_BACK:

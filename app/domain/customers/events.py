@@ -50,21 +50,25 @@ async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]
 
 # The same event again is the same in all that it says. A time that it does not say may be any.
 CONFLICTING = text("""
-SELECT event.id
+SELECT sent.id, event.id IS NULL AS erased
 FROM unnest(
     CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:types AS text[]),
     CAST(:properties AS text[]), CAST(:timestamps AS timestamptz[])
 ) AS sent (id, customer_id, event_type, properties, at)
-JOIN event ON event.id = sent.id
-WHERE (event.customer_id, event.event_type, event.properties)
+LEFT JOIN event ON event.id = sent.id
+WHERE event.id IS NULL OR (event.customer_id, event.event_type, event.properties)
         IS DISTINCT FROM (sent.customer_id, sent.event_type, CAST(sent.properties AS jsonb))
     OR event.timestamp <> coalesce(sent.at, event.timestamp)
 """)
 
 
-async def conflicting(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> set[str]:
-    """Return the ids of those of these events that are stored with another content."""
-    return set((await connection.execute(CONFLICTING, _parameters(events))).scalars())
+async def conflicting(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> dict[str, bool]:
+    """Return those of these events, which were not stored now, that are not stored as they are said to be.
+
+    By id: whether it was erased with its customer; else it is stored with another content.
+    """
+    rows = await connection.execute(CONFLICTING, _parameters(events))
+    return {row.id: row.erased for row in rows}
 
 
 def _parameters(events: Mapping[str, NewEvent]) -> dict[str, object]:

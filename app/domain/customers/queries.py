@@ -143,14 +143,15 @@ WITH secret AS (
     DELETE FROM customer WHERE id = :customer_id RETURNING id
 ), events AS (
     DELETE FROM event WHERE customer_id = :customer_id RETURNING id
+), messages AS (
+    DELETE FROM message_seen WHERE customer_id = :customer_id RETURNING id
 ), marked AS (
-    INSERT INTO erased_event (mark) SELECT sha256(key || convert_to(id, 'UTF8')) FROM events, secret
-    ON CONFLICT DO NOTHING
+    INSERT INTO erased_event (mark) SELECT sha256(key || convert_to(id, 'UTF8'))
+    FROM (SELECT id FROM events UNION SELECT id::text FROM messages) AS gone, secret
+    ON CONFLICT (mark) DO UPDATE SET erased_at = now()
 ), assignments AS (
     UPDATE assignment SET customer_id = NULL, message_id = NULL, customer_mark = mark
     FROM person WHERE customer_id = :customer_id RETURNING id
-), messages AS (
-    DELETE FROM message_seen WHERE customer_id = :customer_id
 ), redemptions AS (
     UPDATE redemption SET customer_id = NULL, event_id = NULL, customer_mark = mark
     FROM person WHERE customer_id = :customer_id RETURNING id
@@ -159,9 +160,26 @@ SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
 """)
+WAS_ERASED = text("""
+SELECT EXISTS (
+    SELECT FROM erased_event
+    WHERE mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(CAST(:id AS text), 'UTF8'))
+)
+""")
+FORGET_MARKS = text("DELETE FROM erased_event WHERE erased_at < now() - make_interval(days => :days)")
 SETTLED = text("""
 SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:xmax AS text) AS xid8) AS settled
 """)
+
+
+async def was_erased(connection: AsyncConnection, id_: str) -> bool:
+    """Tell whether an event, a message or a node with this id was erased with its customer."""
+    return bool((await connection.execute(WAS_ERASED, {"id": id_})).scalar_one())
+
+
+async def forget_marks(connection: AsyncConnection, days: int) -> int:
+    """Delete the marks of what was erased longer ago; how many."""
+    return (await connection.execute(FORGET_MARKS, {"days": days})).rowcount
 
 
 async def begun_until_now(connection: AsyncConnection) -> str:

@@ -13,6 +13,7 @@ from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
 from app.domain.customers.schemas import CustomerFilter
 from app.platform.database import AnyRow, autocommit, transaction
+from app.platform.settings import get_settings
 from app.platform.versions import Expected, version
 
 PATIENCE = 3.0
@@ -115,6 +116,7 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
     tells whether two rows are of the same one and nothing else. It may be repeated, and then finds nothing.
 
     What is under way for the person is waited for and erased too, so that nothing stays of what was answered before.
+    Marks of its events and messages stay for some time: one that is sent again does not bring the person back.
     """
     erased = dict.fromkeys(("customers", "events", "assignments", "redemptions"), 0)
     xmax = None
@@ -130,6 +132,16 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
         if not last and xmax is not None:
             await _wait_for_others(engine, xmax)
     return erased
+
+
+async def was_erased(connection: AsyncConnection, id_: str) -> bool:
+    """Tell whether an event, a message or a node with this id was erased with its customer."""
+    return await queries.was_erased(connection, id_)
+
+
+async def forget_marks(connection: AsyncConnection) -> int:
+    """Delete the marks of what was erased long ago; how many. Nothing is tried again so late."""
+    return await queries.forget_marks(connection, get_settings().erasure_marks_days)
 
 
 async def _wait_for_others(engine: AsyncEngine, xmax: str) -> None:

@@ -5,8 +5,10 @@ Draws of the campaign use up its hold first, and then draw like the others.
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -19,6 +21,7 @@ from app.domain.lifecycle import stock
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule
 from app.domain.pools import service as pools
 from app.platform.database import retry_on_conflict, transaction
+from app.platform.sweeping import by_halves
 
 
 async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:
@@ -116,16 +119,18 @@ async def sweep(engine: AsyncEngine) -> None:
     async with transaction(engine) as connection:
         names = await queries.pools_with_expired(connection)
     for pool in names:
-        await _sweep(engine, pool)
+        await by_halves("holds", [pool], partial(_sweep, engine))
 
 
 @retry_on_conflict
-async def _sweep(engine: AsyncEngine, pool: str) -> None:
+async def _sweep(engine: AsyncEngine, names: Sequence[str]) -> int:
+    (pool,) = names
     async with transaction(engine) as connection:
         pool_id = await queries.lock(connection, pool)
         if pool_id is not None:
             await queries.remove_expired(connection, pool_id)
             await stock.refresh(connection, pool_id)
+    return 1
 
 
 async def _lock(connection: AsyncConnection, pool: str) -> int:

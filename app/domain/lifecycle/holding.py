@@ -15,6 +15,11 @@ LOCK_OF_ONE = text("""
 SELECT FROM pool WHERE id = (SELECT pool_id FROM assignment WHERE id = :id AND hold_id IS NOT NULL)
 FOR NO KEY UPDATE
 """)
+LOCK_OF_THESE = text("""
+SELECT id FROM pool WHERE id IN (
+    SELECT pool_id FROM assignment WHERE id = ANY (CAST(:ids AS uuid[])) AND hold_id IS NOT NULL
+) ORDER BY id FOR NO KEY UPDATE
+""")
 LOCK_OF_LAPSED = text("""
 SELECT id FROM pool WHERE id IN (
     SELECT pool_id FROM (
@@ -41,6 +46,11 @@ RETURNING pool_id
 async def lock_pool_of(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
     """Lock the pool of an assignment whose voucher was drawn from a hold; False where it was not."""
     return (await connection.execute(LOCK_OF_ONE, {"id": assignment_id})).first() is not None
+
+
+async def lock_pools_of(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
+    """Lock the pools of these assignments whose vouchers were drawn from holds."""
+    await connection.execute(LOCK_OF_THESE, {"ids": list(assignment_ids)})
 
 
 async def lock_pools_of_lapsed(connection: AsyncConnection, most: int) -> list[int]:

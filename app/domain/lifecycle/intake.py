@@ -6,7 +6,6 @@ from typing import LiteralString
 from sqlalchemy import delete, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle.uses import alone
 from app.platform.database import patience
 from app.schema.imports import Import
 from app.schema.inventory import Stock, Voucher
@@ -31,6 +30,15 @@ UPDATE stock SET available = available + %(imported)s - %(expired)s, expired = e
 WHERE pool_id = %(pool_id)s AND slot = %(slot)s
 """
 
+# Whoever stores a use locks the voucher first: what was said of these codes is committed once all are locked, and seen
+# by the statement after this one; who comes later waits, and finds a code that no pool holds. So no use of another
+# code has to wait.
+LOCK_FREE = text("""
+SELECT count(*) FROM (
+    SELECT FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND import_id = :import_id
+    ORDER BY code LIMIT :most FOR UPDATE
+) AS locked
+""")
 # What was said of the use of such a code (after its expiry, say) is of a code that no pool holds from now on: the next
 # import of it finds that. In the order of the codes, as everybody locks them.
 TAKE_BACK = text("""
@@ -55,11 +63,11 @@ async def take_back(
     connection: AsyncConnection, import_id: uuid.UUID, pool_id: int, slot: int, most: int | None
 ) -> tuple[int, int]:
     """Delete vouchers of an import that are available, at most so many; return how many, and how many there were."""
-    await alone(connection)
     # The state is looked at again after waiting for a draw, so what was drawn meanwhile stays.
     values = {"pool_id": pool_id, "import_id": import_id}
     limit = None if most is None else max(most, 0)
     async with patience(connection):
+        await connection.execute(LOCK_FREE, {**values, "most": limit})
         count = int((await connection.execute(TAKE_BACK, {**values, "most": limit})).scalar_one())
         left = 0 if most is None else int((await connection.execute(AVAILABLE, values)).scalar_one())
     fewer = update(Stock).where(Stock.pool_id == pool_id, Stock.slot == slot)
@@ -76,8 +84,13 @@ SELECT count(*) FROM (SELECT FROM voucher WHERE pool_id = :pool_id ORDER BY code
 """)
 
 
-async def remove_vouchers(connection: AsyncConnection, pool_id: int) -> None:
-    """Delete the vouchers of a pool; waits for draws that are under way."""
+async def lock_vouchers(connection: AsyncConnection, pool_id: int) -> None:
+    """Lock the vouchers of a pool; waits for draws and uses of them that are under way, and these alone."""
     async with patience(connection):
         await connection.execute(LOCK_ALL, {"pool_id": pool_id})
+
+
+async def remove_vouchers(connection: AsyncConnection, pool_id: int) -> None:
+    """Delete the vouchers of a pool, which are locked."""
+    async with patience(connection):
         await connection.execute(delete(Voucher).where(Voucher.pool_id == pool_id))

@@ -143,6 +143,13 @@ UPDATE voucher SET expires_at = CAST(:expires_at AS timestamptz)
 WHERE code = ANY (CAST(:codes AS text[])) AND status <> 'redeemed'
     AND (status <> 'expired' OR CAST(:expires_at AS timestamptz) <= now())
 """)
+_LAPSE_THESE = _statement(
+    LAPSE,
+    f"""{_GIVEN}
+    WHERE given.id = ANY (CAST(:ids AS uuid[])) AND given.lease_until <= now()
+    ORDER BY voucher.code FOR UPDATE OF voucher""",
+    _RUN_OUT,
+)
 _EXPIRE_THESE = _statement(EXPIRE, _BY_CODE.replace("WHERE true", "WHERE voucher.expires_at <= now()"))
 Moved = Sequence[AnyRow]
 """What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
@@ -222,6 +229,39 @@ async def lapse(connection: AsyncConnection, most: int) -> Moved:
 async def expire(connection: AsyncConnection, most: int) -> Moved:
     """Make up to `most` available vouchers expired whose time has come."""
     return await _run(connection, _EXPIRE, most=most)
+
+
+DUE_LEASES = text("""
+SELECT id FROM assignment WHERE lease_until <= now() AND id <> ALL (CAST(:but AS uuid[]))
+ORDER BY lease_until LIMIT :most
+""")
+DUE_EXPIRIES = text("""
+SELECT code FROM voucher WHERE status = 'available' AND expires_at <= now() AND code <> ALL (CAST(:but AS text[]))
+ORDER BY expires_at LIMIT :most
+""")
+
+
+async def due_leases(connection: AsyncConnection, but: Sequence[uuid.UUID], most: int) -> Sequence[uuid.UUID]:
+    """Return assignments whose lease has lapsed, but for some."""
+    return (await connection.execute(DUE_LEASES, {"but": list(but), "most": most})).scalars().all()
+
+
+async def due_expiries(connection: AsyncConnection, but: Sequence[str], most: int) -> Sequence[str]:
+    """Return available codes whose time has come, but for some."""
+    return (await connection.execute(DUE_EXPIRIES, {"but": list(but), "most": most})).scalars().all()
+
+
+async def lapse_these(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
+    """Make the vouchers of these leases, where they have lapsed, available again."""
+    await holding.lock_pools_of(connection, assignment_ids)
+    moved = await _run(connection, _LAPSE_THESE, ids=list(assignment_ids))
+    await holding.give_back(connection, [row.assignment_id for row in moved])
+    return moved
+
+
+async def expire_these(connection: AsyncConnection, codes: Sequence[str]) -> Moved:
+    """Make these vouchers expired, where they are available and their time has come."""
+    return await _run(connection, _EXPIRE_THESE, codes=list(codes), ats=[None] * len(codes))
 
 
 _BACKDATE = text("""

@@ -1,9 +1,12 @@
 """Uses of codes and what makes codes drawable keep out of each other's way, so that a used code is never drawn.
 
 Every transaction that stores uses holds USES shared, from before it looks at mapping and vouchers to its end. Whoever
-makes new codes drawable, changes the mapping or deletes a pool takes it alone, once its own rows are written: it then
-sees every use that was stored before, and every use after it sees what it did. There is no time in between, because
-PostgreSQL makes a transaction visible before it lets go of its locks.
+makes new codes drawable or changes the mapping takes it alone, once its own rows are written: it then sees every use
+that was stored before, and every use after it sees what it did. There is no time in between, because PostgreSQL makes
+a transaction visible before it lets go of its locks.
+
+Whoever takes vouchers away (an undone import, a deleted pool) locks these vouchers, as a use of them does: no use of
+another code waits for it, however many there are.
 """
 
 from typing import LiteralString

@@ -4,10 +4,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.lifecycle import intake, stock, uses
+from app.domain.lifecycle import intake, stock
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolUpdate
+from app.platform.database import patience
 from app.platform.versions import Expected, version
 
 
@@ -148,15 +149,20 @@ async def delete(
     if pool_id is None:
         raise await not_found(connection, name)
     await _check(connection, name, expected)
-    await uses.alone(connection)
-    if await queries.was_drawn_from(connection, pool_id) or await queries.was_used(connection, pool_id):
-        raise PoolNotEmptyError(name)
-    # The vouchers go first: that waits for draws under way, and the ledger is looked at again after them.
+    await _check_untouched(connection, name, pool_id)
+    # That waits for draws and uses under way, so ledger and uses are looked at again. Who wants to use one of these
+    # codes from here on waits for its voucher, and finds none; uses of other codes wait for nothing.
+    await intake.lock_vouchers(connection, pool_id)
+    await _check_untouched(connection, name, pool_id)
     await intake.remove_vouchers(connection, pool_id)
-    if await queries.was_drawn_from(connection, pool_id):
-        raise PoolNotEmptyError(name)
     await queries.remove(connection, pool_id)
     await audit.record(connection, caller, "pool.deleted", pool=name)
+
+
+async def _check_untouched(connection: AsyncConnection, name: str, pool_id: int) -> None:
+    async with patience(connection):
+        if await queries.was_drawn_from(connection, pool_id) or await queries.was_used(connection, pool_id):
+            raise PoolNotEmptyError(name)
 
 
 async def search(

@@ -10,7 +10,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -39,14 +38,13 @@ from app.domain.vouchers.errors import (
 from app.platform.database import AnyRow, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
-from app.platform.metrics import UNJUDGED
 from app.platform.settings import get_settings
+from app.platform.sweeping import is_of_the_row, tell
 from app.platform.versions import Expected, check, version
 
 DIRECT = "direct"
 """Stands for the property of a use that was told directly, with a key."""
 
-log = structlog.get_logger()
 CHUNK = 1000
 """Codes or events that are worked through in one transaction."""
 
@@ -166,9 +164,10 @@ async def resolve(engine: AsyncEngine) -> int:
             try:
                 await _resolve_one(engine, row.code, row.ids)
                 resolved += 1
-            except Exception as error:  # noqa: BLE001  (whatever is odd about one code stops nobody else's)
-                UNJUDGED.inc()
-                log.error("a code cannot be judged", error=type(error).__name__)  # noqa: TRY400  (no code in logs)
+            except Exception as error:
+                if not is_of_the_row(error):
+                    raise
+                tell("uses", error)
         if end is None:
             return resolved
         after = end

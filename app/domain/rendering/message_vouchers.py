@@ -276,10 +276,12 @@ class MessageVouchers:
         """Store what messages saw for the first time; None where there is nothing new."""
         new = []
         for target, before, value in zip(self._targets, self.seen, seen, strict=True):
+            if value is None:
+                continue
             id_ = self.identify(target, SEEN, 0)
-            if value is not None and before is None:
+            if before is None:
                 new.append({"id": id_, "customer_id": target.customer_id, "seen": value})
-            elif value is not None:
+            else:
                 await queries.change_seen(self._connection, id_, value)
         if new:
             await queries.add_seen(self._connection, new)

@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, TypedDict, TypeVar, cast
+from typing import TypeAlias, TypedDict, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -81,6 +81,10 @@ async def _run(
                 before = {} if target.is_new else await queries.seen(connection, [id_])
                 if id_ in before:
                     return _stored_before(cast(NodeSeen, before[id_]), digest)
+                if not target.is_new and await customers.was_erased(connection, str(id_)):
+                    raise IdempotencyKeyReusedError(
+                        "The same message came before, and its customer was erased since; nothing was stored."
+                    )
             (outcome,) = await service.render_in_transaction(connection, renderers, spec, [target])
             if outcome.error is not None:
                 raise outcome.error

@@ -137,7 +137,7 @@ class Rounds:
     async def _render(self, of: slice, pools: Mapping[str, PoolSupply]) -> Answer:  # type: ignore[explicit-any]  # a slice has type parameters
         vouchers = self._vouchers
         items: list[Item] = [
-            {**item, "given": before, "seen": seen}
+            {**item, "given": before, "seen": seen} if before or seen else item
             for item, before, seen in zip(
                 self._items[of], vouchers.before[of], vouchers.seen[of], strict=True
             )

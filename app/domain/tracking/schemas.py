@@ -21,6 +21,8 @@ class TrackedStatus(StrEnum):
     """It was stored before, and changes nothing."""
     CONFLICT = "conflict"
     """Its id was stored before with another content; nothing of it is stored."""
+    ERASED = "erased"
+    """It was stored before, and its customer was erased since; nothing of it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +65,7 @@ class TrackedOut(BaseModel):
 class EventsOut(BaseModel):
     """What became of the events."""
 
-    accepted: int = Field(description="Number of events that are stored, repeats included and conflicts not")
+    accepted: int = Field(
+        description="How many are stored, repeats included; not conflicts, nor what was erased"
+    )
     items: list[TrackedOut] = Field(description="In the order of the request")

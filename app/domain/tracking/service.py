@@ -23,7 +23,8 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     """Store events and redeem the codes in them; what came of each, in their order.
 
     An event whose id is there already changes nothing: with the same content it is a duplicate, and answered with what
-    came of the first; with another content it is a conflict, and nothing of it is stored. Two transactions that
+    came of the first; with another content it is a conflict, and nothing of it is stored, nor is one whose customer was
+    erased since. Two transactions that
     track at once may meet in a deadlock: run yours again then (`retry_on_conflict`).
     """
     ids = [event.event_id or str(uuid.uuid4()) for event in events]
@@ -36,7 +37,7 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     await lock_codes(connection, uses)
     times = {row.id: row.timestamp for row in await add_events(connection, sent)}
     known = {id_: event for id_, event in sent.items() if id_ not in times}
-    conflicts = await conflicting(connection, known) if known else set()
+    unlike = await conflicting(connection, known) if known else {}
     await store_and_judge(
         connection,
         [dataclasses.replace(use, at=times[use.event_id]) for use in uses if use.event_id in times],
@@ -46,7 +47,9 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     tracked = []
     seen: set[str] = set()
     for id_, event in zip(ids, events, strict=True):
-        if id_ in conflicts or not _same(event, sent[id_]):
+        if unlike.get(id_):
+            tracked.append(Tracked(id_, TrackedStatus.ERASED, None))
+        elif id_ in unlike or not _same(event, sent[id_]):
             tracked.append(Tracked(id_, TrackedStatus.CONFLICT, None))
         else:
             new = id_ in times and id_ not in seen

@@ -2,8 +2,9 @@
 
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -15,9 +16,10 @@ from app.domain.pools import service as pools
 from app.domain.vouchers import finding, queries, schemas
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
 from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
-from app.platform.database import retry_on_conflict, transaction
+from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
 from app.platform.records import OneQuery
+from app.platform.sweeping import by_halves, is_of_the_row
 from app.schema.base import VoucherStatus
 
 CHUNK = 1000
@@ -26,6 +28,8 @@ CHUNK = 1000
 Key = finding.Key
 """Where a page of a pool's vouchers ends."""
 Filter = schemas.Filter
+Due = TypeVar("Due")
+"""What a sweep finds its rows by."""
 
 
 async def find(
@@ -142,22 +146,51 @@ def _why(reason: str | None) -> dict[str, str]:
 async def sweep(engine: AsyncEngine) -> tuple[int, int]:
     """Take back what was reserved and not confirmed in time, and take out what has expired; how many of each.
 
-    What others hold locked is left to the next sweep.
+    What others hold locked is left to the next sweep. What cannot be judged is left alone, told and counted.
     """
-    return await _sweep(engine, transitions.lapse), await _sweep(engine, transitions.expire)
+    return await _sweep(engine, LEASES), await _sweep(engine, EXPIRIES)
 
 
-async def _sweep(
-    engine: AsyncEngine, some: Callable[[AsyncConnection, int], Awaitable[transitions.Moved]]
-) -> int:
-    @retry_on_conflict
-    async def chunk() -> int:
-        async with transaction(engine) as connection:
-            return len(await some(connection, CHUNK))
+@dataclass(frozen=True, slots=True)
+class Sweep(Generic[Due]):
+    """What one sweep does: many at once as the rule, or these where one among them is bad."""
+
+    name: str
+    some: Callable[[AsyncConnection, int], Awaitable[transitions.Moved]]
+    due: Callable[[AsyncConnection, Sequence[Due], int], Awaitable[Sequence[Due]]]
+    these: Callable[[AsyncConnection, Sequence[Due]], Awaitable[transitions.Moved]]
+
+
+LEASES = Sweep("leases", transitions.lapse, transitions.due_leases, transitions.lapse_these)
+EXPIRIES = Sweep("expiry", transitions.expire, transitions.due_expiries, transitions.expire_these)
+
+
+async def _sweep(engine: AsyncEngine, what: Sweep[Due]) -> int:
+    async def move(connection: AsyncConnection) -> int:
+        return len(await what.some(connection, CHUNK))
 
     swept = 0
-    while (moved := await chunk()) > 0:
-        swept += moved
+    try:
+        while (moved := await run_act(engine, move)) > 0:
+            swept += moved
+    except Exception as error:
+        if not is_of_the_row(error):
+            raise
+        swept += await _sweep_past_bad_rows(engine, what)
+    return swept
+
+
+async def _sweep_past_bad_rows(engine: AsyncEngine, what: Sweep[Due]) -> int:
+    async def move(keys: Sequence[Due]) -> int:
+        return len(await run_act(engine, what.these, keys))
+
+    swept = 0
+    bad: list[Due] = []
+    while keys := await run_act(engine, what.due, bad, CHUNK):
+        moved, more = await by_halves(what.name, keys, move)
+        if not moved and not more:
+            break
+        swept, bad = swept + moved, bad + more
     return swept
 
 

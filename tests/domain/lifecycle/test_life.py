@@ -296,10 +296,11 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def undo(self):
-        """Take back what is available of the import; what was said of these codes is of unknown codes from then on."""
+        """Take back, by code, what is available and no hold needs. What was said of it is of unknown codes."""
         if self.import_id is None:
             return
-        gone = [code for code, status in self.status.items() if status == "available"]
+        gone = sorted(code for code, status in self.status.items() if status == "available")
+        gone = gone[: max(len(gone) - self._kept(), 0)]
         reply = self.post(f"/v1/imports/{self.import_id}/undo")
         assert (reply.status_code, reply.json()["taken_back"]) == (200, len(gone)), reply.text
         for code in gone:

@@ -23,7 +23,7 @@ from jinja2 import (
 )
 from jinja2.exceptions import SecurityError
 from jinja2.nodes import EvalContext
-from jinja2.runtime import Context, Macro
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
@@ -34,9 +34,9 @@ from app.domain.rendering.confined.names import digests, pictures, times, values
 from app.domain.rendering.confined.names.missing import MissingProperty, UnknownName
 from app.domain.rendering.confined.names.tags import AbortExtension
 from app.domain.rendering.confined.names.values import MESSAGE
-from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Vouchers
+from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Pool, Vouchers
 
-COUNTED, METHOD, SCRIPT_JSON = "counted loop", "called method", "json in a script"
+COUNTED, METHOD, SCRIPT_JSON, PRINTED = "counted loop", "called method", "json in a script", "printed name"
 """Names of filters; with their spaces, no template can call them."""
 _KEPT_TEMPLATES = 256
 
@@ -49,6 +49,11 @@ class _Rewrite(NodeTransformer):
         node.iter = nodes.Filter(node.iter, COUNTED, [], [], None, None, lineno=node.lineno)
         return node
 
+    def visit_Output(self, node: nodes.Output) -> nodes.Output:  # noqa: N802  (as above)
+        self.generic_visit(node)
+        node.nodes = [_guarded(child) for child in node.nodes]
+        return node
+
     def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802  (as above)
         self.generic_visit(node)
         if not isinstance(node.node, nodes.Getattr):
@@ -57,6 +62,13 @@ class _Rewrite(NodeTransformer):
         return nodes.Filter(
             node.node.node, METHOD, arguments, node.kwargs, node.dyn_args, node.dyn_kwargs, lineno=node.lineno
         )
+
+
+def _guarded(child: nodes.Expr) -> nodes.Expr:
+    """Have what may be a function refused where it is printed: look-ups refuse it themselves, and data is none."""
+    if isinstance(child, (nodes.Name, nodes.CondExpr, nodes.And, nodes.Or)):
+        return nodes.Filter(child, PRINTED, [], [], None, None, lineno=child.lineno)
+    return child
 
 
 _TAG = re.compile(r"""<script\b(?:"[^"]*"|'[^']*'|[^>"'])*>|</script""", re.IGNORECASE)
@@ -134,6 +146,11 @@ def _plain(value: object) -> object:
 @pass_context
 def call_method(context: Context, owner: object, name: str, *arguments: object, **named: object) -> object:
     """Call a method: of data only those that read it, of the template's own lists and mappings also others."""
+    kind = type(owner)
+    if kind is Pool and name in POOL_METHODS:
+        return getattr(owner, name)(context, *arguments, **named)
+    if kind is LoopContext and name in LOOP_METHODS:
+        return getattr(owner, name)(*arguments, **named)
     environment = context.environment
     assert isinstance(environment, MessageEnvironment)  # noqa: S101  (narrows the type)
     if type(owner) is dict and name not in owner:
@@ -141,7 +158,7 @@ def call_method(context: Context, owner: object, name: str, *arguments: object, 
             return getattr(owner, name)(*arguments, **named)
         if hasattr(owner, name):
             raise SecurityError(f"{name}() changes data, or is none of its methods")
-    if type(owner) is list and name in CHANGERS and hasattr(owner, name):
+    if kind is list and name in CHANGERS and hasattr(owner, name):
         if not context[MESSAGE].owns(owner):
             raise SecurityError(
                 f"{name}() would change data; make a list of the template's own by the filter 'list'"
@@ -154,6 +171,8 @@ def call_method(context: Context, owner: object, name: str, *arguments: object, 
 
 
 READERS = frozenset({"items", "keys", "values", "get", "copy"})
+POOL_METHODS = frozenset({"assign_available", "count_available", "count_total"})
+LOOP_METHODS = frozenset({"cycle", "changed"})
 CHANGERS = frozenset(
     {"append", "extend", "insert", "pop", "remove", "clear", "reverse", "sort"}
     | {"update", "setdefault", "popitem"}
@@ -209,7 +228,6 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             optimized=False,
             keep_trailing_newline=True,
             cache_size=0,
-            finalize=printable,
         )
         del self.globals["lipsum"]
         self.globals |= {"vouchers": Vouchers(), "qr": pictures.qr, "datetime": times.to_datetime}
@@ -221,6 +239,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             SCRIPT_JSON: script_json,
             COUNTED: counted,
             METHOD: call_method,
+            PRINTED: printable,
         }
 
     def getattr(self, obj: object, attribute: str) -> object:
