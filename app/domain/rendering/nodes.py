@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, TypedDict, TypeVar
+from typing import TypeAlias, TypedDict, TypeVar, cast
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
