@@ -58,7 +58,9 @@ async def import_customers(request: Request, engine: Engine, settings: Settings)
     async with body.form(request, settings.max_upload_bytes) as (file, fields):
         wanted = body.validated(FileFormat, fields)
         names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
-        records = await to_thread.run_sync(open_records, file.file, wanted.delimiter, wanted.encoding, names)
+        records = await to_thread.run_sync(
+            open_records, file.file, wanted.delimiter, wanted.encoding, names, wanted.sheet
+        )
         return await files.load(engine, records, wanted.id_column)
 
 

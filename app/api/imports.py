@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from app.api import import_examples as examples
 from app.api import import_streams as streams
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service
@@ -48,7 +49,7 @@ from app.platform.outbound import AddressForbiddenError
 from app.web import body, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import permit_source, requires
-from app.web.problems import problems
+from app.web.problems import MEDIA_TYPE, problems
 from app.web.redaction import import_seen_by
 
 router = APIRouter(tags=["imports"])
@@ -65,7 +66,7 @@ class _Documented(TypedDict):
     openapi_extra: dict[str, object]
 
 
-def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
+def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: dict[str, Any]) -> _Documented:
     """Return the documentation of a body that is either a form or JSON, with everything it refers to in place."""
     content: dict[str, object] = {
         body.FORM: {
@@ -74,14 +75,12 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
             )
         }
     }
-    example = {"source": {"type": "text", "text": "code\nSAVE-1\nSAVE-2"}}
     described: dict[str, object] = {
         "type": "object",
         "title": whole.__name__,
         "description": whole.__doc__,
-        "example": example,
     }
-    content["application/json"] = {"schema": described}
+    content["application/json"] = {"schema": described, "examples": bodies}
     return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
 
 
@@ -89,7 +88,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn]) -> _Documented:
     "/v1/imports/preview",
     response_model=Preview,
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
-    **_two_bodies(FormatIn, PreviewCreate),
+    **_two_bodies(FormatIn, PreviewCreate, {"text": examples.JSON_BODIES["text"]}),
 )
 async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, object]:
     """Return how a file or source would be read, what must be decided, and what looks wrong; nothing is imported."""
@@ -106,8 +105,10 @@ async def preview_import(request: Request, settings: Settings, caller: Writer) -
     "/v1/pools/{pool}/imports",
     response_model=ImportOut,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError),
-    **_two_bodies(ImportOptions, ImportCreate),
+    responses=examples.shown(
+        problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError), 422, MEDIA_TYPE, examples.REFUSALS
+    ),
+    **_two_bodies(ImportOptions, ImportCreate, examples.JSON_BODIES),
 )
 async def create_import(
     pool: PoolName,
@@ -188,7 +189,12 @@ async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reade
 @router.get(
     "/v1/imports/{import_id}/rejects",
     response_model=pagination.Page[RejectOut],
-    responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
+    responses=examples.shown(
+        problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
+        200,
+        "application/json",
+        examples.REJECTS,
+    ),
 )
 async def list_import_rejects(
     import_id: uuid.UUID,

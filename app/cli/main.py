@@ -115,6 +115,7 @@ def import_file(
         bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
     ] = None,
     skip_lines: Annotated[int | None, typer.Option(help="Lines before the table.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of a spreadsheet, by name or index.")] = None,
     attribute: Annotated[
         list[str] | None,
         typer.Option(help="Column that comes with the code, as a PIN; may be given several times."),
@@ -133,6 +134,7 @@ def import_file(
             "encoding": encoding,
             "has_header": has_header,
             "skip_lines": skip_lines,
+            "sheet": sheet,
             "attribute_columns": attribute or None,
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,

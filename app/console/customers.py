@@ -51,7 +51,9 @@ async def load(visit: TrackerForm, engine: Engine) -> Response:
             FileFormat, {"id_column": visit.given("id_column"), "delimiter": visit.given("delimiter")}
         )
         names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
-        records = await to_thread.run_sync(open_records, file.file, wanted.delimiter, wanted.encoding, names)
+        records = await to_thread.run_sync(
+            open_records, file.file, wanted.delimiter, wanted.encoding, names, wanted.sheet
+        )
         figures = await files.load(engine, records, wanted.id_column)
     except DomainError as error:
         return await _list(visit, engine, error=error)

@@ -45,7 +45,7 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "windows-1250", "windows-1252", "is
 DELIMITERS = {",": "Comma ,", ";": "Semicolon ;", "\t": "Tab", "|": "Pipe |"}
 EVERY = {"hour": "{minute} * * * *", "day": "{minute} {hour} * * *", "week": "{minute} {hour} * * {weekday}"}
 CARRIED = (
-    "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "column", "expires_at_column",
+    "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "sheet", "column", "expires_at_column",
     "every", "at", "weekday", "cron", "timezone",
 )  # fmt: skip
 
@@ -185,6 +185,7 @@ def _format(visit: Visit) -> dict[str, object]:
         "delimiter": visit.text("delimiter") or None,
         "has_header": None if header is None else header == "yes",
         "skip_lines": visit.given("skip_lines"),
+        "sheet": visit.given("sheet"),
     }
     return {name: value for name, value in values.items() if value is not None}
 

@@ -105,7 +105,7 @@ async def post(
     settings: Settings, url: str, message_id: str, payload: Mapping[str, object], keys: list[str]
 ) -> Answer:
     """Send a message once. No redirect is followed, no body of an answer read."""
-    body = orjson.dumps(payload)
+    body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
     now = datetime.now(UTC)
     headers = {
         "content-type": "application/json",

@@ -22,6 +22,9 @@ class FileFormat(Input):
     encoding: Encoding | None = Field(
         default=None, description="Encoding, such as `utf-8`, `windows-1252`; detected if left out"
     )
+    sheet: str | None = Field(
+        default=None, max_length=255, description="Sheet of a spreadsheet, by name or 0-based index"
+    )
 
 
 class CustomerUpdate(Input):

@@ -86,6 +86,10 @@ class FormatIn(Input):
     skip_lines: Annotated[int, Field(ge=0, le=10_000), NO_FLAG] | None = Field(
         default=None, description="Lines before the table, such as comments and titles; detected if left out"
     )
+    sheet: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
+        default=None,
+        description="Sheet of a spreadsheet, by name or 0-based index; else the only visible one that holds anything",
+    )
 
 
 MAX_ATTRIBUTES = 20
@@ -165,7 +169,14 @@ class PreviewWarning(BaseModel):
     """What to know of a file before it is imported."""
 
     reason: Literal[
-        "column", "has_header", "not_a_list", "suspicious", "columns_not_imported", "skipped", "empty"
+        "column",
+        "has_header",
+        "sheet",
+        "not_a_list",
+        "suspicious",
+        "columns_not_imported",
+        "skipped",
+        "empty",
     ] = Field(description="`column`, `has_header` and `not_a_list` have to be answered before an import")
     text: str = Field(description="What it is, and what to give")
 
@@ -287,8 +298,8 @@ class ImportOut(BaseModel):
     note: str | None = Field(
         description="What to know of one that succeeded: that no row came, or what to do next"
     )
-    choices: dict[str, list[dict[str, object]]] | None = Field(
-        description="What may be answered (`column`, `has_header`) where it failed with a question"
+    choices: dict[str, list[dict[str, Any]]] | None = Field(
+        description="What may be answered (`column`, `has_header`, `sheet`) where it failed with a question"
     )
     created_at: datetime = Field(description="When it was asked for")
     started_at: datetime | None = Field(description="When it began")

@@ -1,14 +1,16 @@
 """What a file shows clearly is taken, what it does not show is asked, what is unlike the rest is set aside."""
 
+import gzip
 import io
 
+import openpyxl
 import pytest
 
 from app.domain.imports.errors import ImportUndecidedError, UnreadableError
 from app.domain.imports.merging import reading
 from app.domain.imports.reader.table import Format, open_table
 from tests.domain.imports.made_files import read
-from tests.domain.imports.test_messy_files import spreadsheet
+from tests.domain.imports.test_messy_files import spreadsheet, zipped
 
 CODES = ["A11B77X121", "B20C11Y482", "C99D35Z770", "D41E02W118"]
 LINES = "\n".join(CODES) + "\n"
@@ -49,6 +51,14 @@ def test_a_heading_over_codes_is_no_code(heading, end):
         (["OZT82720", "CGT56133", "IGY06584"], ["OZT82720", "CGT56133", "IGY06584"], []),
         (["10OFF", "20OFF", "30OFF"], ["10OFF", "20OFF", "30OFF"], []),
         ([f"SAVE-{n}" for n in range(1, 120)], [f"SAVE-{n}" for n in range(1, 120)], []),
+        ([*CODES[:2], f"{CODES[2]}   5", CODES[3]], [*CODES[:2], CODES[3]], [f"{CODES[2]}   5"]),
+        (["code\tvalue", f"{CODES[0]}\t5", f"{CODES[1]}   5"], CODES[:1], [f"{CODES[1]}   5"]),
+        (["+------------+", *CODES, "+------------+"], CODES, ["+------------+"]),
+        (["code;value", "----;-----", *(f"{code};5" for code in CODES)], CODES, ["----"]),
+        ([f"'{code}'," for code in CODES], CODES, []),
+        (["Code", ",".join(CODES)], CODES, []),
+        (["Gutscheincodes", ";".join(CODES)], CODES, []),
+        (["code", "A1,5"], ["A1,5"], []),
     ],
 )
 def test_what_is_unlike_the_rest_is_set_aside_not_lost(lines, codes, aside):
@@ -208,6 +218,10 @@ def test_codes_that_a_spreadsheet_destroyed_fail_the_import(code):
         (b'<?xml version="1.0"?><rss><channel/></rss>', "an XML document"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "a PDF document"),
         (b"\x89PNG\r\n\x1a\n" + bytes(200), "a picture"),
+        (gzip.compress(gzip.compress(LINES.encode())), "packed twice"),
+        (zipped(inner=zipped(codes=LINES)), "packed twice"),
+        (gzip.compress(zipped(codes=LINES)), "packed twice"),
+        (b"x" * 2 * 1024**2, "Line 1 is no row"),
         (b"Return-Path: <a@example.org>\nReceived: from x\n", "an e-mail"),
     ],
 )
@@ -218,3 +232,45 @@ def test_what_is_no_list_is_refused_by_what_it_is(content, kind):
 
 def test_codes_in_braces_or_brackets_are_still_codes():
     assert read(b"code\n{A1}\n{B2}\n{C3}\n", column="code")[0] == ["{A1}", "{B2}", "{C3}"]
+
+
+@pytest.mark.parametrize("mark", ["{}. ", "{}) ", "- ", "• ", "* "])
+def test_lines_with_a_number_or_a_sign_in_front_are_asked_about(mark):
+    text = "".join(f"{mark.format(n)}{code}\n" for n, code in enumerate(MANY, 1))
+    with pytest.raises(ImportUndecidedError, match="begin with a number or a sign"):
+        read(text.encode())
+    assert len(read(text.encode(), column=0)[0]) == len(MANY)
+
+
+def book(**sheets):
+    """A workbook of these sheets; one whose name begins with `hidden` is hidden."""
+    workbook, file = openpyxl.Workbook(), io.BytesIO()
+    workbook.remove(workbook.active)
+    for name, lines in sheets.items():
+        sheet = workbook.create_sheet(name)
+        sheet.sheet_state = "hidden" if name.startswith("hidden") else "visible"
+        for line in lines:
+            sheet.append([line])
+    workbook.active = len(sheets) - 1
+    workbook.save(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("others", [{"hidden": ["x1", "x2"]}, {"empty": []}, {"hidden": ["x1"], "empty": []}])
+def test_hidden_and_empty_sheets_are_left_out(others):
+    assert read(book(**others, Codes=["code", *CODES])) == (CODES, [])
+
+
+def test_several_sheets_are_asked_about_and_one_is_named():
+    content = book(Codes=["code", *CODES], More=["code", "Z1", "Z2"])
+    with pytest.raises(ImportUndecidedError, match="Several sheets hold something") as asked:
+        read(content)
+    assert asked.value.extra["choices"]["sheet"] == [
+        {"index": 0, "name": "Codes", "first_row": ["code"]},
+        {"index": 1, "name": "More", "first_row": ["code"]},
+    ]
+    assert read(content, sheet="More")[0] == ["Z1", "Z2"]
+    assert read(content, sheet=0)[0] == CODES
+    with pytest.raises(ImportUndecidedError, match="no sheet 'Else'; the sheets are 'Codes', 'More'"):
+        read(content, sheet="Else")
+    assert read(book(hidden=["code", *CODES], Codes=["code", "Z1"]), sheet="hidden")[0] == CODES

@@ -149,6 +149,7 @@ class Sorter:
             or not text.isprintable()
             or "\\" in text
             or "'" in text
+            or "  " in text
             or '="' in text
             or "E+" in text
             or "e+" in text
@@ -177,7 +178,8 @@ class Sorter:
             return
         kept = []
         for place, code in enumerate(codes):
-            if words.is_placeholder(code) or self._is_heading(code):
+            # Two blanks part columns: no code holds them.
+            if "  " in code or words.is_placeholder(code) or self._is_heading(code):
                 self.aside.append(lines[place])
             else:
                 kept.append(place)

@@ -95,7 +95,7 @@ def _codes(columns: Sequence[Column]) -> bool:
     return any(column.holds == "codes" and column.named >= 0 for column in columns)
 
 
-NEVER = {"dates", "addresses", "links", "lists", "answers", "one value", "amounts"}
+NEVER = {"items of a list", "dates", "addresses", "links", "lists", "answers", "one value", "amounts"}
 """What is never the column of codes unless the caller says so."""
 
 

@@ -22,7 +22,7 @@ Row = Sequence[str]
 
 def quote_of(lines: list[str]) -> str:
     """Return the quote of a text: the double one, unless cells clearly stand in single ones."""
-    stripped = [line.strip() for line in lines if line.strip()]
+    stripped = [line.strip().rstrip(",; ") for line in lines if line.strip()]
     single = sum(len(line) > 1 and line.startswith("'") and line.endswith("'") for line in stripped)
     return "'" if stripped and single > len(stripped) / 2 else '"'
 

@@ -15,6 +15,9 @@ MAX_LEAD = 10
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _COMMENT = re.compile(r"\s*(#|//|--\s|/\*|\*\s|;\s*#|rem\s)", re.IGNORECASE)
 
+_RULE = re.compile(r"[-=+|_~* :]{3,}")
+"""A line that is drawn, as around the tables of consoles."""
+
 Row = Sequence[str]
 Numbered = tuple[int, Row]
 """A row, and the line in which it begins, from 0."""
@@ -37,7 +40,10 @@ def preamble(lines: Sequence[str]) -> tuple[int, str | None]:
     delimiter, skip = None, 0
     if lines and (named := _SEPARATOR.fullmatch(lines[0].lstrip("\ufeff"))):
         delimiter, skip = named[1], 1
-    comments = [bool(_COMMENT.match(line.lstrip("\ufeff"))) for line in lines]
+    comments = [
+        bool(_COMMENT.match(line.lstrip("\ufeff")) or _RULE.fullmatch(line.strip("\ufeff \t\r\n")))
+        for line in lines
+    ]
     filled = [line for line in lines if line.strip()]
     if sum(comments) > len(filled) / 2:  # then it is the codes that begin so
         return skip, delimiter

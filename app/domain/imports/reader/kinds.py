@@ -17,6 +17,8 @@ _SIGNATURES = {
     b"(\xb5/\xfd": "a Zstandard archive",
     b"SQLite format 3": "a database of SQLite",
     b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "packed twice (an archive in an archive)",
+    b"PK\x03\x04": "packed twice (an archive in an archive)",
     b"-----BEGIN ": "a key or certificate",
 }
 _HTML = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.reader.columns import Column
+from app.domain.imports.reader.marks import seen
 
 SHOWN = 40
 """Characters of a value that are shown."""
@@ -16,7 +17,7 @@ class Question:
     """Something that has to be decided by who knows the file."""
 
     reason: str
-    """`column`, `has_header` or `not_a_list`."""
+    """`column`, `has_header`, `sheet` or `not_a_list`."""
     text: str
     answer: str
     """The option that answers it."""
@@ -31,8 +32,11 @@ def which_column(columns: Sequence[Column]) -> Question:
     )
     if len(columns) == 1:
         only = columns[0]
-        sentences = only.holds == "sentences"
-        seem = "The lines look like sentences" if sentences else f"The only column seems to hold {only.holds}"
+        sentences = only.holds in {"sentences", "items of a list"}
+        seem = {
+            "sentences": "The lines look like sentences",
+            "items of a list": "The lines begin with a number or a sign each",
+        }.get(only.holds, f"The only column seems to hold {only.holds}")
         text = f"{seem}, not codes ({_values(only.first_values)}). Give `column` 0 if they are codes."
         return Question("not_a_list" if sentences else "column", text, "column", _choices(columns))
     text = f"It cannot be told which column holds the codes. Give `column`, by name or index: {listed}."
@@ -49,6 +53,27 @@ def whether_header(first: Sequence[str], second: Sequence[str]) -> Question:
         {"has_header": headed, "first_row": [cell[:SHOWN] for cell in first]} for headed in (True, False)
     )
     return Question("has_header", text, "has_header", choices)
+
+
+def which_sheet(sheets: Sequence[dict[str, Any]]) -> Question:
+    """Ask for the sheet of the codes."""
+    listed = "; ".join(
+        f"{sheet['index']} {sheet['name']!r}: {_values(sheet['first_row'])}" for sheet in sheets
+    )
+    text = f"Several sheets hold something. Give `sheet`, by name or index: {listed}."
+    return Question("sheet", text, "sheet", _sheets(sheets))
+
+
+def no_sheet(detail: str, sheets: Sequence[dict[str, Any]]) -> ImportUndecidedError:
+    """Return the error that a named sheet is not there, with those that are."""
+    return ImportUndecidedError(detail, choices={"sheet": list(_sheets(sheets))})
+
+
+def _sheets(sheets: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {**sheet, "first_row": [seen(cell)[:SHOWN] for cell in sheet["first_row"][:SHOWN_COLUMNS]]}
+        for sheet in sheets
+    )
 
 
 def ask(questions: Sequence[Question]) -> None:
@@ -74,11 +99,11 @@ def _choices(columns: Sequence[Column]) -> tuple[dict[str, object], ...]:
         {
             "index": column.index,
             "name": column.name or None,
-            "first_values": [value[:SHOWN] for value in column.first_values],
+            "first_values": [seen(value)[:SHOWN] for value in column.first_values],
         }
         for column in columns
     )
 
 
 def _values(values: Sequence[str]) -> str:
-    return ", ".join(repr(value[:SHOWN]) for value in values[:3]) or "empty"
+    return ", ".join(repr(seen(value)[:SHOWN]) for value in values[:3]) or "empty"

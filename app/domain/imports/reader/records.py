@@ -20,14 +20,18 @@ class Records:
 
 
 def open_records(
-    file: BinaryIO, delimiter: str | None, encoding: str | None, names: Collection[str]
+    file: BinaryIO,
+    delimiter: str | None,
+    encoding: str | None,
+    names: Collection[str],
+    sheet: str | None = None,
 ) -> Records:
     """Open a file whose first row names the columns; the row that holds one of the `names` is that, where there is one.
 
     Raises:
         UnreadableError: it is no table that can be read. Reading on may raise it, too.
     """
-    table = open_table(file, Format(encoding, delimiter, has_header=True), names)
+    table = open_table(file, Format(encoding, delimiter, has_header=True, sheet=sheet), names)
     header = [name.strip().lstrip("\ufeff") for name in table.header or []]
     while header and not header[-1]:
         header.pop()

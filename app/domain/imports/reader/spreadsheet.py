@@ -1,12 +1,13 @@
-"""The rows of a spreadsheet's first sheet, as texts."""
+"""The rows of a spreadsheet's sheet, as texts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from typing import BinaryIO
 
-from python_calamine import CalamineError, CalamineWorkbook
+from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader import questions
 from app.domain.imports.reader.marks import LOST
 
 MAX_BYTES = 64 * 1024**2
@@ -16,11 +17,16 @@ KEPT = 10**15
 """Numbers below are kept by a spreadsheet to the last digit."""
 
 
-def rows(file: BinaryIO) -> Iterator[list[str]]:
-    """Yield the rows of the first sheet, empty ones included, so that the n-th is line n.
+def rows(file: BinaryIO, wanted: str | int | None = None) -> Iterator[list[str]]:
+    """Yield the rows of a sheet, empty ones included, so that the n-th is line n.
+
+    Args:
+        file: the spreadsheet.
+        wanted: the sheet, by name or index; else the only visible one that holds anything.
 
     Raises:
         UnreadableError: it is too large or damaged, needs a password or has no sheet.
+        ImportUndecidedError: several sheets hold something, or there is none as wanted.
     """
     content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -28,7 +34,7 @@ def rows(file: BinaryIO) -> Iterator[list[str]]:
     file.seek(0)
     try:
         with CalamineWorkbook.from_filelike(file) as workbook:
-            sheet = workbook.get_sheet_by_index(0)
+            sheet = workbook.get_sheet_by_index(_sheet(workbook, wanted))
             for _ in range(sheet.start[0] if sheet.start else 0):
                 yield []
             for row in sheet.iter_rows():
@@ -37,7 +43,39 @@ def rows(file: BinaryIO) -> Iterator[list[str]]:
         raise UnreadableError(f"The spreadsheet cannot be read: {error}.") from error
 
 
-def _text(cell: object) -> str:
+def _sheet(workbook: CalamineWorkbook, wanted: str | int | None) -> int:
+    """Return the index of the sheet to read; what is hidden is read only where it is named."""
+    names = list(workbook.sheet_names)
+    if wanted is not None:
+        if wanted in names:
+            return names.index(str(wanted))
+        if str(wanted).isdecimal() and int(wanted) < len(names):
+            return int(wanted)
+        said = f"There is no sheet {wanted!r}; the sheets are {', '.join(map(repr, names))}."
+        raise questions.no_sheet(said, _described(workbook, range(len(names))))
+    if len(names) < 2:  # noqa: PLR2004  (then there is nothing to choose)
+        return 0
+    shown = [
+        index
+        for index, about in enumerate(workbook.sheets_metadata)
+        if about.visible == SheetVisibleEnum.Visible and about.typ == SheetTypeEnum.WorkSheet
+    ]
+    filled = [index for index in shown if workbook.get_sheet_by_index(index).height]
+    if len(filled) > 1:
+        questions.ask([questions.which_sheet(_described(workbook, filled))])
+    return (filled or shown or [0])[0]
+
+
+def _described(workbook: CalamineWorkbook, indexes: Iterable[int]) -> list[dict[str, Any]]:
+    found = []
+    for index in list(indexes)[: questions.SHOWN_COLUMNS]:
+        rows_ = workbook.get_sheet_by_index(index).iter_rows()
+        filled = (cells for row in rows_ if any(cells := [_text(cell).strip() for cell in row]))
+        found.append({"index": index, "name": workbook.sheet_names[index], "first_row": next(filled, [])})
+    return found
+
+
+def _text(cell: Any) -> str:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool) and abs(cell) >= KEPT:
         return f"{LOST}{cell:.0f}"
     if isinstance(cell, float) and cell.is_integer():

@@ -5,7 +5,7 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import BinaryIO, cast
 
@@ -49,6 +49,7 @@ class Format:
     quote: str | None = None
     has_header: bool | None = None
     skip_lines: int | None = None
+    sheet: str | int | None = None
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ def open_table(file: BinaryIO, wanted: Format, names: Collection[str] = ()) -> T
 
 
 def _of_spreadsheet(file: BinaryIO, wanted: Format, names: Collection[str]) -> Table:
-    rows = spreadsheet.rows(file)
+    rows = spreadsheet.rows(file, wanted.sheet)
     for _ in range(wanted.skip_lines or 0):
         next(rows, None)
     sample = list(islice(rows, dialect.SAMPLE_ROWS))
@@ -150,6 +151,12 @@ def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Colle
     numbered = _numbered(body, found, skip)
     if len(numbered) == 1 and len(start) < SAMPLE_BYTES and _is_list(numbered[0][1]):
         return _of_list(found, numbered[0][1], lines[:skip])
+    if len(numbered) == 2 and len(start) < SAMPLE_BYTES and (below := _list_below(body, found)):  # noqa: PLR2004
+        return _of_list(*below, lines[:skip])
+    if not numbered and any(line.strip() for line in body):
+        raise UnreadableError(
+            f"Line {skip + 1} is no row: it is far too long, or a quote is opened there and never closed."
+        )
     table = _table(found, numbered, parsed(reader, skip), names, own=own)
     table.skipped = [line.strip() for line in lines[:skip]] + table.skipped
     return table
@@ -194,6 +201,18 @@ def _is_list(row: list[str]) -> bool:
         return False
     rule = Rule(columns.shapes_of(body))
     return rule.uniform and not any(rule.is_unlike(cell) for cell in body)
+
+
+def _list_below(lines: list[str], form: Format) -> tuple[Format, list[str]] | None:
+    """Return the codes of the second of two lines, where the first is their heading."""
+    first, second = (line.strip("\ufeff \t\r\n") for line in lines if line.strip("\ufeff \t\r\n"))
+    if form.has_header is False or not words.is_heading(clean_code(first)):
+        return None
+    for delimiter in [form.delimiter] if form.delimiter else dialect.DELIMITERS:
+        for cells in dialect.split([second], delimiter, form.quote or '"'):
+            if _is_list([first, *cells]):
+                return replace(form, delimiter=delimiter), [first, *cells]
+    return None
 
 
 def _of_list(form: Format, row: list[str], skipped: list[str]) -> Table:

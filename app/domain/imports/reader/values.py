@@ -16,6 +16,8 @@ AMOUNT = re.compile(
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 URL = re.compile(r"(https?|ftp)://\S+|www\.\S+\.\S+", re.IGNORECASE)
+ITEM = re.compile(r"(\d{1,6}[.)]|[-*•–—>])\s+\S.*", re.DOTALL)  # noqa: RUF001  (dashes as people type them)
+"""A line of a list as people write it: with a number or a sign in front."""
 LIST = re.compile(r"\[.*\]|\{.*\}|\(.*,.*\)", re.DOTALL)
 WORDS = re.compile(r"\D+|.*[^\W\d_]{3,} [^\W\d_]*[a-z\u00df-\u00ff]{2,}.*", re.DOTALL)
 """No digit, or words of a text."""
@@ -124,6 +126,7 @@ KINDS: tuple[tuple[str, Callable[[Values], bool]], ...] = (
     ("addresses", _mostly(EMAIL)),
     ("links", _mostly(URL)),
     ("lists", _mostly(LIST)),
+    ("items of a list", _mostly(ITEM)),
     ("dates", _mostly(DATE)),
     ("answers", _answers),
     ("one value", _one_value),
