@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
@@ -66,7 +67,7 @@ class _Documented(TypedDict):
     openapi_extra: dict[str, object]
 
 
-def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: dict[str, Any]) -> _Documented:
+def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: Mapping[str, object]) -> _Documented:
     """Return the documentation of a body that is either a form or JSON, with everything it refers to in place."""
     content: dict[str, object] = {
         body.FORM: {

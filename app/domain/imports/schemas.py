@@ -298,7 +298,7 @@ class ImportOut(BaseModel):
     note: str | None = Field(
         description="What to know of one that succeeded: that no row came, or what to do next"
     )
-    choices: dict[str, list[dict[str, Any]]] | None = Field(
+    choices: dict[str, list[dict[str, object]]] | None = Field(
         description="What may be answered (`column`, `has_header`, `sheet`) where it failed with a question"
     )
     created_at: datetime = Field(description="When it was asked for")

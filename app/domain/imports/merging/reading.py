@@ -7,6 +7,7 @@ from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
+from app.domain.imports.stored import ColumnName, StoredOptions
 
 FORMAT = ("encoding", "delimiter", "quote", "has_header", "skip_lines", "sheet")
 
