@@ -22,11 +22,11 @@ from sqlalchemy import create_engine, insert
 from app.domain.lifecycle.claim import CLAIM_DIRECT
 from app.platform.database import SERVER_OPTIONS
 from app.platform.database_url import conninfo
-from app.platform.postgres.server import _find_programs
+from app.platform.postgres.server import find_programs
 from benchmarks import tutorial
 from tests.service import Service
 
-PGBENCH = _find_programs() / "pgbench"
+PGBENCH = find_programs() / "pgbench"
 BODY = '{"customer_id": "c-1"}'
 
 # The claim of the ledger design for one code: draw from a random place, update the inventory, write the ledger.

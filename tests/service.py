@@ -137,6 +137,16 @@ class Service:
         except psutil.NoSuchProcess:
             return []
 
+    def suspend_postgres(self) -> list[psutil.Process]:
+        """Stop PostgreSQL in the middle, the postmaster first: it could make another backend meanwhile."""
+        postmaster = self.postgres()[0]
+        postmaster.suspend()
+        stopped = [postmaster, *postmaster.children(recursive=True)]
+        for process in stopped[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        return stopped
+
     def _ready(self, deadline: float) -> tuple[str, float]:
         assert self.process is not None
         assert self.process.stdout is not None

@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from app.api.readiness import Readiness
 from app.domain.access.scopes import Scope
+from app.domain.imports import service as imports
 from app.domain.pools import service as pools
 from app.domain.rendering.renderers import RendererUnavailableError
-from app.platform import metrics
+from app.platform import jobs, metrics
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.stopping import StoppingError
 from app.web.dependencies import Connection, held
@@ -53,7 +54,8 @@ async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> d
     dependencies=[requires(Scope.READ, Scope.POOLS)],
 )
 async def get_metrics(connection: Connection) -> Response:
-    """Return requests by route, sizes of the assigner's batches, stock of the pools."""
-    found = await pools.list_page(connection, None, MAX_POOLS)
+    """Return requests, stock, draws, messages, imports, uses, jobs, deliveries, connections, processes."""
+    found = await pools.list_page(connection, None, MAX_POOLS + 1)
     stock = [(pool.name, asdict(pool.counts)) for pool in found]
-    return Response(metrics.exposition(stock), media_type=CONTENT_TYPE_LATEST)
+    readings = [*await jobs.state(connection), *await imports.state(connection)]
+    return Response(metrics.exposition(stock, MAX_POOLS, readings), media_type=CONTENT_TYPE_LATEST)

@@ -47,7 +47,7 @@ from app.domain.rendering.schemas import (
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.schema.texts import Identifier
-from app.web.dependencies import Connection, Engine, held
+from app.web.dependencies import Connection, Engine, Settings, held
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
 from app.web.problems import problems
@@ -217,10 +217,12 @@ async def add_customer_event(
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
-async def get_pool_snippets(pool: PoolPath, request: Request, connection: Connection) -> object:
+async def get_pool_snippets(
+    pool: PoolPath, request: Request, connection: Connection, settings: Settings
+) -> object:
     """Return lines for this pool, ready to paste into a template or a shell."""
     await pools.id_of(connection, pool)
-    return snippets(str(request.base_url), pool)
+    return snippets(settings.public_url or str(request.base_url), pool)
 
 
 Node: TypeAlias = Callable[[AsyncEngine, Renderers, RenderSpec, MessageTarget], Awaitable[nodes.Stored]]

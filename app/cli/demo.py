@@ -211,7 +211,9 @@ def _check(folder: Path) -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    environment = {**os.environ, "VOUCHERS_HOME": str(folder / "home"), "VOUCHERS_LOG_LEVEL": "WARNING"}
+    environment = {**os.environ, "VOUCHERS_HOME": str(folder / "home"), "VOUCHERS_LOG_LEVEL": "WARNING"} | {
+        "VOUCHERS_DRAIN_SECONDS": "0"
+    }
     environment.pop("DATABASE_URL", None)
     return environment
 

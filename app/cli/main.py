@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.cli.backup import back_up as make_backup
+from app.cli.backup import restore as put_backup
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import moment, seal_anew
@@ -31,13 +33,15 @@ from app.platform.database import connect, create_long_engine, is_refused, trans
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.pooler import set_for_role
-from app.platform.postgres.server import LocalPostgres
+from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.settings import Settings, get_settings
 from app.schema.base import VoucherStatus
 from app.schema.names import visible
 from app.server import worker as jobs_worker
 
 Result = TypeVar("Result")
+MOST_PAUSE = 5.0
+"""Longest pause between two tries to start the embedded database."""
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Pools of voucher codes.")
 api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
@@ -165,6 +169,35 @@ def void_many(
         raise typer.Exit(run_many(settings, "void", chosen, reason=reason, dry_run=dry_run))
 
 
+@cli.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to; it is replaced.")],
+) -> None:
+    """Write the whole database to a file, while the service goes on."""
+    with database() as (settings, postgres):
+        print(make_backup(settings, file))
+        if postgres is not None and settings.secret_key is None:
+            print(
+                f"Keep {postgres.home}/secret.key too: without it, stored sources of imports cannot be read."
+            )
+
+
+@cli.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Throw away what the database holds now.")
+    ] = False,
+) -> None:
+    """Put a backup into an empty database, and bring it to this release. Codes given since look available again."""
+    with database() as (settings, _):
+        put_backup(settings, file, replace=replace)
+        _migrate(settings)
+    print(
+        "Restored. Codes that were given after the backup look available: see docs/operation.md before you serve."
+    )
+
+
 @cli.command("rotate-secrets")
 def rotate_secrets() -> None:
     """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
@@ -240,7 +273,9 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
         asyncio.run(_wait_for_database(settings))
         yield settings, None
         return
-    with LocalPostgres(settings.home) as postgres:
+    postgres = LocalPostgres(settings.home)
+    _start(postgres, settings.startup_seconds)
+    with postgres:
         os.environ["DATABASE_URL"] = postgres.url  # for this process and those it starts
         get_settings.cache_clear()
         yield get_settings(), postgres
@@ -250,6 +285,26 @@ def _migrate(settings: Settings) -> None:
     """Bring the database to this release."""
     apply_migrations(settings.direct_url)
     set_for_role(settings)
+
+
+def _start(postgres: LocalPostgres, seconds: float) -> None:
+    """Start the embedded database; try again for so many seconds where it does not start.
+
+    Raises:
+        LocalPostgresError: it did not start in time, or never will.
+    """
+    deadline, pause = time.monotonic() + seconds, 1.0
+    while True:
+        try:
+            postgres.start()
+        except ServerStartError as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            logs.log.warning("the database does not start; trying again", error=str(error), seconds=pause)
+            time.sleep(pause)
+            pause = min(2 * pause, MOST_PAUSE)
+        else:
+            return
 
 
 async def _wait_for_database(settings: Settings) -> None:

@@ -6,6 +6,7 @@ statement. A connection whose statement did not end in time is closed, never ret
 
 import asyncio
 import select
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias, TypedDict, TypeVar
@@ -74,6 +75,26 @@ class StatementTimeoutError(psycopg.OperationalError):
     """The database did not answer a statement in time; its connection was closed."""
 
 
+class _Hang:
+    """When the database of this process last left something without an answer, by the monotonic clock."""
+
+    at = float("-inf")
+
+    def note(self) -> None:
+        self.at = time.monotonic()
+
+
+_hang = _Hang()
+
+
+def hung_since(moment: float) -> bool:
+    """Tell whether the database left a request without an answer since a moment of the monotonic clock.
+
+    Whoever waited since then for a turn need not wait for the same once more: it has been told.
+    """
+    return _hang.at >= moment
+
+
 class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
 
@@ -91,6 +112,7 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
             if timeout is not None:
                 raise
             self.drop()
+            _hang.note()
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
         except (asyncio.CancelledError, KeyboardInterrupt):
             if self.pgconn.transaction_status == _ACTIVE:
@@ -196,6 +218,7 @@ async def connect(
                     prepare_threshold=prepare_threshold,
                 )
         except TimeoutError:
+            _hang.note()
             error = pg.ConnectionTimeout("the database took no connection in time")
         except psycopg.OperationalError as failed:
             error = failed
@@ -298,7 +321,13 @@ class DriverPool:
     def __init__(self, open_one: Callable[[], Awaitable[LimitedConnection]], size: int) -> None:
         self._open_one = open_one
         self._idle: list[LimitedConnection] = []
+        self._size = size
         self._places = asyncio.Semaphore(size)
+
+    def figures(self) -> tuple[int, int, int]:
+        """Return how many connections are in use, are idle, and may be at most."""
+        used = self._size - self._places._value  # noqa: SLF001  (asyncio has no other way to ask)
+        return used, len(self._idle), self._size
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[LimitedConnection]:

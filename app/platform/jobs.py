@@ -4,8 +4,10 @@ import structlog
 from procrastinate import App, JobContext, PsycopgConnector
 from procrastinate.tasks import ConfigureTaskOptions
 from procrastinate.types import JSONValue
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.platform.metrics import Reading
 from app.platform.settings import Settings
 
 URGENT = "urgent"
@@ -47,6 +49,37 @@ async def enqueue(
     if lock is not None:
         options["lock"] = lock
     await jobs.configure_task(task, **options).defer_async(**arguments)
+
+
+_WAITING = text("""
+SELECT waiting.queue_name AS queue, waiting.n,
+    EXTRACT(epoch FROM now() - (SELECT min(at) FROM procrastinate_events WHERE job_id = waiting.first))::float AS age
+FROM (
+    SELECT queue_name, count(*) AS n, min(id) AS first FROM procrastinate_jobs
+    WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now()) GROUP BY queue_name
+) AS waiting
+""")
+_ALIVE = text("""
+SELECT (SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)),
+    (SELECT count(*) FROM procrastinate_jobs WHERE status = 'failed')
+""")
+ALIVE_SECONDS = 15
+"""A worker silent for so long is taken for gone."""
+
+
+async def state(connection: AsyncConnection) -> list[Reading]:
+    """Return how many jobs wait, for how long, how many failed, and how many workers are alive."""
+    queues = (URGENT, SWEEPS, FETCHES, LONG)
+    rows = {row.queue: row for row in (await connection.execute(_WAITING)).all()}
+    alive, failed = (await connection.execute(_ALIVE, {"seconds": ALIVE_SECONDS})).one()
+    waiting = {queue: rows[queue].n if queue in rows else 0 for queue in queues}
+    oldest = {queue: (rows[queue].age or 0.0) if queue in rows else 0.0 for queue in queues}
+    return [
+        Reading("vouchers_jobs_waiting", "Jobs that are due and have not begun", waiting),
+        Reading("vouchers_job_oldest_seconds", "How long ago the oldest of these was queued", oldest),
+        Reading("vouchers_jobs_failed", "Jobs that were given up and are kept for a look", failed),
+        Reading("vouchers_workers", "Runners of jobs that are alive: one a queue for each worker", alive),
+    ]
 
 
 def engine_of(context: JobContext) -> AsyncEngine:

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """Private hosts or networks which the service may fetch from and send to."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^\s/?#]+[^\s?#]*$")
+    """Where callers reach the service, such as `https://vouchers.example.org`. Unset: as the request names it."""
     max_connections: int = Field(default=4096, ge=1)
     """Most connections of clients to one process."""
     max_connections_per_address: int = Field(default=1024, ge=1)
@@ -48,6 +50,18 @@ class Settings(BaseSettings):
     """How long a process that is told to stop (SIGTERM) goes on serving while `/health/ready` says 503."""
     stop_seconds: float = Field(default=15.0, ge=1)
     """How long a process may then take to finish what it has begun."""
+    backups: int = Field(default=7, ge=0)
+    """Daily backups of the embedded database that `vouchers serve` keeps in `home`; 0 makes none."""
+    keep_events_days: int | None = Field(default=None, ge=1)
+    """Events of customers that came in so many days ago are deleted: they then count in no aggregate, selection or
+    replay, and what they used stays used. Unset: kept for ever."""
+    keep_messages_days: int | None = Field(default=None, ge=1)
+    """What messages saw beside their codes is deleted so many days after: a repeat then sees the counts and fallbacks
+    of its own time. Unset: kept for ever."""
+    keep_audit_days: int | None = Field(default=None, ge=1)
+    """Audit entries are deleted after so many days. Unset: kept for ever."""
+    keep_failed_jobs_days: int = Field(default=30, ge=1)
+    """Jobs that were given up are kept for so many days."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs that one worker runs at the same time."""
     clock_tolerance_seconds: float = Field(default=300, ge=0)

@@ -1,5 +1,6 @@
 """The application: what is in it, and what it holds while it runs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -36,6 +37,7 @@ from app.domain.rendering.renderers import Renderers
 from app.platform import logs
 from app.platform.database import create_driver_pool, create_engine
 from app.platform.settings import Settings, get_settings
+from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
 from app.web import openapi, problems
 from app.web.body_limit import BodyLimit
@@ -96,7 +98,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             RenderBatcher(engine, renderers),
             readiness,
         )
+        telling = asyncio.create_task(
+            tell_connections({"requests": engine, "keys": short}, {"assigns": direct}), name="connections"
+        )
         yield
+        telling.cancel()
         await renderers.close()
         await direct.close()
         await short.dispose()

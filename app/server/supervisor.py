@@ -17,8 +17,10 @@ from contextlib import suppress
 import structlog
 
 from app.platform.errors import CommandError
+from app.platform.metrics import forget_process
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
+from app.server.backups import DailyBackups
 from app.server.processes import REPLACED, serve_jobs, serve_web
 from app.server.roles import Role, Running
 from app.server.sockets import hold
@@ -56,6 +58,7 @@ class Supervisor:
         self._keeper = threading.Thread(target=self._keep_database, daemon=True)
         settings = get_settings()
         self._grace = settings.drain_seconds + settings.stop_seconds
+        self._backups = settings.backups
         self._leaving: list[tuple[Running, float]] = []
         self._roles = [
             Role(f"web-{n}", serve_web, (held,), SILENCE_SECONDS, REPLACED)
@@ -76,6 +79,9 @@ class Supervisor:
             for role in self._roles:
                 role.start()
             self._keeper.start()
+            if self._postgres is not None:
+                folder = self._postgres.home / "backups"
+                DailyBackups(self._postgres.url, folder, self._backups, self._stop).start()
             while not self._ready() and not self._stop.wait(0.05):
                 self._revive()
             if not self._stop.is_set():
@@ -105,14 +111,17 @@ class Supervisor:
                 continue
             if not now.alive:
                 log.warning("process died, starting it again", role=role.name, exit=now.process.exitcode)
+                _forget(now)
                 role.start()
             elif now.hangs(role.silence):
                 log.warning("process hangs, replacing it", role=role.name)
                 now.kill()
+                _forget(now)
                 role.start()
         for left in [left for left in self._leaving if not left[0].alive or time.monotonic() > left[1]]:
             self._leaving.remove(left)
             left[0].kill()
+            _forget(left[0])
 
     def _replace_all(self) -> None:
         """Put a new process in the place of each, one after another; the new one serves before the old one leaves."""
@@ -167,6 +176,11 @@ class Supervisor:
             self._keeper.join()
         for held in self._held:
             held.close()
+
+
+def _forget(ended: Running) -> None:
+    if ended.process.pid is not None:
+        forget_process(ended.process.pid)
 
 
 def _on_terminal() -> bool:

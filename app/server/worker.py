@@ -25,6 +25,7 @@ from app.domain.webhooks import tasks as webhooks
 from app.platform.database import create_job_engine, job_pool_arguments, wait_for
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
+from app.server import retention
 
 TASKS = (
     alerts,
@@ -34,6 +35,7 @@ TASKS = (
     forecast,
     holds,
     imports,
+    retention,
     schedules,
     redemptions,
     vouchers,

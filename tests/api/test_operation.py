@@ -16,7 +16,8 @@ async def test_metrics_tell_requests_batches_and_stock(client, engine):
     shown = (await client.get("/metrics")).text
     assert 'vouchers_stock{pool="p",state="available"} 4.0' in shown
     assert re.search(
-        r'vouchers_http_request_seconds_count\{method="POST",route="/v1/pools/{pool}/assignments",status="201"\} \d',
+        r'http_server_request_duration_seconds_count\{http_request_method="POST",'
+        r'http_response_status_code="201",http_route="/v1/pools/{pool}/assignments"\} \d',
         shown,
     )
     assert "vouchers_assign_batch_size_count" in shown

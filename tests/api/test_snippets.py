@@ -1,6 +1,7 @@
 import shlex
 from urllib.parse import quote, unquote
 
+import httpx
 import orjson
 import pytest
 from hypothesis import given
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 
 from app.api.snippets import literal, snippets
 from app.domain.rendering.confined.sandbox import Templates
+from app.server.application import create_app
 from tests.domain.rendering.help import render
-from tests.factories import fill
+from tests.factories import KEY, add_key, fill
 
 ODD = [
     "spring_sale",
@@ -52,3 +54,17 @@ def test_any_name_is_itself_as_a_string_in_a_template(name):
 
 async def test_snippets_of_an_unknown_pool_are_refused(client):
     assert (await client.get("/v1/pools/nope/snippets")).status_code == 404
+
+
+async def test_snippets_name_the_public_url_where_there_is_one(settings, engine):
+    await add_key(engine, KEY, "read")
+    await fill(engine, "p", 1)
+    app = create_app(settings.model_copy(update={"public_url": "https://vouchers.example.org/api/"}))
+    headers = {"Authorization": f"Bearer {KEY}", "Host": "stranger.test"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        reply = await client.get("/v1/pools/p/snippets", headers=headers)
+    assert "https://vouchers.example.org/api/v1/pools/p/assignments" in reply.json()["assign"]["curl"]
+    assert "stranger" not in reply.text

@@ -115,7 +115,7 @@ async def _fill(service: Service, pool: str, codes: int) -> None:
 async def _batch(client: httpx.AsyncClient) -> list[dict]:
     recipients = [{"customer_id": f"c{n}"} for n in range(10_000)]
     body = {
-        "template": "{{ vouchers['p'].assign_available() }}" + "{% for n in range(3000) %}x{% endfor %}",
+        "template": "{{ vouchers['p'].assign_available() }}" + "{% for n in range(30000) %}{% endfor %}",
         "channel": "sms",
         "recipients": recipients,
     }

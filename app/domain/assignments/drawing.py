@@ -36,6 +36,7 @@ from app.platform.database import (
     transaction,
 )
 from app.platform.errors import DomainError
+from app.platform.metrics import DRAWN, SHORTAGES
 
 PAUSES = (0.01, 0.05, 0.2, 0.5)
 """Seconds between tries while all that is available is locked by others."""
@@ -67,6 +68,7 @@ class Cursors:
         """Move past the keys that a draw from `cursor` on took."""
         wrapped = [key for key in draw_keys if key <= cursor]
         if draw_keys:
+            DRAWN.inc(len(draw_keys))
             self._by_pool[pool] = max(wrapped or draw_keys)
 
 
@@ -301,6 +303,7 @@ async def find_shortage(
         error = PoolTooShortLivedError(pool)
     else:
         error = PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
+    SHORTAGES.labels(error.name).inc()
     return Shortage(error, left.ruled)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.imports.schemas import ImportRecord, RejectRecord
 from app.domain.lifecycle.stock import HELD
 from app.platform import records
+from app.platform.database import AnyRow
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
 
@@ -146,6 +147,17 @@ async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> LockedImpor
         .with_for_update()
     )
     return records.any_of(await connection.execute(query), LockedImport)
+
+
+_NOT_ENDED = text("""
+SELECT count(*) AS n, EXTRACT(epoch FROM now() - min(created_at))::float AS age
+FROM import WHERE status IN ('queued', 'running')
+""")
+
+
+async def not_ended(connection: AsyncConnection) -> AnyRow:
+    """Return how many imports have not ended, and for how many seconds the oldest is there."""
+    return (await connection.execute(_NOT_ENDED)).one()
 
 
 # As who makes, ends or draws from a hold locks it: what is counted stays true.

@@ -45,6 +45,7 @@ from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.jobs import FETCHES, enqueue
+from app.platform.metrics import Reading
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus
 
@@ -461,3 +462,14 @@ class _InMemory:
 
     async def read(self, size: int) -> bytes:
         return self._file.read(size)
+
+
+async def state(connection: AsyncConnection) -> list[Reading]:
+    """Return how many imports have not ended, and for how long the oldest is there."""
+    row = await queries.not_ended(connection)
+    return [
+        Reading("vouchers_imports_under_way", "Imports that have not ended", row.n),
+        Reading(
+            "vouchers_import_oldest_seconds", "How long ago the oldest of these was asked for", row.age or 0.0
+        ),
+    ]

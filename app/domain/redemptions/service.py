@@ -38,6 +38,7 @@ from app.domain.vouchers.errors import (
 from app.platform.database import AnyRow, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
+from app.platform.metrics import REDEMPTIONS
 from app.platform.settings import get_settings
 from app.platform.sweeping import is_of_the_row, tell
 from app.platform.versions import Expected, check, version
@@ -297,6 +298,8 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
         elif Outcome.CANCELLED in judged:
             unused.append(code)
     await queries.set_outcomes(connection, outcomes)
+    for outcome in outcomes.values():
+        REDEMPTIONS.labels(outcome).inc()
     if used:
         await vouchers.redeem(connection, used)
     if unused:

@@ -11,6 +11,8 @@ from app.domain.rendering import batch
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
 from app.platform.batching import Batcher, Waiter
+from app.platform.database import hung_since
+from app.platform.errors import DatabaseUnavailableError
 
 MAX_BATCH = 100
 MAX_WAITING = 2000
@@ -48,7 +50,18 @@ class RenderBatcher:
         return await self._batcher.submit(spec, target, gone)
 
     async def _serve(self, spec: RenderSpec, waiters: list[Waiter[MessageTarget, Outcome]]) -> None:
+        waiters = [waiter for waiter in waiters if not _was_left(waiter)]
+        if not waiters:
+            return
         targets = [waiter.item for waiter in waiters]
         outcomes = await batch.render_chunk(self._engine, self._renderers, spec, targets)
         for waiter, outcome in zip(waiters, outcomes, strict=True):
             waiter.resolve(outcome)
+
+
+def _was_left(waiter: Waiter[MessageTarget, Outcome]) -> bool:
+    """Tell whoever waited while the database left others without an answer; return whether it was told."""
+    if not hung_since(waiter.deadline - PATIENCE):
+        return False
+    waiter.fail(DatabaseUnavailableError("The database did not answer; nothing was taken. Try again."))
+    return True

@@ -54,19 +54,22 @@ async def run(
     new = {
         outcome.target.request.id: outcome.target
         for outcome in outcomes
-        if outcome.target.request is not None
-        and (outcome.error is None or isinstance(outcome.error, MessageAbortedError))
+        if outcome.target.request and _made(outcome)
     }
     rows = [
         {"id": id_, "customer_id": target.customer_id, "seen": {"digest": requests[id_].digest}}
         for id_, target in new.items()
         if id_ not in stored
     ]
-    if request is not None and request.id not in stored:
+    if request is not None and request.id not in stored and any(map(_made, outcomes)):
         rows.append({"id": request.id, "customer_id": None, "seen": {"digest": request.digest}})
     if rows:
         await queries.add_seen(connection, rows)
     return outcomes
+
+
+def _made(outcome: Outcome) -> bool:
+    return outcome.error is None or isinstance(outcome.error, MessageAbortedError)
 
 
 def _error() -> IdempotencyKeyReusedError:

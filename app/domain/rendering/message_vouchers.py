@@ -23,6 +23,8 @@ from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.domain.vouchers.errors import VoucherVoidError
 from app.platform.errors import DomainError
 
+AT_A_TIME = 2500
+"""Codes that one statement gives: each statement has to end in time."""
 TEST, SEEN = "test ", " seen"
 """Kinds of keys, as the next."""
 DEFAULT = "default "
@@ -184,13 +186,17 @@ class MessageVouchers:
         if reserved:
             await drawing.confirm_for_message(self._connection, sorted(reserved))
         for pool in sorted(gifts):
-            await self._pool(pool).draw.write(gifts[pool])
+            await self._give(pool, gifts[pool])
         if defaults:
             await queries.add_defaults(self._connection, defaults)
         taken: dict[int, list[uuid.UUID]] = defaultdict(list)
         for request, _ in (gift for of_pool in gifts.values() for gift in of_pool):
             taken[owner[request.id]].append(request.id)
         return taken
+
+    async def _give(self, pool: str, gifts: Sequence[tuple[AssignmentRequest, Locked]]) -> None:
+        for start in range(0, len(gifts), AT_A_TIME):
+            await self._pool(pool).draw.write(gifts[start : start + AT_A_TIME])
 
     def _request(self, id_: uuid.UUID, target: MessageTarget, occurrence: int) -> AssignmentRequest:
         return AssignmentRequest(

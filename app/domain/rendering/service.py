@@ -5,6 +5,7 @@ it is rendered again. What it takes is written only when it is whole, so a messa
 nothing.
 """
 
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -30,9 +31,12 @@ from app.domain.rendering.schemas import (
     StillThere,
 )
 from app.domain.tracking import service as tracking
-from app.platform.database import retry_on_conflict, transaction
-from app.platform.errors import ClientGoneError, DomainError
+from app.platform.database import hung_since, retry_on_conflict, transaction
+from app.platform.errors import ClientGoneError, DatabaseUnavailableError, DomainError
+from app.platform.metrics import RENDERS
 
+AT_A_TIME = 1000
+"""Assignments that one statement takes back: each statement has to end in time."""
 _CAMPAIGN_EVENT = uuid.UUID("0a3d4a6e-52a1-5f0b-8b57-3f9c5a1d2e90")
 
 
@@ -56,9 +60,20 @@ async def render(
         IdempotencyKeyReusedError: the request's key came before with another request.
         RendererDiedError: a message took more than its limits, and which of several is not known.
         OverloadedError: the turn did not come in time.
+        DatabaseUnavailableError: the database left others without an answer meanwhile.
     """
-    async with renderers.turn():
-        return await _render(engine, renderers, spec, targets, request)
+    began = time.monotonic()
+    try:
+        async with renderers.turn():
+            if hung_since(began):
+                raise DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
+            outcomes = await _render(engine, renderers, spec, targets, request)
+    except DomainError as error:
+        RENDERS.labels(spec.mode, error.name).inc(len(targets))
+        raise
+    for outcome in outcomes:
+        RENDERS.labels(spec.mode, outcome.error.name if outcome.error else "rendered").inc()
+    return outcomes
 
 
 @retry_on_conflict
@@ -115,8 +130,8 @@ async def render_in_transaction(
 async def take_back(engine: AsyncEngine, outcomes: Sequence[Outcome]) -> None:
     """Release what was taken for messages that reached nobody, and that nobody can name."""
     ids = [id_ for outcome in outcomes for id_ in outcome.taken]
-    if ids:
-        await _take_back(engine, ids)
+    for start in range(0, len(ids), AT_A_TIME):
+        await _take_back(engine, ids[start : start + AT_A_TIME])
 
 
 @retry_on_conflict

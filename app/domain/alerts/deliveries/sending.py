@@ -12,6 +12,7 @@ from app.domain.alerts.deliveries import emails, queries
 from app.domain.alerts.deliveries.queries import Pending
 from app.platform import hooks
 from app.platform.database import transaction
+from app.platform.metrics import DELIVERIES
 from app.platform.settings import Settings
 
 MAX_ATTEMPTS = 15
@@ -55,6 +56,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         if outcome.get("response_status") == hooks.GONE and message.destination:
             # As Standard Webhooks asks.
             await queries.disable_webhook(connection, message.pool_id, message.destination)
+    DELIVERIES.labels(message.channel, outcome["status"]).inc()
     log.info("delivery", id=str(delivery_id), attempt=message.attempts + 1, status=outcome["status"])
     if outcome["status"] == "pending":
         raise NotDeliveredError(again_in)

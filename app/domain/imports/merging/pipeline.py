@@ -26,6 +26,7 @@ from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.lifecycle import order
 from app.platform.database import connect_sync
 from app.platform.errors import DomainError
+from app.platform.metrics import IMPORTS
 from app.platform.settings import Settings
 
 STAGING = 0.3
@@ -126,6 +127,7 @@ def fail(connection: Connection[TupleRow], import_id: uuid.UUID, why: str, choic
             return
         leftovers.clear(connection, import_id)
         _tell_end(connection, import_id)
+    IMPORTS.labels("failed").inc()
 
 
 def _tell_end(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
@@ -292,6 +294,7 @@ class _Run:
                 raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
             chunks.forget(self.main, self.id)
             _tell_end(self.main, self.id)
+        IMPORTS.labels("succeeded").inc()
 
     def _tell(self, progress: float) -> None:
         self.watch(progress)

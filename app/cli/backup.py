@@ -1,0 +1,50 @@
+"""`vouchers backup` and `vouchers restore`."""
+
+from pathlib import Path
+
+from app.platform.database import connect_sync
+from app.platform.database_url import parameters
+from app.platform.errors import CommandError
+from app.platform.postgres import dump
+from app.platform.settings import Settings
+
+_FILLED = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+_OTHERS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+
+
+def back_up(settings: Settings, file: Path) -> str:
+    """Write the service's database to a file; return what to say of it."""
+    dump.back_up(parameters(settings.direct_url), file)
+    return f"{file}: {file.stat().st_size:,} bytes."
+
+
+def restore(settings: Settings, file: Path, *, replace: bool) -> None:
+    """Put a backup into the service's database, which must be empty, or is emptied with `replace`.
+
+    What is there is set aside first, and comes back if the backup cannot be put in.
+
+    Raises:
+        CommandError: the database is in use or not empty, or the backup does not fit.
+    """
+    if not file.is_file():
+        raise CommandError(f"There is no file {file}.")
+    with connect_sync(settings, autocommit=True) as connection:
+        if connection.execute(_OTHERS).fetchone() != (0,):
+            raise CommandError("The database is in use: stop the service first.")
+        filled = connection.execute(_FILLED).fetchone() != (0,)
+        if filled and not replace:
+            raise CommandError("The database is not empty; --replace throws away what is in it.")
+        connection.execute("DROP SCHEMA IF EXISTS replaced CASCADE")
+        connection.execute("ALTER SCHEMA public RENAME TO replaced")
+        connection.execute("CREATE SCHEMA public")
+        connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+        try:
+            dump.put_back(parameters(settings.direct_url), file)
+        except BaseException:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("ALTER SCHEMA replaced RENAME TO public")
+            raise
+        connection.execute("DROP SCHEMA replaced CASCADE")

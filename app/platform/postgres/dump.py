@@ -1,0 +1,98 @@
+"""Backups by PostgreSQL's own programs, which come with the embedded one: made whole or not at all, and put back so."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+
+from app.platform.errors import CommandError
+from app.platform.postgres.server import find_programs
+
+SUFFIX = ".dump"
+_FORM = "vouchers-%Y%m%dT%H%M%SZ" + SUFFIX
+
+
+class BackupError(CommandError):
+    """A backup cannot be made or put back; the message says why."""
+
+
+def back_up(parameters: Mapping[str, str], file: Path) -> None:
+    """Write all of a database to a file, which appears once it is whole; readable by its owner only.
+
+    Args:
+        parameters: of a connection, as libpq names them.
+        file: where to; what is there already is replaced.
+
+    Raises:
+        BackupError: it cannot be made; nothing is left of it.
+    """
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        unfinished.touch(mode=0o600)
+        _run("pg_dump", parameters, "--format=custom", "--no-owner", "--no-acl", f"--file={unfinished}")
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        unfinished.replace(file)
+    except OSError as error:
+        raise BackupError(f"The backup cannot be written to {file}: {error.strerror}.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def put_back(parameters: Mapping[str, str], file: Path) -> None:
+    """Fill an empty database from a backup: all of it, or nothing.
+
+    Raises:
+        BackupError: it cannot be read, or does not fit.
+    """
+    _run(
+        "pg_restore",
+        parameters,
+        "--no-owner",
+        "--no-acl",
+        "--single-transaction",
+        "--exit-on-error",
+        str(file),
+    )
+
+
+def kept(folder: Path) -> list[Path]:
+    """Return the backups that were made by the clock, the one that was made first, first."""
+    return sorted(folder.glob("vouchers-*Z" + SUFFIX), key=lambda file: file.stat().st_mtime_ns)
+
+
+def made_at(file: Path) -> datetime | None:
+    """Return when a backup that was made by the clock was begun."""
+    try:
+        return datetime.strptime(file.name, _FORM).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def name_of(moment: datetime) -> str:
+    """Return the name of a backup that is made by the clock."""
+    return moment.astimezone(UTC).strftime(_FORM)
+
+
+def _run(program: str, parameters: Mapping[str, str], *arguments: str) -> None:
+    given = {name: value for name, value in parameters.items() if name not in {"password", "options"}}
+    given.pop("target_session_attrs", None)  # a backup may well come from a standby
+    path = find_programs() / program
+    environment = {"PATH": os.defpath, "LC_ALL": "C"}
+    if "password" in parameters:
+        environment["PGPASSWORD"] = parameters["password"]  # never among the arguments, which everybody sees
+    target = f"--dbname={make_conninfo('', **given)}"
+    done = subprocess.run(  # noqa: S603  (no shell; the programs are the wheel's)
+        [str(path), target, "--no-password", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), done.stderr)
+        raise BackupError(f"{program}: {said.strip()}")

@@ -1,0 +1,83 @@
+"""What is old goes, where the operator says so: in small batches, and never what a promise needs.
+
+It belongs to no room, for it is one habit over the tables of several. What is kept for ever: vouchers, the ledger,
+redemptions and the defaults that messages showed, for outcomes, counts and the replies to repeats follow from these.
+"""
+
+from dataclasses import dataclass
+
+from procrastinate import JobContext
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.platform.database import transaction
+from app.platform.jobs import LONG, engine_of, jobs, log, settings_of
+from app.platform.settings import Settings
+
+BATCH = 5_000
+"""Rows that are deleted in one transaction: no lock is held for long."""
+
+MOST_BATCHES = 100
+"""Batches of one table in one run; the next run goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What of a table is old: by which column, and by which setting."""
+
+    table: str
+    column: str
+    setting: str
+
+    @property
+    def statement(self) -> str:
+        """The deletion of one batch, which waits for nobody's lock."""
+        return (
+            f"DELETE FROM {self.table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {self.table}"  # noqa: S608  (names from below)
+            f" WHERE {self.column} < now() - make_interval(days => :days) LIMIT :batch FOR UPDATE SKIP LOCKED))"
+        )
+
+
+RULES = (
+    Rule("event", "received_at", "keep_events_days"),
+    Rule("message_seen", "seen_at", "keep_messages_days"),
+    Rule("audit_entry", "at", "keep_audit_days"),
+)
+
+
+async def forget_old(engine: AsyncEngine, settings: Settings) -> dict[str, int]:
+    """Delete what the settings say is old; return how many rows of each table went."""
+    gone = {}
+    for rule in RULES:
+        days: int | None = getattr(settings, rule.setting)
+        if days is not None:
+            gone[rule.table] = await _forget(engine, rule, days)
+    return gone
+
+
+async def _forget(engine: AsyncEngine, rule: Rule, days: int) -> int:
+    gone = 0
+    for _ in range(MOST_BATCHES):
+        async with transaction(engine) as connection:
+            done = await connection.execute(text(rule.statement), {"days": days, "batch": BATCH})
+        gone += done.rowcount
+        if done.rowcount < BATCH:
+            break
+    return gone
+
+
+@jobs.periodic(cron="17 * * * *", periodic_id="forget_old")
+@jobs.task(name="forget_old", queue=LONG, queueing_lock="forget_old", lock="forget_old", pass_context=True)
+async def run_forget_old(context: JobContext, timestamp: int) -> None:
+    """Every hour: delete what is old, and jobs that failed long ago."""
+    del timestamp
+    settings = settings_of(context)
+    gone = await forget_old(engine_of(context), settings)
+    await context.app.job_manager.delete_old_jobs(
+        nb_hours=settings.keep_failed_jobs_days * 24,
+        include_failed=True,
+        include_cancelled=True,
+        include_aborted=True,
+    )
+    if any(gone.values()):
+        log.info("old rows were deleted", **gone)

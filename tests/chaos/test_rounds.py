@@ -1,0 +1,169 @@
+"""Rounds of faults under everything that callers do; afterwards the books are held against what was acknowledged.
+
+The short form has a round for each kind of fault. `VOUCHERS_TEST_CHAOS=long` makes a hundred, in random order.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+
+import httpx
+import psutil
+
+from tests.chaos.mixed import Callers, audit
+from tests.factories import fill
+from tests.service import Service
+from tests.worker import eventually
+
+LONG = os.environ.get("VOUCHERS_TEST_CHAOS") == "long"
+ROUNDS = 100
+SLACK = float(os.environ.get("VOUCHERS_TEST_SLACK", "2"))
+"""How much slower than promised a machine may be on which other things run."""
+AT_ONCE, AFTER_START = 3.0 * SLACK, 10.0 * SLACK
+"""Seconds after the end of a fault in which assigns are served: at once, or after the start of a process."""
+REFUSED = 5.0 * SLACK
+"""Seconds in which a refusal comes; a connection to a process that is starting waits for its start as well."""
+
+
+def kill(processes):
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+async def a_web_process_is_killed(service):
+    kill(service.web()[:1])
+    return AFTER_START
+
+
+async def every_web_process_is_killed(service):
+    kill(service.web())
+    return AFTER_START
+
+
+async def the_jobs_are_killed(service):
+    kill(service.jobs())
+    return AT_ONCE
+
+
+async def the_renderers_are_killed(service):
+    for web in service.web():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            kill(web.children())
+    return AT_ONCE
+
+
+async def the_database_is_killed(service):
+    kill(service.postgres())
+    return AFTER_START
+
+
+async def the_database_is_killed_again_while_it_starts(service):
+    kill(service.postgres())
+    with contextlib.suppress(TimeoutError):
+        await eventually(service.postgres, 5)
+    kill(service.postgres())
+    return AFTER_START
+
+
+async def a_backend_is_killed(service):
+    """PostgreSQL then ends all its connections and recovers."""
+    kill(service.postgres()[-1:])
+    return AFTER_START
+
+
+async def the_database_hangs(service):
+    stopped = service.suspend_postgres()
+    try:
+        await asyncio.sleep(5)
+    finally:
+        for process in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+    return AT_ONCE
+
+
+async def a_web_process_hangs(service):
+    web = service.web()[:1]
+    for process in web:
+        process.suspend()
+    await asyncio.sleep(2)
+    for process in web:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+    return AT_ONCE
+
+
+async def every_process_is_replaced(service):
+    service.process.send_signal(signal.SIGHUP)
+    return AT_ONCE
+
+
+async def the_power_goes(service):
+    await asyncio.to_thread(service.kill)
+    await asyncio.to_thread(service.start)
+    return AFTER_START
+
+
+async def every_process_answers(service):
+    """Ask on connections enough to reach every one."""
+    async with httpx.AsyncClient(timeout=1, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        asked = [client.get(f"{service.url}/health/live") for _ in range(12)]
+        replies = await asyncio.gather(*asked, return_exceptions=True)
+    return all(isinstance(reply, httpx.Response) for reply in replies)
+
+
+FAULTS = [
+    a_web_process_is_killed,
+    the_jobs_are_killed,
+    the_renderers_are_killed,
+    the_database_hangs,
+    the_database_is_killed,
+    every_web_process_is_killed,
+    a_backend_is_killed,
+    a_web_process_hangs,
+    the_database_is_killed_again_while_it_starts,
+    every_process_is_replaced,
+    the_power_goes,
+]
+
+
+async def test_nothing_that_was_acknowledged_is_lost_given_twice_or_burnt(record_property):
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    said = [f"seed {seed}"]
+    faults = chance.choices(FAULTS, k=ROUNDS) if LONG else FAULTS
+    with Service(workers=2) as service:
+        engine = service.engine()
+        for part in range(20 if LONG else 1):  # each in the time of a statement
+            await fill(engine, "p", [f"p{part}-{n:05}" for n in range(40_000)])
+        await engine.dispose()
+        async with service.client() as client:
+            mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+            assert (await client.put("/v1/redemption-mapping", json=mapping)).status_code == 200
+        late = []
+        async with Callers(service, seed) as callers:
+            book = callers.book
+            for fault in faults:
+                before = len(book.keys)
+                await eventually(lambda: len(book.keys) > before + 30, 60)  # noqa: B023  (it is called at once)
+                await eventually(lambda: every_process_answers(service), 90)
+                book.during, book.within = fault.__name__, REFUSED + AFTER_START
+                if fault in {the_database_hangs, a_web_process_hangs, the_renderers_are_killed}:
+                    book.within = REFUSED
+                within = await fault(service)
+                ended, before = time.monotonic(), len(book.keys)
+                await eventually(lambda: len(book.keys) > before, 60)  # noqa: B023
+                seconds = time.monotonic() - ended
+                said.append(f"{fault.__name__}: back after {seconds:.1f} s")
+                if seconds > within:
+                    late.append((fault.__name__, round(seconds, 1)))
+            await callers.rest()
+            said.append(f"longest refusal {book.slowest:.1f} s")
+            said.append(f"{dict(book.statuses)} replies, {book.unanswered} requests without one")
+            record_property("said", said)
+            await audit(callers, service)
+        assert not late, said

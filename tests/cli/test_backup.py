@@ -1,0 +1,85 @@
+"""Backup and restore: whole or not at all, and every day by itself."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+from app.cli.backup import back_up, restore
+from app.domain.lifecycle.check import violations
+from app.platform.database import create_engine, transaction
+from app.platform.database_url import conninfo
+from app.platform.errors import CommandError
+from app.platform.postgres.server import LocalPostgres, LocalPostgresError
+from app.platform.settings import Settings
+from app.server.backups import DailyBackups
+from tests.factories import fill
+
+
+@pytest.fixture
+def empty(server_url):
+    """Another database of the same server, with nothing in it."""
+    with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE other")
+        try:
+            yield Settings(DATABASE_URL=make_url(server_url).set(database="other").render_as_string())
+        finally:
+            connection.execute("DROP DATABASE other WITH (FORCE)")
+
+
+async def codes(settings):
+    engine = create_engine(settings)
+    async with transaction(engine) as connection:
+        found = set((await connection.execute(text("SELECT code FROM voucher"))).scalars())
+        assert await violations(connection) == []
+    await engine.dispose()
+    return found
+
+
+async def test_what_is_backed_up_is_restored_whole_or_not_at_all(settings, engine, client, empty, tmp_path):
+    given = await fill(engine, "p", 20)
+    assert (await client.post("/v1/pools/p/assignments", json={})).status_code == 201
+    file = tmp_path / "a.dump"
+    assert str(file) in back_up(settings, file)
+    assert (file.stat().st_mode & 0o777, list(tmp_path.iterdir())) == (0o600, [file])
+    restore(empty, file, replace=False)
+    assert await codes(empty) == set(given)
+
+    with pytest.raises(CommandError, match="not empty"):
+        restore(empty, file, replace=False)
+    (tmp_path / "torn.dump").write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(CommandError, match="pg_restore"):
+        restore(empty, tmp_path / "torn.dump", replace=True)
+    assert await codes(empty) == set(given)  # what was there is there again
+    restore(empty, file, replace=True)
+    assert await codes(empty) == set(given)
+    with pytest.raises(CommandError, match="in use"):
+        restore(settings, file, replace=True)
+    with pytest.raises(CommandError, match="cannot be written"):
+        back_up(settings, tmp_path / "none" / "a.dump")
+
+
+def test_a_backup_is_made_each_day_and_so_many_are_kept(settings, tmp_path):
+    folder = tmp_path / "backups"
+    daily = DailyBackups(settings.sqlalchemy_url, folder, 2, threading.Event())
+    now = datetime(2026, 11, 26, 3, tzinfo=UTC)
+    assert daily.look(now)
+    (folder / ".vouchers-20261126T030000Z.dump.99").touch()  # of one that was killed
+    assert not daily.look(now + timedelta(hours=23))
+    for days in (1, 2, 3):
+        assert daily.look(now + timedelta(days=days))
+    names = ["vouchers-20261128T030000Z.dump", "vouchers-20261129T030000Z.dump"]
+    assert sorted(file.name for file in folder.iterdir()) == names
+    assert not daily.look(now + timedelta(days=3, hours=1))
+    assert daily.look(now)  # the clock was put back
+    assert not daily.look(now + timedelta(hours=1))
+
+
+def test_a_home_of_another_major_version_is_told_and_what_to_do(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "PG_VERSION").write_text("16\n")
+    with pytest.raises(LocalPostgresError, match=r"was made by PostgreSQL 16.*vouchers restore"):
+        LocalPostgres(tmp_path).start()
+    assert (tmp_path / "data" / "PG_VERSION").read_text() == "16\n"

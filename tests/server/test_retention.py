@@ -1,0 +1,81 @@
+"""What is old goes where the operator says so, and nothing that a promise needs goes with it."""
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.lifecycle.check import violations
+from app.platform.database import transaction
+from app.platform.settings import Settings
+from app.server import retention
+from app.server.retention import RULES, forget_old
+from tests.factories import fill
+
+LETTER = {
+    "template": "{{ vouchers['p'].assign_available() }} {{ vouchers['p'].count_available() }}",
+    "channel": "sms",
+}
+
+
+@pytest.fixture
+async def lived(client, engine):
+    """A pool with a use by an event, a message that saw a count, and their traces."""
+    await fill(engine, "p", 5)
+    mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+    assert (await client.put("/v1/redemption-mapping", json=mapping)).status_code == 200
+    code = (await client.post("/v1/pools/p/assignments", json={"customer_id": "c"})).json()["code"]
+    event = {"event_id": "e", "customer_id": "c", "event_type": "purchase", "properties": {"code": code}}
+    reply = await client.post("/v1/events", json={"events": [event]})
+    assert reply.json()["items"][0]["redemption"] == "redeemed"
+    sent = await client.post("/v1/render", json={**LETTER, "message_id": "m", "customer_id": "c"})
+    assert sent.status_code == 200
+    return event, sent.json()["rendered"]
+
+
+async def counts(engine):
+    async with transaction(engine) as connection:
+        return {
+            rule.table: (await connection.execute(text(f"SELECT count(*) FROM {rule.table}"))).scalar_one()
+            for rule in RULES
+        }
+
+
+async def age(engine, days):
+    async with transaction(engine) as connection:
+        for rule in RULES:
+            column = f"{rule.column} = {rule.column} - make_interval(days => :days)"
+            await connection.execute(text(f"UPDATE {rule.table} SET {column}"), {"days": days})
+
+
+async def test_by_default_nothing_goes(lived, engine, settings):
+    before = await counts(engine)
+    await age(engine, 10_000)
+    assert await forget_old(engine, settings) == {}
+    assert await counts(engine) == before
+
+
+async def test_what_is_old_goes_in_batches_and_what_is_used_stays_used(
+    lived, client, engine, settings, monkeypatch
+):
+    monkeypatch.setattr(retention, "BATCH", 1)
+    event, rendered = lived
+    days = {rule.setting: 30 for rule in RULES}
+    short = Settings(DATABASE_URL=settings.database_url, **days)
+    assert set((await forget_old(engine, short)).values()) == {0}
+    before = (await client.get("/v1/pools/p/counts")).json()
+    had = await counts(engine)
+    assert all(had.values())
+    await age(engine, 31)
+    assert await forget_old(engine, short) == had
+    assert set((await counts(engine)).values()) == {0}
+
+    assert (await client.get("/v1/pools/p/counts")).json() == before
+    code = event["properties"]["code"]
+    assert (await client.get(f"/v1/vouchers/{code}")).json()["status"] == "redeemed"
+    again = (await client.post("/v1/events", json={"events": [event]})).json()["items"][0]
+    assert again["redemption"] == "redeemed"  # as told the first time
+    assert (await client.get("/v1/pools/p/counts")).json() == before
+    sent = await client.post("/v1/render", json={**LETTER, "message_id": "m", "customer_id": "c"})
+    assert sent.json()["rendered"].split()[0] == rendered.split()[0]
+    assert (await client.get("/v1/pools/p/counts")).json() == before
+    async with transaction(engine) as connection:
+        assert await violations(connection) == []
