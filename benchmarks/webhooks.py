@@ -1,6 +1,8 @@
 """Single assigns with a webhook and without one, in turns: `python -m benchmarks.webhooks [--rounds 5] [--seconds 5]`.
 
-The receiver is a process of its own on the same machine, which takes and counts what it is sent.
+The receiver is a process of its own on the same machine, which takes and counts what it is sent. What the service and
+its PostgreSQL take of the processors for an assign, until all is told, is measured too: others who work on the machine
+change the speeds, and hardly that.
 """
 
 import argparse
@@ -13,6 +15,7 @@ from multiprocessing.sharedctypes import Synchronized
 
 import httpx
 import orjson
+import psutil
 
 from benchmarks import harness, load
 from tests.factories import KEY
@@ -22,6 +25,8 @@ CONNECTIONS = 64
 BODY = orjson.dumps({"customer_id": "c-1", "campaign_id": "spring"}).decode()
 EVENTS = ["voucher.assigned", "voucher.released", "voucher.redeemed", "voucher.voided"]
 LONGEST_WAIT = 120
+SETTLING = 4.0
+"""Seconds after the last assign in which all is told."""
 
 
 def main() -> None:
@@ -39,20 +44,28 @@ def main() -> None:
         url = f"{service.url}/v1/pools/http/assignments"
         load.post(url, KEY, BODY, connections=CONNECTIONS, seconds=2)  # warm
         found: dict[str, list[float]] = defaultdict(list)
+        took: dict[str, list[float]] = defaultdict(list)
         told: list[float] = []
         for number in range(rounds):
             for on in (False, True) if number % 2 else (True, False):
                 with subscribed(service, port) if on else contextlib.nullcontext():
-                    before, start = taken.value, time.monotonic()
+                    before, start, busy = taken.value, time.monotonic(), processor_seconds(service)
                     done = load.post(url, KEY, BODY, connections=CONNECTIONS, seconds=seconds)
                     found["on" if on else "off"].append(done.per_second)
                     if on:
                         told.append(until_told(taken, before + int(done.per_second * seconds)) - start)
+                    # What the service does by itself each second counts for both alike.
+                    time.sleep(max(0.0, start + seconds + SETTLING - time.monotonic()))
+                    each_took = (processor_seconds(service) - busy) / (done.per_second * seconds)
+                    took["on" if on else "off"].append(each_took * 1e6)
         here, there = harness.median(found["on"]), harness.median(found["off"])
         each = [a / b for a, b in zip(found["on"], found["off"], strict=True)]
         print(f"{harness.machine()}; load by {load.tool()}; medians of {rounds} rounds in turns\n")
         head = ["assigns per second, with a webhook", "without", "with : without", "by round"]
         print(harness.table(head, [[here, there, here / there, f"{min(each):.2f} to {max(each):.2f}"]]))
+        here, there = harness.median(took["on"]), harness.median(took["off"])
+        head = ["processor time an assign, with a webhook (µs)", "without", "without : with"]
+        print("\n" + harness.table(head, [[here, there, there / here]]))
         print(f"\nAll told {harness.median(told) - seconds:.1f} s after the last assign (median)")
         print("\n" + harness.books_agree(service))
 
@@ -65,6 +78,18 @@ def subscribed(service: Service, port: int):  # type: ignore[no-untyped-def]  # 
         hook = client.post("/v1/webhooks", json=body).raise_for_status().json()
         yield
         client.delete(f"/v1/webhooks/{hook['id']}").raise_for_status()
+
+
+def processor_seconds(service: Service) -> float:
+    """Return what the service and its PostgreSQL have taken of the processors so far."""
+    assert service.process is not None
+    root = psutil.Process(service.process.pid)
+    processes = {root, *root.children(recursive=True), *service.postgres()}
+    seconds = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            seconds += sum(process.cpu_times()[:2])
+    return seconds
 
 
 def until_told(taken: "Synchronized[int]", wanted: int) -> float:

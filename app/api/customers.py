@@ -104,7 +104,7 @@ async def list_customer_events(
     """List what a customer did, newest first; of one who is not known, nothing."""
     key = pagination.decode(cursor, EVENT_KEY)
     rows = await service.latest_events(connection, customer_id, limit + 1, event_type, key)
-    return pagination.page(rows, limit, lambda row: (row.timestamp, row.id))
+    return pagination.page(rows, limit, lambda row: (row.timestamp, row.arrival, row.id))
 
 
 @router.get("/aggregates", response_model=pagination.Page[AggregateOut])

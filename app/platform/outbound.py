@@ -8,6 +8,8 @@ every redirect.
 import asyncio
 import ipaddress
 import socket
+import ssl
+from functools import cache
 
 import httpx
 
@@ -67,13 +69,21 @@ def _covers(allowed: str, host: str, ip: Address) -> bool:
         return allowed == host
 
 
+@cache
+def _trust() -> ssl.SSLContext:
+    """Return whose certificates are trusted: read once, for that takes longer than a request."""
+    return httpx.create_ssl_context()
+
+
 class _GuardedTransport(httpx.AsyncBaseTransport):
     """Resolve and check each request's host, and connect to what was checked."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         # Connections are not kept: they are known by address, and two hosts may share one.
-        self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+        self._inner = httpx.AsyncHTTPTransport(
+            verify=_trust(), limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)

@@ -246,12 +246,20 @@ async def latest_events(
     customer_id: str,
     limit: int,
     event_type: str | None = None,
-    key: tuple[datetime, str] | None = None,
+    key: tuple[datetime, int, str] | None = None,
 ) -> Sequence[AnyRow]:
-    """Return events of a customer, newest first."""
-    order = (Event.timestamp, Event.id)
+    """Return events of a customer, newest first; of those of one time, the one that came last first."""
+    arrival = func.coalesce(Event.arrival, 0)
+    order = (Event.timestamp, arrival, Event.id)
     query = (
-        select(Event.id, Event.event_type, Event.properties, Event.timestamp, Event.received_at)
+        select(
+            Event.id,
+            Event.event_type,
+            Event.properties,
+            Event.timestamp,
+            Event.received_at,
+            arrival.label("arrival"),
+        )
         .where(Event.customer_id == customer_id)
         .order_by(*(column.desc() for column in order))
         .limit(limit)

@@ -171,7 +171,7 @@ async def list_aggregates(connection: AsyncConnection, after: str | None, limit:
     return await queries.list_aggregates(connection, after, limit)
 
 
-EventKey = tuple[datetime, str]
+EventKey = tuple[datetime, int, str]
 """Where a page of events ends."""
 
 

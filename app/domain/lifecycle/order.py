@@ -32,6 +32,7 @@ ON CONFLICT (id) DO UPDATE SET at = greatest(horizon.at, excluded.at)
 RETURNING at
 """)
 
+# A vacuum that the server starts by itself lasts for long and stamps nothing.
 # Where the server does not track what is under way (`track_activities`), all that a transaction may last is taken off.
 UNDER_WAY = text(f"""
 SELECT least(
@@ -39,7 +40,8 @@ SELECT least(
     CASE WHEN NOT current_setting('track_activities')::boolean THEN CAST(:horizon AS timestamptz) - :longest END
 )
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name NOT IN ('{READS}', 'pg_dump')
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    AND application_name NOT IN ('{READS}', 'pg_dump')
 """)  # noqa: S608  (made of constants)
 
 LONGEST = timedelta(hours=2)

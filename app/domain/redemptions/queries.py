@@ -124,13 +124,13 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
             await connection.execute(SET_OUTCOMES, {"ids": list(part), "outcomes": list(part.values())})
 
 
-OUTCOME = (Redemption.event_id, Redemption.outcome)
+OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.property, Redemption.outcome)
 
 
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[AnyRow]:
     """Return what came of the codes in these events."""
     query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))
-    return (await connection.execute(query)).all()
+    return (await connection.execute(query.order_by(Redemption.arrival, Redemption.id))).all()
 
 
 UNKNOWN = text("""

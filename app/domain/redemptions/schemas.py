@@ -77,6 +77,14 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeAt:
+    """What came of the code at one place of an event."""
+
+    property: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class MappedEvent:
     """Which property of which event type holds a code, and what that says of it."""
 

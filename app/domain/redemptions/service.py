@@ -25,6 +25,7 @@ from app.domain.redemptions.schemas import (
     MappingIn,
     Normalise,
     Outcome,
+    OutcomeAt,
     RedemptionFilter,
     Use,
 )
@@ -306,13 +307,20 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
         await transitions.cancel(connection, unused)
 
 
-async def outcomes_of_events(connection: AsyncConnection, event_ids: Sequence[str]) -> dict[str, Outcome]:
-    """Return what came of the codes in events; of several in one event, a use before an issue."""
-    outcomes: dict[str, Outcome] = {}
+async def outcomes_of_events(
+    connection: AsyncConnection, event_ids: Sequence[str]
+) -> dict[str, list[OutcomeAt]]:
+    """Return what came of each code in events, in the order of the mapping."""
+    outcomes: dict[str, list[OutcomeAt]] = defaultdict(list)
     for row in await queries.outcomes_of(connection, event_ids):
-        if outcomes.get(row.event_id) not in USED_OUTCOMES:
-            outcomes[row.event_id] = Outcome(row.outcome)
+        outcomes[row.event_id].append(OutcomeAt(row.property, Outcome(row.outcome)))
     return outcomes
+
+
+def chief(outcomes: Iterable[OutcomeAt]) -> Outcome | None:
+    """Return what came of the codes in one event, in one word: a use before an issue."""
+    found = [each.outcome for each in outcomes]
+    return next((outcome for outcome in found if outcome in USED_OUTCOMES), found[-1] if found else None)
 
 
 async def issue_counts(connection: AsyncConnection) -> dict[str, int]:

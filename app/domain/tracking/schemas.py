@@ -1,11 +1,12 @@
 """Tracked events: on the wire, and as services pass them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from app.domain.redemptions.schemas import Outcome
+from app.domain.redemptions.schemas import Outcome, OutcomeAt
 from app.schema.texts import Identifier, Input, Properties
 from app.schema.times import Time
 
@@ -32,6 +33,7 @@ class Tracked:
     event_id: str
     status: TrackedStatus
     redemption: Outcome | None
+    redemptions: Sequence[OutcomeAt] = ()
 
 
 class EventIn(Input):
@@ -52,14 +54,24 @@ class EventBatch(Input):
     events: list[EventIn] = Field(min_length=1, max_length=MAX_EVENTS, description="Up to 1,000")
 
 
+class RedemptionAt(BaseModel):
+    """What came of one code in an event."""
+
+    property: str = Field(
+        description="Where it stands in the event", examples=["voucher_code", "items[0].voucher_code"]
+    )
+    outcome: Outcome = Field(description="What came of it")
+
+
 class TrackedOut(BaseModel):
     """What became of an event."""
 
-    event_id: str = Field(description="Id of the event, generated if none was sent")
-    status: TrackedStatus = Field(description="Result")
+    event_id: str = Field(description="Its id, made up where none was sent")
+    status: TrackedStatus = Field(description="What became of it")
     redemption: Outcome | None = Field(
-        description="Result for the code in the event; null where no property is mapped"
+        description="What came of the code in it, of several of one that was used; null: no mapped property"
     )
+    redemptions: list[RedemptionAt] = Field(description="What came of each code in it, by itself")
 
 
 class EventsOut(BaseModel):

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.customers.events import NewEvent, add_events, conflicting
 from app.domain.lifecycle import uses as uses_lock
 from app.domain.redemptions.service import (
+    chief,
     lock_codes,
     mapped_properties,
     outcomes_of_events,
@@ -54,7 +55,8 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
         else:
             new = id_ in times and id_ not in seen
             status = TrackedStatus.ACCEPTED if new else TrackedStatus.DUPLICATE
-            tracked.append(Tracked(id_, status, outcomes.get(id_)))
+            of_codes = outcomes.get(id_, [])
+            tracked.append(Tracked(id_, status, chief(of_codes), of_codes))
         seen.add(id_)
     return tracked
 

@@ -65,7 +65,7 @@ async def test_a_late_retry_does_not_bring_the_person_back_and_says_why(client, 
     assert [reply.status_code for reply in again] == [200, 422, 422, 422], [reply.text for reply in again]
     assert again[0].json() == {
         "accepted": 0,
-        "items": [{"event_id": "e1", "status": "erased", "redemption": None}],
+        "items": [{"event_id": "e1", "status": "erased", "redemption": None, "redemptions": []}],
     }
     assert all("erased" in reply.json()["detail"] for reply in again[1:])
     assert await traces(engine) == []
@@ -86,7 +86,8 @@ async def test_marks_are_forgotten_after_their_time(client, engine):
         assert await service.forget_marks(connection) == 1
 
 
-async def test_an_erasure_waits_for_what_is_under_way(client, engine):
+async def test_an_erasure_waits_for_what_is_under_way(client, engine, monkeypatch):
+    monkeypatch.setattr(service, "PATIENCE", 60)
     async with transaction(engine) as tracked:
         await tracking.track(tracked, [NewEvent("late", WHO, "visit", {})])
         erasing = asyncio.create_task(client.delete(f"/v1/customers/{WHO}"))
