@@ -124,7 +124,7 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
             await connection.execute(SET_OUTCOMES, {"ids": list(part), "outcomes": list(part.values())})
 
 
-OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.property, Redemption.outcome)
+OUTCOME = (Redemption.event_id, Redemption.property, Redemption.outcome)
 
 
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[AnyRow]:
