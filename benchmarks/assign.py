@@ -9,7 +9,6 @@ from pathlib import Path
 
 from benchmarks import harness, load, plot, yardsticks
 from tests.factories import KEY
-from tests.service import Service
 
 CONNECTIONS = 64
 WORKERS = 2
@@ -32,11 +31,11 @@ def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
     plenty = seconds * (rounds * 25_000 + (3 * len(SWEEP) * 10_000 if sweep else 0))
     found: defaultdict[str, list[float]] = defaultdict(list)
     with (
-        Service(workers=WORKERS) as service,
+        harness.service(WORKERS) as service,
         yardsticks.y2(service, rounds * seconds * 2_000) as tutorial,
         yardsticks.y3(rounds * seconds * 15_000) as redis,
     ):
-        harness.on(service, lambda engine: harness.fill(engine, "http", plenty))
+        harness.import_pool(service, "http", plenty)
         y1_pool = harness.on(service, lambda engine: harness.fill(engine, "y1", plenty))
         ours = f"{service.url}/v1/pools/http/assignments"
 

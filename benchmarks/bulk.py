@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import time
+from itertools import count
 
 import orjson
 
@@ -21,8 +22,8 @@ def main() -> None:
     arguments = options.parse_args()
     rounds, seconds = arguments.rounds, arguments.seconds
     plenty = (rounds * seconds + 5) * 40_000
-    with Service(workers=2) as service:
-        harness.on(service, lambda engine: harness.fill(engine, "http", plenty))
+    with harness.service(workers=2) as service:
+        harness.import_pool(service, "http", plenty)
         harness.on(service, lambda engine: harness.fill(engine, "y4", plenty))
         asyncio.run(_drive(service, 2))  # warm
         ours, y4 = [], []
@@ -44,17 +45,18 @@ def main() -> None:
 
 async def _drive(service: Service, seconds: float) -> float:
     """Codes per second that the service hands out to a few clients."""
-    body = orjson.dumps({"items": [{"customer_id": "c-1"}] * ITEMS})
     given = 0
+    customers = count()
     started = time.perf_counter()
 
     async def client() -> None:
         nonlocal given
         async with service.client() as http:
             while time.perf_counter() - started < seconds:
+                items = [{"customer_id": f"c-{next(customers)}"} for _ in range(ITEMS)]
                 reply = await http.post(
                     "/v1/pools/http/assignments/batch",
-                    content=body,
+                    content=orjson.dumps({"items": items}),
                     headers={"Content-Type": "application/json"},
                 )
                 reply.raise_for_status()

@@ -58,7 +58,7 @@ def main() -> None:
     options.add_argument("--large", type=int, default=10_000_000)
     options.add_argument("--minutes", type=float, default=30)
     arguments = options.parse_args()
-    with Service(workers=2) as service:
+    with harness.service(workers=2) as service:
         print(
             f"{harness.machine()}; load by {load.tool()}; medians of {arguments.rounds} interleaved rounds\n"
         )

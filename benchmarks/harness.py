@@ -3,16 +3,21 @@
 import asyncio
 import platform
 import statistics
+import tempfile
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.pools import service as pools
-from app.platform.database import autocommit, transaction
+from app.platform.database import autocommit, create_long_engine, transaction
+from app.platform.settings import Settings
+from tests.factories import KEY
 from tests.service import Service
 
 Result = TypeVar("Result")
@@ -30,13 +35,34 @@ def on(service: Service, act: Callable[[AsyncEngine], Awaitable[Result]]) -> Res
     """Do something on the service's database."""
 
     async def run() -> Result:
-        engine = service.engine()
+        engine = create_long_engine(Settings(DATABASE_URL=service.database_url))
         try:
             return await act(engine)
         finally:
             await engine.dispose()
 
     return asyncio.run(run())
+
+
+def service(workers: int) -> Service:
+    """A service with default settings, the log level included."""
+    return Service(workers=workers, VOUCHERS_LOG_LEVEL=str(Settings.model_fields["log_level"].default))
+
+
+def import_pool(service: Service, pool: str, n: int) -> None:
+    """Import a pool of `n` codes by upload, as a user would; ready to draw from when it returns."""
+    headers = {"Authorization": f"Bearer {KEY}", "Prefer": "wait=60"}
+    with tempfile.TemporaryFile() as file, httpx.Client(base_url=service.url, headers=headers) as client:
+        file.write(b"code\n")
+        file.writelines(b"%s-%09d\n" % (pool.encode(), number) for number in range(n))
+        file.seek(0)
+        path = f"/v1/pools/{pool}/imports"
+        done = client.post(path, files={"file": ("codes.csv", file)}, timeout=600).json()
+        while done["status"] in {"queued", "running"}:
+            time.sleep(0.5)
+            done = client.get(f"/v1/imports/{done['id']}").json()
+    if done["imported"] != n:
+        raise RuntimeError(f"the import ended as {done}")
 
 
 async def fill(engine: AsyncEngine, pool: str, n: int) -> int:

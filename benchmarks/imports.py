@@ -84,7 +84,7 @@ class Round:
 
 
 def _round(rows: int) -> Round:
-    with Service(workers=1) as service, tempfile.TemporaryDirectory() as folder:
+    with harness.service(workers=1) as service, tempfile.TemporaryDirectory() as folder:
         file = _write(Path(folder) / "codes.csv", "SAVE", rows)
         other = _write(Path(folder) / "other.csv", "LATE", MEANWHILE)
         copied = _copy(service, file)

@@ -7,6 +7,7 @@ import asyncio
 import multiprocessing
 import random
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +23,11 @@ LUA = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer {key}"
-wrk.body = [=[{body}]=]
+local body, run, n = [=[{body}]=], "c-{run}-", 0
+function request()
+    n = n + 1
+    return wrk.format(nil, nil, nil, (string.gsub(body, "CUSTOMER", run .. n)))
+end
 """
 PAUSE = """
 function delay() return math.random(0, {twice}) end
@@ -45,7 +50,10 @@ def tool() -> str:
 
 
 def post(url: str, key: str, body: str, *, connections: int, seconds: float, pause_ms: float = 0) -> Load:
-    """POST `body` to `url` over so many connections for so long, each pausing so long on average between requests."""
+    """POST `body` to `url` over so many connections for so long, each pausing so long on average between requests.
+
+    Where the body says CUSTOMER, each request has one of its own.
+    """
     drive = _wrk if shutil.which("wrk") else _python
     return drive(url, key, body, connections, seconds, pause_ms)
 
@@ -61,7 +69,7 @@ def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]
 
 def _wrk(url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float) -> Load:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(LUA.format(key=key, body=body))
+        script.write(LUA.format(key=key, body=body, run=secrets.token_hex(4)))
         if pause_ms:
             script.write(PAUSE.format(twice=round(2 * pause_ms)))
         script.flush()
@@ -116,10 +124,10 @@ async def _drive(
     url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float
 ) -> tuple[list[float], int]:
     parts = urlsplit(url)
-    request = (
+    head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}"
-    ).encode()
+        f"Content-Type: application/json\r\nContent-Length: "
+    )
     latencies: list[float] = []
     failed = 0
     end = time.perf_counter() + seconds
@@ -134,7 +142,8 @@ async def _drive(
         nonlocal failed
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         while (started := time.perf_counter()) < end:
-            writer.write(request)
+            own = body.replace("CUSTOMER", f"c-{secrets.token_hex(8)}")
+            writer.write(f"{head}{len(own.encode())}\r\n\r\n{own}".encode())
             reply = Reply()
             parser = httptools.HttpResponseParser(reply)
             while not reply.done:

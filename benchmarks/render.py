@@ -58,8 +58,8 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=5)
     arguments = options.parse_args()
     rounds, seconds = arguments.rounds, arguments.seconds
-    with Service(workers=WORKERS) as service:
-        harness.on(service, lambda engine: harness.fill(engine, "bulk", (rounds + 1) * RECIPIENTS))
+    with harness.service(WORKERS) as service:
+        harness.import_pool(service, "bulk", (rounds + 1) * RECIPIENTS)
         plenty = int(rounds * seconds * 12_000)
         harness.on(service, lambda engine: harness.fill(engine, "single", plenty))
         plain, bulk = [], []
@@ -129,7 +129,7 @@ def _renders(service: Service, seconds: float) -> float:
         {
             "template": "Hello {{ context.name }}, your code: {{ vouchers['single'].assign_available() }}",
             "channel": "sms",
-            "customer_id": "c-1",
+            "customer_id": "CUSTOMER",
             "context": {"name": "Ada"},
         }
     )
@@ -137,7 +137,7 @@ def _renders(service: Service, seconds: float) -> float:
 
 
 def _assigns(service: Service, seconds: float) -> float:
-    return _drive(f"{service.url}/v1/pools/single/assignments", '{"customer_id":"c-1"}', seconds)
+    return _drive(f"{service.url}/v1/pools/single/assignments", '{"customer_id":"CUSTOMER"}', seconds)
 
 
 def _drive(url: str, body: str, seconds: float) -> float:

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import orjson
 import psycopg
 import redis
 from sqlalchemy import create_engine, insert
 
-from app.domain.lifecycle.claim import CLAIM_DIRECT
+from app.domain.lifecycle import claim
+from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.database import SERVER_OPTIONS
 from app.platform.database_url import conninfo
 from app.platform.postgres.server import find_programs
@@ -27,7 +27,7 @@ from benchmarks import tutorial
 from tests.service import Service
 
 PGBENCH = find_programs() / "pgbench"
-BODY = '{"customer_id": "c-1"}'
+BODY = '{"customer_id": "CUSTOMER"}'
 
 # The claim of the ledger design for one code: draw from a random place, update the inventory, write the ledger.
 SINGLE_CLAIM = """
@@ -80,18 +80,9 @@ def y4(service: Service, pool: str, *, seconds: float, size: int = 1000) -> floa
         given, cursor = 0, -(2**63)
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
-            wishes = [
-                {"id": uuid.uuid4(), "customer_id": "c-1", "occurrence": 0, "test": False}
-                for _ in range(size)
-            ]
-            parameters = {
-                "pool": pool,
-                "allowance": 0,
-                "cursor": cursor,
-                "slot": 0,
-                "wishes": orjson.dumps(wishes).decode(),
-            }
-            rows = connection.execute(CLAIM_DIRECT, parameters, prepare=True).fetchall()
+            requests = [AssignmentRequest(uuid.uuid4(), f"c-{given + n}", None, None) for n in range(size)]
+            parameters = claim._parameters(pool, requests, cursor, claim.NONE_ALLOWED)  # noqa: SLF001  (the very statement)
+            rows = connection.execute(claim.CLAIM_DIRECT, parameters, prepare=True).fetchall()
             keys = [row[1] for row in rows]
             cursor = max([key for key in keys if key <= cursor] or keys)
             given += len(rows)

@@ -29,7 +29,7 @@ DESCRIPTION = """A place that holds pools of voucher codes, hands out each code 
 follows it until it is redeemed. It does not compute discounts; the shop does.
 
 Send an API key as `Authorization: Bearer KEY`. The first start of the service prints one; the command
-`vouchers api-key create` makes more.
+`vouchers api-key create` makes more, and `vouchers demo --quick --keep` serves data on which every example here works.
 Every error is a problem document (RFC 9457), whose `type` leads to a page that says what to do.
 """
 LICENCE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}

@@ -20,6 +20,8 @@ from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
+from app.web.headers import bearing
+from app.web.idempotency import Once
 from app.web.parameters import PoolPath
 from app.web.problems import problems
 
@@ -33,7 +35,8 @@ NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
 @router.put(
     "",
     response_model=AlertsOut,
-    responses=etag.tagged(200) | problems(PoolNotFoundError, InvalidRequestError, PreconditionFailedError),
+    responses=bearing(200, "ETag")
+    | problems(PoolNotFoundError, InvalidRequestError, PreconditionFailedError),
 )
 async def set_alerts(
     pool: PoolPath,
@@ -54,7 +57,7 @@ async def set_alerts(
     return alerts
 
 
-@router.get("", response_model=AlertsOut, responses=etag.tagged(200) | NOT_FOUND)
+@router.get("", response_model=AlertsOut, responses=bearing(200, "ETag") | NOT_FOUND)
 async def get_alerts(
     pool: PoolPath, connection: Connection, _caller: Manager, response: Response
 ) -> dict[str, object]:
@@ -74,16 +77,25 @@ async def delete_alerts(
     await service.remove(connection, caller, pool, expected)
 
 
-@router.post("/secret", response_model=SecretOut, responses=NOT_FOUND)
-async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Manager) -> dict[str, object]:
+@router.post("/secret", response_model=SecretOut, responses=bearing(200, "Idempotency-Replayed") | NOT_FOUND)
+async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Manager, keyed: Once) -> object:
     """Make a new signing key; for a day webhooks are signed with the old one too."""
-    return await service.rotate_secret(connection, caller, pool)
+    return await keyed.once(lambda: service.rotate_secret(connection, caller, pool))
 
 
-@router.post("/test", status_code=status.HTTP_202_ACCEPTED, response_model=Deliveries, responses=NOT_FOUND)
-async def send_test_alert(pool: PoolPath, connection: Connection, _caller: Manager) -> dict[str, object]:
+@router.post(
+    "/test",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=Deliveries,
+    responses=bearing(202, "Idempotency-Replayed") | NOT_FOUND,
+)
+async def send_test_alert(pool: PoolPath, connection: Connection, _caller: Manager, keyed: Once) -> object:
     """Send a test message by each channel; how it went is in the list of deliveries a moment later."""
-    return {"items": await service.send_test(connection, pool)}
+
+    async def send() -> dict[str, object]:
+        return {"items": await service.send_test(connection, pool)}
+
+    return await keyed.once(send)
 
 
 @router.get(

@@ -17,6 +17,8 @@ from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection
 from app.web.guard import requires
+from app.web.headers import bearing
+from app.web.idempotency import Once
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/api-keys", tags=["access"])
@@ -29,22 +31,31 @@ Admin = Annotated[Caller, requires(Scope.ADMIN)]
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=ApiKeyWithSecret,
-    responses=etag.tagged(201) | problems(InvalidRequestError, ScopeBeyondError),
+    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed")
+    | problems(InvalidRequestError, ScopeBeyondError),
 )
 async def create_api_key(
-    body: ApiKeyCreate, connection: Connection, caller: Admin, response: Response
-) -> dict[str, object]:
-    """Make a key. Its secret is in this reply and nowhere else."""
-    key, secret = await service.issue(
-        connection,
-        caller,
-        body.name,
-        body.scopes,
-        expires_at=body.expires_at,
-        requests_per_minute=body.requests_per_minute,
-    )
-    etag.tag(response, service.version_of(key))
-    return {**key._mapping, "secret": secret}  # noqa: SLF001  (public, by convention)
+    body: ApiKeyCreate, connection: Connection, caller: Admin, response: Response, keyed: Once
+) -> object:
+    """Make a key. Its secret is in this reply and nowhere else.
+
+    With an `Idempotency-Key` the reply is kept for a day, encrypted, to answer the same request again.
+    """
+
+    async def create() -> dict[str, object]:
+        key, secret = await service.issue(
+            connection,
+            caller,
+            body.name,
+            body.scopes,
+            expires_at=body.expires_at,
+            requests_per_minute=body.requests_per_minute,
+        )
+        etag.tag(response, service.version_of(key))
+        response.headers["Location"] = f"/v1/api-keys/{key.id}"
+        return {**key._asdict(), "secret": secret}
+
+    return await keyed.once(create)
 
 
 @router.get("", response_model=pagination.Page[ApiKeyOut], responses=problems(InvalidRequestError))
@@ -56,7 +67,9 @@ async def list_api_keys(
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
-@router.get("/{key_id}", response_model=ApiKeyOut, responses=etag.tagged(200) | problems(ApiKeyNotFoundError))
+@router.get(
+    "/{key_id}", response_model=ApiKeyOut, responses=bearing(200, "ETag") | problems(ApiKeyNotFoundError)
+)
 async def get_api_key(
     key_id: uuid.UUID, connection: Connection, _caller: Admin, response: Response
 ) -> dict[str, object]:
@@ -69,7 +82,7 @@ async def get_api_key(
 @router.post(
     "/{key_id}/rotate",
     response_model=ApiKeyWithSecret,
-    responses=etag.tagged(200)
+    responses=bearing(200, "ETag", "Idempotency-Replayed")
     | problems(ApiKeyNotFoundError, InvalidRequestError, ScopeBeyondError, PreconditionFailedError),
 )
 async def rotate_api_key(
@@ -78,13 +91,18 @@ async def rotate_api_key(
     caller: Admin,
     expected: etag.IfMatch,
     response: Response,
+    keyed: Once,
     body: ApiKeyRotate | None = None,
-) -> dict[str, object]:
+) -> object:
     """Give a key a new secret; the old one is good for another `grace_seconds`. The id stays."""
     wanted = body or ApiKeyRotate()
-    key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds, expected)
-    etag.tag(response, service.version_of(key))
-    return {**key._mapping, "secret": secret}  # noqa: SLF001  (public, by convention)
+
+    async def rotate() -> dict[str, object]:
+        key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds, expected)
+        etag.tag(response, service.version_of(key))
+        return {**key._asdict(), "secret": secret}
+
+    return await keyed.once(rotate)
 
 
 @router.delete(

@@ -1,10 +1,10 @@
 """`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi import status as http
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
@@ -24,6 +24,7 @@ from app.domain.assignments.schemas import (
     AssignmentCreate,
     AssignmentOut,
     BatchCreate,
+    BatchItem,
     BatchOut,
     Filter,
 )
@@ -44,9 +45,10 @@ from app.platform.errors import (
 )
 from app.schema.texts import Identifier, Why
 from app.schema.times import Time
-from app.web import exports, filters, pagination
+from app.web import exports, filters, idempotency, pagination
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import permit, requires
+from app.web.headers import bearing
 from app.web.parameters import PoolPath
 from app.web.problems import problems
 
@@ -118,7 +120,11 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
     status_code=http.HTTP_201_CREATED,
     response_model=AssignmentOut,
     responses={
-        200: {"model": AssignmentOut, "description": "A repeat: the assignment made the first time"},
+        200: {
+            "model": AssignmentOut,
+            "description": "A repeat: the assignment made the first time",
+            **bearing(200, "Idempotency-Replayed")[200],
+        },
         **problems(*NO_VOUCHER, *OTHER_THAN_BEFORE, VoucherNotFoundError, VoucherNotAvailableError),
     },
 )
@@ -128,9 +134,7 @@ async def assign_voucher(
     assigner: Annotated[Assigner, held(Assigner)],
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Annotated[
-        Identifier | None, Header(description="The same key on the same pool gives the same code")
-    ] = None,
+    idempotency_key: idempotency.Key = None,
 ) -> Response:
     """Hand out a code of the pool, drawn at random; nobody else ever gets it.
 
@@ -153,10 +157,20 @@ async def assign_voucher(
     responses=problems(*NO_VOUCHER, *OTHER_THAN_BEFORE),
 )
 async def assign_vouchers(
-    pool: PoolPath, body: BatchCreate, engine: Engine, caller: Annotated[Caller, requires(Scope.ASSIGN)]
+    pool: PoolPath,
+    body: BatchCreate,
+    engine: Engine,
+    caller: Annotated[Caller, requires(Scope.ASSIGN)],
+    idempotency_key: idempotency.Key = None,
 ) -> dict[str, object]:
-    """Hand out up to 10,000 codes at once; each item has its own result, with `atomic` all or none are handed out."""
-    requests = [item.to_request(pool, item.idempotency_key, caller.key_id) for item in body.items]
+    """Hand out up to 10,000 codes at once; each item has its own result, or with `atomic` all or none are handed out.
+
+    With an `Idempotency-Key`, an item without a key or message of its own is known again by its place.
+    """
+    requests = [
+        item.to_request(pool, item.idempotency_key or _key_of(item, index, idempotency_key), caller.key_id)
+        for index, item in enumerate(body.items)
+    ]
     return await service.assign_many(engine, pool, requests, atomic=body.atomic)
 
 
@@ -248,7 +262,12 @@ async def release_assignment(
     return await service.release(connection, caller, assignment_id, body.reason if body else None)
 
 
-def _seen_by(caller: Caller, row: AnyRow) -> dict[str, object]:
+def _key_of(item: BatchItem, index: int, key: str | None) -> str | None:
+    """Return the key of an item that has none, made of the batch's; no single request can send such a one."""
+    return None if key is None or item.message_id is not None else f"{key}\n{index}"
+
+
+def _seen_by(caller: Caller, row: AnyRow) -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
     shown = {"code": caller.shown(row.code), "attributes": caller.shown_attributes(row.attributes)}
     return {**row._mapping, **shown}  # noqa: SLF001  (public, by SQLAlchemy's convention)
 

@@ -1,10 +1,10 @@
 """`/v1/bulk-changes`."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Request, Response, status
+from fastapi import APIRouter, Request, Response, status
 from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Caller, Scope
@@ -20,10 +20,10 @@ from app.platform.errors import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
 )
-from app.schema.texts import Identifier
-from app.web import body, pagination
+from app.web import body, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
+from app.web.headers import bearing
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/bulk-changes", tags=["vouchers"])
@@ -44,17 +44,8 @@ REFUSED = (
 EXAMPLE = BulkChangeCreate.model_config["json_schema_extra"]["examples"][0]  # type: ignore[index]
 BODIES = {
     "application/json": {
-        "schema": {
-            "type": "object",
-            "title": "BulkChangeCreate",
-            "description": BulkChangeCreate.__doc__,
-            "example": EXAMPLE,
-            "properties": {
-                name: {"description": field.description}
-                for name, field in BulkChangeCreate.model_fields.items()
-            },
-            "required": ["action", "filter"],
-        }
+        "schema": openapi.body_of(BulkChangeCreate),
+        "example": EXAMPLE,
     },
     body.FORM: {
         "schema": {
@@ -78,19 +69,17 @@ BODIES = {
     "",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=BulkChangeOut,
-    responses=problems(*REFUSED),
+    responses=bearing(202, "Location", "Idempotency-Replayed") | problems(*REFUSED),
     openapi_extra={"requestBody": {"required": True, "content": BODIES}},
 )
-async def create_bulk_change(
+async def create_bulk_change(  # type: ignore[explicit-any]  # to be typed
     request: Request,
     response: Response,
     engine: Engine,
     settings: Settings,
     caller: Manager,
-    idempotency_key: Annotated[
-        Identifier | None, Header(description="A repeat of the request with the same key is the same change")
-    ] = None,
-) -> ChangeRecord:
+    idempotency_key: idempotency.Key = None,
+) -> dict[str, Any]:
     """Void or reinstate many vouchers, release what was given, or change when codes expire.
 
     It is done by a job in small transactions, beside everything else; `Location` tells how far it is. Ask with

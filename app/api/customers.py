@@ -29,6 +29,7 @@ from app.schema.texts import Identifier
 from app.web import body, etag, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
+from app.web.headers import bearing
 from app.web.parameters import CustomerPath
 from app.web.problems import problems
 
@@ -137,7 +138,7 @@ async def update_customer(
 @router.put(
     "/aggregates/{name:id}",
     response_model=AggregateOut,
-    responses=etag.tagged(200) | problems(InvalidRequestError, PreconditionFailedError),
+    responses=bearing(200, "ETag") | problems(InvalidRequestError, PreconditionFailedError),
 )
 async def put_aggregate(
     name: NamePath,
@@ -155,7 +156,7 @@ async def put_aggregate(
 @router.get(
     "/aggregates/{name:id}",
     response_model=AggregateOut,
-    responses=etag.tagged(200) | problems(AggregateNotFoundError),
+    responses=bearing(200, "ETag") | problems(AggregateNotFoundError),
 )
 async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> AnyRow:
     """Return one aggregate."""

@@ -8,10 +8,12 @@ from fastapi import APIRouter, status
 from app.domain.access.scopes import Caller, Scope
 from app.domain.holds import service
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
-from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut, HoldRecord, Holds
+from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut, Holds
 from app.domain.pools.errors import PoolNotFoundError
 from app.web.dependencies import Connection
 from app.web.guard import requires
+from app.web.headers import bearing
+from app.web.idempotency import Once
 from app.web.parameters import PoolPath
 from app.web.problems import problems
 
@@ -23,13 +25,16 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=HoldOut,
-    responses=problems(PoolNotFoundError, HoldTooLargeError, HoldExistsError),
+    responses=bearing(201, "Idempotency-Replayed")
+    | problems(PoolNotFoundError, HoldTooLargeError, HoldExistsError),
 )
 async def create_hold(
-    pool: PoolPath, body: HoldCreate, connection: Connection, caller: Manager
-) -> HoldRecord:
+    pool: PoolPath, body: HoldCreate, connection: Connection, caller: Manager, keyed: Once
+) -> object:
     """Hold available codes for a campaign, all or none; 409 says how many are missing."""
-    return await service.create(connection, caller, pool, body.campaign_id, body.count, body.expires_at)
+    return await keyed.once(
+        lambda: service.create(connection, caller, pool, body.campaign_id, body.count, body.expires_at)
+    )
 
 
 @router.get(

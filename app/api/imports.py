@@ -1,12 +1,12 @@
 """`/v1/imports` and `/v1/pools/{pool}/imports`."""
 
 import asyncio
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
@@ -30,11 +30,9 @@ from app.domain.imports.schemas import (
     ImportCreate,
     ImportOptions,
     ImportOut,
-    ImportRecord,
     Preview,
     PreviewCreate,
     RejectOut,
-    RejectRecord,
     Undone,
 )
 from app.domain.pools.errors import PoolNotFoundError
@@ -42,14 +40,16 @@ from app.domain.pools.schemas import PoolName
 from app.platform.database import run_act, transaction
 from app.platform.errors import (
     ChangesConflictError,
+    IdempotencyKeyReusedError,
     InvalidRequestError,
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
 )
 from app.platform.outbound import AddressForbiddenError
-from app.web import body, pagination
+from app.web import body, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import permit_source, requires
+from app.web.headers import bearing
 from app.web.problems import MEDIA_TYPE, problems
 from app.web.redaction import import_seen_by
 
@@ -63,25 +63,22 @@ MAX_WAIT = 60
 UNREADABLE_BODY = (PayloadTooLargeError, UnsupportedMediaTypeError, InvalidRequestError)
 
 
+REPLY = ("Location", "Preference-Applied", "Idempotency-Replayed")
+BODIES = (ImportCreate, PreviewCreate)
+"""Bodies that are read here, because they are either JSON or a form."""
+
+
 class _Documented(TypedDict):
     openapi_extra: dict[str, object]
 
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: Mapping[str, object]) -> _Documented:
-    """Return the documentation of a body that is either a form or JSON, with everything it refers to in place."""
+    """Return the documentation of a body that is either JSON or a form with a file."""
+    file = "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
     content: dict[str, object] = {
-        body.FORM: {
-            "schema": body.form_schema(
-                fields, "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
-            )
-        }
+        "application/json": {"schema": openapi.body_of(whole), "examples": bodies},
+        body.FORM: {"schema": body.form_schema(fields, file)},
     }
-    described: dict[str, object] = {
-        "type": "object",
-        "title": whole.__name__,
-        "description": whole.__doc__,
-    }
-    content["application/json"] = {"schema": described, "examples": bodies}
     return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
 
 
@@ -106,9 +103,20 @@ async def preview_import(request: Request, settings: Settings, caller: Writer) -
     "/v1/pools/{pool}/imports",
     response_model=ImportOut,
     status_code=status.HTTP_202_ACCEPTED,
-    responses=examples.shown(
-        problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError), 422, MEDIA_TYPE, examples.REFUSALS
-    ),
+    responses={
+        200: {
+            "model": ImportOut,
+            "description": "It has ended: with `Prefer: wait=N`",
+            **bearing(200, *REPLY)[200],
+        },
+        **bearing(202, *REPLY),
+        **examples.shown(
+            problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError, IdempotencyKeyReusedError),
+            422,
+            MEDIA_TYPE,
+            examples.REFUSALS,
+        ),
+    },
     **_two_bodies(ImportOptions, ImportCreate, examples.JSON_BODIES),
 )
 async def create_import(
@@ -118,8 +126,12 @@ async def create_import(
     response: Response,
     engine: Engine,
     settings: Settings,
-    prefer: Annotated[str, Header(description="`wait=N`: answer once it is done, within N seconds")] = "",
-) -> ImportRecord:
+    prefer: Annotated[
+        str,
+        Header(alias="Prefer", description="`wait=N`: answer once it is done, within N seconds"),
+    ] = "",
+    idempotency_key: idempotency.Key = None,
+) -> dict[str, object]:
     """Import codes into a pool, which is made if it is not there. Once the reply is sent, the rows are safe.
 
     What the file does not show is asked, never guessed: which column holds the codes, or whether there is a header, is
@@ -135,18 +147,25 @@ async def create_import(
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(ImportOptions, fields)
             await asyncio.to_thread(service.look_at, file.file, options)
+            digest = idempotency_key and await asyncio.to_thread(_digest, file.file)
+            same = ["import", pool, options.model_dump(mode="json"), digest]
             async with transaction(engine) as connection:
-                import_id = await service.begin_from_file(
-                    connection, caller, pool, file.filename, file, options
+                import_id, replayed = await idempotency.id_once(
+                    *(connection, settings, caller, idempotency_key, same),
+                    lambda: service.begin_from_file(connection, caller, pool, file.filename, file, options),
                 )
     else:
         wanted = await body.json(request, ImportCreate)
         permit_source(caller, wanted.source)
         await asyncio.to_thread(service.look_at_source, wanted.source, wanted)
+        same = ["import", pool, wanted.model_dump(mode="json")]
         async with transaction(engine) as connection:
-            import_id = await service.begin_from_source(
-                connection, caller, settings, pool, wanted.source, wanted
+            import_id, replayed = await idempotency.id_once(
+                *(connection, settings, caller, idempotency_key, same),
+                lambda: service.begin_from_source(connection, caller, settings, pool, wanted.source, wanted),
             )
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/v1/imports/{import_id}"
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
@@ -169,7 +188,7 @@ async def list_imports(
     schedule_id: Annotated[uuid.UUID | None, Query(description="Only imports of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[ImportRecord]:
+) -> pagination.Listed[dict[str, object]]:
     """List imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
@@ -182,7 +201,7 @@ async def list_imports(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError),
 )
-async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> ImportRecord:
+async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, object]:
     """Return an import: its status and its figures."""
     return import_seen_by(caller, await service.get(connection, import_id))
 
@@ -205,7 +224,7 @@ async def list_import_rejects(
     caller: Reader,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> Response | pagination.Listed[RejectRecord]:
+) -> object:
     """List rows that did not become vouchers, by line. `Accept: text/csv` returns all of them as a file."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
@@ -226,7 +245,7 @@ async def list_import_rejects(
 )
 async def accept_suspicious_rows(
     import_id: uuid.UUID, caller: Writer, connection: Connection
-) -> ImportRecord:
+) -> dict[str, object]:
     """Import the values that were set aside as suspicious; after a dry run none are imported."""
     return await service.accept_suspicious(connection, caller, import_id)
 
@@ -236,7 +255,7 @@ async def accept_suspicious_rows(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportEndedError),
 )
-async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> ImportRecord:
+async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, object]:
     """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone."""
     return await service.cancel(connection, caller, import_id)
 
@@ -283,6 +302,15 @@ async def follow_import(
         media_type="text/event-stream",
         headers=headers,
     )
+
+
+def _digest(file: BinaryIO) -> str:
+    """Return what tells a file from others. Blocks."""
+    digest = hashlib.sha256()
+    while piece := file.read(1024**2):
+        digest.update(piece)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 def _wait(prefer: str) -> int:

@@ -1,6 +1,7 @@
 """`/v1/pools`."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
@@ -18,6 +19,8 @@ from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
+from app.web.headers import bearing
+from app.web.idempotency import Once
 from app.web.parameters import PoolPath
 from app.web.problems import problems
 
@@ -31,15 +34,20 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=PoolOut,
-    responses=etag.tagged(201) | problems(PoolExistsError),
+    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed") | problems(PoolExistsError),
 )
 async def create_pool(
-    body: PoolCreate, connection: Connection, caller: Manager, response: Response
-) -> PoolRecord:
+    body: PoolCreate, connection: Connection, caller: Manager, response: Response, keyed: Once
+) -> object:
     """Make a pool."""
-    pool = await service.create(connection, caller, body.name, body.description)
-    etag.tag(response, service.version_of(pool))
-    return pool
+
+    async def create() -> PoolRecord:
+        pool = await service.create(connection, caller, body.name, body.description)
+        etag.tag(response, service.version_of(pool))
+        response.headers["Location"] = f"/v1/pools/{quote(pool.name, safe='')}"
+        return pool
+
+    return await keyed.once(create)
 
 
 @router.get("", response_model=pagination.Page[PoolOut], dependencies=[requires(Scope.POOLS, Scope.READ)])
@@ -54,7 +62,7 @@ async def list_pools(
 @router.get(
     "/{pool}",
     response_model=PoolOut,
-    responses=etag.tagged(200) | problems(PoolNotFoundError),
+    responses=bearing(200, "ETag") | problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
 async def get_pool(pool: PoolPath, connection: Connection, response: Response) -> PoolRecord:
@@ -78,7 +86,7 @@ async def get_pool_counts(pool: PoolPath, connection: Connection) -> PoolCounts:
 @router.patch(
     "/{pool}",
     response_model=PoolOut,
-    responses=etag.tagged(200) | problems(PoolNotFoundError, PreconditionFailedError),
+    responses=bearing(200, "ETag") | problems(PoolNotFoundError, PreconditionFailedError),
     dependencies=[requires(Scope.POOLS)],
 )
 async def update_pool(

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response, status
+from fastapi import APIRouter, Path, Query, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,9 +29,10 @@ from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
 from app.schema.times import Time
-from app.web import etag, pagination
+from app.web import etag, idempotency, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
+from app.web.headers import bearing
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
@@ -40,7 +41,7 @@ KEY = TypeAdapter(tuple[Outcome, datetime, uuid.UUID])
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
 
 
-@router.get("/redemption-mapping", response_model=Mappings, responses=etag.tagged(200))
+@router.get("/redemption-mapping", response_model=Mappings, responses=bearing(200, "ETag"))
 async def get_redemption_mapping(connection: Connection, _: Reader, response: Response) -> dict[str, object]:
     """Return which properties of which events hold codes."""
     return await _mapping(connection, response)
@@ -49,7 +50,7 @@ async def get_redemption_mapping(connection: Connection, _: Reader, response: Re
 @router.put(
     "/redemption-mapping",
     response_model=Mappings,
-    responses=etag.tagged(200) | problems(PreconditionFailedError),
+    responses=bearing(200, "ETag") | problems(PreconditionFailedError),
 )
 async def put_redemption_mapping(
     body: Mappings,
@@ -102,7 +103,11 @@ async def list_redemptions(
     status_code=status.HTTP_201_CREATED,
     response_model=RedemptionOut,
     responses={
-        200: {"model": RedemptionOut, "description": "A repeat: the redemption of the first time"},
+        200: {
+            "model": RedemptionOut,
+            "description": "A repeat: the redemption of the first time",
+            **bearing(200, "Idempotency-Replayed")[200],
+        },
         **problems(
             VoucherNotFoundError,
             AlreadyRedeemedError,
@@ -118,9 +123,7 @@ async def redeem_voucher(
     connection: Connection,
     response: Response,
     caller: Annotated[Caller, requires(Scope.EVENTS)],
-    idempotency_key: Annotated[
-        Identifier | None, Header(description="The same key again is answered as the first time")
-    ] = None,
+    idempotency_key: idempotency.Key = None,
 ) -> AnyRow:
     """Redeem a code directly, without an event."""
     key = None if idempotency_key is None else f"{caller.key_id} {idempotency_key}"

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Header, Request, Response
@@ -46,7 +46,7 @@ from app.domain.rendering.schemas import (
     parts_of,
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
-from app.schema.texts import Identifier
+from app.web import idempotency
 from app.web.dependencies import Connection, Engine, Settings, held
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
@@ -66,13 +66,6 @@ REFUSED = (
     AssignmentReleasedError,
     IdempotencyKeyReusedError,
 )
-Key = Annotated[
-    Identifier | None,
-    Header(
-        alias="Idempotency-Key",
-        description="A repeat of the request with the same key returns the same messages and codes",
-    ),
-]
 Held = Annotated[Renderers, held(Renderers)]
 
 
@@ -83,14 +76,14 @@ Held = Annotated[Renderers, held(Renderers)]
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN)],
 )
-async def render_message(
+async def render_message(  # type: ignore[explicit-any]  # to be typed
     body: RenderRequest,
     request: Request,
     engine: Engine,
     batcher: Annotated[RenderBatcher, held(RenderBatcher)],
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
-) -> object:
+    idempotency_key: idempotency.Key = None,
+) -> Any:
     """Make a message, with the codes that its template asks for.
 
     The same message to the same customer has the same codes however often it is sent; without `message_id` it is the
@@ -140,7 +133,7 @@ async def render_messages(
     renderers: Held,
     request: Request,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
+    idempotency_key: idempotency.Key = None,
     accept: Annotated[str, Header(description="JSON or NDJSON")] = "",
 ) -> Response:
     """Make a message for each of up to 10,000 recipients, in their order. A failure for one does not affect the others.
@@ -176,14 +169,14 @@ async def render_messages(
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def set_customer_properties(
+async def set_customer_properties(  # type: ignore[explicit-any]  # to be typed
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
-) -> object:
+    idempotency_key: idempotency.Key = None,
+) -> Any:
     """Set the properties of a customer from a template that renders to a JSON object (the node *set attribute*)."""
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
     return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
@@ -195,14 +188,14 @@ async def set_customer_properties(
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def add_customer_event(
+async def add_customer_event(  # type: ignore[explicit-any]  # to be typed
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: Key = None,
-) -> object:
+    idempotency_key: idempotency.Key = None,
+) -> Any:
     """Render and store events: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`.
 
     The body is an object or a list of them; all of a list are stored, or none.

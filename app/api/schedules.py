@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
@@ -16,6 +16,8 @@ from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Settings
 from app.web.guard import permit_source, requires
+from app.web.headers import bearing
+from app.web.idempotency import Once
 from app.web.problems import problems
 from app.web.redaction import schedule_seen_by
 
@@ -30,16 +32,26 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
     "",
     response_model=ScheduleOut,
     status_code=status.HTTP_201_CREATED,
-    responses=etag.tagged(201) | problems(InvalidRequestError),
+    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed") | problems(InvalidRequestError),
 )
-async def create_import_schedule(
-    body: ScheduleCreate, caller: Writer, connection: Connection, settings: Settings, response: Response
-) -> ScheduleRecord:
+async def create_import_schedule(  # type: ignore[explicit-any]  # to be typed
+    body: ScheduleCreate,
+    caller: Writer,
+    connection: Connection,
+    settings: Settings,
+    response: Response,
+    keyed: Once,
+) -> Any:
     """Make a schedule: it repeats an import at the times of a cron expression."""
     permit_source(caller, body.source)
-    schedule = await service.create(connection, caller, settings, body)
-    etag.tag(response, service.version_of(schedule))
-    return schedule
+
+    async def create() -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+        schedule = await service.create(connection, caller, settings, body)
+        etag.tag(response, service.version_of(schedule))
+        response.headers["Location"] = f"/v1/import-schedules/{schedule['id']}"
+        return schedule
+
+    return await keyed.once(create)
 
 
 @router.get(
@@ -58,7 +70,7 @@ async def list_import_schedules(
 @router.get(
     "/{schedule_id}",
     response_model=ScheduleOut,
-    responses=etag.tagged(200) | problems(ScheduleNotFoundError),
+    responses=bearing(200, "ETag") | problems(ScheduleNotFoundError),
 )
 async def get_import_schedule(
     schedule_id: uuid.UUID, connection: Connection, caller: Reader, response: Response
@@ -73,7 +85,7 @@ async def get_import_schedule(
 @router.patch(
     "/{schedule_id}",
     response_model=ScheduleOut,
-    responses=etag.tagged(200)
+    responses=bearing(200, "ETag")
     | problems(ScheduleNotFoundError, InvalidRequestError, PreconditionFailedError),
 )
 async def update_import_schedule(

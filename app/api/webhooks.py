@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response, status
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.alerts.deliveries.schemas import AlertMessage
@@ -24,6 +25,8 @@ from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
+from app.web.headers import bearing
+from app.web.idempotency import Once, OnceIn
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -38,9 +41,6 @@ TimeHeader = Annotated[int, Header(description="When it was sent, in UNIX second
 SignatureHeader = Annotated[
     str, Header(description="`v1,…`; after a rotation one for each key, with spaces between")
 ]
-LOCATION = {
-    "Location": {"description": "Of the webhook", "schema": {"type": "string", "format": "uri-reference"}}
-}
 
 
 @router.post(
@@ -48,7 +48,7 @@ LOCATION = {
     status_code=status.HTTP_201_CREATED,
     response_model=WebhookMade,
     responses={
-        201: {"headers": LOCATION},
+        **bearing(201, "Location", "Idempotency-Replayed"),
         **problems(PoolNotFoundError, TooManyWebhooksError, InvalidRequestError),
     },
 )
@@ -58,15 +58,23 @@ async def create_webhook(
     engine: Engine,
     settings: Settings,
     caller: Manager,
-) -> dict[str, object]:
+    keyed: OnceIn,
+) -> object:
     """Be told of what happens from now on, in order and at least once, at most 1,000 events a message.
 
     Messages follow Standard Webhooks; the key of their signatures is in this reply, once.
     """
     await service.check_url(settings, body.url)
-    made = await run_act(engine, service.create, engine, caller, body)
-    response.headers["Location"] = f"/v1/webhooks/{made['id']}"
-    return made
+
+    async def create(connection: AsyncConnection) -> object:
+        made = await service.create(connection, engine, caller, body)
+        response.headers["Location"] = f"/v1/webhooks/{made['id']}"
+        return made
+
+    async def act(connection: AsyncConnection) -> object:
+        return await keyed.once_in(connection, lambda: create(connection))
+
+    return await run_act(engine, act)
 
 
 @router.get("", response_model=pagination.Page[WebhookOut], responses=problems(InvalidRequestError))
@@ -93,12 +101,16 @@ async def delete_webhook(webhook_id: uuid.UUID, connection: Connection, caller: 
     await service.remove(connection, caller, webhook_id)
 
 
-@router.post("/{webhook_id}/rotate", response_model=WebhookSecretOut, responses=NOT_FOUND)
+@router.post(
+    "/{webhook_id}/rotate",
+    response_model=WebhookSecretOut,
+    responses=bearing(200, "Idempotency-Replayed") | NOT_FOUND,
+)
 async def rotate_webhook_secret(
-    webhook_id: uuid.UUID, connection: Connection, caller: Manager
-) -> dict[str, object]:
+    webhook_id: uuid.UUID, connection: Connection, caller: Manager, keyed: Once
+) -> object:
     """Make a new key for the signatures; for a day messages bear the signature of the old one too."""
-    return await service.rotate(connection, caller, webhook_id)
+    return await keyed.once(lambda: service.rotate(connection, caller, webhook_id))
 
 
 @router.post("/{webhook_id}/enable", response_model=WebhookOut, responses=NOT_FOUND)
@@ -111,11 +123,13 @@ async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: 
     "/{webhook_id}/test",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=WebhookDeliveryOut,
-    responses=NOT_FOUND,
+    responses=bearing(202, "Idempotency-Replayed") | NOT_FOUND,
 )
-async def send_test_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> AnyRow:
+async def send_test_webhook(
+    webhook_id: uuid.UUID, connection: Connection, _caller: Manager, keyed: Once
+) -> object:
     """Send a test without events; how it went is in the list of deliveries a moment later."""
-    return await service.send_test(connection, webhook_id)
+    return await keyed.once(lambda: service.send_test(connection, webhook_id))
 
 
 @router.get(

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
+from app.cli.demo import AGREE, QUICK
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import moment, seal_anew
@@ -43,9 +45,25 @@ Result = TypeVar("Result")
 MOST_PAUSE = 5.0
 """Longest pause between two tries to start the embedded database."""
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Pools of voucher codes.")
+cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 cli.add_typer(api_key, name="api-key")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"vouchers {version('voucher-pools')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Pools of voucher codes."""
 
 
 @cli.command()
@@ -90,9 +108,14 @@ def migrate() -> None:
 @cli.command()
 def demo(
     codes: Annotated[int, typer.Option(min=100_000, help="How many codes to import.")] = 1_000_000,
+    quick: Annotated[bool, typer.Option("--quick", help="Import 10,000, and end within seconds.")] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Go on serving what was made, for its pages, until Ctrl-C."),
+    ] = False,
 ) -> None:
     """Show the main job from end to end on a temporary database; ends by itself."""
-    run_demo(codes)
+    run_demo(QUICK if quick else codes, keep=keep)
 
 
 @cli.command()
@@ -103,13 +126,18 @@ def check() -> None:
         print(line)
     if broken:
         raise typer.Exit(1)
-    print("All counts agree with the rows, no code is assigned twice, every assignment is in the ledger.")
+    print(AGREE)
 
 
 @cli.command("import")
 def import_file(
-    pool: Annotated[str, typer.Argument(metavar="POOL")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="Name of the pool; made if it is not there.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, help="CSV, XLSX, XLS or ODS, packed or not."
+        ),
+    ],
     column: Annotated[
         str | None, typer.Option(help="Name or 0-based index of the column with the codes.")
     ] = None,
@@ -227,7 +255,7 @@ def create_key(
 
 @api_key.command("rotate")
 def rotate_key(
-    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID")],
+    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the key, as in the list.")],
     grace_seconds: Annotated[
         int, typer.Option(min=0, max=MAX_GRACE_SECONDS, help="How long the old secret is good too.")
     ] = DEFAULT_GRACE_SECONDS,
@@ -256,7 +284,9 @@ def list_keys() -> None:
 
 
 @api_key.command("revoke")
-def revoke_key(key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID")]) -> None:
+def revoke_key(
+    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the key, as in the list.")],
+) -> None:
     """Revoke a key: it stops working within seconds."""
     if not _on_database(lambda connection: auth.revoke(connection, key_id)):
         print(f"There is no active key {key_id}.", file=sys.stderr)

@@ -54,6 +54,23 @@ class SealingKey(Base):
     __table_args__ = (CheckConstraint("id", name="one"),)
 
 
+class KeptReply(Base):
+    """The reply to a request with an idempotency key, kept for a while to answer the same request again."""
+
+    __tablename__ = "kept_reply"
+
+    key_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    """The API key that sent it."""
+    idempotency_key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[bytes]
+    """Digest of what makes the request the same."""
+    sealed: Mapped[bytes | None]
+    """The reply, encrypted: it may hold a secret. Null only within the transaction that makes it."""
+    kept_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("kept_reply_kept_at_idx", "kept_at"),)
+
+
 class AuditEntry(Base):
     """Something that a key did. Rows are only ever added."""
 

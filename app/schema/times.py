@@ -35,10 +35,18 @@ def _written(value: object) -> object:
     raise ValueError("a time is written as RFC 3339 has it, 2026-03-01T12:00:00Z, or in UNIX seconds")
 
 
+_TEXT = {"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]}
+_NUMBER = {
+    "type": "number",
+    "minimum": 0,
+    "exclusiveMaximum": SECONDS_END,
+    "description": "UNIX seconds, as some shops write them",
+}
+
 Time = Annotated[
     AwareDatetime,
     BeforeValidator(_written),
     AfterValidator(bounded),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]}),
+    WithJsonSchema({"anyOf": [_TEXT, _NUMBER]}),
 ]
-"""A time from outside, with its time zone, between 1970 and 9999."""
+"""A time from outside, with its time zone, between 1970 and 9999; in JSON it may be UNIX seconds."""

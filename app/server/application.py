@@ -10,12 +10,14 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from app.api import about, operation, problem_pages
+from app.api import imports as imports_api
 from app.api.alerts import router as alerts
 from app.api.api_keys import router as api_keys
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
 from app.api.bulk_changes import router as bulk_changes
 from app.api.customers import router as customers
+from app.api.examples import EXAMPLES
 from app.api.forecast import router as forecast
 from app.api.holds import router as holds
 from app.api.hot_path import HotPath
@@ -32,6 +34,7 @@ from app.api.webhooks import sent
 from app.console.application import mount as mount_console
 from app.domain.access.keys.ring import KeyRing
 from app.domain.assignments.assigner import Assigner
+from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
 from app.platform import logs
@@ -123,6 +126,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(
         app,
+        (*imports_api.BODIES, BulkChangeCreate),
+        EXAMPLES,
         tags=about.TAGS,
         contact=about.CONTACT,
         license_info=about.LICENCE,

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.platform.errors import InvalidRequestError
-from app.web import json_bounds
+from app.web import json_bounds, pagination
 from app.web.body_limit import bound
 from app.web.guard import Check, admitted
 
@@ -52,7 +52,7 @@ def guarded(router: APIRouter) -> APIRouter:
 def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Handler]:
     def make() -> Handler:
         handle = inner()
-        checks = list(_checks(route.dependant))
+        checks = list(checks_of(route.dependant))
         names = set(_query_names(route.dependant))
         large = route.path.endswith(LARGE_BODIES)
 
@@ -61,7 +61,10 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
                 await admitted(request, check.scopes)
             refuse_unknown(request, names)
             bound(request, None if large else SMALL_BODY)
-            return await handle(_Incoming(request.scope, request.receive, request._send))  # noqa: SLF001  (no other way to it)
+            pagination.begin()
+            response = await handle(_Incoming(request.scope, request.receive, request._send))  # noqa: SLF001  (no other way to it)
+            pagination.link(request, response)
+            return response
 
         return handler
 
@@ -111,11 +114,12 @@ def _parsed(body: bytes) -> object:
     return json.loads(body)
 
 
-def _checks(dependant: Dependant) -> Iterator[Check]:
+def checks_of(dependant: Dependant) -> Iterator[Check]:
+    """Yield what asks for scopes before a route is run."""
     if isinstance(dependant.call, Check):
         yield dependant.call
     for inner in dependant.dependencies:
-        yield from _checks(inner)
+        yield from checks_of(inner)
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:

@@ -14,10 +14,6 @@ from app.platform.versions import Expected
 
 TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAGS = re.compile(rf"\s*,*\s*{TAG}(?:\s*,[\s,]*{TAG})*\s*,*\s*")
-HEADER = {
-    "description": "Version of what can be edited, for `If-Match`",
-    "schema": {"type": "string"},
-}
 NAME = "If-Match"
 
 
@@ -50,11 +46,6 @@ def expected(
 
 
 IfMatch = Annotated[Expected | None, Depends(expected)]
-
-
-def tagged(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Return the `responses=` of a route whose replies bear the version."""
-    return {status: {"headers": {"ETag": HEADER}} for status in statuses}
 
 
 def tag(response: Response, version: str) -> None:

@@ -68,6 +68,12 @@ async def admitted(request: Request, scopes: tuple[Scope, ...]) -> Caller:
     return permit(caller, *scopes)
 
 
+def caller_of(request: Request) -> Caller:
+    """Return the caller of a request that was let in."""
+    caller: Caller = request.scope[_CALLER]
+    return caller
+
+
 def permit(caller: Caller, *scopes: Scope) -> Caller:
     """Return the caller, where it holds one of `scopes`.
 

@@ -5,17 +5,21 @@ once, and so is how things are called: an operation by verb and resource, a sche
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
-from app.web import etag
-from app.web.problems import MEDIA_TYPE, Problem
+from app.web import idempotency
+from app.web.doors import checks_of
+from app.web.headers import HEADERS
+from app.web.problems import MEDIA_TYPE, Problem, routes_of
 
 METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
+SCHEMAS = "#/components/schemas/"
 FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")
 SECURED = {
     "401": "`unauthenticated`: the key is missing, not known, expired or revoked",
@@ -31,11 +35,23 @@ ALWAYS = {
     "500": "`internal-error`: a fault of the service; nothing was changed",
     "503": "`database-unavailable` or `overloaded`: try again as `Retry-After` says",
 }
-REQUEST_ID = {
-    "description": "Id of the request, as in the log; taken from the request where it has one",
-    "schema": {"type": "string"},
+WITH_KEY = {"422": "`idempotency-key-reused`: the key came before with another request"}
+FRAMEWORK_SUCCESS = "Successful Response"
+SUCCESS = {
+    "200": "Done, and how it is now",
+    "201": "Made",
+    "202": "Taken: a job does it",
+    "204": "Done",
 }
-RETRY_AFTER = {"description": "Seconds to wait before the next try", "schema": {"type": "integer"}}
+"""What is said of a reply of which its route says nothing."""
+FORMATS = {"integer": "int64", "number": "double"}
+BY_STATUS = {
+    "401": ("WWW-Authenticate",),
+    "412": ("ETag",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
+}
+"""Headers of replies of a status, whatever the operation."""
 
 Json: TypeAlias = Any  # type: ignore[explicit-any]  # whatever an OpenAPI document holds
 Document: TypeAlias = dict[str, Json]
@@ -47,8 +63,20 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(word.title() for word in rest)
 
 
-def install(app: FastAPI, **about: Json) -> None:
-    """Let `app` describe itself; `about` goes to the document as it is (contact, servers, tags …)."""
+def install(  # type: ignore[explicit-any]  # to be typed
+    app: FastAPI,
+    bodies: Iterable[type[BaseModel]],
+    examples: Mapping[str, Any],
+    **about: Any,
+) -> None:
+    """Have `app` describe itself.
+
+    Args:
+        app: the application.
+        bodies: models that are referred to by `body_of`.
+        examples: by `operationId` what stands in its path and body, as `app.api.examples` has them.
+        about: goes to the document as it is (contact, servers, tags …).
+    """
 
     def openapi() -> Document:
         if app.openapi_schema is None:
@@ -60,17 +88,36 @@ def install(app: FastAPI, **about: Json) -> None:
                     description=app.description,
                     routes=app.routes,
                     **about,
-                )
+                ),
+                bodies,
+                examples,
+                scopes={operation_id(route): _scopes(route) for route in routes_of(app.routes)},
             )
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def completed(document: Document) -> Document:
+def body_of(model: type[BaseModel]) -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+    """Return the schema of a body that a route reads by itself; `install` is told of the model."""
+    return {"$ref": f"{SCHEMAS}{model.__name__}"}
+
+
+def completed(  # type: ignore[explicit-any]  # to be typed
+    document: dict[str, Any],
+    bodies: Iterable[type[BaseModel]],
+    examples: Mapping[str, Any],
+    scopes: Mapping[str, str],
+) -> dict[str, Any]:
     """Return the document with what all operations have in common, and with the names of things."""
-    for operation in _operations(document):
+    for method, operation in _operations(document):
         _complete(operation)
+        _describe_success(method, operation)
+        _describe_parameters(operation)
+        if "403" in operation["responses"]:
+            operation["responses"]["403"]["description"] += f"; needed: {scopes[operation['operationId']]}"
+        if operation["operationId"] in examples:
+            _show(operation, examples[operation["operationId"]])
     for path in document.get("webhooks", {}).values():
         for operation in path.values():
             operation["responses"].pop("422", None)  # the framework's: it is the receiver that answers
@@ -78,10 +125,27 @@ def completed(document: Document) -> Document:
     schemas = document["components"]["schemas"]
     for name in FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= problem.pop("$defs") | {"Problem": problem}
-    renamed: Document = _renamed(document, {name: thing_name(name, schemas) for name in schemas})
+    document["components"]["headers"] = HEADERS
+    models: list[type[BaseModel]] = [*bodies, Problem]
+    for model in models:
+        schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
+        schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
+    _say_sizes(document)
+    renamed: dict[str, Any] = _renamed(document, {name: thing_name(name, schemas) for name in schemas})  # type: ignore[explicit-any]  # to be typed
     return renamed
+
+
+def _say_sizes(value: Any) -> None:  # type: ignore[explicit-any]  # to be typed
+    """Give numbers the formats that generators for other languages choose types by."""
+    if isinstance(value, list):
+        for item in value:
+            _say_sizes(item)
+    elif isinstance(value, dict):
+        kind = value.get("type")
+        if isinstance(kind, str) and kind in FORMATS:
+            value.setdefault("format", FORMATS[kind])
+        for item in value.values():
+            _say_sizes(item)
 
 
 def thing_name(name: str, schemas: Iterable[str]) -> str:
@@ -102,11 +166,11 @@ def thing_name(name: str, schemas: Iterable[str]) -> str:
     return f"{short}Result" if short in schemas else short
 
 
-def _operations(document: Document) -> Iterable[Document]:
+def _operations(document: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:  # type: ignore[explicit-any]  # to be typed
     for path in document["paths"].values():
         for method, operation in path.items():
             if method in METHODS:
-                yield operation
+                yield method, operation
 
 
 def _complete(operation: Document) -> None:
@@ -120,22 +184,60 @@ def _complete(operation: Document) -> None:
         common |= WITH_INPUT
     if "requestBody" in operation:
         common |= WITH_BODY
-    for status, description in common.items():
+    parameters = {each["name"] for each in operation.get("parameters", ())}
+    keyed = WITH_KEY if idempotency.NAME in parameters else {}
+    for status, description in (*common.items(), *keyed.items()):
         if status in responses:
             _describe_too(responses[status], description)
         else:
             responses[status] = {"description": description, "content": _problem_content()}
     for status, response in responses.items():
-        headers = response.setdefault("headers", {})
-        if status == "412":
-            headers["ETag"] = etag.HEADER
-        headers["X-Request-Id"] = REQUEST_ID
-        if status in {"429", "503"}:
-            headers["Retry-After"] = RETRY_AFTER
+        names = ["X-Request-Id", *BY_STATUS.get(status, ())]
+        if status == "200" and "cursor" in parameters:
+            names.append("Link")
+        described = response.get("headers", {}) | {name: HEADERS[name] for name in names}
+        response["headers"] = {
+            name: {"$ref": f"#/components/headers/{name}"} if name in HEADERS else header
+            for name, header in sorted(described.items())
+        }
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _problem_content() -> Document:
+def _show(operation: dict[str, Any], example: Any) -> None:  # type: ignore[explicit-any]  # to be typed
+    """Put an example of the request into an operation."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and parameter["name"] in example.path:
+            parameter["example"] = example.path[parameter["name"]]
+    if example.body is not None:
+        operation["requestBody"]["content"]["application/json"]["example"] = example.body
+
+
+def _describe_success(method: str, operation: dict[str, Any]) -> None:  # type: ignore[explicit-any]  # to be typed
+    for status, response in operation["responses"].items():
+        if response["description"] == FRAMEWORK_SUCCESS:
+            response["description"] = "What was asked for" if method == "get" else SUCCESS[status]
+
+
+def _scopes(route: APIRoute) -> str:
+    """Return the scopes that a route asks for, in words."""
+    each = dict.fromkeys(
+        " or ".join(f"`{scope}`" for scope in check.scopes) for check in checks_of(route.dependant)
+    )
+    return ", and ".join(each)
+
+
+def _describe_parameters(operation: dict[str, Any]) -> None:  # type: ignore[explicit-any]  # to be typed
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "query" and "anyOf" in parameter["schema"]:
+            # A query holds texts: a time is no number there.
+            kinds = parameter["schema"]["anyOf"]
+            if any(kind.get("format") == "date-time" for kind in kinds):
+                parameter["schema"]["anyOf"] = [kind for kind in kinds if kind.get("type") != "number"]
+        if parameter["in"] == "path" and parameter["name"].endswith("_id"):
+            parameter.setdefault("description", f"Id of the {parameter['name'][:-3].replace('_', ' ')}")
+
+
+def _problem_content() -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
     return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 

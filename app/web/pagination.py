@@ -4,10 +4,12 @@ A sort key may hold a code: cursors are sealed, and tell nothing to who reads th
 """
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Annotated, Generic, TypedDict, TypeVar
+from urllib.parse import quote, urlencode
 
 import orjson
-from fastapi import Query
+from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from app.platform.errors import InvalidRequestError
@@ -19,6 +21,8 @@ Other = TypeVar("Other")
 Key = TypeVar("Key")
 
 _PURPOSE = "cursor"
+_next: ContextVar[str | None] = ContextVar("next_cursor", default=None)
+"""The cursor that the reply under way tells."""
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items on the page")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before")]
@@ -52,7 +56,23 @@ def each(listed: Listed[Item], change: Callable[[Item], Other]) -> Listed[Other]
 
 def encode(key: object) -> str:
     """Seal a sort key as a cursor."""
-    return text_sealer(get_settings()).seal(orjson.dumps(key, default=str), _PURPOSE)
+    cursor = text_sealer(get_settings()).seal(orjson.dumps(key, default=str), _PURPOSE)
+    _next.set(cursor)
+    return cursor
+
+
+def begin() -> None:
+    """Forget the page of a request before."""
+    _next.set(None)
+
+
+def link(request: Request, response: Response) -> None:
+    """Write on a reply where the next page is (RFC 8288), if the request has turned one."""
+    cursor = _next.get()
+    if cursor is not None:
+        query = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        address = f"{quote(request.url.path)}?{urlencode([*query, ('cursor', cursor)])}"
+        response.headers["Link"] = f'<{address}>; rel="next"'
 
 
 def decode(cursor: str | None, key: TypeAdapter[Key]) -> Key | None:

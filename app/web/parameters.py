@@ -18,4 +18,4 @@ def _pool(name: str) -> str:
 PoolPath = Annotated[
     str, AfterValidator(_pool), Path(description="Name of the pool", examples=["spring_sale"])
 ]
-CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1001"])]
+CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1"])]

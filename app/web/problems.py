@@ -154,20 +154,20 @@ def _not_json(body: str, place: int, said: str) -> InvalidRequestError:
 def _allowed(request: Request) -> str:
     """Return the methods of a path, of all routes that have it; of two templates that fit, the one that says more."""
     fitting: dict[str, set[str]] = {}
-    for route in _flat(request.app.routes):
+    for route in routes_of(request.app.routes):
         if route.path_regex.match(request.scope["path"]):
             fitting.setdefault(route.path, set()).update(route.methods or ())
     methods = fitting[min(fitting, key=lambda path: (path.count("{"), -len(path)))] if fitting else set()
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
-def _flat(routes: Iterable[object]) -> Iterator[APIRoute]:
+def routes_of(routes: Iterable[object]) -> Iterator[APIRoute]:
     """Yield the API's routes, those of routers that were included too."""
     for route in routes:
         if isinstance(route, APIRoute):
             yield route
         elif hasattr(route, "original_router"):
-            yield from _flat(route.original_router.routes)
+            yield from routes_of(route.original_router.routes)
 
 
 def _is_json(request: Request) -> bool:

@@ -33,7 +33,7 @@ const done = (await uploaded.json()) as components["schemas"]["Import"];
 check(done.imported === 2, "two codes are imported");
 
 const pool = { path: { pool: "typed" } };
-const key = { "idempotency-key": "order-1" };
+const key = { "Idempotency-Key": "order-1" };
 const first = await client.POST("/v1/pools/{pool}/assignments", {
   params: { ...pool, header: key },
   body: { customer_id: "c-1" },

@@ -13,7 +13,7 @@ from tests.service import Service
 
 pytestmark = pytest.mark.hostile
 EXAMPLES = os.environ.get("VOUCHERS_EXAMPLES", "25")
-LONGEST_SECONDS = 240
+LONGEST_SECONDS = 600
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 
 

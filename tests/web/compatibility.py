@@ -17,13 +17,9 @@ def breaks(before, after):
 
 
 def _operation(place, before, old, after, new):
-    required = {
-        (parameter["in"], parameter["name"])
-        for parameter in new.get("parameters", ())
-        if parameter["required"]
-    }
-    known = {(parameter["in"], parameter["name"]) for parameter in old.get("parameters", ())}
-    taken = {(parameter["in"], parameter["name"]) for parameter in new.get("parameters", ())}
+    required = {_named(parameter) for parameter in new.get("parameters", ()) if parameter["required"]}
+    known = {_named(parameter) for parameter in old.get("parameters", ())}
+    taken = {_named(parameter) for parameter in new.get("parameters", ())}
     yield from (f"{place} now needs {name}" for name in sorted(required - known))
     yield from (f"{place} takes no {name} any more" for name in sorted(known - taken))
     body = _schema(old.get("requestBody", {}), before), _schema(new.get("requestBody", {}), after)
@@ -36,6 +32,12 @@ def _operation(place, before, old, after, new):
             reply = _schema(response, before), _schema(new["responses"][status], after)
             if all(reply):
                 yield from _reply(f"{place}: reply {status}", *reply)
+
+
+def _named(parameter):
+    """Return where a parameter stands and its name; that of a header is the same in any case (RFC 9110, 5.1)."""
+    name = parameter["name"]
+    return parameter["in"], name.lower() if parameter["in"] == "header" else name
 
 
 def _schema(holder, document):
@@ -56,8 +58,9 @@ def _resolved(schema, schemas, depth=0):
 
 def _request(place, old, new):
     """A request that was right is still right."""
-    for name in set(new.get("required", ())) - set(old.get("required", ())):
-        yield f"{place} now needs {name}"
+    if "properties" in old or not old:  # of what was not described, nothing can be told
+        for name in set(new.get("required", ())) - set(old.get("required", ())):
+            yield f"{place} now needs {name}"
     if "properties" in old and "properties" in new:
         for name in old["properties"].keys() - new["properties"].keys():
             yield f"{place} takes no {name} any more"

@@ -103,3 +103,80 @@ def test_edits_that_take_if_match_are_refused_with_412_and_tell_the_version(docu
             assert "ETag" in operation["responses"]["412"]["headers"]
             assert method == "delete" or "ETag" in operation["responses"]["200"]["headers"], path
     assert len(edits) > 10
+
+
+REPEATABLE = {
+    "previewImport": "changes nothing",
+    "acceptSuspiciousRows": "takes what is set aside: once taken, there is none",
+    "cancelImport": "an import ends once",
+    "cancelBulkChange": "a change ends once",
+    "enableWebhook": "what is enabled stays so",
+    "undoImport": "takes back what is there: once taken back, there is none",
+    "replayRedemptionMapping": "what was found before changes nothing",
+    "voidVoucher": "a void code stays void",
+    "confirmAssignment": "what is confirmed stays so",
+    "releaseAssignment": "what is released stays so",
+    "importCustomers": "sets the same properties again",
+}
+"""What may be sent again without a key, and why."""
+
+
+def test_whatever_gives_or_changes_something_takes_an_idempotency_key(document):
+    for path, method, operation in operations(document):
+        if method == "post":
+            names = {each["name"] for each in operation.get("parameters", ())}
+            assert ("Idempotency-Key" in names) != (operation["operationId"] in REPEATABLE), path
+            if "Idempotency-Key" in names:
+                assert "`idempotency-key-reused`" in operation["responses"]["422"]["description"], path
+
+
+def test_headers_are_described_where_they_come(document):
+    described = {}
+    for path, method, operation in operations(document):
+        for status, response in operation["responses"].items():
+            described[f"{method} {path} {status}"] = set(response["headers"])
+    assert {"Location", "ETag", "Idempotency-Replayed"} <= described["post /v1/pools 201"]
+    assert {"Location", "Preference-Applied"} <= described["post /v1/pools/{pool}/imports 200"]
+    assert "Link" in described["get /v1/pools 200"]
+    assert "WWW-Authenticate" in described["get /v1/pools 401"]
+
+
+def test_the_body_of_an_import_is_described_source_by_source(document):
+    schemas = document["components"]["schemas"]
+    for operation in ("/v1/pools/{pool}/imports", "/v1/imports/preview"):
+        content = document["paths"][operation]["post"]["requestBody"]["content"]
+        body = schemas[content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+        source = body["properties"]["source"]
+        assert set(source["discriminator"]["mapping"]) == {"text", "url", "database", "storage", "analysis"}
+        assert len(source["oneOf"]) == 5
+        assert "file" in content["multipart/form-data"]["schema"]["properties"]
+
+
+def test_the_scopes_that_a_route_needs_are_told(document):
+    def said(path, method):
+        return document["paths"][path][method]["responses"]["403"]["description"].rpartition("needed: ")[2]
+
+    assert said("/v1/pools", "get") == "`pools` or `read`"
+    assert said("/v1/api-keys", "post") == "`admin`"
+    assert said("/v1/customers/{customer_id}/properties/render", "post") == "`assign`, and `events`"
+    assert all(
+        "needed: `" in operation["responses"]["403"]["description"]
+        for _, _, operation in operations(document)
+        if operation.get("security")
+    )
+
+
+def test_numbers_have_a_size(document):
+    def numbers(value):
+        if isinstance(value, dict):
+            if value.get("type") in ("integer", "number"):
+                yield value
+            for item in value.values():
+                yield from numbers(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from numbers(item)
+
+    found = list(numbers(document["components"]["schemas"])) + list(numbers(document["paths"]))
+    assert len(found) > 50
+    assert all(each["format"] in ("int64", "double") for each in found)

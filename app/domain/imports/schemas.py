@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
@@ -19,14 +19,14 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"
 class TextSource(Input):
     """Pasted text."""
 
-    type: Literal["text"]
+    type: Literal["text"] = Field(description="The kind of source")
     text: str = Field(description="The rows")
 
 
 class UrlSource(Input):
     """A file at a URL, fetched by HTTP or HTTPS."""
 
-    type: Literal["url"]
+    type: Literal["url"] = Field(description="The kind of source")
     url: Annotated[Url, StringConstraints(pattern=r"^https?://[^\x00-\x20]+$")] = Field(
         description="URL of the file"
     )
@@ -35,7 +35,7 @@ class UrlSource(Input):
 class DatabaseSource(Input):
     """A query on a database."""
 
-    type: Literal["database"]
+    type: Literal["database"] = Field(description="The kind of source")
     url: Url = Field(
         description="SQLAlchemy URL; its password is stored encrypted, or is `${env:VOUCHERS_SOURCE_…}`"
     )
@@ -45,15 +45,15 @@ class DatabaseSource(Input):
 class StorageSource(Input):
     """A file in a storage: `s3://`, `gs://`, `sftp://`, or `file:` in the folder that imports may read."""
 
-    type: Literal["storage"]
-    url: Url = Field(description="URL of the file")
-    options: dict[str, object] | None = Field(default=None, description="Credentials; stored encrypted")
+    type: Literal["storage"] = Field(description="The kind of source")
+    url: Url = Field(description="Where it is")
+    options: dict[str, Any] | None = Field(default=None, description="Credentials; stored encrypted")  # type: ignore[explicit-any]  # to be typed
 
 
 class AnalysisSource(Input):
     """A selection over the service's own customers or events."""
 
-    type: Literal["analysis"]
+    type: Literal["analysis"] = Field(description="The kind of source")
     of: Literal["customers", "events"] = Field(description="What is selected from")
     property: Name = Field(description="Property that holds the code")
     event_type: Name | None = Field(default=None, description="Only events of this type")

@@ -68,6 +68,11 @@ async def test_what_another_import_brought_keeps_it(client, engine, settings):
         ("PATCH", "/v1/pools/p", {"description": "for spring"}),
         (
             "POST",
+            "/v1/webhooks",
+            {"url": "https://example.org/hook", "events": ["import.finished"], "pools": ["p"]},
+        ),
+        (
+            "POST",
             "/v1/import-schedules",
             {"pool": "p", "source": {"type": "url", "url": "https://example.org/a.csv"}, "cron": "0 6 * * *"},
         ),

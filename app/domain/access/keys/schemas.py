@@ -4,11 +4,12 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.domain.access.scopes import Scope
 from app.schema.names import visible
 from app.schema.texts import Input
+from app.schema.times import Time
 
 MAX_GRACE_SECONDS = 7 * 24 * 3600
 DEFAULT_GRACE_SECONDS = 3600
@@ -34,8 +35,8 @@ class ApiKeyCreate(Input):
 
     name: KeyName = Field(description="What the key is for", examples=["campaign system"])
     scopes: Scopes = Field(description="What it may do", examples=[["assign"]])
-    expires_at: Annotated[AwareDatetime, AfterValidator(_ahead)] | None = Field(
-        default=None, description="When it expires; null: never"
+    expires_at: Annotated[Time, AfterValidator(_ahead)] | None = Field(
+        default=None, description="From when on it is refused; null: never"
     )
     requests_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = Field(
         default=None, description="Most requests that one process takes from it in a minute; null: no bound"

@@ -27,6 +27,7 @@ DELETE FROM pool USING import WHERE import.id = %(id)s AND pool.id = import.pool
     AND NOT EXISTS (SELECT FROM import AS other WHERE other.pool_id = pool.id AND other.status <> 'failed')
     AND NOT EXISTS (SELECT FROM hold WHERE hold.pool_id = pool.id)
     AND NOT EXISTS (SELECT FROM alert WHERE alert.pool_id = pool.id)
+    AND NOT EXISTS (SELECT FROM webhook WHERE pool.id = ANY (webhook.pool_ids))
     AND NOT EXISTS (
         SELECT FROM import_schedule
         WHERE import_schedule.pool = pool.name AND import_schedule.id IS DISTINCT FROM import.schedule_id

@@ -1,0 +1,141 @@
+"""Requests that work when they are sent as they stand, on the data of `vouchers demo --keep`.
+
+The OpenAPI page fills them in. What they name by id is given that id by the demo (`app/cli/demo_data.py`).
+"""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.assignments import identity
+
+POOL, SMALL_POOL, EMPTY_POOL = "spring_sale", "summer_sale", "old_sale"
+SMALL_POOL_CODES = ("SUMMER-1", "SUMMER-2", "SUMMER-3", "SUMMER-4")
+CUSTOMER, CUSTOMER_TO_ERASE = "c-1", "c-9"
+IMPORT = uuid.UUID("00000000-0000-4000-8000-000000000001")
+SCHEDULE = uuid.UUID("00000000-0000-4000-8000-000000000002")
+HOLD = uuid.UUID("00000000-0000-4000-8000-000000000003")
+BULK_CHANGE = uuid.UUID("00000000-0000-4000-8000-000000000005")
+WEBHOOK = uuid.UUID("00000000-0000-4000-8000-000000000006")
+API_KEY = uuid.UUID("00000000-0000-4000-8000-000000000004")
+ASSIGNMENTS = {
+    customer: str(identity.of_message(f"m-{customer}", customer, POOL, 0))
+    for customer in ("c-1", "c-2", "c-3")
+}
+"""Of the demo's messages: that of c-1 is redeemed, the others are not."""
+LIKE_A_CODE = "{{ vouchers['spring_sale'].assign_available() }}"
+AGGREGATE = {"event_type": "purchase", "property": "voucher_code", "function": "last"}
+ALERTS = {"thresholds": [1000, 100, 0], "webhook_url": "https://example.com/hooks/vouchers"}
+REPEATED = {
+    "pool": POOL,
+    "source": {"type": "url", "url": "https://example.com/codes.csv"},
+    "cron": "0 6 * * *",
+    "timezone": "Europe/Prague",
+    "active": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:  # type: ignore[explicit-any]  # to be typed
+    """A request: what stands in its path, and its body."""
+
+    path: dict[str, str] = field(default_factory=dict)
+    body: Any = None  # type: ignore[explicit-any]  # to be typed
+
+
+def _of(body: Any = None, **path: object) -> Example:  # type: ignore[explicit-any]  # to be typed
+    return Example({name: str(value) for name, value in path.items()}, body)
+
+
+def _message(**more: Any) -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+    return {"template": f"10 % off, only for you: {LIKE_A_CODE}", "channel": "email", "mode": "send", **more}
+
+
+EXAMPLES: dict[str, Example] = {
+    "createPool": _of({"name": "winter_sale", "description": "10 % off in January"}),
+    "updatePool": _of({"description": "10 % off in spring"}),
+    "deletePool": _of(pool=EMPTY_POOL),
+    "createHold": _of({"campaign_id": "may", "count": 100}),
+    "deleteHold": _of(hold_id=HOLD),
+    "createImport": _of(pool=SMALL_POOL),
+    **{
+        name: _of(import_id=IMPORT)
+        for name in (
+            "getImport",
+            "listImportRejects",
+            "acceptSuspiciousRows",
+            "cancelImport",
+            "undoImport",
+            "followImport",
+        )
+    },
+    "getBulkChange": _of(change_id=BULK_CHANGE),
+    "cancelBulkChange": _of(change_id=BULK_CHANGE),
+    "createImportSchedule": _of(REPEATED),
+    "getImportSchedule": _of(schedule_id=SCHEDULE),
+    "updateImportSchedule": _of({"cron": "30 6 * * *"}, schedule_id=SCHEDULE),
+    "deleteImportSchedule": _of(schedule_id=SCHEDULE),
+    "trackEvents": _of(
+        {
+            "events": [
+                {
+                    "event_id": "order-4712",
+                    "customer_id": "c-2",
+                    "event_type": "purchase",
+                    "properties": {"voucher_code": SMALL_POOL_CODES[0], "total": 19.9},
+                }
+            ]
+        }
+    ),
+    "putRedemptionMapping": _of({"mappings": [{"event_type": "purchase", "property": "voucher_code"}]}),
+    "redeemVoucher": _of({"customer_id": "c-2"}, code=SMALL_POOL_CODES[1]),
+    "getVoucher": _of(code=SMALL_POOL_CODES[0]),
+    "voidVoucher": _of({"reason": "leaked"}, code=SMALL_POOL_CODES[2]),
+    "assignVoucher": _of({"customer_id": "c-4", "campaign_id": "spring"}),
+    "assignVouchers": _of({"items": [{"customer_id": "c-5"}, {"customer_id": "c-6"}]}),
+    "getAssignment": _of(assignment_id=ASSIGNMENTS["c-1"]),
+    "confirmAssignment": _of(assignment_id=ASSIGNMENTS["c-2"]),
+    "releaseAssignment": _of({"reason": "not sent"}, assignment_id=ASSIGNMENTS["c-3"]),
+    "updateCustomer": _of({"properties": {"first_name": "Ada"}}),
+    "eraseCustomer": _of(customer_id=CUSTOMER_TO_ERASE),
+    "putAggregate": _of(AGGREGATE),
+    "renderMessage": _of(_message(customer_id="c-2", campaign_id="spring", message_id="m-10")),
+    "renderMessages": _of(
+        _message(
+            recipients=[
+                {"customer_id": "c-2", "message_id": "m-11"},
+                {"customer_id": "c-3", "message_id": "m-11"},
+            ]
+        )
+    ),
+    "setCustomerProperties": _of(
+        {"template": f'{{"voucher": "{LIKE_A_CODE}"}}', "mode": "send", "message_id": "m-12"}
+    ),
+    "addCustomerEvent": _of(
+        {
+            "template": f'{{"event_type": "voucher", "properties": {{"code": "{LIKE_A_CODE}"}}}}',
+            "mode": "send",
+            "message_id": "m-13",
+        }
+    ),
+    "setAlerts": _of(ALERTS),
+    "createWebhook": _of(
+        {"url": "https://example.com/hooks/vouchers", "events": ["voucher.assigned", "voucher.released"]}
+    ),
+    **{
+        name: _of(webhook_id=WEBHOOK)
+        for name in (
+            "getWebhook",
+            "deleteWebhook",
+            "rotateWebhookSecret",
+            "enableWebhook",
+            "sendTestWebhook",
+            "listWebhookDeliveries",
+        )
+    },
+    "createApiKey": _of({"name": "campaign system", "scopes": ["assign"]}),
+    "getApiKey": _of(key_id=API_KEY),
+    "rotateApiKey": _of({"grace_seconds": 3600}, key_id=API_KEY),
+    "revokeApiKey": _of(key_id=API_KEY),
+}
+"""By `operationId`; what stands in no example has that of its parameter."""

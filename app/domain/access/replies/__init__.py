@@ -1,0 +1,1 @@
+"""Replies to requests with an idempotency key."""

@@ -1,0 +1,75 @@
+"""Replies to requests with an `Idempotency-Key`, kept to answer the same request again.
+
+For acts of which nothing else tells that they were done before: a key that is made, a secret that is rotated. Claim and
+reply are written in the act's own transaction, so an act that failed leaves no key taken, and of two at once the second
+waits for the first. Whatever gives out codes does not need this: there the key is the assignment's id (decision 0002).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from cryptography.fernet import InvalidToken
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.access.replies import queries
+from app.domain.access.scopes import Caller
+from app.platform.errors import IdempotencyKeyReusedError
+from app.platform.sealing import fernet
+from app.platform.settings import Settings
+
+KEPT = timedelta(days=1)
+"""How long the same request is known again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key that was taken for a request, in this transaction."""
+
+    caller: Caller
+    key: str
+
+
+async def claim(  # type: ignore[explicit-any]  # to be typed
+    connection: AsyncConnection, settings: Settings, caller: Caller, key: str, request: list[Any]
+) -> tuple[Claim, dict[str, Any] | None]:
+    """Take a key for a request; return also the reply that was kept where the same request came before.
+
+    Args:
+        connection: of the transaction that does what is asked for.
+        settings: of this process.
+        caller: whose key it is.
+        key: the `Idempotency-Key`.
+        request: what makes the request the same.
+
+    Raises:
+        IdempotencyKeyReusedError: the key came before with another request.
+    """
+    digest = hashlib.sha256(orjson.dumps(request, default=str)).digest()
+    claimed = Claim(caller, key)
+    if await queries.claim(connection, caller.key_id, key, digest):
+        return claimed, None
+    before = await queries.of_key(connection, caller.key_id, key)
+    if bytes(before.request) != digest:
+        raise IdempotencyKeyReusedError("The same idempotency key came before with another request.")
+    try:
+        reply: dict[str, Any] = orjson.loads(fernet(settings).decrypt(bytes(before.sealed)))  # type: ignore[explicit-any]  # to be typed
+    except InvalidToken as error:
+        said = "It was done when this key came first; the reply was sealed with another VOUCHERS_SECRET_KEY."
+        raise IdempotencyKeyReusedError(said) from error
+    return claimed, reply
+
+
+async def keep(  # type: ignore[explicit-any]  # to be typed
+    connection: AsyncConnection, settings: Settings, claimed: Claim, reply: dict[str, Any]
+) -> None:
+    """Store the reply to the request that a key was taken for. Sealed: it may hold the secret that was made."""
+    sealed = fernet(settings).encrypt(orjson.dumps(reply, default=str))
+    await queries.keep(connection, claimed.caller.key_id, claimed.key, sealed)
+
+
+async def forget(connection: AsyncConnection) -> None:
+    """Delete what was kept long enough."""
+    await queries.forget(connection, KEPT)

@@ -1,0 +1,16 @@
+"""Jobs of kept replies."""
+
+from procrastinate import JobContext
+
+from app.domain.access.replies import service
+from app.platform.database import transaction
+from app.platform.jobs import SWEEPS, engine_of, jobs
+
+
+@jobs.periodic(cron="40 * * * *", periodic_id="forget_replies")
+@jobs.task(name="forget_replies", queue=SWEEPS, queueing_lock="forget_replies", pass_context=True)
+async def forget_replies(context: JobContext, timestamp: int) -> None:
+    """Delete every hour the replies that were kept long enough."""
+    del timestamp
+    async with transaction(engine_of(context)) as connection:
+        await service.forget(connection)

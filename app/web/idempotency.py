@@ -1,0 +1,122 @@
+"""`Idempotency-Key`: the same request again is answered as the first time, and done once.
+
+Where a key becomes the id of what is made (an assignment, a message), that alone does it. For everything else there is
+`Keyed`: the reply is kept for a day in the act's own transaction (`app/domain/access/replies`).
+"""
+
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Header, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.access.replies import service
+from app.domain.access.scopes import Caller
+from app.platform.settings import Settings as AllSettings
+from app.schema.texts import Identifier
+from app.web.dependencies import Connection, Settings
+from app.web.guard import caller_of
+
+NAME = "Idempotency-Key"
+Key = Annotated[
+    Identifier | None,
+    Header(alias=NAME, description="The same request with the same key is done once, and answered alike"),
+]
+REPLAYED = "Idempotency-Replayed"
+
+
+def derived(caller_id: uuid.UUID, key: str, *place: Any) -> str:  # type: ignore[explicit-any]  # to be typed
+    """Return a name that the same keyed request of the same caller gives to the same thing in it."""
+    return str(uuid.uuid5(caller_id, orjson.dumps([key, *place]).decode()))
+
+
+class KeyedRequest:
+    """Does what a request asks for once, in a transaction that its route opens; a dependency."""
+
+    def __init__(self, request: Request, response: Response, settings: Settings, key: Key = None) -> None:
+        self._request = request
+        self._response = response
+        self._settings = settings
+        self._key = key
+
+    async def once_in(self, connection: AsyncConnection, act: Callable[[], Awaitable[Any]]) -> Any:  # type: ignore[explicit-any]  # to be typed
+        """Return what `act` does, or the reply of the first time where the request was answered before.
+
+        Raises:
+            IdempotencyKeyReusedError: the key came before with another request.
+        """
+        if self._key is None:
+            return await act()
+        request, caller = self._request, caller_of(self._request)
+        body = hashlib.sha256(await request.body()).hexdigest()
+        same = [request.method, request.url.path, body]
+        claimed, kept = await service.claim(connection, self._settings, caller, self._key, same)
+        if kept is not None:
+            return Response(kept["body"], kept["status"], kept["headers"] | {REPLAYED: "true"})
+        route = request.scope["route"]
+        assert isinstance(route, APIRoute)  # noqa: S101  (narrows the type)
+        made: TypeAdapter[Any] = TypeAdapter(route.response_model)  # type: ignore[explicit-any]  # to be typed
+        text = made.dump_json(made.validate_python(await act(), from_attributes=True), by_alias=True).decode()
+        headers = {**self._response.headers, "content-type": "application/json"}
+        reply: dict[str, Any] = {"status": route.status_code or 200, "headers": headers, "body": text}  # type: ignore[explicit-any]  # to be typed
+        await service.keep(connection, self._settings, claimed, reply)
+        return Response(text, reply["status"], headers)
+
+
+class Keyed(KeyedRequest):
+    """Does what a request asks for once; a dependency of routes that have a transaction."""
+
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        connection: Connection,
+        settings: Settings,
+        key: Key = None,
+    ) -> None:
+        super().__init__(request, response, settings, key)
+        self._connection = connection
+
+    async def once(self, act: Callable[[], Awaitable[Any]]) -> Any:  # type: ignore[explicit-any]  # to be typed
+        """Return what `act` does, or the reply of the first time, as `once_in` of the request's transaction."""
+        return await self.once_in(self._connection, act)
+
+
+async def id_once(  # type: ignore[explicit-any]  # to be typed
+    connection: AsyncConnection,
+    settings: AllSettings,
+    caller: Caller,
+    key: str | None,
+    same: list[Any],
+    act: Callable[[], Awaitable[uuid.UUID]],
+) -> tuple[uuid.UUID, bool]:
+    """Return the id of what `act` makes, or made when the same request came before; and whether that was so.
+
+    Args:
+        connection: of the transaction that makes it.
+        settings: of this process.
+        caller: who sent the request.
+        key: its `Idempotency-Key`.
+        same: what makes a request the same.
+        act: makes the thing.
+
+    Raises:
+        IdempotencyKeyReusedError: the key came before with another request.
+    """
+    if key is None:
+        return await act(), False
+    claimed, kept = await service.claim(connection, settings, caller, key, same)
+    if kept is not None:
+        return uuid.UUID(kept["id"]), True
+    made = await act()
+    await service.keep(connection, settings, claimed, {"id": str(made)})
+    return made, False
+
+
+Once = Annotated[Keyed, Depends()]
+OnceIn = Annotated[KeyedRequest, Depends()]

@@ -1,0 +1,135 @@
+"""A request that is sent twice with one `Idempotency-Key` is done once, whatever it makes or changes."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.access.replies import service as replies
+from app.platform.database import transaction
+from tests.factories import add_key, fill
+
+SAME = {"Idempotency-Key": "retry-1"}
+HOOK = {"thresholds": [5], "webhook_url": "https://example.org/hook"}
+SCHEDULE = {
+    "pool": "p",
+    "source": {"type": "url", "url": "https://example.org/codes.csv"},
+    "cron": "0 6 * * *",
+}
+MAKES = {
+    "/v1/pools": ({"name": "made"}, "pool", 1),
+    "/v1/pools/p/holds": ({"campaign_id": "c", "count": 2}, "hold", 1),
+    "/v1/import-schedules": (SCHEDULE, "import_schedule", 1),
+    "/v1/api-keys": ({"name": "k", "scopes": ["read"]}, "api_key", 1),
+    "/v1/pools/p/alerts/test": (None, "delivery", 1),
+    "/v1/pools/p/imports": ({"source": {"type": "text", "text": "code\nA-1\n"}}, "import", 1),
+    "/v1/pools/p/assignments": ({"customer_id": "c"}, "assignment", 1),
+    "/v1/pools/p/assignments/batch": ({"items": [{}, {"customer_id": "c"}]}, "assignment", 2),
+    "/v1/events": ({"events": [{"customer_id": "c", "event_type": "e"}] * 2}, "event", 2),
+    "/v1/render": (
+        {"template": "{{ vouchers['p'].assign_available() }}", "channel": "email", "mode": "send"},
+        "assignment",
+        1,
+    ),
+}
+
+
+async def rows(engine, table):
+    async with transaction(engine) as connection:
+        return (await connection.execute(text(f'SELECT count(*) FROM "{table}"'))).scalar_one()
+
+
+@pytest.fixture
+async def pool(client, engine):
+    await fill(engine, "p", 30)
+    await client.put("/v1/pools/p/alerts", json=HOOK)
+
+
+@pytest.mark.parametrize("path", MAKES)
+async def test_two_at_once_and_a_third_later_make_one(client, engine, pool, path):
+    body, table, n = MAKES[path]
+    before = await rows(engine, table)
+    both = await asyncio.gather(*(client.post(path, json=body, headers=SAME) for _ in range(2)))
+    third = await client.post(path, json=body, headers=SAME)
+    assert all(reply.is_success for reply in (*both, third)), [reply.text for reply in both]
+    assert await rows(engine, table) == before + n
+    assert (await client.post(path, json=body, headers={"Idempotency-Key": "retry-2"})).status_code != 422
+
+
+async def test_a_kept_reply_is_that_of_the_first_time(client, pool):
+    first = await client.post("/v1/api-keys", json={"name": "k", "scopes": ["read"]}, headers=SAME)
+    again = await client.post("/v1/api-keys", json={"name": "k", "scopes": ["read"]}, headers=SAME)
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    for name in ("etag", "location", "content-type"):
+        assert again.headers[name] == first.headers[name]
+    assert (again.headers["idempotency-replayed"], "idempotency-replayed" in first.headers) == ("true", False)
+    assert (await client.get(first.headers["location"])).json()["name"] == "k"
+
+
+async def test_a_secret_is_rotated_once(client, pool):
+    made = (await client.post("/v1/api-keys", json={"name": "k", "scopes": ["read"]})).json()
+    for path in ("/v1/pools/p/alerts/secret", f"/v1/api-keys/{made['id']}/rotate"):
+        key = {"Idempotency-Key": path}
+        first, again = [await client.post(path, headers=key) for _ in range(2)]
+        assert (first.status_code, again.content) == (200, first.content)
+
+
+async def test_another_request_with_the_key_is_refused(client, pool):
+    await client.post("/v1/pools", json={"name": "a"}, headers=SAME)
+    for path, body in (("/v1/pools", {"name": "b"}), ("/v1/pools/p/alerts/test", None)):
+        reply = await client.post(path, json=body, headers=SAME)
+        assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    file = {"file": ("c.csv", "code\nA-1\n")}
+    imported = [
+        await client.post("/v1/pools/p/imports", files=file, headers={"Idempotency-Key": "f"})
+        for _ in range(2)
+    ]
+    assert imported[0].json()["id"] == imported[1].json()["id"]
+    assert imported[1].headers["idempotency-replayed"] == "true"
+    file = {"file": ("c.csv", "code\nA-2\n")}
+    other = await client.post("/v1/pools/p/imports", files=file, headers={"Idempotency-Key": "f"})
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
+
+
+async def test_what_failed_may_be_tried_again_with_the_key(client, engine, pool):
+    hold = {"campaign_id": "c", "count": 40}
+    assert (await client.post("/v1/pools/p/holds", json=hold, headers=SAME)).status_code == 409
+    await fill(engine, "q", 1)
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE stock SET available = available + 20 WHERE slot = 1"))
+    assert (await client.post("/v1/pools/p/holds", json=hold, headers=SAME)).status_code == 201
+
+
+async def test_a_key_belongs_to_the_api_key_that_sent_it(client, engine, pool):
+    other = "other-key-0123456789-0123456789-0123456789"
+    await add_key(engine, other, "pools")
+    await client.post("/v1/pools", json={"name": "a"}, headers=SAME)
+    headers = SAME | {"Authorization": f"Bearer {other}"}
+    assert (await client.post("/v1/pools", json={"name": "b"}, headers=headers)).status_code == 201
+
+
+async def test_replies_are_kept_sealed_and_for_a_day(client, engine, pool):
+    made = await client.post("/v1/api-keys", json={"name": "k", "scopes": ["read"]}, headers=SAME)
+    async with transaction(engine) as connection:
+        (sealed,) = (await connection.execute(text("SELECT sealed FROM kept_reply"))).scalars()
+        assert made.json()["secret"].encode() not in bytes(sealed)
+        await replies.forget(connection)
+    assert await rows(engine, "kept_reply") == 1
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE kept_reply SET kept_at = now() - interval '25 hours'"))
+        await replies.forget(connection)
+    assert await rows(engine, "kept_reply") == 0
+
+
+async def test_pages_link_to_the_next_one(client, engine):
+    for name in "abc":
+        await client.post("/v1/pools", json={"name": name})
+    address = "/v1/pools?limit=1"
+    pages = 1
+    while "link" in (page := await client.get(address)).headers:
+        pages += 1
+        address, rel = page.headers["link"].split(">; ")
+        address = address.removeprefix("<")
+        assert rel == 'rel="next"'
+        assert page.json()["next_cursor"] in address
+    assert (pages, page.json()["items"][0]["name"], page.json()["next_cursor"]) == (3, "c", None)
