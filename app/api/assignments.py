@@ -1,7 +1,7 @@
 """`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
@@ -267,7 +267,7 @@ def _key_of(item: BatchItem, index: int, key: str | None) -> str | None:
     return None if key is None or item.message_id is not None else f"{key}\n{index}"
 
 
-def _seen_by(caller: Caller, row: AnyRow) -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+def _seen_by(caller: Caller, row: AnyRow) -> dict[str, object]:
     shown = {"code": caller.shown(row.code), "attributes": caller.shown_attributes(row.attributes)}
     return {**row._mapping, **shown}  # noqa: SLF001  (public, by SQLAlchemy's convention)
 

@@ -1,7 +1,7 @@
 """`/v1/bulk-changes`."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response, status
@@ -72,14 +72,14 @@ BODIES = {
     responses=bearing(202, "Location", "Idempotency-Replayed") | problems(*REFUSED),
     openapi_extra={"requestBody": {"required": True, "content": BODIES}},
 )
-async def create_bulk_change(  # type: ignore[explicit-any]  # to be typed
+async def create_bulk_change(
     request: Request,
     response: Response,
     engine: Engine,
     settings: Settings,
     caller: Manager,
     idempotency_key: idempotency.Key = None,
-) -> dict[str, Any]:
+) -> ChangeRecord:
     """Void or reinstate many vouchers, release what was given, or change when codes expire.
 
     It is done by a job in small transactions, beside everything else; `Location` tells how far it is. Ask with

@@ -5,6 +5,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, BinaryIO
 
@@ -30,6 +31,7 @@ from app.domain.imports.schemas import (
     ImportCreate,
     ImportOptions,
     ImportOut,
+    ImportRecord,
     Preview,
     PreviewCreate,
     RejectOut,
@@ -131,7 +133,7 @@ async def create_import(
         Header(alias="Prefer", description="`wait=N`: answer once it is done, within N seconds"),
     ] = "",
     idempotency_key: idempotency.Key = None,
-) -> dict[str, object]:
+) -> ImportRecord:
     """Import codes into a pool, which is made if it is not there. Once the reply is sent, the rows are safe.
 
     What the file does not show is asked, never guessed: which column holds the codes, or whether there is a header, is
@@ -188,7 +190,7 @@ async def list_imports(
     schedule_id: Annotated[uuid.UUID | None, Query(description="Only imports of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[dict[str, object]]:
+) -> pagination.Listed[ImportRecord]:
     """List imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
@@ -201,7 +203,7 @@ async def list_imports(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError),
 )
-async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, object]:
+async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> ImportRecord:
     """Return an import: its status and its figures."""
     return import_seen_by(caller, await service.get(connection, import_id))
 
@@ -245,7 +247,7 @@ async def list_import_rejects(
 )
 async def accept_suspicious_rows(
     import_id: uuid.UUID, caller: Writer, connection: Connection
-) -> dict[str, object]:
+) -> ImportRecord:
     """Import the values that were set aside as suspicious; after a dry run none are imported."""
     return await service.accept_suspicious(connection, caller, import_id)
 
@@ -255,7 +257,7 @@ async def accept_suspicious_rows(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportEndedError),
 )
-async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, object]:
+async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> ImportRecord:
     """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone."""
     return await service.cancel(connection, caller, import_id)
 

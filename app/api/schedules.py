@@ -45,10 +45,10 @@ async def create_import_schedule(  # type: ignore[explicit-any]  # to be typed
     """Make a schedule: it repeats an import at the times of a cron expression."""
     permit_source(caller, body.source)
 
-    async def create() -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+    async def create() -> ScheduleRecord:
         schedule = await service.create(connection, caller, settings, body)
         etag.tag(response, service.version_of(schedule))
-        response.headers["Location"] = f"/v1/import-schedules/{schedule['id']}"
+        response.headers["Location"] = f"/v1/import-schedules/{schedule.id}"
         return schedule
 
     return await keyed.once(create)

@@ -98,17 +98,17 @@ def install(  # type: ignore[explicit-any]  # to be typed
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+def body_of(model: type[BaseModel]) -> Document:
     """Return the schema of a body that a route reads by itself; `install` is told of the model."""
     return {"$ref": f"{SCHEMAS}{model.__name__}"}
 
 
 def completed(  # type: ignore[explicit-any]  # to be typed
-    document: dict[str, Any],
+    document: Document,
     bodies: Iterable[type[BaseModel]],
     examples: Mapping[str, Any],
     scopes: Mapping[str, str],
-) -> dict[str, Any]:
+) -> Document:
     """Return the document with what all operations have in common, and with the names of things."""
     for method, operation in _operations(document):
         _complete(operation)
@@ -131,11 +131,11 @@ def completed(  # type: ignore[explicit-any]  # to be typed
         schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
     _say_sizes(document)
-    renamed: dict[str, Any] = _renamed(document, {name: thing_name(name, schemas) for name in schemas})  # type: ignore[explicit-any]  # to be typed
+    renamed: Document = _renamed(document, {name: thing_name(name, schemas) for name in schemas})
     return renamed
 
 
-def _say_sizes(value: Any) -> None:  # type: ignore[explicit-any]  # to be typed
+def _say_sizes(value: Json) -> None:
     """Give numbers the formats that generators for other languages choose types by."""
     if isinstance(value, list):
         for item in value:
@@ -166,7 +166,7 @@ def thing_name(name: str, schemas: Iterable[str]) -> str:
     return f"{short}Result" if short in schemas else short
 
 
-def _operations(document: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:  # type: ignore[explicit-any]  # to be typed
+def _operations(document: Document) -> Iterable[tuple[str, Document]]:
     for path in document["paths"].values():
         for method, operation in path.items():
             if method in METHODS:
@@ -203,7 +203,7 @@ def _complete(operation: Document) -> None:
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _show(operation: dict[str, Any], example: Any) -> None:  # type: ignore[explicit-any]  # to be typed
+def _show(operation: Document, example: Json) -> None:
     """Put an example of the request into an operation."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path" and parameter["name"] in example.path:
@@ -212,7 +212,7 @@ def _show(operation: dict[str, Any], example: Any) -> None:  # type: ignore[expl
         operation["requestBody"]["content"]["application/json"]["example"] = example.body
 
 
-def _describe_success(method: str, operation: dict[str, Any]) -> None:  # type: ignore[explicit-any]  # to be typed
+def _describe_success(method: str, operation: Document) -> None:
     for status, response in operation["responses"].items():
         if response["description"] == FRAMEWORK_SUCCESS:
             response["description"] = "What was asked for" if method == "get" else SUCCESS[status]
@@ -226,7 +226,7 @@ def _scopes(route: APIRoute) -> str:
     return ", and ".join(each)
 
 
-def _describe_parameters(operation: dict[str, Any]) -> None:  # type: ignore[explicit-any]  # to be typed
+def _describe_parameters(operation: Document) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "query" and "anyOf" in parameter["schema"]:
             # A query holds texts: a time is no number there.
@@ -237,7 +237,7 @@ def _describe_parameters(operation: dict[str, Any]) -> None:  # type: ignore[exp
             parameter.setdefault("description", f"Id of the {parameter['name'][:-3].replace('_', ' ')}")
 
 
-def _problem_content() -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+def _problem_content() -> Document:
     return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 

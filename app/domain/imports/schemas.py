@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
@@ -47,7 +47,7 @@ class StorageSource(Input):
 
     type: Literal["storage"] = Field(description="The kind of source")
     url: Url = Field(description="Where it is")
-    options: dict[str, Any] | None = Field(default=None, description="Credentials; stored encrypted")  # type: ignore[explicit-any]  # to be typed
+    options: dict[str, object] | None = Field(default=None, description="Credentials; stored encrypted")
 
 
 class AnalysisSource(Input):
