@@ -212,7 +212,9 @@ def backup(
 
 @cli.command()
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="What `backup` wrote.")
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Throw away what the database holds now.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
+from app.domain.imports.reader.dates import DateFormat, ZoneName
 from app.schema.base import ImportStatus
 from app.schema.texts import NO_FLAG, Encoding, Flag, Input
 from app.schema.times import Time
@@ -109,6 +110,9 @@ def _listed(value: object) -> object:
 
 
 AfterLists = BeforeValidator(_listed)
+AttributeColumns = Annotated[
+    list[Name | Annotated[int, Field(ge=0, strict=True)]], Field(max_length=MAX_ATTRIBUTES)
+]
 
 
 class Options(FormatIn):
@@ -122,10 +126,16 @@ class Options(FormatIn):
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
     expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
-    attribute_columns: Annotated[
-        list[Name | Annotated[int, Field(ge=0, strict=True)]], Field(max_length=MAX_ATTRIBUTES), AfterLists
-    ] = Field(
-        default_factory=list,
+    timezone: ZoneName | None = Field(
+        default=None,
+        description="Of times in the column that name none, as `Europe/Prague`; else UTC. A day alone ends there",
+    )
+    date_format: DateFormat | None = Field(
+        default=None,
+        description="How the column writes times, where not in ISO 8601: `DD.MM.YYYY`, `MM/DD/YYYY HH:mm`",
+    )
+    attribute_columns: Annotated[AttributeColumns | None, AfterLists] = Field(
+        default=None,
         description="Columns that come with the code (a PIN, a value, a link), by name or 0-based index; shown as"
         " `attributes` under the names of the header. In a form: a JSON list, or names with commas between",
         examples=[["pin", "value"]],

@@ -340,9 +340,9 @@ class MessageVouchers:
         if row.attributes is not None:
             self._attributes[row.code] = row.attributes
 
-    def attributes_of(self, code: str) -> dict[str, str] | None:
-        """Return what comes with a code that a message shows."""
-        return self._attributes.get(code)
+    def about(self, code: str) -> dict[str, dict[str, str]]:
+        """Return what the reply tells of a code that a message shows, where something comes with it."""
+        return {"attributes": self._attributes[code]} if code in self._attributes else {}
 
     async def _check_pool(self, name: str, pool: _Pool) -> None:
         try:

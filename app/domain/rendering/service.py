@@ -171,7 +171,7 @@ def _outcome(
             "pool": pool,
             "code": code,
             "occurrence": occurrence,
-            "attributes": vouchers.attributes_of(code),
+            **vouchers.about(code),
         }
         for pool, _, code, occurrence, _ in result["uses"]
     ]

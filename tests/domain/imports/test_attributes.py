@@ -33,7 +33,7 @@ async def test_they_are_shown_with_the_voucher_the_assignment_and_the_message(cl
         (use,) = reply["vouchers"]
         about = known[use["code"]] or {}
         shown = [use["code"], about.get("pin", ""), "", use["code"], about.get("worth", "-")]
-        assert (reply["rendered"], use["attributes"] or {}) == ("|".join(shown), about)
+        assert (reply["rendered"], use.get("attributes") or {}) == ("|".join(shown), about)
     export = await client.get("/v1/pools/p/export")
     assert '"{""pin"":""0815""' in export.text
     rows = (await client.get("/v1/assignments")).json()["items"]

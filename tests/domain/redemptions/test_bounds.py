@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from app.domain.imports.merging import rows
+from app.domain.imports.reader import dates
 from app.platform.database import conninfo
 from app.platform.migrate import config, migrate
 from tests.factories import fill
@@ -18,7 +18,7 @@ OUTSIDE = ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+01:00", "1969-12-31
 @pytest.mark.parametrize("text", OUTSIDE)
 def test_an_expiry_outside_the_years_is_an_invalid_one(text):
     with pytest.raises(ValueError, match="1970"):
-        rows.expires_at(text)
+        dates.moment(text)
 
 
 @pytest.mark.parametrize("moment", OUTSIDE[:3])

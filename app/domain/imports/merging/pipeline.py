@@ -20,6 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from app.domain.imports.errors import ImportCancelledError, ImportUndecidedError
 from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
+from app.domain.imports.reader import dates
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.domain.imports.stored import StoredOptions, StoredSource
@@ -265,9 +266,9 @@ class _Run:
         target = merge.Target(
             share,
             self.id,
-            self.row.pool_id,
-            rows.expires_at(expires_at) if expires_at else None,
-            self.row.dry_run,
+            self.row["pool_id"],
+            expires_at and dates.moment(expires_at),
+            self.row["dry_run"],
         )
         again = Retrying(
             retry=retry_if_exception_type(errors.DeadlockDetected),

@@ -1,6 +1,8 @@
 """How the options of an import apply to the file that is read."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC
+from zoneinfo import ZoneInfo
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
@@ -53,6 +55,8 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False) -> So
         heading if judged and heading else None,
         Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
         tuple(attributes(table, options)),
+        ZoneInfo(options["timezone"]) if options.get("timezone") else UTC,
+        options.get("date_format"),
         [table.aside] if table.aside is not None and judged else [],
     )
 

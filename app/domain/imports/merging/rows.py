@@ -5,20 +5,19 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, tzinfo
 from enum import Enum
 
 import orjson
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader import words
+from app.domain.imports.reader import dates, words
 from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
 from app.domain.imports.reader.marks import LOST, NOT_TEXT, seen
 from app.domain.imports.reader.shapes import LEVELS, Shapes
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import FORMULA, clean_code
-from app.schema.times import bounded
 
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
@@ -36,7 +35,6 @@ _PLACEHOLDER_SHAPES = [
     for table in LEVELS
 ]
 """The shapes of placeholders at each level: where none of them is, no value has to be looked at."""
-_DATE_ONLY = 10
 MAX_ATTRIBUTE_LENGTH = 1000
 """Most characters of a value that comes with a code."""
 NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
@@ -81,6 +79,10 @@ class Sorter:
     marks: Marks = Marks.ANY
     attributes: tuple[tuple[str, int], ...] = ()
     """What is taken besides the code: name and column of each."""
+    zone: tzinfo = UTC
+    """Of times that name none."""
+    date_format: str | None = None
+    """How times are written, in the directives of strptime; None: in ISO 8601."""
     aside: list[int] = field(default_factory=list)
     """Lines that are unlike the rest for certain."""
 
@@ -101,7 +103,7 @@ class Sorter:
             if reason is None and self.expires_at_column is not None:
                 text = row[self.expires_at_column].strip() if self.expires_at_column < len(row) else ""
                 try:
-                    expiry = expires_at(text).isoformat() if text else expiry
+                    expiry = dates.moment(text, self.zone, self.date_format).isoformat() if text else expiry
                 except ValueError:
                     if not (self.shapes is not None and self._is_heading(code or "")):
                         reason, code = "invalid_expires_at", text
@@ -253,18 +255,6 @@ def fault(code: str | None) -> str | None:
         ),
         None,
     )
-
-
-def expires_at(text: str) -> datetime:
-    """Read a time in ISO 8601, UTC where it names no zone. A day alone means until its end.
-
-    Raises:
-        ValueError: it is no such time.
-    """
-    moment = datetime.fromisoformat(text)
-    if len(text) <= _DATE_ONLY and moment.time() == time():
-        moment = bounded(moment.replace(tzinfo=moment.tzinfo or UTC)) + timedelta(days=1)
-    return bounded(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _escaped(code: str) -> str:

@@ -1,0 +1,51 @@
+"""Times of a column end where they say: in a zone, and written as is said, never guessed."""
+
+import pytest
+
+
+async def expiries(client):
+    items = (await client.get("/v1/pools/p/vouchers")).json()["items"]
+    return [item["expires_at"] for item in sorted(items, key=lambda item: item["code"])]
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "expected"),
+    [
+        ("2096-12-31", {}, "2097-01-01T00:00:00Z"),
+        ("2096-12-31", {"timezone": "Europe/Prague"}, "2096-12-31T23:00:00Z"),
+        ("2096-06-30", {"timezone": "Europe/Prague"}, "2096-06-30T22:00:00Z"),
+        ("2096-06-30T12:00:00", {"timezone": "America/New_York"}, "2096-06-30T16:00:00Z"),
+        ("2096-06-30T12:00:00Z", {"timezone": "America/New_York"}, "2096-06-30T12:00:00Z"),
+        ("31.12.2096", {"date_format": "DD.MM.YYYY"}, "2097-01-01T00:00:00Z"),
+        ("12/31/2096", {"date_format": "MM/DD/YYYY", "timezone": "Asia/Tokyo"}, "2096-12-31T15:00:00Z"),
+        ("31.12.2096 08:30", {"date_format": "DD.MM.YYYY HH:mm"}, "2096-12-31T08:30:00Z"),
+        ("31.12.2096", {"date_format": "%d.%m.%Y"}, "2097-01-01T00:00:00Z"),
+    ],
+)
+async def test_a_time_is_read_as_it_is_said(client, upload, written, options, expected):
+    done = await upload(f"code;until\nA-1;{written}\nA-2;{written}\n", expires_at_column="until", **options)
+    assert done.json()["imported"] == 2, done.text
+    assert await expiries(client) == [expected] * 2
+
+
+async def test_what_is_written_otherwise_is_a_reject_and_nothing_is_guessed(client, upload):
+    done = (await upload("code;until\nA-1;31.12.2096\nA-2;2096-12-31\n", expires_at_column="until")).json()
+    assert (done["imported"], done["rejected_by"]["invalid"]) == (1, 1)
+    body = "code;until\nB-1;12/31/2096\nB-2;31.12.2096\n"
+    done = (await upload(body, expires_at_column="until", date_format="DD.MM.YYYY")).json()
+    assert (done["imported"], done["rejected_by"]["invalid"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timezone": "Mars"},
+        {"timezone": "../etc"},
+        {"date_format": "MM/DD"},
+        {"date_format": "DD.MM.YYYY DD"},
+    ],
+)
+async def test_a_format_or_zone_that_is_none_is_refused(upload, options):
+    assert (
+        await upload("code;until\nA-1;2096-12-31\n", expires_at_column="until", **options)
+    ).status_code == 422
