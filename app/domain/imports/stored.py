@@ -35,4 +35,6 @@ class StoredOptions(TypedDict, total=False):
     expires_at_column: ColumnName | None
     expires_at: str | None
     accept_suspicious: bool
+    timezone: str | None
+    date_format: str | None
     attribute_columns: list[ColumnName] | None

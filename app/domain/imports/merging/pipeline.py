@@ -266,9 +266,9 @@ class _Run:
         target = merge.Target(
             share,
             self.id,
-            self.row["pool_id"],
-            expires_at and dates.moment(expires_at),
-            self.row["dry_run"],
+            self.row.pool_id,
+            dates.moment(expires_at) if expires_at else None,
+            self.row.dry_run,
         )
         again = Retrying(
             retry=retry_if_exception_type(errors.DeadlockDetected),

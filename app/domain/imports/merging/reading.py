@@ -55,7 +55,7 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False) -> So
         heading if judged and heading else None,
         Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
         tuple(attributes(table, options)),
-        ZoneInfo(options["timezone"]) if options.get("timezone") else UTC,
+        ZoneInfo(zone) if (zone := options.get("timezone")) else UTC,
         options.get("date_format"),
         [table.aside] if table.aside is not None and judged else [],
     )
