@@ -1,8 +1,12 @@
 """In which order a fall is told, what is told at once, and what becomes of a webhook that is gone."""
 
+from uuid import UUID
+
+import pytest
 from sqlalchemy import text
 
 from app.domain.alerts import service
+from app.domain.alerts.deliveries import sending
 from tests.factories import fill
 from tests.worker import eventually, working
 
@@ -104,3 +108,20 @@ async def test_two_rotations_within_a_day_keep_both_older_secrets(client, engine
     (request,) = receiver.received
     assert request.headers["webhook-signature"].count("v1,") == 3
     assert all(request.verified(secret) for secret in secrets)
+
+
+async def test_a_refusal_that_will_not_change_ends_the_tries_and_a_wait_that_is_asked_for_is_kept(
+    client, engine, settings, receiver
+):
+    await fill(engine, "p", 3)
+    await set_alerts(client, receiver, 1)
+    receiver.status, receiver.further = 400, ""
+    (refused,) = (await client.post(f"{URL}/test")).json()["items"]
+    await sending.deliver(engine, settings, UUID(refused["id"]))
+    receiver.status, receiver.further = 429, "retry-after: 90\r\n"
+    (later,) = (await client.post(f"{URL}/test")).json()["items"]
+    with pytest.raises(sending.NotDeliveredError) as raised:
+        await sending.deliver(engine, settings, UUID(later["id"]))
+    assert raised.value.again_in == 90
+    told = {item["id"]: (item["status"], item["response_status"]) for item in await deliveries(client)}
+    assert told == {refused["id"]: ("failed", 400), later["id"]: ("pending", 429)}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import (
@@ -22,7 +22,7 @@ from app.domain.imports.reader import (
     values,
     words,
 )
-from app.domain.imports.reader.batches import END, Batch, counted, from_line, parsed
+from app.domain.imports.reader.batches import END, Batch, RowReader, counted, from_line, parsed
 from app.domain.imports.reader.shapes import Rule
 from app.schema.texts import clean_code
 
@@ -162,7 +162,7 @@ def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Colle
     return table
 
 
-def _reader(lines: Iterable[str], form: Format) -> Any:
+def _reader(lines: Iterable[str], form: Format) -> RowReader:
     delimiter = form.delimiter or NO_DELIMITER
     if delimiter == "  ":
         lines, delimiter = (re.sub(r" {2,}", "\t", line.strip(" ")) for line in lines), "\t"
