@@ -2,10 +2,14 @@
 # PostgreSQL is outside: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -e DATABASE_URL=postgresql://… -e VOUCHERS_BOOTSTRAP_KEY=… -p 8000:8000 voucher-pools
 FROM python:3.11-slim AS build
 WORKDIR /src
+COPY requirements requirements
+RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir -r requirements/build.txt \
+    && python -m venv /opt/vouchers && /opt/vouchers/bin/pip install --no-cache-dir -r requirements/service.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY migrations migrations
-RUN python -m venv /opt/vouchers && /opt/vouchers/bin/pip install --no-cache-dir .
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+    && /opt/vouchers/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl && /opt/vouchers/bin/pip check
 
 FROM python:3.11-slim
 RUN useradd --system --no-create-home --uid 10001 vouchers

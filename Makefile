@@ -1,5 +1,5 @@
 # What is done every day. `make` alone lists it.
-.PHONY: help install run test room lint format demo bench
+.PHONY: help install run test room lint format demo bench lock audit
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -24,6 +24,12 @@ format:  ## put the code into form
 
 demo:  ## the main job from end to end
 	.venv/bin/vouchers demo
+
+lock:  ## renew the versions that CI and the image install
+	requirements/lock --upgrade
+
+audit:  ## look for known faults in those versions; asks a service on the net
+	.venv/bin/uv tool run pip-audit --disable-pip --require-hashes -r requirements/dev.txt
 
 bench:  ## one benchmark: make bench NAME=assign
 	.venv/bin/python -m benchmarks.$(NAME)

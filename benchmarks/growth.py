@@ -142,7 +142,7 @@ def _counts_ms(service: Service, pool: str, n: int = 200) -> float:
 
 
 def _during_import(service: Service, n: int, act: Callable[[], float]) -> float:
-    """What `act` gives while an import of a million codes runs."""
+    """Return what `act` gives while an import of a million codes runs."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "codes.csv"
         file.write_text("code\n" + "".join(f"I{n}-{secrets.token_hex(8)}\n" for _ in range(1_000_000)))

@@ -77,24 +77,24 @@ async def fill(engine: AsyncEngine, pool: str, n: int) -> int:
 
 
 def books_agree(service: Service) -> str:
-    """What `vouchers check` says of the work that was measured."""
+    """Return what `vouchers check` says of the work that was measured."""
     done = service.run("check")
     return "`vouchers check`: agrees" if done.returncode == 0 else f"`vouchers check` FAILS: {done.stdout}"
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one."""
+    """Return the middle one."""
     return statistics.median(values)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
 def machine() -> str:
-    """The machine, in a line."""
+    """Return the machine, in a line."""
     model = next(
         (
             line.partition(":")[2].strip()

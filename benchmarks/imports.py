@@ -182,7 +182,7 @@ def _p99(taken: list[float]) -> float:
 
 
 def _peaks(service: Service) -> tuple[float, float]:
-    """The most memory that the serving process and the worker have had resident, in MiB."""
+    """Return the most memory that the serving process and the worker have had resident, in MiB."""
     assert service.process is not None
     web, jobs = 0.0, 0.0
     for child in psutil.Process(service.process.pid).children(recursive=True):

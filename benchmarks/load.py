@@ -45,7 +45,7 @@ class Load:
 
 
 def tool() -> str:
-    """What drives the load."""
+    """Return what drives the load."""
     return "wrk" if shutil.which("wrk") else "Python clients"
 
 

@@ -88,7 +88,7 @@ class _Given:
         self.code = code
 
     def assign_available(self) -> str:
-        """The given code."""
+        """Return the given code."""
         return self.code
 
 

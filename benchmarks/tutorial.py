@@ -45,7 +45,7 @@ class Reply(BaseModel):
 
 
 def session() -> Iterator[Session]:
-    """A session for the request."""
+    """Give a session for the request."""
     with Session(engine) as opened:
         yield opened
 

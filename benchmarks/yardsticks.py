@@ -91,7 +91,7 @@ def y4(service: Service, pool: str, *, seconds: float, size: int = 1000) -> floa
 
 @contextmanager
 def y2(service: Service, codes: int) -> Iterator[str]:
-    """The URL of the tutorial service, on two processes."""
+    """Give the URL of the tutorial service, on two processes."""
     engine = create_engine(service.database_url)
     tutorial_table = tutorial.Base.metadata
     with engine.begin() as connection:
@@ -108,7 +108,7 @@ def y2(service: Service, codes: int) -> Iterator[str]:
 
 @contextmanager
 def y3(codes: int) -> Iterator[str | None]:
-    """The URL of the Redis service, on one process; None where there is no Redis."""
+    """Give the URL of the Redis service, on one process; None where there is no Redis."""
     program = shutil.which("redis-server")
     if program is None:
         yield None

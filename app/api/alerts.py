@@ -47,7 +47,7 @@ async def set_alerts(
     expected: etag.IfMatch,
     response: Response,
 ) -> dict[str, object]:
-    """Be told once each time the available count falls to a threshold; armed again once it is above.
+    """Set the thresholds of a pool: each is told once when the available count falls to it, again after it rose above.
 
     The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
     """
@@ -73,13 +73,13 @@ async def get_alerts(
 async def delete_alerts(
     pool: PoolPath, connection: Connection, caller: Manager, expected: etag.IfMatch
 ) -> None:
-    """Be told no more."""
+    """Delete the pool's alerts."""
     await service.remove(connection, caller, pool, expected)
 
 
 @router.post("/secret", response_model=SecretOut, responses=bearing(200, "Idempotency-Replayed") | NOT_FOUND)
 async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Manager, keyed: Once) -> object:
-    """Make a new key for the signatures; for a day webhooks bear the signature of the old one too."""
+    """Make a new signing key; for a day webhooks are signed with the old one too."""
     return await keyed.once(lambda: service.rotate_secret(connection, caller, pool))
 
 
@@ -110,6 +110,6 @@ async def list_alert_deliveries(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[AnyRow]:
-    """Messages of a pool's alerts and how they went, newest first, for 90 days."""
+    """List the messages of a pool's alerts and how they went, newest first, for 90 days."""
     rows = await deliveries.list_page(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))

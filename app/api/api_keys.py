@@ -94,7 +94,7 @@ async def rotate_api_key(
     keyed: Once,
     body: ApiKeyRotate | None = None,
 ) -> object:
-    """Give a key a new secret; for `grace_seconds` the one of before is good too. The id stays."""
+    """Give a key a new secret; the old one is good for another `grace_seconds`. The id stays."""
     wanted = body or ApiKeyRotate()
 
     async def rotate() -> dict[str, object]:

@@ -1,7 +1,7 @@
 """`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Response
@@ -71,11 +71,11 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 def _filter(
     caller: Reader,
-    pool: Annotated[Identifier | None, Query(description="From this pool")] = None,
-    customer_id: Annotated[Identifier | None, Query(description="To this customer")] = None,
+    pool: Annotated[Identifier | None, Query(description="Only those from this pool")] = None,
+    customer_id: Annotated[Identifier | None, Query(description="Only those given to this customer")] = None,
     campaign_id: filters.Campaign = None,
-    since: Annotated[Time | None, Query(description="Assigned then or later")] = None,
-    until: Annotated[Time | None, Query(description="Assigned before")] = None,
+    since: Annotated[Time | None, Query(description="Only those assigned at this time or later")] = None,
+    until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
     message_id: filters.Message = None,
     status: Annotated[AssignmentStatus | None, Query(description="That stand so")] = None,
     test: filters.Test = None,
@@ -136,7 +136,7 @@ async def assign_voucher(
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
 ) -> Response:
-    """Hand out a code of the pool, drawn at random, to nobody else, ever.
+    """Hand out a code of the pool, drawn at random; nobody else ever gets it.
 
     With an `Idempotency-Key`, or with a message id, a repeat is answered with the code of the first time. A message
     id is a key of its own: with both, the request is refused (422), so that one message never gets two codes.
@@ -163,7 +163,7 @@ async def assign_vouchers(
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
 ) -> dict[str, object]:
-    """Hand out up to 10,000 codes in one go; each item is answered by itself, or all or none with `atomic`.
+    """Hand out up to 10,000 codes at once; each item has its own result, or with `atomic` all or none are handed out.
 
     With an `Idempotency-Key`, an item without a key or message of its own is known again by its place.
     """
@@ -184,7 +184,7 @@ async def list_assignments(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[dict[str, object]]:
-    """List who got what: assignments, released ones included, oldest first; pool by pool, if none is named.
+    """List assignments, released ones included, oldest first; pool by pool, if none is named.
 
     For a page at most 10,000 rows are read: with several filters it may hold fewer than `limit`, even none, and go on
     all the same. The last page is the one without `next_cursor`. A customer or a campaign is found quickly, however
@@ -212,7 +212,7 @@ async def export_assignments(
         bool, Query(description="With `since`: also what was assigned before, and changed since then")
     ] = True,
 ) -> StreamingResponse:
-    """Export all of them in one stream, of any length; with `since`, what is new or has changed since then.
+    """Export all assignments in one stream, of any length; with `since`, those that are new or have changed since then.
 
     An export ends where all is known to be committed, which its header `Complete-Until` tells. The next one with that
     as `since` goes on from there: each assignment is in exactly one of them, and once more, as it stands then, in each
@@ -243,7 +243,7 @@ async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Le
     dependencies=ASSIGN,
 )
 async def confirm_assignment(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
-    """Hand out what was reserved with `lease_seconds`, for good. Once more, it changes nothing."""
+    """Confirm what was reserved with `lease_seconds`: it is handed out for good. A repeat changes nothing."""
     return await service.confirm(connection, assignment_id)
 
 
@@ -258,7 +258,7 @@ async def release_assignment(
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     body: Why | None = None,
 ) -> LedgerEntry:
-    """Take an assignment back: its code is available again. Once more, it changes nothing."""
+    """Take an assignment back: its code is available again. A repeat changes nothing."""
     return await service.release(connection, caller, assignment_id, body.reason if body else None)
 
 
@@ -267,7 +267,7 @@ def _key_of(item: BatchItem, index: int, key: str | None) -> str | None:
     return None if key is None or item.message_id is not None else f"{key}\n{index}"
 
 
-def _seen_by(caller: Caller, row: AnyRow) -> dict[str, Any]:
+def _seen_by(caller: Caller, row: AnyRow) -> dict[str, object]:
     shown = {"code": caller.shown(row.code), "attributes": caller.shown_attributes(row.attributes)}
     return {**row._mapping, **shown}  # noqa: SLF001  (public, by SQLAlchemy's convention)
 

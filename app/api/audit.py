@@ -25,14 +25,16 @@ KEY = TypeAdapter(int)
 @router.get("", response_model=pagination.Page[AuditEntryOut], responses=problems(InvalidRequestError))
 async def list_audit_entries(
     connection: Connection,
-    action: Annotated[Identifier | None, Query(description="Only this, as `pool.deleted`")] = None,
+    action: Annotated[
+        Identifier | None, Query(description="Only this action, such as `pool.deleted`")
+    ] = None,
     pool: Annotated[Identifier | None, Query(description="Only what was done to this pool")] = None,
-    since: Annotated[Time | None, Query(description="Only from then on")] = None,
-    until: Annotated[Time | None, Query(description="Only before then")] = None,
+    since: Annotated[Time | None, Query(description="Only entries at this time or later")] = None,
+    until: Annotated[Time | None, Query(description="Only entries before this time")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[AnyRow]:
-    """Who did what, newest first."""
+    """List who did what, newest first."""
     wanted = Filter(action, pool, since, until)
     rows = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.id)

@@ -1,7 +1,7 @@
 """`/v1/bulk-changes`."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response, status
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from app.domain.access.scopes import Caller, Scope
 from app.domain.changes import codes, service
 from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
-from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, BulkChangeOut
+from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, BulkChangeOut, ChangeRecord
 from app.domain.imports.errors import ImportNotFoundError, ImportUndecidedError, UnreadableError
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.database import transaction
@@ -79,8 +79,8 @@ async def create_bulk_change(
     settings: Settings,
     caller: Manager,
     idempotency_key: idempotency.Key = None,
-) -> dict[str, Any]:
-    """Make many vouchers void, take back what was given, take a void back, or move an expiry.
+) -> ChangeRecord:
+    """Void or reinstate many vouchers, release what was given, or change when codes expire.
 
     It is done by a job in small transactions, beside everything else; `Location` tells how far it is. Ask with
     `dry_run` first: it says what would be changed. A used code is never made available by it.
@@ -105,7 +105,7 @@ async def create_bulk_change(
             change, replayed = await service.begin(
                 connection, caller, wanted, idempotency_key=idempotency_key
             )
-    response.headers["Location"] = f"/v1/bulk-changes/{change['id']}"
+    response.headers["Location"] = f"/v1/bulk-changes/{change.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return change
@@ -114,10 +114,10 @@ async def create_bulk_change(
 @router.get("", response_model=pagination.Page[BulkChangeOut], dependencies=Reader)
 async def list_bulk_changes(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> pagination.Listed[dict[str, Any]]:
+) -> pagination.Listed[ChangeRecord]:
     """List changes of many vouchers, the newest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
-    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
 @router.get(
@@ -126,7 +126,7 @@ async def list_bulk_changes(
     responses=problems(BulkChangeNotFoundError),
     dependencies=Reader,
 )
-async def get_bulk_change(change_id: uuid.UUID, connection: Connection) -> dict[str, Any]:
+async def get_bulk_change(change_id: uuid.UUID, connection: Connection) -> ChangeRecord:
     """Return a change of many vouchers: how far it is, and what happened."""
     return await service.get(connection, change_id)
 
@@ -136,6 +136,6 @@ async def get_bulk_change(change_id: uuid.UUID, connection: Connection) -> dict[
     response_model=BulkChangeOut,
     responses=problems(BulkChangeNotFoundError, BulkChangeEndedError),
 )
-async def cancel_bulk_change(change_id: uuid.UUID, connection: Connection, caller: Manager) -> dict[str, Any]:
-    """End a change that is queued or under way; what it has changed so far stays."""
+async def cancel_bulk_change(change_id: uuid.UUID, connection: Connection, caller: Manager) -> ChangeRecord:
+    """Cancel a change that is queued or under way; what it has changed so far stays."""
     return await service.cancel(connection, caller, change_id)

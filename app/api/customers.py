@@ -1,6 +1,6 @@
 """`/v1/customers` and `/v1/aggregates`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response, status
@@ -49,7 +49,7 @@ NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examp
     openapi_extra={"requestBody": {"required": True, "content": {body.FORM: {"schema": FORM_SCHEMA}}}},
 )
 async def import_customers(request: Request, engine: Engine, settings: Settings) -> CustomersImported:
-    """Set properties of many customers; tells of lines that it could not take.
+    """Set properties of many customers from a file; the reply names the lines that could not be taken.
 
     A file that cannot be read from its beginning on changes nothing. Customers are set some hundred at a time; where
     reading fails further on, the same file sets the same again.
@@ -120,16 +120,18 @@ async def list_aggregates(
 @router.get(
     "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError)
 )
-async def get_customer(customer_id: CustomerPath, connection: Connection) -> Any:
-    """What is known of a customer."""
+async def get_customer(customer_id: CustomerPath, connection: Connection) -> AnyRow:
+    """Return what is known of a customer."""
     return await service.get(connection, customer_id)
 
 
 @router.patch(
     "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(InvalidRequestError)
 )
-async def update_customer(customer_id: CustomerPath, update: CustomerUpdate, connection: Connection) -> Any:
-    """Set properties of a customer, who is made if not yet known."""
+async def update_customer(
+    customer_id: CustomerPath, update: CustomerUpdate, connection: Connection
+) -> AnyRow:
+    """Set properties of a customer; the customer is made if not yet known."""
     return await service.update(connection, customer_id, update.properties)
 
 
@@ -144,8 +146,8 @@ async def put_aggregate(
     connection: Connection,
     expected: etag.IfMatch,
     response: Response,
-) -> Any:
-    """Make or replace an aggregate: a value of a customer's events, worked out when a template asks."""
+) -> AnyRow:
+    """Make or replace an aggregate: a value computed from a customer's events when a template asks for it."""
     put = await service.put_aggregate(connection, name, aggregate.model_dump(), expected)
     etag.tag(response, service.version_of(put))
     return put
@@ -156,7 +158,7 @@ async def put_aggregate(
     response_model=AggregateOut,
     responses=bearing(200, "ETag") | problems(AggregateNotFoundError),
 )
-async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> Any:
+async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> AnyRow:
     """Return one aggregate."""
     found = await service.get_aggregate(connection, name)
     etag.tag(response, service.version_of(found))
@@ -179,5 +181,5 @@ async def erase_customer(
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.EVENTS)],
 ) -> dict[str, int]:
-    """Erase a person: who it was is gone everywhere; codes and counts stay. Once more, it finds nothing."""
+    """Erase a person: who it was is gone everywhere; codes and counts stay. A repeat finds nothing."""
     return await service.erase(engine, caller, customer_id)

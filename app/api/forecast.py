@@ -26,7 +26,7 @@ KEY = TypeAdapter(datetime)
 
 @router.get("/forecast", response_model=ForecastOut, responses=problems(PoolNotFoundError))
 async def get_pool_forecast(pool: PoolPath, connection: Connection) -> dict[str, object]:
-    """How fast codes went over the last hour, day and week, and when the pool runs out at each rate."""
+    """Return how fast codes went over the last hour, day and week, and when the pool runs out at each rate."""
     return await service.forecast(connection, pool)
 
 

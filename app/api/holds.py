@@ -31,7 +31,7 @@ Manager = Annotated[Caller, requires(Scope.POOLS)]
 async def create_hold(
     pool: PoolPath, body: HoldCreate, connection: Connection, caller: Manager, keyed: Once
 ) -> object:
-    """Set available codes aside for a campaign's draws, all or none: 409 says how many are missing."""
+    """Hold available codes for a campaign, all or none; 409 says how many are missing."""
     return await keyed.once(
         lambda: service.create(connection, caller, pool, body.campaign_id, body.count, body.expires_at)
     )
@@ -54,5 +54,5 @@ async def list_holds(pool: PoolPath, connection: Connection) -> Holds:
     responses=problems(PoolNotFoundError, HoldNotFoundError),
 )
 async def delete_hold(pool: PoolPath, hold_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
-    """Give back what the hold still keeps."""
+    """Delete a hold: the codes that it still keeps are available to all."""
     await service.delete(connection, caller, pool, hold_id)

@@ -9,7 +9,6 @@ the framework: so there is one judge of a request, and no two that differ. A tes
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 from pydantic import TypeAdapter, ValidationError
@@ -151,7 +150,7 @@ def _gone(receive: Receive) -> Callable[[], bool]:
 
     Uvicorn's `receive` is a method of the request's cycle, which knows. Under another server nobody counts as gone.
     """
-    cycle: Any = getattr(receive, "__self__", None)
+    cycle: object = getattr(receive, "__self__", None)
     return lambda: getattr(cycle, "disconnected", False)
 
 

@@ -65,11 +65,11 @@ REJECTS = {
 }
 
 
-def shown(
+def shown(  # type: ignore[explicit-any]  # as FastAPI takes them
     responses: dict[int | str, dict[str, Any]], status: int, kind: str, examples: dict[str, Any]
 ) -> dict[int | str, dict[str, Any]]:
     """Return documented responses with examples of one of them."""
-    found: dict[str, Any] = dict(responses.get(status, {}))
+    found = dict(responses.get(status, {}))
     content = dict(found.get("content", {}))
     content[kind] = {**content.get(kind, {}), "examples": examples}
     return {**responses, status: {**found, "content": content}}

@@ -7,7 +7,6 @@ import time
 import uuid
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.access.scopes import Caller
 from app.domain.imports import service
 from app.domain.imports.errors import ImportNotFoundError
-from app.domain.imports.schemas import ImportOut
+from app.domain.imports.schemas import ImportOut, ImportRecord
 from app.platform.database import transaction
 from app.platform.stopping import stopping
 from app.schema.texts import inert
@@ -26,11 +25,11 @@ HEARTBEAT_SECONDS = 15
 CSV_PAGE = 1000
 
 
-async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> dict[str, Any]:
+async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> ImportRecord:
     """Return the import once it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
     found = await _look(engine, import_id)
-    while found["status"] not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
+    while found.status not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
         await asyncio.sleep(POLL_SECONDS)
         found = await _look(engine, import_id)
     return found
@@ -39,7 +38,7 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
 async def is_told(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller, last: str) -> bool:
     """Return whether who has had the event `last` knows the end of the import: nothing is left to follow."""
     found = await _look(engine, import_id)
-    return found["status"] in service.ENDED and last == _event_id(_shown(caller, found))
+    return found.status in service.ENDED and last == _event_id(_shown(caller, found))
 
 
 async def events(
@@ -63,7 +62,7 @@ async def events(
         elif time.monotonic() - sent > HEARTBEAT_SECONDS:
             sent = time.monotonic()
             yield b": still there\n\n"
-        if found["status"] in service.ENDED:
+        if found.status in service.ENDED:
             yield _event("end", event_id, shown)
             return
         if stopping.ending:
@@ -72,8 +71,10 @@ async def events(
         await asyncio.sleep(2 * POLL_SECONDS)
 
 
-def _shown(caller: Caller, found: dict[str, Any]) -> bytes:
-    return orjson.dumps(ImportOut.model_validate(import_seen_by(caller, found)).model_dump(mode="json"))
+def _shown(caller: Caller, found: ImportRecord) -> bytes:
+    return orjson.dumps(
+        ImportOut.model_validate(import_seen_by(caller, found), from_attributes=True).model_dump(mode="json")
+    )
 
 
 def _event_id(shown: bytes) -> str:
@@ -101,6 +102,6 @@ async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> 
         line = rows[-1].line
 
 
-async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> dict[str, Any]:
+async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> ImportRecord:
     async with transaction(engine) as connection:
         return await service.get(connection, import_id)

@@ -5,6 +5,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, BinaryIO
 
@@ -30,6 +31,7 @@ from app.domain.imports.schemas import (
     ImportCreate,
     ImportOptions,
     ImportOut,
+    ImportRecord,
     Preview,
     PreviewCreate,
     RejectOut,
@@ -89,7 +91,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: Mapping[s
     **_two_bodies(FormatIn, PreviewCreate, {"text": examples.JSON_BODIES["text"]}),
 )
 async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, object]:
-    """Show how a file or source would be read, what has to be decided, and what looks wrong; nothing is imported."""
+    """Return how a file or source would be read, what must be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)
@@ -131,8 +133,8 @@ async def create_import(
         Header(alias="Prefer", description="`wait=N`: answer once it is done, within N seconds"),
     ] = "",
     idempotency_key: idempotency.Key = None,
-) -> dict[str, object]:
-    """Import codes into a pool, which is made if it is not there. With the reply the rows are safe.
+) -> ImportRecord:
+    """Import codes into a pool, which is made if it is not there. Once the reply is sent, the rows are safe.
 
     What the file does not show is asked, never guessed: which column holds the codes, or whether there is a header, is
     a 422 whose `choices` are the columns with their first values, or the first row; nothing is imported, and no pool
@@ -170,9 +172,9 @@ async def create_import(
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
     found = await streams.until_ended(engine, import_id, seconds)
-    if seconds and found["choices"] is not None:
-        raise ImportUndecidedError(found["error"], choices=found["choices"], import_id=str(import_id))
-    if seconds and found["status"] in service.ENDED:
+    if seconds and found.choices is not None:
+        raise ImportUndecidedError(found.error or "", choices=found.choices, import_id=str(import_id))
+    if seconds and found.status in service.ENDED:
         response.status_code = status.HTTP_200_OK
     return found
 
@@ -184,15 +186,15 @@ async def create_import(
 async def list_imports(
     connection: Connection,
     caller: Reader,
-    pool: Annotated[str | None, Query(description="Only those into this pool")] = None,
-    schedule_id: Annotated[uuid.UUID | None, Query(description="Only those of this schedule")] = None,
+    pool: Annotated[str | None, Query(description="Only imports into this pool")] = None,
+    schedule_id: Annotated[uuid.UUID | None, Query(description="Only imports of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[dict[str, object]]:
+) -> pagination.Listed[ImportRecord]:
     """List imports, the newest first."""
     start = pagination.decode(cursor, KEY)
     rows = await service.list_page(connection, pool, schedule_id, start, limit + 1)
-    listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    listed = pagination.page(rows, limit, lambda row: (row.created_at, row.id))
     return pagination.each(listed, lambda row: import_seen_by(caller, row))
 
 
@@ -201,8 +203,8 @@ async def list_imports(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError),
 )
-async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> dict[str, object]:
-    """Return an import: where it stands, and its figures."""
+async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> ImportRecord:
+    """Return an import: its status and its figures."""
     return import_seen_by(caller, await service.get(connection, import_id))
 
 
@@ -225,7 +227,7 @@ async def list_import_rejects(
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> object:
-    """List rows that did not become vouchers, by line. With `Accept: text/csv` all of them, to hand back."""
+    """List rows that did not become vouchers, by line. `Accept: text/csv` returns all of them as a file."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
         disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
@@ -235,7 +237,7 @@ async def list_import_rejects(
     line = pagination.decode(cursor, LINE) or 0
     rows = await service.list_rejects(connection, import_id, line, limit + 1)
     listed = pagination.page(rows, limit, lambda row: row.line)
-    return pagination.each(listed, lambda row: {**row._asdict(), "value": caller.shown(row.value)})
+    return pagination.each(listed, lambda row: replace(row, value=caller.shown(row.value)))
 
 
 @router.post(
@@ -245,8 +247,8 @@ async def list_import_rejects(
 )
 async def accept_suspicious_rows(
     import_id: uuid.UUID, caller: Writer, connection: Connection
-) -> dict[str, object]:
-    """Take the values that were set aside as suspicious after all; of a dry run none are taken."""
+) -> ImportRecord:
+    """Import the values that were set aside as suspicious; after a dry run none are imported."""
     return await service.accept_suspicious(connection, caller, import_id)
 
 
@@ -255,8 +257,8 @@ async def accept_suspicious_rows(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportEndedError),
 )
-async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> dict[str, object]:
-    """End an import that is queued or under way; what it has brought so far stays, and can be undone."""
+async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> ImportRecord:
+    """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone."""
     return await service.cancel(connection, caller, import_id)
 
 
@@ -266,7 +268,7 @@ async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connec
     responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
 async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, object]:
-    """Take back the vouchers of an import that are still available, but for those that holds of campaigns need.
+    """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
     The schedule that ran the import, if one did, is paused: its next run would bring the codes back.
     """

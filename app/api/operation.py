@@ -33,7 +33,7 @@ class Health(BaseModel):
 
 @router.get("/health/live", response_model=Health)
 async def check_liveness() -> dict[str, object]:
-    """Tell that the process answers; restart it where it does not."""
+    """Return that the process answers. Restart it where this does not answer."""
     return {"status": "ok", "warnings": []}
 
 
@@ -43,7 +43,7 @@ async def check_liveness() -> dict[str, object]:
     responses=problems(DatabaseUnavailableError, RendererUnavailableError, StoppingError),
 )
 async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, object]:
-    """Tell whether an assign, a render and an import would be served: send traffic. 503 where they would not."""
+    """Return whether an assign, a render and an import would be served; 503 where they would not: send no traffic."""
     return {"status": "ok", "warnings": await readiness.check()}
 
 

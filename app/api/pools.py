@@ -79,7 +79,7 @@ async def get_pool(pool: PoolPath, connection: Connection, response: Response) -
     dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
 )
 async def get_pool_counts(pool: PoolPath, connection: Connection) -> PoolCounts:
-    """Return the stock of a pool, kept and not counted: as fast for ten million vouchers as for ten."""
+    """Return the stock of a pool; it is kept, not counted: as fast for ten million vouchers as for ten."""
     return await service.counts(connection, pool)
 
 
@@ -119,7 +119,7 @@ async def update_pool(
     ),
 )
 async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager, expected: etag.IfMatch) -> None:
-    """Delete a pool of which nothing was ever assigned or used, with its vouchers.
+    """Delete a pool and its vouchers, where nothing of it was ever assigned or used.
 
     Its schedules must be gone or paused before.
     """

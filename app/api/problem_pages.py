@@ -82,7 +82,7 @@ class ProblemKind(BaseModel):
     name: str = Field(description="Last part of the problem's `type`")
     status: int = Field(description="HTTP status")
     title: str = Field(description="The kind of problem in words")
-    meaning: str = Field(description="When it comes")
+    meaning: str = Field(description="When it occurs")
     remedy: str = Field(description="What to do about it")
 
 
@@ -120,7 +120,7 @@ async def explain_problem(
     name: Annotated[str, Path(description="Name of the problem", examples=["pool-exhausted"])],
     request: Request,
 ) -> Response:
-    """Explain a kind of problem: when it comes, and what to do about it."""
+    """Explain a kind of problem: when it occurs, and what to do about it."""
     kind = kinds().get(name)
     if kind is None:
         raise NotFoundError(f"There is no problem named {name!r}.")

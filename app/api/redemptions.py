@@ -43,7 +43,7 @@ Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
 
 @router.get("/redemption-mapping", response_model=Mappings, responses=bearing(200, "ETag"))
 async def get_redemption_mapping(connection: Connection, _: Reader, response: Response) -> dict[str, object]:
-    """Tell which properties of which events hold codes."""
+    """Return which properties of which events hold codes."""
     return await _mapping(connection, response)
 
 
@@ -59,14 +59,14 @@ async def put_redemption_mapping(
     expected: etag.IfMatch,
     response: Response,
 ) -> dict[str, object]:
-    """Replace the mapping. A job then applies it to the events that are there."""
+    """Replace the mapping. A job then applies it to the stored events."""
     await service.set_mapping(connection, caller, body.mappings, expected)
     return await _mapping(connection, response)
 
 
 @router.post("/redemption-mapping/replay", response_model=ReplayOut, dependencies=[requires(Scope.POOLS)])
 async def replay_redemption_mapping(engine: Engine) -> dict[str, int]:
-    """Apply the mapping to the events that are there, now; answers when it is done."""
+    """Apply the mapping to the stored events now; the reply comes when it is done."""
     return await service.replay(engine)
 
 
@@ -77,9 +77,7 @@ async def list_redemptions(
     outcome: Annotated[
         Outcome | None, Query(description="Only with this outcome; any issue, if left out")
     ] = None,
-    issue: Annotated[
-        Outcome | None, Query(description="The name that `outcome` had before", deprecated=True)
-    ] = None,
+    issue: Annotated[Outcome | None, Query(description="Former name of `outcome`", deprecated=True)] = None,
     customer_id: Annotated[Identifier | None, Query(description="By this customer")] = None,
     since: Annotated[Time | None, Query(description="Used then or later")] = None,
     until: Annotated[Time | None, Query(description="Used before")] = None,

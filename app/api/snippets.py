@@ -1,20 +1,20 @@
 """Lines ready to paste into a template or a shell."""
 
 import shlex
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import orjson
 
 
 def literal(text: str) -> str:
-    """A text as a string in a template."""
+    """Return a text as a string literal of a template."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def snippets(base_url: str, pool: str) -> dict[str, dict[str, str]]:
-    """For one pool: by what they do, in Jinja and for curl."""
+    """Return the snippets of one pool, named by what they do, in Jinja and for curl."""
     url = f"{base_url.rstrip('/')}/v1/pools/{quote(pool, safe='')}"
     message = {"customer_id": "CUSTOMER", "message_id": "MESSAGE"}
     assign = f"vouchers[{literal(pool)}].assign_available"
@@ -47,10 +47,10 @@ def _get(url: str) -> str:
     return f'curl -fsS -H "Authorization: Bearer $VOUCHERS_KEY" {shlex.quote(url)}'
 
 
-def _send(method: str, url: str, body: dict[str, Any]) -> str:
+def _send(method: str, url: str, body: dict[str, object]) -> str:
     return _post(url, body).replace("curl -fsS", f"curl -fsS -X {method}", 1)
 
 
-def _post(url: str, body: dict[str, Any]) -> str:
+def _post(url: str, body: Mapping[str, object]) -> str:
     data = shlex.quote(orjson.dumps(body).decode())
     return f"{_get(url)} -H 'Content-Type: application/json' -d {data}"

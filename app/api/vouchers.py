@@ -41,8 +41,10 @@ def _filter(
     code_contains: filters.CodeContains = None,
     expires_before: filters.ExpiresBefore = None,
     expires_after: filters.ExpiresAfter = None,
-    assigned_since: Annotated[Time | None, Query(description="Assigned then or later")] = None,
-    assigned_until: Annotated[Time | None, Query(description="Assigned before")] = None,
+    assigned_since: Annotated[
+        Time | None, Query(description="Only those assigned at this time or later")
+    ] = None,
+    assigned_until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
 ) -> Filter:
     filters.permit_codes(caller, code_prefix, code_contains)
     return Filter(
@@ -114,7 +116,7 @@ async def export_vouchers(
     responses=problems(VoucherNotFoundError),
 )
 async def get_voucher(code: Code, connection: Connection, caller: Reader) -> VoucherRecord:
-    """Return a voucher: where it stands, and all that happened to it."""
+    """Return a voucher: its state, and all that happened to it."""
     voucher = await service.get(connection, code)
     return _seen_by(caller, voucher)
 
@@ -127,7 +129,7 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> Vou
 async def void_voucher(
     code: Code, connection: Connection, caller: Manager, body: Why | None = None
 ) -> VoucherRecord:
-    """Take a code out for good: it is not drawn, and a use of it is an issue. One that is void stays so."""
+    """Void a code: it is not drawn any more, and a use of it is an issue. A void code stays void."""
     return await service.void(connection, caller, code, body.reason if body else None)
 
 

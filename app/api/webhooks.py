@@ -1,7 +1,7 @@
 """`/v1/webhooks`, and what the service sends by itself."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Response, status
 from pydantic import TypeAdapter
@@ -83,21 +83,21 @@ async def list_webhooks(
     _caller: Manager,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[dict[str, Any]]:
+) -> pagination.Listed[dict[str, object]]:
     """List the webhooks, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
 
 
 @router.get("/{webhook_id}", response_model=WebhookOut, responses=NOT_FOUND)
-async def get_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> dict[str, Any]:
+async def get_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> dict[str, object]:
     """Return one webhook, how far it was told, and whether tries fail."""
     return await service.get(connection, webhook_id)
 
 
 @router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND)
 async def delete_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
-    """Be told no more."""
+    """Delete the pool's alerts."""
     await service.remove(connection, caller, webhook_id)
 
 
@@ -114,7 +114,7 @@ async def rotate_webhook_secret(
 
 
 @router.post("/{webhook_id}/enable", response_model=WebhookOut, responses=NOT_FOUND)
-async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> dict[str, Any]:
+async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> dict[str, object]:
     """Go on at once where it stopped: after 410, after days of failures, or instead of waiting for the next try."""
     return await service.enable(connection, caller, webhook_id)
 

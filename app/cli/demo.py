@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import orjson
@@ -30,6 +30,8 @@ TEMPLATE = (
     " ({{ vouchers['spring_sale'].count_available() }} of {{ vouchers['spring_sale'].count_total() }} left)"
 )
 CUSTOMERS = {"c-1": "Ada", "c-2": "Grace", "c-3": "Edsger"}
+
+Json: TypeAlias = Any  # type: ignore[explicit-any]  # the demo reads what it knows is there
 
 
 class DemoError(CommandError):
@@ -77,7 +79,7 @@ def _serve_on(url: str, key: str) -> None:
 
 
 def write_csv(file: Path, codes: int) -> str:
-    """A CSV as shop systems write them, with a byte order mark, and rows that cannot be; says which."""
+    """Write a CSV as shop systems do, with a byte order mark and rows that cannot be imported; say which."""
     with file.open("w", encoding="utf-8-sig", newline="") as out:
         out.write('Voucher code;"Value";Note\r\n')
         for n in range(codes):
@@ -154,16 +156,16 @@ class _Shown:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> Json:
         return self._do("GET", path)
 
-    def put(self, path: str, body: object) -> Any:
+    def put(self, path: str, body: object) -> Json:
         return self._do("PUT", path, body)
 
-    def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> Any:
+    def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> Json:
         return self._do("POST", path, body, headers)
 
-    def upload(self, path: str, file: Path) -> Any:
+    def upload(self, path: str, file: Path) -> Json:
         headers = {"Prefer": "wait=60"}
         _show_curl("POST", path, [f"-F file=@{file.name}"], headers)
         started = time.perf_counter()
@@ -177,7 +179,7 @@ class _Shown:
         print(f"  {report['rows']:,} rows in {seconds:.1f} s, {report['rows'] / seconds:,.0f} a second")
         return report
 
-    def _do(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
+    def _do(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Json:
         data = [] if body is None else ["--json " + shlex.quote(orjson.dumps(body).decode())]
         _show_curl(method, path, data, headers or {})
         return _show_reply(self._client.request(method, path, json=body, headers=headers))
@@ -195,7 +197,7 @@ def _show_curl(method: str, path: str, data: list[str], headers: dict[str, str])
     print(f"\n$ {' '.join(words)} $URL{path}")
 
 
-def _show_reply(reply: httpx.Response) -> Any:
+def _show_reply(reply: httpx.Response) -> Json:
     print(f"  {reply.status_code} {reply.text[:700]}")
     _must(reply.is_success, "the request is answered")
     return reply.json()
@@ -203,7 +205,7 @@ def _show_reply(reply: httpx.Response) -> Any:
 
 @contextmanager
 def _service(folder: Path) -> Iterator[tuple[str, str]]:
-    """`vouchers serve` on a home of its own and a free port; its URL and an admin key."""
+    """Run `vouchers serve` on a home of its own and a free port; give its URL and an admin key."""
     key = secrets.token_urlsafe(32)
     started = time.perf_counter()
     process = subprocess.Popen(

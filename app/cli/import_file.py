@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
@@ -23,7 +23,7 @@ from app.schema.base import ImportStatus
 SHOWN_REJECTS = 10
 
 
-def run(settings: Settings, pool: str, path: Path, given: Mapping[str, Any]) -> int:
+def run(settings: Settings, pool: str, path: Path, given: Mapping[str, object]) -> int:
     """Import a file in this process, on a database that is migrated; the exit code."""
     console = Console(highlight=False)
     try:
@@ -65,24 +65,24 @@ async def _tell(settings: Settings, import_id: uuid.UUID, console: Console) -> i
             rejects = await service.list_rejects(connection, import_id, 0, SHOWN_REJECTS)
     finally:
         await engine.dispose()
-    if done["status"] != ImportStatus.SUCCEEDED:
-        console.print(done["error"], style="red", markup=False)
+    if done.status != ImportStatus.SUCCEEDED:
+        console.print(done.error or "", style="red", markup=False)
         return 1
-    what = "would be imported" if done["dry_run"] else "imported"
-    figures = f"{done['imported']:,} {what}, {done['ignored']:,} ignored, {done['rejected']:,} rejected"
-    console.print(f"{done['rows']:,} rows: {figures}")
-    if done["columns_not_imported"]:
-        console.print(f"  not imported: {', '.join(done['columns_not_imported'])}", markup=False)
+    what = "would be imported" if done.dry_run else "imported"
+    figures = f"{done.imported:,} {what}, {done.ignored:,} ignored, {done.rejected:,} rejected"
+    console.print(f"{done.rows:,} rows: {figures}")
+    if done.columns_not_imported:
+        console.print(f"  not imported: {', '.join(done.columns_not_imported)}", markup=False)
     for row in rejects:
         where = f" ({row.other_pool})" if row.other_pool else ""
         console.print(f"  line {row.line}: {row.reason}{where}", markup=False)
-    if done["rejected"] > len(rejects):
+    if done.rejected > len(rejects):
         console.print(f"  … all at /v1/imports/{import_id}/rejects")
     return 0
 
 
 class _Local:
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     async def read(self, size: int) -> bytes:

@@ -297,7 +297,7 @@ def revoke_key(
 
 @contextmanager
 def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
-    """The settings with a database that runs: the one they name, or the embedded one for the time."""
+    """Give the settings with a database that runs: the one they name, or the embedded one for the time."""
     settings = get_settings()
     logs.configure(settings.log_level)
     signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
@@ -395,7 +395,7 @@ def _bootstrap(settings: Settings) -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line."""
     try:
         cli()
     except CommandError as error:

@@ -3,11 +3,11 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.changes import service
 from app.domain.changes.schemas import BulkChangeCreate
@@ -18,7 +18,7 @@ from app.platform.settings import Settings
 POLL_SECONDS = 0.2
 
 
-def run(settings: Settings, action: str, chosen: Mapping[str, Any], **about: Any) -> int:
+def run(settings: Settings, action: str, chosen: Mapping[str, object], **about: object) -> int:
     """Change many vouchers on a database that is migrated; the exit code.
 
     Raises:
@@ -41,25 +41,25 @@ async def _run(settings: Settings, wanted: BulkChangeCreate) -> int:
                 change, _ = await service.begin(connection, None, wanted, by_job=False)
         except DomainError as error:
             raise CommandError(error.detail) from error
-        doing = asyncio.create_task(service.run(engine, change["id"]))
+        doing = asyncio.create_task(service.run(engine, change.id))
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(wanted.action, total=1.0)
             while not (await asyncio.wait([doing], timeout=POLL_SECONDS))[0]:
-                progress.update(task, completed=await _progress(engine, change["id"]))
+                progress.update(task, completed=await _progress(engine, change.id))
             progress.update(task, completed=1.0)
         await doing
         async with transaction(engine) as connection:
-            done = await service.get(connection, change["id"])
+            done = await service.get(connection, change.id)
     finally:
         await engine.dispose()
     what = "would be changed" if wanted.dry_run else "changed"
-    console.print(f"{done['changed']:,} of {done['total']:,} {what}")
-    for reason, n in sorted(done["skipped_by"].items()):
+    console.print(f"{done.changed:,} of {done.total or 0:,} {what}")
+    for reason, n in sorted(done.skipped_by.items()):
         console.print(f"  {n:,} left: {reason}", markup=False)
     return 0
 
 
-async def _progress(engine: Any, change_id: uuid.UUID) -> float:
+async def _progress(engine: AsyncEngine, change_id: uuid.UUID) -> float:
     async with transaction(engine) as connection:
-        return float((await service.get(connection, change_id))["progress"])
+        return (await service.get(connection, change_id)).progress

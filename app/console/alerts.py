@@ -80,7 +80,7 @@ async def _page(
     visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
 ) -> Response:
     pool = visit.given("pool")
-    alerts: Any = None
+    alerts: dict[str, object] | None = None
     listed: pagination.Listed[Any] = {"items": [], "next_cursor": None}
     async with transaction(engine) as connection:
         names = [each.name for each in await pools.search(connection, "", None, 200)]

@@ -1,7 +1,7 @@
 """*Data & Assets → Bulk changes*: many codes at once, asked dry first."""
 
 import uuid
-from typing import Any
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
@@ -45,7 +45,7 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _list(visit, connection, error)
-    return see(path("changes", change["id"]))
+    return see(path("changes", change.id))
 
 
 @router.get("/{change_id}")
@@ -62,16 +62,16 @@ async def apply(change_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Res
             raise wrong("sure", "Tick the box to confirm.")
         async with transaction(engine) as connection:
             told = await service.get(connection, change_id)
-            expiry = {"expires_at": told["expires_at"]} if told["action"] == "set_expiry" else {}
+            expiry = {"expires_at": told.expires_at} if told.action == "set_expiry" else {}
             wanted = BulkChangeCreate.model_validate(
-                {"action": told["action"], "filter": told["filter"], "reason": told["reason"], **expiry}
+                {"action": told.action, "filter": told.filter, "reason": told.reason, **expiry}
             )
             key = f"console {change_id}"  # a second click is the same change
             change, _ = await service.begin(connection, visit.caller, wanted, idempotency_key=key)
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, change_id, error)
-    return see(path("changes", change["id"]), "change-begun")
+    return see(path("changes", change.id), "change-begun")
 
 
 @router.post("/{change_id}/cancel")
@@ -103,7 +103,7 @@ def _wanted(visit: Visit) -> BulkChangeCreate:
     return _checked(typed | {"expires_at": at})
 
 
-def _checked(typed: dict[str, Any]) -> BulkChangeCreate:
+def _checked(typed: Mapping[str, object]) -> BulkChangeCreate:
     """Return what was typed as a change.
 
     Raises:
@@ -116,7 +116,7 @@ def _checked(typed: dict[str, Any]) -> BulkChangeCreate:
 async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
     rows = await service.list_page(connection, start, PAGE + 1)
-    listed = pagination.page(rows, PAGE, lambda row: (row["created_at"], row["id"]))
+    listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     states = [("", "Any state"), *((str(state), str(state).capitalize()) for state in VoucherStatus)]
     return show(visit, "changes.html", error=error, actions=ACTIONS, proofs=PROOFS, states=states, **listed)
 
@@ -125,13 +125,13 @@ async def _one(
     visit: Visit, connection: AsyncConnection, change_id: uuid.UUID, error: DomainError | None = None
 ) -> Response:
     found = await service.get(connection, change_id)
-    whole = not {"codes", "customer_ids"} & set(found["filter"])  # nobody keeps these
+    whole = not {"codes", "customer_ids"} & set(found.filter)  # nobody keeps these
     return show(
         visit,
         "change.html",
         error=error,
         found=found,
-        ended=found["status"] in service.ENDED,
-        action=dict(ACTIONS)[found["action"]],
+        ended=found.status in service.ENDED,
+        action=dict(ACTIONS)[found.action],
         repeatable=whole,
     )

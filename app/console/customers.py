@@ -1,7 +1,8 @@
 """Customers: what is known of them, the nodes of a scenario for one of them, and erasure."""
 
 import uuid
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Response
@@ -22,7 +23,7 @@ from app.domain.imports.reader.records import open_records
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
-from app.platform.database import transaction
+from app.platform.database import AnyRow, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Engine, held
@@ -141,7 +142,7 @@ async def _one(
         except CustomerNotFoundError:
             known = None
         events = await service.latest_events(connection, customer_id, PAGE)
-        given: Any = []
+        given: Sequence[AnyRow] = []
         if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
             wanted = Filter(None, customer_id, None, None, None)
             given = (await assignments.list_page(connection, wanted, None, PAGE)).rows

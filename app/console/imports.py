@@ -2,9 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
 import orjson
 from fastapi import APIRouter, Response
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.console.pages import PAGE, path, see, show
 from app.console.session import ManagerForm, Reader, Visit
+from app.domain.access.scopes import Caller
 from app.domain.imports import service
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
@@ -33,8 +34,8 @@ async def list_imports(visit: Reader, connection: Connection) -> Response:
     query = visit.request.query_params
     start = pagination.decode(query.get("cursor"), KEY)
     rows = await service.list_page(connection, query.get("pool") or None, None, start, PAGE + 1)
-    listed = pagination.page(rows, PAGE, lambda row: (row["created_at"], row["id"]))
-    listed["items"] = [import_seen_by(visit.caller, row) for row in listed["items"]]
+    listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
+    listed = pagination.each(listed, lambda row: import_seen_by(visit.caller, row))
     return show(visit, "imports.html", **listed)
 
 
@@ -55,7 +56,7 @@ async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engi
 async def undo(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Take back the codes of an import that are still available."""
 
-    def said(undone: dict[str, Any]) -> str:
+    def said(undone: dict[str, object]) -> str:
         if undone["paused_schedule"]:
             return "undone-paused"
         return "undone-kept" if undone["kept_for_holds"] else "undone"
@@ -75,12 +76,15 @@ async def accept_suspicious(import_id: uuid.UUID, visit: ManagerForm, engine: En
     return await _act(visit, engine, import_id, service.accept_suspicious, lambda _: "accepted")
 
 
+Done = TypeVar("Done")
+
+
 async def _act(
     visit: Visit,
     engine: Engine,
     import_id: uuid.UUID,
-    act: Callable[..., Awaitable[dict[str, Any]]],
-    said: Callable[[dict[str, Any]], str],
+    act: Callable[[AsyncConnection, Caller | None, uuid.UUID], Awaitable[Done]],
+    said: Callable[[Done], str],
 ) -> Response:
     """Do something to an import, and show it again with what was done, or with why it was not."""
     try:
@@ -98,7 +102,7 @@ async def _one(
     line = pagination.decode(visit.request.query_params.get("cursor"), LINE) or 0
     rows = await service.list_rejects(connection, import_id, line, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.line)
-    ended = found["status"] in service.ENDED
+    ended = found.status in service.ENDED
     return show(visit, "import.html", error=error, found=found, ended=ended, **listed)
 
 
@@ -107,13 +111,13 @@ async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
     while True:
         async with transaction(engine) as connection:
             found = await service.get(connection, import_id)
-        shown = {name: found[name] for name in ("status", "rows", "progress", "stage", "fetched")}
+        shown = {name: getattr(found, name) for name in ("status", "rows", "progress", "stage", "fetched")}
         yield b": still there\n\n" if shown == before else _event(shown)
         before = shown
-        if found["status"] in service.ENDED or stopping.ending:
+        if found.status in service.ENDED or stopping.ending:
             return  # a browser connects again by itself
         await asyncio.sleep(0.5)
 
 
-def _event(shown: dict[str, Any]) -> bytes:
+def _event(shown: Mapping[str, object]) -> bytes:
     return b"event: progress\ndata: " + orjson.dumps(shown) + b"\n\n"

@@ -25,7 +25,7 @@ async def list_schedules(visit: Reader, connection: Connection) -> Response:
     return show(
         visit,
         "schedules.html",
-        **pagination.page(rows, PAGE, lambda row: (row["created_at"], row["id"])),
+        **pagination.page(rows, PAGE, lambda row: (row.created_at, row.id)),
     )
 
 

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Any, get_args
+from typing import get_args
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
@@ -43,7 +43,7 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
         made = await run_act(engine, service.create, engine, visit.caller, wanted)
     except DomainError as error:
         return await _page(visit, engine, error=error)
-    return await _one(visit, engine, made["id"], secret=made["secret"])
+    return await _one(visit, engine, uuid.UUID(str(made["id"])), secret=made["secret"])
 
 
 @router.get("/{webhook_id}")
@@ -87,17 +87,25 @@ async def delete(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> R
     return see("/webhooks", "webhook-deleted")
 
 
-async def _page(visit: Visit, engine: AsyncEngine, **about: Any) -> Response:
+async def _page(
+    visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
+) -> Response:
     async with transaction(engine) as connection:
         webhooks = await service.list_page(connection, None, service.MAX_WEBHOOKS)
         names = [each.name for each in await pools.search(connection, "", None, 200)]
-    return show(visit, "webhooks.html", webhooks=webhooks, events=EVENTS, pools=names, **about)
+    return show(visit, "webhooks.html", webhooks=webhooks, events=EVENTS, pools=names, error=error, **about)
 
 
-async def _one(visit: Visit, engine: AsyncEngine, webhook_id: uuid.UUID, **about: Any) -> Response:
+async def _one(
+    visit: Visit,
+    engine: AsyncEngine,
+    webhook_id: uuid.UUID,
+    error: DomainError | None = None,
+    **about: object,
+) -> Response:
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
     async with transaction(engine) as connection:
         webhook = await service.get(connection, webhook_id)
         rows = await service.list_deliveries(connection, webhook_id, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
-    return show(visit, "webhook.html", webhook=webhook, **listed, **about)
+    return show(visit, "webhook.html", webhook=webhook, **listed, error=error, **about)

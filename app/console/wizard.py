@@ -3,8 +3,8 @@
 import asyncio
 import io
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +18,16 @@ from app.domain.imports import service
 from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.schemas import ScheduleCreate
-from app.domain.imports.schemas import FormatIn, ImportOptions, RemoteSource
+from app.domain.imports.schemas import (
+    AnalysisSource,
+    DatabaseSource,
+    FormatIn,
+    ImportOptions,
+    ImportRecord,
+    RemoteSource,
+    StorageSource,
+    UrlSource,
+)
 from app.domain.pools import service as pools
 from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
@@ -28,7 +37,7 @@ from app.web.dependencies import Connection, Engine
 router = APIRouter(prefix="/imports/new")
 NAME = TypeAdapter(PoolName)
 SEALED = TypeAdapter(dict[str, object])
-SOURCE: TypeAdapter[Any] = TypeAdapter(RemoteSource)
+SOURCE: TypeAdapter[UrlSource | DatabaseSource | StorageSource | AnalysisSource] = TypeAdapter(RemoteSource)
 DAY = 24 * 60 * 60
 WAIT_SECONDS = 15
 STEPS = ("pool", "preview", "column", "schedule", "run")
@@ -74,11 +83,11 @@ async def _step(
     engine: Engine,
     step: str,
     token: str,
-    source: dict[str, Any],
+    source: dict[str, object],
     error: DomainError | None = None,
 ) -> Response:
     """Show a step; where it cannot be shown, the one before it with what is wrong."""
-    about: dict[str, Any] = {"repeats": source["type"] not in {"file", "text"}}
+    about: dict[str, object] = {"repeats": source["type"] not in {"file", "text"}}
     try:
         about["preview"] = await asyncio.to_thread(_preview, visit, source)
     except DomainError as failed:
@@ -130,7 +139,7 @@ async def _new_source(visit: Visit) -> str:
         if not isinstance(file, UploadFile) or not file.filename:
             raise wrong("file", "Choose a file.")
         name = await spool.keep(visit.settings, file.file)
-        value = {"type": "file", "id": name, "name": file.filename}
+        value: Mapping[str, object] = {"type": "file", "id": name, "name": file.filename}
     elif kind == "text":
         text = visit.text("text")
         if not text.strip():
@@ -142,8 +151,8 @@ async def _new_source(visit: Visit) -> str:
     return sealed.seal(visit.settings, "source", {**value, "key": str(visit.caller.key_id)})
 
 
-def _remote(visit: Visit, kind: str) -> dict[str, Any]:
-    value: dict[str, Any] = {"type": kind}
+def _remote(visit: Visit, kind: str) -> dict[str, object]:
+    value: dict[str, object] = {"type": kind}
     if kind in {"url", "database", "storage"}:
         value["url"] = visit.text(f"{kind}_url").strip()
     if kind == "database":
@@ -154,13 +163,13 @@ def _remote(visit: Visit, kind: str) -> dict[str, Any]:
         value |= {"of": visit.text("of"), "property": visit.text("property")}
         value |= {"event_type": visit.given("event_type"), "where": json_of(visit, "where")}
     try:
-        source: dict[str, Any] = SOURCE.validate_python(value).model_dump(mode="json")
+        source: dict[str, object] = SOURCE.validate_python(value).model_dump(mode="json")
     except ValidationError as error:
         raise InvalidRequestError.from_errors(error.errors(), "body") from error
     return source
 
 
-def _source(visit: Visit, token: str) -> dict[str, Any]:
+def _source(visit: Visit, token: str) -> dict[str, object]:
     source = sealed.unseal(visit.settings, "source", token, DAY, SEALED)
     if source is None or source.pop("key") != str(visit.caller.key_id):
         raise wrong("file", "What was chosen is kept for a day. Choose it again.")
@@ -169,7 +178,7 @@ def _source(visit: Visit, token: str) -> dict[str, Any]:
     return source
 
 
-def _format(visit: Visit) -> dict[str, Any]:
+def _format(visit: Visit) -> dict[str, object]:
     header = visit.given("has_header")
     values = {
         "encoding": visit.given("encoding"),
@@ -181,15 +190,15 @@ def _format(visit: Visit) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _preview(visit: Visit, source: dict[str, Any]) -> dict[str, Any]:
+def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
     options = checked(FormatIn, _format(visit))
     if "id" in source:
-        with spool.path_of(visit.settings, source["id"]).open("rb") as file:
+        with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:
             return service.preview(file, options)
     return service.preview_of(visit.settings, SOURCE.validate_python(source), options)
 
 
-def _options(visit: Visit) -> dict[str, Any]:
+def _options(visit: Visit) -> dict[str, object]:
     expires = visit.given("expires_at_column")
     chosen = {"column": int(visit.text("column") or 0)} if visit.text("column").isdigit() else {}
     if expires is not None and expires.isdigit():
@@ -197,7 +206,7 @@ def _options(visit: Visit) -> dict[str, Any]:
     return _format(visit) | chosen
 
 
-async def _start(visit: Visit, engine: Engine, source: dict[str, Any], *, dry_run: bool) -> uuid.UUID:
+async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry_run: bool) -> uuid.UUID:
     options = checked(ImportOptions, _options(visit) | {"dry_run": dry_run})
     pool = visit.text("pool")
     if "id" not in source:
@@ -206,15 +215,15 @@ async def _start(visit: Visit, engine: Engine, source: dict[str, Any], *, dry_ru
             return await service.begin_from_source(
                 connection, visit.caller, visit.settings, pool, remote, options
             )
-    with spool.path_of(visit.settings, source["id"]).open("rb") as file:
+    with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:
         await asyncio.to_thread(service.look_at, file, options)
         async with transaction(engine) as connection:
             return await service.begin_from_file(
-                connection, visit.caller, pool, source["name"], spool.Spooled(file), options
+                connection, visit.caller, pool, str(source["name"]), spool.Spooled(file), options
             )
 
 
-async def _run(visit: Visit, engine: Engine, source: dict[str, Any]) -> Response:
+async def _run(visit: Visit, engine: Engine, source: dict[str, object]) -> Response:
     if not visit.given("column"):
         raise wrong("column", "Choose the column that holds the codes.")
     if visit.given("every") and "id" not in source:
@@ -227,14 +236,14 @@ async def _run(visit: Visit, engine: Engine, source: dict[str, Any]) -> Response
     return see(path("imports", import_id), "import-begun")
 
 
-async def _dry_run(visit: Visit, engine: Engine, source: dict[str, Any]) -> dict[str, Any]:
+async def _dry_run(visit: Visit, engine: Engine, source: dict[str, object]) -> ImportRecord:
     """Run the import without keeping anything, and wait a little for its figures."""
     import_id = await _start(visit, engine, source, dry_run=True)
     deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
     while True:
         async with transaction(engine) as connection:
             found = await service.get(connection, import_id)
-        if found["status"] in service.ENDED or asyncio.get_running_loop().time() > deadline:
+        if found.status in service.ENDED or asyncio.get_running_loop().time() > deadline:
             return found
         await asyncio.sleep(0.2)
 

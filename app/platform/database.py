@@ -7,16 +7,19 @@ statement. A connection whose statement did not end in time is closed, never ret
 import asyncio
 import select
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import pq, waiting
 from psycopg.abc import PQGen
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
 from sqlalchemy import Engine, NullPool, Row, event, text
 from sqlalchemy import create_engine as create_sync_engine
+from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
@@ -92,7 +95,7 @@ def hung_since(moment: float) -> bool:
     return _hang.at >= moment
 
 
-class LimitedConnection(psycopg.AsyncConnection[Any]):
+class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
 
     limit: float = 3.0
@@ -133,7 +136,9 @@ class LimitedConnection(psycopg.AsyncConnection[Any]):
         self._closed = True
         self.pgconn.finish()
 
-    def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Any:
+    def notifies(
+        self, *, timeout: float | None = None, stop_after: int | None = None
+    ) -> AsyncGenerator[psycopg.Notify]:
         """Yield notifications as the driver does, and stop after a silence, so that the listener asks for a reply."""
         return super().notifies(timeout=LISTEN_SECONDS if timeout is None else timeout, stop_after=stop_after)
 
@@ -144,7 +149,7 @@ class JobConnection(LimitedConnection):
     limit = 10.0
 
 
-class LimitedSyncConnection(psycopg.Connection[Any]):
+class LimitedSyncConnection(psycopg.Connection[TupleRow]):
     """A connection for threads, whose every wait ends."""
 
     limit: float = LONG_SECONDS
@@ -162,9 +167,9 @@ class LimitedSyncConnection(psycopg.Connection[Any]):
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
 
 
-def _arguments(settings: Settings, *, direct: bool = False, extra: str = "") -> dict[str, Any]:
+def _arguments(settings: Settings, *, direct: bool = False, extra: str = "") -> dict[str, str | int]:
     """Return what every connection is opened with; through a pooler, nothing that belongs to a session."""
-    given: dict[str, Any] = {**_TCP, "connect_timeout": int(CONNECT_SECONDS)}
+    given: dict[str, str | int] = {**_TCP, "connect_timeout": int(CONNECT_SECONDS)}
     if direct or settings.direct_database_url is None:
         return {**given, "options": f"{SERVER_OPTIONS} {extra}".strip()}
     return {**given, "application_name": "vouchers"}
@@ -181,16 +186,21 @@ _answered: dict[str, int] = {}
 
 
 async def connect(
-    settings: Settings, *, seconds: float | None = None, extra: str = "", **options: Any
+    settings: Settings,
+    *,
+    seconds: float | None = None,
+    extra: str = "",
+    autocommit: bool = False,
+    prepare_threshold: int | None = 5,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to.
 
     Args:
         settings: of this process.
-        connections: most connections; by default those of the setting.
         seconds: the longest statement; by default that of a request.
         extra: further options of the server.
-        options: of the driver, such as `autocommit`.
+        autocommit: whether each statement is a transaction of its own.
+        prepare_threshold: after how many uses a statement is prepared; None: never.
 
     Raises:
         psycopg.OperationalError: none did in time.
@@ -203,7 +213,9 @@ async def connect(
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await LimitedConnection.connect(
-                    **known[n], **_arguments(settings, extra=extra), **options
+                    make_conninfo("", **{**known[n], **_arguments(settings, extra=extra)}),
+                    autocommit=autocommit,
+                    prepare_threshold=prepare_threshold,
                 )
         except TimeoutError:
             _hang.note()
@@ -218,12 +230,12 @@ async def connect(
 
 
 def connect_sync(
-    settings: Settings, *, seconds: float = LONG_SECONDS, extra: str = "", **options: Any
+    settings: Settings, *, seconds: float = LONG_SECONDS, extra: str = "", autocommit: bool = False
 ) -> LimitedSyncConnection:
     """Open a connection for a thread, straight to the server: it may hold locks and tables of its session."""
     arguments = _arguments(settings, direct=True, extra=extra)
-    given: dict[str, Any] = {**parameters(settings.direct_url), **arguments, **options}
-    connection = LimitedSyncConnection.connect(**given)
+    given = make_conninfo("", **{**parameters(settings.direct_url), **arguments})
+    connection = LimitedSyncConnection.connect(given, autocommit=autocommit)
     connection.limit = seconds
     return connection
 
@@ -267,9 +279,10 @@ def create_engine(
     return engine
 
 
-def _refuse_lost(adapted: Any, *_: object) -> None:
-    """Have the pool open connections anew where the server has ended one, instead of failing a request with each."""
-    if adapted.driver_connection.is_lost():
+def _refuse_lost(adapted: AdaptedConnection, *_: object) -> None:
+    """Let the pool open connections anew where the server has ended one, so that no request fails with each."""
+    driver = adapted.driver_connection
+    if isinstance(driver, LimitedConnection) and driver.is_lost():
         raise InvalidatePoolError
 
 
@@ -377,7 +390,19 @@ def create_driver_pool(settings: Settings) -> DriverPool:
     return DriverPool(open_one, settings.database_connections)
 
 
-def job_pool_arguments(settings: Settings) -> dict[str, Any]:
+class JobPool(TypedDict):
+    """What the job queue opens its pool with."""
+
+    conninfo: str
+    kwargs: dict[str, str | int]
+    connection_class: type[JobConnection]
+    min_size: int
+    max_size: int
+    timeout: float
+    reconnect_timeout: float
+
+
+def job_pool_arguments(settings: Settings) -> JobPool:
     """Return what the job queue opens its pool with: straight to the server, for it listens there."""
     return {
         "conninfo": conninfo(settings.direct_url),
@@ -418,7 +443,7 @@ def is_refused(error: psycopg.OperationalError) -> bool:
     return "authentication failed" in str(error) or "no password supplied" in str(error)
 
 
-AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]  # type: ignore[explicit-any]  # its columns are not known
 """A row of whatever columns."""
 
 
@@ -461,7 +486,9 @@ retry_on_conflict = retry(
 
 
 @retry_on_conflict
-async def run_act(engine: AsyncEngine, act: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
+async def run_act(  # type: ignore[explicit-any]  # acts take what they like
+    engine: AsyncEngine, act: Callable[..., Awaitable[Result]], *arguments: object
+) -> Result:
     """Run an act in a transaction of its own, committed when this returns; again where another one was faster.
 
     Args:

@@ -1,6 +1,5 @@
 """Read the URL of a database in every spelling: libpq's, SQLAlchemy's, and libpq's pairs; one host or several."""
 
-from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import psycopg
@@ -33,7 +32,7 @@ def parameters(url: str) -> dict[str, str]:
     return {"target_session_attrs": "read-write", **named}
 
 
-def _of_url(scheme: str, rest: str) -> dict[str, Any]:
+def _of_url(scheme: str, rest: str) -> dict[str, str | int | None]:
     if scheme not in _SCHEMES:
         raise DatabaseUrlError(
             f"DATABASE_URL must begin with postgresql://, not with {scheme if scheme.isalnum() else 'this'}://."
@@ -49,7 +48,9 @@ def _of_url(scheme: str, rest: str) -> dict[str, Any]:
     if any(port for _, port in split):
         ports = [port or (ports[0] if ports else "5432") for _, port in split]
     query = urlencode([(name, value) for name, value in others if name != "port"])
-    found: dict[str, Any] = conninfo_to_dict(f"postgresql://{before}" + (f"?{query}" if query else ""))
+    found: dict[str, str | int | None] = conninfo_to_dict(
+        f"postgresql://{before}" + (f"?{query}" if query else "")
+    )
     found["host"] = ",".join(host for host, _ in split)
     if ports:
         found["port"] = ",".join(ports)

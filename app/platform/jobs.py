@@ -1,9 +1,9 @@
 """The job queue: procrastinate, in the same database, so that a job and the rows it is about commit together."""
 
-from typing import Any
-
 import structlog
 from procrastinate import App, JobContext, PsycopgConnector
+from procrastinate.tasks import ConfigureTaskOptions
+from procrastinate.types import JSONValue
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -31,9 +31,9 @@ async def enqueue(
     *,
     queue: str | None = None,
     lock: str | None = None,
-    **arguments: Any,
+    **arguments: JSONValue,
 ) -> None:
-    """Have a task run once the transaction of `connection` has committed, and not at all if it is undone.
+    """Enqueue a task in the transaction of `connection`: it runs once that has committed, and not if it is undone.
 
     Args:
         connection: of the transaction that causes the job.
@@ -43,10 +43,12 @@ async def enqueue(
         arguments: what the task takes, as JSON.
     """
     raw = await connection.get_raw_connection()
-    options: dict[str, Any] = {
-        name: value for name, value in {"queue": queue, "lock": lock}.items() if value is not None
-    }
-    await jobs.configure_task(task, connection=raw.driver_connection, **options).defer_async(**arguments)
+    options: ConfigureTaskOptions = {"connection": raw.driver_connection}
+    if queue is not None:
+        options["queue"] = queue
+    if lock is not None:
+        options["lock"] = lock
+    await jobs.configure_task(task, **options).defer_async(**arguments)
 
 
 _WAITING = text("""
@@ -81,12 +83,12 @@ async def state(connection: AsyncConnection) -> list[Reading]:
 
 
 def engine_of(context: JobContext) -> AsyncEngine:
-    """The engine that the tasks of a worker share."""
+    """Return the engine that the tasks of a worker share."""
     engine: AsyncEngine = context.additional_context["engine"]
     return engine
 
 
 def settings_of(context: JobContext) -> Settings:
-    """The settings of the worker."""
+    """Return the settings of the worker."""
     settings: Settings = context.additional_context["settings"]
     return settings

@@ -3,7 +3,6 @@
 import logging
 import sys
 from contextvars import ContextVar
-from typing import Any
 
 import orjson
 import structlog
@@ -31,7 +30,7 @@ def configure(level: str) -> None:
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), force=True)
 
 
-def _add_request_id(_logger: Any, _level: str, event: EventDict) -> EventDict:
+def _add_request_id(_logger: object, _level: str, event: EventDict) -> EventDict:
     current = request_id.get()
     if current is not None:
         event["request_id"] = current

@@ -11,7 +11,7 @@ SCRIPTS = Path(app.__file__).parent.parent / "migrations"
 
 
 def config(url: str) -> Config:
-    """The Alembic configuration for one database."""
+    """Return the Alembic configuration for one database."""
     settings = Config()
     settings.set_main_option("script_location", str(SCRIPTS))
     settings.set_main_option("sqlalchemy.url", url.replace("%", "%%"))

@@ -1,13 +1,15 @@
 """Rows of a statement as records: each column under the field of its name, each record of a declared type."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import CursorResult, Result
+from sqlalchemy import CompoundSelect, CursorResult, Result, Select
 
 Record = TypeVar("Record")
-Kind = Callable[..., Record]  # a dataclass: its fields are not known here
-Rows = CursorResult[Any] | Result[Any]  # the columns of any statement
+Query: TypeAlias = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]  # type: ignore[explicit-any]  # the columns of any query
+OneQuery: TypeAlias = Select[*tuple[Any, ...]]  # type: ignore[explicit-any]  # as above
+Kind = Callable[..., Record]  # type: ignore[explicit-any]  # a dataclass: its fields are not known here
+Rows = CursorResult[Any] | Result[Any]  # type: ignore[explicit-any]  # the columns of any statement
 
 
 def all_of(rows: Rows, kind: Kind[Record]) -> list[Record]:

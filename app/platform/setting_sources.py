@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -38,7 +37,7 @@ def variable_of(name: str, field: FieldInfo | None = None) -> str:
 class SecretFiles(PydanticBaseSettingsSource):
     """Settings whose value stands in a file, named by `VOUCHERS_<FIELD>_FILE`."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
         """Return what the file of a setting holds, without white space around it; None where no file is named."""
         name = variable_of(field_name, field)
         path = os.environ.get(name + FILE)
@@ -52,7 +51,7 @@ class SecretFiles(PydanticBaseSettingsSource):
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise SettingError(f"{name}{FILE}: the file cannot be read: {reason}.") from None
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> dict[str, object]:
         """Return all settings that files hold."""
         found = {}
         for field_name, field in self.settings_cls.model_fields.items():

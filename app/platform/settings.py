@@ -108,7 +108,7 @@ class Settings(BaseSettings):
 
     @property
     def sends_email(self) -> bool:
-        """Whether there is a server to send emails by, and a name to send them in."""
+        """Return whether there is a server to send emails by, and a name to send them in."""
         return self.smtp_url is not None and self.email_from is not None
 
     @field_validator("secret_key")
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database URL with the driver that this service uses.
+        """Return the database URL with the driver that this service uses.
 
         Raises:
             RuntimeError: no URL is set; the command line starts the embedded server and sets it.
@@ -163,7 +163,7 @@ class Settings(BaseSettings):
 
     @property
     def direct_url(self) -> str:
-        """The URL that leads to PostgreSQL itself, past a pooler."""
+        """Return the URL that leads to PostgreSQL itself, past a pooler."""
         if self.direct_database_url is not None:
             return self.direct_database_url.get_secret_value()
         return self.sqlalchemy_url

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -45,7 +44,7 @@ class Pool(Base):
     name: Mapped[str] = mapped_column(unique=True)
     description: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    per_customer: Mapped[dict[str, Any] | None]
+    per_customer: Mapped[dict[str, object] | None]
     """How many codes a customer gets: `count`, `days`, `then`. It counts as one of the stock's holds: the claim takes
     nothing from a pool with holds without being told how much, and so need not know of it."""
 
@@ -93,7 +92,7 @@ class Voucher(Base):
     redeemed_at: Mapped[datetime | None]
     expired_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
-    attributes: Mapped[dict[str, Any] | None]
+    attributes: Mapped[dict[str, object] | None]
     """What comes with the code, by name: a PIN, a value, a link. Null where nothing does, which costs a row nothing."""
 
     __table_args__ = (

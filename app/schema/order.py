@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import CheckConstraint, Identity, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -38,7 +37,7 @@ class PoolChange(Base):
     after: Mapped[VoucherStatus | None]
     used_at: Mapped[datetime | None]
     """When the code was used, where `after` is redeemed."""
-    about: Mapped[dict[str, Any] | None]
+    about: Mapped[dict[str, object] | None]
     """Of what concerns no voucher: its `type`, and what is told of it."""
 
     __table_args__ = (Index("pool_change_changed_at_idx", "changed_at", "id"),)

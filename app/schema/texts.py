@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -35,7 +35,7 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _no_number(value: Any) -> Any:
+def _no_number(value: object) -> object:
     """Refuse 0 and 1 for no and yes; forms say it in words."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError("must be true or false")  # noqa: TRY004  (Pydantic takes no TypeError)
@@ -46,7 +46,7 @@ Flag = Annotated[bool, BeforeValidator(_no_number)]
 """Yes or no, where a form may say it too, as `true` or `false`. Where only JSON is read, `StrictBool` does."""
 
 
-def _no_flag(value: Any) -> Any:
+def _no_flag(value: object) -> object:
     """Refuse false and true for 0 and 1; forms write numbers as text."""
     if isinstance(value, bool):
         raise ValueError("must be a whole number")  # noqa: TRY004  (Pydantic takes no TypeError)
@@ -112,7 +112,7 @@ def _storable(value: dict[str, object]) -> dict[str, object]:
     return value
 
 
-def _bound(value: Any, depth: int) -> None:
+def _bound(value: object, depth: int) -> None:
     """Refuse numbers that programs cannot hold, and values that are nested without end.
 
     Numbers of 64 bits are what JSON can be relied on for (RFC 8259, section 6, says why there is a limit at all).
@@ -150,7 +150,7 @@ def clean_code(text: str) -> str:
 
 
 def _is_unseen(character: str) -> bool:
-    """Whether a character may go from the ends; control characters that are no white space stay, and are told."""
+    """Return whether a character may go from the ends; control characters that are no white space stay and are told."""
     category = unicodedata.category(character)
     return category in _OUTER and (category != "Cc" or character.isspace())
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, WithJsonSchema
 
@@ -26,7 +26,7 @@ def bounded(value: datetime) -> datetime:
     return value
 
 
-def _written(value: Any) -> Any:
+def _written(value: object) -> object:
     """Take a date and time, or UNIX seconds; refuse what would have to be guessed, as milliseconds."""
     if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
         return value

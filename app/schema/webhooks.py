@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -22,7 +21,7 @@ class Webhook(Base):
     url: Mapped[str]
     secret: Mapped[str]
     """In clear, because each message is signed with it."""
-    previous_secrets: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    previous_secrets: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'::jsonb"))
     """Each earlier secret, and until when messages bear its signature too."""
     events: Mapped[list[str]]
     pool_ids: Mapped[list[int] | None]

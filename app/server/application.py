@@ -78,7 +78,7 @@ SHORT_CONNECTIONS = 3
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service as an ASGI application, on a database that is migrated."""
+    """Return the service as an ASGI application, on a database that is migrated."""
     settings = settings or get_settings()
     logs.configure(settings.log_level)
 
@@ -141,10 +141,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def create_asgi() -> ASGIApp:
-    """What a server runs: the application, the short way into it, and the request log around both."""
+    """Return what a server runs: the application, the short way into it, and the request log around both."""
     return with_hot_path(create_app())
 
 
 def with_hot_path(app: FastAPI) -> ASGIApp:
-    """The application as a server runs it."""
+    """Return the application as a server runs it."""
     return RequestLog(ReplyHeaders(HotPath(app)))

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any, ClassVar
 from weakref import WeakSet
 
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -57,8 +58,14 @@ class Protocol(HttpToolsProtocol):
     _by_address: ClassVar[Counter[str]] = Counter()
     _swept: ClassVar[WeakSet[ServerState]] = WeakSet()
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, object],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
         self._refusal: Refusal | None = None
         self._address: str | None = None
         self._in_head = True
@@ -290,5 +297,5 @@ class _Gathering:
             self._transport.write(b"".join(self._written))
             self._written.clear()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # type: ignore[explicit-any]  # what the transport has
         return getattr(self._transport, name)

@@ -1,6 +1,7 @@
 """What the processes of `vouchers serve` do: answer HTTP, or do the jobs."""
 
 import asyncio
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -10,7 +11,6 @@ import threading
 import time
 from multiprocessing.connection import wait
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
     connection after the next reply. Where another process has taken its place, it stops listening at once.
     """
 
-    def __init__(self, config: uvicorn.Config, beat: Any, drain: float) -> None:
+    def __init__(self, config: uvicorn.Config, beat: ctypes.c_double, drain: float) -> None:
         super().__init__(config)
         self._beat = beat
         self._drain = drain
@@ -85,7 +85,7 @@ class Server(uvicorn.Server):
                 connection.tell_stop()
 
 
-def serve_web(beat: Any, held: socket.socket) -> None:
+def serve_web(beat: ctypes.c_double, held: socket.socket) -> None:
     """Answer HTTP in this process."""
     _end_with_parent()
     settings = get_settings()
@@ -111,7 +111,7 @@ def serve_web(beat: Any, held: socket.socket) -> None:
     server.run(sockets=[held])
 
 
-def serve_jobs(beat: Any) -> None:
+def serve_jobs(beat: ctypes.c_double) -> None:
     """Do the jobs in this process."""
     _end_with_parent()
     settings = get_settings()
@@ -124,7 +124,7 @@ def serve_jobs(beat: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """Have this process end when the supervisor is gone, even by SIGKILL: nobody would look after it."""
+    """End this process when the supervisor is gone, even by SIGKILL: nobody would look after it."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

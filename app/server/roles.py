@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
-from typing import Any
 
 FIRST_SECONDS = 60.0
 """How long a process may take to start before it must give signs of life."""
@@ -21,18 +20,18 @@ class Running:
     """A process, and when it last gave a sign of life: by the monotonic clock, 0 until the first, shared with it."""
 
     process: SpawnProcess
-    beat: Any
+    beat: ctypes.c_double
     begun: float
     suspected: bool = False
 
     @property
     def started(self) -> bool:
-        """Whether it has given a sign of life."""
+        """Return whether it has given a sign of life."""
         return bool(self.beat.value)
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self.process.is_alive()
 
     def hangs(self, silence: float) -> bool:
@@ -54,12 +53,12 @@ class Running:
 
 
 @dataclass(slots=True)
-class Role:
+class Role:  # type: ignore[explicit-any]  # the __init__ that is made of `run`
     """What a process is for; at most one is the present one."""
 
     name: str
-    run: Callable[..., None]
-    arguments: tuple[Any, ...]
+    run: Callable[..., None]  # type: ignore[explicit-any]  # takes the sign of life and its own arguments
+    arguments: tuple[object, ...]
     silence: float
     """Seconds of silence after which the process is taken to hang."""
     leave: signal.Signals

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.exceptions import UniqueViolation
@@ -117,7 +116,7 @@ async def _try(settings: Settings) -> None:
     await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _until_first(*acts: Coroutine[Any, Any, Any]) -> None:
+async def _until_first(*acts: Coroutine[object, None, object]) -> None:
     """Wait until one of them ends; let the others end too."""
     tasks = [asyncio.create_task(act) for act in acts]
     try:
@@ -157,7 +156,7 @@ async def _run(settings: Settings) -> None:
         await engine.dispose()
 
 
-async def _until_one_ends(*workers: Coroutine[Any, Any, None]) -> None:
+async def _until_one_ends(*workers: Coroutine[object, None, None]) -> None:
     """Run workers; when one was told to stop, or failed, or this is cancelled, let all of them finish."""
     tasks = [asyncio.create_task(worker) for worker in workers]
     try:

@@ -19,7 +19,7 @@ FORM = "multipart/form-data"
 
 
 def is_form(request: Request) -> bool:
-    """Whether the request brings a file.
+    """Return whether the request brings a file.
 
     Raises:
         UnsupportedMediaTypeError: it brings neither a form nor JSON.

@@ -7,7 +7,6 @@ request. Each route's handler is wrapped: what can be told from the head is told
 import difflib
 import json
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
@@ -20,7 +19,7 @@ from app.web import json_bounds, pagination
 from app.web.body_limit import bound
 from app.web.guard import Check, admitted
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Handler = Callable[[Request], Coroutine[object, object, Response]]
 _GUARDED = "vouchers_guarded"
 
 SMALL_BODY = 1024**2
@@ -93,7 +92,7 @@ def refuse_unknown(request: Request, names: set[str]) -> None:
 class _Incoming(Request):
     """A request whose JSON has bounds, and is parsed in a thread where it is large."""
 
-    async def json(self) -> Any:
+    async def json(self) -> object:
         """Return the body as JSON.
 
         Raises:
@@ -102,7 +101,7 @@ class _Incoming(Request):
         """
         if not hasattr(self, "_json"):
             body = await self.body()
-            parse: Callable[[bytes], Any] = _parsed
+            parse: Callable[[bytes], object] = _parsed
             if len(body) > OFF_LOOP:
                 self._json = await anyio.to_thread.run_sync(parse, body)
             else:
@@ -110,7 +109,7 @@ class _Incoming(Request):
         return self._json
 
 
-def _parsed(body: bytes) -> Any:
+def _parsed(body: bytes) -> object:
     json_bounds.check(body)
     return json.loads(body)
 

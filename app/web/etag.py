@@ -23,7 +23,7 @@ def expected(
         str | None,
         Header(
             alias=NAME,
-            description="The `ETag` that was seen: changed in the meantime, it is 412. `*`: whatever is there",
+            description="`ETag` of the version that was read: 412 if it was changed since. `*` matches any version",
         ),
     ] = None,
 ) -> Expected | None:

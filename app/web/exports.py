@@ -5,14 +5,14 @@ import io
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import orjson
 from fastapi import Query as QueryParameter
 from fastapi.responses import StreamingResponse
-from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.platform import records
 from app.platform.database import ONLY_READS, AnyRow
 from app.schema.texts import inert
 from app.web.spool import check_room, spooled
@@ -21,7 +21,7 @@ CHUNK = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
 
 
-Query: TypeAlias = Select[Any] | CompoundSelect[Any]
+Query: TypeAlias = records.Query
 """What an export gives the rows of."""
 
 
@@ -79,13 +79,13 @@ async def stream(
             yield _csv(chunk) if format_ is Format.CSV else _ndjson(chunk, columns)
 
 
-def _csv(rows: Iterable[Sequence[Any] | AnyRow]) -> bytes:
+def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     file = io.StringIO(newline="")
     csv.writer(file).writerows([_cell(value) for value in row] for row in rows)
     return file.getvalue().encode()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, str):
         return inert(value)
     if value is None:

@@ -16,10 +16,10 @@ LEAST_OF_A_CODE = 3
 NO_NUL = r"^[^\x00]*$"
 
 Customer = Annotated[Identifier | None, Query(description="Of this customer")]
-Campaign = Annotated[CampaignId | None, Query(description="In this campaign")]
+Campaign = Annotated[CampaignId | None, Query(description="Only those in this campaign")]
 Message = Annotated[Identifier | None, Query(description="In this message")]
-Test = Annotated[Flag | None, Query(description="Given in a test send, or in none")]
-ImportId = Annotated[UUID | None, Query(description="Brought by this import")]
+Test = Annotated[Flag | None, Query(description="Only those of test sends (true) or of others (false)")]
+ImportId = Annotated[UUID | None, Query(description="Only those that this import brought")]
 ExpiresBefore = Annotated[Time | None, Query(description="Expires before")]
 ExpiresAfter = Annotated[Time | None, Query(description="Expires then or later")]
 CodePrefix = Annotated[

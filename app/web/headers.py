@@ -2,7 +2,7 @@
 
 from typing import Any
 
-HEADERS: dict[str, dict[str, Any]] = {
+HEADERS: dict[str, dict[str, Any]] = {  # type: ignore[explicit-any]  # to be typed
     "ETag": {"description": "Version of what can be edited, for `If-Match`", "schema": {"type": "string"}},
     "Idempotency-Replayed": {
         "description": "`true`: the same request came before, and this is its reply",
@@ -29,6 +29,6 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
-def bearing(status: int, *names: str) -> dict[int | str, dict[str, Any]]:
+def bearing(status: int, *names: str) -> dict[int | str, dict[str, Any]]:  # type: ignore[explicit-any]  # to be typed
     """Return the `responses=` of a route whose replies of this status bear these headers."""
     return {status: {"headers": {name: HEADERS[name] for name in names}}}

@@ -30,7 +30,7 @@ Key = Annotated[
 REPLAYED = "Idempotency-Replayed"
 
 
-def derived(caller_id: uuid.UUID, key: str, *place: Any) -> str:
+def derived(caller_id: uuid.UUID, key: str, *place: Any) -> str:  # type: ignore[explicit-any]  # to be typed
     """Return a name that the same keyed request of the same caller gives to the same thing in it."""
     return str(uuid.uuid5(caller_id, orjson.dumps([key, *place]).decode()))
 
@@ -44,7 +44,7 @@ class KeyedRequest:
         self._settings = settings
         self._key = key
 
-    async def once_in(self, connection: AsyncConnection, act: Callable[[], Awaitable[Any]]) -> Any:
+    async def once_in(self, connection: AsyncConnection, act: Callable[[], Awaitable[Any]]) -> Any:  # type: ignore[explicit-any]  # to be typed
         """Return what `act` does, or the reply of the first time where the request was answered before.
 
         Raises:
@@ -60,10 +60,10 @@ class KeyedRequest:
             return Response(kept["body"], kept["status"], kept["headers"] | {REPLAYED: "true"})
         route = request.scope["route"]
         assert isinstance(route, APIRoute)  # noqa: S101  (narrows the type)
-        made: TypeAdapter[Any] = TypeAdapter(route.response_model)
+        made: TypeAdapter[Any] = TypeAdapter(route.response_model)  # type: ignore[explicit-any]  # to be typed
         text = made.dump_json(made.validate_python(await act(), from_attributes=True), by_alias=True).decode()
         headers = {**self._response.headers, "content-type": "application/json"}
-        reply: dict[str, Any] = {"status": route.status_code or 200, "headers": headers, "body": text}
+        reply: dict[str, Any] = {"status": route.status_code or 200, "headers": headers, "body": text}  # type: ignore[explicit-any]  # to be typed
         await service.keep(connection, self._settings, claimed, reply)
         return Response(text, reply["status"], headers)
 
@@ -82,12 +82,12 @@ class Keyed(KeyedRequest):
         super().__init__(request, response, settings, key)
         self._connection = connection
 
-    async def once(self, act: Callable[[], Awaitable[Any]]) -> Any:
+    async def once(self, act: Callable[[], Awaitable[Any]]) -> Any:  # type: ignore[explicit-any]  # to be typed
         """Return what `act` does, or the reply of the first time, as `once_in` of the request's transaction."""
         return await self.once_in(self._connection, act)
 
 
-async def id_once(
+async def id_once(  # type: ignore[explicit-any]  # to be typed
     connection: AsyncConnection,
     settings: AllSettings,
     caller: Caller,

@@ -6,7 +6,7 @@ once, and so is how things are called: an operation by verb and resource, a sche
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -53,6 +53,9 @@ BY_STATUS = {
 }
 """Headers of replies of a status, whatever the operation."""
 
+Json: TypeAlias = Any  # type: ignore[explicit-any]  # whatever an OpenAPI document holds
+Document: TypeAlias = dict[str, Json]
+
 
 def operation_id(route: APIRoute) -> str:
     """Return the name of a route's function in camel case: `create_pool` is `createPool`."""
@@ -60,7 +63,7 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(word.title() for word in rest)
 
 
-def install(
+def install(  # type: ignore[explicit-any]  # to be typed
     app: FastAPI,
     bodies: Iterable[type[BaseModel]],
     examples: Mapping[str, Any],
@@ -75,7 +78,7 @@ def install(
         about: goes to the document as it is (contact, servers, tags …).
     """
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Document:
         if app.openapi_schema is None:
             app.openapi_schema = completed(
                 get_openapi(
@@ -95,17 +98,17 @@ def install(
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
+def body_of(model: type[BaseModel]) -> Document:
     """Return the schema of a body that a route reads by itself; `install` is told of the model."""
     return {"$ref": f"{SCHEMAS}{model.__name__}"}
 
 
-def completed(
-    document: dict[str, Any],
+def completed(  # type: ignore[explicit-any]  # to be typed
+    document: Document,
     bodies: Iterable[type[BaseModel]],
     examples: Mapping[str, Any],
     scopes: Mapping[str, str],
-) -> dict[str, Any]:
+) -> Document:
     """Return the document with what all operations have in common, and with the names of things."""
     for method, operation in _operations(document):
         _complete(operation)
@@ -128,11 +131,11 @@ def completed(
         schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
     _say_sizes(document)
-    renamed: dict[str, Any] = _renamed(document, {name: thing_name(name, schemas) for name in schemas})
+    renamed: Document = _renamed(document, {name: thing_name(name, schemas) for name in schemas})
     return renamed
 
 
-def _say_sizes(value: Any) -> None:
+def _say_sizes(value: Json) -> None:
     """Give numbers the formats that generators for other languages choose types by."""
     if isinstance(value, list):
         for item in value:
@@ -163,14 +166,14 @@ def thing_name(name: str, schemas: Iterable[str]) -> str:
     return f"{short}Result" if short in schemas else short
 
 
-def _operations(document: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+def _operations(document: Document) -> Iterable[tuple[str, Document]]:
     for path in document["paths"].values():
         for method, operation in path.items():
             if method in METHODS:
                 yield method, operation
 
 
-def _complete(operation: dict[str, Any]) -> None:
+def _complete(operation: Document) -> None:
     responses = operation["responses"]
     if "422" in responses and MEDIA_TYPE not in responses["422"].get("content", {}):
         del responses["422"]  # the framework's, which is never sent
@@ -200,7 +203,7 @@ def _complete(operation: dict[str, Any]) -> None:
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _show(operation: dict[str, Any], example: Any) -> None:
+def _show(operation: Document, example: Json) -> None:
     """Put an example of the request into an operation."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path" and parameter["name"] in example.path:
@@ -209,7 +212,7 @@ def _show(operation: dict[str, Any], example: Any) -> None:
         operation["requestBody"]["content"]["application/json"]["example"] = example.body
 
 
-def _describe_success(method: str, operation: dict[str, Any]) -> None:
+def _describe_success(method: str, operation: Document) -> None:
     for status, response in operation["responses"].items():
         if response["description"] == FRAMEWORK_SUCCESS:
             response["description"] = "What was asked for" if method == "get" else SUCCESS[status]
@@ -223,7 +226,7 @@ def _scopes(route: APIRoute) -> str:
     return ", and ".join(each)
 
 
-def _describe_parameters(operation: dict[str, Any]) -> None:
+def _describe_parameters(operation: Document) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "query" and "anyOf" in parameter["schema"]:
             # A query holds texts: a time is no number there.
@@ -234,36 +237,34 @@ def _describe_parameters(operation: dict[str, Any]) -> None:
             parameter.setdefault("description", f"Id of the {parameter['name'][:-3].replace('_', ' ')}")
 
 
-def _problem_content() -> dict[str, Any]:
+def _problem_content() -> Document:
     return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
-def _describe_too(response: dict[str, Any], description: str) -> None:
+def _describe_too(response: Document, description: str) -> None:
     names = re.findall(r"`([a-z-]+)`", description)
     if not any(f"`{name}`" in response["description"] for name in names):
         response["description"] += f" · {description}"
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
+def _renamed(value: Json, names: dict[str, str]) -> Json:
     """Return the document with schemas and references to them under their new names."""
     if isinstance(value, list):
         return [_renamed(item, names) for item in value]
     if not isinstance(value, dict):
         return value
-    renamed: dict[str, Any] = {}
+    renamed: Document = {}
     for key, item in value.items():
         if key == "$ref" and isinstance(item, str):
             head, _, name = item.rpartition("/")
             renamed[key] = f"{head}/{names.get(name, name)}"
         elif key == "schemas" and isinstance(item, dict):
-            called: dict[str, Any] = {
-                str(names.get(old, old)): schema for old, schema in sorted(item.items())
-            }
+            called: Document = {str(names.get(old, old)): schema for old, schema in sorted(item.items())}
             renamed[key] = {new: _titled(_renamed(schema, names), new) for new, schema in called.items()}
         else:
             renamed[key] = _renamed(item, names)
     return renamed
 
 
-def _titled(schema: dict[str, Any], name: str) -> dict[str, Any]:
+def _titled(schema: Document, name: str) -> Document:
     return schema | {"title": name} if "title" in schema else schema

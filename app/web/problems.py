@@ -36,7 +36,9 @@ _NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
 class FieldError(BaseModel):
     """One thing that is wrong with a request."""
 
-    loc: list[str | int] = Field(description="Where, from the outside in", examples=[["body", "name"]])
+    loc: list[str | int] = Field(
+        description="Place of the fault, from the outside in", examples=[["body", "name"]]
+    )
     msg: str = Field(description="What is wrong there")
 
 

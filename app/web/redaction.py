@@ -1,36 +1,34 @@
 """What a key that may only read is not shown of what a file or a source said: codes may stand in it."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from app.domain.access.scopes import Caller
+from app.domain.imports.schedules.schemas import ScheduleRecord
+from app.domain.imports.schemas import ImportRecord
 
 WITHHELD = "Withheld: a key with scope `pools` is shown this."
-_TEXTS = ("error",)
-_LISTS = ("attribute_columns", "columns_not_imported", "warnings", "header", "rows")
-"""They repeat cells of a file, and one without a header has codes in its first row."""
 
 
-def import_seen_by(caller: Caller, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an import or a schedule as its caller may see it."""
-    seen = dict(shown)
+def import_seen_by(caller: Caller, found: ImportRecord) -> ImportRecord:
+    """Return an import as its caller may see it; names of columns may be codes, where a file has no header."""
     if caller.sees_codes:
-        return seen
-    if "source" in seen:
-        seen["source"] = _source(seen["source"])
-    for name in _TEXTS:
-        if seen.get(name) is not None:
-            seen[name] = WITHHELD
-    if "choices" in seen:
-        seen["choices"] = None
-    for name in _LISTS:
-        if isinstance(seen.get(name), list):
-            seen[name] = []
-    for name in ("column", "expires_at_column"):
-        if isinstance(seen.get(name), str):
-            seen[name] = WITHHELD
-    return seen
+        return found
+    return replace(
+        found,
+        source=_source(found.source),
+        error=None if found.error is None else WITHHELD,
+        choices=None,
+        columns_not_imported=None if found.columns_not_imported is None else [],
+    )
+
+
+def schedule_seen_by(caller: Caller, found: ScheduleRecord) -> ScheduleRecord:
+    """Return a schedule as its caller may see it."""
+    if caller.sees_codes:
+        return found
+    return replace(found, source=_source(found.source), error=None if found.error is None else WITHHELD)
 
 
 def origin_of(url: str) -> str:
@@ -43,8 +41,6 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}{port}" if parts.scheme else WITHHELD
 
 
-def _source(source: Mapping[str, Any]) -> dict[str, Any]:
-    seen = {"type": source.get("type")}
-    if isinstance(source.get("url"), str):
-        seen["url"] = origin_of(source["url"])
-    return seen
+def _source(source: Mapping[str, object]) -> dict[str, object]:
+    url = source.get("url")
+    return {"type": source.get("type"), **({"url": origin_of(url)} if isinstance(url, str) else {})}

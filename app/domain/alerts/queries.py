@@ -6,7 +6,6 @@ both only touch armed rows. The sweep skips rows that are locked and so waits fo
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -17,7 +16,7 @@ from app.platform.database import AnyRow
 from app.schema.alerts import Alert, AlertThreshold
 from app.schema.imports import ImportSchedule
 
-ALERT: tuple[Any, ...] = (
+ALERT = (
     Alert.pool_id,
     Alert.webhook_url,
     Alert.webhook_secret,
@@ -27,7 +26,7 @@ ALERT: tuple[Any, ...] = (
     Alert.expiring_within_days,
 )
 
-STATE: tuple[Any, ...] = (
+STATE = (
     AlertThreshold.threshold,
     AlertThreshold.fell_at.is_(None).label("armed"),
     AlertThreshold.fell_at,
@@ -189,7 +188,7 @@ async def move_thresholds(connection: AsyncConnection) -> None:
 
 
 async def fallen(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
-    """Thresholds that have fallen and were not told, locked."""
+    """Return thresholds that have fallen and were not told, and lock them."""
     return (await connection.execute(FALLEN, {"limit": limit})).all()
 
 
@@ -203,7 +202,7 @@ async def told(connection: AsyncConnection, pool_id: int, threshold: int) -> Non
 
 
 async def expiring(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """Pools of which codes expire soon, and that were not told of, locked."""
+    """Return pools with codes that expire soon and that were not told of, and lock them."""
     await connection.execute(EXPIRING_NO_MORE)
     return (await connection.execute(EXPIRING)).all()
 

@@ -59,7 +59,7 @@ class AlertsUpdate(Input):
         default=None, description="Receives an email", examples=["campaigns@example.com"]
     )
     expiring_within_days: Annotated[int, Field(ge=1, le=3650), NO_FLAG] | None = Field(
-        default=None, description="Tell also once available codes expire within so many days"
+        default=None, description="Send a message also when available codes expire within so many days"
     )
 
     @model_validator(mode="after")
@@ -73,9 +73,11 @@ class ThresholdOut(BaseModel):
     """A threshold and where it stands."""
 
     threshold: int = Field(description="Count of available codes")
-    armed: bool = Field(description="Whether it will be told; it is not while the count is at it or below")
+    armed: bool = Field(
+        description="Whether a message will be sent when the count falls to it; false while the count is at it or below"
+    )
     fell_at: datetime | None = Field(description="When the count fell to it; null while it is armed")
-    available: int | None = Field(description="How many were left then")
+    available: int | None = Field(description="Available codes at that time")
 
 
 class AlertsOut(BaseModel):
@@ -90,7 +92,7 @@ class AlertsOut(BaseModel):
     )
     email: str | None = Field(description="Receives an email")
     expiring_within_days: int | None = Field(
-        description="Told once available codes expire within so many days"
+        description="A message is sent when available codes expire within so many days"
     )
     webhook_disabled_at: datetime | None = Field(
         description="When the webhook answered 410 Gone; nothing is sent to it until the alerts are set again"

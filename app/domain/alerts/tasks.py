@@ -17,7 +17,7 @@ from app.platform.jobs import SWEEPS, URGENT, engine_of, jobs
     pass_context=True,
 )
 async def notify_crossed(context: JobContext, timestamp: int) -> None:
-    """Every second: thresholds that have fallen."""
+    """Tell of thresholds that have fallen, every second."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
         await service.notify_crossed(connection)
@@ -32,7 +32,7 @@ async def notify_crossed(context: JobContext, timestamp: int) -> None:
     pass_context=True,
 )
 async def notify_expiring(context: JobContext, timestamp: int) -> None:
-    """Every minute: codes that expire soon, and import schedules that gave up."""
+    """Tell of codes that expire soon and of import schedules that gave up, every minute."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
         await service.notify_expiring(connection)

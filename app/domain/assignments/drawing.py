@@ -147,7 +147,7 @@ class Draw:
         return given
 
     async def claim_free(self, requests: Sequence[AssignmentRequest]) -> Given:
-        """`claim` without asking what holds leave to the campaign."""
+        """Claim as `claim` does, but do not ask what holds leave to the campaign."""
         cursor = CURSORS.of(self.pool)
         allowed = self._allowed or NONE_ALLOWED
         claimed = await lifecycle.claim(self.connection, self.pool, requests, cursor, allowed)
@@ -160,7 +160,7 @@ class Draw:
         return given
 
     async def lock(self, wanted: int) -> None:
-        """Have `wanted` vouchers in `locked`, or all that there are; `shortage` says why there are fewer.
+        """Lock vouchers until `locked` has `wanted` of them, or all there are; `shortage` says why there are fewer.
 
         Waits a little where all that is available is locked by others.
         """

@@ -5,14 +5,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import CompoundSelect, Select, Text, func, literal_column, select, text, tuple_, union_all
+from sqlalchemy import Text, func, literal_column, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.domain.assignments.schemas import Filter
 from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, replayed
 from app.platform.database import AnyRow
+from app.platform.records import OneQuery, Query
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.order import PoolChange
@@ -65,7 +66,7 @@ async def place_of(connection: AsyncConnection, code: str) -> AnyRow | None:
     return (await connection.execute(query)).one_or_none()
 
 
-LEDGER_SELECTED: tuple[Any, ...] = (
+LEDGER_SELECTED = (
     Assignment.id,
     Pool.name.label("pool"),
     Assignment.code,
@@ -89,11 +90,11 @@ LEDGER = (
 )
 
 
-READ: tuple[Any, ...] = (Assignment.id, Assignment.pool_id, Assignment.assigned_at)
+READ = (Assignment.id, Assignment.pool_id, Assignment.assigned_at)
 LEDGER_COLUMNS = [column.name for column in LEDGER.selected_columns]
 
 
-def _leading(query: Select[Any], wanted: Filter, pool_id: int | None) -> Select[Any]:
+def _leading(query: OneQuery, wanted: Filter, pool_id: int | None) -> OneQuery:
     """Return a query of what the index that serves the filter finds."""
     if wanted.customer_id is not None:
         query = query.where(Assignment.customer_id == wanted.customer_id)
@@ -108,7 +109,7 @@ def _leading(query: Select[Any], wanted: Filter, pool_id: int | None) -> Select[
     return query
 
 
-def ledger_matching(wanted: Filter, pool_id: int | None, query: Select[Any] = LEDGER) -> Select[Any]:
+def ledger_matching(wanted: Filter, pool_id: int | None, query: OneQuery = LEDGER) -> OneQuery:
     """Return the query of the ledger rows that a filter lets pass."""
     query = _leading(query, wanted, pool_id)
     equal = {
@@ -133,7 +134,7 @@ def ledger_matching(wanted: Filter, pool_id: int | None, query: Select[Any] = LE
     return query
 
 
-def ledger_exported(wanted: Filter, pool_id: int | None) -> CompoundSelect[Any]:
+def ledger_exported(wanted: Filter, pool_id: int | None) -> Query:
     """Return the query of the ledger rows that a filter lets pass, and of earlier ones that changed in its time."""
     given = ledger_matching(wanted, pool_id)
     changed = select(PoolChange.assignment_id).where(PoolChange.changed_at < wanted.until)
@@ -167,7 +168,9 @@ async def ledger_page(
     What no index serves is found by reading what one does, a bounded number of rows; so such a page may end before it
     is full.
     """
-    order: list[Any] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
+    order: list[
+        InstrumentedAttribute[int] | InstrumentedAttribute[datetime] | InstrumentedAttribute[uuid.UUID]
+    ] = [Assignment.pool_id, Assignment.assigned_at, Assignment.id]
     if wanted.customer_id is not None or wanted.campaign_id is not None:
         del order[0]
     after = [] if key is None else [tuple_(*order) > key[-len(order) :]]

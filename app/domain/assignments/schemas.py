@@ -32,10 +32,10 @@ def _two_identities() -> InvalidRequestError:
 class AssignmentCreate(Input):
     """Whom a code is for. All of it may be left out."""
 
-    customer_id: Identifier | None = Field(default=None, description="Who gets the code")
-    campaign_id: CampaignId | None = Field(default=None, description="In which campaign")
+    customer_id: Identifier | None = Field(default=None, description="Customer who gets the code")
+    campaign_id: CampaignId | None = Field(default=None, description="Campaign")
     message_id: Identifier | None = Field(
-        default=None, description="In which message; the same message, customer and pool get the same code"
+        default=None, description="Message; the same message, customer and pool get the same code"
     )
     test: StrictBool = Field(
         default=False, description="Whether this is a test send; it takes a code all the same"
@@ -100,9 +100,9 @@ class AssignmentOut(BaseModel):
     id: uuid.UUID = Field(description="Id of the assignment")
     pool: str = Field(description="Name of the pool")
     code: str = Field(description="The code")
-    customer_id: str | None = Field(description="Who got it")
-    campaign_id: str | None = Field(description="In which campaign")
-    message_id: str | None = Field(description="In which message")
+    customer_id: str | None = Field(description="Customer who got it")
+    campaign_id: str | None = Field(description="Campaign")
+    message_id: str | None = Field(description="Message")
     test: bool = Field(description="Whether it was a test send")
     assigned_at: datetime = Field(description="When")
     status: AssignmentStatus = Field(
@@ -112,7 +112,9 @@ class AssignmentOut(BaseModel):
     lease_until: datetime | None = Field(
         description="Until when it may be confirmed; null: not only reserved"
     )
-    released_at: datetime | None = Field(description="When the code went back to the pool; null: it did not")
+    released_at: datetime | None = Field(
+        description="When the code was returned to the pool; null: it was not"
+    )
     expires_at: datetime | None = Field(description="When the code expires; null: never")
     attributes: dict[str, str] | None = Field(
         description="What comes with the code, as a PIN; masked for a key that may only read"
@@ -124,7 +126,7 @@ class BatchItemOut(BaseModel):
 
     index: int = Field(description="Place in the request, from 0")
     status: Literal["assigned", "reserved", "replayed", "exhausted", "customer_limit"] = Field(
-        description="What became of it"
+        description="Result"
     )
     code: str | None = Field(description="The code")
     id: uuid.UUID | None = Field(description="Id of the assignment")

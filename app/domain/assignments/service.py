@@ -5,9 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import CompoundSelect, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -29,6 +27,7 @@ from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
+from app.platform.records import Query
 
 EACH_BY_ITSELF = (CustomerLimitError, PoolTooShortLivedError)
 """Errors of one item of a batch, which do not concern the others."""
@@ -113,7 +112,7 @@ async def latest(
 
 
 def _has_run_out(row: LedgerEntry) -> bool:
-    """Whether a row was a lease that cannot be confirmed any more, of the lease's time or of the code's."""
+    """Return whether a row was a lease that cannot be confirmed any more, because its time or the code's is over."""
     expired = row.expires_at is not None and row.expires_at <= datetime.now(UTC)
     return row.status == "lapsed" or (row.status == "reserved" and expired)
 
@@ -308,7 +307,7 @@ async def list_page(
 class Exported:
     """What an export holds, and up to when."""
 
-    query: Select[Any] | CompoundSelect[Any]
+    query: Query
     complete_until: datetime
     """All before it is in this export or an earlier one; the next one goes on from here."""
 

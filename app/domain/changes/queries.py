@@ -3,13 +3,14 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.changes.schemas import ChangeRecord
 from app.domain.lifecycle.many import MATCHES, Wanted
+from app.platform import records
 from app.platform.database import AnyRow
 from app.schema.changes import BulkChange, BulkChangeCode
 from app.schema.imports import Import
@@ -17,7 +18,7 @@ from app.schema.imports import Import
 CHANGES = select(*BulkChange.__table__.columns)
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> bool:
+async def add(connection: AsyncConnection, values: Mapping[str, object]) -> bool:
     """Store what was asked for; False where the id is there already."""
     query = insert(BulkChange).values(values).on_conflict_do_nothing().returning(BulkChange.id)
     return (await connection.execute(query)).first() is not None
@@ -37,20 +38,21 @@ async def add_codes(
     await connection.execute(ADD_CODES, {"change_id": change_id, "start": start, "codes": list(codes)})
 
 
-async def by_id(connection: AsyncConnection, change_id: uuid.UUID) -> AnyRow | None:
+async def by_id(connection: AsyncConnection, change_id: uuid.UUID) -> ChangeRecord | None:
     """Return a change."""
-    return (await connection.execute(CHANGES.where(BulkChange.id == change_id))).one_or_none()
+    query = CHANGES.where(BulkChange.id == change_id)
+    return records.any_of(await connection.execute(query), ChangeRecord)
 
 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[ChangeRecord]:
     """Return changes, newest first."""
     order = (BulkChange.created_at, BulkChange.id)
     query = CHANGES.order_by(*(column.desc() for column in order)).limit(limit)
     if key is not None:
         query = query.where(tuple_(*order) < key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), ChangeRecord)
 
 
 async def pool_of_import(connection: AsyncConnection, import_id: uuid.UUID) -> AnyRow | None:
@@ -58,13 +60,13 @@ async def pool_of_import(connection: AsyncConnection, import_id: uuid.UUID) -> A
     return (await connection.execute(select(Import.pool_id).where(Import.id == import_id))).one_or_none()
 
 
-async def lock(connection: AsyncConnection, change_id: uuid.UUID) -> AnyRow | None:
+async def lock(connection: AsyncConnection, change_id: uuid.UUID) -> ChangeRecord | None:
     """Return a change, which nobody else changes until the transaction ends."""
     query = CHANGES.where(BulkChange.id == change_id).with_for_update()
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), ChangeRecord)
 
 
-async def put(connection: AsyncConnection, change_id: uuid.UUID, **values: Any) -> None:
+async def put(connection: AsyncConnection, change_id: uuid.UUID, **values: object) -> None:
     """Set columns of a change."""
     await connection.execute(update(BulkChange).where(BulkChange.id == change_id).values(values))
 

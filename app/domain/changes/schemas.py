@@ -1,8 +1,9 @@
 """Changes of many vouchers on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 import orjson
 from pydantic import (
@@ -37,11 +38,15 @@ Code = Annotated[
 class BulkFilter(Input):
     """Which vouchers. All that is said must be true of one; who has a code is the assignment that stands."""
 
-    pool: Annotated[Identifier, AfterValidator(nfc)] | None = Field(default=None, description="Of this pool")
-    campaign_id: CampaignId | None = Field(default=None, description="Given in this campaign")
-    import_id: uuid.UUID | None = Field(default=None, description="Brought by this import")
-    status: VoucherStatus | None = Field(default=None, description="In this state")
-    test: StrictBool | None = Field(default=None, description="Given in a test send, or in none")
+    pool: Annotated[Identifier, AfterValidator(nfc)] | None = Field(
+        default=None, description="Only those of this pool"
+    )
+    campaign_id: CampaignId | None = Field(default=None, description="Only those given in this campaign")
+    import_id: uuid.UUID | None = Field(default=None, description="Only those that this import brought")
+    status: VoucherStatus | None = Field(default=None, description="Only those in this state")
+    test: StrictBool | None = Field(
+        default=None, description="Only those of test sends (true) or of others (false)"
+    )
     customer_ids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_CUSTOMERS)] | None = Field(
         default=None, description="Given to one of these customers; up to 1,000"
     )
@@ -105,7 +110,7 @@ class BulkChangeCreate(_Change):
     )
 
     filter: BulkFilter = Field(description="Which vouchers")
-    dry_run: StrictBool = Field(default=False, description="Tell what would be changed, and change nothing")
+    dry_run: StrictBool = Field(default=False, description="Report what would be changed, and change nothing")
 
     @model_validator(mode="after")
     def _is_bound(self) -> Self:
@@ -114,17 +119,18 @@ class BulkChangeCreate(_Change):
         return self
 
 
-def _parsed(value: Any) -> Any:
+def _parsed(value: object) -> object:
     """Return what a field of a form says in JSON."""
     if not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
+        parsed: object = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise ValueError(f"is not JSON: {error}") from error
+    return parsed
 
 
-def _none(value: Any) -> Any:
+def _none(value: object) -> object:
     """Return None for the word that says so in a form."""
     return None if value == "null" else value
 
@@ -137,9 +143,9 @@ class BulkChangeForm(_Change):
     )
     filter: Annotated[BulkFilter, BeforeValidator(_parsed)] = Field(
         default_factory=BulkFilter,
-        description="What must be true of the codes besides; JSON, without `codes`",
+        description="Further conditions on the codes, as JSON without `codes`",
     )
-    dry_run: Flag = Field(default=False, description="Tell what would be changed, and change nothing")
+    dry_run: Flag = Field(default=False, description="Report what would be changed, and change nothing")
     column: str | None = Field(
         default=None, max_length=255, description="Column of the codes, by name or 0-based index"
     )
@@ -151,20 +157,75 @@ class BulkChangeForm(_Change):
         return self
 
 
+class StoredFilter(TypedDict, total=False):
+    """A filter as it is kept: of codes and customers only how many there were."""
+
+    codes: int | None
+    pool: str
+    import_id: str
+    campaign_id: str
+    status: str
+    test: bool
+    customer_ids: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """A change of many vouchers, and how far it is."""
+
+    id: uuid.UUID
+    fingerprint: bytes
+    action: Action
+    filter: StoredFilter
+    pool_id: int | None
+    customer_ids: list[str] | None
+    expires_at: datetime | None
+    reason: str | None
+    dry_run: bool
+    key_id: uuid.UUID | None
+    key_name: str | None
+    status: Status
+    total: int | None
+    position: int
+    changed: int
+    skipped: dict[str, int]
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def done(self) -> int:
+        """How many vouchers are dealt with."""
+        return self.position
+
+    @property
+    def skipped_by(self) -> dict[str, int]:
+        """How many were left as they were, by reason."""
+        return self.skipped
+
+    @property
+    def progress(self) -> float:
+        """How much of it is done, from 0 to 1."""
+        if self.status == "succeeded":
+            return 1.0
+        return self.position / self.total if self.total else 0.0
+
+
 class BulkChangeOut(BaseModel):
     """A change of many vouchers, and how far it is."""
 
     id: uuid.UUID = Field(description="Id")
     action: Action = Field(description="What is done")
-    filter: dict[str, Any] = Field(
+    filter: dict[str, object] = Field(
         description="To which vouchers; of codes and customers only how many there were"
     )
     expires_at: datetime | None = Field(description="The new expiry")
     reason: str | None = Field(description="Why")
     dry_run: bool = Field(description="Whether nothing is changed")
-    status: Status = Field(description="Where it stands")
+    status: Status = Field(description="Status")
     total: int | None = Field(description="Vouchers that the filter met; null until they are listed")
-    done: int = Field(description="How many of them are dealt with: `changed` and all of `skipped_by`")
+    done: int = Field(description="Number of vouchers dealt with: `changed` and all of `skipped_by`")
     changed: int = Field(description="Changed; in a dry run, what would be")
     skipped_by: dict[str, int] = Field(
         description="Left as they were, by reason: `redeemed` · `used`: a use of it is known, whatever came of that ·"

@@ -5,7 +5,6 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -13,11 +12,11 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.changes import queries
 from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
-from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm
+from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, ChangeRecord
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.lifecycle import many
 from app.domain.pools import service as pools
-from app.platform.database import LONG_SECONDS, AnyRow, patience, retry_on_conflict, transaction
+from app.platform.database import LONG_SECONDS, patience, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.schema.base import VoucherStatus
@@ -42,8 +41,8 @@ async def begin(
     digest: str = "",
     codes: AsyncIterator[list[str]] | None = None,
     by_job: bool = True,
-) -> tuple[dict[str, Any], bool]:
-    """Have a change done by a job; the change, and whether it was asked for before with the same key.
+) -> tuple[ChangeRecord, bool]:
+    """Enqueue a change; return it, and whether it was asked for before with the same key.
 
     Args:
         connection: of the transaction; the job begins once it is committed.
@@ -87,7 +86,7 @@ async def begin(
     )
     if not added:
         before = await get(connection, change_id)
-        if bytes(before.pop("fingerprint")) != fingerprint:
+        if before.fingerprint != fingerprint:
             raise IdempotencyKeyReusedError(
                 "The same idempotency key came before with another bulk change.",
                 bulk_change_id=str(change_id),
@@ -100,16 +99,18 @@ async def begin(
     return await get(connection, change_id), False
 
 
-def _shown(wanted: Request, *, from_file: bool) -> dict[str, Any]:
+def _shown(wanted: Request, *, from_file: bool) -> dict[str, object]:
     """Return a filter without the codes and customers that it names, and with how many they are."""
-    shown: dict[str, Any] = wanted.filter.model_dump(mode="json", exclude_none=True)
-    for name in ("codes", "customer_ids"):
-        if name in shown:
-            shown[name] = len(shown[name])
+    chosen = wanted.filter
+    shown: dict[str, object] = chosen.model_dump(mode="json", exclude_none=True)
+    if chosen.codes is not None:
+        shown["codes"] = len(chosen.codes)
+    if chosen.customer_ids is not None:
+        shown["customer_ids"] = len(chosen.customer_ids)
     return {**shown, "codes": None} if from_file else shown
 
 
-def _about(wanted: Request, change_id: uuid.UUID) -> dict[str, Any]:
+def _about(wanted: Request, change_id: uuid.UUID) -> dict[str, object]:
     return {
         "bulk_change_id": str(change_id),
         "change": wanted.action,
@@ -135,10 +136,10 @@ async def _keep_codes(
         await queries.add_codes(connection, change_id, kept, some)
         kept += len(some)
     change = await get(connection, change_id)
-    await queries.put(connection, change_id, filter={**change["filter"], "codes": kept})
+    await queries.put(connection, change_id, filter={**change.filter, "codes": kept})
 
 
-async def get(connection: AsyncConnection, change_id: uuid.UUID) -> dict[str, Any]:
+async def get(connection: AsyncConnection, change_id: uuid.UUID) -> ChangeRecord:
     """Return a change, and how far it is.
 
     Raises:
@@ -147,29 +148,16 @@ async def get(connection: AsyncConnection, change_id: uuid.UUID) -> dict[str, An
     row = await queries.by_id(connection, change_id)
     if row is None:
         raise BulkChangeNotFoundError(f"There is no bulk change {change_id}.")
-    return shown(row)
+    return row
 
 
-def shown(row: AnyRow) -> dict[str, Any]:
-    """Return a change as it is shown."""
-    progress = 1.0 if row.status == "succeeded" else 0.0
-    if row.total and row.status != "succeeded":
-        progress = row.position / row.total
-    return {
-        **row._mapping,  # noqa: SLF001  (public, by SQLAlchemy's convention)
-        "done": row.position,
-        "skipped_by": row.skipped,
-        "progress": progress,
-    }
-
-
-async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[dict[str, Any]]:
+async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[ChangeRecord]:
     """Return changes, newest first."""
-    return [shown(row) for row in await queries.list_page(connection, key, limit)]
+    return await queries.list_page(connection, key, limit)
 
 
-async def cancel(connection: AsyncConnection, caller: Caller | None, change_id: uuid.UUID) -> dict[str, Any]:
-    """End a change that is queued or under way; what it has changed so far stays.
+async def cancel(connection: AsyncConnection, caller: Caller | None, change_id: uuid.UUID) -> ChangeRecord:
+    """Cancel a change that is queued or under way; what it has changed so far stays.
 
     Raises:
         BulkChangeNotFoundError: there is none with this id.
@@ -231,10 +219,10 @@ async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
         return True
 
 
-async def _finish(connection: AsyncConnection, row: AnyRow) -> None:
+async def _finish(connection: AsyncConnection, row: ChangeRecord) -> None:
     async with patience(connection, LONG_SECONDS):
         await queries.end(connection, row.id, "succeeded", None)
-    caller = None if row.key_id is None else Caller(row.key_id, row.key_name, frozenset())
+    caller = None if row.key_id is None else Caller(row.key_id, row.key_name or "", frozenset())
     await audit.record(
         connection,
         caller,
@@ -261,7 +249,7 @@ async def give_up(engine: AsyncEngine, change_id: uuid.UUID) -> None:
                 await queries.end(connection, change_id, "failed", said)
 
 
-def _wanted(row: AnyRow) -> many.Wanted:
+def _wanted(row: ChangeRecord) -> many.Wanted:
     chosen = row.filter
     return many.Wanted(
         change_id=row.id,

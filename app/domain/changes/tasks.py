@@ -19,7 +19,7 @@ ATTEMPTS = 8
     pass_context=True,
 )
 async def run_bulk_change(context: JobContext, change_id: str) -> None:
-    """Do a change. A database that is away is waited for; other faults end the change, not the worker."""
+    """Do a change. Wait for a database that is away; let other faults end the change, not the worker."""
     engine = engine_of(context)
     if context.job.attempts > ATTEMPTS:
         log.error("bulk change given up: its worker died each time", id=change_id)

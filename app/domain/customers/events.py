@@ -85,7 +85,7 @@ def _parameters(events: Mapping[str, NewEvent]) -> dict[str, object]:
 async def list_events(
     connection: AsyncConnection, event_type: str, key: tuple[datetime, str] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Events of a type, oldest first."""
+    """Return events of a type, oldest first."""
     query = (
         select(
             Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp, Event.arrival

@@ -33,11 +33,11 @@ class Records(Protocol):
 
     @property
     def header(self) -> list[str]:
-        """The names of the columns."""
+        """Return the names of the columns."""
 
     @property
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The rows."""
+        """Yield the rows."""
 
     @property
     def lost(self) -> str:

@@ -24,7 +24,7 @@ AGGREGATE = (
 
 
 async def by_ids(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[AnyRow]:
-    """The customers that are known of these."""
+    """Return those of these customers that are known."""
     query = select(Customer.id, Customer.properties, Customer.updated_at).where(
         Customer.id == func.any(list(ids))
     )
@@ -71,7 +71,7 @@ async def put_aggregate(connection: AsyncConnection, values: dict[str, object]) 
 
 
 async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
-    """One aggregate."""
+    """Return one aggregate."""
     return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
 
 
@@ -119,7 +119,7 @@ FUNCTIONS = {"first": FIRST, "last": LAST, "count": COUNT}
 async def evaluate(
     connection: AsyncConnection, definition: AnyRow, customers: Sequence[str]
 ) -> Sequence[AnyRow]:
-    """The value of an aggregate for each of these customers who has one."""
+    """Return the value of an aggregate for each of these customers who has one."""
     result = await connection.execute(
         FUNCTIONS[definition.function],
         {

@@ -13,13 +13,14 @@ class FileFormat(Input):
     """How a file of customers is read."""
 
     id_column: str | None = Field(
-        default=None, description="By itself: `customer_id`, `id` or the first column"
+        default=None,
+        description="Column of the customer ids; `customer_id`, `id` or the first column if left out",
     )
     delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Between cells; found out where left out"
+        default=None, min_length=1, max_length=1, description="What separates cells; detected if left out"
     )
     encoding: Encoding | None = Field(
-        default=None, description="Such as `utf-8`, `windows-1252`; found out where left out"
+        default=None, description="Encoding, such as `utf-8`, `windows-1252`; detected if left out"
     )
     sheet: str | None = Field(
         default=None, max_length=255, description="Sheet of a spreadsheet, by name or 0-based index"
@@ -30,7 +31,7 @@ class CustomerUpdate(Input):
     """What to change of a customer."""
 
     properties: Properties = Field(
-        description="Set one by one; null takes a property away, what is not named stays",
+        description="Properties to set; null removes one, and those not named stay",
         examples=[{"voucher": "SPRING-7F3K", "first_name": "Ada"}],
     )
 
@@ -74,7 +75,7 @@ class CustomersImported(BaseModel):
 
     rows: int = Field(description="Rows read, without the header; `imported` and `rejected` together")
     imported: int = Field(description="Rows whose properties were set")
-    rejected: int = Field(description="Rows that were not taken")
+    rejected: int = Field(description="Rows that were rejected")
     rejects: list[ImportReject] = Field(description="The first 1000 of them")
 
 
@@ -83,7 +84,7 @@ class AggregateIn(Input):
 
     event_type: Identifier = Field(description="Events of this type")
     property: Identifier | None = Field(
-        default=None, description="The property that is taken; events without it do not count"
+        default=None, description="Property to evaluate; events without it do not count"
     )
     function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
     where: Properties = Field(
@@ -108,7 +109,7 @@ class AggregateOut(BaseModel):
 
     name: str = Field(description="Unique name; `aggregates['NAME']` in templates")
     event_type: str = Field(description="Events of this type")
-    property: str | None = Field(description="The property that is taken")
+    property: str | None = Field(description="Property to select")
     function: Literal["last", "first", "count"] = Field(description="Which of the events, or how many")
     where: dict[str, object] = Field(description="Only events that have these properties with these values")
     match: Literal["equal", "contains"] = Field(description="Whether values are compared whole")

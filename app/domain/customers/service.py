@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -22,7 +21,7 @@ PATIENCE = 3.0
 
 
 async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
-    """A customer.
+    """Return a customer.
 
     Raises:
         CustomerNotFoundError: nothing is known of this one.
@@ -45,7 +44,7 @@ async def update(connection: AsyncConnection, customer_id: str, properties: Mapp
 async def properties_of(
     connection: AsyncConnection, customer_ids: Sequence[str]
 ) -> dict[str, dict[str, object]]:
-    """The stored properties of those of these customers who are known."""
+    """Return the stored properties of those of these customers who are known."""
     return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
 
 
@@ -74,7 +73,7 @@ async def put_aggregate(
 
 
 async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
-    """An aggregate.
+    """Return an aggregate.
 
     Raises:
         AggregateNotFoundError: there is none of this name; `similar` holds the names nearest to it.
@@ -99,7 +98,7 @@ async def delete_aggregate(connection: AsyncConnection, name: str, expected: Exp
 
 
 async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequence[str]) -> dict[str, object]:
-    """The value of an aggregate for each of these customers; without such events none, or a count of 0.
+    """Return the value of an aggregate for each of these customers; without such events none, or a count of 0.
 
     Raises:
         AggregateNotFoundError: there is no such aggregate.
@@ -187,9 +186,9 @@ async def latest_events(
     return await queries.latest_events(connection, customer_id, limit, event_type, key)
 
 
-async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, Any]]:
+async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, object]]:
     """Return how often each property of each event type was seen in a sample, with an example value."""
-    seen: dict[tuple[str, str], tuple[int, Any]] = {}
+    seen: dict[tuple[str, str], tuple[int, object]] = {}
     for row in await queries.sample_events(connection, SAMPLE):
         for name, value in row.properties.items():
             count, example = seen.get((row.event_type, name), (0, value))

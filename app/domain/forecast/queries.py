@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,7 +48,7 @@ WHERE pool.id = :pool_id
 ORDER BY window_start
 """)
 
-HISTORY: tuple[Any, ...] = (
+HISTORY = (
     StockHistory.hour,
     StockHistory.taken_at,
     StockHistory.available,

@@ -17,10 +17,10 @@ class Rate(BaseModel):
         " a later one where very many went"
     )
     assigned: int = Field(
-        description="Codes given for good since then that did not come back; what was used or made void since counts"
+        description="Codes given for good since then and not taken back; those used or made void since count too"
     )
     per_hour: float = Field(
-        description="The same per hour; a pool younger than an hour counts as an hour old"
+        description="`assigned` per hour; a pool younger than an hour counts as an hour old"
     )
     runs_out_at: datetime | None = Field(
         description="When the pool is exhausted at this rate; null where it is not"
@@ -43,9 +43,9 @@ class HistoryRow(BaseModel):
     taken_at: datetime = Field(
         description="When within it the stock was read: at its beginning, or late after a stop"
     )
-    available: int = Field(description="Could be drawn")
-    reserved: int = Field(description="Set aside, not yet confirmed")
-    assigned: int = Field(description="Handed out, not yet used")
-    redeemed: int = Field(description="Used")
-    expired: int = Field(description="Past their `expires_at`")
-    void: int = Field(description="Taken out for good")
+    available: int = Field(description="Vouchers that could be drawn")
+    reserved: int = Field(description="Vouchers that are reserved and not yet confirmed")
+    assigned: int = Field(description="Vouchers that are handed out and not yet used")
+    redeemed: int = Field(description="Vouchers that are used")
+    expired: int = Field(description="Vouchers past their `expires_at`")
+    void: int = Field(description="Vouchers that are void: taken out for good")

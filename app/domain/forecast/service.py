@@ -8,7 +8,6 @@ What a pool has left is what anybody may draw: what is available, less what camp
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,8 +24,8 @@ MOST = 20_000
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 
 
-async def forecast(connection: AsyncConnection, name: str) -> dict[str, Any]:
-    """How fast a pool empties, and when it runs out.
+async def forecast(connection: AsyncConnection, name: str) -> dict[str, object]:
+    """Return how fast a pool empties, and when it runs out.
 
     Raises:
         PoolNotFoundError: there is no such pool.
@@ -67,7 +66,7 @@ async def keep_history(connection: AsyncConnection) -> None:
 
 def _rate(
     window: str, given: queries.Given, made_at: datetime, available: int, now: datetime
-) -> dict[str, Any]:
+) -> dict[str, object]:
     assigned = max(given.n, 0)  # more may have come back than went out
     hours = (now - given.since) / HOUR
     if given.since <= made_at:

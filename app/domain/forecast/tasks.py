@@ -16,7 +16,7 @@ from app.platform.jobs import SWEEPS, engine_of, jobs
     pass_context=True,
 )
 async def keep_stock_history(context: JobContext, timestamp: int) -> None:
-    """Each minute: this hour's rows, where they are missing; an hour may have begun while nothing ran."""
+    """Write this hour's rows where they are missing, each minute: an hour may have begun while nothing ran."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
         await service.keep_history(connection)

@@ -4,13 +4,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.holds.schemas import HoldRecord
+from app.domain.lifecycle.claim import StoredRule
 from app.platform import records
 from app.schema.ledger import Hold
 
@@ -30,7 +30,7 @@ class PoolToDraw:
     """A pool that is locked, and its rule for customers."""
 
     id: int
-    per_customer: dict[str, Any] | None
+    per_customer: StoredRule | None
 
 
 LOCK_TO_DRAW = text("SELECT id, per_customer FROM pool WHERE name = :pool FOR NO KEY UPDATE")

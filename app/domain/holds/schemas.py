@@ -18,7 +18,7 @@ class HoldCreate(Input):
 
     campaign_id: CampaignId = Field(description="The campaign that may draw them")
     count: Annotated[int, Field(ge=1, le=MAX_SIZE), NO_FLAG] = Field(
-        description="How many", examples=[10_000_000]
+        description="Number of vouchers", examples=[10_000_000]
     )
     expires_at: Time | None = Field(
         default=None, description="When the rest is given back; never, if left out"
@@ -59,7 +59,7 @@ class HoldOut(BaseModel):
     id: uuid.UUID = Field(description="Id of the hold")
     pool: str = Field(description="Name of the pool")
     campaign_id: str = Field(description="The campaign that may draw them")
-    count: int = Field(description="How many were set aside")
+    count: int = Field(description="Number of vouchers set aside")
     drawn: int = Field(description="How many of them the campaign has drawn")
     expires_at: datetime | None = Field(description="When the rest is given back")
     created_at: datetime = Field(description="When it was made")
@@ -68,5 +68,5 @@ class HoldOut(BaseModel):
 class HoldList(BaseModel):
     """The holds of a pool."""
 
-    items: list[HoldOut] = Field(description="By campaign")
+    items: list[HoldOut] = Field(description="The holds, ordered by campaign")
     free: int = Field(description="Available vouchers that are not held")

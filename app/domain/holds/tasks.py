@@ -15,6 +15,6 @@ from app.platform.jobs import SWEEPS, engine_of, jobs
     pass_context=True,
 )
 async def sweep_holds(context: JobContext, timestamp: int) -> None:
-    """Each minute: holds whose time is over."""
+    """Delete holds whose time is over, each minute."""
     del timestamp
     await service.sweep(engine_of(context))

@@ -1,14 +1,16 @@
 """SQL of imports as requests see them; that of the job is in `merge.py` and `pipeline.py`."""
 
 import uuid
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import case, exists, func, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.imports.schemas import ImportRecord, RejectRecord
 from app.domain.lifecycle.stock import HELD
+from app.platform import records
+from app.platform.database import AnyRow
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
 
@@ -50,7 +52,20 @@ SHOWN = (
 )
 
 
-async def add(connection: AsyncConnection, **values: Any) -> None:
+@dataclass(frozen=True, slots=True)
+class LockedImport:
+    """What an undo and an acceptance have to know of an import."""
+
+    pool: str
+    pool_id: int | None
+    status: ImportStatus
+    dry_run: bool
+    imported: int
+    suspicious: int
+    undone: int
+
+
+async def add(connection: AsyncConnection, **values: object) -> None:
     """Add an import."""
     await connection.execute(insert(Import).values(**values))
 
@@ -79,9 +94,10 @@ async def stored(connection: AsyncConnection, import_id: uuid.UUID, size: int, s
     await connection.execute(query)
 
 
-async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
+async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> ImportRecord | None:
     """Return one import."""
-    return (await connection.execute(select(*SHOWN).where(Import.id == import_id))).one_or_none()
+    query = select(*SHOWN).where(Import.id == import_id)
+    return records.any_of(await connection.execute(query), ImportRecord)
 
 
 async def list_page(
@@ -90,7 +106,7 @@ async def list_page(
     schedule_id: uuid.UUID | None,
     key: tuple[datetime, uuid.UUID] | None,
     limit: int,
-) -> Sequence[Any]:
+) -> list[ImportRecord]:
     """Return imports, the newest first."""
     query = select(*SHOWN).order_by(Import.created_at.desc(), Import.id.desc()).limit(limit)
     if pool is not None:
@@ -99,12 +115,12 @@ async def list_page(
         query = query.where(Import.schedule_id == schedule_id)
     if key is not None:
         query = query.where(tuple_(Import.created_at, Import.id) < key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), ImportRecord)
 
 
 async def list_rejects(
     connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
-) -> Sequence[Any]:
+) -> list[RejectRecord]:
     """Return rejects of an import, by line."""
     query = (
         select(ImportReject.line, ImportReject.value, ImportReject.reason, ImportReject.other_pool)
@@ -112,10 +128,10 @@ async def list_rejects(
         .order_by(ImportReject.line)
         .limit(limit)
     )
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), RejectRecord)
 
 
-async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
+async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> LockedImport | None:
     """Lock an import, and return it: of two undos the second waits for the first."""
     query = (
         select(
@@ -130,7 +146,7 @@ async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> Any:
         .where(Import.id == import_id)
         .with_for_update()
     )
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), LockedImport)
 
 
 _NOT_ENDED = text("""
@@ -139,7 +155,7 @@ FROM import WHERE status IN ('queued', 'running')
 """)
 
 
-async def not_ended(connection: AsyncConnection) -> Any:
+async def not_ended(connection: AsyncConnection) -> AnyRow:
     """Return how many imports have not ended, and for how many seconds the oldest is there."""
     return (await connection.execute(_NOT_ENDED)).one()
 
@@ -176,12 +192,12 @@ async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool
     return bool((await connection.execute(query)).scalar_one())
 
 
-async def cancel(connection: AsyncConnection, import_id: uuid.UUID, why: str) -> Any:
-    """End an import that has not ended; return it, or None. It waits for a chunk that is being merged."""
+async def cancel(connection: AsyncConnection, import_id: uuid.UUID, why: str) -> str | None:
+    """End an import that has not ended; return its pool, or None. It waits for a chunk that is being merged."""
     query = (
         update(Import)
         .where(Import.id == import_id, Import.status.in_([ImportStatus.QUEUED, ImportStatus.RUNNING]))
         .values(status=ImportStatus.FAILED, error=why, finished_at=func.now())
-        .returning(Import.id, Import.pool)
+        .returning(Import.pool)
     )
-    return (await connection.execute(query)).one_or_none()
+    return (await connection.execute(query)).scalar_one_or_none()

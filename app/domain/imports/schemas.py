@@ -1,8 +1,9 @@
 """Imports on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
@@ -28,7 +29,7 @@ class UrlSource(Input):
 
     type: Literal["url"] = Field(description="The kind of source")
     url: Annotated[Url, StringConstraints(pattern=r"^https?://[^\x00-\x20]+$")] = Field(
-        description="Where it is"
+        description="URL of the file"
     )
 
 
@@ -47,7 +48,7 @@ class StorageSource(Input):
 
     type: Literal["storage"] = Field(description="The kind of source")
     url: Url = Field(description="Where it is")
-    options: dict[str, Any] | None = Field(default=None, description="Credentials; stored encrypted")
+    options: dict[str, object] | None = Field(default=None, description="Credentials; stored encrypted")
 
 
 class AnalysisSource(Input):
@@ -57,7 +58,7 @@ class AnalysisSource(Input):
     of: Literal["customers", "events"] = Field(description="What is selected from")
     property: Name = Field(description="Property that holds the code")
     event_type: Name | None = Field(default=None, description="Only events of this type")
-    where: dict[str, Any] | None = Field(default=None, description="Only those with these properties")
+    where: dict[str, object] | None = Field(default=None, description="Only those with these properties")
 
     @model_validator(mode="after")
     def _type_of_events_only(self) -> "AnalysisSource":
@@ -84,7 +85,7 @@ class FormatIn(Input):
     quote: Literal['"', "'", ""] | None = Field(default=None, description="Empty: none")
     has_header: Flag | None = Field(default=None, description="Whether the first row names the columns")
     skip_lines: Annotated[int, Field(ge=0, le=10_000), NO_FLAG] | None = Field(
-        default=None, description="Lines before the table, as comments and titles; found out where left out"
+        default=None, description="Lines before the table, such as comments and titles; detected if left out"
     )
     sheet: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None,
@@ -95,15 +96,16 @@ class FormatIn(Input):
 MAX_ATTRIBUTES = 20
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> object:
     """Return what a field of a form lists: JSON, or names with commas between."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
         try:
-            return orjson.loads(value)
+            listed: object = orjson.loads(value)
         except orjson.JSONDecodeError as error:
             raise ValueError(f"is no JSON list: {error}") from error
+        return listed
     return [part.strip() for part in value.split(",")]
 
 
@@ -140,14 +142,14 @@ class Options(FormatIn):
     )
     accept_suspicious: Flag = Field(
         default=False,
-        description="Take also what is unlike the rest of the file (a footer, a sum, a placeholder)",
+        description="Import also values that are unlike the rest of the file (a footer, a sum, a placeholder)",
     )
 
 
 class ImportOptions(Options):
     """What may be said of an import."""
 
-    dry_run: Flag = Field(default=False, description="The same report, and no voucher")
+    dry_run: Flag = Field(default=False, description="Report as an import would, but store no voucher")
 
 
 class ImportCreate(ImportOptions):
@@ -194,7 +196,7 @@ class Preview(BaseModel):
 
     encoding: str | None = Field(description="Encoding; null for a spreadsheet")
     delimiter: str | None = Field(description="Delimiter; null for a single column")
-    quote: str | None = Field(description="Quote")
+    quote: str | None = Field(description="Quote character")
     has_header: bool = Field(description="Whether the first row names the columns")
     header: list[str] | None = Field(description="The names of the columns")
     rows: list[list[str]] = Field(description="The first five rows below the header")
@@ -202,10 +204,71 @@ class Preview(BaseModel):
         description="The columns; none is suggested where the file does not show which one holds the codes"
     )
     columns_not_imported: list[str] | None = Field(
-        description="What stands beside the suggested column; null where none is suggested"
+        description="Columns beside the suggested one; null where none is suggested"
     )
     skipped: list[str] = Field(description="Comment, title and blank lines before the table")
     warnings: list[PreviewWarning] = Field(description="What has to be decided, and what looks wrong")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRecord:
+    """An import, and how far it is."""
+
+    id: uuid.UUID
+    pool: str
+    status: ImportStatus
+    dry_run: bool
+    source: dict[str, object]
+    schedule_id: uuid.UUID | None
+    rows: int
+    imported: int
+    ignored: int
+    in_other_pool: int
+    invalid: int
+    suspicious: int
+    columns_not_imported: list[str] | None
+    choices: dict[str, list[dict[str, object]]] | None
+    undone: int
+    fetched: int | None
+    stage: str
+    progress: float
+    sha256: str | None
+    repeats: uuid.UUID | None
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def rejected(self) -> int:
+        """How many rows did not become vouchers."""
+        return self.in_other_pool + self.invalid + self.suspicious
+
+    @property
+    def rejected_by(self) -> dict[str, int]:
+        """How many of them for which reason."""
+        return {name: getattr(self, name) for name in ("in_other_pool", "invalid", "suspicious")}
+
+    @property
+    def note(self) -> str | None:
+        """What to know of an import that succeeded."""
+        if self.status is not ImportStatus.SUCCEEDED:
+            return None
+        if self.rows == 0:
+            return "The source was read to its end, and has no row."
+        if self.suspicious:
+            return f"{self.suspicious} values are unlike the rest and were set aside: accept them, or correct the file."
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRecord:
+    """A row that did not become a voucher."""
+
+    line: int
+    value: str
+    reason: str
+    other_pool: str | None
 
 
 class RejectedBy(BaseModel):
@@ -223,29 +286,29 @@ class ImportOut(BaseModel):
 
     id: uuid.UUID = Field(description="Id")
     pool: str = Field(description="The pool that gets the codes")
-    status: ImportStatus = Field(description="Where it stands")
+    status: ImportStatus = Field(description="Status")
     dry_run: bool = Field(description="Whether it only reports")
-    source: dict[str, Any] = Field(description="Where the rows came from, without secrets")
+    source: dict[str, object] = Field(description="Where the rows came from, without secrets")
     schedule_id: uuid.UUID | None = Field(description="The schedule that started it")
     rows: int = Field(description="Rows dealt with: imported + ignored + rejected")
-    imported: int = Field(description="Became vouchers")
-    ignored: int = Field(description="In this pool already, or twice in the file")
-    rejected: int = Field(description="Did not become vouchers; see `rejects`")
+    imported: int = Field(description="Rows that became vouchers")
+    ignored: int = Field(description="Rows whose code is in this pool already, or twice in the file")
+    rejected: int = Field(description="Rows that did not become vouchers; see `rejects`")
     rejected_by: RejectedBy = Field(description="Why")
     columns_not_imported: list[str] | None = Field(
         description="Columns of the file that were not imported, by name or index; null until it was opened"
     )
     undone: int = Field(description="Vouchers that an undo took back")
-    stage: Stage = Field(description="What is being done; `ended` whatever came of it")
+    stage: Stage = Field(description="Phase of the import; `ended` whatever its result")
     fetched: int | None = Field(description="Bytes of the source so far; all of them for an upload")
     progress: float = Field(description="From 0 to 1, once it is fetched")
-    sha256: str | None = Field(description="Of the bytes of the source")
+    sha256: str | None = Field(description="SHA-256 of the bytes of the source")
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
     note: str | None = Field(
         description="What to know of one that succeeded: that no row came, or what to do next"
     )
-    choices: dict[str, list[dict[str, Any]]] | None = Field(
+    choices: dict[str, list[dict[str, object]]] | None = Field(
         description="What may be answered (`column`, `has_header`, `sheet`) where it failed with a question"
     )
     created_at: datetime = Field(description="When it was asked for")
@@ -257,7 +320,7 @@ class RejectOut(BaseModel):
     """A row that did not become a voucher."""
 
     line: int = Field(description="Line of the file, from 1, the header counted")
-    value: str = Field(description="What stood there, at most 1,000 characters of it")
+    value: str = Field(description="Value of the row, at most its first 1,000 characters")
     reason: Literal[
         "in_other_pool",
         "suspicious",
@@ -277,9 +340,9 @@ class RejectOut(BaseModel):
 class Undone(BaseModel):
     """What an undo did."""
 
-    taken_back: int = Field(description="Vouchers that were available, and are gone")
+    taken_back: int = Field(description="Vouchers that were available and were removed")
     kept: int = Field(description="Vouchers of the import that were in use or kept by holds, and stay")
-    kept_for_holds: int = Field(description="Those of `kept` that stay because holds of campaigns need them")
+    kept_for_holds: int = Field(description="Part of `kept` that stays because holds of campaigns need it")
     paused_schedule: uuid.UUID | None = Field(
         description="The schedule that would have brought them back: it is paused, and can be made active again"
     )

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from itertools import takewhile
-from typing import Any, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,9 +28,18 @@ from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import CHUNK
 from app.domain.imports.reader.marks import seen
 from app.domain.imports.reader.table import Table, open_table
-from app.domain.imports.schemas import FormatIn, ImportOptions, Options, Source, TextSource
+from app.domain.imports.schemas import (
+    FormatIn,
+    ImportOptions,
+    ImportRecord,
+    Options,
+    RejectRecord,
+    Source,
+    TextSource,
+)
 from app.domain.imports.sources import checking, fetching
 from app.domain.imports.sources import secrets as sealing
+from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.lifecycle import intake, suspicious
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
@@ -98,7 +107,7 @@ def look_at(file: BinaryIO, options: ImportOptions) -> None:
         ImportUndecidedError: the file leaves open what the options do not say.
         UnreadableError: it is no list of codes, or its first rows cannot be read.
     """
-    given = options.model_dump(mode="json")
+    given = cast(StoredOptions, options.model_dump(mode="json"))
     names = [name for name in reading.columns_named(given) if isinstance(name, str)]
     try:
         table = open_table(file, reading.format_of(given), names)
@@ -141,14 +150,14 @@ async def begin_from_source(
     source: Source,
     options: ImportOptions,
 ) -> uuid.UUID:
-    """Have a source imported once the transaction has committed; return the import's id."""
+    """Enqueue the import of a source in this transaction; return the import's id."""
     import_id = await from_source(connection, settings, pool, source, options)
     fetched = not isinstance(source, TextSource)
     return await _begin_for(connection, caller, pool, import_id, fetched=fetched)
 
 
 async def begin(connection: AsyncConnection, import_id: uuid.UUID, *, fetched: bool = False) -> None:
-    """Have the job of an import run once the transaction has committed; what is fetched has places of its own."""
+    """Enqueue the job of an import in this transaction; what is fetched has a queue of its own."""
     await enqueue(connection, "run_import", queue=FETCHES if fetched else None, import_id=str(import_id))
 
 
@@ -160,9 +169,9 @@ async def _begin_for(
     return import_id
 
 
-def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], bytes]:
+def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, object], bytes]:
     """Return a source as it is shown, and as it is kept."""
-    whole = source.model_dump(mode="json")
+    whole = cast(StoredSource, source.model_dump(mode="json"))
     checking.check(whole)
     return sealing.shown(whole), sealing.seal(settings, whole)
 
@@ -170,7 +179,7 @@ def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, Any], b
 async def from_sealed(
     connection: AsyncConnection,
     pool: str,
-    shown: dict[str, Any],
+    shown: dict[str, object],
     sealed: bytes,
     options: ImportOptions,
     schedule_id: uuid.UUID | None = None,
@@ -181,7 +190,7 @@ async def from_sealed(
     return await _add(connection, pool, options, shown, sealed=sealed, schedule_id=schedule_id)
 
 
-async def get(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, Any]:
+async def get(connection: AsyncConnection, import_id: uuid.UUID) -> ImportRecord:
     """Return an import.
 
     Raises:
@@ -190,7 +199,7 @@ async def get(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, An
     row = await queries.by_id(connection, import_id)
     if row is None:
         raise ImportNotFoundError(f"There is no import {import_id}.")
-    return _shown(row)
+    return row
 
 
 async def list_page(
@@ -199,19 +208,21 @@ async def list_page(
     schedule_id: uuid.UUID | None,
     key: tuple[datetime, uuid.UUID] | None,
     limit: int,
-) -> list[dict[str, Any]]:
+) -> list[ImportRecord]:
     """Return imports, the newest first."""
-    return [_shown(row) for row in await queries.list_page(connection, pool, schedule_id, key, limit)]
+    return await queries.list_page(connection, pool, schedule_id, key, limit)
 
 
-async def list_rejects(connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int) -> list[Any]:
+async def list_rejects(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> list[RejectRecord]:
     """Return rejects of an import, by line."""
     await get(connection, import_id)
-    return list(await queries.list_rejects(connection, import_id, line, limit))
+    return await queries.list_rejects(connection, import_id, line, limit)
 
 
-async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
-    """Take back the vouchers of an import that are still available, but for those that holds of campaigns need.
+async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, object]:
+    """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
     Where a schedule ran it, that is paused, for its next run would bring them back.
 
@@ -221,7 +232,7 @@ async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uu
     before = await get(connection, import_id)
     free = await queries.lock_free(connection, import_id)
     row = await queries.lock(connection, import_id)
-    if row.status not in ENDED:
+    if row is None or row.status not in ENDED:
         raise ImportNotFinishedError("The import is still under way; undo it when it has ended.")
     paused = await _pause(connection, caller, before)
     undone = {"taken_back": 0, "kept": 0, "kept_for_holds": 0}  # of a dry run, or where the pool is gone
@@ -233,15 +244,13 @@ async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uu
     return {**undone, "paused_schedule": paused}
 
 
-async def _pause(
-    connection: AsyncConnection, caller: Caller | None, found: dict[str, Any]
-) -> uuid.UUID | None:
+async def _pause(connection: AsyncConnection, caller: Caller | None, found: ImportRecord) -> uuid.UUID | None:
     """Pause the schedule of an import, if it has one that is active; return it.
 
     Raises:
         ImportNotFinishedError: a run of it is under way.
     """
-    schedule_id: uuid.UUID | None = found["schedule_id"]
+    schedule_id = found.schedule_id
     if schedule_id is None:
         return None
     paused = await queries.pause(connection, schedule_id)
@@ -255,7 +264,7 @@ async def _pause(
         connection,
         caller,
         "schedule.changed",
-        pool=found["pool"],
+        pool=found.pool,
         schedule_id=str(schedule_id),
         changed=["active"],
     )
@@ -267,8 +276,8 @@ async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool
     return await queries.under_way(connection, schedule_id)
 
 
-async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, Any]:
-    """End an import that is queued or under way; what it has brought so far stays, and can be undone.
+async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> ImportRecord:
+    """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone.
 
     Its job notices within a second, and deletes what it had stored.
 
@@ -276,17 +285,17 @@ async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: 
         ImportNotFoundError: there is none of this id.
         ImportEndedError: it has ended.
     """
-    cancelled = await queries.cancel(connection, import_id, CANCELLED)
-    if cancelled is None:
+    pool = await queries.cancel(connection, import_id, CANCELLED)
+    if pool is None:
         await get(connection, import_id)
         raise ImportEndedError("The import has ended. Undo it, where it brought codes.")
-    await audit.record(connection, caller, "import.cancelled", pool=cancelled.pool, import_id=str(import_id))
+    await audit.record(connection, caller, "import.cancelled", pool=pool, import_id=str(import_id))
     return await get(connection, import_id)
 
 
 async def accept_suspicious(
     connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID
-) -> dict[str, Any]:
+) -> ImportRecord:
     """Take the values of an import that were set aside after all; return the import as it is then.
 
     Raises:
@@ -314,9 +323,9 @@ async def accept_suspicious(
     return await get(connection, import_id)
 
 
-def preview(file: BinaryIO, options: FormatIn) -> dict[str, Any]:
+def preview(file: BinaryIO, options: FormatIn) -> dict[str, object]:
     """Return how a file is read, its first rows, and what has to be decided or looks wrong. Blocks."""
-    table = open_table(file, reading.format_of(options.model_dump()))
+    table = open_table(file, reading.format_of(cast(StoredOptions, options.model_dump())))
     return {
         "encoding": table.format.encoding,
         "delimiter": table.format.delimiter,
@@ -358,11 +367,11 @@ def _warnings(table: Table) -> list[dict[str, str]]:
     return found
 
 
-def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, Any]:
+def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, object]:
     """Preview a source, fetched as far as it takes. Blocks."""
     if isinstance(source, TextSource):
         return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
-    whole = source.model_dump(mode="json")
+    whole = cast(StoredSource, source.model_dump(mode="json"))
     checking.check(whole)
     with _preview_place(), tempfile.SpooledTemporaryFile(CHUNK) as file:
         patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
@@ -393,8 +402,8 @@ async def _add(
     connection: AsyncConnection,
     pool: str,
     options: ImportOptions,
-    shown: dict[str, Any],
-    **more: Any,
+    shown: dict[str, object],
+    **more: object,
 ) -> uuid.UUID:
     import_id = uuid.uuid4()
     pool_id, made_pool = await _pool_id(connection, pool, dry_run=options.dry_run)
@@ -438,23 +447,6 @@ async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
     while data := await file.read(CHUNK):
         yield number, data
         number += 1
-
-
-def _shown(row: Any) -> dict[str, Any]:
-    figures = row._asdict()
-    by = {reason: figures.pop(reason) for reason in ("in_other_pool", "invalid", "suspicious")}
-    return {**figures, "rejected": sum(by.values()), "rejected_by": by, "note": _note(row)}
-
-
-def _note(row: Any) -> str | None:
-    """Return what to know of an import that succeeded."""
-    if row.status is not ImportStatus.SUCCEEDED:
-        return None
-    if row.rows == 0:
-        return "The source was read to its end, and has no row."
-    if row.suspicious:
-        return f"{row.suspicious} values are unlike the rest and were set aside: accept them, or correct the file."
-    return None
 
 
 def _bytes(text: str) -> bytes:

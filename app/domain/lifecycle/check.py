@@ -85,7 +85,7 @@ SELECT place, n, example FROM ({_CHECKS}) AS checked WHERE n > 0 ORDER BY place
 
 
 async def _violations(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """Which invariants are broken: `place` in INVARIANTS, how often, and an example."""
+    """Return which invariants are broken: `place` in INVARIANTS, how often, and an example."""
     return (await connection.execute(VIOLATIONS)).all()
 
 

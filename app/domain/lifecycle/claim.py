@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import orjson
 import psycopg
+from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +24,14 @@ from app.domain.lifecycle.states import ASSIGN, RESERVE
 from app.domain.lifecycle.stock import HELD, SLOT
 from app.platform.database import AnyRow
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
+
+
+class StoredRule(TypedDict):
+    """A rule as a pool keeps it."""
+
+    count: int
+    days: int | None
+    then: Literal["same", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,16 +231,19 @@ CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()
 
 
 async def claim_direct(
-    connection: psycopg.AsyncConnection[Any], pool: str, requests: Sequence[AssignmentRequest], cursor: int
+    connection: psycopg.AsyncConnection[TupleRow],
+    pool: str,
+    requests: Sequence[AssignmentRequest],
+    cursor: int,
 ) -> Claimed:
-    """`claim` on a connection of the driver's own, from what nobody holds."""
+    """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
     rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, NONE_ALLOWED))
     return _claimed(pool, requests, await rows.fetchall())
 
 
 def _parameters(
     pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: Allowance
-) -> dict[str, Any]:
+) -> dict[str, object]:
     return {
         "pool": pool,
         "allowance": allowance.n,
@@ -244,7 +256,9 @@ def _parameters(
     }
 
 
-def _claimed(pool: str, requests: Sequence[AssignmentRequest], rows: Iterable[Sequence[Any]]) -> Claimed:
+def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
+    pool: str, requests: Sequence[AssignmentRequest], rows: Iterable[Sequence[Any]]
+) -> Claimed:
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
     from_hold = 0
@@ -378,7 +392,7 @@ WHERE name = :pool
 async def what_is_left(
     connection: AsyncConnection, pool: str, ours: Sequence[str], valid_for: int
 ) -> AnyRow | None:
-    """Whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
+    """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
 
     `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held, or the pool has a
     rule for customers (`ruled`).

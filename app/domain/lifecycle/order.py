@@ -13,10 +13,10 @@ clock does. Nobody waits for anybody (docs/decisions/0048).
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import orjson
 import psycopg
+from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -73,7 +73,7 @@ async def settled(engine: AsyncEngine) -> datetime:
         return settled_at
 
 
-async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, Any]) -> None:
+async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, object]) -> None:
     """Note what happened to a pool, with the transaction that does it."""
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
@@ -81,10 +81,12 @@ async def record(connection: AsyncConnection, pool: str, type_: str, about: dict
     await driver.execute(RECORD, _recorded(pool, type_, about))
 
 
-def record_on(connection: psycopg.Connection[Any], pool: str, type_: str, about: dict[str, Any]) -> None:
+def record_on(
+    connection: psycopg.Connection[TupleRow], pool: str, type_: str, about: dict[str, object]
+) -> None:
     """Note it as `record` does, on a connection of the driver."""
     connection.execute(RECORD, _recorded(pool, type_, about))
 
 
-def _recorded(pool: str, type_: str, about: dict[str, Any]) -> tuple[str, str]:
+def _recorded(pool: str, type_: str, about: dict[str, object]) -> tuple[str, str]:
     return orjson.dumps({"type": type_, **about}).decode(), pool

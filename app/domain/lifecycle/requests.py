@@ -50,7 +50,7 @@ class LedgerEntry:
     """What comes with the code."""
 
     def matches(self, request: AssignmentRequest) -> bool:
-        """Whether `request` asks for what this row was given for."""
+        """Return whether `request` asks for what this row was given for."""
         return (
             self.customer_id == request.customer_id
             and self.campaign_id == request.campaign_id
@@ -62,7 +62,7 @@ class LedgerEntry:
         )
 
     def holds_for(self, seconds: int) -> bool:
-        """Whether the code held for so many seconds when it was given."""
+        """Return whether the code held for so many seconds when it was given."""
         return (
             seconds == 0
             or self.expires_at is None
@@ -85,7 +85,7 @@ LEDGER_ROW = f"""
 """
 
 
-def replayed(pool: str, row: Sequence[Any]) -> LedgerEntry:
+def replayed(pool: str, row: Sequence[Any]) -> LedgerEntry:  # type: ignore[explicit-any]  # rows of two drivers, by place
     """Return a row of LEDGER_ROW as what a request got before."""
     (id_, code, customer, campaign, message, occurrence, test, assigned, lease, seconds, released) = row[:11]
     return LedgerEntry(

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,7 +36,7 @@ _LEASED_OR_BACK = "assignment.lease_until IS NOT NULL OR '{target}' = 'available
 def _statement(
     transition: Transition, choice: str, ledger: str = "lease_until = NULL", whose: str = _LEASED_OR_BACK
 ) -> TextClause:
-    """One statement that changes voucher, ledger and stock together, and returns what it changed.
+    """Return one statement that changes voucher, ledger and stock together, and returns what it changed.
 
     Args:
         transition: from where to where.
@@ -156,7 +155,7 @@ Moved = Sequence[AnyRow]
 """What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
 
 
-async def _run(connection: AsyncConnection, statement: TextClause, **parameters: Any) -> Moved:
+async def _run(connection: AsyncConnection, statement: TextClause, **parameters: object) -> Moved:
     return (await connection.execute(statement, {"slot": SLOT, **parameters})).all()
 
 

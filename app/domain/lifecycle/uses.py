@@ -9,9 +9,10 @@ Whoever takes vouchers away (an undone import, a deleted pool) locks these vouch
 another code waits for it, however many there are.
 """
 
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from psycopg import Connection
+from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -87,7 +88,9 @@ async def settle(connection: AsyncConnection, codes: LiteralString, parameters: 
         await connection.execute(text(_settling(codes)), parameters)
 
 
-def settle_chunk(connection: Connection[Any], codes: LiteralString, parameters: dict[str, object]) -> None:
+def settle_chunk(
+    connection: Connection[TupleRow], codes: LiteralString, parameters: dict[str, object]
+) -> None:
     """Settle as `settle` does, on a connection of the driver."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (USES,))
     if connection.execute(ANY_UNKNOWN).fetchone() is not None:

@@ -1,7 +1,6 @@
 """SQL of pools and their stock."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import BigInteger, Executable, RowMapping, delete, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -76,7 +75,7 @@ async def lock_to_edit(connection: AsyncConnection, name: str) -> PoolHead | Non
     return records.any_of(await connection.execute(query), PoolHead)
 
 
-async def change(connection: AsyncConnection, name: str, values: Mapping[str, Any]) -> int | None:
+async def change(connection: AsyncConnection, name: str, values: Mapping[str, object]) -> int | None:
     """Set columns of a pool; its id, or None where there is no such pool."""
     # None is no value here, not the value null that JSON has.
     set_to = {column: null() if value is None else value for column, value in values.items()}
@@ -103,7 +102,7 @@ async def was_used(connection: AsyncConnection, pool_id: int) -> bool:
 
 
 async def was_drawn_from(connection: AsyncConnection, pool_id: int) -> bool:
-    """Whether the ledger knows the pool."""
+    """Return whether the ledger knows the pool."""
     query = select(exists().where(Assignment.pool_id == pool_id))
     return bool((await connection.execute(query)).scalar_one())
 

@@ -79,12 +79,12 @@ class Drawable:
 class Counts(BaseModel):
     """The stock of a pool: how many of its vouchers are in each state."""
 
-    available: int = Field(description="Can be drawn")
-    reserved: int = Field(description="Set aside, not yet confirmed")
-    assigned: int = Field(description="Handed out, not yet used")
-    redeemed: int = Field(description="Used")
-    expired: int = Field(description="Past their `expires_at`")
-    void: int = Field(description="Taken out for good")
+    available: int = Field(description="Vouchers that can be drawn")
+    reserved: int = Field(description="Vouchers that are reserved and not yet confirmed")
+    assigned: int = Field(description="Vouchers that are handed out and not yet used")
+    redeemed: int = Field(description="Vouchers that are used")
+    expired: int = Field(description="Vouchers past their `expires_at`")
+    void: int = Field(description="Vouchers that are void: taken out for good")
     total: int = Field(description="All of the pool's vouchers")
     held: int = Field(description="The part of `available` that only the holding campaigns may draw")
 
@@ -107,7 +107,9 @@ class PerCustomer(Input):
         extra="forbid", json_schema_extra={"examples": [{"count": 1, "days": 30, "then": "same"}]}
     )
 
-    count: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(default=1, description="How many")
+    count: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(
+        default=1, description="Number of vouchers"
+    )
     days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = Field(
         default=None, description="Of how many days back codes count; null: of all time"
     )
@@ -135,7 +137,7 @@ class PoolUpdate(Input):
 class PerCustomerOut(BaseModel):
     """How many codes of a pool a customer gets."""
 
-    count: int = Field(description="How many")
+    count: int = Field(description="Number of vouchers")
     days: int | None = Field(description="Of how many days back codes count; null: of all time")
     then: Literal["same", "refuse"] = Field(description="What a customer gets who has them")
 

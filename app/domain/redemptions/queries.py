@@ -4,7 +4,6 @@ import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +14,7 @@ from app.schema.redemptions import Redemption, RedemptionMapping
 
 
 async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """The redemption mapping."""
+    """Return the redemption mapping."""
     query = select(RedemptionMapping.__table__)
     return (await connection.execute(query.order_by(*query.selected_columns))).all()
 
@@ -104,7 +103,7 @@ ORDER BY said.code, said.redeemed_at, said.arrival NULLS FIRST, said.created_at,
 async def said_of(
     connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID], tolerance: float
 ) -> Sequence[AnyRow]:
-    """What is said of these codes and decides, code by code in the order of its times, with what it is judged by."""
+    """Return the uses of these codes that decide, code by code in the order of time, with what they are judged by."""
     parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance, "most": MAX_SAID + 1}
     return (await connection.execute(SAID, parameters)).all()
 
@@ -125,11 +124,11 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
             await connection.execute(SET_OUTCOMES, {"ids": list(part), "outcomes": list(part.values())})
 
 
-OUTCOME: tuple[Any, ...] = (Redemption.event_id, Redemption.property, Redemption.outcome)
+OUTCOME = (Redemption.event_id, Redemption.property, Redemption.outcome)
 
 
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[AnyRow]:
-    """What came of the codes in these events."""
+    """Return what came of the codes in these events."""
     query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))
     return (await connection.execute(query.order_by(Redemption.arrival, Redemption.id))).all()
 
@@ -151,7 +150,7 @@ SELECT max(code) FROM (
 async def known_by_now(
     connection: AsyncConnection, after: str, most: int
 ) -> tuple[Sequence[AnyRow], str | None]:
-    """Codes beyond `after` that were unknown when they were used and are in a pool by now; where the page ends."""
+    """Return codes beyond `after` that were unknown when used and are in a pool by now, and where the page ends."""
     page = {"after": after, "most": most}
     end = (await connection.execute(PAGE_END, page)).scalar_one()
     return (await connection.execute(UNKNOWN, page)).all(), end
@@ -214,7 +213,7 @@ async def list_redemptions(
 
 
 async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:
-    """One redemption."""
+    """Return one redemption."""
     return (await connection.execute(REDEMPTIONS.where(Redemption.id == redemption_id))).one()
 
 

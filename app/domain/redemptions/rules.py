@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from app.domain.redemptions.schemas import USED_OUTCOMES, Effect, Normalise, Outcome, Use
@@ -24,7 +23,7 @@ class MappedProperty:
     normalise: Normalise | None
 
 
-def values_at(properties: Mapping[str, object], path: str) -> Iterator[tuple[str, Any]]:
+def values_at(properties: Mapping[str, object], path: str) -> Iterator[tuple[str, object]]:
     """Yield what stands at a path, each with its own path; `[*]` stands for each element of a list."""
     if path in properties:
         yield path, properties[path]
@@ -32,7 +31,7 @@ def values_at(properties: Mapping[str, object], path: str) -> Iterator[tuple[str
     yield from _values(properties, path.replace("[*]", ".[*]").lstrip(".").split("."), "")
 
 
-def _values(value: Any, steps: Sequence[str], place: str) -> Iterator[tuple[str, Any]]:
+def _values(value: object, steps: Sequence[str], place: str) -> Iterator[tuple[str, object]]:
     if not steps:
         yield place, value
         return

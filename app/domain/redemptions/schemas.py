@@ -108,7 +108,8 @@ class MappingIn(Input):
         " customer's latest use of the code; if no other use stands, the code is assigned again",
     )
     normalise: Normalise | None = Field(
-        default=None, description="Letters of the code are made so before it is looked up; null: as they are"
+        default=None,
+        description="Change the code to upper or lower case before it is looked up; null: leave it as it is",
     )
 
 
@@ -122,13 +123,13 @@ class ReplayOut(BaseModel):
     """What came of applying the mapping to the events that are there."""
 
     events: int = Field(description="Events of mapped types that were looked at")
-    found: int = Field(description="Codes found in them that were not known of before")
+    found: int = Field(description="Codes found in them that were not stored before")
 
 
 class RedemptionIn(Input):
     """A use of a code, told directly."""
 
-    customer_id: Identifier | None = Field(default=None, description="Who used it")
+    customer_id: Identifier | None = Field(default=None, description="Customer who used it")
     redeemed_at: Time | None = Field(default=None, description="When; now, if left out")
 
 
@@ -148,8 +149,8 @@ class RedemptionOut(BaseModel):
     id: uuid.UUID = Field(description="Id of the redemption")
     outcome: Outcome = Field(description="`redeemed`, or the issue")
     code: str | None = Field(description="The code; null where the property held none")
-    customer_id: str | None = Field(description="Who used it")
+    customer_id: str | None = Field(description="Customer who used it")
     event_id: str | None = Field(description="The event that says so; null for a direct redemption")
     property: str | None = Field(description="The property that held the code")
     redeemed_at: datetime = Field(description="When it was used, as the event says")
-    created_at: datetime = Field(description="When the service heard of it")
+    created_at: datetime = Field(description="When the service received it")

@@ -4,10 +4,11 @@ import dataclasses
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as StdMapping
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -97,7 +98,7 @@ async def redeem(
 
 
 async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """The redemption mapping: `event_type` and `property`."""
+    """Return the redemption mapping: `event_type` and `property`."""
     return await queries.mapping(connection)
 
 
@@ -220,8 +221,28 @@ async def _replay_some(
         return rows, await store_and_judge(connection, uses)
 
 
-def uses_in(event_id: str, event: Any, by_type: Mapping) -> Iterable[Use]:
-    """What an event says was used."""
+class EventLike(Protocol):
+    """An event, as it came or as it is stored."""
+
+    @property
+    def customer_id(self) -> str:
+        """Whose it is."""
+
+    @property
+    def event_type(self) -> str:
+        """What happened."""
+
+    @property
+    def properties(self) -> StdMapping[str, object]:
+        """More about it."""
+
+    @property
+    def timestamp(self) -> datetime | None:
+        """When it happened, where that is said."""
+
+
+def uses_in(event_id: str, event: EventLike, by_type: Mapping) -> Iterable[Use]:
+    """Yield the uses of codes that an event tells."""
     paths = by_type.get(event.event_type, ())
     return rules.uses(event_id, event.customer_id, event.properties, event.timestamp, paths)
 

@@ -27,7 +27,7 @@ async def resolve_redemptions(context: JobContext) -> None:
     pass_context=True,
 )
 async def sweep_redemptions(context: JobContext, timestamp: int) -> None:
-    """The same each minute, for an event that came in while its code was just being imported."""
+    """Match unknown codes again each minute: an event may have come while its code was being imported."""
     del timestamp
     await service.resolve(engine_of(context))
 

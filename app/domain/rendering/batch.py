@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -83,7 +82,7 @@ async def render_many(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _fetched(engine: AsyncEngine, made: Coroutine[Any, Any, list[Outcome]]) -> list[Outcome]:
+async def _fetched(engine: AsyncEngine, made: Coroutine[object, None, list[Outcome]]) -> list[Outcome]:
     """Return outcomes to whoever still waits for them; what was taken for one who has gone is taken back."""
     task = asyncio.ensure_future(made)
     try:
@@ -97,7 +96,7 @@ async def _undo(engine: AsyncEngine, task: "asyncio.Future[list[Outcome]]") -> N
     await service.take_back(engine, await task)
 
 
-def _start(work: Coroutine[Any, Any, None]) -> None:
+def _start(work: Coroutine[object, None, None]) -> None:
     task = asyncio.ensure_future(work)
     _UNDER_WAY.add(task)
     task.add_done_callback(_UNDER_WAY.discard)
@@ -108,7 +107,7 @@ _UNDER_WAY: set[asyncio.Future[None]] = set()
 
 
 def _chunks(targets: Sequence[MessageTarget], size: int) -> list[list[MessageTarget]]:
-    """In order; a message that comes twice is in two chunks, so that the second time it finds its codes."""
+    """Yield the chunks in order; a message that comes twice is in two of them, so that it finds its codes again."""
     chunks: list[list[MessageTarget]] = [[]]
     messages: set[tuple[str, str | None]] = set()
     for target in targets:
@@ -170,7 +169,7 @@ async def _render_singly(
     chunk: Sequence[MessageTarget],
     request: KeyedRequest | None = None,
 ) -> list[Outcome]:
-    """One message ended the process, or cannot be said to it: find it, and make the others."""
+    """Render one message at a time, so that only the one that killed the worker fails."""
     outcomes: list[Outcome] = []
     deaths = 0
     for target in chunk:
@@ -188,5 +187,5 @@ async def _render_singly(
 
 
 def worker_killed_error() -> TemplateLimitError:
-    """The error for a message that ended its process."""
+    """Return the error for a message that ended its process."""
     return TemplateLimitError("The template takes too much time or memory; it was stopped.", line=None)

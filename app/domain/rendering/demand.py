@@ -3,43 +3,54 @@
 import hashlib
 import math
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from app.domain.rendering.confined.protocol import NeedsAsJson
 from app.domain.rendering.message_vouchers import MessageVouchers
 
 _KEPT = 1000
-NOTHING: dict[str, Any] = {"codes": {}, "occurrences": {}, "counts": [], "aggregates": [], "seen": False}
+NOTHING: NeedsAsJson = {"codes": {}, "occurrences": {}, "counts": [], "aggregates": [], "seen": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the messages of a template needed the last time, and how many codes of each pool one of them takes."""
+
+    needs: NeedsAsJson
+    each: Mapping[str, float]
 
 
 class Demands:
     """By template. Losing one costs one more rendering."""
 
     def __init__(self) -> None:
-        self._by_template: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+        self._by_template: OrderedDict[bytes, Demand] = OrderedDict()
 
-    def each(self, template: str) -> dict[str, float] | None:
+    def each(self, template: str) -> Mapping[str, float] | None:
         """Return how many codes of each pool a message takes; None where that is not known."""
         demand = self._by_template.get(_digest(template))
-        return None if demand is None else demand["each"]
+        return None if demand is None else demand.each
 
-    async def predict(self, template: str, vouchers: MessageVouchers, messages: int) -> dict[str, Any]:
+    async def predict(self, template: str, vouchers: MessageVouchers, messages: int) -> NeedsAsJson:
         """Return what so many messages will probably need, less what they were given before."""
         demand = self._by_template.get(_digest(template))
         if demand is None:
             return NOTHING
-        await vouchers.fetch(NOTHING | {"occurrences": demand["occurrences"]})
+        await vouchers.fetch({**NOTHING, "occurrences": demand.needs["occurrences"]})
         codes = {
             pool: max(0, math.ceil(each * messages) - vouchers.given_of(pool))
-            for pool, each in demand["each"].items()
+            for pool, each in demand.each.items()
         }
-        return demand | {"codes": codes}
+        return {**demand.needs, "codes": codes}
 
-    def record(self, template: str, needs: dict[str, Any], messages: int) -> None:
+    def record(self, template: str, needs: NeedsAsJson, messages: int) -> None:
         """Note what so many messages needed."""
         key = _digest(template)
-        before = self._by_template.pop(key, {"each": {}})["each"]
+        known = self._by_template.pop(key, None)
+        before = {} if known is None else known.each
         each = {pool: max(n / messages, before.get(pool, 0)) for pool, n in needs["codes"].items()}
-        self._by_template[key] = needs | {"each": before | each}
+        self._by_template[key] = Demand(needs, {**before, **each})
         if len(self._by_template) > _KEPT:
             self._by_template.popitem(last=False)
 

@@ -3,7 +3,6 @@
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +16,7 @@ _REQUEST = uuid.UUID("7f0a5b0e-3f56-5f0c-9a55-2f6f0f6a9d31")
 Make = Callable[[Sequence[MessageTarget]], Awaitable[list[Outcome]]]
 
 
-def keyed_request(caller_key: uuid.UUID, route: str, key: str, body: Any) -> KeyedRequest:
+def keyed_request(caller_key: uuid.UUID, route: str, key: str, body: object) -> KeyedRequest:
     """Return what a key of an API key stands for on a route, and what the request says."""
     id_ = uuid.uuid5(_REQUEST, orjson.dumps([str(caller_key), route, key]).decode())
     return KeyedRequest(id_, hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest())

@@ -4,7 +4,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +17,7 @@ from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import queries
+from app.domain.rendering.confined.protocol import Limit, NeedsAsJson, PoolSupply, Seen, UseAsJson
 from app.domain.rendering.samples import sample_of
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.domain.vouchers.errors import VoucherVoidError
@@ -40,7 +41,7 @@ class _Pool:
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
     rule: CustomerRule | None = None
-    limits: dict[str, dict[str, Any]] | None = None
+    limits: dict[str, Limit] | None = None
     """By customer, where the pool has a rule: how many more codes each gets, and the last one that each has."""
 
 
@@ -61,14 +62,14 @@ class MessageVouchers:
         self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]
         """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds, false
         where it was voided since."""
-        self.seen: list[dict[str, Any] | None] = [None for _ in targets]
+        self.seen: list[Seen | None] = [None for _ in targets]
         self.seen_known = False
         self._attributes: dict[str, dict[str, str]] = {}
         """What comes with those codes that bring something."""
         self._standing: dict[tuple[str, str | None, str], LedgerEntry] = {}
         """What customers have of pools with a rule, by pool, customer and code."""
 
-    async def fetch(self, needs: Mapping[str, Any]) -> None:
+    async def fetch(self, needs: NeedsAsJson) -> None:
         """Get what messages need: look up what they were given, lock what is new, read counts."""
         for key, highest in needs["occurrences"].items():
             await self._look_up(key, highest)
@@ -81,7 +82,7 @@ class MessageVouchers:
         if needs.get("seen"):
             await self.look_up_seen()
 
-    def given_of(self, pool: str, of: slice = slice(None)) -> int:
+    def given_of(self, pool: str, of: slice = slice(None)) -> int:  # type: ignore[explicit-any]  # a slice has type parameters
         """Return how many codes of the pool the messages, or some of them, were given before."""
         return sum(len(before.get(pool, ())) for before in self.before[of])
 
@@ -101,7 +102,7 @@ class MessageVouchers:
         given = [row.code for row in self._given.values() if isinstance(row, LedgerEntry)]
         return [*free, *given]
 
-    def as_json(self, codes: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+    def as_json(self, codes: Mapping[str, Sequence[str]] | None = None) -> dict[str, PoolSupply]:
         """Return the pools as a render process takes them, with all of their codes or those that are given here."""
         return {
             name: {
@@ -117,7 +118,7 @@ class MessageVouchers:
         }
 
     def identify(self, target: MessageTarget, key: str, occurrence: int) -> uuid.UUID:
-        """The id of a place in a message: of the voucher, or the default, that stands there."""
+        """Return the id of a place in a message: of the voucher, or the default, that stands there."""
         if self._spec.mode is Mode.TEST:
             key = TEST + key  # a proof is not the message
         place = identity.of_message(target.message_id, target.customer_id, key, occurrence)
@@ -136,7 +137,7 @@ class MessageVouchers:
         return CustomerLimitError(pool, rule.count, rule.days, line=line)
 
     def refused(self, target: MessageTarget, pool: str, occurrence: int) -> DomainError:
-        """Why what was given before does not hold for this message."""
+        """Return why what was given before does not hold for this message."""
         id_ = self.identify(target, pool, occurrence)
         row = self._given[id_]
         assert isinstance(row, LedgerEntry)  # noqa: S101  (narrows the type: defaults always hold)
@@ -148,7 +149,7 @@ class MessageVouchers:
             return error
         raise AssertionError("a row that holds was refused")
 
-    async def write(self, uses: Sequence[tuple[int, Sequence[Any]]]) -> dict[int, list[uuid.UUID]]:
+    async def write(self, uses: Sequence[tuple[int, UseAsJson]]) -> dict[int, list[uuid.UUID]]:
         """Give what the messages show that is new, all of it in one go per pool.
 
         Pools come in the order of their names, so that two transactions never wait for each other's counts.
@@ -169,10 +170,12 @@ class MessageVouchers:
             target = self._targets[index]
             id_ = self.identify(target, key, occurrence)
             if not fresh:
-                row = self._given.get(id_) or self._standing.get((pool, target.customer_id, code))
+                row = self._given.get(id_) or (
+                    None if pool is None else self._standing.get((pool, target.customer_id, code))
+                )
                 if isinstance(row, LedgerEntry) and row.status == "reserved":
                     reserved.add(row.id)
-                elif row is None and code in rows:
+                elif row is None and pool is not None and code in rows:
                     again.append((pool, self._request(id_, target, occurrence), code))
             elif pool is None:
                 defaults[id_] = code
@@ -241,7 +244,7 @@ class MessageVouchers:
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
 
     def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
-        """The code, where the row answers this message."""
+        """Return the code, where the row answers this message."""
         if isinstance(row, str):
             return row
         if row.status == "void":
@@ -273,9 +276,9 @@ class MessageVouchers:
         }
         if ids:
             for id_, value in (await queries.seen(self._connection, list(ids))).items():
-                self.seen[ids[id_]] = value
+                self.seen[ids[id_]] = cast(Seen, value)
 
-    async def write_seen(self, seen: Sequence[dict[str, Any] | None]) -> None:
+    async def write_seen(self, seen: Sequence[Seen | None]) -> None:
         """Store what messages saw for the first time; None where there is nothing new."""
         new = []
         for target, before, value in zip(self._targets, self.seen, seen, strict=True):

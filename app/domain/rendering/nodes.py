@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TypeAlias, TypedDict, TypeVar, cast
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -24,21 +24,30 @@ from app.schema.texts import Properties
 _EVENT = uuid.UUID("c2a6fa0e-0d0b-5b8e-9f0e-6a4d3ad0a1c7")
 MAX_EVENTS = 50
 _events = TypeAdapter(list[EventBody])
-_properties = TypeAdapter[dict[str, Any]](Properties)
-Store = Callable[[AsyncConnection, MessageTarget, Any], Awaitable[None]]
-Parse = Callable[[Any], Any]
+_properties = TypeAdapter[dict[str, object]](Properties)
+Parsed = TypeVar("Parsed")
+Stored: TypeAlias = tuple[list[dict[str, object]], object]
+"""The codes in a body, and the body."""
+
+
+class NodeSeen(TypedDict):
+    """What is kept of a node that was rendered."""
+
+    digest: str
+    body: object
+    vouchers: list[dict[str, object]]
 
 
 async def set_properties(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, target: MessageTarget
-) -> tuple[list[dict[str, Any]], Any]:
+) -> Stored:
     """Render an object, and set its members as properties of the customer; return the codes and the body."""
     return await _run(engine, renderers, spec, target, _parse_properties, _store_properties)
 
 
 async def add_event(
     engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, target: MessageTarget
-) -> tuple[list[dict[str, Any]], Any]:
+) -> Stored:
     """Render an event or a list of them, and store them for the customer; return the codes and the body."""
     return await _run(engine, renderers, spec, target, _parse_events, _store_events)
 
@@ -48,9 +57,9 @@ async def _run(
     renderers: Renderers,
     spec: RenderSpec,
     target: MessageTarget,
-    parse: Parse,
-    store: Store,
-) -> tuple[list[dict[str, Any]], Any]:
+    parse: Callable[[object], Parsed],
+    store: Callable[[AsyncConnection, MessageTarget, Parsed], Awaitable[None]],
+) -> Stored:
     """Render the body, store it and give the codes in it, in one transaction.
 
     What was stored for a message is answered as it was stored, however often it comes.
@@ -64,14 +73,14 @@ async def _run(
     digest = hashlib.sha256(source).hexdigest()
 
     @retry_on_conflict
-    async def attempt() -> tuple[list[dict[str, Any]], Any]:
+    async def attempt() -> Stored:
         async with transaction(engine) as connection:
             id_ = _node_id(spec, target)
             if spec.mode is not Mode.PREVIEW:
                 await queries.lock_customer(connection, target.customer_id or "")
                 before = {} if target.is_new else await queries.seen(connection, [id_])
                 if id_ in before:
-                    return _stored_before(before[id_], digest)
+                    return _stored_before(cast(NodeSeen, before[id_]), digest)
                 if not target.is_new and await customers.was_erased(connection, str(id_)):
                     raise IdempotencyKeyReusedError(
                         "The same message came before, and its customer was erased since; nothing was stored."
@@ -86,7 +95,7 @@ async def _run(
                 raise TemplateError(_says(error), line=None) from None
             if spec.mode is not Mode.PREVIEW:
                 await store(connection, target, parsed)
-                seen = {"digest": digest, "body": body, "vouchers": outcome.vouchers}
+                seen: NodeSeen = {"digest": digest, "body": body, "vouchers": outcome.vouchers}
                 row = {"id": id_, "customer_id": target.customer_id, "seen": seen}
                 await queries.add_seen(connection, [row])
             return outcome.vouchers, body
@@ -99,30 +108,31 @@ def _node_id(spec: RenderSpec, target: MessageTarget) -> uuid.UUID:
     return identity.of_message(target.message_id, target.customer_id, f"{spec.mode} node", 0)
 
 
-def _stored_before(record: dict[str, Any], digest: str) -> tuple[list[dict[str, Any]], Any]:
+def _stored_before(record: NodeSeen, digest: str) -> Stored:
     if record["digest"] != digest:
         raise IdempotencyKeyReusedError("The same message came before with another template.")
     return record["vouchers"], record["body"]
 
 
-def _body(rendered: str) -> Any:
+def _body(rendered: str) -> object:
     try:
-        return orjson.loads(rendered)
+        body: object = orjson.loads(rendered)
     except orjson.JSONDecodeError as error:  # its position, not its text: that holds codes
         raise TemplateError(
             "The template rendered to no JSON; the filter 'json' writes a value with its quotes. "
             f"The rendered text goes wrong at line {error.lineno}, column {error.colno}.",
             line=None,
         ) from None
+    return body
 
 
-def _parse_properties(body: Any) -> dict[str, Any]:
+def _parse_properties(body: object) -> dict[str, object]:
     if not isinstance(body, dict):
         raise TemplateError("The template must render to a JSON object.", line=None)
     return _properties.validate_python(body)
 
 
-def _parse_events(body: Any) -> list[EventBody]:
+def _parse_events(body: object) -> list[EventBody]:
     if not isinstance(body, list):
         return [EventBody.model_validate(body)]
     if not 1 <= len(body) <= MAX_EVENTS:
@@ -136,7 +146,7 @@ def _says(error: ValidationError) -> str:
 
 
 async def _store_properties(
-    connection: AsyncConnection, target: MessageTarget, properties: dict[str, Any]
+    connection: AsyncConnection, target: MessageTarget, properties: dict[str, object]
 ) -> None:
     assert target.customer_id is not None  # noqa: S101  (narrows the type: it is in the path)
     await customers.update(connection, target.customer_id, properties)

@@ -4,7 +4,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import Any
 
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +14,7 @@ from app.schema.ledger import MessageDefault, MessageSeen
 
 
 async def defaults(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """The defaults that were shown under these ids."""
+    """Return the defaults that were shown under these ids."""
     query = select(MessageDefault.id, MessageDefault.code).where(MessageDefault.id == func.any(list(ids)))
     return {row.id: row.code for row in await connection.execute(query)}
 
@@ -33,12 +32,12 @@ async def existing(connection: AsyncConnection, codes: Sequence[str]) -> set[str
     return set((await connection.execute(query)).scalars())
 
 
-async def about(connection: AsyncConnection, codes: Sequence[str]) -> dict[str, dict[str, Any]]:
+async def about(connection: AsyncConnection, codes: Sequence[str]) -> dict[str, dict[str, object]]:
     """Return what a template may ask of these codes, where there is something to say."""
     query = select(Voucher.code, Voucher.expires_at, Voucher.attributes)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     for row in await connection.execute(query.where(Voucher.code == func.any(list(codes)))):
-        about: dict[str, Any] = {}
+        about: dict[str, object] = {}
         if row.expires_at is not None:
             about["expires_at"] = row.expires_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
         if row.attributes is not None:
@@ -48,18 +47,18 @@ async def about(connection: AsyncConnection, codes: Sequence[str]) -> dict[str, 
     return found
 
 
-async def seen(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+async def seen(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, object]]:
     """Return what the messages with these ids saw."""
     query = select(MessageSeen.id, MessageSeen.seen).where(MessageSeen.id == func.any(list(ids)))
     return {row.id: row.seen for row in await connection.execute(query)}
 
 
-async def add_seen(connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+async def add_seen(connection: AsyncConnection, rows: Sequence[Mapping[str, object]]) -> None:
     """Note what messages saw (`id`, `customer_id`, `seen`). One that is there already is a conflict."""
     await connection.execute(insert(MessageSeen), list(rows))
 
 
-async def change_seen(connection: AsyncConnection, id_: uuid.UUID, value: Mapping[str, Any]) -> None:
+async def change_seen(connection: AsyncConnection, id_: uuid.UUID, value: Mapping[str, object]) -> None:
     """Replace what a message saw by more of it."""
     await connection.execute(update(MessageSeen).where(MessageSeen.id == id_).values(seen=dict(value)))
 

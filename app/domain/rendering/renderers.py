@@ -7,10 +7,11 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
 
+from app.domain.rendering.confined.protocol import Answer, Job
 from app.domain.rendering.confined.worker import HEADER
 from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
 from app.platform.settings import Settings
@@ -77,8 +78,8 @@ class Renderers:
         finally:
             self._turns.release()
 
-    async def render(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a job.
+    async def render(self, job: Job) -> Answer:
+        """Return the answer to a job.
 
         Raises:
             InvalidRequestError: it holds what cannot be said to a template.
@@ -91,7 +92,7 @@ class Renderers:
             raise InvalidRequestError(
                 f"A template cannot take these properties or context: {error}."
             ) from None
-        seconds = WALL_SECONDS + self._seconds * max(1, len(job.get("items", ())))
+        seconds = WALL_SECONDS + self._seconds * max(1, len(job["items"]))
         try:
             return await self._once(body, seconds)
         except (
@@ -117,7 +118,7 @@ class Renderers:
             finally:
                 self._idle.put_nowait(process)
 
-    async def _once(self, body: bytes, seconds: float) -> dict[str, Any]:
+    async def _once(self, body: bytes, seconds: float) -> Answer:
         process = await self._idle.get()
         try:
             if process is None or process.returncode is not None:
@@ -161,7 +162,7 @@ class Renderers:
             raise RendererUnavailableError from None
 
 
-async def _converse(process: Process, body: bytes) -> dict[str, Any]:
+async def _converse(process: Process, body: bytes) -> Answer:
     assert process.stdin is not None  # noqa: S101  (narrows the type)
     assert process.stdout is not None  # noqa: S101
     process.stdin.write(HEADER.pack(len(body)) + body)
@@ -170,7 +171,7 @@ async def _converse(process: Process, body: bytes) -> dict[str, Any]:
     except ConnectionError:
         raise asyncio.IncompleteReadError(b"", HEADER.size) from None
     (length,) = HEADER.unpack(await process.stdout.readexactly(HEADER.size))
-    answer: dict[str, Any] = orjson.loads(await process.stdout.readexactly(length))
+    answer: Answer = orjson.loads(await process.stdout.readexactly(length))
     return answer
 
 

@@ -2,14 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.customers import service as customers
 from app.domain.customers.errors import AggregateNotFoundError
 from app.domain.rendering import queries
+from app.domain.rendering.confined.protocol import (
+    About,
+    AggregateSupply,
+    Answer,
+    Item,
+    NeedsAsJson,
+    PoolSupply,
+)
 from app.domain.rendering.demand import DEMANDS
 from app.domain.rendering.errors import TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
@@ -42,10 +49,10 @@ class Rounds:
         self._source = spec.source
         self._targets = targets
         self._vouchers = vouchers
-        self._aggregates: dict[str, Any] = {}
+        self._aggregates: dict[str, AggregateSupply] = {}
         self._asks_about = any(name in self._source for name in ABOUT)
-        self._job: dict[str, Any] = {
-            "parts": [[part.name, part.source, part.html] for part in spec.parts],
+        self._job: About = {
+            "parts": [(part.name, part.source, part.html) for part in spec.parts],
             "preview": spec.mode is Mode.PREVIEW,
             "strict": spec.strict,
             "time": time.time(),
@@ -54,11 +61,9 @@ class Rounds:
             "channel": spec.channel,
             "aggregates": self._aggregates,
         }
-        self._items: list[dict[str, Any]] = [
-            _item(target, is_new=target.is_new or spec.sample) for target in targets
-        ]
+        self._items: list[Item] = [_item(target, is_new=target.is_new or spec.sample) for target in targets]
 
-    async def run(self) -> dict[str, Any]:
+    async def run(self) -> Answer:
         """Return the `results` of all messages and their `needs`, or why the template is `refused`.
 
         Raises:
@@ -89,7 +94,7 @@ class Rounds:
             return False
         return len(self._items) > SLICE and "count_" not in self._source and "valid_for" not in self._source
 
-    async def _in_slices(self, needs: dict[str, Any]) -> dict[str, Any] | None:
+    async def _in_slices(self, needs: NeedsAsJson) -> Answer | None:
         """Render slices side by side, each with codes of its own; None where the order matters or that does not end.
 
         Where a pool is short, who gets none is a matter of the order of all, so all are rendered as one.
@@ -101,10 +106,10 @@ class Rounds:
                 return probe
             needs = probe["needs"]
             each = {pool: n / PROBE for pool, n in needs["codes"].items()}
-        await self._fetch(needs | {"codes": {}})
+        await self._fetch({**needs, "codes": {}})
         slices = Slices(len(self._items), SLICE, each, self._vouchers)
         for _ in range(MAX_PASSES // 2):
-            await self._fetch(needs | {"codes": slices.wanted()})
+            await self._fetch({**needs, "codes": slices.wanted()})
             if self._vouchers.keeps_order:
                 return None
             slices.deal()
@@ -123,15 +128,15 @@ class Rounds:
             needs = total([answer["needs"] for answer in made])
         return None
 
-    async def _fetch(self, needs: Mapping[str, Any]) -> None:
+    async def _fetch(self, needs: NeedsAsJson) -> None:
         await self._vouchers.fetch(needs)
-        await self._aggregate(needs.get("aggregates", ()))
+        await self._aggregate(needs["aggregates"])
         if self._asks_about:
             self._job["about"] = await queries.about(self._connection, self._vouchers.every_code())
 
-    async def _render(self, of: slice, pools: Mapping[str, Any]) -> dict[str, Any]:
+    async def _render(self, of: slice, pools: Mapping[str, PoolSupply]) -> Answer:  # type: ignore[explicit-any]  # a slice has type parameters
         vouchers = self._vouchers
-        items = [
+        items: list[Item] = [
             {**item, "given": before, "seen": seen} if before or seen else item
             for item, before, seen in zip(
                 self._items[of], vouchers.before[of], vouchers.seen[of], strict=True
@@ -160,21 +165,21 @@ class Rounds:
             try:
                 values = await customers.evaluate(self._connection, name, self._customer_ids())
             except AggregateNotFoundError as error:
-                self._aggregates[name] = {"similar": error.extra["similar"]}
+                self._aggregates[name] = {"similar": error.similar}
                 continue
             self._aggregates[name] = {}
             for item, target in zip(self._items, self._targets, strict=True):
                 item.setdefault("aggregates", {})[name] = values.get(target.customer_id or "")
 
 
-def _item(target: MessageTarget, *, is_new: bool) -> dict[str, Any]:
-    item: dict[str, Any] = {"message": target.message_id, "customer_id": target.customer_id, "new": is_new}
+def _item(target: MessageTarget, *, is_new: bool) -> Item:
+    item: Item = {"message": target.message_id, "customer_id": target.customer_id, "new": is_new}
     if target.context:
         item["context"] = target.context
     return item
 
 
-async def _all(renders: Sequence[Any]) -> list[dict[str, Any]]:
+async def _all(renders: Sequence[Coroutine[object, None, Answer]]) -> list[Answer]:
     """Wait for all of these; where one fails, the others are given up."""
     tasks = [asyncio.ensure_future(each) for each in renders]
     try:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 
@@ -84,22 +84,26 @@ class RenderRequest(_Message):
     """A message to make."""
 
     channel: Channel = Field(description="HTML is escaped in email and weblayer")
-    customer_id: Identifier | None = Field(default=None, description="For whom")
+    customer_id: Identifier | None = Field(default=None, description="Customer")
     customer: Properties = Field(
         default_factory=dict, description="`customer` in the template, over the stored properties"
     )
     message_id: Identifier | None = Field(
-        default=None, description="The same message to the same customer has the same codes again"
+        default=None, description="Id of the message; a repeat for the same customer gets the same codes"
     )
 
 
 class Recipient(Input):
     """To whom a message of a batch goes."""
 
-    customer_id: Identifier = Field(description="For whom")
+    customer_id: Identifier = Field(description="Customer")
     message_id: Identifier | None = Field(default=None, description="As in a single message")
-    customer: Properties = Field(default_factory=dict, description="Over the stored properties")
-    context: Properties = Field(default_factory=dict, description="Over the batch's context")
+    customer: Properties = Field(
+        default_factory=dict, description="Properties for this message; override the stored ones"
+    )
+    context: Properties = Field(
+        default_factory=dict, description="Context of this message; overrides the batch's context"
+    )
 
 
 class RenderBatch(_Message):
@@ -119,7 +123,7 @@ class NodeRequest(_Template):
         examples=["{\"voucher\": {{ vouchers['spring_sale'].assign_available() | json }}}"],
     )
     message_id: Identifier | None = Field(
-        default=None, description="The same one again has the same codes, and stores nothing twice"
+        default=None, description="Id of the message; a repeat gets the same codes and stores nothing twice"
     )
 
 
@@ -152,10 +156,10 @@ class RenderOut(BaseModel):
         default=None, description="The text of each part, where the request has `parts`"
     )
     displayed: bool = Field(description="False for a weblayer whose pool has run out")
-    message_id: str = Field(description="Send it again for the same codes")
+    message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it, in the order of first use")
     undefined: list[str] = Field(description="Properties that the template read and nobody had set")
-    status: Literal["rendered", "not_displayed", "aborted"] = Field(description="What became of it")
+    status: Literal["rendered", "not_displayed", "aborted"] = Field(description="Result")
     reason: str | None = Field(description="Why the template aborted it")
 
 
@@ -163,35 +167,37 @@ class BatchItemOut(BaseModel):
     """What became of one recipient's message."""
 
     index: int = Field(description="Place in the request, from 0")
-    repeat_of: int | None = Field(description="The place where the same customer came first, without ids")
-    status: Literal["rendered", "enqueue_failed", "not_displayed", "aborted", "failed"] = Field(
-        description="What became of it"
+    repeat_of: int | None = Field(
+        description="For a repeated customer without ids: the index of the first time"
     )
-    customer_id: str = Field(description="For whom")
-    message_id: str = Field(description="Send it again for the same codes")
+    status: Literal["rendered", "enqueue_failed", "not_displayed", "aborted", "failed"] = Field(
+        description="Result"
+    )
+    customer_id: str = Field(description="Customer")
+    message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     rendered: str | None = Field(description="The text")
     parts: dict[str, str] | None = Field(
         default=None, description="The text of each part, where the request has `parts`"
     )
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
     undefined: list[str] = Field(description="Properties that the template read and nobody had set")
-    problem: dict[str, Any] | None = Field(description="Why there is no text: type, title, detail, …")
+    problem: dict[str, object] | None = Field(description="Why there is no text: type, title, detail, …")
 
 
 class RenderBatchOut(BaseModel):
     """What became of a batch."""
 
-    repeats: int = Field(description="How many recipients came again, and got the message of the first time")
+    repeats: int = Field(description="Number of repeated recipients, who got the message of the first time")
     items: list[BatchItemOut] = Field(description="In the order of the request")
 
 
 class NodeOut(BaseModel):
     """What a node stored."""
 
-    stored: dict[str, Any] | list[dict[str, Any]] = Field(
-        description="The rendered body; in preview nothing was stored"
+    stored: dict[str, object] | list[dict[str, object]] = Field(
+        description="Rendered body; a preview stores nothing"
     )
-    message_id: str = Field(description="Send it again for the same codes")
+    message_id: str = Field(description="Id of the message; a render with the same id gets the same codes")
     vouchers: list[VoucherUsed] = Field(description="The codes in it")
 
 
@@ -236,7 +242,7 @@ class RenderSpec:
     channel: Channel | None
     mode: Mode = Mode.SEND
     campaign_id: str | None = None
-    context: dict[str, Any] = field(default_factory=dict, compare=False)
+    context: dict[str, object] = field(default_factory=dict, compare=False)
     """Goes to each target, and so tells no two of these apart."""
     strict: bool = False
     """Whether a property that nobody set is an error."""
@@ -274,8 +280,8 @@ class MessageTarget:
     customer_id: str | None
     message_id: str
     is_new: bool
-    customer: dict[str, Any] = field(default_factory=dict)
-    context: dict[str, Any] = field(default_factory=dict)
+    customer: dict[str, object] = field(default_factory=dict)
+    context: dict[str, object] = field(default_factory=dict)
     still_there: StillThere | None = None
     """Whether somebody still waits for the message, asked before anything is taken for it."""
     request: KeyedRequest | None = None
@@ -288,7 +294,7 @@ class Outcome:
     target: MessageTarget
     rendered: str | None = None
     parts: dict[str, str] | None = None
-    vouchers: list[dict[str, Any]] = field(default_factory=list)
+    vouchers: list[dict[str, object]] = field(default_factory=list)
     error: DomainError | None = None
     undefined: list[str] = field(default_factory=list)
     """Properties that the template read and nobody had set."""

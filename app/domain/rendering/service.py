@@ -8,7 +8,6 @@ nothing.
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -17,6 +16,7 @@ from app.domain.assignments.errors import PoolBusyError, PoolExhaustedError
 from app.domain.customers.events import NewEvent
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import keyed
+from app.domain.rendering.confined.protocol import Problem, Result
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.renderers import Renderers
@@ -109,7 +109,7 @@ async def render_in_transaction(
     if "refused" in answer:
         raise _error(vouchers, targets[0], answer["refused"])
     gone = await _gone(targets)
-    results: list[dict[str, Any]] = [
+    results: list[Result] = [
         {"gone": True} if index in gone else result for index, result in enumerate(answer["results"])
     ]
     taken: dict[int, list[uuid.UUID]] = {}
@@ -159,14 +159,14 @@ def _outcome(
     spec: RenderSpec,
     vouchers: MessageVouchers,
     target: MessageTarget,
-    result: dict[str, Any],
+    result: Result,
     taken: list[uuid.UUID],
 ) -> Outcome:
     if "gone" in result:
         return Outcome(target, error=ClientGoneError())
     if "error" in result:
         return Outcome(target, error=_error(vouchers, target, result["error"]))
-    shown = [
+    shown: list[dict[str, object]] = [
         {
             "pool": pool,
             "code": code,
@@ -184,7 +184,7 @@ def _outcome(
     return Outcome(target, parts=parts, vouchers=shown, undefined=undefined, taken=taken)
 
 
-def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]) -> DomainError:
+def _error(vouchers: MessageVouchers, target: MessageTarget, problem: Problem) -> DomainError:
     """Return what a render process says as an error of the domain, which names the part."""
     error = _error_of(vouchers, target, problem)
     if "part" in problem:
@@ -193,7 +193,7 @@ def _error(vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, 
 
 
 def _error_of(  # noqa: PLR0911  (one case for each name)
-    vouchers: MessageVouchers, target: MessageTarget, problem: dict[str, Any]
+    vouchers: MessageVouchers, target: MessageTarget, problem: Problem
 ) -> DomainError:
     line = problem["line"]
     match problem["name"]:
@@ -217,7 +217,7 @@ def _error_of(  # noqa: PLR0911  (one case for each name)
 async def _tell_of_run_out(
     connection: AsyncConnection, spec: RenderSpec, outcomes: Sequence[Outcome]
 ) -> None:
-    """A `campaign` event for each customer whose message could not be sent because a pool has run out."""
+    """Store a `campaign` event for each customer whose message could not be sent because a pool has run out."""
     events = []
     for outcome in outcomes:
         error, target = outcome.error, outcome.target

@@ -4,8 +4,8 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from app.domain.rendering.confined.protocol import Answer, NeedsAsJson
 from app.domain.rendering.demand import NOTHING
 from app.domain.rendering.message_vouchers import MessageVouchers
 
@@ -14,14 +14,14 @@ from app.domain.rendering.message_vouchers import MessageVouchers
 class Slice:
     """Some of the messages, in their order."""
 
-    place: slice
-    wants: dict[str, int]
+    place: "slice[int, int, None]"
+    wants: Mapping[str, int]
     """By pool: how many new codes they take, as far as is known."""
     codes: dict[str, list[str]] = field(default_factory=dict)
     """What they may take."""
-    answer: dict[str, Any] | None = None
+    answer: Answer | None = None
 
-    def note(self, answer: dict[str, Any]) -> None:
+    def note(self, answer: Answer) -> None:
         """Note what a rendering gave: the messages, or what they want."""
         self.wants = answer["needs"]["codes"]
         if "results" in answer:
@@ -82,14 +82,14 @@ class Slices:
                 each.codes[pool] = free[start:end]
                 start = end
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> Answer:
         """Return the answers of all as one."""
         answers = [each.answer for each in self._all if each.answer is not None]
         results = [result for answer in answers for result in answer["results"]]
         return {"results": results, "needs": total([answer["needs"] for answer in answers])}
 
 
-def total(needs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def total(needs: Sequence[NeedsAsJson]) -> NeedsAsJson:
     """Return what several slices need, together."""
     codes: dict[str, int] = defaultdict(int)
     occurrences: dict[str, int] = {}
@@ -98,7 +98,8 @@ def total(needs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             codes[pool] += n
         for key, highest in each["occurrences"].items():
             occurrences[key] = max(highest, occurrences.get(key, 0))
-    return NOTHING | {
+    return {
+        **NOTHING,
         "codes": codes,
         "occurrences": occurrences,
         "aggregates": sorted({name for each in needs for name in each["aggregates"]}),

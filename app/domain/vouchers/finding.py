@@ -8,14 +8,14 @@ MOST_READ rows are read for a page, and those that match are shown. A page may s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.vouchers.schemas import Filter, VoucherRecord
 from app.platform.database import AnyRow
+from app.platform.records import OneQuery
 from app.schema.base import VoucherStatus
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
@@ -30,7 +30,7 @@ ByCode = tuple[str]
 Key = InDrawOrder | ByTime | ByCode
 """Where a page ends, in the order of the index that leads."""
 
-SHOWN: tuple[Any, ...] = (
+SHOWN = (
     Voucher.code,
     Voucher.status,
     Voucher.draw_key,
@@ -55,7 +55,7 @@ class Found:
     go_on: Key | None
 
 
-def matching(query: Select[Any], wanted: Filter) -> Select[Any]:
+def matching(query: OneQuery, wanted: Filter) -> OneQuery:
     """Return a query of vouchers, joined to the assignments that stand, of those that a filter lets pass."""
     equal = {
         Voucher.status: wanted.status,
@@ -202,7 +202,9 @@ async def _in_draw_order(
     return _found(rows, None)
 
 
-async def _end(connection: AsyncConnection, order: Sequence[Any], most: int) -> AnyRow | None:
+async def _end(
+    connection: AsyncConnection, order: Sequence[ColumnElement[object]], most: int
+) -> AnyRow | None:
     """Return the last row that was read, where as many were read as may be; None where there are no more."""
     query = select(*order).order_by(*order).offset(most - 1).limit(1)
     return (await connection.execute(query)).one_or_none()

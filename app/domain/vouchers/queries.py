@@ -3,14 +3,14 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.vouchers.finding import SHOWN, matching
 from app.domain.vouchers.schemas import Filter, Happening, VoucherRecord
 from app.platform import records
+from app.platform.records import OneQuery
 from app.schema.changes import VoucherNote
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
@@ -78,7 +78,7 @@ EXPORTED = (
 )
 
 
-def of_pool(pool_id: int, wanted: Filter) -> Select[Any]:
+def of_pool(pool_id: int, wanted: Filter) -> OneQuery:
     """Return the query of all vouchers of a pool that a filter lets pass; its columns are EXPORTED."""
     query = matching(VOUCHERS.where(Voucher.pool_id == pool_id), wanted)
     columns = query.selected_columns

@@ -91,7 +91,7 @@ class VoucherOut(BaseModel):
     status: VoucherStatus = Field(description="Its state")
     imported_at: datetime = Field(description="When it was imported")
     assigned_at: datetime | None = Field(description="When it was handed out")
-    customer_id: str | None = Field(description="To whom")
+    customer_id: str | None = Field(description="Customer who has it")
     redeemed_at: datetime | None = Field(description="When it was used")
     expires_at: datetime | None = Field(description="From when on it is not handed out any more")
     attributes: dict[str, str] | None = Field(
@@ -108,9 +108,9 @@ class HistoryEntry(BaseModel):
         " order was cancelled"
     )
     at: datetime = Field(description="When")
-    customer_id: str | None = Field(description="Whom it concerned")
-    campaign_id: str | None = Field(description="In which campaign")
-    message_id: str | None = Field(description="In which message")
+    customer_id: str | None = Field(description="Customer")
+    campaign_id: str | None = Field(description="Campaign")
+    message_id: str | None = Field(description="Message")
     assignment_id: uuid.UUID | None = Field(description="The ledger row")
     reason: str | None = Field(description="Why, where somebody said so")
     bulk_change_id: uuid.UUID | None = Field(description="The change of many vouchers that did it")

@@ -4,9 +4,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -19,6 +18,7 @@ from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundErro
 from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
 from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
+from app.platform.records import OneQuery
 from app.platform.sweeping import by_halves, is_of_the_row
 from app.schema.base import VoucherStatus
 
@@ -54,7 +54,7 @@ async def find(
 EXPORTED = queries.EXPORTED
 
 
-async def exported(connection: AsyncConnection, caller: Caller, pool: str, wanted: Filter) -> Select[Any]:
+async def exported(connection: AsyncConnection, caller: Caller, pool: str, wanted: Filter) -> OneQuery:
     """Return the query of all vouchers of a pool that a filter lets pass, for an export.
 
     Raises:
@@ -97,7 +97,7 @@ async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
 
 
 async def status(connection: AsyncConnection, code: str) -> VoucherStatus | None:
-    """Where a voucher stands; None where no pool holds the code."""
+    """Return the state of a voucher; None where no pool holds the code."""
     voucher = await queries.by_code(connection, code)
     return None if voucher is None else voucher.status
 

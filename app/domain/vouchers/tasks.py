@@ -18,7 +18,7 @@ log = structlog.get_logger()
     pass_context=True,
 )
 async def sweep_vouchers(context: JobContext, timestamp: int) -> None:
-    """Each five seconds, and as soon as a worker starts: leases that have lapsed, codes that have expired."""
+    """Take back lapsed leases and take out expired codes, every five seconds and as soon as a worker starts."""
     del timestamp
     lapsed, expired = await service.sweep(engine_of(context))
     if lapsed or expired:

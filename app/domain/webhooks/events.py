@@ -6,17 +6,26 @@ It is made a thousand at a time beside assigns that run at full speed, so times 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from app.domain.webhooks.queries import Place
 from app.platform.database import AnyRow
+
+
+class Event(TypedDict):
+    """Something that happened, as a webhook tells it."""
+
+    id: str
+    type: str
+    timestamp: datetime
+    data: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some events in order, and where a webhook is once it was told of them."""
 
-    events: list[dict[str, Any]]
+    events: list[Event]
     end: Place
 
     @property
@@ -46,7 +55,7 @@ def merged(given: Sequence[AnyRow], changed: Sequence[AnyRow], after: Place, mos
     return Batch([_changed(row) if rank else _given(row) for _, rank, row in rows], end)
 
 
-def _given(row: Sequence[Any]) -> dict[str, Any]:
+def _given(row: AnyRow | Sequence[Any]) -> Event:  # type: ignore[explicit-any]  # a row, by place
     id_, at, type_, pool, code, assignment_id, customer_id, campaign_id, message_id, test, expires_at = row
     return {
         "id": f"assignment-{id_}",
@@ -65,7 +74,7 @@ def _given(row: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _changed(row: AnyRow) -> dict[str, Any]:
+def _changed(row: AnyRow) -> Event:
     *_, used_at, lapsed, about = row
     if about is not None:
         further = {name: value for name, value in about.items() if name != "type"}
@@ -85,6 +94,6 @@ def _changed(row: AnyRow) -> dict[str, Any]:
     return event
 
 
-def message(type_: str, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def message(type_: str, events: Iterable[Event]) -> dict[str, object]:
     """Return what is sent."""
     return {"type": type_, "timestamp": datetime.now(UTC), "data": {"events": list(events)}}

@@ -4,9 +4,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import AnyRow
@@ -38,7 +37,7 @@ class Place:
         """Return the place in a row of a webhook or a message."""
         return cls(row.ledger_at, row.ledger_id, row.change_at, row.change_id)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """Return it as columns."""
         return {
             "ledger_at": self.ledger_at,
@@ -126,7 +125,7 @@ async def count(connection: AsyncConnection) -> int:
     return (await connection.execute(select(func.count()).select_from(Webhook))).scalar_one()
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any], place: Place) -> uuid.UUID:
+async def add(connection: AsyncConnection, values: Mapping[str, object], place: Place) -> uuid.UUID:
     """Make a webhook; return its id."""
     query = insert(Webhook).values(**values, **place.values()).returning(Webhook.id)
     return (await connection.execute(query)).scalar_one()
@@ -153,12 +152,12 @@ async def remove(connection: AsyncConnection, webhook_id: uuid.UUID) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
-async def change(connection: AsyncConnection, webhook_id: uuid.UUID, values: Mapping[str, Any]) -> None:
+async def change(connection: AsyncConnection, webhook_id: uuid.UUID, values: Mapping[str, object]) -> None:
     """Change columns of a webhook."""
     await connection.execute(update(Webhook).where(Webhook.id == webhook_id).values(**values))
 
 
-def _due() -> tuple[Any, ...]:
+def _due() -> tuple[ColumnElement[bool], ...]:
     return (
         Webhook.disabled_at.is_(None),
         Webhook.next_try_at <= func.now(),
@@ -199,7 +198,7 @@ async def take(
 
 
 async def note(
-    connection: AsyncConnection, webhook_id: uuid.UUID, lease: uuid.UUID, values: Mapping[str, Any]
+    connection: AsyncConnection, webhook_id: uuid.UUID, lease: uuid.UUID, values: Mapping[str, object]
 ) -> bool:
     """Change columns of a webhook that was taken; False where another has it by now, or it was deleted."""
     query = (
@@ -211,7 +210,7 @@ async def note(
     return (await connection.execute(query)).first() is not None
 
 
-def in_seconds(seconds: float) -> Any:
+def in_seconds(seconds: float) -> ColumnElement[datetime]:
     """Return the time in so many seconds, for a column."""
     return func.now() + timedelta(seconds=seconds)
 
@@ -250,12 +249,14 @@ async def pending(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow 
     return (await connection.execute(query)).one_or_none()
 
 
-async def add_delivery(connection: AsyncConnection, values: Mapping[str, Any]) -> AnyRow:
+async def add_delivery(connection: AsyncConnection, values: Mapping[str, object]) -> AnyRow:
     """Put a message on its way."""
     return (await connection.execute(insert(WebhookDelivery).values(**values).returning(*DELIVERY))).one()
 
 
-async def attempted(connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, Any]) -> None:
+async def attempted(
+    connection: AsyncConnection, delivery_id: uuid.UUID, values: Mapping[str, object]
+) -> None:
     """Note how a try went."""
     delivered_at = func.now() if values["status"] == "delivered" else None
     await connection.execute(

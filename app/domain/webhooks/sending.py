@@ -10,7 +10,6 @@ import asyncio
 import time
 import uuid
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -147,7 +146,7 @@ def _further(place: Place, upto: Place) -> Place:
     return Place(*ledger, *change)
 
 
-def _after(settings: Settings, webhook: AnyRow, answer: hooks.Answer, end: Place) -> dict[str, Any]:
+def _after(settings: Settings, webhook: AnyRow, answer: hooks.Answer, end: Place) -> dict[str, object]:
     """Return what becomes of a webhook by an answer, as columns."""
     leased = {"leased_until": queries.in_seconds(LEASE_SECONDS)}
     if answer.error is None:

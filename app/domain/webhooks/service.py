@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -29,7 +28,7 @@ Key = tuple[datetime, uuid.UUID]
 
 async def create(
     connection: AsyncConnection, engine: AsyncEngine, caller: Caller | None, wanted: WebhookCreate
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Have a URL told of what happens from now on; the webhook, and the key of its signatures.
 
     Args:
@@ -73,7 +72,7 @@ async def check_url(settings: Settings, url: str) -> None:
         raise InvalidRequestError(f"url: {why}", [{"loc": ["body", "url"], "msg": why}])
 
 
-async def get(connection: AsyncConnection, webhook_id: uuid.UUID) -> dict[str, Any]:
+async def get(connection: AsyncConnection, webhook_id: uuid.UUID) -> dict[str, object]:
     """Return a webhook.
 
     Raises:
@@ -82,12 +81,12 @@ async def get(connection: AsyncConnection, webhook_id: uuid.UUID) -> dict[str, A
     return shown(await _of(connection, webhook_id))
 
 
-async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[dict[str, Any]]:
+async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[dict[str, object]]:
     """Return webhooks, oldest first."""
     return [shown(row) for row in await queries.list_page(connection, key, limit)]
 
 
-def shown(row: AnyRow) -> dict[str, Any]:
+def shown(row: AnyRow) -> dict[str, object]:
     """Return a webhook as it is shown: without its keys."""
     return {
         "id": row.id,
@@ -115,7 +114,9 @@ async def remove(connection: AsyncConnection, caller: Caller | None, webhook_id:
     await audit.record(connection, caller, "webhook.deleted", webhook_id=str(webhook_id))
 
 
-async def rotate(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> dict[str, Any]:
+async def rotate(
+    connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID
+) -> dict[str, object]:
     """Make a new key for the signatures; for a day messages are signed with each of before too.
 
     Raises:
@@ -129,7 +130,9 @@ async def rotate(connection: AsyncConnection, caller: Caller | None, webhook_id:
     return {"secret": secret, "previous_valid_until": until}
 
 
-async def enable(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> dict[str, Any]:
+async def enable(
+    connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID
+) -> dict[str, object]:
     """Have a webhook go on where it stopped, at once: one that was disabled, and one that waits for its next try.
 
     Raises:

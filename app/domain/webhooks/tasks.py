@@ -34,7 +34,7 @@ async def test_webhook(context: JobContext, delivery_id: str) -> None:
     pass_context=True,
 )
 async def forget_webhook_deliveries(context: JobContext, timestamp: int) -> None:
-    """Every hour: clear the log of what is old."""
+    """Clear the log of old messages, every hour."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
         await queries.forget(connection, KEPT_DAYS)

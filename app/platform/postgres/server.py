@@ -78,7 +78,7 @@ class LocalPostgres:
 
     @property
     def url(self) -> str:
-        """The database's URL for SQLAlchemy."""
+        """Return the database's URL for SQLAlchemy."""
         host = quote(str(self._run))
         return f"postgresql+psycopg://vouchers@/vouchers?host={host}&port={PORT}"
 
@@ -132,12 +132,12 @@ class LocalPostgres:
                 self._share = None
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the server."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop the server."""
         self.stop()
 
     def _join(self) -> None:

@@ -46,12 +46,12 @@ _MIB = 2**20
 
 
 def tunable() -> dict[str, object]:
-    """What goes into postgresql.conf at the first start: for two cores and this machine; the operator may tune it."""
+    """Return what goes into postgresql.conf at the first start, for this machine; the operator may tune it."""
     return {"shared_buffers": f"{shared_buffers_mib(_memory())}MB", **_TUNABLE}
 
 
 def shared_buffers_mib(memory: int) -> int:
-    """The cache for a machine with so many bytes: an eighth of them, from 128 MiB to 1 GiB.
+    """Return the cache for a machine with so many bytes: an eighth of them, from 128 MiB to 1 GiB.
 
     An import touches the whole index of codes all the time: ten million took 121 s with 256 MiB, 110 s with 1 GiB.
     """
@@ -59,7 +59,7 @@ def shared_buffers_mib(memory: int) -> int:
 
 
 def _memory() -> int:
-    """Bytes of memory that this machine has, or this container may use."""
+    """Return the bytes of memory that this machine has, or this container may use."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(physical, int(_CGROUP.read_text()))

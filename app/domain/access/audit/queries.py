@@ -28,7 +28,7 @@ async def add(connection: AsyncConnection, values: Mapping[str, object]) -> None
 async def list_page(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Entries, newest first."""
+    """Return entries, newest first."""
     query = select(*COLUMNS).order_by(AuditEntry.id.desc()).limit(limit)
     if wanted.action is not None:
         query = query.where(AuditEntry.action == wanted.action)

@@ -20,7 +20,7 @@ class Filter:
 class AuditEntryOut(BaseModel):
     """Something that a key did."""
 
-    id: int = Field(description="Grows with time")
+    id: int = Field(description="Id; later entries have greater ones")
     at: datetime = Field(description="When")
     key_id: uuid.UUID | None = Field(description="The key; null for the command line and the service itself")
     key_name: str = Field(description="Name of the key at that time")

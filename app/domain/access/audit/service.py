@@ -45,5 +45,5 @@ async def record(
 async def list_page(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Entries, newest first, from the one before `entry_id` on."""
+    """Return entries, newest first, from the one before `entry_id` on."""
     return await queries.list_page(connection, wanted, entry_id, limit)

@@ -51,7 +51,7 @@ class ApiKeyRotate(Input):
         strict=True,
         ge=0,
         le=MAX_GRACE_SECONDS,
-        description="How long the secret of before is good too",
+        description="For how many seconds the old secret stays valid",
     )
 
 
@@ -62,7 +62,7 @@ class ApiKeyOut(BaseModel):
     name: str = Field(description="What the key is for")
     scopes: list[Scope] = Field(description="What it may do")
     created_at: datetime = Field(description="When it was made")
-    expires_at: datetime | None = Field(description="From when on it is refused; null: never")
+    expires_at: datetime | None = Field(description="When it expires; null: never")
     last_used_at: datetime | None = Field(description="When it was last used, to the minute; null: never")
     requests_per_minute: int | None = Field(description="Most requests a minute; null: no bound")
     previous_until: datetime | None = Field(

@@ -19,7 +19,7 @@ PREFIX_BYTES = 8
 
 
 def digest_of(secret: str) -> bytes:
-    """SHA-256 is enough: a key is 256 random bits, so there is nothing to guess that a slow hash would protect."""
+    """Return the SHA-256 of a key. It is 256 random bits: there is nothing to guess that a slow hash would protect."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 

@@ -32,7 +32,7 @@ class Claim:
     key: str
 
 
-async def claim(
+async def claim(  # type: ignore[explicit-any]  # to be typed
     connection: AsyncConnection, settings: Settings, caller: Caller, key: str, request: list[Any]
 ) -> tuple[Claim, dict[str, Any] | None]:
     """Take a key for a request; return also the reply that was kept where the same request came before.
@@ -55,14 +55,14 @@ async def claim(
     if bytes(before.request) != digest:
         raise IdempotencyKeyReusedError("The same idempotency key came before with another request.")
     try:
-        reply: dict[str, Any] = orjson.loads(fernet(settings).decrypt(bytes(before.sealed)))
+        reply: dict[str, Any] = orjson.loads(fernet(settings).decrypt(bytes(before.sealed)))  # type: ignore[explicit-any]  # to be typed
     except InvalidToken as error:
         said = "It was done when this key came first; the reply was sealed with another VOUCHERS_SECRET_KEY."
         raise IdempotencyKeyReusedError(said) from error
     return claimed, reply
 
 
-async def keep(
+async def keep(  # type: ignore[explicit-any]  # to be typed
     connection: AsyncConnection, settings: Settings, claimed: Claim, reply: dict[str, Any]
 ) -> None:
     """Store the reply to the request that a key was taken for. Sealed: it may hold the secret that was made."""

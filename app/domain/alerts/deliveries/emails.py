@@ -2,12 +2,11 @@
 
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from app.platform.database import AnyRow
+from app.domain.alerts.deliveries.queries import Pending
 from app.platform.settings import Settings
 
 TIMEOUT = 30.0
@@ -23,7 +22,7 @@ WORDS = {
 }
 
 
-async def send(settings: Settings, message: AnyRow) -> None:
+async def send(settings: Settings, message: Pending) -> None:
     """Hand a message to the mail server, over TLS unless `VOUCHERS_SMTP_PLAINTEXT` permits otherwise."""
     if settings.smtp_url is None:
         raise aiosmtplib.SMTPException("VOUCHERS_SMTP_URL is not set any more")
@@ -34,22 +33,23 @@ async def send(settings: Settings, message: AnyRow) -> None:
         port=server.port,
         username=unquote(server.username) if server.username else None,
         password=unquote(server.password) if server.password else None,
-        **_encryption(settings, server.scheme),
+        # Always said: else the library goes on in clear text where no TLS is offered. The certificate is checked
+        # against the server's name, also with the setting that permits clear text.
+        use_tls=server.scheme == "smtps",
+        start_tls=_start_tls(settings, server.scheme),
+        validate_certs=True,
         timeout=TIMEOUT,
     )
 
 
-def _encryption(settings: Settings, scheme: str) -> dict[str, Any]:
-    """Return how the connection is encrypted; else the library goes on in clear text where no TLS is offered.
-
-    The certificate is always checked against the server's name, also with the setting that permits clear text.
-    """
+def _start_tls(settings: Settings, scheme: str) -> bool | None:
+    """Return whether TLS begins within the connection; None: where the server offers it."""
     if scheme == "smtps":
-        return {"use_tls": True, "start_tls": False, "validate_certs": True}
-    return {"use_tls": False, "start_tls": None if settings.smtp_plaintext else True, "validate_certs": True}
+        return False
+    return None if settings.smtp_plaintext else True
 
 
-def compose(settings: Settings, message: AnyRow) -> EmailMessage:
+def compose(settings: Settings, message: Pending) -> EmailMessage:  # type: ignore[explicit-any]  # of its policy
     """Return the email; a repeat bears the same `Message-ID`, by which mailboxes know it for one."""
     text = WORDS[message.payload["type"]].format(**message.payload["data"])
     email = EmailMessage()

@@ -2,11 +2,14 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import case, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.alerts.deliveries.schemas import MessagePayload
+from app.platform import records
 from app.platform.database import AnyRow
 from app.schema.alerts import Alert, Delivery
 from app.schema.inventory import Pool
@@ -49,6 +52,22 @@ PENDING = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A message that is still to be sent, and what is needed for it."""
+
+    id: uuid.UUID
+    channel: str
+    pool_id: int
+    payload: MessagePayload
+    attempts: int
+    created_at: datetime
+    destination: str | None
+    webhook_secret: str | None
+    previous_secrets: dict[str, str] | None
+    pool: str
+
+
 async def add(connection: AsyncConnection, values: Mapping[str, object]) -> AnyRow:
     """Store a message to be sent."""
     # Messages of one transaction have an order too.
@@ -56,12 +75,12 @@ async def add(connection: AsyncConnection, values: Mapping[str, object]) -> AnyR
     return (await connection.execute(query.returning(*COLUMNS))).one()
 
 
-async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow | None:
+async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> Pending | None:
     """Return a message that is still to be sent, and what is needed for it."""
-    return (await connection.execute(PENDING.where(Delivery.id == delivery_id))).one_or_none()
+    return records.any_of(await connection.execute(PENDING.where(Delivery.id == delivery_id)), Pending)
 
 
-async def has_earlier(connection: AsyncConnection, message: AnyRow) -> bool:
+async def has_earlier(connection: AsyncConnection, message: Pending) -> bool:
     """Return whether an earlier message of the same pool and channel has not been tried yet."""
     query = select(Delivery.id).where(
         Delivery.pool_id == message.pool_id,
@@ -89,7 +108,7 @@ async def attempted(
 async def list_page(
     connection: AsyncConnection, pool_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Messages about a pool, newest first."""
+    """Return messages about a pool, newest first."""
     query = (
         select(*COLUMNS)
         .where(Delivery.pool_id == pool_id)

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import BaseModel, Field
 
@@ -11,19 +11,27 @@ Channel = Literal["webhook", "email"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 
+class MessagePayload(TypedDict):
+    """What a message says, as its receiver gets it."""
+
+    type: str
+    timestamp: str
+    data: dict[str, object]
+
+
 class DeliveryOut(BaseModel):
     """One message of an alert by one channel."""
 
-    id: uuid.UUID = Field(description="Also its `webhook-id`, the same at each try")
-    event: Event = Field(description="What it tells")
-    channel: Channel = Field(description="How it goes")
-    destination: str = Field(description="Where it went last")
-    payload: dict[str, object] = Field(description="What it says")
+    id: uuid.UUID = Field(description="Id of the delivery; also its `webhook-id`, the same at each try")
+    event: Event = Field(description="Event that it reports")
+    channel: Channel = Field(description="Channel by which it is sent")
+    destination: str = Field(description="Destination of the last try")
+    payload: dict[str, object] = Field(description="Content of the message")
     status: DeliveryStatus = Field(description="`pending` while there are tries left")
     attempts: int = Field(description="Tries so far")
     response_status: int | None = Field(description="HTTP status of the last try's answer")
     error: str | None = Field(description="Why the last try failed")
-    created_at: datetime = Field(description="When it was put on its way")
+    created_at: datetime = Field(description="When it was created")
     attempted_at: datetime | None = Field(description="When the last try was")
     delivered_at: datetime | None = Field(description="When it arrived")
 

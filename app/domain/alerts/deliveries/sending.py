@@ -9,8 +9,9 @@ from aiosmtplib import SMTPException, SMTPResponseException
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.alerts.deliveries import emails, queries
+from app.domain.alerts.deliveries.queries import Pending
 from app.platform import hooks
-from app.platform.database import AnyRow, transaction
+from app.platform.database import transaction
 from app.platform.metrics import DELIVERIES
 from app.platform.settings import Settings
 
@@ -52,7 +53,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         outcome["status"] = "failed"
     async with transaction(engine) as connection:
         await queries.attempted(connection, delivery_id, outcome)
-        if outcome.get("response_status") == hooks.GONE:
+        if outcome.get("response_status") == hooks.GONE and message.destination:
             # As Standard Webhooks asks.
             await queries.disable_webhook(connection, message.pool_id, message.destination)
     DELIVERIES.labels(message.channel, outcome["status"]).inc()
@@ -61,7 +62,7 @@ async def deliver(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUI
         raise NotDeliveredError(again_in)
 
 
-async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> AnyRow | None:
+async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> Pending | None:
     """Wait a little for the first tries of the pool's earlier messages; the message, if it is still to be sent."""
     end = time.monotonic() + PATIENCE
     while True:
@@ -74,7 +75,7 @@ async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> AnyRow | 
         await asyncio.sleep(PAUSE)
 
 
-async def _try(settings: Settings, message: AnyRow) -> tuple[dict[str, object], float]:
+async def _try(settings: Settings, message: Pending) -> tuple[dict[str, object], float]:
     """Return what became of one try, as columns of the message, and after how many seconds to try again.
 
     A refusal that will not change ends the tries.
@@ -98,7 +99,7 @@ async def _try(settings: Settings, message: AnyRow) -> tuple[dict[str, object], 
     return {**noted, "status": status}, wait
 
 
-async def _try_email(settings: Settings, message: AnyRow) -> dict[str, object]:
+async def _try_email(settings: Settings, message: Pending) -> dict[str, object]:
     try:
         await emails.send(settings, message)
     except FAILURES as error:

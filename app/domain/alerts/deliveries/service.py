@@ -47,7 +47,7 @@ async def send(
 async def list_page(
     connection: AsyncConnection, pool: str, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Messages about a pool and how they went, newest first.
+    """Return messages about a pool and how they went, newest first.
 
     Raises:
         PoolNotFoundError: there is no such pool.

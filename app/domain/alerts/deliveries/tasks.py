@@ -23,7 +23,7 @@ class Backoff(BaseRetryStrategy):
     """Tries again when the failed try says so."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
-        """When to run the job again."""
+        """Return when to run the job again."""
         if isinstance(exception, sending.NotDeliveredError):
             return RetryDecision(retry_in={"milliseconds": int(exception.again_in * 1000)})
         if not isinstance(exception, Exception):  # the worker is told to stop: another one goes on
@@ -49,7 +49,7 @@ async def deliver(context: JobContext, delivery_id: str) -> None:
     pass_context=True,
 )
 async def forget_deliveries(context: JobContext, timestamp: int) -> None:
-    """Every hour: clear the log of what is old."""
+    """Clear the log of old messages, every hour."""
     del timestamp
     async with transaction(engine_of(context)) as connection:
         await queries.forget(connection, KEPT_DAYS)

@@ -4,9 +4,13 @@ import hashlib
 import io
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from psycopg import Connection
+from psycopg.rows import TupleRow
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CHUNK = 1024**2
 """Bytes of each chunk but the last."""
@@ -28,12 +32,12 @@ def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(rest)
 
 
-def forget(connection: Connection[Any], import_id: uuid.UUID) -> None:
+def forget(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
     """Delete the bytes of an import."""
     connection.execute(FORGET, (import_id,))
 
 
-def write(connection: Connection[Any], import_id: uuid.UUID, blocks: Iterable[bytes]) -> tuple[int, str]:
+def write(connection: Connection[TupleRow], import_id: uuid.UUID, blocks: Iterable[bytes]) -> tuple[int, str]:
     """Store the bytes of an import; return how many they are, and their SHA-256."""
     size, digest = 0, hashlib.sha256()
     for number, data in enumerate(cut(blocks)):
@@ -46,7 +50,7 @@ def write(connection: Connection[Any], import_id: uuid.UUID, blocks: Iterable[by
 class ChunkFile(io.RawIOBase):
     """The bytes of an import as a file, of which one chunk at a time is in memory."""
 
-    def __init__(self, connection: Connection[Any], import_id: uuid.UUID, size: int) -> None:
+    def __init__(self, connection: Connection[TupleRow], import_id: uuid.UUID, size: int) -> None:
         self._connection = connection
         self._import_id = import_id
         self._size = size
@@ -70,7 +74,7 @@ class ChunkFile(io.RawIOBase):
         """Return the place."""
         return self.place
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         """Read the next bytes of the chunk at this place; return how many."""
         number, start = divmod(self.place, CHUNK)
         if self.place >= self._size:
@@ -79,7 +83,8 @@ class ChunkFile(io.RawIOBase):
             with self._connection.cursor(binary=True) as cursor:
                 row = cursor.execute(READ, (self._import_id, number)).fetchone()
             self._number, self._data = number, bytes(row[0]) if row else b""
-        piece = self._data[start : start + len(buffer)]
-        buffer[: len(piece)] = piece
+        target = memoryview(buffer).cast("B")
+        piece = self._data[start : start + len(target)]
+        target[: len(piece)] = piece
         self.place += len(piece)
         return len(piece)

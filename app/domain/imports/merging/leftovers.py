@@ -1,9 +1,9 @@
 """What an import that failed leaves behind: nothing, unless something of it is in the pool."""
 
 import uuid
-from typing import Any
 
 from psycopg import Connection
+from psycopg.rows import TupleRow
 
 from app.domain.imports.merging import chunks
 
@@ -39,7 +39,7 @@ DELETE FROM pool USING import WHERE import.id = %(id)s AND pool.id = import.pool
 """
 
 
-def lock_pool(connection: Connection[Any], import_id: uuid.UUID) -> bool:
+def lock_pool(connection: Connection[TupleRow], import_id: uuid.UUID) -> bool:
     """Lock the pool of an import, where it may have to go; tell whether it may.
 
     The pool comes before the import, as for who deletes the pool.
@@ -47,7 +47,7 @@ def lock_pool(connection: Connection[Any], import_id: uuid.UUID) -> bool:
     return connection.execute(LOCK_POOL, {"id": import_id}).fetchone() is not None
 
 
-def clear(connection: Connection[Any], import_id: uuid.UUID) -> None:
+def clear(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
     """Delete the bytes of an import that failed; where nothing of it is in the pool, its figures say so.
 
     A pool that was made by an import, this one or one that failed before it, goes where nothing came into it and

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from psycopg import Connection, errors
+from psycopg.rows import TupleRow
 
 from app.domain.imports.errors import ImportCancelledError
 from app.domain.imports.merging import rows
@@ -91,7 +92,7 @@ class PoolGoneError(Exception):
 
 
 def stage(
-    connections: Sequence[Connection[Any]], batches: Iterable[list[list[str]]], *, with_attributes: bool
+    connections: Sequence[Connection[TupleRow]], batches: Iterable[list[list[str]]], *, with_attributes: bool
 ) -> None:
     """Copy the rows of each share into its staging table while they are still being read."""
     statement = COPY_ALL if with_attributes else COPY
@@ -105,13 +106,13 @@ def stage(
                 copy.write("".join(block))
 
 
-def set_aside(connection: Connection[Any], import_id: uuid.UUID, lines: list[int]) -> int:
+def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
     """Make rejects of the staged rows of these lines; return how many there were in this share."""
     row = connection.execute(SET_ASIDE, (lines, import_id)).fetchone()
     return int(row[0]) if row else 0
 
 
-def order(connection: Connection[Any], seed: int, after: int) -> None:
+def order(connection: Connection[TupleRow], seed: int, after: int) -> None:
     """Put the rows of a share into draw order, but for what is merged already."""
     values = {"seed": seed, "least": LEAST, "after": after}
     connection.execute(
@@ -122,12 +123,12 @@ def order(connection: Connection[Any], seed: int, after: int) -> None:
 
 
 def chunk_ends(staged: int, limit: int) -> list[int]:
-    """Where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
+    """Return where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
     chunks = max(1, -(-staged // limit))
     return [LEAST + 2**64 * n // chunks - 1 for n in range(1, chunks + 1)]
 
 
-def chunk(connection: Connection[Any], target: Target, after: int, upto: int, progress: float) -> None:
+def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: int, progress: float) -> None:
     """Merge the rows with draw keys beyond `after`, up to `upto`, in one transaction.
 
     Raises:
@@ -135,7 +136,7 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
         ImportCancelledError: the import was cancelled meanwhile; nothing was done.
         DeadlockDetected: two imports want the same codes; nothing was done, try again.
     """
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "share": target.share,
         "import_id": target.import_id,
         "pool_id": target.pool_id,
@@ -168,7 +169,7 @@ def chunk(connection: Connection[Any], target: Target, after: int, upto: int, pr
             connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
 
-def _insert(connection: Connection[Any], target: Target, values: dict[str, Any]) -> tuple[int, int]:
+def _insert(connection: Connection[TupleRow], target: Target, values: dict[str, object]) -> tuple[int, int]:
     """Make vouchers of a chunk; its rows, and how many of them became one.
 
     Hoping that every code is new saves a sixth, until one is not.
@@ -184,6 +185,6 @@ def _insert(connection: Connection[Any], target: Target, values: dict[str, Any])
     return _number(connection, ROWS, values), imported
 
 
-def _number(connection: Connection[Any], query: LiteralString, values: dict[str, Any]) -> int:
+def _number(connection: Connection[TupleRow], query: LiteralString, values: dict[str, object]) -> int:
     row = connection.execute(query, values).fetchone()
     return int(row[0]) if row else 0

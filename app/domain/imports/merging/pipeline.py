@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 from psycopg import Connection, errors, sql
-from psycopg.rows import dict_row
+from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
@@ -22,6 +23,7 @@ from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
 from app.domain.imports.reader import dates
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
+from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.lifecycle import order
 from app.platform.database import connect_sync
 from app.platform.errors import DomainError
@@ -40,7 +42,8 @@ LOCK = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
 BEGIN = """
 UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()),
     merged_to = COALESCE(merged_to, array_fill(%s::bigint, ARRAY[%s]))
-WHERE id = %s AND status IN ('queued', 'running') RETURNING *
+WHERE id = %s AND status IN ('queued', 'running')
+RETURNING id, pool, pool_id, dry_run, source, sealed, options, seed, size, merged_to
 """
 STORED = """
 UPDATE import SET size = %(size)s, fetched = %(size)s, sha256 = %(sha256)s, repeats = (
@@ -89,7 +92,7 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
             _lock(connection, import_id, share)
         main = connections[0]
         begin = (merge.LEAST, rows.SHARES, import_id)
-        row = main.cursor(row_factory=dict_row).execute(BEGIN, begin).fetchone()
+        row = main.cursor(row_factory=class_row(ImportRow)).execute(BEGIN, begin).fetchone()
         if row is None:
             # Cancelled before it was begun, or while its worker died.
             if _status(main, import_id) == "failed":
@@ -106,7 +109,7 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
             fail(
                 main,
                 import_id,
-                f"Pool {row['pool']!r} was deleted while the import ran; its codes went with it.",
+                f"Pool {row.pool!r} was deleted while the import ran; its codes went with it.",
             )
 
 
@@ -117,7 +120,7 @@ def give_up(settings: Settings, import_id: uuid.UUID) -> None:
         fail(connection, import_id, why)
 
 
-def fail(connection: Connection[Any], import_id: uuid.UUID, why: str, choices: object = None) -> None:
+def fail(connection: Connection[TupleRow], import_id: uuid.UUID, why: str, choices: object = None) -> None:
     """End an import that cannot succeed, if it has not; where nothing of it is in the pool, its figures say so."""
     with connection.transaction():
         leftovers.lock_pool(connection, import_id)
@@ -128,7 +131,7 @@ def fail(connection: Connection[Any], import_id: uuid.UUID, why: str, choices: o
     IMPORTS.labels("failed").inc()
 
 
-def _tell_end(connection: Connection[Any], import_id: uuid.UUID) -> None:
+def _tell_end(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
     """Note that an import has ended, for those who asked to be told of it."""
     found = connection.execute(ENDED, (import_id,)).fetchone()
     if found is not None:
@@ -136,60 +139,76 @@ def _tell_end(connection: Connection[Any], import_id: uuid.UUID) -> None:
         order.record_on(connection, pool, "import.finished", {"import_id": str(import_id), "status": status})
 
 
-def _status(connection: Connection[Any], import_id: uuid.UUID) -> str | None:
+def _status(connection: Connection[TupleRow], import_id: uuid.UUID) -> str | None:
     found = connection.execute(STATUS, (import_id,)).fetchone()
-    return found and found[0]
+    return None if found is None else str(found[0])
 
 
-def _lock(connection: Connection[Any], import_id: uuid.UUID, share: int) -> None:
-    """Be the only one to run a share of an import, as long as the connection lasts."""
+def _lock(connection: Connection[TupleRow], import_id: uuid.UUID, share: int) -> None:
+    """Lock a share of an import for as long as the connection lasts."""
     connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_SECONDS}s"))
     connection.execute(LOCK, (import_id, share))
     connection.execute("RESET lock_timeout")
 
 
 @contextmanager
-def _connect(settings: Settings) -> Iterator[Connection[Any]]:
+def _connect(settings: Settings) -> Iterator[Connection[TupleRow]]:
     with connect_sync(settings, extra=WORKSPACE, autocommit=True) as connection:
         yield connection
+
+
+@dataclass(slots=True)
+class ImportRow:
+    """What a run has to know of its import."""
+
+    id: uuid.UUID
+    pool: str
+    pool_id: int | None
+    dry_run: bool
+    source: StoredSource
+    sealed: bytes | None
+    options: StoredOptions
+    seed: int
+    size: int | None
+    merged_to: list[int]
 
 
 class _Run:
     def __init__(
         self,
         settings: Settings,
-        connections: list[Connection[Any]],
-        side: Connection[Any],
-        row: dict[str, Any],
+        connections: list[Connection[TupleRow]],
+        side: Connection[TupleRow],
+        row: ImportRow,
         watch: Watch,
     ) -> None:
         self.settings, self.connections, self.side = settings, connections, side
         self.main = connections[0]
         self.row, self.watch = row, watch
-        self.id: uuid.UUID = row["id"]
-        self.merged_to: list[int] = row["merged_to"]
+        self.id = row.id
+        self.merged_to = row.merged_to
+        self.size = 0
         self.staged, self.invalid, self.suspicious = [0] * rows.SHARES, 0, 0
         self.told = self.asked = time.monotonic()
 
     def run(self) -> None:
-        if self.row["size"] is None:
-            self._store()
+        self.size = self._store() if self.row.size is None else self.row.size
         self._stage()
         with ThreadPoolExecutor(rows.SHARES) as threads:  # it waits for all, also where one fails
             for merged in [threads.submit(self._merge, share) for share in range(rows.SHARES)]:
                 merged.result()
         self._finish()
 
-    def _store(self) -> None:
+    def _store(self) -> int:
         """Fetch the source into the chunks; they count once its size is told, and a run that was killed begins anew."""
-        source = fetching.unseal(self.settings, self.row["sealed"])
-        source["column"] = self.row["options"].get("column")  # a query's values are judged by it
+        source = fetching.unseal(self.settings, self.row.sealed or b"")
+        source["column"] = self.row.options.get("column")  # a query's values are judged by it
         chunks.forget(self.main, self.id)
         # Each chunk is committed by itself: no transaction is open while a foreign host is waited for.
         with closing(fetching.fetch(self.settings, source, self._unwanted)) as blocks:
             size, digest = chunks.write(self.main, self.id, self._counted(blocks))
         self.main.execute(STORED, {"size": size, "sha256": digest, "id": self.id})
-        self.row["size"] = size
+        return size
 
     def _counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the blocks, and tell at times how many bytes they are."""
@@ -203,18 +222,20 @@ class _Run:
 
     def _stage(self) -> None:
         """Read all rows, and stage each in its share."""
-        options = self.row["options"]
-        raw = chunks.ChunkFile(self.side, self.id, self.row["size"])
+        options = self.row.options
+        raw = chunks.ChunkFile(self.side, self.id, self.size)
         names = [name for name in reading.columns_named(options) if isinstance(name, str)]
-        table = open_table(cast(Any, io.BufferedReader(raw, chunks.CHUNK)), reading.format_of(options), names)
-        queried = self.row["source"]["type"] in fetching.MAY_BE_EMPTY
+        table = open_table(
+            cast(BinaryIO, io.BufferedReader(raw, chunks.CHUNK)), reading.format_of(options), names
+        )
+        queried = self.row.source["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried)
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
         rows_ = self._sorted(table, sorter, raw)
         merge.stage(self.connections, rows_, with_attributes=bool(sorter.attributes))
         self._set_aside(sorter.unlike())
         total = sum(self.staged) + self.invalid + self.suspicious
-        if not total and self.row["source"]["type"] not in fetching.MAY_BE_EMPTY:
+        if not total and self.row.source["type"] not in fetching.MAY_BE_EMPTY:
             raise reading.no_rows()
         self.side.execute(STAGED, (total, self.invalid, self.suspicious, self.id))
 
@@ -229,7 +250,7 @@ class _Run:
                     *((r.line, r.value, r.reason) for r in sorted_.rejects), strict=True
                 )
                 self.side.execute(REJECT, (self.id, list(lines), list(values), list(reasons)))
-            self._tell(STAGING * raw.place / max(1, self.row["size"]))
+            self._tell(STAGING * raw.place / max(1, self.size))
             yield sorted_.shares
 
     def _set_aside(self, lines: list[int]) -> None:
@@ -241,13 +262,13 @@ class _Run:
                 self.suspicious += gone
 
     def _merge(self, share: int) -> None:
-        expires_at = self.row["options"].get("expires_at")
+        expires_at = self.row.options.get("expires_at")
         target = merge.Target(
             share,
             self.id,
-            self.row["pool_id"],
-            expires_at and dates.moment(expires_at),
-            self.row["dry_run"],
+            self.row.pool_id,
+            dates.moment(expires_at) if expires_at else None,
+            self.row.dry_run,
         )
         again = Retrying(
             retry=retry_if_exception_type(errors.DeadlockDetected),
@@ -256,7 +277,7 @@ class _Run:
             reraise=True,
         )
         connection, after = self.connections[share], self.merged_to[share]
-        merge.order(connection, self.row["seed"], after)
+        merge.order(connection, self.row.seed, after)
         for upto in merge.chunk_ends(self.staged[share], self.settings.import_chunk_rows):
             if upto > after:
                 self.merged_to[share] = upto

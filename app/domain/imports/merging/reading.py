@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.domain.imports.errors import UnreadableError
@@ -10,25 +9,34 @@ from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
+from app.domain.imports.stored import ColumnName, StoredOptions
 
 FORMAT = ("encoding", "delimiter", "quote", "has_header", "skip_lines", "sheet")
 
 
-def format_of(options: Mapping[str, Any]) -> Format:
+def format_of(options: StoredOptions) -> Format:
     """Return what the options say of how the file is written."""
-    return Format(*(options.get(name) for name in FORMAT))
+    return Format(
+        options.get("encoding"),
+        options.get("delimiter"),
+        options.get("quote"),
+        options.get("has_header"),
+        options.get("skip_lines"),
+    )
 
 
-def columns_named(options: Mapping[str, Any]) -> Iterator[str | int]:
+def columns_named(options: StoredOptions) -> Iterator[ColumnName]:
     """Return the columns that the options name, whatever for."""
     for name, value in options.items():
-        if value is not None and (name == "column" or name.endswith("_column")):
+        if isinstance(value, str | int) and (name == "column" or name.endswith("_column")):
             yield value
-        elif name.endswith("_columns") and value:
-            yield from value.values() if isinstance(value, Mapping) else value
+        elif name.endswith("_columns") and isinstance(value, Mapping):
+            yield from value.values()
+        elif name.endswith("_columns") and isinstance(value, list):
+            yield from value
 
 
-def sorter(table: Table, options: Mapping[str, Any], *, queried: bool = False) -> Sorter:
+def sorter(table: Table, options: StoredOptions, *, queried: bool = False) -> Sorter:
     """Return what sorts the rows of the table; what was `queried` is taken as it is, without the marks of spreadsheets.
 
     Raises:
@@ -47,13 +55,13 @@ def sorter(table: Table, options: Mapping[str, Any], *, queried: bool = False) -
         heading if judged and heading else None,
         Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
         tuple(attributes(table, options)),
-        ZoneInfo(options["timezone"]) if options.get("timezone") else UTC,
+        ZoneInfo(zone) if (zone := options.get("timezone")) else UTC,
         options.get("date_format"),
         [table.aside] if table.aside is not None and judged else [],
     )
 
 
-def attributes(table: Table, options: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+def attributes(table: Table, options: StoredOptions) -> Iterator[tuple[str, int]]:
     """Yield name and place of each column that is taken besides the codes.
 
     Raises:
@@ -83,7 +91,7 @@ def no_rows() -> UnreadableError:
     return UnreadableError("The file has a header, but no row below it.")
 
 
-def beside(table: Table, options: Mapping[str, Any], column: int) -> list[str]:
+def beside(table: Table, options: StoredOptions, column: int) -> list[str]:
     """Return the columns that hold something and are not imported: by name, or index where they have none."""
     used = {column} | {table.column(named) for named in columns_named(options)}
     return [

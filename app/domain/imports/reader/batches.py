@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Protocol
 
 from app.domain.imports.errors import UnreadableError
 
@@ -21,7 +21,17 @@ class Batch:
     rows: list[list[str]]
 
 
-def parsed(reader: Any, skipped: int = 0) -> Iterator[Batch]:
+class RowReader(Protocol):
+    """A reader of CSV: rows, and the lines that were read for them."""
+
+    @property
+    def line_num(self) -> int:
+        """Lines read so far."""
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+
+def parsed(reader: RowReader, skipped: int = 0) -> Iterator[Batch]:
     """Yield the rows of a CSV reader, with lines that count what was skipped before it.
 
     Raises:

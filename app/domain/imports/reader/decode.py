@@ -64,7 +64,7 @@ def detect(sample: bytes) -> str:
 
 
 def is_binary(text: str) -> bool:
-    """Whether what was decoded is no text: too much of it is control characters."""
+    """Return whether what was decoded is no text: too much of it is control characters."""
     start = text[:65536]
     strange = sum(
         unicodedata.category(character) in {"Cc", "Cs"} and not character.isspace() for character in start
@@ -100,12 +100,12 @@ def _guess(sample: bytes) -> str:
 
 
 def _is_repeated(sample: bytes) -> bool:
-    """Whether the same one or two letters stand in all lines, as in codes: that is no text in another script."""
+    """Return whether the same one or two letters stand in all lines, as in codes: that is no text in another script."""
     return sample.count(b" ") > 0 and len(set(sample.translate(None, bytes(range(128))))) <= FEW_LETTERS
 
 
 def _is_in(sample: bytes, encoding: str) -> bool:
-    """Whether a text can be in an encoding: each byte means something, and none a control character of old."""
+    """Return whether a text can be in an encoding: each byte means something, and none a control character of old."""
     try:
         return _OLD_CONTROLS.search(sample.decode(encoding)) is None
     except UnicodeDecodeError:

@@ -56,7 +56,7 @@ def preamble(lines: Sequence[str]) -> tuple[int, str | None]:
 
 
 def _names_columns(line: str, following: str) -> bool:
-    """Whether a line that begins with `#` is a header: `#;Code;Value`, where the next has as many delimiters."""
+    """Return whether a line that begins with `#` is a header: `#;Code;Value`, where the next has as many delimiters."""
     return any(line.count(sign) == following.count(sign) > 0 for sign in ";,\t|")
 
 
@@ -133,7 +133,7 @@ def _lead(texts: Sequence[str]) -> int:
 
 
 def _differs(first: str, second: str) -> bool:
-    """Whether of two lines the first can only be a heading."""
+    """Return whether of two lines the first can only be a heading."""
     one, two = Traits.of(first).signs, Traits.of(second).signs
     return "9" in two and "9" not in one and bool(one - two)
 
@@ -151,7 +151,7 @@ def _unlike(row: int, first: str, body: Sequence[str], rule: Rule, *, alone: boo
 
 
 def _like_a_code(text: str) -> bool:
-    """Whether a text mixes letters and digits in a word, as headings do not."""
+    """Return whether a text mixes letters and digits in a word, as headings do not."""
     return " " not in text and re.search(r"\d", text) is not None
 
 
@@ -199,7 +199,7 @@ def _wide(rows: Sequence[Numbered], width: int) -> Start:
 
 
 def _is_title(row: Row, rest: Sequence[Numbered]) -> bool:
-    """Whether what stands in a short row is unlike the column below it."""
+    """Return whether what stands in a short row is unlike the column below it."""
     value = clean_code(" ".join(row))
     index = next((n for n, cell in enumerate(row) if cell.strip()), 0)
     below = [clean_code(other[index]) for _, other in rest if index < len(other) and other[index].strip()]

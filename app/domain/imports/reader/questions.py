@@ -1,8 +1,8 @@
 """What a file does not show, and what the caller may answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.reader.columns import Column
@@ -22,7 +22,7 @@ class Question:
     text: str
     answer: str
     """The option that answers it."""
-    choices: tuple[dict[str, Any], ...]
+    choices: Sequence[Mapping[str, object]]
 
 
 def which_column(columns: Sequence[Column]) -> Question:
@@ -56,7 +56,15 @@ def whether_header(first: Sequence[str], second: Sequence[str]) -> Question:
     return Question("has_header", text, "has_header", choices)
 
 
-def which_sheet(sheets: Sequence[dict[str, Any]]) -> Question:
+class Sheet(TypedDict):
+    """A sheet of a file, as a question shows it."""
+
+    index: int
+    name: str
+    first_row: list[str]
+
+
+def which_sheet(sheets: Sequence[Sheet]) -> Question:
     """Ask for the sheet of the codes."""
     listed = "; ".join(
         f"{sheet['index']} {sheet['name']!r}: {_values(sheet['first_row'])}" for sheet in sheets
@@ -65,12 +73,12 @@ def which_sheet(sheets: Sequence[dict[str, Any]]) -> Question:
     return Question("sheet", text, "sheet", _sheets(sheets))
 
 
-def no_sheet(detail: str, sheets: Sequence[dict[str, Any]]) -> ImportUndecidedError:
+def no_sheet(detail: str, sheets: Sequence[Sheet]) -> ImportUndecidedError:
     """Return the error that a named sheet is not there, with those that are."""
     return ImportUndecidedError(detail, choices={"sheet": list(_sheets(sheets))})
 
 
-def _sheets(sheets: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+def _sheets(sheets: Sequence[Sheet]) -> tuple[Mapping[str, object], ...]:
     return tuple(
         {**sheet, "first_row": [seen(cell)[:SHOWN] for cell in sheet["first_row"][:SHOWN_COLUMNS]]}
         for sheet in sheets
@@ -95,7 +103,7 @@ def no_column(detail: str, columns: Sequence[Column]) -> ImportUndecidedError:
     return ImportUndecidedError(detail, choices={"column": list(_choices(columns))})
 
 
-def _choices(columns: Sequence[Column]) -> tuple[dict[str, Any], ...]:
+def _choices(columns: Sequence[Column]) -> tuple[dict[str, object], ...]:
     return tuple(
         {
             "index": column.index,

@@ -170,7 +170,7 @@ class Rule:
         self.uniform = max(shapes.counts.values(), default=0) >= self.total / 2
 
     def is_unlike(self, value: str, count: int = 1) -> bool:
-        """Whether a value that is among those counted, `count` times in its shape, is unlike the others."""
+        """Return whether a value that is among those counted, `count` times in its shape, is unlike the others."""
         if words.is_placeholder(value):
             return True
         if self.total - count < 2:  # noqa: PLR2004  (one value is no rule)
@@ -188,7 +188,7 @@ class Rule:
         )
 
     def _lacks(self, traits: Traits) -> bool:
-        """Whether it has no digit where the others have one, or no letter."""
+        """Return whether it has no digit where the others have one, or no letter."""
         no_digit = self.without_digit <= self.few and "9" not in traits.signs
         return no_digit or (self.without_letter <= self.few and not traits.signs & LETTERS)
 
@@ -198,7 +198,7 @@ class Rule:
         return 0 < 3 * self.longest < len(value)
 
     def _counts_on(self, value: str) -> bool:
-        """Whether a value differs in the digits of a number alone, as `SAVE-1000` after `SAVE-999`."""
+        """Return whether a value differs in the digits of a number alone, as `SAVE-1000` after `SAVE-999`."""
         own = _collapsed(value.translate(LEVELS[0]))
         return (
             self.level == 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
@@ -66,8 +66,8 @@ def _sheet(workbook: CalamineWorkbook, wanted: str | int | None) -> int:
     return (filled or shown or [0])[0]
 
 
-def _described(workbook: CalamineWorkbook, indexes: Iterable[int]) -> list[dict[str, Any]]:
-    found = []
+def _described(workbook: CalamineWorkbook, indexes: Iterable[int]) -> list[questions.Sheet]:
+    found: list[questions.Sheet] = []
     for index in list(indexes)[: questions.SHOWN_COLUMNS]:
         rows_ = workbook.get_sheet_by_index(index).iter_rows()
         filled = (cells for row in rows_ if any(cells := [_text(cell).strip() for cell in row]))
@@ -75,7 +75,7 @@ def _described(workbook: CalamineWorkbook, indexes: Iterable[int]) -> list[dict[
     return found
 
 
-def _text(cell: Any) -> str:
+def _text(cell: object) -> str:
     if isinstance(cell, (int, float)) and not isinstance(cell, bool) and abs(cell) >= KEPT:
         return f"{LOST}{cell:.0f}"
     if isinstance(cell, float) and cell.is_integer():

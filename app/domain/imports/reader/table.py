@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import (
@@ -22,7 +22,7 @@ from app.domain.imports.reader import (
     values,
     words,
 )
-from app.domain.imports.reader.batches import END, Batch, counted, from_line, parsed
+from app.domain.imports.reader.batches import END, Batch, RowReader, counted, from_line, parsed
 from app.domain.imports.reader.shapes import Rule
 from app.schema.texts import clean_code
 
@@ -162,7 +162,7 @@ def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Colle
     return table
 
 
-def _reader(lines: Iterable[str], form: Format) -> Any:
+def _reader(lines: Iterable[str], form: Format) -> RowReader:
     delimiter = form.delimiter or NO_DELIMITER
     if delimiter == "  ":
         lines, delimiter = (re.sub(r" {2,}", "\t", line.strip(" ")) for line in lines), "\t"
@@ -205,9 +205,10 @@ def _is_list(row: list[str]) -> bool:
 
 def _list_below(lines: list[str], form: Format) -> tuple[Format, list[str]] | None:
     """Return the codes of the second of two lines, where the first is their heading."""
-    first, second = (line.strip("\ufeff \t\r\n") for line in lines if line.strip("\ufeff \t\r\n"))
-    if form.has_header is False or not words.is_heading(clean_code(first)):
+    filled = [line.strip("\ufeff \t\r\n") for line in lines if line.strip("\ufeff \t\r\n")]
+    if len(filled) != 2 or form.has_header is False or not words.is_heading(clean_code(filled[0])):  # noqa: PLR2004
         return None
+    first, second = filled
     for delimiter in [form.delimiter] if form.delimiter else dialect.DELIMITERS:
         for cells in dialect.split([second], delimiter, form.quote or '"'):
             if _is_list([first, *cells]):

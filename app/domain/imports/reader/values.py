@@ -80,7 +80,7 @@ def _whole(values: Values) -> list[str]:
 
 
 def _amounts(values: Values) -> bool:
-    """Whether values are sums, shares or counts, not numbers that may be codes."""
+    """Return whether values are sums, shares or counts, not numbers that may be codes."""
     if _share(values, AMOUNT) < MOST:
         return False
     whole = _whole(values)
@@ -107,7 +107,7 @@ def _repeated(values: Values) -> bool:
 
 
 def _uniform(values: Sequence[str]) -> bool:
-    """Whether values are capital letters of one length: random ones, no words of a language."""
+    """Return whether values are capital letters of one length: random ones, no words of a language."""
     lengths = Counter(map(len, values)).most_common(1)[0][1]
     capitals = sum(" " not in value and not value.islower() and not value.istitle() for value in values)
     return min(lengths, capitals) >= MOST * len(values)

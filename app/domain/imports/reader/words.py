@@ -91,7 +91,7 @@ def plain(text: str) -> str:
 
 
 def is_placeholder(value: str) -> bool:
-    """Whether a value says that there is none."""
+    """Return whether a value says that there is none."""
     return len(value) <= 11 and value.casefold() in PLACEHOLDERS  # noqa: PLR2004  (the longest of them)
 
 
@@ -102,14 +102,14 @@ def words_of(cell: str) -> list[str]:
 
 
 def names_voucher(cell: str) -> bool:
-    """Whether a heading has a word for a voucher in it."""
+    """Return whether a heading has a word for a voucher in it."""
     return any(
         part in word for word in words_of(cell) for part in VOUCHER if len(part) > SHORT or part == word
     )
 
 
 def names_code(cell: str) -> bool:
-    """Whether a heading has a word for a code in it, also as the end of a longer word."""
+    """Return whether a heading has a word for a code in it, also as the end of a longer word."""
     return any(
         word in CODE
         or (
@@ -124,14 +124,14 @@ def names_code(cell: str) -> bool:
 
 
 def names_number(cell: str) -> bool:
-    """Whether a heading has a word for a number or a card in it."""
+    """Return whether a heading has a word for a number or a card in it."""
     return any(
         word in NUMBER or word.endswith(("nummer", "number", "numer", "numero")) for word in words_of(cell)
     )
 
 
 def names_other(cell: str) -> bool:
-    """Whether a heading has a word for what stands beside a code."""
+    """Return whether a heading has a word for what stands beside a code."""
     return any(
         word == part or (len(part) > 3 and word.startswith(part)) or (len(part) > 5 and part in word)  # noqa: PLR2004
         for word in words_of(cell)
@@ -140,13 +140,13 @@ def names_other(cell: str) -> bool:
 
 
 def is_heading(cell: str) -> bool:
-    """Whether each word of a cell is one of headings, and at least one is there."""
+    """Return whether each word of a cell is one of headings, and at least one is there."""
     found = [word for word in words_of(cell) if len(word) > 1 and word not in FILLERS]
     return bool(found) and all(map(_known, found)) and not re.search(r"\d[^\W\d]|[^\W\d]\d", cell)
 
 
 def has_heading_word(cell: str) -> bool:
-    """Whether some word of a cell is one of headings."""
+    """Return whether some word of a cell is one of headings."""
     return any(map(_known, words_of(cell)))
 
 

@@ -2,12 +2,14 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import delete, func, insert, select, true, tuple_, update
+from sqlalchemy import RowMapping, delete, func, insert, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.imports.schedules.schemas import LastImportRecord, ScheduleRecord
+from app.platform import records
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportSchedule
 
@@ -39,28 +41,64 @@ SHOWN = select(
 ).outerjoin(LAST, true())
 
 
-async def add(connection: AsyncConnection, **values: Any) -> uuid.UUID:
+@dataclass(frozen=True, slots=True)
+class DueSchedule:
+    """A schedule whose time has come."""
+
+    id: uuid.UUID
+    pool: str
+    source: dict[str, object]
+    sealed: bytes
+    options: dict[str, object]
+    cron: str
+    timezone: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A schedule whose last run has ended, and how."""
+
+    id: uuid.UUID
+    pool: str
+    next_run: datetime | None
+    failures: int
+    gave_up_at: datetime | None
+    last_id: uuid.UUID
+    last_status: ImportStatus
+    last_error: str | None
+    last_asked: bool
+
+
+async def add(connection: AsyncConnection, **values: object) -> uuid.UUID:
     """Store a schedule; return its id."""
     query = insert(ImportSchedule).values(**values).returning(ImportSchedule.id)
     return (await connection.execute(query)).scalar_one()
 
 
-async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> Any:
+async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> ScheduleRecord | None:
     """Return one schedule, with its last import."""
-    return (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).one_or_none()
+    row = (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).mappings().one_or_none()
+    return None if row is None else _record(row)
 
 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Sequence[Any]:
+) -> list[ScheduleRecord]:
     """Return schedules, the oldest first."""
     query = SHOWN.order_by(ImportSchedule.created_at, ImportSchedule.id).limit(limit)
     if key is not None:
         query = query.where(tuple_(ImportSchedule.created_at, ImportSchedule.id) > key)
-    return (await connection.execute(query)).all()
+    return [_record(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def change(connection: AsyncConnection, schedule_id: uuid.UUID, values: dict[str, Any]) -> None:
+def _record(row: RowMapping) -> ScheduleRecord:
+    last = {name: row[f"last_{name}"] for name in ("id", "status", "error", "created_at")}
+    values = {name: value for name, value in row.items() if not name.startswith("last_")}
+    return ScheduleRecord(**values, last_import=None if last["id"] is None else LastImportRecord(**last))
+
+
+async def change(connection: AsyncConnection, schedule_id: uuid.UUID, values: dict[str, object]) -> None:
     """Set some of its columns."""
     await connection.execute(update(ImportSchedule).where(ImportSchedule.id == schedule_id).values(**values))
 
@@ -77,26 +115,33 @@ async def lock(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
-async def lock_due(connection: AsyncConnection, now: datetime) -> Any:
+async def lock_due(connection: AsyncConnection, now: datetime) -> DueSchedule | None:
     """Return a schedule whose time has come, locked; what another sweep has locked is left to it."""
     query = (
-        select(*ImportSchedule.__table__.c)
+        select(
+            ImportSchedule.id,
+            ImportSchedule.pool,
+            ImportSchedule.source,
+            ImportSchedule.sealed,
+            ImportSchedule.options,
+            ImportSchedule.cron,
+            ImportSchedule.timezone,
+            ImportSchedule.error,
+        )
         .where(ImportSchedule.active, ImportSchedule.next_run <= now)
         .order_by(ImportSchedule.next_run)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), DueSchedule)
 
 
-async def lock_ended(connection: AsyncConnection) -> Any:
+async def lock_ended(connection: AsyncConnection) -> EndedRun | None:
     """Return a schedule whose last run has ended and was not judged yet, locked, with what became of it."""
     query = (
         select(
             ImportSchedule.id,
             ImportSchedule.pool,
-            ImportSchedule.cron,
-            ImportSchedule.timezone,
             ImportSchedule.next_run,
             ImportSchedule.failures,
             ImportSchedule.gave_up_at,
@@ -114,7 +159,7 @@ async def lock_ended(connection: AsyncConnection) -> Any:
         .limit(1)
         .with_for_update(of=ImportSchedule, skip_locked=True)
     )
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), EndedRun)
 
 
 async def active_of(connection: AsyncConnection, pool: str) -> Sequence[uuid.UUID]:

@@ -1,8 +1,9 @@
 """Import schedules on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
@@ -29,7 +30,7 @@ class ScheduleCreate(Options):
     source: RemoteSource = Field(description="Where the rows come from")
     cron: Cron = Field(description="Minute, hour, day, month, day of the week", examples=["0 6 * * *"])
     timezone: Timezone = Field(default="UTC", description="IANA name", examples=["Europe/Prague"])
-    active: StrictBool = Field(default=True, description="Whether it runs")
+    active: StrictBool = Field(default=True, description="Whether it is active")
 
 
 class ScheduleUpdate(Input):
@@ -37,18 +38,47 @@ class ScheduleUpdate(Input):
 
     source: RemoteSource | None = Field(default=None, description="Where the rows come from")
     options: Options | None = Field(
-        default=None, description="How its files are read; replaces what was said"
+        default=None, description="How its files are read; replaces the options of before"
     )
     cron: Cron | None = Field(default=None, description="Minute, hour, day, month, day of the week")
     timezone: Timezone | None = Field(default=None, description="IANA name")
-    active: StrictBool | None = Field(default=None, description="Whether it runs")
+    active: StrictBool | None = Field(default=None, description="Whether it is active")
+
+
+@dataclass(frozen=True, slots=True)
+class LastImportRecord:
+    """The last run of a schedule."""
+
+    id: uuid.UUID
+    status: ImportStatus
+    error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRecord:
+    """A schedule, with its last run."""
+
+    id: uuid.UUID
+    pool: str
+    source: dict[str, object]
+    options: dict[str, object]
+    cron: str
+    timezone: str
+    active: bool
+    next_run: datetime | None
+    error: str | None
+    created_at: datetime
+    sealed_as: str
+    """Changes with the source, secrets included."""
+    last_import: LastImportRecord | None
 
 
 class LastImport(BaseModel):
     """The last run of a schedule; all of them are at `/v1/imports?schedule_id=`."""
 
     id: uuid.UUID = Field(description="The import")
-    status: ImportStatus = Field(description="Where it stands")
+    status: ImportStatus = Field(description="Status")
     error: str | None = Field(description="Why it failed")
     created_at: datetime = Field(description="When it began")
 
@@ -58,11 +88,11 @@ class ScheduleOut(BaseModel):
 
     id: uuid.UUID = Field(description="Id")
     pool: str = Field(description="The pool that gets the codes")
-    source: dict[str, Any] = Field(description="Where the rows come from, without secrets")
-    options: dict[str, Any] = Field(description="How its files are read")
+    source: dict[str, object] = Field(description="Where the rows come from, without secrets")
+    options: dict[str, object] = Field(description="How its files are read")
     cron: str = Field(description="Minute, hour, day, month, day of the week")
     timezone: str = Field(description="IANA name")
-    active: bool = Field(description="Whether it runs")
+    active: bool = Field(description="Whether it is active")
     next_run: datetime | None = Field(description="When it runs next")
     error: str | None = Field(
         description="Why the last run failed, or could not begin; null once one succeeds"

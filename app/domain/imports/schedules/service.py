@@ -1,9 +1,7 @@
 """The rules of import schedules."""
 
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,7 +12,7 @@ from app.domain.imports import service as imports
 from app.domain.imports.schedules import queries
 from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleNotFoundError
-from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleUpdate
+from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleRecord, ScheduleUpdate
 from app.domain.imports.schemas import ImportOptions, Options
 from app.platform.errors import InvalidRequestError
 from app.platform.metrics import SCHEDULES_GAVE_UP
@@ -33,7 +31,7 @@ OVERLAP = "The run before has not ended; this one was left out."
 
 async def create(
     connection: AsyncConnection, caller: Caller | None, settings: Settings, wanted: ScheduleCreate
-) -> dict[str, Any]:
+) -> ScheduleRecord:
     """Store a schedule, and return it.
 
     Raises:
@@ -55,7 +53,7 @@ async def create(
     return await get(connection, schedule_id)
 
 
-async def get(connection: AsyncConnection, schedule_id: uuid.UUID) -> dict[str, Any]:
+async def get(connection: AsyncConnection, schedule_id: uuid.UUID) -> ScheduleRecord:
     """Return a schedule, with its last run.
 
     Raises:
@@ -64,14 +62,14 @@ async def get(connection: AsyncConnection, schedule_id: uuid.UUID) -> dict[str, 
     row = await queries.by_id(connection, schedule_id)
     if row is None:
         raise ScheduleNotFoundError(f"There is no import schedule {schedule_id}.")
-    return _shown(row)
+    return row
 
 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> list[dict[str, Any]]:
+) -> list[ScheduleRecord]:
     """Return schedules, the oldest first."""
-    return [_shown(row) for row in await queries.list_page(connection, key, limit)]
+    return await queries.list_page(connection, key, limit)
 
 
 async def update(
@@ -81,7 +79,7 @@ async def update(
     schedule_id: uuid.UUID,
     wanted: ScheduleUpdate,
     expected: Expected | None = None,
-) -> dict[str, Any]:
+) -> ScheduleRecord:
     """Change a schedule; its next run follows.
 
     Raises:
@@ -91,33 +89,35 @@ async def update(
     await queries.lock(connection, schedule_id)
     before = await get(connection, schedule_id)
     check(expected, version_of(before))
-    values: dict[str, Any] = wanted.model_dump(include={"cron", "timezone", "active"}, exclude_none=True)
+    values: dict[str, object] = wanted.model_dump(include={"cron", "timezone", "active"}, exclude_none=True)
     if wanted.source is not None:
         values["source"], values["sealed"] = imports.sealed_source(settings, wanted.source)
     if wanted.options is not None:
         values["options"] = _options(wanted.options)
-    cron, timezone, active = ({**before, **values}[name] for name in ("cron", "timezone", "active"))
+    cron = before.cron if wanted.cron is None else wanted.cron
+    timezone = before.timezone if wanted.timezone is None else wanted.timezone
+    active = before.active if wanted.active is None else wanted.active
     values["next_run"] = _next(cron, timezone, active=active)
-    clock_stays = (cron, timezone, active) == (before["cron"], before["timezone"], before["active"])
-    if clock_stays and before["next_run"] is not None:
-        values["next_run"] = before["next_run"]  # a run that is due, or is tried again, is not lost
+    clock_stays = (cron, timezone, active) == (before.cron, before.timezone, before.active)
+    if clock_stays and before.next_run is not None:
+        values["next_run"] = before.next_run  # a run that is due, or is tried again, is not lost
     values |= {"error": None, "failures": 0, "gave_up_at": None}
     await queries.change(connection, schedule_id, values)
     await audit.record(
         connection,
         caller,
         "schedule.changed",
-        pool=before["pool"],
+        pool=before.pool,
         schedule_id=str(schedule_id),
         changed=sorted(wanted.model_fields_set),
     )
     return await get(connection, schedule_id)
 
 
-def version_of(schedule: Mapping[str, Any]) -> str:
+def version_of(schedule: ScheduleRecord) -> str:
     """Return the version of a schedule: of what was set, not of its runs."""
     names = ("id", "pool", "source", "sealed_as", "options", "cron", "timezone", "active")
-    return version(*(schedule[name] for name in names))
+    return version(*(getattr(schedule, name) for name in names))
 
 
 async def delete(
@@ -137,7 +137,7 @@ async def delete(
     check(expected, version_of(schedule))
     await queries.remove(connection, schedule_id)
     await audit.record(
-        connection, caller, "schedule.deleted", pool=schedule["pool"], schedule_id=str(schedule_id)
+        connection, caller, "schedule.deleted", pool=schedule.pool, schedule_id=str(schedule_id)
     )
 
 
@@ -151,7 +151,7 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
     if due is None:
         return False
     try:
-        values: dict[str, Any] = {"next_run": next_run(due.cron, due.timezone, now)}
+        values: dict[str, object] = {"next_run": next_run(due.cron, due.timezone, now)}
         options = ImportOptions.model_validate(due.options)
     except ValueError as error:  # of this one alone: all others go on
         said = f"The schedule cannot run: {str(error).splitlines()[0]}."
@@ -177,7 +177,7 @@ async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
     ended = await queries.lock_ended(connection)
     if ended is None:
         return False
-    values: dict[str, Any] = {"judged": ended.last_id, "failures": 0, "error": None, "gave_up_at": None}
+    values: dict[str, object] = {"judged": ended.last_id, "failures": 0, "error": None, "gave_up_at": None}
     if ended.last_status is ImportStatus.FAILED:
         values["error"] = ended.last_error
         values["gave_up_at"] = ended.gave_up_at
@@ -193,7 +193,7 @@ async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
     return True
 
 
-def _giving_up(schedule_id: uuid.UUID, pool: str, now: datetime) -> dict[str, Any]:
+def _giving_up(schedule_id: uuid.UUID, pool: str, now: datetime) -> dict[str, object]:
     """Return what a schedule notes that is not tried again before its next regular run; alerts tell it from there."""
     SCHEDULES_GAVE_UP.inc()
     log.error("an import schedule failed until its next regular run", id=str(schedule_id), pool=pool)
@@ -224,11 +224,5 @@ def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:
     return following if active else None
 
 
-def _options(options: Options) -> dict[str, Any]:
+def _options(options: Options) -> dict[str, object]:
     return options.model_dump(mode="json", include=set(Options.model_fields), exclude_none=True)
-
-
-def _shown(row: Any) -> dict[str, Any]:
-    values = row._asdict()
-    last = {name: values.pop(f"last_{name}") for name in ("id", "status", "error", "created_at")}
-    return {**values, "last_import": last if last["id"] is not None else None}

@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.marks import NOT_TEXT
 from app.domain.imports.sources.rows_as_csv import PARTITION, rows_as_csv
+from app.domain.imports.stored import StoredSource
 from app.platform.database import sync_engine
 from app.platform.settings import Settings
 from app.schema.customers import Customer, Event
@@ -18,7 +18,7 @@ LOOKED_THROUGH = 5000
 OF_JSON = {"number": "numbers", "boolean": "true or false", "array": "lists", "object": "objects"}
 
 
-def fetch(settings: Settings, source: dict[str, Any]) -> Generator[bytes, None, None]:
+def fetch(settings: Settings, source: StoredSource) -> Generator[bytes, None, None]:
     """Yield the values of the property, each once. What is no text becomes a reject: no event could redeem it.
 
     Raises:
@@ -27,7 +27,10 @@ def fetch(settings: Settings, source: dict[str, Any]) -> Generator[bytes, None, 
     kinds: dict[str, int] = {}
     with sync_engine(settings) as engine, engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(selection(source))
-        yield from rows_as_csv(["code"], (_marked(rows, kinds) for rows in result.partitions(PARTITION)))
+        yield from rows_as_csv(
+            ["code"],
+            (_marked(rows, kinds) for rows in result.partitions(PARTITION)),
+        )
         if not kinds:
             _check_names(connection, source)
     if kinds and "string" not in kinds:
@@ -38,7 +41,7 @@ def fetch(settings: Settings, source: dict[str, Any]) -> Generator[bytes, None, 
         )
 
 
-def selection(source: dict[str, Any]) -> Select[tuple[str, str]]:
+def selection(source: StoredSource) -> Select[str, str]:
     """Return the statement of a selection: the property of those that contain `where`, with its kind in JSON."""
     table = _table(source)
     value = table.properties[source["property"]]
@@ -53,17 +56,17 @@ def selection(source: dict[str, Any]) -> Select[tuple[str, str]]:
     return query
 
 
-def _table(source: dict[str, Any]) -> type[Customer | Event]:
+def _table(source: StoredSource) -> type[Customer | Event]:
     return Event if source["of"] == "events" else Customer
 
 
-def _marked(rows: Iterable[Any], kinds: dict[str, int]) -> Iterator[list[str]]:
+def _marked(rows: Iterable[Row[str, str]], kinds: dict[str, int]) -> Iterator[list[str]]:
     for kind, text in rows:
         kinds[kind] = kinds.get(kind, 0) + 1
         yield [text if kind == "string" else NOT_TEXT + text]
 
 
-def _check_names(connection: Connection, source: dict[str, Any]) -> None:
+def _check_names(connection: Connection, source: StoredSource) -> None:
     """Tell what is misspelt where nothing was found.
 
     Raises:
@@ -84,7 +87,7 @@ def _check_names(connection: Connection, source: dict[str, Any]) -> None:
             )
 
 
-def _is_there(connection: Connection, condition: Any) -> bool:
+def _is_there(connection: Connection, condition: ColumnElement[bool]) -> bool:
     return bool(connection.execute(select(exists().where(condition))).scalar_one())
 
 

@@ -33,4 +33,4 @@ class CheckedNames(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing: nothing is held."""

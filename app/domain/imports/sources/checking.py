@@ -1,14 +1,13 @@
 """What can be told of a source before it is fetched: whatever can never work is refused when it is given."""
 
-from typing import Any
-
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources import database, secrets, storage
 from app.domain.imports.sources.urls import SourceUrl
+from app.domain.imports.stored import StoredSource
 from app.platform.errors import InvalidRequestError
 
 
-def check(source: dict[str, Any]) -> None:
+def check(source: StoredSource) -> None:
     """Refuse a source that no run could take.
 
     Raises:

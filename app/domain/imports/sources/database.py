@@ -4,9 +4,9 @@ Libpq looks for what is not in the URL in a dozen places; each is named here, so
 """
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import psycopg
@@ -17,6 +17,7 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources.local import inside
 from app.domain.imports.sources.rows_as_csv import PARTITION, rows_as_csv
 from app.domain.imports.sources.urls import SourceUrl
+from app.domain.imports.stored import StoredSource
 from app.platform import outbound
 from app.platform.settings import Settings
 
@@ -35,7 +36,7 @@ SESSION = "-c statement_timeout={} -c timezone=UTC -c datestyle=ISO"
 COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
-def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
+def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
     """Yield the rows of the query, with its column names as header.
 
     `source` may tell by `column` which one will hold the codes.
@@ -118,7 +119,7 @@ def _sqlite(path: Path) -> Engine:
     engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
-    def read_only(connection: Any, _: Any) -> None:
+    def read_only(connection: sqlite3.Connection, _: object) -> None:
         connection.execute("PRAGMA query_only = ON")
         connection.setlimit(7, 0)  # SQLITE_LIMIT_ATTACHED: no other file
 
@@ -136,7 +137,7 @@ class _Time(psycopg.adapt.Loader):
 
 def _with_plain_times(engine: Engine) -> Engine:
     @event.listens_for(engine, "connect")
-    def plain(connection: Any, _: Any) -> None:
+    def plain(connection: psycopg.Connection, _: object) -> None:
         for name in ("date", "timestamp", "timestamptz"):
             connection.adapters.register_loader(name, _Time)
 

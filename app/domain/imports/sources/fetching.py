@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import orjson
 
@@ -23,6 +23,7 @@ import app
 from app.domain.imports.errors import ImportCancelledError, UnreadableError
 from app.domain.imports.sources import analysis, secrets
 from app.domain.imports.sources.child import BYTES, END, HEAD
+from app.domain.imports.stored import StoredSource
 from app.platform.errors import DomainError
 from app.platform.outbound import AddressForbiddenError
 from app.platform.settings import Settings
@@ -55,7 +56,7 @@ unseal = secrets.unseal
 
 
 def fetch(
-    settings: Settings, source: dict[str, Any], unwanted: Unwanted = lambda: False
+    settings: Settings, source: StoredSource, unwanted: Unwanted = lambda: False
 ) -> Generator[bytes, None, None]:
     """Yield the bytes of a source, within the limits of size and time.
 
@@ -99,7 +100,7 @@ def _check(settings: Settings, deadline: float, unwanted: Unwanted) -> None:
 
 
 def _from_process(
-    settings: Settings, source: dict[str, Any], unwanted: Unwanted
+    settings: Settings, source: StoredSource, unwanted: Unwanted
 ) -> Generator[bytes, None, None]:
     deadline = time.monotonic() + settings.fetch_seconds
     limits = settings.model_dump(mode="json", include=NEEDED)
@@ -167,7 +168,7 @@ def _process(wanted: bytes) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _memory_file(content: bytes) -> Iterator[IO[bytes]]:
-    """A file that is on no disk, where the system has such files: it holds secrets."""
+    """Open a file that is on no disk, where the system has such files: it holds secrets."""
     with (
         os.fdopen(os.memfd_create("source", os.MFD_CLOEXEC), "w+b")
         if sys.platform == "linux"

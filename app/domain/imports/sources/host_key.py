@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from typing import Any
 
 import paramiko
 
@@ -30,7 +29,7 @@ class HostKey(paramiko.MissingHostKeyPolicy):
         if not self.keys:
             raise UnreadableError("`host_key` is no public key as `ssh-keyscan HOST` prints it.")
 
-    def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
         """Refuse another key."""
         if key.asbytes() not in self.keys:
             raise UnreadableError(

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources import secrets
+from app.domain.imports.stored import StoredSource
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
-Fetch = Callable[[Settings, dict[str, Any]], Iterator[bytes]]
+Fetch = Callable[[Settings, StoredSource], Iterator[bytes]]
 KINDS = ("url", "database", "storage")
 """Each is imported only where it is used, for a process starts for each fetch."""
 
 
-def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
+def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
     """Yield the bytes of a source.
 
     Raises:

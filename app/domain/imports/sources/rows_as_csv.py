@@ -5,7 +5,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any
 
 from app.domain.imports.errors import UnreadableError
 
@@ -15,7 +14,7 @@ EXACT = 2**53
 
 
 def rows_as_csv(
-    header: Sequence[str], partitions: Iterable[Iterable[Sequence[Any]]], column: str | int | None = None
+    header: Sequence[str], partitions: Iterable[Iterable[Sequence[object]]], column: str | int | None = None
 ) -> Iterator[bytes]:
     """Yield a header and rows.
 
@@ -43,7 +42,7 @@ def _index(header: Sequence[str], column: str | int | None) -> int | None:
     return None if column is None else int(column)
 
 
-def _as_text(value: Any, name: str, is_code: bool) -> Any:
+def _as_text(value: object, name: str, is_code: bool) -> object:
     """Return a value as a person would write it; refuse a code that has no such form."""
     if value is None or isinstance(value, str) or type(value) is int:
         return value
@@ -72,7 +71,7 @@ def _is_whole(value: float | Decimal) -> bool:
     return value.is_finite() and value == value.to_integral_value()
 
 
-def _text(rows: Iterable[Sequence[Any]]) -> bytes:
+def _text(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
     return text.getvalue().encode()

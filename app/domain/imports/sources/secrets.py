@@ -8,7 +8,6 @@ query values of a URL, and the credentials among a storage's options. The operat
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -16,6 +15,7 @@ from cryptography.fernet import InvalidToken
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources.urls import SourceUrl
+from app.domain.imports.stored import StoredSource
 from app.platform.errors import InvalidRequestError
 from app.platform.sealing import fernet
 from app.platform.settings import Settings
@@ -32,19 +32,19 @@ HOST_OF_STORAGE = {"s3": "s3.amazonaws.com", "gs": "storage.googleapis.com"}
 Put = Callable[[str], str]
 
 
-def seal(settings: Settings, source: dict[str, Any]) -> bytes:
+def seal(settings: Settings, source: StoredSource) -> bytes:
     """Encrypt a source."""
     return fernet(settings).encrypt(orjson.dumps(source))
 
 
-def unseal(settings: Settings, sealed: bytes) -> dict[str, Any]:
+def unseal(settings: Settings, sealed: bytes) -> StoredSource:
     """Decrypt a source; its references to the environment are still in it.
 
     Raises:
         UnreadableError: it was sealed with another key.
     """
     try:
-        source: dict[str, Any] = orjson.loads(fernet(settings).decrypt(bytes(sealed)))
+        source: StoredSource = orjson.loads(fernet(settings).decrypt(bytes(sealed)))
     except InvalidToken as error:
         raise UnreadableError(
             "The source was stored under another VOUCHERS_SECRET_KEY; store it again."
@@ -52,7 +52,7 @@ def unseal(settings: Settings, sealed: bytes) -> dict[str, Any]:
     return source
 
 
-def filled(source: dict[str, Any]) -> dict[str, Any]:
+def filled(source: StoredSource) -> StoredSource:
     """Return the source with its references to the environment filled in.
 
     Raises:
@@ -66,7 +66,7 @@ def filled(source: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def check(source: dict[str, Any]) -> None:
+def check(source: StoredSource) -> None:
     """Refuse references that are not allowed, and URLs that two programs could read in two ways.
 
     Raises:
@@ -78,17 +78,17 @@ def check(source: dict[str, Any]) -> None:
         raise InvalidRequestError(f"{error}.", [{"loc": ["body", "source"], "msg": str(error)}]) from error
 
 
-def shown(source: dict[str, Any]) -> dict[str, Any]:
+def shown(source: StoredSource) -> dict[str, object]:
     """Return the source as anyone may see it."""
     visible = {name: value for name, value in source.items() if name != "text" and value is not None}
-    if "url" in visible:
-        visible["url"] = _masked(visible["url"])
-    if visible.get("options"):
-        visible["options"] = dict.fromkeys(visible["options"], HIDDEN)
+    if "url" in source:
+        visible["url"] = _masked(source["url"])
+    if options := source.get("options"):
+        visible["options"] = dict.fromkeys(options, HIDDEN)
     return visible
 
 
-def without(source: dict[str, Any], text: str) -> str:
+def without(source: StoredSource, text: str) -> str:
     """Return a text about a source without the source's secrets."""
     for secret in sorted(_secrets(source), key=len, reverse=True):
         for form in {secret, quote(secret, safe=""), quote(secret), repr(secret)[1:-1]}:
@@ -96,7 +96,7 @@ def without(source: dict[str, Any], text: str) -> str:
     return text
 
 
-def _secrets(source: dict[str, Any]) -> set[str]:
+def _secrets(source: StoredSource) -> set[str]:
     found = set(_strings(source.get("options") or {}))
     try:
         url = SourceUrl.parse(source.get("url", ""))
@@ -105,7 +105,7 @@ def _secrets(source: dict[str, Any]) -> set[str]:
     return {secret for secret in found | url.secrets() if secret}
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -114,22 +114,22 @@ def _strings(value: Any) -> Iterator[str]:
                 yield from _strings(item)
 
 
-def _replaced(source: dict[str, Any], put: Put) -> dict[str, Any]:
+def _replaced(source: StoredSource, put: Put) -> StoredSource:
     """Return the source with each reference replaced, where references may stand.
 
     Raises:
         ValueError: one stands elsewhere, or the URL is not plain.
     """
-    whole = dict(source)
+    whole = source.copy()
     if "url" in whole:
         whole["url"] = _url(whole["url"], put)
-    if whole.get("options"):
+    options = source.get("options") or {}
+    if options:
         whole["options"] = {
-            name: _values(value, put) if name in CREDENTIALS else value
-            for name, value in whole["options"].items()
+            name: _values(value, put) if name in CREDENTIALS else value for name, value in options.items()
         }
-    rest = {**source, "url": REFERENCE.sub("", source.get("url", ""))}
-    rest["options"] = {n: v for n, v in (source.get("options") or {}).items() if n not in CREDENTIALS}
+    rest: dict[str, object] = {**source, "url": REFERENCE.sub("", source.get("url", ""))}
+    rest["options"] = {n: v for n, v in options.items() if n not in CREDENTIALS}
     if LIKE_A_REFERENCE.search(orjson.dumps(rest).decode()):
         raise ValueError(
             "a reference to the environment stands where no secret may stand:"
@@ -138,7 +138,7 @@ def _replaced(source: dict[str, Any], put: Put) -> dict[str, Any]:
     return whole
 
 
-def _values(value: Any, put: Put) -> Any:
+def _values(value: object, put: Put) -> object:
     if isinstance(value, dict):
         return {name: _values(item, put) for name, item in value.items()}
     return REFERENCE.sub(lambda found: put(found[1]), value) if isinstance(value, str) else value
@@ -184,7 +184,7 @@ def _masked(text: str) -> str:
     return shown_
 
 
-def _host(source: dict[str, Any]) -> str:
+def _host(source: StoredSource) -> str:
     """Return the host that the secrets of a source are sent to."""
     options = source.get("options") or {}
     text = options.get("endpoint_url") or source.get("url", "")

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fsspec
+from fsspec import AbstractFileSystem
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources.local import inside
 from app.domain.imports.sources.urls import SourceUrl
+from app.domain.imports.stored import StoredSource
 from app.platform import outbound
 from app.platform.settings import Settings
 
-Opened = tuple[Any, str]
+Opened = tuple[AbstractFileSystem, str]
 """A file system, and a path in it."""
 BLOCK = 1024**2
 GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
@@ -26,7 +27,7 @@ OPTIONS: dict[str, set[str]] = {
 }
 
 
-def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
+def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
     """Yield the bytes of the file."""
     check(source)
     with (
@@ -40,7 +41,7 @@ def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
             yield block
 
 
-def check(source: dict[str, Any]) -> None:
+def check(source: StoredSource) -> None:
     """Refuse a storage or an option that is not known.
 
     Raises:
@@ -56,12 +57,12 @@ def check(source: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _local(settings: Settings, url: str, _: dict[str, Any]) -> Iterator[Opened]:
+def _local(settings: Settings, url: str, _: dict[str, object]) -> Iterator[Opened]:
     yield fsspec.filesystem("file"), str(inside(settings, unquote(urlsplit(url).path)))
 
 
 @contextmanager
-def _s3(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
+def _s3(settings: Settings, url: str, options: dict[str, object]) -> Iterator[Opened]:
     from app.domain.imports.sources.checked_names import CheckedNames  # noqa: PLC0415  (aiohttp comes with the extra)
 
     if any(not isinstance(value, str) for value in options.values() if value is not None):
@@ -69,7 +70,7 @@ def _s3(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opene
     if bool(options.get("key")) != bool(options.get("secret")):  # the library would look for the other one
         raise UnreadableError("S3 takes `key` and `secret` together, or neither.")
     endpoint = options.get("endpoint_url")
-    if endpoint:  # an address is not resolved, so not checked again
+    if isinstance(endpoint, str) and endpoint:  # an address is not resolved, so not checked again
         _check_endpoint(settings, endpoint)
     filesystem = fsspec.filesystem(
         "s3",
@@ -105,11 +106,15 @@ def _check_endpoint(settings: Settings, endpoint: str) -> None:
 
 
 @contextmanager
-def _gs(_: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
+def _gs(_: Settings, url: str, options: dict[str, object]) -> Iterator[Opened]:
     token = options.get("token", "anon")
     # Other kinds of credentials name programs to run and addresses to ask.
-    of_account = isinstance(token, dict) and token.get("type") == "service_account"
-    if token != "anon" and not (of_account and token.get("token_uri") == GOOGLE_TOKENS):  # noqa: S105
+    of_account = (
+        isinstance(token, dict)
+        and token.get("type") == "service_account"
+        and token.get("token_uri") == GOOGLE_TOKENS
+    )
+    if token != "anon" and not of_account:  # noqa: S105
         raise UnreadableError("Google Cloud Storage takes one option, `token`: a service account's JSON.")
     # By its name `gs` fsspec gives a class that first asks, by another protocol, what kind of bucket it is.
     from gcsfs.core import GCSFileSystem  # noqa: PLC0415  (an extra)
@@ -122,7 +127,7 @@ def _gs(_: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
 
 
 @contextmanager
-def _sftp(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Opened]:
+def _sftp(settings: Settings, url: str, options: dict[str, object]) -> Iterator[Opened]:
     parts = urlsplit(url)
     if not parts.hostname:
         raise UnreadableError("The SFTP URL has no host.")
@@ -145,9 +150,9 @@ def _sftp(settings: Settings, url: str, options: dict[str, Any]) -> Iterator[Ope
         filesystem.client.close()
 
 
-def _host_key_policy(lines: str | None) -> Any:
+def _host_key_policy(lines: object) -> object:
     """Return how a server is told from another: by its keys, where they are given."""
-    if lines is None:
+    if not isinstance(lines, str):
         return "auto_add"
     from app.domain.imports.sources.host_key import HostKey  # noqa: PLC0415  (paramiko is an extra)
 

@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from http import HTTPStatus
-from typing import Any
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.stored import StoredSource
 from app.platform import outbound
 from app.platform.settings import Settings
 
 STEP_SECONDS = 30.0
 
 
-def fetch(settings: Settings, source: dict[str, Any]) -> Iterator[bytes]:
+def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
     """Yield the body of the reply."""
     with asyncio.Runner() as runner:
         blocks = _stream(settings, source["url"])

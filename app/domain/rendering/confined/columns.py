@@ -1,22 +1,21 @@
 """Where on its line a syntax error is. Jinja knows the line only."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError
-from jinja2.lexer import ignored_tokens, newline_re
+from jinja2.lexer import Token, ignored_tokens, newline_re
 from jinja2.parser import Parser
 
 _DROPPED = ignored_tokens | {"raw_begin", "raw_end"}
 
 
 def column(environment: Environment, source: str, line: int) -> int | None:
-    """The column, from 1, of the token at which parsing ends; None where that is not on this line."""
+    """Return the column, from 1, of the token at which parsing ends; None where that is not on this line."""
     source = newline_re.sub("\n", source)
     starts, end = _starts(environment, source)
     read = 0
 
-    def counted(tokens: Iterator[Any]) -> Iterator[Any]:
+    def counted(tokens: Iterator[Token]) -> Iterator[Token]:
         nonlocal read
         try:
             for token in tokens:
@@ -38,7 +37,7 @@ def column(environment: Environment, source: str, line: int) -> int | None:
 
 
 def _starts(environment: Environment, source: str) -> tuple[list[int], int]:
-    """Where each token that the parser sees begins, and where the last one ends."""
+    """Return where each token that the parser sees begins, and where the last one ends."""
     starts, place = [], 0
     try:
         for _, kind, value in environment.lexer.tokeniter(source, None):

@@ -1,12 +1,10 @@
 """What ends the rendering of a message early. The names are those of the problems (`errors.py of the rooms`)."""
 
-from typing import Any
-
 
 class RenderAborted(Exception):  # noqa: N818  (not a fault of the program)
     """The message cannot be made; `extra` tells more, such as the pool."""
 
-    def __init__(self, name: str, detail: str, **extra: Any) -> None:
+    def __init__(self, name: str, detail: str, **extra: object) -> None:
         super().__init__(detail)
         self.name = name
         self.detail = detail

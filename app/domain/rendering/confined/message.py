@@ -3,31 +3,48 @@
 import random
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 from jinja2 import TemplateRuntimeError
 
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.names.missing import MissingProperty
 from app.domain.rendering.confined.places import Places
+from app.domain.rendering.confined.protocol import Given, Item, Limit, PoolSupply, Seen
 from app.domain.rendering.confined.supply import Code, Supply, Use
 from app.domain.rendering.confined.variables import FIXED, LENIENT, path_of
 
 PLACEHOLDER = "PLACEHOLDER"
 
 
+NOTHING: PoolSupply = {
+    "codes": (),
+    "valid_for": 0,
+    "short": None,
+    "looked_up": -1,
+    "counts": None,
+    "similar": None,
+    "limits": None,
+}
+"""Of a pool that was not supplied."""
+
+
 class Message:
     """One message while it is rendered."""
 
     def __init__(
-        self, supply: Supply, item: Mapping[str, Any], variables: dict[str, Any], *, strict: bool = False
+        self,
+        supply: Supply,
+        item: Item,
+        variables: dict[str, object],
+        *,
+        strict: bool = False,
     ) -> None:
         self._supply = supply
-        self._given: Mapping[str, Mapping[str, str | bool | None]] = item.get("given") or {}
-        self._is_new: bool = item["new"]
-        self._aggregates: Mapping[str, Any] = item.get("aggregates") or {}
-        self._before_seen: Mapping[str, Any] = item.get("seen") or {}
-        self._new_seen: dict[str, Any] = {}
+        self._given: Given = item.get("given") or {}
+        self._is_new = item["new"]
+        self._aggregates: Mapping[str, object] = item.get("aggregates") or {}
+        self._before_seen: Seen = item.get("seen") or {}
+        self._new_seen: Seen = {}
         self._places = Places(lambda: self._seen().get("places", {}))
         self._seed = f"{item['message']}\n{item['customer_id']}"
         self._chance: random.Random | None = None
@@ -38,8 +55,8 @@ class Message:
         self.undefined: dict[str, None] = {}
         self._variables = variables
         self.drawn: dict[str, int] = defaultdict(int)
-        self._customer_id: str | None = item["customer_id"]
-        self._limits_before: dict[str, Mapping[str, Any]] = {}
+        self._customer_id = item["customer_id"]
+        self._limits_before: dict[str, Limit] = {}
         self._limited: str | None = None
         """The pool whose rule gives this customer nothing more."""
 
@@ -57,14 +74,14 @@ class Message:
             self._chance = random.Random(seed)  # noqa: S311  (no secret)
         return self._chance
 
-    def owns(self, value: Any) -> bool:
+    def owns(self, value: object) -> bool:
         """Return whether a list or mapping is the template's own, and not of the data that messages share."""
         if self._foreign is None:
             self._foreign = containers([*self._variables.values(), self._aggregates])
         return id(value) not in self._foreign
 
     def assign(self, chain: tuple[str, ...], default: str | None, *, cached: bool, valid_for: int = 0) -> str:
-        """The code for one call: what it was given before, or a new one from the first pool that has some.
+        """Return the code for one call: what it was given before, or a new one from the first pool that has some.
 
         An uncached call takes a number in each pool that it gets to; on a retry it finds its own by that.
         """
@@ -137,21 +154,21 @@ class Message:
                 return Use(pool, key, limit["code"], number, fresh=False)
         code = self._draw(pool, valid_for)
         if code is not None and limit is not None:
-            limit |= {"left": limit["left"] - 1, "code": code}
+            limit["left"], limit["code"] = limit["left"] - 1, code
         return None if code is None else Use(pool, key, code, number, fresh=not self._supply.preview)
 
-    def _limit(self, pool: str) -> dict[str, Any] | None:
+    def _limit(self, pool: str) -> Limit | None:
         """Return what the pool's rule leaves to the customer of this message; None where it has none."""
-        limits = self._supply.pools.get(pool, {}).get("limits")
-        limit: dict[str, Any] | None = None if not limits else limits.get(self._customer_id)
+        limits = self._supply.pools.get(pool, NOTHING)["limits"]
+        limit = limits.get(self._customer_id) if limits and self._customer_id is not None else None
         if limit is not None:
-            self._limits_before.setdefault(pool, dict(limit))
+            self._limits_before.setdefault(pool, limit.copy())
         return limit
 
     def _passed(self, pool: str, number: int) -> bool:
         return [pool, number] in self._seen().get("passed", ())
 
-    def _seen(self) -> Mapping[str, Any]:
+    def _seen(self) -> Seen:
         """Return what the message saw when it was made before."""
         if not self._is_new and not self._supply.preview:
             self._supply.needs.seen = True
@@ -159,7 +176,7 @@ class Message:
                 self._supply.needs.missing = True
         return self._before_seen
 
-    def new_seen(self) -> dict[str, Any] | None:
+    def new_seen(self) -> Seen | None:
         """Return all that the message saw, where some of it is to be stored."""
         if self._supply.preview or not (self._new_seen or self._places.new):
             return None
@@ -167,9 +184,10 @@ class Message:
         passed = [*self._before_seen.get("passed", ()), *self._new_seen.get("passed", ())]
         for pool, base in self._new_seen.get("counts", {}).items():
             base["old"] = [use.occurrence for use in self.uses.values() if use.pool == pool and not use.fresh]
-        seen = {"counts": counts, "passed": passed}
-        if "time" in (both := dict(self._before_seen) | self._new_seen):
-            seen["time"] = both["time"]
+        seen: Seen = {"counts": counts, "passed": passed}
+        for known in (self._before_seen, self._new_seen):
+            if "time" in known:
+                seen["time"] = known["time"]
         if self._places.new or "places" in self._before_seen:
             seen["places"] = self._places.all()
         return None if seen == self._before_seen else seen
@@ -180,7 +198,7 @@ class Message:
         if before is None:
             self._known(pool)
             self._supply.needs.counts.add(pool)
-            counts = self._supply.pools.get(pool, {}).get("counts")
+            counts = self._supply.pools.get(pool, NOTHING)["counts"]
             if counts is None:
                 self._supply.needs.missing = True
                 return 0
@@ -189,7 +207,7 @@ class Message:
             if not self._supply.preview:
                 self._new_seen.setdefault("counts", {})[pool] = before
         if which != "available" or self._supply.preview:
-            return int(before[which])
+            return int(before["available" if which == "available" else "total"])
         replays = pool in self._before_seen.get("counts", {})
         own = sum(
             use.pool == pool and (use.fresh or (replays and use.occurrence not in before["old"]))
@@ -197,8 +215,8 @@ class Message:
         )
         return max(int(before["available"]) - own, 0)
 
-    def aggregate(self, name: str) -> Any:
-        """The customer's value of an aggregate."""
+    def aggregate(self, name: str) -> object:
+        """Return the customer's value of an aggregate."""
         self._supply.needs.aggregates.add(name)
         known = self._supply.aggregates.get(name)
         if known is None:
@@ -209,20 +227,21 @@ class Message:
             raise TemplateRuntimeError(f"There is no aggregate named {name!r}.{hint}")
         return self._aggregates.get(name)
 
-    def is_fixed(self, owner: Any) -> bool:
+    def is_fixed(self, owner: object) -> bool:
         """Return whether all that this mapping may hold is known, so that the rest is a mistake."""
         return any(owner is self._variables.get(name) for name in FIXED)
 
-    def missing(self, owner: Any, name: str) -> MissingProperty:
+    def missing(self, owner: object, name: str) -> MissingProperty:
         """Return what stands for a property that is not set, and note it."""
         path = f"{self._place_of(owner)}{name}"
         self._note(path, "")
         return MissingProperty(path, self._note)
 
-    def _place_of(self, owner: Any) -> str:
+    def _place_of(self, owner: object) -> str:
         if not isinstance(owner, dict):
             return "aggregates."
-        return path_of({name: self._variables[name] for name in LENIENT if name in self._variables}, owner)
+        roots = {name: value for name in LENIENT if isinstance(value := self._variables.get(name), dict)}
+        return path_of(roots, owner)
 
     def _note(self, path: str, instead: str) -> None:
         self.undefined.pop(instead, None)
@@ -238,7 +257,9 @@ class Message:
         for pool, n in self.drawn.items():
             self._supply.used[pool] -= n
         for pool, before in self._limits_before.items():
-            self._supply.pools[pool]["limits"][self._customer_id].update(before)
+            limits = self._supply.pools[pool]["limits"]
+            if limits is not None and self._customer_id is not None:
+                limits[self._customer_id].update(before)
 
     def _number(self, pool: str, *, cached: bool) -> int:
         return 0 if cached or self._supply.preview else self._places.next_of(pool)
@@ -252,7 +273,7 @@ class Message:
                 break
 
     def _known(self, pool: str) -> None:
-        """Have the pool looked up, also one that is only a fallback; raises where there is no such pool."""
+        """Ask for the pool, also for one that is only a fallback; raise where there is no such pool."""
         if pool not in self._supply.pools:
             self._supply.needs.missing = True
             self._supply.needs.codes[pool] += 0
@@ -265,7 +286,7 @@ class Message:
             return None
         highest = self._supply.needs.occurrences
         highest[key] = max(highest.get(key, 0), number)
-        looked_up = self._supply.pools.get(key, {}).get("looked_up", -1)
+        looked_up = self._supply.pools.get(key, NOTHING)["looked_up"]
         if number > looked_up:
             self._supply.needs.missing = True
             return None
@@ -278,10 +299,10 @@ class Message:
         return code
 
     def _draw(self, pool: str, valid_for: int) -> str | None:
-        """A code that is free, or None where there is none."""
-        state = self._supply.pools.get(pool, {"codes": (), "short": None})
-        if valid_for > state.get("valid_for", 0):
-            state = {"codes": (), "short": None}
+        """Return a code that is free, or None where there is none."""
+        state = self._supply.pools.get(pool, NOTHING)
+        if valid_for > state["valid_for"]:
+            state = NOTHING
             self._supply.needs.valid_for[pool] = max(valid_for, self._supply.needs.valid_for.get(pool, 0))
             self._supply.needs.missing = True
         elif valid_for:
@@ -308,7 +329,7 @@ class Message:
         return use.code if about is None else Code(use.code, about.get(use.code, {}))
 
 
-def containers(values: list[Any]) -> set[int]:
+def containers(values: list[object]) -> set[int]:
     """Return the identities of all lists and mappings in these values, as deep as they go."""
     found: set[int] = set()
     waiting = values

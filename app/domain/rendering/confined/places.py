@@ -6,7 +6,8 @@ part has more or fewer of them than before.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+
+from app.domain.rendering.confined.protocol import Places as PlacesAsJson
 
 Kept = Mapping[str, Mapping[str, Sequence[int]]]
 """By part and pool: its places."""
@@ -56,9 +57,11 @@ class Places:
         if turn >= len(kept):
             self.new.setdefault(self._part, {}).setdefault(pool, []).append(place)
 
-    def all(self) -> dict[str, Any]:
+    def all(self) -> PlacesAsJson:
         """Return what is to be kept."""
-        every: dict[str, Any] = {part: dict(pools) for part, pools in self._kept().items()}
+        every: PlacesAsJson = {
+            part: {pool: list(kept) for pool, kept in pools.items()} for part, pools in self._kept().items()
+        }
         for part, pools in self.new.items():
             of_part = every.setdefault(part, {})
             for pool, places in pools.items():

@@ -5,9 +5,9 @@ What a template costs in time and memory is bounded by the process that it runs 
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import orjson
 from jinja2 import (
@@ -75,7 +75,7 @@ _TAG = re.compile(r"""<script\b(?:"[^"]*"|'[^']*'|[^>"'])*>|</script""", re.IGNO
 
 
 def _mark_scripts(tree: nodes.Node) -> None:
-    """Have `json` print its quotes as they are between the tags of a script, and only there."""
+    """Let `json` print its quotes as they are between the tags of a script, and only there."""
     written = ""
     for node in _in_order(tree):
         if isinstance(node, nodes.TemplateData):
@@ -100,7 +100,7 @@ def _in_order(node: nodes.Node) -> Iterator[nodes.Node]:
 
 
 @pass_eval_context
-def to_json(eval_context: EvalContext, value: Any) -> str:
+def to_json(eval_context: EvalContext, value: object) -> str:
     r"""Return the value as JSON.
 
     In HTML no character of it ends an element or an attribute: `<`, `>`, `&` and `'` are written as `\u003c` and
@@ -113,7 +113,7 @@ def to_json(eval_context: EvalContext, value: Any) -> str:
     return text
 
 
-def script_json(value: Any) -> Markup:
+def script_json(value: object) -> Markup:
     """Return the value as JSON inside of a script element."""
     text = _dumps(value)
     for character, code in ESCAPES.items():
@@ -124,7 +124,7 @@ def script_json(value: Any) -> Markup:
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "'": "\\u0027"}
 
 
-def _dumps(value: Any) -> str:
+def _dumps(value: object) -> str:
     if isinstance(value, MissingProperty):
         return "null"
     if isinstance(value, Undefined):
@@ -135,7 +135,7 @@ def _dumps(value: Any) -> str:
         raise TemplateRuntimeError(f"This cannot be written as JSON: {error}.") from None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, MissingProperty):
         return None
     if isinstance(value, str):
@@ -144,15 +144,16 @@ def _plain(value: Any) -> Any:
 
 
 @pass_context
-def call_method(context: Context, owner: Any, name: str, *arguments: Any, **named: Any) -> Any:
+def call_method(context: Context, owner: object, name: str, *arguments: object, **named: object) -> object:
     """Call a method: of data only those that read it, of the template's own lists and mappings also others."""
     kind = type(owner)
     if kind is Pool and name in POOL_METHODS:
         return getattr(owner, name)(context, *arguments, **named)
     if kind is LoopContext and name in LOOP_METHODS:
         return getattr(owner, name)(*arguments, **named)
-    environment: Any = context.environment
-    if kind is dict and name not in owner:
+    environment = context.environment
+    assert isinstance(environment, MessageEnvironment)  # noqa: S101  (narrows the type)
+    if type(owner) is dict and name not in owner:
         if name in READERS or (name in CHANGERS and hasattr(owner, name) and context[MESSAGE].owns(owner)):
             return getattr(owner, name)(*arguments, **named)
         if hasattr(owner, name):
@@ -179,7 +180,7 @@ CHANGERS = frozenset(
 """Methods of lists and mappings that change them: a template may change what it made itself."""
 
 
-def printable(value: Any) -> Any:
+def printable(value: object) -> object:
     """Refuse to print a function: it lacks its parentheses."""
     if callable(value) and not isinstance(value, Undefined):
         name = getattr(value, "__name__", None) or "this"
@@ -188,8 +189,8 @@ def printable(value: Any) -> Any:
 
 
 @pass_context
-def counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
-    """The items, each counted towards the most that the loops of a message may go through."""
+def counted(context: Context, iterable: Iterable[object]) -> Iterator[object]:
+    """Yield the items, and count each towards the most that the loops of a message may go through."""
     left = context[LOOP_LIMIT]
     for item in iterable:
         left[0] -= 1
@@ -198,12 +199,24 @@ def counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
+class MessageUnderWay(Protocol):
+    """What look-ups ask the message that is rendered."""
+
+    strict: bool
+
+    def is_fixed(self, owner: object) -> bool:
+        """Return whether all that this mapping may hold is known."""
+
+    def missing(self, owner: object, name: str) -> MissingProperty:
+        """Return what stands for a property that is not set."""
+
+
 class MessageEnvironment(ImmutableSandboxedEnvironment):
     """Jinja for messages. What a mapping holds is data, and what it does not hold is missing, never a method."""
 
     intercepted_binops = frozenset({"**"})
     """Not for what it does, but to keep the compiler from working it out."""
-    message: Any = None
+    message: MessageUnderWay | None = None
     """The message under way: this process renders one after another, and look-ups have no context."""
 
     def __init__(self, *, autoescape: bool) -> None:
@@ -229,14 +242,14 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             PRINTED: printable,
         }
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
+    def getattr(self, obj: object, attribute: str) -> object:
         """Return a property; data first, and never a function without its parentheses."""
         if type(obj) is dict:
             value = obj.get(attribute)
             return self._absent(obj, attribute) if value is None else value
         return self._value(self.method(obj, attribute))
 
-    def method(self, obj: Any, attribute: str) -> Any:
+    def method(self, obj: object, attribute: str) -> object:
         """Return an attribute that is called at once."""
         if type(obj) is dict:
             return self.getattr(obj, attribute)
@@ -244,7 +257,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             return obj.child(attribute)
         return super().getattr(obj, attribute)
 
-    def getitem(self, obj: Any, argument: Any) -> Any:
+    def getitem(self, obj: object, argument: object) -> object:
         """Return an item, as `getattr` does."""
         if type(obj) is dict and isinstance(argument, str):
             value = obj.get(argument)
@@ -253,13 +266,13 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             return obj.child(argument)
         return self._value(super().getitem(obj, argument))
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: object) -> object:
         if callable(value) and not isinstance(value, (Macro, Undefined)) and hasattr(value, "__name__"):
             printable(value)
         return value
 
-    def _absent(self, obj: Any, name: str) -> Any:
-        if name.startswith("_") and name not in obj:
+    def _absent(self, obj: object, name: str) -> object:
+        if name.startswith("_") and not (isinstance(obj, Container) and name in obj):
             return super().getattr(obj, name)
         if self.message is None or self.message.strict or self.message.is_fixed(obj):
             return self.undefined(obj=obj, name=name)

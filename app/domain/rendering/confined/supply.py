@@ -8,7 +8,9 @@ and changes nothing.
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
+
+from app.domain.rendering.confined.protocol import AggregateSupply, NeedsAsJson, PoolSupply
 
 
 @dataclass(slots=True)
@@ -25,8 +27,8 @@ class Needs:
     seen: bool = False
     """Whether a message needs what it saw when it was made before."""
 
-    def as_json(self) -> dict[str, Any]:
-        """For the wire."""
+    def as_json(self) -> NeedsAsJson:
+        """Return it as JSON."""
         return {
             "codes": dict(self.codes),
             "occurrences": self.occurrences,
@@ -41,16 +43,16 @@ class Needs:
 class Supply:
     """What the service gives to all messages of a job."""
 
-    pools: Mapping[str, Any]
+    pools: Mapping[str, PoolSupply]
     """By pool: `codes`, locked and free; `short`, the problem where there are no more; `looked_up`, the
     highest occurrence that was looked up; `counts`; `similar`, the nearest names where there is none; `limits`, by
     customer, how many new codes each may `left` have, and the `code` that is shown again after that."""
-    aggregates: Mapping[str, Any]
+    aggregates: Mapping[str, AggregateSupply]
     preview: bool
     """Whether codes are only shown."""
     max_vouchers: int
     seen_known: bool = False
-    about: Mapping[str, Mapping[str, Any]] | None = None
+    about: Mapping[str, Mapping[str, object]] | None = None
     """What templates may ask of a code, by code; None where they ask nothing."""
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """How many of a pool's codes went to messages."""
@@ -76,9 +78,10 @@ class Code(str):
     expires_at: str
     """In RFC 3339, UTC; empty where it does not expire."""
 
-    def __new__(cls, text: str, about: Mapping[str, Any]) -> Self:
+    def __new__(cls, text: str, about: Mapping[str, object]) -> Self:
         """Make one of a text and what is known of it."""
         code = super().__new__(cls, text)
-        code.attributes = dict(about.get("attributes") or {})
-        code.expires_at = about.get("expires_at") or ""
+        attributes = about.get("attributes")
+        code.attributes = dict(attributes) if isinstance(attributes, dict) else {}
+        code.expires_at = str(about.get("expires_at") or "")
         return code

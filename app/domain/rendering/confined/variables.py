@@ -5,7 +5,8 @@ After Bloomreach's *Personalization using Jinja*. A name that no part reads is l
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+
+from app.domain.rendering.confined.protocol import Item, Job
 
 FIXED = ("campaign", "project", "scenario", "action", "banner", "experiment")
 """What these may hold is known, so that the rest is a mistake."""
@@ -17,14 +18,14 @@ MAX_SEARCHED = 100
 class Variables:
     """Of a job; `names` are those that its templates read."""
 
-    def __init__(self, job: Mapping[str, Any], names: AbstractSet[str]) -> None:
+    def __init__(self, job: Job, names: AbstractSet[str]) -> None:
         self._campaign_id = job["campaign_id"]
         self._channel = job["channel"]
         self._context = job["context"]
         self._names = names
         self._shared = self._of_context(self._context)
 
-    def of(self, item: Mapping[str, Any]) -> dict[str, Any]:
+    def of(self, item: Item) -> dict[str, object]:
         """Return what one message sees."""
         names, own = self._names, item.get("context")
         context = {**self._context, **own} if own else self._context
@@ -46,18 +47,20 @@ class Variables:
             }
         return seen
 
-    def _of_context(self, context: dict[str, Any]) -> dict[str, Any]:
-        seen = {name: _mapping(context.get(name)) for name in _FROM_CONTEXT if name in self._names}
+    def _of_context(self, context: dict[str, object]) -> dict[str, object]:
+        seen: dict[str, object] = {
+            name: _mapping(context.get(name)) for name in _FROM_CONTEXT if name in self._names
+        }
         if "context" in self._names:
             seen["context"] = context
         return seen
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _mapping(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def path_of(roots: Mapping[str, Any], owner: Any) -> str:
+def path_of(roots: Mapping[str, Mapping[str, object]], owner: object) -> str:
     """Return where a mapping stands in the data, with a dot; empty where it is not found."""
     waiting = [(f"{name}.", value) for name, value in roots.items()]
     for path, value in waiting:

@@ -1,7 +1,5 @@
 """`vouchers` and `aggregates` in a template."""
 
-from typing import Any
-
 from jinja2 import StrictUndefined, TemplateRuntimeError, pass_context
 from jinja2.runtime import Context
 
@@ -28,12 +26,12 @@ class Pool:
     def assign_available(
         self,
         context: Context,
-        cached: Any = True,
-        fallback: Any = (),
-        default: Any = None,
-        valid_for: Any = None,
+        cached: object = True,
+        fallback: object = (),
+        default: object = None,
+        valid_for: object = None,
     ) -> str:
-        """A code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
+        """Return a code of this pool: the same wherever the message asks, or with `cached=False` a new one."""
         if isinstance(cached, int) and cached in {0, 1}:
             cached = bool(cached)
         if isinstance(fallback, str):
@@ -62,13 +60,13 @@ class Pool:
 
     @pass_context
     def count_available(self, context: Context) -> int:
-        """How many codes of the pool can be drawn."""
+        """Return how many codes of the pool can be drawn."""
         message: Message = context[MESSAGE]
         return message.count(self._name, "available")
 
     @pass_context
     def count_total(self, context: Context) -> int:
-        """How many codes the pool holds in all."""
+        """Return how many codes the pool holds in all."""
         message: Message = context[MESSAGE]
         return message.count(self._name, "total")
 
@@ -79,7 +77,7 @@ class Pool:
 class Vouchers:
     """`vouchers` in a template."""
 
-    def __getitem__(self, name: Any) -> Pool:
+    def __getitem__(self, name: object) -> Pool:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"A pool is named by a text, not by {_shown(name)}.")
         return Pool(name)
@@ -93,7 +91,7 @@ class Vouchers:
     def __bool__(self) -> bool:
         return True
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> object:
         raise TemplateRuntimeError(NOT_A_LIST)
 
     def __contains__(self, name: object) -> bool:
@@ -106,7 +104,7 @@ class Aggregates:
     def __init__(self, message: Message) -> None:
         self._message = message
 
-    def __getitem__(self, name: Any) -> Any:
+    def __getitem__(self, name: object) -> object:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"An aggregate is named by a text, not by {_shown(name)}.")
         value = self._message.aggregate(name)
@@ -117,8 +115,8 @@ class Aggregates:
         return self._message.missing(self, name)
 
 
-def _shown(value: Any) -> str:
-    """A value for an error's text: its type, and its text where that is short."""
+def _shown(value: object) -> str:
+    """Return a value as an error shows it: its type, and its text where that is short."""
     if isinstance(value, (str, int, float)) and len(text := repr(value)[:60]) < 60:  # noqa: PLR2004
         return text
     return f"a {type(value).__name__}"

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 import orjson
 from jinja2.exceptions import SecurityError
@@ -22,7 +22,8 @@ from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.message import Message
 from app.domain.rendering.confined.names import times
 from app.domain.rendering.confined.names.values import MESSAGE
-from app.domain.rendering.confined.sandbox import Compiled, Templates
+from app.domain.rendering.confined.protocol import Answer, Job, Limits, Problem, Result
+from app.domain.rendering.confined.sandbox import Compiled, MessageEnvironment, Templates
 from app.domain.rendering.confined.supply import Supply
 from app.domain.rendering.confined.variables import Variables
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Aggregates
@@ -59,7 +60,7 @@ def _confine(memory_bytes: int) -> None:
     signal.signal(signal.SIGVTALRM, _too_slow)
 
 
-def _too_slow(_signal: int, _frame: Any) -> None:
+def _too_slow(_signal: int, _frame: object) -> None:
     raise LimitExceeded("The template takes too long.")
 
 
@@ -76,19 +77,22 @@ def _timed(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _read(source: BinaryIO) -> Any:
+def _read(source: BinaryIO) -> Job | None:
     header = source.read(HEADER.size)
-    return orjson.loads(source.read(HEADER.unpack(header)[0])) if header else None
+    if not header:
+        return None
+    job: Job = orjson.loads(source.read(HEADER.unpack(header)[0]))
+    return job
 
 
-def _write(sink: BinaryIO, answer: Any) -> None:
+def _write(sink: BinaryIO, answer: object) -> None:
     body = orjson.dumps(answer)
     sink.write(HEADER.pack(len(body)))
     sink.write(body)
     sink.flush()
 
 
-def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
+def _answer(templates: Templates, job: Job, limits: Limits) -> Answer:
     """Return the messages of a job, or what they need besides."""
     parts: list[tuple[str | None, Compiled]] = []
     name: str | None = None
@@ -109,7 +113,7 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
     )
     sight = Variables(job, names)
     time_of = job["time"] if names & {"time", "now"} else None
-    results: list[dict[str, Any]] = []
+    results: list[Result] = []
     end = time.process_time() + limits["seconds"] * JOB_SHARE * max(1, len(job["items"]) / SHARED_BY)
     for item in job["items"]:
         variables = sight.of(item)
@@ -121,8 +125,8 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
             message.take_back()
             results.append({"error": _explain(error, message.part)})
         else:
-            uses = [[use.pool, use.key, use.code, use.occurrence, use.fresh] for use in message.uses.values()]
-            result: dict[str, Any] = {"texts": texts, "uses": uses}
+            uses = [(use.pool, use.key, use.code, use.occurrence, use.fresh) for use in message.uses.values()]
+            result: Result = {"texts": texts, "uses": uses}
             if (seen := message.new_seen()) is not None:
                 result["seen"] = seen
             if message.undefined:
@@ -135,9 +139,9 @@ def _answer(templates: Templates, job: Any, limits: Any) -> dict[str, Any]:
 def _render(
     parts: list[tuple[str | None, Compiled]],
     message: Message,
-    variables: dict[str, Any],
+    variables: dict[str, object],
     time_of: float | None,
-    limits: Any,
+    limits: Limits,
 ) -> list[str]:
     """Render the parts of a message in their order; the limits hold for all of them together."""
     if time_of is not None:
@@ -152,7 +156,8 @@ def _render(
     texts = []
     left = limits["output_bytes"]
     for name, compiled in parts:
-        environment: Any = compiled.template.environment
+        environment = compiled.template.environment
+        assert isinstance(environment, MessageEnvironment)  # noqa: S101  (narrows the type: it made the template)
         environment.message = message
         message.begin(name)
         text = compiled.template.render(given)
@@ -163,15 +168,15 @@ def _render(
     return texts
 
 
-def _explain(error: Exception, part: str | None) -> dict[str, Any]:
+def _explain(error: Exception, part: str | None) -> Problem:
     """Return what went wrong in a part, as the service says it."""
     problem = _problem_of(error, _line(error))
-    return problem if part is None else problem | {"part": part}
+    return problem if part is None else {**problem, "part": part}
 
 
-def _problem_of(error: Exception, line: int | None) -> dict[str, Any]:
+def _problem_of(error: Exception, line: int | None) -> Problem:
     if isinstance(error, RenderAborted):
-        return {**_problem(error.name, error.detail, line), **error.extra}
+        return cast(Problem, {**_problem(error.name, error.detail, line), **error.extra})
     for kind, detail in LIMITS.items():
         if isinstance(error, kind):
             return _problem("template-limit", detail, line)
@@ -184,7 +189,7 @@ def _problem_of(error: Exception, line: int | None) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> int | None:
-    """The line of the template that was at work."""
+    """Return the line of the template that was at work."""
     line = None
     trace = error.__traceback__
     while trace is not None:
@@ -194,7 +199,7 @@ def _line(error: Exception) -> int | None:
     return line
 
 
-def _problem(name: str, detail: str, line: int | None) -> dict[str, Any]:
+def _problem(name: str, detail: str, line: int | None) -> Problem:
     return {"name": name, "detail": detail, "line": line}
 
 

@@ -4,31 +4,30 @@ After https://documentation.bloomreach.com/engagement/docs/filters: hexadecimal,
 """
 
 import hashlib
-from typing import Any
 
 from jinja2 import TemplateRuntimeError
 
 ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
 
 
-def digest(value: Any, algorithm: str = "sha256") -> str:
+def digest(value: object, algorithm: str = "sha256") -> str:
     """Return the digest of a text."""
     if algorithm not in ALGORITHMS:
         raise TemplateRuntimeError(f"'hash' knows {', '.join(ALGORITHMS)}.")
     return hashlib.new(algorithm, str(value).encode(), usedforsecurity=False).hexdigest()
 
 
-def md5(value: Any) -> str:
+def md5(value: object) -> str:
     """Return the MD5 of a text."""
     return digest(value, "md5")
 
 
-def sha1(value: Any) -> str:
+def sha1(value: object) -> str:
     """Return the SHA-1 of a text."""
     return digest(value, "sha1")
 
 
-def sha256(value: Any) -> str:
+def sha256(value: object) -> str:
     """Return the SHA-256 of a text."""
     return digest(value, "sha256")
 

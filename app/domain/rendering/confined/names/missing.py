@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Self
 
 from jinja2 import StrictUndefined, Undefined
 from jinja2.utils import missing
@@ -50,24 +50,24 @@ class MissingProperty(Undefined):
         self.path = path
         self.note = note
 
-    def child(self, name: Any) -> "MissingProperty":
+    def child(self, name: object) -> "MissingProperty":
         """Return what is below it, which is not set either."""
         path = f"{self.path}.{name}"
         self.note(path, self.path)
         return MissingProperty(path, self.note)
 
-    def __call__(self, *_: Any, **__: Any) -> Any:  # noqa: D102  (of Undefined)
+    def __call__(self, *_: object, **__: object) -> Self:  # type: ignore[override]  # noqa: D102  (of Undefined)
         return self
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: object) -> object:  # type: ignore[override]  # as above
         return other
 
-    __radd__ = __add__
+    __radd__ = __add__  # type: ignore[assignment]  # as above
 
-    def __lt__(self, _: Any) -> Any:
+    def __lt__(self, _: object) -> bool:  # type: ignore[override]  # as above
         return False
 
-    __le__ = __gt__ = __ge__ = __lt__
+    __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]  # as above
 
     def __int__(self) -> int:  # type: ignore[override]  # as above
         return 0
@@ -75,5 +75,5 @@ class MissingProperty(Undefined):
     def __float__(self) -> float:  # type: ignore[override]  # as above
         return 0.0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return iter(())

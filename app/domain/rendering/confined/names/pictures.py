@@ -1,7 +1,5 @@
 """Pictures: `qr`, a code as an SVG in a data URI, for tills that scan."""
 
-from typing import Any
-
 import segno
 from jinja2 import TemplateRuntimeError
 from markupsafe import Markup
@@ -9,7 +7,7 @@ from markupsafe import Markup
 MAX_LENGTH = 500
 
 
-def qr(value: Any, scale: int = 4, img: bool = False) -> Any:
+def qr(value: object, scale: int = 4, img: bool = False) -> object:
     """Return a text as a QR code: the URI for `src`, or with `img=True` the whole `<img>`."""
     text = str(value)
     if not 1 <= len(text) <= MAX_LENGTH:

@@ -5,7 +5,6 @@ https://support.bloomreach.com/hc/en-us/articles/27944710762653 (seconds since 1
 """
 
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jinja2 import TemplateRuntimeError, Undefined
@@ -13,29 +12,39 @@ from jinja2 import TemplateRuntimeError, Undefined
 DEFAULT_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
-def from_timestamp(value: Any, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> Any:  # noqa: A002  (named in templates)
+def from_timestamp(value: object, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> object:  # noqa: A002  (named in templates)
     """Write seconds since 1970, or a time in ISO 8601, in a format of strftime and a time zone."""
     if isinstance(value, Undefined) or value == "":
         return value
     try:
         if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
-            return to_datetime(value).astimezone(_zone(timezone)).strftime(str(format))
-        return datetime.fromtimestamp(float(value), _zone(timezone)).strftime(str(format))
+            return _read(value).astimezone(_zone(timezone)).strftime(str(format))
+        return datetime.fromtimestamp(_number(value), _zone(timezone)).strftime(str(format))
     except (TypeError, ValueError, OSError) as error:
         raise TemplateRuntimeError(f"'from_timestamp' takes seconds since 1970: {error}.") from None
 
 
-def to_timestamp(value: Any, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
+def to_timestamp(value: object, format: str | None = None, timezone: str = "UTC") -> object:  # noqa: A002  (as above)
     """Read a text, in ISO 8601 or a format of strptime, as seconds since 1970."""
     if isinstance(value, Undefined):
         return value
-    seconds = to_datetime(value, format, timezone).timestamp()
+    seconds = _read(value, format, timezone).timestamp()
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def to_datetime(value: Any, format: str | None = None, timezone: str = "UTC") -> Any:  # noqa: A002  (as above)
+def to_datetime(value: object, format: str | None = None, timezone: str = "UTC") -> object:  # noqa: A002  (as above)
     """Read a text or seconds since 1970 as a time that knows its zone."""
-    if isinstance(value, (datetime, Undefined)):
+    return value if isinstance(value, Undefined) else _read(value, format, timezone)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str | int | float):
+        return float(value)
+    raise TypeError(f"a {type(value).__name__} is no number")
+
+
+def _read(value: object, format: str | None = None, timezone: str = "UTC") -> datetime:  # noqa: A002  (as above)
+    if isinstance(value, datetime):
         return value
     try:
         if isinstance(value, (int, float)):

@@ -6,7 +6,6 @@ says the same.
 
 import random
 from collections.abc import Iterable
-from typing import Any
 
 import orjson
 from jinja2 import TemplateRuntimeError, Undefined, pass_context
@@ -17,7 +16,7 @@ MESSAGE = "message being rendered"
 FALSE = frozenset({"", "0", "false", "no", "off", "none", "null", "n", "f"})
 
 
-def json_load(value: Any) -> Any:
+def json_load(value: object) -> object:
     """Read a JSON text."""
     if isinstance(value, Undefined):
         return value
@@ -27,13 +26,13 @@ def json_load(value: Any) -> Any:
         raise TemplateRuntimeError(f"'json_load' got no JSON: {error}.") from None
 
 
-def to_bool(value: Any) -> bool:
+def to_bool(value: object) -> bool:
     """Return whether a value is true; the texts `false`, `no`, `off`, `0` and the empty one are not."""
     return value.strip().lower() not in FALSE if isinstance(value, str) else bool(value)
 
 
 @pass_context
-def shuffle(context: Context, values: Iterable[Any]) -> list[Any]:
+def shuffle(context: Context, values: Iterable[object]) -> list[object]:
     """Return the values in an order of chance."""
     shuffled = list(values)
     _chance(context).shuffle(shuffled)
@@ -41,7 +40,7 @@ def shuffle(context: Context, values: Iterable[Any]) -> list[Any]:
 
 
 @pass_context
-def pick(context: Context, values: Iterable[Any]) -> Any:
+def pick(context: Context, values: Iterable[object]) -> object:
     """Return one of the values by chance."""
     choices = values if isinstance(values, (str, list, tuple, range)) else list(values)
     return _chance(context).choice(choices) if choices else ""
