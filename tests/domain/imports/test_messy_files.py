@@ -85,7 +85,7 @@ def spreadsheet(*lines):
 @pytest.mark.parametrize(
     "content",
     [
-        gzip.compress(b"code\nA1\nA2\n"),
+        gzip.compress(b"code\nA1\nA2\n", mtime=0),
         zipped(**{"codes.csv": "code\nA1\nA2\n", "__MACOSX/._codes.csv": "x", "folder/": ""}),
         spreadsheet(["customer", "voucher"], ["Zoë", "A1"], [], ["Max", "A2"]),
         "code\nA1\nA2\n".encode("utf-16-be"),
