@@ -46,7 +46,8 @@ async def new_import(engine, pool_id):
 def staged(url, codes):
     """A connection with these codes ready to be merged."""
     connection = psycopg.connect(conninfo(url), autocommit=True)
-    merge.stage([connection], [[[f"{line}\t{code}\t\\N\n" for line, code in enumerate(codes)]]])
+    rows = [f"{line}\t{code}\t\\N\n" for line, code in enumerate(codes)]
+    merge.stage([connection], [[rows]], with_attributes=False)
     merge.order(connection, 1, merge.LEAST)
     return connection
 
