@@ -71,7 +71,7 @@ def test_every_route_but_health_has_a_door():
     for router in ROUTERS:
         for route in doors.guarded(router).routes:
             if isinstance(route, APIRoute) and route.path not in OPEN:
-                assert list(doors._checks(route.dependant)), route.path
+                assert list(doors.checks_of(route.dependant)), route.path
 
 
 @pytest.mark.parametrize(("method", "path"), list(bodies()))
