@@ -4,9 +4,11 @@ The OpenAPI page fills them in. What they name by id is given that id by the dem
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.api.import_examples import REJECTS
 from app.domain.assignments import identity
 
 POOL, SMALL_POOL, EMPTY_POOL = "spring_sale", "summer_sale", "old_sale"
@@ -37,10 +39,11 @@ REPEATED = {
 
 @dataclass(frozen=True, slots=True)
 class Example:  # type: ignore[explicit-any]  # to be typed
-    """A request: what stands in its path, and its body."""
+    """A request: what stands in its path, and its body; and replies by status, each by a name."""
 
     path: dict[str, str] = field(default_factory=dict)
     body: Any = None  # type: ignore[explicit-any]  # to be typed
+    replies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 def _of(body: Any = None, **path: object) -> Example:  # type: ignore[explicit-any]  # to be typed
@@ -62,7 +65,6 @@ EXAMPLES: dict[str, Example] = {
         name: _of(import_id=IMPORT)
         for name in (
             "getImport",
-            "listImportRejects",
             "acceptSuspiciousRows",
             "cancelImport",
             "undoImport",
@@ -71,6 +73,7 @@ EXAMPLES: dict[str, Example] = {
     },
     "getBulkChange": _of(change_id=BULK_CHANGE),
     "cancelBulkChange": _of(change_id=BULK_CHANGE),
+    "listImportRejects": Example({"import_id": str(IMPORT)}, replies={"200": REJECTS}),
     "createImportSchedule": _of(REPEATED),
     "getImportSchedule": _of(schedule_id=SCHEDULE),
     "updateImportSchedule": _of({"cron": "30 6 * * *"}, schedule_id=SCHEDULE),

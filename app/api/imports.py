@@ -211,12 +211,7 @@ async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reade
 @router.get(
     "/v1/imports/{import_id}/rejects",
     response_model=pagination.Page[RejectOut],
-    responses=examples.shown(
-        problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
-        200,
-        "application/json",
-        examples.REJECTS,
-    ),
+    responses=problems(ImportNotFoundError) | {200: {"content": {"text/csv": {}}}},
 )
 async def list_import_rejects(
     import_id: uuid.UUID,

@@ -204,10 +204,12 @@ def _complete(operation: Document) -> None:
 
 
 def _show(operation: Document, example: Json) -> None:
-    """Put an example of the request into an operation."""
+    """Put an example into an operation."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path" and parameter["name"] in example.path:
             parameter["example"] = example.path[parameter["name"]]
+    for status, shown in example.replies.items():  # not on the route: the framework takes nulls out of it
+        operation["responses"][status]["content"]["application/json"]["examples"] = shown
     if example.body is not None:
         operation["requestBody"]["content"]["application/json"]["example"] = example.body
 

@@ -87,7 +87,7 @@ class FormatIn(Input):
     skip_lines: Annotated[int, Field(ge=0, le=10_000), NO_FLAG] | None = Field(
         default=None, description="Lines before the table, such as comments and titles; detected if left out"
     )
-    sheet: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
+    sheet: Name | Annotated[int, Field(ge=0, le=9999, strict=True)] | None = Field(
         default=None,
         description="Sheet of a spreadsheet, by name or 0-based index; else the only visible one that holds anything",
     )
