@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -95,7 +95,7 @@ async def work(settings: Settings, beat: Callable[[], None] = lambda: None) -> N
     beating = asyncio.create_task(_beat(beat))
     try:
         while not stop.is_set():
-            await _until_first(stop.wait(), _try(settings))
+            await _until_first(stop.wait(), _try(settings), seconds=settings.stop_seconds)
     finally:
         beating.cancel()
 
@@ -116,15 +116,26 @@ async def _try(settings: Settings) -> None:
     await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _until_first(*acts: Coroutine[object, None, object]) -> None:
+async def _until_first(*acts: Coroutine[object, None, object], seconds: float) -> None:
     """Wait until one of them ends; let the others end too."""
     tasks = [asyncio.create_task(act) for act in acts]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
+        await _end(tasks, seconds)
+
+
+async def _end(tasks: Iterable[asyncio.Task[object]], seconds: float) -> None:
+    """Cancel tasks until all have ended, again each time that many seconds have passed.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for`, by which a pool waits for its connections, loses a
+    cancellation that comes together with what it waits for.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=seconds)
 
 
 async def _run(settings: Settings) -> None:
@@ -133,6 +144,7 @@ async def _run(settings: Settings) -> None:
     threads = ThreadPoolExecutor(settings.job_concurrency + settings.fetch_concurrency + SPARE_THREADS)
     asyncio.get_running_loop().set_default_executor(threads)
     connector = PsycopgConnector(**job_pool_arguments(settings))
+    grace = max(1.0, settings.stop_seconds - 5)
     try:
         with jobs.replace_connector(connector) as app:
             async with app.open_async():
@@ -141,7 +153,7 @@ async def _run(settings: Settings) -> None:
                     fetch_job_polling_interval=1,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=STALLED_SECONDS,
-                    shutdown_graceful_timeout=max(1.0, settings.stop_seconds - 5),
+                    shutdown_graceful_timeout=grace,
                     delete_jobs="successful",
                     additional_context={"engine": engine, "settings": settings},
                     install_signal_handlers=False,
@@ -151,20 +163,19 @@ async def _run(settings: Settings) -> None:
                     run(queues=[FETCHES], concurrency=settings.fetch_concurrency),
                     run(queues=[SWEEPS], concurrency=SWEEP_CONCURRENCY),
                     run(queues=[URGENT], concurrency=URGENT_CONCURRENCY),
+                    seconds=grace + 1,
                 )
     finally:
         await engine.dispose()
 
 
-async def _until_one_ends(*workers: Coroutine[object, None, None]) -> None:
+async def _until_one_ends(*workers: Coroutine[object, None, None], seconds: float) -> None:
     """Run workers; when one was told to stop, or failed, or this is cancelled, let all of them finish."""
     tasks = [asyncio.create_task(worker) for worker in workers]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
+        await _end(tasks, seconds)
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception):
             raise result
