@@ -1,5 +1,8 @@
 """Jobs that the release before has queued are run by this one: a task's name is stored with each job."""
 
+import asyncio
+import contextlib
+
 import pytest
 from sqlalchemy import text
 
@@ -84,3 +87,18 @@ async def test_a_stalled_job_whose_next_run_is_queued_holds_up_no_other(engine, 
 
     with worker_process(settings):
         await eventually(ended, seconds=30)
+
+
+async def test_a_task_that_loses_its_cancellation_is_told_again():
+    """As `asyncio.wait_for` does before Python 3.12, when what it waits for comes at the same moment."""
+
+    async def lose_one() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(lose_one())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        await program._end([task], 0.05)
+    assert task.cancelled()
