@@ -31,6 +31,7 @@ class StoredOptions(TypedDict, total=False):
     quote: str | None
     has_header: bool | None
     skip_lines: int | None
+    sheet: str | int | None
     column: ColumnName | None
     expires_at_column: ColumnName | None
     expires_at: str | None

@@ -88,17 +88,17 @@ async def test_a_dotted_path_leads_to_the_code_and_a_value_is_not_guessed(client
     assert [issue["outcome"] for issue in issues] == ([outcome] if outcome else [])
 
 
-async def test_fifty_who_redeem_one_code_at_once_redeem_it_once(client, engine):
+async def test_twenty_who_redeem_one_code_at_once_redeem_it_once(client, engine):
     await fill(engine, "p", 1)
     await map_(client, "voucher_code")
     code = await assigned(client)
     tracked = await asyncio.gather(
-        *(track(client, {"properties": {"voucher_code": code}}) for _ in range(50))
+        *(track(client, {"properties": {"voucher_code": code}}) for _ in range(20))
     )
-    assert sorted(outcome for (outcome,) in tracked) == ["already_redeemed"] * 49 + ["redeemed"]
+    assert sorted(outcome for (outcome,) in tracked) == ["already_redeemed"] * 19 + ["redeemed"]
     assert (await client.get("/v1/pools/p/counts")).json()["redeemed"] == 1
     issues = (await client.get("/v1/redemptions", params={"issue": "already_redeemed"})).json()["items"]
-    assert len(issues) == 49
+    assert len(issues) == 19
 
 
 async def issues(client, **params):

@@ -22,6 +22,7 @@ def format_of(options: StoredOptions) -> Format:
         options.get("quote"),
         options.get("has_header"),
         options.get("skip_lines"),
+        options.get("sheet"),
     )
 
 
