@@ -168,7 +168,7 @@ SELECT EXISTS (
 """)
 FORGET_MARKS = text("DELETE FROM erased_event WHERE erased_at < now() - make_interval(days => :days)")
 SETTLED = text("""
-SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:xmax AS text) AS xid8) AS settled
+SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:number AS text) AS xid8) AS settled
 """)
 
 
@@ -182,16 +182,17 @@ async def forget_marks(connection: AsyncConnection, days: int) -> int:
     return (await connection.execute(FORGET_MARKS, {"days": days})).rowcount
 
 
-async def begun_until_now(connection: AsyncConnection) -> str:
-    """Return the number that the next transaction gets."""
-    return str(
-        (await connection.execute(text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text"))).scalar_one()
-    )
+async def number_of(connection: AsyncConnection) -> str:
+    """Return the number of this transaction: all that have written before have a lower one.
+
+    The `xmax` of a snapshot would not do: it follows what has ended, and may be the number of one under way.
+    """
+    return str((await connection.execute(text("SELECT pg_current_xact_id()::text"))).scalar_one())
 
 
-async def have_ended(connection: AsyncConnection, xmax: str) -> bool:
-    """Tell whether all transactions that had begun before this number was given have ended."""
-    return bool((await connection.execute(SETTLED, {"xmax": xmax})).scalar_one())
+async def have_ended(connection: AsyncConnection, number: str) -> bool:
+    """Tell whether all transactions with a lower number have ended."""
+    return bool((await connection.execute(SETTLED, {"number": number})).scalar_one())
 
 
 async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:

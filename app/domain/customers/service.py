@@ -119,7 +119,7 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
     Marks of its events and messages stay for some time: one that is sent again does not bring the person back.
     """
     erased = dict.fromkeys(("customers", "events", "assignments", "redemptions"), 0)
-    xmax = None
+    number = None
     for last in (False, True):
         async with transaction(engine) as connection:
             found = await queries.erase(connection, customer_id)
@@ -128,9 +128,9 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
                 # Not who: that is to be forgotten.
                 await audit.record(connection, caller, "customer.erased", erased=erased)
             else:
-                xmax = await queries.begun_until_now(connection)
-        if not last and xmax is not None:
-            await _wait_for_others(engine, xmax)
+                number = await queries.number_of(connection)
+        if not last and number is not None:
+            await _wait_for_others(engine, number)
     return erased
 
 
@@ -144,13 +144,13 @@ async def forget_marks(connection: AsyncConnection) -> int:
     return await queries.forget_marks(connection, get_settings().erasure_marks_days)
 
 
-async def _wait_for_others(engine: AsyncEngine, xmax: str) -> None:
+async def _wait_for_others(engine: AsyncEngine, number: str) -> None:
     """Wait until the transactions that are under way have ended, for some seconds at most."""
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
             while True:
                 async with autocommit(engine) as connection:
-                    if await queries.have_ended(connection, xmax):
+                    if await queries.have_ended(connection, number):
                         return
                 await asyncio.sleep(0.01)
 
