@@ -211,7 +211,10 @@ class LocalPostgres:
 
     def _check_version(self) -> None:
         """Refuse a cluster that another major version of PostgreSQL made: this one cannot read it."""
-        theirs = (self._data / "PG_VERSION").read_text().strip()
+        version = self._data / "PG_VERSION"
+        if not version.is_file():
+            return  # no cluster, as the server itself says
+        theirs = version.read_text().strip()
         _, said = self._command("postgres", "--version")
         ours = said.rpartition(" ")[2].partition(".")[0]
         if theirs != ours:
