@@ -34,7 +34,7 @@ from tests.conftest import TABLES
 from tests.factories import KEY, add_key
 
 CODES = 12
-STEPS = int(os.environ.get("VOUCHERS_TEST_STEPS", "480"))
+STEPS = int(os.environ.get("VOUCHERS_TEST_STEPS", "240"))
 STORY = 40
 """Steps of one story."""
 CUSTOMERS = st.sampled_from(["c1", "c2"])
