@@ -149,15 +149,19 @@ async def list_webhook_deliveries(
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
+ANSWERS: dict[int | str, dict[str, object]] = {
+    204: {"description": "Taken; any 2xx is. Any other answer, or none in 15 s: it comes again"},
+    410: {"description": "Send nothing more: the webhook is disabled"},
+    429: {"description": "Too many; `Retry-After` is kept"},
+}
+"""What a receiver may answer."""
+
+
 @sent.post(
     "events",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Events",
-    responses={
-        204: {"description": "Taken; any 2xx is. Any other answer, or none in 15 s: it comes again"},
-        410: {"description": "Send nothing more: the webhook is disabled"},
-        429: {"description": "Too many; `Retry-After` is kept"},
-    },
+    responses=ANSWERS,
 )
 async def events(
     body: WebhookMessage,
@@ -175,11 +179,7 @@ async def events(
     "alert",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Alert",
-    responses={
-        204: {"description": "Taken; any 2xx is. Any other answer, or none in 15 s: it comes again"},
-        410: {"description": "Send nothing more: the webhook is disabled"},
-        429: {"description": "Too many; `Retry-After` is kept"},
-    },
+    responses=ANSWERS,
 )
 async def alert(
     body: AlertMessage,

@@ -1,6 +1,6 @@
 """Real processes, killed and hung up on at any moment: no code is left without a message that a repeat returns.
 
-The short form is part of the suite; `VOUCHERS_TEST_INTERRUPTIONS=300` makes the long one.
+The short form is part of the chaos suite; `VOUCHERS_TEST_INTERRUPTIONS=300` makes the long one.
 """
 
 import asyncio
