@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Header, Request, Response
@@ -76,14 +76,14 @@ Held = Annotated[Renderers, held(Renderers)]
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN)],
 )
-async def render_message(  # type: ignore[explicit-any]  # to be typed
+async def render_message(
     body: RenderRequest,
     request: Request,
     engine: Engine,
     batcher: Annotated[RenderBatcher, held(RenderBatcher)],
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
-) -> Any:
+) -> object:
     """Make a message, with the codes that its template asks for.
 
     The same message to the same customer has the same codes however often it is sent; without `message_id` it is the
@@ -169,14 +169,14 @@ async def render_messages(
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def set_customer_properties(  # type: ignore[explicit-any]  # to be typed
+async def set_customer_properties(
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
-) -> Any:
+) -> object:
     """Set the properties of a customer from a template that renders to a JSON object (the node *set attribute*)."""
     message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
     return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
@@ -188,14 +188,14 @@ async def set_customer_properties(  # type: ignore[explicit-any]  # to be typed
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def add_customer_event(  # type: ignore[explicit-any]  # to be typed
+async def add_customer_event(
     customer_id: CustomerPath,
     body: NodeRequest,
     engine: Engine,
     renderers: Held,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
-) -> Any:
+) -> object:
     """Render and store events: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`.
 
     The body is an object or a list of them; all of a list are stored, or none.

@@ -1,8 +1,6 @@
 """Headers of replies, as the document describes them."""
 
-from typing import Any
-
-HEADERS: dict[str, dict[str, Any]] = {  # type: ignore[explicit-any]  # to be typed
+HEADERS: dict[str, dict[str, object]] = {
     "ETag": {"description": "Version of what can be edited, for `If-Match`", "schema": {"type": "string"}},
     "Idempotency-Replayed": {
         "description": "`true`: the same request came before, and this is its reply",
@@ -29,6 +27,6 @@ HEADERS: dict[str, dict[str, Any]] = {  # type: ignore[explicit-any]  # to be ty
 }
 
 
-def bearing(status: int, *names: str) -> dict[int | str, dict[str, Any]]:  # type: ignore[explicit-any]  # to be typed
+def bearing(status: int, *names: str) -> dict[int | str, dict[str, object]]:
     """Return the `responses=` of a route whose replies of this status bear these headers."""
     return {status: {"headers": {name: HEADERS[name] for name in names}}}

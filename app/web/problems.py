@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
+from typing import TypeAlias
 from urllib.parse import quote
 
 import orjson
@@ -28,6 +29,8 @@ from app.platform.logs import request_id
 from app.web.slashes import STAND_IN
 
 MEDIA_TYPE = "application/problem+json"
+Responses: TypeAlias = dict[int | str, dict[str, object]]
+"""What the framework takes as a route's `responses=`."""
 log = structlog.get_logger()
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError)
 _NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
@@ -83,7 +86,7 @@ def response_to(error: Exception, instance: str) -> Response:
     return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
 
 
-def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, object]]:
+def problems(*errors: type[DomainError]) -> Responses:
     """Return the `responses=` of a route that raises these errors."""
     by_status: dict[int | str, list[type[DomainError]]] = {}
     for error in errors:
