@@ -7,7 +7,7 @@ import uuid
 
 from app.api.import_examples import REJECTS
 from app.domain.assignments import identity
-from app.web.openapi import Example
+from app.web.examples import Example
 
 POOL, SMALL_POOL, EMPTY_POOL = "spring_sale", "summer_sale", "old_sale"
 SMALL_POOL_CODES = ("SUMMER-1", "SUMMER-2", "SUMMER-3", "SUMMER-4")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.web.problems import Responses
+from app.web.headers import Responses
 
 JSON_BODIES = {
     "text": {

@@ -25,7 +25,7 @@ from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
-from app.web.headers import bearing
+from app.web.headers import Responses, bearing
 from app.web.idempotency import Once, OnceIn
 from app.web.problems import problems
 
@@ -149,7 +149,7 @@ async def list_webhook_deliveries(
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
-ANSWERS: dict[int | str, dict[str, object]] = {
+ANSWERS: Responses = {
     204: {"description": "Taken; any 2xx is. Any other answer, or none in 15 s: it comes again"},
     410: {"description": "Send nothing more: the webhook is disabled"},
     429: {"description": "Too many; `Retry-After` is kept"},

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.platform import records
 from app.platform.database import ONLY_READS, AnyRow
 from app.schema.texts import inert
+from app.web.headers import Responses
 from app.web.spool import check_room, spooled
 
 CHUNK = 500
@@ -40,7 +41,7 @@ FormatQuery = Annotated[
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
-DESCRIBED: dict[int | str, dict[str, object]] = {
+DESCRIBED: Responses = {
     200: {"description": "The rows, as a stream", "content": {"text/csv": {}, "application/x-ndjson": {}}}
 }
 

@@ -6,7 +6,6 @@ once, and so is how things are called: an operation by verb and resource, a sche
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 from fastapi import FastAPI
@@ -17,6 +16,7 @@ from starlette.routing import BaseRoute
 
 from app.web import idempotency
 from app.web.doors import checks_of
+from app.web.examples import Example
 from app.web.headers import HEADERS
 from app.web.problems import MEDIA_TYPE, Problem, routes_of
 
@@ -57,15 +57,6 @@ BY_STATUS = {
 
 Json: TypeAlias = Any  # type: ignore[explicit-any]  # whatever an OpenAPI document holds
 Document: TypeAlias = dict[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A request: what stands in its path, and its body; and replies by status, each by a name."""
-
-    path: dict[str, str] = field(default_factory=dict)
-    body: object = None
-    replies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 class About(TypedDict):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import TypeAlias
 from urllib.parse import quote
 
 import orjson
@@ -26,11 +25,10 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
+from app.web.headers import Responses
 from app.web.slashes import STAND_IN
 
 MEDIA_TYPE = "application/problem+json"
-Responses: TypeAlias = dict[int | str, dict[str, object]]
-"""What the framework takes as a route's `responses=`."""
 log = structlog.get_logger()
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError)
 _NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
