@@ -1,4 +1,4 @@
-"""Examples of requests and replies, as the document shows them. The command line reads them too, without a framework."""
+"""Examples of requests and replies, as the document shows them; the command line reads them, without a framework."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
