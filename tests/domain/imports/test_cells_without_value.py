@@ -87,7 +87,7 @@ def test_cells_stand_in_their_column_wherever_the_sheet_begins():
     book = openpyxl.Workbook()
     page = book.active
     for place, value in {
-        "C4": "n",
+        "C4": "value",
         "D4": "code",
         "C5": 1,
         "D5": "A1",
@@ -143,8 +143,8 @@ def test_open_document():
     content = (
         f'<office:document-content xmlns:office="{office}:office:1.0" xmlns:table="{office}:table:1.0"'
         f' xmlns:text="{office}:text:1.0" xmlns:calcext="urn:org:documentfoundation:calcext:1.0">'
-        f"<office:body><office:spreadsheet><table:table table:name='S'>{body}</table:table></office:spreadsheet></office:body>"
-        "</office:document-content>"
+        f"<office:body><office:spreadsheet><table:table table:name='S'>{body}</table:table></office:spreadsheet>"
+        "</office:body></office:document-content>"
     )
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

@@ -25,6 +25,8 @@ SHOWN = 1000
 """Characters of a rejected value that are kept."""
 DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
 """A long number as a spreadsheet shows it."""
+_REMARK = re.compile(r"(#+|//+) .*", re.DOTALL)
+"""A comment: no code has such a sign apart from the rest."""
 _AS_FORMULA = re.compile(r'="([^"]*)"|=\'([^\']*)\'')
 _UNSEEN = {"Cc": "control_character", "Cs": "control_character", "Cf": "format_character"} | dict.fromkeys(
     ("Zs", "Zl", "Zp"), "format_character"
@@ -154,6 +156,8 @@ class Sorter:
             or "\\" in text
             or "'" in text
             or "  " in text
+            or "# " in text
+            or "// " in text
             or '="' in text
             or "E+" in text
             or "e+" in text
@@ -183,7 +187,8 @@ class Sorter:
         kept = []
         for place, code in enumerate(codes):
             # Two blanks part columns: no code holds them.
-            if "  " in code or words.is_placeholder(code) or self._is_heading(code):
+            unlike = "  " in code or words.is_placeholder(code) or self._is_heading(code)
+            if unlike or _REMARK.match(code):
                 self.aside.append(lines[place])
             else:
                 kept.append(place)
