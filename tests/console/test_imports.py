@@ -115,7 +115,15 @@ async def test_the_wizard_lists_sheets_and_what_comes_with_a_code(person, client
 
 async def test_what_cannot_be_read_as_chosen_is_told_in_the_same_step(person):
     browser = await person()
-    sent = {"csrf": await csrf(browser), "pool": "spring", "type": "text", "go": "preview", "text": "code\nä-1\n"}
+    sent = {
+        "csrf": await csrf(browser),
+        "pool": "spring",
+        "type": "text",
+        "go": "preview",
+        "text": "code\nä-1\n",
+    }
     page = (await browser.post(NEW, data=sent)).text
-    wrong = await browser.post(NEW, data=hidden(page) | {"encoding": "klingon", "go": "column", "redo": "yes"})
+    wrong = await browser.post(
+        NEW, data=hidden(page) | {"encoding": "klingon", "go": "column", "redo": "yes"}
+    )
     assert (wrong.status_code, "klingon" in wrong.text) == (422, True)
