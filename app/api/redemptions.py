@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Query, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,6 +34,7 @@ from app.web import etag, idempotency, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.headers import bearing
+from app.web.parameters import CodePath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
@@ -119,7 +120,7 @@ async def list_redemptions(
     },
 )
 async def redeem_voucher(
-    code: Annotated[Identifier, Path(description="The code")],
+    code: CodePath,
     body: RedemptionIn,
     connection: Connection,
     response: Response,

@@ -18,4 +18,5 @@ def _pool(name: str) -> str:
 PoolPath = Annotated[
     str, AfterValidator(_pool), Path(description="Name of the pool", examples=["spring_sale"])
 ]
+CodePath = Annotated[Identifier, Path(description="The code")]
 CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1"])]

@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text, tuple_
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.customers.schemas import AggregateRecord, CustomerFilter, CustomerRecord, EventRecord
-from app.platform import records
+from app.platform import keyset, records
 from app.platform.similar import similar_names
 from app.schema.customers import Aggregate, Customer, Event
 
@@ -256,24 +256,17 @@ async def latest_events(
 ) -> list[EventRecord]:
     """Return events of a customer, newest first; of those of one time, the one that came last first."""
     arrival = func.coalesce(Event.arrival, 0)
-    order = (Event.timestamp, arrival, Event.id)
-    query = (
-        select(
-            Event.id,
-            Event.event_type,
-            Event.properties,
-            Event.timestamp,
-            Event.received_at,
-            arrival.label("arrival"),
-        )
-        .where(Event.customer_id == customer_id)
-        .order_by(*(column.desc() for column in order))
-        .limit(limit)
-    )
+    query = select(
+        Event.id,
+        Event.event_type,
+        Event.properties,
+        Event.timestamp,
+        Event.received_at,
+        arrival.label("arrival"),
+    ).where(Event.customer_id == customer_id)
     if event_type is not None:
         query = query.where(Event.event_type == event_type)
-    if key is not None:
-        query = query.where(tuple_(*order) < key)
+    query = keyset.page(query, (Event.timestamp, arrival, Event.id), key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), EventRecord)
 
 
