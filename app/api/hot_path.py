@@ -29,6 +29,7 @@ from app.web.dependencies import held_by
 from app.web.failed_keys import FailedKeys
 from app.web.guard import secret_in
 from app.web.problems import response_to
+from app.web.replies import ReplyHeaders, own
 
 PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
@@ -54,7 +55,7 @@ class HotPath:
     """ASGI: the application, with a short way in for the one route that has to be fast."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._app: ASGIApp = app
+        self._app: ASGIApp = ReplyHeaders(app)
         self._framework = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
@@ -72,19 +73,20 @@ class HotPath:
             return
         try:
             read: list[Message] = []
-            wanted = await self._wanted(scope, nfc(path[1]), head, receive, read)
+            pool = nfc(path[1])
+            wanted = await self._wanted(scope, pool, head, receive, read)
             if wanted is None:
                 await self._app(scope, _again(read, receive), send)
                 return
             scope["route"] = ROUTE
-            given = await held_by(self._framework, Assigner).assign(nfc(path[1]), wanted, _gone(receive))
+            given = await held_by(self._framework, Assigner).assign(pool, wanted, _gone(receive))
             body, status, headers = reply(given)
         except Exception as error:  # noqa: BLE001  (as the framework does: every error becomes a problem)
             scope["route"] = ROUTE
-            await response_to(error, scope["path"])(scope, receive, send)
+            await ReplyHeaders(response_to(error, scope["path"]))(scope, receive, send)
         else:
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-            raw.append((b"content-length", b"%d" % len(body)))
+            raw += [(b"content-length", b"%d" % len(body)), *own(scope["scheme"])]
             await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": body})
 
@@ -116,9 +118,7 @@ class HotPath:
 
 
 def _head(scope: Scope) -> _Head | None:
-    """Return what the head says, where it is plain: each header once, JSON, no query."""
-    if scope["query_string"]:
-        return None
+    """Return what the head says, where it is plain: each header once, JSON."""
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         if name in _READ:
