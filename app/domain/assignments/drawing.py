@@ -215,10 +215,9 @@ class Draw:
 
     async def _explain_this(self, code: str) -> NoReturn:
         pool_id = await pools.id_of(self.connection, self.pool)
-        found = await queries.place_of(self.connection, code)
-        if found is None or found.pool_id != pool_id:
+        status = await queries.status_of(self.connection, pool_id, code)
+        if status is None:
             raise VoucherNotFoundError
-        status = str(found.status)
         if status == "available":
             raise PoolTooShortLivedError(self.pool) if self.valid_for else VoucherNotAvailableError("expired")
         raise VoucherNotAvailableError(status)
