@@ -31,7 +31,9 @@ from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECO
 from app.domain.access.scopes import Scope
 from app.domain.lifecycle.check import violations
 from app.platform import logs, secret_key
-from app.platform.database import connect, create_long_engine, is_refused, transaction, wait_for
+from app.platform.connections import connect, is_refused, wait_for
+from app.platform.database import transaction
+from app.platform.engines import create_long_engine
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.pooler import set_for_role
