@@ -28,13 +28,8 @@ from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule, Lo
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
-from app.platform.database import (
-    ConflictError,
-    DriverPool,
-    autocommit,
-    retry_on_conflict,
-    transaction,
-)
+from app.platform.database import ConflictError, autocommit, retry_on_conflict, transaction
+from app.platform.driver_pool import DriverPool
 from app.platform.errors import DomainError
 from app.platform.metrics import DRAWN, SHORTAGES
 

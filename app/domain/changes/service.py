@@ -16,7 +16,8 @@ from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, ChangeR
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.lifecycle import many
 from app.domain.pools import service as pools
-from app.platform.database import LONG_SECONDS, patience, retry_on_conflict, transaction
+from app.platform.connections import LONG_SECONDS
+from app.platform.database import patience, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.schema.base import VoucherStatus
