@@ -1,6 +1,7 @@
 """`/v1/api-keys`."""
 
 import uuid
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
@@ -9,9 +10,14 @@ from pydantic import TypeAdapter
 
 from app.domain.access.keys import service
 from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
-from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyOut, ApiKeyRotate, ApiKeyWithSecret
+from app.domain.access.keys.schemas import (
+    ApiKeyCreate,
+    ApiKeyOut,
+    ApiKeyRecord,
+    ApiKeyRotate,
+    ApiKeyWithSecret,
+)
 from app.domain.access.scopes import Caller, Scope
-from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
@@ -53,7 +59,7 @@ async def create_api_key(
         )
         etag.tag(response, service.version_of(key))
         response.headers["Location"] = f"/v1/api-keys/{key.id}"
-        return {**key._asdict(), "secret": secret}
+        return {**asdict(key), "secret": secret}
 
     return await keyed.once(create)
 
@@ -61,7 +67,7 @@ async def create_api_key(
 @router.get("", response_model=pagination.Page[ApiKeyOut], responses=problems(InvalidRequestError))
 async def list_api_keys(
     connection: Connection, _caller: Admin, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[ApiKeyRecord]:
     """List the keys, revoked ones included, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
@@ -72,11 +78,11 @@ async def list_api_keys(
 )
 async def get_api_key(
     key_id: uuid.UUID, connection: Connection, _caller: Admin, response: Response
-) -> dict[str, object]:
+) -> ApiKeyRecord:
     """Return one key, without its secret; a revoked one too."""
     key = await service.get(connection, key_id)
     etag.tag(response, service.version_of(key))
-    return key._asdict()
+    return key
 
 
 @router.post(
@@ -100,7 +106,7 @@ async def rotate_api_key(
     async def rotate() -> dict[str, object]:
         key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds, expected)
         etag.tag(response, service.version_of(key))
-        return {**key._asdict(), "secret": secret}
+        return {**asdict(key), "secret": secret}
 
     return await keyed.once(rotate)
 

@@ -6,9 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import TypeAdapter
 
 from app.domain.access.audit import service
-from app.domain.access.audit.schemas import AuditEntryOut, Filter
+from app.domain.access.audit.schemas import AuditEntryOut, AuditRecord, Filter
 from app.domain.access.scopes import Scope
-from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
 from app.schema.times import Time
@@ -33,7 +32,7 @@ async def list_audit_entries(
     until: Annotated[Time | None, Query(description="Only entries before this time")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[AuditRecord]:
     """List who did what, newest first."""
     wanted = Filter(action, pool, since, until)
     rows = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)

@@ -4,12 +4,10 @@ The OpenAPI page fills them in. What they name by id is given that id by the dem
 """
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from app.api.import_examples import REJECTS
 from app.domain.assignments import identity
+from app.web.examples import Example
 
 POOL, SMALL_POOL, EMPTY_POOL = "spring_sale", "summer_sale", "old_sale"
 SMALL_POOL_CODES = ("SUMMER-1", "SUMMER-2", "SUMMER-3", "SUMMER-4")
@@ -37,20 +35,11 @@ REPEATED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Example:  # type: ignore[explicit-any]  # to be typed
-    """A request: what stands in its path, and its body; and replies by status, each by a name."""
-
-    path: dict[str, str] = field(default_factory=dict)
-    body: Any = None  # type: ignore[explicit-any]  # to be typed
-    replies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-
-
-def _of(body: Any = None, **path: object) -> Example:  # type: ignore[explicit-any]  # to be typed
+def _of(body: object = None, **path: object) -> Example:
     return Example({name: str(value) for name, value in path.items()}, body)
 
 
-def _message(**more: Any) -> dict[str, Any]:  # type: ignore[explicit-any]  # to be typed
+def _message(**more: object) -> dict[str, object]:
     return {"template": f"10 % off, only for you: {LIKE_A_CODE}", "channel": "email", "mode": "send", **more}
 
 

@@ -7,9 +7,8 @@ from pydantic import TypeAdapter
 
 from app.domain.access.scopes import Scope
 from app.domain.forecast import service
-from app.domain.forecast.schemas import ForecastOut, HistoryRow
+from app.domain.forecast.schemas import Forecast, ForecastOut, HistoryRow, HourRecord
 from app.domain.pools.errors import PoolNotFoundError
-from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection
@@ -25,7 +24,7 @@ KEY = TypeAdapter(datetime)
 
 
 @router.get("/forecast", response_model=ForecastOut, responses=problems(PoolNotFoundError))
-async def get_pool_forecast(pool: PoolPath, connection: Connection) -> dict[str, object]:
+async def get_pool_forecast(pool: PoolPath, connection: Connection) -> Forecast:
     """Return how fast codes went over the last hour, day and week, and when the pool runs out at each rate."""
     return await service.forecast(connection, pool)
 
@@ -40,7 +39,7 @@ async def get_pool_history(
     connection: Connection,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[HourRecord]:
     """Return the stock of a pool hour by hour, newest first, for 90 days."""
     rows = await service.history(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.hour)

@@ -1,6 +1,8 @@
 """Examples of imports on the page of the API: what is asked, set aside and refused."""
 
-from typing import Any
+from collections.abc import Mapping
+
+from app.web.headers import Responses
 
 JSON_BODIES = {
     "text": {
@@ -65,11 +67,10 @@ REJECTS = {
 }
 
 
-def shown(  # type: ignore[explicit-any]  # as FastAPI takes them
-    responses: dict[int | str, dict[str, Any]], status: int, kind: str, examples: dict[str, Any]
-) -> dict[int | str, dict[str, Any]]:
+def shown(responses: Responses, status: int, kind: str, examples: Mapping[str, object]) -> Responses:
     """Return documented responses with examples of one of them."""
     found = dict(responses.get(status, {}))
-    content = dict(found.get("content", {}))
-    content[kind] = {**content.get(kind, {}), "examples": examples}
-    return {**responses, status: {**found, "content": content}}
+    content = found.get("content")
+    by_type = dict(content) if isinstance(content, dict) else {}
+    by_type[kind] = {**by_type.get(kind, {}), "examples": examples}
+    return {**responses, status: {**found, "content": by_type}}

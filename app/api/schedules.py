@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
@@ -34,14 +34,14 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
     status_code=status.HTTP_201_CREATED,
     responses=bearing(201, "ETag", "Location", "Idempotency-Replayed") | problems(InvalidRequestError),
 )
-async def create_import_schedule(  # type: ignore[explicit-any]  # to be typed
+async def create_import_schedule(
     body: ScheduleCreate,
     caller: Writer,
     connection: Connection,
     settings: Settings,
     response: Response,
     keyed: Once,
-) -> Any:
+) -> object:
     """Make a schedule: it repeats an import at the times of a cron expression."""
     permit_source(caller, body.source)
 

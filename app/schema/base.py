@@ -6,7 +6,6 @@ bear no foreign keys (docs/decisions/0003): each would cost a look-up per row, a
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -65,7 +64,6 @@ class Base(DeclarativeBase):
         bytes: LargeBinary,
         datetime: DateTime(timezone=True),
         dict[str, object]: JSONB,
-        dict[str, Any]: JSONB,
         list[str]: ARRAY(Text),
         list[int]: ARRAY(BigInteger),
         VoucherStatus: Enum(VoucherStatus, name="voucher_status", values_callable=_values),

@@ -13,8 +13,9 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform import records
-from app.platform.database import ONLY_READS, AnyRow
+from app.platform.database import ONLY_READS
 from app.schema.texts import inert
+from app.web.headers import Responses
 from app.web.spool import check_room, spooled
 
 CHUNK = 500
@@ -40,7 +41,7 @@ FormatQuery = Annotated[
     ),
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
-DESCRIBED: dict[int | str, dict[str, object]] = {
+DESCRIBED: Responses = {
     200: {"description": "The rows, as a stream", "content": {"text/csv": {}, "application/x-ndjson": {}}}
 }
 
@@ -97,7 +98,7 @@ def _cell(value: object) -> str:
     return str(value).lower()  # a truth value or an id
 
 
-def _ndjson(rows: Iterable[AnyRow], columns: Sequence[str]) -> bytes:
+def _ndjson(rows: Iterable[Sequence[object]], columns: Sequence[str]) -> bytes:
     return b"".join(
         orjson.dumps(
             dict(zip(columns, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z

@@ -1,8 +1,10 @@
 """Headers of replies, as the document describes them."""
 
-from typing import Any
+from typing import TypeAlias
 
-HEADERS: dict[str, dict[str, Any]] = {  # type: ignore[explicit-any]  # to be typed
+Responses: TypeAlias = dict[int | str, dict[str, object]]
+"""What the framework takes as a route's `responses=`."""
+HEADERS: dict[str, dict[str, object]] = {
     "ETag": {"description": "Version of what can be edited, for `If-Match`", "schema": {"type": "string"}},
     "Idempotency-Replayed": {
         "description": "`true`: the same request came before, and this is its reply",
@@ -29,6 +31,6 @@ HEADERS: dict[str, dict[str, Any]] = {  # type: ignore[explicit-any]  # to be ty
 }
 
 
-def bearing(status: int, *names: str) -> dict[int | str, dict[str, Any]]:  # type: ignore[explicit-any]  # to be typed
+def bearing(status: int, *names: str) -> Responses:
     """Return the `responses=` of a route whose replies of this status bear these headers."""
     return {status: {"headers": {name: HEADERS[name] for name in names}}}

@@ -6,14 +6,15 @@ Where a key becomes the id of what is made (an assignment, a message), that alon
 
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, TypeVar
 
 import orjson
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import TypedDict
 
 from app.domain.access.replies import service
 from app.domain.access.scopes import Caller
@@ -28,9 +29,21 @@ Key = Annotated[
     Header(alias=NAME, description="The same request with the same key is done once, and answered alike"),
 ]
 REPLAYED = "Idempotency-Replayed"
+Made = TypeVar("Made")
 
 
-def derived(caller_id: uuid.UUID, key: str, *place: Any) -> str:  # type: ignore[explicit-any]  # to be typed
+class Sent(TypedDict):
+    """The reply that was sent the first time."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+_SENT = TypeAdapter(Sent)
+
+
+def derived(caller_id: uuid.UUID, key: str, *place: object) -> str:
     """Return a name that the same keyed request of the same caller gives to the same thing in it."""
     return str(uuid.uuid5(caller_id, orjson.dumps([key, *place]).decode()))
 
@@ -44,7 +57,9 @@ class KeyedRequest:
         self._settings = settings
         self._key = key
 
-    async def once_in(self, connection: AsyncConnection, act: Callable[[], Awaitable[Any]]) -> Any:  # type: ignore[explicit-any]  # to be typed
+    async def once_in(
+        self, connection: AsyncConnection, act: Callable[[], Awaitable[Made]]
+    ) -> Made | Response:
         """Return what `act` does, or the reply of the first time where the request was answered before.
 
         Raises:
@@ -57,15 +72,16 @@ class KeyedRequest:
         same = [request.method, request.url.path, body]
         claimed, kept = await service.claim(connection, self._settings, caller, self._key, same)
         if kept is not None:
-            return Response(kept["body"], kept["status"], kept["headers"] | {REPLAYED: "true"})
+            reply = _SENT.validate_python(kept)
+            return Response(reply["body"], reply["status"], reply["headers"] | {REPLAYED: "true"})
         route = request.scope["route"]
         assert isinstance(route, APIRoute)  # noqa: S101  (narrows the type)
-        made: TypeAdapter[Any] = TypeAdapter(route.response_model)  # type: ignore[explicit-any]  # to be typed
+        made: TypeAdapter[object] = TypeAdapter(route.response_model)
         text = made.dump_json(made.validate_python(await act(), from_attributes=True), by_alias=True).decode()
         headers = {**self._response.headers, "content-type": "application/json"}
-        reply: dict[str, Any] = {"status": route.status_code or 200, "headers": headers, "body": text}  # type: ignore[explicit-any]  # to be typed
-        await service.keep(connection, self._settings, claimed, reply)
-        return Response(text, reply["status"], headers)
+        sent: Sent = {"status": route.status_code or 200, "headers": headers, "body": text}
+        await service.keep(connection, self._settings, claimed, sent)
+        return Response(text, sent["status"], headers)
 
 
 class Keyed(KeyedRequest):
@@ -82,17 +98,17 @@ class Keyed(KeyedRequest):
         super().__init__(request, response, settings, key)
         self._connection = connection
 
-    async def once(self, act: Callable[[], Awaitable[Any]]) -> Any:  # type: ignore[explicit-any]  # to be typed
+    async def once(self, act: Callable[[], Awaitable[Made]]) -> Made | Response:
         """Return what `act` does, or the reply of the first time, as `once_in` of the request's transaction."""
         return await self.once_in(self._connection, act)
 
 
-async def id_once(  # type: ignore[explicit-any]  # to be typed
+async def id_once(
     connection: AsyncConnection,
     settings: AllSettings,
     caller: Caller,
     key: str | None,
-    same: list[Any],
+    same: Sequence[object],
     act: Callable[[], Awaitable[uuid.UUID]],
 ) -> tuple[uuid.UUID, bool]:
     """Return the id of what `act` makes, or made when the same request came before; and whether that was so.
@@ -112,7 +128,7 @@ async def id_once(  # type: ignore[explicit-any]  # to be typed
         return await act(), False
     claimed, kept = await service.claim(connection, settings, caller, key, same)
     if kept is not None:
-        return uuid.UUID(kept["id"]), True
+        return uuid.UUID(str(kept["id"])), True
     made = await act()
     await service.keep(connection, settings, claimed, {"id": str(made)})
     return made, False

@@ -5,16 +5,18 @@ once, and so is how things are called: an operation by verb and resource, a sche
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.routing import BaseRoute
 
 from app.web import idempotency
 from app.web.doors import checks_of
+from app.web.examples import Example
 from app.web.headers import HEADERS
 from app.web.problems import MEDIA_TYPE, Problem, routes_of
 
@@ -57,17 +59,27 @@ Json: TypeAlias = Any  # type: ignore[explicit-any]  # whatever an OpenAPI docum
 Document: TypeAlias = dict[str, Json]
 
 
+class About(TypedDict):
+    """What goes to the document as it is."""
+
+    tags: list[Document]
+    contact: Document
+    license_info: Document
+    servers: list[Document]
+    webhooks: Sequence[BaseRoute]
+
+
 def operation_id(route: APIRoute) -> str:
     """Return the name of a route's function in camel case: `create_pool` is `createPool`."""
     first, *rest = route.name.split("_")
     return first + "".join(word.title() for word in rest)
 
 
-def install(  # type: ignore[explicit-any]  # to be typed
+def install(
     app: FastAPI,
     bodies: Iterable[type[BaseModel]],
-    examples: Mapping[str, Any],
-    **about: Any,
+    examples: Mapping[str, Example],
+    **about: Unpack[About],
 ) -> None:
     """Have `app` describe itself.
 
@@ -103,10 +115,10 @@ def body_of(model: type[BaseModel]) -> Document:
     return {"$ref": f"{SCHEMAS}{model.__name__}"}
 
 
-def completed(  # type: ignore[explicit-any]  # to be typed
+def completed(
     document: Document,
     bodies: Iterable[type[BaseModel]],
-    examples: Mapping[str, Any],
+    examples: Mapping[str, Example],
     scopes: Mapping[str, str],
 ) -> Document:
     """Return the document with what all operations have in common, and with the names of things."""
@@ -203,7 +215,7 @@ def _complete(operation: Document) -> None:
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _show(operation: Document, example: Json) -> None:
+def _show(operation: Document, example: Example) -> None:
     """Put an example into an operation."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path" and parameter["name"] in example.path:

@@ -25,6 +25,7 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
+from app.web.headers import Responses
 from app.web.slashes import STAND_IN
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,7 +84,7 @@ def response_to(error: Exception, instance: str) -> Response:
     return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
 
 
-def problems(*errors: type[DomainError]) -> dict[int | str, dict[str, object]]:
+def problems(*errors: type[DomainError]) -> Responses:
     """Return the `responses=` of a route that raises these errors."""
     by_status: dict[int | str, list[type[DomainError]]] = {}
     for error in errors:

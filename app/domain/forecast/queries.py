@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.forecast.schemas import HourRecord
+from app.platform import records
 from app.schema.alerts import StockHistory
 
 # Whoever comes first in an hour writes its rows; those after find them there. A late one writes what it sees,
@@ -109,7 +110,7 @@ async def given_since(connection: AsyncConnection, pool_id: int, starts: Sequenc
 
 async def history(
     connection: AsyncConnection, pool_id: int, before: datetime | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[HourRecord]:
     """Return the rows of a pool, newest first."""
     query = (
         select(*HISTORY)
@@ -119,4 +120,4 @@ async def history(
     )
     if before is not None:
         query = query.where(StockHistory.hour < before)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), HourRecord)

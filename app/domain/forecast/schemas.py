@@ -1,11 +1,47 @@
 """Forecast and stock history on the wire."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 Window = Literal["hour", "day", "week"]
+
+
+@dataclass(frozen=True, slots=True)
+class RateRecord:
+    """How fast codes went over a window."""
+
+    window: Window
+    since: datetime
+    assigned: int
+    per_hour: float
+    runs_out_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When a pool runs out."""
+
+    pool: str
+    at: datetime
+    available: int
+    rates: list[RateRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class HourRecord:
+    """The stock of a pool in one hour."""
+
+    hour: datetime
+    taken_at: datetime
+    available: int
+    reserved: int
+    assigned: int
+    redeemed: int
+    expired: int
+    void: int
 
 
 class Rate(BaseModel):

@@ -6,14 +6,13 @@ index and up to MOST rows. Day and week are differences of the stock, of which a
 What a pool has left is what anybody may draw: what is available, less what campaigns hold.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.forecast import queries
+from app.domain.forecast.schemas import Forecast, HourRecord, RateRecord, Window
 from app.domain.pools import service as pools
-from app.platform.database import AnyRow
 
 HISTORY_DAYS = 90
 """How long the hourly rows are kept."""
@@ -24,7 +23,7 @@ MOST = 20_000
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 
 
-async def forecast(connection: AsyncConnection, name: str) -> dict[str, object]:
+async def forecast(connection: AsyncConnection, name: str) -> Forecast:
     """Return how fast a pool empties, and when it runs out.
 
     Raises:
@@ -35,21 +34,17 @@ async def forecast(connection: AsyncConnection, name: str) -> dict[str, object]:
     now = datetime.now(UTC)
     hour = await queries.given_lately(connection, pool.id, max(now - HOUR, pool.created_at), MOST)
     week, day = await queries.given_since(connection, pool.id, [now - WEEK, now - DAY])
-    return {
-        "pool": name,
-        "at": now,
-        "available": available,
-        "rates": [
-            _rate("hour", hour, pool.created_at, available, now),
-            _rate("day", day, pool.created_at, available, now),
-            _rate("week", week, pool.created_at, available, now),
-        ],
-    }
+    rates = [
+        _rate("hour", hour, pool.created_at, available, now),
+        _rate("day", day, pool.created_at, available, now),
+        _rate("week", week, pool.created_at, available, now),
+    ]
+    return Forecast(name, now, available, rates)
 
 
 async def history(
     connection: AsyncConnection, name: str, before: datetime | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[HourRecord]:
     """Return the hourly stock of a pool, newest first.
 
     Raises:
@@ -65,20 +60,15 @@ async def keep_history(connection: AsyncConnection) -> None:
 
 
 def _rate(
-    window: str, given: queries.Given, made_at: datetime, available: int, now: datetime
-) -> dict[str, object]:
+    window: Window, given: queries.Given, made_at: datetime, available: int, now: datetime
+) -> RateRecord:
     assigned = max(given.n, 0)  # more may have come back than went out
     hours = (now - given.since) / HOUR
     if given.since <= made_at:
         hours = max(hours, 1.0)  # a pool younger than an hour counts as an hour old
     per_hour = assigned / max(hours, 1 / 3600)
-    return {
-        "window": window,
-        "since": given.since,
-        "assigned": assigned,
-        "per_hour": round(per_hour, 2),
-        "runs_out_at": _runs_out_at(available, per_hour, now),
-    }
+    runs_out_at = _runs_out_at(available, per_hour, now)
+    return RateRecord(window, given.since, assigned, round(per_hour, 2), runs_out_at)
 
 
 def _runs_out_at(available: int, per_hour: float, now: datetime) -> datetime | None:

@@ -1,12 +1,12 @@
 """SQL of the audit. Rows are added and read; nothing here changes or removes one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.access.audit.schemas import Filter
-from app.platform.database import AnyRow
+from app.domain.access.audit.schemas import AuditRecord, Filter
+from app.platform import records
 from app.schema.access import AuditEntry
 
 COLUMNS = (
@@ -27,7 +27,7 @@ async def add(connection: AsyncConnection, values: Mapping[str, object]) -> None
 
 async def list_page(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[AuditRecord]:
     """Return entries, newest first."""
     query = select(*COLUMNS).order_by(AuditEntry.id.desc()).limit(limit)
     if wanted.action is not None:
@@ -40,4 +40,4 @@ async def list_page(
         query = query.where(AuditEntry.at < wanted.until)
     if entry_id is not None:
         query = query.where(AuditEntry.id < entry_id)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), AuditRecord)

@@ -17,6 +17,19 @@ class Filter:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Something that a key did."""
+
+    id: int
+    at: datetime
+    key_id: uuid.UUID | None
+    key_name: str
+    action: str
+    pool: str | None
+    details: dict[str, object]
+
+
 class AuditEntryOut(BaseModel):
     """Something that a key did."""
 

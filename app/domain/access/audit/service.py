@@ -1,13 +1,10 @@
 """The rules of the audit."""
 
-from collections.abc import Sequence
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import queries
-from app.domain.access.audit.schemas import Filter
+from app.domain.access.audit.schemas import AuditRecord, Filter
 from app.domain.access.scopes import Caller
-from app.platform.database import AnyRow
 
 NO_KEY = "(no key)"
 """Name under which the command line and the service itself act."""
@@ -44,6 +41,6 @@ async def record(
 
 async def list_page(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[AuditRecord]:
     """Return entries, newest first, from the one before `entry_id` on."""
     return await queries.list_page(connection, wanted, entry_id, limit)

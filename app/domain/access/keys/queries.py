@@ -1,14 +1,17 @@
 """SQL of API keys."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy import func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.access.keys.schemas import ApiKeyRecord
+from app.platform import records
 from app.schema.access import ApiKey
 
 SHOWN = (
@@ -31,12 +34,31 @@ USED_STEP = timedelta(minutes=1)
 STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - USED_STEP)
 
 
-async def with_prefix(connection: AsyncConnection, prefix: bytes) -> Sequence[AnyRow]:
+@dataclass(frozen=True, slots=True)
+class KnownKey(ApiKeyRecord):
+    """A key that stands, with what a secret is compared with."""
+
+    digest: bytes
+    previous_digest: bytes | None
+    seconds_left: Decimal | None
+    previous_left: Decimal | None
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LockedKey(ApiKeyRecord):
+    """A key that stands, locked, with its present digest."""
+
+    digest: bytes
+    prefix: bytes
+
+
+async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownKey]:
     """Return the keys that stand and whose digest, or the one before it, begins so."""
     query = select(
         *SHOWN, ApiKey.digest, ApiKey.previous_digest, SECONDS_LEFT, PREVIOUS_LEFT, STALE.label("stale")
     ).where(or_(ApiKey.prefix == prefix, ApiKey.previous_prefix == prefix), *STANDS)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), KnownKey)
 
 
 async def used(connection: AsyncConnection, key_id: uuid.UUID) -> None:
@@ -44,9 +66,10 @@ async def used(connection: AsyncConnection, key_id: uuid.UUID) -> None:
     await connection.execute(update(ApiKey).where(ApiKey.id == key_id, STALE).values(last_used_at=func.now()))
 
 
-async def add(connection: AsyncConnection, values: dict[str, object]) -> AnyRow:
+async def add(connection: AsyncConnection, values: dict[str, object]) -> ApiKeyRecord:
     """Store a key; return it as it is shown."""
-    return (await connection.execute(insert(ApiKey).values(values).returning(*SHOWN))).one()
+    query = insert(ApiKey).values(values).returning(*SHOWN)
+    return records.one_of(await connection.execute(query), ApiKeyRecord)
 
 
 async def add_once(connection: AsyncConnection, values: dict[str, object]) -> None:
@@ -61,32 +84,34 @@ async def any_key(connection: AsyncConnection) -> bool:
 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int | None
-) -> Sequence[AnyRow]:
+) -> list[ApiKeyRecord]:
     """Return a page of keys, oldest first; all of them without a limit."""
     query = select(*SHOWN).order_by(ApiKey.created_at, ApiKey.id).limit(limit)
     if key is not None:
         query = query.where(tuple_(ApiKey.created_at, ApiKey.id) > key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), ApiKeyRecord)
 
 
-async def lock(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:
+async def lock(connection: AsyncConnection, key_id: uuid.UUID) -> LockedKey | None:
     """Lock a key that stands and return it with its digest."""
     query = select(*SHOWN, ApiKey.digest, ApiKey.prefix).where(ApiKey.id == key_id, *STANDS)
-    return (await connection.execute(query.with_for_update())).one_or_none()
+    return records.any_of(await connection.execute(query.with_for_update()), LockedKey)
 
 
-async def set_secret(connection: AsyncConnection, key_id: uuid.UUID, values: dict[str, object]) -> AnyRow:
+async def set_secret(
+    connection: AsyncConnection, key_id: uuid.UUID, values: Mapping[str, object]
+) -> ApiKeyRecord:
     """Replace the digests of a key; return it as it is shown."""
     query = update(ApiKey).where(ApiKey.id == key_id).values(values).returning(*SHOWN)
-    return (await connection.execute(query)).one()
+    return records.one_of(await connection.execute(query), ApiKeyRecord)
 
 
-async def by_id(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:
+async def by_id(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord | None:
     """Return a key as it is shown; None where there never was one of this id."""
-    return (await connection.execute(select(*SHOWN).where(ApiKey.id == key_id))).one_or_none()
+    return records.any_of(await connection.execute(select(*SHOWN).where(ApiKey.id == key_id)), ApiKeyRecord)
 
 
-async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | None:
+async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord | None:
     """Revoke a key; None where no key that still stands has this id."""
     query = (
         update(ApiKey)
@@ -94,4 +119,4 @@ async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow | Non
         .values(revoked_at=func.now())
         .returning(*SHOWN)
     )
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), ApiKeyRecord)

@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.errors import TooManyRequestsError, UnauthenticatedError
 from app.domain.access.keys import queries
+from app.domain.access.keys.queries import KnownKey
 from app.domain.access.keys.service import PREFIX_BYTES, digest_of
 from app.domain.access.scopes import Caller, Scope
 from app.platform.batching import copy_exception
-from app.platform.database import AnyRow, autocommit
+from app.platform.database import autocommit
 
 _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
@@ -87,7 +88,7 @@ class KeyRing:
             )
 
     async def _recognised(
-        self, connection: AsyncConnection, row: AnyRow, digest: bytes, seconds: float
+        self, connection: AsyncConnection, row: KnownKey, digest: bytes, seconds: float
     ) -> Caller:
         if row.stale:
             await queries.used(connection, row.id)
@@ -101,11 +102,11 @@ class KeyRing:
         self._known[digest] = (time.monotonic() + seconds, caller)
 
 
-def _seconds_left(row: AnyRow, digest: bytes) -> float:
+def _seconds_left(row: KnownKey, digest: bytes) -> float:
     """Return how long a key is good for this digest; 0 where it is another's, or its time is over."""
     left = float("inf") if row.seconds_left is None else float(row.seconds_left)
     if hmac.compare_digest(row.digest, digest):
         return left
     if row.previous_digest is not None and hmac.compare_digest(row.previous_digest, digest):
-        return min(left, float(row.previous_left))
+        return min(left, float(row.previous_left or 0))
     return 0

@@ -1,6 +1,7 @@
 """API keys on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -53,6 +54,23 @@ class ApiKeyRotate(Input):
         le=MAX_GRACE_SECONDS,
         description="For how many seconds the old secret stays valid",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRecord:
+    """A key as it is shown: without its secret."""
+
+    id: uuid.UUID
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    requests_per_minute: int | None
+    previous_until: datetime | None
+    revoked_at: datetime | None
+    generation: str
+    """Another one once the secret is."""
 
 
 class ApiKeyOut(BaseModel):

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.access.audit import service as audit
 from app.domain.access.keys import queries
 from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
+from app.domain.access.keys.schemas import ApiKeyRecord
 from app.domain.access.scopes import Caller, Scope
-from app.platform.database import AnyRow
 from app.platform.versions import Expected, check, version
 
 PREFIX_BYTES = 8
@@ -40,7 +40,7 @@ async def issue(
     *,
     expires_at: datetime | None = None,
     requests_per_minute: int | None = None,
-) -> tuple[AnyRow, str]:
+) -> tuple[ApiKeyRecord, str]:
     """Make a key; return it and its secret, which is stored nowhere.
 
     Raises:
@@ -64,12 +64,12 @@ async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]
 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int | None
-) -> Sequence[AnyRow]:
+) -> list[ApiKeyRecord]:
     """Return a page of keys, oldest first, without their secrets; all of them without a limit."""
     return await queries.list_page(connection, key, limit)
 
 
-async def get(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow:
+async def get(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord:
     """Return a key without its secret, one that was revoked or has expired too.
 
     Raises:
@@ -81,7 +81,7 @@ async def get(connection: AsyncConnection, key_id: uuid.UUID) -> AnyRow:
     return key
 
 
-def version_of(key: AnyRow) -> str:
+def version_of(key: ApiKeyRecord) -> str:
     """Return the version of a key: of what it may and of its secret, not of its use."""
     return version(key.id, key.generation, key.previous_until, key.revoked_at, key.expires_at)
 
@@ -92,7 +92,7 @@ async def rotate(
     key_id: uuid.UUID,
     grace_seconds: int,
     expected: Expected | None = None,
-) -> tuple[AnyRow, str]:
+) -> tuple[ApiKeyRecord, str]:
     """Give a key a new secret; the one of before is good for so many seconds. The key's id and scopes stay.
 
     Raises:
@@ -144,7 +144,7 @@ async def revoke(
     return True
 
 
-def _within(caller: Caller | None, key: AnyRow) -> None:
+def _within(caller: Caller | None, key: ApiKeyRecord) -> None:
     if caller is not None and Scope.OPERATOR in key.scopes and not caller.may(Scope.OPERATOR):
         raise ScopeBeyondError("Only a key with scope operator changes keys with scope operator.")
 

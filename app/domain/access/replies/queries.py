@@ -1,14 +1,23 @@
 """SQL of kept replies."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.platform import records
 from app.schema.access import KeptReply
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The request that a key was taken for, as a digest, and the reply to it, sealed."""
+
+    request: bytes
+    sealed: bytes | None
 
 
 async def claim(connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes) -> bool:
@@ -22,12 +31,12 @@ async def claim(connection: AsyncConnection, key_id: uuid.UUID, key: str, reques
     return (await connection.execute(query)).first() is not None
 
 
-async def of_key(connection: AsyncConnection, key_id: uuid.UUID, key: str) -> AnyRow:
+async def of_key(connection: AsyncConnection, key_id: uuid.UUID, key: str) -> Kept:
     """Return the request that a key was taken for, and the reply to it."""
     query = select(KeptReply.request, KeptReply.sealed).where(
         KeptReply.key_id == key_id, KeptReply.idempotency_key == key
     )
-    return (await connection.execute(query)).one()
+    return records.one_of(await connection.execute(query), Kept)
 
 
 async def keep(connection: AsyncConnection, key_id: uuid.UUID, key: str, sealed: bytes) -> None:

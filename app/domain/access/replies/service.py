@@ -6,9 +6,10 @@ waits for the first. Whatever gives out codes does not need this: there the key 
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TypeAlias
 
 import orjson
 from cryptography.fernet import InvalidToken
@@ -20,6 +21,8 @@ from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.sealing import fernet
 from app.platform.settings import Settings
 
+Reply: TypeAlias = Mapping[str, object]
+"""What is kept of a reply, as JSON; who keeps it knows what stands there."""
 KEPT = timedelta(days=1)
 """How long the same request is known again."""
 
@@ -32,9 +35,9 @@ class Claim:
     key: str
 
 
-async def claim(  # type: ignore[explicit-any]  # to be typed
-    connection: AsyncConnection, settings: Settings, caller: Caller, key: str, request: list[Any]
-) -> tuple[Claim, dict[str, Any] | None]:
+async def claim(
+    connection: AsyncConnection, settings: Settings, caller: Caller, key: str, request: Sequence[object]
+) -> tuple[Claim, Reply | None]:
     """Take a key for a request; return also the reply that was kept where the same request came before.
 
     Args:
@@ -55,16 +58,14 @@ async def claim(  # type: ignore[explicit-any]  # to be typed
     if bytes(before.request) != digest:
         raise IdempotencyKeyReusedError("The same idempotency key came before with another request.")
     try:
-        reply: dict[str, Any] = orjson.loads(fernet(settings).decrypt(bytes(before.sealed)))  # type: ignore[explicit-any]  # to be typed
+        reply: Reply = orjson.loads(fernet(settings).decrypt(bytes(before.sealed or b"")))
     except InvalidToken as error:
         said = "It was done when this key came first; the reply was sealed with another VOUCHERS_SECRET_KEY."
         raise IdempotencyKeyReusedError(said) from error
     return claimed, reply
 
 
-async def keep(  # type: ignore[explicit-any]  # to be typed
-    connection: AsyncConnection, settings: Settings, claimed: Claim, reply: dict[str, Any]
-) -> None:
+async def keep(connection: AsyncConnection, settings: Settings, claimed: Claim, reply: Reply) -> None:
     """Store the reply to the request that a key was taken for. Sealed: it may hold the secret that was made."""
     sealed = fernet(settings).encrypt(orjson.dumps(reply, default=str))
     await queries.keep(connection, claimed.caller.key_id, claimed.key, sealed)
