@@ -41,6 +41,7 @@ from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.settings import Settings, get_settings
 from app.schema.base import VoucherStatus
 from app.schema.names import visible
+from app.server import collector
 from app.server import worker as jobs_worker
 
 Result = TypeVar("Result")
@@ -96,6 +97,7 @@ def worker() -> None:
     """Do jobs only: imports, schedules, alerts, webhooks."""
     with database() as (settings, postgres):
         keyed = _with_secret_key(settings, embedded=postgres is not None, patient=True)
+        collector.collect_rarely()
         asyncio.run(jobs_worker.work(keyed))
 
 

@@ -5,6 +5,7 @@ other.
 """
 
 import random
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypedDict
 import orjson
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -227,7 +228,19 @@ async def claim(
     return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
 
-CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()  # type: ignore[no-untyped-call]
+def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
+
+    The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
+    """
+    compiled = str(statement.compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]
+    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", compiled)
+    return numbered.replace("%%", "%").encode(), names
+
+
+CLAIM_DIRECT, _NAMES = _numbered(CLAIM)
+"""The claim as the driver sends it."""
 
 
 async def claim_direct(
@@ -237,7 +250,9 @@ async def claim_direct(
     cursor: int,
 ) -> Claimed:
     """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
-    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, NONE_ALLOWED))
+    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
+    rows = psycopg.AsyncRawCursor(connection)
+    await rows.execute(CLAIM_DIRECT, [parameters[name] for name in _NAMES])
     return _claimed(pool, requests, await rows.fetchall())
 
 
@@ -262,32 +277,32 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
     from_hold = 0
-    for position, draw_key, of_hold, *row in rows:
+    for row in rows:
+        draw_key = row[1]
         if draw_key is None:
-            ledger.append(replayed(pool, row))
+            ledger.append(replayed(pool, row[3:]))
             continue
         draw_keys.append(draw_key)
-        from_hold += of_hold
-        request = requests[position - 1]
-        leased = request.lease_seconds is not None
+        from_hold += row[2]
+        request = requests[row[0] - 1]
         ledger.append(
             LedgerEntry(
                 request.id,
                 pool,
-                row[1],
+                row[4],
                 request.customer_id,
                 request.campaign_id,
                 request.message_id,
                 request.occurrence,
                 request.test,
-                row[7],
-                row[8],
+                row[10],
+                row[11],
                 request.lease_seconds,
                 None,
-                row[11],
-                "reserved" if leased else "assigned",
-                replayed=False,
-                attributes=row[13],
+                row[14],
+                "assigned" if request.lease_seconds is None else "reserved",
+                False,  # newly given; names of arguments cost
+                row[16],
             )
         )
     return Claimed(ledger, draw_keys, from_hold)
@@ -378,10 +393,7 @@ WHAT_IS_LEFT = text(f"""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED} AND code <> ALL (CAST(:ours AS text[]))
-) AS any_left, CAST(:valid_for AS bigint) = 0 OR EXISTS (
-    SELECT FROM voucher
-    WHERE pool_id = pool.id AND status = 'available' AND {ENOUGH_LIFE} AND code <> ALL (CAST(:ours AS text[]))
-) AS long_enough, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
+) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
 ) AS counts
@@ -389,28 +401,24 @@ WHERE name = :pool
 """)  # noqa: S608  (made of constants)
 
 
-async def what_is_left(
-    connection: AsyncConnection, pool: str, ours: Sequence[str], valid_for: int
-) -> AnyRow | None:
+async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> AnyRow | None:
     """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
 
-    `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held, or the pool has a
-    rule for customers (`ruled`).
-    None where there is no such pool.
+    `held`: whether some are held, or the pool has a rule for customers (`ruled`). None where there is no such pool.
     """
-    parameters = {"pool": pool, "ours": list(ours), "valid_for": valid_for}
+    parameters = {"pool": pool, "ours": list(ours)}
     return (await connection.execute(WHAT_IS_LEFT, parameters)).one_or_none()
 
 
 # The first in draw order: the same one as long as nobody draws it.
 SHOWN = text(f"""
 SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
-WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {ENOUGH_LIFE}
+WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)
 
 
-async def shown(connection: AsyncConnection, pool: str, valid_for: int) -> Locked | None:
+async def shown(connection: AsyncConnection, pool: str) -> Locked | None:
     """Return an available voucher of the pool, neither taken nor locked."""
-    row = (await connection.execute(SHOWN, {"pool": pool, "valid_for": valid_for})).one_or_none()
+    row = (await connection.execute(SHOWN, {"pool": pool})).one_or_none()
     return None if row is None else Locked(*row)
