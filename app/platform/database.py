@@ -5,6 +5,7 @@ statement. A connection whose statement did not end in time is closed, never ret
 """
 
 import asyncio
+import random
 import select
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -22,7 +23,7 @@ from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
+from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt
 
 from app.platform.database_url import conninfo, hosts, parameters
 from app.platform.settings import Settings
@@ -464,6 +465,9 @@ async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 class ConflictError(Exception):
     """Another transaction was faster, as a statement found out by itself."""
 
+    pause = 0.0
+    """Seconds to wait before the transaction is run again, at the least."""
+
 
 def is_conflict(error: BaseException) -> bool:
     """Return whether a transaction failed because another one was faster, so that it may be run again."""
@@ -476,10 +480,16 @@ def is_conflict(error: BaseException) -> bool:
     return isinstance(error, pg.UniqueViolation | pg.DeadlockDetected | pg.SerializationFailure)
 
 
+def _pause(state: RetryCallState) -> float:
+    error = None if state.outcome is None else state.outcome.exception()
+    least = error.pause if isinstance(error, ConflictError) else 0.0
+    return least + random.uniform(0, 0.02)  # noqa: S311  (no secret)
+
+
 retry_on_conflict = retry(
     retry=retry_if_exception(is_conflict),
     stop=stop_after_attempt(8),
-    wait=wait_random(0, 0.02),
+    wait=_pause,
     reraise=True,
 )
 """Decorates a whole transaction: runs it again where another was faster; then it finds what that one wrote."""

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.customers.schemas import CustomerFilter
 from app.platform.database import AnyRow
 from app.platform.similar import similar_names
-from app.schema.customers import Aggregate, Customer, Event
+from app.schema.customers import Aggregate, Customer, CustomerAlias, Event
 
 AGGREGATE = (
     Aggregate.name,
@@ -23,11 +23,23 @@ AGGREGATE = (
 )
 
 
+CUSTOMER = (
+    Customer.id,
+    Customer.properties,
+    Customer.updated_at,
+    func.array(
+        select(CustomerAlias.id)
+        .where(CustomerAlias.customer_id == Customer.id, CustomerAlias.id != Customer.id)
+        .order_by(CustomerAlias.id)
+        .correlate(Customer)
+        .scalar_subquery()
+    ).label("aliases"),
+)
+
+
 async def by_ids(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[AnyRow]:
     """Return those of these customers that are known."""
-    query = select(Customer.id, Customer.properties, Customer.updated_at).where(
-        Customer.id == func.any(list(ids))
-    )
+    query = select(*CUSTOMER).where(Customer.id == func.any(list(ids)))
     return (await connection.execute(query)).all()
 
 
@@ -217,12 +229,7 @@ async def search(
     if after is not None:
         lead = lead.where(Customer.id > after)
     read = lead.subquery("read")
-    query = (
-        select(Customer.id, Customer.properties, Customer.updated_at)
-        .join(read, read.c.id == Customer.id)
-        .order_by(read.c.id)
-        .limit(limit)
-    )
+    query = select(*CUSTOMER).join(read, read.c.id == Customer.id).order_by(read.c.id).limit(limit)
     if wanted.property is not None and wanted.value is None:
         query = query.where(func.jsonb_exists(Customer.properties, wanted.property))
     elif wanted.property is not None:
@@ -276,3 +283,32 @@ async def sample_events(connection: AsyncConnection, limit: int) -> Sequence[Any
     """Return types and properties of some events, for somebody who chooses among them."""
     query = select(Event.event_type, Event.properties).limit(limit)
     return (await connection.execute(query)).all()
+
+
+TAKE_OVER = text("""
+WITH gone AS (
+    DELETE FROM customer WHERE id = :of RETURNING properties
+), kept AS (
+    INSERT INTO customer (id, properties) SELECT :into, properties FROM gone
+    ON CONFLICT (id) DO UPDATE SET properties = excluded.properties || customer.properties, updated_at = now()
+), events AS (
+    UPDATE event SET customer_id = :into WHERE customer_id = :of RETURNING id
+), messages AS (
+    UPDATE message_seen SET customer_id = :into WHERE customer_id = :of
+), assignments AS (
+    UPDATE assignment SET customer_id = :into WHERE customer_id = :of RETURNING id
+), redemptions AS (
+    UPDATE redemption SET customer_id = :into WHERE customer_id = :of RETURNING id
+)
+SELECT
+    (SELECT count(*) FROM gone) AS customers, (SELECT count(*) FROM events) AS events,
+    (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
+""")
+
+
+async def take_over(connection: AsyncConnection, of: str, into: str) -> AnyRow:
+    """Make what is one customer's another one's, in every table; how many rows of each.
+
+    Of a property that both have, the second one's stays.
+    """
+    return (await connection.execute(TAKE_OVER, {"of": of, "into": into})).one()
