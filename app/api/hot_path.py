@@ -1,30 +1,35 @@
-"""The hot path: answers `POST /v1/pools/{pool}/assignments` before the framework sees it.
+"""The hot path: answers single assigns and single renders before the framework sees them.
 
-It is the twin of the route `assign` in `assignments.py`, which documents it, made of the same pieces: keys, schemas,
-assigner, problems. What it leaves out is the framework's work between the socket and the assigner, most of the cost
-of such a request (docs/performance.md). It answers what is plain and right, and leaves whatever is odd or wrong to
-the framework: so there is one judge of a request, and no two that differ. A test holds the two to the same answers.
+It is the twin of the routes `assign` in `assignments.py` and `render_message` in `rendering.py`, which document them,
+made of the same pieces: keys, schemas, assigner, batcher, problems. What it leaves out is the framework's work between
+the socket and these, most of the cost of such a request (docs/performance.md). It answers what is plain and right, and
+leaves whatever is odd or wrong to the framework: so there is one judge of a request, and no two that differ. A test
+holds the two to the same answers.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import rendering
 from app.api.assignments import reply
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
+from app.domain.access.scopes import Caller
 from app.domain.access.scopes import Scope as Permission
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.schemas import AssignmentCreate
 from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.rendering.schemas import RenderRequest
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
 from app.schema.texts import Identifier
-from app.web import json_bounds
+from app.web import json_bounds, presence
 from app.web.dependencies import held_by
 from app.web.failed_keys import FailedKeys
 from app.web.guard import secret_in
@@ -32,11 +37,12 @@ from app.web.problems import response_to
 
 PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
+RENDER = "/v1/render"
 MAX_BODY = 64 * 1024
-"""Bytes: many times what an assignment can say."""
+"""Bytes: many times what an assignment or a message says as a rule."""
 
-CYCLE = "vouchers.cycle"
-"""In the scope of a request: the server's own record of it, whose `disconnected` says whether the client has gone."""
+Answer: TypeAlias = tuple[bytes, int, Mapping[str, str]]
+"""Body, status and headers."""
 
 _READ = frozenset({b"authorization", b"content-type", b"idempotency-key"})
 _identifier = TypeAdapter(Identifier)
@@ -51,36 +57,29 @@ class _Head:
 
 
 class HotPath:
-    """ASGI: the application, with a short way in for the one route that has to be fast."""
+    """ASGI: the application, with a short way in for the routes that have to be fast."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app: ASGIApp = app
         self._framework = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "POST"
-            or scope["query_string"]  # there is no parameter; the framework's route says so
-            or "\0" in scope["path"]  # nor can a name have this
-            or not (path := PATH.fullmatch(scope["path"]))
-            or (head := _head(scope)) is None
-        ):
-            if hasattr(cycle := getattr(receive, "__self__", None), "disconnected"):
-                scope[CYCLE] = cycle
+        route = _route(scope)
+        if route is None or (head := _head(scope)) is None:
+            presence.note(scope, receive)
             await self._app(scope, receive, send)
             return
         try:
             read: list[Message] = []
-            wanted = await self._wanted(scope, nfc(path[1]), head, receive, read)
-            if wanted is None:
+            answering = await self._answering(scope, route, head, receive, read)
+            if answering is None:
+                presence.note(scope, receive)
                 await self._app(scope, _again(read, receive), send)
                 return
-            scope["route"] = ROUTE
-            given = await held_by(self._framework, Assigner).assign(nfc(path[1]), wanted, _gone(receive))
-            body, status, headers = reply(given)
+            scope["route"] = route
+            body, status, headers = await answering
         except Exception as error:  # noqa: BLE001  (as the framework does: every error becomes a problem)
-            scope["route"] = ROUTE
+            scope["route"] = route
             await response_to(error, scope["path"])(scope, receive, send)
         else:
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -88,10 +87,10 @@ class HotPath:
             await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": body})
 
-    async def _wanted(
-        self, scope: Scope, pool: str, head: _Head, receive: Receive, read: list[Message]
-    ) -> AssignmentRequest | None:
-        """Return what is asked for; None where the framework shall judge, for which `read` has what was received."""
+    async def _answering(
+        self, scope: Scope, route: str, head: _Head, receive: Receive, read: list[Message]
+    ) -> Coroutine[object, object, Answer] | None:
+        """Return what will answer; None where the framework shall judge, for which `read` has what was received."""
         keys = held_by(self._framework, KeyRing)
         caller = keys.remembered(head.secret)
         if caller is None:
@@ -107,18 +106,51 @@ class HotPath:
             return None
         try:
             json_bounds.check(body)
-            wanted = AssignmentCreate.model_validate_json(body)
+            if route is RENDER:
+                return self._rendering(scope, caller, body, head.idempotency_key, receive)
+            return self._assigning(scope, caller, body, head.idempotency_key, receive)
         except (InvalidRequestError, ValidationError):
             return None
+
+    def _assigning(
+        self, scope: Scope, caller: Caller, body: bytes, key: str | None, receive: Receive
+    ) -> Coroutine[object, object, Answer] | None:
+        wanted = AssignmentCreate.model_validate_json(body)
         if wanted.code is not None:  # rare, and not for a batch
             return None
-        return wanted.to_request(pool, head.idempotency_key, caller.key_id)
+        pool = nfc(scope["path"].split("/", 4)[3])
+        return self._assign(pool, wanted.to_request(pool, key, caller.key_id), receive)
+
+    async def _assign(self, pool: str, wanted: AssignmentRequest, receive: Receive) -> Answer:
+        cycle = presence.cycle_behind(receive)
+        given = await held_by(self._framework, Assigner).assign(
+            pool, wanted, lambda: cycle is not None and cycle.disconnected
+        )
+        return reply(given)
+
+    def _rendering(
+        self, scope: Scope, caller: Caller, body: bytes, key: str | None, receive: Receive
+    ) -> Coroutine[object, object, Answer]:
+        wanted = RenderRequest.model_validate_json(body)
+        there = presence.still_there(presence.cycle_behind(receive), lambda: Request(scope, receive))
+        return rendering.render_one(self._framework, wanted, caller, key, there)
+
+
+def _route(scope: Scope) -> str | None:
+    """Return the route of a request, where it is one of those that have a short way."""
+    if (
+        scope["type"] != "http"
+        or scope["method"] != "POST"
+        or scope["query_string"]  # there is no parameter; the framework's route says so
+        or "\0" in scope["path"]  # nor can a name have this
+    ):
+        return None
+    path = scope["path"]
+    return RENDER if path == RENDER else ROUTE if PATH.fullmatch(path) else None
 
 
 def _head(scope: Scope) -> _Head | None:
-    """Return what the head says, where it is plain: each header once, JSON, no query."""
-    if scope["query_string"]:
-        return None
+    """Return what the head says, where it is plain: each header once, JSON."""
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         if name in _READ:
@@ -145,17 +177,8 @@ def _again(read: list[Message], receive: Receive) -> Receive:
     return receive_again
 
 
-def _gone(receive: Receive) -> Callable[[], bool]:
-    """Tell whether the client has hung up, as far as can be told without waiting.
-
-    Uvicorn's `receive` is a method of the request's cycle, which knows. Under another server nobody counts as gone.
-    """
-    cycle: object = getattr(receive, "__self__", None)
-    return lambda: getattr(cycle, "disconnected", False)
-
-
 async def _body(receive: Receive, read: list[Message]) -> bytes | None:
-    """Return the body; None where it is longer than an assignment can be, or the client has gone."""
+    """Return the body; None where it is longer than is plain, or the client has gone."""
     body = b""
     while True:
         message = await receive()

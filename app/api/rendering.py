@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Annotated, TypeAlias
 
 import orjson
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, FastAPI, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.api.hot_path import CYCLE
 from app.api.snippets import snippets
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments.errors import (
@@ -46,8 +45,8 @@ from app.domain.rendering.schemas import (
     parts_of,
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
-from app.web import idempotency
-from app.web.dependencies import Connection, Engine, Settings, held
+from app.web import idempotency, presence
+from app.web.dependencies import Connection, Engine, Settings, held, held_by
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
 from app.web.problems import problems
@@ -55,6 +54,7 @@ from app.web.problems import problems
 router = APIRouter(prefix="/v1", tags=["rendering"])
 _KEYED = uuid.UUID("6b1f6c43-2f0d-5a3e-8c57-9b1de5a0c2f4")
 NDJSON = "application/x-ndjson"
+_JSON = {"content-type": "application/json"}
 TEMPLATE = (TemplateError, TemplateLimitError, InvalidRequestError)
 REFUSED = (
     *TEMPLATE,
@@ -79,26 +79,34 @@ Held = Annotated[Renderers, held(Renderers)]
 async def render_message(
     body: RenderRequest,
     request: Request,
-    engine: Engine,
-    batcher: Annotated[RenderBatcher, held(RenderBatcher)],
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
-) -> object:
+) -> Response:
     """Make a message, with the codes that its template asks for.
 
     The same message to the same customer has the same codes however often it is sent; without `message_id` it is the
     one that the `Idempotency-Key` stands for. A message that cannot
     be made, or that nobody waits for any more, takes none.
     """
+    made, status, headers = await render_one(
+        request.app, body, caller, idempotency_key, _still_there(request)
+    )
+    # Written as it is, a `RenderOut`: to have the framework check it again costs more than the message.
+    return Response(made, status, headers)
+
+
+async def render_one(
+    app: FastAPI, body: RenderRequest, caller: Caller, key: str | None, still_there: StillThere
+) -> tuple[bytes, int, dict[str, str]]:
+    """Return body, status and headers of the answer to who asks for one message."""
     spec = _spec(body, {})
-    message_id = body.message_id or derived_id(caller, idempotency_key, 0, body.customer_id)
-    still_there = _still_there(request)
+    message_id = body.message_id or derived_id(caller, key, 0, body.customer_id)
     target = _target(body.customer_id, message_id, body.customer, body.context, still_there)
-    if idempotency_key is not None:
-        target = replace(target, request=_keyed(caller, "render", idempotency_key, body))
-    outcome = await batcher.render(spec, target)
+    if key is not None:
+        target = replace(target, request=_keyed(caller, "render", key, body))
+    outcome = await held_by(app, RenderBatcher).render(spec, target)
     if target.is_new and outcome.taken and not await still_there():
-        await service.take_back(engine, [outcome])  # nobody could name the message
+        await service.take_back(held_by(app, AsyncEngine), [outcome])  # nobody could name the message
     aborted = isinstance(outcome.error, MessageAbortedError)
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:
@@ -114,8 +122,7 @@ async def render_message(
     }
     if outcome.parts is not None:
         made["parts"] = outcome.parts
-    # Written as it is, a `RenderOut`: to have the framework check it again costs more than the message.
-    return Response(orjson.dumps(made), media_type="application/json")
+    return orjson.dumps(made), 200, _JSON
 
 
 @router.post(
@@ -251,14 +258,7 @@ def _keyed(caller: Caller, route: str, key: str, body: RenderRequest | RenderBat
 
 
 def _still_there(request: Request) -> StillThere:
-    cycle = request.scope.get(CYCLE)
-
-    async def still_there() -> bool:
-        if cycle is not None:
-            return not (cycle.disconnected or cycle.transport.is_closing())
-        return not await request.is_disconnected()
-
-    return still_there
+    return presence.still_there(presence.noted(request.scope), lambda: request)
 
 
 def _target(
@@ -284,7 +284,7 @@ async def _while_there(
 ) -> AsyncIterator[list[Outcome]]:
     """Yield chunks of messages that nobody could name, each just before it is sent, as long as the caller is there."""
     still_there = _still_there(request)
-    cycle = request.scope.get(CYCLE)
+    cycle = presence.noted(request.scope)
     chunk = first
     while True:
         if cycle is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, model_validator
 
 from app.domain.persons.ids import CustomerId
 from app.platform.errors import DomainError
@@ -15,6 +15,18 @@ from app.schema.times import Time
 
 MAX_RECIPIENTS = 10_000
 MAX_PARTS = 20
+
+
+def _whole(text: str) -> str:
+    """Refuse half a surrogate pair, which JSON can say and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a template holds half a surrogate pair") from error
+    return text
+
+
+Template = Annotated[str, AfterValidator(_whole)]
 PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,49}$")]
 
 
@@ -56,12 +68,12 @@ class _Template(Input):
 
 
 class _Message(_Template):
-    template: str | None = Field(
+    template: Template | None = Field(
         default=None,
         description="A Jinja template; either this or `parts`",
         examples=["Your code: {{ vouchers['spring_sale'].assign_available() }}"],
     )
-    parts: dict[PartName, str] | None = Field(
+    parts: dict[PartName, Template] | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_PARTS,
@@ -119,7 +131,7 @@ class RenderBatch(_Message):
 class NodeRequest(_Template):
     """A JSON body written as a template."""
 
-    template: str = Field(
+    template: Template = Field(
         description="A Jinja template that renders to a JSON object; the filter `json` writes a value",
         examples=["{\"voucher\": {{ vouchers['spring_sale'].assign_available() | json }}}"],
     )

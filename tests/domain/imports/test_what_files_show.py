@@ -66,6 +66,29 @@ def test_what_is_unlike_the_rest_is_set_aside_not_lost(lines, codes, aside):
     assert (taken, sorted(told)) == (codes, sorted(aside))
 
 
+@pytest.mark.parametrize("sign", ["#", "//", "--", "##"])
+@pytest.mark.parametrize("heading", ["", "Code\n"])
+def test_comments_may_be_more_than_the_codes(sign, heading):
+    text = f"{sign} Codes of the spring sale\n{sign}\n{sign} made by the shop\n" * 3 + heading + LINES
+    assert read(text.encode()) == (CODES, [])
+    assert len(open_table(io.BytesIO(text.encode()), Format()).skipped) == 9
+
+
+def test_comments_among_the_codes_are_set_aside_however_many():
+    text = "".join(f"# batch {n}\n# of spring\n{code}\n" for n, code in enumerate(MANY))
+    assert read(text.encode()) == (
+        MANY,
+        [remark for n in range(60) for remark in (f"# batch {n}", "# of spring")][2:],
+    )
+    one_shape = "Code\n" + "".join(f"# of spring\n{code}\n" for code in CODES)
+    assert read(one_shape.encode()) == (CODES, ["# of spring"] * 4)
+
+
+def test_codes_that_begin_with_a_sign_are_codes():
+    codes = ["#A11B", "#C22D", "#E33F", "#G44H"]
+    assert read("\n".join([*codes, "K55L"]).encode())[0][:4] == codes
+
+
 def test_what_is_unlike_is_judged_by_the_whole_file_not_by_its_first_rows():
     first = [f"X-{n:04}" for n in range(1500)]
     later = [f"{n:05}/{n % 7}z" for n in range(20_000)]

@@ -14,7 +14,7 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import dates, words
 from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
-from app.domain.imports.reader.marks import LOST, NOT_TEXT, seen
+from app.domain.imports.reader.marks import BROKEN, LOST, NOT_TEXT, UNSAVED, seen
 from app.domain.imports.reader.shapes import LEVELS, Shapes
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import FORMULA, clean_code
@@ -25,11 +25,13 @@ SHOWN = 1000
 """Characters of a rejected value that are kept."""
 DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
 """A long number as a spreadsheet shows it."""
+_REMARK = re.compile(r"(#+|//+) .*", re.DOTALL)
+"""A comment: no code has such a sign apart from the rest."""
 _AS_FORMULA = re.compile(r'="([^"]*)"|=\'([^\']*)\'')
 _UNSEEN = {"Cc": "control_character", "Cs": "control_character", "Cf": "format_character"} | dict.fromkeys(
     ("Zs", "Zl", "Zp"), "format_character"
 )
-_MARKED = {LOST: "more_than_15_digits", NOT_TEXT: "not_a_text"}
+_MARKED = {LOST: "more_than_15_digits", NOT_TEXT: "not_a_text", UNSAVED: "formula_without_value"}
 _PLACEHOLDER_SHAPES = [
     {spelt.translate(table) for word in words.PLACEHOLDERS for spelt in (word, word.upper(), word.title())}
     for table in LEVELS
@@ -131,6 +133,8 @@ class Sorter:
         """
         found: dict[str, str] = {}
         for name, column in self.attributes:
+            if column < len(row) and row[column].startswith(BROKEN):
+                raise ValueError(row[column])
             value = code_of(row[column], self.marks) if column < len(row) else ""
             if len(value) > MAX_ATTRIBUTE_LENGTH or NO_TEXT.search(value):
                 raise ValueError(value)
@@ -152,6 +156,8 @@ class Sorter:
             or "\\" in text
             or "'" in text
             or "  " in text
+            or "# " in text
+            or "// " in text
             or '="' in text
             or "E+" in text
             or "e+" in text
@@ -181,7 +187,8 @@ class Sorter:
         kept = []
         for place, code in enumerate(codes):
             # Two blanks part columns: no code holds them.
-            if "  " in code or words.is_placeholder(code) or self._is_heading(code):
+            unlike = "  " in code or words.is_placeholder(code) or self._is_heading(code)
+            if unlike or _REMARK.match(code):
                 self.aside.append(lines[place])
             else:
                 kept.append(place)
@@ -221,7 +228,7 @@ def code_of(cell: str, marks: Marks = Marks.ANY) -> str:
     A `'` in front is the mark of a text, and `="…"` a text as a formula. One `'` is taken off, which is what `inert`
     puts there. What stands in quotes `'…'` keeps them: there the first is no mark.
     """
-    code = clean_code(cell)
+    code = clean_code(cell.removeprefix(BROKEN))
     if marks is Marks.NONE:
         return code
     if code[:1] == "'" and len(code) > 1 and (code[1] in FORMULA or code[1] == "'" or code[-1] != "'"):
