@@ -38,7 +38,8 @@ from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
 from app.platform import logs
-from app.platform.database import create_driver_pool, create_engine
+from app.platform.driver_pool import create_driver_pool
+from app.platform.engines import create_engine
 from app.platform.settings import Settings, get_settings
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog

@@ -22,7 +22,7 @@ from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.requests import LEDGER_ROW, AssignmentRequest, LedgerEntry, replayed
 from app.domain.lifecycle.states import ASSIGN, RESERVE
 from app.domain.lifecycle.stock import HELD, SLOT
-from app.platform.database import AnyRow
+from app.platform.records import AnyRow
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.persons.schemas import AliasRecord
+from app.platform import records
 
 MERGES = 7_246_553
 """Number of the advisory lock that a merge holds from its first mark to its end."""
@@ -37,9 +38,9 @@ LEAD = text(
 FORGET = text("DELETE FROM customer_alias WHERE customer_id = :id")
 
 
-async def persons(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[AnyRow]:
+async def persons(connection: AsyncConnection, ids: Sequence[str]) -> list[AliasRecord]:
     """Return whom those of these ids stand for that a merge has concerned."""
-    return (await connection.execute(PERSONS, {"ids": list(ids)})).all()
+    return records.all_of(await connection.execute(PERSONS, {"ids": list(ids)}), AliasRecord)
 
 
 async def nobody_merges(connection: AsyncConnection) -> bool:

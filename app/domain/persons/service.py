@@ -7,11 +7,11 @@ what it wrote moves too, or sees the mark and tries again once the merge is done
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.persons import queries
+from app.domain.persons.schemas import Person
 from app.platform.database import ConflictError
 
 
@@ -19,20 +19,6 @@ class MergingError(ConflictError):
     """One of the customers is being merged with another: run the transaction again in a moment."""
 
     pause = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A person with several ids."""
-
-    id: str
-    """Under which all is kept."""
-    aliases: tuple[str, ...]
-    """The other ids, which lead to this one."""
-
-    def names(self, asked: str) -> tuple[str, ...]:
-        """Return all ids, the one that was asked for first, then that under which all is kept."""
-        return tuple(dict.fromkeys((asked, self.id, *self.aliases)))
 
 
 async def resolve(connection: AsyncConnection, ids: Iterable[str | None]) -> dict[str, Person]:

@@ -11,7 +11,7 @@ from app.domain.rendering import batch
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
 from app.platform.batching import Batcher, Waiter
-from app.platform.database import hung_since
+from app.platform.connections import hung_since
 from app.platform.errors import DatabaseUnavailableError
 
 MAX_BATCH = 100

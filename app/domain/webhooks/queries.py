@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.webhooks.schemas import WebhookDeliveryRecord
 from app.platform import records
-from app.platform.database import AnyRow
+from app.platform.records import AnyRow
 from app.schema.inventory import Pool
 from app.schema.webhooks import Webhook, WebhookDelivery
 

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.imports.errors import ImportUndecidedError, UnreadableError
 from app.domain.imports.merging import reading
+from app.domain.imports.merging.rows import Sorter
 from app.domain.imports.reader.table import Format, open_table
 from tests.domain.imports.made_files import read
 from tests.domain.imports.test_messy_files import spreadsheet, zipped
@@ -82,6 +83,34 @@ def test_comments_among_the_codes_are_set_aside_however_many():
     )
     one_shape = "Code\n" + "".join(f"# of spring\n{code}\n" for code in CODES)
     assert read(one_shape.encode()) == (CODES, ["# of spring"] * 4)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "ab\\cd",
+        "'x'-1",
+        "a  b",
+        '="007"',
+        "1.2E+15x",
+        "12E+3x",
+        "# 12",
+        "A\u00adB",
+        "A\u200bB",
+        "x" * 256,
+        "null",
+    ],
+)
+@pytest.mark.parametrize(
+    "others",
+    [MANY, [f"{n:09}"[::-1] for n in range(20, 90)], [f"{n}" * (n % 3 + 1) for n in range(1000, 1060)]],
+)
+def test_one_odd_value_is_judged_alike_in_whatever_batch(odd, others, monkeypatch):
+    """What is quick for batches of good codes finds nothing else than a look at each of them."""
+    text = f'code\n{others[0]}\n"{odd.replace(chr(34), chr(34) * 2)}"\n' + "\n".join(others[1:]) + "\n"
+    quick = read(text.encode(), column="code", has_header=True)
+    monkeypatch.setattr(Sorter, "_all_plain", lambda *_: None)
+    assert read(text.encode(), column="code", has_header=True) == quick
 
 
 def test_codes_that_begin_with_a_sign_are_codes():
