@@ -49,7 +49,6 @@ from app.web.dependencies import hold
 from app.web.doors import guarded
 from app.web.failed_keys import FailedKeys
 from app.web.head import Head
-from app.web.replies import ReplyHeaders
 from app.web.slashes import EncodedSlashes
 
 ROUTERS = (
@@ -148,4 +147,4 @@ def create_asgi() -> ASGIApp:
 
 def with_hot_path(app: FastAPI) -> ASGIApp:
     """Return the application as a server runs it."""
-    return RequestLog(ReplyHeaders(HotPath(app)))
+    return RequestLog(HotPath(app))
