@@ -418,10 +418,7 @@ WHAT_IS_LEFT = text(f"""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED} AND code <> ALL (CAST(:ours AS text[]))
-) AS any_left, CAST(:valid_for AS bigint) = 0 OR EXISTS (
-    SELECT FROM voucher
-    WHERE pool_id = pool.id AND status = 'available' AND {ENOUGH_LIFE} AND code <> ALL (CAST(:ours AS text[]))
-) AS long_enough, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
+) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
 ) AS counts
@@ -429,28 +426,24 @@ WHERE name = :pool
 """)  # noqa: S608  (made of constants)
 
 
-async def what_is_left(
-    connection: AsyncConnection, pool: str, ours: Sequence[str], valid_for: int
-) -> AnyRow | None:
+async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> AnyRow | None:
     """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
 
-    `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held, or the pool has a
-    rule for customers (`ruled`).
-    None where there is no such pool.
+    `held`: whether some are held, or the pool has a rule for customers (`ruled`). None where there is no such pool.
     """
-    parameters = {"pool": pool, "ours": list(ours), "valid_for": valid_for}
+    parameters = {"pool": pool, "ours": list(ours)}
     return (await connection.execute(WHAT_IS_LEFT, parameters)).one_or_none()
 
 
 # The first in draw order: the same one as long as nobody draws it.
 SHOWN = text(f"""
 SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
-WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {ENOUGH_LIFE}
+WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)
 
 
-async def shown(connection: AsyncConnection, pool: str, valid_for: int) -> Locked | None:
+async def shown(connection: AsyncConnection, pool: str) -> Locked | None:
     """Return an available voucher of the pool, neither taken nor locked."""
-    row = (await connection.execute(SHOWN, {"pool": pool, "valid_for": valid_for})).one_or_none()
+    row = (await connection.execute(SHOWN, {"pool": pool})).one_or_none()
     return None if row is None else Locked(*row)

@@ -125,6 +125,8 @@ async def test_a_message_shows_the_same_code_before_and_after_whoever_it_names(c
     items = (await client.post("/v1/render/batch", json=body)).json()["items"]
     assert [item["customer_id"] for item in items] == [COOKIE, ANNA, "ben"]
     assert items[0]["rendered"] == items[1]["rendered"] != items[2]["rendered"]
+    lasting = [await assign(client, who, "m8", valid_for_seconds=60) for who in (COOKIE, ANNA)]
+    assert lasting[0]["id"] == lasting[1]["id"]
     batch = {"items": [{"customer_id": who, "message_id": "m7"} for who in (COOKIE, ANNA, COOKIE)]}
     items = (await client.post(f"{ASSIGN}/batch", json=batch)).json()["items"]
     assert [item["status"] for item in items] == ["assigned", "replayed", "replayed"]
