@@ -21,7 +21,7 @@ from app.domain.customers.events import NewEvent
 from app.domain.forecast import service as forecast
 from app.domain.pools import service as pools
 from app.domain.tracking import service as tracking
-from app.platform.database import create_engine
+from app.platform.engines import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.pools import service as pools
-from app.platform.database import autocommit, create_long_engine, transaction
+from app.platform.database import autocommit, transaction
+from app.platform.engines import create_long_engine
 from app.platform.settings import Settings
 from tests.factories import KEY
 from tests.service import Service

@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, insert
 
 from app.domain.lifecycle import claim
 from app.domain.lifecycle.requests import AssignmentRequest
-from app.platform.database import SERVER_OPTIONS
+from app.platform.connections import SERVER_OPTIONS
 from app.platform.database_url import conninfo
 from app.platform.postgres.server import find_programs
 from benchmarks import tutorial

@@ -5,7 +5,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import text
 
-from app.platform.database import sync_engine
+from app.platform.engines import sync_engine
 from app.platform.settings import get_settings
 from app.schema.base import Base
 

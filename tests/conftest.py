@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.database import create_engine, transaction
+from app.platform.database import transaction
 from app.platform.database_url import conninfo
+from app.platform.engines import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings

@@ -17,7 +17,7 @@ import httpx
 import psutil
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.platform.database import create_engine
+from app.platform.engines import create_engine
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings
 from tests.factories import KEY

@@ -10,11 +10,11 @@ from pydantic import TypeAdapter
 from app.domain.access.scopes import Caller, Scope
 from app.domain.alerts import service
 from app.domain.alerts.deliveries import service as deliveries
-from app.domain.alerts.deliveries.schemas import Deliveries, DeliveryOut
+from app.domain.alerts.deliveries.schemas import Deliveries, DeliveryOut, DeliveryRecord
 from app.domain.alerts.errors import AlertNotFoundError
-from app.domain.alerts.schemas import AlertsOut, AlertsUpdate, SecretOut
+from app.domain.alerts.schemas import Alerts, AlertsOut, AlertsUpdate, SecretOut
 from app.domain.pools.errors import PoolNotFoundError
-from app.platform.database import AnyRow, run_act
+from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
@@ -46,7 +46,7 @@ async def set_alerts(
     caller: Manager,
     expected: etag.IfMatch,
     response: Response,
-) -> dict[str, object]:
+) -> Alerts:
     """Set the thresholds of a pool: each is told once when the available count falls to it, again after it rose above.
 
     The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
@@ -58,9 +58,7 @@ async def set_alerts(
 
 
 @router.get("", response_model=AlertsOut, responses=bearing(200, "ETag") | NOT_FOUND)
-async def get_alerts(
-    pool: PoolPath, connection: Connection, _caller: Manager, response: Response
-) -> dict[str, object]:
+async def get_alerts(pool: PoolPath, connection: Connection, _caller: Manager, response: Response) -> Alerts:
     """Return the alerts of a pool, and where each threshold stands."""
     alerts = await service.get(connection, pool)
     etag.tag(response, service.version_of(alerts))
@@ -92,7 +90,7 @@ async def rotate_alert_secret(pool: PoolPath, connection: Connection, caller: Ma
 async def send_test_alert(pool: PoolPath, connection: Connection, _caller: Manager, keyed: Once) -> object:
     """Send a test message by each channel; how it went is in the list of deliveries a moment later."""
 
-    async def send() -> dict[str, object]:
+    async def send() -> dict[str, list[DeliveryRecord]]:
         return {"items": await service.send_test(connection, pool)}
 
     return await keyed.once(send)
@@ -109,7 +107,7 @@ async def list_alert_deliveries(
     _caller: Manager,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[DeliveryRecord]:
     """List the messages of a pool's alerts and how they went, newest first, for 90 days."""
     rows = await deliveries.list_page(connection, pool, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))

@@ -1,6 +1,7 @@
 """`/v1/pools/{pool}/assignments` and `/v1/assignments`."""
 
 import uuid
+from dataclasses import replace
 from typing import Annotated
 
 import orjson
@@ -27,6 +28,7 @@ from app.domain.assignments.schemas import (
     BatchItem,
     BatchOut,
     Filter,
+    LedgerRow,
 )
 from app.domain.lifecycle.requests import AssignmentStatus, LedgerEntry
 from app.domain.pools.errors import PoolNotFoundError
@@ -36,7 +38,6 @@ from app.domain.vouchers.errors import (
     VoucherNotFoundError,
     VoucherVoidError,
 )
-from app.platform.database import AnyRow
 from app.platform.errors import (
     ChangesConflictError,
     IdempotencyKeyReusedError,
@@ -183,7 +184,7 @@ async def list_assignments(
     caller: Reader,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[dict[str, object]]:
+) -> pagination.Listed[LedgerRow]:
     """List assignments, released ones included, oldest first; pool by pool, if none is named.
 
     For a page at most 10,000 rows are read: with several filters it may hold fewer than `limit`, even none, and go on
@@ -267,9 +268,8 @@ def _key_of(item: BatchItem, index: int, key: str | None) -> str | None:
     return None if key is None or item.message_id is not None else f"{key}\n{index}"
 
 
-def _seen_by(caller: Caller, row: AnyRow) -> dict[str, object]:
-    shown = {"code": caller.shown(row.code), "attributes": caller.shown_attributes(row.attributes)}
-    return {**row._mapping, **shown}  # noqa: SLF001  (public, by SQLAlchemy's convention)
+def _seen_by(caller: Caller, row: LedgerRow) -> LedgerRow:
+    return replace(row, code=caller.shown(row.code), attributes=caller.shown_attributes(row.attributes))
 
 
 def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:

@@ -12,17 +12,19 @@ from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFound
 from app.domain.customers.schemas import (
     AggregateIn,
     AggregateOut,
+    AggregateRecord,
     CustomerFilter,
     CustomerOut,
+    CustomerRecord,
     CustomersImported,
     CustomerUpdate,
     ErasureOut,
     EventOut,
+    EventRecord,
     FileFormat,
 )
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.records import open_records
-from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
@@ -77,7 +79,7 @@ async def list_customers(
     ] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[CustomerRecord]:
     """List customers by id.
 
     For a page at most 10,000 are read: by a property it may hold fewer than `limit`, even none, and go on all the same.
@@ -101,7 +103,7 @@ async def list_customer_events(
     event_type: Annotated[Identifier | None, Query(description="Only of this type")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[EventRecord]:
     """List what a customer did, newest first; of one who is not known, nothing."""
     key = pagination.decode(cursor, EVENT_KEY)
     rows = await service.latest_events(connection, customer_id, limit + 1, event_type, key)
@@ -111,7 +113,7 @@ async def list_customer_events(
 @router.get("/aggregates", response_model=pagination.Page[AggregateOut])
 async def list_aggregates(
     connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[AggregateRecord]:
     """List aggregates by name."""
     rows = await service.list_aggregates(connection, pagination.decode(cursor, NAME_KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.name)
@@ -120,7 +122,7 @@ async def list_aggregates(
 @router.get(
     "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(CustomerNotFoundError)
 )
-async def get_customer(customer_id: CustomerPath, connection: Connection) -> AnyRow:
+async def get_customer(customer_id: CustomerPath, connection: Connection) -> CustomerRecord:
     """Return what is known of a customer."""
     return await service.get(connection, customer_id)
 
@@ -130,7 +132,7 @@ async def get_customer(customer_id: CustomerPath, connection: Connection) -> Any
 )
 async def update_customer(
     customer_id: CustomerPath, update: CustomerUpdate, connection: Connection
-) -> AnyRow:
+) -> CustomerRecord:
     """Set properties of a customer; the customer is made if not yet known."""
     return await service.update(connection, customer_id, update.properties)
 
@@ -146,7 +148,7 @@ async def put_aggregate(
     connection: Connection,
     expected: etag.IfMatch,
     response: Response,
-) -> AnyRow:
+) -> AggregateRecord:
     """Make or replace an aggregate: a value computed from a customer's events when a template asks for it."""
     put = await service.put_aggregate(connection, name, aggregate.model_dump(), expected)
     etag.tag(response, service.version_of(put))
@@ -158,7 +160,7 @@ async def put_aggregate(
     response_model=AggregateOut,
     responses=bearing(200, "ETag") | problems(AggregateNotFoundError),
 )
-async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> AnyRow:
+async def get_aggregate(name: NamePath, connection: Connection, response: Response) -> AggregateRecord:
     """Return one aggregate."""
     found = await service.get_aggregate(connection, name)
     etag.tag(response, service.version_of(found))

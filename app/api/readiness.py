@@ -11,7 +11,8 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.rendering.renderers import Renderers
-from app.platform.database import DriverPool, autocommit
+from app.platform.database import autocommit
+from app.platform.driver_pool import DriverPool
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.migrate import config
 from app.platform.stopping import StoppingError, stopping

@@ -1,6 +1,7 @@
 """`/v1/events`, `/v1/redemption-mapping` and `/v1/redemptions`."""
 
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from app.domain.redemptions.schemas import (
     RedemptionFilter,
     RedemptionIn,
     RedemptionOut,
+    RedemptionRecord,
     ReplayOut,
 )
 from app.domain.vouchers.errors import (
@@ -24,7 +26,6 @@ from app.domain.vouchers.errors import (
     VoucherNotFoundError,
     VoucherVoidError,
 )
-from app.platform.database import AnyRow
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
@@ -83,7 +84,7 @@ async def list_redemptions(
     until: Annotated[Time | None, Query(description="Used before")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[dict[str, object]]:
+) -> pagination.Listed[RedemptionRecord]:
     """List uses of codes and what came of each, outcome by outcome, oldest first.
 
     Without an outcome these are the issues; of a customer, all. For a page at most 10,000 are read: by time it may hold
@@ -95,7 +96,7 @@ async def list_redemptions(
     listed = pagination.page(rows, limit, lambda row: (row.outcome, row.created_at, row.id))
     if listed["next_cursor"] is None and go_on is not None:
         listed["next_cursor"] = pagination.encode(go_on)
-    return pagination.each(listed, lambda row: _shown(row, caller))
+    return pagination.each(listed, lambda row: replace(row, code=row.code and caller.shown(row.code)))
 
 
 @router.post(
@@ -124,7 +125,7 @@ async def redeem_voucher(
     response: Response,
     caller: Annotated[Caller, requires(Scope.EVENTS)],
     idempotency_key: idempotency.Key = None,
-) -> AnyRow:
+) -> RedemptionRecord:
     """Redeem a code directly, without an event."""
     key = None if idempotency_key is None else f"{caller.key_id} {idempotency_key}"
     redemption, replayed = await service.redeem(connection, code, body.customer_id, body.redeemed_at, key)
@@ -138,7 +139,3 @@ async def _mapping(connection: AsyncConnection, response: Response) -> dict[str,
     rows = await service.mapping(connection)
     etag.tag(response, service.version_of(rows))
     return {"mappings": rows}
-
-
-def _shown(row: AnyRow, caller: Caller) -> dict[str, object]:
-    return {**row._mapping, "code": row.code and caller.shown(row.code)}  # noqa: SLF001  (public, by convention)

@@ -13,14 +13,17 @@ from app.domain.pools.errors import PoolNotFoundError
 from app.domain.webhooks import service
 from app.domain.webhooks.errors import TooManyWebhooksError, WebhookNotFoundError
 from app.domain.webhooks.schemas import (
+    NewWebhook,
     WebhookCreate,
     WebhookDeliveryOut,
+    WebhookDeliveryRecord,
+    WebhookDetails,
     WebhookMade,
     WebhookMessage,
     WebhookOut,
     WebhookSecretOut,
 )
-from app.platform.database import AnyRow, run_act
+from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection, Engine, Settings
@@ -66,9 +69,9 @@ async def create_webhook(
     """
     await service.check_url(settings, body.url)
 
-    async def create(connection: AsyncConnection) -> object:
+    async def create(connection: AsyncConnection) -> NewWebhook:
         made = await service.create(connection, engine, caller, body)
-        response.headers["Location"] = f"/v1/webhooks/{made['id']}"
+        response.headers["Location"] = f"/v1/webhooks/{made.id}"
         return made
 
     async def act(connection: AsyncConnection) -> object:
@@ -83,21 +86,21 @@ async def list_webhooks(
     _caller: Manager,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[dict[str, object]]:
+) -> pagination.Listed[WebhookDetails]:
     """List the webhooks, oldest first."""
     rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
-    return pagination.page(rows, limit, lambda row: (row["created_at"], row["id"]))
+    return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
 @router.get("/{webhook_id}", response_model=WebhookOut, responses=NOT_FOUND)
-async def get_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> dict[str, object]:
+async def get_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> WebhookDetails:
     """Return one webhook, how far it was told, and whether tries fail."""
     return await service.get(connection, webhook_id)
 
 
 @router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND)
 async def delete_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
-    """Delete the pool's alerts."""
+    """Delete a webhook; what it was not told yet it is never told."""
     await service.remove(connection, caller, webhook_id)
 
 
@@ -114,7 +117,7 @@ async def rotate_webhook_secret(
 
 
 @router.post("/{webhook_id}/enable", response_model=WebhookOut, responses=NOT_FOUND)
-async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> dict[str, object]:
+async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> WebhookDetails:
     """Go on at once where it stopped: after 410, after days of failures, or instead of waiting for the next try."""
     return await service.enable(connection, caller, webhook_id)
 
@@ -143,7 +146,7 @@ async def list_webhook_deliveries(
     _caller: Manager,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
-) -> pagination.Listed[AnyRow]:
+) -> pagination.Listed[WebhookDeliveryRecord]:
     """List the messages and how they went, newest first, for seven days."""
     rows = await service.list_deliveries(connection, webhook_id, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))

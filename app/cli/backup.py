@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.platform.database import connect_sync
+from app.platform.connections import connect_sync
 from app.platform.database_url import parameters
 from app.platform.errors import CommandError
 from app.platform.postgres import dump

@@ -20,7 +20,8 @@ import orjson
 
 from app.cli.demo_data import furnish
 from app.domain.lifecycle.check import violations
-from app.platform.database import create_long_engine, transaction
+from app.platform.database import transaction
+from app.platform.engines import create_long_engine
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings

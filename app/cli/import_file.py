@@ -15,7 +15,8 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging import pipeline
 from app.domain.imports.schemas import ImportOptions
 from app.domain.pools.schemas import PoolName
-from app.platform.database import create_job_engine, transaction
+from app.platform.database import transaction
+from app.platform.engines import create_job_engine
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus

@@ -31,7 +31,9 @@ from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECO
 from app.domain.access.scopes import Scope
 from app.domain.lifecycle.check import violations
 from app.platform import logs, secret_key
-from app.platform.database import connect, create_long_engine, is_refused, transaction, wait_for
+from app.platform.connections import connect, is_refused, wait_for
+from app.platform.database import transaction
+from app.platform.engines import create_long_engine
 from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.pooler import set_for_role
@@ -39,6 +41,7 @@ from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.settings import Settings, get_settings
 from app.schema.base import VoucherStatus
 from app.schema.names import visible
+from app.server import collector
 from app.server import worker as jobs_worker
 
 Result = TypeVar("Result")
@@ -94,6 +97,7 @@ def worker() -> None:
     """Do jobs only: imports, schedules, alerts, webhooks."""
     with database() as (settings, postgres):
         keyed = _with_secret_key(settings, embedded=postgres is not None, patient=True)
+        collector.collect_rarely()
         asyncio.run(jobs_worker.work(keyed))
 
 

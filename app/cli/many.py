@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.changes import service
 from app.domain.changes.schemas import BulkChangeCreate
-from app.platform.database import create_job_engine, transaction
+from app.platform.database import transaction
+from app.platform.engines import create_job_engine
 from app.platform.errors import CommandError, DomainError
 from app.platform.settings import Settings
 

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
@@ -13,8 +12,9 @@ from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.alerts import service
 from app.domain.alerts.deliveries import service as deliveries
+from app.domain.alerts.deliveries.schemas import DeliveryRecord
 from app.domain.alerts.errors import AlertNotFoundError
-from app.domain.alerts.schemas import AlertsUpdate
+from app.domain.alerts.schemas import Alerts, AlertsUpdate
 from app.domain.pools import service as pools
 from app.platform.database import transaction
 from app.platform.errors import DomainError
@@ -52,8 +52,8 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
             )
     except DomainError as error:
         return await _page(visit, engine, error=error)
-    if alerts["webhook_secret"] is not None:
-        return await _page(visit, engine, secret=alerts["webhook_secret"])
+    if alerts.webhook_secret is not None:
+        return await _page(visit, engine, secret=alerts.webhook_secret)
     return see("/alerts", "alerts-set", pool=visit.text("pool"))
 
 
@@ -80,8 +80,8 @@ async def _page(
     visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
 ) -> Response:
     pool = visit.given("pool")
-    alerts: dict[str, object] | None = None
-    listed: pagination.Listed[Any] = {"items": [], "next_cursor": None}
+    alerts: Alerts | None = None
+    listed: pagination.Listed[DeliveryRecord] = {"items": [], "next_cursor": None}
     async with transaction(engine) as connection:
         names = [each.name for each in await pools.search(connection, "", None, 200)]
         if pool is not None:

@@ -15,7 +15,7 @@ from app.console.pages import model as checked
 from app.console.session import Tracker, TrackerForm, Visit
 from app.domain.access.scopes import Scope
 from app.domain.assignments import service as assignments
-from app.domain.assignments.schemas import Filter
+from app.domain.assignments.schemas import Filter, LedgerRow
 from app.domain.customers import files, service
 from app.domain.customers.errors import CustomerNotFoundError
 from app.domain.customers.schemas import CustomerFilter, CustomerUpdate, FileFormat
@@ -23,7 +23,7 @@ from app.domain.imports.reader.records import open_records
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
-from app.platform.database import AnyRow, transaction
+from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Engine, held
@@ -142,7 +142,7 @@ async def _one(
         except CustomerNotFoundError:
             known = None
         events = await service.latest_events(connection, customer_id, PAGE)
-        given: Sequence[AnyRow] = []
+        given: Sequence[LedgerRow] = []
         if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
             wanted = Filter(None, customer_id, None, None, None)
             given = (await assignments.list_page(connection, wanted, None, PAGE)).rows

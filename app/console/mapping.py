@@ -1,6 +1,7 @@
 """*Project settings → Mapping → Vouchers*: where the shop says that a code was used."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -12,13 +13,12 @@ from app.console.session import ManagerForm, Visit, shown_to
 from app.domain.access.scopes import Scope
 from app.domain.customers import service as customers
 from app.domain.redemptions import service
-from app.domain.redemptions.schemas import Mappings
-from app.platform.database import AnyRow, transaction
+from app.domain.redemptions.schemas import MappedEvent, Mappings
+from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.web.dependencies import Connection, Engine
 
 router = APIRouter(prefix="/mapping")
-KEPT = ("event_type", "property", "effect", "normalise")
 
 
 @router.get("")
@@ -68,8 +68,8 @@ async def replay(_: ManagerForm, engine: Engine) -> Response:
     return see("/mapping", "replayed")
 
 
-def _kept(rows: Iterable[AnyRow]) -> list[dict[str, object]]:
-    return [{name: getattr(row, name) for name in KEPT} for row in rows]
+def _kept(rows: Iterable[MappedEvent]) -> list[dict[str, object]]:
+    return [asdict(row) for row in rows]
 
 
 def _same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:

@@ -43,7 +43,7 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
         made = await run_act(engine, service.create, engine, visit.caller, wanted)
     except DomainError as error:
         return await _page(visit, engine, error=error)
-    return await _one(visit, engine, uuid.UUID(str(made["id"])), secret=made["secret"])
+    return await _one(visit, engine, made.id, secret=made.secret)
 
 
 @router.get("/{webhook_id}")
@@ -74,7 +74,7 @@ async def rotate(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> R
     """Make a new key, and show it once."""
     async with transaction(engine) as connection:
         made = await service.rotate(connection, visit.caller, webhook_id)
-    return await _one(visit, engine, webhook_id, secret=made["secret"])
+    return await _one(visit, engine, webhook_id, secret=made.secret)
 
 
 @router.post("/{webhook_id}/delete")

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import orjson
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
@@ -15,6 +16,7 @@ from app.console.pages import json_of, path, see, show, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.imports import service
+from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.schemas import ScheduleCreate
@@ -38,6 +40,7 @@ router = APIRouter(prefix="/imports/new")
 NAME = TypeAdapter(PoolName)
 SEALED = TypeAdapter(dict[str, object])
 SOURCE: TypeAdapter[UrlSource | DatabaseSource | StorageSource | AnalysisSource] = TypeAdapter(RemoteSource)
+SHEETS = TypeAdapter(list[str])
 DAY = 24 * 60 * 60
 WAIT_SECONDS = 15
 STEPS = ("pool", "preview", "column", "schedule", "run")
@@ -45,8 +48,8 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "windows-1250", "windows-1252", "is
 DELIMITERS = {",": "Comma ,", ";": "Semicolon ;", "\t": "Tab", "|": "Pipe |"}
 EVERY = {"hour": "{minute} * * * *", "day": "{minute} {hour} * * *", "week": "{minute} {hour} * * {weekday}"}
 CARRIED = (
-    "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "sheet", "column", "expires_at_column",
-    "every", "at", "weekday", "cron", "timezone",
+    "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "sheet", "sheets", "column",
+    "expires_at_column", "attribute", "every", "at", "weekday", "cron", "timezone",
 )  # fmt: skip
 
 
@@ -87,11 +90,14 @@ async def _step(
     error: DomainError | None = None,
 ) -> Response:
     """Show a step; where it cannot be shown, the one before it with what is wrong."""
-    about: dict[str, object] = {"repeats": source["type"] not in {"file", "text"}}
+    about: dict[str, object] = {"repeats": source["type"] not in {"file", "text"}, "preview": None}
     try:
         about["preview"] = await asyncio.to_thread(_preview, visit, source)
     except DomainError as failed:
-        if step == "preview" and not visit.text("redo"):
+        asked = failed.choices.get("sheet") if isinstance(failed, ImportUndecidedError) else None
+        if asked:
+            about["sheets"] = [str(sheet["name"]) for sheet in asked]
+        elif step == "preview" and not visit.text("redo"):
             return await _pool_step(visit, engine, failed)
         step, error = "preview", failed
     if step == "schedule" and not about["repeats"]:
@@ -107,7 +113,9 @@ async def _step(
     except DomainError as failed:
         error = failed
         step = "schedule" if {"cron", "at", "timezone"} & set(_fields(failed)) else "run"
+    about.setdefault("sheets", _sheets(visit))
     carried = {name: visit.text(name) for name in CARRIED} | {"source": token}
+    carried |= {"attribute": ",".join(_attributes(visit)), "sheets": orjson.dumps(about["sheets"]).decode()}
     return show(
         visit,
         "import_new.html",
@@ -190,6 +198,21 @@ def _format(visit: Visit) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _sheets(visit: Visit) -> list[str]:
+    """Return the sheets between which somebody had to choose, as the form carries them."""
+    try:
+        found = SHEETS.validate_json(visit.text("sheets") or "[]")
+    except ValidationError:
+        return []
+    return found
+
+
+def _attributes(visit: Visit) -> list[str]:
+    """Return the columns that come with the code: ticked, or carried as a list with commas."""
+    given = ",".join(value for value in visit.form.getlist("attribute") if isinstance(value, str))
+    return [index for index in given.split(",") if index.isdigit()]
+
+
 def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
     options = checked(FormatIn, _format(visit))
     if "id" in source:
@@ -200,9 +223,13 @@ def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
 
 def _options(visit: Visit) -> dict[str, object]:
     expires = visit.given("expires_at_column")
-    chosen = {"column": int(visit.text("column") or 0)} if visit.text("column").isdigit() else {}
+    chosen: dict[str, object] = (
+        {"column": int(visit.text("column") or 0)} if visit.text("column").isdigit() else {}
+    )
     if expires is not None and expires.isdigit():
         chosen["expires_at_column"] = int(expires)
+    if attributes := [int(index) for index in _attributes(visit) if index != visit.text("column")]:
+        chosen["attribute_columns"] = attributes
     return _format(visit) | chosen
 
 

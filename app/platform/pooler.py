@@ -3,7 +3,7 @@
 from psycopg import errors as pg
 from psycopg import sql
 
-from app.platform.database import SESSION, connect_sync
+from app.platform.connections import SESSION, connect_sync
 from app.platform.database_url import parameters
 from app.platform.errors import CommandError
 from app.platform.settings import Settings

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import CompoundSelect, CursorResult, Result, Select
+from sqlalchemy import CompoundSelect, CursorResult, Result, Row, Select
 
 Record = TypeVar("Record")
 Query: TypeAlias = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]  # type: ignore[explicit-any]  # the columns of any query
 OneQuery: TypeAlias = Select[*tuple[Any, ...]]  # type: ignore[explicit-any]  # as above
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]  # type: ignore[explicit-any]  # its columns are not known
+"""A row that stays in the file which read it."""
 Kind = Callable[..., Record]  # type: ignore[explicit-any]  # a dataclass: its fields are not known here
 Rows = CursorResult[Any] | Result[Any]  # type: ignore[explicit-any]  # the columns of any statement
 

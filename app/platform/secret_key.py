@@ -8,12 +8,11 @@ import base64
 import os
 from contextlib import suppress
 
-import psycopg
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from sqlalchemy import make_url
 
-from app.platform.database_url import conninfo
+from app.platform.connections import connect_sync
 from app.platform.errors import CommandError
 from app.platform.sealing import key_of_home
 from app.platform.settings import Settings
@@ -37,7 +36,7 @@ def ensure(settings: Settings, *, embedded: bool) -> str:
     if embedded:
         return key_of_home(settings)
     password = (make_url(settings.sqlalchemy_url).password or "").encode()
-    with psycopg.connect(conninfo(settings.sqlalchemy_url), autocommit=True) as connection:
+    with connect_sync(settings, autocommit=True) as connection:
         row = connection.execute(_READ).fetchone()
         if row is None:
             salt = os.urandom(16)

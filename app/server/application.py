@@ -38,7 +38,8 @@ from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
 from app.platform import logs
-from app.platform.database import create_driver_pool, create_engine
+from app.platform.driver_pool import create_driver_pool
+from app.platform.engines import create_engine
 from app.platform.settings import Settings, get_settings
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
@@ -48,7 +49,6 @@ from app.web.dependencies import hold
 from app.web.doors import guarded
 from app.web.failed_keys import FailedKeys
 from app.web.head import Head
-from app.web.replies import ReplyHeaders
 from app.web.slashes import EncodedSlashes
 
 ROUTERS = (
@@ -147,4 +147,4 @@ def create_asgi() -> ASGIApp:
 
 def with_hot_path(app: FastAPI) -> ASGIApp:
     """Return the application as a server runs it."""
-    return RequestLog(ReplyHeaders(HotPath(app)))
+    return RequestLog(HotPath(app))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.platform.database import DriverPool
+from app.platform.driver_pool import DriverPool
 from app.platform.metrics import CONNECTIONS, MOST_CONNECTIONS
 
 SECONDS = 5.0

@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import gc
 import multiprocessing
 import os
 import signal
@@ -17,7 +16,7 @@ import uvicorn
 from app.platform import logs
 from app.platform.settings import get_settings
 from app.platform.stopping import stopping
-from app.server import worker
+from app.server import collector, worker
 from app.server.http_protocol import Protocol
 
 BACKLOG = 2048
@@ -103,9 +102,7 @@ def serve_web(beat: ctypes.c_double, held: socket.socket) -> None:
         timeout_graceful_shutdown=max(2, int(settings.stop_seconds) - 5),
     )
     config.load()
-    # What is loaded by now stays: leave it out of the collector's rounds, and make those rarer.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    collector.collect_rarely()
     server = Server(config, beat, settings.drain_seconds)
     signal.signal(REPLACED, server.replaced)
     server.run(sockets=[held])
@@ -116,6 +113,7 @@ def serve_jobs(beat: ctypes.c_double) -> None:
     _end_with_parent()
     settings = get_settings()
     logs.configure(settings.log_level)
+    collector.collect_rarely()
 
     def alive() -> None:
         beat.value = time.monotonic()

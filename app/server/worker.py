@@ -22,7 +22,8 @@ from app.domain.imports.schedules import tasks as schedules
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
-from app.platform.database import create_job_engine, job_pool_arguments, wait_for
+from app.platform.connections import wait_for
+from app.platform.engines import create_job_engine, job_pool_arguments
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
 from app.server import retention

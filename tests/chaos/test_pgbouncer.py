@@ -5,7 +5,7 @@ import time
 
 import psycopg
 
-from app.platform.database import SESSION
+from app.platform.connections import SESSION
 from app.platform.postgres.server import LocalPostgres
 from tests.chaos.between import PgBouncer
 from tests.chaos.load import Told, assign_until

@@ -9,8 +9,9 @@ from sqlalchemy import make_url, text
 
 from app.cli.backup import back_up, restore
 from app.domain.lifecycle.check import violations
-from app.platform.database import create_engine, transaction
+from app.platform.database import transaction
 from app.platform.database_url import conninfo
+from app.platform.engines import create_engine
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.settings import Settings

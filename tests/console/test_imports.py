@@ -1,6 +1,12 @@
 """The page of an import: what was set aside, what was left out, what is asked; accept, cancel and undo."""
 
 import asyncio
+import io
+import re
+import uuid
+from html import unescape
+
+import openpyxl
 
 from app.domain.imports import service
 from app.domain.imports.merging import pipeline
@@ -9,6 +15,8 @@ from app.platform.database import transaction
 from tests.console.conftest import csrf
 from tests.domain.imports.test_runs import queue
 
+NEW = "/console/imports/new"
+HIDDEN = r'<input type="hidden" name="([^"]+)" value="([^"]*)">'
 FOOTED = "code;value\n" + "".join(f"SAVE-{n:04};{n}\n" for n in range(1000, 1060)) + "Total of all codes;60\n"
 
 
@@ -72,3 +80,50 @@ async def test_lines_to_skip_are_given_in_the_wizard(person):
     assert "<li><bdi>codes of the shop</bdi></li>" in page
     assert 'name="skip_lines" type="number" min="0" max="10000" value="2"' in page
     assert "A-11" in page
+
+
+def hidden(page):
+    """The hidden fields of the wizard's form, as a browser reads them."""
+    return {name: unescape(value) for name, value in re.findall(HIDDEN, page)}
+
+
+async def test_the_wizard_lists_sheets_and_what_comes_with_a_code(person, client, settings):
+    book = openpyxl.Workbook()
+    book.active.title, other = "spring", book.create_sheet("autumn & co")
+    for page, letter in ((book.active, "S"), (other, "A")):
+        page.append(["code", "pin"])
+        for n in range(5):
+            page.append([f"{letter}{n}B{n * 7}", f"{n}{n}9"])
+    file = io.BytesIO()
+    book.save(file)
+    browser = await person()
+    sent = {"csrf": await csrf(browser), "pool": "sheets", "type": "file", "go": "preview"}
+    page = (await browser.post(NEW, data=sent, files={"file": ("c.xlsx", file.getvalue())})).text
+    assert "<option>spring</option><option>autumn &amp; co</option>" in page
+    chosen = hidden(page) | {"sheet": "autumn & co", "go": "preview"}
+    page = (await browser.post(NEW, data=chosen)).text
+    assert "<option selected>autumn &amp; co</option>" in page  # and it can be changed
+    page = (await browser.post(NEW, data=hidden(page) | {"sheet": "autumn & co", "go": "column"})).text
+    assert "A0B0" in page
+    page = (await browser.post(NEW, data=hidden(page) | {"column": "0", "attribute": "1", "go": "run"})).text
+    ended = await browser.post(NEW, data=hidden(page) | {"go": "import"})
+    assert ended.url.path.startswith("/console/imports/")
+    await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ended.url.path.rpartition("/")[2]))
+    found = (await client.get("/v1/vouchers/A0B0")).json()
+    assert (found["pool"], found["attributes"]) == ("sheets", {"pin": "009"})
+
+
+async def test_what_cannot_be_read_as_chosen_is_told_in_the_same_step(person):
+    browser = await person()
+    sent = {
+        "csrf": await csrf(browser),
+        "pool": "spring",
+        "type": "text",
+        "go": "preview",
+        "text": "code\nä-1\n",
+    }
+    page = (await browser.post(NEW, data=sent)).text
+    wrong = await browser.post(
+        NEW, data=hidden(page) | {"encoding": "klingon", "go": "column", "redo": "yes"}
+    )
+    assert (wrong.status_code, "klingon" in wrong.text) == (422, True)

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from app.platform.database import autocommit, create_driver_pool, create_engine, transaction
+from app.platform.database import autocommit, transaction
+from app.platform.driver_pool import create_driver_pool
+from app.platform.engines import create_engine
 
 AT_ONCE = 3
 

@@ -6,13 +6,17 @@ both only touch armed rows. The sweep skips rows that are locked and so waits fo
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.alerts.deliveries.schemas import Recipients
+from app.domain.alerts.schemas import ThresholdRecord
 from app.domain.lifecycle.stock import HELD
-from app.platform.database import AnyRow
+from app.platform import records
 from app.schema.alerts import Alert, AlertThreshold
 from app.schema.imports import ImportSchedule
 
@@ -122,15 +126,60 @@ FOR UPDATE OF import_schedule SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
 """)  # noqa: S608  (made of constants)
 
 
-async def by_pool(connection: AsyncConnection, pool_id: int) -> AnyRow | None:
+@dataclass(frozen=True, slots=True)
+class AlertRecord(Recipients):
+    """What is set for a pool, but for its thresholds."""
+
+    webhook_secret: str | None
+    previous_secrets: dict[str, str]
+    webhook_disabled_at: datetime | None
+    expiring_within_days: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed(Recipients):
+    """A threshold to which the count of a pool fell, and whom to tell."""
+
+    name: str
+    threshold: int
+    available: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiringSoon(Recipients):
+    """A pool of which codes expire soon, and whom to tell."""
+
+    name: str
+    expiring_within_days: int
+    at: datetime
+    available: int
+    first: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSchedule(Recipients):
+    """An import schedule that gave up until its next regular run, and whom to tell."""
+
+    id: uuid.UUID
+    name: str
+    at: datetime
+    error: str
+    next_run: datetime | None
+    import_id: uuid.UUID | None
+    asked: bool
+
+
+async def by_pool(connection: AsyncConnection, pool_id: int) -> AlertRecord | None:
     """Return what is set for a pool."""
-    return (await connection.execute(select(*ALERT).where(Alert.pool_id == pool_id))).one_or_none()
+    query = select(*ALERT).where(Alert.pool_id == pool_id)
+    return records.any_of(await connection.execute(query), AlertRecord)
 
 
-async def thresholds(connection: AsyncConnection, pool_id: int) -> Sequence[AnyRow]:
+async def thresholds(connection: AsyncConnection, pool_id: int) -> list[ThresholdRecord]:
     """Return the thresholds of a pool, greatest first."""
     query = select(*STATE).where(AlertThreshold.pool_id == pool_id).order_by(AlertThreshold.threshold.desc())
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), ThresholdRecord)
 
 
 async def lock(connection: AsyncConnection, pool_id: int) -> bool:
@@ -187,9 +236,9 @@ async def move_thresholds(connection: AsyncConnection) -> None:
     await connection.execute(FALL)
 
 
-async def fallen(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+async def fallen(connection: AsyncConnection, limit: int) -> list[Crossed]:
     """Return thresholds that have fallen and were not told, and lock them."""
-    return (await connection.execute(FALLEN, {"limit": limit})).all()
+    return records.all_of(await connection.execute(FALLEN, {"limit": limit}), Crossed)
 
 
 async def told(connection: AsyncConnection, pool_id: int, threshold: int) -> None:
@@ -201,10 +250,10 @@ async def told(connection: AsyncConnection, pool_id: int, threshold: int) -> Non
     )
 
 
-async def expiring(connection: AsyncConnection) -> Sequence[AnyRow]:
+async def expiring(connection: AsyncConnection) -> list[ExpiringSoon]:
     """Return pools with codes that expire soon and that were not told of, and lock them."""
     await connection.execute(EXPIRING_NO_MORE)
-    return (await connection.execute(EXPIRING)).all()
+    return records.all_of(await connection.execute(EXPIRING), ExpiringSoon)
 
 
 async def told_expiring(connection: AsyncConnection, pool_id: int) -> None:
@@ -214,9 +263,9 @@ async def told_expiring(connection: AsyncConnection, pool_id: int) -> None:
     )
 
 
-async def failed_schedules(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+async def failed_schedules(connection: AsyncConnection, limit: int) -> list[FailedSchedule]:
     """Return import schedules that gave up until their next regular run, and that were not told of, locked."""
-    return (await connection.execute(FAILED_SCHEDULES, {"limit": limit})).all()
+    return records.all_of(await connection.execute(FAILED_SCHEDULES, {"limit": limit}), FailedSchedule)
 
 
 async def told_schedule(connection: AsyncConnection, schedule_id: uuid.UUID) -> None:

@@ -1,5 +1,6 @@
 """Alerts on the wire."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -67,6 +68,39 @@ class AlertsUpdate(Input):
         if self.webhook_url is None and self.email is None:
             raise ValueError("An alert needs a webhook_url, an email or both.")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRecord:
+    """A threshold and where it stands."""
+
+    threshold: int
+    armed: bool
+    fell_at: datetime | None
+    available: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """When a pool is told of, and to whom."""
+
+    pool: str
+    thresholds: list[int]
+    states: list[ThresholdRecord]
+    webhook_url: str | None
+    webhook_secret: str | None
+    """Only where it was made just now."""
+    email: str | None
+    expiring_within_days: int | None
+    webhook_disabled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A new key of the webhooks' signatures."""
+
+    webhook_secret: str
+    previous_valid_until: datetime
 
 
 class ThresholdOut(BaseModel):

@@ -5,7 +5,7 @@ all counts with all thresholds every second. The sweep alone puts messages on th
 the count has risen above (docs/decisions/0045).
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,12 +14,12 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.alerts import queries
 from app.domain.alerts.deliveries import service as deliveries
+from app.domain.alerts.deliveries.schemas import DeliveryRecord
 from app.domain.alerts.errors import AlertNotFoundError
-from app.domain.alerts.schemas import AlertsUpdate
+from app.domain.alerts.schemas import Alerts, AlertsUpdate, NewSecret
 from app.domain.lifecycle import order
 from app.domain.pools import service as pools
 from app.platform import hooks
-from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
 from app.platform.sweeping import past_a_bad_row
@@ -41,7 +41,7 @@ async def put(
     name: str,
     wanted: AlertsUpdate,
     expected: Expected | None = None,
-) -> dict[str, object]:
+) -> Alerts:
     """Set when a pool is told of, and whom. The secret is shown where it is new.
 
     Raises:
@@ -63,7 +63,7 @@ async def put(
         wanted.thresholds,
     )
     await audit.record(connection, caller, "alerts.set", pool=name, thresholds=wanted.thresholds)
-    return {**await get(connection, name), "webhook_secret": secret if secret == fresh else None}
+    return replace(await get(connection, name), webhook_secret=secret if secret == fresh else None)
 
 
 async def check_url(settings: Settings, wanted: AlertsUpdate) -> None:
@@ -77,7 +77,7 @@ async def check_url(settings: Settings, wanted: AlertsUpdate) -> None:
         raise InvalidRequestError(f"webhook_url: {why}", [{"loc": ["body", "webhook_url"], "msg": why}])
 
 
-async def get(connection: AsyncConnection, name: str) -> dict[str, object]:
+async def get(connection: AsyncConnection, name: str) -> Alerts:
     """Return what is set for a pool, without its secret.
 
     Raises:
@@ -85,22 +85,23 @@ async def get(connection: AsyncConnection, name: str) -> dict[str, object]:
     """
     alert = await _of(connection, name)
     states = await queries.thresholds(connection, alert.pool_id)
-    return {
-        "pool": name,
-        "thresholds": [state.threshold for state in states],
-        "states": states,
-        "webhook_url": alert.webhook_url,
-        "webhook_secret": None,
-        "webhook_disabled_at": alert.webhook_disabled_at,
-        "email": alert.email,
-        "expiring_within_days": alert.expiring_within_days,
-    }
+    return Alerts(
+        pool=name,
+        thresholds=[state.threshold for state in states],
+        states=states,
+        webhook_url=alert.webhook_url,
+        webhook_secret=None,
+        email=alert.email,
+        expiring_within_days=alert.expiring_within_days,
+        webhook_disabled_at=alert.webhook_disabled_at,
+    )
 
 
-def version_of(alerts: Mapping[str, object]) -> str:
+def version_of(alerts: Alerts) -> str:
     """Return the version of a pool's alerts: of what was set, not of where the thresholds stand."""
-    names = ("pool", "thresholds", "webhook_url", "email", "expiring_within_days")
-    return version(*(alerts[name] for name in names))
+    return version(
+        alerts.pool, alerts.thresholds, alerts.webhook_url, alerts.email, alerts.expiring_within_days
+    )
 
 
 async def _check(connection: AsyncConnection, pool_id: int, name: str, expected: Expected | None) -> None:
@@ -125,7 +126,7 @@ async def remove(
     await audit.record(connection, caller, "alerts.deleted", pool=name)
 
 
-async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> dict[str, object]:
+async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name: str) -> NewSecret:
     """Make a new key for the webhooks' signatures; for a day they are signed with each of before too.
 
     Raises:
@@ -138,10 +139,10 @@ async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name
     previous, until = hooks.with_previous(alert.webhook_secret, alert.previous_secrets)
     await queries.set_secret(connection, alert.pool_id, secret, previous)
     await audit.record(connection, caller, "alerts.secret_rotated", pool=name)
-    return {"webhook_secret": secret, "previous_valid_until": until}
+    return NewSecret(secret, until)
 
 
-async def send_test(connection: AsyncConnection, name: str) -> list[AnyRow]:
+async def send_test(connection: AsyncConnection, name: str) -> list[DeliveryRecord]:
     """Put a test message on its way, by each channel that is set.
 
     Raises:
@@ -197,7 +198,7 @@ async def notify_failed_schedules(connection: AsyncConnection) -> None:
             await queries.told_schedule(connection, row.id)
 
 
-async def _of(connection: AsyncConnection, name: str) -> AnyRow:
+async def _of(connection: AsyncConnection, name: str) -> queries.AlertRecord:
     alert = await queries.by_pool(connection, await pools.id_of(connection, name))
     if alert is None:
         raise AlertNotFoundError(name)

@@ -14,7 +14,7 @@ from app.domain.assignments import drawing, service
 from app.domain.assignments.errors import PoolBusyError
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.platform.batching import Batcher, Waiter, fail_all
-from app.platform.database import DriverPool
+from app.platform.driver_pool import DriverPool
 from app.platform.errors import DomainError, OverloadedError
 from app.platform.metrics import BATCHES
 

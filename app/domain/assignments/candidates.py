@@ -14,7 +14,8 @@ from uuid import UUID
 
 from app.domain.lifecycle import picked
 from app.domain.lifecycle.requests import AssignmentRequest
-from app.platform.database import DriverPool, is_conflict
+from app.platform.database import is_conflict
+from app.platform.driver_pool import DriverPool
 from app.platform.metrics import DRAWN
 
 KEPT_SECONDS = 5.0

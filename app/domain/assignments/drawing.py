@@ -28,13 +28,8 @@ from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule, Lo
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
-from app.platform.database import (
-    ConflictError,
-    DriverPool,
-    autocommit,
-    retry_on_conflict,
-    transaction,
-)
+from app.platform.database import ConflictError, autocommit, retry_on_conflict, transaction
+from app.platform.driver_pool import DriverPool
 from app.platform.errors import DomainError
 from app.platform.metrics import DRAWN, SHORTAGES
 
@@ -215,10 +210,9 @@ class Draw:
 
     async def _explain_this(self, code: str) -> NoReturn:
         pool_id = await pools.id_of(self.connection, self.pool)
-        found = await queries.place_of(self.connection, code)
-        if found is None or found.pool_id != pool_id:
+        status = await queries.status_of(self.connection, pool_id, code)
+        if status is None:
             raise VoucherNotFoundError
-        status = str(found.status)
         if status == "available":
             raise PoolTooShortLivedError(self.pool) if self.valid_for else VoucherNotAvailableError("expired")
         raise VoucherNotAvailableError(status)

@@ -10,10 +10,11 @@ from sqlalchemy import Text, func, literal_column, select, text, tuple_, union_a
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.domain.assignments.schemas import Filter
+from app.domain.assignments.schemas import Filter, LedgerRow
 from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, replayed
-from app.platform.database import AnyRow
+from app.platform import records
 from app.platform.records import OneQuery, Query
+from app.schema.base import VoucherStatus
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.order import PoolChange
@@ -60,10 +61,10 @@ async def standing(
     return [replayed(row.name, row) for row in await connection.execute(STANDING, parameters)]
 
 
-async def place_of(connection: AsyncConnection, code: str) -> AnyRow | None:
-    """Return the pool and the state of a code."""
-    query = select(Voucher.pool_id, Voucher.status).where(Voucher.code == code)
-    return (await connection.execute(query)).one_or_none()
+async def status_of(connection: AsyncConnection, pool_id: int, code: str) -> VoucherStatus | None:
+    """Return the state of a code of a pool; None where the pool has no such code."""
+    query = select(Voucher.status).where(Voucher.code == code, Voucher.pool_id == pool_id)
+    return (await connection.execute(query)).scalar_one_or_none()
 
 
 LEDGER_SELECTED = (
@@ -155,7 +156,7 @@ Key = tuple[int, datetime, uuid.UUID]
 class LedgerPage:
     """Rows of the ledger, one more than asked for where there are more."""
 
-    rows: Sequence[AnyRow]
+    rows: Sequence[LedgerRow]
     go_on: Key | None = None
     """Where to go on, if the page ended because it had read enough."""
 
@@ -176,7 +177,8 @@ async def ledger_page(
     after = [] if key is None else [tuple_(*order) > key[-len(order) :]]
     if wanted.is_indexed:
         page = ledger_matching(wanted, pool_id).add_columns(Assignment.pool_id)
-        return LedgerPage((await connection.execute(page.where(*after).order_by(*order).limit(limit))).all())
+        query = page.where(*after).order_by(*order).limit(limit)
+        return LedgerPage(records.all_of(await connection.execute(query), LedgerRow))
     read = (
         _leading(select(*READ), wanted, pool_id)
         .where(*after)
@@ -192,7 +194,7 @@ async def ledger_page(
         .order_by(*by)
         .limit(limit)
     )
-    rows = (await connection.execute(query)).all()
+    rows = records.all_of(await connection.execute(query), LedgerRow)
     if len(rows) >= limit:
         return LedgerPage(rows)
     last = select(read).order_by(*by).offset(MOST_READ - 1).limit(1)

@@ -94,6 +94,26 @@ class BatchCreate(Input):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """A row of the ledger, with the pool where a page goes on."""
+
+    id: uuid.UUID
+    pool: str
+    code: str
+    customer_id: str | None
+    campaign_id: str | None
+    message_id: str | None
+    test: bool
+    assigned_at: datetime
+    status: str
+    lease_until: datetime | None
+    released_at: datetime | None
+    expires_at: datetime | None
+    attributes: dict[str, str] | None
+    pool_id: int
+
+
 class AssignmentOut(BaseModel):
     """A code, and to whom it went."""
 

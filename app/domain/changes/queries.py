@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.changes.schemas import ChangeRecord
 from app.domain.lifecycle.many import MATCHES, Wanted
 from app.platform import records
-from app.platform.database import AnyRow
 from app.schema.changes import BulkChange, BulkChangeCode
 from app.schema.imports import Import
 
@@ -55,9 +54,10 @@ async def list_page(
     return records.all_of(await connection.execute(query), ChangeRecord)
 
 
-async def pool_of_import(connection: AsyncConnection, import_id: uuid.UUID) -> AnyRow | None:
-    """Return the pool that an import brought codes into, as `pool_id`; None where there is no such import."""
-    return (await connection.execute(select(Import.pool_id).where(Import.id == import_id))).one_or_none()
+async def pool_of_import(connection: AsyncConnection, import_id: uuid.UUID) -> tuple[bool, int | None]:
+    """Return whether there is such an import, and the pool that it brought codes into."""
+    row = (await connection.execute(select(Import.pool_id).where(Import.id == import_id))).one_or_none()
+    return row is not None, row and row.pool_id
 
 
 async def lock(connection: AsyncConnection, change_id: uuid.UUID) -> ChangeRecord | None:

@@ -16,7 +16,8 @@ from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, ChangeR
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.lifecycle import many
 from app.domain.pools import service as pools
-from app.platform.database import LONG_SECONDS, patience, retry_on_conflict, transaction
+from app.platform.connections import LONG_SECONDS
+from app.platform.database import patience, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.schema.base import VoucherStatus
@@ -63,10 +64,10 @@ async def begin(
     chosen = wanted.filter
     pool_id = None if chosen.pool is None else await pools.id_of(connection, chosen.pool)
     if chosen.import_id is not None:
-        found = await queries.pool_of_import(connection, chosen.import_id)
-        if found is None:
+        found, its_pool = await queries.pool_of_import(connection, chosen.import_id)
+        if not found:
             raise ImportNotFoundError(f"There is no import {chosen.import_id}.")
-        pool_id = found.pool_id if pool_id is None else pool_id
+        pool_id = its_pool if pool_id is None else pool_id
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
     added = await queries.add(
         connection,

@@ -1,6 +1,6 @@
 """Events of customers: SQL, and how services pass them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.platform import records
 from app.schema.customers import Event
 
 
@@ -21,6 +21,18 @@ class NewEvent:
     event_type: str
     properties: dict[str, object]
     timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event that is stored."""
+
+    id: str
+    customer_id: str
+    event_type: str
+    properties: dict[str, object]
+    timestamp: datetime
+    arrival: int | None
 
 
 # In the order of their ids, so that two batches with the same events never wait for each other. The clock is
@@ -43,9 +55,10 @@ RETURNING id, timestamp
 """)
 
 
-async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> Sequence[AnyRow]:
-    """Store events by their ids; those that were not there before."""
-    return (await connection.execute(ADD_EVENTS, {**_parameters(events), "n": len(events)})).all()
+async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> dict[str, datetime]:
+    """Store events by their ids; return the times of those that were not there before."""
+    rows = await connection.execute(ADD_EVENTS, {**_parameters(events), "n": len(events)})
+    return {row.id: row.timestamp for row in rows}
 
 
 # The same event again is the same in all that it says. A time that it does not say may be any.
@@ -84,7 +97,7 @@ def _parameters(events: Mapping[str, NewEvent]) -> dict[str, object]:
 
 async def list_events(
     connection: AsyncConnection, event_type: str, key: tuple[datetime, str] | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[StoredEvent]:
     """Return events of a type, oldest first."""
     query = (
         select(
@@ -96,4 +109,4 @@ async def list_events(
     )
     if key is not None:
         query = query.where(tuple_(Event.timestamp, Event.id) > key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), StoredEvent)

@@ -43,6 +43,10 @@ class Records(Protocol):
     def lost(self) -> str:
         """What stands before a number whose last digits a spreadsheet has lost."""
 
+    @property
+    def without_value(self) -> tuple[str, ...]:
+        """What stands before errors, and before formulas whose value was not saved."""
+
 
 async def load(engine: AsyncEngine, records: Records, id_column: str | None) -> CustomersImported:
     """Set the properties in a file, a hundred customers at a time. An empty cell sets nothing.
@@ -88,13 +92,21 @@ def _next(rows: Iterator[_Row]) -> list[_Row]:
 def _rows(records: Records, id_column: str | None) -> Iterator[_Row]:
     place = _place(records.header, id_column)
     for line, cells in records.rows:
+        reason = _damage(records, cells)
+        yield ImportReject(line=line, reason=reason) if reason else _row(line, records.header, place, cells)
+
+
+def _damage(records: Records, cells: list[str]) -> str | None:
+    """Return what a spreadsheet has done to cells of a row, if anything."""
+    for marks, what in (
+        (records.lost, "a spreadsheet keeps 15 digits of a number; format the column as text"),
+        (records.without_value, "an error, or a formula whose value was not saved"),
+    ):
         named = zip(records.header, cells, strict=False)
-        damaged = ", ".join(repr(name) for name, cell in named if cell.startswith(records.lost))
+        damaged = ", ".join(repr(name) for name, cell in named if cell.startswith(marks))
         if damaged:
-            reason = f"{damaged}: a spreadsheet keeps 15 digits of a number; format the column as text"
-            yield ImportReject(line=line, reason=reason)
-        else:
-            yield _row(line, records.header, place, cells)
+            return f"{damaged}: {what}"
+    return None
 
 
 def _row(line: int, header: list[str], place: int, cells: list[str]) -> _Row:

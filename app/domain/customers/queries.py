@@ -8,8 +8,8 @@ from sqlalchemy import delete, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.customers.schemas import CustomerFilter
-from app.platform.database import AnyRow
+from app.domain.customers.schemas import AggregateRecord, CustomerFilter, CustomerRecord, EventRecord
+from app.platform import records
 from app.platform.similar import similar_names
 from app.schema.customers import Aggregate, Customer, Event
 
@@ -23,12 +23,19 @@ AGGREGATE = (
 )
 
 
-async def by_ids(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[AnyRow]:
-    """Return those of these customers that are known."""
-    query = select(Customer.id, Customer.properties, Customer.updated_at).where(
-        Customer.id == func.any(list(ids))
-    )
-    return (await connection.execute(query)).all()
+CUSTOMER = select(Customer.id, Customer.properties, Customer.updated_at)
+
+
+async def by_id(connection: AsyncConnection, customer_id: str) -> CustomerRecord | None:
+    """Return a customer, where one is known."""
+    query = CUSTOMER.where(Customer.id == customer_id)
+    return records.any_of(await connection.execute(query), CustomerRecord)
+
+
+async def properties_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Return the properties of those of these customers that are known."""
+    query = select(Customer.id, Customer.properties).where(Customer.id == func.any(list(ids)))
+    return {row.id: row.properties for row in await connection.execute(query)}
 
 
 # In the order of ids, so that two of these never wait for each other.
@@ -70,15 +77,16 @@ async def put_aggregate(connection: AsyncConnection, values: dict[str, object]) 
     await connection.execute(query)
 
 
-async def aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
+async def aggregate(connection: AsyncConnection, name: str) -> AggregateRecord | None:
     """Return one aggregate."""
-    return (await connection.execute(select(*AGGREGATE).where(Aggregate.name == name))).one_or_none()
+    query = select(*AGGREGATE).where(Aggregate.name == name)
+    return records.any_of(await connection.execute(query), AggregateRecord)
 
 
-async def lock_aggregate(connection: AsyncConnection, name: str) -> AnyRow | None:
+async def lock_aggregate(connection: AsyncConnection, name: str) -> AggregateRecord | None:
     """Return an aggregate, locked against other edits until the transaction ends."""
     query = select(*AGGREGATE).where(Aggregate.name == name).with_for_update()
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), AggregateRecord)
 
 
 async def aggregate_names(connection: AsyncConnection, name: str) -> list[str]:
@@ -117,10 +125,10 @@ FUNCTIONS = {"first": FIRST, "last": LAST, "count": COUNT}
 
 
 async def evaluate(
-    connection: AsyncConnection, definition: AnyRow, customers: Sequence[str]
-) -> Sequence[AnyRow]:
+    connection: AsyncConnection, definition: AggregateRecord, customers: Sequence[str]
+) -> dict[str, object]:
     """Return the value of an aggregate for each of these customers who has one."""
-    result = await connection.execute(
+    rows = await connection.execute(
         FUNCTIONS[definition.function],
         {
             "customers": list(customers),
@@ -130,7 +138,7 @@ async def evaluate(
             "match": definition.match,
         },
     )
-    return result.all()
+    return {row.customer_id: row.value for row in rows}
 
 
 # A message's or an event's id may tell who the person is, so these go too. What became of the codes stays.
@@ -207,7 +215,7 @@ MOST_READ = 10_000
 
 async def search(
     connection: AsyncConnection, wanted: CustomerFilter, after: str | None, limit: int
-) -> tuple[Sequence[AnyRow], str | None]:
+) -> tuple[list[CustomerRecord], str | None]:
     """Return customers that a filter lets pass, by id, and where the reading ended if it ended before its time."""
     lead = select(Customer.id).order_by(Customer.id).limit(MOST_READ)
     if wanted.id_prefix:
@@ -217,29 +225,26 @@ async def search(
     if after is not None:
         lead = lead.where(Customer.id > after)
     read = lead.subquery("read")
-    query = (
-        select(Customer.id, Customer.properties, Customer.updated_at)
-        .join(read, read.c.id == Customer.id)
-        .order_by(read.c.id)
-        .limit(limit)
-    )
+    query = CUSTOMER.join(read, read.c.id == Customer.id).order_by(read.c.id).limit(limit)
     if wanted.property is not None and wanted.value is None:
         query = query.where(func.jsonb_exists(Customer.properties, wanted.property))
     elif wanted.property is not None:
         query = query.where(Customer.properties[wanted.property].astext == wanted.value)
-    rows = (await connection.execute(query)).all()
+    rows = records.all_of(await connection.execute(query), CustomerRecord)
     if len(rows) >= limit:
         return rows, None
     end = select(read.c.id).order_by(read.c.id).offset(MOST_READ - 1).limit(1)
     return rows, (await connection.execute(end)).scalar_one_or_none()
 
 
-async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
+async def list_aggregates(
+    connection: AsyncConnection, after: str | None, limit: int
+) -> list[AggregateRecord]:
     """Return aggregates by name."""
     query = select(*AGGREGATE).order_by(Aggregate.name).limit(limit)
     if after is not None:
         query = query.where(Aggregate.name > after)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), AggregateRecord)
 
 
 async def latest_events(
@@ -248,7 +253,7 @@ async def latest_events(
     limit: int,
     event_type: str | None = None,
     key: tuple[datetime, int, str] | None = None,
-) -> Sequence[AnyRow]:
+) -> list[EventRecord]:
     """Return events of a customer, newest first; of those of one time, the one that came last first."""
     arrival = func.coalesce(Event.arrival, 0)
     order = (Event.timestamp, arrival, Event.id)
@@ -269,10 +274,10 @@ async def latest_events(
         query = query.where(Event.event_type == event_type)
     if key is not None:
         query = query.where(tuple_(*order) < key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), EventRecord)
 
 
-async def sample_events(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+async def sample_events(connection: AsyncConnection, limit: int) -> list[tuple[str, dict[str, object]]]:
     """Return types and properties of some events, for somebody who chooses among them."""
     query = select(Event.event_type, Event.properties).limit(limit)
-    return (await connection.execute(query)).all()
+    return [(row.event_type, row.properties) for row in await connection.execute(query)]

@@ -45,6 +45,39 @@ class CustomerFilter:
     value: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CustomerRecord:
+    """What is known of a customer."""
+
+    id: str
+    properties: dict[str, object]
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateRecord:
+    """A value that is worked out from a customer's events."""
+
+    name: str
+    event_type: str
+    property: str | None
+    function: str
+    where: dict[str, object]
+    match: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """Something that a customer did, with its place among others of the same time."""
+
+    id: str
+    event_type: str
+    properties: dict[str, object]
+    timestamp: datetime
+    received_at: datetime
+    arrival: int
+
+
 class EventOut(BaseModel):
     """Something that a customer did."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -11,8 +12,8 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
-from app.domain.customers.schemas import CustomerFilter
-from app.platform.database import AnyRow, autocommit, transaction
+from app.domain.customers.schemas import AggregateRecord, CustomerFilter, CustomerRecord, EventRecord
+from app.platform.database import autocommit, transaction
 from app.platform.settings import get_settings
 from app.platform.versions import Expected, version
 
@@ -20,19 +21,21 @@ PATIENCE = 3.0
 """Seconds that an erasure waits for what is under way."""
 
 
-async def get(connection: AsyncConnection, customer_id: str) -> AnyRow:
+async def get(connection: AsyncConnection, customer_id: str) -> CustomerRecord:
     """Return a customer.
 
     Raises:
         CustomerNotFoundError: nothing is known of this one.
     """
-    rows = await queries.by_ids(connection, [customer_id])
-    if not rows:
+    customer = await queries.by_id(connection, customer_id)
+    if customer is None:
         raise CustomerNotFoundError("Nothing is known of this customer.")
-    return rows[0]
+    return customer
 
 
-async def update(connection: AsyncConnection, customer_id: str, properties: Mapping[str, object]) -> AnyRow:
+async def update(
+    connection: AsyncConnection, customer_id: str, properties: Mapping[str, object]
+) -> CustomerRecord:
     """Set properties one by one (RFC 7396, its first level): null takes one away, the others stay."""
     await queries.merge(connection, {customer_id: properties})
     taken_away = [key for key, value in properties.items() if value is None]
@@ -45,12 +48,12 @@ async def properties_of(
     connection: AsyncConnection, customer_ids: Sequence[str]
 ) -> dict[str, dict[str, object]]:
     """Return the stored properties of those of these customers who are known."""
-    return {row.id: row.properties for row in await queries.by_ids(connection, customer_ids)}
+    return await queries.properties_of(connection, customer_ids)
 
 
-def version_of(aggregate: AnyRow) -> str:
+def version_of(aggregate: AggregateRecord) -> str:
     """Return the version of an aggregate."""
-    return version(aggregate._asdict())
+    return version(asdict(aggregate))
 
 
 async def _check(connection: AsyncConnection, name: str, expected: Expected | None) -> None:
@@ -61,7 +64,7 @@ async def _check(connection: AsyncConnection, name: str, expected: Expected | No
 
 async def put_aggregate(
     connection: AsyncConnection, name: str, definition: dict[str, object], expected: Expected | None = None
-) -> AnyRow:
+) -> AggregateRecord:
     """Make or replace an aggregate.
 
     Raises:
@@ -72,7 +75,7 @@ async def put_aggregate(
     return await get_aggregate(connection, name)
 
 
-async def get_aggregate(connection: AsyncConnection, name: str) -> AnyRow:
+async def get_aggregate(connection: AsyncConnection, name: str) -> AggregateRecord:
     """Return an aggregate.
 
     Raises:
@@ -105,8 +108,7 @@ async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequenc
     """
     definition = await get_aggregate(connection, name)
     nothing: dict[str, object] = dict.fromkeys(customer_ids, 0) if definition.function == "count" else {}
-    rows = await queries.evaluate(connection, definition, customer_ids)
-    return nothing | {row.customer_id: row.value for row in rows}
+    return nothing | await queries.evaluate(connection, definition, customer_ids)
 
 
 async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) -> dict[str, int]:
@@ -161,12 +163,14 @@ SAMPLE = 1000
 
 async def search(
     connection: AsyncConnection, wanted: CustomerFilter, after: str | None, limit: int
-) -> tuple[Sequence[AnyRow], str | None]:
+) -> tuple[list[CustomerRecord], str | None]:
     """Return customers that a filter lets pass, by id, and where to go on if the page ended before it was full."""
     return await queries.search(connection, wanted, after, limit)
 
 
-async def list_aggregates(connection: AsyncConnection, after: str | None, limit: int) -> Sequence[AnyRow]:
+async def list_aggregates(
+    connection: AsyncConnection, after: str | None, limit: int
+) -> list[AggregateRecord]:
     """Return aggregates by name."""
     return await queries.list_aggregates(connection, after, limit)
 
@@ -181,7 +185,7 @@ async def latest_events(
     limit: int,
     event_type: str | None = None,
     key: EventKey | None = None,
-) -> Sequence[AnyRow]:
+) -> list[EventRecord]:
     """Return events of a customer, newest first."""
     return await queries.latest_events(connection, customer_id, limit, event_type, key)
 
@@ -189,8 +193,8 @@ async def latest_events(
 async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], tuple[int, object]]:
     """Return how often each property of each event type was seen in a sample, with an example value."""
     seen: dict[tuple[str, str], tuple[int, object]] = {}
-    for row in await queries.sample_events(connection, SAMPLE):
-        for name, value in row.properties.items():
-            count, example = seen.get((row.event_type, name), (0, value))
-            seen[row.event_type, name] = (count + 1, example)
+    for event_type, properties in await queries.sample_events(connection, SAMPLE):
+        for name, value in properties.items():
+            count, example = seen.get((event_type, name), (0, value))
+            seen[event_type, name] = (count + 1, example)
     return dict(sorted(seen.items()))

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.imports.schemas import ImportRecord, RejectRecord
 from app.domain.lifecycle.stock import HELD
 from app.platform import records
-from app.platform.database import AnyRow
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
 
@@ -155,9 +154,10 @@ FROM import WHERE status IN ('queued', 'running')
 """)
 
 
-async def not_ended(connection: AsyncConnection) -> AnyRow:
+async def not_ended(connection: AsyncConnection) -> tuple[int, float]:
     """Return how many imports have not ended, and for how many seconds the oldest is there."""
-    return (await connection.execute(_NOT_ENDED)).one()
+    row = (await connection.execute(_NOT_ENDED)).one()
+    return row.n, row.age or 0.0
 
 
 # As who makes, ends or draws from a hold locks it: what is counted stays true.

@@ -329,6 +329,7 @@ class RejectOut(BaseModel):
         "control_character",
         "format_character",
         "more_than_15_digits",
+        "formula_without_value",
         "not_a_text",
         "too_few_columns",
         "invalid_expires_at",

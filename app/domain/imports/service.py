@@ -466,10 +466,8 @@ class _InMemory:
 
 async def state(connection: AsyncConnection) -> list[Reading]:
     """Return how many imports have not ended, and for how long the oldest is there."""
-    row = await queries.not_ended(connection)
+    under_way, age = await queries.not_ended(connection)
     return [
-        Reading("vouchers_imports_under_way", "Imports that have not ended", row.n),
-        Reading(
-            "vouchers_import_oldest_seconds", "How long ago the oldest of these was asked for", row.age or 0.0
-        ),
+        Reading("vouchers_imports_under_way", "Imports that have not ended", under_way),
+        Reading("vouchers_import_oldest_seconds", "How long ago the oldest of these was asked for", age),
     ]

@@ -1,11 +1,8 @@
 """Recount, and prove what must always hold: one statement, and so one snapshot, also while the service works."""
 
-from collections.abc import Sequence
-
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
 from app.schema.base import VoucherStatus
 from app.schema.inventory import STOCK_SLOTS
 
@@ -84,15 +81,11 @@ SELECT place, n, example FROM ({_CHECKS}) AS checked WHERE n > 0 ORDER BY place
 """)  # noqa: S608  (made of constants)
 
 
-async def _violations(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """Return which invariants are broken: `place` in INVARIANTS, how often, and an example."""
-    return (await connection.execute(VIOLATIONS)).all()
-
-
 async def violations(connection: AsyncConnection) -> list[str]:
     """Return the invariants that are broken, each with how often and an example; empty where all is well.
 
     All of it is of one snapshot, so that work under way does no harm to the answer, nor the answer to it.
     """
     names = list(INVARIANTS)
-    return [f"{names[row.place]}: {row.n} (such as {row.example})" for row in await _violations(connection)]
+    rows = await connection.execute(VIOLATIONS)
+    return [f"{names[row.place]}: {row.n} (such as {row.example})" for row in rows]

@@ -5,6 +5,7 @@ other.
 """
 
 import random
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypedDict
 import orjson
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,7 +23,7 @@ from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.requests import LEDGER_ROW, AssignmentRequest, LedgerEntry, replayed
 from app.domain.lifecycle.states import ASSIGN, RESERVE
 from app.domain.lifecycle.stock import HELD, SLOT
-from app.platform.database import AnyRow
+from app.platform.records import AnyRow
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
 
@@ -227,7 +228,19 @@ async def claim(
     return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
 
-CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()  # type: ignore[no-untyped-call]
+def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
+
+    The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
+    """
+    compiled = str(statement.compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]
+    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", compiled)
+    return numbered.replace("%%", "%").encode(), names
+
+
+CLAIM_DIRECT, _NAMES = _numbered(CLAIM)
+"""The claim as the driver sends it."""
 
 
 async def claim_direct(
@@ -237,7 +250,9 @@ async def claim_direct(
     cursor: int,
 ) -> Claimed:
     """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
-    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, NONE_ALLOWED))
+    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
+    rows = psycopg.AsyncRawCursor(connection)
+    await rows.execute(CLAIM_DIRECT, [parameters[name] for name in _NAMES])
     return _claimed(pool, requests, await rows.fetchall())
 
 
@@ -262,32 +277,32 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
     from_hold = 0
-    for position, draw_key, of_hold, *row in rows:
+    for row in rows:
+        draw_key = row[1]
         if draw_key is None:
-            ledger.append(replayed(pool, row))
+            ledger.append(replayed(pool, row[3:]))
             continue
         draw_keys.append(draw_key)
-        from_hold += of_hold
-        request = requests[position - 1]
-        leased = request.lease_seconds is not None
+        from_hold += row[2]
+        request = requests[row[0] - 1]
         ledger.append(
             LedgerEntry(
                 request.id,
                 pool,
-                row[1],
+                row[4],
                 request.customer_id,
                 request.campaign_id,
                 request.message_id,
                 request.occurrence,
                 request.test,
-                row[7],
-                row[8],
+                row[10],
+                row[11],
                 request.lease_seconds,
                 None,
-                row[11],
-                "reserved" if leased else "assigned",
-                replayed=False,
-                attributes=row[13],
+                row[14],
+                "assigned" if request.lease_seconds is None else "reserved",
+                False,  # newly given; names of arguments cost
+                row[16],
             )
         )
     return Claimed(ledger, draw_keys, from_hold)

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import holding, notes, transitions
 from app.domain.lifecycle.notes import Note, NoteEvent
-from app.platform.database import AnyRow, ConflictError
+from app.platform import records
+from app.platform.database import ConflictError
 from app.schema.base import VoucherStatus
 
 Action = Literal["void", "release", "reinstate", "set_expiry"]
@@ -103,6 +104,17 @@ LEFT JOIN assignment AS given ON given.id = voucher.assignment_id
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A code that was asked for; of one that may be changed, what is known of its voucher."""
+
+    code: str
+    pool_id: int | None
+    assignment_id: uuid.UUID | None
+    hold_id: uuid.UUID | None
+    skipped: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of some vouchers."""
 
@@ -126,7 +138,7 @@ async def change(
     parameters = {**wanted.parameters(), "codes": list(codes)}
     if wanted.action == "set_expiry":
         parameters["expires_at"] = wanted.expires_at
-    rows = (await connection.execute(JUDGE[wanted.action], parameters)).all()
+    rows = records.all_of(await connection.execute(JUDGE[wanted.action], parameters), Judged)
     chosen = [row for row in rows if row.skipped is None]
     if chosen and not dry_run:
         _check_locked(wanted.action, chosen, held)
@@ -134,19 +146,23 @@ async def change(
     return Outcome(len(chosen), dict(Counter(row.skipped for row in rows if row.skipped is not None)))
 
 
-def _check_locked(action: Action, chosen: Sequence[AnyRow], held: set[int]) -> None:
+def _check_locked(action: Action, chosen: Sequence[Judged], held: set[int]) -> None:
     """Begin anew where a code that returns to a hold was given after the pools of holds were locked."""
     if action == "release" and any(row.hold_id is not None and row.pool_id not in held for row in chosen):
         raise ConflictError
 
 
-async def _apply(connection: AsyncConnection, wanted: Wanted, chosen: Sequence[AnyRow]) -> None:
+def _assignments(chosen: Sequence[Judged]) -> list[uuid.UUID]:
+    return [row.assignment_id for row in chosen if row.assignment_id is not None]
+
+
+async def _apply(connection: AsyncConnection, wanted: Wanted, chosen: Sequence[Judged]) -> None:
     codes = [row.code for row in chosen]
     match wanted.action:
         case "void":
             moved = len(await transitions.void(connection, codes))
         case "release":
-            moved = len(await transitions.release_many(connection, [row.assignment_id for row in chosen]))
+            moved = len(await transitions.release_many(connection, _assignments(chosen)))
         case "reinstate":
             moved = await transitions.reinstate(connection, codes)
         case "set_expiry":

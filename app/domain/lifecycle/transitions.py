@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import TextClause, text
@@ -25,7 +26,7 @@ from app.domain.lifecycle.states import (
     Transition,
 )
 from app.domain.lifecycle.stock import SLOT
-from app.platform.database import AnyRow
+from app.platform import records
 from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED
 
@@ -151,12 +152,28 @@ _LAPSE_THESE = _statement(
     _RUN_OUT,
 )
 _EXPIRE_THESE = _statement(EXPIRE, _BY_CODE.replace("WHERE true", "WHERE voucher.expires_at <= now()"))
-Moved = Sequence[AnyRow]
-"""What went the way: `code`, `pool_id`, `status` (before) and `assignment_id` of each voucher."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovedVoucher:
+    """A voucher that went the way; `status` is what it was before."""
+
+    code: str
+    pool_id: int
+    status: VoucherStatus
+    assignment_id: uuid.UUID | None
+
+
+Moved = list[MovedVoucher]
+
+
+def _assignments(moved: Moved) -> list[uuid.UUID]:
+    return [row.assignment_id for row in moved if row.assignment_id is not None]
 
 
 async def _run(connection: AsyncConnection, statement: TextClause, **parameters: object) -> Moved:
-    return (await connection.execute(statement, {"slot": SLOT, **parameters})).all()
+    rows = await connection.execute(statement, {"slot": SLOT, **parameters})
+    return records.all_of(rows, MovedVoucher)
 
 
 async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> Moved:
@@ -206,14 +223,14 @@ async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Move
     held = await holding.lock_pool_of(connection, assignment_id)
     moved = await _run(connection, _RELEASE, id=assignment_id)
     if held:
-        await holding.give_back(connection, [row.assignment_id for row in moved])
+        await holding.give_back(connection, _assignments(moved))
     return moved
 
 
 async def release_many(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
     """Make handed out vouchers available again; the pools are locked whose holds some were drawn from."""
     moved = await _run(connection, _RELEASE_MANY, ids=list(assignment_ids))
-    await holding.give_back(connection, [row.assignment_id for row in moved])
+    await holding.give_back(connection, _assignments(moved))
     return moved
 
 
@@ -222,7 +239,7 @@ async def lapse(connection: AsyncConnection, most: int) -> Moved:
     pools = await holding.lock_pools_of_lapsed(connection, most)
     moved = await _run(connection, _LAPSE, most=most, pools=pools)
     if pools:
-        await holding.give_back(connection, [row.assignment_id for row in moved])
+        await holding.give_back(connection, _assignments(moved))
     return moved
 
 
@@ -255,7 +272,7 @@ async def lapse_these(connection: AsyncConnection, assignment_ids: Sequence[uuid
     """Make the vouchers of these leases, where they have lapsed, available again."""
     await holding.lock_pools_of(connection, assignment_ids)
     moved = await _run(connection, _LAPSE_THESE, ids=list(assignment_ids))
-    await holding.give_back(connection, [row.assignment_id for row in moved])
+    await holding.give_back(connection, _assignments(moved))
     return moved
 
 

@@ -3,20 +3,31 @@
 import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.redemptions.schemas import MappedEvent, Outcome, RedemptionFilter, Use
-from app.platform.database import AnyRow
+from app.domain.redemptions.rules import Said
+from app.domain.redemptions.schemas import (
+    Effect,
+    MappedEvent,
+    Outcome,
+    OutcomeAt,
+    RedemptionFilter,
+    RedemptionRecord,
+    Use,
+)
+from app.platform import records
 from app.schema.redemptions import Redemption, RedemptionMapping
 
 
-async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
+async def mapping(connection: AsyncConnection) -> list[MappedEvent]:
     """Return the redemption mapping."""
     query = select(RedemptionMapping.__table__)
-    return (await connection.execute(query.order_by(*query.selected_columns))).all()
+    rows = await connection.execute(query.order_by(*query.selected_columns))
+    return records.all_of(rows, MappedEvent)
 
 
 async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) -> None:
@@ -42,7 +53,15 @@ RETURNING id, code
 """)
 
 
-async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> Sequence[AnyRow]:
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A use that was stored just now."""
+
+    id: uuid.UUID
+    code: str | None
+
+
+async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> list[Added]:
     """Store what is said of codes; what was not there before."""
     parameters = {
         "event_ids": [use.event_id for use in uses],
@@ -54,7 +73,7 @@ async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> Sequence
         "effects": [use.effect for use in uses],
         "arrivals": [use.arrival for use in uses],
     }
-    return (await connection.execute(ADD_USES, parameters)).all()
+    return records.all_of(await connection.execute(ADD_USES, parameters), Added)
 
 
 MAX_SAID = 200
@@ -102,10 +121,31 @@ ORDER BY said.code, said.redeemed_at, said.arrival NULLS FIRST, said.created_at,
 
 async def said_of(
     connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID], tolerance: float
-) -> Sequence[AnyRow]:
-    """Return the uses of these codes that decide, code by code in the order of time, with what they are judged by."""
+) -> list[tuple[str, Said]]:
+    """Return the uses of these codes that decide, each with its code and with what it is judged by.
+
+    They come code by code, in the order of time.
+    """
     parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance, "most": MAX_SAID + 1}
-    return (await connection.execute(SAID, parameters)).all()
+    return [
+        (
+            row.code,
+            Said(
+                row.id,
+                Effect(row.effect),
+                row.customer and bytes(row.customer),
+                row.at,
+                Outcome(row.outcome),
+                row.status,
+                row.expires_at,
+                row.voided_at,
+                row.given,
+                row.given_to and bytes(row.given_to),
+                row.stands,
+            ),
+        )
+        for row in await connection.execute(SAID, parameters)
+    ]
 
 
 SET_OUTCOMES = text("""
@@ -127,10 +167,11 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
 OUTCOME = (Redemption.event_id, Redemption.property, Redemption.outcome)
 
 
-async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> Sequence[AnyRow]:
-    """Return what came of the codes in these events."""
+async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> list[tuple[str, OutcomeAt]]:
+    """Return what came of the codes in these events, each with its event."""
     query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))
-    return (await connection.execute(query.order_by(Redemption.arrival, Redemption.id))).all()
+    rows = await connection.execute(query.order_by(Redemption.arrival, Redemption.id))
+    return [(row.event_id, OutcomeAt(row.property, Outcome(row.outcome))) for row in rows]
 
 
 UNKNOWN = text("""
@@ -149,11 +190,14 @@ SELECT max(code) FROM (
 
 async def known_by_now(
     connection: AsyncConnection, after: str, most: int
-) -> tuple[Sequence[AnyRow], str | None]:
-    """Return codes beyond `after` that were unknown when used and are in a pool by now, and where the page ends."""
+) -> tuple[dict[str, Sequence[uuid.UUID]], str | None]:
+    """Return codes beyond `after` that were unknown when used and are in a pool by now, and where the page ends.
+
+    Each code has the ids of its uses.
+    """
     page = {"after": after, "most": most}
     end = (await connection.execute(PAGE_END, page)).scalar_one()
-    return (await connection.execute(UNKNOWN, page)).all(), end
+    return {row.code: row.ids for row in await connection.execute(UNKNOWN, page)}, end
 
 
 FORGET_UNMAPPED = text("""
@@ -173,7 +217,16 @@ async def forget_unmapped(connection: AsyncConnection) -> None:
 
 Key = tuple[str, datetime, uuid.UUID]
 """Where a page of uses ends: outcome, time, id."""
-REDEMPTIONS = select(*Redemption.__table__.columns)
+REDEMPTIONS = select(
+    Redemption.id,
+    Redemption.outcome,
+    Redemption.code,
+    Redemption.customer_id,
+    Redemption.event_id,
+    Redemption.property,
+    Redemption.redeemed_at,
+    Redemption.created_at,
+)
 
 
 MOST_READ = 10_000
@@ -182,7 +235,7 @@ MOST_READ = 10_000
 
 async def list_redemptions(
     connection: AsyncConnection, wanted: RedemptionFilter, key: Key | None, limit: int
-) -> tuple[Sequence[AnyRow], Key | None]:
+) -> tuple[list[RedemptionRecord], Key | None]:
     """Return uses and what came of each, outcome by outcome, oldest first, and where to go on if enough was read.
 
     Without an outcome and a customer it is only the issues.
@@ -205,29 +258,30 @@ async def list_redemptions(
         query = query.where(Redemption.redeemed_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(Redemption.redeemed_at < wanted.until)
-    rows = (await connection.execute(query)).all()
+    rows = records.all_of(await connection.execute(query), RedemptionRecord)
     if len(rows) >= limit:
         return rows, None
     end = (await connection.execute(select(*by).order_by(*by).offset(MOST_READ - 1).limit(1))).one_or_none()
     return rows, None if end is None else (end[0], end[1], end[2])
 
 
-async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> AnyRow:
+async def by_id(connection: AsyncConnection, redemption_id: uuid.UUID) -> RedemptionRecord:
     """Return one redemption."""
-    return (await connection.execute(REDEMPTIONS.where(Redemption.id == redemption_id))).one()
+    query = REDEMPTIONS.where(Redemption.id == redemption_id)
+    return records.one_of(await connection.execute(query), RedemptionRecord)
 
 
-async def by_event(connection: AsyncConnection, event_id: str, property_: str) -> AnyRow:
+async def by_event(connection: AsyncConnection, event_id: str, property_: str) -> RedemptionRecord:
     """Return what was stored of an event's property."""
     query = REDEMPTIONS.where(Redemption.event_id == event_id, Redemption.property == property_)
-    return (await connection.execute(query)).one()
+    return records.one_of(await connection.execute(query), RedemptionRecord)
 
 
-async def issue_counts(connection: AsyncConnection) -> Sequence[AnyRow]:
+async def issue_counts(connection: AsyncConnection) -> dict[str, int]:
     """Return how many uses could not be matched, by reason."""
     query = (
         select(Redemption.outcome, func.count().label("n"))
         .where(Redemption.outcome != Outcome.REDEEMED)
         .group_by(Redemption.outcome)
     )
-    return (await connection.execute(query)).all()
+    return {row.outcome: row.n for row in await connection.execute(query)}

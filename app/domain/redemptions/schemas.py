@@ -94,6 +94,20 @@ class MappedEvent:
     normalise: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RedemptionRecord:
+    """What came of a code that is said to have been used."""
+
+    id: uuid.UUID
+    outcome: str
+    code: str | None
+    customer_id: str | None
+    event_id: str | None
+    property: str | None
+    redeemed_at: datetime
+    created_at: datetime
+
+
 class MappingIn(Input):
     """Which property of which event type holds the code."""
 

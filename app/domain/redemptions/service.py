@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as StdMapping
 from datetime import datetime, timedelta
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -27,6 +27,7 @@ from app.domain.redemptions.schemas import (
     Outcome,
     OutcomeAt,
     RedemptionFilter,
+    RedemptionRecord,
     Use,
 )
 from app.domain.vouchers import service as vouchers
@@ -36,7 +37,7 @@ from app.domain.vouchers.errors import (
     VoucherNotFoundError,
     VoucherVoidError,
 )
-from app.platform.database import AnyRow, retry_on_conflict, transaction
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.platform.metrics import REDEMPTIONS
@@ -62,7 +63,7 @@ async def redeem(
     customer_id: str | None,
     at: datetime | None,
     idempotency_key: str | None = None,
-) -> tuple[AnyRow, bool]:
+) -> tuple[RedemptionRecord, bool]:
     """Redeem a code without an event; the redemption, and whether it is the repeat of an earlier one.
 
     Raises:
@@ -97,17 +98,17 @@ async def redeem(
     return redemption, False
 
 
-async def mapping(connection: AsyncConnection) -> Sequence[AnyRow]:
+async def mapping(connection: AsyncConnection) -> list[MappedEvent]:
     """Return the redemption mapping: `event_type` and `property`."""
     return await queries.mapping(connection)
 
 
-def version_of(rows: Iterable[AnyRow]) -> str:
+def version_of(rows: Iterable[MappedEvent]) -> str:
     """Return the version of the redemption mapping."""
-    return version(*(list(row) for row in rows))
+    return version(*(dataclasses.astuple(row) for row in rows))
 
 
-async def mapping_to_edit(connection: AsyncConnection) -> Sequence[AnyRow]:
+async def mapping_to_edit(connection: AsyncConnection) -> list[MappedEvent]:
     """Return the redemption mapping, locked against other edits until the transaction ends."""
     await uses_lock.alone(connection)
     return await queries.mapping(connection)
@@ -135,7 +136,7 @@ async def set_mapping(
 
 async def list_redemptions(
     connection: AsyncConnection, wanted: RedemptionFilter, key: Key | None, limit: int
-) -> tuple[Sequence[AnyRow], Key | None]:
+) -> tuple[list[RedemptionRecord], Key | None]:
     """Return uses and what came of each, outcome by outcome, oldest first, and where to go on if enough was read.
 
     Without an outcome and a customer it is only the issues.
@@ -147,7 +148,7 @@ async def mapped_properties(connection: AsyncConnection) -> Mapping:
     """Return the mapped properties of each event type."""
     by_type: Mapping = defaultdict(list)
     for row in await queries.mapping(connection):
-        normalise = row.normalise and Normalise(row.normalise)
+        normalise = None if row.normalise is None else Normalise(row.normalise)
         by_type[row.event_type].append(rules.MappedProperty(row.property, Effect(row.effect), normalise))
     return by_type
 
@@ -162,9 +163,9 @@ async def resolve(engine: AsyncEngine) -> int:
     while True:
         async with transaction(engine) as connection:
             found, end = await queries.known_by_now(connection, after, CHUNK)
-        for row in found:
+        for code, ids in found.items():
             try:
-                await _resolve_one(engine, row.code, row.ids)
+                await _resolve_one(engine, code, ids)
                 resolved += 1
             except Exception as error:
                 if not is_of_the_row(error):
@@ -208,7 +209,7 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
 @retry_on_conflict
 async def _replay_some(
     engine: AsyncEngine, event_type: str, by_type: Mapping, key: tuple[datetime, str] | None
-) -> tuple[Sequence[AnyRow], int]:
+) -> tuple[list[events_of_customers.StoredEvent], int]:
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
         rows = await events_of_customers.list_events(connection, event_type, key, CHUNK)
@@ -259,9 +260,9 @@ async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> i
     if not uses:
         return 0
     added = await queries.add_uses(connection, uses)
-    known = [row for row in added if row.code is not None]
+    known = {row.id: row.code for row in added if row.code is not None}
     if known:
-        await _rejudge(connection, {row.code for row in known}, [row.id for row in known])
+        await _rejudge(connection, set(known.values()), known)
     return len(added)
 
 
@@ -272,23 +273,8 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
     used: dict[str, datetime] = {}
     unused: list[str] = []
     rows = await queries.said_of(connection, codes, new, tolerance)
-    for code, group in groupby(rows, attrgetter("code")):
-        said = [
-            rules.Said(
-                row.id,
-                Effect(row.effect),
-                row.customer and bytes(row.customer),
-                row.at,
-                Outcome(row.outcome),
-                row.status,
-                row.expires_at,
-                row.voided_at,
-                row.given,
-                row.given_to and bytes(row.given_to),
-                row.stands,
-            )
-            for row in group
-        ]
+    for code, group in groupby(rows, itemgetter(0)):
+        said = [each for _, each in group]
         complete = len(said) <= queries.MAX_SAID
         judged, at = rules.judge(said, timedelta(seconds=tolerance), complete=complete)
         outcomes |= {
@@ -312,8 +298,8 @@ async def outcomes_of_events(
 ) -> dict[str, list[OutcomeAt]]:
     """Return what came of each code in events, in the order of the mapping."""
     outcomes: dict[str, list[OutcomeAt]] = defaultdict(list)
-    for row in await queries.outcomes_of(connection, event_ids):
-        outcomes[row.event_id].append(OutcomeAt(row.property, Outcome(row.outcome)))
+    for event_id, outcome in await queries.outcomes_of(connection, event_ids):
+        outcomes[event_id].append(outcome)
     return outcomes
 
 
@@ -325,4 +311,4 @@ def chief(outcomes: Iterable[OutcomeAt]) -> Outcome | None:
 
 async def issue_counts(connection: AsyncConnection) -> dict[str, int]:
     """Return how many uses could not be matched, by reason."""
-    return {row.outcome: row.n for row in await queries.issue_counts(connection)}
+    return await queries.issue_counts(connection)

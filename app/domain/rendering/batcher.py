@@ -12,7 +12,8 @@ from app.domain.rendering.quick import QuickMessages
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
 from app.platform.batching import Batcher, Waiter
-from app.platform.database import DriverPool, hung_since
+from app.platform.connections import hung_since
+from app.platform.driver_pool import DriverPool
 from app.platform.errors import DatabaseUnavailableError
 
 MAX_BATCH = 100

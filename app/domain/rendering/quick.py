@@ -21,7 +21,8 @@ from app.domain.rendering.presence import gone
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.rounds import ABOUT, about_of, item_of
 from app.domain.rendering.schemas import MessageTarget, Mode, Outcome, RenderSpec
-from app.platform.database import DriverPool, autocommit
+from app.platform.database import autocommit
+from app.platform.driver_pool import DriverPool
 from app.platform.errors import DomainError
 from app.platform.metrics import RENDERS
 

@@ -30,7 +30,8 @@ from app.domain.rendering.schemas import (
     RenderSpec,
 )
 from app.domain.tracking import service as tracking
-from app.platform.database import hung_since, retry_on_conflict, transaction
+from app.platform.connections import hung_since
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ClientGoneError, DatabaseUnavailableError, DomainError
 from app.platform.metrics import RENDERS
 

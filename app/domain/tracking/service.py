@@ -36,7 +36,7 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     by_type = await mapped_properties(connection)
     uses = [use for id_, event in sent.items() for use in uses_in(id_, event, by_type)]
     await lock_codes(connection, uses)
-    times = {row.id: row.timestamp for row in await add_events(connection, sent)}
+    times = await add_events(connection, sent)
     known = {id_: event for id_, event in sent.items() if id_ not in times}
     unlike = await conflicting(connection, known) if known else {}
     await store_and_judge(

@@ -14,8 +14,7 @@ from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.vouchers.schemas import Filter, VoucherRecord
-from app.platform.database import AnyRow
-from app.platform.records import OneQuery
+from app.platform.records import AnyRow, OneQuery
 from app.schema.base import VoucherStatus
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from app.domain.webhooks.queries import Place
-from app.platform.database import AnyRow
+from app.platform.records import AnyRow
 
 
 class Event(TypedDict):

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform.database import AnyRow
+from app.domain.webhooks.schemas import WebhookDeliveryRecord
+from app.platform import records
+from app.platform.records import AnyRow
 from app.schema.inventory import Pool
 from app.schema.webhooks import Webhook, WebhookDelivery
 
@@ -32,11 +34,6 @@ class Place:
         """Return the place of who was told of all before a time."""
         return cls(at - TICK, LAST_ID, at - TICK, LAST_CHANGE)
 
-    @classmethod
-    def of(cls, row: AnyRow) -> "Place":
-        """Return the place in a row of a webhook or a message."""
-        return cls(row.ledger_at, row.ledger_id, row.change_at, row.change_id)
-
     def values(self) -> dict[str, object]:
         """Return it as columns."""
         return {
@@ -45,6 +42,63 @@ class Place:
             "change_at": self.change_at,
             "change_id": self.change_id,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Something that bears a place: a webhook, or a message that is under way."""
+
+    ledger_at: datetime
+    ledger_id: uuid.UUID
+    change_at: datetime
+    change_id: int
+
+    @property
+    def place(self) -> Place:
+        """Return where it is."""
+        return Place(self.ledger_at, self.ledger_id, self.change_at, self.change_id)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookState(Placed):
+    """A webhook as it is stored."""
+
+    id: uuid.UUID
+    url: str
+    secret: str
+    previous_secrets: dict[str, str]
+    events: list[str]
+    pool_ids: list[int] | None
+    created_at: datetime
+    failures: int
+    failing_since: datetime | None
+    next_try_at: datetime
+    leased_until: datetime | None
+    lease: uuid.UUID | None
+    disabled_at: datetime | None
+    disabled_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenWebhook(WebhookState):
+    """A webhook that a worker is at."""
+
+    lease: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRecord(WebhookState):
+    """A webhook with the names of its pools that are there."""
+
+    pools: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending(Placed):
+    """A message that is under way, and where it ends."""
+
+    id: uuid.UUID
+    attempts: int
 
 
 POOLS = (
@@ -131,19 +185,19 @@ async def add(connection: AsyncConnection, values: Mapping[str, object], place: 
     return (await connection.execute(query)).scalar_one()
 
 
-async def by_id(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow | None:
+async def by_id(connection: AsyncConnection, webhook_id: uuid.UUID) -> WebhookRecord | None:
     """Return one webhook."""
-    return (await connection.execute(ALL.where(Webhook.id == webhook_id))).one_or_none()
+    return records.any_of(await connection.execute(ALL.where(Webhook.id == webhook_id)), WebhookRecord)
 
 
 async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[WebhookRecord]:
     """Return webhooks, oldest first."""
     query = ALL.order_by(Webhook.created_at, Webhook.id).limit(limit)
     if key is not None:
         query = query.where(tuple_(Webhook.created_at, Webhook.id) > key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), WebhookRecord)
 
 
 async def remove(connection: AsyncConnection, webhook_id: uuid.UUID) -> bool:
@@ -165,20 +219,20 @@ def _due() -> tuple[ColumnElement[bool], ...]:
     )
 
 
-async def due(connection: AsyncConnection) -> Sequence[AnyRow]:
+async def due(connection: AsyncConnection) -> list[WebhookState]:
     """Return the webhooks at which nobody is, and that need not wait."""
-    return (await connection.execute(select(*Webhook.__table__.columns).where(*_due()))).all()
+    query = select(*Webhook.__table__.columns).where(*_due())
+    return records.all_of(await connection.execute(query), WebhookState)
 
 
-async def move(connection: AsyncConnection, webhook: AnyRow, place: Place) -> None:
+async def move(connection: AsyncConnection, webhook: WebhookState, place: Place) -> None:
     """Move a webhook over what it is not told of, unless somebody is at it or has moved it."""
-    at = Place.of(webhook)
     await connection.execute(
         update(Webhook)
         .where(
             Webhook.id == webhook.id,
             *_due(),
-            *(Webhook.__table__.c[name] == value for name, value in at.values().items()),
+            *(Webhook.__table__.c[name] == value for name, value in webhook.place.values().items()),
         )
         .values(**place.values())
     )
@@ -186,7 +240,7 @@ async def move(connection: AsyncConnection, webhook: AnyRow, place: Place) -> No
 
 async def take(
     connection: AsyncConnection, webhook_id: uuid.UUID, lease: uuid.UUID, seconds: float
-) -> AnyRow | None:
+) -> TakenWebhook | None:
     """Take a webhook for so many seconds, if nobody is at it; return it."""
     query = (
         update(Webhook)
@@ -194,7 +248,7 @@ async def take(
         .values(lease=lease, leased_until=func.now() + timedelta(seconds=seconds))
         .returning(*Webhook.__table__.columns)
     )
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), TakenWebhook)
 
 
 async def note(
@@ -216,7 +270,7 @@ def in_seconds(seconds: float) -> ColumnElement[datetime]:
 
 
 async def happened(
-    connection: AsyncConnection, webhook: AnyRow, after: Place, until: Place, most: int
+    connection: AsyncConnection, webhook: WebhookState, after: Place, until: Place, most: int
 ) -> tuple[Sequence[AnyRow], Sequence[AnyRow]]:
     """Return what comes next for a webhook, up to `most` of the ledger and as many of the changes."""
     parameters = {"pool_ids": webhook.pool_ids, "most": most}
@@ -239,19 +293,27 @@ async def happened(
     return given, (await connection.execute(CHANGED, {**parameters, **place})).all()
 
 
-async def pending(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow | None:
+async def pending(connection: AsyncConnection, webhook_id: uuid.UUID) -> Pending | None:
     """Return the message of a webhook that is under way."""
-    query = select(WebhookDelivery.__table__).where(
+    query = select(
+        WebhookDelivery.id,
+        WebhookDelivery.attempts,
+        WebhookDelivery.ledger_at,
+        WebhookDelivery.ledger_id,
+        WebhookDelivery.change_at,
+        WebhookDelivery.change_id,
+    ).where(
         WebhookDelivery.webhook_id == webhook_id,
         WebhookDelivery.status == "pending",
         WebhookDelivery.test.is_(False),
     )
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), Pending)
 
 
-async def add_delivery(connection: AsyncConnection, values: Mapping[str, object]) -> AnyRow:
+async def add_delivery(connection: AsyncConnection, values: Mapping[str, object]) -> WebhookDeliveryRecord:
     """Put a message on its way."""
-    return (await connection.execute(insert(WebhookDelivery).values(**values).returning(*DELIVERY))).one()
+    query = insert(WebhookDelivery).values(**values).returning(*DELIVERY)
+    return records.one_of(await connection.execute(query), WebhookDeliveryRecord)
 
 
 async def attempted(
@@ -271,10 +333,10 @@ async def attempted(
     )
 
 
-async def delivery(connection: AsyncConnection, delivery_id: uuid.UUID) -> AnyRow | None:
+async def delivery(connection: AsyncConnection, delivery_id: uuid.UUID) -> WebhookDeliveryRecord | None:
     """Return one message."""
     query = select(*DELIVERY).where(WebhookDelivery.id == delivery_id)
-    return (await connection.execute(query)).one_or_none()
+    return records.any_of(await connection.execute(query), WebhookDeliveryRecord)
 
 
 async def list_deliveries(
@@ -282,7 +344,7 @@ async def list_deliveries(
     webhook_id: uuid.UUID,
     key: tuple[datetime, uuid.UUID] | None,
     limit: int,
-) -> Sequence[AnyRow]:
+) -> list[WebhookDeliveryRecord]:
     """Return messages of a webhook, newest first."""
     query = (
         select(*DELIVERY)
@@ -292,7 +354,7 @@ async def list_deliveries(
     )
     if key is not None:
         query = query.where(tuple_(WebhookDelivery.created_at, WebhookDelivery.id) < key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), WebhookDeliveryRecord)
 
 
 async def forget(connection: AsyncConnection, days: int) -> None:

@@ -1,6 +1,7 @@
 """Webhooks on the wire, in both directions."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -54,6 +55,57 @@ class WebhookCreate(Input):
         ]
         | None
     ) = Field(default=None, description="Only of these pools; left out: of all, also of later ones")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDetails:
+    """Whom is told of what, and how that goes."""
+
+    id: uuid.UUID
+    url: str
+    events: list[str]
+    pools: list[str] | None
+    created_at: datetime
+    told_until: datetime
+    failures: int
+    failing_since: datetime | None
+    next_try_at: datetime | None
+    disabled_at: datetime | None
+    disabled_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook(WebhookDetails):
+    """A new webhook with the key of its signatures."""
+
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A new key of the signatures."""
+
+    secret: str
+    previous_valid_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDeliveryRecord:
+    """One message, and how it went."""
+
+    id: uuid.UUID
+    webhook_id: uuid.UUID
+    test: bool
+    events: int
+    first_at: datetime | None
+    last_at: datetime | None
+    status: str
+    attempts: int
+    response_status: int | None
+    error: str | None
+    created_at: datetime
+    attempted_at: datetime | None
+    delivered_at: datetime | None
 
 
 class WebhookOut(BaseModel):

@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.lifecycle import order
 from app.domain.webhooks import events, queries
 from app.domain.webhooks.events import Batch
-from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Place
+from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Place, TakenWebhook, WebhookState
 from app.platform import hooks
-from app.platform.database import AnyRow, transaction
+from app.platform.database import transaction
 from app.platform.settings import Settings
 
 MAX_EVENTS = 1000
@@ -64,11 +64,11 @@ async def tell(engine: AsyncEngine, settings: Settings) -> None:
             log.error("fault in a webhook", exc_info=error)
 
 
-async def _has_news(connection: AsyncConnection, webhook: AnyRow, until: datetime) -> bool:
+async def _has_news(connection: AsyncConnection, webhook: WebhookState, until: datetime) -> bool:
     """Tell whether there is something to send; if there is not, note at times how far that holds."""
     if await queries.pending(connection, webhook.id) is not None:
         return True
-    place, upto = Place.of(webhook), Place.before(until)
+    place, upto = webhook.place, Place.before(until)
     if any(await queries.happened(connection, webhook, place, upto, 1)):
         return True
     if upto.ledger_at - min(place.ledger_at, place.change_at) > IDLE:
@@ -81,7 +81,7 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
     lease, end = uuid.uuid4(), time.monotonic() + ROUND_SECONDS
     async with transaction(engine) as connection:
         webhook = await queries.take(connection, webhook_id, lease, LEASE_SECONDS)
-    place = None if webhook is None else Place.of(webhook)
+    place = None if webhook is None else webhook.place
     while webhook is not None and place is not None and time.monotonic() < end:
         place = await _send_next(engine, settings, webhook, place, until)
     if webhook is not None:
@@ -90,7 +90,7 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
 
 
 async def _send_next(
-    engine: AsyncEngine, settings: Settings, webhook: AnyRow, place: Place, until: datetime
+    engine: AsyncEngine, settings: Settings, webhook: TakenWebhook, place: Place, until: datetime
 ) -> Place | None:
     """Send one message; where the webhook is after it, or None where it is to stop."""
     async with transaction(engine) as connection:
@@ -114,14 +114,14 @@ async def _send_next(
 
 
 async def _next(
-    connection: AsyncConnection, webhook: AnyRow, place: Place, until: datetime
+    connection: AsyncConnection, webhook: WebhookState, place: Place, until: datetime
 ) -> tuple[uuid.UUID | None, int, Batch]:
     """Return the message that is under way, or make the next one: its id, its tries so far, and what it says.
 
     Without an id there is nothing to tell.
     """
     pending = await queries.pending(connection, webhook.id)
-    upto = Place.before(until) if pending is None else Place.of(pending)
+    upto = Place.before(until) if pending is None else pending.place
     found = await queries.happened(connection, webhook, place, upto, MAX_EVENTS)
     batch = events.merged(*found, place, MAX_EVENTS)
     if pending is not None:
@@ -146,7 +146,7 @@ def _further(place: Place, upto: Place) -> Place:
     return Place(*ledger, *change)
 
 
-def _after(settings: Settings, webhook: AnyRow, answer: hooks.Answer, end: Place) -> dict[str, object]:
+def _after(settings: Settings, webhook: WebhookState, answer: hooks.Answer, end: Place) -> dict[str, object]:
     """Return what becomes of a webhook by an answer, as columns."""
     leased = {"leased_until": queries.in_seconds(LEASE_SECONDS)}
     if answer.error is None:
@@ -157,7 +157,7 @@ def _after(settings: Settings, webhook: AnyRow, answer: hooks.Answer, end: Place
             "failing_since": None,
             "next_try_at": queries.in_seconds(0),
         }
-    failing = {
+    failing: dict[str, object] = {
         **leased,
         "failures": webhook.failures + 1,
         "failing_since": webhook.failing_since or queries.in_seconds(0),
@@ -166,23 +166,22 @@ def _after(settings: Settings, webhook: AnyRow, answer: hooks.Answer, end: Place
     why = None
     if answer.is_gone:
         why = "it answered 410 Gone"
-    elif webhook.failing_since is not None and _age(webhook) > GIVE_UP:
+    elif webhook.failing_since is not None and _age(webhook.failing_since) > GIVE_UP:
         why = f"no message arrived for {GIVE_UP.days} days"
     if why is None:
         return failing
     return {**failing, "disabled_at": queries.in_seconds(0), "disabled_because": why}
 
 
-def _age(webhook: AnyRow) -> timedelta:
-    age: timedelta = datetime.now(webhook.failing_since.tzinfo) - webhook.failing_since
-    return age
+def _age(since: datetime) -> timedelta:
+    return datetime.now(since.tzinfo) - since
 
 
 async def send_test(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUID) -> None:
     """Send a test, once. Where it arrives, what waits is tried at once."""
     async with transaction(engine) as connection:
         delivery = await queries.delivery(connection, delivery_id)
-        webhook = delivery and await queries.by_id(connection, delivery.webhook_id)
+        webhook = None if delivery is None else await queries.by_id(connection, delivery.webhook_id)
     if webhook is None or delivery is None or delivery.status != "pending":
         return
     keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)

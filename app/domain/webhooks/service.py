@@ -1,7 +1,7 @@
 """The rules of webhooks: who is told of what. `sending.py` tells it."""
 
 import uuid
-from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import func
@@ -13,9 +13,14 @@ from app.domain.lifecycle import order
 from app.domain.pools import service as pools
 from app.domain.webhooks import queries
 from app.domain.webhooks.errors import TooManyWebhooksError, WebhookNotFoundError
-from app.domain.webhooks.schemas import WebhookCreate
+from app.domain.webhooks.schemas import (
+    NewSecret,
+    NewWebhook,
+    WebhookCreate,
+    WebhookDeliveryRecord,
+    WebhookDetails,
+)
 from app.platform import hooks
-from app.platform.database import AnyRow
 from app.platform.errors import InvalidRequestError
 from app.platform.jobs import URGENT, enqueue
 from app.platform.settings import Settings
@@ -28,7 +33,7 @@ Key = tuple[datetime, uuid.UUID]
 
 async def create(
     connection: AsyncConnection, engine: AsyncEngine, caller: Caller | None, wanted: WebhookCreate
-) -> dict[str, object]:
+) -> NewWebhook:
     """Have a URL told of what happens from now on; the webhook, and the key of its signatures.
 
     Args:
@@ -58,7 +63,7 @@ async def create(
         events=wanted.events,
         pools=wanted.pools,
     )
-    return {**await get(connection, webhook_id), "secret": secret}
+    return NewWebhook(**asdict(await get(connection, webhook_id)), secret=secret)
 
 
 async def check_url(settings: Settings, url: str) -> None:
@@ -72,35 +77,35 @@ async def check_url(settings: Settings, url: str) -> None:
         raise InvalidRequestError(f"url: {why}", [{"loc": ["body", "url"], "msg": why}])
 
 
-async def get(connection: AsyncConnection, webhook_id: uuid.UUID) -> dict[str, object]:
+async def get(connection: AsyncConnection, webhook_id: uuid.UUID) -> WebhookDetails:
     """Return a webhook.
 
     Raises:
         WebhookNotFoundError: there is none with this id.
     """
-    return shown(await _of(connection, webhook_id))
+    return _details(await _of(connection, webhook_id))
 
 
-async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[dict[str, object]]:
+async def list_page(connection: AsyncConnection, key: Key | None, limit: int) -> list[WebhookDetails]:
     """Return webhooks, oldest first."""
-    return [shown(row) for row in await queries.list_page(connection, key, limit)]
+    return [_details(row) for row in await queries.list_page(connection, key, limit)]
 
 
-def shown(row: AnyRow) -> dict[str, object]:
-    """Return a webhook as it is shown: without its keys."""
-    return {
-        "id": row.id,
-        "url": row.url,
-        "events": row.events,
-        "pools": None if row.pool_ids is None else sorted(row.pools or ()),
-        "created_at": row.created_at,
-        "told_until": min(row.ledger_at, row.change_at),
-        "failures": row.failures,
-        "failing_since": row.failing_since,
-        "next_try_at": row.next_try_at if row.failures and row.disabled_at is None else None,
-        "disabled_at": row.disabled_at,
-        "disabled_because": row.disabled_because,
-    }
+def _details(row: queries.WebhookRecord) -> WebhookDetails:
+    """Return a webhook as people see it: without its keys, and with what its columns mean."""
+    return WebhookDetails(
+        id=row.id,
+        url=row.url,
+        events=row.events,
+        pools=None if row.pool_ids is None else sorted(row.pools or ()),
+        created_at=row.created_at,
+        told_until=min(row.ledger_at, row.change_at),
+        failures=row.failures,
+        failing_since=row.failing_since,
+        next_try_at=row.next_try_at if row.failures and row.disabled_at is None else None,
+        disabled_at=row.disabled_at,
+        disabled_because=row.disabled_because,
+    )
 
 
 async def remove(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> None:
@@ -114,9 +119,7 @@ async def remove(connection: AsyncConnection, caller: Caller | None, webhook_id:
     await audit.record(connection, caller, "webhook.deleted", webhook_id=str(webhook_id))
 
 
-async def rotate(
-    connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID
-) -> dict[str, object]:
+async def rotate(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> NewSecret:
     """Make a new key for the signatures; for a day messages are signed with each of before too.
 
     Raises:
@@ -127,12 +130,10 @@ async def rotate(
     secret = hooks.new_secret()
     await queries.change(connection, webhook_id, {"secret": secret, "previous_secrets": previous})
     await audit.record(connection, caller, "webhook.secret_rotated", webhook_id=str(webhook_id))
-    return {"secret": secret, "previous_valid_until": until}
+    return NewSecret(secret, until)
 
 
-async def enable(
-    connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID
-) -> dict[str, object]:
+async def enable(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> WebhookDetails:
     """Have a webhook go on where it stopped, at once: one that was disabled, and one that waits for its next try.
 
     Raises:
@@ -154,7 +155,7 @@ async def enable(
     return await get(connection, webhook_id)
 
 
-async def send_test(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow:
+async def send_test(connection: AsyncConnection, webhook_id: uuid.UUID) -> WebhookDeliveryRecord:
     """Put a test on its way; it is tried once. One that arrives has what waits tried at once.
 
     Raises:
@@ -168,7 +169,7 @@ async def send_test(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRo
 
 async def list_deliveries(
     connection: AsyncConnection, webhook_id: uuid.UUID, key: Key | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[WebhookDeliveryRecord]:
     """Return messages of a webhook and how they went, newest first.
 
     Raises:
@@ -178,7 +179,7 @@ async def list_deliveries(
     return await queries.list_deliveries(connection, webhook_id, key, limit)
 
 
-async def _of(connection: AsyncConnection, webhook_id: uuid.UUID) -> AnyRow:
+async def _of(connection: AsyncConnection, webhook_id: uuid.UUID) -> queries.WebhookRecord:
     webhook = await queries.by_id(connection, webhook_id)
     if webhook is None:
         raise WebhookNotFoundError(webhook_id)

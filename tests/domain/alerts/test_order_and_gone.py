@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.alerts import service
-from app.domain.alerts.deliveries import sending
+from app.domain.alerts.deliveries import queries, sending
 from tests.factories import fill
 from tests.worker import eventually, working
 
@@ -125,3 +125,21 @@ async def test_a_refusal_that_will_not_change_ends_the_tries_and_a_wait_that_is_
     assert raised.value.again_in == 90
     told = {item["id"]: (item["status"], item["response_status"]) for item in await deliveries(client)}
     assert told == {refused["id"]: ("failed", 400), later["id"]: ("pending", 429)}
+
+
+async def test_a_webhook_that_goes_while_a_message_awaits_its_turn_gets_no_more(
+    client, engine, settings, receiver, monkeypatch
+):
+    await fill(engine, "p", 1)
+    await set_alerts(client, receiver, 2)
+    await tell(engine)
+
+    async def the_earlier_one_ends(connection, message):
+        async with engine.begin() as other:
+            await queries.disable_webhook(other, message.pool_id, message.destination)
+        return False
+
+    monkeypatch.setattr(queries, "has_earlier", the_earlier_one_ends)
+    await sending.deliver(engine, settings, UUID((await deliveries(client))[0]["id"]))
+    assert [item["status"] for item in await deliveries(client)] == ["failed"]
+    assert not receiver.received

@@ -11,7 +11,7 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.assignments.identity import random_id
 from app.domain.lifecycle.requests import AssignmentRequest
-from app.platform.database import create_driver_pool
+from app.platform.driver_pool import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError
 from tests.factories import fill
 

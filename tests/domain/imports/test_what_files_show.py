@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.imports.errors import ImportUndecidedError, UnreadableError
 from app.domain.imports.merging import reading
+from app.domain.imports.merging.rows import Sorter
 from app.domain.imports.reader.table import Format, open_table
 from tests.domain.imports.made_files import read
 from tests.domain.imports.test_messy_files import spreadsheet, zipped
@@ -64,6 +65,57 @@ def test_a_heading_over_codes_is_no_code(heading, end):
 def test_what_is_unlike_the_rest_is_set_aside_not_lost(lines, codes, aside):
     taken, told = read(encoded("\n".join(lines) + "\n"))
     assert (taken, sorted(told)) == (codes, sorted(aside))
+
+
+@pytest.mark.parametrize("sign", ["#", "//", "--", "##"])
+@pytest.mark.parametrize("heading", ["", "Code\n"])
+def test_comments_may_be_more_than_the_codes(sign, heading):
+    text = f"{sign} Codes of the spring sale\n{sign}\n{sign} made by the shop\n" * 3 + heading + LINES
+    assert read(text.encode()) == (CODES, [])
+    assert len(open_table(io.BytesIO(text.encode()), Format()).skipped) == 9
+
+
+def test_comments_among_the_codes_are_set_aside_however_many():
+    text = "".join(f"# batch {n}\n# of spring\n{code}\n" for n, code in enumerate(MANY))
+    assert read(text.encode()) == (
+        MANY,
+        [remark for n in range(60) for remark in (f"# batch {n}", "# of spring")][2:],
+    )
+    one_shape = "Code\n" + "".join(f"# of spring\n{code}\n" for code in CODES)
+    assert read(one_shape.encode()) == (CODES, ["# of spring"] * 4)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "ab\\cd",
+        "'x'-1",
+        "a  b",
+        '="007"',
+        "1.2E+15x",
+        "12E+3x",
+        "# 12",
+        "A\u00adB",
+        "A\u200bB",
+        "x" * 256,
+        "null",
+    ],
+)
+@pytest.mark.parametrize(
+    "others",
+    [MANY, [f"{n:09}"[::-1] for n in range(20, 90)], [f"{n}" * (n % 3 + 1) for n in range(1000, 1060)]],
+)
+def test_one_odd_value_is_judged_alike_in_whatever_batch(odd, others, monkeypatch):
+    """What is quick for batches of good codes finds nothing else than a look at each of them."""
+    text = f'code\n{others[0]}\n"{odd.replace(chr(34), chr(34) * 2)}"\n' + "\n".join(others[1:]) + "\n"
+    quick = read(text.encode(), column="code", has_header=True)
+    monkeypatch.setattr(Sorter, "_all_plain", lambda *_: None)
+    assert read(text.encode(), column="code", has_header=True) == quick
+
+
+def test_codes_that_begin_with_a_sign_are_codes():
+    codes = ["#A11B", "#C22D", "#E33F", "#G44H"]
+    assert read("\n".join([*codes, "K55L"]).encode())[0][:4] == codes
 
 
 def test_what_is_unlike_is_judged_by_the_whole_file_not_by_its_first_rows():

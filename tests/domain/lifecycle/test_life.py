@@ -28,7 +28,8 @@ from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
 from app.domain.vouchers import service as vouchers
 from app.platform import database
-from app.platform.database import create_engine, transaction
+from app.platform.database import transaction
+from app.platform.engines import create_engine
 from app.server.application import create_app
 from tests.conftest import TABLES
 from tests.factories import KEY, add_key

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from app.domain.rendering import service
 from app.domain.rendering.message_vouchers import MessageVouchers
-from app.platform.database import create_engine
+from app.platform.engines import create_engine
 from app.server.application import create_app
 from tests.factories import KEY, add_key, fill
 

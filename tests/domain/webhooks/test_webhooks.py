@@ -14,7 +14,8 @@ from app.domain.imports.merging import pipeline
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.webhooks import queries, sending
 from app.platform import hooks
-from app.platform.database import connect_sync, transaction
+from app.platform.connections import connect_sync
+from app.platform.database import transaction
 from tests.factories import KEY, add_key, fill
 
 ALL = [

@@ -1,16 +1,15 @@
 """SQL of messages on their way."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import case, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.alerts.deliveries.schemas import MessagePayload
+from app.domain.alerts.deliveries.schemas import DeliveryRecord, MessagePayload
 from app.platform import records
-from app.platform.database import AnyRow
 from app.schema.alerts import Alert, Delivery
 from app.schema.inventory import Pool
 
@@ -68,11 +67,11 @@ class Pending:
     pool: str
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, object]) -> AnyRow:
+async def add(connection: AsyncConnection, values: Mapping[str, object]) -> DeliveryRecord:
     """Store a message to be sent."""
     # Messages of one transaction have an order too.
     query = insert(Delivery).values(created_at=func.clock_timestamp(), **values)
-    return (await connection.execute(query.returning(*COLUMNS))).one()
+    return records.one_of(await connection.execute(query.returning(*COLUMNS)), DeliveryRecord)
 
 
 async def pending(connection: AsyncConnection, delivery_id: uuid.UUID) -> Pending | None:
@@ -107,7 +106,7 @@ async def attempted(
 
 async def list_page(
     connection: AsyncConnection, pool_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[DeliveryRecord]:
     """Return messages about a pool, newest first."""
     query = (
         select(*COLUMNS)
@@ -117,7 +116,7 @@ async def list_page(
     )
     if key is not None:
         query = query.where(tuple_(Delivery.created_at, Delivery.id) < key)
-    return (await connection.execute(query)).all()
+    return records.all_of(await connection.execute(query), DeliveryRecord)
 
 
 async def forget(connection: AsyncConnection, days: int) -> None:

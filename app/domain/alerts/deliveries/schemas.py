@@ -1,6 +1,7 @@
 """Messages on the wire."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypedDict
 
@@ -17,6 +18,33 @@ class MessagePayload(TypedDict):
     type: str
     timestamp: str
     data: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """Whom a pool's messages go to; None: not by this channel."""
+
+    pool_id: int
+    webhook_url: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One message of an alert by one channel."""
+
+    id: uuid.UUID
+    event: str
+    channel: str
+    destination: str
+    payload: MessagePayload
+    status: str
+    attempts: int
+    response_status: int | None
+    error: str | None
+    created_at: datetime
+    attempted_at: datetime | None
+    delivered_at: datetime | None
 
 
 class DeliveryOut(BaseModel):

@@ -68,8 +68,11 @@ async def _in_its_turn(engine: AsyncEngine, delivery_id: uuid.UUID) -> Pending |
     while True:
         async with transaction(engine) as connection:
             message = await queries.pending(connection, delivery_id)
-            if message is None or message.attempts or not await queries.has_earlier(connection, message):
+            if message is None or message.attempts:
                 return message
+            if not await queries.has_earlier(connection, message):
+                # What came of the earlier ones may have disabled the webhook since it was read.
+                return await queries.pending(connection, delivery_id)
         if time.monotonic() > end:
             return message
         await asyncio.sleep(PAUSE)

@@ -1,38 +1,38 @@
 """The rules of messages: each is stored with its job in the transaction that causes it; the job sends it."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.alerts.deliveries import queries
+from app.domain.alerts.deliveries.schemas import DeliveryRecord, Recipients
 from app.domain.pools import service as pools
-from app.platform.database import AnyRow
 from app.platform.jobs import URGENT, enqueue
 
 
 async def send(
-    connection: AsyncConnection, alert: AnyRow, event: str, at: datetime, data: Mapping[str, object]
-) -> list[AnyRow]:
-    """Put a message on its way by each channel of an alert; it leaves once the transaction has committed.
+    connection: AsyncConnection, to: Recipients, event: str, at: datetime, data: Mapping[str, object]
+) -> list[DeliveryRecord]:
+    """Put a message on its way by each of a pool's channels; it leaves once the transaction has committed.
 
     The first tries of a pool's messages go one after another, in the order in which they were caused. One that failed
     is tried again by itself and holds up no other.
 
     Args:
         connection: of the transaction that causes the message.
-        alert: `pool_id`, `webhook_url` and `email`.
+        to: whom it goes to.
         event: what is told.
         at: when it happened.
         data: what is told of it.
     """
     payload = {"type": event, "timestamp": at.isoformat(), "data": dict(data)}
     sent = []
-    for channel, destination in (("webhook", alert.webhook_url), ("email", alert.email)):
+    for channel, destination in (("webhook", to.webhook_url), ("email", to.email)):
         if destination is not None:
             values = {
-                "pool_id": alert.pool_id,
+                "pool_id": to.pool_id,
                 "event": event,
                 "channel": channel,
                 "destination": destination,
@@ -46,7 +46,7 @@ async def send(
 
 async def list_page(
     connection: AsyncConnection, pool: str, key: tuple[datetime, uuid.UUID] | None, limit: int
-) -> Sequence[AnyRow]:
+) -> list[DeliveryRecord]:
     """Return messages about a pool and how they went, newest first.
 
     Raises:

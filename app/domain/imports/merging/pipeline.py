@@ -25,7 +25,7 @@ from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.lifecycle import order
-from app.platform.database import connect_sync
+from app.platform.connections import connect_sync
 from app.platform.errors import DomainError
 from app.platform.metrics import IMPORTS
 from app.platform.settings import Settings

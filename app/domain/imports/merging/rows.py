@@ -3,7 +3,7 @@
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from enum import Enum
@@ -14,7 +14,7 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import dates, words
 from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
-from app.domain.imports.reader.marks import LOST, NOT_TEXT, seen
+from app.domain.imports.reader.marks import BROKEN, LOST, NOT_TEXT, UNSAVED, seen
 from app.domain.imports.reader.shapes import LEVELS, Shapes
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import FORMULA, clean_code
@@ -25,11 +25,15 @@ SHOWN = 1000
 """Characters of a rejected value that are kept."""
 DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
 """A long number as a spreadsheet shows it."""
+_REMARK = re.compile(r"(#+|//+) .*", re.DOTALL)
+"""A comment: no code has such a sign apart from the rest."""
+_TELLING = ("\\", "'", "  ", '="', "# ", "// ")
+"""What says that a code is to be looked at by itself."""
 _AS_FORMULA = re.compile(r'="([^"]*)"|=\'([^\']*)\'')
 _UNSEEN = {"Cc": "control_character", "Cs": "control_character", "Cf": "format_character"} | dict.fromkeys(
     ("Zs", "Zl", "Zp"), "format_character"
 )
-_MARKED = {LOST: "more_than_15_digits", NOT_TEXT: "not_a_text"}
+_MARKED = {LOST: "more_than_15_digits", NOT_TEXT: "not_a_text", UNSAVED: "formula_without_value"}
 _PLACEHOLDER_SHAPES = [
     {spelt.translate(table) for word in words.PLACEHOLDERS for spelt in (word, word.upper(), word.title())}
     for table in LEVELS
@@ -131,6 +135,8 @@ class Sorter:
         """
         found: dict[str, str] = {}
         for name, column in self.attributes:
+            if column < len(row) and row[column].startswith(BROKEN):
+                raise ValueError(row[column])
             value = code_of(row[column], self.marks) if column < len(row) else ""
             if len(value) > MAX_ATTRIBUTE_LENGTH or NO_TEXT.search(value):
                 raise ValueError(value)
@@ -145,34 +151,28 @@ class Sorter:
             codes = [row[column].strip() for row in batch.rows]
         except IndexError:
             return None
-        text = "".join(codes)
-        if (
-            not all(codes)
-            or not text.isprintable()
-            or "\\" in text
-            or "'" in text
-            or "  " in text
-            or '="' in text
-            or "E+" in text
-            or "e+" in text
-            or max(map(len, codes), default=0) > MAX_CODE_LENGTH
-        ):
+        if self.shapes is None or self.shapes.hopeless or not codes:
+            return _dealt(batch.lines, codes) if _is_plain(codes, codes) else None
+        found = self.shapes.found(codes)
+        # Their shapes show it too, and are few: letters and digits do not matter, and lengths are kept.
+        whole = found[0] is None or len(found[0]) == len(codes)  # no code has a line break in it
+        if not whole or not _is_plain(found[1], codes) or self._may_be_unlike(codes, found[1]):
             return None
-        if self.shapes is not None and not self.shapes.hopeless and codes:
-            found = self.shapes.found(codes)
-            again = self.heading is not None and self.heading in text and self.heading in codes
-            if again or not _PLACEHOLDER_SHAPES[self.shapes.level].isdisjoint(found[1]):
-                return None
-            self.shapes.add(batch.lines, codes, found)
-        shares: list[list[str]] = [[] for _ in range(SHARES)]
-        adds, checksum, number = (
-            [share.append for share in shares],
-            zlib.crc32,
-            SHARES,
-        )  # looked up once, not per row
-        for line, code in zip(batch.lines, codes, strict=True):
-            adds[checksum(code.encode()) % number](f"{line}\t{code}\t\\N\n")
-        return Sorted(shares, [])
+        self.shapes.add(batch.lines, codes, found)
+        return _dealt(batch.lines, codes)
+
+    def _may_be_unlike(self, codes: Sequence[str], shapes: Collection[str]) -> bool:
+        """Return whether the heading comes again, or a placeholder is among the codes."""
+        level = self.shapes.level if self.shapes is not None else 0
+        if (
+            self.heading is not None
+            and self.heading.translate(LEVELS[level]) in shapes
+            and self.heading in codes
+        ):
+            return True
+        return not _PLACEHOLDER_SHAPES[level].isdisjoint(shapes) and not words.PLACEHOLDERS.isdisjoint(
+            map(str.casefold, codes)
+        )
 
     def _look_at(self, lines: Sequence[int], codes: Sequence[str]) -> None:
         """Set aside what is no code for certain, and count the shapes of the others."""
@@ -181,7 +181,8 @@ class Sorter:
         kept = []
         for place, code in enumerate(codes):
             # Two blanks part columns: no code holds them.
-            if "  " in code or words.is_placeholder(code) or self._is_heading(code):
+            unlike = "  " in code or words.is_placeholder(code) or self._is_heading(code)
+            if unlike or _REMARK.match(code):
                 self.aside.append(lines[place])
             else:
                 kept.append(place)
@@ -210,6 +211,30 @@ class Sorter:
         return sorted({*self.aside, *(line for line, _ in self.shapes.unlike())})
 
 
+def _is_plain(values: Collection[str], codes: Sequence[str]) -> bool:
+    """Return whether codes are good at first sight, by themselves or by their shapes."""
+    text = "\n".join(values)
+    return (
+        all(values)
+        and "".join(values).isprintable()
+        and max(map(len, values), default=0) <= MAX_CODE_LENGTH
+        and not any(sign in text for sign in _TELLING)
+        and not ("+" in text and any("E+" in code or "e+" in code for code in codes))
+    )
+
+
+def _dealt(lines: Iterable[int], codes: Sequence[str]) -> Sorted:
+    """Return the codes dealt into their shares, without a look at them."""
+    shares: tuple[list[str], list[str]] = ([], [])
+    to_first, to_second = shares[0].append, shares[1].append  # looked up once, not per row
+    for line, code, checksum in zip(lines, codes, map(zlib.crc32, map(str.encode, codes)), strict=True):
+        if checksum % SHARES:
+            to_second(f"{line}\t{code}\t\\N\n")
+        else:
+            to_first(f"{line}\t{code}\t\\N\n")
+    return Sorted([*shares], [])
+
+
 def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
     """Sort the rows of a batch by themselves."""
     return Sorter(column, expires_at_column).sort(batch)
@@ -221,7 +246,7 @@ def code_of(cell: str, marks: Marks = Marks.ANY) -> str:
     A `'` in front is the mark of a text, and `="…"` a text as a formula. One `'` is taken off, which is what `inert`
     puts there. What stands in quotes `'…'` keeps them: there the first is no mark.
     """
-    code = clean_code(cell)
+    code = clean_code(cell.removeprefix(BROKEN))
     if marks is Marks.NONE:
         return code
     if code[:1] == "'" and len(code) > 1 and (code[1] in FORMULA or code[1] == "'" or code[-1] != "'"):

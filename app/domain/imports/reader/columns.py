@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.imports.reader import words
+from app.domain.imports.reader.marks import BROKEN, UNSAVED
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.values import holds
 from app.schema.texts import clean_code
@@ -32,12 +33,17 @@ def describe(header: Row | None, rows: Sequence[Row]) -> list[Column]:
     found = []
     for index in range(width):
         name = header[index].strip().lstrip("\ufeff") if header and index < len(header) else ""
-        values = [clean_code(row[index]) if index < len(row) else "" for row in rows]
+        values = [clean_code(_shown(row[index])) if index < len(row) else "" for row in rows]
         filled = [value for value in values if value and value != name and not words.is_placeholder(value)]
         found.append(Column(index, name, holds(filled, len(values)), strength(name), tuple(filled[:3])))
     while len(found) > 1 and found[-1].holds == "nothing" and not found[-1].name:
         found.pop()
     return found
+
+
+def _shown(cell: str) -> str:
+    """Return what a cell says of its column: nothing, where a formula has no value."""
+    return "" if cell.startswith(UNSAVED) else cell.removeprefix(BROKEN)
 
 
 def strength(name: str) -> int:

@@ -15,6 +15,8 @@ MAX_LEAD = 10
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _COMMENT = re.compile(r"\s*(#|//|--\s|/\*|\*\s|;\s*#|rem\s)", re.IGNORECASE)
 
+_REMARK = re.compile(r"\s*(#+|//+|--+|;\s*#|rem)(\s.*)?", re.IGNORECASE | re.DOTALL)
+"""A comment for certain: its sign stands apart, as in no code."""
 _RULE = re.compile(r"[-=+|_~* :]{3,}")
 """A line that is drawn, as around the tables of consoles."""
 
@@ -45,8 +47,8 @@ def preamble(lines: Sequence[str]) -> tuple[int, str | None]:
         for line in lines
     ]
     filled = [line for line in lines if line.strip()]
-    if sum(comments) > len(filled) / 2:  # then it is the codes that begin so
-        return skip, delimiter
+    if sum(comments) > len(filled) / 2:  # then it may be the codes that begin so
+        comments = [bool(_REMARK.fullmatch(line.lstrip("\ufeff"))) for line in lines]
     while skip < len(lines) - 1 and (
         not lines[skip].strip("\ufeff \t\r\n")
         or (comments[skip] and not _names_columns(lines[skip], lines[skip + 1]))

@@ -2,10 +2,16 @@
 
 LOST = "\x00#"
 """Stands before a number whose last digits the spreadsheet has lost."""
+BROKEN = "\x00!"
+"""Stands before what a cell shows that is an error, such as `#REF!`."""
+UNSAVED = "\x00="
+"""Stands before a formula whose value was not saved with it."""
 NOT_TEXT = "\ufdd0"
 """Stands before a value that is no text where it comes from: a number, a list, an object, true or false."""
+
+_MARKS = {LOST, BROKEN, UNSAVED}
 
 
 def seen(cell: str) -> str:
     """Return a cell as people see it, without its mark."""
-    return cell.removeprefix(LOST).removeprefix(NOT_TEXT)
+    return cell[2:] if cell[:2] in _MARKS else cell.removeprefix(NOT_TEXT)

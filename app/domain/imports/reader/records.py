@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from app.domain.imports.reader.dialect import is_blank
-from app.domain.imports.reader.marks import LOST
+from app.domain.imports.reader.marks import BROKEN, LOST, UNSAVED
 from app.domain.imports.reader.table import Format, open_table
 
 
@@ -17,6 +17,8 @@ class Records:
     rows: Iterator[tuple[int, list[str]]]
     lost: str = LOST
     """Stands before a number whose last digits a spreadsheet has lost."""
+    without_value: tuple[str, ...] = (BROKEN, UNSAVED)
+    """What stands before errors, and before formulas whose value was not saved."""
 
 
 def open_records(

@@ -1,13 +1,13 @@
 """The rows of a spreadsheet's sheet, as texts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime
 from typing import BinaryIO
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader import questions
+from app.domain.imports.reader import cells, questions
 from app.domain.imports.reader.marks import LOST
 
 MAX_BYTES = 64 * 1024**2
@@ -17,12 +17,15 @@ KEPT = 10**15
 """Numbers below are kept by a spreadsheet to the last digit."""
 
 
-def rows(file: BinaryIO, wanted: str | int | None = None) -> Iterator[list[str]]:
+def rows(
+    file: BinaryIO, wanted: str | int | None = None, doubtful: Collection[str] = ()
+) -> Iterator[list[str]]:
     """Yield the rows of a sheet, empty ones included, so that the n-th is line n.
 
     Args:
         file: the spreadsheet.
         wanted: the sheet, by name or index; else the only visible one that holds anything.
+        doubtful: the members of the file in which errors and formulas without a value may be.
 
     Raises:
         UnreadableError: it is too large or damaged, needs a password or has no sheet.
@@ -34,11 +37,11 @@ def rows(file: BinaryIO, wanted: str | int | None = None) -> Iterator[list[str]]
     file.seek(0)
     try:
         with CalamineWorkbook.from_filelike(file) as workbook:
-            sheet = workbook.get_sheet_by_index(_sheet(workbook, wanted))
-            for _ in range(sheet.start[0] if sheet.start else 0):
-                yield []
-            for row in sheet.iter_rows():
-                yield [_text(cell) for cell in row]
+            index = _sheet(workbook, wanted)
+            sheet = workbook.get_sheet_by_index(index)
+            texts = ([_text(cell) for cell in row] for row in sheet.iter_rows())
+            found = cells.found(file, index, doubtful)
+            yield from cells.laid_over(texts, sheet.start[1] if sheet.start else 0, found) if found else texts
     except (CalamineError, OSError, ValueError) as error:
         raise UnreadableError(f"The spreadsheet cannot be read: {error}.") from error
 
@@ -70,7 +73,7 @@ def _described(workbook: CalamineWorkbook, indexes: Iterable[int]) -> list[quest
     found: list[questions.Sheet] = []
     for index in list(indexes)[: questions.SHOWN_COLUMNS]:
         rows_ = workbook.get_sheet_by_index(index).iter_rows()
-        filled = (cells for row in rows_ if any(cells := [_text(cell).strip() for cell in row]))
+        filled = (row_ for row in rows_ if any(row_ := [_text(cell).strip() for cell in row]))
         found.append({"index": index, "name": workbook.sheet_names[index], "first_row": next(filled, [])})
     return found
 

@@ -111,21 +111,23 @@ def open_table(file: BinaryIO, wanted: Format, names: Collection[str] = ()) -> T
         UnreadableError: it is empty, binary, damaged or not written as said. Reading on may raise it, too.
     """
     if unpack.kind_of(file) == unpack.SPREADSHEET:
-        unpack.check_spreadsheet(file, MAX_UNPACKED_SPREADSHEET)
-        return _of_spreadsheet(file, wanted, names)
+        doubtful = unpack.check_spreadsheet(file, MAX_UNPACKED_SPREADSHEET)
+        return _of_spreadsheet(file, wanted, names, doubtful)
     blocks = unpack.unpacked(file, MAX_UNPACKED)
     start = b"".join(_first(blocks, SAMPLE_BYTES))
     if unpack.is_spreadsheet(start):
         inner = io.BytesIO()
         inner.writelines(_first(chain([start], blocks), spreadsheet.MAX_BYTES + 1))
         inner.seek(0)
-        unpack.check_spreadsheet(inner, MAX_UNPACKED_SPREADSHEET)
-        return _of_spreadsheet(inner, wanted, names)
+        doubtful = unpack.check_spreadsheet(inner, MAX_UNPACKED_SPREADSHEET)
+        return _of_spreadsheet(inner, wanted, names, doubtful)
     return _of_text(start, blocks, wanted, names)
 
 
-def _of_spreadsheet(file: BinaryIO, wanted: Format, names: Collection[str]) -> Table:
-    rows = spreadsheet.rows(file, wanted.sheet)
+def _of_spreadsheet(
+    file: BinaryIO, wanted: Format, names: Collection[str], doubtful: Collection[str]
+) -> Table:
+    rows = spreadsheet.rows(file, wanted.sheet, doubtful)
     for _ in range(wanted.skip_lines or 0):
         next(rows, None)
     sample = list(islice(rows, dialect.SAMPLE_ROWS))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader import cells
 from app.domain.imports.reader.kinds import ADVICE
 
 BLOCK = 256 * 1024
@@ -70,17 +71,26 @@ def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
         raise UnreadableError(f"The file is packed, and damaged: {error}.") from error
 
 
-def check_spreadsheet(file: BinaryIO, limit: int) -> None:
-    """Unpack a spreadsheet once, member by member, to know that it fits into `limit` bytes."""
+def check_spreadsheet(file: BinaryIO, limit: int) -> set[str]:
+    """Unpack a spreadsheet once, member by member, to know that it fits into `limit` bytes.
+
+    Return the members in which cells may be that `cells` has to look for.
+    """
+    doubtful: set[str] = set()
     if not zipfile.is_zipfile(file):
-        return
+        return doubtful
     left = limit
     with _archive(file) as archive:
         for info in archive.infolist():
+            end = b""
             with archive.open(info) as member:
                 for block in _bounded(member, _size(file), left):
                     left -= len(block)
+                    if info.filename not in doubtful and cells.may_hold(info.filename, end + block):
+                        doubtful.add(info.filename)
+                    end = block[-cells.OVERLAP :]
     file.seek(0)
+    return doubtful
 
 
 def _bounded(packed: IO[bytes] | gzip.GzipFile, size: int, limit: int) -> Iterator[bytes]:

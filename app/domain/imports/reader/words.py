@@ -141,8 +141,10 @@ def names_other(cell: str) -> bool:
 
 def is_heading(cell: str) -> bool:
     """Return whether each word of a cell is one of headings, and at least one is there."""
+    if re.search(r"\d[^\W\d]|[^\W\d]\d", cell):
+        return False
     found = [word for word in words_of(cell) if len(word) > 1 and word not in FILLERS]
-    return bool(found) and all(map(_known, found)) and not re.search(r"\d[^\W\d]|[^\W\d]\d", cell)
+    return bool(found) and all(map(_known, found))
 
 
 def has_heading_word(cell: str) -> bool:

@@ -11,7 +11,6 @@ from app.domain.imports.schedules.clock import zone
 from app.domain.imports.schemas import Options, RemoteSource
 from app.domain.pools.schemas import PoolName
 from app.schema.base import ImportStatus
-from app.schema.texts import Input
 
 
 def _zone(name: str) -> str:
@@ -33,12 +32,13 @@ class ScheduleCreate(Options):
     active: StrictBool = Field(default=True, description="Whether it is active")
 
 
-class ScheduleUpdate(Input):
-    """What may be changed of a schedule."""
+class ScheduleUpdate(Options):
+    """What may be changed of a schedule; null where an option is found out again, such as `sheet`."""
 
     source: RemoteSource | None = Field(default=None, description="Where the rows come from")
     options: Options | None = Field(
-        default=None, description="How its files are read; replaces the options of before"
+        default=None,
+        description="How its files are read; replaces the options of before. An option beside it changes by itself",
     )
     cron: Cron | None = Field(default=None, description="Minute, hour, day, month, day of the week")
     timezone: Timezone | None = Field(default=None, description="IANA name")

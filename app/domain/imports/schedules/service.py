@@ -92,8 +92,11 @@ async def update(
     values: dict[str, object] = wanted.model_dump(include={"cron", "timezone", "active"}, exclude_none=True)
     if wanted.source is not None:
         values["source"], values["sealed"] = imports.sealed_source(settings, wanted.source)
-    if wanted.options is not None:
-        values["options"] = _options(wanted.options)
+    single = wanted.model_fields_set & set(Options.model_fields) - {"timezone"}
+    if wanted.options is not None or single:
+        kept = dict(before.options) if wanted.options is None else _options(wanted.options)
+        given = wanted.model_dump(mode="json", include=single)
+        values["options"] = {name: value for name, value in {**kept, **given}.items() if value is not None}
     cron = before.cron if wanted.cron is None else wanted.cron
     timezone = before.timezone if wanted.timezone is None else wanted.timezone
     active = before.active if wanted.active is None else wanted.active

@@ -9,7 +9,7 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.marks import NOT_TEXT
 from app.domain.imports.sources.rows_as_csv import PARTITION, rows_as_csv
 from app.domain.imports.stored import StoredSource
-from app.platform.database import sync_engine
+from app.platform.engines import sync_engine
 from app.platform.settings import Settings
 from app.schema.customers import Customer, Event
 

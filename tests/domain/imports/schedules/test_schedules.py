@@ -287,6 +287,21 @@ async def test_a_schedule_is_changed_paused_and_deleted(client, engine):
     assert (await client.delete(url)).status_code == 404
 
 
+async def test_one_option_is_changed_and_found_out_again(client):
+    schedule = (await create(client, column="code", sheet="codes", timezone="Europe/Prague")).json()
+    url = f"/v1/import-schedules/{schedule['id']}"
+    kept = {"column": "code", "accept_suspicious": False, "timezone": "Europe/Prague"}
+    assert (await client.patch(url, json={"sheet": "others"})).json()["options"] == {
+        **kept,
+        "sheet": "others",
+    }
+    assert (await client.patch(url, json={"sheet": None, "cron": "0 7 * * *"})).json()["options"] == kept
+    assert (await client.patch(url, json={"timezone": "UTC"})).json()["options"] == kept
+    anew = await client.patch(url, json={"options": {"column": 1}, "skip_lines": 2})
+    assert anew.json()["options"] == {"column": 1, "accept_suspicious": False, "skip_lines": 2}
+    assert (await client.patch(url, json={"encoding": "klingon"})).status_code == 422
+
+
 async def test_secrets_of_a_schedule_are_never_shown(client, engine, worker):
     with http_server() as server:
         url = f"http://shop:s3cret@127.0.0.1:{server.server_port}/"

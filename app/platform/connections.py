@@ -1,0 +1,249 @@
+"""Connections to the service's own database, opened here alone: each wait on one has an end.
+
+Whatever the network or the server does: a connect ends, and so does a statement. A connection whose statement did not
+end in time is closed, never returned.
+"""
+
+import asyncio
+import select
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import pq, waiting
+from psycopg.abc import PQGen
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+
+from app.platform.database_url import hosts, parameters
+from app.platform.settings import Settings
+
+Result = TypeVar("Result")
+
+# The just-in-time compiler costs the claim a factor of twenty. Plans are kept, and the first may be made while the
+# tables are empty: it must suit full ones. (docs/performance.md) A server that runs a statement for nobody notices.
+SESSION = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "timezone": "UTC",
+    "client_connection_check_interval": "2s",
+}
+SERVER_OPTIONS = (
+    " ".join(f"-c {name}={value}" for name, value in SESSION.items()) + " -c application_name=vouchers"
+)
+
+CONNECT_SECONDS = 2.0
+"""Longest wait for one host to take a connection."""
+CHECKOUT_SECONDS = 1.5
+"""Longest wait of a request for a place in a pool. With connect or statement, it is answered in 5 s."""
+LONG_SECONDS = 3600.0
+"""Longest statement of an import, of a check and of other work over whole tables."""
+LISTEN_SECONDS = 20.0
+"""Longest silence of a connection that listens before it is asked whether it lives."""
+
+# A peer that is gone without a word is noticed by the system within seconds, also amid a long statement.
+_TCP = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_ACTIVE = pq.TransactionStatus.ACTIVE
+
+
+class StatementTimeoutError(psycopg.OperationalError):
+    """The database did not answer a statement in time; its connection was closed."""
+
+
+class _Hang:
+    """When the database of this process last left something without an answer, by the monotonic clock."""
+
+    at = float("-inf")
+
+    def note(self) -> None:
+        self.at = time.monotonic()
+
+
+_hang = _Hang()
+
+
+def hung_since(moment: float) -> bool:
+    """Tell whether the database left a request without an answer since a moment of the monotonic clock.
+
+    Whoever waited since then for a turn need not wait for the same once more: it has been told.
+    """
+    return _hang.at >= moment
+
+
+class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
+    """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
+
+    limit: float = 3.0
+
+    async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Wait for the server as the driver does, and never longer than `limit`.
+
+        A wait that is cancelled closes the connection too: to ask a server that hangs to cancel is one more wait.
+        """
+        end = self.limit if timeout is None else timeout
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=end)
+        except pg._WaitTimeout:  # noqa: SLF001  (what the driver's own `timeout` raises)
+            if timeout is not None:
+                raise
+            self.drop()
+            _hang.note()
+            raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            if self.pgconn.transaction_status == _ACTIVE:
+                self.drop()
+            raise
+
+    def is_lost(self) -> bool:
+        """Return whether the server has ended this idle connection, as far as is known here: it costs no round trip.
+
+        A server that ends a connection says so, or the system does for it; to one that is idle it says nothing else
+        of weight.
+        """
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def drop(self) -> None:
+        """Close the connection without a word to the server."""
+        self._closed = True
+        self.pgconn.finish()
+
+    def notifies(
+        self, *, timeout: float | None = None, stop_after: int | None = None
+    ) -> AsyncGenerator[psycopg.Notify]:
+        """Yield notifications as the driver does, and stop after a silence, so that the listener asks for a reply."""
+        return super().notifies(timeout=LISTEN_SECONDS if timeout is None else timeout, stop_after=stop_after)
+
+
+class LimitedSyncConnection(psycopg.Connection[TupleRow]):
+    """A connection for threads, whose every wait ends."""
+
+    limit: float = LONG_SECONDS
+
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
+        """Wait for the server as the driver does, and never longer than `limit`."""
+        end = self.limit if timeout is None else timeout
+        try:
+            return waiting.wait(gen, self.pgconn.socket, interval=interval, timeout=end)
+        except pg._WaitTimeout:  # noqa: SLF001
+            if timeout is not None:
+                raise
+            self._closed = True
+            self.pgconn.finish()
+            raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
+
+
+def arguments(settings: Settings, *, direct: bool = False, extra: str = "") -> dict[str, str | int]:
+    """Return what every connection is opened with; through a pooler, nothing that belongs to a session."""
+    given: dict[str, str | int] = {**_TCP, "connect_timeout": int(CONNECT_SECONDS)}
+    if direct or settings.direct_database_url is None:
+        return {**given, "options": f"{SERVER_OPTIONS} {extra}".strip()}
+    return {**given, "application_name": "vouchers"}
+
+
+def prepare_threshold(settings: Settings, usual: int | None) -> int | None:
+    """Return after how many uses a statement is prepared; not at all behind a pooler, unless told that it can."""
+    wanted = settings.prepared_statements
+    return usual if wanted or (wanted is None and settings.direct_database_url is None) else None
+
+
+def server_limit(seconds: float) -> str:
+    """Return the server's side of a limit: it ends a statement just before the client would drop the connection."""
+    return f"-c statement_timeout={int(seconds * 950)}"
+
+
+_answered: dict[str, int] = {}
+
+
+async def connect(
+    settings: Settings,
+    *,
+    seconds: float | None = None,
+    extra: str = "",
+    autocommit: bool = False,
+    prepare_threshold: int | None = 5,
+) -> LimitedConnection:
+    """Open a connection to the first host that takes one and may be written to.
+
+    Args:
+        settings: of this process.
+        seconds: the longest statement; by default that of a request.
+        extra: further options of the server.
+        autocommit: whether each statement is a transaction of its own.
+        prepare_threshold: after how many uses a statement is prepared; None: never.
+
+    Raises:
+        psycopg.OperationalError: none did in time.
+    """
+    url = settings.sqlalchemy_url
+    known = hosts(parameters(url))
+    first = _answered.get(url, 0)
+    error: psycopg.OperationalError | None = None
+    for n in (*range(first, len(known)), *range(first)):
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await LimitedConnection.connect(
+                    make_conninfo("", **{**known[n], **arguments(settings, extra=extra)}),
+                    autocommit=autocommit,
+                    prepare_threshold=prepare_threshold,
+                )
+        except TimeoutError:
+            _hang.note()
+            error = pg.ConnectionTimeout("the database took no connection in time")
+        except psycopg.OperationalError as failed:
+            error = failed
+        else:
+            connection.limit = seconds or settings.statement_seconds
+            _answered[url] = n
+            return connection
+    raise error or psycopg.OperationalError("no host is given")
+
+
+def connect_sync(
+    settings: Settings, *, seconds: float = LONG_SECONDS, extra: str = "", autocommit: bool = False
+) -> LimitedSyncConnection:
+    """Open a connection for a thread, straight to the server: it may hold locks and tables of its session."""
+    about = arguments(settings, direct=True, extra=extra)
+    given = make_conninfo("", **{**parameters(settings.direct_url), **about})
+    connection = LimitedSyncConnection.connect(given, autocommit=autocommit)
+    connection.limit = seconds
+    return connection
+
+
+async def wait_for(
+    settings: Settings,
+    pause: float = 0.5,
+    is_final: Callable[[psycopg.OperationalError], bool] = lambda _: False,
+) -> None:
+    """Wait until the database takes a connection, however long.
+
+    Args:
+        settings: of this process.
+        pause: seconds between two tries.
+        is_final: tells for which errors there is nothing to wait for; these are raised.
+    """
+    while True:
+        try:
+            await (await connect(settings)).close()
+        except psycopg.OperationalError as error:
+            if is_final(error):
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
+
+
+def is_refused(error: psycopg.OperationalError) -> bool:
+    """Tell whether a server refused user or password: that does not change by waiting."""
+    return "authentication failed" in str(error) or "no password supplied" in str(error)

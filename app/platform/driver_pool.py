@@ -1,0 +1,99 @@
+"""The driver's own connections, for the hot path, which leaves SQLAlchemy out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Self
+
+import psycopg
+from psycopg import pq
+
+from app.platform.connections import (
+    CHECKOUT_SECONDS,
+    LimitedConnection,
+    connect,
+    prepare_threshold,
+    server_limit,
+)
+from app.platform.settings import Settings
+
+_IDLE = pq.TransactionStatus.IDLE
+
+
+class DriverPool:
+    """Connections of the driver's own, on which each statement is a transaction: the hot path leaves SQLAlchemy out.
+
+    A connection is opened by who needs one, so after an outage the first request that finds the database back is
+    served; there is no pause that grows. Where one is found broken or lost, the idle ones are closed with it.
+    """
+
+    def __init__(self, open_one: Callable[[], Awaitable[LimitedConnection]], size: int) -> None:
+        self._open_one = open_one
+        self._idle: list[LimitedConnection] = []
+        self._size = size
+        self._places = asyncio.Semaphore(size)
+
+    def figures(self) -> tuple[int, int, int]:
+        """Return how many connections are in use, are idle, and may be at most."""
+        used = self._size - self._places._value  # noqa: SLF001  (asyncio has no other way to ask)
+        return used, len(self._idle), self._size
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[LimitedConnection]:
+        """Give a connection.
+
+        Raises:
+            psycopg.OperationalError: there is none in time.
+        """
+        try:
+            async with asyncio.timeout(CHECKOUT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            raise psycopg.OperationalError("no connection became free in time") from None
+        try:
+            connection = await self._idle_or_new()
+            try:
+                yield connection
+            finally:
+                await self._take_back(connection)
+        finally:
+            self._places.release()
+
+    async def _idle_or_new(self) -> LimitedConnection:
+        if self._idle and self._idle[-1].is_lost():
+            await self.close()
+        return self._idle.pop() if self._idle else await self._open_one()
+
+    async def _take_back(self, connection: LimitedConnection) -> None:
+        if not connection.closed and connection.pgconn.transaction_status == _IDLE:
+            self._idle.append(connection)
+            return
+        broken = connection.broken or connection.closed
+        await connection.close()
+        if broken:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the idle connections; more can be opened."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
+
+    async def __aenter__(self) -> Self:
+        """Give the pool."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
+
+
+def create_driver_pool(settings: Settings) -> DriverPool:
+    """Make a pool of direct connections. A statement on one is prepared at once."""
+    threshold = prepare_threshold(settings, 0)
+    extra = server_limit(settings.statement_seconds)
+
+    async def open_one() -> LimitedConnection:
+        return await connect(settings, extra=extra, autocommit=True, prepare_threshold=threshold)
+
+    return DriverPool(open_one, settings.database_connections)

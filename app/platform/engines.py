@@ -1,0 +1,124 @@
+"""Engines on the service's own database, each with its pool of connections."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypedDict
+
+from sqlalchemy import Engine, NullPool, event
+from sqlalchemy import create_engine as create_sync_engine
+from sqlalchemy.engine.interfaces import AdaptedConnection
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.platform.connections import (
+    CHECKOUT_SECONDS,
+    LONG_SECONDS,
+    LimitedConnection,
+    arguments,
+    connect,
+    connect_sync,
+    prepare_threshold,
+    server_limit,
+)
+from app.platform.database_url import conninfo
+from app.platform.settings import Settings
+
+JOB_SECONDS = 300.0
+"""Longest statement of a job."""
+
+
+def create_engine(
+    settings: Settings,
+    connections: int | None = None,
+    *,
+    seconds: float | None = None,
+    checkout: float = CHECKOUT_SECONDS,
+) -> AsyncEngine:
+    """Make an engine on the service's database, with its own pool of connections.
+
+    Args:
+        settings: of this process.
+        connections: most connections; by default those of the setting.
+        seconds: the longest statement; by default that of a request.
+        checkout: longest wait for a connection.
+    """
+    limit = seconds or settings.statement_seconds
+    threshold = prepare_threshold(settings, 5)
+
+    async def creator() -> LimitedConnection:
+        return await connect(settings, seconds=limit, extra=server_limit(limit), prepare_threshold=threshold)
+
+    engine = create_async_engine(
+        "postgresql+psycopg://",
+        async_creator=creator,
+        pool_size=connections or settings.database_connections,
+        max_overflow=0,
+        pool_timeout=checkout,
+        hide_parameters=True,  # they hold codes, and errors are logged
+        pool_recycle=3600,
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_lost)
+    return engine
+
+
+def _refuse_lost(adapted: AdaptedConnection, *_: object) -> None:
+    """Let the pool open connections anew where the server has ended one, so that no request fails with each."""
+    driver = adapted.driver_connection
+    if isinstance(driver, LimitedConnection) and driver.is_lost():
+        raise InvalidatePoolError
+
+
+def create_job_engine(settings: Settings) -> AsyncEngine:
+    """Make an engine for jobs: statements may take longer, and wait longer for a connection."""
+    return create_engine(settings, seconds=JOB_SECONDS, checkout=30.0)
+
+
+def create_long_engine(settings: Settings) -> AsyncEngine:
+    """Make an engine for commands that read whole tables."""
+    return create_engine(settings, seconds=LONG_SECONDS, checkout=30.0)
+
+
+@contextmanager
+def sync_engine(settings: Settings) -> Iterator[Engine]:
+    """Give an engine for a thread, straight to the server, and close it at the end."""
+    engine = create_sync_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connect_sync(settings),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+class JobConnection(LimitedConnection):
+    """A connection of the job queue, whose statements are short but may wait for each other."""
+
+    limit = 10.0
+
+
+class JobPool(TypedDict):
+    """What the job queue opens its pool with."""
+
+    conninfo: str
+    kwargs: dict[str, str | int]
+    connection_class: type[JobConnection]
+    min_size: int
+    max_size: int
+    timeout: float
+    reconnect_timeout: float
+
+
+def job_pool_arguments(settings: Settings) -> JobPool:
+    """Return what the job queue opens its pool with: straight to the server, for it listens there."""
+    return {
+        "conninfo": conninfo(settings.direct_url),
+        "kwargs": arguments(settings, direct=True),
+        "connection_class": JobConnection,
+        "min_size": 1,
+        "max_size": 8,  # one for each queue that is listened to, and as many for what they do
+        "timeout": 5.0,
+        "reconnect_timeout": 2.0,  # the driver's pool would pause for up to two minutes
+    }
