@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import AfterValidator
 
+from app.domain.persons.ids import CustomerId
 from app.schema.names import nfc
-from app.schema.texts import Identifier
 
 
 def _pool(name: str) -> str:
@@ -18,4 +18,4 @@ def _pool(name: str) -> str:
 PoolPath = Annotated[
     str, AfterValidator(_pool), Path(description="Name of the pool", examples=["spring_sale"])
 ]
-CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1"])]
+CustomerPath = Annotated[CustomerId, Path(description="Id of the customer", examples=["c-1"])]

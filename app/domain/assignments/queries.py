@@ -32,6 +32,14 @@ async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[L
     return [replayed(row.name, row) for row in rows]
 
 
+async def which(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of these ids under which something was given."""
+    if not ids:
+        return set()
+    query = select(Assignment.id).where(Assignment.id == func.any(list(ids)))
+    return set((await connection.execute(query)).scalars())
+
+
 async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> LedgerEntry | None:
     """Return one ledger row, or None."""
     return next(iter(await known(connection, [assignment_id])), None)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, StrictBool, StringConstraints
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
+from app.domain.persons.ids import CustomerId
 from app.platform.errors import InvalidRequestError
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import CampaignId, Identifier, Input
@@ -32,7 +33,7 @@ def _two_identities() -> InvalidRequestError:
 class AssignmentCreate(Input):
     """Whom a code is for. All of it may be left out."""
 
-    customer_id: Identifier | None = Field(default=None, description="Customer who gets the code")
+    customer_id: CustomerId | None = Field(default=None, description="Customer who gets the code")
     campaign_id: CampaignId | None = Field(default=None, description="Campaign")
     message_id: Identifier | None = Field(
         default=None, description="Message; the same message, customer and pool get the same code"

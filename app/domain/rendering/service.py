@@ -19,6 +19,7 @@ from app.domain.rendering import keyed, presence
 from app.domain.rendering.confined.protocol import Problem, Result
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
+from app.domain.rendering.persons import in_turns, of_persons
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.rounds import Rounds
 from app.domain.rendering.schemas import (
@@ -85,14 +86,16 @@ async def _render(
     request: KeyedRequest | None,
 ) -> list[Outcome]:
     async with transaction(engine) as connection:
+        targets = await of_persons(connection, targets)
+
+        async def make(those: Sequence[MessageTarget]) -> list[Outcome]:
+            return await render_in_transaction(connection, renderers, spec, those)
+
         if spec.mode is Mode.PREVIEW:
-            return await render_in_transaction(connection, renderers, spec, targets)
-        return await keyed.run(
-            connection,
-            targets,
-            request,
-            lambda those: render_in_transaction(connection, renderers, spec, those),
-        )
+            return await make(targets)
+        if any(target.names for target in targets):
+            return await keyed.run(connection, targets, request, lambda those: in_turns(those, make))
+        return await keyed.run(connection, targets, request, make)
 
 
 async def render_in_transaction(
