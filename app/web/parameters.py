@@ -7,6 +7,7 @@ from pydantic import AfterValidator
 
 from app.domain.persons.ids import CustomerId
 from app.schema.names import nfc
+from app.schema.texts import Identifier
 
 
 def _pool(name: str) -> str:
