@@ -53,7 +53,7 @@ async def states(client, pool="p"):
 
 
 async def test_the_sweep_of_expiry_goes_on_past_odd_rows(client, engine, plant, monkeypatch):
-    monkeypatch.setattr(vouchers, "CHUNK", 4)
+    monkeypatch.setattr(vouchers, "VOUCHERS_AT_A_TIME", 4)
     await fill(engine, "p", 12)
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE voucher SET expires_at = now()"))
