@@ -98,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             direct,
             Assigner(short, direct),
             renderers,
-            RenderBatcher(engine, renderers),
+            RenderBatcher(engine, direct, renderers),
             readiness,
         )
         telling = asyncio.create_task(

@@ -21,11 +21,12 @@ from app.domain.assignments.errors import (
     VoucherNotAvailableError,
 )
 from app.domain.assignments.lasting import Search
+from app.domain.assignments.merged import of_persons
 from app.domain.assignments.rule import Customers, Given
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle import transitions
-from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule, Locked
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
@@ -129,35 +130,59 @@ class Draw:
 
     async def _claim_by_rule(self, rule: CustomerRule, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim for those whose customers have had less than the rule allows; the others get what it says."""
-        state = await Customers.of(self.connection, self.pool, rule, requests)
+        resolved = await of_persons(self.connection, self.pool, requests)
+        unique = list({request.id: request for request in resolved}.values())
+        state = await Customers.of(self.connection, self.pool, rule, unique)
         given: Given = {
-            request.id: state.known[request.id] for request in requests if request.id in state.known
+            request.id: state.known[request.id] for request in unique if request.id in state.known
         }
-        fresh = [request for request in requests if request.id not in given and state.takes_new(request)]
+        fresh = [request for request in unique if request.id not in given and state.takes_new(request)]
         self.shortage = None
         if fresh:
-            given |= await self.claim_free(fresh)
+            given |= await self._claim_resolved(fresh)
         for request in fresh:
             state.note(request, given.get(request.id))
-        for request in requests:
+        for request in unique:
             if request.id not in given and (answer := await state.answer(request)) is not None:
                 given[request.id] = answer
-        return given
+        return _as_asked(requests, resolved, given)
 
     async def claim_free(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim as `claim` does, but do not ask what holds leave to the campaign."""
         if self.valid_for:
-            return await self._claim_lasting(requests)
-        cursor = CURSORS.of(self.pool)
-        allowed = self._allowed or NONE_ALLOWED
-        claimed = await lifecycle.claim(self.connection, self.pool, requests, cursor, allowed)
-        CURSORS.passed(self.pool, cursor, claimed.draw_keys)
-        await self._record(len(claimed.draw_keys), claimed.from_hold)
+            resolved = await of_persons(self.connection, self.pool, requests)
+            unique = list({request.id: request for request in resolved}.values())
+            return _as_asked(requests, resolved, await self._claim_lasting(unique))
+        claimed = await self._claim_once(requests)
+        given: Given = {entry.id: entry for entry in claimed.ledger}
+        if claimed.merged:
+            those = [requests[place] for place in claimed.merged]
+            resolved = await of_persons(self.connection, self.pool, those)
+            unique = list({request.id: request for request in resolved}.values())
+            given |= _as_asked(those, resolved, await self._claim_resolved(unique))
         self.shortage = None
+        if len(given) < len(requests):
+            await self._explain()
+        return given
+
+    async def _claim_resolved(self, requests: Sequence[AssignmentRequest]) -> Given:
+        """Claim for requests of persons."""
+        if self.valid_for:
+            return await self._claim_lasting(requests)
+        claimed = await self._claim_once(requests, resolved=True)
         if len(claimed.ledger) < len(requests):
             await self._explain()
-        given: Given = {entry.id: entry for entry in claimed.ledger}
-        return given
+        return {entry.id: entry for entry in claimed.ledger}
+
+    async def _claim_once(self, requests: Sequence[AssignmentRequest], *, resolved: bool = False) -> Claimed:
+        cursor = CURSORS.of(self.pool)
+        allowed = self._allowed or NONE_ALLOWED
+        claimed = await lifecycle.claim(
+            self.connection, self.pool, requests, cursor, allowed, resolved=resolved
+        )
+        CURSORS.passed(self.pool, cursor, claimed.draw_keys)
+        await self._record(len(claimed.draw_keys), claimed.from_hold)
+        return claimed
 
     async def _claim_lasting(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim as `claim_free` does, of codes that hold long enough: look for them, and then give them."""
@@ -363,12 +388,19 @@ async def claim_and_commit(
     """
     if requests and requests[0].valid_for_seconds:
         return await _claim_in_transaction(engine, pool, requests)
-    given: Given = dict(await _claim_on_driver(direct, pool, requests))
-    if len(given) == len(requests):
-        return given, None
+    claimed = await _claim_on_driver(direct, pool, requests)
+    given: Given = {entry.id: entry for entry in claimed.ledger}
+    reason: DomainError | None = None
+    if claimed.merged:
+        more, reason = await _claim_in_transaction(
+            engine, pool, [requests[place] for place in claimed.merged]
+        )
+        given |= more
+    if len(claimed.ledger) + len(claimed.merged) == len(requests):
+        return given, reason
     async with autocommit(engine) as connection:
         found = await find_shortage(connection, pool)
-    reason: DomainError | None = found.error
+    reason = found.error
     if found.ruled or isinstance(reason, PoolHeldError):
         more, reason = await _claim_in_transaction(
             engine, pool, [request for request in requests if request.id not in given]
@@ -378,14 +410,12 @@ async def claim_and_commit(
 
 
 @retry_on_conflict
-async def _claim_on_driver(
-    direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]
-) -> dict[uuid.UUID, LedgerEntry]:
+async def _claim_on_driver(direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]) -> Claimed:
     cursor = CURSORS.of(pool)
     async with direct.connection() as connection:
         claimed = await lifecycle.claim_direct(connection, pool, requests, cursor)
     CURSORS.passed(pool, cursor, claimed.draw_keys)
-    return {entry.id: entry for entry in claimed.ledger}
+    return claimed
 
 
 @retry_on_conflict
@@ -439,6 +469,20 @@ async def claim_many(
             given |= more
         reason = shortage or reason
     return given, reason
+
+
+def _as_asked(
+    asked: Sequence[AssignmentRequest], resolved: Sequence[AssignmentRequest], given: Given
+) -> Given:
+    """Return what requests were given by those that asked, where these name customers by other ids."""
+    answers: Given = {}
+    for request, of_person in zip(asked, resolved, strict=True):
+        row = given.get(of_person.id)
+        if isinstance(row, LedgerEntry) and of_person is not request and row.id == of_person.id:
+            row = replace(row, of_person=True)
+        if row is not None:
+            answers[request.id] = row
+    return answers
 
 
 async def _has_holds(connection: AsyncConnection, pool: str) -> bool:

@@ -171,11 +171,21 @@ REQUESTS = """
 """
 
 
+# A customer whom a merge has concerned may have other ids: who asks for such a one is told so, and given nothing.
+# As long as nobody was merged, it costs a look at an empty table.
+MERGED = """(
+    CAST(:ask AS boolean) AND (SELECT EXISTS (SELECT FROM customer_alias)) AND
+    (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
+)"""
+
+
 # Each request gets the ledger row that it has already, or a voucher. A request that is missing in the answer got none.
 # OFFSET 0 keeps the look-up a look-up: planned while the ledger is small, a join would read all of it for ever after.
 CLAIM = text(f"""
-WITH request AS MATERIALIZED (
-    {REQUESTS}
+WITH asked AS MATERIALIZED (
+    SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent
+), request AS NOT MATERIALIZED (
+    SELECT * FROM asked WHERE NOT merged
 ), known AS MATERIALIZED (
     SELECT request.position, before.*
     FROM request, LATERAL (
@@ -202,6 +212,9 @@ UNION ALL
 SELECT position, NULL, false, id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at,
     lease_until, lease_seconds, released_at, expires_at, status, attributes
 FROM known
+UNION ALL
+SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM asked WHERE merged
 """)  # noqa: S608  (made of constants)
 
 
@@ -214,6 +227,8 @@ class Claimed:
     """Of the vouchers that are newly given."""
     from_hold: int
     """How many of these were taken from the hold."""
+    merged: list[int]
+    """Places of requests that got nothing because their customers may have other ids."""
 
 
 async def claim(
@@ -222,9 +237,14 @@ async def claim(
     requests: Sequence[AssignmentRequest],
     cursor: int,
     allowance: Allowance,
+    *,
+    resolved: bool = False,
 ) -> Claimed:
-    """Claim a voucher for each request. All of them ask for the same `valid_for_seconds`."""
-    parameters = _parameters(pool, requests, cursor, allowance)
+    """Claim a voucher for each request. All of them ask for the same `valid_for_seconds`.
+
+    `resolved`: the transaction knows for whom the ids of their customers stand.
+    """
+    parameters = _parameters(pool, requests, cursor, allowance) | {"ask": not resolved}
     return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
 
@@ -261,6 +281,7 @@ def _parameters(
 ) -> dict[str, object]:
     return {
         "pool": pool,
+        "ask": True,
         "allowance": allowance.n,
         "from_hold": allowance.from_hold,
         "hold_id": allowance.hold_id,
@@ -276,9 +297,13 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
 ) -> Claimed:
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
+    merged: list[int] = []
     from_hold = 0
     for row in rows:
         draw_key = row[1]
+        if draw_key is None and row[3] is None:
+            merged.append(row[0] - 1)
+            continue
         if draw_key is None:
             ledger.append(replayed(pool, row[3:]))
             continue
@@ -305,7 +330,7 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
                 row[16],
             )
         )
-    return Claimed(ledger, draw_keys, from_hold)
+    return Claimed(ledger, draw_keys, from_hold, merged)
 
 
 # The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
