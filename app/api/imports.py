@@ -51,7 +51,8 @@ from app.web import body, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import Manager, Reader, permit_source
 from app.web.headers import bearing
-from app.web.problems import MEDIA_TYPE, problems
+from app.web.problem_document import MEDIA_TYPE
+from app.web.problems import problems
 from app.web.redaction import import_seen_by
 
 router = APIRouter(tags=["imports"])
