@@ -7,7 +7,7 @@ from app.domain.imports.merging import pipeline
 from app.domain.imports.schedules import service
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
-from tests.domain.imports.test_runs import listing, queue
+from tests.domain.imports.imported import listing, queue
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
 
