@@ -89,19 +89,19 @@ def _filter(
 ) -> Filter:
     filters.permit_codes(caller, code_prefix, code_contains)
     return Filter(
-        pool,
-        customer_id,
-        campaign_id,
-        since,
-        until,
-        message_id,
-        status,
-        test,
-        import_id,
-        code_prefix,
-        code_contains,
-        expires_before,
-        expires_after,
+        pool=pool,
+        customer_id=customer_id,
+        campaign_id=campaign_id,
+        since=since,
+        until=until,
+        message_id=message_id,
+        status=status,
+        test=test,
+        import_id=import_id,
+        code_prefix=code_prefix,
+        code_contains=code_contains,
+        expires_before=expires_before,
+        expires_after=expires_after,
     )
 
 

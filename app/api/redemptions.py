@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Query, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,12 +30,12 @@ from app.domain.vouchers.errors import (
 from app.platform.database import run_act
 from app.platform.errors import ChangesConflictError, IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
-from app.schema.texts import Identifier
 from app.schema.times import Time
 from app.web import etag, idempotency, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.headers import bearing
+from app.web.parameters import CodePath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
@@ -122,7 +122,7 @@ async def list_redemptions(
     },
 )
 async def redeem_voucher(
-    code: Annotated[Identifier, Path(description="The code")],
+    code: CodePath,
     body: RedemptionIn,
     engine: Engine,
     response: Response,

@@ -157,7 +157,7 @@ async def _one(
         events = await service.latest_events(connection, customer_id, PAGE)
         given: Sequence[LedgerRow] = []
         if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
-            wanted = Filter(None, customer_id, None, None, None)
+            wanted = Filter(customer_id=customer_id)
             given = (await assignments.list_page(connection, wanted, None, PAGE)).rows
     return show(
         visit,

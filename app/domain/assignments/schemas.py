@@ -12,6 +12,7 @@ from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
 from app.domain.persons.ids import CustomerId
+from app.domain.vouchers.conditions import Conditions
 from app.platform.errors import InvalidRequestError
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import CampaignId, Identifier, Input
@@ -163,23 +164,14 @@ class BatchOut(BaseModel):
     items: list[BatchItemOut] = Field(description="In the order of the request")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter(Conditions):
     """Which assignments are asked for; None: whatever it is."""
 
     pool: str | None = None
-    customer_id: str | None = None
-    campaign_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    message_id: str | None = None
     status: AssignmentStatus | None = None
-    test: bool | None = None
-    import_id: uuid.UUID | None = None
-    code_prefix: str | None = None
-    code_contains: str | None = None
-    expires_before: datetime | None = None
-    expires_after: datetime | None = None
 
     @property
     def is_indexed(self) -> bool:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text, tuple_
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,7 +15,7 @@ from app.domain.customers.schemas import (
     EventRecord,
     TakenOver,
 )
-from app.platform import records
+from app.platform import keyset, records
 from app.platform.similar import similar_names
 from app.schema.customers import Aggregate, Customer, CustomerAlias, Event
 
@@ -269,24 +269,17 @@ async def latest_events(
 ) -> list[EventRecord]:
     """Return events of a customer, newest first; of those of one time, the one that came last first."""
     arrival = func.coalesce(Event.arrival, 0)
-    order = (Event.timestamp, arrival, Event.id)
-    query = (
-        select(
-            Event.id,
-            Event.event_type,
-            Event.properties,
-            Event.timestamp,
-            Event.received_at,
-            arrival.label("arrival"),
-        )
-        .where(Event.customer_id == customer_id)
-        .order_by(*(column.desc() for column in order))
-        .limit(limit)
-    )
+    query = select(
+        Event.id,
+        Event.event_type,
+        Event.properties,
+        Event.timestamp,
+        Event.received_at,
+        arrival.label("arrival"),
+    ).where(Event.customer_id == customer_id)
     if event_type is not None:
         query = query.where(Event.event_type == event_type)
-    if key is not None:
-        query = query.where(tuple_(*order) < key)
+    query = keyset.page(query, (Event.timestamp, arrival, Event.id), key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), EventRecord)
 
 

@@ -51,11 +51,17 @@ class PoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolHead:
-    """A pool without its counts."""
+class PoolRef:
+    """A pool that was looked up: who has one need not look again."""
 
     id: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHead(PoolRef):
+    """A pool without its counts."""
+
     description: str | None
     created_at: datetime
     per_customer: dict[str, int | str | None] | None
@@ -103,9 +109,7 @@ class PerCustomer(Input):
     a customer are not bound by it.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"count": 1, "days": 30, "then": "same"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"count": 1, "days": 30, "then": "same"}]})
 
     count: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(
         default=1, description="Number of vouchers"

@@ -1,15 +1,15 @@
 """SQL of import schedules."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, delete, func, insert, select, true, tuple_, update
+from sqlalchemy import RowMapping, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schedules.schemas import LastImportRecord, ScheduleRecord
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportSchedule
 
@@ -22,7 +22,7 @@ LAST = (
     .limit(1)
     .lateral("last")
 )
-SHOWN = select(
+SCHEDULES = select(
     ImportSchedule.id,
     ImportSchedule.pool,
     ImportSchedule.source,
@@ -78,7 +78,9 @@ async def add(connection: AsyncConnection, **values: object) -> uuid.UUID:
 
 async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> ScheduleRecord | None:
     """Return one schedule, with its last import."""
-    row = (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).mappings().one_or_none()
+    row = (
+        (await connection.execute(SCHEDULES.where(ImportSchedule.id == schedule_id))).mappings().one_or_none()
+    )
     return None if row is None else _record(row)
 
 
@@ -86,9 +88,7 @@ async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> list[ScheduleRecord]:
     """Return schedules, the oldest first."""
-    query = SHOWN.order_by(ImportSchedule.created_at, ImportSchedule.id).limit(limit)
-    if key is not None:
-        query = query.where(tuple_(ImportSchedule.created_at, ImportSchedule.id) > key)
+    query = keyset.page(SCHEDULES, (ImportSchedule.created_at, ImportSchedule.id), key, limit)
     return [_record(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -115,8 +115,10 @@ async def lock(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
-async def lock_due(connection: AsyncConnection, now: datetime) -> DueSchedule | None:
-    """Return a schedule whose time has come, locked; what another sweep has locked is left to it."""
+async def lock_due(
+    connection: AsyncConnection, now: datetime, but: Collection[uuid.UUID]
+) -> DueSchedule | None:
+    """Return a schedule whose time has come, but for some, locked; what another sweep has locked is left to it."""
     query = (
         select(
             ImportSchedule.id,
@@ -128,7 +130,7 @@ async def lock_due(connection: AsyncConnection, now: datetime) -> DueSchedule | 
             ImportSchedule.timezone,
             ImportSchedule.error,
         )
-        .where(ImportSchedule.active, ImportSchedule.next_run <= now)
+        .where(ImportSchedule.active, ImportSchedule.next_run <= now, ImportSchedule.id.not_in(but))
         .order_by(ImportSchedule.next_run)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -136,8 +138,11 @@ async def lock_due(connection: AsyncConnection, now: datetime) -> DueSchedule | 
     return records.any_of(await connection.execute(query), DueSchedule)
 
 
-async def lock_ended(connection: AsyncConnection) -> EndedRun | None:
-    """Return a schedule whose last run has ended and was not judged yet, locked, with what became of it."""
+async def lock_ended(connection: AsyncConnection, but: Collection[uuid.UUID]) -> EndedRun | None:
+    """Return a schedule whose last run has ended and was not judged yet, locked, with what became of it.
+
+    Some may be left out.
+    """
     query = (
         select(
             ImportSchedule.id,
@@ -153,6 +158,7 @@ async def lock_ended(connection: AsyncConnection) -> EndedRun | None:
         .join(LAST, true())
         .where(
             ImportSchedule.active,
+            ImportSchedule.id.not_in(but),
             ImportSchedule.judged.is_distinct_from(LAST.c.id),
             LAST.c.status.in_([ImportStatus.SUCCEEDED, ImportStatus.FAILED]),
         )
