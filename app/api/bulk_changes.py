@@ -1,13 +1,12 @@
 """`/v1/bulk-changes`."""
 
 import uuid
-from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response, status
 from pydantic import TypeAdapter
 
-from app.domain.access.scopes import Caller, Scope
+from app.domain.access.scopes import Scope
 from app.domain.changes import codes, service
 from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
 from app.domain.changes.schemas import (
@@ -28,7 +27,7 @@ from app.platform.errors import (
 )
 from app.web import body, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
-from app.web.guard import requires
+from app.web.guard import Manager, requires
 from app.web.headers import bearing
 from app.web.parameters import PoolPath
 from app.web.problems import problems
@@ -37,7 +36,6 @@ router = APIRouter(prefix="/v1/bulk-changes", tags=["vouchers"])
 KEY = TypeAdapter(service.Key)
 """What the cursor of the list holds."""
 Reader = [requires(Scope.POOLS, Scope.READ)]
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 REFUSED = (
     PoolNotFoundError,
     ImportNotFoundError,

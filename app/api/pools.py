@@ -1,13 +1,12 @@
 """`/v1/pools`."""
 
-from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.access.scopes import Caller, Scope
+from app.domain.access.scopes import Scope
 from app.domain.alerts import service as alerts
 from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.errors import PoolHasSchedulesError
@@ -19,7 +18,7 @@ from app.platform.errors import ChangesConflictError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine
-from app.web.guard import requires
+from app.web.guard import Manager, requires
 from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.parameters import PoolPath
@@ -28,7 +27,6 @@ from app.web.problems import problems
 router = APIRouter(prefix="/v1/pools", tags=["pools"])
 KEY = TypeAdapter(str)
 """What the cursor of a list holds."""
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
 @router.post(

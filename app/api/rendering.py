@@ -49,6 +49,7 @@ from app.web import idempotency, presence
 from app.web.dependencies import Connection, Engine, Settings, held, held_by
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
+from app.web.problem_document import members
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["rendering"])
@@ -379,10 +380,4 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
 
 
 def _problem(error: DomainError) -> dict[str, object]:
-    return {
-        "type": f"/problems/{error.name}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        **error.extra,
-    }
+    return {**members(error.name, error.title, error.status, error.detail), **error.extra}

@@ -24,7 +24,7 @@ from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.schema.base import VoucherStatus
 
-CHUNK = 500
+CODES_AT_A_TIME = 500
 """Vouchers that are changed in one transaction: few, so that nobody waits long for one of them."""
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -78,7 +78,7 @@ async def begin(
             "id": change_id,
             "fingerprint": fingerprint,
             "action": wanted.action,
-            "filter": _shown(wanted, from_file=codes is not None),
+            "filter": _filter_kept(wanted, from_file=codes is not None),
             "pool_id": pool_id,
             "customer_ids": chosen.customer_ids,
             "expires_at": wanted.expires_at,
@@ -106,7 +106,7 @@ async def begin(
     return await get(connection, change_id), False
 
 
-def _shown(wanted: Request, *, from_file: bool) -> dict[str, object]:
+def _filter_kept(wanted: Request, *, from_file: bool) -> dict[str, object]:
     """Return a filter without the codes and customers that it names, and with how many they are."""
     chosen = wanted.filter
     shown: dict[str, object] = chosen.model_dump(mode="json", exclude_none=True)
@@ -121,7 +121,7 @@ def _about(wanted: Request, change_id: uuid.UUID) -> dict[str, object]:
     return {
         "bulk_change_id": str(change_id),
         "change": wanted.action,
-        "filter": _shown(wanted, from_file=False),
+        "filter": _filter_kept(wanted, from_file=False),
         "expires_at": wanted.expires_at and wanted.expires_at.isoformat(),
         "reason": wanted.reason,
         "dry_run": wanted.dry_run,
@@ -215,7 +215,7 @@ async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
         row = await queries.lock(connection, change_id)
         if row is None or row.status in ENDED:
             return False
-        codes = await queries.codes_from(connection, change_id, row.position, CHUNK)
+        codes = await queries.codes_from(connection, change_id, row.position, CODES_AT_A_TIME)
         if not codes:
             await _finish(connection, row)
             return False

@@ -51,11 +51,17 @@ class PoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolHead:
-    """A pool without its counts."""
+class PoolRef:
+    """A pool that was looked up: who has one need not look again."""
 
     id: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHead(PoolRef):
+    """A pool without its counts."""
+
     description: str | None
     created_at: datetime
     per_customer: dict[str, int | str | None] | None

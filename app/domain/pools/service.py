@@ -7,7 +7,7 @@ from app.domain.access.scopes import Caller
 from app.domain.lifecycle import intake, stock
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
-from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolUpdate
+from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolRef, PoolUpdate
 from app.platform.database import patience
 from app.platform.versions import Expected, version
 
@@ -61,6 +61,15 @@ async def id_of(connection: AsyncConnection, name: str) -> int:
     if pool_id is None:
         raise await not_found(connection, name)
     return pool_id
+
+
+async def ref(connection: AsyncConnection, name: str) -> PoolRef:
+    """Return a pool by its name, for whoever goes on with it.
+
+    Raises:
+        PoolNotFoundError: there is none of this name.
+    """
+    return PoolRef(await id_of(connection, name), name)
 
 
 async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError:

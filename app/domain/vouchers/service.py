@@ -23,7 +23,7 @@ from app.platform.records import OneQuery
 from app.platform.sweeping import by_halves, is_of_the_row
 from app.schema.base import VoucherStatus
 
-CHUNK = 1000
+VOUCHERS_AT_A_TIME = 1000
 """Vouchers that are swept in one transaction."""
 
 Key = finding.Key
@@ -175,7 +175,7 @@ EXPIRIES = Sweep("expiry", transitions.expire, transitions.due_expiries, transit
 
 async def _sweep(engine: AsyncEngine, what: Sweep[Due]) -> int:
     async def move(connection: AsyncConnection) -> int:
-        return len(await what.some(connection, CHUNK))
+        return len(await what.some(connection, VOUCHERS_AT_A_TIME))
 
     swept = 0
     try:
@@ -194,7 +194,7 @@ async def _sweep_past_bad_rows(engine: AsyncEngine, what: Sweep[Due]) -> int:
 
     swept = 0
     bad: list[Due] = []
-    while keys := await run_act(engine, what.due, bad, CHUNK):
+    while keys := await run_act(engine, what.due, bad, VOUCHERS_AT_A_TIME):
         moved, more = await by_halves(what.name, keys, move)
         if not moved and not more:
             break

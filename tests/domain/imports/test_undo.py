@@ -49,7 +49,7 @@ async def begin(engine):
     async with transaction(engine) as connection:
         await connection.exec_driver_sql("UPDATE import_schedule SET next_run = now()")
     async with transaction(engine) as connection:
-        return await service.begin_due(connection, datetime.now(UTC))
+        return await service.begin_due(connection, datetime.now(UTC), set())
 
 
 async def test_the_next_run_does_not_bring_back_what_was_undone(client, engine, settings):
