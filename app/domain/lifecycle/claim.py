@@ -248,7 +248,7 @@ async def claim(
     return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
 
-def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
+def numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
     """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
 
     The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
@@ -259,7 +259,7 @@ def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
     return numbered.replace("%%", "%").encode(), names
 
 
-CLAIM_DIRECT, _NAMES = _numbered(CLAIM)
+CLAIM_DIRECT, _NAMES = numbered(CLAIM)
 """The claim as the driver sends it."""
 
 
