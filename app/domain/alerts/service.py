@@ -19,7 +19,7 @@ from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import Alerts, AlertsUpdate, NewSecret
 from app.domain.lifecycle import order
 from app.domain.pools import service as pools
-from app.domain.pools.schemas import PoolRef
+from app.domain.pools.schemas import PoolRecord, PoolRef
 from app.platform import hooks
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
@@ -50,12 +50,19 @@ async def put(
         InvalidRequestError: an email is wanted, but there is no server to send it.
         PreconditionFailedError: they are not as expected.
     """
-    if wanted.email is not None and not settings.sends_email:
+    addresses = wanted.addresses
+    if addresses and not settings.sends_email:
         message = "this service sends no email: VOUCHERS_SMTP_URL and VOUCHERS_EMAIL_FROM are not set"
-        raise InvalidRequestError(f"email: {message}", [{"loc": ["body", "email"], "msg": message}])
+        field = "email" if wanted.emails is None else "emails"
+        raise InvalidRequestError(f"{field}: {message}", [{"loc": ["body", field], "msg": message}])
     pool = await pools.ref(connection, name)
     await _check(connection, pool, expected)
-    values = wanted.model_dump(exclude={"thresholds"})
+    values = {
+        "webhook_url": wanted.webhook_url,
+        "email": addresses[0] if addresses else None,
+        "further_emails": addresses[1:],
+        "expiring_within_days": wanted.expiring_within_days,
+    }
     fresh = hooks.new_secret() if wanted.webhook_url is not None else None
     secret = await queries.put(
         connection,
@@ -65,6 +72,21 @@ async def put(
     )
     await audit.record(connection, caller, "alerts.set", pool=name, thresholds=wanted.thresholds)
     return replace(await _get(connection, pool), webhook_secret=secret if secret == fresh else None)
+
+
+async def copy_settings(
+    connection: AsyncConnection, caller: Caller | None, of: str, into: str, description: str | None = None
+) -> PoolRecord:
+    """Give a new pool the settings of another one: its rules, and alerts with the same webhook and key.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+    """
+    pool = await pools.copy_settings(connection, caller, of, into, description)
+    if await queries.copy(connection, await pools.id_of(connection, of), pool.id):
+        thresholds = [state.threshold for state in await queries.thresholds(connection, pool.id)]
+        await audit.record(connection, caller, "alerts.set", pool=into, thresholds=thresholds)
+    return pool
 
 
 async def check_url(settings: Settings, wanted: AlertsUpdate) -> None:
@@ -97,6 +119,7 @@ async def _get(connection: AsyncConnection, pool: PoolRef) -> Alerts:
         webhook_url=alert.webhook_url,
         webhook_secret=None,
         email=alert.email,
+        emails=alert.emails,
         expiring_within_days=alert.expiring_within_days,
         webhook_disabled_at=alert.webhook_disabled_at,
     )
@@ -104,9 +127,9 @@ async def _get(connection: AsyncConnection, pool: PoolRef) -> Alerts:
 
 def version_of(alerts: Alerts) -> str:
     """Return the version of a pool's alerts: of what was set, not of where the thresholds stand."""
-    return version(
-        alerts.pool, alerts.thresholds, alerts.webhook_url, alerts.email, alerts.expiring_within_days
-    )
+    known = (alerts.pool, alerts.thresholds, alerts.webhook_url, alerts.email, alerts.expiring_within_days)
+    further = alerts.emails[1:]
+    return version(*known, further) if further else version(*known)
 
 
 async def _check(connection: AsyncConnection, pool: PoolRef, expected: Expected | None) -> None:

@@ -171,7 +171,7 @@ def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, object]
     """Return a source as it is shown, and as it is kept."""
     whole = cast(StoredSource, source.model_dump(mode="json"))
     checking.check(whole)
-    return sealing.shown(whole), sealing.seal(settings, whole)
+    return sealing.masked(whole), sealing.seal(settings, whole)
 
 
 async def from_sealed(

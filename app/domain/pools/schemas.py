@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.schema.names import nfc, visible
-from app.schema.texts import Input
+from app.schema.texts import Identifier, Input
 
 MAX_NAME = 100
 
@@ -100,6 +100,12 @@ class PoolCreate(Input):
 
     name: PoolName
     description: str | None = Field(default=None, max_length=1000, description="For people")
+    like: Annotated[Identifier, AfterValidator(nfc)] | None = Field(
+        default=None,
+        description="Take the settings of this pool: description, rules, alerts with the key of their webhook; not its"
+        " codes, holds and schedules",
+        examples=["spring_sale"],
+    )
 
 
 class PerCustomer(Input):

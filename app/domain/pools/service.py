@@ -137,6 +137,21 @@ async def change(
     return await get(connection, name)
 
 
+async def copy_settings(
+    connection: AsyncConnection, caller: Caller | None, of: str, into: str, description: str | None = None
+) -> PoolRecord:
+    """Give a pool the settings of another one; a description stays where one is given.
+
+    Raises:
+        PoolNotFoundError: there is none of this name.
+    """
+    other = await get(connection, of)
+    settings = {name: getattr(other, name) for name in PoolUpdate.model_fields}
+    if description is not None:
+        settings["description"] = description
+    return await change(connection, caller, into, PoolUpdate.model_validate(settings))
+
+
 async def _check(connection: AsyncConnection, name: str, expected: Expected | None) -> None:
     if expected is not None:
         row = await queries.lock_to_edit(connection, name)

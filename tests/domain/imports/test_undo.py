@@ -11,7 +11,7 @@ from app.domain.imports.schedules import service
 from app.domain.lifecycle import intake
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
-from tests.domain.imports.test_runs import listing, queue
+from tests.domain.imports.imported import listing, queue
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
 
