@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Scope
+from app.domain.alerts import service as alerts
 from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.errors import PoolHasSchedulesError
 from app.domain.pools import service
@@ -32,15 +33,18 @@ KEY = TypeAdapter(str)
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=PoolOut,
-    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed") | problems(PoolExistsError),
+    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed")
+    | problems(PoolExistsError, PoolNotFoundError),
 )
 async def create_pool(
     body: PoolCreate, connection: Connection, caller: Manager, response: Response, keyed: Once
 ) -> object:
-    """Make a pool."""
+    """Make a pool; `like` another one with the settings of that."""
 
     async def create() -> PoolRecord:
         pool = await service.create(connection, caller, body.name, body.description)
+        if body.like is not None:
+            pool = await alerts.copy_settings(connection, caller, body.like, body.name, body.description)
         etag.tag(response, service.version_of(pool))
         response.headers["Location"] = f"/v1/pools/{quote(pool.name, safe='')}"
         return pool

@@ -70,6 +70,7 @@ async def begin(
         if not found:
             raise ImportNotFoundError(f"There is no import {chosen.import_id}.")
         pool_id = its_pool if pool_id is None else pool_id
+    to_pool_id = None if wanted.to is None else await pools.id_of(connection, wanted.to)
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
     added = await queries.add(
         connection,
@@ -81,6 +82,9 @@ async def begin(
             "pool_id": pool_id,
             "customer_ids": chosen.customer_ids,
             "expires_at": wanted.expires_at,
+            "to_pool_id": to_pool_id,
+            "to_pool": wanted.to,
+            "most": wanted.count,
             "reason": wanted.reason,
             "dry_run": wanted.dry_run,
             "key_id": caller and caller.key_id,
@@ -121,6 +125,7 @@ def _about(wanted: Request, change_id: uuid.UUID) -> dict[str, object]:
         "expires_at": wanted.expires_at and wanted.expires_at.isoformat(),
         "reason": wanted.reason,
         "dry_run": wanted.dry_run,
+        **({} if wanted.to is None else {"to": wanted.to, "count": wanted.count}),
     }
 
 
@@ -194,7 +199,9 @@ async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
         if row.total is None:
             wanted = await _of_persons(connection, _wanted(row))
             async with patience(connection, LONG_SECONDS):
-                total = await queries.list_codes(connection, wanted, codes_given="codes" in row.filter)
+                total = await queries.list_codes(
+                    connection, wanted, codes_given="codes" in row.filter, most=row.most
+                )
             await queries.put(
                 connection, change_id, status="running", total=total, started_at=datetime.now().astimezone()
             )
@@ -272,6 +279,7 @@ def _wanted(row: ChangeRecord) -> many.Wanted:
         import_id=uuid.UUID(chosen["import_id"]) if "import_id" in chosen else None,
         campaign_id=chosen.get("campaign_id"),
         status=VoucherStatus(chosen["status"]) if "status" in chosen else None,
+        to_pool_id=row.to_pool_id,
         test=chosen.get("test"),
         customer_ids=row.customer_ids,
     )

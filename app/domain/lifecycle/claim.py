@@ -196,9 +196,9 @@ class Ids(Enum):
     """Its requests name persons; the transaction has looked for whom their ids stand."""
 
 
-_ANY_MERGED = "(SELECT EXISTS (SELECT FROM customer_alias))"
-_IS_MERGED = f"""(
-    {_ANY_MERGED} AND (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
+ANY_MERGED = "(SELECT EXISTS (SELECT FROM customer_alias))"
+MERGED = f"""(
+    {ANY_MERGED} AND (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
 )"""  # noqa: S608  (made of constants)
 
 
@@ -214,8 +214,8 @@ def _claim(ids: Ids, *, holds: bool) -> TextClause:
         holds: whether the draw may take from holds.
     """
     asked = ids is Ids.ASKED
-    sent = f"SELECT *, {_IS_MERGED} AS merged FROM ({REQUESTS}) AS sent" if asked else REQUESTS  # noqa: S608
-    none_if_merged = f"WHERE NOT {_ANY_MERGED}" if ids is Ids.SINGLE else ""
+    sent = f"SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent" if asked else REQUESTS  # noqa: S608
+    none_if_merged = f"WHERE NOT {ANY_MERGED}" if ids is Ids.SINGLE else ""
     of_hold = ", n <= :from_hold AS of_hold" if holds else ""
     of_merged = (
         "UNION ALL SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL FROM sent WHERE merged"
@@ -285,7 +285,7 @@ async def claim(
     return claimed
 
 
-def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
+def numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
     """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
 
     The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
@@ -296,12 +296,12 @@ def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
     return numbered.replace("%%", "%").encode(), names
 
 
-_REPLAYED, _ = _numbered(REPLAYED)
+_REPLAYED, _ = numbered(REPLAYED)
 
 
 @cache
 def _direct(ids: Ids) -> tuple[bytes, tuple[str, ...]]:
-    return _numbered(_claim(ids, holds=False))
+    return numbered(_claim(ids, holds=False))
 
 
 def direct(
@@ -471,7 +471,7 @@ WHAT_IS_LEFT = text(f"""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED} AND code <> ALL (CAST(:ours AS text[]))
-) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled, {_ANY_MERGED} AS any_merged
+) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled, {ANY_MERGED} AS any_merged
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
 ) AS counts
@@ -490,14 +490,14 @@ async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[st
 
 
 # The first in draw order: the same one as long as nobody draws it.
-SHOWN = text(f"""
+NEXT = text(f"""
 SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
 WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)
 
 
-async def shown(connection: AsyncConnection, pool: str) -> Locked | None:
+async def peek(connection: AsyncConnection, pool: str) -> Locked | None:
     """Return an available voucher of the pool, neither taken nor locked."""
-    row = (await connection.execute(SHOWN, {"pool": pool})).one_or_none()
+    row = (await connection.execute(NEXT, {"pool": pool})).one_or_none()
     return None if row is None else Locked(*row)

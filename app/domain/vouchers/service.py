@@ -210,7 +210,7 @@ def _add_notes(history: list[HistoryRecord], noted: Sequence[queries.NoteRecord]
     for note in noted:
         place = next((place for place, entry in enumerate(history) if _is_told(entry, note)), None)
         if place is None:
-            told = HistoryRecord(note.event, note.at, expires_at=note.expires_at)
+            told = HistoryRecord(note.event, note.at, expires_at=note.expires_at, from_pool=note.from_pool)
             place = len(history)
             history.append(told)
         history[place] = replace(history[place], reason=note.reason, bulk_change_id=note.change_id)

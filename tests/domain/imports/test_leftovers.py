@@ -8,7 +8,7 @@ import pytest
 from app.domain.imports.merging import leftovers, pipeline
 from app.domain.imports.schedules import service
 from app.platform.database import transaction
-from tests.domain.imports.test_runs import listing, queue, shown
+from tests.domain.imports.imported import listing, queue, shown
 
 DAMAGED = "code\nA1\n" + '"never closed\n'
 

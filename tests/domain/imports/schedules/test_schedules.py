@@ -9,8 +9,8 @@ from app.domain.imports.schedules import service
 from app.domain.imports.schedules.clock import next_run
 from app.platform.database import transaction
 from app.platform.metrics import SCHEDULES_GAVE_UP
+from tests.domain.imports.imported import codes
 from tests.domain.imports.servers import CODES, http_server, until
-from tests.domain.imports.test_figures import codes
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
 
