@@ -215,7 +215,7 @@ def _claim(ids: Ids, *, holds: bool) -> TextClause:
     """
     asked = ids is Ids.ASKED
     sent = f"SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent" if asked else REQUESTS  # noqa: S608
-    none_if_merged = f"WHERE NOT {ANY_MERGED}" if ids is Ids.SINGLE else ""
+    served = {Ids.SINGLE: f"WHERE NOT {ANY_MERGED}", Ids.ASKED: "WHERE NOT merged", Ids.RESOLVED: ""}[ids]
     of_hold = ", n <= :from_hold AS of_hold" if holds else ""
     of_merged = (
         "UNION ALL SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL FROM sent WHERE merged"
@@ -224,7 +224,7 @@ def _claim(ids: Ids, *, holds: bool) -> TextClause:
 WITH sent AS MATERIALIZED (
     {sent}
 ), request AS NOT MATERIALIZED (
-    SELECT * FROM sent {"WHERE NOT merged" if asked else ""}
+    SELECT * FROM sent {served}
 ), known AS MATERIALIZED (
     SELECT request.position, before.id
     FROM request, LATERAL (SELECT id FROM assignment WHERE assignment.id = request.id OFFSET 0) AS before
@@ -232,7 +232,7 @@ WITH sent AS MATERIALIZED (
     SELECT *, row_number() OVER (ORDER BY position) AS n
     FROM request WHERE NOT EXISTS (SELECT FROM known WHERE known.id = request.id)
 ), wanted AS (
-    SELECT count(*) AS n FROM fresh {none_if_merged}
+    SELECT count(*) AS n FROM fresh
 ), {_lock(holds=holds)}, given AS MATERIALIZED (
     SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, locked.attributes {of_hold}
     FROM fresh JOIN locked USING (n)
