@@ -25,7 +25,7 @@ from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.requests import LEDGER_ROW, AssignmentRequest, LedgerEntry, replayed
 from app.domain.lifecycle.states import ASSIGN, RESERVE
 from app.domain.lifecycle.stock import HELD, SLOT
-from app.platform.records import AnyRow
+from app.platform import records
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
 
@@ -479,14 +479,24 @@ WHERE name = :pool
 """)  # noqa: S608  (made of constants)
 
 
-async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> AnyRow | None:
-    """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a pool has besides what a transaction has locked."""
 
-    `held`: whether some are held, or the pool has a rule for customers (`ruled`). `any_merged`: whether any customers
-    were merged, in whatever pool. None where there is no such pool.
-    """
+    any_left: bool
+    """Whether a voucher is available, locked or not."""
+    held: bool
+    """Whether some are held, or the pool has a rule for customers."""
+    ruled: bool
+    """Whether it has such a rule."""
+    any_merged: bool
+    """Whether any customers were merged, in whatever pool."""
+
+
+async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> Left | None:
+    """Return what the pool has besides `ours`; None where there is no such pool."""
     parameters = {"pool": pool, "ours": list(ours)}
-    return (await connection.execute(WHAT_IS_LEFT, parameters)).one_or_none()
+    return records.any_of(await connection.execute(WHAT_IS_LEFT, parameters), Left)
 
 
 # The first in draw order: the same one as long as nobody draws it.
