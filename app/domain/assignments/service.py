@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.assignments import identity, merged, queries
-from app.domain.assignments.drawing import Draw, claim_many
+from app.domain.assignments.claiming import claim_many
+from app.domain.assignments.drawing import Draw
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
