@@ -219,13 +219,21 @@ async def assign_this(
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
         status = "customer_limit" if isinstance(row, CustomerLimitError) else "exhausted"
-        return {"index": index, "status": status, "code": None, "id": None, "lease_until": None}
+        return {
+            "index": index,
+            "status": status,
+            "code": None,
+            "id": None,
+            "lease_until": None,
+            "attributes": None,
+        }
     return {
         "index": index,
         "status": "replayed" if row.replayed else row.status,
         "code": row.code,
         "id": row.id,
         "lease_until": row.lease_until,
+        "attributes": row.attributes,
     }
 
 
