@@ -305,7 +305,7 @@ class Draw:
             self.locked += self._search.rows
 
     async def _meets_hold(self) -> bool:
-        """Ask for what holds leave to the campaign, once; whether that is anything."""
+        """Ask for what holds leave to the campaign, once; return whether that is anything."""
         if not isinstance(self.shortage, PoolHeldError) or self._allowed is not None:
             return False
         self._allowed = await holds.allowance(self.connection, self.pool, self.campaign_id)

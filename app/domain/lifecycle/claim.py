@@ -439,7 +439,7 @@ FOR UPDATE
 
 
 async def lock_this(connection: AsyncConnection, pool: str, code: str, valid_for: int) -> Locked | None:
-    """Lock a voucher of the pool; None where it is not available, or not for `valid_for` seconds more."""
+    """Lock a voucher of the pool; return None where it is not available, or not for `valid_for` seconds more."""
     parameters = {"pool": pool, "code": code, "valid_for": valid_for}
     row = (await connection.execute(THIS, parameters)).one_or_none()
     return None if row is None else Locked(*row)

@@ -49,7 +49,7 @@ async def nobody_merges(connection: AsyncConnection) -> bool:
 
 
 async def try_alone(connection: AsyncConnection) -> bool:
-    """Be the only merge until the transaction ends; False where there is another one."""
+    """Be the only merge until the transaction ends; return False where there is another one."""
     return bool((await connection.execute(ALONE)).scalar_one())
 
 

@@ -55,7 +55,7 @@ async def aliases(connection: AsyncConnection, customer_id: str) -> tuple[str, .
 
 
 async def try_alone(connection: AsyncConnection) -> bool:
-    """Begin a merge, the only one until the transaction ends; False where another one is under way."""
+    """Begin a merge, the only one until the transaction ends; return False where another one is under way."""
     return await queries.try_alone(connection)
 
 
