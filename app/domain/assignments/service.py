@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.assignments import identity, merged, queries
-from app.domain.assignments.drawing import Draw, claim_many
+from app.domain.assignments.claiming import claim_many
+from app.domain.assignments.drawing import Draw
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
@@ -218,7 +219,7 @@ async def assign_this(
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
         status = "customer_limit" if isinstance(row, CustomerLimitError) else "exhausted"
-        nothing = dict.fromkeys(("code", "id", "lease_until", "expires_at"))
+        nothing = dict.fromkeys(("code", "id", "lease_until", "expires_at", "attributes"))
         return {"index": index, "status": status, **nothing}
     return {
         "index": index,
@@ -227,6 +228,7 @@ def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object
         "id": row.id,
         "lease_until": row.lease_until,
         "expires_at": row.expires_at,
+        "attributes": row.attributes,
     }
 
 
