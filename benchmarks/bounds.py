@@ -109,7 +109,7 @@ async def main(url: str) -> None:
         await alone.execute(text("VACUUM ANALYZE"))
     async with engine.begin() as connection:
         few = await pools.id_of(connection, "pool-2")
-        wanted = Filter(None, None, "spring", None, None)
+        wanted = Filter(campaign_id="spring")
         acts: dict[str, Callable[[AsyncConnection], Awaitable[Any]]] = {
             f"a misspelt name among {POOLS:,} pools": lambda c: similar_names(c, "pool", "pool-1234x"),
             f"a page of 100 of {POOLS:,} pools": lambda c: pools.list_page(c, None, 101),

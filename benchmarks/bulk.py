@@ -1,6 +1,5 @@
 """Bulk assigns over HTTP against the same statement on one connection (Y4): `python -m benchmarks.bulk`."""
 
-import argparse
 import asyncio
 import time
 from itertools import count
@@ -16,11 +15,7 @@ CLIENTS = 4
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=5)
-    arguments = options.parse_args()
-    rounds, seconds = arguments.rounds, arguments.seconds
+    rounds, seconds = harness.rounds_and_seconds(__doc__)
     plenty = (rounds * seconds + 5) * 40_000
     with harness.service(workers=2) as service:
         harness.import_pool(service, "http", plenty)

@@ -1,5 +1,6 @@
 """What every benchmark needs: pools to draw from, a check of the books, and a table with medians and ratios."""
 
+import argparse
 import asyncio
 import platform
 import statistics
@@ -30,6 +31,15 @@ FROM (SELECT CAST(:prefix AS text) || n AS code FROM generate_series(1, CAST(:n 
 ORDER BY draw_key
 """)
 COUNT = text("UPDATE stock SET available = available + :n WHERE pool_id = :pool_id AND slot = 0")
+
+
+def rounds_and_seconds(about: str | None) -> tuple[int, int]:
+    """Return how many rounds are asked for at the command line, and how long each is."""
+    options = argparse.ArgumentParser(description=about)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=5)
+    arguments = options.parse_args()
+    return arguments.rounds, arguments.seconds
 
 
 def on(service: Service, act: Callable[[AsyncEngine], Awaitable[Result]]) -> Result:

@@ -5,7 +5,6 @@ its PostgreSQL take of the processors for an assign, until all is told, is measu
 change the speeds, and hardly that.
 """
 
-import argparse
 import asyncio
 import contextlib
 import multiprocessing
@@ -31,11 +30,7 @@ SETTLING = 4.0
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=5)
-    arguments = options.parse_args()
-    rounds, seconds = arguments.rounds, arguments.seconds
+    rounds, seconds = harness.rounds_and_seconds(__doc__)
     with (
         receiver() as (port, taken),
         Service(workers=2, VOUCHERS_ALLOWED_HOSTS="127.0.0.1") as service,

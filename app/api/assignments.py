@@ -31,6 +31,7 @@ from app.domain.assignments.schemas import (
     LedgerRow,
 )
 from app.domain.lifecycle.requests import AssignmentStatus, LedgerEntry
+from app.domain.persons.ids import CustomerId
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers.errors import (
     AlreadyRedeemedError,
@@ -73,7 +74,7 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 def _filter(
     caller: Reader,
     pool: Annotated[Identifier | None, Query(description="Only those from this pool")] = None,
-    customer_id: Annotated[Identifier | None, Query(description="Only those given to this customer")] = None,
+    customer_id: Annotated[CustomerId | None, Query(description="Only those given to this customer")] = None,
     campaign_id: filters.Campaign = None,
     since: Annotated[Time | None, Query(description="Only those assigned at this time or later")] = None,
     until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
@@ -88,19 +89,19 @@ def _filter(
 ) -> Filter:
     filters.permit_codes(caller, code_prefix, code_contains)
     return Filter(
-        pool,
-        customer_id,
-        campaign_id,
-        since,
-        until,
-        message_id,
-        status,
-        test,
-        import_id,
-        code_prefix,
-        code_contains,
-        expires_before,
-        expires_after,
+        pool=pool,
+        customer_id=customer_id,
+        campaign_id=campaign_id,
+        since=since,
+        until=until,
+        message_id=message_id,
+        status=status,
+        test=test,
+        import_id=import_id,
+        code_prefix=code_prefix,
+        code_contains=code_contains,
+        expires_before=expires_before,
+        expires_after=expires_after,
     )
 
 

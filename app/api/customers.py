@@ -14,6 +14,7 @@ from app.domain.customers.schemas import (
     AggregateOut,
     AggregateRecord,
     CustomerFilter,
+    CustomerMerge,
     CustomerOut,
     CustomerRecord,
     CustomersImported,
@@ -22,10 +23,18 @@ from app.domain.customers.schemas import (
     EventOut,
     EventRecord,
     FileFormat,
+    MergedOut,
 )
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.records import open_records
-from app.platform.errors import InvalidRequestError, PayloadTooLargeError, UnsupportedMediaTypeError
+from app.domain.tracking import merge as merging
+from app.platform.database import run_act
+from app.platform.errors import (
+    ChangesConflictError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
 from app.platform.versions import PreconditionFailedError
 from app.schema.texts import Identifier
 from app.web import body, etag, pagination
@@ -128,13 +137,33 @@ async def get_customer(customer_id: CustomerPath, connection: Connection) -> Cus
 
 
 @router.patch(
-    "/customers/{customer_id:id}", response_model=CustomerOut, responses=problems(InvalidRequestError)
+    "/customers/{customer_id:id}",
+    response_model=CustomerOut,
+    responses=problems(InvalidRequestError, ChangesConflictError),
 )
 async def update_customer(
-    customer_id: CustomerPath, update: CustomerUpdate, connection: Connection
+    customer_id: CustomerPath, update: CustomerUpdate, engine: Engine
 ) -> CustomerRecord:
     """Set properties of a customer; the customer is made if not yet known."""
-    return await service.update(connection, customer_id, update.properties)
+    return await run_act(engine, service.update, customer_id, update.properties)
+
+
+@router.post(
+    "/customers/{customer_id:id}/merge", response_model=MergedOut, responses=problems(ChangesConflictError)
+)
+async def merge_customers(
+    customer_id: CustomerPath,
+    body: CustomerMerge,
+    engine: Engine,
+    caller: Annotated[Caller, requires(Scope.EVENTS)],
+) -> merging.Merged:
+    """Say that two customers are one person: what is known of `from`, and all that it was given and did, moves here.
+
+    Properties that this customer has stay; those it lacks come from the other. From then on the other id leads here,
+    in whatever comes later too, and a message that was sent to either before shows the same code again. It cannot be
+    taken back. Once more, it changes nothing. Where the other is merged into a third, that one is meant.
+    """
+    return await merging.merge(engine, caller, customer_id, body.from_)
 
 
 @router.put(

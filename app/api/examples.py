@@ -89,6 +89,7 @@ EXAMPLES: dict[str, Example] = {
     "confirmAssignment": _of(assignment_id=ASSIGNMENTS["c-2"]),
     "releaseAssignment": _of({"reason": "not sent"}, assignment_id=ASSIGNMENTS["c-3"]),
     "updateCustomer": _of({"properties": {"first_name": "Ada"}}),
+    "mergeCustomers": _of({"from": "c-1@example.org"}),
     "eraseCustomer": _of(customer_id=CUSTOMER_TO_ERASE),
     "putAggregate": _of(AGGREGATE),
     "renderMessage": _of(_message(customer_id="c-2", campaign_id="spring", message_id="m-10")),

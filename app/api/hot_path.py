@@ -34,6 +34,7 @@ from app.web.dependencies import held_by
 from app.web.failed_keys import FailedKeys
 from app.web.guard import secret_in
 from app.web.problems import response_to
+from app.web.replies import ReplyHeaders, own
 
 PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
@@ -60,7 +61,7 @@ class HotPath:
     """ASGI: the application, with a short way in for the routes that have to be fast."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._app: ASGIApp = app
+        self._app: ASGIApp = ReplyHeaders(app)
         self._framework = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
@@ -80,10 +81,10 @@ class HotPath:
             body, status, headers = await answering
         except Exception as error:  # noqa: BLE001  (as the framework does: every error becomes a problem)
             scope["route"] = route
-            await response_to(error, scope["path"])(scope, receive, send)
+            await ReplyHeaders(response_to(error, scope["path"]))(scope, receive, send)
         else:
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-            raw.append((b"content-length", b"%d" % len(body)))
+            raw += [(b"content-length", b"%d" % len(body)), *own(scope["scheme"])]
             await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": body})
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response, status
+from fastapi import APIRouter, Query, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Caller, Scope
+from app.domain.persons.ids import CustomerId
 from app.domain.redemptions import service
 from app.domain.redemptions.schemas import (
     Mappings,
@@ -26,14 +27,15 @@ from app.domain.vouchers.errors import (
     VoucherNotFoundError,
     VoucherVoidError,
 )
-from app.platform.errors import IdempotencyKeyReusedError
+from app.platform.database import run_act
+from app.platform.errors import ChangesConflictError, IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
-from app.schema.texts import Identifier
 from app.schema.times import Time
 from app.web import etag, idempotency, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.headers import bearing
+from app.web.parameters import CodePath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
@@ -79,7 +81,7 @@ async def list_redemptions(
         Outcome | None, Query(description="Only with this outcome; any issue, if left out")
     ] = None,
     issue: Annotated[Outcome | None, Query(description="Former name of `outcome`", deprecated=True)] = None,
-    customer_id: Annotated[Identifier | None, Query(description="By this customer")] = None,
+    customer_id: Annotated[CustomerId | None, Query(description="By this customer")] = None,
     since: Annotated[Time | None, Query(description="Used then or later")] = None,
     until: Annotated[Time | None, Query(description="Used before")] = None,
     limit: pagination.Limit = 100,
@@ -115,20 +117,23 @@ async def list_redemptions(
             VoucherVoidError,
             VoucherExpiredError,
             IdempotencyKeyReusedError,
+            ChangesConflictError,
         ),
     },
 )
 async def redeem_voucher(
-    code: Annotated[Identifier, Path(description="The code")],
+    code: CodePath,
     body: RedemptionIn,
-    connection: Connection,
+    engine: Engine,
     response: Response,
     caller: Annotated[Caller, requires(Scope.EVENTS)],
     idempotency_key: idempotency.Key = None,
 ) -> RedemptionRecord:
     """Redeem a code directly, without an event."""
     key = None if idempotency_key is None else f"{caller.key_id} {idempotency_key}"
-    redemption, replayed = await service.redeem(connection, code, body.customer_id, body.redeemed_at, key)
+    redemption, replayed = await run_act(
+        engine, service.redeem, code, body.customer_id, body.redeemed_at, key
+    )
     if replayed:
         response.status_code = status.HTTP_200_OK
         response.headers["Idempotency-Replayed"] = "true"

@@ -366,7 +366,7 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
             "index": index,
             "repeat_of": repeat_of,
             "status": status,
-            "customer_id": outcome.target.customer_id,
+            "customer_id": outcome.target.asked_for,
             "message_id": outcome.target.message_id,
             "rendered": outcome.rendered,
             **parts,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
@@ -13,18 +13,17 @@ from app.domain.vouchers import service
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
 from app.domain.vouchers.schemas import Filter, VoucherOut, VoucherRecord, VoucherWithHistory
 from app.schema.base import VoucherStatus
-from app.schema.texts import Identifier, Why
+from app.schema.texts import Why
 from app.schema.times import Time
 from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
-from app.web.parameters import PoolPath
+from app.web.parameters import CodePath, PoolPath
 from app.web.problems import problems
 
 router = APIRouter(tags=["vouchers"])
 KEY = TypeAdapter(service.Key)
 """What the cursor of a list holds."""
-Code = Annotated[Identifier, Path(description="The code")]
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
 Manager = Annotated[Caller, requires(Scope.POOLS)]
 
@@ -48,18 +47,18 @@ def _filter(
 ) -> Filter:
     filters.permit_codes(caller, code_prefix, code_contains)
     return Filter(
-        status,
-        test,
-        customer_id,
-        campaign_id,
-        message_id,
-        import_id,
-        code_prefix,
-        code_contains,
-        expires_before,
-        expires_after,
-        assigned_since,
-        assigned_until,
+        status=status,
+        test=test,
+        customer_id=customer_id,
+        campaign_id=campaign_id,
+        message_id=message_id,
+        import_id=import_id,
+        code_prefix=code_prefix,
+        code_contains=code_contains,
+        expires_before=expires_before,
+        expires_after=expires_after,
+        assigned_since=assigned_since,
+        assigned_until=assigned_until,
     )
 
 
@@ -115,7 +114,7 @@ async def export_vouchers(
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError),
 )
-async def get_voucher(code: Code, connection: Connection, caller: Reader) -> VoucherRecord:
+async def get_voucher(code: CodePath, connection: Connection, caller: Reader) -> VoucherRecord:
     """Return a voucher: its state, and all that happened to it."""
     voucher = await service.get(connection, code)
     return _seen_by(caller, voucher)
@@ -127,7 +126,7 @@ async def get_voucher(code: Code, connection: Connection, caller: Reader) -> Vou
     responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
 )
 async def void_voucher(
-    code: Code, connection: Connection, caller: Manager, body: Why | None = None
+    code: CodePath, connection: Connection, caller: Manager, body: Why | None = None
 ) -> VoucherRecord:
     """Void a code: it is not drawn any more, and a use of it is an issue. A void code stays void."""
     return await service.void(connection, caller, code, body.reason if body else None)

@@ -18,12 +18,13 @@ from app.domain.assignments import service as assignments
 from app.domain.assignments.schemas import Filter, LedgerRow
 from app.domain.customers import files, service
 from app.domain.customers.errors import CustomerNotFoundError
-from app.domain.customers.schemas import CustomerFilter, CustomerUpdate, FileFormat
+from app.domain.customers.schemas import CustomerFilter, CustomerMerge, CustomerUpdate, FileFormat
 from app.domain.imports.reader.records import open_records
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
-from app.platform.database import transaction
+from app.domain.tracking import merge as merging
+from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Engine, held
@@ -81,8 +82,7 @@ async def change(customer_id: str, visit: TrackerForm, engine: Engine) -> Respon
         if name is None:
             raise wrong("name", "Give the property a name.")
         wanted = checked(CustomerUpdate, {"properties": {name: visit.text("value") or None}})
-        async with transaction(engine) as connection:
-            await service.update(connection, customer_id, wanted.properties)
+        await run_act(engine, service.update, customer_id, wanted.properties)
     except DomainError as error:
         return await _one(visit, engine, customer_id, error=error)
     return see(path("customers", customer_id), "customer-changed")
@@ -110,6 +110,19 @@ async def run_node(
         return await _one(visit, engine, customer_id, error=error)
     result = {"stored": stored, "vouchers": codes}
     return await _one(visit, engine, customer_id, result=result, mode=mode)
+
+
+@router.post("/{customer_id:code}/merge")
+async def merge(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
+    """Say that another id is the same person."""
+    try:
+        if visit.text("sure") != "yes":
+            raise wrong("sure_merge", "Tick the box to confirm.")
+        wanted = checked(CustomerMerge, {"from": visit.given("from")})
+        merged = await merging.merge(engine, visit.caller, customer_id, wanted.from_)
+    except DomainError as error:
+        return await _one(visit, engine, customer_id, error=error)
+    return see(path("customers", merged.customer_id), "customers-merged")
 
 
 @router.post("/{customer_id:code}/erase")
@@ -144,7 +157,7 @@ async def _one(
         events = await service.latest_events(connection, customer_id, PAGE)
         given: Sequence[LedgerRow] = []
         if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
-            wanted = Filter(None, customer_id, None, None, None)
+            wanted = Filter(customer_id=customer_id)
             given = (await assignments.list_page(connection, wanted, None, PAGE)).rows
     return show(
         visit,

@@ -50,6 +50,7 @@ DONE = {
     "mapping-changed": "The mapping is saved, and is being applied to the events that are there.",
     "replayed": "The mapping was applied to the events that are there.",
     "customer-changed": "The customer is changed.",
+    "customers-merged": "The two are one person now.",
     "customer-erased": "The customer is erased.",
     "aggregate-made": "The aggregate is saved.",
     "aggregate-deleted": "The aggregate is deleted.",

@@ -13,7 +13,7 @@ from app.domain.assignments import service as assignments
 from app.domain.redemptions import service as redemptions
 from app.domain.redemptions.schemas import RedemptionIn
 from app.domain.vouchers import service
-from app.platform.database import transaction
+from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.schema.texts import Why
 from app.web.dependencies import Connection, Engine
@@ -60,8 +60,7 @@ async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
     try:
         _agreed(visit)
         wanted = checked(RedemptionIn, {"customer_id": visit.given("customer_id")})
-        async with transaction(engine) as connection:
-            await redemptions.redeem(connection, code, wanted.customer_id, None)
+        await run_act(engine, redemptions.redeem, code, wanted.customer_id, None)
     except DomainError as error:
         return await _again(visit, engine, code, error)
     return see(path("vouchers", code), "redeemed")

@@ -117,7 +117,7 @@ class Batcher(Generic[Key, Item, Result]):
             raise OverloadedError
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        waiter = Waiter[Item, Result](
+        waiter: Waiter[Item, Result] = Waiter(
             item, self._loop.create_future(), time.monotonic() + self._patience, gone
         )
         queue.waiting.append(waiter)

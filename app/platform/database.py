@@ -1,5 +1,6 @@
 """Transactions on the service's own database: the only places where one is committed."""
 
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -8,7 +9,7 @@ from psycopg import errors as pg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
+from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt
 
 from app.platform.connections import LimitedConnection
 
@@ -40,6 +41,9 @@ async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 class ConflictError(Exception):
     """Another transaction was faster, as a statement found out by itself."""
 
+    pause = 0.0
+    """Seconds to wait before the transaction is run again, at the least."""
+
 
 def is_conflict(error: BaseException) -> bool:
     """Return whether a transaction failed because another one was faster, so that it may be run again."""
@@ -52,10 +56,16 @@ def is_conflict(error: BaseException) -> bool:
     return isinstance(error, pg.UniqueViolation | pg.DeadlockDetected | pg.SerializationFailure)
 
 
+def _pause(state: RetryCallState) -> float:
+    error = None if state.outcome is None else state.outcome.exception()
+    least = error.pause if isinstance(error, ConflictError) else 0.0
+    return least + random.uniform(0, 0.02)  # noqa: S311  (no secret)
+
+
 retry_on_conflict = retry(
     retry=retry_if_exception(is_conflict),
     stop=stop_after_attempt(8),
-    wait=wait_random(0, 0.02),
+    wait=_pause,
     reraise=True,
 )
 

@@ -1,8 +1,11 @@
 """Structured logs, one JSON object a line, each with the id of its request; never a code, a key or a raw path."""
 
+import asyncio
 import logging
 import sys
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import BinaryIO
 
 import orjson
 import structlog
@@ -28,6 +31,38 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), force=True)
+
+
+class RequestLines:
+    """The log's lines of requests: those that are answered in one turn of the event loop leave in one write.
+
+    They are made as `log.info("request", …)` would make them, at a fraction of the cost.
+    """
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self._stream = stream or sys.stderr.buffer
+        self._lines: list[bytes] = []
+
+    def add(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Log that a request was answered with `status` after so many seconds."""
+        line = {
+            "method": method,
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 2),
+            "event": "request",
+            "request_id": request_id.get(),
+            "level": "info",
+            "timestamp": datetime.now(UTC),
+        }
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        self._stream.write(b"".join(lines))
+        self._stream.flush()
 
 
 def _add_request_id(_logger: object, _level: str, event: EventDict) -> EventDict:

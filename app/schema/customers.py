@@ -18,6 +18,22 @@ class Customer(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class CustomerAlias(Base):
+    """An id that a merge has concerned, and the person for whom it stands; of the person itself, too.
+
+    Who is in no merge has no row, so that the look-up costs those nothing.
+    """
+
+    __tablename__ = "customer_alias"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    customer_id: Mapped[str]
+    merging: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether a merge of this person is under way."""
+
+    __table_args__ = (Index("customer_alias_customer_idx", "customer_id"),)
+
+
 class Aggregate(Base):
     """A value that is worked out from a customer's events whenever a template asks for it."""
 

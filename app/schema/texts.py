@@ -5,7 +5,16 @@ import re
 import unicodedata
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from app.schema.names import visible
 
@@ -165,3 +174,15 @@ def inert(value: str) -> str:
     A `'` goes in front of a formula, and of a `'`, so that the two are told apart.
     """
     return f"'{value}" if value[:1] in FORMULA or value[:1] == "'" else value
+
+
+def _http_url(url: str) -> str:
+    try:
+        AnyHttpUrl(url)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from error
+    return url
+
+
+WebhookUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_http_url)]
+"""Where messages are sent; whether it may be called is asked when they are."""

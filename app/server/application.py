@@ -49,7 +49,6 @@ from app.web.dependencies import hold
 from app.web.doors import guarded
 from app.web.failed_keys import FailedKeys
 from app.web.head import Head
-from app.web.replies import ReplyHeaders
 from app.web.slashes import EncodedSlashes
 
 ROUTERS = (
@@ -99,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             direct,
             Assigner(short, direct),
             renderers,
-            RenderBatcher(engine, renderers),
+            RenderBatcher(engine, direct, renderers),
             readiness,
         )
         telling = asyncio.create_task(
@@ -148,4 +147,4 @@ def create_asgi() -> ASGIApp:
 
 def with_hot_path(app: FastAPI) -> ASGIApp:
     """Return the application as a server runs it."""
-    return RequestLog(ReplyHeaders(HotPath(app)))
+    return RequestLog(HotPath(app))

@@ -70,10 +70,11 @@ class Protocol(HttpToolsProtocol):
         self._address: str | None = None
         self._in_head = True
         self._moved = False
-        self._lines = 0
-        self._line_bytes = 0
         self._unparsed = 0
+        self._received = 0
+        self._since_message = 0
         self._head_since: float | None = self.loop.time()
+        self._idle_since: float | None = None
         self._body_since: float | None = None
         self._body_bytes = 0
         self._data_at = 0.0
@@ -110,33 +111,29 @@ class Protocol(HttpToolsProtocol):
         if self._in_head and self._head_since is None:
             self._head_since = self._data_at
         self._moved = False
+        self._received = len(data)
+        self._since_message += self._received
         super().data_received(data)
         # What the parser keeps of a line without end is seen by nobody else.
-        self._unparsed = 0 if self._moved else self._unparsed + len(data)
+        self._unparsed = 0 if self._moved else self._unparsed + self._received
         if self._unparsed > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(HEAD_TOO_LARGE)
-
-    def on_message_begin(self) -> None:  # noqa: D102
-        super().on_message_begin()
-        self._lines = self._line_bytes = 0
 
     def on_url(self, url: bytes) -> None:  # noqa: D102
         self.url += url
         if len(self.url) > MAX_TARGET_BYTES:
             self._stop(TARGET_TOO_LONG)
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
-        self._lines += 1
-        self._line_bytes += len(name) + len(value) + 4
-        if self._lines > MAX_HEAD_LINES or self._line_bytes > MAX_HEAD_BYTES:
-            self._stop(HEAD_TOO_LARGE)
-        if self._in_head:  # what comes after the body, a trailer, is no header
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:  # noqa: D102
+        if len(self.headers) > MAX_HEAD_LINES or (
+            self._since_message > MAX_HEAD_BYTES  # no head in it is longer
+            and sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES
+        ):
+            self._stop(HEAD_TOO_LARGE)
         self._in_head, self._moved = False, True
         self._head_since, self._body_since, self._body_bytes = None, self._data_at, 0
         super().on_headers_complete()
+        self.headers = []  # what comes after the body, a trailer, is no header of the request
         if stopping.leaving:
             self.cycle.keep_alive = False
 
@@ -147,8 +144,20 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:  # noqa: D102
         self._in_head, self._moved = True, True
+        self._since_message = self._received
         self._body_since = None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what waits on the connection. That it is idle too long is seen by the rounds, without a timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since = self.loop.time()
 
     def pause_writing(self) -> None:  # noqa: D102
         self._stuck_since = self.loop.time()
@@ -236,6 +245,9 @@ class Protocol(HttpToolsProtocol):
         if self._head_since is not None and not self._data_at:
             if now - self._head_since > HEAD_SECONDS:
                 self.transport.close()  # it never said anything, and is told nothing
+        elif self._is_idle():
+            if self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
+                self.transport.close()
         elif not self.flow.read_paused and (self._head_is_late(now) or self._body_is_late(now)):
             self._refuse(TOO_SLOW)
 
@@ -243,6 +255,10 @@ class Protocol(HttpToolsProtocol):
         """Tell whether nothing is done here until the client sends on: the rest of a request, or a new one."""
         idle = self.cycle is None or self.cycle.response_complete
         return not self.flow.read_paused and (idle or self._body_since is not None)
+
+    def _is_idle(self) -> bool:
+        """Tell whether all that came was answered, and nothing of a next request has come."""
+        return self._in_head and self._head_since is None and self.cycle.response_complete
 
     def _head_is_late(self, now: float) -> bool:
         return self._head_since is not None and now - self._head_since > HEAD_SECONDS
@@ -282,6 +298,7 @@ class _Gathering:
         self._transport = transport
         self._loop = loop
         self._written: list[bytes] = []
+        self.is_closing = transport.is_closing  # asked for each request
 
     def write(self, data: bytes) -> None:
         if not self._written:

@@ -8,7 +8,7 @@ import uuid
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform import logs
-from app.platform.logs import log
+from app.platform.logs import RequestLines, log
 from app.platform.metrics import observe_request
 
 _REQUEST_ID_HEADER = b"x-request-id"
@@ -25,7 +25,7 @@ class RequestLog:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._lines = log.is_enabled_for(logging.INFO)
+        self._lines = RequestLines() if log.is_enabled_for(logging.INFO) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
         if scope["type"] != "http":
@@ -49,11 +49,8 @@ class RequestLog:
             seconds = time.perf_counter() - started
             route = _template(scope)
             observe_request(scope["method"], route, status, seconds)
-            if self._lines:
-                milliseconds = round(seconds * 1000, 2)
-                log.info(
-                    "request", method=scope["method"], route=route, status=status, milliseconds=milliseconds
-                )
+            if self._lines is not None:
+                self._lines.add(scope["method"], route, status, seconds)
 
 
 def _template(scope: Scope) -> str | None:

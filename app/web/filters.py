@@ -7,6 +7,7 @@ from fastapi import Query
 from pydantic import StringConstraints
 
 from app.domain.access.scopes import Caller, Scope
+from app.domain.persons.ids import CustomerId
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import CampaignId, Flag, Identifier
 from app.schema.times import Time
@@ -15,7 +16,7 @@ from app.web.guard import permit
 LEAST_OF_A_CODE = 3
 NO_NUL = r"^[^\x00]*$"
 
-Customer = Annotated[Identifier | None, Query(description="Of this customer")]
+Customer = Annotated[CustomerId | None, Query(description="Of this customer")]
 Campaign = Annotated[CampaignId | None, Query(description="Only those in this campaign")]
 Message = Annotated[Identifier | None, Query(description="In this message")]
 Test = Annotated[Flag | None, Query(description="Only those of test sends (true) or of others (false)")]

@@ -19,7 +19,9 @@ def check(body: bytes) -> None:
     Raises:
         InvalidRequestError: it is beyond a bound.
     """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH and not _MANY_DIGITS.search(body):
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH and (
+        len(body) <= MAX_DIGITS or not _MANY_DIGITS.search(body)
+    ):
         return
     depth = 0
     for token in _TOKEN.finditer(body):

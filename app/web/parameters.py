@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import AfterValidator
 
+from app.domain.persons.ids import CustomerId
 from app.schema.names import nfc
 from app.schema.texts import Identifier
 
@@ -18,4 +19,5 @@ def _pool(name: str) -> str:
 PoolPath = Annotated[
     str, AfterValidator(_pool), Path(description="Name of the pool", examples=["spring_sale"])
 ]
-CustomerPath = Annotated[Identifier, Path(description="Id of the customer", examples=["c-1"])]
+CodePath = Annotated[Identifier, Path(description="The code")]
+CustomerPath = Annotated[CustomerId, Path(description="Id of the customer", examples=["c-1"])]

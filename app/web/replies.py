@@ -11,6 +11,11 @@ _NO_STORE = (b"cache-control", b"no-store")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
+def own(scheme: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers for a reply that has none of them, over `scheme`."""
+    return [*_ALWAYS, _NO_STORE, _HSTS] if scheme == "https" else [*_ALWAYS, _NO_STORE]
+
+
 class ReplyHeaders:
     """ASGI middleware: adds the headers, and makes redirects relative, for the `Host` of a request is the caller's."""
 

@@ -130,6 +130,11 @@ async def test_mapping_nodes_aggregates_and_erasure(person, client, engine):
     })  # fmt: skip
     assert "The aggregate is saved" in page.text
     assert code in (await browser.get("/console/aggregates", params={"customer_id": "c"})).text
+    merge = {"csrf": token, "from": "cookie"}
+    assert "Tick the box" in (await browser.post("/console/customers/c/merge", data=merge)).text
+    page = await browser.post("/console/customers/c/merge", data=merge | {"sure": "yes"})
+    assert "The two are one person now" in page.text
+    assert "Also known as" in (await browser.get("/console/customers/cookie")).text
     page = await browser.post("/console/customers/c/erase", data={"csrf": token, "sure": "yes"})
     assert "The customer is erased" in page.text
     assert "purchase" not in (await browser.get("/console/customers/c")).text

@@ -77,7 +77,9 @@ async def application():
 @pytest.fixture
 async def port(application):
     """A server with the protocol, on loopback."""
-    config = uvicorn.Config(application, http=Protocol, log_config=None, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        application, http=Protocol, log_config=None, lifespan="off", ws="none", timeout_keep_alive=1
+    )
     server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -118,6 +120,28 @@ async def _all(reader):
 
 def status(reply):
     return int(reply.split()[1])
+
+
+@pytest.mark.parametrize("first", [b"", b"POST / HTTP/1.1\r\nHost: test\r\n"], ids=["idle", "next begun"])
+async def test_a_connection_may_be_idle_between_requests_but_not_for_long(port, fast, first):
+    request_ = HEAD + b"Content-Length: 5\r\n\r\n12345"
+    begun = asyncio.get_running_loop().time()
+    reply = await answer(port, request_, request_ + first, pause=0.5)
+    assert reply.count(b"HTTP/1.1 200") == 2
+    assert 0.8 < asyncio.get_running_loop().time() - begun < 3
+
+
+@pytest.mark.parametrize("before", [0, 60_000, 300_000])
+async def test_a_head_is_bounded_behind_another_request(port, application, before):
+    """However the bytes of it are cut, and whatever came with its beginning."""
+    first = HEAD + b"Content-Length: %d\r\n\r\n" % before + b"x" * before
+    head = GET + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 8000) for n in range(9)) + b"\r\n"
+    for cut in (100, 40_000, len(head) - 3):
+        application.seen.clear()
+        reply = await answer(port, first + head[:cut], head[cut:], pause=0.05)
+        assert b"HTTP/1.1 200" in reply
+        assert b"HTTP/1.1 431" in reply
+        assert len(application.seen) == 1
 
 
 async def test_a_plain_request_is_answered(port):

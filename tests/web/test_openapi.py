@@ -116,6 +116,7 @@ REPEATABLE = {
     "voidVoucher": "a void code stays void",
     "confirmAssignment": "what is confirmed stays so",
     "releaseAssignment": "what is released stays so",
+    "mergeCustomers": "who is one person stays so",
     "importCustomers": "sets the same properties again",
 }
 """What may be sent again without a key, and why."""

@@ -38,9 +38,9 @@ class Caller:
 
     def may(self, *scopes: Scope) -> bool:
         """Tell whether any of `scopes` is held; `admin` holds all but `operator`."""
-        if Scope.ADMIN in self.scopes and any(scope is not Scope.OPERATOR for scope in scopes):
+        if not self.scopes.isdisjoint(scopes):
             return True
-        return not self.scopes.isdisjoint(scopes)
+        return Scope.ADMIN in self.scopes and any(scope is not Scope.OPERATOR for scope in scopes)
 
     @property
     def sees_codes(self) -> bool:

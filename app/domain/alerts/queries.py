@@ -93,17 +93,14 @@ ORDER BY fell_at, threshold DESC LIMIT :limit
 FOR UPDATE OF alert_threshold SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
 """)  # noqa: S608  (made of constants)
 
-EXPIRING_SOON = """EXISTS (
-    SELECT FROM voucher WHERE voucher.pool_id = alert.pool_id AND status = 'available'
-    AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)
-)"""
+SOON = """FROM voucher WHERE voucher.pool_id = alert.pool_id AND status = 'available'
+    AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)"""
+EXPIRING_SOON = f"EXISTS (SELECT {SOON})"
 EXPIRING = text(f"""
 SELECT alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, expiring_within_days, now() AS at,
     soon.available, soon.first
 FROM alert JOIN pool ON pool.id = alert.pool_id CROSS JOIN LATERAL (
-    SELECT count(*) AS available, min(expires_at) AS first FROM voucher
-    WHERE voucher.pool_id = alert.pool_id AND status = 'available'
-    AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)
+    SELECT count(*) AS available, min(expires_at) AS first {SOON}
 ) AS soon
 WHERE expiring_within_days IS NOT NULL AND expiring_told_at IS NULL AND {EXPIRING_SOON}
 FOR UPDATE OF alert SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED

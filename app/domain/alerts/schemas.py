@@ -6,16 +6,14 @@ from typing import Annotated
 
 from pydantic import (
     AfterValidator,
-    AnyHttpUrl,
     BaseModel,
     Field,
     StrictInt,
     StringConstraints,
-    ValidationError,
     model_validator,
 )
 
-from app.schema.texts import NO_FLAG, Input
+from app.schema.texts import NO_FLAG, Input, WebhookUrl
 
 MAX_THRESHOLDS = 20
 MAX_COUNT = 2**63 - 1
@@ -30,20 +28,11 @@ def _unique(thresholds: list[int]) -> list[int]:
     return sorted(thresholds, reverse=True)
 
 
-def _http_url(url: str) -> str:
-    try:
-        AnyHttpUrl(url)
-    except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"]) from error
-    return url
-
-
 Thresholds = Annotated[
     list[Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]],
     Field(min_length=1, max_length=MAX_THRESHOLDS),
     AfterValidator(_unique),
 ]
-WebhookUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_http_url)]
 EmailAddress = Annotated[str, StringConstraints(max_length=254, pattern=EMAIL)]
 
 

@@ -5,13 +5,13 @@ import random
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.domain.assignments import queries
+from app.domain.assignments import lasting, queries
 from app.domain.assignments.errors import (
     CustomerLimitError,
     PoolBusyError,
@@ -20,11 +20,13 @@ from app.domain.assignments.errors import (
     PoolTooShortLivedError,
     VoucherNotAvailableError,
 )
+from app.domain.assignments.lasting import Search
+from app.domain.assignments.merged import of_persons
 from app.domain.assignments.rule import Customers, Given
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle import transitions
-from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule, Locked
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
@@ -95,6 +97,8 @@ class Draw:
     ruled: bool = False
     """Whether the pool was found to have a rule for customers."""
     _allowed: Allowance | None = None
+    _search: Search | None = None
+    """The last search for codes that hold long enough."""
 
     def ask_for_life(self, seconds: int) -> None:
         """Ask for codes that hold for so many seconds; what is locked and holds shorter is left."""
@@ -126,32 +130,78 @@ class Draw:
 
     async def _claim_by_rule(self, rule: CustomerRule, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim for those whose customers have had less than the rule allows; the others get what it says."""
-        state = await Customers.of(self.connection, self.pool, rule, requests)
+        resolved = await of_persons(self.connection, self.pool, requests)
+        unique = list({request.id: request for request in resolved}.values())
+        state = await Customers.of(self.connection, self.pool, rule, unique)
         given: Given = {
-            request.id: state.known[request.id] for request in requests if request.id in state.known
+            request.id: state.known[request.id] for request in unique if request.id in state.known
         }
-        fresh = [request for request in requests if request.id not in given and state.takes_new(request)]
+        fresh = [request for request in unique if request.id not in given and state.takes_new(request)]
         self.shortage = None
         if fresh:
-            given |= await self.claim_free(fresh)
+            given |= await self._claim_resolved(fresh)
         for request in fresh:
             state.note(request, given.get(request.id))
-        for request in requests:
+        for request in unique:
             if request.id not in given and (answer := await state.answer(request)) is not None:
                 given[request.id] = answer
-        return given
+        return _as_asked(requests, resolved, given)
 
     async def claim_free(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim as `claim` does, but do not ask what holds leave to the campaign."""
-        cursor = CURSORS.of(self.pool)
-        allowed = self._allowed or NONE_ALLOWED
-        claimed = await lifecycle.claim(self.connection, self.pool, requests, cursor, allowed)
-        CURSORS.passed(self.pool, cursor, claimed.draw_keys)
-        await self._record(len(claimed.draw_keys), claimed.from_hold)
+        if self.valid_for:
+            resolved = await of_persons(self.connection, self.pool, requests)
+            unique = list({request.id: request for request in resolved}.values())
+            return _as_asked(requests, resolved, await self._claim_lasting(unique))
+        claimed = await self._claim_once(requests)
+        given: Given = {entry.id: entry for entry in claimed.ledger}
+        if claimed.merged:
+            those = [requests[place] for place in claimed.merged]
+            resolved = await of_persons(self.connection, self.pool, those)
+            unique = list({request.id: request for request in resolved}.values())
+            given |= _as_asked(those, resolved, await self._claim_resolved(unique))
         self.shortage = None
+        if len(given) < len(requests):
+            await self._explain()
+        return given
+
+    async def _claim_resolved(self, requests: Sequence[AssignmentRequest]) -> Given:
+        """Claim for requests of persons."""
+        if self.valid_for:
+            return await self._claim_lasting(requests)
+        claimed = await self._claim_once(requests, resolved=True)
         if len(claimed.ledger) < len(requests):
             await self._explain()
-        given: Given = {entry.id: entry for entry in claimed.ledger}
+        return {entry.id: entry for entry in claimed.ledger}
+
+    async def _claim_once(self, requests: Sequence[AssignmentRequest], *, resolved: bool = False) -> Claimed:
+        cursor = CURSORS.of(self.pool)
+        allowed = self._allowed or NONE_ALLOWED
+        claimed = await lifecycle.claim(
+            self.connection, self.pool, requests, cursor, allowed, resolved=resolved
+        )
+        CURSORS.passed(self.pool, cursor, claimed.draw_keys)
+        await self._record(len(claimed.draw_keys), claimed.from_hold)
+        return claimed
+
+    async def _claim_lasting(self, requests: Sequence[AssignmentRequest]) -> Given:
+        """Claim as `claim_free` does, of codes that hold long enough: look for them, and then give them."""
+        given: Given = {
+            row.id: row for row in await queries.known(self.connection, [request.id for request in requests])
+        }
+        fresh = [request for request in requests if request.id not in given]
+        self.shortage = None
+        if not fresh:
+            return given
+        await self._lock(len(fresh))
+        gifts = list(zip(fresh, self.locked, strict=False))
+        del self.locked[: len(gifts)]
+        if gifts:
+            await self.write(gifts)
+            rows = await queries.known(self.connection, [request.id for request, _ in gifts])
+            given |= {row.id: replace(row, replayed=False) for row in rows}
+        if len(gifts) < len(fresh):
+            await self._explain()
         return given
 
     async def lock(self, wanted: int) -> None:
@@ -219,7 +269,7 @@ class Draw:
 
     async def preview(self) -> Locked | None:
         """Return a voucher that could be drawn right now, and take none; None where there is none (`shortage`)."""
-        row = await lifecycle.shown(self.connection, self.pool, self.valid_for)
+        row = await self._shown()
         if row is not None and await _has_holds(self.connection, self.pool):
             self._allowed = await holds.allowance_now(self.connection, self.pool, self.campaign_id)
             row = row if self._allowed.n > 0 else None
@@ -227,17 +277,34 @@ class Draw:
             await self._explain()
         return row
 
+    async def _shown(self) -> Locked | None:
+        if not self.valid_for:
+            return await lifecycle.shown(self.connection, self.pool)
+        # What holds leave is looked at afterwards.
+        self._search = await lasting.show(self.connection, self.pool, self.valid_for)
+        return next(iter(self._search.rows), None) if self._search is not None else None
+
     async def _lock(self, wanted: int) -> None:
         """Lock what is missing. Our own locks do not hinder us, so a walk that comes round finds what we hold."""
         if self._allowed is not None:
             wanted = min(wanted, self._allowed.n)
-        cursor = CURSORS.of(self.pool)
         allowed = self._allowed or NONE_ALLOWED
+        if self.valid_for:
+            await self._lock_lasting(wanted - len(self.locked), allowed)
+            return
+        cursor = CURSORS.of(self.pool)
         rows = await lifecycle.lock(self.connection, self.pool, wanted, cursor, allowed, self.valid_for)
         CURSORS.passed(self.pool, cursor, [row.draw_key for row in rows])
         ours = {row.code for row in self.locked}
         self.locked += [row for row in rows if row.code not in ours]
         del self.locked[wanted:]
+
+    async def _lock_lasting(self, missing: int, allowed: Allowance) -> None:
+        ours = [row.code for row in self.locked]
+        self._search = await lasting.find(self.connection, self.pool, missing, allowed, self.valid_for, ours)
+        if self._search is not None:
+            DRAWN.inc(len(self._search.rows))
+            self.locked += self._search.rows
 
     async def _meets_hold(self) -> bool:
         """Ask for what holds leave to the campaign, once; whether that is anything."""
@@ -256,7 +323,7 @@ class Draw:
     async def _explain(self) -> None:
         left = None if self._allowed is None else self._allowed.n - len(self.locked)
         ours = [row.code for row in self.locked]
-        found = await find_shortage(self.connection, self.pool, left, ours, self.valid_for)
+        found = await find_shortage(self.connection, self.pool, left, ours, self._search)
         self.shortage, self.ruled = found.error, found.ruled
 
 
@@ -274,7 +341,7 @@ async def find_shortage(
     pool: str,
     allowed: int | None = None,
     ours: Sequence[str] = (),
-    valid_for: int = 0,
+    search: Search | None = None,
 ) -> Shortage:
     """Return why a request got no voucher.
 
@@ -285,16 +352,16 @@ async def find_shortage(
         pool: name of the pool.
         allowed: how many the draw may still take where the pool has holds; None where it does not know.
         ours: codes that this transaction itself has locked.
-        valid_for: seconds that a code must hold at the least.
+        search: what a search for codes that hold long enough came to, if there was one.
     """
-    left = await lifecycle.what_is_left(connection, pool, ours, valid_for)
+    left = await lifecycle.what_is_left(connection, pool, ours)
     if left is None:
         return Shortage(await pools.not_found(connection, pool))
     error: DomainError
     if not left.any_left:
         error = PoolExhaustedError(pool)
-    elif not left.long_enough:
-        error = PoolTooShortLivedError(pool)
+    elif search is not None and search.is_short and not search.others_have_some:
+        error = PoolTooShortLivedError(pool) if search.looked_at_all else PoolBusyError(pool, searching=True)
     else:
         error = PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
     SHORTAGES.labels(error.name).inc()
@@ -319,15 +386,23 @@ async def claim_and_commit(
 
     A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
     """
-    given: Given = dict(await _claim_on_driver(direct, pool, requests))
-    if len(given) == len(requests):
-        return given, None
-    valid_for = requests[0].valid_for_seconds
+    if requests and requests[0].valid_for_seconds:
+        return await _claim_in_transaction(engine, pool, requests)
+    claimed = await _claim_on_driver(direct, pool, requests)
+    given: Given = {entry.id: entry for entry in claimed.ledger}
+    reason: DomainError | None = None
+    if claimed.merged:
+        more, reason = await _claim_in_transaction(
+            engine, pool, [requests[place] for place in claimed.merged]
+        )
+        given |= more
+    if len(claimed.ledger) + len(claimed.merged) == len(requests):
+        return given, reason
     async with autocommit(engine) as connection:
-        found = await find_shortage(connection, pool, valid_for=valid_for)
-    reason: DomainError | None = found.error
+        found = await find_shortage(connection, pool)
+    reason = found.error
     if found.ruled or isinstance(reason, PoolHeldError):
-        more, reason = await _claim_from_holds(
+        more, reason = await _claim_in_transaction(
             engine, pool, [request for request in requests if request.id not in given]
         )
         given |= more
@@ -335,18 +410,16 @@ async def claim_and_commit(
 
 
 @retry_on_conflict
-async def _claim_on_driver(
-    direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]
-) -> dict[uuid.UUID, LedgerEntry]:
+async def _claim_on_driver(direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]) -> Claimed:
     cursor = CURSORS.of(pool)
     async with direct.connection() as connection:
         claimed = await lifecycle.claim_direct(connection, pool, requests, cursor)
     CURSORS.passed(pool, cursor, claimed.draw_keys)
-    return {entry.id: entry for entry in claimed.ledger}
+    return claimed
 
 
 @retry_on_conflict
-async def _claim_from_holds(
+async def _claim_in_transaction(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
 ) -> tuple[Given, DomainError | None]:
     async with transaction(engine) as connection:
@@ -398,6 +471,20 @@ async def claim_many(
     return given, reason
 
 
+def _as_asked(
+    asked: Sequence[AssignmentRequest], resolved: Sequence[AssignmentRequest], given: Given
+) -> Given:
+    """Return what requests were given by those that asked, where these name customers by other ids."""
+    answers: Given = {}
+    for request, of_person in zip(asked, resolved, strict=True):
+        row = given.get(of_person.id)
+        if isinstance(row, LedgerEntry) and of_person is not request and row.id == of_person.id:
+            row = replace(row, of_person=True)
+        if row is not None:
+            answers[request.id] = row
+    return answers
+
+
 async def _has_holds(connection: AsyncConnection, pool: str) -> bool:
-    left = await lifecycle.what_is_left(connection, pool, (), 0)
+    left = await lifecycle.what_is_left(connection, pool, ())
     return left is not None and bool(left.held)

@@ -56,15 +56,16 @@ class VoucherNotAvailableError(DomainError):
 
 
 class PoolBusyError(DomainError):
-    """All that is available is locked by others right now."""
+    """All that is available is locked by others right now, or few codes hold long enough and not all are looked at."""
 
     status, name, title = 503, "pool-busy", "The pool is busy"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
-    def __init__(self, pool: str) -> None:
-        super().__init__(
-            f"Every available voucher of pool {pool!r} is locked by others; try again.", pool=pool
-        )
+    def __init__(self, pool: str, *, searching: bool = False) -> None:
+        words = "Every available voucher of pool {pool!r} is locked by others; try again."
+        if searching:
+            words = "Pool {pool!r} has many codes that expire too soon, and not all were looked at yet; try again."
+        super().__init__(words.format(pool=pool), pool=pool)
 
 
 class AssignmentNotFoundError(DomainError):

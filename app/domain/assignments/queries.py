@@ -12,10 +12,11 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.domain.assignments.schemas import Filter, LedgerRow
 from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, replayed
+from app.domain.vouchers.conditions import meeting
 from app.platform import records
 from app.platform.records import OneQuery, Query
 from app.schema.base import VoucherStatus
-from app.schema.inventory import Pool, Voucher
+from app.schema.inventory import NOT_EXPIRED, Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.order import PoolChange
 
@@ -30,6 +31,14 @@ async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[L
     """Return the ledger rows that have these ids."""
     rows = (await connection.execute(KNOWN, {"ids": ids})).all()
     return [replayed(row.name, row) for row in rows]
+
+
+async def which(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of these ids under which something was given."""
+    if not ids:
+        return set()
+    query = select(Assignment.id).where(Assignment.id == func.any(list(ids)))
+    return set((await connection.execute(query)).scalars())
 
 
 async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> LedgerEntry | None:
@@ -48,7 +57,7 @@ WHERE assignment.customer_id = ANY (CAST(:customers AS text[])) AND pool.name = 
     AND (CAST(:days AS bigint) IS NULL
         OR assignment.assigned_at > now() - make_interval(days => CAST(:days AS integer)))
     AND voucher.status <> 'void'
-    AND (voucher.status = 'redeemed' OR voucher.expires_at IS NULL OR voucher.expires_at > now())
+    AND (voucher.status = 'redeemed' OR {NOT_EXPIRED})
 ORDER BY assignment.assigned_at DESC, assignment.id
 """)  # noqa: S608  (made of constants)
 
@@ -112,26 +121,11 @@ def _leading(query: OneQuery, wanted: Filter, pool_id: int | None) -> OneQuery:
 
 def ledger_matching(wanted: Filter, pool_id: int | None, query: OneQuery = LEDGER) -> OneQuery:
     """Return the query of the ledger rows that a filter lets pass."""
-    query = _leading(query, wanted, pool_id)
-    equal = {
-        Assignment.pool_id: pool_id,
-        Assignment.campaign_id: wanted.campaign_id,
-        Assignment.message_id: wanted.message_id,
-        Assignment.test: wanted.test,
-        Voucher.import_id: wanted.import_id,
-        literal_column(STATUS, Text): wanted.status,
-    }
-    for column, value in equal.items():
-        if value is not None:
-            query = query.where(column == value)
-    if wanted.expires_after is not None:
-        query = query.where(Voucher.expires_at >= wanted.expires_after)
-    if wanted.expires_before is not None:
-        query = query.where(Voucher.expires_at < wanted.expires_before)
-    if wanted.code_prefix is not None:
-        query = query.where(func.starts_with(Assignment.code, wanted.code_prefix))
-    if wanted.code_contains is not None:
-        query = query.where(func.strpos(Assignment.code, wanted.code_contains) > 0)
+    query = meeting(_leading(query, wanted, pool_id), wanted, Assignment.code)
+    if pool_id is not None:
+        query = query.where(Assignment.pool_id == pool_id)
+    if wanted.status is not None:
+        query = query.where(literal_column(STATUS, Text) == wanted.status)
     return query
 
 

@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field, StrictBool, StringConstraints
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
+from app.domain.persons.ids import CustomerId
+from app.domain.vouchers.conditions import Conditions
 from app.platform.errors import InvalidRequestError
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import CampaignId, Identifier, Input
@@ -32,7 +34,7 @@ def _two_identities() -> InvalidRequestError:
 class AssignmentCreate(Input):
     """Whom a code is for. All of it may be left out."""
 
-    customer_id: Identifier | None = Field(default=None, description="Customer who gets the code")
+    customer_id: CustomerId | None = Field(default=None, description="Customer who gets the code")
     campaign_id: CampaignId | None = Field(default=None, description="Campaign")
     message_id: Identifier | None = Field(
         default=None, description="Message; the same message, customer and pool get the same code"
@@ -162,23 +164,14 @@ class BatchOut(BaseModel):
     items: list[BatchItemOut] = Field(description="In the order of the request")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter(Conditions):
     """Which assignments are asked for; None: whatever it is."""
 
     pool: str | None = None
-    customer_id: str | None = None
-    campaign_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    message_id: str | None = None
     status: AssignmentStatus | None = None
-    test: bool | None = None
-    import_id: uuid.UUID | None = None
-    code_prefix: str | None = None
-    code_contains: str | None = None
-    expires_before: datetime | None = None
-    expires_after: datetime | None = None
 
     @property
     def is_indexed(self) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.assignments import identity, queries
+from app.domain.assignments import identity, merged, queries
 from app.domain.assignments.drawing import Draw, claim_many
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
@@ -21,6 +21,7 @@ from app.domain.assignments.errors import (
 from app.domain.assignments.schemas import Filter
 from app.domain.lifecycle import order, transitions
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
+from app.domain.persons import service as persons
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
@@ -128,9 +129,9 @@ def results_in_order(
         if isinstance(row, DomainError) or row is None:
             results.append(row)
             continue
-        if request.id in seen:
+        if row.id in seen:
             row = dataclasses.replace(row, replayed=True)
-        seen.add(request.id)
+        seen.add(row.id)
         try:
             results.append(_check_given(request, row))
         except DomainError as error:
@@ -141,10 +142,14 @@ def results_in_order(
 def _check_given(request: AssignmentRequest, row: LedgerEntry) -> LedgerEntry:
     """Return the answer to a request: its own row, or one of the same customer that the pool's rule gives again.
 
+    One that was found by another id of its customer is its own too.
+
     Raises:
         PoolTooShortLivedError: what the customer has does not last as long as is asked for.
         IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: see `check_replay`.
     """
+    if row.of_person:
+        return check_replay(dataclasses.replace(request, customer_id=row.customer_id), row)
     if row.id == request.id:
         return check_replay(request, row)
     if request.valid_for_seconds and row.expires_at is not None:
@@ -194,6 +199,7 @@ async def assign_this(
             given then does not answer it.
     """
     async with transaction(engine) as connection:
+        (request,) = await merged.of_persons(connection, pool, [request])
         before = (await known(connection, [request.id])).get(request.id)
         if before is not None:
             if before.code != code:
@@ -300,7 +306,14 @@ async def list_page(
     Raises:
         PoolNotFoundError: the filter names a pool that is not there.
     """
+    wanted = await _of_person(connection, wanted)
     return await queries.ledger_page(connection, wanted, await _pool_id(connection, wanted), key, limit)
+
+
+async def _of_person(connection: AsyncConnection, wanted: Filter) -> Filter:
+    if wanted.customer_id is None:
+        return wanted
+    return dataclasses.replace(wanted, customer_id=await persons.current(connection, wanted.customer_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +340,7 @@ async def exported(
     Raises:
         PoolNotFoundError: the filter names a pool that is not there.
     """
+    wanted = await _of_person(connection, wanted)
     until = await order.settled(engine)
     if wanted.until is not None:
         until = min(until, wanted.until)

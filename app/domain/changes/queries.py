@@ -4,13 +4,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text, tuple_, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.changes.schemas import ChangeRecord
 from app.domain.lifecycle.many import MATCHES, Wanted
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.changes import BulkChange, BulkChangeCode
 from app.schema.imports import Import
 
@@ -48,9 +48,7 @@ async def list_page(
 ) -> list[ChangeRecord]:
     """Return changes, newest first."""
     order = (BulkChange.created_at, BulkChange.id)
-    query = CHANGES.order_by(*(column.desc() for column in order)).limit(limit)
-    if key is not None:
-        query = query.where(tuple_(*order) < key)
+    query = keyset.page(CHANGES, order, key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), ChangeRecord)
 
 

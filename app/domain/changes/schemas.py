@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from app.domain.lifecycle.many import Action
+from app.domain.persons.ids import CustomerId
 from app.schema.base import VoucherStatus
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.names import nfc
@@ -47,7 +48,7 @@ class BulkFilter(Input):
     test: StrictBool | None = Field(
         default=None, description="Only those of test sends (true) or of others (false)"
     )
-    customer_ids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_CUSTOMERS)] | None = Field(
+    customer_ids: Annotated[list[CustomerId], Field(min_length=1, max_length=MAX_CUSTOMERS)] | None = Field(
         default=None, description="Given to one of these customers; up to 1,000"
     )
     codes: Annotated[list[Code], Field(min_length=1, max_length=MAX_CODES)] | None = Field(

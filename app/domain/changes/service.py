@@ -4,6 +4,7 @@ import hashlib
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,6 +16,7 @@ from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundEr
 from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, ChangeRecord
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.lifecycle import many
+from app.domain.persons import service as persons
 from app.domain.pools import service as pools
 from app.platform.connections import LONG_SECONDS
 from app.platform.database import patience, retry_on_conflict, transaction
@@ -190,8 +192,9 @@ async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
         if row is None or row.status in ENDED:
             return False
         if row.total is None:
+            wanted = await _of_persons(connection, _wanted(row))
             async with patience(connection, LONG_SECONDS):
-                total = await queries.list_codes(connection, _wanted(row), codes_given="codes" in row.filter)
+                total = await queries.list_codes(connection, wanted, codes_given="codes" in row.filter)
             await queries.put(
                 connection, change_id, status="running", total=total, started_at=datetime.now().astimezone()
             )
@@ -209,7 +212,8 @@ async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
         if not codes:
             await _finish(connection, row)
             return False
-        outcome = await many.change(connection, _wanted(row), codes, dry_run=row.dry_run)
+        wanted = await _of_persons(connection, _wanted(row))
+        outcome = await many.change(connection, wanted, codes, dry_run=row.dry_run)
         await queries.put(
             connection,
             change_id,
@@ -248,6 +252,13 @@ async def give_up(engine: AsyncEngine, change_id: uuid.UUID) -> None:
             )
             async with patience(connection, LONG_SECONDS):
                 await queries.end(connection, change_id, "failed", said)
+
+
+async def _of_persons(connection: AsyncConnection, wanted: many.Wanted) -> many.Wanted:
+    """Name the customers by the ids under which all of theirs is kept now."""
+    if wanted.customer_ids is None:
+        return wanted
+    return replace(wanted, customer_ids=await persons.current_ids(connection, wanted.customer_ids))
 
 
 def _wanted(row: ChangeRecord) -> many.Wanted:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.customers import Event
 
 
@@ -99,14 +99,8 @@ async def list_events(
     connection: AsyncConnection, event_type: str, key: tuple[datetime, str] | None, limit: int
 ) -> list[StoredEvent]:
     """Return events of a type, oldest first."""
-    query = (
-        select(
-            Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp, Event.arrival
-        )
-        .where(Event.event_type == event_type)
-        .order_by(Event.timestamp, Event.id)
-        .limit(limit)
-    )
-    if key is not None:
-        query = query.where(tuple_(Event.timestamp, Event.id) > key)
+    query = select(
+        Event.id, Event.customer_id, Event.event_type, Event.properties, Event.timestamp, Event.arrival
+    ).where(Event.event_type == event_type)
+    query = keyset.page(query, (Event.timestamp, Event.id), key, limit)
     return records.all_of(await connection.execute(query), StoredEvent)

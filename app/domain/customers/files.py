@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.customers import queries
 from app.domain.customers.schemas import CustomersImported, ImportReject
+from app.domain.persons import service as persons
+from app.domain.persons.ids import CustomerId
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import InvalidRequestError
-from app.schema.texts import Identifier, Properties
+from app.schema.texts import Properties
 
 BATCH = 100
 """Customers that are locked at a time, for some milliseconds: whoever else changes one of them waits so long."""
@@ -23,7 +25,7 @@ MAX_REJECTS = 1000
 ID_COLUMNS = ("customer_id", "id")
 """Names under which the id column is found by itself; otherwise it is the first."""
 
-_id = TypeAdapter[str](Identifier)
+_id = TypeAdapter[str](CustomerId)
 _properties = TypeAdapter(Properties)
 _Row = tuple[str, dict[str, str]] | ImportReject
 
@@ -82,7 +84,12 @@ _places = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
 async def _merge(engine: AsyncEngine, properties: dict[str, dict[str, str]]) -> None:
     place = _places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(PLACES))
     async with place, transaction(engine) as connection:
-        await queries.merge(connection, dict(sorted(properties.items())))
+        found = await persons.resolve(connection, properties)
+        merged: dict[str, dict[str, str]] = {}
+        for customer_id, values in properties.items():
+            person = found.get(customer_id)
+            merged.setdefault(customer_id if person is None else person.id, {}).update(values)
+        await queries.merge(connection, dict(sorted(merged.items())))
 
 
 def _next(rows: Iterator[_Row]) -> list[_Row]:
@@ -117,7 +124,7 @@ def _row(line: int, header: list[str], place: int, cells: list[str]) -> _Row:
     customer_id = named.pop(header[place]).strip()
     properties = {name: value for name, value in named.items() if value != ""}
     try:
-        _id.validate_python(customer_id)
+        customer_id = _id.validate_python(customer_id)
     except ValidationError:
         return ImportReject(line=line, reason="the id has 1 to 255 characters, none of them NUL")
     try:

@@ -4,14 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text, tuple_
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.customers.schemas import AggregateRecord, CustomerFilter, CustomerRecord, EventRecord
-from app.platform import records
+from app.domain.customers.schemas import (
+    AggregateRecord,
+    CustomerFilter,
+    CustomerRecord,
+    EventRecord,
+    TakenOver,
+)
+from app.platform import keyset, records
 from app.platform.similar import similar_names
-from app.schema.customers import Aggregate, Customer, Event
+from app.schema.customers import Aggregate, Customer, CustomerAlias, Event
 
 AGGREGATE = (
     Aggregate.name,
@@ -23,7 +29,14 @@ AGGREGATE = (
 )
 
 
-CUSTOMER = select(Customer.id, Customer.properties, Customer.updated_at)
+ALIASES = (
+    select(CustomerAlias.id)
+    .where(CustomerAlias.customer_id == Customer.id, CustomerAlias.id != Customer.id)
+    .order_by(CustomerAlias.id)
+    .correlate(Customer)
+    .scalar_subquery()
+)
+CUSTOMER = select(Customer.id, Customer.properties, Customer.updated_at, func.array(ALIASES).label("aliases"))
 
 
 async def by_id(connection: AsyncConnection, customer_id: str) -> CustomerRecord | None:
@@ -256,24 +269,17 @@ async def latest_events(
 ) -> list[EventRecord]:
     """Return events of a customer, newest first; of those of one time, the one that came last first."""
     arrival = func.coalesce(Event.arrival, 0)
-    order = (Event.timestamp, arrival, Event.id)
-    query = (
-        select(
-            Event.id,
-            Event.event_type,
-            Event.properties,
-            Event.timestamp,
-            Event.received_at,
-            arrival.label("arrival"),
-        )
-        .where(Event.customer_id == customer_id)
-        .order_by(*(column.desc() for column in order))
-        .limit(limit)
-    )
+    query = select(
+        Event.id,
+        Event.event_type,
+        Event.properties,
+        Event.timestamp,
+        Event.received_at,
+        arrival.label("arrival"),
+    ).where(Event.customer_id == customer_id)
     if event_type is not None:
         query = query.where(Event.event_type == event_type)
-    if key is not None:
-        query = query.where(tuple_(*order) < key)
+    query = keyset.page(query, (Event.timestamp, arrival, Event.id), key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), EventRecord)
 
 
@@ -281,3 +287,32 @@ async def sample_events(connection: AsyncConnection, limit: int) -> list[tuple[s
     """Return types and properties of some events, for somebody who chooses among them."""
     query = select(Event.event_type, Event.properties).limit(limit)
     return [(row.event_type, row.properties) for row in await connection.execute(query)]
+
+
+TAKE_OVER = text("""
+WITH gone AS (
+    DELETE FROM customer WHERE id = :of RETURNING properties
+), kept AS (
+    INSERT INTO customer (id, properties) SELECT :into, properties FROM gone
+    ON CONFLICT (id) DO UPDATE SET properties = excluded.properties || customer.properties, updated_at = now()
+), events AS (
+    UPDATE event SET customer_id = :into WHERE customer_id = :of RETURNING id
+), messages AS (
+    UPDATE message_seen SET customer_id = :into WHERE customer_id = :of
+), assignments AS (
+    UPDATE assignment SET customer_id = :into WHERE customer_id = :of RETURNING id
+), redemptions AS (
+    UPDATE redemption SET customer_id = :into WHERE customer_id = :of RETURNING id
+)
+SELECT
+    (SELECT count(*) FROM gone) AS customers, (SELECT count(*) FROM events) AS events,
+    (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
+""")
+
+
+async def take_over(connection: AsyncConnection, of: str, into: str) -> TakenOver:
+    """Make what is one customer's another one's, in every table; how many rows of each.
+
+    Of a property that both have, the second one's stays.
+    """
+    return records.one_of(await connection.execute(TAKE_OVER, {"of": of, "into": into}), TakenOver)

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from app.domain.persons.ids import CustomerId
 from app.schema.texts import Encoding, Identifier, Input, Properties
 
 
@@ -46,12 +47,23 @@ class CustomerFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenOver:
+    """How many rows of each kind a customer took over from another."""
+
+    customers: int
+    events: int
+    assignments: int
+    redemptions: int
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerRecord:
     """What is known of a customer."""
 
     id: str
     properties: dict[str, object]
     updated_at: datetime
+    aliases: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,27 @@ class CustomerOut(BaseModel):
     id: str = Field(description="As the caller names it")
     properties: dict[str, object] = Field(description="What is known")
     updated_at: datetime = Field(description="When a property was last set")
+    aliases: list[str] = Field(
+        description="Other ids that lead to this customer, since they were merged into it"
+    )
+
+
+class CustomerMerge(Input):
+    """Whom to merge into a customer."""
+
+    from_: CustomerId = Field(
+        alias="from", description="The customer who turns out to be this one; the id leads here from now on"
+    )
+
+
+class MergedOut(BaseModel):
+    """What a merge moved; all of it is 0 where the two were one already."""
+
+    customer_id: str = Field(description="The id under which all is kept")
+    customers: int = Field(description="1 where properties were known of the other")
+    events: int = Field(description="Events moved")
+    assignments: int = Field(description="Assignments moved")
+    redemptions: int = Field(description="Redemptions moved")
 
 
 class ImportReject(BaseModel):

@@ -1,6 +1,7 @@
 """The rules of customers and aggregates."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -12,8 +13,15 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.customers import queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
-from app.domain.customers.schemas import AggregateRecord, CustomerFilter, CustomerRecord, EventRecord
-from app.platform.database import autocommit, transaction
+from app.domain.customers.schemas import (
+    AggregateRecord,
+    CustomerFilter,
+    CustomerRecord,
+    EventRecord,
+    TakenOver,
+)
+from app.domain.persons import service as persons
+from app.platform.database import autocommit, retry_on_conflict, transaction
 from app.platform.settings import get_settings
 from app.platform.versions import Expected, version
 
@@ -27,7 +35,7 @@ async def get(connection: AsyncConnection, customer_id: str) -> CustomerRecord:
     Raises:
         CustomerNotFoundError: nothing is known of this one.
     """
-    customer = await queries.by_id(connection, customer_id)
+    customer = await queries.by_id(connection, await persons.current(connection, customer_id))
     if customer is None:
         raise CustomerNotFoundError("Nothing is known of this customer.")
     return customer
@@ -37,11 +45,17 @@ async def update(
     connection: AsyncConnection, customer_id: str, properties: Mapping[str, object]
 ) -> CustomerRecord:
     """Set properties one by one (RFC 7396, its first level): null takes one away, the others stay."""
+    customer_id = await _resolved(connection, customer_id)
     await queries.merge(connection, {customer_id: properties})
     taken_away = [key for key, value in properties.items() if value is None]
     if taken_away:
         await queries.take_away(connection, customer_id, taken_away)
     return await get(connection, customer_id)
+
+
+async def _resolved(connection: AsyncConnection, customer_id: str) -> str:
+    found = await persons.resolve(connection, [customer_id])
+    return found[customer_id].id if found else customer_id
 
 
 async def properties_of(
@@ -111,11 +125,14 @@ async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequenc
     return nothing | await queries.evaluate(connection, definition, customer_ids)
 
 
+@retry_on_conflict
 async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) -> dict[str, int]:
     """Remove a person from customers, events, assignments and redemptions; how many rows of each.
 
     What happened to the codes, all outcomes and all counts stay as they are: a mark stands for the person, which
     tells whether two rows are of the same one and nothing else. It may be repeated, and then finds nothing.
+
+    Of a person with several ids all are removed.
 
     What is under way for the person is waited for and erased too, so that nothing stays of what was answered before.
     Marks of its events and messages stay for some time: one that is sent again does not bring the person back.
@@ -124,7 +141,7 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
     number = None
     for last in (False, True):
         async with transaction(engine) as connection:
-            found = await queries.erase(connection, customer_id)
+            found = await _erase(connection, customer_id)
             erased = {name: n + found[name] for name, n in erased.items()}
             if last:
                 # Not who: that is to be forgotten.
@@ -134,6 +151,18 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
         if not last and number is not None:
             await _wait_for_others(engine, number)
     return erased
+
+
+async def _erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
+    """Remove whom an id stands for from every table, with all other ids."""
+    known = await persons.resolve(connection, [customer_id])
+    person = known.get(customer_id)
+    erased: Counter[str] = Counter()
+    for id_ in (customer_id,) if person is None else person.names(customer_id):
+        erased.update(await queries.erase(connection, id_))
+    if person is not None:
+        await persons.forget(connection, person.id)
+    return dict(erased)
 
 
 async def was_erased(connection: AsyncConnection, id_: str) -> bool:
@@ -187,6 +216,7 @@ async def latest_events(
     key: EventKey | None = None,
 ) -> list[EventRecord]:
     """Return events of a customer, newest first."""
+    customer_id = await persons.current(connection, customer_id)
     return await queries.latest_events(connection, customer_id, limit, event_type, key)
 
 
@@ -198,3 +228,8 @@ async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], 
             count, example = seen.get((event_type, name), (0, value))
             seen[event_type, name] = (count + 1, example)
     return dict(sorted(seen.items()))
+
+
+async def take_over(connection: AsyncConnection, of: str, into: str) -> TakenOver:
+    """Make what is one customer's another one's; how many rows of each kind. See `tracking.merge`."""
+    return await queries.take_over(connection, of, into)

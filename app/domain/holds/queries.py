@@ -11,18 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.holds.schemas import HoldRecord
 from app.domain.lifecycle.claim import StoredRule
+from app.domain.lifecycle.stock import HOLD_STANDS
 from app.platform import records
 from app.schema.ledger import Hold
 
-ACTIVE = "(hold.expires_at IS NULL OR hold.expires_at > now())"
-
 # Does not conflict with what refers to the pool, such as an import.
-LOCK = text("SELECT id FROM pool WHERE name = :pool FOR NO KEY UPDATE")
+LOCK_POOL = text("SELECT id FROM pool WHERE name = :pool FOR NO KEY UPDATE")
 
 
 async def lock(connection: AsyncConnection, pool: str) -> int | None:
     """Return the id of a pool, on whose holds nobody else works until the transaction ends."""
-    return (await connection.execute(LOCK, {"pool": pool})).scalar_one_or_none()
+    return (await connection.execute(LOCK_POOL, {"pool": pool})).scalar_one_or_none()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ SELECT
         - coalesce(sum(size - drawn), 0)::bigint AS free,
     coalesce(sum(size - drawn) FILTER (WHERE campaign_id = :campaign_id), 0)::bigint AS own,
     min(id::text) FILTER (WHERE campaign_id = :campaign_id)::uuid AS hold_id
-FROM hold WHERE pool_id = :pool_id AND {ACTIVE}
+FROM hold WHERE pool_id = :pool_id AND {HOLD_STANDS}
 """)  # noqa: S608  (made of constants)
 
 
@@ -92,7 +91,7 @@ async def record_draws(connection: AsyncConnection, hold_id: uuid.UUID, n: int) 
 
 LIST = text(f"""
 SELECT hold.id, pool.name AS pool, campaign_id, size AS count, drawn, expires_at, hold.created_at
-FROM hold JOIN pool ON pool.id = pool_id WHERE pool_id = :pool_id AND {ACTIVE} ORDER BY campaign_id
+FROM hold JOIN pool ON pool.id = pool_id WHERE pool_id = :pool_id AND {HOLD_STANDS} ORDER BY campaign_id
 """)  # noqa: S608  (made of constants)
 
 
@@ -107,7 +106,7 @@ async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) 
     return (await connection.execute(query, {"pool_id": pool_id, "id": hold_id})).first() is not None
 
 
-REMOVE_EXPIRED = text(f"DELETE FROM hold WHERE pool_id = :pool_id AND NOT {ACTIVE}")  # noqa: S608  (a constant)
+REMOVE_EXPIRED = text(f"DELETE FROM hold WHERE pool_id = :pool_id AND NOT {HOLD_STANDS}")  # noqa: S608  (a constant)
 
 
 async def remove_expired(connection: AsyncConnection, pool_id: int) -> None:
@@ -117,5 +116,5 @@ async def remove_expired(connection: AsyncConnection, pool_id: int) -> None:
 
 async def pools_with_expired(connection: AsyncConnection) -> Sequence[str]:
     """Return the names of pools that have holds whose time is over."""
-    query = text(f"SELECT DISTINCT name FROM hold JOIN pool ON pool.id = pool_id WHERE NOT {ACTIVE}")  # noqa: S608
+    query = text(f"SELECT DISTINCT name FROM hold JOIN pool ON pool.id = pool_id WHERE NOT {HOLD_STANDS}")  # noqa: S608
     return (await connection.execute(query)).scalars().all()

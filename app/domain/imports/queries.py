@@ -4,12 +4,12 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import case, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schemas import ImportRecord, RejectRecord
 from app.domain.lifecycle.stock import HELD
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
 
@@ -21,7 +21,9 @@ STAGE = case(
     (Import.total.is_(None), "reading"),
     else_="merging",
 )
-SHOWN = (
+Key = tuple[datetime, uuid.UUID]
+"""Where a page of imports ends."""
+COLUMNS = (
     Import.id,
     Import.pool,
     Import.status,
@@ -95,25 +97,20 @@ async def stored(connection: AsyncConnection, import_id: uuid.UUID, size: int, s
 
 async def by_id(connection: AsyncConnection, import_id: uuid.UUID) -> ImportRecord | None:
     """Return one import."""
-    query = select(*SHOWN).where(Import.id == import_id)
+    query = select(*COLUMNS).where(Import.id == import_id)
     return records.any_of(await connection.execute(query), ImportRecord)
 
 
 async def list_page(
-    connection: AsyncConnection,
-    pool: str | None,
-    schedule_id: uuid.UUID | None,
-    key: tuple[datetime, uuid.UUID] | None,
-    limit: int,
+    connection: AsyncConnection, pool: str | None, schedule_id: uuid.UUID | None, key: Key | None, limit: int
 ) -> list[ImportRecord]:
     """Return imports, the newest first."""
-    query = select(*SHOWN).order_by(Import.created_at.desc(), Import.id.desc()).limit(limit)
+    query = select(*COLUMNS)
     if pool is not None:
         query = query.where(Import.pool == pool)
     if schedule_id is not None:
         query = query.where(Import.schedule_id == schedule_id)
-    if key is not None:
-        query = query.where(tuple_(Import.created_at, Import.id) < key)
+    query = keyset.page(query, (Import.created_at, Import.id), key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), ImportRecord)
 
 

@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from itertools import takewhile
 from typing import BinaryIO, Protocol, cast
 
@@ -206,7 +205,7 @@ async def list_page(
     connection: AsyncConnection,
     pool: str | None,
     schedule_id: uuid.UUID | None,
-    key: tuple[datetime, uuid.UUID] | None,
+    key: queries.Key | None,
     limit: int,
 ) -> list[ImportRecord]:
     """Return imports, the newest first."""

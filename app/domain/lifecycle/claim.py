@@ -5,6 +5,7 @@ other.
 """
 
 import random
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypedDict
 import orjson
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -170,11 +171,21 @@ REQUESTS = """
 """
 
 
+# A customer whom a merge has concerned may have other ids: who asks for such a one is told so, and given nothing.
+# As long as nobody was merged, it costs a look at an empty table.
+MERGED = """(
+    CAST(:ask AS boolean) AND (SELECT EXISTS (SELECT FROM customer_alias)) AND
+    (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
+)"""
+
+
 # Each request gets the ledger row that it has already, or a voucher. A request that is missing in the answer got none.
 # OFFSET 0 keeps the look-up a look-up: planned while the ledger is small, a join would read all of it for ever after.
 CLAIM = text(f"""
-WITH request AS MATERIALIZED (
-    {REQUESTS}
+WITH asked AS MATERIALIZED (
+    SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent
+), request AS NOT MATERIALIZED (
+    SELECT * FROM asked WHERE NOT merged
 ), known AS MATERIALIZED (
     SELECT request.position, before.*
     FROM request, LATERAL (
@@ -201,6 +212,9 @@ UNION ALL
 SELECT position, NULL, false, id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at,
     lease_until, lease_seconds, released_at, expires_at, status, attributes
 FROM known
+UNION ALL
+SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM asked WHERE merged
 """)  # noqa: S608  (made of constants)
 
 
@@ -213,6 +227,8 @@ class Claimed:
     """Of the vouchers that are newly given."""
     from_hold: int
     """How many of these were taken from the hold."""
+    merged: list[int]
+    """Places of requests that got nothing because their customers may have other ids."""
 
 
 async def claim(
@@ -221,13 +237,30 @@ async def claim(
     requests: Sequence[AssignmentRequest],
     cursor: int,
     allowance: Allowance,
+    *,
+    resolved: bool = False,
 ) -> Claimed:
-    """Claim a voucher for each request. All of them ask for the same `valid_for_seconds`."""
-    parameters = _parameters(pool, requests, cursor, allowance)
+    """Claim a voucher for each request. All of them ask for the same `valid_for_seconds`.
+
+    `resolved`: the transaction knows for whom the ids of their customers stand.
+    """
+    parameters = _parameters(pool, requests, cursor, allowance) | {"ask": not resolved}
     return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
 
-CLAIM_DIRECT = str(CLAIM.compile(dialect=postgresql.psycopg.dialect())).encode()  # type: ignore[no-untyped-call]
+def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
+
+    The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
+    """
+    compiled = str(statement.compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]
+    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", compiled)
+    return numbered.replace("%%", "%").encode(), names
+
+
+CLAIM_DIRECT, _NAMES = _numbered(CLAIM)
+"""The claim as the driver sends it."""
 
 
 async def claim_direct(
@@ -237,7 +270,9 @@ async def claim_direct(
     cursor: int,
 ) -> Claimed:
     """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
-    rows = await connection.execute(CLAIM_DIRECT, _parameters(pool, requests, cursor, NONE_ALLOWED))
+    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
+    rows = psycopg.AsyncRawCursor(connection)
+    await rows.execute(CLAIM_DIRECT, [parameters[name] for name in _NAMES])
     return _claimed(pool, requests, await rows.fetchall())
 
 
@@ -246,6 +281,7 @@ def _parameters(
 ) -> dict[str, object]:
     return {
         "pool": pool,
+        "ask": True,
         "allowance": allowance.n,
         "from_hold": allowance.from_hold,
         "hold_id": allowance.hold_id,
@@ -261,36 +297,40 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
 ) -> Claimed:
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
+    merged: list[int] = []
     from_hold = 0
-    for position, draw_key, of_hold, *row in rows:
+    for row in rows:
+        draw_key = row[1]
+        if draw_key is None and row[3] is None:
+            merged.append(row[0] - 1)
+            continue
         if draw_key is None:
-            ledger.append(replayed(pool, row))
+            ledger.append(replayed(pool, row[3:]))
             continue
         draw_keys.append(draw_key)
-        from_hold += of_hold
-        request = requests[position - 1]
-        leased = request.lease_seconds is not None
+        from_hold += row[2]
+        request = requests[row[0] - 1]
         ledger.append(
             LedgerEntry(
                 request.id,
                 pool,
-                row[1],
+                row[4],
                 request.customer_id,
                 request.campaign_id,
                 request.message_id,
                 request.occurrence,
                 request.test,
-                row[7],
-                row[8],
+                row[10],
+                row[11],
                 request.lease_seconds,
                 None,
-                row[11],
-                "reserved" if leased else "assigned",
-                replayed=False,
-                attributes=row[13],
+                row[14],
+                "assigned" if request.lease_seconds is None else "reserved",
+                False,  # newly given; names of arguments cost
+                row[16],
             )
         )
-    return Claimed(ledger, draw_keys, from_hold)
+    return Claimed(ledger, draw_keys, from_hold, merged)
 
 
 # The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
@@ -378,10 +418,7 @@ WHAT_IS_LEFT = text(f"""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED} AND code <> ALL (CAST(:ours AS text[]))
-) AS any_left, CAST(:valid_for AS bigint) = 0 OR EXISTS (
-    SELECT FROM voucher
-    WHERE pool_id = pool.id AND status = 'available' AND {ENOUGH_LIFE} AND code <> ALL (CAST(:ours AS text[]))
-) AS long_enough, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
+) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
 ) AS counts
@@ -389,28 +426,24 @@ WHERE name = :pool
 """)  # noqa: S608  (made of constants)
 
 
-async def what_is_left(
-    connection: AsyncConnection, pool: str, ours: Sequence[str], valid_for: int
-) -> AnyRow | None:
+async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> AnyRow | None:
     """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
 
-    `long_enough`: whether one of them holds for `valid_for` seconds; `held`: whether some are held, or the pool has a
-    rule for customers (`ruled`).
-    None where there is no such pool.
+    `held`: whether some are held, or the pool has a rule for customers (`ruled`). None where there is no such pool.
     """
-    parameters = {"pool": pool, "ours": list(ours), "valid_for": valid_for}
+    parameters = {"pool": pool, "ours": list(ours)}
     return (await connection.execute(WHAT_IS_LEFT, parameters)).one_or_none()
 
 
 # The first in draw order: the same one as long as nobody draws it.
 SHOWN = text(f"""
 SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
-WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {ENOUGH_LIFE}
+WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)
 
 
-async def shown(connection: AsyncConnection, pool: str, valid_for: int) -> Locked | None:
+async def shown(connection: AsyncConnection, pool: str) -> Locked | None:
     """Return an available voucher of the pool, neither taken nor locked."""
-    row = (await connection.execute(SHOWN, {"pool": pool, "valid_for": valid_for})).one_or_none()
+    row = (await connection.execute(SHOWN, {"pool": pool})).one_or_none()
     return None if row is None else Locked(*row)

@@ -44,6 +44,15 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
     AND application_name NOT IN ('{READS}', 'pg_dump')
 """)  # noqa: S608  (made of constants)
 
+# What a transaction sees of this table is kept until it ends, unless that is thrown away.
+CLEAR = text("SELECT pg_stat_clear_snapshot()")
+EACH_UNDER_WAY = text(f"""
+SELECT pid, backend_start, xact_start FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    AND application_name NOT IN ('{READS}', 'pg_dump')
+    AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)
+""")  # noqa: S608  (made of constants)
+
 LONGEST = timedelta(hours=2)
 """Longer than any transaction of the service that writes."""
 
@@ -71,6 +80,12 @@ async def settled(engine: AsyncEngine) -> datetime:
         found = await connection.execute(UNDER_WAY, {"horizon": horizon, "longest": LONGEST})
         settled_at: datetime = found.scalar_one()
         return settled_at
+
+
+async def under_way(connection: AsyncConnection) -> set[tuple[object, ...]]:
+    """Return the transactions that are under way, besides this one and what only reads."""
+    await connection.execute(CLEAR)
+    return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY)}
 
 
 async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, object]) -> None:

@@ -48,6 +48,8 @@ class LedgerEntry:
     replayed: bool
     attributes: dict[str, str] | None = None
     """What comes with the code."""
+    of_person: bool = False
+    """Whether it answers a request for a customer by another id of the same person."""
 
     def matches(self, request: AssignmentRequest) -> bool:
         """Return whether `request` asks for what this row was given for."""

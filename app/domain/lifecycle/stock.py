@@ -11,10 +11,12 @@ SLOT = os.getpid() % STOCK_SLOTS
 """The slot of this process: processes write to different rows, and so do not wait for each other."""
 
 
-HELD = """(
+HOLD_STANDS = "(hold.expires_at IS NULL OR hold.expires_at > now())"
+"""SQL: whether a `hold` has not expired."""
+HELD = f"""(
     SELECT coalesce(sum(hold.size - hold.drawn), 0)::bigint FROM hold
-    WHERE hold.pool_id = {pool_id} AND (hold.expires_at IS NULL OR hold.expires_at > now())
-)"""
+    WHERE hold.pool_id = {{pool_id}} AND {HOLD_STANDS}
+)"""  # noqa: S608  (made of constants)
 """SQL: how many vouchers the holds of a pool still keep."""
 
 OPEN = text("INSERT INTO stock (pool_id, slot) SELECT :pool_id, generate_series(0, :slots - 1)")

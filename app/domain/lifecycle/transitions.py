@@ -293,9 +293,9 @@ async def backdate(connection: AsyncConnection, used: dict[str, datetime]) -> No
     await connection.execute(_BACKDATE, {"codes": list(used), "ats": list(used.values())})
 
 
-LOCK = text("SELECT FROM voucher WHERE code = ANY (CAST(:codes AS text[])) ORDER BY code FOR UPDATE")
+LOCK_VOUCHERS = text("SELECT FROM voucher WHERE code = ANY (CAST(:codes AS text[])) ORDER BY code FOR UPDATE")
 
 
 async def lock(connection: AsyncConnection, codes: Iterable[str]) -> None:
     """Keep these vouchers as they are until the transaction ends: whoever judges the same code waits here."""
-    await connection.execute(LOCK, {"codes": list(codes)})
+    await connection.execute(LOCK_VOUCHERS, {"codes": list(codes)})

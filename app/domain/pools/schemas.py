@@ -103,9 +103,7 @@ class PerCustomer(Input):
     a customer are not bound by it.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"count": 1, "days": 30, "then": "same"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"count": 1, "days": 30, "then": "same"}]})
 
     count: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(
         default=1, description="Number of vouchers"

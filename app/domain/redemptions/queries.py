@@ -167,6 +167,19 @@ async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID,
 OUTCOME = (Redemption.event_id, Redemption.property, Redemption.outcome)
 
 
+DOUBTFUL = text("""
+SELECT DISTINCT code FROM redemption
+WHERE customer_id = ANY (CAST(:customers AS text[])) AND code IS NOT NULL
+    AND (effect = 'cancel' OR outcome = 'other_customer')
+ORDER BY code
+""")
+
+
+async def doubtful_codes(connection: AsyncConnection, customers: Sequence[str]) -> list[str]:
+    """Return the codes of which these customers said what depends on who they are."""
+    return list((await connection.execute(DOUBTFUL, {"customers": list(customers)})).scalars())
+
+
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> list[tuple[str, OutcomeAt]]:
     """Return what came of the codes in these events, each with its event."""
     query = select(*OUTCOME).where(Redemption.event_id.in_(event_ids))

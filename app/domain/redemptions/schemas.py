@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
+from app.domain.persons.ids import CustomerId
 from app.schema.texts import Identifier, Input
 from app.schema.times import Time
 
@@ -143,7 +144,7 @@ class ReplayOut(BaseModel):
 class RedemptionIn(Input):
     """A use of a code, told directly."""
 
-    customer_id: Identifier | None = Field(default=None, description="Customer who used it")
+    customer_id: CustomerId | None = Field(default=None, description="Customer who used it")
     redeemed_at: Time | None = Field(default=None, description="When; now, if left out")
 
 

@@ -17,6 +17,7 @@ from app.domain.access.scopes import Caller
 from app.domain.customers import events as events_of_customers
 from app.domain.lifecycle import transitions
 from app.domain.lifecycle import uses as uses_lock
+from app.domain.persons import service as persons
 from app.domain.redemptions import queries, rules
 from app.domain.redemptions.schemas import (
     USED_OUTCOMES,
@@ -71,6 +72,9 @@ async def redeem(
             nothing is stored.
         IdempotencyKeyReusedError: the key came before, for another code or customer.
     """
+    if customer_id is not None:
+        found = await persons.resolve(connection, [customer_id])
+        customer_id = found[customer_id].id if found else customer_id
     await uses_lock.beside_others(connection)
     await transitions.lock(connection, [code])
     # The key takes the place of an event's id: of two requests with one key the second finds the row of the first.
@@ -141,6 +145,9 @@ async def list_redemptions(
 
     Without an outcome and a customer it is only the issues.
     """
+    if wanted.customer_id is not None:
+        customer_id = await persons.current(connection, wanted.customer_id)
+        wanted = dataclasses.replace(wanted, customer_id=customer_id)
     return await queries.list_redemptions(connection, wanted, key, limit)
 
 
@@ -291,6 +298,17 @@ async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Itera
         await vouchers.redeem(connection, used)
     if unused:
         await transitions.cancel(connection, unused)
+
+
+async def judge_again(connection: AsyncConnection, codes: Sequence[str]) -> None:
+    """Judge what was said of codes whose vouchers are locked, once two customers turn out to be one."""
+    if codes:
+        await _rejudge(connection, codes, [])
+
+
+async def doubtful_codes(connection: AsyncConnection, customers: Sequence[str]) -> list[str]:
+    """Return the codes of which these customers said what may be judged otherwise if they are one."""
+    return await queries.doubtful_codes(connection, customers)
 
 
 async def outcomes_of_events(

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.rendering import batch
+from app.domain.rendering.quick import QuickMessages
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
 from app.platform.batching import Batcher, Waiter
 from app.platform.connections import hung_since
+from app.platform.driver_pool import DriverPool
 from app.platform.errors import DatabaseUnavailableError
 
 MAX_BATCH = 100
@@ -25,7 +27,8 @@ PATIENCE = 30.0
 class RenderBatcher:
     """The batcher of one process. A context goes to each target, so that it tells no templates apart."""
 
-    def __init__(self, engine: AsyncEngine, renderers: Renderers) -> None:
+    def __init__(self, engine: AsyncEngine, driver_pool: DriverPool, renderers: Renderers) -> None:
+        self._quick = QuickMessages(engine, driver_pool, renderers)
         self._engine = engine
         self._renderers = renderers
         self._batcher = Batcher[RenderSpec, MessageTarget, Outcome](
@@ -53,9 +56,15 @@ class RenderBatcher:
         waiters = [waiter for waiter in waiters if not _was_left(waiter)]
         if not waiters:
             return
-        targets = [waiter.item for waiter in waiters]
+        made = await self._quick.make(spec, [waiter.item for waiter in waiters])
+        for index, outcome in made.items():
+            waiters[index].resolve(outcome)
+        left = [waiter for index, waiter in enumerate(waiters) if index not in made]
+        if not left:
+            return
+        targets = [waiter.item for waiter in left]
         outcomes = await batch.render_chunk(self._engine, self._renderers, spec, targets)
-        for waiter, outcome in zip(waiters, outcomes, strict=True):
+        for waiter, outcome in zip(left, outcomes, strict=True):
             waiter.resolve(outcome)
 
 

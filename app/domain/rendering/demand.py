@@ -32,6 +32,16 @@ class Demands:
         demand = self._by_template.get(_digest(template))
         return None if demand is None else demand.each
 
+    def one_code(self, template: str) -> str | None:
+        """Return the pool of which each message takes one code, where that is all that it needs."""
+        demand = self._by_template.get(_digest(template))
+        if demand is None or list(demand.each.values()) != [1.0]:
+            return None
+        needs = demand.needs
+        if needs["counts"] or needs["aggregates"] or needs.get("valid_for"):
+            return None
+        return next(iter(demand.each))
+
     async def predict(self, template: str, vouchers: MessageVouchers, messages: int) -> NeedsAsJson:
         """Return what so many messages will probably need, less what they were given before."""
         demand = self._by_template.get(_digest(template))

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -58,6 +58,8 @@ class MessageVouchers:
         self._pools: dict[str, _Pool] = {}
         self._drawn_anew: dict[uuid.UUID, uuid.UUID] = {}
         """Of places whose lease has lapsed: the id of the place, and that of its present draw."""
+        self._elsewhere: dict[uuid.UUID, uuid.UUID] = {}
+        """Of places that were filled under another id of the customer: the id of the place, and the one it had."""
         self._given: dict[uuid.UUID, LedgerEntry | str] = {}
         self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]
         """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds, false
@@ -119,10 +121,35 @@ class MessageVouchers:
 
     def identify(self, target: MessageTarget, key: str, occurrence: int) -> uuid.UUID:
         """Return the id of a place in a message: of the voucher, or the default, that stands there."""
+        place = self._place(target, target.customer_id, key, occurrence)
+        place = self._elsewhere.get(place, place)
+        return self._drawn_anew.get(place, place)
+
+    def _place(self, target: MessageTarget, customer_id: str | None, key: str, occurrence: int) -> uuid.UUID:
         if self._spec.mode is Mode.TEST:
             key = TEST + key  # a proof is not the message
-        place = identity.of_message(target.message_id, target.customer_id, key, occurrence)
-        return self._drawn_anew.get(place, place)
+        return identity.of_message(target.message_id, customer_id, key, occurrence)
+
+    def _other_places(
+        self, targets: Sequence[tuple[MessageTarget, int]], key: str
+    ) -> dict[uuid.UUID, list[uuid.UUID]]:
+        """Return, by the id of a place, what it may be in the ledger under all ids of its customer."""
+        return {
+            self._place(target, target.customer_id, key, occurrence): [
+                self._place(target, name, key, occurrence) for name in target.names
+            ]
+            for target, occurrence in targets
+            if target.names and not target.is_new
+        }
+
+    def _note_elsewhere(
+        self, others: Mapping[uuid.UUID, list[uuid.UUID]], found: Container[uuid.UUID]
+    ) -> None:
+        """Note which of its ids each place has: the first that was filled."""
+        for place, candidates in others.items():
+            filled = next((each for each in candidates if each in found), place)
+            if filled != place:
+                self._elsewhere[place] = filled
 
     def exhausted(self, pool: str, line: int | None) -> DomainError:
         """Return why a pool has no code for a message that asked in this line."""
@@ -221,6 +248,9 @@ class MessageVouchers:
 
     async def _read(self, key: str, occurrences: range) -> None:
         """Read what was given at these occurrences."""
+        await self._find_elsewhere(
+            [(target, occurrence) for target in self._targets for occurrence in occurrences], key
+        )
         places = {
             self.identify(target, key, occurrence): (index, target, occurrence)
             for index, target in enumerate(self._targets)
@@ -242,6 +272,19 @@ class MessageVouchers:
             if isinstance(row, LedgerEntry):
                 self._note(row)
             self.before[index].setdefault(key, {})[str(occurrence)] = self._holds(target, row, occurrence)
+
+    async def _find_elsewhere(self, targets: Sequence[tuple[MessageTarget, int]], key: str) -> None:
+        """Find out which places were filled under other ids of their customers."""
+        others = self._other_places(targets, key)
+        ids = list(dict.fromkeys(each for of_one in others.values() for each in of_one))
+        if not ids:
+            return
+        if key.startswith(DEFAULT):
+            self._note_elsewhere(others, await queries.defaults(self._connection, ids))
+        elif key == SEEN:
+            self._note_elsewhere(others, await queries.seen(self._connection, ids))
+        else:
+            self._note_elsewhere(others, await assignments.known(self._connection, ids))
 
     def _holds(self, target: MessageTarget, row: LedgerEntry | str, occurrence: int) -> str | bool | None:
         """Return the code, where the row answers this message."""
@@ -269,6 +312,7 @@ class MessageVouchers:
         self.seen_known = True
         if self._spec.mode is Mode.PREVIEW:
             return
+        await self._find_elsewhere([(target, 0) for target in self._targets], SEEN)
         ids = {
             self.identify(target, SEEN, 0): index
             for index, target in enumerate(self._targets)

@@ -14,6 +14,7 @@ from app.domain.customers import service as customers
 from app.domain.customers.events import NewEvent
 from app.domain.rendering import queries, service
 from app.domain.rendering.errors import TemplateError
+from app.domain.rendering.persons import of_persons
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import EventBody, MessageTarget, Mode, RenderSpec
 from app.domain.tracking import service as tracking
@@ -75,17 +76,20 @@ async def _run(
     @retry_on_conflict
     async def attempt() -> Stored:
         async with transaction(engine) as connection:
-            id_ = _node_id(spec, target)
+            (whom,) = await of_persons(connection, [target])
+            id_ = _node_id(spec, whom, whom.customer_id)
             if spec.mode is not Mode.PREVIEW:
-                await queries.lock_customer(connection, target.customer_id or "")
-                before = {} if target.is_new else await queries.seen(connection, [id_])
-                if id_ in before:
-                    return _stored_before(cast(NodeSeen, before[id_]), digest)
-                if not target.is_new and await customers.was_erased(connection, str(id_)):
+                await queries.lock_customer(connection, whom.customer_id or "")
+                ids = [_node_id(spec, whom, name) for name in whom.names or (whom.customer_id,)]
+                before = {} if whom.is_new else await queries.seen(connection, ids)
+                for each in ids:
+                    if each in before:
+                        return _stored_before(cast(NodeSeen, before[each]), digest)
+                if not whom.is_new and await customers.was_erased(connection, str(id_)):
                     raise IdempotencyKeyReusedError(
                         "The same message came before, and its customer was erased since; nothing was stored."
                     )
-            (outcome,) = await service.render_in_transaction(connection, renderers, spec, [target])
+            (outcome,) = await service.render_in_transaction(connection, renderers, spec, [whom])
             if outcome.error is not None:
                 raise outcome.error
             body = _body(outcome.rendered or "")
@@ -94,9 +98,9 @@ async def _run(
             except ValidationError as error:
                 raise TemplateError(_says(error), line=None) from None
             if spec.mode is not Mode.PREVIEW:
-                await store(connection, target, parsed)
+                await store(connection, whom, parsed)
                 seen: NodeSeen = {"digest": digest, "body": body, "vouchers": outcome.vouchers}
-                row = {"id": id_, "customer_id": target.customer_id, "seen": seen}
+                row = {"id": id_, "customer_id": whom.customer_id, "seen": seen}
                 await queries.add_seen(connection, [row])
             return outcome.vouchers, body
 
@@ -104,8 +108,8 @@ async def _run(
         return await attempt()
 
 
-def _node_id(spec: RenderSpec, target: MessageTarget) -> uuid.UUID:
-    return identity.of_message(target.message_id, target.customer_id, f"{spec.mode} node", 0)
+def _node_id(spec: RenderSpec, target: MessageTarget, customer_id: str | None) -> uuid.UUID:
+    return identity.of_message(target.message_id, customer_id, f"{spec.mode} node", 0)
 
 
 def _stored_before(record: NodeSeen, digest: str) -> Stored:

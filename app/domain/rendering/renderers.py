@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import ClassVar
 import orjson
 
 from app.domain.rendering.confined.protocol import Answer, Job
-from app.domain.rendering.confined.worker import HEADER
+from app.domain.rendering.confined.worker import HEADER, JOB_SHARE, SHARED_BY
 from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
 from app.platform.settings import Settings
 
@@ -23,8 +24,10 @@ PATIENCE = 10.0
 START_SECONDS = 5.0
 """How long the start of a process may take."""
 
-WALL_SECONDS = 3.0
-"""What a job may take beyond its processor time: a process that was stopped, or starves, is replaced after that."""
+STILL_SECONDS = 3.0
+"""A process that gets no processor time for so long was stopped, or is stuck: it is replaced."""
+PATIENT = 10
+"""So many times what a job may take of the processor it may take by the clock: others load the machine as well."""
 
 
 class RendererUnavailableError(DomainError):
@@ -92,7 +95,7 @@ class Renderers:
             raise InvalidRequestError(
                 f"A template cannot take these properties or context: {error}."
             ) from None
-        seconds = WALL_SECONDS + self._seconds * max(1, len(job["items"]))
+        seconds = STILL_SECONDS + PATIENT * self._seconds * max(1, len(job["items"]) / SHARED_BY * JOB_SHARE)
         try:
             return await self._once(body, seconds)
         except (
@@ -123,8 +126,12 @@ class Renderers:
         try:
             if process is None or process.returncode is not None:
                 process = await self._start()
-            async with asyncio.timeout(seconds):
-                return await _converse(process, body)
+            async with asyncio.timeout(seconds) as limit:
+                watch = _Watch(process.pid, limit)
+                try:
+                    return await _converse(process, body)
+                finally:
+                    watch.cancel()
         except asyncio.IncompleteReadError:
             ended, process = process, None
             await _end(ended)
@@ -160,6 +167,47 @@ class Renderers:
                 )
         except (OSError, TimeoutError):  # no memory, or no more processes
             raise RendererUnavailableError from None
+
+
+class _Watch:
+    """Ends the wait for a process that does nothing.
+
+    A process that is slow is left alone, however much else the machine has to do: what it may take of the processor
+    is bounded in the process itself (`worker.py`).
+    """
+
+    __slots__ = ("_handle", "_limit", "_pid", "_used")
+
+    def __init__(self, pid: int, limit: asyncio.Timeout) -> None:
+        self._pid = pid
+        self._limit = limit
+        self._used = _processor_seconds(pid)
+        self._handle = asyncio.get_running_loop().call_later(STILL_SECONDS, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        used = _processor_seconds(self._pid)
+        if used is None or used != self._used:
+            self._used = used
+            self._handle = loop.call_later(STILL_SECONDS, self._look)
+        else:
+            self._limit.reschedule(loop.time())
+
+    def cancel(self) -> None:
+        """End the watch."""
+        self._handle.cancel()
+
+
+def _processor_seconds(pid: int) -> float | None:
+    """Return how much of the processor a process had; None where the system does not tell."""
+    try:
+        return time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
+    except OSError:
+        return None
+
+
+_PROCESS_CLOCK = 2
+"""The clock of another process, by its id: Linux, `clock_getcpuclockid(3)`."""
 
 
 async def _converse(process: Process, body: bytes) -> Answer:

@@ -51,17 +51,8 @@ class Rounds:
         self._vouchers = vouchers
         self._aggregates: dict[str, AggregateSupply] = {}
         self._asks_about = any(name in self._source for name in ABOUT)
-        self._job: About = {
-            "parts": [(part.name, part.source, part.html) for part in spec.parts],
-            "preview": spec.mode is Mode.PREVIEW,
-            "strict": spec.strict,
-            "time": time.time(),
-            "context": spec.context,
-            "campaign_id": spec.campaign_id,
-            "channel": spec.channel,
-            "aggregates": self._aggregates,
-        }
-        self._items: list[Item] = [_item(target, is_new=target.is_new or spec.sample) for target in targets]
+        self._job: About = {**about_of(spec), "aggregates": self._aggregates}
+        self._items: list[Item] = [item_of(target, is_new=target.is_new or spec.sample) for target in targets]
 
     async def run(self) -> Answer:
         """Return the `results` of all messages and their `needs`, or why the template is `refused`.
@@ -172,7 +163,22 @@ class Rounds:
                 item.setdefault("aggregates", {})[name] = values.get(target.customer_id or "")
 
 
-def _item(target: MessageTarget, *, is_new: bool) -> Item:
+def about_of(spec: RenderSpec) -> About:
+    """Return what all messages of a job have in common."""
+    return {
+        "parts": [(part.name, part.source, part.html) for part in spec.parts],
+        "preview": spec.mode is Mode.PREVIEW,
+        "strict": spec.strict,
+        "time": time.time(),
+        "context": spec.context,
+        "campaign_id": spec.campaign_id,
+        "channel": spec.channel,
+        "aggregates": {},
+    }
+
+
+def item_of(target: MessageTarget, *, is_new: bool) -> Item:
+    """Return a message as a render process takes it."""
     item: Item = {"message": target.message_id, "customer_id": target.customer_id, "new": is_new}
     if target.context:
         item["context"] = target.context

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, model_validator
 
+from app.domain.persons.ids import CustomerId
 from app.platform.errors import DomainError
 from app.schema.texts import CampaignId, Identifier, Input, Properties
 from app.schema.times import Time
@@ -96,7 +97,7 @@ class RenderRequest(_Message):
     """A message to make."""
 
     channel: Channel = Field(description="HTML is escaped in email and weblayer")
-    customer_id: Identifier | None = Field(default=None, description="Customer")
+    customer_id: CustomerId | None = Field(default=None, description="Customer")
     customer: Properties = Field(
         default_factory=dict, description="`customer` in the template, over the stored properties"
     )
@@ -108,7 +109,7 @@ class RenderRequest(_Message):
 class Recipient(Input):
     """To whom a message of a batch goes."""
 
-    customer_id: Identifier = Field(description="Customer")
+    customer_id: CustomerId = Field(description="Customer")
     message_id: Identifier | None = Field(default=None, description="As in a single message")
     customer: Properties = Field(
         default_factory=dict, description="Properties for this message; override the stored ones"
@@ -297,6 +298,13 @@ class MessageTarget:
     still_there: StillThere | None = None
     """Whether somebody still waits for the message, asked before anything is taken for it."""
     request: KeyedRequest | None = None
+    names: tuple[str, ...] = ()
+    """The customer's ids, where there are several: the one that was asked for first."""
+
+    @property
+    def asked_for(self) -> str | None:
+        """Return the customer's id as the caller names it."""
+        return self.names[0] if self.names else self.customer_id
 
 
 @dataclass(frozen=True, slots=True)

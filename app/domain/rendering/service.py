@@ -15,10 +15,11 @@ from app.domain.assignments import service as assignments
 from app.domain.assignments.errors import PoolBusyError, PoolExhaustedError
 from app.domain.customers.events import NewEvent
 from app.domain.pools.errors import PoolNotFoundError
-from app.domain.rendering import keyed
+from app.domain.rendering import keyed, presence
 from app.domain.rendering.confined.protocol import Problem, Result
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
+from app.domain.rendering.persons import in_turns, of_persons
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.rounds import Rounds
 from app.domain.rendering.schemas import (
@@ -28,7 +29,6 @@ from app.domain.rendering.schemas import (
     Mode,
     Outcome,
     RenderSpec,
-    StillThere,
 )
 from app.domain.tracking import service as tracking
 from app.platform.connections import hung_since
@@ -86,14 +86,16 @@ async def _render(
     request: KeyedRequest | None,
 ) -> list[Outcome]:
     async with transaction(engine) as connection:
+        targets = await of_persons(connection, targets)
+
+        async def make(those: Sequence[MessageTarget]) -> list[Outcome]:
+            return await render_in_transaction(connection, renderers, spec, those)
+
         if spec.mode is Mode.PREVIEW:
-            return await render_in_transaction(connection, renderers, spec, targets)
-        return await keyed.run(
-            connection,
-            targets,
-            request,
-            lambda those: render_in_transaction(connection, renderers, spec, those),
-        )
+            return await make(targets)
+        if any(target.names for target in targets):
+            return await keyed.run(connection, targets, request, lambda those: in_turns(those, make))
+        return await keyed.run(connection, targets, request, make)
 
 
 async def render_in_transaction(
@@ -109,9 +111,9 @@ async def render_in_transaction(
     answer = await Rounds(connection, renderers, spec, targets, vouchers).run()
     if "refused" in answer:
         raise _error(vouchers, targets[0], answer["refused"])
-    gone = await _gone(targets)
+    left = await presence.gone(targets)
     results: list[Result] = [
-        {"gone": True} if index in gone else result for index, result in enumerate(answer["results"])
+        {"gone": True} if index in left else result for index, result in enumerate(answer["results"])
     ]
     taken: dict[int, list[uuid.UUID]] = {}
     if spec.mode is not Mode.PREVIEW:
@@ -141,21 +143,6 @@ async def _take_back(engine: AsyncEngine, ids: Sequence[uuid.UUID]) -> None:
         await assignments.release_unseen(connection, ids)
 
 
-async def _gone(targets: Sequence[MessageTarget]) -> set[int]:
-    """Return the messages that nobody waits for any more; each caller is asked once."""
-    answers: dict[StillThere, bool] = {}
-    gone = set()
-    for index, target in enumerate(targets):
-        ask = target.still_there
-        if ask is None:
-            continue
-        if ask not in answers:
-            answers[ask] = await ask()
-        if not answers[ask]:
-            gone.add(index)
-    return gone
-
-
 def _outcome(
     spec: RenderSpec,
     vouchers: MessageVouchers,
@@ -178,6 +165,17 @@ def _outcome(
     ]
     if vouchers.preview:
         shown = [{**each, "preview": True} for each in shown]
+    return made(spec, target, result, shown, taken)
+
+
+def made(
+    spec: RenderSpec,
+    target: MessageTarget,
+    result: Result,
+    shown: list[dict[str, object]],
+    taken: list[uuid.UUID],
+) -> Outcome:
+    """Return a message that a render process made, with the codes that it shows."""
     texts, undefined = result["texts"], result.get("undefined", [])
     if spec.parts[0].name is None:
         return Outcome(target, texts[0], vouchers=shown, undefined=undefined, taken=taken)

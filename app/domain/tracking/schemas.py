@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
+from app.domain.persons.ids import CustomerId
 from app.domain.redemptions.schemas import Outcome, OutcomeAt
 from app.schema.texts import Identifier, Input, Properties
 from app.schema.times import Time
@@ -40,7 +41,7 @@ class EventIn(Input):
     """Something that a customer did."""
 
     event_id: Identifier | None = Field(default=None, description="The same id again changes nothing")
-    customer_id: Identifier = Field(description="Who did it")
+    customer_id: CustomerId = Field(description="Who did it")
     event_type: Identifier = Field(description="What was done", examples=["purchase"])
     properties: Properties = Field(
         default_factory=dict, description="Its properties, any JSON", examples=[{"voucher_code": "SAVE-10"}]

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.customers.events import NewEvent, add_events, conflicting
 from app.domain.lifecycle import uses as uses_lock
+from app.domain.persons import service as persons
 from app.domain.redemptions.service import (
     chief,
     lock_codes,
@@ -29,6 +30,14 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     track at once may meet in a deadlock: run yours again then (`retry_on_conflict`).
     """
     ids = [event.event_id or str(uuid.uuid4()) for event in events]
+    found = await persons.resolve(connection, (event.customer_id for event in events))
+    if found:
+        events = [
+            dataclasses.replace(event, customer_id=found[event.customer_id].id)
+            if event.customer_id in found
+            else event
+            for event in events
+        ]
     sent: dict[str, NewEvent] = {}
     for id_, event in zip(ids, events, strict=True):
         sent.setdefault(id_, event)

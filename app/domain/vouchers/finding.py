@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.vouchers.conditions import meeting
 from app.domain.vouchers.schemas import Filter, VoucherRecord
 from app.platform.records import AnyRow, OneQuery
 from app.schema.base import VoucherStatus
@@ -29,7 +30,7 @@ ByCode = tuple[str]
 Key = InDrawOrder | ByTime | ByCode
 """Where a page ends, in the order of the index that leads."""
 
-SHOWN = (
+COLUMNS = (
     Voucher.code,
     Voucher.status,
     Voucher.draw_key,
@@ -56,29 +57,13 @@ class Found:
 
 def matching(query: OneQuery, wanted: Filter) -> OneQuery:
     """Return a query of vouchers, joined to the assignments that stand, of those that a filter lets pass."""
-    equal = {
-        Voucher.status: wanted.status,
-        Voucher.import_id: wanted.import_id,
-        Assignment.customer_id: wanted.customer_id,
-        Assignment.campaign_id: wanted.campaign_id,
-        Assignment.message_id: wanted.message_id,
-        Assignment.test: wanted.test,
-    }
-    for column, value in equal.items():
-        if value is not None:
-            query = query.where(column == value)
-    if wanted.expires_after is not None:
-        query = query.where(Voucher.expires_at >= wanted.expires_after)
-    if wanted.expires_before is not None:
-        query = query.where(Voucher.expires_at < wanted.expires_before)
+    query = meeting(query, wanted, Voucher.code)
+    if wanted.status is not None:
+        query = query.where(Voucher.status == wanted.status)
     if wanted.assigned_since is not None:
         query = query.where(Assignment.assigned_at >= wanted.assigned_since)
     if wanted.assigned_until is not None:
         query = query.where(Assignment.assigned_at < wanted.assigned_until)
-    if wanted.code_prefix is not None:
-        query = query.where(func.starts_with(Voucher.code, wanted.code_prefix))
-    if wanted.code_contains is not None:
-        query = query.where(func.strpos(Voucher.code, wanted.code_contains) > 0)
     return query
 
 
@@ -126,7 +111,7 @@ async def _of_ledger(
         lead = lead.where(tuple_(*order) > tuple_(*key))
     read = lead.subquery("read")
     query = (
-        select(*SHOWN, read.c.assigned_at, read.c.id)
+        select(*COLUMNS, read.c.assigned_at, read.c.id)
         .select_from(read)
         .join(Voucher, (Voucher.code == read.c.code) & (Voucher.assignment_id == read.c.id))
         .join(Assignment, Assignment.id == read.c.id)
@@ -142,6 +127,17 @@ async def _of_ledger(
     return _found(rows, None if end is None else (end[0], end[1]))
 
 
+def _vouchers_of(read: FromClause) -> OneQuery:  # type: ignore[explicit-any]  # a subquery has type parameters
+    """Return the query of the vouchers whose codes were read, each with the assignment that stands."""
+    return (
+        select(*COLUMNS)
+        .select_from(read)
+        .join(Voucher, Voucher.code == read.c.code)
+        .join(Pool, Pool.id == Voucher.pool_id)
+        .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
+    )
+
+
 async def _of_codes(
     connection: AsyncConnection, pool_id: int, wanted: Filter, prefix: str, key: Key | None, limit: int
 ) -> Found:
@@ -149,16 +145,7 @@ async def _of_codes(
     if key is not None:
         lead = lead.where(Voucher.code > key[0])
     read = lead.order_by(Voucher.code).limit(MOST_READ).subquery("read")
-    query = (
-        select(*SHOWN)
-        .select_from(read)
-        .join(Voucher, Voucher.code == read.c.code)
-        .join(Pool, Pool.id == Voucher.pool_id)
-        .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
-        .where(Voucher.pool_id == pool_id)
-        .order_by(read.c.code)
-        .limit(limit + 1)
-    )
+    query = _vouchers_of(read).where(Voucher.pool_id == pool_id).order_by(read.c.code).limit(limit + 1)
     rows = (await connection.execute(matching(query, wanted))).all()
     if len(rows) > limit:
         return _found(rows[:limit], (rows[limit - 1].code,))
@@ -181,15 +168,7 @@ async def _in_draw_order(
         if key is not None and key[0] == state:
             lead = lead.where(tuple_(*order) > tuple_(*key[1:]))
         read = lead.order_by(*order).limit(left).subquery("read")
-        query = (
-            select(*SHOWN)
-            .select_from(read)
-            .join(Voucher, Voucher.code == read.c.code)
-            .join(Pool, Pool.id == Voucher.pool_id)
-            .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
-            .order_by(read.c.draw_key, read.c.code)
-            .limit(limit + 1 - len(rows))
-        )
+        query = _vouchers_of(read).order_by(read.c.draw_key, read.c.code).limit(limit + 1 - len(rows))
         rows += (await connection.execute(matching(query, wanted))).all()
         if len(rows) > limit:
             last = rows[limit - 1]
@@ -210,4 +189,4 @@ async def _end(
 
 
 def _found(rows: Sequence[AnyRow], go_on: Key | None) -> Found:
-    return Found([VoucherRecord(*row[: len(SHOWN)]) for row in rows], go_on)
+    return Found([VoucherRecord(*row[: len(COLUMNS)]) for row in rows], go_on)

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.vouchers.finding import SHOWN, matching
+from app.domain.vouchers.finding import COLUMNS, matching
 from app.domain.vouchers.schemas import Filter, Happening, VoucherRecord
 from app.platform import records
 from app.platform.records import OneQuery
@@ -17,7 +17,7 @@ from app.schema.ledger import Assignment
 from app.schema.redemptions import Redemption
 
 VOUCHERS = (
-    select(*SHOWN)
+    select(*COLUMNS)
     .join(Pool, Pool.id == Voucher.pool_id)
     .outerjoin(Assignment, Assignment.id == Voucher.assignment_id)
 )

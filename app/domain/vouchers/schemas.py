@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.domain.vouchers.conditions import Conditions
 from app.schema.base import VoucherStatus
 
 Happening = Literal[
@@ -57,20 +58,11 @@ class VoucherRecord:
     history: tuple[HistoryRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter(Conditions):
     """Which vouchers of a pool are asked for; None: whatever it is. Who has one is the assignment that stands."""
 
     status: VoucherStatus | None = None
-    test: bool | None = None
-    customer_id: str | None = None
-    campaign_id: str | None = None
-    message_id: str | None = None
-    import_id: uuid.UUID | None = None
-    code_prefix: str | None = None
-    code_contains: str | None = None
-    expires_before: datetime | None = None
-    expires_after: datetime | None = None
     assigned_since: datetime | None = None
     assigned_until: datetime | None = None
 

@@ -12,6 +12,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.lifecycle import notes, transitions
 from app.domain.lifecycle.notes import Note
+from app.domain.persons import service as persons
 from app.domain.pools import service as pools
 from app.domain.vouchers import finding, queries, schemas
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
@@ -48,7 +49,13 @@ async def find(
         raise InvalidRequestError(
             "The cursor is one of another filter.", [{"loc": ["query", "cursor"], "msg": "of another filter"}]
         )
-    return await finding.page(connection, pool_id, wanted, key, limit)
+    return await finding.page(connection, pool_id, await _of_person(connection, wanted), key, limit)
+
+
+async def _of_person(connection: AsyncConnection, wanted: Filter) -> Filter:
+    if wanted.customer_id is None:
+        return wanted
+    return replace(wanted, customer_id=await persons.current(connection, wanted.customer_id))
 
 
 EXPORTED = queries.EXPORTED
@@ -60,7 +67,8 @@ async def exported(connection: AsyncConnection, caller: Caller, pool: str, wante
     Raises:
         PoolNotFoundError: there is no such pool.
     """
-    query = queries.of_pool(await pools.id_of(connection, pool), wanted)
+    pool_id = await pools.id_of(connection, pool)
+    query = queries.of_pool(pool_id, await _of_person(connection, wanted))
     await audit.record(connection, caller, "vouchers.exported", pool=pool, status=wanted.status)
     return query
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.webhooks.schemas import WebhookDeliveryRecord
-from app.platform import records
+from app.platform import keyset, records
 from app.platform.records import AnyRow
 from app.schema.inventory import Pool
 from app.schema.webhooks import Webhook, WebhookDelivery
@@ -194,9 +194,7 @@ async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> list[WebhookRecord]:
     """Return webhooks, oldest first."""
-    query = ALL.order_by(Webhook.created_at, Webhook.id).limit(limit)
-    if key is not None:
-        query = query.where(tuple_(Webhook.created_at, Webhook.id) > key)
+    query = keyset.page(ALL, (Webhook.created_at, Webhook.id), key, limit)
     return records.all_of(await connection.execute(query), WebhookRecord)
 
 
@@ -346,14 +344,9 @@ async def list_deliveries(
     limit: int,
 ) -> list[WebhookDeliveryRecord]:
     """Return messages of a webhook, newest first."""
-    query = (
-        select(*DELIVERY)
-        .where(WebhookDelivery.webhook_id == webhook_id)
-        .order_by(WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc())
-        .limit(limit)
-    )
-    if key is not None:
-        query = query.where(tuple_(WebhookDelivery.created_at, WebhookDelivery.id) < key)
+    query = select(*DELIVERY).where(WebhookDelivery.webhook_id == webhook_id)
+    order = (WebhookDelivery.created_at, WebhookDelivery.id)
+    query = keyset.page(query, order, key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), WebhookDeliveryRecord)
 
 

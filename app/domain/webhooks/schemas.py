@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.schema.names import nfc
-from app.schema.texts import Identifier, Input
+from app.schema.texts import Identifier, Input, WebhookUrl
 
 EventType = Literal[
     "voucher.assigned",
@@ -28,18 +28,10 @@ def _each_once(values: list[str]) -> list[str]:
     return values
 
 
-def _http_url(url: str) -> str:
-    try:
-        AnyHttpUrl(url)
-    except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"]) from error
-    return url
-
-
 class WebhookCreate(Input):
     """Whom to tell of what."""
 
-    url: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_http_url)] = Field(
+    url: WebhookUrl = Field(
         description="Receives each message as a POST", examples=["https://example.com/hooks/vouchers"]
     )
     events: Annotated[list[EventType], AfterValidator(_each_once)] = Field(

@@ -41,6 +41,11 @@ async def all_delivered(client, n):
     return len(items) == n and all(item["status"] == "delivered" for item in items) and items
 
 
+async def the_only_one_failed(client):
+    (item,) = await deliveries(client)
+    return item["status"] == "failed" and item
+
+
 def delays(received, secret):
     """Seconds from each crossing to its arrival."""
     return [
@@ -208,12 +213,7 @@ async def test_tries_end_and_the_log_says_so(client, engine, settings, receiver,
     receiver.status = 500
     async with working(settings.model_copy(update={"alert_retry_seconds": 0.001})):
         await client.post(f"{URL}/test")
-
-        async def failed():
-            (item,) = await deliveries(client)
-            return item["status"] == "failed" and item
-
-        item = await eventually(failed)
+        item = await eventually(lambda: the_only_one_failed(client))
     assert (item["attempts"], item["response_status"], item["error"]) == (3, 500, "answered 500")
     assert len(receiver.received) == 3
 
@@ -226,12 +226,7 @@ async def test_a_receiver_that_is_gone_for_good_is_asked_once_until_it_is_set_ag
     receiver.status = 410
     async with working(settings.model_copy(update={"alert_retry_seconds": 0.001})):
         await client.post(f"{URL}/test")
-
-        async def failed():
-            (item,) = await deliveries(client)
-            return item["status"] == "failed" and item
-
-        item = await eventually(failed)
+        item = await eventually(lambda: the_only_one_failed(client))
         assert (item["attempts"], item["response_status"]) == (1, 410)
         receiver.status = 200
         await set_alerts(client, receiver, 1)

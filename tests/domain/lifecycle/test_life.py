@@ -6,7 +6,7 @@ foretold is. `VOUCHERS_TEST_STEPS=20000 pytest -n 0 tests/domain/lifecycle/test_
 
 import asyncio
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 
 import httpx
 import hypothesis
@@ -32,8 +32,10 @@ from app.platform.database import transaction
 from app.platform.engines import create_engine
 from app.server.application import create_app
 from tests.conftest import TABLES
+from tests.domain.lifecycle.told import NOBODY, Said, Told
 from tests.factories import KEY, add_key
 
+ASSIGN = "/v1/pools/p/assignments"
 CODES = 12
 STEPS = int(os.environ.get("VOUCHERS_TEST_STEPS", "240"))
 STORY = 40
@@ -64,19 +66,24 @@ class Life(RuleBasedStateMachine):
         """By campaign: the id of its hold, its size, and how much of it was drawn."""
         self.hold_of = {}
         """Of each assignment that was drawn from a hold: the hold's id."""
-        self.used, self.cancelled = set(), set()
-        """Codes that were used, and that a cancellation was heard of."""
-        self.cancelled_unknown = set()
-        """Codes whose cancellation is one of an unknown code, because an undo took them."""
-        self.import_id = None
+        self.customer_of, self.who_had = {}, {}
+        """To whom each assignment was given; None where to nobody, or where that was erased since."""
+        self.requests = {}
+        """Of each assignment that was asked for with a key: key and body."""
+        self.erased = set()
+        """Assignments whose customer was erased since."""
+        self.sent = {}
+        """Of each assignment that a message made or confirmed: the message."""
+        self.imports, self.import_of = [], {}
+        """Ids of the imports, and of each code the one that brought it."""
+        self.pool = False
+        """Whether there is a pool."""
+        self.told = Told()
+        self.events = []
+        """What was told: the event, and what is kept of it."""
+        self.run_out = set()
+        """Codes whose expiry has passed."""
         self.messages = 0
-        self.used_unknown = set()
-        """Codes that were used before they were imported."""
-        self.events = 0
-        self.uses = defaultdict(Counter)
-        """By code: how many uses of each customer stand."""
-        self.loose = Counter()
-        """By code and customer: cancellations that have taken back nothing so far."""
 
     async def _start(self):
         self.engine = create_engine(self.settings_of_test)
@@ -111,26 +118,60 @@ class Life(RuleBasedStateMachine):
     def post(self, path, **body):
         return self.run(self.client.post(path, json=body))
 
+    def get(self, path, **parameters):
+        return self.run(self.client.get(path, params=parameters))
+
     @rule()
     def import_codes(self):
-        if not self.status:
-            codes = [f"p-{n:06}" for n in range(CODES)]
-            source = {"type": "text", "text": "\n".join(["code", *codes])}
-            made = self.post("/v1/pools/p/imports", source=source).json()
-            self.run(self._same_draws(made["id"]))
-            self.run(asyncio.to_thread(pipeline.run, self.settings_of_test, made["id"]))
-            self.import_id = made["id"]
-            self.status = {code: "redeemed" if code in self.used_unknown else "available" for code in codes}
+        """Import all codes: those that the pool does not have come in, and of these the used ones as used."""
+        codes = [f"p-{n:06}" for n in range(CODES)]
+        new = [code for code in codes if code not in self.status]
+        if not new:
+            return
+        source = {"type": "text", "text": "\n".join(["code", *codes])}
+        made = self.post("/v1/pools/p/imports", source=source).json()
+        self.run(self._same_draws(made["id"]))
+        self.run(asyncio.to_thread(pipeline.run, self.settings_of_test, made["id"]))
+        done = self.get(f"/v1/imports/{made['id']}").json()
+        figures = {"status": "succeeded", "rows": CODES, "imported": len(new), "ignored": CODES - len(new)}
+        assert {name: done[name] for name in figures} == figures
+        self.pool = True
+        self.imports.append(made["id"])
+        for code in new:
+            self.import_of[code] = made["id"]
+            self.status[code] = "redeemed" if self.told.import_(code) else "available"
 
     @rule(target=given, campaign=CAMPAIGNS, customer=st.sampled_from([None, "c1", "c2"]), lease=st.booleans())
     def assign(self, campaign, customer, lease):
-        reply = self.post(
-            "/v1/pools/p/assignments",
-            campaign_id=campaign,
-            customer_id=customer,
-            lease_seconds=600 if lease else None,
-        )
-        return self._assigned(reply, campaign, "reserved" if lease else "assigned")
+        body = {"campaign_id": campaign, "customer_id": customer, "lease_seconds": 600 if lease else None}
+        key = {"Idempotency-Key": f"k{len(self.requests)}-{len(self.code_of)}"}
+        reply = self.run(self.client.post(ASSIGN, json=body, headers=key))
+        id_ = self._assigned(reply, campaign, "reserved" if lease else "assigned", customer)
+        if isinstance(id_, str):
+            self.requests[id_] = (key, body)
+        return id_
+
+    @rule(id_=given)
+    def ask_again(self, id_):
+        """Ask again with the same key: the same code, or why not."""
+        if id_ not in self.requests:
+            return
+        key, body = self.requests[id_]
+        reply = self.run(self.client.post(ASSIGN, json=body, headers=key))
+        status = self.ended.get(id_) or self.status[self.code_of[id_]]
+        if id_ in self.erased:
+            assert self._problem(reply) == (422, "idempotency-key-reused")
+        elif id_ in self.ended:
+            assert self._problem(reply) == (409, "assignment-released")
+        elif status == "void":
+            assert self._problem(reply) == (409, "void")
+        else:
+            assert (reply.status_code, reply.headers["Idempotency-Replayed"]) == (200, "true")
+            told = reply.json()
+            assert (told["id"], told["code"], told["status"]) == (id_, self.code_of[id_], status)
+
+    def _problem(self, reply):
+        return reply.status_code, reply.json().get("type", "").removeprefix("/problems/")
 
     async def _same_draws(self, import_id):
         """Have the same codes drawn in each run of a story: it is told again from the same beginning."""
@@ -138,21 +179,23 @@ class Life(RuleBasedStateMachine):
             await connection.execute(text("UPDATE import SET seed = 7 WHERE id = :id"), {"id": import_id})
         drawing.CURSORS._by_pool["p"] = 0
 
-    def _assigned(self, reply, campaign, status):
+    def _assigned(self, reply, campaign, status, customer):
         """Compare the reply to an assign with what the model says, and note it."""
         if not self._may_draw(campaign):
-            assert reply.status_code == (409 if self.import_id else 404), reply.text
-            if self.import_id:
+            assert reply.status_code == (409 if self.pool else 404), reply.text
+            if self.pool:
                 assert reply.json()["reason"] == ("held" if self._n("available") else "empty")
             return multiple()
         assert reply.status_code == 201, reply.text
-        assert reply.json()["status"] == status
-        self._drawn(reply.json()["id"], reply.json()["code"], campaign, status)
+        assert (reply.json()["status"], reply.json()["customer_id"]) == (status, customer)
+        self._drawn(reply.json()["id"], reply.json()["code"], campaign, status, customer)
         return reply.json()["id"]
 
-    def _drawn(self, id_, code, campaign, status):
+    def _drawn(self, id_, code, campaign, status, customer):
         assert self.status[code] == "available"
+        assert id_ not in self.code_of
         self.status[code] = status
+        self.customer_of[id_] = self.who_had[id_] = customer
         self.code_of[id_] = code
         hold = self.holds.get(campaign)
         if hold is not None and hold["drawn"] < hold["size"]:
@@ -184,13 +227,13 @@ class Life(RuleBasedStateMachine):
         message = {"message_id": f"m{self.messages}", "customer_id": "c1", "campaign_id": campaign}
         if reserve:
             reply = self.post("/v1/pools/p/assignments", **message, lease_seconds=600)
-            if not isinstance(self._assigned(reply, campaign, "reserved"), str):
+            if not isinstance(self._assigned(reply, campaign, "reserved", "c1"), str):
                 return multiple()
         possible = reserve or self._may_draw(campaign)
         template = "{{ vouchers['p'].assign_available() }}"
         reply = self._rendered(template=template, channel="email", **message)
         if not possible:
-            assert reply.status_code == (409 if self.import_id else 404), reply.text
+            assert reply.status_code == (409 if self.pool else 404), reply.text
             return multiple()
         assert reply.status_code == 200, reply.text
         code = reply.json()["rendered"]
@@ -200,8 +243,38 @@ class Life(RuleBasedStateMachine):
             assert self.code_of[row["id"]] == code
             self.status[code] = "assigned"
         else:
-            self._drawn(row["id"], code, campaign, "assigned")
+            self._drawn(row["id"], code, campaign, "assigned", "c1")
+        self.sent[row["id"]] = {"template": template, "channel": "email", **message}
         return row["id"]
+
+    @rule(id_=given)
+    def send_again(self, id_):
+        """Send a message again: it shows the same code, or says why not."""
+        if id_ not in self.sent:
+            return
+        reply = self._rendered(**self.sent[id_])
+        if id_ in self.erased:
+            assert self._problem(reply) == (422, "idempotency-key-reused")
+        elif id_ in self.ended:
+            assert self._problem(reply) == (409, "assignment-released")
+        elif self.status[self.code_of[id_]] == "void":
+            assert self._problem(reply) == (409, "void")
+        else:
+            assert (reply.status_code, reply.json()["rendered"]) == (200, self.code_of[id_])
+
+    @rule(campaign=CAMPAIGNS)
+    def count(self, campaign):
+        """Ask a template how many codes a campaign may draw."""
+        template = "{{ vouchers['p'].count_available() }} {{ vouchers['p'].count_total() }}"
+        reply = self._rendered(template=template, channel="email", campaign_id=campaign, mode="preview")
+        if not self.pool:
+            assert reply.status_code == 404
+            return
+        own = self.holds.get(campaign, {"size": 0, "drawn": 0})
+        available = self._n("available")
+        held = min(self._kept(), available)
+        free = available - held + min(own["size"] - own["drawn"], held)
+        assert (reply.status_code, reply.json()["rendered"]) == (200, f"{free} {len(self.status)}")
 
     def _rendered(self, **body):
         """Ask again where no process could render in time: nothing was taken then."""
@@ -210,125 +283,135 @@ class Life(RuleBasedStateMachine):
         return reply
 
     def _ledger(self):
-        return self.run(self.client.get("/v1/assignments", params={"limit": 1000})).json()["items"]
+        return self.get("/v1/assignments", limit=1000).json()["items"]
 
     @rule(id_=given)
     def confirm(self, id_):
         reply = self.post(f"/v1/assignments/{id_}/confirm")
         status = self.status.get(self.code_of[id_])
         allowed = id_ not in self.ended and status != "void"
-        assert reply.status_code == (200 if allowed else 409), (status, reply.text)
-        if allowed and status == "reserved":
+        if not allowed:
+            assert self._problem(reply) == (409, "assignment-released" if id_ in self.ended else "void")
+            return
+        assert reply.status_code == 200, (status, reply.text)
+        if status == "reserved":
             self.status[self.code_of[id_]] = "assigned"
+        self._tells(reply, id_)
+
+    def _tells(self, reply, id_):
+        """Compare what a reply says of an assignment."""
+        told, code = reply.json(), self.code_of[id_]
+        status = self.ended.get(id_) or self.status[code]
+        assert (told["id"], told["code"], told["status"]) == (id_, code, status)
+        assert (told["lease_until"] is None) == (status != "reserved")
+        assert (told["released_at"] is None) == (id_ not in self.ended)
 
     @rule(id_=given)
     def release(self, id_):
         reply = self.post(f"/v1/assignments/{id_}/release")
         code = self.code_of[id_]
-        if id_ in self.ended:
-            assert reply.status_code == 200
-        elif self.status[code] in {"reserved", "assigned"}:
-            assert reply.status_code == 200
+        if id_ not in self.ended and self.status[code] in {"void", "redeemed"}:
+            problem = {"void": "void", "redeemed": "already-redeemed"}[self.status[code]]
+            assert self._problem(reply) == (409, problem)
+            return
+        assert reply.status_code == 200
+        if id_ not in self.ended:
             self._back(id_, "released")
-        else:
-            assert reply.status_code == 409
+        self._tells(reply, id_)
 
     def _stands(self, code):
-        return any(c == code and id_ not in self.ended for id_, c in self.code_of.items())
+        return self._holder(code) is not None
 
-    def _say(self, event_type, code, customer, *, twice=False, **more):
-        """Tell of a use or a cancellation; what it comes to."""
-        self.events += 1
+    def _holder(self, code):
+        """The assignment of a code that stands."""
+        return next((id_ for id_, c in self.code_of.items() if c == code and id_ not in self.ended), None)
+
+    def _say(self, effect, number, customer, *, late=False, twice=False):
+        """Tell of a use or a cancellation, and compare what it comes to."""
+        code = f"p-{number:06}"
         event = {
-            "event_id": str(self.events),
-            "event_type": event_type,
+            "event_id": f"e{len(self.events)}",
+            "event_type": {"redeem": "purchase", "cancel": "refund"}[effect],
             "customer_id": customer,
             "properties": {"code": code},
-            **more,
-        }
-        reply = self.post("/v1/events", events=[event, event] if twice else [event])
-        (outcome,) = {item["redemption"] for item in reply.json()["items"]}
-        self.cancelled_unknown -= {code} & set(self.status)  # judged again with what is new
-        return outcome
+        } | ({"timestamp": "2020-01-01T00:00:00Z"} if late else {})
+        given_to = None
+        if not late and (holder := self._holder(code)) is not None:
+            given_to = self.who_had[holder] or NOBODY
+        said = Said(len(self.events), effect, customer, late, given_to)
+        self.events.append((event, said))
+        self.told.of[code].append(said)
+        status = self.status.get(code)
+        if effect == "redeem" and not late and (status == "void" or code in self.run_out):
+            said.outcome = "void" if status == "void" else "expired"
+        if status is not None:
+            self.status[code] = self.told.judge(code, status, self._stands(code))
+        items = self.post("/v1/events", events=[event, event] if twice else [event]).json()["items"]
+        assert [item["status"] for item in items] == ["accepted", "duplicate"][: 1 + twice]
+        assert {item["redemption"] for item in items} == {said.outcome}
 
     @rule(number=NUMBERS, customer=CUSTOMERS, late=st.booleans(), twice=st.booleans())
     def redeem_by_event(self, number, customer, late, twice):
-        code = f"p-{number:06}"
-        self.used.add(code)
-        more = {"timestamp": "2020-01-01T00:00:00Z"} if late else {}
-        outcome = self._say("purchase", code, customer, twice=twice, **more)
-        status, uses = self.status.get(code), self.uses[code]
-        if status is None:
-            assert outcome == "unknown_code"
-            self.used_unknown.add(code)
-            return
-        if status in {"void", "expired"} and not late:
-            assert outcome == status
-            return
-        settled = status == "redeemed" and not self._stands(code)
-        if late and self.loose[code, customer] and self._stands(code) and not settled:
-            assert outcome == "cancelled"
-            self.loose[code, customer] -= 1
-            return
-        allowed = {"redeemed", "not_assigned", "other_customer"}
-        # What was used before it was imported is nobody's, and stays used.
-        assert outcome in (allowed | {"already_redeemed"} if uses.total() or settled else allowed), outcome
-        uses[customer] += 1
-        self.status[code] = "redeemed"
+        self._say("redeem", number, customer, late=late, twice=twice)
 
     @rule(number=NUMBERS, customer=CUSTOMERS)
     def cancel_by_event(self, number, customer):
         """Take back an order: a code of which no use is left is its customer's again, if it was given to any."""
-        code = f"p-{number:06}"
-        self.cancelled.add(code)
-        outcome = self._say("refund", code, customer)
-        if code not in self.status:
-            assert outcome == "unknown_code"
-            self.cancelled_unknown.add(code)
-        elif self.status[code] == "redeemed" and self._stands(code) and self.uses[code][customer]:
-            assert outcome == "cancelled"
-            self.uses[code][customer] -= 1
-            if not self.uses[code].total():
-                self.status[code] = "assigned"
-            return
-        else:
-            assert outcome == "not_redeemed"
-        self.loose[code, customer] += 1
+        self._say("cancel", number, customer)
 
-    @rule()
-    def undo(self):
-        """Take back, by code, what is available and no hold needs. What was said of it is of unknown codes."""
-        if self.import_id is None:
+    @rule(number=st.integers(0, 1000), change=st.booleans())
+    def tell_again(self, number, change):
+        """Tell the same event again, or another one under its id: nothing changes."""
+        if not self.events:
             return
-        gone = sorted(code for code, status in self.status.items() if status == "available")
-        gone = gone[: max(len(gone) - self._kept(), 0)]
-        reply = self.post(f"/v1/imports/{self.import_id}/undo")
-        assert (reply.status_code, reply.json()["taken_back"]) == (200, len(gone)), reply.text
+        event, said = self.events[number % len(self.events)]
+        event = event | ({"properties": {"code": "another"}} if change else {})
+        (item,) = self.post("/v1/events", events=[event]).json()["items"]
+        status = "erased" if not said.named else "conflict" if change else "duplicate"
+        outcome = said.outcome if status == "duplicate" else None
+        assert (item["status"], item["redemption"]) == (status, outcome)
+
+    @rule(number=st.integers(0, 1000))
+    def undo(self, number):
+        """Take back, by code, what is available and no hold needs. What was said of it is of unknown codes."""
+        if not self.imports:
+            return
+        import_id = self.imports[number % len(self.imports)]
+        brought = sorted(code for code in self.status if self.import_of[code] == import_id)
+        available = [code for code in brought if self.status[code] == "available"]
+        gone = available[: max(self._n("available") - self._kept(), 0)]
+        reply = self.post(f"/v1/imports/{import_id}/undo")
+        figures = {
+            "taken_back": len(gone),
+            "kept": len(brought) - len(gone),
+            "kept_for_holds": len(available) - len(gone),
+        }
+        assert reply.status_code == 200, reply.text
+        assert {name: reply.json()[name] for name in figures} == figures
         for code in gone:
             del self.status[code]
-            self.uses[code].clear()
-        self.used_unknown |= self.used & set(gone)
-        self.cancelled_unknown |= self.cancelled & set(gone)
+        self.told.forget_pool(gone)
 
     @rule()
     def delete(self):
         """Delete the pool, which can be done where nothing was ever given, and no use or cancellation was heard of."""
         reply = self.run(self.client.delete("/v1/pools/p"))
-        touched = self.code_of or (self.used | self.cancelled) & set(self.status)
-        if self.import_id is None:
+        touched = self.code_of or any(self.told.of[code] for code in self.status)
+        if not self.pool:
             assert reply.status_code == 404
         elif touched:
-            assert reply.status_code == 409, reply.text
+            assert self._problem(reply) == (409, "pool-not-empty")
         else:
             assert reply.status_code == 204, reply.text
-            self.status, self.holds, self.import_id = {}, {}, None
+            self.status, self.holds, self.imports, self.pool = {}, {}, [], False
 
     @rule()
     def resolve(self):
-        """Imports settle the uses of what they bring in; what is left are cancellations, which change nothing."""
-        known = self.cancelled_unknown & set(self.status)
+        """Imports settle the uses of what they bring in; what is left are cancellations."""
+        known = self.told.unsettled(self.status)
         assert self.run(redemptions.resolve(self.engine)) == len(known)
-        self.cancelled_unknown -= known
+        for code in known:
+            self.status[code] = self.told.judge(code, self.status[code], self._stands(code))
 
     @rule(number=st.integers(0, CODES))
     def void(self, number):
@@ -373,11 +456,12 @@ class Life(RuleBasedStateMachine):
         assert expired == (self.status.get(code) == "available")
         if expired:
             self.status[code] = "expired"
+            self.run_out.add(code)
 
     @rule(campaign=st.sampled_from(["spring", "summer"]), count=st.integers(1, 4))
     def hold(self, campaign, count):
         reply = self.post("/v1/pools/p/holds", campaign_id=campaign, count=count)
-        if self.import_id is None:
+        if not self.pool:
             assert reply.status_code == 404
         elif campaign in self.holds or count > self._n("available") - self._kept():
             assert reply.status_code == 409, reply.text
@@ -394,30 +478,52 @@ class Life(RuleBasedStateMachine):
                 assert reply.status_code == 204
                 del self.holds[campaign]
 
-    @rule(customer=st.sampled_from(["c1", "c2"]))
+    @rule(customer=CUSTOMERS)
     def erase(self, customer):
-        assert self.run(self.client.delete(f"/v1/customers/{customer}")).status_code == 200
+        """Erase a person: the name goes, and nothing else changes."""
+        reply = self.run(self.client.delete(f"/v1/customers/{customer}"))
+        given = {id_ for id_, who in self.customer_of.items() if who == customer}
+        said = [said for _, said in self.events if said.customer == customer and said.named]
+        assert reply.status_code == 200
+        told = reply.json()
+        assert (told["assignments"], told["redemptions"]) == (len(given), len(said))
+        self.customer_of |= dict.fromkeys(given)
+        self.erased |= given
+        for each in said:
+            each.named = False
 
     @invariant()
     def counts_are_those_of_the_model(self):
-        if self.status:
-            counts = self.run(self.client.get("/v1/pools/p/counts")).json()
+        if self.pool:
+            counts = self.get("/v1/pools/p/counts").json()
             assert counts.pop("held") == min(self._kept(), self._n("available"))
             assert counts.pop("total") == len(self.status)
             assert Counter(counts) == Counter(self.status.values())
 
     @invariant()
     def holds_are_those_of_the_model(self):
-        if self.import_id is not None:
-            holds = self.run(self.client.get("/v1/pools/p/holds")).json()
+        if self.pool:
+            holds = self.get("/v1/pools/p/holds").json()
             kept = {hold["campaign_id"]: (hold["count"], hold["drawn"]) for hold in holds["items"]}
             assert kept == {name: (hold["size"], hold["drawn"]) for name, hold in self.holds.items()}
             assert holds["free"] == max(self._n("available") - self._kept(), 0)
 
     @invariant()
     def assignments_are_those_of_the_model(self):
-        told = {row["id"]: row["status"] for row in self._ledger()}
-        assert told == {id_: self.ended.get(id_) or self.status[code] for id_, code in self.code_of.items()}
+        told = {row["id"]: (row["code"], row["status"], row["customer_id"]) for row in self._ledger()}
+        assert told == {
+            id_: (code, self.ended.get(id_) or self.status[code], self.customer_of[id_])
+            for id_, code in self.code_of.items()
+        }
+
+    @invariant()
+    def uses_are_those_of_the_model(self):
+        async def uses():
+            async with transaction(self.engine) as connection:
+                query = "SELECT code, effect, outcome, count(*) FROM redemption GROUP BY 1, 2, 3"
+                return {tuple(row[:3]): row[3] for row in await connection.execute(text(query))}
+
+        assert self.run(uses()) == self.told.outcomes()
 
     @invariant()
     def check_finds_nothing(self):

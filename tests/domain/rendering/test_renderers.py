@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from app.domain.rendering.renderers import Renderers
+from app.domain.rendering.renderers import Renderers, RendererUnavailableError
 
 
 def children() -> set[int]:
@@ -29,6 +30,46 @@ async def test_a_caller_that_goes_while_a_process_starts_leaves_nothing_behind(s
         await renderers.close()
         while children() - before:
             await asyncio.sleep(0.01)
+
+
+def job(source):
+    """One message of a template."""
+    item = {"message": "m", "customer_id": None, "new": True}
+    about = {
+        "preview": False,
+        "strict": False,
+        "time": 0.0,
+        "context": {},
+        "campaign_id": None,
+        "channel": None,
+    }
+    parts = [(None, source, False)]
+    return {**about, "parts": parts, "aggregates": {}, "pools": {}, "seen_known": True, "items": [item]}
+
+
+@pytest.fixture
+async def one(settings, monkeypatch):
+    """One process, which may be still for a moment, and its id."""
+    before = children()
+    monkeypatch.setattr("app.domain.rendering.renderers.STILL_SECONDS", 0.3)
+    renderers = Renderers(settings.model_copy(update={"render_processes": 1, "template_seconds": 3.0}))
+    await renderers.check()
+    yield renderers, children() - before
+    await renderers.close()
+
+
+async def test_a_process_that_is_slow_is_not_given_up(one):
+    slow = "{% for n in range(900) %}{% set _ = range(40000) | sum %}{% endfor %}done"
+    renderers, _ = one
+    assert (await renderers.render(job(slow)))["results"][0]["texts"] == ["done"]
+
+
+async def test_a_process_that_is_stopped_is_replaced(one):
+    renderers, (process,) = one
+    os.kill(process, signal.SIGSTOP)
+    with pytest.raises(RendererUnavailableError):
+        await renderers.render(job("b"))
+    assert (await renderers.render(job("c")))["results"][0]["texts"] == ["c"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the pipes that are left

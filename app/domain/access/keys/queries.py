@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import func, insert, or_, select, tuple_, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.keys.schemas import ApiKeyRecord
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.access import ApiKey
 
-SHOWN = (
+COLUMNS = (
     ApiKey.id,
     ApiKey.name,
     ApiKey.scopes,
@@ -56,7 +56,7 @@ class LockedKey(ApiKeyRecord):
 async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownKey]:
     """Return the keys that stand and whose digest, or the one before it, begins so."""
     query = select(
-        *SHOWN, ApiKey.digest, ApiKey.previous_digest, SECONDS_LEFT, PREVIOUS_LEFT, STALE.label("stale")
+        *COLUMNS, ApiKey.digest, ApiKey.previous_digest, SECONDS_LEFT, PREVIOUS_LEFT, STALE.label("stale")
     ).where(or_(ApiKey.prefix == prefix, ApiKey.previous_prefix == prefix), *STANDS)
     return records.all_of(await connection.execute(query), KnownKey)
 
@@ -68,7 +68,7 @@ async def used(connection: AsyncConnection, key_id: uuid.UUID) -> None:
 
 async def add(connection: AsyncConnection, values: dict[str, object]) -> ApiKeyRecord:
     """Store a key; return it as it is shown."""
-    query = insert(ApiKey).values(values).returning(*SHOWN)
+    query = insert(ApiKey).values(values).returning(*COLUMNS)
     return records.one_of(await connection.execute(query), ApiKeyRecord)
 
 
@@ -86,15 +86,13 @@ async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int | None
 ) -> list[ApiKeyRecord]:
     """Return a page of keys, oldest first; all of them without a limit."""
-    query = select(*SHOWN).order_by(ApiKey.created_at, ApiKey.id).limit(limit)
-    if key is not None:
-        query = query.where(tuple_(ApiKey.created_at, ApiKey.id) > key)
+    query = keyset.page(select(*COLUMNS), (ApiKey.created_at, ApiKey.id), key, limit)
     return records.all_of(await connection.execute(query), ApiKeyRecord)
 
 
 async def lock(connection: AsyncConnection, key_id: uuid.UUID) -> LockedKey | None:
     """Lock a key that stands and return it with its digest."""
-    query = select(*SHOWN, ApiKey.digest, ApiKey.prefix).where(ApiKey.id == key_id, *STANDS)
+    query = select(*COLUMNS, ApiKey.digest, ApiKey.prefix).where(ApiKey.id == key_id, *STANDS)
     return records.any_of(await connection.execute(query.with_for_update()), LockedKey)
 
 
@@ -102,13 +100,13 @@ async def set_secret(
     connection: AsyncConnection, key_id: uuid.UUID, values: Mapping[str, object]
 ) -> ApiKeyRecord:
     """Replace the digests of a key; return it as it is shown."""
-    query = update(ApiKey).where(ApiKey.id == key_id).values(values).returning(*SHOWN)
+    query = update(ApiKey).where(ApiKey.id == key_id).values(values).returning(*COLUMNS)
     return records.one_of(await connection.execute(query), ApiKeyRecord)
 
 
 async def by_id(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord | None:
     """Return a key as it is shown; None where there never was one of this id."""
-    return records.any_of(await connection.execute(select(*SHOWN).where(ApiKey.id == key_id)), ApiKeyRecord)
+    return records.any_of(await connection.execute(select(*COLUMNS).where(ApiKey.id == key_id)), ApiKeyRecord)
 
 
 async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord | None:
@@ -117,6 +115,6 @@ async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord
         update(ApiKey)
         .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
         .values(revoked_at=func.now())
-        .returning(*SHOWN)
+        .returning(*COLUMNS)
     )
     return records.any_of(await connection.execute(query), ApiKeyRecord)

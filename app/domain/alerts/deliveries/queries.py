@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, delete, func, insert, select, tuple_, update
+from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.alerts.deliveries.schemas import DeliveryRecord, MessagePayload
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.alerts import Alert, Delivery
 from app.schema.inventory import Pool
 
@@ -108,14 +108,8 @@ async def list_page(
     connection: AsyncConnection, pool_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> list[DeliveryRecord]:
     """Return messages about a pool, newest first."""
-    query = (
-        select(*COLUMNS)
-        .where(Delivery.pool_id == pool_id)
-        .order_by(Delivery.created_at.desc(), Delivery.id.desc())
-        .limit(limit)
-    )
-    if key is not None:
-        query = query.where(tuple_(Delivery.created_at, Delivery.id) < key)
+    query = select(*COLUMNS).where(Delivery.pool_id == pool_id)
+    query = keyset.page(query, (Delivery.created_at, Delivery.id), key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), DeliveryRecord)
 
 

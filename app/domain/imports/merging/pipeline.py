@@ -38,7 +38,7 @@ LOCK_SECONDS = 60
 # The server notices within seconds that a worker died, and gives its locks to the next one.
 WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB"
 
-LOCK = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
+LOCK_SHARE = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
 BEGIN = """
 UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()),
     merged_to = COALESCE(merged_to, array_fill(%s::bigint, ARRAY[%s]))
@@ -147,7 +147,7 @@ def _status(connection: Connection[TupleRow], import_id: uuid.UUID) -> str | Non
 def _lock(connection: Connection[TupleRow], import_id: uuid.UUID, share: int) -> None:
     """Lock a share of an import for as long as the connection lasts."""
     connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_SECONDS}s"))
-    connection.execute(LOCK, (import_id, share))
+    connection.execute(LOCK_SHARE, (import_id, share))
     connection.execute("RESET lock_timeout")
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, delete, func, insert, select, true, tuple_, update
+from sqlalchemy import RowMapping, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schedules.schemas import LastImportRecord, ScheduleRecord
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportSchedule
 
@@ -22,7 +22,7 @@ LAST = (
     .limit(1)
     .lateral("last")
 )
-SHOWN = select(
+SCHEDULES = select(
     ImportSchedule.id,
     ImportSchedule.pool,
     ImportSchedule.source,
@@ -78,7 +78,9 @@ async def add(connection: AsyncConnection, **values: object) -> uuid.UUID:
 
 async def by_id(connection: AsyncConnection, schedule_id: uuid.UUID) -> ScheduleRecord | None:
     """Return one schedule, with its last import."""
-    row = (await connection.execute(SHOWN.where(ImportSchedule.id == schedule_id))).mappings().one_or_none()
+    row = (
+        (await connection.execute(SCHEDULES.where(ImportSchedule.id == schedule_id))).mappings().one_or_none()
+    )
     return None if row is None else _record(row)
 
 
@@ -86,9 +88,7 @@ async def list_page(
     connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int
 ) -> list[ScheduleRecord]:
     """Return schedules, the oldest first."""
-    query = SHOWN.order_by(ImportSchedule.created_at, ImportSchedule.id).limit(limit)
-    if key is not None:
-        query = query.where(tuple_(ImportSchedule.created_at, ImportSchedule.id) > key)
+    query = keyset.page(SCHEDULES, (ImportSchedule.created_at, ImportSchedule.id), key, limit)
     return [_record(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -1,0 +1,87 @@
+"""SQL for codes that are looked at first, and taken later by one statement as far as they are still there.
+
+A message shows its code, so the code has to be known before it is given. Who locks it first (`claim.lock`) needs a
+transaction of four round trips; who only looks at it needs one, and finds out at the end whether others were faster.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import orjson
+import psycopg
+from psycopg.rows import TupleRow
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
+
+from app.domain.lifecycle.claim import ENOUGH_LIFE, REQUESTS, WRITE
+from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.stock import SLOT
+from app.schema.inventory import NOT_EXPIRED
+
+LOOK = text(f"""
+SELECT code, draw_key FROM voucher
+WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND draw_key > :cursor
+    AND {NOT_EXPIRED}
+ORDER BY draw_key LIMIT :n
+""")  # noqa: S608  (made of constants)
+
+# All that is asked of a voucher but its code is written so that no index serves it: planned while the tables are small,
+# the statement would else walk whole pools for ever after. A pool with holds or a rule gives nothing here.
+TAKE = text(f"""
+WITH request AS MATERIALIZED (
+    {REQUESTS}
+), target AS MATERIALIZED (
+    SELECT id FROM pool WHERE name = :pool
+), free AS MATERIALIZED (
+    SELECT picked.position, voucher.*
+    FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS picked (code, position), LATERAL (
+        SELECT ctid AS place, code, attributes FROM voucher
+        WHERE voucher.code = picked.code AND pool_id + 0 = (SELECT id FROM target)
+            AND status::text = 'available' AND {ENOUGH_LIFE}
+        FOR UPDATE SKIP LOCKED
+    ) AS voucher
+    WHERE (SELECT max(holds) = 0 FROM stock WHERE pool_id = (SELECT id FROM target))
+), given AS MATERIALIZED (
+    SELECT request.*, free.place, free.code, free.attributes, false AS of_hold
+    FROM request JOIN free USING (position)
+    WHERE NOT EXISTS (SELECT FROM assignment WHERE assignment.id = request.id OFFSET 0)
+), {WRITE}
+SELECT id, attributes FROM marked
+""")  # noqa: S608  (made of constants)
+
+
+_DIALECT = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
+LOOK_DIRECT = str(LOOK.compile(dialect=_DIALECT)).encode()
+TAKE_DIRECT = str(TAKE.compile(dialect=_DIALECT)).encode()
+
+
+async def look(
+    connection: psycopg.AsyncConnection[TupleRow], pool: str, cursor: int, n: int
+) -> list[tuple[str, int]]:
+    """Return up to `n` available vouchers of the pool after `cursor`, as code and draw key; none of them is locked."""
+    rows = await connection.execute(LOOK_DIRECT, {"pool": pool, "cursor": cursor, "n": n})
+    return [(code, draw_key) for code, draw_key in await rows.fetchall()]
+
+
+async def take(
+    connection: psycopg.AsyncConnection[TupleRow],
+    pool: str,
+    requests: Sequence[AssignmentRequest],
+    codes: Sequence[str],
+) -> dict[UUID, dict[str, str] | None]:
+    """Give each request the code at its place, where that is still available and the request is new.
+
+    Returns:
+        By the id of each request that got its code: what comes with the code.
+    """
+    parameters = {
+        "pool": pool,
+        "requests": orjson.dumps(requests).decode(),
+        "codes": list(codes),
+        "valid_for": 0,
+        "slot": SLOT,
+        "allowance": 0,
+        "hold_id": None,
+    }
+    rows = await connection.execute(TAKE_DIRECT, parameters)
+    return dict(await rows.fetchall())

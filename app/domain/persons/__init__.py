@@ -1,0 +1,1 @@
+"""Which ids are one person: what other rooms ask before they write or look for a customer."""

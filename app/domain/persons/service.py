@@ -1,0 +1,74 @@
+"""Whom an id stands for.
+
+After a merge an id leads to another person. Whoever writes what belongs to a customer asks `resolve` in its own
+transaction, before it looks for anything of the customer. A merge (app/domain/tracking/merge.py) marks both persons
+first, and then waits for every transaction that may have asked before it: so whoever asks either is waited for, and
+what it wrote moves too, or sees the mark and tries again once the merge is done.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.persons import queries
+from app.domain.persons.schemas import Person
+from app.platform.database import ConflictError
+
+
+class MergingError(ConflictError):
+    """One of the customers is being merged with another: run the transaction again in a moment."""
+
+    pause = 0.1
+
+
+async def resolve(connection: AsyncConnection, ids: Iterable[str | None]) -> dict[str, Person]:
+    """Return whom those of these ids stand for that a merge has ever concerned; the others are themselves.
+
+    Raises:
+        MergingError: one of them is being merged.
+    """
+    asked = sorted({id_ for id_ in ids if id_ is not None})
+    rows = await queries.persons(connection, asked) if asked else ()
+    if any(row.merging for row in rows):
+        if not await queries.nobody_merges(connection):
+            raise MergingError
+        rows = await queries.persons(connection, asked)  # it has ended just now, or came to nothing
+    return {row.asked: Person(row.id, tuple(row.aliases)) for row in rows}
+
+
+async def current(connection: AsyncConnection, customer_id: str) -> str:
+    """Return the id under which all of a customer is kept, for who only reads."""
+    return (await current_ids(connection, [customer_id]))[0]
+
+
+async def current_ids(connection: AsyncConnection, ids: Iterable[str]) -> list[str]:
+    """Return the ids under which all of these customers is kept, each once, for who only reads."""
+    asked = list(ids)
+    found = {row.asked: row.id for row in await queries.persons(connection, asked)}
+    return list(dict.fromkeys(found.get(id_, id_) for id_ in asked))
+
+
+async def aliases(connection: AsyncConnection, customer_id: str) -> tuple[str, ...]:
+    """Return the other ids of a customer."""
+    rows = await queries.persons(connection, [customer_id])
+    return tuple(rows[0].aliases) if rows else ()
+
+
+async def try_alone(connection: AsyncConnection) -> bool:
+    """Begin a merge, the only one until the transaction ends; False where another one is under way."""
+    return await queries.try_alone(connection)
+
+
+async def mark(connection: AsyncConnection, ids: Iterable[str]) -> None:
+    """Mark persons as being merged, with all of their ids; the caller commits that and holds `try_alone`."""
+    await queries.mark(connection, sorted(ids))
+
+
+async def lead(connection: AsyncConnection, of: str, into: str) -> None:
+    """Let all ids of a person lead to another one."""
+    await queries.lead(connection, of, into)
+
+
+async def forget(connection: AsyncConnection, customer_id: str) -> None:
+    """Forget the ids of a person who is erased."""
+    await queries.forget(connection, customer_id)

@@ -1,0 +1,113 @@
+"""Two customers turn out to be one person: what is one's becomes the other's, and the old id leads there.
+
+It is exact against everything that happens to either at the same time:
+
+1. Both are marked, and that is committed. From then on whoever asks for one of them tries again (`persons.resolve`).
+2. Whoever has asked before is waited for: every transaction that is under way now.
+3. Everything moves, the ids lead to the person, and the marks go, in one transaction.
+
+One merge is under way at a time. Locks come in the order of uses: uses, vouchers by code, then the rest.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
+from app.domain.customers import service as customers
+from app.domain.lifecycle import order, transitions
+from app.domain.lifecycle import uses as uses_lock
+from app.domain.persons import service as persons
+from app.domain.redemptions import service as redemptions
+from app.platform.database import retry_on_conflict, transaction
+from app.platform.errors import ChangesConflictError
+
+PATIENCE = 4.0
+"""Seconds that a merge waits for others, all in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge moved."""
+
+    customer_id: str
+    customers: int = 0
+    events: int = 0
+    assignments: int = 0
+    redemptions: int = 0
+
+
+@retry_on_conflict
+async def merge(engine: AsyncEngine, caller: Caller | None, into: str, of: str) -> Merged:
+    """Make two customers one. Where they are one already, nothing changes.
+
+    Args:
+        engine: of the service's database.
+        caller: who says so.
+        into: the id that stays, or one that leads to it.
+        of: the id that leads there from now on, with all ids that lead to it.
+
+    Raises:
+        ChangesConflictError: others were at work with them for too long; nothing was changed.
+    """
+    until = time.monotonic() + PATIENCE
+    async with _alone(engine, until) as connection:
+        into, of = await _persons(connection, into, of)
+        if into == of:
+            return Merged(into)
+        async with transaction(engine) as marking:
+            await persons.mark(marking, (into, of))
+        # Where nothing comes of it the marks stay, and mean nothing: the lock tells whether a merge is under way.
+        await _wait_for_others(connection, until)
+        merged = await _move(connection, into, of)
+        # Not who: an erasure has to find all of that.
+        moved = {
+            "events": merged.events,
+            "assignments": merged.assignments,
+            "redemptions": merged.redemptions,
+        }
+        await audit.record(connection, caller, "customer.merged", moved=moved)
+    return merged
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine, until: float) -> AsyncIterator[AsyncConnection]:
+    """Give a transaction of the only merge under way. Nobody waits for it within a transaction of their own."""
+    while True:
+        async with transaction(engine) as connection:
+            if await persons.try_alone(connection):
+                yield connection
+                return
+        if time.monotonic() > until:
+            raise ChangesConflictError
+        await asyncio.sleep(random.uniform(0.005, 0.02))  # noqa: S311  (no secret)
+
+
+async def _persons(connection: AsyncConnection, *ids: str) -> list[str]:
+    found = await persons.resolve(connection, ids)
+    return [found[id_].id if id_ in found else id_ for id_ in ids]
+
+
+async def _wait_for_others(connection: AsyncConnection, until: float) -> None:
+    others = await order.under_way(connection)
+    while others := others & await order.under_way(connection):
+        if time.monotonic() > until:
+            raise ChangesConflictError
+        await asyncio.sleep(0.005)
+
+
+async def _move(connection: AsyncConnection, into: str, of: str) -> Merged:
+    await uses_lock.beside_others(connection)
+    codes = await redemptions.doubtful_codes(connection, (into, of))
+    if codes:
+        await transitions.lock(connection, codes)
+    moved = await customers.take_over(connection, of, into)
+    await persons.lead(connection, of, into)
+    await redemptions.judge_again(connection, codes)
+    return Merged(into, moved.customers, moved.events, moved.assignments, moved.redemptions)

@@ -1,0 +1,56 @@
+"""What is asked of a voucher and of whom it was given to, in the list of vouchers and in that of the ledger."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.platform.records import OneQuery
+from app.schema.inventory import Voucher
+from app.schema.ledger import Assignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What is asked for; None: whatever it is."""
+
+    customer_id: str | None = None
+    campaign_id: str | None = None
+    message_id: str | None = None
+    test: bool | None = None
+    import_id: uuid.UUID | None = None
+    code_prefix: str | None = None
+    code_contains: str | None = None
+    expires_before: datetime | None = None
+    expires_after: datetime | None = None
+
+
+def meeting(query: OneQuery, wanted: Conditions, code: InstrumentedAttribute[str]) -> OneQuery:
+    """Return a query of vouchers and assignments, joined to each other, of those that meet the conditions.
+
+    Args:
+        query: of all.
+        wanted: the conditions.
+        code: of the leading table; the other one may have none.
+    """
+    equal = {
+        Assignment.customer_id: wanted.customer_id,
+        Assignment.campaign_id: wanted.campaign_id,
+        Assignment.message_id: wanted.message_id,
+        Assignment.test: wanted.test,
+        Voucher.import_id: wanted.import_id,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.expires_after is not None:
+        query = query.where(Voucher.expires_at >= wanted.expires_after)
+    if wanted.expires_before is not None:
+        query = query.where(Voucher.expires_at < wanted.expires_before)
+    if wanted.code_prefix is not None:
+        query = query.where(func.starts_with(code, wanted.code_prefix))
+    if wanted.code_contains is not None:
+        query = query.where(func.strpos(code, wanted.code_contains) > 0)
+    return query

@@ -1,0 +1,306 @@
+"""Two customers who are one person: what is one's becomes the other's, whatever happens at the same time."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.lifecycle import check
+from app.domain.persons import ids
+from app.domain.persons import service as persons
+from app.domain.tracking import merge as merging
+from app.platform.database import transaction
+from app.platform.settings import Settings
+from app.schema.base import Base
+from tests.factories import fill
+
+ASSIGN = "/v1/pools/p/assignments"
+LETTER = "{{ vouchers['p'].assign_available() }}"
+ANNA, COOKIE = "anna@example.org", "cookie-17"
+
+
+async def merge(client, into=ANNA, of=COOKIE):
+    reply = await client.post(f"/v1/customers/{into}/merge", json={"from": of})
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+async def assign(client, customer, message=None, key=None, **more):
+    headers = {"Idempotency-Key": key} if key else {}
+    body = {"customer_id": customer, **more} | ({"message_id": message} if message else {})
+    reply = await client.post(ASSIGN, json=body, headers=headers)
+    assert reply.status_code in {200, 201}, reply.text
+    return reply.json()
+
+
+async def render(client, customer, message, template=LETTER, **more):
+    body = {"template": template, "channel": "email", "mode": "send", "customer_id": customer}
+    reply = await client.post("/v1/render", json=body | {"message_id": message} | more)
+    assert reply.status_code == 200, reply.text
+    return reply.json()["rendered"]
+
+
+async def track(client, event_id, customer, type_="visit", **properties):
+    event = {"event_id": event_id, "customer_id": customer, "event_type": type_, "properties": properties}
+    return (await client.post("/v1/events", json={"events": [event]})).json()["items"][0]
+
+
+async def agrees(engine):
+    async with transaction(engine) as connection:
+        assert await check.violations(connection) == []
+
+
+async def tables_with(engine, who):
+    found = []
+    async with engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            query = text(
+                f'SELECT count(*) FROM "{table.name}" AS t WHERE strpos(to_jsonb(t)::text, :who) > 0'
+            )
+            if (await connection.execute(query, {"who": who})).scalar_one():
+                found.append(table.name)
+    return found
+
+
+async def test_everything_becomes_the_others_and_the_old_id_leads_there(client, engine):
+    await fill(engine, "p", 9)
+    await client.patch(f"/v1/customers/{ANNA}", json={"properties": {"name": "Anna", "city": "Prague"}})
+    await client.patch(f"/v1/customers/{COOKIE}", json={"properties": {"name": "?", "device": "phone"}})
+    given = await assign(client, COOKIE, "m1")
+    keyed = await assign(client, COOKIE, key="k1")
+    await track(client, "e1", COOKIE)
+
+    assert await merge(client) == {
+        "customer_id": ANNA,
+        "customers": 1,
+        "events": 1,
+        "assignments": 2,
+        "redemptions": 0,
+    }
+    for id_ in (ANNA, COOKIE):
+        found = (await client.get(f"/v1/customers/{id_}")).json()
+        assert (found["id"], found["aliases"]) == (ANNA, [COOKIE])
+        assert found["properties"] == {"name": "Anna", "city": "Prague", "device": "phone"}
+        listed = (await client.get("/v1/assignments", params={"customer_id": id_})).json()["items"]
+        assert [each["id"] for each in listed] == [given["id"], keyed["id"]]
+        events = (await client.get(f"/v1/customers/{id_}/events")).json()["items"]
+        assert [event["event_id"] for event in events] == ["e1"]
+        in_pool = await client.get("/v1/pools/p/vouchers", params={"customer_id": id_})
+        assert {each["code"] for each in in_pool.json()["items"]} == {given["code"], keyed["code"]}
+    # What comes late does not bring the old one back as a second person.
+    assert (await track(client, "e1", COOKIE))["status"] == "duplicate"
+    await track(client, "e2", COOKIE)
+    await client.patch(f"/v1/customers/{COOKIE}", json={"properties": {"late": True}})
+    assert (await assign(client, COOKIE, key="k1"))["code"] == keyed["code"]
+    assert (await assign(client, ANNA, key="k1"))["code"] == keyed["code"]
+    assert (await assign(client, COOKIE))["customer_id"] == ANNA
+    assert sorted(await tables_with(engine, COOKIE)) == ["customer_alias"]
+    # Again, it changes nothing.
+    assert (await merge(client))["assignments"] == 0
+    audit = (await client.get("/v1/audit", params={"action": "customer.merged"})).json()["items"]
+    assert len(audit) == 1
+    await agrees(engine)
+
+
+@pytest.mark.parametrize("mode", ["send", "test"])
+async def test_a_message_shows_the_same_code_before_and_after_whoever_it_names(client, engine, mode):
+    await fill(engine, "p", 20)
+    many = (
+        LETTER + " {{ vouchers['p'].assign_available(cached=False) }} {{ vouchers['p'].count_available() }}"
+    )
+    before = await render(client, COOKIE, "m1", many, mode=mode)
+    both = [await render(client, who, "m2", mode=mode) for who in (ANNA, COOKIE)]
+    assigned = await assign(client, COOKIE, "m3")
+    await merge(client)
+    for who in (COOKIE, ANNA):
+        assert await render(client, who, "m1", many, mode=mode) == before
+        assert (await assign(client, who, "m3"))["code"] == assigned["code"]
+    # Both had their own of this one: each goes on showing its own.
+    assert [await render(client, who, "m2", mode=mode) for who in (ANNA, COOKIE)] == both
+    # A message that is new is one message, whoever it names.
+    assert await render(client, COOKIE, "m4", mode=mode) == await render(client, ANNA, "m4", mode=mode)
+    assert (await assign(client, COOKIE, "m5"))["code"] == (await assign(client, ANNA, "m5"))["code"]
+    recipients = [{"customer_id": who, "message_id": "m6"} for who in (COOKIE, ANNA, "ben")]
+    body = {"template": LETTER, "channel": "email", "mode": mode, "recipients": recipients}
+    items = (await client.post("/v1/render/batch", json=body)).json()["items"]
+    assert [item["customer_id"] for item in items] == [COOKIE, ANNA, "ben"]
+    assert items[0]["rendered"] == items[1]["rendered"] != items[2]["rendered"]
+    lasting = [await assign(client, who, "m8", valid_for_seconds=60) for who in (COOKIE, ANNA)]
+    assert lasting[0]["id"] == lasting[1]["id"]
+    batch = {"items": [{"customer_id": who, "message_id": "m7"} for who in (COOKIE, ANNA, COOKIE)]}
+    items = (await client.post(f"{ASSIGN}/batch", json=batch)).json()["items"]
+    assert [item["status"] for item in items] == ["assigned", "replayed", "replayed"]
+    assert len({item["code"] for item in items}) == 1
+    await agrees(engine)
+
+
+async def test_a_node_and_a_default_stay_what_they_were(client, engine):
+    await fill(engine, "p", 5)
+    node = {"template": '{"code": "' + LETTER.replace("'", '"') + '"}', "message_id": "m1", "mode": "send"}
+    first = (await client.post(f"/v1/customers/{COOKIE}/properties/render", json=node)).json()
+    fallback = "{{ vouchers['p'].assign_available(default='SORRY', valid_for=3600) }}"
+    await client.post("/v1/pools", json={"name": "empty"})
+    fallback = fallback.replace("'p'", "'empty'")
+    assert await render(client, COOKIE, "m2", fallback) == "SORRY"
+    await merge(client)
+    for who in (ANNA, COOKIE):
+        again = (await client.post(f"/v1/customers/{who}/properties/render", json=node)).json()
+        assert again["vouchers"] == first["vouchers"]
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE pool SET name = 'other' WHERE name = 'empty'"))
+    await fill(engine, "empty", 1)
+    assert await render(client, ANNA, "m2", fallback) == "SORRY"
+    await agrees(engine)
+
+
+async def test_a_use_by_the_other_one_was_a_use_by_the_person(client, engine):
+    await fill(engine, "p", 2)
+    mapping = [{"event_type": "purchase", "property": "code"}]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+    code = (await assign(client, ANNA))["code"]
+    assert (await track(client, "e1", COOKIE, "purchase", code=code))["redemption"] == "other_customer"
+    assert (await merge(client))["redemptions"] == 1
+    uses = (await client.get("/v1/redemptions", params={"customer_id": COOKIE})).json()["items"]
+    assert [use["outcome"] for use in uses] == ["redeemed"]
+    assert (await client.get(f"/v1/vouchers/{code}")).json()["status"] == "redeemed"
+    direct = f"/v1/vouchers/{(await assign(client, COOKIE))['code']}/redemptions"
+    assert (await client.post(direct, json={"customer_id": ANNA})).json()["outcome"] == "redeemed"
+    await agrees(engine)
+
+
+async def test_chains_lead_to_the_end_and_an_erasure_takes_all_ids(client, engine):
+    await fill(engine, "p", 9)
+    for who in ("a", "b", "c", "d"):
+        await assign(client, who, "m")
+    await merge(client, "b", "a")
+    await merge(client, "c", "b")
+    assert (await merge(client, "a", "d"))["customer_id"] == "c"
+    assert (await merge(client, "b", "b"))["customer_id"] == "c"
+    assert len((await client.get("/v1/assignments", params={"customer_id": "a"})).json()["items"]) == 4
+    rule = {"per_customer": {"count": 4, "days": None, "then": "same"}}
+    await client.patch("/v1/pools/p", json=rule)
+    assert (await assign(client, "d"))["code"] in {(await assign(client, who, "m"))["code"] for who in "abcd"}
+    await client.patch("/v1/customers/a", json={"properties": {"x": 1}})
+    erased = (await client.delete("/v1/customers/d")).json()
+    assert (erased["customers"], erased["assignments"]) == (1, 4)
+    assert await tables_with(engine, "customer_alias") == []
+    async with engine.begin() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM customer_alias"))).scalar_one() == 0
+    await agrees(engine)
+
+
+async def test_a_bulk_change_and_an_import_go_by_persons(client, engine):
+    await fill(engine, "p", 4)
+    await assign(client, COOKIE)
+    await merge(client)
+    rows = f"customer_id,size\n{COOKIE},L\n{ANNA},M\n".encode()
+    reply = await client.post("/v1/customers/imports", files={"file": ("c.csv", rows)})
+    assert reply.json()["imported"] == 2
+    assert (await client.get(f"/v1/customers/{ANNA}")).json()["properties"] == {"size": "M"}
+    assert len((await client.get("/v1/customers")).json()["items"]) == 1
+
+
+async def test_whoever_asked_before_is_waited_for_and_what_it_wrote_moves_too(client, engine):
+    await fill(engine, "p", 4)
+    async with transaction(engine) as slow:
+        assert await persons.resolve(slow, [COOKIE]) == {}
+        going = asyncio.create_task(client.post(f"/v1/customers/{ANNA}/merge", json={"from": COOKIE}))
+        while (await slow.execute(text("SELECT count(*) FROM customer_alias"))).scalar_one() == 0:
+            await asyncio.sleep(0.005)
+        with pytest.raises(persons.MergingError):
+            await persons.resolve(slow, [ANNA])
+        await slow.execute(text("INSERT INTO customer (id) VALUES (:id)"), {"id": COOKIE})
+    assert (await going).json()["customers"] == 1
+    assert await tables_with(engine, COOKIE) == ["customer_alias"]
+
+
+async def test_a_merge_that_cannot_come_to_its_turn_changes_nothing_and_blocks_nobody(
+    client, engine, monkeypatch
+):
+    await fill(engine, "p", 4)
+    monkeypatch.setattr(merging, "PATIENCE", 0.05)
+    code = (await assign(client, COOKIE, "m"))["code"]
+    async with transaction(engine) as slow:
+        await slow.execute(text("SELECT 1"))
+        reply = await client.post(f"/v1/customers/{ANNA}/merge", json={"from": COOKIE})
+        assert (reply.status_code, reply.json()["type"]) == (409, "/problems/conflict")
+        # The marks that it left mean nothing: the lock says that nobody is at work.
+        assert (await assign(client, COOKIE, "m"))["customer_id"] == COOKIE
+    monkeypatch.setattr(merging, "PATIENCE", 4)
+    await merge(client)
+    assert (await assign(client, ANNA, "m"))["code"] == code
+
+
+async def test_it_is_exact_under_races_of_every_kind(client, engine):
+    await fill(engine, "p", 80)
+    mapping = [{"event_type": "purchase", "property": "code"}]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+    for round_ in range(2):
+        into, of = f"a{round_}", f"b{round_}"
+
+        async def one(who, n, round_=round_):
+            return (await assign(client, who, f"m{round_}-{n}"))["code"]
+
+        async def letter(who, n, round_=round_):
+            return await render(client, who, f"r{round_}-{n}")
+
+        mine = (await assign(client, into))["code"]
+        work = [act(who, n) for n in range(4) for act in (one, letter) for who in (of, into)]
+        results, *rest = await asyncio.gather(
+            asyncio.gather(*work),
+            merge(client, into, of),
+            track(client, f"u{round_}", of, "purchase", code=mine),
+            client.patch(f"/v1/customers/{of}", json={"properties": {"x": 1}}),
+        )
+        assert rest[2].status_code == 200
+        # Each shows again what it showed, and all of it is one person's.
+        assert (
+            await asyncio.gather(
+                *[act(who, n) for n in range(4) for act in (one, letter) for who in (of, into)]
+            )
+            == results
+        )
+        uses = (
+            await client.get("/v1/redemptions", params={"customer_id": into, "outcome": "redeemed"})
+        ).json()
+        assert [use["code"] for use in uses["items"]] == [mine]
+        assert await tables_with(engine, f'"{of}"') == ["customer_alias"]
+    await agrees(engine)
+
+
+async def test_an_erasure_at_the_same_time_leaves_nothing_of_whom_it_names(client, engine):
+    await fill(engine, "p", 20)
+    for n in range(3):
+        into, of = f"into-{n}", f"of-{n}"
+        for who in (into, of):
+            await assign(client, who, "m")
+        _, erased = await asyncio.gather(merge(client, into, of), client.delete(f"/v1/customers/{of}"))
+        assert erased.status_code == 200, erased.text
+        # Once they were one person it is erased whole; else the id may lead to who is left, and to nothing of its own.
+        left = (await client.get("/v1/assignments", params={"customer_id": into})).json()["items"]
+        assert await tables_with(engine, f'"{of}"') == (["customer_alias"] if left else [])
+        assert len(left) in {0, 1}
+    await agrees(engine)
+
+
+async def test_ids_are_trimmed_and_in_lower_case_wherever_one_comes_in(client, engine, monkeypatch):
+    monkeypatch.setattr(ids, "get_settings", lambda: Settings(customer_ids="lowercase"))
+    await fill(engine, "p", 9)
+    loud = " Anna@Example.ORG "
+    assert (await assign(client, loud, "m"))["customer_id"] == ANNA
+    assert await render(client, loud, "m") == (await assign(client, ANNA, "m"))["code"]
+    await track(client, "e", loud)
+    await client.patch("/v1/customers/ANNA@example.org", json={"properties": {"a": 1}})
+    rows = b"customer_id,size\nANNA@EXAMPLE.ORG,L\n"
+    await client.post("/v1/customers/imports", files={"file": ("c.csv", rows)})
+    found = await client.get("/v1/customers/%20Anna@example.org")
+    assert found.json()["properties"] == {"a": 1, "size": "L"}
+    listed = await client.get("/v1/assignments", params={"customer_id": loud})
+    assert len(listed.json()["items"]) == 1
+    item = {"customer_id": loud, "message_id": "m"}
+    items = (await client.post(f"{ASSIGN}/batch", json={"items": [item]})).json()["items"]
+    assert items[0]["status"] == "replayed"
+    await merge(client, loud, " COOKIE ")
+    assert (await client.get("/v1/customers/cookie")).json()["id"] == ANNA
+    assert (await client.post(ASSIGN, json={"customer_id": "  "})).status_code == 422
+    assert await tables_with(engine, "Example.ORG") == []

@@ -1,0 +1,76 @@
+"""A line in the log for each request."""
+
+import asyncio
+import io
+
+import httpx
+import orjson
+import pytest
+
+from app.platform.logs import RequestLines
+from app.server.request_log import RequestLog
+
+
+class Stream(io.BytesIO):
+    """Counts what is written at once."""
+
+    writes = 0
+
+    def write(self, data):
+        self.writes += 1
+        return super().write(data)
+
+
+async def application(scope, receive, send):
+    scope["route"] = "/v1/vouchers/{code}"
+    if scope["path"] == "/broken":
+        raise RuntimeError
+    await send({"type": "http.response.start", "status": 201, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+async def logged():
+    """The application behind the log, and what is written."""
+    stream = Stream()
+    log = RequestLog(application)
+    log._lines = RequestLines(stream)
+    transport = httpx.ASGITransport(log, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client, stream
+
+
+def lines(stream):
+    return [orjson.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def test_a_line_says_what_was_asked_and_answered_and_no_code(logged):
+    client, stream = logged
+    reply = await client.post("/v1/vouchers/SECRET-1", headers={"X-Request-Id": "mine"})
+    await asyncio.sleep(0)
+    assert reply.headers["x-request-id"] == "mine"
+    (line,) = lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert 0 <= line.pop("milliseconds") < 5000
+    assert line == {
+        "method": "POST", "route": "/v1/vouchers/{code}", "status": 201, "event": "request",
+        "request_id": "mine", "level": "info",
+    }  # fmt: skip
+
+
+async def test_a_request_that_raises_has_its_line_too(logged):
+    client, stream = logged
+    await client.get("/broken")
+    await asyncio.sleep(0)
+    assert [line["status"] for line in lines(stream)] == [500]
+
+
+async def test_requests_that_are_answered_together_are_written_together(logged):
+    client, stream = logged
+    replies = await asyncio.gather(*(client.get(f"/{n}") for n in range(50)))
+    await asyncio.sleep(0)
+    assert [reply.headers["x-request-id"] for reply in replies] == [
+        line["request_id"]
+        for line in sorted(lines(stream), key=lambda line: int(line["request_id"][17:], 16))
+    ]
+    assert stream.writes < 50
