@@ -30,14 +30,20 @@ COLUMNS = (
     Import.dry_run,
     Import.source,
     Import.schedule_id,
-    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label(
-        "rows"
-    ),
+    (
+        Import.imported
+        + Import.ignored
+        + Import.in_other_pool
+        + Import.invalid
+        + Import.suspicious
+        + Import.conflicting
+    ).label("rows"),
     Import.imported,
     Import.ignored,
     Import.in_other_pool,
     Import.invalid,
     Import.suspicious,
+    Import.conflicting,
     Import.columns_not_imported,
     Import.choices,
     Import.undone,

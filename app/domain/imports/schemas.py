@@ -115,6 +115,9 @@ AttributeColumns = Annotated[
 ]
 
 
+ColumnName = Name | Annotated[int, Field(ge=0, strict=True)]
+
+
 class Options(FormatIn):
     """How a file becomes vouchers."""
 
@@ -139,6 +142,20 @@ class Options(FormatIn):
         description="Columns that come with the code (a PIN, a value, a link), by name or 0-based index; shown as"
         " `attributes` under the names of the header. In a form: a JSON list, or names with commas between",
         examples=[["pin", "value"]],
+    )
+    customer_id_column: ColumnName | None = Field(
+        default=None,
+        description="Of codes that were given elsewhere: to whom. A row with a customer or a time was given, and is in"
+        " the ledger from then on; other rows are codes as ever. Empty, or `NULL`: to nobody",
+    )
+    assigned_at_column: ColumnName | None = Field(
+        default=None, description="When; a day alone means its begin. Else the time of its use, or now"
+    )
+    campaign_id_column: ColumnName | None = Field(
+        default=None, description="For which campaign; says nothing of a code that was not given"
+    )
+    redeemed_at_column: ColumnName | None = Field(
+        default=None, description="When it was used: such a code is redeemed, given or not"
     )
     accept_suspicious: Flag = Field(
         default=False,
@@ -210,6 +227,9 @@ class Preview(BaseModel):
     warnings: list[PreviewWarning] = Field(description="What has to be decided, and what looks wrong")
 
 
+REJECTED_BY = ("in_other_pool", "invalid", "suspicious", "conflicting")
+
+
 @dataclass(frozen=True, slots=True)
 class ImportRecord:
     """An import, and how far it is."""
@@ -226,6 +246,7 @@ class ImportRecord:
     in_other_pool: int
     invalid: int
     suspicious: int
+    conflicting: int
     columns_not_imported: list[str] | None
     choices: dict[str, list[dict[str, object]]] | None
     undone: int
@@ -242,12 +263,12 @@ class ImportRecord:
     @property
     def rejected(self) -> int:
         """How many rows did not become vouchers."""
-        return self.in_other_pool + self.invalid + self.suspicious
+        return self.in_other_pool + self.invalid + self.suspicious + self.conflicting
 
     @property
     def rejected_by(self) -> dict[str, int]:
         """How many of them for which reason."""
-        return {name: getattr(self, name) for name in ("in_other_pool", "invalid", "suspicious")}
+        return {name: getattr(self, name) for name in REJECTED_BY}
 
     @property
     def note(self) -> str | None:
@@ -278,6 +299,9 @@ class RejectedBy(BaseModel):
     invalid: int = Field(description="Rows that hold no valid code")
     suspicious: int = Field(
         description="Values unlike the rest of the file (a footer, a sum, a heading, a placeholder): set aside"
+    )
+    conflicting: int = Field(
+        description="Codes that the file says were given, and that here are somebody else's, or void or expired"
     )
 
 
@@ -334,6 +358,12 @@ class RejectOut(BaseModel):
         "too_few_columns",
         "invalid_expires_at",
         "invalid_attribute",
+        "invalid_customer_id",
+        "invalid_campaign_id",
+        "invalid_assigned_at",
+        "invalid_redeemed_at",
+        "given_to_another",
+        "not_available",
     ] = Field(description="Why")
     other_pool: str | None = Field(description="The pool that holds the code")
 
