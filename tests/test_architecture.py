@@ -89,3 +89,23 @@ def test_the_confined_process_loads_nothing_else_of_the_program():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['app.domain', 'app.domain.rendering']"
+
+
+TESTS = ROOT / "tests"
+BESIDE_THE_HOUSE = {"chaos", "clients", "docs", "hostile"}
+"""Folders of tests that look at the service from outside."""
+
+
+def test_the_tests_stand_in_the_rooms_that_they_test():
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")} - {Path()}
+    strangers = [
+        str(folder)
+        for folder in folders
+        if folder.parts[0] not in BESIDE_THE_HOUSE and not (APP / folder).is_dir()
+    ]
+    assert strangers == []
+
+
+def test_what_tests_share_stands_in_no_test_module():
+    shared = re.compile(r"^(from|import) (tests|benchmarks)\.[\w.]*test_", re.MULTILINE)
+    assert [str(path) for path in TESTS.rglob("*.py") if shared.search(path.read_text())] == []

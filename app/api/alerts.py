@@ -2,12 +2,10 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 
-from app.domain.access.scopes import Caller, Scope
 from app.domain.alerts import service
 from app.domain.alerts.deliveries import service as deliveries
 from app.domain.alerts.deliveries.schemas import Deliveries, DeliveryOut, DeliveryRecord
@@ -19,7 +17,7 @@ from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine, Settings
-from app.web.guard import requires
+from app.web.guard import Manager
 from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.parameters import PoolPath
@@ -28,7 +26,6 @@ from app.web.problems import problems
 router = APIRouter(prefix="/v1/pools/{pool}/alerts", tags=["alerts"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 """What the cursor of a list holds."""
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 NOT_FOUND = problems(PoolNotFoundError, AlertNotFoundError)
 
 

@@ -1,16 +1,21 @@
 """`/v1/bulk-changes`."""
 
 import uuid
-from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response, status
 from pydantic import TypeAdapter
 
-from app.domain.access.scopes import Caller, Scope
+from app.domain.access.scopes import Scope
 from app.domain.changes import codes, service
 from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
-from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, BulkChangeOut, ChangeRecord
+from app.domain.changes.schemas import (
+    BulkChangeCreate,
+    BulkChangeForm,
+    BulkChangeOut,
+    ChangeRecord,
+    PoolMove,
+)
 from app.domain.imports.errors import ImportNotFoundError, ImportUndecidedError, UnreadableError
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.database import transaction
@@ -22,15 +27,15 @@ from app.platform.errors import (
 )
 from app.web import body, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
-from app.web.guard import requires
+from app.web.guard import Manager, requires
 from app.web.headers import bearing
+from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/bulk-changes", tags=["vouchers"])
 KEY = TypeAdapter(service.Key)
 """What the cursor of the list holds."""
 Reader = [requires(Scope.POOLS, Scope.READ)]
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 REFUSED = (
     PoolNotFoundError,
     ImportNotFoundError,
@@ -80,7 +85,7 @@ async def create_bulk_change(
     caller: Manager,
     idempotency_key: idempotency.Key = None,
 ) -> ChangeRecord:
-    """Void or reinstate many vouchers, release what was given, or change when codes expire.
+    """Void or reinstate many vouchers, release what was given, change when codes expire, or move them to another pool.
 
     It is done by a job in small transactions, beside everything else; `Location` tells how far it is. Ask with
     `dry_run` first: it says what would be changed. A used code is never made available by it.
@@ -105,6 +110,38 @@ async def create_bulk_change(
             change, replayed = await service.begin(
                 connection, caller, wanted, idempotency_key=idempotency_key
             )
+    response.headers["Location"] = f"/v1/bulk-changes/{change.id}"
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return change
+
+
+moves = APIRouter(prefix="/v1/pools/{pool}/move", tags=["vouchers"])
+
+
+@moves.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=BulkChangeOut,
+    responses=bearing(202, "Location", "Idempotency-Replayed")
+    | problems(PoolNotFoundError, ImportNotFoundError, IdempotencyKeyReusedError),
+)
+async def move_vouchers(
+    pool: PoolPath,
+    wanted: PoolMove,
+    response: Response,
+    engine: Engine,
+    caller: Manager,
+    idempotency_key: idempotency.Key = None,
+) -> ChangeRecord:
+    """Move available codes of the pool to another one, all or so many; what holds keep here stays.
+
+    It is a bulk change: done by a job in small transactions beside everything else, and `Location` tells how far it is.
+    """
+    async with transaction(engine) as connection:
+        change, replayed = await service.begin(
+            connection, caller, wanted.of(pool), idempotency_key=idempotency_key
+        )
     response.headers["Location"] = f"/v1/bulk-changes/{change.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"

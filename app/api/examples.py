@@ -45,6 +45,7 @@ def _message(**more: object) -> dict[str, object]:
 
 EXAMPLES: dict[str, Example] = {
     "createPool": _of({"name": "winter_sale", "description": "10 % off in January"}),
+    "moveVouchers": _of({"to": SMALL_POOL, "count": 10, "dry_run": True}),
     "updatePool": _of({"description": "10 % off in spring"}),
     "deletePool": _of(pool=EMPTY_POOL),
     "createHold": _of({"campaign_id": "may", "count": 100}),

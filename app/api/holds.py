@@ -1,24 +1,22 @@
 """`/v1/pools/{pool}/holds`."""
 
 import uuid
-from typing import Annotated
 
 from fastapi import APIRouter, status
 
-from app.domain.access.scopes import Caller, Scope
+from app.domain.access.scopes import Scope
 from app.domain.holds import service
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
 from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut, Holds
 from app.domain.pools.errors import PoolNotFoundError
 from app.web.dependencies import Connection
-from app.web.guard import requires
+from app.web.guard import Manager, requires
 from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/pools/{pool}/holds", tags=["holds"])
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
 @router.post(

@@ -67,7 +67,7 @@ REJECTS = {
 }
 
 
-def shown(responses: Responses, status: int, kind: str, examples: Mapping[str, object]) -> Responses:
+def with_examples(responses: Responses, status: int, kind: str, examples: Mapping[str, object]) -> Responses:
     """Return documented responses with examples of one of them."""
     found = dict(responses.get(status, {}))
     content = found.get("content")

@@ -16,7 +16,6 @@ from typing_extensions import TypedDict
 
 from app.api import import_examples as examples
 from app.api import import_streams as streams
-from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service
 from app.domain.imports.errors import (
     ImportEndedError,
@@ -50,17 +49,16 @@ from app.platform.errors import (
 from app.platform.outbound import AddressForbiddenError
 from app.web import body, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
-from app.web.guard import permit_source, requires
+from app.web.guard import Manager, Reader, permit_source
 from app.web.headers import bearing
-from app.web.problems import MEDIA_TYPE, problems
+from app.web.problem_document import MEDIA_TYPE
+from app.web.problems import problems
 from app.web.redaction import import_seen_by
 
 router = APIRouter(tags=["imports"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 LINE = TypeAdapter(int)
 """What the cursors of the lists hold."""
-Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
-Writer = Annotated[Caller, requires(Scope.POOLS)]
 MAX_WAIT = 60
 UNREADABLE_BODY = (PayloadTooLargeError, UnsupportedMediaTypeError, InvalidRequestError)
 
@@ -90,7 +88,7 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: Mapping[s
     responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
     **_two_bodies(FormatIn, PreviewCreate, {"text": examples.JSON_BODIES["text"]}),
 )
-async def preview_import(request: Request, settings: Settings, caller: Writer) -> dict[str, object]:
+async def preview_import(request: Request, settings: Settings, caller: Manager) -> dict[str, object]:
     """Return how a file or source would be read, what must be decided, and what looks wrong; nothing is imported."""
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -112,7 +110,7 @@ async def preview_import(request: Request, settings: Settings, caller: Writer) -
             **bearing(200, *REPLY)[200],
         },
         **bearing(202, *REPLY),
-        **examples.shown(
+        **examples.with_examples(
             problems(*UNREADABLE_BODY, ImportUndecidedError, UnreadableError, IdempotencyKeyReusedError),
             422,
             MEDIA_TYPE,
@@ -123,7 +121,7 @@ async def preview_import(request: Request, settings: Settings, caller: Writer) -
 )
 async def create_import(
     pool: PoolName,
-    caller: Writer,
+    caller: Manager,
     request: Request,
     response: Response,
     engine: Engine,
@@ -241,7 +239,7 @@ async def list_import_rejects(
     responses=problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
 )
 async def accept_suspicious_rows(
-    import_id: uuid.UUID, caller: Writer, connection: Connection
+    import_id: uuid.UUID, caller: Manager, connection: Connection
 ) -> ImportRecord:
     """Import the values that were set aside as suspicious; after a dry run none are imported."""
     return await service.accept_suspicious(connection, caller, import_id)
@@ -252,7 +250,7 @@ async def accept_suspicious_rows(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError, ImportEndedError),
 )
-async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connection) -> ImportRecord:
+async def cancel_import(import_id: uuid.UUID, caller: Manager, connection: Connection) -> ImportRecord:
     """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone."""
     return await service.cancel(connection, caller, import_id)
 
@@ -262,7 +260,7 @@ async def cancel_import(import_id: uuid.UUID, caller: Writer, connection: Connec
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
-async def undo_import(import_id: uuid.UUID, caller: Writer, engine: Engine) -> dict[str, object]:
+async def undo_import(import_id: uuid.UUID, caller: Manager, engine: Engine) -> dict[str, object]:
     """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
     The schedule that ran the import, if one did, is paused: its next run would bring the codes back.

@@ -1,13 +1,13 @@
 """`/v1/pools`."""
 
-from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.access.scopes import Caller, Scope
+from app.domain.access.scopes import Scope
+from app.domain.alerts import service as alerts
 from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.errors import PoolHasSchedulesError
 from app.domain.pools import service
@@ -18,7 +18,7 @@ from app.platform.errors import ChangesConflictError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine
-from app.web.guard import requires
+from app.web.guard import Manager, requires
 from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.parameters import PoolPath
@@ -27,22 +27,24 @@ from app.web.problems import problems
 router = APIRouter(prefix="/v1/pools", tags=["pools"])
 KEY = TypeAdapter(str)
 """What the cursor of a list holds."""
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=PoolOut,
-    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed") | problems(PoolExistsError),
+    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed")
+    | problems(PoolExistsError, PoolNotFoundError),
 )
 async def create_pool(
     body: PoolCreate, connection: Connection, caller: Manager, response: Response, keyed: Once
 ) -> object:
-    """Make a pool."""
+    """Make a pool; `like` another one with the settings of that."""
 
     async def create() -> PoolRecord:
         pool = await service.create(connection, caller, body.name, body.description)
+        if body.like is not None:
+            pool = await alerts.copy_settings(connection, caller, body.like, body.name, body.description)
         etag.tag(response, service.version_of(pool))
         response.headers["Location"] = f"/v1/pools/{quote(pool.name, safe='')}"
         return pool

@@ -1,5 +1,6 @@
 """`/v1/render`, the nodes of scenarios, and `/v1/pools/{pool}/snippets`."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -24,7 +25,7 @@ from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import batch, nodes, service
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
-from app.domain.rendering.keyed import keyed_request
+from app.domain.rendering.keyed import MADE, keyed_request, make_key
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import (
     Channel,
@@ -49,6 +50,7 @@ from app.web import idempotency, presence
 from app.web.dependencies import Connection, Engine, Settings, held, held_by
 from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
+from app.web.problem_document import members
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1", tags=["rendering"])
@@ -129,7 +131,16 @@ async def render_one(
     "/render/batch",
     response_model=RenderBatchOut,
     responses={
-        200: {"content": {NDJSON: {}}, "description": "With `Accept: application/x-ndjson` an item a line"},
+        200: {
+            "content": {NDJSON: {}},
+            "description": "With `Accept: application/x-ndjson` an item a line",
+            "headers": {
+                "Idempotency-Key": {
+                    "description": "Of a request without ids and key: sent with it, it finds its messages again",
+                    "schema": {"type": "string"},
+                }
+            },
+        },
         **problems(*TEMPLATE, OverloadedError, IdempotencyKeyReusedError),
     },
     dependencies=[requires(Scope.ASSIGN)],
@@ -146,28 +157,73 @@ async def render_messages(
     """Make a message for each of up to 10,000 recipients, in their order. A failure for one does not affect the others.
 
     A recipient without `message_id` has one that is made of the `Idempotency-Key`, its place and its customer. A
-    JSON batch with neither takes nothing before the whole reply is ready and the caller still there. A customer
+    JSON batch with neither takes nothing before the whole reply is ready and the caller still there; the head of an
+    NDJSON reply tells a key with which the same request finds what was made, however the reply broke off. A customer
     who comes again without `message_id` gets the message of the first time (`repeat_of`).
     """
-    spec = _spec(body, body.context)
-    still_there = _still_there(request)
-    targets, places = _targets_of(body, caller, idempotency_key, still_there)
+    spec = _spec(body, body.context, idempotency_key)
     nameless = idempotency_key is None and any(each.message_id is None for each in body.recipients)
-    whole = nameless and NDJSON not in accept
+    by_line = NDJSON in accept
+    if nameless and by_line and body.mode is not Mode.PREVIEW:
+        return await _send_lines(engine, renderers, spec, body, request, caller)
+    targets, places = _targets_of(body, caller, idempotency_key, _still_there(request))
+    if nameless and not by_line:
+        return await _send_whole(engine, renderers, spec, targets, places, request)
     keyed = None if idempotency_key is None else _keyed(caller, "batch", idempotency_key, body)
-    chunks = batch.render_many(
-        engine, renderers, spec, targets, whole=whole, one_by_one=nameless, request=keyed
-    )
+    chunks = batch.render_many(engine, renderers, spec, targets, request=keyed)
     first = await anext(chunks)
-    if nameless:
-        chunks = _while_there(engine, request, first, chunks)
-        first = await anext(chunks)
-    lines = _lines(spec, first, chunks, places)
-    if NDJSON in accept:
-        return StreamingResponse(lines, media_type=NDJSON)
-    items = b",".join([line[:-1].replace(b"\n", b",") async for line in lines])
-    repeats = len(places) - len(targets)
-    return Response(b'{"repeats":%d,"items":[' % repeats + items + b"]}", media_type="application/json")
+    items = _Items(spec, places)
+    if by_line:
+        return StreamingResponse(items.lines(_joined(first, chunks)), media_type=NDJSON)
+    written = [item async for chunk in _joined(first, chunks) for item in items.of(chunk)]
+    return _batch_reply(written, len(places) - len(targets))
+
+
+async def _send_whole(
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    targets: list[MessageTarget],
+    places: list[int],
+    request: Request,
+) -> Response:
+    """Answer as one who gave no ids and no key: nothing is committed before the reply is ready."""
+    written: list[bytes] = []
+
+    def write(made: list[Outcome]) -> None:
+        written[:] = _Items(spec, places).of(made)
+
+    made = await batch.render_whole(engine, renderers, spec, targets, write)
+    if not await _still_there(request)():
+        await service.take_back(engine, made)
+    return _batch_reply(written, len(places) - len(targets))
+
+
+def _batch_reply(items: list[bytes], repeats: int) -> Response:
+    return Response(
+        b'{"repeats":%d,"items":[' % repeats + b",".join(items) + b"]}", media_type="application/json"
+    )
+
+
+async def _send_lines(
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    body: RenderBatch,
+    request: Request,
+    caller: Caller,
+) -> Response:
+    """Answer line by line who gave no ids and no key: a key is made, and told before anything is taken.
+
+    However the reply breaks off, the same request with that key is answered with what was made.
+    """
+    key = make_key()
+    targets, places = _targets_of(body, caller, key, _still_there(request), is_new=True)
+    await batch.check(engine, renderers, spec, targets)
+    keyed = _keyed(caller, "batch", key, body, is_first=True)
+    chunks = batch.render_one_by_one(engine, renderers, spec, targets, keyed)
+    lines = _Items(spec, places).lines(_while_there(engine, request, chunks, keyed))
+    return StreamingResponse(lines, media_type=NDJSON, headers={idempotency.NAME: key})
 
 
 @router.post(
@@ -241,7 +297,9 @@ async def _node(
     return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
 
 
-def _spec(body: RenderRequest | RenderBatch, context: dict[str, object]) -> RenderSpec:
+def _spec(
+    body: RenderRequest | RenderBatch, context: dict[str, object], key: str | None = None
+) -> RenderSpec:
     return RenderSpec(
         parts_of(body.template, body.channel, body.parts),
         body.channel,
@@ -250,11 +308,14 @@ def _spec(body: RenderRequest | RenderBatch, context: dict[str, object]) -> Rend
         context,
         body.strict,
         sample=body.mode is Mode.PREVIEW and body.preview_code is PreviewCode.SAMPLE,
+        draws_again=key is not None and key.startswith(MADE),
     )
 
 
-def _keyed(caller: Caller, route: str, key: str, body: RenderRequest | RenderBatch) -> KeyedRequest:
-    return keyed_request(caller.key_id, route, key, body.model_dump(mode="json"))
+def _keyed(
+    caller: Caller, route: str, key: str, body: RenderRequest | RenderBatch, *, is_first: bool = False
+) -> KeyedRequest:
+    return keyed_request(caller.key_id, route, key, body.model_dump(mode="json"), is_first=is_first)
 
 
 def _still_there(request: Request) -> StillThere:
@@ -279,48 +340,70 @@ def _hidden(spec: RenderSpec, error: DomainError | None) -> bool:
     return spec.channel is Channel.WEBLAYER and isinstance(error, PoolExhaustedError)
 
 
+async def _joined(first: list[Outcome], more: AsyncIterator[list[Outcome]]) -> AsyncIterator[list[Outcome]]:
+    yield first
+    async for chunk in more:
+        yield chunk
+
+
 async def _while_there(
-    engine: AsyncEngine, request: Request, first: list[Outcome], more: AsyncIterator[list[Outcome]]
+    engine: AsyncEngine,
+    request: Request,
+    chunks: AsyncIterator[list[Outcome]],
+    keyed: KeyedRequest,
 ) -> AsyncIterator[list[Outcome]]:
-    """Yield chunks of messages that nobody could name, each just before it is sent, as long as the caller is there."""
+    """Yield chunks of messages whose key the caller may not have read, each just before it is sent.
+
+    What was made for a caller who has gone is taken back.
+    """
     still_there = _still_there(request)
     cycle = presence.noted(request.scope)
-    chunk = first
+    await asyncio.sleep(0)  # the head of the reply, which is written by now, leaves when the loop comes round
     while True:
         if cycle is not None:
             await cycle.flow.drain()  # what is sent now is sent at once, or the caller is known to have gone
-        if not await still_there():
-            await service.take_back(engine, chunk)
-        yield chunk
         try:
-            chunk = await anext(more)
+            chunk = await anext(chunks)
         except StopAsyncIteration:
             return
+        if cycle is not None:
+            await cycle.flow.drain()
+        if not await still_there():
+            await service.take_back(engine, chunk, keyed)
+        yield chunk
 
 
-async def _lines(
-    spec: RenderSpec, first: list[Outcome], more: AsyncIterator[list[Outcome]], places: list[int]
-) -> AsyncIterator[bytes]:
-    """Write an item for each recipient, in their order, those of a chunk together.
+class _Items:
+    """The items of a reply, in the order of the recipients; `places` tells whose message each one gets."""
 
-    `places` tells whose message each one gets.
-    """
-    made = first
-    first_at: dict[int, int] = {}
-    lines: list[bytes] = []
-    for index, place in enumerate(places):
-        if place >= len(made):
-            yield b"".join(lines)
-            lines = []
-            made += await anext(more)
-        first_at.setdefault(place, index)
-        repeat_of = first_at[place] if first_at[place] != index else None
-        lines.append(_item(spec, index, made[place], repeat_of))
-    yield b"".join(lines)
+    def __init__(self, spec: RenderSpec, places: list[int]) -> None:
+        self._spec = spec
+        self._places = places
+        self._made: list[Outcome] = []
+        self._first_at: dict[int, int] = {}
+        self._next = 0
+
+    def of(self, chunk: list[Outcome]) -> list[bytes]:
+        """Return the items that can be written once these messages are made as well."""
+        self._made += chunk
+        items: list[bytes] = []
+        for index in range(self._next, len(self._places)):
+            place = self._places[index]
+            if place >= len(self._made):
+                break
+            first = self._first_at.setdefault(place, index)
+            items.append(_item(self._spec, index, self._made[place], first if first != index else None))
+        self._next += len(items)
+        return items
+
+    async def lines(self, chunks: AsyncIterator[list[Outcome]]) -> AsyncIterator[bytes]:
+        """Yield the items, a line each, those of a chunk together."""
+        async for chunk in chunks:
+            yield b"\n".join([*self.of(chunk), b""])
 
 
 def _targets_of(
-    body: RenderBatch, caller: Caller, key: str | None, still_there: StillThere
+    body: RenderBatch, caller: Caller, key: str | None, still_there: StillThere, *, is_new: bool = False
 ) -> tuple[list[MessageTarget], list[int]]:
     """Return the messages to make, and for each recipient which one it gets."""
     targets: list[MessageTarget] = []
@@ -335,7 +418,8 @@ def _targets_of(
         else:
             places.append(len(targets))
         message_id = each.message_id or derived_id(caller, key, index, each.customer_id)
-        targets.append(_target(each.customer_id, message_id, each.customer, each.context, still_there))
+        target = _target(each.customer_id, message_id, each.customer, each.context, still_there)
+        targets.append(replace(target, is_new=True) if is_new and each.message_id is None else target)
     return targets, places
 
 
@@ -373,16 +457,9 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
             "vouchers": outcome.vouchers,
             "undefined": outcome.undefined,
             "problem": error and _problem(error),
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
+        }
     )
 
 
 def _problem(error: DomainError) -> dict[str, object]:
-    return {
-        "type": f"/problems/{error.name}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        **error.extra,
-    }
+    return {**members(error.name, error.title, error.status, error.detail), **error.extra}

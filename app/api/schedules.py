@@ -2,12 +2,10 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
 
-from app.domain.access.scopes import Caller, Scope
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.errors import ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleRecord, ScheduleUpdate
@@ -15,14 +13,12 @@ from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Settings
-from app.web.guard import permit_source, requires
+from app.web.guard import Manager, Reader, permit_source
 from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.problems import problems
 from app.web.redaction import schedule_seen_by
 
-Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
-Writer = Annotated[Caller, requires(Scope.POOLS)]
 router = APIRouter(prefix="/v1/import-schedules", tags=["imports"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 """What the cursor of a list holds."""
@@ -36,7 +32,7 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 )
 async def create_import_schedule(
     body: ScheduleCreate,
-    caller: Writer,
+    caller: Manager,
     connection: Connection,
     settings: Settings,
     response: Response,
@@ -91,7 +87,7 @@ async def get_import_schedule(
 async def update_import_schedule(
     schedule_id: uuid.UUID,
     body: ScheduleUpdate,
-    caller: Writer,
+    caller: Manager,
     connection: Connection,
     settings: Settings,
     expected: etag.IfMatch,
@@ -110,7 +106,7 @@ async def update_import_schedule(
     responses=problems(ScheduleNotFoundError, PreconditionFailedError),
 )
 async def delete_import_schedule(
-    schedule_id: uuid.UUID, caller: Writer, connection: Connection, expected: etag.IfMatch
+    schedule_id: uuid.UUID, caller: Manager, connection: Connection, expected: etag.IfMatch
 ) -> None:
     """Delete a schedule; what it imported stays."""
     await service.delete(connection, caller, schedule_id, expected)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from app.domain.access.scopes import Caller, Scope
+from app.domain.access.scopes import Caller
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundError
@@ -17,15 +17,13 @@ from app.schema.texts import Why
 from app.schema.times import Time
 from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine
-from app.web.guard import requires
+from app.web.guard import Manager, Reader
 from app.web.parameters import CodePath, PoolPath
 from app.web.problems import problems
 
 router = APIRouter(tags=["vouchers"])
 KEY = TypeAdapter(service.Key)
 """What the cursor of a list holds."""
-Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 
 
 def _filter(

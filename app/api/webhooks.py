@@ -7,7 +7,6 @@ from fastapi import APIRouter, Header, Response, status
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.access.scopes import Caller, Scope
 from app.domain.alerts.deliveries.schemas import AlertMessage
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.webhooks import service
@@ -27,7 +26,7 @@ from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
 from app.web.dependencies import Connection, Engine, Settings
-from app.web.guard import requires
+from app.web.guard import Manager
 from app.web.headers import Responses, bearing
 from app.web.idempotency import Once, OnceIn
 from app.web.problems import problems
@@ -37,7 +36,6 @@ sent = APIRouter()
 """What the service sends, for the section `webhooks` of the document."""
 KEY = TypeAdapter(service.Key)
 """What the cursor of a list holds."""
-Manager = Annotated[Caller, requires(Scope.POOLS)]
 NOT_FOUND = problems(WebhookNotFoundError)
 IdHeader = Annotated[str, Header(description="Id of the message, the same at each try")]
 TimeHeader = Annotated[int, Header(description="When it was sent, in UNIX seconds: part of what is signed")]

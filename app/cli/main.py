@@ -218,6 +218,23 @@ def void_many(
         raise typer.Exit(run_many(settings, "void", chosen, reason=reason, dry_run=dry_run))
 
 
+@cli.command("move")
+def move_many(
+    pool: Annotated[str, typer.Argument(help="Pool that has the codes.")],
+    to: Annotated[str, typer.Argument(help="Pool to which they move.")],
+    count: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    import_id: Annotated[uuid.UUID | None, typer.Option("--import", help="Brought by this import.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in history and audit.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and move none.")] = False,
+) -> None:
+    """Move available codes to another pool, all or so many; what holds keep stays."""
+    with database() as (settings, _):
+        _migrate(settings)
+        chosen = {"pool": pool, "import_id": import_id}
+        about = {"reason": reason, "dry_run": dry_run, "to": to, "count": count}
+        raise typer.Exit(run_many(settings, "move", chosen, **about))
+
+
 @cli.command()
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to; it is replaced.")],

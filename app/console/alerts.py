@@ -41,7 +41,7 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
             {
                 "thresholds": _thresholds(visit.text("thresholds")),
                 "webhook_url": visit.given("webhook_url"),
-                "email": visit.given("email"),
+                "emails": _addresses(visit.text("emails")),
                 "expiring_within_days": visit.given("expiring_within_days"),
             },
         )
@@ -104,6 +104,10 @@ async def _page(
         **listed,
         **about,
     )
+
+
+def _addresses(text: str) -> list[str] | None:
+    return [part.strip() for part in text.replace(";", ",").split(",") if part.strip()] or None
 
 
 def _thresholds(text: str) -> list[int]:

@@ -25,6 +25,7 @@ ACTIONS = (
     ("release", "Make available again what was given and not used (release)"),
     ("reinstate", "Take a void back (reinstate)"),
     ("set_expiry", "Move the expiry"),
+    ("move", "Move unused codes to another pool"),
 )
 PROOFS = (("", "All"), ("true", "Only proofs (test sends)"), ("false", "No proofs"))
 
@@ -62,9 +63,13 @@ async def apply(change_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Res
             raise wrong("sure", "Tick the box to confirm.")
         async with transaction(engine) as connection:
             told = await service.get(connection, change_id)
-            expiry = {"expires_at": told.expires_at} if told.action == "set_expiry" else {}
+            more: dict[str, object] = {}
+            if told.action == "set_expiry":
+                more = {"expires_at": told.expires_at}
+            elif told.action == "move":
+                more = {"to": told.to, "count": told.count}
             wanted = BulkChangeCreate.model_validate(
-                {"action": told.action, "filter": told.filter, "reason": told.reason, **expiry}
+                {"action": told.action, "filter": told.filter, "reason": told.reason, **more}
             )
             key = f"console {change_id}"  # a second click is the same change
             change, _ = await service.begin(connection, visit.caller, wanted, idempotency_key=key)
@@ -93,6 +98,8 @@ def _wanted(visit: Visit) -> BulkChangeCreate:
     filter_ = {name: value for name, value in {**chosen, "test": test}.items() if value is not None}
     action = visit.text("action")
     typed = {"action": action, "filter": filter_, "reason": visit.given("reason"), "dry_run": True}
+    if action == "move":
+        return _checked(typed | {"to": visit.given("to"), "count": visit.given("count")})
     if action != "set_expiry":
         return _checked(typed)
     at = visit.given("expires_at")

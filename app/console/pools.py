@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.console.pages import PAGE, path, see, seen_version, show
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Reader, Visit
+from app.domain.alerts import service as alerts
 from app.domain.forecast import service as forecast
 from app.domain.holds import service as holds
 from app.domain.holds.schemas import HoldCreate
@@ -42,9 +43,14 @@ async def list_pools(visit: Reader, connection: Connection) -> Response:
 async def create(visit: ManagerForm, engine: Engine) -> Response:
     """Make a pool."""
     try:
-        wanted = checked(PoolCreate, {"name": visit.text("name"), "description": visit.given("description")})
+        typed = {name: visit.given(name) for name in ("description", "like")}
+        wanted = checked(PoolCreate, {"name": visit.text("name"), **typed})
         async with transaction(engine) as connection:
             await service.create(connection, visit.caller, wanted.name, wanted.description)
+            if wanted.like is not None:
+                await alerts.copy_settings(
+                    connection, visit.caller, wanted.like, wanted.name, wanted.description
+                )
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _list(visit, connection, error=error)

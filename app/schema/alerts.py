@@ -23,6 +23,8 @@ class Alert(Base):
     webhook_disabled_at: Mapped[datetime | None]
     """When the webhook answered 410 Gone: nothing is sent to it until it is set again."""
     email: Mapped[str | None]
+    further_emails: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """Addresses besides the first."""
     expiring_within_days: Mapped[int | None]
     expiring_told_at: Mapped[datetime | None]
     """Set from the telling until no code expires so soon any more."""
@@ -55,6 +57,8 @@ class Delivery(Base):
     event: Mapped[str]
     channel: Mapped[str]
     destination: Mapped[str]
+    place: Mapped[int] = mapped_column(server_default="0")
+    """Of an email: the how-manieth address of the alert it goes to, from 0."""
     payload: Mapped[dict[str, object]]
     status: Mapped[str] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default="0")

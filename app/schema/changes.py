@@ -25,6 +25,11 @@ class BulkChange(Base):
     customer_ids: Mapped[list[str] | None]
     """Null once it has ended: a person who is erased is named nowhere."""
     expires_at: Mapped[datetime | None]
+    to_pool_id: Mapped[int | None]
+    """Where a move leads."""
+    to_pool: Mapped[str | None]
+    most: Mapped[int | None]
+    """How many are moved at the most."""
     reason: Mapped[str | None]
     dry_run: Mapped[bool]
     key_id: Mapped[uuid.UUID | None]
@@ -71,3 +76,5 @@ class VoucherNote(Base):
     change_id: Mapped[uuid.UUID | None]
     assignment_id: Mapped[uuid.UUID | None]
     expires_at: Mapped[datetime | None]
+    from_pool: Mapped[str | None]
+    """Of a code that was moved: the name of the pool that had it before."""

@@ -15,6 +15,7 @@ from app.api.alerts import router as alerts
 from app.api.api_keys import router as api_keys
 from app.api.assignments import router as assignments
 from app.api.audit import router as audit
+from app.api.bulk_changes import moves
 from app.api.bulk_changes import router as bulk_changes
 from app.api.customers import router as customers
 from app.api.examples import EXAMPLES
@@ -60,6 +61,7 @@ ROUTERS = (
     redemptions,
     vouchers,
     bulk_changes,
+    moves,
     assignments,
     customers,
     rendering,

@@ -6,6 +6,7 @@ from http import HTTPStatus
 import orjson
 
 from app.platform.stopping import StoppingError
+from app.web.problem_document import MEDIA_TYPE, members
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +21,11 @@ class Refusal:
 
     def __post_init__(self) -> None:
         body = orjson.dumps(
-            {
-                "type": f"/problems/{self.name}",
-                "title": self.status.phrase,
-                "status": self.status,
-                "detail": self.detail,
-                "instance": None,
-            }
+            {**members(self.name, self.status.phrase, self.status, self.detail), "instance": None}
         )
         lines = [
             f"HTTP/1.1 {self.status} {self.status.phrase}",
-            "content-type: application/problem+json",
+            f"content-type: {MEDIA_TYPE}",
             f"content-length: {len(body)}",
             "x-content-type-options: nosniff",
             "cache-control: no-store",

@@ -25,16 +25,19 @@ _GUARDED = "vouchers_guarded"
 SMALL_BODY = 1024**2
 """Bytes of a body of a route that takes one thing."""
 
-LARGE_BODIES = (
-    "/imports",
-    "/imports/preview",
-    "/assignments/batch",
-    "/render",
-    "/render/batch",
-    "/events",
-    "/batch",
+LARGE_BODIES = frozenset(
+    {
+        "/v1/imports/preview",
+        "/v1/pools/{pool}/imports",
+        "/v1/customers/imports",
+        "/v1/pools/{pool}/assignments/batch",
+        "/v1/bulk-changes",
+        "/v1/render",
+        "/v1/render/batch",
+        "/v1/events",
+    }
 )
-"""Ends of the paths whose bodies hold many things: the setting `max_body_bytes` bounds these."""
+"""Paths of the routes whose bodies hold many things: the setting `max_body_bytes` bounds these."""
 
 OFF_LOOP = 1024**2
 """Bytes from which on JSON is parsed in a thread, so that others are answered meanwhile."""
@@ -54,7 +57,7 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
         handle = inner()
         checks = list(checks_of(route.dependant))
         names = set(_query_names(route.dependant))
-        large = route.path.endswith(LARGE_BODIES)
+        large = route.path in LARGE_BODIES
 
         async def handler(request: Request) -> Response:
             for check in checks:

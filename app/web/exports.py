@@ -18,7 +18,7 @@ from app.schema.texts import inert
 from app.web.headers import Responses
 from app.web.spool import check_room, spooled
 
-CHUNK = 500
+ROWS_AT_A_TIME = 500
 """Rows that are fetched and written at a time: few, so that requests between two of them hardly wait."""
 
 
@@ -75,7 +75,7 @@ async def stream(
         yield _csv([columns])
     async with engine.connect() as connection:
         await connection.execute(ONLY_READS)
-        rows = await connection.stream(query.execution_options(yield_per=CHUNK))
+        rows = await connection.stream(query.execution_options(yield_per=ROWS_AT_A_TIME))
         async for chunk in rows.partitions():
             yield _csv(chunk) if format_ is Format.CSV else _ndjson(chunk, columns)
 

@@ -109,3 +109,9 @@ class Check:
 def requires(*scopes: Scope) -> params.Depends:
     """Make a dependency that gives the caller, and lets only those pass that hold one of `scopes`."""
     return params.Depends(Check(scopes))
+
+
+Manager = Annotated[Caller, requires(Scope.POOLS)]
+"""Who may change pools and what belongs to them."""
+Reader = Annotated[Caller, requires(Scope.POOLS, Scope.READ)]
+"""Who may read them."""

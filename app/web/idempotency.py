@@ -70,7 +70,7 @@ class KeyedRequest:
         request, caller = self._request, caller_of(self._request)
         body = hashlib.sha256(await request.body()).hexdigest()
         same = [request.method, request.url.path, body]
-        claimed, kept = await service.claim(connection, self._settings, caller, self._key, same)
+        taken, kept = await service.take(connection, self._settings, caller, self._key, same)
         if kept is not None:
             reply = _SENT.validate_python(kept)
             return Response(reply["body"], reply["status"], reply["headers"] | {REPLAYED: "true"})
@@ -80,7 +80,7 @@ class KeyedRequest:
         text = made.dump_json(made.validate_python(await act(), from_attributes=True), by_alias=True).decode()
         headers = {**self._response.headers, "content-type": "application/json"}
         sent: Sent = {"status": route.status_code or 200, "headers": headers, "body": text}
-        await service.keep(connection, self._settings, claimed, sent)
+        await service.keep(connection, self._settings, taken, sent)
         return Response(text, sent["status"], headers)
 
 
@@ -126,11 +126,11 @@ async def id_once(
     """
     if key is None:
         return await act(), False
-    claimed, kept = await service.claim(connection, settings, caller, key, same)
+    taken, kept = await service.take(connection, settings, caller, key, same)
     if kept is not None:
         return uuid.UUID(str(kept["id"])), True
     made = await act()
-    await service.keep(connection, settings, claimed, {"id": str(made)})
+    await service.keep(connection, settings, taken, {"id": str(made)})
     return made, False
 
 

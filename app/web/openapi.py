@@ -18,7 +18,8 @@ from app.web import idempotency
 from app.web.doors import checks_of
 from app.web.examples import Example
 from app.web.headers import HEADERS
-from app.web.problems import MEDIA_TYPE, Problem, routes_of
+from app.web.problem_document import MEDIA_TYPE
+from app.web.problems import Problem, routes_of
 
 METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
 SCHEMAS = "#/components/schemas/"

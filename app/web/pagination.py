@@ -44,9 +44,9 @@ class Listed(TypedDict, Generic[Item]):
 
 def page(rows: Sequence[Item], limit: int, key: Callable[[Item], object]) -> Listed[Item]:
     """Return the page of the first `limit` rows; a query asks for one more, which tells that there is a next page."""
-    shown = rows[:limit]
+    items = rows[:limit]
     more = len(rows) > limit
-    return {"items": shown, "next_cursor": encode(key(shown[-1])) if more else None}
+    return {"items": items, "next_cursor": encode(key(items[-1])) if more else None}
 
 
 def each(listed: Listed[Item], change: Callable[[Item], Other]) -> Listed[Other]:

@@ -26,9 +26,9 @@ from app.platform.errors import (
 )
 from app.platform.logs import request_id
 from app.web.headers import Responses
+from app.web.problem_document import MEDIA_TYPE, members
 from app.web.slashes import STAND_IN
 
-MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError, PsycopgOperationalError)
 _NAMES = {413: PayloadTooLargeError.name, 415: UnsupportedMediaTypeError.name}
@@ -116,10 +116,7 @@ def _response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     body = {
-        "type": f"/problems/{name}",
-        "title": title,
-        "status": status,
-        "detail": detail,
+        **members(name, title, status, detail),
         "instance": instance.replace(quote(STAND_IN), "%2F").replace(STAND_IN, "/"),
         "request_id": request_id.get(),
         **extra,

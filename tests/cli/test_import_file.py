@@ -1,7 +1,7 @@
 import asyncio
 
 from app.cli import import_file as command
-from tests.domain.imports.test_figures import codes
+from tests.domain.imports.imported import codes
 
 
 def run(settings, path, pool="p", **options):

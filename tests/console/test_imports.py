@@ -13,7 +13,7 @@ from app.domain.imports.merging import pipeline
 from app.domain.imports.schemas import ImportOptions
 from app.platform.database import transaction
 from tests.console.conftest import csrf
-from tests.domain.imports.test_runs import queue
+from tests.domain.imports.imported import queue
 
 NEW = "/console/imports/new"
 HIDDEN = r'<input type="hidden" name="([^"]+)" value="([^"]*)">'

@@ -1,25 +1,12 @@
 """The migrations make what `app/schema/base.py` says, can be taken back, and carry what is there along."""
 
 import uuid
-from collections.abc import Iterator
 
 import psycopg
-import pytest
 from alembic import command
-from sqlalchemy import make_url
 
 from app.platform.database_url import conninfo
 from app.platform.migrate import config, migrate
-
-
-@pytest.fixture
-def empty_database(server_url: str) -> Iterator[str]:
-    """The URL of a database without a table."""
-    name = "migrated"
-    with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_they_make_the_models_and_can_be_taken_back(empty_database):

@@ -90,6 +90,14 @@ async def test_a_body_is_as_large_as_its_route_needs(raw):
     assert await raw("/v1/pools/p/assignments", body := Body(2 * 1024**2), key=KEY) == 413
     assert body.read <= 2 * 65536
     assert await raw("/v1/events", Body(2 * 1024**2), key=KEY) == 422
+    for node in ("properties", "events"):
+        assert await raw(f"/v1/customers/c/{node}/render", body := Body(2 * 1024**2), key=KEY) == 413
+        assert body.read <= 2 * 65536
+
+
+def test_each_large_body_is_that_of_a_route():
+    paths = {route.path for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)}
+    assert paths >= doors.LARGE_BODIES
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ ALERT = (
     Alert.previous_secrets,
     Alert.webhook_disabled_at,
     Alert.email,
+    Alert.further_emails,
     Alert.expiring_within_days,
 )
 
@@ -86,7 +87,7 @@ ENABLED_WEBHOOK = "CASE WHEN webhook_disabled_at IS NULL THEN webhook_url END AS
 # The share lock is the one that a delivery's foreign key would wait for while the pool is being deleted.
 FALLEN = text(f"""
 SELECT alert_threshold.pool_id, pool.name, threshold, alert_threshold.available, fell_at AS at,
-    {ENABLED_WEBHOOK}, email
+    {ENABLED_WEBHOOK}, email, further_emails
 FROM alert_threshold JOIN alert USING (pool_id) JOIN pool ON pool.id = alert.pool_id
 WHERE fell_at IS NOT NULL AND told_at IS NULL
 ORDER BY fell_at, threshold DESC LIMIT :limit
@@ -97,7 +98,7 @@ SOON = """FROM voucher WHERE voucher.pool_id = alert.pool_id AND status = 'avail
     AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)"""
 EXPIRING_SOON = f"EXISTS (SELECT {SOON})"
 EXPIRING = text(f"""
-SELECT alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, expiring_within_days, now() AS at,
+SELECT alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, further_emails, expiring_within_days, now() AS at,
     soon.available, soon.first
 FROM alert JOIN pool ON pool.id = alert.pool_id CROSS JOIN LATERAL (
     SELECT count(*) AS available, min(expires_at) AS first {SOON}
@@ -113,7 +114,7 @@ WHERE pool_id IN (
 """)  # noqa: S608  (made of constants)
 
 FAILED_SCHEDULES = text(f"""
-SELECT import_schedule.id, alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, gave_up_at AS at,
+SELECT import_schedule.id, alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, further_emails, gave_up_at AS at,
     import_schedule.error, import_schedule.next_run, import.id AS import_id, import.choices IS NOT NULL AS asked
 FROM import_schedule JOIN pool ON pool.name = import_schedule.pool JOIN alert ON alert.pool_id = pool.id
     LEFT JOIN import ON import.id = import_schedule.judged
@@ -210,6 +211,27 @@ async def put(
     )
     await connection.execute(SET_THRESHOLDS, {"pool_id": pool_id, "thresholds": list(thresholds)})
     return secret
+
+
+COPY = text("""
+INSERT INTO alert (
+    pool_id, webhook_url, webhook_secret, previous_secrets, webhook_disabled_at, email, further_emails,
+    expiring_within_days
+)
+SELECT :into, webhook_url, webhook_secret, previous_secrets, webhook_disabled_at, email, further_emails,
+    expiring_within_days
+FROM alert WHERE pool_id = :of
+RETURNING pool_id
+""")
+
+
+async def copy(connection: AsyncConnection, of: int, into: int) -> bool:
+    """Tell of a pool as of another, with the same key; False where nobody is told of that one."""
+    if (await connection.execute(COPY, {"of": of, "into": into})).first() is None:
+        return False
+    values = [row.threshold for row in await thresholds(connection, of)]
+    await connection.execute(SET_THRESHOLDS, {"pool_id": into, "thresholds": values})
+    return True
 
 
 async def set_secret(

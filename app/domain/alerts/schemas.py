@@ -16,6 +16,7 @@ from pydantic import (
 from app.schema.texts import NO_FLAG, Input, WebhookUrl
 
 MAX_THRESHOLDS = 20
+MAX_EMAILS = 20
 MAX_COUNT = 2**63 - 1
 EMAIL = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 """One address, as HTML defines it for its input fields."""
@@ -26,6 +27,13 @@ def _unique(thresholds: list[int]) -> list[int]:
         if thresholds.count(threshold) > 1:
             raise ValueError(f"Each threshold stands once; {threshold} stands there more often.")
     return sorted(thresholds, reverse=True)
+
+
+def _each_once(emails: list[str]) -> list[str]:
+    for email in emails:
+        if emails.count(email) > 1:
+            raise ValueError(f"Each address stands once; {email} stands there more often.")
+    return emails
 
 
 Thresholds = Annotated[
@@ -48,15 +56,32 @@ class AlertsUpdate(Input):
     email: EmailAddress | None = Field(
         default=None, description="Receives an email", examples=["campaigns@example.com"]
     )
+    emails: (
+        Annotated[list[EmailAddress], Field(min_length=1, max_length=MAX_EMAILS), AfterValidator(_each_once)]
+        | None
+    ) = Field(
+        default=None,
+        description="Several addresses: each receives an email of its own. Instead of `email`",
+        examples=[["campaigns@example.com", "shop@example.com"]],
+    )
     expiring_within_days: Annotated[int, Field(ge=1, le=3650), NO_FLAG] | None = Field(
         default=None, description="Send a message also when available codes expire within so many days"
     )
 
     @model_validator(mode="after")
     def _reaches_somebody(self) -> "AlertsUpdate":
-        if self.webhook_url is None and self.email is None:
+        if self.email is not None and self.emails is not None:
+            raise ValueError("Give either email or emails.")
+        if self.webhook_url is None and not self.addresses:
             raise ValueError("An alert needs a webhook_url, an email or both.")
         return self
+
+    @property
+    def addresses(self) -> list[str]:
+        """Return all addresses that receive an email."""
+        if self.emails is not None:
+            return list(self.emails)
+        return [] if self.email is None else [self.email]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +105,7 @@ class Alerts:
     webhook_secret: str | None
     """Only where it was made just now."""
     email: str | None
+    emails: list[str]
     expiring_within_days: int | None
     webhook_disabled_at: datetime | None
 
@@ -113,7 +139,8 @@ class AlertsOut(BaseModel):
     webhook_secret: str | None = Field(
         description="Key of the webhooks' signatures, shown in the reply that made it and never again"
     )
-    email: str | None = Field(description="Receives an email")
+    email: str | None = Field(description="Receives an email; of several the first")
+    emails: list[str] = Field(description="All addresses that receive an email")
     expiring_within_days: int | None = Field(
         description="A message is sent when available codes expire within so many days"
     )

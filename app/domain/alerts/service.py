@@ -19,6 +19,7 @@ from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import Alerts, AlertsUpdate, NewSecret
 from app.domain.lifecycle import order
 from app.domain.pools import service as pools
+from app.domain.pools.schemas import PoolRecord, PoolRef
 from app.platform import hooks
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
@@ -49,21 +50,43 @@ async def put(
         InvalidRequestError: an email is wanted, but there is no server to send it.
         PreconditionFailedError: they are not as expected.
     """
-    if wanted.email is not None and not settings.sends_email:
+    addresses = wanted.addresses
+    if addresses and not settings.sends_email:
         message = "this service sends no email: VOUCHERS_SMTP_URL and VOUCHERS_EMAIL_FROM are not set"
-        raise InvalidRequestError(f"email: {message}", [{"loc": ["body", "email"], "msg": message}])
-    pool_id = await pools.id_of(connection, name)
-    await _check(connection, pool_id, name, expected)
-    values = wanted.model_dump(exclude={"thresholds"})
+        field = "email" if wanted.emails is None else "emails"
+        raise InvalidRequestError(f"{field}: {message}", [{"loc": ["body", field], "msg": message}])
+    pool = await pools.ref(connection, name)
+    await _check(connection, pool, expected)
+    values = {
+        "webhook_url": wanted.webhook_url,
+        "email": addresses[0] if addresses else None,
+        "further_emails": addresses[1:],
+        "expiring_within_days": wanted.expiring_within_days,
+    }
     fresh = hooks.new_secret() if wanted.webhook_url is not None else None
     secret = await queries.put(
         connection,
-        pool_id,
+        pool.id,
         {**values, "webhook_secret": fresh, "webhook_disabled_at": None},
         wanted.thresholds,
     )
     await audit.record(connection, caller, "alerts.set", pool=name, thresholds=wanted.thresholds)
-    return replace(await get(connection, name), webhook_secret=secret if secret == fresh else None)
+    return replace(await _get(connection, pool), webhook_secret=secret if secret == fresh else None)
+
+
+async def copy_settings(
+    connection: AsyncConnection, caller: Caller | None, of: str, into: str, description: str | None = None
+) -> PoolRecord:
+    """Give a new pool the settings of another one: its rules, and alerts with the same webhook and key.
+
+    Raises:
+        PoolNotFoundError: there is no such pool.
+    """
+    pool = await pools.copy_settings(connection, caller, of, into, description)
+    if await queries.copy(connection, await pools.id_of(connection, of), pool.id):
+        thresholds = [state.threshold for state in await queries.thresholds(connection, pool.id)]
+        await audit.record(connection, caller, "alerts.set", pool=into, thresholds=thresholds)
+    return pool
 
 
 async def check_url(settings: Settings, wanted: AlertsUpdate) -> None:
@@ -83,15 +106,20 @@ async def get(connection: AsyncConnection, name: str) -> Alerts:
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
     """
-    alert = await _of(connection, name)
-    states = await queries.thresholds(connection, alert.pool_id)
+    return await _get(connection, await pools.ref(connection, name))
+
+
+async def _get(connection: AsyncConnection, pool: PoolRef) -> Alerts:
+    alert = await _of(connection, pool)
+    states = await queries.thresholds(connection, pool.id)
     return Alerts(
-        pool=name,
+        pool=pool.name,
         thresholds=[state.threshold for state in states],
         states=states,
         webhook_url=alert.webhook_url,
         webhook_secret=None,
         email=alert.email,
+        emails=alert.emails,
         expiring_within_days=alert.expiring_within_days,
         webhook_disabled_at=alert.webhook_disabled_at,
     )
@@ -99,15 +127,15 @@ async def get(connection: AsyncConnection, name: str) -> Alerts:
 
 def version_of(alerts: Alerts) -> str:
     """Return the version of a pool's alerts: of what was set, not of where the thresholds stand."""
-    return version(
-        alerts.pool, alerts.thresholds, alerts.webhook_url, alerts.email, alerts.expiring_within_days
-    )
+    known = (alerts.pool, alerts.thresholds, alerts.webhook_url, alerts.email, alerts.expiring_within_days)
+    further = alerts.emails[1:]
+    return version(*known, further) if further else version(*known)
 
 
-async def _check(connection: AsyncConnection, pool_id: int, name: str, expected: Expected | None) -> None:
+async def _check(connection: AsyncConnection, pool: PoolRef, expected: Expected | None) -> None:
     if expected is not None:
-        there = await queries.lock(connection, pool_id)
-        expected.check(version_of(await get(connection, name)) if there else None)
+        there = await queries.lock(connection, pool.id)
+        expected.check(version_of(await _get(connection, pool)) if there else None)
 
 
 async def remove(
@@ -119,9 +147,9 @@ async def remove(
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
         PreconditionFailedError: they are not as expected.
     """
-    pool_id = await pools.id_of(connection, name)
-    await _check(connection, pool_id, name, expected)
-    if not await queries.remove(connection, pool_id):
+    pool = await pools.ref(connection, name)
+    await _check(connection, pool, expected)
+    if not await queries.remove(connection, pool.id):
         raise AlertNotFoundError(name)
     await audit.record(connection, caller, "alerts.deleted", pool=name)
 
@@ -132,7 +160,7 @@ async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or no webhook is sent for it.
     """
-    alert = await _of(connection, name)
+    alert = await _of(connection, await pools.ref(connection, name))
     if alert.webhook_secret is None:
         raise AlertNotFoundError(name)
     secret = hooks.new_secret()
@@ -148,11 +176,10 @@ async def send_test(connection: AsyncConnection, name: str) -> list[DeliveryReco
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or nobody is told of it.
     """
-    alert = await _of(connection, name)
-    counts = await pools.counts(connection, name)
-    return await deliveries.send(
-        connection, alert, "pool.test", datetime.now(UTC), {"pool": name, "available": counts.available}
-    )
+    pool = await pools.get(connection, name)
+    alert = await _of(connection, pool)
+    data = {"pool": name, "available": pool.counts.available}
+    return await deliveries.send(connection, alert, "pool.test", datetime.now(UTC), data)
 
 
 async def notify_crossed(connection: AsyncConnection) -> None:
@@ -198,8 +225,8 @@ async def notify_failed_schedules(connection: AsyncConnection) -> None:
             await queries.told_schedule(connection, row.id)
 
 
-async def _of(connection: AsyncConnection, name: str) -> queries.AlertRecord:
-    alert = await queries.by_pool(connection, await pools.id_of(connection, name))
+async def _of(connection: AsyncConnection, pool: PoolRef) -> queries.AlertRecord:
+    alert = await queries.by_pool(connection, pool.id)
     if alert is None:
-        raise AlertNotFoundError(name)
+        raise AlertNotFoundError(pool.name)
     return alert

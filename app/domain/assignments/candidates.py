@@ -21,7 +21,8 @@ from app.platform.metrics import DRAWN
 KEPT_SECONDS = 5.0
 AT_A_TIME = 200
 PAUSE_SECONDS = 2.0
-"""So long a pool is left alone that gave nothing: it has holds or a rule, or others draw from the same place."""
+"""So long a pool is left alone that gave nothing several times: it has holds or a rule."""
+MISSES = 3
 _MAX_POOLS = 1000
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
@@ -33,6 +34,8 @@ class _Pool:
     """The next one is the last."""
     looked_at: float = 0.0
     shut_until: float = 0.0
+    misses: int = 0
+    """How often one after another it gave nothing."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -89,8 +92,16 @@ class Candidates:
                 raise
             given = {}
         DRAWN.inc(len(given))
-        if len(given) * 2 < len(requests) and (pool := self._pools.get(name)) is not None:
-            pool.codes.clear()
-            if not given:
-                pool.shut_until = time.monotonic() + PAUSE_SECONDS
+        if (pool := self._pools.get(name)) is not None:
+            _judge(pool, len(requests), len(given))
         return given
+
+
+def _judge(pool: _Pool, wanted: int, given: int) -> None:
+    """Forget what was looked at where others were faster with it; leave a pool alone that gives nothing."""
+    pool.misses = 0 if given else pool.misses + 1
+    if given * 2 < wanted:
+        pool.codes.clear()
+    if pool.misses == MISSES:
+        pool.misses = 0
+        pool.shut_until = time.monotonic() + PAUSE_SECONDS

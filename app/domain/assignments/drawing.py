@@ -279,7 +279,7 @@ class Draw:
 
     async def _shown(self) -> Locked | None:
         if not self.valid_for:
-            return await lifecycle.shown(self.connection, self.pool)
+            return await lifecycle.peek(self.connection, self.pool)
         # What holds leave is looked at afterwards.
         self._search = await lasting.show(self.connection, self.pool, self.valid_for)
         return next(iter(self._search.rows), None) if self._search is not None else None

@@ -83,13 +83,14 @@ def check_message(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry
 
 
 async def latest(
-    connection: AsyncConnection, places: Sequence[uuid.UUID]
+    connection: AsyncConnection, places: Sequence[uuid.UUID], *, released: bool = False
 ) -> tuple[dict[uuid.UUID, LedgerEntry], dict[uuid.UUID, uuid.UUID]]:
     """Return what places of messages were given, passing over leases that have lapsed: these are drawn anew.
 
     Args:
         connection: of the transaction that makes the messages.
         places: ids of the places (`identity.of_message`).
+        released: whether what was released is passed over as well.
 
     Returns:
         By place, the ledger row that stands; and of places that are drawn anew, the id of their present draw, which
@@ -102,7 +103,7 @@ async def latest(
         rows = await known(connection, list(wanted))
         following: dict[uuid.UUID, uuid.UUID] = {}
         for id_, row in rows.items():
-            if _has_run_out(row):
+            if _has_run_out(row) or (released and row.status == "released"):
                 place = wanted[id_]
                 anew[place] = identity.drawn_anew(id_)
                 following[anew[place]] = place

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import delete, func, select, text, update
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.changes.schemas import ChangeRecord
 from app.domain.lifecycle.many import MATCHES, Wanted
 from app.platform import keyset, records
+from app.schema.base import VoucherStatus
 from app.schema.changes import BulkChange, BulkChangeCode
 from app.schema.imports import Import
 
@@ -90,8 +92,12 @@ WHERE voucher.pool_id = CAST(:pool_id AS bigint) AND {MATCHES}
 ORDER BY voucher.status, voucher.draw_key"""  # noqa: S608  (made of constants)
 
 
-async def list_codes(connection: AsyncConnection, wanted: Wanted, *, codes_given: bool) -> int:
-    """List the vouchers that a filter meets, at places from 1 on; how many."""
+async def list_codes(
+    connection: AsyncConnection, wanted: Wanted, *, codes_given: bool, most: int | None = None
+) -> int:
+    """List the vouchers that a filter meets, of those that move at most so many, at places from 1 on; how many."""
+    if wanted.to_pool_id is not None and not codes_given and wanted.status is None:
+        wanted = replace(wanted, status=VoucherStatus.AVAILABLE)
     if codes_given:
         found = _BY_CODES
     elif wanted.customer_ids is not None:
@@ -105,9 +111,9 @@ async def list_codes(connection: AsyncConnection, wanted: Wanted, *, codes_given
     result = await connection.execute(
         text(f"""
 INSERT INTO bulk_change_code (change_id, n, code)
-SELECT CAST(:change_id AS uuid), row_number() OVER (), code FROM ({found}) AS found
+SELECT CAST(:change_id AS uuid), row_number() OVER (), code FROM ({found} LIMIT :most) AS found
 """),  # noqa: S608  (made of constants)
-        parameters,
+        parameters | {"most": most},
     )
     return result.rowcount
 

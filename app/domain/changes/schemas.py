@@ -22,11 +22,12 @@ from app.domain.persons.ids import CustomerId
 from app.schema.base import VoucherStatus
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.names import nfc
-from app.schema.texts import CampaignId, Flag, Identifier, Input, Note, clean_code
+from app.schema.texts import NO_FLAG, CampaignId, Flag, Identifier, Input, Note, clean_code
 from app.schema.times import Time
 
 MAX_CODES = 10_000
 MAX_CUSTOMERS = 1000
+MAX_MOVED = 2**31 - 1
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Code = Annotated[
@@ -67,11 +68,18 @@ class BulkFilter(Input):
 class _Change(Input):
     action: Action = Field(
         description="`void`: take out · `release`: make available again what was given and not used ·"
-        " `reinstate`: take a void back · `set_expiry`: move `expires_at`"
+        " `reinstate`: take a void back · `set_expiry`: move `expires_at` ·"
+        " `move`: to another pool, of what is available"
     )
     expires_at: Time | None = Field(
         default=None,
         description="For `set_expiry`: the new expiry; null: none. A later one revives what expired",
+    )
+    to: Annotated[Identifier, AfterValidator(nfc)] | None = Field(
+        default=None, description="For `move`: the pool to which the codes move"
+    )
+    count: Annotated[int, Field(ge=1, le=MAX_MOVED), NO_FLAG] | None = Field(
+        default=None, description="For `move`: at most so many; all, if left out"
     )
     reason: Note | None = Field(
         default=None,
@@ -85,6 +93,10 @@ class _Change(Input):
             raise ValueError("set_expiry needs expires_at: a time, or null for none")
         if self.action != "set_expiry" and self.expires_at is not None:
             raise ValueError(f"{self.action} takes no expires_at")
+        if self.action == "move" and self.to is None:
+            raise ValueError("move needs to: the pool to which the codes move")
+        if self.action != "move" and (self.to is not None or self.count is not None):
+            raise ValueError(f"{self.action} takes neither to nor count")
         return self
 
 
@@ -158,6 +170,35 @@ class BulkChangeForm(_Change):
         return self
 
 
+class PoolMove(Input):
+    """Which unused codes of a pool move to another one."""
+
+    to: Annotated[Identifier, AfterValidator(nfc)] = Field(description="The other pool, which must be there")
+    count: Annotated[int, Field(strict=True, ge=1, le=MAX_MOVED)] | None = Field(
+        default=None, description="At most so many; all, if left out"
+    )
+    import_id: uuid.UUID | None = Field(default=None, description="Only those that this import brought")
+    codes: Annotated[list[Code], Field(min_length=1, max_length=MAX_CODES)] | None = Field(
+        default=None, description="Only these, up to 10,000"
+    )
+    reason: Note | None = Field(
+        default=None, description="Kept in the history of each code and in the audit; name no person in it"
+    )
+    dry_run: StrictBool = Field(default=False, description="Report how many would move, and move none")
+
+    def of(self, pool: str) -> BulkChangeCreate:
+        """Return the change of many vouchers that it is."""
+        chosen = BulkFilter(pool=pool, import_id=self.import_id, codes=self.codes)
+        return BulkChangeCreate(
+            action="move",
+            filter=chosen,
+            to=self.to,
+            count=self.count,
+            reason=self.reason,
+            dry_run=self.dry_run,
+        )
+
+
 class StoredFilter(TypedDict, total=False):
     """A filter as it is kept: of codes and customers only how many there were."""
 
@@ -181,6 +222,9 @@ class ChangeRecord:
     pool_id: int | None
     customer_ids: list[str] | None
     expires_at: datetime | None
+    to_pool_id: int | None
+    to_pool: str | None
+    most: int | None
     reason: str | None
     dry_run: bool
     key_id: uuid.UUID | None
@@ -194,6 +238,16 @@ class ChangeRecord:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @property
+    def to(self) -> str | None:
+        """The pool to which the vouchers move."""
+        return self.to_pool
+
+    @property
+    def count(self) -> int | None:
+        """How many move at the most."""
+        return self.most
 
     @property
     def done(self) -> int:
@@ -222,6 +276,8 @@ class BulkChangeOut(BaseModel):
         description="To which vouchers; of codes and customers only how many there were"
     )
     expires_at: datetime | None = Field(description="The new expiry")
+    to: str | None = Field(description="The pool to which codes move")
+    count: int | None = Field(description="How many move at the most; null: all")
     reason: str | None = Field(description="Why")
     dry_run: bool = Field(description="Whether nothing is changed")
     status: Status = Field(description="Status")
@@ -231,7 +287,8 @@ class BulkChangeOut(BaseModel):
     skipped_by: dict[str, int] = Field(
         description="Left as they were, by reason: `redeemed` · `used`: a use of it is known, whatever came of that ·"
         " `already`: nothing to change · `void` · `not_found`: no pool holds the code · `no_match`: not, or no"
-        " longer, what the filter says",
+        " longer, what the filter says · `not_available`, `held`: only what is free moves · `no_pool`: the pool to"
+        " which they were to move is gone",
         examples=[{"redeemed": 3, "already": 1}],
     )
     progress: float = Field(description="From 0 to 1")

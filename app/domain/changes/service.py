@@ -24,7 +24,7 @@ from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.schema.base import VoucherStatus
 
-CHUNK = 500
+CODES_AT_A_TIME = 500
 """Vouchers that are changed in one transaction: few, so that nobody waits long for one of them."""
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -70,6 +70,7 @@ async def begin(
         if not found:
             raise ImportNotFoundError(f"There is no import {chosen.import_id}.")
         pool_id = its_pool if pool_id is None else pool_id
+    to_pool_id = None if wanted.to is None else await pools.id_of(connection, wanted.to)
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
     added = await queries.add(
         connection,
@@ -77,10 +78,13 @@ async def begin(
             "id": change_id,
             "fingerprint": fingerprint,
             "action": wanted.action,
-            "filter": _shown(wanted, from_file=codes is not None),
+            "filter": _filter_kept(wanted, from_file=codes is not None),
             "pool_id": pool_id,
             "customer_ids": chosen.customer_ids,
             "expires_at": wanted.expires_at,
+            "to_pool_id": to_pool_id,
+            "to_pool": wanted.to,
+            "most": wanted.count,
             "reason": wanted.reason,
             "dry_run": wanted.dry_run,
             "key_id": caller and caller.key_id,
@@ -102,7 +106,7 @@ async def begin(
     return await get(connection, change_id), False
 
 
-def _shown(wanted: Request, *, from_file: bool) -> dict[str, object]:
+def _filter_kept(wanted: Request, *, from_file: bool) -> dict[str, object]:
     """Return a filter without the codes and customers that it names, and with how many they are."""
     chosen = wanted.filter
     shown: dict[str, object] = chosen.model_dump(mode="json", exclude_none=True)
@@ -117,10 +121,11 @@ def _about(wanted: Request, change_id: uuid.UUID) -> dict[str, object]:
     return {
         "bulk_change_id": str(change_id),
         "change": wanted.action,
-        "filter": _shown(wanted, from_file=False),
+        "filter": _filter_kept(wanted, from_file=False),
         "expires_at": wanted.expires_at and wanted.expires_at.isoformat(),
         "reason": wanted.reason,
         "dry_run": wanted.dry_run,
+        **({} if wanted.to is None else {"to": wanted.to, "count": wanted.count}),
     }
 
 
@@ -194,7 +199,9 @@ async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
         if row.total is None:
             wanted = await _of_persons(connection, _wanted(row))
             async with patience(connection, LONG_SECONDS):
-                total = await queries.list_codes(connection, wanted, codes_given="codes" in row.filter)
+                total = await queries.list_codes(
+                    connection, wanted, codes_given="codes" in row.filter, most=row.most
+                )
             await queries.put(
                 connection, change_id, status="running", total=total, started_at=datetime.now().astimezone()
             )
@@ -208,7 +215,7 @@ async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
         row = await queries.lock(connection, change_id)
         if row is None or row.status in ENDED:
             return False
-        codes = await queries.codes_from(connection, change_id, row.position, CHUNK)
+        codes = await queries.codes_from(connection, change_id, row.position, CODES_AT_A_TIME)
         if not codes:
             await _finish(connection, row)
             return False
@@ -272,6 +279,7 @@ def _wanted(row: ChangeRecord) -> many.Wanted:
         import_id=uuid.UUID(chosen["import_id"]) if "import_id" in chosen else None,
         campaign_id=chosen.get("campaign_id"),
         status=VoucherStatus(chosen["status"]) if "status" in chosen else None,
+        to_pool_id=row.to_pool_id,
         test=chosen.get("test"),
         customer_ids=row.customer_ids,
     )

@@ -24,7 +24,7 @@ from app.domain.imports.errors import (
     UnreadableError,
 )
 from app.domain.imports.merging import reading
-from app.domain.imports.merging.chunks import CHUNK
+from app.domain.imports.merging.chunks import BLOCK_BYTES
 from app.domain.imports.reader.marks import seen
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import (
@@ -172,7 +172,7 @@ def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, object]
     """Return a source as it is shown, and as it is kept."""
     whole = cast(StoredSource, source.model_dump(mode="json"))
     checking.check(whole)
-    return sealing.shown(whole), sealing.seal(settings, whole)
+    return sealing.masked(whole), sealing.seal(settings, whole)
 
 
 async def from_sealed(
@@ -372,7 +372,7 @@ def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[st
         return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
     whole = cast(StoredSource, source.model_dump(mode="json"))
     checking.check(whole)
-    with _preview_place(), tempfile.SpooledTemporaryFile(CHUNK) as file:
+    with _preview_place(), tempfile.SpooledTemporaryFile(BLOCK_BYTES) as file:
         patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
         with closing(fetching.fetch(patience, whole)) as blocks:
             file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
@@ -443,7 +443,7 @@ async def _store(connection: AsyncConnection, import_id: uuid.UUID, file: Upload
 async def _chunks(file: Upload) -> AsyncIterator[tuple[int, bytes]]:
     """Yield the file in chunks, each full but the last: files on a disk give what they are asked for."""
     number = 0
-    while data := await file.read(CHUNK):
+    while data := await file.read(BLOCK_BYTES):
         yield number, data
         number += 1
 

@@ -63,6 +63,9 @@ INVARIANTS = {
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
         WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer', 'already_redeemed')
             AND status <> 'redeemed'""",
+    "a use is of an unknown code, and a pool has the code": """
+        SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
+        WHERE effect = 'redeem' AND outcome = 'unknown_code'""",
     "a use is cancelled, and no cancellation says so": """
         SELECT min(id::text) FROM redemption WHERE outcome = 'cancelled'
         GROUP BY code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",

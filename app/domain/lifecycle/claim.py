@@ -248,7 +248,7 @@ async def claim(
     return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
 
 
-def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
+def numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
     """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
 
     The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
@@ -259,7 +259,7 @@ def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
     return numbered.replace("%%", "%").encode(), names
 
 
-CLAIM_DIRECT, _NAMES = _numbered(CLAIM)
+CLAIM_DIRECT, _NAMES = numbered(CLAIM)
 """The claim as the driver sends it."""
 
 
@@ -436,14 +436,14 @@ async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[st
 
 
 # The first in draw order: the same one as long as nobody draws it.
-SHOWN = text(f"""
+NEXT = text(f"""
 SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
 WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)
 
 
-async def shown(connection: AsyncConnection, pool: str) -> Locked | None:
+async def peek(connection: AsyncConnection, pool: str) -> Locked | None:
     """Return an available voucher of the pool, neither taken nor locked."""
-    row = (await connection.execute(SHOWN, {"pool": pool})).one_or_none()
+    row = (await connection.execute(NEXT, {"pool": pool})).one_or_none()
     return None if row is None else Locked(*row)

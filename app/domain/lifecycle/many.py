@@ -7,7 +7,7 @@ that was stored before, for whoever stores a use locks the voucher too. What a c
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -15,18 +15,19 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle import holding, notes, transitions
+from app.domain.lifecycle import holding, moving, notes, transitions
 from app.domain.lifecycle.notes import Note, NoteEvent
 from app.platform import records
 from app.platform.database import ConflictError
 from app.schema.base import VoucherStatus
 
-Action = Literal["void", "release", "reinstate", "set_expiry"]
+Action = Literal["void", "release", "reinstate", "set_expiry", "move"]
 EVENTS: dict[Action, NoteEvent] = {
     "void": "voided",
     "release": "released",
     "reinstate": "reinstated",
     "set_expiry": "expiry_set",
+    "move": "moved",
 }
 
 
@@ -44,6 +45,8 @@ class Wanted:
     status: VoucherStatus | None
     test: bool | None
     customer_ids: Sequence[str] | None
+    to_pool_id: int | None = None
+    """Where a move leads."""
 
     def parameters(self) -> dict[str, object]:
         """Return what MATCHES takes."""
@@ -84,6 +87,10 @@ REASONS: dict[Action, str] = {
     "set_expiry": f"""
         WHEN voucher.expires_at IS NOT DISTINCT FROM CAST(:expires_at AS timestamptz) THEN 'already'
         WHEN {USED} THEN 'used'""",
+    "move": """
+        WHEN voucher.pool_id = CAST(:to_pool_id AS bigint) THEN 'already'
+        WHEN voucher.status = 'void' THEN 'void'
+        WHEN voucher.status <> 'available' THEN 'not_available'""",
 }
 """SQL, by action: why a voucher is left as it is, besides that it is redeemed."""
 
@@ -132,18 +139,42 @@ async def change(
     """
     held: set[int] = set()
     if not dry_run:
+        if wanted.to_pool_id is not None and not await moving.lock_pools(
+            connection, codes, wanted.to_pool_id
+        ):
+            return Outcome(0, {"no_pool": len(codes)})
         if wanted.action == "release":
             held = await holding.lock_pools_of_codes(connection, codes)
         await transitions.lock(connection, codes)
     parameters = {**wanted.parameters(), "codes": list(codes)}
     if wanted.action == "set_expiry":
         parameters["expires_at"] = wanted.expires_at
+    if wanted.to_pool_id is not None:
+        parameters["to_pool_id"] = wanted.to_pool_id
     rows = records.all_of(await connection.execute(JUDGE[wanted.action], parameters), Judged)
     chosen = [row for row in rows if row.skipped is None]
+    skipped = Counter(row.skipped for row in rows if row.skipped is not None)
+    if wanted.to_pool_id is not None:
+        given = [(row.code, row.pool_id) for row in chosen if row.pool_id is not None]
+        free, kept = await moving.within_holds(connection, given)
+        if not dry_run:
+            await _move(connection, wanted, wanted.to_pool_id, free)
+        return Outcome(len(chosen) - kept, dict(skipped + Counter({"held": kept} if kept else {})))
     if chosen and not dry_run:
         _check_locked(wanted.action, chosen, held)
         await _apply(connection, wanted, chosen)
-    return Outcome(len(chosen), dict(Counter(row.skipped for row in rows if row.skipped is not None)))
+    return Outcome(len(chosen), dict(skipped))
+
+
+async def _move(
+    connection: AsyncConnection, wanted: Wanted, to: int, by_pool: Mapping[str, Sequence[str]]
+) -> None:
+    codes = [code for of_pool in by_pool.values() for code in of_pool]
+    if await moving.move(connection, codes, to) != len(codes):
+        raise ConflictError
+    for name, of_pool in by_pool.items():
+        note = Note("moved", wanted.reason, wanted.change_id, from_pool=name)
+        await notes.add(connection, note, [(code, None) for code in of_pool])
 
 
 def _check_locked(action: Action, chosen: Sequence[Judged], held: set[int]) -> None:

@@ -9,11 +9,12 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-NoteEvent = Literal["voided", "released", "reinstated", "expiry_set"]
+NoteEvent = Literal["voided", "released", "reinstated", "expiry_set", "moved"]
 
 ADD = text("""
-INSERT INTO voucher_note (code, event, reason, change_id, assignment_id, expires_at)
-SELECT code, :event, :reason, CAST(:change_id AS uuid), assignment_id, CAST(:expires_at AS timestamptz)
+INSERT INTO voucher_note (code, event, reason, change_id, assignment_id, expires_at, from_pool)
+SELECT code, :event, :reason, CAST(:change_id AS uuid), assignment_id, CAST(:expires_at AS timestamptz),
+    CAST(:from_pool AS text)
 FROM unnest(CAST(:codes AS text[]), CAST(:assignment_ids AS uuid[])) AS noted (code, assignment_id)
 """)
 
@@ -26,6 +27,7 @@ class Note:
     reason: str | None = None
     change_id: uuid.UUID | None = None
     expires_at: datetime | None = None
+    from_pool: str | None = None
 
 
 async def add(
@@ -37,6 +39,7 @@ async def add(
         "reason": note.reason,
         "change_id": note.change_id,
         "expires_at": note.expires_at,
+        "from_pool": note.from_pool,
         "codes": [code for code, _ in vouchers],
         "assignment_ids": [assignment_id for _, assignment_id in vouchers],
     }

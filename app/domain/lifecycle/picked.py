@@ -11,9 +11,8 @@ import orjson
 import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import text
-from sqlalchemy.dialects import postgresql
 
-from app.domain.lifecycle.claim import ENOUGH_LIFE, REQUESTS, WRITE
+from app.domain.lifecycle.claim import ENOUGH_LIFE, MERGED, REQUESTS, WRITE, numbered
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.stock import SLOT
 from app.schema.inventory import NOT_EXPIRED
@@ -29,7 +28,7 @@ ORDER BY draw_key LIMIT :n
 # the statement would else walk whole pools for ever after. A pool with holds or a rule gives nothing here.
 TAKE = text(f"""
 WITH request AS MATERIALIZED (
-    {REQUESTS}
+    SELECT * FROM ({REQUESTS}) AS sent WHERE NOT {MERGED}
 ), target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), free AS MATERIALIZED (
@@ -50,16 +49,18 @@ SELECT id, attributes FROM marked
 """)  # noqa: S608  (made of constants)
 
 
-_DIALECT = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
-LOOK_DIRECT = str(LOOK.compile(dialect=_DIALECT)).encode()
-TAKE_DIRECT = str(TAKE.compile(dialect=_DIALECT)).encode()
+LOOK_DIRECT, _LOOK_NAMES = numbered(LOOK)
+TAKE_DIRECT, _TAKE_NAMES = numbered(TAKE)
+"""As the driver sends them."""
 
 
 async def look(
     connection: psycopg.AsyncConnection[TupleRow], pool: str, cursor: int, n: int
 ) -> list[tuple[str, int]]:
     """Return up to `n` available vouchers of the pool after `cursor`, as code and draw key; none of them is locked."""
-    rows = await connection.execute(LOOK_DIRECT, {"pool": pool, "cursor": cursor, "n": n})
+    parameters: dict[str, object] = {"pool": pool, "cursor": cursor, "n": n}
+    rows = psycopg.AsyncRawCursor(connection)
+    await rows.execute(LOOK_DIRECT, [parameters[name] for name in _LOOK_NAMES])
     return [(code, draw_key) for code, draw_key in await rows.fetchall()]
 
 
@@ -71,11 +72,14 @@ async def take(
 ) -> dict[UUID, dict[str, str] | None]:
     """Give each request the code at its place, where that is still available and the request is new.
 
+    A customer who was merged, and so may have other ids, is given nothing here.
+
     Returns:
         By the id of each request that got its code: what comes with the code.
     """
     parameters = {
         "pool": pool,
+        "ask": True,
         "requests": orjson.dumps(requests).decode(),
         "codes": list(codes),
         "valid_for": 0,
@@ -83,5 +87,6 @@ async def take(
         "allowance": 0,
         "hold_id": None,
     }
-    rows = await connection.execute(TAKE_DIRECT, parameters)
+    rows = psycopg.AsyncRawCursor(connection)
+    await rows.execute(TAKE_DIRECT, [parameters[name] for name in _TAKE_NAMES])
     return dict(await rows.fetchall())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.schema.names import nfc, visible
-from app.schema.texts import Input
+from app.schema.texts import Identifier, Input
 
 MAX_NAME = 100
 
@@ -51,11 +51,17 @@ class PoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolHead:
-    """A pool without its counts."""
+class PoolRef:
+    """A pool that was looked up: who has one need not look again."""
 
     id: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHead(PoolRef):
+    """A pool without its counts."""
+
     description: str | None
     created_at: datetime
     per_customer: dict[str, int | str | None] | None
@@ -94,6 +100,12 @@ class PoolCreate(Input):
 
     name: PoolName
     description: str | None = Field(default=None, max_length=1000, description="For people")
+    like: Annotated[Identifier, AfterValidator(nfc)] | None = Field(
+        default=None,
+        description="Take the settings of this pool: description, rules, alerts with the key of their webhook; not its"
+        " codes, holds and schedules",
+        examples=["spring_sale"],
+    )
 
 
 class PerCustomer(Input):

@@ -7,7 +7,7 @@ from app.domain.access.scopes import Caller
 from app.domain.lifecycle import intake, stock
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
-from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolUpdate
+from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolRef, PoolUpdate
 from app.platform.database import patience
 from app.platform.versions import Expected, version
 
@@ -61,6 +61,15 @@ async def id_of(connection: AsyncConnection, name: str) -> int:
     if pool_id is None:
         raise await not_found(connection, name)
     return pool_id
+
+
+async def ref(connection: AsyncConnection, name: str) -> PoolRef:
+    """Return a pool by its name, for whoever goes on with it.
+
+    Raises:
+        PoolNotFoundError: there is none of this name.
+    """
+    return PoolRef(await id_of(connection, name), name)
 
 
 async def not_found(connection: AsyncConnection, name: str) -> PoolNotFoundError:
@@ -126,6 +135,21 @@ async def change(
         await stock.refresh(connection, pool_id)  # no claim is under way any more that does not know the rule
     await audit.record(connection, caller, "pool.changed", pool=name, **values)
     return await get(connection, name)
+
+
+async def copy_settings(
+    connection: AsyncConnection, caller: Caller | None, of: str, into: str, description: str | None = None
+) -> PoolRecord:
+    """Give a pool the settings of another one; a description stays where one is given.
+
+    Raises:
+        PoolNotFoundError: there is none of this name.
+    """
+    other = await get(connection, of)
+    settings = {name: getattr(other, name) for name in PoolUpdate.model_fields}
+    if description is not None:
+        settings["description"] = description
+    return await change(connection, caller, into, PoolUpdate.model_validate(settings))
 
 
 async def _check(connection: AsyncConnection, name: str, expected: Expected | None) -> None:

@@ -130,7 +130,7 @@ def judge(
                 outcomes[taken] = Outcome.CANCELLED
             outcomes.append(_of_cancellation(each, taken))
         else:
-            outcomes.append(_alone(each, tolerance))
+            outcomes.append(_outcome_if_only_use(each, tolerance))
             if outcomes[place] in USED_OUTCOMES:
                 standing.append(place)
     first = standing[0] if standing else None
@@ -159,7 +159,7 @@ def _of_cancellation(each: Said, taken: int | None) -> Outcome:
     return Outcome.UNKNOWN_CODE if each.status is None else Outcome.NOT_REDEEMED
 
 
-def _alone(use: Said, tolerance: timedelta) -> Outcome:
+def _outcome_if_only_use(use: Said, tolerance: timedelta) -> Outcome:
     """Return the outcome of a use if nothing else were said of its code. What took the code goes on taking it."""
     if use.status is None:
         return Outcome.UNKNOWN_CODE

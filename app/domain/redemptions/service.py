@@ -49,7 +49,7 @@ from app.platform.versions import Expected, check, version
 DIRECT = "direct"
 """Stands for the property of a use that was told directly, with a key."""
 
-CHUNK = 1000
+AT_A_TIME = 1000
 """Codes or events that are worked through in one transaction."""
 
 Key = tuple[str, datetime, uuid.UUID]
@@ -169,7 +169,7 @@ async def resolve(engine: AsyncEngine) -> int:
     resolved, after = 0, ""
     while True:
         async with transaction(engine) as connection:
-            found, end = await queries.known_by_now(connection, after, CHUNK)
+            found, end = await queries.known_by_now(connection, after, AT_A_TIME)
         for code, ids in found.items():
             try:
                 await _resolve_one(engine, code, ids)
@@ -207,7 +207,7 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
         while True:
             rows, new = await _replay_some(engine, event_type, by_type, key)
             events, found = events + len(rows), found + new
-            if len(rows) < CHUNK:
+            if len(rows) < AT_A_TIME:
                 break
             key = (rows[-1].timestamp, rows[-1].id)
     return {"events": events, "found": found}
@@ -219,7 +219,7 @@ async def _replay_some(
 ) -> tuple[list[events_of_customers.StoredEvent], int]:
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
-        rows = await events_of_customers.list_events(connection, event_type, key, CHUNK)
+        rows = await events_of_customers.list_events(connection, event_type, key, AT_A_TIME)
         uses = [
             dataclasses.replace(use, arrival=row.arrival)
             for row in rows

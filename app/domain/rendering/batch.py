@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import replace
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.rendering import service
 from app.domain.rendering.errors import TemplateLimitError
 from app.domain.rendering.renderers import RendererDiedError, Renderers
-from app.domain.rendering.schemas import KeyedRequest, MessageTarget, Outcome, RenderSpec
+from app.domain.rendering.schemas import KeyedRequest, MessageTarget, Mode, Outcome, RenderSpec
 from app.platform.database import is_conflict
 from app.platform.errors import (
     ChangesConflictError,
@@ -34,9 +35,6 @@ async def render_many(
     renderers: Renderers,
     spec: RenderSpec,
     targets: Sequence[MessageTarget],
-    *,
-    whole: bool = False,
-    one_by_one: bool = False,
     request: KeyedRequest | None = None,
 ) -> AsyncIterator[list[Outcome]]:
     """Yield the outcomes, chunk by chunk in the order of the addressees, each chunk committed.
@@ -46,27 +44,18 @@ async def render_many(
         renderers: the processes that render.
         spec: what the messages have in common.
         targets: for whom they are made.
-        whole: make all of them in one transaction: nobody could name what a part of it took.
-        one_by_one: make small chunks, and begin one only when the one before was fetched. Where the caller has gone,
-            what was made and not fetched is taken back.
         request: the keyed request that all of them are of.
 
     Raises:
         DomainError: the template cannot be rendered for anybody, or the service is overloaded.
             Nothing was taken then.
     """
-    chunks = [list(targets)] if whole else _chunks(targets, UNNAMED if one_by_one else CHUNK)
+    chunks = _chunks(targets, CHUNK)
     # The first alone: the others know from it what they need, and a template that is too much ends here.
     first = await render_chunk(engine, renderers, spec, chunks[0], request)
-    limit = first[0].error
-    if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in first):
-        raise limit
+    _refuse_limit(first)
     yield first
     # Counts are as of the message: where they are read, a chunk waits for the one before.
-    if one_by_one:
-        for chunk in chunks[1:]:
-            yield await _fetched(engine, _render_anyway(engine, renderers, spec, chunk, request))
-        return
     at_once = 1 if "count_" in spec.source else AT_ONCE
     under_way: deque[asyncio.Task[list[Outcome]]] = deque()
     try:
@@ -82,18 +71,92 @@ async def render_many(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _fetched(engine: AsyncEngine, made: Coroutine[object, None, list[Outcome]]) -> list[Outcome]:
+async def render_whole(
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
+    ready: Callable[[list[Outcome]], None],
+) -> list[Outcome]:
+    """Make all messages in one transaction, for nobody could name what a part of it took.
+
+    Args:
+        engine: of the service's database.
+        renderers: the processes that render.
+        spec: what the messages have in common.
+        targets: for whom they are made.
+        ready: is given the outcomes before they are committed, so that no time passes between that and the reply.
+
+    Raises:
+        DomainError: as `render_many` does.
+    """
+    written = False
+
+    def note(outcomes: list[Outcome]) -> None:
+        nonlocal written
+        ready(outcomes)
+        written = True
+
+    outcomes = await render_chunk(engine, renderers, spec, targets, ready=note)
+    _refuse_limit(outcomes)
+    if not written:
+        ready(outcomes)
+    return outcomes
+
+
+def _refuse_limit(outcomes: Sequence[Outcome]) -> None:
+    """Refuse a template that is too much for the first message, and made none of the others.
+
+    Raises:
+        TemplateLimitError: it is.
+    """
+    limit = outcomes[0].error
+    if isinstance(limit, TemplateLimitError) and all(outcome.error is not None for outcome in outcomes):
+        raise limit
+
+
+async def check(
+    engine: AsyncEngine, renderers: Renderers, spec: RenderSpec, targets: Sequence[MessageTarget]
+) -> None:
+    """Find out what would keep a template from being rendered for anybody; nothing is taken.
+
+    Raises:
+        DomainError: as `render_many` does.
+    """
+    preview = replace(spec, mode=Mode.PREVIEW)
+    async for _ in render_many(engine, renderers, preview, targets[:UNNAMED]):
+        pass
+
+
+async def render_one_by_one(
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
+    request: KeyedRequest,
+) -> AsyncIterator[list[Outcome]]:
+    """Yield the outcomes in small chunks, and begin one only when the one before was fetched.
+
+    Where the caller has gone, what was made and not fetched is taken back. Whatever fails fails for its chunk.
+    """
+    for chunk in _chunks(targets, UNNAMED):
+        yield await _fetched(engine, _render_anyway(engine, renderers, spec, chunk, request), request)
+
+
+async def _fetched(
+    engine: AsyncEngine, made: Coroutine[object, None, list[Outcome]], request: KeyedRequest
+) -> list[Outcome]:
     """Return outcomes to whoever still waits for them; what was taken for one who has gone is taken back."""
     task = asyncio.ensure_future(made)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        _start(_undo(engine, task))
+        _start(_undo(engine, task, request))
         raise
 
 
-async def _undo(engine: AsyncEngine, task: "asyncio.Future[list[Outcome]]") -> None:
-    await service.take_back(engine, await task)
+async def _undo(engine: AsyncEngine, task: "asyncio.Future[list[Outcome]]", request: KeyedRequest) -> None:
+    await service.take_back(engine, await task, request)
 
 
 def _start(work: Coroutine[object, None, None]) -> None:
@@ -149,10 +212,11 @@ async def render_chunk(
     spec: RenderSpec,
     chunk: Sequence[MessageTarget],
     request: KeyedRequest | None = None,
+    ready: Callable[[list[Outcome]], None] | None = None,
 ) -> list[Outcome]:
     """Return the outcomes of a chunk, each failing by itself where that can be told apart."""
     try:
-        return await service.render(engine, renderers, spec, chunk, request)
+        return await service.render(engine, renderers, spec, chunk, request, ready)
     except RendererDiedError:
         if len(chunk) == 1:
             return [Outcome(chunk[0], error=worker_killed_error())]

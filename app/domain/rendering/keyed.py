@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,10 +16,23 @@ _REQUEST = uuid.UUID("7f0a5b0e-3f56-5f0c-9a55-2f6f0f6a9d31")
 Make = Callable[[Sequence[MessageTarget]], Awaitable[list[Outcome]]]
 
 
-def keyed_request(caller_key: uuid.UUID, route: str, key: str, body: object) -> KeyedRequest:
+MADE = "made-"
+"""Begins the keys that the service makes for requests that bring none and are answered line by line."""
+
+
+def make_key() -> str:
+    """Return a key that no other request has."""
+    return f"{MADE}{uuid.uuid4()}"
+
+
+def keyed_request(
+    caller_key: uuid.UUID, route: str, key: str, body: object, *, is_first: bool = False
+) -> KeyedRequest:
     """Return what a key of an API key stands for on a route, and what the request says."""
     id_ = uuid.uuid5(_REQUEST, orjson.dumps([str(caller_key), route, key]).decode())
-    return KeyedRequest(id_, hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest())
+    return KeyedRequest(
+        id_, hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest(), is_first
+    )
 
 
 async def run(
@@ -39,6 +52,8 @@ async def run(
     if not requests:
         return await make(targets)
     stored = await queries.seen(connection, list(requests))
+    if request is not None and request.id in stored and not request.is_first:
+        await _note_repeat(connection, request, stored[request.id])
     digests = {id_: stored[id_]["digest"] if id_ in stored else each.digest for id_, each in requests.items()}
     if request is not None and digests[request.id] != request.digest:
         raise _error()
@@ -66,6 +81,22 @@ async def run(
     if rows:
         await queries.add_seen(connection, rows)
     return outcomes
+
+
+async def _note_repeat(
+    connection: AsyncConnection, request: KeyedRequest, stored: Mapping[str, object]
+) -> None:
+    """Note that a request came again: what was made for it is known to its caller, and not taken back any more.
+
+    The row stays locked until the transaction ends, so that what is taken back at this moment is seen to be.
+    """
+    if "again" not in stored:
+        await queries.change_seen(connection, request.id, {**stored, "again": True})
+
+
+async def came_again(connection: AsyncConnection, request: KeyedRequest) -> bool:
+    """Return whether a request came again; until the transaction ends, no repeat of it goes on."""
+    return "again" in (await queries.seen(connection, [request.id], lock=True)).get(request.id, {})
 
 
 def _made(outcome: Outcome) -> bool:

@@ -263,7 +263,9 @@ class MessageVouchers:
         if key.startswith(DEFAULT):
             found |= await queries.defaults(self._connection, list(places))
         else:
-            entries, anew = await assignments.latest(self._connection, list(places))
+            entries, anew = await assignments.latest(
+                self._connection, list(places), released=self._spec.draws_again
+            )
             self._drawn_anew |= anew
             found |= entries
         for place, row in found.items():

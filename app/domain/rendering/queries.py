@@ -47,9 +47,13 @@ async def about(connection: AsyncConnection, codes: Sequence[str]) -> dict[str, 
     return found
 
 
-async def seen(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, object]]:
+async def seen(
+    connection: AsyncConnection, ids: Sequence[uuid.UUID], *, lock: bool = False
+) -> dict[uuid.UUID, dict[str, object]]:
     """Return what the messages with these ids saw."""
     query = select(MessageSeen.id, MessageSeen.seen).where(MessageSeen.id == func.any(list(ids)))
+    if lock:
+        query = query.with_for_update()
     return {row.id: row.seen for row in await connection.execute(query)}
 
 

@@ -261,6 +261,8 @@ class RenderSpec:
     """Whether a property that nobody set is an error."""
     sample: bool = False
     """Whether a preview shows made-up codes."""
+    draws_again: bool = False
+    """Whether what was released is drawn anew: it may have been taken back because the caller had gone."""
 
     @property
     def source(self) -> str:
@@ -284,6 +286,8 @@ class KeyedRequest:
 
     id: uuid.UUID
     digest: str
+    is_first: bool = False
+    """Whether the key was made for this request, so that no other can have come before."""
 
 
 @dataclass(frozen=True, slots=True)

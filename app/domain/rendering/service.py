@@ -7,7 +7,7 @@ nothing.
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -47,6 +47,7 @@ async def render(
     spec: RenderSpec,
     targets: Sequence[MessageTarget],
     request: KeyedRequest | None = None,
+    ready: Callable[[list[Outcome]], None] | None = None,
 ) -> list[Outcome]:
     """Make messages in one transaction, committed when this returns.
 
@@ -56,6 +57,7 @@ async def render(
         spec: what the messages have in common.
         targets: for whom they are made.
         request: the keyed request that all of them are of; one of a single message is on its target.
+        ready: is given the outcomes before they are committed; perhaps again, where others were faster.
 
     Raises:
         IdempotencyKeyReusedError: the request's key came before with another request.
@@ -68,7 +70,7 @@ async def render(
         async with renderers.turn():
             if hung_since(began):
                 raise DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
-            outcomes = await _render(engine, renderers, spec, targets, request)
+            outcomes = await _render(engine, renderers, spec, targets, request, ready)
     except DomainError as error:
         RENDERS.labels(spec.mode, error.name).inc(len(targets))
         raise
@@ -84,6 +86,7 @@ async def _render(
     spec: RenderSpec,
     targets: Sequence[MessageTarget],
     request: KeyedRequest | None,
+    ready: Callable[[list[Outcome]], None] | None,
 ) -> list[Outcome]:
     async with transaction(engine) as connection:
         targets = await of_persons(connection, targets)
@@ -93,9 +96,12 @@ async def _render(
 
         if spec.mode is Mode.PREVIEW:
             return await make(targets)
-        if any(target.names for target in targets):
-            return await keyed.run(connection, targets, request, lambda those: in_turns(those, make))
-        return await keyed.run(connection, targets, request, make)
+        named = any(target.names for target in targets)
+        by_turns = (lambda those: in_turns(those, make)) if named else make
+        outcomes = await keyed.run(connection, targets, request, by_turns)
+        if ready is not None:
+            ready(outcomes)
+        return outcomes
 
 
 async def render_in_transaction(
@@ -130,17 +136,23 @@ async def render_in_transaction(
     return outcomes
 
 
-async def take_back(engine: AsyncEngine, outcomes: Sequence[Outcome]) -> None:
-    """Release what was taken for messages that reached nobody, and that nobody can name."""
-    ids = [id_ for outcome in outcomes for id_ in outcome.taken]
+async def take_back(
+    engine: AsyncEngine, outcomes: Sequence[Outcome], request: KeyedRequest | None = None
+) -> None:
+    """Release what was taken for messages that reached nobody and have no ids of the caller's.
+
+    A request that came again found them, and so keeps them.
+    """
+    ids = [id_ for outcome in outcomes if outcome.target.is_new for id_ in outcome.taken]
     for start in range(0, len(ids), AT_A_TIME):
-        await _take_back(engine, ids[start : start + AT_A_TIME])
+        await _take_back(engine, ids[start : start + AT_A_TIME], request)
 
 
 @retry_on_conflict
-async def _take_back(engine: AsyncEngine, ids: Sequence[uuid.UUID]) -> None:
+async def _take_back(engine: AsyncEngine, ids: Sequence[uuid.UUID], request: KeyedRequest | None) -> None:
     async with transaction(engine) as connection:
-        await assignments.release_unseen(connection, ids)
+        if request is None or not await keyed.came_again(connection, request):
+            await assignments.release_unseen(connection, ids)
 
 
 def _outcome(

@@ -54,6 +54,7 @@ class NoteRecord:
     reason: str | None
     change_id: uuid.UUID | None
     expires_at: datetime | None
+    from_pool: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ NOTES = select(
     VoucherNote.reason,
     VoucherNote.change_id,
     VoucherNote.expires_at,
+    VoucherNote.from_pool,
 ).order_by(VoucherNote.id)
 
 

@@ -20,6 +20,7 @@ Happening = Literal[
     "voided",
     "reinstated",
     "expiry_set",
+    "moved",
 ]
 
 
@@ -36,6 +37,7 @@ class HistoryRecord:
     reason: str | None = None
     bulk_change_id: uuid.UUID | None = None
     expires_at: datetime | None = None
+    from_pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class HistoryEntry(BaseModel):
     reason: str | None = Field(description="Why, where somebody said so")
     bulk_change_id: uuid.UUID | None = Field(description="The change of many vouchers that did it")
     expires_at: datetime | None = Field(description="Of `expiry_set`: what it was set to; null: never")
+    from_pool: str | None = Field(description="Of `moved`: the pool that had it before")
 
 
 class VoucherWithHistory(VoucherOut):

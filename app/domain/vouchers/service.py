@@ -23,7 +23,7 @@ from app.platform.records import OneQuery
 from app.platform.sweeping import by_halves, is_of_the_row
 from app.schema.base import VoucherStatus
 
-CHUNK = 1000
+VOUCHERS_AT_A_TIME = 1000
 """Vouchers that are swept in one transaction."""
 
 Key = finding.Key
@@ -175,7 +175,7 @@ EXPIRIES = Sweep("expiry", transitions.expire, transitions.due_expiries, transit
 
 async def _sweep(engine: AsyncEngine, what: Sweep[Due]) -> int:
     async def move(connection: AsyncConnection) -> int:
-        return len(await what.some(connection, CHUNK))
+        return len(await what.some(connection, VOUCHERS_AT_A_TIME))
 
     swept = 0
     try:
@@ -194,7 +194,7 @@ async def _sweep_past_bad_rows(engine: AsyncEngine, what: Sweep[Due]) -> int:
 
     swept = 0
     bad: list[Due] = []
-    while keys := await run_act(engine, what.due, bad, CHUNK):
+    while keys := await run_act(engine, what.due, bad, VOUCHERS_AT_A_TIME):
         moved, more = await by_halves(what.name, keys, move)
         if not moved and not more:
             break
@@ -210,7 +210,7 @@ def _add_notes(history: list[HistoryRecord], noted: Sequence[queries.NoteRecord]
     for note in noted:
         place = next((place for place, entry in enumerate(history) if _is_told(entry, note)), None)
         if place is None:
-            told = HistoryRecord(note.event, note.at, expires_at=note.expires_at)
+            told = HistoryRecord(note.event, note.at, expires_at=note.expires_at, from_pool=note.from_pool)
             place = len(history)
             history.append(told)
         history[place] = replace(history[place], reason=note.reason, bulk_change_id=note.change_id)

@@ -174,7 +174,7 @@ ORDER BY change.changed_at, change.id
 
 
 async def count(connection: AsyncConnection) -> int:
-    """Return how many webhooks there are; nobody makes one until the transaction ends."""
+    """Count the webhooks, and keep others from making one until the transaction ends."""
     await connection.execute(text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE"))
     return (await connection.execute(select(func.count()).select_from(Webhook))).scalar_one()
 
@@ -199,7 +199,7 @@ async def list_page(
 
 
 async def remove(connection: AsyncConnection, webhook_id: uuid.UUID) -> bool:
-    """Delete a webhook and what is noted of its messages; False where there is none."""
+    """Delete a webhook and the log of its messages; return False if there is none."""
     query = delete(Webhook).where(Webhook.id == webhook_id).returning(Webhook.id)
     return (await connection.execute(query)).first() is not None
 
@@ -239,7 +239,7 @@ async def move(connection: AsyncConnection, webhook: WebhookState, place: Place)
 async def take(
     connection: AsyncConnection, webhook_id: uuid.UUID, lease: uuid.UUID, seconds: float
 ) -> TakenWebhook | None:
-    """Take a webhook for so many seconds, if nobody is at it; return it."""
+    """Take a webhook for so many seconds, if no worker is at it; return it."""
     query = (
         update(Webhook)
         .where(Webhook.id == webhook_id, *_due())
@@ -252,7 +252,7 @@ async def take(
 async def note(
     connection: AsyncConnection, webhook_id: uuid.UUID, lease: uuid.UUID, values: Mapping[str, object]
 ) -> bool:
-    """Change columns of a webhook that was taken; False where another has it by now, or it was deleted."""
+    """Change columns of a webhook that was taken; return False if another worker has it by now, or it was deleted."""
     query = (
         update(Webhook)
         .where(Webhook.id == webhook_id, Webhook.lease == lease)

@@ -65,7 +65,7 @@ async def tell(engine: AsyncEngine, settings: Settings) -> None:
 
 
 async def _has_news(connection: AsyncConnection, webhook: WebhookState, until: datetime) -> bool:
-    """Tell whether there is something to send; if there is not, note at times how far that holds."""
+    """Return whether there is something to send; if not, note now and then up to when that is known."""
     if await queries.pending(connection, webhook.id) is not None:
         return True
     place, upto = webhook.place, Place.before(until)
@@ -92,7 +92,7 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
 async def _send_next(
     engine: AsyncEngine, settings: Settings, webhook: TakenWebhook, place: Place, until: datetime
 ) -> Place | None:
-    """Send one message; where the webhook is after it, or None where it is to stop."""
+    """Send one message; return the place of the webhook after it, or None if it is to stop."""
     async with transaction(engine) as connection:
         delivery_id, attempts, batch = await _next(connection, webhook, place, until)
         if delivery_id is None:
@@ -116,7 +116,7 @@ async def _send_next(
 async def _next(
     connection: AsyncConnection, webhook: WebhookState, place: Place, until: datetime
 ) -> tuple[uuid.UUID | None, int, Batch]:
-    """Return the message that is under way, or make the next one: its id, its tries so far, and what it says.
+    """Return the id, the tries so far and the events of the message under way, or of a new one.
 
     Without an id there is nothing to tell.
     """

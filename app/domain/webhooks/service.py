@@ -34,7 +34,7 @@ Key = tuple[datetime, uuid.UUID]
 async def create(
     connection: AsyncConnection, engine: AsyncEngine, caller: Caller | None, wanted: WebhookCreate
 ) -> NewWebhook:
-    """Have a URL told of what happens from now on; the webhook, and the key of its signatures.
+    """Make a webhook, which is told of what happens from now on; return it with the key of its signatures.
 
     Args:
         connection: of the transaction.
@@ -109,7 +109,7 @@ def _details(row: queries.WebhookRecord) -> WebhookDetails:
 
 
 async def remove(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> None:
-    """Tell nothing more.
+    """Delete a webhook; what it was not told yet it is never told.
 
     Raises:
         WebhookNotFoundError: there is none with this id.
@@ -134,7 +134,7 @@ async def rotate(connection: AsyncConnection, caller: Caller | None, webhook_id:
 
 
 async def enable(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> WebhookDetails:
-    """Have a webhook go on where it stopped, at once: one that was disabled, and one that waits for its next try.
+    """Let a webhook go on at once where it stopped: one that was disabled, or one that waits for its next try.
 
     Raises:
         WebhookNotFoundError: there is none with this id.
@@ -156,7 +156,7 @@ async def enable(connection: AsyncConnection, caller: Caller | None, webhook_id:
 
 
 async def send_test(connection: AsyncConnection, webhook_id: uuid.UUID) -> WebhookDeliveryRecord:
-    """Put a test on its way; it is tried once. One that arrives has what waits tried at once.
+    """Enqueue a test, which is tried once. If it arrives, what waits is tried at once.
 
     Raises:
         WebhookNotFoundError: there is none with this id.

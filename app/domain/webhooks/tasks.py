@@ -15,7 +15,7 @@ KEPT_DAYS = 7
 @jobs.periodic(cron="* * * * * *", periodic_id="webhooks")
 @jobs.task(name="tell_webhooks", queue=URGENT, queueing_lock="webhooks", pass_context=True)
 async def tell_webhooks(context: JobContext, timestamp: int) -> None:
-    """Every second: tell what happened."""
+    """Tell webhooks what happened, every second."""
     del timestamp
     await sending.tell(engine_of(context), settings_of(context))
 

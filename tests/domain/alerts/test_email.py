@@ -89,6 +89,30 @@ async def test_an_email_arrives_after_the_server_had_refused_it(client, engine, 
     assert (item["channel"], item["event"]) == ("email", "pool.low")
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # this server is on 127.0.0.1
+async def test_each_of_several_addresses_gets_an_email_of_its_own(client, engine, settings, mailbox):
+    await fill(engine, "p", 3)
+    both = ["campaigns@example.com", "shop@example.com"]
+    for wrong in ([], ["a@b"] * 2, ["no address"], [f"a{n}@example.com" for n in range(21)]):
+        reply = await client.put(URL, json={"thresholds": [1], "emails": wrong})
+        assert reply.status_code == 422, reply.text
+    reply = await client.put(URL, json={"thresholds": [1], "email": both[0], "emails": both})
+    assert reply.status_code == 422
+    reply = await client.put(URL, json={"thresholds": [1, 0], "emails": ["mistyped@example.com", both[1]]})
+    assert (reply.json()["email"], reply.json()["emails"][1]) == ("mistyped@example.com", both[1])
+    old = reply.headers["ETag"]
+    await client.post(f"{URL}/test")
+    # What waits goes where the alert points now: the one that was set right receives it, the other its own.
+    fixed = await client.put(URL, json={"thresholds": [1, 0], "emails": both}, headers={"If-Match": old})
+    assert fixed.status_code == 200
+    assert fixed.headers["ETag"] != old
+    async with working(settings):
+        await eventually(lambda: len(mailbox.received) == 2)
+        items = (await client.get(f"{URL}/deliveries")).json()["items"]
+    assert sorted(envelope.rcpt_tos[0] for envelope, _ in mailbox.received) == both
+    assert sorted(item["destination"] for item in items) == both
+
+
 def server_context(tmp_path, name):
     """Return the TLS side of a server whose certificate bears a name and is signed by nobody known."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -70,7 +70,7 @@ async def test_a_key_that_may_only_read_sees_no_codes_and_exports_nothing(client
 
 
 async def test_an_export_holds_every_row_once_in_both_formats(client, engine):
-    codes = await fill(engine, "p", exports.CHUNK + 5)
+    codes = await fill(engine, "p", exports.ROWS_AT_A_TIME + 5)
     items = [{"customer_id": f"c{n}"} for n in range(len(codes))]
     await client.post("/v1/pools/p/assignments/batch", json={"items": items})
     for path in ("/v1/assignments/export", "/v1/pools/p/export"):

@@ -252,7 +252,7 @@ async def test_only_who_manages_pools_may_and_customers_are_not_kept(client, eng
 
 async def test_a_run_that_was_killed_goes_on_and_one_that_is_cancelled_ends(client, engine, monkeypatch):
     await fill(engine, "p", 30)
-    monkeypatch.setattr(service, "CHUNK", 10)
+    monkeypatch.setattr(service, "CODES_AT_A_TIME", 10)
     change = await asked(client, "void", {"pool": "p"})
     await service._list(engine, change["id"])
     assert await service._chunk(engine, change["id"])
@@ -285,7 +285,7 @@ async def test_beside_draws_releases_and_uses_the_books_agree_and_no_used_code_c
     client, engine, monkeypatch, action
 ):
     codes = await fill(engine, "p", 60)
-    monkeypatch.setattr(service, "CHUNK", 7)
+    monkeypatch.setattr(service, "CODES_AT_A_TIME", 7)
     await client.put(
         "/v1/redemption-mapping", json={"mappings": [{"event_type": "purchase", "property": "code"}]}
     )

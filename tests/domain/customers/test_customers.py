@@ -2,7 +2,7 @@ import gzip
 
 import pytest
 
-from tests.domain.imports.test_messy_files import spreadsheet
+from tests.domain.imports.packed import spreadsheet
 from tests.factories import add_key
 
 URL = "/v1/customers/c1"

@@ -5,7 +5,7 @@ import random
 import time
 
 from app.domain.customers import files
-from tests.domain.imports.test_messy_files import spreadsheet
+from tests.domain.imports.packed import spreadsheet
 
 CUSTOMERS = [f"c{n:04}" for n in range(500)]
 

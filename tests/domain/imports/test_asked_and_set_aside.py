@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.domain.imports.imported import codes, figures, rejects
 from tests.domain.imports.servers import http_server
-from tests.domain.imports.test_figures import codes, figures, rejects
 
 PIN = "Serial;PIN\nAB11-2233;9911\nAB11-2244;8812\nAB11-2255;7713\n"
 FOOTED = "code;value\nA-11;5\nA-12;5\nA-13;5\nTotal: 3;15\n"

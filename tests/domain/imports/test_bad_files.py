@@ -11,8 +11,8 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import decode, table, unpack
 from app.domain.imports.reader.table import Format, open_table
 from app.platform.settings import Settings, get_settings
-from tests.domain.imports.test_figures import figures
-from tests.domain.imports.test_messy_files import zipped
+from tests.domain.imports.imported import figures
+from tests.domain.imports.packed import zipped
 
 GOOD = "code\n" + "".join(f"GOOD-{n}\n" for n in range(30_000))
 BAD = {

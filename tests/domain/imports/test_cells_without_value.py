@@ -11,7 +11,7 @@ from app.domain.imports.merging import reading
 from app.domain.imports.reader import cells
 from app.domain.imports.reader.table import Format, open_table
 from tests.domain.imports.made_files import read
-from tests.domain.imports.test_messy_files import spreadsheet
+from tests.domain.imports.packed import spreadsheet
 
 CODES = ["A11B77X121", "B20C11Y482", "C99D35Z770", "D41E02W118"]
 

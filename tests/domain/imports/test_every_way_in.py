@@ -10,10 +10,10 @@ import pytest
 from app.cli import import_file as command
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.table import Format, open_table
+from tests.domain.imports.imported import codes, figures
 from tests.domain.imports.old_spreadsheets import ods, xls
+from tests.domain.imports.packed import spreadsheet, zipped
 from tests.domain.imports.servers import http_server
-from tests.domain.imports.test_figures import codes, figures
-from tests.domain.imports.test_messy_files import spreadsheet, zipped
 
 ROWS = [["code", "value"], ["A-11", "5"], ["A-12", "5"], ["A-13", "7"]]
 CSV = "".join(";".join(row) + "\n" for row in ROWS).encode()

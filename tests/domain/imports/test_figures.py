@@ -1,23 +1,7 @@
 import pytest
 
+from tests.domain.imports.imported import codes, figures, rejects
 from tests.factories import add_key
-
-FIGURES = ("rows", "imported", "ignored", "rejected")
-
-
-def figures(done):
-    assert done["rows"] == done["imported"] + done["ignored"] + done["rejected"]
-    assert done["rejected"] == sum(done["rejected_by"].values())
-    return tuple(done[name] for name in FIGURES)
-
-
-async def rejects(client, done):
-    return (await client.get(f"/v1/imports/{done['id']}/rejects")).json()["items"]
-
-
-async def codes(client, pool="p"):
-    listed = await client.get(f"/v1/pools/{pool}/vouchers", params={"limit": 1000})
-    return {item["code"] for item in listed.json().get("items", [])}  # an import that failed leaves no pool
 
 
 async def test_a_file_becomes_vouchers(client, upload):

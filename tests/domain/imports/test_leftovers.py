@@ -8,7 +8,7 @@ import pytest
 from app.domain.imports.merging import leftovers, pipeline
 from app.domain.imports.schedules import service
 from app.platform.database import transaction
-from tests.domain.imports.test_runs import listing, queue, shown
+from tests.domain.imports.imported import listing, queue, shown
 
 DAMAGED = "code\nA1\n" + '"never closed\n'
 
@@ -120,7 +120,7 @@ async def test_a_schedule_whose_runs_fail_leaves_no_pool(client, engine, setting
     async with transaction(engine) as connection:
         await connection.exec_driver_sql("UPDATE import_schedule SET next_run = now()")
     async with transaction(engine) as connection:
-        await service.begin_due(connection, datetime.now(UTC))
+        await service.begin_due(connection, datetime.now(UTC), set())
     (begun,) = (await client.get("/v1/imports")).json()["items"]
     assert await pool_is_there(client)
     await run(settings, begun["id"])

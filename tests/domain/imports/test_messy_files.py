@@ -2,16 +2,15 @@
 
 import gzip
 import io
-import zipfile
 from pathlib import Path
 
-import openpyxl
 import pytest
 
 from app.domain.imports.merging import rows
 from app.domain.imports.reader import decode
 from app.domain.imports.reader.table import Format, open_table
-from tests.domain.imports.test_figures import codes, figures
+from tests.domain.imports.imported import codes, figures
+from tests.domain.imports.packed import spreadsheet, zipped
 
 FILES = sorted(path for path in (Path(__file__).parent / "files").iterdir() if path.suffix != ".codes")
 ANY = Format()
@@ -64,22 +63,6 @@ async def test_preview_and_import_agree(client, upload, path):
     done = (await upload(content)).json()
     assert figures(done) == (len(expected(path)), len(expected(path)), 0, 0), done
     assert await codes(client) == set(expected(path))
-
-
-def zipped(**files):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return file.getvalue()
-
-
-def spreadsheet(*lines):
-    workbook, file = openpyxl.Workbook(), io.BytesIO()
-    for line in lines:
-        workbook.active.append(line)
-    workbook.save(file)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from app.domain.imports.merging.rows import code_of, fault
 from app.schema.texts import clean_code, inert
 from app.web import exports
+from tests.domain.imports.imported import codes, figures, rejects
 from tests.domain.imports.made_files import read
-from tests.domain.imports.test_figures import codes, figures, rejects
 
 RUN_BY_SPREADSHEETS = "=+-@\t\r\n＝＋－＠"
 HEADER = ["code", "pool", "status", "imported_at"]

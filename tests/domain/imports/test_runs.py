@@ -9,14 +9,11 @@ import psycopg
 
 from app.domain.imports import tasks
 from app.domain.imports.merging import merge, pipeline
-from app.domain.imports.schemas import ImportOptions
-from app.domain.imports.service import _InMemory, from_file
 from app.domain.lifecycle.check import violations
-from app.platform.database import transaction
 from app.platform.database_url import conninfo
 from app.server.worker import work
+from tests.domain.imports.imported import figures, listing, queue, shown
 from tests.domain.imports.servers import until
-from tests.domain.imports.test_figures import figures
 
 WORKER = """
 import asyncio
@@ -24,20 +21,6 @@ from app.server.worker import work
 from app.platform.settings import Settings
 asyncio.run(work(Settings()))
 """
-
-
-async def queue(engine, text, pool="p", **options):
-    """An import that no job runs yet."""
-    async with transaction(engine) as connection:
-        return await from_file(connection, pool, "c.csv", _InMemory(text), ImportOptions(**options))
-
-
-async def shown(client, import_id):
-    return (await client.get(f"/v1/imports/{import_id}")).json()
-
-
-def listing(numbers):
-    return "code\n" + "".join(f"K-{n:06}\n" for n in numbers)
 
 
 async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(

@@ -128,7 +128,7 @@ async def test_so_is_one_of_the_web(client, url):
     ],
 )
 def test_what_is_secret_is_masked(url, seen):
-    assert secrets.shown({"type": "url", "url": url}) == {"type": "url", "url": seen}
+    assert secrets.masked({"type": "url", "url": url}) == {"type": "url", "url": seen}
 
 
 @pytest.mark.parametrize("where", ["", "/missing"])

@@ -22,8 +22,8 @@ from app.platform.database_url import conninfo
 from app.platform.errors import DomainError
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
+from tests.domain.imports.imported import codes, figures
 from tests.domain.imports.servers import CODES, http_server, on_loopback, sftp_server
-from tests.domain.imports.test_figures import codes, figures
 
 SOURCE_CODES = {"S-1", "S-2", "S-3"}
 

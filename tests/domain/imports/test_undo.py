@@ -7,7 +7,7 @@ from app.domain.imports.merging import pipeline
 from app.domain.imports.schedules import service
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
-from tests.domain.imports.test_runs import listing, queue
+from tests.domain.imports.imported import listing, queue
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
 
@@ -49,7 +49,7 @@ async def begin(engine):
     async with transaction(engine) as connection:
         await connection.exec_driver_sql("UPDATE import_schedule SET next_run = now()")
     async with transaction(engine) as connection:
-        return await service.begin_due(connection, datetime.now(UTC))
+        return await service.begin_due(connection, datetime.now(UTC), set())
 
 
 async def test_the_next_run_does_not_bring_back_what_was_undone(client, engine, settings):

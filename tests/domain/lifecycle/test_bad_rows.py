@@ -1,10 +1,13 @@
 """A sweep that meets a row which it cannot judge goes on with the rest, and counts it."""
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import text
 
 from app.domain.alerts import service as alerts
 from app.domain.holds import service as holds
+from app.domain.imports.schedules import service as schedules
 from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
 from app.domain.vouchers import service as vouchers
@@ -53,7 +56,7 @@ async def states(client, pool="p"):
 
 
 async def test_the_sweep_of_expiry_goes_on_past_odd_rows(client, engine, plant, monkeypatch):
-    monkeypatch.setattr(vouchers, "CHUNK", 4)
+    monkeypatch.setattr(vouchers, "VOUCHERS_AT_A_TIME", 4)
     await fill(engine, "p", 12)
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE voucher SET expires_at = now()"))
@@ -123,3 +126,48 @@ async def test_the_sweeps_of_alerts_and_holds_go_on_past_odd_rows(client, engine
         left = (await connection.execute(text("SELECT pool_id FROM hold"))).scalars().all()
     assert left == [bad]
     assert unjudged() == before + 2
+
+
+@pytest.mark.parametrize("odd", ["the schedule", "its import", "the end of its run"])
+async def test_the_clock_of_schedules_goes_on_past_odd_rows(client, engine, plant, odd):
+    for pool in ("p", "q", "r"):
+        source = {"type": "url", "url": "https://example.org/codes.csv"}
+        made = await client.post(
+            "/v1/import-schedules", json={"pool": pool, "source": source, "cron": "0 6 * * *"}
+        )
+        assert made.status_code == 201, made.text
+
+    async def change(statement):
+        async with engine.begin() as connection:
+            await connection.execute(text(statement))
+
+    async def sweep():
+        """Sweep; how many were told to be odd."""
+        before = unjudged()
+        await schedules.sweep(engine, datetime.now(UTC))
+        return unjudged() - before
+
+    async def begun():
+        return [run["pool"] for run in (await client.get("/v1/imports")).json()["items"]]
+
+    # The odd one is the first that is met.
+    due = "UPDATE import_schedule SET next_run = now() - make_interval(hours => CASE pool WHEN 'q' THEN 2 ELSE 1 END)"
+    await change(due)
+    if odd == "the end of its run":
+        assert await sweep() == 0
+        await change("UPDATE import SET status = 'failed', error = 'gone', finished_at = now()")
+        await plant("import_schedule", "OLD.pool = 'q'")
+        assert await sweep() == 1
+        listed = (await client.get("/v1/import-schedules")).json()["items"]
+        assert {each["pool"]: each["error"] for each in listed} == {"p": "gone", "q": None, "r": "gone"}
+        return
+    await (
+        plant("import", "NEW.pool = 'q'", "INSERT")
+        if odd == "its import"
+        else plant("import_schedule", "OLD.pool = 'q'")
+    )
+    assert await sweep() == 1
+    assert sorted(await begun()) == ["p", "r"]
+    await plant.dig_out()
+    assert await sweep() == 0
+    assert sorted(await begun()) == ["p", "q", "r"]

@@ -27,12 +27,12 @@ from app.domain.imports.merging import pipeline
 from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
 from app.domain.vouchers import service as vouchers
-from app.platform import database
+from app.platform import connections
 from app.platform.database import transaction
 from app.platform.engines import create_engine
 from app.server.application import create_app
 from tests.conftest import TABLES
-from tests.domain.lifecycle.told import NOBODY, Said, Told
+from tests.domain.lifecycle.told import NOBODY, USED, Said, Told
 from tests.factories import KEY, add_key
 
 ASSIGN = "/v1/pools/p/assignments"
@@ -81,6 +81,7 @@ class Life(RuleBasedStateMachine):
         self.told = Told()
         self.events = []
         """What was told: the event, and what is kept of it."""
+        self.directs = 0
         self.run_out = set()
         """Codes whose expiry has passed."""
         self.messages = 0
@@ -359,12 +360,66 @@ class Life(RuleBasedStateMachine):
         """Take back an order: a code of which no use is left is its customer's again, if it was given to any."""
         self._say("cancel", number, customer)
 
+    @rule(number=NUMBERS, customer=st.sampled_from([None, "c1", "c2"]), keyed=st.booleans())
+    def redeem_directly(self, number, customer, keyed):
+        """Redeem a code without an event: it is redeemed now, or nothing is stored; again with the key, the same."""
+        code = f"p-{number:06}"
+        status = self.status.get(code)
+        url, key = (
+            f"/v1/vouchers/{code}/redemptions",
+            {"Idempotency-Key": f"d{self.directs}"} if keyed else {},
+        )
+        self.directs += 1
+        reply = self.run(self.client.post(url, json={"customer_id": customer}, headers=key))
+        holder = self._holder(code)
+        given_to = None if holder is None else self.who_had[holder] or NOBODY
+        said = Said(len(self.events), "redeem", customer, late=False, given_to=given_to)
+        if status is None:
+            assert self._problem(reply) == (404, "voucher-not-found")
+        elif status == "void" or code in self.run_out:
+            assert self._problem(reply) == (409, "void" if status == "void" else "expired")
+        elif any(other.outcome in USED for other in self.told.of[code]) and not self._takes_over(code, said):
+            assert self._problem(reply) == (409, "already-redeemed")
+        else:
+            self.events.append((None, said))
+            self.told.of[code].append(said)
+            self.status[code] = self.told.judge(code, status, self._stands(code))
+            assert (reply.status_code, reply.json()["outcome"]) == (201, said.outcome), reply.text
+            if keyed:
+                again = self.run(self.client.post(url, json={"customer_id": customer}, headers=key))
+                assert (again.status_code, again.json()["id"]) == (200, reply.json()["id"]), again.text
+
+    def _takes_over(self, code, said):
+        """Tell whether a use would be the redemption, though others stand: they were not its customer's."""
+        redeemed = any(other.outcome == "redeemed" for other in self.told.of[code])
+        its = said.customer is None or said.given_to in {NOBODY, said.customer}
+        return said.given_to is not None and its and not redeemed
+
+    @rule(target=given, campaign=CAMPAIGNS, number=st.integers(0, CODES))
+    def assign_this(self, campaign, number):
+        """Ask for one code and no other."""
+        code = f"p-{number:06}"
+        reply = self.post(ASSIGN, campaign_id=campaign, code=code)
+        status = self.status.get(code)
+        if status is None:
+            assert reply.status_code == 404, reply.text
+        elif status != "available":
+            assert self._problem(reply) == (409, "voucher-not-available")
+            assert reply.json()["voucher_status"] == status
+        else:
+            id_ = self._assigned(reply, campaign, "assigned", None)
+            assert not isinstance(id_, str) or reply.json()["code"] == code
+            return id_
+        return multiple()
+
     @rule(number=st.integers(0, 1000), change=st.booleans())
     def tell_again(self, number, change):
         """Tell the same event again, or another one under its id: nothing changes."""
         if not self.events:
             return
         event, said = self.events[number % len(self.events)]
+        if event is None:  # it was told directly
+            return
         event = event | ({"properties": {"code": "another"}} if change else {})
         (item,) = self.post("/v1/events", events=[event]).json()["items"]
         status = "erased" if not said.named else "conflict" if change else "duplicate"
@@ -536,7 +591,7 @@ class Life(RuleBasedStateMachine):
 
 def test_any_life_of_a_pool_breaks_no_invariant(settings, monkeypatch):
     # A machine with much else to do is no failure of the model.
-    monkeypatch.setattr(database, "CONNECT_SECONDS", 60)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 60)
     Life.settings_of_test = settings.model_copy(update={"statement_seconds": 60})
     run_state_machine_as_test(
         Life,

@@ -49,7 +49,7 @@ async def test_uses_of_other_codes_wait_for_no_deletion(client, engine):
     await fill(engine, "r", ["K"])
     async with engine.begin() as connection:
         # `fill` is no import, which would settle it: the check knows.
-        assert len(await check.violations(connection)) == 1
+        assert len(await check.violations(connection)) == 2
 
 
 async def test_a_deletion_waits_for_a_use_of_its_code_and_is_refused(client, engine):

@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 NOBODY = "nobody in particular"
+USED = {"redeemed", "not_assigned", "other_customer", "already_redeemed"}
+"""Outcomes of uses that stand."""
 
 
 @dataclass(eq=False)
@@ -12,7 +14,7 @@ class Said:
 
     number: int
     effect: str
-    customer: str
+    customer: str | None
     late: bool
     """Whether it is said to have been in 2020, before everything else."""
     given_to: str | None
@@ -72,8 +74,9 @@ class Told:
                 continue
             taken = [
                 use
+                for customer in (None, said.customer)  # of its customer, or else of nobody in particular
                 for use in standing
-                if use.customer == said.customer and (use.given_to or stands or use.outcome == "cancelled")
+                if use.customer == customer and (use.given_to or stands or use.outcome == "cancelled")
             ]
             said.outcome = "cancelled" if taken and not nobodys else "not_redeemed"
             if said.outcome == "cancelled":
@@ -83,7 +86,8 @@ class Told:
         for place, said in enumerate(standing):
             alone = "not_assigned"
             if said.given_to is not None:
-                alone = "redeemed" if said.given_to in {NOBODY, said.customer} else "other_customer"
+                one = said.customer is None or said.given_to in {NOBODY, said.customer}
+                alone = "redeemed" if one else "other_customer"
             said.outcome = (
                 alone if place == 0 or (alone == "redeemed" and not redeemed) else "already_redeemed"
             )

@@ -7,10 +7,9 @@ import pytest
 from alembic import command
 
 from app.domain.imports.reader import dates
-from app.platform.database import conninfo
+from app.platform.database_url import conninfo
 from app.platform.migrate import config, migrate
 from tests.factories import fill
-from tests.platform.test_migrate import empty_database  # noqa: F401  (a fixture)
 
 OUTSIDE = ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+01:00", "1969-12-31T23:59:59Z", "9999-12-31"]
 
@@ -79,7 +78,7 @@ async def test_a_nul_in_the_name_of_a_pool_is_a_problem_on_the_fast_route(client
     assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request")
 
 
-def test_a_migration_makes_stored_times_readable(empty_database):  # noqa: F811
+def test_a_migration_makes_stored_times_readable(empty_database):
     command.upgrade(config(empty_database), "0007")
     with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
         for code, moment in (("far", "10000-01-01Z"), ("near", "0001-01-01 BC"), ("good", "2030-01-01Z")):

@@ -14,7 +14,8 @@ from app.domain.lifecycle import check
 from app.domain.pools import service as pools
 from app.domain.redemptions import service
 from app.domain.tracking import service as tracking
-from app.platform.database import conninfo, transaction
+from app.platform.database import transaction
+from app.platform.database_url import conninfo
 from tests.factories import fill
 
 RACES = int(os.environ.get("VOUCHERS_TEST_RACES", "600"))

@@ -1,6 +1,7 @@
 """Sends that break off, or come again: the same codes, and none for nothing."""
 
 import asyncio
+import uuid
 
 import orjson
 import pytest
@@ -8,9 +9,9 @@ from sqlalchemy import text
 
 from app.api import rendering
 from app.domain.rendering import service
-from app.domain.rendering.batch import render_many
+from app.domain.rendering.batch import render_one_by_one
 from app.domain.rendering.renderers import Renderers
-from app.domain.rendering.schemas import Channel, MessageTarget, RenderSpec, parts_of
+from app.domain.rendering.schemas import Channel, KeyedRequest, MessageTarget, RenderSpec, parts_of
 from app.web.dependencies import held_by
 from tests.domain.rendering.help import counts, render
 from tests.factories import fill
@@ -175,7 +176,8 @@ async def test_a_chunk_that_was_committed_for_a_request_that_is_cancelled_is_tak
 
     spec = RenderSpec(parts_of(ONE, Channel.SMS), Channel.SMS)
     targets = [MessageTarget(f"c{n}", f"m{n}", is_new=True) for n in range(60)]
-    chunks = render_many(engine, held_by(app, Renderers), spec, targets, one_by_one=True)
+    request = KeyedRequest(uuid.uuid4(), "digest", is_first=True)
+    chunks = render_one_by_one(engine, held_by(app, Renderers), spec, targets, request)
     assert len(await anext(chunks)) == 25
     monkeypatch.setattr(service, "render", slow)
     task = asyncio.create_task(anext(chunks))
@@ -188,6 +190,108 @@ async def test_a_chunk_that_was_committed_for_a_request_that_is_cancelled_is_tak
             break
         await asyncio.sleep(0.02)
     assert await counts(client, "p") == (65, 25)
+
+
+LINES = {"Accept": "application/x-ndjson"}
+
+
+async def lines_of(client, key=None, *, n=60, template=ONE):
+    """Lines for customers without ids; what the head says of the key."""
+    body = SAME | {"template": template, "recipients": [{"customer_id": f"c{i}"} for i in range(n)]}
+    reply = await client.post(BATCH, json=body, headers=LINES | ({"Idempotency-Key": key} if key else {}))
+    assert reply.status_code == 200, reply.text
+    return [orjson.loads(line) for line in reply.text.splitlines()], reply.headers.get("idempotency-key")
+
+
+async def test_the_head_of_lines_tells_a_key_with_which_they_are_found_again(client, engine):
+    await fill(engine, "p", 90)
+    first, key = await lines_of(client)
+    again, told = await lines_of(client, key)
+    assert again == first
+    assert told is None
+    other, other_key = await lines_of(client, n=30)
+    assert other_key != key
+    assert not {item["rendered"] for item in other} & {item["rendered"] for item in first}
+    assert await counts(client, "p") == (0, 90)
+
+
+async def test_the_key_that_a_head_told_is_refused_for_another_request(client, engine):
+    await fill(engine, "p", 90)
+    _, key = await lines_of(client, n=2)
+    body = SAME | {"recipients": [{"customer_id": "other"}]}
+    reply = await client.post(BATCH, json=body, headers=LINES | {"Idempotency-Key": key})
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused")
+
+
+async def test_what_was_taken_back_is_drawn_anew_with_the_key_that_the_head_told(client, engine, monkeypatch):
+    await fill(engine, "p", 60)
+    asked = []
+
+    async def gone(_request):
+        asked.append(1)
+        return len(asked) > 3  # there as the second chunk is committed, gone as it is sent
+
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    first, key = await lines_of(client)
+    assert await counts(client, "p") == (35, 25)
+    monkeypatch.undo()
+    again, _ = await lines_of(client, key)
+    assert [item["status"] for item in again] == ["rendered"] * 60
+    assert again[:25] == first[:25]
+    assert len({item["rendered"] for item in again}) == 60
+    assert await counts(client, "p") == (0, 60)
+
+
+async def test_what_a_repeat_has_found_is_not_taken_back(client, engine, monkeypatch):
+    await fill(engine, "p", 60)
+    take_back = service.take_back
+    late = []
+
+    async def later(*arguments):
+        late.append(arguments)
+
+    async def gone(_request):
+        return len(asked.append(1) or asked) > 1
+
+    asked = []
+    monkeypatch.setattr(service, "take_back", later)
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    _, key = await lines_of(client, n=20)
+    monkeypatch.undo()
+    again, _ = await lines_of(client, key, n=20)
+    for arguments in late:
+        await take_back(*arguments)
+    assert await counts(client, "p") == (40, 20)
+    assert (await lines_of(client, key, n=20))[0] == again
+
+
+async def test_a_template_that_is_wrong_is_refused_before_a_line_is_sent(client, engine):
+    await fill(engine, "p", 9)
+    for template in ("{% if %}", "{{ 'x' * 10**9 }}", "{% for i in range(9999) %}{{ i }}{% endfor %}" * 20):
+        body = SAME | {"template": template, "recipients": [{"customer_id": "c1"}]}
+        replies = [
+            await client.post(BATCH, json=body, headers=headers | {"Content-Type": "application/json"})
+            for headers in (LINES, {})
+        ]
+        assert [reply.status_code for reply in replies] == [422, 422]
+        assert len({reply.json()["detail"] for reply in replies}) == 1
+    assert await counts(client, "p") == (9, 0)
+
+
+async def test_a_message_with_an_id_is_not_taken_back(client, engine, monkeypatch):
+    await fill(engine, "p", 9)
+    asked = []
+
+    async def gone(_request):
+        return len(asked.append(1) or asked) > 1
+
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    recipients = [{"customer_id": "c1", "message_id": "m1"}, {"customer_id": "c2"}]
+    await client.post(BATCH, json=SAME | {"recipients": recipients})
+    assert await counts(client, "p") == (8, 1)
+    monkeypatch.undo()
+    assert (await render(client, ONE))["vouchers"]
+    assert await counts(client, "p") == (8, 1)
 
 
 async def test_a_customer_who_comes_twice_without_ids_has_one_message(client, engine):

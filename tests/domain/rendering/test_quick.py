@@ -152,3 +152,16 @@ async def test_stored_properties_are_in_it(known):
     await known.patch("/v1/customers/c1", json={"properties": {"name": "Ada"}})
     for n in range(2):
         assert (await render(known, template, message_id=f"m{n}"))["rendered"].endswith(" Ada")
+
+
+async def test_a_merged_customer_is_one_person(known, taken):
+    before = await render(known, CODE, message_id="m", customer_id="b")
+    reply = await known.post("/v1/customers/a/merge", json={"from": "b"})
+    assert reply.status_code == 200, reply.text
+    for customer in ("a", "b"):
+        again = await render(known, CODE, message_id="m", customer_id=customer)
+        assert again["rendered"] == before["rendered"]
+    await render(known, CODE, message_id="n", customer_id="b")
+    given = (await known.get("/v1/assignments", params={"message_id": "n"})).json()["items"]
+    assert [each["customer_id"] for each in given] == ["a"]
+    assert taken == [1, 0, 0, 0]

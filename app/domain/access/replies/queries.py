@@ -20,7 +20,7 @@ class Kept:
     sealed: bytes | None
 
 
-async def claim(connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes) -> bool:
+async def take(connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes) -> bool:
     """Take a key for a request; False where it is taken. Waits for a transaction that is about to take it."""
     query = (
         upsert(KeptReply)

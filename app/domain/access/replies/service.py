@@ -1,6 +1,6 @@
 """Replies to requests with an `Idempotency-Key`, kept to answer the same request again.
 
-For acts of which nothing else tells that they were done before: a key that is made, a secret that is rotated. Claim and
+For acts of which nothing else tells that they were done before: a key that is made, a secret that is rotated. Key and
 reply are written in the act's own transaction, so an act that failed leaves no key taken, and of two at once the second
 waits for the first. Whatever gives out codes does not need this: there the key is the assignment's id (decision 0002).
 """
@@ -28,16 +28,16 @@ KEPT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class TakenKey:
     """A key that was taken for a request, in this transaction."""
 
     caller: Caller
     key: str
 
 
-async def claim(
+async def take(
     connection: AsyncConnection, settings: Settings, caller: Caller, key: str, request: Sequence[object]
-) -> tuple[Claim, Reply | None]:
+) -> tuple[TakenKey, Reply | None]:
     """Take a key for a request; return also the reply that was kept where the same request came before.
 
     Args:
@@ -51,9 +51,9 @@ async def claim(
         IdempotencyKeyReusedError: the key came before with another request.
     """
     digest = hashlib.sha256(orjson.dumps(request, default=str)).digest()
-    claimed = Claim(caller, key)
-    if await queries.claim(connection, caller.key_id, key, digest):
-        return claimed, None
+    taken = TakenKey(caller, key)
+    if await queries.take(connection, caller.key_id, key, digest):
+        return taken, None
     before = await queries.of_key(connection, caller.key_id, key)
     if bytes(before.request) != digest:
         raise IdempotencyKeyReusedError("The same idempotency key came before with another request.")
@@ -62,13 +62,13 @@ async def claim(
     except InvalidToken as error:
         said = "It was done when this key came first; the reply was sealed with another VOUCHERS_SECRET_KEY."
         raise IdempotencyKeyReusedError(said) from error
-    return claimed, reply
+    return taken, reply
 
 
-async def keep(connection: AsyncConnection, settings: Settings, claimed: Claim, reply: Reply) -> None:
+async def keep(connection: AsyncConnection, settings: Settings, taken: TakenKey, reply: Reply) -> None:
     """Store the reply to the request that a key was taken for. Sealed: it may hold the secret that was made."""
     sealed = fernet(settings).encrypt(orjson.dumps(reply, default=str))
-    await queries.keep(connection, claimed.caller.key_id, claimed.key, sealed)
+    await queries.keep(connection, taken.caller.key_id, taken.key, sealed)
 
 
 async def forget(connection: AsyncConnection) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import Text, delete, func, insert, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.alerts.deliveries.schemas import DeliveryRecord, MessagePayload
@@ -28,7 +28,17 @@ COLUMNS = (
     Delivery.delivered_at,
 )
 
-# A message goes where the alert points now: a mistyped address that was set right receives what was waiting.
+# A message goes where the alert points now: a mistyped address that was set right receives what was waiting. Of several
+# addresses that is the one in its place, unless that has a message of its own.
+DESTINATION = """CASE
+    WHEN delivery.channel = 'webhook' THEN CASE WHEN alert.webhook_disabled_at IS NULL THEN alert.webhook_url END
+    WHEN delivery.destination = ANY (alert.email || alert.further_emails) THEN delivery.destination
+    WHEN NOT EXISTS (
+        SELECT FROM delivery AS other WHERE other.pool_id = delivery.pool_id AND other.channel = 'email'
+            AND other.payload = delivery.payload AND other.id <> delivery.id
+            AND other.destination = (alert.email || alert.further_emails)[delivery.place + 1]
+    ) THEN (alert.email || alert.further_emails)[delivery.place + 1]
+END"""
 PENDING = (
     select(
         Delivery.id,
@@ -37,10 +47,7 @@ PENDING = (
         Delivery.payload,
         Delivery.attempts,
         Delivery.created_at,
-        case(
-            (Delivery.channel == "email", Alert.email),
-            (Alert.webhook_disabled_at.is_(None), Alert.webhook_url),
-        ).label("destination"),
+        literal_column(DESTINATION, Text).label("destination"),
         Alert.webhook_secret,
         Alert.previous_secrets,
         Pool.name.label("pool"),

@@ -27,6 +27,12 @@ class Recipients:
     pool_id: int
     webhook_url: str | None
     email: str | None
+    further_emails: list[str]
+
+    @property
+    def emails(self) -> list[str]:
+        """Return all addresses."""
+        return [] if self.email is None else [self.email, *self.further_emails]
 
 
 @dataclass(frozen=True, slots=True)

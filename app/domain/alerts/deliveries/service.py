@@ -29,12 +29,14 @@ async def send(
     """
     payload = {"type": event, "timestamp": at.isoformat(), "data": dict(data)}
     sent = []
-    for channel, destination in (("webhook", to.webhook_url), ("email", to.email)):
+    ways = [("email", place, email) for place, email in enumerate(to.emails)]
+    for channel, place, destination in (("webhook", 0, to.webhook_url), *ways):
         if destination is not None:
             values = {
                 "pool_id": to.pool_id,
                 "event": event,
                 "channel": channel,
+                "place": place,
                 "destination": destination,
                 "payload": payload,
             }

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-CHUNK = 1024**2
+BLOCK_BYTES = 1024**2
 """Bytes of each chunk but the last."""
 
 READ = "SELECT data FROM import_chunk WHERE import_id = %s AND number = %s"
@@ -25,9 +25,9 @@ def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
     rest = bytearray()
     for block in blocks:
         rest += block
-        while len(rest) >= CHUNK:
-            yield bytes(rest[:CHUNK])
-            del rest[:CHUNK]
+        while len(rest) >= BLOCK_BYTES:
+            yield bytes(rest[:BLOCK_BYTES])
+            del rest[:BLOCK_BYTES]
     if rest:
         yield bytes(rest)
 
@@ -76,7 +76,7 @@ class ChunkFile(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Read the next bytes of the chunk at this place; return how many."""
-        number, start = divmod(self.place, CHUNK)
+        number, start = divmod(self.place, BLOCK_BYTES)
         if self.place >= self._size:
             return 0
         if number != self._number:

@@ -46,14 +46,14 @@ WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY d
 """
 INDEX = "CREATE INDEX ON ordered (draw_key)"
 
-CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
-ROWS = f"SELECT count(*) {CHUNK}"
+OF_CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
+ROWS = f"SELECT count(*) {OF_CHUNK}"
 POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
-ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, attributes, line {CHUNK}"
+ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, attributes, line {OF_CHUNK}"
 IN_OTHER_POOL: LiteralString = f"""
 INSERT INTO import_reject (import_id, line, value, reason, other_pool)
 SELECT %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
-FROM (SELECT line, code {CHUNK}) AS chunk
+FROM (SELECT line, code {OF_CHUNK}) AS chunk
 JOIN voucher USING (code) JOIN pool ON pool.id = voucher.pool_id
 WHERE voucher.pool_id IS DISTINCT FROM %(pool_id)s
 ON CONFLICT DO NOTHING
@@ -66,7 +66,7 @@ UPDATE import SET
 WHERE id = %(import_id)s AND status = 'running'
 """
 NEW: LiteralString = f"""
-SELECT count(DISTINCT code) {CHUNK}
+SELECT count(DISTINCT code) {OF_CHUNK}
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
 """  # noqa: S608  (made of constants)
 LEAST = -(2**63)
@@ -165,7 +165,7 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
             raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and imported:
             values["expired"] = _number(connection, EXPIRED, values)
-            settle_chunk(connection, f"SELECT code {CHUNK}", values)
+            settle_chunk(connection, f"SELECT code {OF_CHUNK}", values)
             connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
 

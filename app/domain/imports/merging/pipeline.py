@@ -231,7 +231,7 @@ class _Run:
         raw = chunks.ChunkFile(self.side, self.id, self.size)
         names = [name for name in reading.columns_named(options) if isinstance(name, str)]
         table = open_table(
-            cast(BinaryIO, io.BufferedReader(raw, chunks.CHUNK)), reading.format_of(options), names
+            cast(BinaryIO, io.BufferedReader(raw, chunks.BLOCK_BYTES)), reading.format_of(options), names
         )
         queried = self.row.source["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried)

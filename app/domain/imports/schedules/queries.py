@@ -1,7 +1,7 @@
 """SQL of import schedules."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -115,8 +115,10 @@ async def lock(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
     return (await connection.execute(query)).first() is not None
 
 
-async def lock_due(connection: AsyncConnection, now: datetime) -> DueSchedule | None:
-    """Return a schedule whose time has come, locked; what another sweep has locked is left to it."""
+async def lock_due(
+    connection: AsyncConnection, now: datetime, but: Collection[uuid.UUID]
+) -> DueSchedule | None:
+    """Return a schedule whose time has come, but for some, locked; what another sweep has locked is left to it."""
     query = (
         select(
             ImportSchedule.id,
@@ -128,7 +130,7 @@ async def lock_due(connection: AsyncConnection, now: datetime) -> DueSchedule | 
             ImportSchedule.timezone,
             ImportSchedule.error,
         )
-        .where(ImportSchedule.active, ImportSchedule.next_run <= now)
+        .where(ImportSchedule.active, ImportSchedule.next_run <= now, ImportSchedule.id.not_in(but))
         .order_by(ImportSchedule.next_run)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -136,8 +138,11 @@ async def lock_due(connection: AsyncConnection, now: datetime) -> DueSchedule | 
     return records.any_of(await connection.execute(query), DueSchedule)
 
 
-async def lock_ended(connection: AsyncConnection) -> EndedRun | None:
-    """Return a schedule whose last run has ended and was not judged yet, locked, with what became of it."""
+async def lock_ended(connection: AsyncConnection, but: Collection[uuid.UUID]) -> EndedRun | None:
+    """Return a schedule whose last run has ended and was not judged yet, locked, with what became of it.
+
+    Some may be left out.
+    """
     query = (
         select(
             ImportSchedule.id,
@@ -153,6 +158,7 @@ async def lock_ended(connection: AsyncConnection) -> EndedRun | None:
         .join(LAST, true())
         .where(
             ImportSchedule.active,
+            ImportSchedule.id.not_in(but),
             ImportSchedule.judged.is_distinct_from(LAST.c.id),
             LAST.c.status.in_([ImportStatus.SUCCEEDED, ImportStatus.FAILED]),
         )

@@ -4,7 +4,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
@@ -14,9 +14,11 @@ from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleRecord, ScheduleUpdate
 from app.domain.imports.schemas import ImportOptions, Options
+from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError
 from app.platform.metrics import SCHEDULES_GAVE_UP
 from app.platform.settings import Settings
+from app.platform.sweeping import past_a_bad_row
 from app.platform.versions import Expected, check, version
 from app.schema.base import ImportStatus
 
@@ -144,15 +146,38 @@ async def delete(
     )
 
 
-async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
+async def sweep(engine: AsyncEngine, now: datetime) -> None:
+    """Judge the runs that have ended, then begin those whose time has come, each in a transaction of its own.
+
+    A schedule that cannot be judged is left alone, told and counted; the others go on.
+    """
+    for act in (judge_ended, begin_due):
+        bad: set[uuid.UUID] = set()
+        more = True
+        while more:
+            async with transaction(engine) as connection:
+                more = await act(connection, now, bad)
+
+
+async def begin_due(connection: AsyncConnection, now: datetime, bad: set[uuid.UUID]) -> bool:
     """Begin the run of one schedule that is due; tell whether there was one.
+
+    Those in `bad` are passed over; one that cannot be begun is added to them.
 
     The time of the next run is set in the same transaction, so a run begins once. Runs that were missed while
     nothing swept are made up for by this one.
     """
-    due = await queries.lock_due(connection, now)
+    due = await queries.lock_due(connection, now, bad)
     if due is None:
         return False
+    async with past_a_bad_row(connection, "schedules"):
+        await _begin(connection, due, now)
+        return True
+    bad.add(due.id)
+    return True
+
+
+async def _begin(connection: AsyncConnection, due: queries.DueSchedule, now: datetime) -> None:
     try:
         values: dict[str, object] = {"next_run": next_run(due.cron, due.timezone, now)}
         options = ImportOptions.model_validate(due.options)
@@ -162,24 +187,32 @@ async def begin_due(connection: AsyncConnection, now: datetime) -> bool:
         if due.error != said:  # else it was told
             values |= _giving_up(due.id, due.pool, now)
         await queries.change(connection, due.id, values)
-        return True
+        return
     if await imports.under_way(connection, due.id):
         values["error"] = OVERLAP
     else:
         import_id = await imports.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
         await imports.begin(connection, import_id, fetched=True)
     await queries.change(connection, due.id, values)
-    return True
 
 
-async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
+async def judge_ended(connection: AsyncConnection, now: datetime, bad: set[uuid.UUID]) -> bool:
     """Look at the end of one run; tell whether there was one. A run that failed is tried again within its period.
 
     One that failed with a question is not: who knows the file has to answer it. Nor is one that somebody cancelled.
+    Those in `bad` are passed over; one that cannot be judged is added to them.
     """
-    ended = await queries.lock_ended(connection)
+    ended = await queries.lock_ended(connection, bad)
     if ended is None:
         return False
+    async with past_a_bad_row(connection, "schedules"):
+        await _judge(connection, ended, now)
+        return True
+    bad.add(ended.id)
+    return True
+
+
+async def _judge(connection: AsyncConnection, ended: queries.EndedRun, now: datetime) -> None:
     values: dict[str, object] = {"judged": ended.last_id, "failures": 0, "error": None, "gave_up_at": None}
     if ended.last_status is ImportStatus.FAILED:
         values["error"] = ended.last_error
@@ -193,7 +226,6 @@ async def judge_ended(connection: AsyncConnection, now: datetime) -> bool:
         else:
             values |= _giving_up(ended.id, ended.pool, now)
     await queries.change(connection, ended.id, values)
-    return True
 
 
 def _giving_up(schedule_id: uuid.UUID, pool: str, now: datetime) -> dict[str, object]:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from procrastinate import JobContext
 
 from app.domain.imports.schedules import service
-from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs
 
 
@@ -20,11 +19,4 @@ from app.platform.jobs import SWEEPS, engine_of, jobs
 async def begin_due_schedules(context: JobContext, timestamp: int) -> None:
     """Judge the runs that have ended, then begin those whose time has come, each in a transaction of its own."""
     del timestamp
-    more = True
-    while more:
-        async with transaction(engine_of(context)) as connection:
-            more = await service.judge_ended(connection, datetime.now(UTC))
-    more = True
-    while more:
-        async with transaction(engine_of(context)) as connection:
-            more = await service.begin_due(connection, datetime.now(UTC))
+    await service.sweep(engine_of(context), datetime.now(UTC))

@@ -78,7 +78,7 @@ def check(source: StoredSource) -> None:
         raise InvalidRequestError(f"{error}.", [{"loc": ["body", "source"], "msg": str(error)}]) from error
 
 
-def shown(source: StoredSource) -> dict[str, object]:
+def masked(source: StoredSource) -> dict[str, object]:
     """Return the source as anyone may see it."""
     visible = {name: value for name, value in source.items() if name != "text" and value is not None}
     if "url" in source:

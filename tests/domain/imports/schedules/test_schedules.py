@@ -9,8 +9,8 @@ from app.domain.imports.schedules import service
 from app.domain.imports.schedules.clock import next_run
 from app.platform.database import transaction
 from app.platform.metrics import SCHEDULES_GAVE_UP
+from tests.domain.imports.imported import codes
 from tests.domain.imports.servers import CODES, http_server, until
-from tests.domain.imports.test_figures import codes
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
 
@@ -118,12 +118,7 @@ def test_the_nights_in_which_the_clock_is_put_on_or_back(cron, after, expected):
 
 
 async def sweep(engine, now=None):
-    now = now or datetime.now(UTC)
-    for act in (service.judge_ended, service.begin_due):
-        more = True
-        while more:
-            async with transaction(engine) as connection:
-                more = await act(connection, now)
+    await service.sweep(engine, now or datetime.now(UTC))
 
 
 async def end_last_run(engine, status, error=None):
@@ -222,7 +217,7 @@ async def test_two_sweeps_at_once_begin_one_run(client, engine, file):
 
     async def sweep():
         async with transaction(engine) as connection:
-            return await service.begin_due(connection, datetime.now(UTC))
+            return await service.begin_due(connection, datetime.now(UTC), set())
 
     await asyncio.gather(*(sweep() for _ in range(5)))
     assert len(await imports_of(client, schedule)) == 1
@@ -233,8 +228,8 @@ async def test_runs_that_were_missed_are_made_up_for_by_one(client, engine):
     await make_due(engine)
     now = datetime.now(UTC)
     async with transaction(engine) as connection:
-        assert await service.begin_due(connection, now)
-        assert await service.begin_due(connection, now) is False
+        assert await service.begin_due(connection, now, set())
+        assert await service.begin_due(connection, now, set()) is False
     after = (await client.get(f"/v1/import-schedules/{schedule['id']}")).json()
     assert now < datetime.fromisoformat(after["next_run"]) <= now + timedelta(minutes=1)
 
@@ -244,7 +239,7 @@ async def test_a_run_is_left_out_while_the_one_before_goes_on(client, engine):
     for _ in range(2):
         await make_due(engine)
         async with transaction(engine) as other:
-            await service.begin_due(other, datetime.now(UTC))
+            await service.begin_due(other, datetime.now(UTC), set())
     assert len(await imports_of(client, schedule)) == 1
     after = (await client.get(f"/v1/import-schedules/{schedule['id']}")).json()
     assert after["error"] == service.OVERLAP
@@ -279,7 +274,7 @@ async def test_a_schedule_is_changed_paused_and_deleted(client, engine):
     assert (paused["active"], paused["next_run"]) == (False, None)
     await make_due(engine)
     async with transaction(engine) as other:
-        assert await service.begin_due(other, datetime.now(UTC)) is False
+        assert await service.begin_due(other, datetime.now(UTC), set()) is False
     assert (await client.patch(url, json={"cron": "0 0 31 4 *"})).status_code == 422
     assert (await client.delete(url)).status_code == 204
     assert (await client.get(url)).status_code == 404

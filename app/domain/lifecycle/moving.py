@@ -1,0 +1,72 @@
+"""SQL by which available vouchers move to another pool.
+
+Whoever moves codes locks the pools first, by their ids, as all work on holds does: what holds keep stays.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.lifecycle.stock import HELD, SLOT
+
+LOCK_POOLS = text("""
+SELECT id FROM pool WHERE id = CAST(:to AS bigint)
+    OR id IN (SELECT pool_id FROM voucher WHERE code = ANY (CAST(:codes AS text[])))
+ORDER BY id FOR NO KEY UPDATE
+""")
+FREE = text(f"""
+SELECT pool.id, pool.name, CASE WHEN max(holds) > 0 THEN greatest(
+    sum(available)::bigint - {HELD.format(pool_id="pool.id")}, 0
+) END AS free
+FROM pool JOIN stock ON stock.pool_id = pool.id WHERE pool.id = ANY (CAST(:ids AS bigint[])) GROUP BY pool.id
+""")  # noqa: S608  (made of constants)
+# Not one update of both by a UNION: one that waits for another finds no row of it any more when it looks again.
+MOVE = text("""
+WITH chosen AS MATERIALIZED (
+    SELECT voucher.code, voucher.pool_id
+    FROM unnest(CAST(:codes AS text[])) AS asked (code) JOIN voucher ON voucher.code = asked.code
+    WHERE voucher.status = 'available' AND voucher.pool_id <> :to
+    ORDER BY voucher.code FOR UPDATE OF voucher
+), moved AS (
+    UPDATE voucher SET pool_id = :to FROM chosen WHERE voucher.code = chosen.code
+), taken AS (
+    UPDATE stock SET available = available - sums.n
+    FROM (SELECT pool_id, count(*) AS n FROM chosen GROUP BY pool_id) AS sums
+    WHERE stock.pool_id = sums.pool_id AND stock.slot = :slot
+), brought AS (
+    UPDATE stock SET available = available + (SELECT count(*) FROM chosen)
+    WHERE stock.pool_id = :to AND stock.slot = :slot
+)
+SELECT count(*) FROM chosen
+""")
+
+
+async def lock_pools(connection: AsyncConnection, codes: Sequence[str], to: int) -> bool:
+    """Lock the pools of these codes and the one that they move to; False where that is gone."""
+    return to in (await connection.execute(LOCK_POOLS, {"codes": list(codes), "to": to})).scalars().all()
+
+
+async def within_holds(
+    connection: AsyncConnection, vouchers: Sequence[tuple[str, int]]
+) -> tuple[dict[str, list[str]], int]:
+    """Return, by the name of their pool, those of these codes that no hold keeps there, and how many are kept.
+
+    Args:
+        connection: of a transaction that has locked the pools.
+        vouchers: codes that are available, each with its pool.
+    """
+    codes: dict[int, list[str]] = defaultdict(list)
+    for code, pool_id in vouchers:
+        codes[pool_id].append(code)
+    free: dict[str, list[str]] = {}
+    for row in await connection.execute(FREE, {"ids": list(codes)}):
+        free[row.name] = codes[row.id] if row.free is None else codes[row.id][: row.free]
+    return free, len(vouchers) - sum(map(len, free.values()))
+
+
+async def move(connection: AsyncConnection, codes: Sequence[str], to: int) -> int:
+    """Move those of these vouchers to a pool that are available; how many."""
+    parameters = {"codes": list(codes), "to": to, "slot": SLOT}
+    return int((await connection.execute(MOVE, parameters)).scalar_one())
