@@ -227,9 +227,6 @@ class Preview(BaseModel):
     warnings: list[PreviewWarning] = Field(description="What has to be decided, and what looks wrong")
 
 
-REJECTED_BY = ("in_other_pool", "invalid", "suspicious", "conflicting")
-
-
 @dataclass(frozen=True, slots=True)
 class ImportRecord:
     """An import, and how far it is."""
@@ -246,7 +243,6 @@ class ImportRecord:
     in_other_pool: int
     invalid: int
     suspicious: int
-    conflicting: int
     columns_not_imported: list[str] | None
     choices: dict[str, list[dict[str, object]]] | None
     undone: int
@@ -263,12 +259,12 @@ class ImportRecord:
     @property
     def rejected(self) -> int:
         """How many rows did not become vouchers."""
-        return self.in_other_pool + self.invalid + self.suspicious + self.conflicting
+        return self.in_other_pool + self.invalid + self.suspicious
 
     @property
     def rejected_by(self) -> dict[str, int]:
         """How many of them for which reason."""
-        return {name: getattr(self, name) for name in REJECTED_BY}
+        return {name: getattr(self, name) for name in ("in_other_pool", "invalid", "suspicious")}
 
     @property
     def note(self) -> str | None:
@@ -296,12 +292,11 @@ class RejectedBy(BaseModel):
     """The rejected rows by reason."""
 
     in_other_pool: int = Field(description="Codes that another pool holds")
-    invalid: int = Field(description="Rows that hold no valid code")
+    invalid: int = Field(
+        description="Rows that hold no valid code, or whose past cannot be: `rejects` have the reasons"
+    )
     suspicious: int = Field(
         description="Values unlike the rest of the file (a footer, a sum, a heading, a placeholder): set aside"
-    )
-    conflicting: int = Field(
-        description="Codes that the file says were given, and that here are somebody else's, or void or expired"
     )
 
 
