@@ -1,5 +1,7 @@
 """What must not grow with what there is: a misspelt name, a page of pools, a campaign in one pool, a forecast, a use.
 
+And what does: a pool that is deleted and an import that is undone take their time, and only their own codes wait.
+
 `python -m benchmarks.bounds`, on a database of its own.
 """
 
@@ -8,6 +10,8 @@ import shutil
 import statistics
 import tempfile
 import time
+import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.assignments import queries as ledger
+from app.domain.assignments.drawing import Draw
 from app.domain.assignments.schemas import Filter
 from app.domain.customers.events import NewEvent
 from app.domain.forecast import service as forecast
+from app.domain.imports import undoing
+from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.pools import service as pools
 from app.domain.tracking import service as tracking
+from app.platform.database import run_act
 from app.platform.engines import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
@@ -98,6 +106,109 @@ async def one_use(engine: AsyncEngine) -> None:
         print(f"one use of a code that is {kind}: {figures}; {medians[-1] / medians[0]:.2f} times")
 
 
+CODES = 1_000_000
+FORTNIGHT = 14 * 86400
+OF_POOL = text("""
+INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at)
+SELECT :pool || '-' || n, pool.id, hashtextextended(n::text, 0) AS draw_key, CAST(:import_id AS uuid),
+    CASE WHEN n > 50 THEN now() + interval '2 days' WHEN :long = 'dated' THEN now() + interval '1 month' END
+FROM pool, generate_series(CASE :long WHEN 'none' THEN 51 ELSE 1 END, :n) AS n WHERE name = :pool ORDER BY draw_key
+""")
+COUNT = text("""
+UPDATE stock SET available = (SELECT count(*) FROM voucher WHERE voucher.pool_id = stock.pool_id)
+WHERE slot = 0 AND pool_id = (SELECT id FROM pool WHERE name = :pool)
+""")
+AN_IMPORT = text("""
+INSERT INTO import (pool_id, pool, status, source, options, seed, imported)
+SELECT id, name, 'succeeded', '{}', '{}', 0, :n FROM pool WHERE name = :pool RETURNING id
+""")
+
+
+async def fill(engine: AsyncEngine, pool: str, *, long: str = "none") -> uuid.UUID:
+    """Make a pool of an import of codes that expire soon, among which fifty do not; return the import's id.
+
+    Args:
+        engine: on the database.
+        pool: name of the pool.
+        long: whether the fifty are `dated`, `undated`, or `none` at all.
+    """
+    async with engine.begin() as connection:
+        await pools.create(connection, None, pool)
+        made = await connection.execute(AN_IMPORT, {"pool": pool, "n": CODES})
+        import_id: uuid.UUID = made.scalar_one()
+        await connection.execute(OF_POOL, {"pool": pool, "import_id": import_id, "long": long, "n": CODES})
+        await connection.execute(COUNT, {"pool": pool})
+    async with engine.connect() as connection:
+        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.execute(text("VACUUM ANALYZE voucher"))
+    return import_id
+
+
+async def codes_that_last(engine: AsyncEngine) -> None:
+    """Print how long a draw that asks for life takes among codes that expire too soon."""
+
+    async def assign(connection: AsyncConnection, pool: str) -> object:
+        draw = Draw(connection, pool, valid_for=FORTNIGHT)
+        given = await draw.claim([AssignmentRequest(uuid.uuid4(), valid_for_seconds=FORTNIGHT)])
+        return "given" if given else draw.shortage and draw.shortage.name
+
+    async def render(connection: AsyncConnection, pool: str) -> object:
+        draw = Draw(connection, pool, valid_for=FORTNIGHT)
+        await draw.lock(1)
+        return "given" if draw.locked else draw.shortage and draw.shortage.name
+
+    for long in ("dated", "undated", "none"):
+        await fill(engine, long, long=long)
+        for act in (assign, render):
+            took: list[float] = []
+            came: Counter[object] = Counter()
+            for _ in range(ROUNDS):
+                began = time.perf_counter()
+                async with engine.begin() as connection:
+                    came[await act(connection, long)] += 1
+                took.append((time.perf_counter() - began) * 1000)
+            figures = f"median {statistics.median(took):.1f} ms, longest {max(took):.1f} ms"
+            print(f"{act.__name__}, a fortnight, {CODES:,} too short-lived, {long}: {figures}; {dict(came)}")
+
+
+async def taken_away(engine: AsyncEngine) -> None:
+    """Print how long it takes to undo an import and to delete a pool, and how long others wait meanwhile."""
+    async with engine.begin() as connection:
+        await pools.create(connection, None, "others")
+        await connection.execute(OF_POOL, {"pool": "others", "import_id": None, "long": "none", "n": 20_000})
+        await connection.execute(COUNT, {"pool": "others"})
+    waited: dict[str, float] = {}
+    done = False
+
+    async def beside() -> None:
+        while not done:
+            began = time.perf_counter()
+            async with engine.begin() as connection:
+                await Draw(connection, "others").claim([AssignmentRequest(uuid.uuid4())])
+            drawn = time.perf_counter()
+            await tracking.track_all(engine, [NewEvent(None, "c", "purchase", {"code": f"x{drawn}"})])
+            for name, seconds in (("draw", drawn - began), ("use", time.perf_counter() - drawn)):
+                waited[name] = max(waited.get(name, 0), seconds)
+            await asyncio.sleep(0.02)
+
+    for kind in ("undo of an import", "deletion of a pool"):
+        waited.clear()
+        done, import_id = False, await fill(engine, kind[:4])
+        others = asyncio.create_task(beside())
+        began = time.perf_counter()
+        if kind.startswith("undo"):
+            await undoing.undo(engine, None, import_id)
+        else:
+            await run_act(engine, pools.delete, None, kind[:4])
+        took = time.perf_counter() - began
+        done = True
+        await others
+        longest = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in waited.items())
+        print(
+            f"{kind} of {CODES:,} codes: {took:.1f} s; longest meanwhile of other pools and codes: {longest}"
+        )
+
+
 async def main(url: str) -> None:
     """Fill the database, and print how long each takes."""
     engine = create_engine(Settings(DATABASE_URL=url, statement_seconds=300))
@@ -129,6 +240,8 @@ async def main(url: str) -> None:
                 took.append((time.perf_counter() - began) * 1000)
             print(f"{name}: median {statistics.median(took):.1f} ms, longest {max(took):.1f} ms")
     await one_use(engine)
+    await codes_that_last(engine)
+    await taken_away(engine)
     await engine.dispose()
 
 

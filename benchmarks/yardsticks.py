@@ -81,8 +81,8 @@ def y4(service: Service, pool: str, *, seconds: float, size: int = 1000) -> floa
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             requests = [AssignmentRequest(uuid.uuid4(), f"c-{given + n}", None, None) for n in range(size)]
-            parameters = claim._parameters(pool, requests, cursor, claim.NONE_ALLOWED)  # noqa: SLF001  (the very statement)
-            rows = connection.execute(claim.CLAIM_DIRECT, parameters, prepare=True).fetchall()
+            statement, parameters = claim.direct(pool, requests, cursor)
+            rows = psycopg.RawCursor(connection).execute(statement, parameters, prepare=True).fetchall()
             keys = [row[1] for row in rows]
             cursor = max([key for key in keys if key <= cursor] or keys)
             given += len(rows)

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from app.api import import_examples as examples
 from app.api import import_streams as streams
-from app.domain.imports import service
+from app.domain.imports import service, undoing
 from app.domain.imports.errors import (
     ImportEndedError,
     ImportNotFinishedError,
@@ -38,7 +38,7 @@ from app.domain.imports.schemas import (
 )
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.pools.schemas import PoolName
-from app.platform.database import run_act, transaction
+from app.platform.database import transaction
 from app.platform.errors import (
     ChangesConflictError,
     IdempotencyKeyReusedError,
@@ -260,12 +260,13 @@ async def cancel_import(import_id: uuid.UUID, caller: Manager, connection: Conne
     response_model=Undone,
     responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
-async def undo_import(import_id: uuid.UUID, caller: Manager, engine: Engine) -> dict[str, object]:
+async def undo_import(import_id: uuid.UUID, caller: Manager, engine: Engine) -> undoing.Undone:
     """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
-    The schedule that ran the import, if one did, is paused: its next run would bring the codes back.
+    The schedule that ran the import, if one did, is paused: its next run would bring the codes back. Some 20,000 codes
+    go at a time, each lot in a transaction; what is broken off goes on when it is asked for again.
     """
-    return await run_act(engine, service.undo, caller, import_id)
+    return await undoing.undo(engine, caller, import_id)
 
 
 @router.get(

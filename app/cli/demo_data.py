@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import httpx
-import psycopg
 
 from app.api import examples
-from app.platform.database_url import conninfo
+from app.platform.connections import connect_sync
 from app.platform.postgres.server import LocalPostgres
+from app.platform.settings import Settings
 
 IDS = {
     "import": ("dry_run", examples.IMPORT),
@@ -41,7 +41,10 @@ def furnish(client: httpx.Client, home: Path) -> None:
         ("PATCH", f"/v1/customers/{examples.CUSTOMER_TO_ERASE}", {"properties": {"first_name": "Nobody"}}),
     ):
         client.request(method, path, json=body).raise_for_status()
-    with LocalPostgres(home) as postgres, psycopg.connect(conninfo(postgres.url)) as connection:
+    with (
+        LocalPostgres(home) as postgres,
+        connect_sync(Settings(DATABASE_URL=postgres.url)) as connection,
+    ):
         for table, (which, id_) in IDS.items():
             connection.execute(f'UPDATE "{table}" SET id = %s WHERE {which}', [id_])  # noqa: S608  (constants)
 

@@ -4,18 +4,18 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import orjson
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.pages import PAGE, path, see, show
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.access.scopes import Caller
-from app.domain.imports import service
+from app.domain.imports import service, undoing
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.platform.stopping import stopping
@@ -56,39 +56,49 @@ async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engi
 async def undo(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Take back the codes of an import that are still available."""
 
-    def said(undone: dict[str, object]) -> str:
-        if undone["paused_schedule"]:
+    def said(undone: undoing.Undone) -> str:
+        if undone.paused_schedule:
             return "undone-paused"
-        return "undone-kept" if undone["kept_for_holds"] else "undone"
+        return "undone-kept" if undone.kept_for_holds else "undone"
 
-    return await _act(visit, engine, import_id, service.undo, said)
+    return await _act(visit, engine, import_id, undoing.undo, said)
 
 
 @router.post("/{import_id}/cancel")
 async def cancel(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """End an import that is queued or under way."""
-    return await _act(visit, engine, import_id, service.cancel, lambda _: "cancelled")
+    return await _act(visit, engine, import_id, _at_once(service.cancel), lambda _: "cancelled")
 
 
 @router.post("/{import_id}/accept-suspicious")
 async def accept_suspicious(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Take the values that were set aside after all."""
-    return await _act(visit, engine, import_id, service.accept_suspicious, lambda _: "accepted")
+    return await _act(visit, engine, import_id, _at_once(service.accept_suspicious), lambda _: "accepted")
 
 
 Done = TypeVar("Done")
+Acting: TypeAlias = Callable[[AsyncEngine, Caller | None, uuid.UUID], Awaitable[Done]]
+
+
+def _at_once(act: Callable[[AsyncConnection, Caller | None, uuid.UUID], Awaitable[Done]]) -> Acting[Done]:
+    """Return the act in a transaction of its own."""
+
+    async def run(engine: AsyncEngine, caller: Caller | None, import_id: uuid.UUID) -> Done:
+        return await run_act(engine, act, caller, import_id)
+
+    return run
 
 
 async def _act(
     visit: Visit,
     engine: Engine,
     import_id: uuid.UUID,
-    act: Callable[[AsyncConnection, Caller | None, uuid.UUID], Awaitable[Done]],
+    act: Acting[Done],
     said: Callable[[Done], str],
 ) -> Response:
     """Do something to an import, and show it again with what was done, or with why it was not."""
     try:
-        done = await run_act(engine, act, visit.caller, import_id)
+        done = await act(engine, visit.caller, import_id)
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, import_id, error)

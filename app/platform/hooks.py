@@ -38,6 +38,20 @@ FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, DomainErro
 
 
 @dataclass(frozen=True, slots=True)
+class Tries:
+    """A message that is sent until it arrives, and how that went."""
+
+    status: str
+    """`pending` while there are tries left, then `delivered` or `failed`."""
+    attempts: int
+    response_status: int | None
+    error: str | None
+    created_at: datetime
+    attempted_at: datetime | None
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What became of one try."""
 

@@ -181,7 +181,7 @@ async def thresholds(connection: AsyncConnection, pool_id: int) -> list[Threshol
 
 
 async def lock(connection: AsyncConnection, pool_id: int) -> bool:
-    """Lock what is set for a pool against other edits until the transaction ends; False where nothing is."""
+    """Lock what is set for a pool against other edits until the transaction ends; return False where nothing is."""
     query = select(Alert.pool_id).where(Alert.pool_id == pool_id).with_for_update(key_share=True)
     return (await connection.execute(query)).first() is not None
 
@@ -244,7 +244,7 @@ async def set_secret(
 
 
 async def remove(connection: AsyncConnection, pool_id: int) -> bool:
-    """Delete the alerts of a pool; False where there were none."""
+    """Delete the alerts of a pool; return False where there were none."""
     query = delete(Alert).where(Alert.pool_id == pool_id).returning(Alert.pool_id)
     return (await connection.execute(query)).first() is not None
 

@@ -37,8 +37,7 @@ class Assigner:
     """The assigner of one process."""
 
     def __init__(self, engine: AsyncEngine, driver_pool: DriverPool) -> None:
-        self._engine = engine
-        self._driver_pool = driver_pool
+        self._claimer = drawing.Claimer(engine, driver_pool)
         self._batcher = Batcher[tuple[str, int], AssignmentRequest, LedgerEntry](
             self._serve, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
         )
@@ -79,7 +78,7 @@ class Assigner:
         requests = [waiter.item for waiter in batch]
         BATCHES.observe(len(batch))
         unique = list({request.id: request for request in reversed(requests)}.values())
-        given, reason = await drawing.claim_and_commit(self._engine, self._driver_pool, pool, unique)
+        given, reason = await self._claimer.claim(pool, unique)
         left = []
         for waiter, result in zip(batch, service.results_in_order(requests, given), strict=True):
             if result is None:

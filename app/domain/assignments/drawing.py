@@ -26,7 +26,7 @@ from app.domain.assignments.rule import Customers, Given
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle import transitions
-from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Locked
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Ids, Locked
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
@@ -169,17 +169,15 @@ class Draw:
         """Claim for requests of persons."""
         if self.valid_for:
             return await self._claim_lasting(requests)
-        claimed = await self._claim_once(requests, resolved=True)
+        claimed = await self._claim_once(requests, Ids.RESOLVED)
         if len(claimed.ledger) < len(requests):
             await self._explain()
         return {entry.id: entry for entry in claimed.ledger}
 
-    async def _claim_once(self, requests: Sequence[AssignmentRequest], *, resolved: bool = False) -> Claimed:
+    async def _claim_once(self, requests: Sequence[AssignmentRequest], ids: Ids = Ids.ASKED) -> Claimed:
         cursor = CURSORS.of(self.pool)
         allowed = self._allowed or NONE_ALLOWED
-        claimed = await lifecycle.claim(
-            self.connection, self.pool, requests, cursor, allowed, resolved=resolved
-        )
+        claimed = await lifecycle.claim(self.connection, self.pool, requests, cursor, allowed, ids)
         CURSORS.passed(self.pool, cursor, claimed.draw_keys)
         await self._record(len(claimed.draw_keys), claimed.from_hold)
         return claimed
@@ -293,7 +291,7 @@ class Draw:
             await self._lock_lasting(wanted - len(self.locked), allowed)
             return
         cursor = CURSORS.of(self.pool)
-        rows = await lifecycle.lock(self.connection, self.pool, wanted, cursor, allowed, self.valid_for)
+        rows = await lifecycle.lock(self.connection, self.pool, wanted, cursor, allowed)
         CURSORS.passed(self.pool, cursor, [row.draw_key for row in rows])
         ours = {row.code for row in self.locked}
         self.locked += [row for row in rows if row.code not in ours]
@@ -307,7 +305,7 @@ class Draw:
             self.locked += self._search.rows
 
     async def _meets_hold(self) -> bool:
-        """Ask for what holds leave to the campaign, once; whether that is anything."""
+        """Ask for what holds leave to the campaign, once; return whether that is anything."""
         if not isinstance(self.shortage, PoolHeldError) or self._allowed is not None:
             return False
         self._allowed = await holds.allowance(self.connection, self.pool, self.campaign_id)
@@ -334,6 +332,8 @@ class Shortage:
     error: DomainError
     ruled: bool = False
     """Whether the pool has a rule for customers: some may get one all the same, or one that they have."""
+    any_merged: bool = False
+    """Whether any customers were merged, so that a claim that takes each id for a person gets nothing."""
 
 
 async def find_shortage(
@@ -365,7 +365,7 @@ async def find_shortage(
     else:
         error = PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
     SHORTAGES.labels(error.name).inc()
-    return Shortage(error, left.ruled)
+    return Shortage(error, left.ruled, left.any_merged)
 
 
 async def confirm_for_message(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
@@ -379,41 +379,54 @@ async def confirm_for_message(connection: AsyncConnection, assignment_ids: Seque
         raise ConflictError
 
 
-async def claim_and_commit(
-    engine: AsyncEngine, direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[Given, DomainError | None]:
-    """Claim and commit: what each request was given, and why the rest got none.
+@dataclass(slots=True)
+class Claimer:
+    """Claims and commits, for one process."""
 
-    A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
-    """
-    if requests and requests[0].valid_for_seconds:
-        return await _claim_in_transaction(engine, pool, requests)
-    claimed = await _claim_on_driver(direct, pool, requests)
-    given: Given = {entry.id: entry for entry in claimed.ledger}
-    reason: DomainError | None = None
-    if claimed.merged:
-        more, reason = await _claim_in_transaction(
-            engine, pool, [requests[place] for place in claimed.merged]
-        )
-        given |= more
-    if len(claimed.ledger) + len(claimed.merged) == len(requests):
-        return given, reason
-    async with autocommit(engine) as connection:
-        found = await find_shortage(connection, pool)
-    reason = found.error
-    if found.ruled or isinstance(reason, PoolHeldError):
-        more, reason = await _claim_in_transaction(
-            engine, pool, [request for request in requests if request.id not in given]
-        )
-        given |= more
-    return given, reason
+    engine: AsyncEngine
+    driver_pool: DriverPool
+    _ids: Ids = Ids.SINGLE
+    """Changes for good with the first claim that gets nothing because customers were merged."""
+
+    async def claim(
+        self, pool: str, requests: Sequence[AssignmentRequest]
+    ) -> tuple[Given, DomainError | None]:
+        """Claim and commit: what each request was given, and why the rest got none.
+
+        A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
+        """
+        if requests and requests[0].valid_for_seconds:
+            return await _claim_in_transaction(self.engine, pool, requests)
+        claimed = await _claim_on_driver(self.driver_pool, pool, requests, self._ids)
+        given: Given = {entry.id: entry for entry in claimed.ledger}
+        reason: DomainError | None = None
+        if claimed.merged:
+            more, reason = await _claim_in_transaction(
+                self.engine, pool, [requests[place] for place in claimed.merged]
+            )
+            given |= more
+        if len(claimed.ledger) + len(claimed.merged) == len(requests):
+            return given, reason
+        async with autocommit(self.engine) as connection:
+            found = await find_shortage(connection, pool)
+        left = [request for request in requests if request.id not in given]
+        if found.any_merged and self._ids is Ids.SINGLE:
+            self._ids = Ids.ASKED
+            more, reason = await self.claim(pool, left)
+        elif found.ruled or isinstance(found.error, PoolHeldError):
+            more, reason = await _claim_in_transaction(self.engine, pool, left)
+        else:
+            return given, found.error
+        return given | more, reason
 
 
 @retry_on_conflict
-async def _claim_on_driver(direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest]) -> Claimed:
+async def _claim_on_driver(
+    direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest], ids: Ids
+) -> Claimed:
     cursor = CURSORS.of(pool)
     async with direct.connection() as connection:
-        claimed = await lifecycle.claim_direct(connection, pool, requests, cursor)
+        claimed = await lifecycle.claim_direct(connection, pool, requests, cursor, ids)
     CURSORS.passed(pool, cursor, claimed.draw_keys)
     return claimed
 

@@ -20,7 +20,7 @@ CHANGES = select(*BulkChange.__table__.columns)
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, object]) -> bool:
-    """Store what was asked for; False where the id is there already."""
+    """Store what was asked for; return False where the id is there already."""
     query = insert(BulkChange).values(values).on_conflict_do_nothing().returning(BulkChange.id)
     return (await connection.execute(query)).first() is not None
 

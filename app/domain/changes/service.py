@@ -13,7 +13,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.changes import queries
 from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
-from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, ChangeRecord
+from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, BulkFilter, ChangeRecord
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.lifecycle import many
 from app.domain.persons import service as persons
@@ -45,7 +45,7 @@ async def begin(
     codes: AsyncIterator[list[str]] | None = None,
     by_job: bool = True,
 ) -> tuple[ChangeRecord, bool]:
-    """Enqueue a change; return it, and whether it was asked for before with the same key.
+    """Enqueue a change; return it, and whether the same key asked for it before.
 
     Args:
         connection: of the transaction; the job begins once it is committed.
@@ -63,14 +63,6 @@ async def begin(
     change_id = uuid.uuid4()
     if idempotency_key is not None:
         change_id = uuid.uuid5(_KEYED, f"{caller and caller.key_id} {idempotency_key}")
-    chosen = wanted.filter
-    pool_id = None if chosen.pool is None else await pools.id_of(connection, chosen.pool)
-    if chosen.import_id is not None:
-        found, its_pool = await queries.pool_of_import(connection, chosen.import_id)
-        if not found:
-            raise ImportNotFoundError(f"There is no import {chosen.import_id}.")
-        pool_id = its_pool if pool_id is None else pool_id
-    to_pool_id = None if wanted.to is None else await pools.id_of(connection, wanted.to)
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
     added = await queries.add(
         connection,
@@ -79,10 +71,10 @@ async def begin(
             "fingerprint": fingerprint,
             "action": wanted.action,
             "filter": _filter_kept(wanted, from_file=codes is not None),
-            "pool_id": pool_id,
-            "customer_ids": chosen.customer_ids,
+            "pool_id": await _pool_id(connection, wanted.filter),
+            "customer_ids": wanted.filter.customer_ids,
             "expires_at": wanted.expires_at,
-            "to_pool_id": to_pool_id,
+            "to_pool_id": None if wanted.to is None else await pools.id_of(connection, wanted.to),
             "to_pool": wanted.to,
             "most": wanted.count,
             "reason": wanted.reason,
@@ -99,22 +91,35 @@ async def begin(
                 bulk_change_id=str(change_id),
             )
         return before, True
-    await _keep_codes(connection, change_id, chosen.codes, codes)
+    await _keep_codes(connection, change_id, wanted.filter.codes, codes)
     if by_job:
         await enqueue(connection, "run_bulk_change", change_id=str(change_id))
-    await audit.record(connection, caller, "bulk_change.asked", pool=chosen.pool, **_about(wanted, change_id))
+    await audit.record(
+        connection, caller, "bulk_change.asked", pool=wanted.filter.pool, **_about(wanted, change_id)
+    )
     return await get(connection, change_id), False
+
+
+async def _pool_id(connection: AsyncConnection, chosen: BulkFilter) -> int | None:
+    """Return the pool that a filter is about; None where it may be about any."""
+    pool_id = None if chosen.pool is None else await pools.id_of(connection, chosen.pool)
+    if chosen.import_id is None:
+        return pool_id
+    found, its_pool = await queries.pool_of_import(connection, chosen.import_id)
+    if not found:
+        raise ImportNotFoundError(f"There is no import {chosen.import_id}.")
+    return its_pool if pool_id is None else pool_id
 
 
 def _filter_kept(wanted: Request, *, from_file: bool) -> dict[str, object]:
     """Return a filter without the codes and customers that it names, and with how many they are."""
     chosen = wanted.filter
-    shown: dict[str, object] = chosen.model_dump(mode="json", exclude_none=True)
+    kept: dict[str, object] = chosen.model_dump(mode="json", exclude_none=True)
     if chosen.codes is not None:
-        shown["codes"] = len(chosen.codes)
+        kept["codes"] = len(chosen.codes)
     if chosen.customer_ids is not None:
-        shown["customer_ids"] = len(chosen.customer_ids)
-    return {**shown, "codes": None} if from_file else shown
+        kept["customer_ids"] = len(chosen.customer_ids)
+    return {**kept, "codes": None} if from_file else kept
 
 
 def _about(wanted: Request, change_id: uuid.UUID) -> dict[str, object]:
@@ -191,7 +196,7 @@ async def run(engine: AsyncEngine, change_id: uuid.UUID) -> None:
 
 @retry_on_conflict
 async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
-    """List the vouchers that the change is about, once; whether there is anything to do."""
+    """List, once, the vouchers that the change is about; return whether there is anything to do."""
     async with transaction(engine) as connection:
         row = await queries.lock(connection, change_id)
         if row is None or row.status in ENDED:
@@ -210,7 +215,7 @@ async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
 
 @retry_on_conflict
 async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
-    """Change the next vouchers, or end; whether to go on."""
+    """Change the next vouchers, or end the change; return whether to go on."""
     async with transaction(engine) as connection:
         row = await queries.lock(connection, change_id)
         if row is None or row.status in ENDED:

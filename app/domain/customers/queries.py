@@ -108,7 +108,7 @@ async def aggregate_names(connection: AsyncConnection, name: str) -> list[str]:
 
 
 async def remove_aggregate(connection: AsyncConnection, name: str) -> bool:
-    """Delete an aggregate; False where there is none."""
+    """Delete an aggregate; return False where there is none."""
     query = delete(Aggregate).where(Aggregate.name == name).returning(Aggregate.name)
     return (await connection.execute(query)).first() is not None
 
@@ -199,7 +199,7 @@ async def was_erased(connection: AsyncConnection, id_: str) -> bool:
 
 
 async def forget_marks(connection: AsyncConnection, days: int) -> int:
-    """Delete the marks of what was erased longer ago; how many."""
+    """Delete the marks of what was erased longer ago; return how many."""
     return (await connection.execute(FORGET_MARKS, {"days": days})).rowcount
 
 
@@ -217,7 +217,7 @@ async def have_ended(connection: AsyncConnection, number: str) -> bool:
 
 
 async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
-    """Remove a customer from every table; how many rows of each."""
+    """Remove a customer from every table; return how many rows of each."""
     row = (await connection.execute(ERASE, {"customer_id": customer_id})).one()
     return dict(row._mapping)  # noqa: SLF001  (public, by SQLAlchemy's convention)
 
@@ -311,7 +311,7 @@ SELECT
 
 
 async def take_over(connection: AsyncConnection, of: str, into: str) -> TakenOver:
-    """Make what is one customer's another one's, in every table; how many rows of each.
+    """Make what is one customer's another one's, in every table; return how many rows of each.
 
     Of a property that both have, the second one's stays.
     """

@@ -127,7 +127,7 @@ async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequenc
 
 @retry_on_conflict
 async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) -> dict[str, int]:
-    """Remove a person from customers, events, assignments and redemptions; how many rows of each.
+    """Remove a person from customers, events, assignments and redemptions; return how many rows of each.
 
     What happened to the codes, all outcomes and all counts stay as they are: a mark stands for the person, which
     tells whether two rows are of the same one and nothing else. It may be repeated, and then finds nothing.
@@ -171,7 +171,7 @@ async def was_erased(connection: AsyncConnection, id_: str) -> bool:
 
 
 async def forget_marks(connection: AsyncConnection) -> int:
-    """Delete the marks of what was erased long ago; how many. Nothing is tried again so late."""
+    """Delete the marks of what was erased long ago; return how many. Nothing is tried again so late."""
     return await queries.forget_marks(connection, get_settings().erasure_marks_days)
 
 
@@ -231,5 +231,5 @@ async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], 
 
 
 async def take_over(connection: AsyncConnection, of: str, into: str) -> TakenOver:
-    """Make what is one customer's another one's; how many rows of each kind. See `tracking.merge`."""
+    """Make what is one customer's another one's; return how many rows of each kind. See `tracking.merge`."""
     return await queries.take_over(connection, of, into)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.domain.pools.schemas import StateCounts
+
 Window = Literal["hour", "day", "week"]
 
 
@@ -31,17 +33,11 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class HourRecord:
+class HourRecord(StateCounts):
     """The stock of a pool in one hour."""
 
     hour: datetime
     taken_at: datetime
-    available: int
-    reserved: int
-    assigned: int
-    redeemed: int
-    expired: int
-    void: int
 
 
 class Rate(BaseModel):

@@ -101,7 +101,7 @@ async def of_pool(connection: AsyncConnection, pool_id: int) -> list[HoldRecord]
 
 
 async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) -> bool:
-    """Delete a hold; False where the pool has none of this id."""
+    """Delete a hold; return False where the pool has none of this id."""
     query = text("DELETE FROM hold WHERE pool_id = :pool_id AND id = :id RETURNING id")
     return (await connection.execute(query, {"pool_id": pool_id, "id": hold_id})).first() is not None
 

@@ -179,7 +179,7 @@ async def lock_free(connection: AsyncConnection, import_id: uuid.UUID) -> int | 
 
 
 async def pause(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
-    """Pause a schedule, and lock it against the clock; False where it was not active."""
+    """Pause a schedule, and lock it against the clock; return False where it was not active."""
     schedule = ImportSchedule.id == schedule_id
     active = select(ImportSchedule.active).where(schedule).with_for_update()
     if not (await connection.execute(active)).scalar_one_or_none():

@@ -39,8 +39,7 @@ from app.domain.imports.schemas import (
 from app.domain.imports.sources import checking, fetching
 from app.domain.imports.sources import secrets as sealing
 from app.domain.imports.stored import StoredOptions, StoredSource
-from app.domain.lifecycle import intake, suspicious
-from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle import suspicious
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.jobs import FETCHES, enqueue
@@ -218,56 +217,6 @@ async def list_rejects(
     """Return rejects of an import, by line."""
     await get(connection, import_id)
     return await queries.list_rejects(connection, import_id, line, limit)
-
-
-async def undo(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> dict[str, object]:
-    """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
-
-    Where a schedule ran it, that is paused, for its next run would bring them back.
-
-    Raises:
-        ImportNotFinishedError: it is still under way, or a later run of its schedule is.
-    """
-    before = await get(connection, import_id)
-    free = await queries.lock_free(connection, import_id)
-    row = await queries.lock(connection, import_id)
-    if row is None or row.status not in ENDED:
-        raise ImportNotFinishedError("The import is still under way; undo it when it has ended.")
-    paused = await _pause(connection, caller, before)
-    undone = {"taken_back": 0, "kept": 0, "kept_for_holds": 0}  # of a dry run, or where the pool is gone
-    if row.pool_id is not None:
-        taken_back, available = await intake.take_back(connection, import_id, row.pool_id, SLOT, free)
-        kept = row.imported - row.undone - taken_back
-        undone = {"taken_back": taken_back, "kept": kept, "kept_for_holds": available - taken_back}
-    await audit.record(connection, caller, "import.undone", pool=row.pool, import_id=str(import_id), **undone)
-    return {**undone, "paused_schedule": paused}
-
-
-async def _pause(connection: AsyncConnection, caller: Caller | None, found: ImportRecord) -> uuid.UUID | None:
-    """Pause the schedule of an import, if it has one that is active; return it.
-
-    Raises:
-        ImportNotFinishedError: a run of it is under way.
-    """
-    schedule_id = found.schedule_id
-    if schedule_id is None:
-        return None
-    paused = await queries.pause(connection, schedule_id)
-    if await queries.under_way(connection, schedule_id):
-        raise ImportNotFinishedError(
-            "A later run of its schedule is under way, and could bring the codes back; undo it when that has ended."
-        )
-    if not paused:
-        return None
-    await audit.record(
-        connection,
-        caller,
-        "schedule.changed",
-        pool=found.pool,
-        schedule_id=str(schedule_id),
-        changed=["active"],
-    )
-    return schedule_id
 
 
 async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
+from functools import cache
 from typing import Any, Literal, TypedDict
 
 import orjson
@@ -23,7 +25,7 @@ from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.requests import LEDGER_ROW, AssignmentRequest, LedgerEntry, replayed
 from app.domain.lifecycle.states import ASSIGN, RESERVE
 from app.domain.lifecycle.stock import HELD, SLOT
-from app.platform.records import AnyRow
+from app.platform import records
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
 
@@ -61,32 +63,32 @@ class Allowance:
 NONE_ALLOWED = Allowance()
 """Of a draw that knows no holds: from a pool that has some it gets nothing."""
 
-# A voucher holds long enough that does not expire before this moment; it is computed once for a statement.
-ENOUGH_LIFE = """(
-    expires_at IS NULL OR expires_at > (SELECT now() + make_interval(secs => CAST(:valid_for AS double precision)))
-)"""
 
-# Locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again. What others hold
-# locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs nothing.
-LOCK = f"""
+def _lock(*, holds: bool) -> str:
+    """Return SQL that locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again.
+
+    What others hold locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs
+    nothing; of a pool with holds, or a rule for customers, only as many as the draw is allowed may be taken.
+    """
+    allowed = "CAST(:allowance AS bigint)" if holds else "0"
+    return f"""
 target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), bound AS MATERIALIZED (
     SELECT LEAST(
-        (SELECT n FROM wanted), sum(available)::bigint,
-        CASE WHEN max(holds) > 0 THEN CAST(:allowance AS bigint) END
+        (SELECT n FROM wanted), sum(available)::bigint, CASE WHEN max(holds) > 0 THEN {allowed} END
     ) AS n
     FROM stock WHERE pool_id = (SELECT id FROM target)
 ), ahead AS MATERIALIZED (
     SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
-        AND {ENOUGH_LIFE}
+        AND {NOT_EXPIRED}
     ORDER BY draw_key LIMIT (SELECT n FROM bound)
     FOR UPDATE SKIP LOCKED
 ), behind AS MATERIALIZED (
     SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key <= :cursor
-        AND {ENOUGH_LIFE}
+        AND {NOT_EXPIRED}
     ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
     FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
@@ -106,7 +108,8 @@ target AS MATERIALIZED (
 # A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
 #
 # What is taken from a hold says so in the ledger: it returns there. What may be drawn by anybody is what is available
-# and not held, so a draw from a hold takes nothing of it.
+# and not held, so a draw from a hold takes nothing of it. A draw that is allowed nothing of holds (`holds` is false)
+# leaves all that out: it is refused where there are any, and each part of a statement costs, used or not.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
 
 
@@ -124,7 +127,19 @@ def _marks() -> str:
 
 
 # The moment is taken once all vouchers are locked, for `marked` is looked for by their places.
-WRITE = f"""
+def write_sql(*, holds: bool) -> str:
+    """Return SQL that gives the rows of `given` their vouchers, for a draw that may take from holds or may not."""
+    allowed = "holds = 0 OR CAST(:allowance AS bigint) > 0" if holds else "holds = 0"
+    column, value = (
+        (", hold_id", ", CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END") if holds else ("", "")
+    )
+    free = "WHERE NOT of_hold" if holds else ""
+    kept = (
+        f"- CASE WHEN max(holds) > 0 THEN {HELD.format(pool_id='(SELECT id FROM target)')} ELSE 0 END"  # noqa: S608
+        if holds
+        else ""
+    )
+    return f"""
 moment AS MATERIALIZED (
     SELECT {MOMENT} AS at
 ), marked AS (
@@ -135,14 +150,14 @@ moment AS MATERIALIZED (
 ), written AS (
     INSERT INTO assignment (
         id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
-        lease_seconds, hold_id
+        lease_seconds{column}
     )
     SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id, occurrence, test,
-        (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds, CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END
+        (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
     FROM marked ORDER BY marked.id
 ), counted AS (
     UPDATE stock SET
-        available = CASE WHEN holds = 0 OR CAST(:allowance AS bigint) > 0 THEN available - sums.n END,
+        available = CASE WHEN {allowed} THEN available - sums.n END,
         reserved = reserved + sums.leased,
         assigned = assigned + sums.n - sums.leased
     FROM (SELECT count(*) AS n, count(lease_seconds) AS leased FROM marked) AS sums
@@ -150,8 +165,7 @@ moment AS MATERIALIZED (
 ), fallen AS (
     UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
     FROM (
-        SELECT sum(available)::bigint - (SELECT count(*) FROM marked WHERE NOT of_hold)
-            - CASE WHEN max(holds) > 0 THEN {HELD.format(pool_id="(SELECT id FROM target)")} ELSE 0 END AS left_in
+        SELECT sum(available)::bigint - (SELECT count(*) FROM marked {free}) {kept} AS left_in
         FROM stock WHERE pool_id = (SELECT id FROM target)
     ) AS sums
     WHERE pool_id = (SELECT id FROM target) AND fell_at IS NULL AND threshold >= sums.left_in
@@ -171,50 +185,70 @@ REQUESTS = """
 """
 
 
-# A customer whom a merge has concerned may have other ids: who asks for such a one is told so, and given nothing.
-# As long as nobody was merged, it costs a look at an empty table.
-MERGED = """(
-    CAST(:ask AS boolean) AND (SELECT EXISTS (SELECT FROM customer_alias)) AND
-    (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
-)"""
+class Ids(Enum):
+    """What a claim knows of customers who have several ids, because they were merged."""
+
+    SINGLE = auto()
+    """It takes each id for a person of its own, and gives nothing as soon as anybody was merged."""
+    ASKED = auto()
+    """It gives nothing to an id that a merge has concerned, and says so."""
+    RESOLVED = auto()
+    """Its requests name persons; the transaction has looked for whom their ids stand."""
 
 
-# Each request gets the ledger row that it has already, or a voucher. A request that is missing in the answer got none.
-# OFFSET 0 keeps the look-up a look-up: planned while the ledger is small, a join would read all of it for ever after.
-CLAIM = text(f"""
-WITH asked AS MATERIALIZED (
-    SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent
+ANY_MERGED = "(SELECT EXISTS (SELECT FROM customer_alias))"
+MERGED = f"""(
+    {ANY_MERGED} AND (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
+)"""  # noqa: S608  (made of constants)
+
+
+@cache
+def _claim(ids: Ids, *, holds: bool) -> TextClause:
+    """Return the statement that finds for each request the ledger row that it has already, or gives it a voucher.
+
+    A request that is missing in the answer got none. OFFSET 0 keeps the look-up a look-up: planned while the ledger is
+    small, a join would read all of it for ever after.
+
+    Args:
+        ids: what is known of the customers' ids.
+        holds: whether the draw may take from holds.
+    """
+    asked = ids is Ids.ASKED
+    sent = f"SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent" if asked else REQUESTS  # noqa: S608
+    served = {Ids.SINGLE: f"WHERE NOT {ANY_MERGED}", Ids.ASKED: "WHERE NOT merged", Ids.RESOLVED: ""}[ids]
+    of_hold = ", n <= :from_hold AS of_hold" if holds else ""
+    of_merged = (
+        "UNION ALL SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL FROM sent WHERE merged"
+    )
+    return text(f"""
+WITH sent AS MATERIALIZED (
+    {sent}
 ), request AS NOT MATERIALIZED (
-    SELECT * FROM asked WHERE NOT merged
+    SELECT * FROM sent {served}
 ), known AS MATERIALIZED (
-    SELECT request.position, before.*
-    FROM request, LATERAL (
-        SELECT {LEDGER_ROW}
-        FROM (SELECT * FROM assignment WHERE assignment.id = request.id OFFSET 0) AS assignment
-        LEFT JOIN LATERAL (
-            SELECT status, expires_at, attributes FROM voucher WHERE voucher.code = assignment.code OFFSET 0
-        ) AS voucher ON true
-    ) AS before
+    SELECT request.position, before.id
+    FROM request, LATERAL (SELECT id FROM assignment WHERE assignment.id = request.id OFFSET 0) AS before
 ), fresh AS MATERIALIZED (
     SELECT *, row_number() OVER (ORDER BY position) AS n
     FROM request WHERE NOT EXISTS (SELECT FROM known WHERE known.id = request.id)
 ), wanted AS (
     SELECT count(*) AS n FROM fresh
-), {LOCK}, given AS MATERIALIZED (
-    SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, locked.attributes,
-        n <= :from_hold AS of_hold
+), {_lock(holds=holds)}, given AS MATERIALIZED (
+    SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, locked.attributes {of_hold}
     FROM fresh JOIN locked USING (n)
-), {WRITE}
-SELECT position, draw_key, of_hold, NULL::uuid, code, NULL, NULL, NULL, NULL::bigint, NULL::boolean,
-    (SELECT at FROM moment), {LEASE_UNTIL}, NULL::bigint, NULL::timestamptz, expires_at, NULL, attributes
+), {write_sql(holds=holds)}
+SELECT position, draw_key, {"of_hold" if holds else "false"}, NULL::uuid, code, (SELECT at FROM moment), {LEASE_UNTIL},
+    expires_at, attributes
 FROM marked
 UNION ALL
-SELECT position, NULL, false, id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at,
-    lease_until, lease_seconds, released_at, expires_at, status, attributes
-FROM known
-UNION ALL
-SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM asked WHERE merged
+SELECT position, NULL, false, id, NULL, NULL, NULL, NULL, NULL FROM known
+{of_merged if asked else ""}
+""")  # noqa: S608  (made of constants)
+
+
+REPLAYED = text(f"""
+SELECT {LEDGER_ROW} FROM assignment LEFT JOIN voucher ON voucher.code = assignment.code
+WHERE assignment.id = ANY (CAST(:ids AS uuid[]))
 """)  # noqa: S608  (made of constants)
 
 
@@ -229,6 +263,8 @@ class Claimed:
     """How many of these were taken from the hold."""
     merged: list[int]
     """Places of requests that got nothing because their customers may have other ids."""
+    known: list[uuid.UUID]
+    """Ids of requests that were given something before."""
 
 
 async def claim(
@@ -237,15 +273,16 @@ async def claim(
     requests: Sequence[AssignmentRequest],
     cursor: int,
     allowance: Allowance,
-    *,
-    resolved: bool = False,
+    ids: Ids = Ids.ASKED,
 ) -> Claimed:
-    """Claim a voucher for each request. All of them ask for the same `valid_for_seconds`.
-
-    `resolved`: the transaction knows for whom the ids of their customers stand.
-    """
-    parameters = _parameters(pool, requests, cursor, allowance) | {"ask": not resolved}
-    return _claimed(pool, requests, await connection.execute(CLAIM, parameters))
+    """Claim a voucher for each request; none of them asks for a life (`valid_for_seconds`)."""
+    statement = _claim(ids, holds=allowance is not NONE_ALLOWED)
+    parameters = _parameters(pool, requests, cursor, allowance)
+    claimed = _claimed(pool, requests, await connection.execute(statement, parameters))
+    if claimed.known:
+        rows = await connection.execute(REPLAYED, {"ids": claimed.known})
+        claimed.ledger.extend(replayed(pool, row) for row in rows)
+    return claimed
 
 
 def numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
@@ -259,8 +296,21 @@ def numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
     return numbered.replace("%%", "%").encode(), names
 
 
-CLAIM_DIRECT, _NAMES = numbered(CLAIM)
-"""The claim as the driver sends it."""
+_REPLAYED, _ = numbered(REPLAYED)
+
+
+@cache
+def _direct(ids: Ids) -> tuple[bytes, tuple[str, ...]]:
+    return numbered(_claim(ids, holds=False))
+
+
+def direct(
+    pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids = Ids.SINGLE
+) -> tuple[bytes, list[object]]:
+    """Return the claim from what nobody holds as the driver sends it, and its parameters."""
+    statement, names = _direct(ids)
+    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
+    return statement, [parameters[name] for name in names]
 
 
 async def claim_direct(
@@ -268,12 +318,16 @@ async def claim_direct(
     pool: str,
     requests: Sequence[AssignmentRequest],
     cursor: int,
+    ids: Ids,
 ) -> Claimed:
     """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
-    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
     rows = psycopg.AsyncRawCursor(connection)
-    await rows.execute(CLAIM_DIRECT, [parameters[name] for name in _NAMES])
-    return _claimed(pool, requests, await rows.fetchall())
+    await rows.execute(*direct(pool, requests, cursor, ids))
+    claimed = _claimed(pool, requests, await rows.fetchall())
+    if claimed.known:
+        await rows.execute(_REPLAYED, [claimed.known])
+        claimed.ledger.extend(replayed(pool, row) for row in await rows.fetchall())
+    return claimed
 
 
 def _parameters(
@@ -281,13 +335,11 @@ def _parameters(
 ) -> dict[str, object]:
     return {
         "pool": pool,
-        "ask": True,
         "allowance": allowance.n,
         "from_hold": allowance.from_hold,
         "hold_id": allowance.hold_id,
         "cursor": cursor,
         "slot": SLOT,
-        "valid_for": requests[0].valid_for_seconds if requests else 0,
         "requests": orjson.dumps(requests).decode(),
     }
 
@@ -298,57 +350,62 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
     merged: list[int] = []
+    known: list[uuid.UUID] = []
     from_hold = 0
-    for row in rows:
-        draw_key = row[1]
-        if draw_key is None and row[3] is None:
-            merged.append(row[0] - 1)
-            continue
+    for position, draw_key, of_hold, known_id, code, at, lease_until, expires_at, attributes in rows:
         if draw_key is None:
-            ledger.append(replayed(pool, row[3:]))
+            if known_id is None:
+                merged.append(position - 1)
+            else:
+                known.append(known_id)
             continue
         draw_keys.append(draw_key)
-        from_hold += row[2]
-        request = requests[row[0] - 1]
+        from_hold += of_hold
+        request = requests[position - 1]
         ledger.append(
             LedgerEntry(
                 request.id,
                 pool,
-                row[4],
+                code,
                 request.customer_id,
                 request.campaign_id,
                 request.message_id,
                 request.occurrence,
                 request.test,
-                row[10],
-                row[11],
+                at,
+                lease_until,
                 request.lease_seconds,
                 None,
-                row[14],
+                expires_at,
                 "assigned" if request.lease_seconds is None else "reserved",
                 False,  # newly given; names of arguments cost
-                row[16],
+                attributes,
             )
         )
-    return Claimed(ledger, draw_keys, from_hold, merged)
+    return Claimed(ledger, draw_keys, from_hold, merged, known)
 
 
 # The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
-LOCK_ONLY = text(f"""
-WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {LOCK}
+@cache
+def _lock_only(*, holds: bool) -> TextClause:
+    return text(f"""
+WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {_lock(holds=holds)}
 SELECT place, code, draw_key, expires_at, attributes FROM locked ORDER BY n
 """)  # noqa: S608  (made of constants)
 
 
-WRITE_ONLY = text(f"""
+@cache
+def _write_only(*, holds: bool) -> TextClause:
+    of_hold = ", position <= :from_hold AS of_hold" if holds else ""
+    return text(f"""
 WITH target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), given AS MATERIALIZED (
-    SELECT request.*, locked.place, locked.code, position <= :from_hold AS of_hold
+    SELECT request.*, locked.place, locked.code {of_hold}
     FROM ({REQUESTS}) AS request JOIN ROWS FROM (
         unnest(CAST(:places AS tid[])), unnest(CAST(:codes AS text[]))
     ) WITH ORDINALITY AS locked (place, code, position) USING (position)
-), {WRITE}
+), {write_sql(holds=holds)}
 SELECT count(*) FROM marked
 """)  # noqa: S608  (made of constants)
 
@@ -365,17 +422,12 @@ class Locked:
 
 
 async def lock(
-    connection: AsyncConnection, pool: str, n: int, cursor: int, allowance: Allowance, valid_for: int
+    connection: AsyncConnection, pool: str, n: int, cursor: int, allowance: Allowance
 ) -> list[Locked]:
-    """Lock up to `n` available vouchers that hold for `valid_for` seconds more."""
-    parameters = {
-        "pool": pool,
-        "n": n,
-        "cursor": cursor,
-        "allowance": allowance.n,
-        "valid_for": valid_for,
-    }
-    return [Locked(*row) for row in await connection.execute(LOCK_ONLY, parameters)]
+    """Lock up to `n` available vouchers."""
+    parameters = {"pool": pool, "n": n, "cursor": cursor, "allowance": allowance.n}
+    statement = _lock_only(holds=allowance is not NONE_ALLOWED)
+    return [Locked(*row) for row in await connection.execute(statement, parameters)]
 
 
 THIS = text("""
@@ -387,7 +439,7 @@ FOR UPDATE
 
 
 async def lock_this(connection: AsyncConnection, pool: str, code: str, valid_for: int) -> Locked | None:
-    """Lock a voucher of the pool; None where it is not available, or not for `valid_for` seconds more."""
+    """Lock a voucher of the pool; return None where it is not available, or not for `valid_for` seconds more."""
     parameters = {"pool": pool, "code": code, "valid_for": valid_for}
     row = (await connection.execute(THIS, parameters)).one_or_none()
     return None if row is None else Locked(*row)
@@ -410,7 +462,8 @@ async def write(
         "places": [row.place for _, row in gifts],
         "codes": [row.code for _, row in gifts],
     }
-    result = await connection.execute(WRITE_ONLY, parameters)
+    statement = _write_only(holds=allowance is not NONE_ALLOWED)
+    result = await connection.execute(statement, parameters)
     return int(result.scalar_one())
 
 
@@ -418,7 +471,7 @@ WHAT_IS_LEFT = text(f"""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
     WHERE pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED} AND code <> ALL (CAST(:ours AS text[]))
-) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled
+) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled, {ANY_MERGED} AS any_merged
 FROM pool, LATERAL (
     SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
 ) AS counts
@@ -426,13 +479,24 @@ WHERE name = :pool
 """)  # noqa: S608  (made of constants)
 
 
-async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> AnyRow | None:
-    """Return whether the pool has an available voucher besides `ours`, locked or not, and what may keep it from a draw.
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a pool has besides what a transaction has locked."""
 
-    `held`: whether some are held, or the pool has a rule for customers (`ruled`). None where there is no such pool.
-    """
+    any_left: bool
+    """Whether a voucher is available, locked or not."""
+    held: bool
+    """Whether some are held, or the pool has a rule for customers."""
+    ruled: bool
+    """Whether it has such a rule."""
+    any_merged: bool
+    """Whether any customers were merged, in whatever pool."""
+
+
+async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[str]) -> Left | None:
+    """Return what the pool has besides `ours`; None where there is no such pool."""
     parameters = {"pool": pool, "ours": list(ours)}
-    return (await connection.execute(WHAT_IS_LEFT, parameters)).one_or_none()
+    return records.any_of(await connection.execute(WHAT_IS_LEFT, parameters), Left)
 
 
 # The first in draw order: the same one as long as nobody draws it.

@@ -44,7 +44,7 @@ RETURNING pool_id
 
 
 async def lock_pool_of(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
-    """Lock the pool of an assignment whose voucher was drawn from a hold; False where it was not."""
+    """Lock the pool of an assignment whose voucher was drawn from a hold; return False where it was not."""
     return (await connection.execute(LOCK_OF_ONE, {"id": assignment_id})).first() is not None
 
 

@@ -1,6 +1,7 @@
 """SQL of what comes into the inventory and leaves it."""
 
 import uuid
+from dataclasses import dataclass
 from typing import LiteralString
 
 from sqlalchemy import delete, text, update
@@ -33,20 +34,26 @@ WHERE pool_id = %(pool_id)s AND slot = %(slot)s
 # Whoever stores a use locks the voucher first: what was said of these codes is committed once all are locked, and seen
 # by the statement after this one; who comes later waits, and finds a code that no pool holds. So no use of another
 # code has to wait.
+FIRST = -(2**63)
+"""Before all draw keys."""
 LOCK_FREE = text("""
-SELECT count(*) FROM (
-    SELECT FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND import_id = :import_id
-    ORDER BY code LIMIT :most FOR UPDATE
-) AS locked
+WITH part AS MATERIALIZED (
+    SELECT code, draw_key, import_id FROM voucher
+    WHERE pool_id = :pool_id AND status = 'available' AND draw_key > :after ORDER BY draw_key LIMIT :at_a_time
+), locked AS MATERIALIZED (
+    SELECT code FROM voucher
+    WHERE code = ANY (ARRAY(
+            SELECT code FROM part WHERE import_id = :import_id ORDER BY draw_key LIMIT CAST(:free AS bigint)
+        )) AND pool_id = :pool_id AND status = 'available' AND import_id = :import_id
+    ORDER BY code FOR UPDATE
+)
+SELECT (SELECT max(draw_key) FROM part HAVING count(*) = :at_a_time) AS upto, ARRAY(SELECT code FROM locked) AS codes
 """)
 # What was said of the use of such a code (after its expiry, say) is of a code that no pool holds from now on: the next
-# import of it finds that. In the order of the codes, as everybody locks them.
+# import of it finds that.
 TAKE_BACK = text("""
-WITH chosen AS MATERIALIZED (
-    SELECT code FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND import_id = :import_id
-    ORDER BY code LIMIT :most FOR UPDATE
-), gone AS (
-    DELETE FROM voucher USING chosen WHERE voucher.code = chosen.code RETURNING voucher.code
+WITH gone AS (
+    DELETE FROM voucher WHERE code = ANY (CAST(:codes AS text[])) AND status = 'available' RETURNING code
 ), unknown AS (
     UPDATE redemption SET outcome = 'unknown_code' FROM gone WHERE redemption.code = gone.code
 )
@@ -59,23 +66,45 @@ SELECT count(*) FROM voucher WHERE pool_id = :pool_id AND status = 'available' A
 """)
 
 
-async def take_back(
-    connection: AsyncConnection, import_id: uuid.UUID, pool_id: int, slot: int, most: int | None
-) -> tuple[int, int]:
-    """Delete vouchers of an import that are available, at most so many; return how many, and how many there were."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the available vouchers of a pool, among which those of an import are taken back."""
+
+    import_id: uuid.UUID
+    pool_id: int
+    after: int
+    """The draw key behind which they stand."""
+    at_a_time: int
+    free: int | None
+    """How many may be taken; None: all."""
+
+
+async def take_back(connection: AsyncConnection, part: Part, slot: int) -> tuple[int, int | None]:
+    """Delete the vouchers of an import that are available; return how many, and the last draw key if there is more."""
     # The state is looked at again after waiting for a draw, so what was drawn meanwhile stays.
-    values = {"pool_id": pool_id, "import_id": import_id}
-    limit = None if most is None else max(most, 0)
+    values = {
+        "pool_id": part.pool_id,
+        "import_id": part.import_id,
+        "after": part.after,
+        "at_a_time": part.at_a_time,
+        "free": None if part.free is None else max(part.free, 0),
+    }
     async with patience(connection):
-        await connection.execute(LOCK_FREE, {**values, "most": limit})
-        count = int((await connection.execute(TAKE_BACK, {**values, "most": limit})).scalar_one())
-        left = 0 if most is None else int((await connection.execute(AVAILABLE, values)).scalar_one())
-    fewer = update(Stock).where(Stock.pool_id == pool_id, Stock.slot == slot)
+        row = (await connection.execute(LOCK_FREE, values)).one()
+        count = int((await connection.execute(TAKE_BACK, {"codes": row.codes})).scalar_one())
+    fewer = update(Stock).where(Stock.pool_id == part.pool_id, Stock.slot == slot)
     await connection.execute(fewer.values(available=Stock.available - count))
     await connection.execute(
-        update(Import).where(Import.id == import_id).values(undone=Import.undone + count)
+        update(Import).where(Import.id == part.import_id).values(undone=Import.undone + count)
     )
-    return count, count + left
+    return count, row.upto
+
+
+async def count_left(connection: AsyncConnection, part: Part) -> int:
+    """Return how many vouchers of an import are available."""
+    values = {"pool_id": part.pool_id, "import_id": part.import_id}
+    async with patience(connection):
+        return int((await connection.execute(AVAILABLE, values)).scalar_one())
 
 
 # Locked in the order of the codes, as everybody locks them; then nothing is left to wait for.

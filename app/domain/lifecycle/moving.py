@@ -44,7 +44,7 @@ SELECT count(*) FROM chosen
 
 
 async def lock_pools(connection: AsyncConnection, codes: Sequence[str], to: int) -> bool:
-    """Lock the pools of these codes and the one that they move to; False where that is gone."""
+    """Lock the pools of these codes and the one that they move to; return False where that is gone."""
     return to in (await connection.execute(LOCK_POOLS, {"codes": list(codes), "to": to})).scalars().all()
 
 
@@ -67,6 +67,6 @@ async def within_holds(
 
 
 async def move(connection: AsyncConnection, codes: Sequence[str], to: int) -> int:
-    """Move those of these vouchers to a pool that are available; how many."""
+    """Move those of these vouchers to a pool that are available; return how many."""
     parameters = {"codes": list(codes), "to": to, "slot": SLOT}
     return int((await connection.execute(MOVE, parameters)).scalar_one())

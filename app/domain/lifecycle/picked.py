@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import text
 
-from app.domain.lifecycle.claim import ENOUGH_LIFE, MERGED, REQUESTS, WRITE, numbered
+from app.domain.lifecycle.claim import MERGED, REQUESTS, numbered, write_sql
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.stock import SLOT
 from app.schema.inventory import NOT_EXPIRED
@@ -36,15 +36,15 @@ WITH request AS MATERIALIZED (
     FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS picked (code, position), LATERAL (
         SELECT ctid AS place, code, attributes FROM voucher
         WHERE voucher.code = picked.code AND pool_id + 0 = (SELECT id FROM target)
-            AND status::text = 'available' AND {ENOUGH_LIFE}
+            AND status::text = 'available' AND {NOT_EXPIRED}
         FOR UPDATE SKIP LOCKED
     ) AS voucher
     WHERE (SELECT max(holds) = 0 FROM stock WHERE pool_id = (SELECT id FROM target))
 ), given AS MATERIALIZED (
-    SELECT request.*, free.place, free.code, free.attributes, false AS of_hold
+    SELECT request.*, free.place, free.code, free.attributes
     FROM request JOIN free USING (position)
     WHERE NOT EXISTS (SELECT FROM assignment WHERE assignment.id = request.id OFFSET 0)
-), {WRITE}
+), {write_sql(holds=False)}
 SELECT id, attributes FROM marked
 """)  # noqa: S608  (made of constants)
 
@@ -79,13 +79,9 @@ async def take(
     """
     parameters = {
         "pool": pool,
-        "ask": True,
         "requests": orjson.dumps(requests).decode(),
         "codes": list(codes),
-        "valid_for": 0,
         "slot": SLOT,
-        "allowance": 0,
-        "hold_id": None,
     }
     rows = psycopg.AsyncRawCursor(connection)
     await rows.execute(TAKE_DIRECT, [parameters[name] for name in _TAKE_NAMES])

@@ -192,7 +192,7 @@ async def void(connection: AsyncConnection, codes: list[str]) -> Moved:
 
 
 async def reinstate(connection: AsyncConnection, codes: list[str]) -> int:
-    """Take the void of vouchers back, each to what it was; how many. The caller knows of no use of them."""
+    """Take the void of vouchers back, each to what it was; return how many. The caller knows of no use of them."""
     moved = 0
     for statement in _REINSTATE:
         moved += len(await _run(connection, statement, codes=codes, ats=[None] * len(codes)))

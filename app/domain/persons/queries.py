@@ -57,7 +57,7 @@ def nobody_merges_on(connection: Connection[TupleRow]) -> bool:
 
 
 async def try_alone(connection: AsyncConnection) -> bool:
-    """Be the only merge until the transaction ends; False where there is another one."""
+    """Be the only merge until the transaction ends; return False where there is another one."""
     return bool((await connection.execute(ALONE)).scalar_one())
 
 

@@ -67,7 +67,7 @@ def keep_merges_off(connection: Connection[TupleRow]) -> None:
 
 
 async def try_alone(connection: AsyncConnection) -> bool:
-    """Begin a merge, the only one until the transaction ends; False where another one is under way."""
+    """Begin a merge, the only one until the transaction ends; return False where another one is under way."""
     return await queries.try_alone(connection)
 
 

@@ -37,8 +37,8 @@ PoolName = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class PoolCounts:
-    """How many vouchers of a pool are in each state, and how many of the available ones are held."""
+class StateCounts:
+    """How many vouchers of a pool are in each state."""
 
     available: int
     reserved: int
@@ -46,6 +46,12 @@ class PoolCounts:
     redeemed: int
     expired: int
     void: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCounts(StateCounts):
+    """How many vouchers of a pool are in each state, and how many of the available ones are held."""
+
     total: int
     held: int
 

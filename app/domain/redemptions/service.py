@@ -161,7 +161,7 @@ async def mapped_properties(connection: AsyncConnection) -> Mapping:
 
 
 async def resolve(engine: AsyncEngine) -> int:
-    """Settle uses of codes that were unknown then and are in a pool by now; how many codes.
+    """Settle uses of codes that were unknown then and are in a pool by now; return how many codes.
 
     Imports settle what they bring in by themselves. This is for what an earlier release has left behind. A code that
     cannot be judged is told in the log, and the others go on.
@@ -263,7 +263,7 @@ async def lock_codes(connection: AsyncConnection, uses: Iterable[Use]) -> None:
 
 
 async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> int:
-    """Store what is said of codes whose vouchers are locked, and judge it; how much was new."""
+    """Store what is said of codes whose vouchers are locked, and judge it; return how much was new."""
     if not uses:
         return 0
     added = await queries.add_uses(connection, uses)

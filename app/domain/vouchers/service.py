@@ -140,7 +140,7 @@ async def confirm(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool
 
 
 async def release(connection: AsyncConnection, assignment_id: uuid.UUID, reason: str | None = None) -> bool:
-    """Make a handed out voucher available again; False where it is not handed out under this assignment."""
+    """Make a handed out voucher available again; return False where it is not handed out under this assignment."""
     moved = await transitions.release(connection, assignment_id)
     if moved and reason is not None:
         await notes.add(connection, Note("released", reason), [(moved[0].code, assignment_id)])
@@ -152,7 +152,7 @@ def _why(reason: str | None) -> dict[str, str]:
 
 
 async def sweep(engine: AsyncEngine) -> tuple[int, int]:
-    """Take back what was reserved and not confirmed in time, and take out what has expired; how many of each.
+    """Take back what was reserved and not confirmed in time, and take out what has expired; return how many of each.
 
     What others hold locked is left to the next sweep. What cannot be judged is left alone, told and counted.
     """

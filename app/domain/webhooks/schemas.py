@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from app.platform.hooks import Tries
 from app.schema.names import nfc
 from app.schema.texts import Identifier, Input, WebhookUrl
 
@@ -82,7 +83,7 @@ class NewSecret:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookDeliveryRecord:
+class WebhookDeliveryRecord(Tries):
     """One message, and how it went."""
 
     id: uuid.UUID
@@ -91,13 +92,6 @@ class WebhookDeliveryRecord:
     events: int
     first_at: datetime | None
     last_at: datetime | None
-    status: str
-    attempts: int
-    response_status: int | None
-    error: str | None
-    created_at: datetime
-    attempted_at: datetime | None
-    delivered_at: datetime | None
 
 
 class WebhookOut(BaseModel):

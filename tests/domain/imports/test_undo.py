@@ -3,8 +3,12 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
+from app.domain.imports import undoing
 from app.domain.imports.merging import pipeline
 from app.domain.imports.schedules import service
+from app.domain.lifecycle import intake
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
 from tests.domain.imports.imported import listing, queue
@@ -32,6 +36,37 @@ async def test_an_undo_leaves_what_a_hold_was_promised(client, engine, settings,
     assert (counts["available"], counts["held"]) == (35, 35)
     drawn = [await client.post("/v1/pools/p/assignments", json={"campaign_id": "spring"}) for _ in range(35)]
     assert {reply.status_code for reply in drawn} == {201}
+    assert await violations(connection) == []
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, 100])
+async def test_an_undo_goes_on_lot_by_lot_and_where_it_was_broken_off(
+    client, engine, settings, connection, monkeypatch, at_a_time
+):
+    first, second = await queue(engine, listing(range(30))), await queue(engine, listing(range(30, 40)))
+    for import_id in (first, second):
+        await asyncio.to_thread(pipeline.run, settings, import_id)
+    given = (await client.post("/v1/pools/p/assignments", json={})).json()["code"]
+    kept = int(given < "K-000030")
+    take_back, lots = intake.take_back, []
+
+    async def breaks_off(connection, part, slot):
+        lots.append(part.after)
+        if len(lots) == 3:
+            raise RuntimeError("the process was killed")
+        return await take_back(connection, part, slot)
+
+    monkeypatch.setattr(undoing, "AT_A_TIME", at_a_time)
+    monkeypatch.setattr(intake, "take_back", breaks_off)
+    reply = await undo(client, first)
+    if at_a_time < 100:
+        assert reply.status_code == 500
+        assert (await client.get(f"/v1/imports/{first}")).json()["undone"] < 30 - kept
+        reply = await undo(client, first)
+    assert (reply.status_code, reply.json()["kept"]) == (200, kept)
+    assert (await client.get(f"/v1/imports/{first}")).json()["undone"] == 30 - kept
+    counts = (await client.get("/v1/pools/p/counts")).json()
+    assert (counts["available"], counts["assigned"]) == (9 + kept, 1)
     assert await violations(connection) == []
 
 

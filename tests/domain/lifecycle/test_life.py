@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from app.domain.assignments import drawing
+from app.domain.imports import undoing
 from app.domain.imports.merging import pipeline
 from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
@@ -428,21 +429,25 @@ class Life(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1000))
     def undo(self, number):
-        """Take back, by code, what is available and no hold needs. What was said of it is of unknown codes."""
+        """Take back what is available and no hold needs. What was said of it is of unknown codes."""
         if not self.imports:
             return
         import_id = self.imports[number % len(self.imports)]
         brought = sorted(code for code in self.status if self.import_of[code] == import_id)
         available = [code for code in brought if self.status[code] == "available"]
-        gone = available[: max(self._n("available") - self._kept(), 0)]
+        n = min(len(available), max(self._n("available") - self._kept(), 0))
         reply = self.post(f"/v1/imports/{import_id}/undo")
         figures = {
-            "taken_back": len(gone),
-            "kept": len(brought) - len(gone),
-            "kept_for_holds": len(available) - len(gone),
+            "taken_back": n,
+            "kept": len(brought) - n,
+            "kept_for_holds": len(available) - n,
         }
         assert reply.status_code == 200, reply.text
         assert {name: reply.json()[name] for name in figures} == figures
+        there = {item["code"] for item in self.get("/v1/pools/p/vouchers").json()["items"]}
+        gone = self.status.keys() - there
+        assert gone <= set(available)
+        assert len(gone) == n
         for code in gone:
             del self.status[code]
         self.told.forget_pool(gone)
@@ -592,6 +597,7 @@ class Life(RuleBasedStateMachine):
 def test_any_life_of_a_pool_breaks_no_invariant(settings, monkeypatch):
     # A machine with much else to do is no failure of the model.
     monkeypatch.setattr(connections, "CONNECT_SECONDS", 60)
+    monkeypatch.setattr(undoing, "AT_A_TIME", 5)
     Life.settings_of_test = settings.model_copy(update={"statement_seconds": 60})
     run_state_machine_as_test(
         Life,

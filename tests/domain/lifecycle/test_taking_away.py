@@ -75,7 +75,8 @@ async def test_uses_of_other_codes_wait_for_no_undo_and_one_of_its_codes_is_of_a
             text("UPDATE voucher SET import_id = :id WHERE code = 'K'"), {"id": import_id}
         )
     async with transaction(engine) as undoing:
-        assert await intake.take_back(undoing, import_id, pool_id, SLOT, None) == (1, 1)
+        part = intake.Part(import_id, pool_id, intake.FIRST, 10, None)
+        assert await intake.take_back(undoing, part, SLOT) == (1, None)
         assert await use(engine, "L") == "not_assigned"
         waiting = asyncio.create_task(use(engine, "K"))
         assert await is_waiting(engine, waiting)

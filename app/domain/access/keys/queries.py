@@ -110,7 +110,7 @@ async def by_id(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord 
 
 
 async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord | None:
-    """Revoke a key; None where no key that still stands has this id."""
+    """Revoke a key; return None where no key that still stands has this id."""
     query = (
         update(ApiKey)
         .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))

@@ -127,7 +127,7 @@ async def revoke(
     caller: Caller | None = None,
     expected: Expected | None = None,
 ) -> bool:
-    """Revoke a key; False where no key that still stands has this id.
+    """Revoke a key; return False where no key that still stands has this id.
 
     Raises:
         ScopeBeyondError: the key runs the service, and the caller may not.

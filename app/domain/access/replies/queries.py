@@ -21,7 +21,7 @@ class Kept:
 
 
 async def take(connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes) -> bool:
-    """Take a key for a request; False where it is taken. Waits for a transaction that is about to take it."""
+    """Take a key for a request; return False where it is taken. Waits for a transaction that is about to take it."""
     query = (
         upsert(KeptReply)
         .values(key_id=key_id, idempotency_key=key, request=request)

@@ -7,6 +7,8 @@ from typing import Literal, TypedDict
 
 from pydantic import BaseModel, Field
 
+from app.platform.hooks import Tries
+
 Event = Literal["pool.low", "pool.exhausted", "pool.expiring_soon", "schedule.failed", "pool.test"]
 Channel = Literal["webhook", "email"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
@@ -36,7 +38,7 @@ class Recipients:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryRecord:
+class DeliveryRecord(Tries):
     """One message of an alert by one channel."""
 
     id: uuid.UUID
@@ -44,13 +46,6 @@ class DeliveryRecord:
     channel: str
     destination: str
     payload: MessagePayload
-    status: str
-    attempts: int
-    response_status: int | None
-    error: str | None
-    created_at: datetime
-    attempted_at: datetime | None
-    delivered_at: datetime | None
 
 
 class DeliveryOut(BaseModel):

@@ -110,7 +110,7 @@ async def remove(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
 
 
 async def lock(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
-    """Lock a schedule against the clock; False where there is none."""
+    """Lock a schedule against the clock; return False where there is none."""
     query = select(ImportSchedule.id).where(ImportSchedule.id == schedule_id).with_for_update()
     return (await connection.execute(query)).first() is not None
 
