@@ -10,7 +10,7 @@ from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
 from app.domain.webhooks import queries as hooks
 from app.platform.database import transaction
-from tests.domain.imports.test_runs import queue
+from tests.domain.imports.imported import queue
 
 COLUMNS = {
     "customer_id_column": "customer",
