@@ -31,6 +31,7 @@ from app.console.pages import problem_page, static
 from app.platform.errors import DomainError, InvalidRequestError, NotFoundError
 from app.platform.settings import Settings
 from app.web.dependencies import held_by
+from app.web.home import home
 from app.web.problems import UNAVAILABLE
 
 PAGES = (
@@ -61,7 +62,7 @@ def mount(app: FastAPI) -> None:
     console.add_exception_handler(RequestValidationError, _invalid)
     console.add_exception_handler(HTTPException, _http)
     app.mount("/console", console)
-    app.add_api_route("/", _home, include_in_schema=False)
+    app.add_api_route("/", home, include_in_schema=False)
     app.add_api_route("/console", _home, include_in_schema=False)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.assignments import drawing, service
+from app.domain.assignments import claiming, service
 from app.domain.assignments.errors import PoolBusyError
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.platform.batching import Batcher, Waiter, fail_all
@@ -37,7 +37,7 @@ class Assigner:
     """The assigner of one process."""
 
     def __init__(self, engine: AsyncEngine, driver_pool: DriverPool) -> None:
-        self._claimer = drawing.Claimer(engine, driver_pool)
+        self._claimer = claiming.Claimer(engine, driver_pool)
         self._batcher = Batcher[tuple[str, int], AssignmentRequest, LedgerEntry](
             self._serve, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
         )

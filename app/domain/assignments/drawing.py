@@ -1,75 +1,40 @@
 """Draw vouchers from a pool."""
 
 import asyncio
-import random
 import uuid
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments import lasting, queries
+from app.domain.assignments.cursors import CURSORS
 from app.domain.assignments.errors import (
     CustomerLimitError,
     PoolBusyError,
-    PoolExhaustedError,
     PoolHeldError,
     PoolTooShortLivedError,
     VoucherNotAvailableError,
 )
 from app.domain.assignments.lasting import Search
-from app.domain.assignments.merged import of_persons
+from app.domain.assignments.merged import as_asked, of_persons
 from app.domain.assignments.rule import Customers, Given
+from app.domain.assignments.shortage import find_shortage, has_holds
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle import transitions
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Ids, Locked
-from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
+from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
-from app.platform.database import ConflictError, autocommit, retry_on_conflict, transaction
-from app.platform.driver_pool import DriverPool
+from app.platform.database import ConflictError
 from app.platform.errors import DomainError
-from app.platform.metrics import DRAWN, SHORTAGES
+from app.platform.metrics import DRAWN
 
 PAUSES = (0.01, 0.05, 0.2, 0.5)
 """Seconds between tries while all that is available is locked by others."""
-
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-
-
-_MAX_CURSORS = 10_000
-
-
-class Cursors:
-    """Where this process's last draw from each pool ended: a hint that keeps the next one off what is taken.
-
-    A pool not seen before starts at a random place, so that processes walk apart. Losing a cursor loses nothing.
-    """
-
-    def __init__(self) -> None:
-        self._by_pool: OrderedDict[str, int] = OrderedDict()
-
-    def of(self, pool: str) -> int:
-        """Return the draw key after which the next draw begins."""
-        if pool not in self._by_pool:
-            self._by_pool[pool] = random.randint(_SMALLEST, _LARGEST)  # noqa: S311  (a place to start, no secret)
-            if len(self._by_pool) > _MAX_CURSORS:
-                self._by_pool.popitem(last=False)
-        return self._by_pool[pool]
-
-    def passed(self, pool: str, cursor: int, draw_keys: Sequence[int]) -> None:
-        """Move past the keys that a draw from `cursor` on took."""
-        wrapped = [key for key in draw_keys if key <= cursor]
-        if draw_keys:
-            DRAWN.inc(len(draw_keys))
-            self._by_pool[pool] = max(wrapped or draw_keys)
-
-
-CURSORS = Cursors()
 
 
 @dataclass(slots=True)
@@ -145,21 +110,21 @@ class Draw:
         for request in unique:
             if request.id not in given and (answer := await state.answer(request)) is not None:
                 given[request.id] = answer
-        return _as_asked(requests, resolved, given)
+        return as_asked(requests, resolved, given)
 
     async def claim_free(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim as `claim` does, but do not ask what holds leave to the campaign."""
         if self.valid_for:
             resolved = await of_persons(self.connection, self.pool, requests)
             unique = list({request.id: request for request in resolved}.values())
-            return _as_asked(requests, resolved, await self._claim_lasting(unique))
+            return as_asked(requests, resolved, await self._claim_lasting(unique))
         claimed = await self._claim_once(requests)
         given: Given = {entry.id: entry for entry in claimed.ledger}
         if claimed.merged:
             those = [requests[place] for place in claimed.merged]
             resolved = await of_persons(self.connection, self.pool, those)
             unique = list({request.id: request for request in resolved}.values())
-            given |= _as_asked(those, resolved, await self._claim_resolved(unique))
+            given |= as_asked(those, resolved, await self._claim_resolved(unique))
         self.shortage = None
         if len(given) < len(requests):
             await self._explain()
@@ -268,7 +233,7 @@ class Draw:
     async def preview(self) -> Locked | None:
         """Return a voucher that could be drawn right now, and take none; None where there is none (`shortage`)."""
         row = await self._shown()
-        if row is not None and await _has_holds(self.connection, self.pool):
+        if row is not None and await has_holds(self.connection, self.pool):
             self._allowed = await holds.allowance_now(self.connection, self.pool, self.campaign_id)
             row = row if self._allowed.n > 0 else None
         if row is None:
@@ -325,49 +290,6 @@ class Draw:
         self.shortage, self.ruled = found.error, found.ruled
 
 
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """Why there is no voucher."""
-
-    error: DomainError
-    ruled: bool = False
-    """Whether the pool has a rule for customers: some may get one all the same, or one that they have."""
-    any_merged: bool = False
-    """Whether any customers were merged, so that a claim that takes each id for a person gets nothing."""
-
-
-async def find_shortage(
-    connection: AsyncConnection,
-    pool: str,
-    allowed: int | None = None,
-    ours: Sequence[str] = (),
-    search: Search | None = None,
-) -> Shortage:
-    """Return why a request got no voucher.
-
-    There is no such pool, none is available, none holds long enough, or all are held or locked by others right now.
-
-    Args:
-        connection: of any transaction.
-        pool: name of the pool.
-        allowed: how many the draw may still take where the pool has holds; None where it does not know.
-        ours: codes that this transaction itself has locked.
-        search: what a search for codes that hold long enough came to, if there was one.
-    """
-    left = await lifecycle.what_is_left(connection, pool, ours)
-    if left is None:
-        return Shortage(await pools.not_found(connection, pool))
-    error: DomainError
-    if not left.any_left:
-        error = PoolExhaustedError(pool)
-    elif search is not None and search.is_short and not search.others_have_some:
-        error = PoolTooShortLivedError(pool) if search.looked_at_all else PoolBusyError(pool, searching=True)
-    else:
-        error = PoolHeldError(pool) if left.held and not allowed else PoolBusyError(pool)
-    SHORTAGES.labels(error.name).inc()
-    return Shortage(error, left.ruled, left.any_merged)
-
-
 async def confirm_for_message(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
     """Confirm the leases of what a message shows, in the transaction that sends it.
 
@@ -377,127 +299,3 @@ async def confirm_for_message(connection: AsyncConnection, assignment_ids: Seque
     """
     if len(await transitions.confirm(connection, assignment_ids)) != len(assignment_ids):
         raise ConflictError
-
-
-@dataclass(slots=True)
-class Claimer:
-    """Claims and commits, for one process."""
-
-    engine: AsyncEngine
-    driver_pool: DriverPool
-    _ids: Ids = Ids.SINGLE
-    """Changes for good with the first claim that gets nothing because customers were merged."""
-
-    async def claim(
-        self, pool: str, requests: Sequence[AssignmentRequest]
-    ) -> tuple[Given, DomainError | None]:
-        """Claim and commit: what each request was given, and why the rest got none.
-
-        A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
-        """
-        if requests and requests[0].valid_for_seconds:
-            return await _claim_in_transaction(self.engine, pool, requests)
-        claimed = await _claim_on_driver(self.driver_pool, pool, requests, self._ids)
-        given: Given = {entry.id: entry for entry in claimed.ledger}
-        reason: DomainError | None = None
-        if claimed.merged:
-            more, reason = await _claim_in_transaction(
-                self.engine, pool, [requests[place] for place in claimed.merged]
-            )
-            given |= more
-        if len(claimed.ledger) + len(claimed.merged) == len(requests):
-            return given, reason
-        async with autocommit(self.engine) as connection:
-            found = await find_shortage(connection, pool)
-        left = [request for request in requests if request.id not in given]
-        if found.any_merged and self._ids is Ids.SINGLE:
-            self._ids = Ids.ASKED
-            more, reason = await self.claim(pool, left)
-        elif found.ruled or isinstance(found.error, PoolHeldError):
-            more, reason = await _claim_in_transaction(self.engine, pool, left)
-        else:
-            return given, found.error
-        return given | more, reason
-
-
-@retry_on_conflict
-async def _claim_on_driver(
-    direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest], ids: Ids
-) -> Claimed:
-    cursor = CURSORS.of(pool)
-    async with direct.connection() as connection:
-        claimed = await lifecycle.claim_direct(connection, pool, requests, cursor, ids)
-    CURSORS.passed(pool, cursor, claimed.draw_keys)
-    return claimed
-
-
-@retry_on_conflict
-async def _claim_in_transaction(
-    engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[Given, DomainError | None]:
-    async with transaction(engine) as connection:
-        return await claim_by_campaign(connection, pool, requests)
-
-
-async def claim_by_campaign(
-    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[Given, DomainError | None]:
-    """Claim for requests that ask for the same `valid_for_seconds`, campaign by campaign.
-
-    Returns:
-        What each was given, and why the rest got none.
-    """
-    groups: dict[str | None, list[AssignmentRequest]] = {}
-    for request in requests:
-        groups.setdefault(request.campaign_id, []).append(request)
-    given: Given = {}
-    reason: DomainError | None = None
-    for campaign_id, group in groups.items():
-        draw = Draw(connection, pool, campaign_id, group[0].valid_for_seconds)
-        given |= await draw.claim(group)
-        reason = draw.shortage or reason
-    return given, reason
-
-
-async def claim_many(
-    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
-) -> tuple[Given, DomainError | None]:
-    """Claim for any requests, in as few statements as their wishes and the pool's holds allow.
-
-    Returns:
-        What each was given, and why the rest got none.
-    """
-    groups: dict[int, list[AssignmentRequest]] = {}
-    for request in requests:
-        groups.setdefault(request.valid_for_seconds, []).append(request)
-    given: Given = {}
-    reason: DomainError | None = None
-    for valid_for, group in groups.items():
-        draw = Draw(connection, pool, valid_for=valid_for)
-        given |= await draw.claim_free(group)
-        shortage = draw.shortage
-        if draw.ruled or isinstance(shortage, PoolHeldError):
-            left = [request for request in group if request.id not in given]
-            more, shortage = await claim_by_campaign(connection, pool, left)
-            given |= more
-        reason = shortage or reason
-    return given, reason
-
-
-def _as_asked(
-    asked: Sequence[AssignmentRequest], resolved: Sequence[AssignmentRequest], given: Given
-) -> Given:
-    """Return what requests were given by those that asked, where these name customers by other ids."""
-    answers: Given = {}
-    for request, of_person in zip(asked, resolved, strict=True):
-        row = given.get(of_person.id)
-        if isinstance(row, LedgerEntry) and of_person is not request and row.id == of_person.id:
-            row = replace(row, of_person=True)
-        if row is not None:
-            answers[request.id] = row
-    return answers
-
-
-async def _has_holds(connection: AsyncConnection, pool: str) -> bool:
-    left = await lifecycle.what_is_left(connection, pool, ())
-    return left is not None and bool(left.held)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments import identity, queries
-from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.assignments.rule import Given
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.persons import service as persons
 
 
@@ -44,3 +45,17 @@ async def of_persons(
             id_ = next((place for place in places[request.id] if place in given), own)
         resolved.append(dataclasses.replace(request, id=id_, customer_id=person.id))
     return resolved
+
+
+def as_asked(
+    asked: Sequence[AssignmentRequest], resolved: Sequence[AssignmentRequest], given: Given
+) -> Given:
+    """Return what requests were given by those that asked, where these name customers by other ids."""
+    answers: Given = {}
+    for request, of_person in zip(asked, resolved, strict=True):
+        row = given.get(of_person.id)
+        if isinstance(row, LedgerEntry) and of_person is not request and row.id == of_person.id:
+            row = dataclasses.replace(row, of_person=True)
+        if row is not None:
+            answers[request.id] = row
+    return answers

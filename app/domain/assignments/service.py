@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.assignments import identity, merged, queries
-from app.domain.assignments.drawing import Draw, claim_many
+from app.domain.assignments.claiming import claim_many
+from app.domain.assignments.drawing import Draw
 from app.domain.assignments.errors import (
     AssignmentNotFoundError,
     AssignmentReleasedError,
@@ -218,13 +219,21 @@ async def assign_this(
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
         status = "customer_limit" if isinstance(row, CustomerLimitError) else "exhausted"
-        return {"index": index, "status": status, "code": None, "id": None, "lease_until": None}
+        return {
+            "index": index,
+            "status": status,
+            "code": None,
+            "id": None,
+            "lease_until": None,
+            "attributes": None,
+        }
     return {
         "index": index,
         "status": "replayed" if row.replayed else row.status,
         "code": row.code,
         "id": row.id,
         "lease_until": row.lease_until,
+        "attributes": row.attributes,
     }
 
 

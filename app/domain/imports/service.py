@@ -39,7 +39,7 @@ from app.domain.imports.schemas import (
 from app.domain.imports.sources import checking, fetching
 from app.domain.imports.sources import secrets as sealing
 from app.domain.imports.stored import StoredOptions, StoredSource
-from app.domain.lifecycle import suspicious
+from app.domain.lifecycle import order, suspicious
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.jobs import FETCHES, enqueue
@@ -237,6 +237,10 @@ async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: 
     if pool is None:
         await get(connection, import_id)
         raise ImportEndedError("The import has ended. Undo it, where it brought codes.")
+    row = await get(connection, import_id)
+    if not row.dry_run:
+        about: dict[str, object] = {"import_id": str(import_id), "status": str(row.status)}
+        await order.record(connection, pool, "import.finished", about)
     await audit.record(connection, caller, "import.cancelled", pool=pool, import_id=str(import_id))
     return await get(connection, import_id)
 

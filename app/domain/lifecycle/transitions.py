@@ -50,9 +50,9 @@ def _statement(
     sums = ", ".join(f"count(*) FILTER (WHERE status = '{state}') AS {state}" for state in transition.sources)
     sets = ", ".join(f"{column} = {value}" for column, value in transition.sets.items())
     used_at = "at" if transition.target == VoucherStatus.REDEEMED else "NULL::timestamptz"
-    # Of codes that nobody has, only what is final is told.
+    # Of codes that nobody has, only what is final is told, and that it was taken back.
     final = transition.target in {VoucherStatus.REDEEMED, VoucherStatus.VOID}
-    told = "true" if final else "assignment_id IS NOT NULL"
+    told = "true" if final else "(assignment_id IS NOT NULL OR status = 'void')"
     return text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, voucher.assigned_at, at
@@ -139,11 +139,17 @@ _EXTEND = _statement(
         "WHERE (CAST(:expires_at AS timestamptz) IS NULL OR CAST(:expires_at AS timestamptz) > now())",
     ),
 )
-_SET_EXPIRY = text("""
-UPDATE voucher SET expires_at = CAST(:expires_at AS timestamptz)
-WHERE code = ANY (CAST(:codes AS text[])) AND status <> 'redeemed'
-    AND (status <> 'expired' OR CAST(:expires_at AS timestamptz) <= now())
-""")
+# Who was given such a code is told; `before` and `after` are the same then.
+_SET_EXPIRY = text(f"""
+WITH moved AS (
+    UPDATE voucher SET expires_at = CAST(:expires_at AS timestamptz)
+    WHERE code = ANY (CAST(:codes AS text[])) AND status <> 'redeemed'
+        AND (status <> 'expired' OR CAST(:expires_at AS timestamptz) <= now())
+    RETURNING code, pool_id, assignment_id, status
+)
+INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after)
+SELECT {MOMENT}, pool_id, code, assignment_id, status, status FROM moved WHERE assignment_id IS NOT NULL
+""")  # noqa: S608  (made of constants)
 _LAPSE_THESE = _statement(
     LAPSE,
     f"""{_GIVEN}

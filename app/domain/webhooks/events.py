@@ -75,7 +75,7 @@ def _given(row: AnyRow | Sequence[Any]) -> Event:  # type: ignore[explicit-any] 
 
 
 def _changed(row: AnyRow) -> Event:
-    *_, used_at, lapsed, about = row
+    *_, after, used_at, lapsed, about = row
     if about is not None:
         further = {name: value for name, value in about.items() if name != "type"}
         return {
@@ -84,11 +84,13 @@ def _changed(row: AnyRow) -> Event:
             "timestamp": row.at,
             "data": {"pool": row.pool, **further},
         }
-    event = _given(row[:-3])
+    event = _given(row[:-4])
     event["id"] = f"change-{row.id}"
     event["data"]["test"] = bool(row.test)
     if row.type == "voucher.redeemed":
         event["data"]["redeemed_at"] = used_at
+    if row.type == "voucher.reinstated":
+        event["data"]["status"] = str(after)
     if row.type == "voucher.released":
         event["data"]["lapsed"] = bool(lapsed)
     return event

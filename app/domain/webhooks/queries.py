@@ -148,6 +148,9 @@ ORDER BY given.assigned_at, given.id
 
 TYPE = """CASE
     WHEN about IS NOT NULL THEN about ->> 'type'
+    WHEN before = after THEN 'voucher.expiry_changed'
+    WHEN before = 'redeemed' AND after = 'assigned' THEN 'voucher.redemption_cancelled'
+    WHEN before = 'void' THEN 'voucher.reinstated'
     WHEN after = 'redeemed' THEN 'voucher.redeemed'
     WHEN after = 'void' THEN 'voucher.voided'
     WHEN after = 'available' AND before IN ('reserved', 'assigned') THEN 'voucher.released'
@@ -155,7 +158,7 @@ TYPE = """CASE
 END"""
 CHANGED = text(f"""
 SELECT change.id, change.changed_at AS at, change.type, pool.name AS pool, change.code, change.assignment_id,
-    customer_id, campaign_id, message_id, test, voucher.expires_at, used_at, lapsed, about
+    customer_id, campaign_id, message_id, test, voucher.expires_at, after, used_at, lapsed, about
 FROM (
     SELECT *, {TYPE} AS type FROM pool_change
     WHERE changed_at >= :change_at AND changed_at <= :end_at

@@ -16,6 +16,9 @@ EventType = Literal[
     "voucher.redeemed",
     "voucher.released",
     "voucher.voided",
+    "voucher.redemption_cancelled",
+    "voucher.reinstated",
+    "voucher.expiry_changed",
     "import.finished",
     "pool.low",
 ]
@@ -148,7 +151,8 @@ class WebhookEvent(BaseModel):
     timestamp: datetime = Field(description="When")
     data: dict[str, object] = Field(
         description="`voucher.…`: `pool`, `code`, `assignment_id`, `customer_id`, `campaign_id`, `message_id`,"
-        " `test`, `expires_at`; `voucher.redeemed` also `redeemed_at`; `voucher.released` also `lapsed`"
+        " `test`, `expires_at`; `voucher.redeemed` also `redeemed_at`; `voucher.released` also `lapsed`;"
+        " `voucher.reinstated` also `status`"
         " · `import.finished`: `pool`, `import_id`, `status`"
         " · `pool.low`: `pool`, `threshold`, `available`"
     )

@@ -23,6 +23,11 @@ async def test_they_are_shown_with_the_voucher_the_assignment_and_the_message(cl
     again = (await client.post("/v1/pools/p/assignments", json=body)).json()
     assert again["attributes"] == known[given["code"]]
     assert (await client.get(f"/v1/assignments/{given['id']}")).json()["attributes"] == known[given["code"]]
+    batch = {"items": [{"message_id": "m-batch"}]}
+    items = (await client.post("/v1/pools/p/assignments/batch", json=batch)).json()["items"]
+    assert {item["code"]: item["attributes"] for item in items if item["code"]}.items() <= known.items()
+    again = (await client.post("/v1/pools/p/assignments/batch", json=batch)).json()["items"][0]
+    assert (again["status"], again["attributes"]) == ("replayed", known[again["code"]])
     template = (
         "{% set v = vouchers['p'].assign_available() %}{{ v }}|{{ v.attributes.pin }}|{{ v.expires_at }}"
         "|{{ v | upper }}|{{ v.attributes['worth'] or '-' }}"

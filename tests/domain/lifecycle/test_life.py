@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from app.domain.assignments import drawing
+from app.domain.assignments import cursors
 from app.domain.imports import undoing
 from app.domain.imports.merging import pipeline
 from app.domain.lifecycle import check
@@ -179,7 +179,7 @@ class Life(RuleBasedStateMachine):
         """Have the same codes drawn in each run of a story: it is told again from the same beginning."""
         async with transaction(self.engine) as connection:
             await connection.execute(text("UPDATE import SET seed = 7 WHERE id = :id"), {"id": import_id})
-        drawing.CURSORS._by_pool["p"] = 0
+        cursors.CURSORS._by_pool["p"] = 0
 
     def _assigned(self, reply, campaign, status, customer):
         """Compare the reply to an assign with what the model says, and note it."""

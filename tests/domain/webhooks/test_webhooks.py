@@ -1,6 +1,7 @@
 """Webhooks: what is told, in which order, and what becomes of it when the receiver fails."""
 
 import asyncio
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -10,6 +11,7 @@ from sqlalchemy import text
 
 from app.domain.alerts import service as alerts
 from app.domain.assignments import service as assignments
+from app.domain.changes import service as changes
 from app.domain.imports.merging import pipeline
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.webhooks import queries, sending
@@ -23,6 +25,9 @@ ALL = [
     "voucher.redeemed",
     "voucher.released",
     "voucher.voided",
+    "voucher.redemption_cancelled",
+    "voucher.reinstated",
+    "voucher.expiry_changed",
     "import.finished",
     "pool.low",
 ]
@@ -354,6 +359,64 @@ async def test_a_finished_import_and_a_pool_that_runs_low_are_told(client, engin
         ("import.finished", {"pool": "p", "import_id": ids[1], "status": "succeeded"}),
         ("import.finished", {"pool": "p", "import_id": ids[2], "status": "failed"}),
     ]
+
+
+async def test_a_cancelled_import_is_told_once_and_a_dry_run_never(client, engine, settings, receiver):
+    await fill(engine, "p", 1)
+    hook = await subscribe(client, receiver, "import.finished")
+    ids = []
+    for more in ({}, {"dry_run": True}):
+        body = {"source": {"type": "text", "text": "code\nnew-1\n"}, "column": "code", **more}
+        ids.append((await client.post("/v1/pools/p/imports", json=body)).json()["id"])
+        assert (await client.post(f"/v1/imports/{ids[-1]}/cancel")).status_code == 200
+        await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ids[-1]))
+    events = await told(engine, settings, receiver, hook)
+    assert [event["data"] for event in events] == [{"pool": "p", "import_id": ids[0], "status": "failed"}]
+
+
+async def bulk(client, engine, action, chosen, **more):
+    body = {"action": action, "filter": chosen, **more}
+    await changes.run(engine, (await client.post("/v1/bulk-changes", json=body)).json()["id"])
+
+
+async def test_that_a_code_is_good_again_is_told_and_that_it_expires_at_another_time(
+    client, engine, settings, receiver
+):
+    codes = await fill(engine, "p", 4)
+    mapping = [
+        {"event_type": "order", "property": "code"},
+        {"event_type": "refund", "property": "code", "effect": "cancel"},
+    ]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+    given = await give(client, customer_id="c")
+    hook = await subscribe(
+        client, receiver, "voucher.redemption_cancelled", "voucher.reinstated", "voucher.expiry_changed"
+    )
+    for type_ in ("order", "refund"):
+        event = {"customer_id": "c", "event_type": type_, "properties": {"code": given["code"]}}
+        assert (await client.post("/v1/events", json={"events": [event]})).json()["accepted"] == 1
+    free = next(code for code in codes if code != given["code"])
+    for code in (given["code"], free):
+        await client.post(f"/v1/vouchers/{code}/void")
+    await bulk(client, engine, "reinstate", {"codes": [given["code"], free]})
+    since = datetime.now(UTC).isoformat()
+    at = "2099-01-01T00:00:00Z"
+    await bulk(client, engine, "set_expiry", {"pool": "p"}, expires_at=at)
+    events = await told(engine, settings, receiver, hook)
+    seen = [(event["type"], event["data"]["code"], event["data"].get("status")) for event in events]
+    assert seen[0] == ("voucher.redemption_cancelled", given["code"], None)
+    assert sorted(seen[1:3]) == sorted(
+        [
+            ("voucher.reinstated", given["code"], "assigned"),
+            ("voucher.reinstated", free, "available"),
+        ]
+    )
+    # Only of codes that somebody has.
+    assert seen[3:] == [("voucher.expiry_changed", given["code"], None)]
+    assert events[3]["data"]["expires_at"] == at
+    # And the delta has it.
+    delta = await client.get("/v1/assignments/export", params={"since": since, "format": "ndjson"})
+    assert [row["id"] for row in map(json.loads, delta.text.splitlines())] == [given["id"]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""Claim for many requests: in one statement of the driver, or campaign by campaign where a pool has holds or a rule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.assignments.cursors import CURSORS
+from app.domain.assignments.drawing import Draw
+from app.domain.assignments.errors import PoolHeldError
+from app.domain.assignments.rule import Given
+from app.domain.assignments.shortage import find_shortage
+from app.domain.lifecycle import claim as lifecycle
+from app.domain.lifecycle.claim import Claimed, Ids
+from app.domain.lifecycle.requests import AssignmentRequest
+from app.platform.database import autocommit, retry_on_conflict, transaction
+from app.platform.driver_pool import DriverPool
+from app.platform.errors import DomainError
+
+
+@dataclass(slots=True)
+class Claimer:
+    """Claims and commits, for one process."""
+
+    engine: AsyncEngine
+    driver_pool: DriverPool
+    _ids: Ids = Ids.SINGLE
+    """Changes for good with the first claim that gets nothing because customers were merged."""
+
+    async def claim(
+        self, pool: str, requests: Sequence[AssignmentRequest]
+    ) -> tuple[Given, DomainError | None]:
+        """Claim and commit: what each request was given, and why the rest got none.
+
+        A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
+        """
+        if requests and requests[0].valid_for_seconds:
+            return await _claim_in_transaction(self.engine, pool, requests)
+        claimed = await _claim_on_driver(self.driver_pool, pool, requests, self._ids)
+        given: Given = {entry.id: entry for entry in claimed.ledger}
+        reason: DomainError | None = None
+        if claimed.merged:
+            more, reason = await _claim_in_transaction(
+                self.engine, pool, [requests[place] for place in claimed.merged]
+            )
+            given |= more
+        if len(claimed.ledger) + len(claimed.merged) == len(requests):
+            return given, reason
+        async with autocommit(self.engine) as connection:
+            found = await find_shortage(connection, pool)
+        left = [request for request in requests if request.id not in given]
+        if found.any_merged and self._ids is Ids.SINGLE:
+            self._ids = Ids.ASKED
+            more, reason = await self.claim(pool, left)
+        elif found.ruled or isinstance(found.error, PoolHeldError):
+            more, reason = await _claim_in_transaction(self.engine, pool, left)
+        else:
+            return given, found.error
+        return given | more, reason
+
+
+@retry_on_conflict
+async def _claim_on_driver(
+    direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest], ids: Ids
+) -> Claimed:
+    cursor = CURSORS.of(pool)
+    async with direct.connection() as connection:
+        claimed = await lifecycle.claim_direct(connection, pool, requests, cursor, ids)
+    CURSORS.passed(pool, cursor, claimed.draw_keys)
+    return claimed
+
+
+@retry_on_conflict
+async def _claim_in_transaction(
+    engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[Given, DomainError | None]:
+    async with transaction(engine) as connection:
+        return await claim_by_campaign(connection, pool, requests)
+
+
+async def claim_by_campaign(
+    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[Given, DomainError | None]:
+    """Claim for requests that ask for the same `valid_for_seconds`, campaign by campaign.
+
+    Returns:
+        What each was given, and why the rest got none.
+    """
+    groups: dict[str | None, list[AssignmentRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.campaign_id, []).append(request)
+    given: Given = {}
+    reason: DomainError | None = None
+    for campaign_id, group in groups.items():
+        draw = Draw(connection, pool, campaign_id, group[0].valid_for_seconds)
+        given |= await draw.claim(group)
+        reason = draw.shortage or reason
+    return given, reason
+
+
+async def claim_many(
+    connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[Given, DomainError | None]:
+    """Claim for any requests, in as few statements as their wishes and the pool's holds allow.
+
+    Returns:
+        What each was given, and why the rest got none.
+    """
+    groups: dict[int, list[AssignmentRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.valid_for_seconds, []).append(request)
+    given: Given = {}
+    reason: DomainError | None = None
+    for valid_for, group in groups.items():
+        draw = Draw(connection, pool, valid_for=valid_for)
+        given |= await draw.claim_free(group)
+        shortage = draw.shortage
+        if draw.ruled or isinstance(shortage, PoolHeldError):
+            left = [request for request in group if request.id not in given]
+            more, shortage = await claim_by_campaign(connection, pool, left)
+            given |= more
+        reason = shortage or reason
+    return given, reason
