@@ -135,6 +135,19 @@ def import_file(
         list[str] | None,
         typer.Option(help="Column that comes with the code, as a PIN; may be given several times."),
     ] = None,
+    customer_id: Annotated[
+        str | None,
+        typer.Option("--customer-id-column", help="Of codes that were given elsewhere: to whom."),
+    ] = None,
+    assigned_at: Annotated[
+        str | None, typer.Option("--assigned-at-column", help="When; else when it was used, or now.")
+    ] = None,
+    campaign_id: Annotated[
+        str | None, typer.Option("--campaign-id-column", help="For which campaign.")
+    ] = None,
+    redeemed_at: Annotated[
+        str | None, typer.Option("--redeemed-at-column", help="When the code was used.")
+    ] = None,
     accept_suspicious: Annotated[
         bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
     ] = False,
@@ -151,6 +164,10 @@ def import_file(
             "skip_lines": skip_lines,
             "sheet": sheet,
             "attribute_columns": attribute or None,
+            "customer_id_column": customer_id,
+            "assigned_at_column": assigned_at,
+            "campaign_id_column": campaign_id,
+            "redeemed_at_column": redeemed_at,
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,
         }

@@ -1,7 +1,6 @@
 """What callers send: texts that the database keeps, and bodies that say nothing unknown."""
 
-import json
-import re
+import math
 import unicodedata
 from typing import Annotated
 
@@ -106,37 +105,43 @@ class Why(Input):
 
 def _storable(value: dict[str, object]) -> dict[str, object]:
     """Refuse what JSON cannot say or PostgreSQL cannot keep: NaN, NUL, half a surrogate pair."""
-    try:
-        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        written.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("a text holds half a surrogate pair") from error
-    except ValueError as error:
-        raise ValueError("a number is infinite or not a number") from error
-    except RecursionError as error:
-        raise ValueError(_TOO_DEEP) from error
-    if _NUL.search(written):
-        raise ValueError("a text holds a NUL character")
     _bound(value, MAX_DEPTH)
     return value
 
 
 def _bound(value: object, depth: int) -> None:
-    """Refuse numbers that programs cannot hold, and values that are nested without end.
+    """Refuse texts that cannot be kept, numbers that programs cannot hold, and values that are nested without end.
 
     Numbers of 64 bits are what JSON can be relied on for (RFC 8259, section 6, says why there is a limit at all).
     """
-    if isinstance(value, dict | list):
+    if isinstance(value, str):
+        _bound_text(value)
+    elif isinstance(value, dict | list):
         if depth == 0:
             raise ValueError(_TOO_DEEP)
-        for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(value, dict):
+            for name in value:
+                _bound_text(name)
+            value = value.values()
+        for item in value:
             _bound(item, depth - 1)
     elif isinstance(value, int | float) and not -(2**63) <= value < 2**64:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("a number is infinite or not a number")
         # PostgreSQL keeps a large floating-point number as the whole number that it is.
         raise ValueError("a number is beyond 64 bits")
 
 
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+def _bound_text(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("a text holds a NUL character")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text holds half a surrogate pair") from error
+
+
 Properties = Annotated[dict[str, object], AfterValidator(_storable)]
 """Names and values, any JSON."""
 

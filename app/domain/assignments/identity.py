@@ -3,6 +3,7 @@
 Ids are UUIDv5 (RFC 9562, section 5.5) over a text in which no part can run into the next.
 """
 
+import hashlib
 import os
 import uuid
 
@@ -10,7 +11,7 @@ import orjson
 
 _KEYED = uuid.UUID("c1d7f3a0-4b52-5d8c-8e0b-7a6d2f915c34")
 _ANEW = uuid.UUID("1f0f5c0b-6d0e-5a53-9c1a-2f6f3f0e8b44")
-_MESSAGE = uuid.UUID("b0d6e7a4-3a0f-5e2b-8f1d-6c1f0e7c2a35")
+_OF_MESSAGES = hashlib.sha1(uuid.UUID("b0d6e7a4-3a0f-5e2b-8f1d-6c1f0e7c2a35").bytes, usedforsecurity=False)
 
 
 def of_key(api_key_id: uuid.UUID, pool: str, key: str) -> uuid.UUID:
@@ -20,8 +21,9 @@ def of_key(api_key_id: uuid.UUID, pool: str, key: str) -> uuid.UUID:
 
 def of_message(message_id: str, customer_id: str | None, pool: str, occurrence: int) -> uuid.UUID:
     """Return the id for the `occurrence`-th voucher of a pool in the message to a customer."""
-    name = orjson.dumps([message_id, customer_id, pool, occurrence]).decode()
-    return uuid.uuid5(_MESSAGE, name)
+    digest = _OF_MESSAGES.copy()  # what `uuid5` does, in half of its time
+    digest.update(orjson.dumps([message_id, customer_id, pool, occurrence]))
+    return uuid.UUID(bytes=digest.digest()[:16], version=5)
 
 
 def drawn_anew(id_: uuid.UUID) -> uuid.UUID:

@@ -30,13 +30,18 @@ COLUMNS = (
     Import.dry_run,
     Import.source,
     Import.schedule_id,
-    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label(
-        "rows"
-    ),
+    (
+        Import.imported
+        + Import.ignored
+        + Import.in_other_pool
+        + Import.invalid
+        + Import.suspicious
+        + Import.conflicting
+    ).label("rows"),
     Import.imported,
     Import.ignored,
     Import.in_other_pool,
-    Import.invalid,
+    (Import.invalid + Import.conflicting).label("invalid"),
     Import.suspicious,
     Import.columns_not_imported,
     Import.choices,

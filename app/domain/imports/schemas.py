@@ -115,6 +115,9 @@ AttributeColumns = Annotated[
 ]
 
 
+ColumnName = Name | Annotated[int, Field(ge=0, strict=True)]
+
+
 class Options(FormatIn):
     """How a file becomes vouchers."""
 
@@ -139,6 +142,20 @@ class Options(FormatIn):
         description="Columns that come with the code (a PIN, a value, a link), by name or 0-based index; shown as"
         " `attributes` under the names of the header. In a form: a JSON list, or names with commas between",
         examples=[["pin", "value"]],
+    )
+    customer_id_column: ColumnName | None = Field(
+        default=None,
+        description="Of codes that were given elsewhere: to whom. A row with a customer or a time was given, and is in"
+        " the ledger from then on; other rows are codes as ever. Empty, or `NULL`: to nobody",
+    )
+    assigned_at_column: ColumnName | None = Field(
+        default=None, description="When; a day alone means its begin. Else the time of its use, or now"
+    )
+    campaign_id_column: ColumnName | None = Field(
+        default=None, description="For which campaign; says nothing of a code that was not given"
+    )
+    redeemed_at_column: ColumnName | None = Field(
+        default=None, description="When it was used: such a code is redeemed, given or not"
     )
     accept_suspicious: Flag = Field(
         default=False,
@@ -275,7 +292,9 @@ class RejectedBy(BaseModel):
     """The rejected rows by reason."""
 
     in_other_pool: int = Field(description="Codes that another pool holds")
-    invalid: int = Field(description="Rows that hold no valid code")
+    invalid: int = Field(
+        description="Rows that hold no valid code, or whose past cannot be: `rejects` have the reasons"
+    )
     suspicious: int = Field(
         description="Values unlike the rest of the file (a footer, a sum, a heading, a placeholder): set aside"
     )
@@ -334,6 +353,12 @@ class RejectOut(BaseModel):
         "too_few_columns",
         "invalid_expires_at",
         "invalid_attribute",
+        "invalid_customer_id",
+        "invalid_campaign_id",
+        "invalid_assigned_at",
+        "invalid_redeemed_at",
+        "given_to_another",
+        "not_available",
     ] = Field(description="Why")
     other_pool: str | None = Field(description="The pool that holds the code")
 
