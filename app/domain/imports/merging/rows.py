@@ -22,7 +22,7 @@ from app.schema.texts import FORMULA, clean_code
 
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
-MOST_OF_A_VALUE = 1000
+MOST_KEPT = 1000
 """Characters of a rejected value that are kept."""
 DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
 """A long number as a spreadsheet shows it."""
@@ -315,4 +315,4 @@ def _escaped(code: str) -> str:
 
 def kept_value(value: str) -> str:
     """Return a value as PostgreSQL can keep it, and not longer than people read."""
-    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:MOST_OF_A_VALUE])
+    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:MOST_KEPT])
