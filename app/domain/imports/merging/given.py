@@ -31,7 +31,7 @@ COPY = "COPY given (line, code, expires_at, attributes, id, customer_id, campaig
 SET_ASIDE = f"""
 WITH gone AS (DELETE FROM given WHERE line = ANY(%s) RETURNING *), kept AS (
     INSERT INTO import_reject (import_id, line, value, reason)
-    SELECT %s, line, left(code, {rows.SHOWN}), 'suspicious' FROM gone ON CONFLICT DO NOTHING
+    SELECT %s, line, left(code, {rows.MOST_KEPT}), 'suspicious' FROM gone ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)

@@ -33,7 +33,7 @@ SET_ASIDE = f"""
 WITH gone AS (DELETE FROM staged WHERE line = ANY(%s) RETURNING *),
     kept AS (
         INSERT INTO import_reject (import_id, line, value, reason, staged)
-        SELECT %s, line, left(code, {rows.SHOWN}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
+        SELECT %s, line, left(code, {rows.MOST_KEPT}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
     )
 SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)
