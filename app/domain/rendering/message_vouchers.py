@@ -46,7 +46,7 @@ class _Pool:
 
 
 class MessageVouchers:
-    """Of one transaction, for one letter to its addressees."""
+    """What one transaction draws, for the messages of one spec to its targets."""
 
     def __init__(
         self, connection: AsyncConnection, spec: RenderSpec, targets: Sequence[MessageTarget]
@@ -62,7 +62,7 @@ class MessageVouchers:
         """Of places that were filled under another id of the customer: the id of the place, and the one it had."""
         self._given: dict[uuid.UUID, LedgerEntry | str] = {}
         self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]
-        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds, false
+        """Of each target, by pool and occurrence: the code given before, None where it no longer holds, false
         where it was voided since."""
         self.seen: list[Seen | None] = [None for _ in targets]
         self.seen_known = False

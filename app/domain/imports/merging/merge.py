@@ -17,7 +17,7 @@ from psycopg import Connection, errors
 from psycopg.rows import TupleRow
 
 from app.domain.imports.errors import ImportCancelledError
-from app.domain.imports.merging import rows
+from app.domain.imports.merging import ignored, rows
 from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.uses import settle_chunk
@@ -33,7 +33,7 @@ SET_ASIDE = f"""
 WITH gone AS (DELETE FROM staged WHERE line = ANY(%s) RETURNING *),
     kept AS (
         INSERT INTO import_reject (import_id, line, value, reason, staged)
-        SELECT %s, line, left(code, {rows.SHOWN}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
+        SELECT %s, line, left(code, {rows.MOST_KEPT}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
     )
 SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)
@@ -164,6 +164,8 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
             "in_other_pool": in_other_pool,
             "ignored": found - imported - in_other_pool,
         }
+        if values["ignored"]:
+            ignored.note(connection, f"SELECT line, code {OF_CHUNK}", values)
         if not connection.execute(FIGURES, values).rowcount:
             raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and imported:

@@ -19,7 +19,6 @@ PAST: tuple[
     Literal["assigned_at_column"],
     Literal["redeemed_at_column"],
 ] = ("customer_id_column", "campaign_id_column", "assigned_at_column", "redeemed_at_column")
-FORMAT = ("encoding", "delimiter", "quote", "has_header", "skip_lines", "sheet")
 
 
 def format_of(options: StoredOptions) -> Format:

@@ -22,7 +22,7 @@ from app.schema.texts import FORMULA, clean_code
 
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
-SHOWN = 1000
+MOST_KEPT = 1000
 """Characters of a rejected value that are kept."""
 DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
 """A long number as a spreadsheet shows it."""
@@ -115,7 +115,7 @@ class Sorter:
             try:
                 code, besides, told = self._taken(row)
             except RowError as error:
-                rejects.append(Reject(line, shown(error.value), error.reason))
+                rejects.append(Reject(line, kept_value(error.value), error.reason))
                 continue
             self._refuse_destroyed(line, code)
             if told is None:
@@ -317,6 +317,6 @@ def _escaped(code: str) -> str:
     return code.replace("\\", "\\\\")
 
 
-def shown(value: str) -> str:
+def kept_value(value: str) -> str:
     """Return a value as PostgreSQL can keep it, and not longer than people read."""
-    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:SHOWN])
+    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:MOST_KEPT])
