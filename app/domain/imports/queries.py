@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import case, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.imports.schemas import ImportRecord, RejectRecord
+from app.domain.imports.schemas import IgnoredRecord, ImportRecord, RejectRecord
 from app.domain.lifecycle.stock import HELD
 from app.platform import keyset, records
 from app.schema.base import ImportStatus
-from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
+from app.schema.imports import Import, ImportChunk, ImportIgnored, ImportReject, ImportSchedule
 
 ENDED = [ImportStatus.SUCCEEDED, ImportStatus.FAILED]
 STAGE = case(
@@ -130,6 +130,19 @@ async def list_rejects(
         .limit(limit)
     )
     return records.all_of(await connection.execute(query), RejectRecord)
+
+
+async def list_ignored(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> list[IgnoredRecord]:
+    """Return ignored rows of an import, by line."""
+    query = (
+        select(ImportIgnored.line, ImportIgnored.code)
+        .where(ImportIgnored.import_id == import_id, ImportIgnored.line > line)
+        .order_by(ImportIgnored.line)
+        .limit(limit)
+    )
+    return records.all_of(await connection.execute(query), IgnoredRecord)
 
 
 async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> LockedImport | None:

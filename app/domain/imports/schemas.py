@@ -1,17 +1,26 @@
 """Imports on the wire."""
 
+import re
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
-from app.domain.imports.reader.dates import DateFormat, ZoneName
+from app.domain.imports.reader.dates import DateFormat, ZoneName, moment
 from app.schema.base import ImportStatus
 from app.schema.texts import NO_FLAG, Encoding, Flag, Input
-from app.schema.times import Time
+from app.schema.times import SECONDS_END, Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
@@ -118,6 +127,14 @@ AttributeColumns = Annotated[
 ColumnName = Name | Annotated[int, Field(ge=0, strict=True)]
 
 
+_DAY = re.compile(r"\s*\d{4}-\d\d-\d\d\s*")
+_TIMES = [
+    {"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]},
+    {"type": "string", "format": "date", "description": "Until the end of that day in `timezone`"},
+    {"type": "number", "minimum": 0, "exclusiveMaximum": SECONDS_END, "description": "UNIX seconds"},
+]
+
+
 class Options(FormatIn):
     """How a file becomes vouchers."""
 
@@ -128,10 +145,13 @@ class Options(FormatIn):
     expires_at_column: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
-    expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
+    expires_at: Annotated[Time, WithJsonSchema({"anyOf": _TIMES})] | None = Field(
+        default=None,
+        description="For rows that bring no time of their own; a day alone means until its end in `timezone`",
+    )
     timezone: ZoneName | None = Field(
         default=None,
-        description="Of times in the column that name none, as `Europe/Prague`; else UTC. A day alone ends there",
+        description="Of times that name none, as `Europe/Prague`; else UTC. A day alone ends there",
     )
     date_format: DateFormat | None = Field(
         default=None,
@@ -161,6 +181,24 @@ class Options(FormatIn):
         default=False,
         description="Import also values that are unlike the rest of the file (a footer, a sum, a placeholder)",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_of_a_day(cls, given: object) -> object:
+        """Read a day alone, or a time without a zone where one is given, as those of a column are."""
+        expires = given.get("expires_at") if isinstance(given, dict) else None
+        zone = given.get("timezone") if isinstance(given, dict) else None
+        if (
+            not isinstance(given, dict)
+            or not isinstance(expires, str)
+            or not (_DAY.fullmatch(expires) or zone)
+        ):
+            return given
+        try:
+            until = moment(expires.strip(), ZoneInfo(zone) if zone else UTC)
+        except (ValueError, TypeError, OSError, ZoneInfoNotFoundError):
+            return given  # told of the field that is wrong
+        return {**given, "expires_at": until.isoformat()}
 
 
 class ImportOptions(Options):
@@ -288,6 +326,14 @@ class RejectRecord:
     other_pool: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class IgnoredRecord:
+    """A row whose code was in the pool already, or stands in the file before."""
+
+    line: int
+    code: str
+
+
 class RejectedBy(BaseModel):
     """The rejected rows by reason."""
 
@@ -333,6 +379,13 @@ class ImportOut(BaseModel):
     created_at: datetime = Field(description="When it was asked for")
     started_at: datetime | None = Field(description="When it began")
     finished_at: datetime | None = Field(description="When it ended")
+
+
+class IgnoredOut(BaseModel):
+    """A row whose code was in the pool already, or stands in the file before."""
+
+    line: int = Field(description="Line of the file, from 1, the header counted")
+    code: str = Field(description="Its code")
 
 
 class RejectOut(BaseModel):

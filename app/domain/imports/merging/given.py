@@ -10,7 +10,7 @@ from psycopg.rows import TupleRow
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from app.domain.imports.errors import ImportCancelledError
-from app.domain.imports.merging import merge, rows
+from app.domain.imports.merging import ignored, merge, rows
 from app.domain.lifecycle import past
 from app.domain.lifecycle.stock import SLOT
 from app.domain.persons import service as persons
@@ -47,6 +47,12 @@ SELECT %(import_id)s, line, judged.code, CASE verdict WHEN 'elsewhere' THEN 'in_
 FROM judged LEFT JOIN voucher ON verdict = 'elsewhere' AND voucher.code = judged.code
 LEFT JOIN pool ON pool.id = voucher.pool_id
 WHERE verdict IN ('elsewhere', 'given_to_another', 'not_available')
+ON CONFLICT DO NOTHING
+"""
+IGNORED = """
+INSERT INTO import_ignored (import_id, line, code)
+SELECT %(import_id)s, line, code FROM judged WHERE verdict = 'same'
+LIMIT greatest(0, %(most)s - (SELECT count(*) FROM import_ignored WHERE import_id = %(import_id)s))
 ON CONFLICT DO NOTHING
 """
 FIGURES = """
@@ -123,6 +129,7 @@ def _chunk(connection: Connection[TupleRow], target: merge.Target, after: int, u
                 raise merge.PoolGoneError
         verdicts = past.judge(connection, CHUNK, values)
         connection.execute(REJECTED, values)
+        connection.execute(IGNORED, {**values, "most": ignored.MOST})
         values |= {
             "imported": sum(verdicts.get(verdict, 0) for verdict in past.DONE),
             "ignored": verdicts.get("same", 0),

@@ -59,5 +59,6 @@ def clear(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
         chunks.forget(connection, import_id)
         if connection.execute(NO_FIGURES, (import_id,)).rowcount:
             connection.execute("DELETE FROM import_reject WHERE import_id = %s", (import_id,))
+            connection.execute("DELETE FROM import_ignored WHERE import_id = %s", (import_id,))
         if may_go:
             connection.execute(REMOVE_POOL, {"id": import_id})
