@@ -36,7 +36,7 @@ class _Pool:
     """One pool, or one key under which places are looked up."""
 
     draw: Draw
-    shown: list[str] = field(default_factory=list)
+    previewed: list[str] = field(default_factory=list)
     looked_up: int = -1
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
@@ -96,7 +96,7 @@ class MessageVouchers:
     def free_of(self, name: str) -> list[str]:
         """Return the codes of a pool that are locked for the messages, or shown in a preview."""
         pool = self._pools[name]
-        return pool.shown or [row.code for row in pool.draw.locked]
+        return pool.previewed or [row.code for row in pool.draw.locked]
 
     def every_code(self) -> list[str]:
         """Return all codes that the messages may show: those that are free and those that were given before."""
@@ -344,9 +344,9 @@ class MessageVouchers:
             return
         if self._spec.mode is Mode.PREVIEW:
             row = await pool.draw.preview()
-            pool.shown = [] if row is None else [row.code]
+            pool.previewed = [] if row is None else [row.code]
             if row is not None and self._spec.sample:
-                pool.shown = [await sample_of(self._connection, row.code)]
+                pool.previewed = [await sample_of(self._connection, row.code)]
             elif row is not None:
                 self._note(row)
         elif wanted == 0 and not pool.draw.locked:

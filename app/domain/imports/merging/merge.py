@@ -71,6 +71,7 @@ SELECT count(DISTINCT code) {OF_CHUNK}
 """  # noqa: S608  (made of constants)
 LEAST = -(2**63)
 VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
+PLAIN: LiteralString = intake.PLAIN.format(rows=ROWS_OF_CHUNK)
 EXPIRED: LiteralString = intake.EXPIRED.format(rows=ROWS_OF_CHUNK)
 
 
@@ -83,6 +84,8 @@ class Target:
     pool_id: int | None
     expires_at: datetime | None
     dry_run: bool
+    codes_alone: bool = False
+    """Whether the codes bring neither an expiry nor anything else."""
     all_new: bool = True
     """Whether no code of the share was there before, as far as is known."""
 
@@ -166,7 +169,7 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
         if not connection.execute(FIGURES, values).rowcount:
             raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and imported:
-            values["expired"] = _number(connection, EXPIRED, values)
+            values["expired"] = 0 if target.codes_alone else _number(connection, EXPIRED, values)
             settle_chunk(connection, f"SELECT code {OF_CHUNK}", values)
             connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
@@ -176,14 +179,15 @@ def _insert(connection: Connection[TupleRow], target: Target, values: dict[str, 
 
     Hoping that every code is new saves a sixth, until one is not.
     """
+    vouchers = PLAIN if target.codes_alone else VOUCHERS
     if target.all_new:
         try:
             with connection.transaction():
-                all_of_it = connection.execute(VOUCHERS, values).rowcount
+                all_of_it = connection.execute(vouchers, values).rowcount
                 return all_of_it, all_of_it
         except errors.UniqueViolation:
             target.all_new = False
-    imported = connection.execute(VOUCHERS + "ON CONFLICT (code) DO NOTHING", values).rowcount
+    imported = connection.execute(vouchers + "ON CONFLICT (code) DO NOTHING", values).rowcount
     return _number(connection, ROWS, values), imported
 
 

@@ -189,6 +189,7 @@ class _Run:
         self.merged_to = row.merged_to
         self.size = 0
         self.staged, self.invalid, self.suspicious = [0] * rows.SHARES, 0, 0
+        self.codes_alone = False
         self.given = 0
         self.told = self.asked = time.monotonic()
 
@@ -235,6 +236,7 @@ class _Run:
         )
         queried = self.row.source["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried)
+        self.codes_alone = sorter.codes_alone
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
         beside = stack.enter_context(_connect(self.settings)) if sorter.past is not None else None
         rows_ = self._sorted(table, sorter, raw, beside)
@@ -293,6 +295,7 @@ class _Run:
             self.row.pool_id,
             dates.moment(expires_at) if expires_at else None,
             self.row.dry_run,
+            codes_alone=self.codes_alone and not expires_at,
         )
 
     def _merge(self, share: int) -> None:

@@ -95,10 +95,14 @@ class Sorter:
     aside: list[int] = field(default_factory=list)
     """Lines that are unlike the rest for certain."""
 
+    @property
+    def codes_alone(self) -> bool:
+        """Tell whether nothing but the code is taken of a row."""
+        return self.expires_at_column is None and not self.attributes and self.past is None
+
     def sort(self, batch: Batch) -> Sorted:
         """Sort the rows of a batch."""
-        alone = self.expires_at_column is None and not self.attributes and self.past is None
-        if alone and (plain := self._all_plain(batch)) is not None:
+        if self.codes_alone and (plain := self._all_plain(batch)) is not None:
             return plain
         shares: list[list[str]] = [[] for _ in range(SHARES)]
         rejects: list[Reject] = []
