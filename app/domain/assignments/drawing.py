@@ -232,7 +232,7 @@ class Draw:
 
     async def preview(self) -> Locked | None:
         """Return a voucher that could be drawn right now, and take none; None where there is none (`shortage`)."""
-        row = await self._shown()
+        row = await self._peek()
         if row is not None and await has_holds(self.connection, self.pool):
             self._allowed = await holds.allowance_now(self.connection, self.pool, self.campaign_id)
             row = row if self._allowed.n > 0 else None
@@ -240,7 +240,7 @@ class Draw:
             await self._explain()
         return row
 
-    async def _shown(self) -> Locked | None:
+    async def _peek(self) -> Locked | None:
         if not self.valid_for:
             return await lifecycle.peek(self.connection, self.pool)
         # What holds leave is looked at afterwards.

@@ -155,6 +155,7 @@ class BatchItemOut(BaseModel):
     lease_until: datetime | None = Field(
         description="Until when it may be confirmed; null: not only reserved"
     )
+    expires_at: datetime | None = Field(description="When the code expires; null: never")
     attributes: dict[str, str] | None = Field(description="What comes with the code, as a PIN")
 
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from sqlalchemy import case, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.imports.schemas import ImportRecord, LastImport, RejectRecord
+from app.domain.imports.schemas import IgnoredRecord, ImportRecord, LastImport, RejectRecord
 from app.domain.lifecycle.stock import HELD
 from app.platform import keyset, records
 from app.schema.base import ImportStatus
-from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
+from app.schema.imports import Import, ImportChunk, ImportIgnored, ImportReject, ImportSchedule
 
 ENDED = [ImportStatus.SUCCEEDED, ImportStatus.FAILED]
 STAGE = case(
@@ -31,13 +31,18 @@ COLUMNS = (
     Import.dry_run,
     Import.source,
     Import.schedule_id,
-    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label(
-        "rows"
-    ),
+    (
+        Import.imported
+        + Import.ignored
+        + Import.in_other_pool
+        + Import.invalid
+        + Import.suspicious
+        + Import.conflicting
+    ).label("rows"),
     Import.imported,
     Import.ignored,
     Import.in_other_pool,
-    Import.invalid,
+    (Import.invalid + Import.conflicting).label("invalid"),
     Import.suspicious,
     Import.columns_not_imported,
     Import.choices,
@@ -141,6 +146,19 @@ async def list_rejects(
         .limit(limit)
     )
     return records.all_of(await connection.execute(query), RejectRecord)
+
+
+async def list_ignored(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> list[IgnoredRecord]:
+    """Return ignored rows of an import, by line."""
+    query = (
+        select(ImportIgnored.line, ImportIgnored.code)
+        .where(ImportIgnored.import_id == import_id, ImportIgnored.line > line)
+        .order_by(ImportIgnored.line)
+        .limit(limit)
+    )
+    return records.all_of(await connection.execute(query), IgnoredRecord)
 
 
 async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> LockedImport | None:

@@ -29,6 +29,7 @@ from app.domain.imports.reader.marks import seen
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import (
     FormatIn,
+    IgnoredRecord,
     ImportOptions,
     ImportRecord,
     LastImport,
@@ -218,6 +219,14 @@ async def list_rejects(
     """Return rejects of an import, by line."""
     await get(connection, import_id)
     return await queries.list_rejects(connection, import_id, line, limit)
+
+
+async def list_ignored(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> list[IgnoredRecord]:
+    """Return ignored rows of an import, by line."""
+    await get(connection, import_id)
+    return await queries.list_ignored(connection, import_id, line, limit)
 
 
 async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
