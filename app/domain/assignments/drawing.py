@@ -25,8 +25,9 @@ from app.domain.assignments.shortage import find_shortage, has_holds
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle import transitions
-from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Ids, Locked
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.statements import Ids
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
 from app.platform.database import ConflictError
