@@ -113,6 +113,12 @@ INSERT INTO redemption (code, customer_id, outcome, redeemed_at)
 SELECT code, customer_id, CASE WHEN id IS NULL THEN 'not_assigned' ELSE 'redeemed' END, used_at
 FROM judged WHERE verdict IN ('new', 'taken', 'used') AND used_at IS NOT NULL ORDER BY line
 """
+# What was said of such a code before comes too late: it is used, and was nobody's.
+SETTLED = """
+UPDATE redemption SET outcome = 'already_redeemed'
+FROM judged WHERE verdict IN ('new', 'taken') AND judged.id IS NULL AND redemption.code = judged.code
+    AND redemption.outcome = 'unknown_code' AND redemption.effect = 'redeem'
+"""
 TOLD_GIVEN = f"""
 INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after)
 SELECT {MOMENT}, %(pool_id)s, code, id, 'available', 'assigned'
@@ -160,5 +166,5 @@ def bring_in(
     """Do what was judged: vouchers, ledger, uses, what is told of them; the stock last, for draws wait for it."""
     if "later" in verdicts:
         connection.execute(coming.ADD, values)
-    for statement in (NEW, TAKEN, USED, LEDGER, USES, TOLD_GIVEN, TOLD_USED, STOCK):
+    for statement in (NEW, TAKEN, USED, LEDGER, USES, SETTLED, TOLD_GIVEN, TOLD_USED, STOCK):
         connection.execute(statement.encode(), values)

@@ -151,17 +151,16 @@ def _why(reason: str | None) -> dict[str, str]:
     return {} if reason is None else {"reason": reason}
 
 
-async def sweep(engine: AsyncEngine) -> tuple[int, int, int]:
-    """Take back what was reserved and not confirmed in time, take out what has expired, bring in what comes now.
-
-    Return how many of each.
+async def sweep(engine: AsyncEngine) -> tuple[int, int]:
+    """Take back what was reserved and not confirmed in time, and take out what has expired; return how many of each.
 
     What others hold locked is left to the next sweep. What cannot be judged is left alone, told and counted.
     """
-    return await _sweep(engine, LEASES), await _sweep(engine, EXPIRIES), await _bring_in(engine)
+    return await _sweep(engine, LEASES), await _sweep(engine, EXPIRIES)
 
 
-async def _bring_in(engine: AsyncEngine) -> int:
+async def bring_in(engine: AsyncEngine) -> int:
+    """Bring the codes whose time has come into their pools; return how many were due."""
     came = 0
     while (due := await run_act(engine, coming.come, VOUCHERS_AT_A_TIME)) > 0:
         came += due

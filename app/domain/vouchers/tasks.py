@@ -20,6 +20,7 @@ log = structlog.get_logger()
 async def sweep_vouchers(context: JobContext, timestamp: int) -> None:
     """Take back lapsed leases, take out what has expired and bring in what comes, every five seconds and at a start."""
     del timestamp
-    lapsed, expired, came = await service.sweep(engine_of(context))
+    lapsed, expired = await service.sweep(engine_of(context))
+    came = await service.bring_in(engine_of(context))
     if lapsed or expired or came:
         log.info("vouchers swept", lapsed=lapsed, expired=expired, came=came)

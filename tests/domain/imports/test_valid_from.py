@@ -60,9 +60,9 @@ async def test_they_come_at_their_time_and_are_not_drawn_before(client, upload, 
         "comes into pool 'p' at 2096-01-01T00:00:00" in missing.json()["detail"],
     ) == (404, True)
     assert (await client.post("/v1/pools/p/assignments", json={"code": "A-3"})).status_code == 404
-    assert (await vouchers.sweep(engine))[2] == 0
+    assert await vouchers.bring_in(engine) == 0
     await make_due(engine)
-    assert (await vouchers.sweep(engine))[2] == 2
+    assert await vouchers.bring_in(engine) == 2
     assert await counts(client) == {"available": 2, "assigned": 2}
     assert (await client.get(f"/v1/imports/{done['id']}")).json()["scheduled"] == 0
     assert sorted(await draw(client, 2)) == ["A-3", "A-4"]
@@ -101,7 +101,7 @@ async def test_an_undo_takes_back_what_has_not_come(client, run, engine):
     undone = (await client.post(f"/v1/imports/{done['id']}/undo")).json()
     assert (undone["taken_back"], undone["kept"]) == (4, 0)
     await make_due(engine)
-    assert (await vouchers.sweep(engine))[2] == 0
+    assert await vouchers.bring_in(engine) == 0
     shown = (await client.get(f"/v1/imports/{done['id']}")).json()
     assert (shown["undone"], shown["scheduled"]) == (4, 0)
 
@@ -110,7 +110,7 @@ async def test_a_deleted_pool_gets_nothing(client, run, engine):
     await run(FILE)
     assert (await client.delete("/v1/pools/p")).status_code == 204
     await make_due(engine)
-    assert (await vouchers.sweep(engine))[2] == 0
+    assert await vouchers.bring_in(engine) == 0
 
 
 async def test_what_has_come_by_another_way_meanwhile_is_told(client, run, engine):
@@ -118,7 +118,7 @@ async def test_what_has_come_by_another_way_meanwhile_is_told(client, run, engin
     await run("code\nA-3\n", "other", valid_from_column=None)
     await run("code\nA-4\n", "p", valid_from_column=None)
     await make_due(engine)
-    await vouchers.sweep(engine)
+    await vouchers.bring_in(engine)
     shown = (await client.get(f"/v1/imports/{done['id']}")).json()
     assert (shown["imported"], shown["ignored"], shown["rejected_by"]["in_other_pool"]) == (2, 2, 1)
     assert (shown["rows"], shown["scheduled"]) == (done["rows"], 0)
@@ -134,14 +134,14 @@ async def test_a_code_that_was_used_or_has_expired_by_then_is_not_drawn(client, 
     event = {"customer_id": "c", "event_type": "purchase", "properties": {"voucher_code": "A-1"}}
     await client.post("/v1/events", json={"events": [event]})
     await make_due(engine)
-    await vouchers.sweep(engine)
+    await vouchers.bring_in(engine)
     assert await counts(client) == {"available": 1, "expired": 1, "redeemed": 1}
 
 
 async def test_what_comes_with_a_code_comes_with_it(client, run, engine):
     await run(f"code;pin;from\nA-1;0815;{LATER}\nA-2;;{LATER}\n", attribute_columns=["pin"])
     await make_due(engine)
-    await vouchers.sweep(engine)
+    await vouchers.bring_in(engine)
     assert (await client.get("/v1/vouchers/A-1")).json()["attributes"] == {"pin": "0815"}
 
 
@@ -157,7 +157,7 @@ async def test_sweeps_imports_undos_and_draws_at_once(client, run, engine, monke
         await asyncio.sleep(0.02)
         return (await client.post(f"/v1/imports/{done['id']}/undo")).json()
 
-    sweeps = [vouchers.sweep(engine) for _ in range(2)]
+    sweeps = [vouchers.bring_in(engine) for _ in range(2)]
     _, _, again, undone, drawn = await asyncio.gather(*sweeps, run(content), undo(), draw(client, 12))
     given_out = [code for code in drawn if isinstance(code, str)]
     assert len(given_out) == len(set(given_out))
