@@ -5,7 +5,7 @@ The OpenAPI page fills them in. What they name by id is given that id by the dem
 
 import uuid
 
-from app.api.import_examples import REJECTS
+from app.api.import_examples import IGNORED, REJECTS
 from app.domain.assignments import identity
 from app.web.examples import Example
 
@@ -64,6 +64,7 @@ EXAMPLES: dict[str, Example] = {
     "getBulkChange": _of(change_id=BULK_CHANGE),
     "cancelBulkChange": _of(change_id=BULK_CHANGE),
     "listImportRejects": Example({"import_id": str(IMPORT)}, replies={"200": REJECTS}),
+    "listImportIgnored": Example({"import_id": str(IMPORT)}, replies={"200": IGNORED}),
     "createImportSchedule": _of(REPEATED),
     "getImportSchedule": _of(schedule_id=SCHEDULE),
     "updateImportSchedule": _of({"cron": "30 6 * * *"}, schedule_id=SCHEDULE),

@@ -74,3 +74,14 @@ def with_examples(responses: Responses, status: int, kind: str, examples: Mappin
     by_type = dict(content) if isinstance(content, dict) else {}
     by_type[kind] = {**by_type.get(kind, {}), "examples": examples}
     return {**responses, status: {**found, "content": by_type}}
+
+
+IGNORED = {
+    "there before": {
+        "summary": "Two codes that the pool had already",
+        "value": {
+            "items": [{"line": 3, "code": "SAVE-2"}, {"line": 9, "code": "SAVE-8"}],
+            "next_cursor": None,
+        },
+    }
+}

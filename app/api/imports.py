@@ -27,6 +27,7 @@ from app.domain.imports.errors import (
 )
 from app.domain.imports.schemas import (
     FormatIn,
+    IgnoredOut,
     ImportCreate,
     ImportOptions,
     ImportOut,
@@ -231,6 +232,25 @@ async def list_import_rejects(
     rows = await service.list_rejects(connection, import_id, line, limit + 1)
     listed = pagination.page(rows, limit, lambda row: row.line)
     return pagination.each(listed, lambda row: replace(row, value=caller.shown(row.value)))
+
+
+@router.get(
+    "/v1/imports/{import_id}/ignored",
+    response_model=pagination.Page[IgnoredOut],
+    responses=problems(ImportNotFoundError),
+)
+async def list_import_ignored(
+    import_id: uuid.UUID,
+    connection: Connection,
+    caller: Reader,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
+) -> object:
+    """List rows whose code was in this pool already or stands in the file before, by line; 50,000 are kept."""
+    line = pagination.decode(cursor, LINE) or 0
+    rows = await service.list_ignored(connection, import_id, line, limit + 1)
+    listed = pagination.page(rows, limit, lambda row: row.line)
+    return pagination.each(listed, lambda row: replace(row, code=caller.shown(row.code)))
 
 
 @router.post(

@@ -49,7 +49,7 @@ REMEDIES = {
     "pool-exhausted": "Import more codes, use a fallback pool, or release what was not sent.",
     "pool-exists": "Use the pool that is there, or another name.",
     "pool-has-schedules": "Delete or pause the schedules that `schedules` names, then the pool.",
-    "pool-not-empty": "Codes of the pool were given or used, so it stays. Void what is left if nobody is to get it.",
+    "pool-not-empty": "Void what is left if nobody is to get it; an import that nobody drew from can be undone.",
     "pool-not-found": "Look at the name; `similar` holds the nearest ones. An import makes a pool that is not there.",
     "precondition-failed": "Read it again, join both changes, and send them with the new `ETag` as `If-Match`.",
     "renderer-unavailable": "Wait as long as `Retry-After` says and send the request again, with the same message id.",

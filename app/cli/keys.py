@@ -1,15 +1,80 @@
-"""`vouchers api-key` and `vouchers rotate-secrets`: what they do, on a connection."""
+"""`vouchers api-key`."""
 
+import sys
+import uuid
 from datetime import UTC, datetime
+from typing import Annotated
 
-from cryptography.fernet import InvalidToken
-from sqlalchemy import func, select, update
+import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.cli.databases import on_database
+from app.domain.access.keys import service as auth
+from app.domain.access.keys.errors import ApiKeyNotFoundError
+from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
+from app.domain.access.scopes import Scope
 from app.platform.errors import CommandError
-from app.platform.sealing import fernet
-from app.platform.settings import Settings
-from app.schema.imports import Import, ImportSchedule
+from app.schema.names import visible
+
+api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
+
+
+@api_key.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
+    expires_at: Annotated[
+        str | None, typer.Option(help="From when on it is refused, as 2027-01-31T12:00:00Z.")
+    ] = None,
+) -> None:
+    """Make a key. Its secret is shown once and stored nowhere."""
+    until = moment(expires_at) if expires_at is not None else None
+    try:
+        wanted = visible(name)
+    except ValueError as error:
+        raise CommandError(f"The key needs another name: {error}.") from error
+    _, secret = on_database(lambda connection: auth.issue(connection, None, wanted, scope, expires_at=until))
+    print(secret)
+
+
+@api_key.command("rotate")
+def rotate_key(
+    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the key, as in the list.")],
+    grace_seconds: Annotated[
+        int, typer.Option(min=0, max=MAX_GRACE_SECONDS, help="How long the old secret is good too.")
+    ] = DEFAULT_GRACE_SECONDS,
+) -> None:
+    """Give a key a new secret, which is shown once; its id and scopes stay."""
+
+    async def rotate(connection: AsyncConnection) -> str:
+        try:
+            return (await auth.rotate(connection, None, key_id, grace_seconds))[1]
+        except ApiKeyNotFoundError as error:
+            raise CommandError(error.detail) from error
+
+    print(on_database(rotate))
+
+
+@api_key.command("list")
+def list_keys() -> None:
+    """List the keys."""
+    for row in on_database(lambda connection: auth.list_page(connection, None, None)):
+        state = "active"
+        if row.revoked_at:
+            state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
+        elif row.expires_at:
+            state = f"until {row.expires_at:%Y-%m-%d %H:%M}"
+        print(f"{row.id}  {row.created_at:%Y-%m-%d %H:%M}  {','.join(row.scopes):20}  {row.name}  {state}")
+
+
+@api_key.command("revoke")
+def revoke_key(
+    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the key, as in the list.")],
+) -> None:
+    """Revoke a key: it stops working within seconds."""
+    if not on_database(lambda connection: auth.revoke(connection, key_id)):
+        print(f"There is no active key {key_id}.", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def moment(text: str) -> datetime:
@@ -27,20 +92,3 @@ def moment(text: str) -> datetime:
     if found <= datetime.now(UTC):
         raise CommandError(f"{text} has passed.")
     return found
-
-
-async def seal_anew(connection: AsyncConnection, settings: Settings) -> tuple[int, int]:
-    """Seal with the first key what was sealed with another; return how much, and how much none of the keys opens."""
-    cipher = fernet(settings)
-    sealed = lost = 0
-    for table in (Import, ImportSchedule):
-        query = select(table.id, table.sealed).where(table.sealed.is_not(None), func.length(table.sealed) > 0)
-        for row in (await connection.execute(query.with_for_update())).all():
-            try:
-                anew = cipher.rotate(bytes(row.sealed))
-            except InvalidToken:
-                lost += 1
-                continue
-            await connection.execute(update(table).where(table.id == row.id).values(sealed=anew))
-            sealed += 1
-    return sealed, lost

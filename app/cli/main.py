@@ -1,55 +1,35 @@
 """The command line: `vouchers`."""
 
 import asyncio
-import os
-import signal
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import psycopg
 import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
+from app.cli.databases import bootstrap, bring_up, database, on_database, with_secret_key
 from app.cli.demo import AGREE, QUICK
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
-from app.cli.keys import moment, seal_anew
+from app.cli.keys import api_key
 from app.cli.many import run as run_many
-from app.domain.access.keys import service as auth
-from app.domain.access.keys.errors import ApiKeyNotFoundError
-from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
-from app.domain.access.scopes import Scope
+from app.domain.imports.sources.resealing import seal_anew
 from app.domain.lifecycle.check import violations
-from app.platform import logs, secret_key
-from app.platform.connections import connect, is_refused, wait_for
-from app.platform.database import transaction
-from app.platform.engines import create_long_engine
 from app.platform.errors import CommandError
-from app.platform.migrate import migrate as apply_migrations
-from app.platform.pooler import set_for_role
-from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.settings import Settings, get_settings
 from app.schema.base import VoucherStatus
-from app.schema.names import visible
 from app.server import collector
 from app.server import worker as jobs_worker
 
-Result = TypeVar("Result")
-MOST_PAUSE = 5.0
-"""Longest pause between two tries to start the embedded database."""
-
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
-api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 cli.add_typer(api_key, name="api-key")
 
 
@@ -82,8 +62,8 @@ def serve(
         from app.server.supervisor import Supervisor  # noqa: PLC0415  (only this command speaks HTTP)
 
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
-        _migrate(settings)
-        _bootstrap(_with_secret_key(settings, embedded=postgres is not None))
+        bring_up(settings)
+        bootstrap(with_secret_key(settings, embedded=postgres is not None))
 
         def ready() -> None:
             seconds = time.perf_counter() - started
@@ -96,7 +76,7 @@ def serve(
 def worker() -> None:
     """Do jobs only: imports, schedules, alerts, webhooks."""
     with database() as (settings, postgres):
-        keyed = _with_secret_key(settings, embedded=postgres is not None, patient=True)
+        keyed = with_secret_key(settings, embedded=postgres is not None, patient=True)
         collector.collect_rarely()
         asyncio.run(jobs_worker.work(keyed))
 
@@ -105,8 +85,8 @@ def worker() -> None:
 def migrate() -> None:
     """Bring the database to the present schema."""
     with database() as (settings, _):
-        _migrate(settings)
-        _bootstrap(settings)
+        bring_up(settings)
+        bootstrap(settings)
 
 
 @cli.command()
@@ -125,7 +105,7 @@ def demo(
 @cli.command()
 def check() -> None:
     """Recount everything and prove that the books agree; exit 1 and a list where they do not."""
-    broken = _on_database(violations)
+    broken = on_database(violations)
     for line in broken:
         print(line)
     if broken:
@@ -156,6 +136,22 @@ def import_file(
         list[str] | None,
         typer.Option(help="Column that comes with the code, as a PIN; may be given several times."),
     ] = None,
+    valid_from: Annotated[
+        str | None, typer.Option("--valid-from-column", help="From when a code may be drawn.")
+    ] = None,
+    customer_id: Annotated[
+        str | None,
+        typer.Option("--customer-id-column", help="Of codes that were given elsewhere: to whom."),
+    ] = None,
+    assigned_at: Annotated[
+        str | None, typer.Option("--assigned-at-column", help="When; else when it was used, or now.")
+    ] = None,
+    campaign_id: Annotated[
+        str | None, typer.Option("--campaign-id-column", help="For which campaign.")
+    ] = None,
+    redeemed_at: Annotated[
+        str | None, typer.Option("--redeemed-at-column", help="When the code was used.")
+    ] = None,
     accept_suspicious: Annotated[
         bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
     ] = False,
@@ -163,7 +159,7 @@ def import_file(
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     with database() as (settings, _):
-        _migrate(settings)
+        bring_up(settings)
         options = {
             "column": column,
             "delimiter": delimiter,
@@ -172,6 +168,11 @@ def import_file(
             "skip_lines": skip_lines,
             "sheet": sheet,
             "attribute_columns": attribute or None,
+            "valid_from_column": valid_from,
+            "customer_id_column": customer_id,
+            "assigned_at_column": assigned_at,
+            "campaign_id_column": campaign_id,
+            "redeemed_at_column": redeemed_at,
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,
         }
@@ -190,7 +191,7 @@ def void_many(
 ) -> None:
     """Take many codes out at once: those of a campaign, an import, a pool, or some codes."""
     with database() as (settings, _):
-        _migrate(settings)
+        bring_up(settings)
         chosen = {
             "pool": pool,
             "campaign_id": campaign,
@@ -212,7 +213,7 @@ def move_many(
 ) -> None:
     """Move available codes to another pool, all or so many; what holds keep stays."""
     with database() as (settings, _):
-        _migrate(settings)
+        bring_up(settings)
         chosen = {"pool": pool, "import_id": import_id}
         about = {"reason": reason, "dry_run": dry_run, "to": to, "count": count}
         raise typer.Exit(run_many(settings, "move", chosen, **about))
@@ -243,7 +244,7 @@ def restore(
     """Put a backup into an empty database, and bring it to this release. Codes given since look available again."""
     with database() as (settings, _):
         put_backup(settings, file, replace=replace)
-        _migrate(settings)
+        bring_up(settings)
     print(
         "Restored. Codes that were given after the backup look available: see docs/operation.md before you serve."
     )
@@ -252,167 +253,10 @@ def restore(
 @cli.command("rotate-secrets")
 def rotate_secrets() -> None:
     """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
-    sealed, lost = _on_database(lambda connection: seal_anew(connection, get_settings()))
+    sealed, lost = on_database(lambda connection: seal_anew(connection, get_settings()))
     print(f"Sealed anew: {sealed}. Opened by none of the keys: {lost}.")
     if lost:
         raise typer.Exit(1)
-
-
-@api_key.command("create")
-def create_key(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
-    scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
-    expires_at: Annotated[
-        str | None, typer.Option(help="From when on it is refused, as 2027-01-31T12:00:00Z.")
-    ] = None,
-) -> None:
-    """Make a key. Its secret is shown once and stored nowhere."""
-    until = moment(expires_at) if expires_at is not None else None
-    try:
-        wanted = visible(name)
-    except ValueError as error:
-        raise CommandError(f"The key needs another name: {error}.") from error
-    _, secret = _on_database(lambda connection: auth.issue(connection, None, wanted, scope, expires_at=until))
-    print(secret)
-
-
-@api_key.command("rotate")
-def rotate_key(
-    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the key, as in the list.")],
-    grace_seconds: Annotated[
-        int, typer.Option(min=0, max=MAX_GRACE_SECONDS, help="How long the old secret is good too.")
-    ] = DEFAULT_GRACE_SECONDS,
-) -> None:
-    """Give a key a new secret, which is shown once; its id and scopes stay."""
-
-    async def rotate(connection: AsyncConnection) -> str:
-        try:
-            return (await auth.rotate(connection, None, key_id, grace_seconds))[1]
-        except ApiKeyNotFoundError as error:
-            raise CommandError(error.detail) from error
-
-    print(_on_database(rotate))
-
-
-@api_key.command("list")
-def list_keys() -> None:
-    """List the keys."""
-    for row in _on_database(lambda connection: auth.list_page(connection, None, None)):
-        state = "active"
-        if row.revoked_at:
-            state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
-        elif row.expires_at:
-            state = f"until {row.expires_at:%Y-%m-%d %H:%M}"
-        print(f"{row.id}  {row.created_at:%Y-%m-%d %H:%M}  {','.join(row.scopes):20}  {row.name}  {state}")
-
-
-@api_key.command("revoke")
-def revoke_key(
-    key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the key, as in the list.")],
-) -> None:
-    """Revoke a key: it stops working within seconds."""
-    if not _on_database(lambda connection: auth.revoke(connection, key_id)):
-        print(f"There is no active key {key_id}.", file=sys.stderr)
-        raise typer.Exit(1)
-
-
-@contextmanager
-def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
-    """Give the settings with a database that runs: the one they name, or the embedded one for the time."""
-    settings = get_settings()
-    logs.configure(settings.log_level)
-    signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
-    if settings.database_url is not None:
-        asyncio.run(_wait_for_database(settings))
-        yield settings, None
-        return
-    postgres = LocalPostgres(settings.home)
-    _start(postgres, settings.startup_seconds)
-    with postgres:
-        os.environ["DATABASE_URL"] = postgres.url  # for this process and those it starts
-        get_settings.cache_clear()
-        yield get_settings(), postgres
-
-
-def _migrate(settings: Settings) -> None:
-    """Bring the database to this release."""
-    apply_migrations(settings.direct_url)
-    set_for_role(settings)
-
-
-def _start(postgres: LocalPostgres, seconds: float) -> None:
-    """Start the embedded database; try again for so many seconds where it does not start.
-
-    Raises:
-        LocalPostgresError: it did not start in time, or never will.
-    """
-    deadline, pause = time.monotonic() + seconds, 1.0
-    while True:
-        try:
-            postgres.start()
-        except ServerStartError as error:
-            if time.monotonic() + pause > deadline:
-                raise
-            logs.log.warning("the database does not start; trying again", error=str(error), seconds=pause)
-            time.sleep(pause)
-            pause = min(2 * pause, MOST_PAUSE)
-        else:
-            return
-
-
-async def _wait_for_database(settings: Settings) -> None:
-    """Wait for the database as long as `VOUCHERS_STARTUP_SECONDS` tells; then raise what it says."""
-    try:
-        async with asyncio.timeout(settings.startup_seconds):
-            await wait_for(settings, is_final=is_refused)
-    except TimeoutError:
-        await (await connect(settings)).close()
-
-
-def _leave(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
-def _on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    """Do something in one transaction on the migrated database."""
-    with database() as (settings, postgres):
-        _migrate(settings)
-        return asyncio.run(_transact(_with_secret_key(settings, embedded=postgres is not None), act))
-
-
-async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    engine = create_long_engine(settings)
-    try:
-        async with transaction(engine) as connection:
-            return await act(connection)
-    finally:
-        await engine.dispose()
-
-
-def _with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:
-    """Return the settings with the key that seals, for this process and those that it starts.
-
-    A `patient` process waits for a database that is not there yet, or not migrated yet.
-    """
-    while True:
-        try:
-            key = secret_key.ensure(settings, embedded=embedded)
-            break
-        except psycopg.Error:
-            if not patient:
-                raise
-            time.sleep(1)
-    os.environ["VOUCHERS_SECRET_KEY"] = key
-    os.environ.pop("VOUCHERS_SECRET_KEY_FILE", None)
-    get_settings.cache_clear()
-    return get_settings()
-
-
-def _bootstrap(settings: Settings) -> None:
-    given = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
-    secret = asyncio.run(_transact(settings, lambda connection: auth.bootstrap(connection, given)))
-    if secret is not None:
-        print(f"API key with scope admin, shown once: {secret}", flush=True)
 
 
 def main() -> None:

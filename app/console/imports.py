@@ -113,7 +113,8 @@ async def _one(
     rows = await service.list_rejects(connection, import_id, line, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.line)
     ended = found.status in service.ENDED
-    return show(visit, "import.html", error=error, found=found, ended=ended, **listed)
+    ignored = await service.list_ignored(connection, import_id, 0, PAGE) if found.ignored else []
+    return show(visit, "import.html", error=error, found=found, ended=ended, ignored=ignored, **listed)
 
 
 async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:

@@ -47,9 +47,10 @@ STEPS = ("pool", "preview", "column", "schedule", "run")
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "windows-1250", "windows-1252", "iso-8859-1", "iso-8859-2")
 DELIMITERS = {",": "Comma ,", ";": "Semicolon ;", "\t": "Tab", "|": "Pipe |"}
 EVERY = {"hour": "{minute} * * * *", "day": "{minute} {hour} * * *", "week": "{minute} {hour} * * {weekday}"}
+PAST = ("customer_id_column", "assigned_at_column", "campaign_id_column", "redeemed_at_column")
 CARRIED = (
     "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "sheet", "sheets", "column",
-    "expires_at_column", "attribute", "every", "at", "weekday", "cron", "timezone",
+    "expires_at_column", "valid_from_column", "attribute", *PAST, "every", "at", "weekday", "cron", "timezone",
 )  # fmt: skip
 
 
@@ -222,12 +223,12 @@ def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
 
 
 def _options(visit: Visit) -> dict[str, object]:
-    expires = visit.given("expires_at_column")
     chosen: dict[str, object] = (
         {"column": int(visit.text("column") or 0)} if visit.text("column").isdigit() else {}
     )
-    if expires is not None and expires.isdigit():
-        chosen["expires_at_column"] = int(expires)
+    for name in ("expires_at_column", "valid_from_column", *PAST):
+        if visit.text(name).strip().isdigit():
+            chosen[name] = int(visit.text(name))
     if attributes := [int(index) for index in _attributes(visit) if index != visit.text("column")]:
         chosen["attribute_columns"] = attributes
     return _format(visit) | chosen

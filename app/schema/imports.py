@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, func, text
+from sqlalchemy import ForeignKey, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base, ImportStatus
@@ -15,7 +15,7 @@ class Import(Base):
     __tablename__ = "import"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pool.id", ondelete="SET NULL"), index=True)
+    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pool.id", ondelete="SET NULL"))
     pool: Mapped[str]
     status: Mapped[ImportStatus] = mapped_column(server_default="queued")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -42,6 +42,10 @@ class Import(Base):
     invalid: Mapped[int] = mapped_column(server_default="0")
     suspicious: Mapped[int] = mapped_column(server_default="0")
     """Rows that are unlike the rest of the file, and were set aside."""
+    scheduled: Mapped[int] = mapped_column(server_default="0")
+    """How many of those that are imported have yet to come into the pool, at their time."""
+    conflicting: Mapped[int] = mapped_column(server_default="0")
+    """Rows of codes that were given elsewhere, and here are somebody else's, or void or expired."""
     columns_not_imported: Mapped[list[str] | None]
     choices: Mapped[dict[str, object] | None]
     """What may be answered where it failed with a question."""
@@ -57,7 +61,11 @@ class Import(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("import_repeat_idx", "pool_id", "sha256"),)
+    __table_args__ = (
+        Index("import_repeat_idx", "pool_id", "sha256"),
+        # The last import of each pool in a list.
+        Index("import_pool_id_idx", "pool_id", "created_at"),
+    )
 
 
 class ImportChunk(Base):
@@ -98,6 +106,18 @@ class ImportSchedule(Base):
     told_at: Mapped[datetime | None]
     """When the alerts of its pool told that it gave up."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ImportIgnored(Base):
+    """A row whose code was in the pool already, or stands in the file before."""
+
+    __tablename__ = "import_ignored"
+
+    import_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
+    )
+    line: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(Text(collation="C"))
 
 
 class ImportReject(Base):

@@ -113,6 +113,20 @@ async def test_the_wizard_lists_sheets_and_what_comes_with_a_code(person, client
     assert (found["pool"], found["attributes"]) == ("sheets", {"pin": "009"})
 
 
+async def test_codes_that_were_given_elsewhere_go_through_the_wizard(person, client, settings):
+    browser = await person()
+    text = "code;who;when\nG-1;anna;2026-03-01\nG-2;;\nG-3;ben;2026-03-02\n"
+    sent = {"csrf": await csrf(browser), "pool": "moved", "type": "text", "go": "preview", "text": text}
+    page = (await browser.post(NEW, data=sent)).text
+    page = (await browser.post(NEW, data=hidden(page) | {"go": "column"})).text
+    assert "Codes that were given in another system" in page
+    chosen = {"column": "0", "customer_id_column": "1", "assigned_at_column": "2"}
+    page = (await browser.post(NEW, data=hidden(page) | chosen | {"go": "run"})).text
+    ended = await browser.post(NEW, data=hidden(page) | {"go": "import"})
+    await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ended.url.path.rpartition("/")[2]))
+    assert (await client.get("/v1/vouchers/G-1")).json()["customer_id"] == "anna"
+
+
 async def test_what_cannot_be_read_as_chosen_is_told_in_the_same_step(person):
     browser = await person()
     sent = {

@@ -76,6 +76,14 @@ async def test_a_misspelt_pool_keeps_the_loop_free_and_answers_in_bounded_time(m
         reply = await client.post(f"/v1/pools/spring_sale_2O2{n}/assignments", json={})
         took.append(time.perf_counter() - began)
         assert (reply.status_code, reply.json()["type"]) == (404, "/problems/pool-not-found")
+    for n in range(3):
+        body = {
+            "template": f"{{{{ vouchers['spring_sale_2O2{n}'].assign_available() }}}}",
+            "channel": "email",
+        }
+        reply = await client.post("/v1/render", json=body)
+        assert (reply.status_code, "spring_sale_2026" in reply.text) == (404, True), reply.text
+        assert (await client.get(f"/v1/aggregates/spring_sale_2O2{n}")).status_code == 404
     done = True
     await watching
     assert (sorted(took)[10], longest) < (0.1, 0.1)

@@ -11,8 +11,9 @@ from app.domain.assignments.errors import PoolHeldError
 from app.domain.assignments.rule import Given
 from app.domain.assignments.shortage import find_shortage
 from app.domain.lifecycle import claim as lifecycle
-from app.domain.lifecycle.claim import Claimed, Ids
+from app.domain.lifecycle.claim import Claimed
 from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.statements import Ids
 from app.platform.database import autocommit, retry_on_conflict, transaction
 from app.platform.driver_pool import DriverPool
 from app.platform.errors import DomainError

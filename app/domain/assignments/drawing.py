@@ -25,8 +25,9 @@ from app.domain.assignments.shortage import find_shortage, has_holds
 from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle import transitions
-from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Ids, Locked
+from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.statements import Ids
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
 from app.platform.database import ConflictError
@@ -232,7 +233,7 @@ class Draw:
 
     async def preview(self) -> Locked | None:
         """Return a voucher that could be drawn right now, and take none; None where there is none (`shortage`)."""
-        row = await self._shown()
+        row = await self._peek()
         if row is not None and await has_holds(self.connection, self.pool):
             self._allowed = await holds.allowance_now(self.connection, self.pool, self.campaign_id)
             row = row if self._allowed.n > 0 else None
@@ -240,7 +241,7 @@ class Draw:
             await self._explain()
         return row
 
-    async def _shown(self) -> Locked | None:
+    async def _peek(self) -> Locked | None:
         if not self.valid_for:
             return await lifecycle.peek(self.connection, self.pool)
         # What holds leave is looked at afterwards.

@@ -46,7 +46,9 @@ class AssignmentCreate(Input):
         default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
     )
     valid_for_seconds: Annotated[int, Field(strict=True, ge=1, le=MAX_VALID_FOR_SECONDS)] | None = Field(
-        default=None, description="Only a code that does not expire within these seconds"
+        default=None,
+        description="Only a code that does not expire within these seconds; where none is left, 409 with the reason"
+        " `too_short_lived`",
     )
 
     code: (
@@ -155,6 +157,7 @@ class BatchItemOut(BaseModel):
     lease_until: datetime | None = Field(
         description="Until when it may be confirmed; null: not only reserved"
     )
+    expires_at: datetime | None = Field(description="When the code expires; null: never")
     attributes: dict[str, str] | None = Field(description="What comes with the code, as a PIN")
 
 

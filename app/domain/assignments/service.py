@@ -219,20 +219,15 @@ async def assign_this(
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
     if not isinstance(row, LedgerEntry):
         status = "customer_limit" if isinstance(row, CustomerLimitError) else "exhausted"
-        return {
-            "index": index,
-            "status": status,
-            "code": None,
-            "id": None,
-            "lease_until": None,
-            "attributes": None,
-        }
+        nothing = dict.fromkeys(("code", "id", "lease_until", "expires_at", "attributes"))
+        return {"index": index, "status": status, **nothing}
     return {
         "index": index,
         "status": "replayed" if row.replayed else row.status,
         "code": row.code,
         "id": row.id,
         "lease_until": row.lease_until,
+        "expires_at": row.expires_at,
         "attributes": row.attributes,
     }
 

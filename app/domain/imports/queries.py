@@ -1,17 +1,18 @@
 """SQL of imports as requests see them; that of the job is in `merge.py` and `pipeline.py`."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import case, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.imports.schemas import ImportRecord, RejectRecord
+from app.domain.imports.schemas import IgnoredRecord, ImportRecord, LastImport, RejectRecord
 from app.domain.lifecycle.stock import HELD
 from app.platform import keyset, records
 from app.schema.base import ImportStatus
-from app.schema.imports import Import, ImportChunk, ImportReject, ImportSchedule
+from app.schema.imports import Import, ImportChunk, ImportIgnored, ImportReject, ImportSchedule
 
 ENDED = [ImportStatus.SUCCEEDED, ImportStatus.FAILED]
 STAGE = case(
@@ -30,14 +31,20 @@ COLUMNS = (
     Import.dry_run,
     Import.source,
     Import.schedule_id,
-    (Import.imported + Import.ignored + Import.in_other_pool + Import.invalid + Import.suspicious).label(
-        "rows"
-    ),
+    (
+        Import.imported
+        + Import.ignored
+        + Import.in_other_pool
+        + Import.invalid
+        + Import.suspicious
+        + Import.conflicting
+    ).label("rows"),
     Import.imported,
     Import.ignored,
     Import.in_other_pool,
-    Import.invalid,
+    (Import.invalid + Import.conflicting).label("invalid"),
     Import.suspicious,
+    Import.scheduled,
     Import.columns_not_imported,
     Import.choices,
     Import.undone,
@@ -114,6 +121,21 @@ async def list_page(
     return records.all_of(await connection.execute(query), ImportRecord)
 
 
+LAST_OF_POOLS = text("""
+SELECT pool.id AS pool_id, last.id, last.status, last.created_at
+FROM unnest(CAST(:ids AS bigint[])) AS pool (id), LATERAL (
+    SELECT id, status, created_at FROM import WHERE pool_id = pool.id AND NOT dry_run
+    ORDER BY created_at DESC LIMIT 1
+) AS last
+""")
+
+
+async def last_of_pools(connection: AsyncConnection, pool_ids: Sequence[int]) -> list[LastImport]:
+    """Return the last import of each of these pools that has one."""
+    rows = await connection.execute(LAST_OF_POOLS, {"ids": list(pool_ids)})
+    return records.all_of(rows, LastImport)
+
+
 async def list_rejects(
     connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
 ) -> list[RejectRecord]:
@@ -125,6 +147,19 @@ async def list_rejects(
         .limit(limit)
     )
     return records.all_of(await connection.execute(query), RejectRecord)
+
+
+async def list_ignored(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> list[IgnoredRecord]:
+    """Return ignored rows of an import, by line."""
+    query = (
+        select(ImportIgnored.line, ImportIgnored.code)
+        .where(ImportIgnored.import_id == import_id, ImportIgnored.line > line)
+        .order_by(ImportIgnored.line)
+        .limit(limit)
+    )
+    return records.all_of(await connection.execute(query), IgnoredRecord)
 
 
 async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> LockedImport | None:

@@ -1,17 +1,26 @@
 """Imports on the wire."""
 
+import re
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
-from app.domain.imports.reader.dates import DateFormat, ZoneName
+from app.domain.imports.reader.dates import DateFormat, ZoneName, moment
 from app.schema.base import ImportStatus
 from app.schema.texts import NO_FLAG, Encoding, Flag, Input
-from app.schema.times import Time
+from app.schema.times import SECONDS_END, Time
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
@@ -115,6 +124,17 @@ AttributeColumns = Annotated[
 ]
 
 
+ColumnName = Name | Annotated[int, Field(ge=0, strict=True)]
+
+
+_DAY = re.compile(r"\s*\d{4}-\d\d-\d\d\s*")
+_TIMES = [
+    {"type": "string", "format": "date-time", "examples": ["2026-03-01T12:00:00Z"]},
+    {"type": "string", "format": "date", "description": "Until the end of that day in `timezone`"},
+    {"type": "number", "minimum": 0, "exclusiveMaximum": SECONDS_END, "description": "UNIX seconds"},
+]
+
+
 class Options(FormatIn):
     """How a file becomes vouchers."""
 
@@ -125,10 +145,13 @@ class Options(FormatIn):
     expires_at_column: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
         default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
     )
-    expires_at: Time | None = Field(default=None, description="For rows that bring no time of their own")
+    expires_at: Annotated[Time, WithJsonSchema({"anyOf": _TIMES})] | None = Field(
+        default=None,
+        description="For rows that bring no time of their own; a day alone means until its end in `timezone`",
+    )
     timezone: ZoneName | None = Field(
         default=None,
-        description="Of times in the column that name none, as `Europe/Prague`; else UTC. A day alone ends there",
+        description="Of times that name none, as `Europe/Prague`; else UTC. A day alone ends there",
     )
     date_format: DateFormat | None = Field(
         default=None,
@@ -140,10 +163,47 @@ class Options(FormatIn):
         " `attributes` under the names of the header. In a form: a JSON list, or names with commas between",
         examples=[["pin", "value"]],
     )
+    valid_from_column: ColumnName | None = Field(
+        default=None,
+        description="From when a code may be drawn, written as in `expires_at_column`; a day alone means its begin."
+        " Until then the code is in no pool and no count; it comes within seconds of its time. Empty: at once",
+    )
+    customer_id_column: ColumnName | None = Field(
+        default=None,
+        description="Of codes that were given elsewhere: to whom. A row with a customer or a time was given, and is in"
+        " the ledger from then on; other rows are codes as ever. Empty, or `NULL`: to nobody",
+    )
+    assigned_at_column: ColumnName | None = Field(
+        default=None, description="When; a day alone means its begin. Else the time of its use, or now"
+    )
+    campaign_id_column: ColumnName | None = Field(
+        default=None, description="For which campaign; says nothing of a code that was not given"
+    )
+    redeemed_at_column: ColumnName | None = Field(
+        default=None, description="When it was used: such a code is redeemed, given or not"
+    )
     accept_suspicious: Flag = Field(
         default=False,
         description="Import also values that are unlike the rest of the file (a footer, a sum, a placeholder)",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_of_a_day(cls, given: object) -> object:
+        """Read a day alone, or a time without a zone where one is given, as those of a column are."""
+        expires = given.get("expires_at") if isinstance(given, dict) else None
+        zone = given.get("timezone") if isinstance(given, dict) else None
+        if (
+            not isinstance(given, dict)
+            or not isinstance(expires, str)
+            or not (_DAY.fullmatch(expires) or zone)
+        ):
+            return given
+        try:
+            until = moment(expires.strip(), ZoneInfo(zone) if zone else UTC)
+        except (ValueError, TypeError, OSError, ZoneInfoNotFoundError):
+            return given  # told of the field that is wrong
+        return {**given, "expires_at": until.isoformat()}
 
 
 class ImportOptions(Options):
@@ -211,6 +271,16 @@ class Preview(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class LastImport:
+    """The last import of a pool."""
+
+    pool_id: int
+    id: uuid.UUID
+    status: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ImportRecord:
     """An import, and how far it is."""
 
@@ -226,6 +296,7 @@ class ImportRecord:
     in_other_pool: int
     invalid: int
     suspicious: int
+    scheduled: int
     columns_not_imported: list[str] | None
     choices: dict[str, list[dict[str, object]]] | None
     undone: int
@@ -271,11 +342,21 @@ class RejectRecord:
     other_pool: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class IgnoredRecord:
+    """A row whose code was in the pool already, or stands in the file before."""
+
+    line: int
+    code: str
+
+
 class RejectedBy(BaseModel):
     """The rejected rows by reason."""
 
     in_other_pool: int = Field(description="Codes that another pool holds")
-    invalid: int = Field(description="Rows that hold no valid code")
+    invalid: int = Field(
+        description="Rows that hold no valid code, or whose past cannot be: `rejects` have the reasons"
+    )
     suspicious: int = Field(
         description="Values unlike the rest of the file (a footer, a sum, a heading, a placeholder): set aside"
     )
@@ -292,6 +373,9 @@ class ImportOut(BaseModel):
     schedule_id: uuid.UUID | None = Field(description="The schedule that started it")
     rows: int = Field(description="Rows dealt with: imported + ignored + rejected")
     imported: int = Field(description="Rows that became vouchers")
+    scheduled: int = Field(
+        description="How many of those imported have yet to come into the pool, at their `valid_from`"
+    )
     ignored: int = Field(description="Rows whose code is in this pool already, or twice in the file")
     rejected: int = Field(description="Rows that did not become vouchers; see `rejects`")
     rejected_by: RejectedBy = Field(description="Why")
@@ -316,6 +400,13 @@ class ImportOut(BaseModel):
     finished_at: datetime | None = Field(description="When it ended")
 
 
+class IgnoredOut(BaseModel):
+    """A row whose code was in the pool already, or stands in the file before."""
+
+    line: int = Field(description="Line of the file, from 1, the header counted")
+    code: str = Field(description="Its code")
+
+
 class RejectOut(BaseModel):
     """A row that did not become a voucher."""
 
@@ -334,6 +425,13 @@ class RejectOut(BaseModel):
         "too_few_columns",
         "invalid_expires_at",
         "invalid_attribute",
+        "invalid_valid_from",
+        "invalid_customer_id",
+        "invalid_campaign_id",
+        "invalid_assigned_at",
+        "invalid_redeemed_at",
+        "given_to_another",
+        "not_available",
     ] = Field(description="Why")
     other_pool: str | None = Field(description="The pool that holds the code")
 

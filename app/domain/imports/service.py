@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import takewhile
 from typing import BinaryIO, Protocol, cast
@@ -29,8 +29,10 @@ from app.domain.imports.reader.marks import seen
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.schemas import (
     FormatIn,
+    IgnoredRecord,
     ImportOptions,
     ImportRecord,
+    LastImport,
     Options,
     RejectRecord,
     Source,
@@ -219,9 +221,22 @@ async def list_rejects(
     return await queries.list_rejects(connection, import_id, line, limit)
 
 
+async def list_ignored(
+    connection: AsyncConnection, import_id: uuid.UUID, line: int, limit: int
+) -> list[IgnoredRecord]:
+    """Return ignored rows of an import, by line."""
+    await get(connection, import_id)
+    return await queries.list_ignored(connection, import_id, line, limit)
+
+
 async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
     """Tell whether an import of a schedule has not ended."""
     return await queries.under_way(connection, schedule_id)
+
+
+async def last_of_pools(connection: AsyncConnection, pool_ids: Sequence[int]) -> dict[int, LastImport]:
+    """Return the last import of each of these pools that has one, by the pool's id."""
+    return {row.pool_id: row for row in await queries.last_of_pools(connection, pool_ids)}
 
 
 async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> ImportRecord:

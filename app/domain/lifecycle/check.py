@@ -63,12 +63,17 @@ INVARIANTS = {
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
         WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer', 'already_redeemed')
             AND status <> 'redeemed'""",
-    "a use is of an unknown code, and a pool has the code": """
+    "a use is of an unknown code, and a pool has the code and gave it to nobody": """
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
-        WHERE effect = 'redeem' AND outcome = 'unknown_code'""",
+        WHERE effect = 'redeem' AND outcome = 'unknown_code' AND assignment_id IS NULL AND status <> 'redeemed'""",
     "a use is cancelled, and no cancellation says so": """
         SELECT min(id::text) FROM redemption WHERE outcome = 'cancelled'
         GROUP BY code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",
+    "an import does not agree with the codes that it has yet to bring": """
+        SELECT import.id::text FROM import LEFT JOIN (
+            SELECT import_id, count(*) AS n FROM coming_voucher GROUP BY import_id
+        ) AS counted ON counted.import_id = import.id
+        WHERE scheduled <> coalesce(counted.n, 0)""",
     "the stock of a pool does not know its holds": """
         SELECT pool.name FROM pool JOIN stock ON stock.pool_id = pool.id
         WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)

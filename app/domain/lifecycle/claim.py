@@ -1,30 +1,23 @@
-"""SQL of the claim: LOCK takes what is free, WRITE makes it given. It stands here and nowhere else.
-
-WRITE is made of the transitions ASSIGN and RESERVE: a request without a lease goes the one way, one with a lease the
-other.
-"""
+"""The claim: give each of many requests a voucher of a pool in one statement, or in two halves (statements.py)."""
 
 import random
-import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
 from functools import cache
 from typing import Any, Literal, TypedDict
 
 import orjson
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import TextClause, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle.order import MOMENT
-from app.domain.lifecycle.requests import LEDGER_ROW, AssignmentRequest, LedgerEntry, replayed
-from app.domain.lifecycle.states import ASSIGN, RESERVE
-from app.domain.lifecycle.stock import HELD, SLOT
+from app.domain.lifecycle import statements
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed
+from app.domain.lifecycle.statements import ANY_MERGED, Ids
+from app.domain.lifecycle.stock import SLOT
 from app.platform import records
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
@@ -64,194 +57,6 @@ NONE_ALLOWED = Allowance()
 """Of a draw that knows no holds: from a pool that has some it gets nothing."""
 
 
-def _lock(*, holds: bool) -> str:
-    """Return SQL that locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again.
-
-    What others hold locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs
-    nothing; of a pool with holds, or a rule for customers, only as many as the draw is allowed may be taken.
-    """
-    allowed = "CAST(:allowance AS bigint)" if holds else "0"
-    return f"""
-target AS MATERIALIZED (
-    SELECT id FROM pool WHERE name = :pool
-), bound AS MATERIALIZED (
-    SELECT LEAST(
-        (SELECT n FROM wanted), sum(available)::bigint, CASE WHEN max(holds) > 0 THEN {allowed} END
-    ) AS n
-    FROM stock WHERE pool_id = (SELECT id FROM target)
-), ahead AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
-    WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
-        AND {NOT_EXPIRED}
-    ORDER BY draw_key LIMIT (SELECT n FROM bound)
-    FOR UPDATE SKIP LOCKED
-), behind AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
-    WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key <= :cursor
-        AND {NOT_EXPIRED}
-    ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
-    FOR UPDATE SKIP LOCKED
-), locked AS MATERIALIZED (
-    SELECT place, code, draw_key, expires_at, attributes, row_number() OVER () AS n
-    FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
-)"""  # noqa: S608  (made of constants)
-
-
-# Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the
-# place at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
-# between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
-#
-# Where the pool has holds, only a transaction with an allowance (app/domain/holds/service.py) may take from it. A hold
-# made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
-# refused, and the transaction is run again (`retry_on_conflict`).
-#
-# A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
-#
-# What is taken from a hold says so in the ledger: it returns there. What may be drawn by anybody is what is available
-# and not held, so a draw from a hold takes nothing of it. A draw that is allowed nothing of holds (`holds` is false)
-# leaves all that out: it is refused where there are any, and each part of a statement costs, used or not.
-LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
-
-
-def _marks() -> str:
-    """Return what a claim sets, by ASSIGN where no lease is asked for and by RESERVE where one is."""
-    status = f"CASE WHEN given.lease_seconds IS NULL THEN '{ASSIGN.target}' ELSE '{RESERVE.target}' END"
-    columns = {"status": f"{status}::voucher_status"}
-    for column in {**ASSIGN.sets, **RESERVE.sets}:
-        assigned, reserved = ASSIGN.sets.get(column), RESERVE.sets.get(column)
-        both = (
-            f"CASE WHEN given.lease_seconds IS NULL THEN {assigned or 'NULL'} ELSE {reserved or 'NULL'} END"
-        )
-        columns[column] = str(assigned) if assigned == reserved else both
-    return ", ".join(f"{column} = {value}" for column, value in columns.items())
-
-
-# The moment is taken once all vouchers are locked, for `marked` is looked for by their places.
-def write_sql(*, holds: bool) -> str:
-    """Return SQL that gives the rows of `given` their vouchers, for a draw that may take from holds or may not."""
-    allowed = "holds = 0 OR CAST(:allowance AS bigint) > 0" if holds else "holds = 0"
-    column, value = (
-        (", hold_id", ", CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END") if holds else ("", "")
-    )
-    free = "WHERE NOT of_hold" if holds else ""
-    kept = (
-        f"- CASE WHEN max(holds) > 0 THEN {HELD.format(pool_id='(SELECT id FROM target)')} ELSE 0 END"  # noqa: S608
-        if holds
-        else ""
-    )
-    return f"""
-moment AS MATERIALIZED (
-    SELECT {MOMENT} AS at
-), marked AS (
-    UPDATE voucher SET {_marks()}
-    FROM given
-    WHERE voucher.ctid = ANY (ARRAY(SELECT place FROM given)) AND voucher.ctid = given.place
-    RETURNING given.*
-), written AS (
-    INSERT INTO assignment (
-        id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
-        lease_seconds{column}
-    )
-    SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id, occurrence, test,
-        (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
-    FROM marked ORDER BY marked.id
-), counted AS (
-    UPDATE stock SET
-        available = CASE WHEN {allowed} THEN available - sums.n END,
-        reserved = reserved + sums.leased,
-        assigned = assigned + sums.n - sums.leased
-    FROM (SELECT count(*) AS n, count(lease_seconds) AS leased FROM marked) AS sums
-    WHERE pool_id = (SELECT id FROM target) AND slot = :slot AND sums.n > 0
-), fallen AS (
-    UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
-    FROM (
-        SELECT sum(available)::bigint - (SELECT count(*) FROM marked {free}) {kept} AS left_in
-        FROM stock WHERE pool_id = (SELECT id FROM target)
-    ) AS sums
-    WHERE pool_id = (SELECT id FROM target) AND fell_at IS NULL AND threshold >= sums.left_in
-)"""  # noqa: S608  (made of constants)
-
-
-# One JSON text: a fraction of the cost of an array per column.
-REQUESTS = """
-    SELECT * FROM ROWS FROM (
-        json_to_recordset(CAST(:requests AS json)) AS (
-            id uuid, customer_id text, campaign_id text, message_id text, occurrence bigint, test boolean,
-            lease_seconds bigint
-        )
-    ) WITH ORDINALITY AS request (
-        id, customer_id, campaign_id, message_id, occurrence, test, lease_seconds, position
-    )
-"""
-
-
-class Ids(Enum):
-    """What a claim knows of customers who have several ids, because they were merged."""
-
-    SINGLE = auto()
-    """It takes each id for a person of its own, and gives nothing as soon as anybody was merged."""
-    ASKED = auto()
-    """It gives nothing to an id that a merge has concerned, and says so."""
-    RESOLVED = auto()
-    """Its requests name persons; the transaction has looked for whom their ids stand."""
-
-
-ANY_MERGED = "(SELECT EXISTS (SELECT FROM customer_alias))"
-MERGED = f"""(
-    {ANY_MERGED} AND (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
-)"""  # noqa: S608  (made of constants)
-
-
-@cache
-def _claim(ids: Ids, *, holds: bool) -> TextClause:
-    """Return the statement that finds for each request the ledger row that it has already, or gives it a voucher.
-
-    A request that is missing in the answer got none. OFFSET 0 keeps the look-up a look-up: planned while the ledger is
-    small, a join would read all of it for ever after.
-
-    Args:
-        ids: what is known of the customers' ids.
-        holds: whether the draw may take from holds.
-    """
-    asked = ids is Ids.ASKED
-    sent = f"SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent" if asked else REQUESTS  # noqa: S608
-    served = {Ids.SINGLE: f"WHERE NOT {ANY_MERGED}", Ids.ASKED: "WHERE NOT merged", Ids.RESOLVED: ""}[ids]
-    of_hold = ", n <= :from_hold AS of_hold" if holds else ""
-    of_merged = (
-        "UNION ALL SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL FROM sent WHERE merged"
-    )
-    return text(f"""
-WITH sent AS MATERIALIZED (
-    {sent}
-), request AS NOT MATERIALIZED (
-    SELECT * FROM sent {served}
-), known AS MATERIALIZED (
-    SELECT request.position, before.id
-    FROM request, LATERAL (SELECT id FROM assignment WHERE assignment.id = request.id OFFSET 0) AS before
-), fresh AS MATERIALIZED (
-    SELECT *, row_number() OVER (ORDER BY position) AS n
-    FROM request WHERE NOT EXISTS (SELECT FROM known WHERE known.id = request.id)
-), wanted AS (
-    SELECT count(*) AS n FROM fresh
-), {_lock(holds=holds)}, given AS MATERIALIZED (
-    SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, locked.attributes {of_hold}
-    FROM fresh JOIN locked USING (n)
-), {write_sql(holds=holds)}
-SELECT position, draw_key, {"of_hold" if holds else "false"}, NULL::uuid, code, (SELECT at FROM moment), {LEASE_UNTIL},
-    expires_at, attributes
-FROM marked
-UNION ALL
-SELECT position, NULL, false, id, NULL, NULL, NULL, NULL, NULL FROM known
-{of_merged if asked else ""}
-""")  # noqa: S608  (made of constants)
-
-
-REPLAYED = text(f"""
-SELECT {LEDGER_ROW} FROM assignment LEFT JOIN voucher ON voucher.code = assignment.code
-WHERE assignment.id = ANY (CAST(:ids AS uuid[]))
-""")  # noqa: S608  (made of constants)
-
-
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """What a claim gave."""
@@ -276,32 +81,21 @@ async def claim(
     ids: Ids = Ids.ASKED,
 ) -> Claimed:
     """Claim a voucher for each request; none of them asks for a life (`valid_for_seconds`)."""
-    statement = _claim(ids, holds=allowance is not NONE_ALLOWED)
+    statement = statements.claim(ids, holds=allowance is not NONE_ALLOWED)
     parameters = _parameters(pool, requests, cursor, allowance)
     claimed = _claimed(pool, requests, await connection.execute(statement, parameters))
     if claimed.known:
-        rows = await connection.execute(REPLAYED, {"ids": claimed.known})
+        rows = await connection.execute(statements.REPLAYED, {"ids": claimed.known})
         claimed.ledger.extend(replayed(pool, row) for row in rows)
     return claimed
 
 
-def numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
-    """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
-
-    The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
-    """
-    compiled = str(statement.compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]
-    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled)))
-    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", compiled)
-    return numbered.replace("%%", "%").encode(), names
-
-
-_REPLAYED, _ = numbered(REPLAYED)
+_REPLAYED, _ = statements.numbered(statements.REPLAYED)
 
 
 @cache
 def _direct(ids: Ids) -> tuple[bytes, tuple[str, ...]]:
-    return numbered(_claim(ids, holds=False))
+    return statements.numbered(statements.claim(ids, holds=False))
 
 
 def direct(
@@ -385,31 +179,6 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
     return Claimed(ledger, draw_keys, from_hold, merged, known)
 
 
-# The two halves of the claim for what is drawn first and given later in the same transaction, such as a message.
-@cache
-def _lock_only(*, holds: bool) -> TextClause:
-    return text(f"""
-WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {_lock(holds=holds)}
-SELECT place, code, draw_key, expires_at, attributes FROM locked ORDER BY n
-""")  # noqa: S608  (made of constants)
-
-
-@cache
-def _write_only(*, holds: bool) -> TextClause:
-    of_hold = ", position <= :from_hold AS of_hold" if holds else ""
-    return text(f"""
-WITH target AS MATERIALIZED (
-    SELECT id FROM pool WHERE name = :pool
-), given AS MATERIALIZED (
-    SELECT request.*, locked.place, locked.code {of_hold}
-    FROM ({REQUESTS}) AS request JOIN ROWS FROM (
-        unnest(CAST(:places AS tid[])), unnest(CAST(:codes AS text[]))
-    ) WITH ORDINALITY AS locked (place, code, position) USING (position)
-), {write_sql(holds=holds)}
-SELECT count(*) FROM marked
-""")  # noqa: S608  (made of constants)
-
-
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A voucher that is locked until the transaction ends and given to nobody yet."""
@@ -426,7 +195,7 @@ async def lock(
 ) -> list[Locked]:
     """Lock up to `n` available vouchers."""
     parameters = {"pool": pool, "n": n, "cursor": cursor, "allowance": allowance.n}
-    statement = _lock_only(holds=allowance is not NONE_ALLOWED)
+    statement = statements.lock(holds=allowance is not NONE_ALLOWED)
     return [Locked(*row) for row in await connection.execute(statement, parameters)]
 
 
@@ -462,7 +231,7 @@ async def write(
         "places": [row.place for _, row in gifts],
         "codes": [row.code for _, row in gifts],
     }
-    statement = _write_only(holds=allowance is not NONE_ALLOWED)
+    statement = statements.write(holds=allowance is not NONE_ALLOWED)
     result = await connection.execute(statement, parameters)
     return int(result.scalar_one())
 

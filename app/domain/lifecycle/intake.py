@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import patience
 from app.schema.imports import Import
-from app.schema.inventory import Stock, Voucher
+from app.schema.inventory import ComingVoucher, Stock, Voucher
 
 # `rows` have `code`, `draw_key`, `expires_at`, `attributes` and `line`. In draw order, so that heap and index agree.
 VOUCHERS: LiteralString = """
@@ -19,6 +19,11 @@ SELECT code, %(pool_id)s, draw_key, %(import_id)s, until,
     CASE WHEN until <= now() THEN now() END, attributes
 FROM (SELECT *, COALESCE(expires_at, %(expires_at)s) AS until FROM ({rows}) AS chunk) AS chunk
 ORDER BY draw_key, line
+"""
+# Of codes that bring nothing but themselves: all is as the table has it by default, and that is quicker by a tenth.
+PLAIN: LiteralString = """
+INSERT INTO voucher (code, pool_id, draw_key, import_id)
+SELECT code, %(pool_id)s, draw_key, %(import_id)s FROM ({rows}) AS chunk ORDER BY draw_key, line
 """
 # A code that has expired comes in as expired: it is never counted as available.
 EXPIRED: LiteralString = """
@@ -120,6 +125,9 @@ async def lock_vouchers(connection: AsyncConnection, pool_id: int) -> None:
 
 
 async def remove_vouchers(connection: AsyncConnection, pool_id: int) -> None:
-    """Delete the vouchers of a pool, which are locked."""
+    """Delete the vouchers of a pool, which are locked, and what has yet to come into it."""
     async with patience(connection):
+        await connection.execute(delete(ComingVoucher).where(ComingVoucher.pool_id == pool_id))
+        coming = update(Import).where(Import.pool_id == pool_id, Import.scheduled > 0)
+        await connection.execute(coming.values(scheduled=0))
         await connection.execute(delete(Voucher).where(Voucher.pool_id == pool_id))

@@ -12,8 +12,8 @@ import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import text
 
-from app.domain.lifecycle.claim import MERGED, REQUESTS, numbered, write_sql
 from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.statements import MERGED, REQUESTS, numbered, writing
 from app.domain.lifecycle.stock import SLOT
 from app.schema.inventory import NOT_EXPIRED
 
@@ -44,7 +44,7 @@ WITH request AS MATERIALIZED (
     SELECT request.*, free.place, free.code, free.attributes
     FROM request JOIN free USING (position)
     WHERE NOT EXISTS (SELECT FROM assignment WHERE assignment.id = request.id OFFSET 0)
-), {write_sql(holds=False)}
+), {writing(holds=False)}
 SELECT id, attributes FROM marked
 """)  # noqa: S608  (made of constants)
 

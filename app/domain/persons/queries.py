@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,6 +48,12 @@ async def persons(connection: AsyncConnection, ids: Sequence[str]) -> list[Alias
 async def nobody_merges(connection: AsyncConnection) -> bool:
     """Tell whether no merge is under way; where that is so, none begins until the transaction ends."""
     return bool((await connection.execute(NO_MERGE)).scalar_one())
+
+
+def nobody_merges_on(connection: Connection[TupleRow]) -> bool:
+    """Tell the same on a connection of the driver."""
+    row = connection.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", (MERGES,)).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def try_alone(connection: AsyncConnection) -> bool:

@@ -8,6 +8,8 @@ what it wrote moves too, or sees the mark and tries again once the merge is done
 
 from collections.abc import Iterable
 
+from psycopg import Connection
+from psycopg.rows import TupleRow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.persons import queries
@@ -52,6 +54,16 @@ async def aliases(connection: AsyncConnection, customer_id: str) -> tuple[str, .
     """Return the other ids of a customer."""
     rows = await queries.persons(connection, [customer_id])
     return tuple(rows[0].aliases) if rows else ()
+
+
+def keep_merges_off(connection: Connection[TupleRow]) -> None:
+    """Let no merge begin until the transaction ends, on a connection of the driver.
+
+    Raises:
+        MergingError: one is under way.
+    """
+    if not queries.nobody_merges_on(connection):
+        raise MergingError
 
 
 async def try_alone(connection: AsyncConnection) -> bool:

@@ -26,9 +26,11 @@ class PoolExistsError(DomainError):
 
 
 class PoolNotEmptyError(DomainError):
-    """Codes of this pool were handed out, so it stays."""
+    """Codes of this pool were handed out or used, so it stays."""
 
-    status, name, title = 409, "pool-not-empty", "Codes of this pool were handed out"
+    status, name, title = 409, "pool-not-empty", "Codes of this pool were handed out or used"
 
     def __init__(self, pool: str) -> None:
-        super().__init__(f"Codes of pool {pool!r} were handed out, so it cannot be deleted.", pool=pool)
+        super().__init__(
+            f"Codes of pool {pool!r} were handed out or used, so it cannot be deleted.", pool=pool
+        )

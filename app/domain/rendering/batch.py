@@ -1,4 +1,4 @@
-"""One letter to many: chunk by chunk, each a transaction, so that a long batch holds no locks for long."""
+"""One message to many: chunk by chunk, each a transaction, so that a long batch holds no locks for long."""
 
 import asyncio
 from collections import deque
@@ -37,7 +37,7 @@ async def render_many(
     targets: Sequence[MessageTarget],
     request: KeyedRequest | None = None,
 ) -> AsyncIterator[list[Outcome]]:
-    """Yield the outcomes, chunk by chunk in the order of the addressees, each chunk committed.
+    """Yield the outcomes, chunk by chunk in the order of the targets, each chunk committed.
 
     Args:
         engine: of the service's database.

@@ -36,7 +36,7 @@ class _Pool:
     """One pool, or one key under which places are looked up."""
 
     draw: Draw
-    shown: list[str] = field(default_factory=list)
+    previewed: list[str] = field(default_factory=list)
     looked_up: int = -1
     counts: dict[str, int] | None = None
     similar: list[str] | None = None
@@ -46,7 +46,7 @@ class _Pool:
 
 
 class MessageVouchers:
-    """Of one transaction, for one letter to its addressees."""
+    """What one transaction draws, for the messages of one spec to its targets."""
 
     def __init__(
         self, connection: AsyncConnection, spec: RenderSpec, targets: Sequence[MessageTarget]
@@ -62,7 +62,7 @@ class MessageVouchers:
         """Of places that were filled under another id of the customer: the id of the place, and the one it had."""
         self._given: dict[uuid.UUID, LedgerEntry | str] = {}
         self.before: list[dict[str, dict[str, str | bool | None]]] = [{} for _ in targets]
-        """Of each addressee, by pool and occurrence: the code given before, None where it no longer holds, false
+        """Of each target, by pool and occurrence: the code given before, None where it no longer holds, false
         where it was voided since."""
         self.seen: list[Seen | None] = [None for _ in targets]
         self.seen_known = False
@@ -96,7 +96,7 @@ class MessageVouchers:
     def free_of(self, name: str) -> list[str]:
         """Return the codes of a pool that are locked for the messages, or shown in a preview."""
         pool = self._pools[name]
-        return pool.shown or [row.code for row in pool.draw.locked]
+        return pool.previewed or [row.code for row in pool.draw.locked]
 
     def every_code(self) -> list[str]:
         """Return all codes that the messages may show: those that are free and those that were given before."""
@@ -344,9 +344,9 @@ class MessageVouchers:
             return
         if self._spec.mode is Mode.PREVIEW:
             row = await pool.draw.preview()
-            pool.shown = [] if row is None else [row.code]
+            pool.previewed = [] if row is None else [row.code]
             if row is not None and self._spec.sample:
-                pool.shown = [await sample_of(self._connection, row.code)]
+                pool.previewed = [await sample_of(self._connection, row.code)]
             elif row is not None:
                 self._note(row)
         elif wanted == 0 and not pool.draw.locked:

@@ -1,6 +1,7 @@
 """The nodes of a scenario: a JSON body written as a template, rendered, then stored with the codes in it."""
 
 import hashlib
+import json
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, TypedDict, TypeVar, cast
@@ -120,7 +121,11 @@ def _stored_before(record: NodeSeen, digest: str) -> Stored:
 
 def _body(rendered: str) -> object:
     try:
-        body: object = orjson.loads(rendered)
+        orjson.loads(rendered)
+        # Whole numbers beyond 64 bits stay what they are, to be refused: orjson makes other numbers of some.
+        body: object = json.loads(rendered)
+    except RecursionError:
+        raise TemplateError("The rendered body is nested too deep.", line=None) from None
     except orjson.JSONDecodeError as error:  # its position, not its text: that holds codes
         raise TemplateError(
             "The template rendered to no JSON; the filter 'json' writes a value with its quotes. "

@@ -138,7 +138,7 @@ class Rounds:
         )
 
     async def _add_customers(self) -> None:
-        """Add the properties of the addressees: what the request says of them goes before what is stored."""
+        """Add the properties of the targets: what the request says of them goes before what is stored."""
         if "customer" not in self._source:
             return
         ids = self._customer_ids()

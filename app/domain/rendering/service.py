@@ -166,7 +166,7 @@ def _outcome(
         return Outcome(target, error=ClientGoneError())
     if "error" in result:
         return Outcome(target, error=_error(vouchers, target, result["error"]))
-    shown: list[dict[str, object]] = [
+    listed: list[dict[str, object]] = [
         {
             "pool": pool,
             "code": code,
@@ -176,23 +176,23 @@ def _outcome(
         for pool, _, code, occurrence, _ in result["uses"]
     ]
     if vouchers.preview:
-        shown = [{**each, "preview": True} for each in shown]
-    return made(spec, target, result, shown, taken)
+        listed = [{**each, "preview": True} for each in listed]
+    return made(spec, target, result, listed, taken)
 
 
 def made(
     spec: RenderSpec,
     target: MessageTarget,
     result: Result,
-    shown: list[dict[str, object]],
+    listed: list[dict[str, object]],
     taken: list[uuid.UUID],
 ) -> Outcome:
     """Return a message that a render process made, with the codes that it shows."""
     texts, undefined = result["texts"], result.get("undefined", [])
     if spec.parts[0].name is None:
-        return Outcome(target, texts[0], vouchers=shown, undefined=undefined, taken=taken)
+        return Outcome(target, texts[0], vouchers=listed, undefined=undefined, taken=taken)
     parts = {str(part.name): text for part, text in zip(spec.parts, texts, strict=True)}
-    return Outcome(target, parts=parts, vouchers=shown, undefined=undefined, taken=taken)
+    return Outcome(target, parts=parts, vouchers=listed, undefined=undefined, taken=taken)
 
 
 def _error(vouchers: MessageVouchers, target: MessageTarget, problem: Problem) -> DomainError:

@@ -154,7 +154,7 @@ TYPE = """CASE
     WHEN after = 'redeemed' THEN 'voucher.redeemed'
     WHEN after = 'void' THEN 'voucher.voided'
     WHEN after = 'available' AND before IN ('reserved', 'assigned') THEN 'voucher.released'
-    WHEN after = 'assigned' AND before = 'reserved' THEN 'voucher.assigned'
+    WHEN after = 'assigned' AND before IN ('reserved', 'available') THEN 'voucher.assigned'
 END"""
 CHANGED = text(f"""
 SELECT change.id, change.changed_at AS at, change.type, pool.name AS pool, change.code, change.assignment_id,

@@ -1,5 +1,7 @@
 """Times of a column end where they say: in a zone, and written as is said, never guessed."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 
@@ -49,3 +51,40 @@ async def test_a_format_or_zone_that_is_none_is_refused(upload, options):
     assert (
         await upload("code;until\nA-1;2096-12-31\n", expires_at_column="until", **options)
     ).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "expected"),
+    [
+        ("2096-12-31", {}, "2097-01-01T00:00:00Z"),
+        ("2096-06-30", {"timezone": "Europe/Prague"}, "2096-06-30T22:00:00Z"),
+        ("2096-06-30T12:00", {"timezone": "America/New_York"}, "2096-06-30T16:00:00Z"),
+        ("2096-06-30T12:00:00Z", {"timezone": "America/New_York"}, "2096-06-30T12:00:00Z"),
+    ],
+)
+async def test_a_fixed_expiry_may_be_a_day_alone(client, upload, written, options, expected):
+    assert (await upload("code\nA-1\nA-2\n", expires_at=written, **options)).json()["imported"] == 2
+    assert await expiries(client) == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ("written", "zone"),
+    [
+        ("2096-12-32", "UTC"),
+        ("2096-12-31", "Mars"),
+        ("9999-12-31", "UTC"),
+        ("2096-12-31T12:00", ""),
+        ("31.12.2096", "UTC"),
+    ],
+)
+async def test_a_fixed_expiry_that_is_none_is_refused(upload, written, zone):
+    assert (
+        await upload("code\nA-1\n", expires_at=written, **({"timezone": zone} if zone else {}))
+    ).status_code == 422
+
+
+async def test_a_schedule_keeps_the_end_of_the_day(client):
+    body = {"pool": "p", "source": {"type": "url", "url": "https://example.org/c"}, "cron": "0 6 * * *"}
+    body |= {"expires_at": "2096-06-30", "timezone": "Europe/Prague"}
+    made = (await client.post("/v1/import-schedules", json=body)).json()
+    assert datetime.fromisoformat(made["options"]["expires_at"]) == datetime(2096, 6, 30, 22, tzinfo=UTC)

@@ -19,7 +19,8 @@ BREAKS = {
     "a lease and its voucher disagree": "UPDATE assignment SET lease_until = now()",
     "a redeemed voucher has no redemption": "DELETE FROM redemption",
     "a use stands, and its voucher is not redeemed": "UPDATE redemption SET code = 'void'",
-    "a use is of an unknown code, and a pool has the code": "UPDATE redemption SET outcome = 'unknown_code'",
+    "a use is of an unknown code, and a pool has the code and gave it to nobody": """
+        UPDATE redemption SET outcome = 'unknown_code', code = 'void'""",
     "a use is cancelled, and no cancellation says so": "UPDATE redemption SET outcome = 'cancelled'",
     "a code is known to be used and could be drawn": """
         INSERT INTO redemption (code, outcome, redeemed_at) SELECT code, 'unknown_code', now() FROM voucher
@@ -27,6 +28,8 @@ BREAKS = {
     "an assignment that is not reserved has a lease, or one that lapsed was not released": """
         UPDATE assignment SET lapsed = true""",
     "a hold does not agree with what was drawn from it": "UPDATE hold SET drawn = 1",
+    "an import does not agree with the codes that it has yet to bring": """
+        INSERT INTO import (pool, source, options, seed, scheduled) VALUES ('p', '{}', '{}', 0, 1)""",
     "the stock of a pool does not know its holds": "DELETE FROM hold",
 }
 

@@ -55,6 +55,7 @@ def nested(depth):
         (-(2**63) - 1, ["body", "events", 1]),
         (nested(300), ["body"]),
         (nested(65), ["body"]),
+        (nested(900), ["body"]),
     ],
 )
 async def test_json_beyond_the_bound_is_refused_with_its_place(client, value, place):
@@ -65,6 +66,9 @@ async def test_json_beyond_the_bound_is_refused_with_its_place(client, value, pl
     assert reply.status_code == 422, reply.text
     assert [error["loc"][:3] for error in reply.json()["errors"]] == [place]
     assert (await client.post("/v1/events", json={"events": [good]})).status_code == 200
+    node = {"template": json.dumps({"a": value}), "message_id": "m", "mode": "send"}
+    rendered = await client.post("/v1/customers/c/properties/render", json=node)
+    assert (rendered.status_code, rendered.json()["type"]) == (422, "/problems/template-error"), rendered.text
     patched = await client.patch(
         "/v1/customers/c",
         content=json.dumps({"properties": {"a": value}}),

@@ -14,7 +14,6 @@ from app.schema.times import Time
 
 MAX_GRACE_SECONDS = 7 * 24 * 3600
 DEFAULT_GRACE_SECONDS = 3600
-LAST_YEAR = 9999
 
 
 def _ahead(time: datetime) -> datetime:

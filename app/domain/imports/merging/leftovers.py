@@ -9,7 +9,8 @@ from app.domain.imports.merging import chunks
 
 # Nothing of it is in the pool: none was merged, or nothing was to be, or the pool has gone.
 NO_FIGURES = """
-UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, suspicious = 0, total = NULL
+UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, suspicious = 0, conflicting = 0,
+    total = NULL
 WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
 """
 # Whoever refers to the pool, or imports into it, waits for this lock, and finds the pool gone or makes it anew.
@@ -23,6 +24,7 @@ FOR UPDATE OF pool
 REMOVE_POOL = """
 DELETE FROM pool USING import WHERE import.id = %(id)s AND pool.id = import.pool_id AND pool.description IS NULL
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.pool_id = pool.id)
+    AND NOT EXISTS (SELECT FROM coming_voucher WHERE coming_voucher.pool_id = pool.id)
     AND NOT EXISTS (SELECT FROM assignment WHERE assignment.pool_id = pool.id)
     AND NOT EXISTS (SELECT FROM import AS other WHERE other.pool_id = pool.id AND other.status <> 'failed')
     AND NOT EXISTS (SELECT FROM hold WHERE hold.pool_id = pool.id)
@@ -58,5 +60,6 @@ def clear(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
         chunks.forget(connection, import_id)
         if connection.execute(NO_FIGURES, (import_id,)).rowcount:
             connection.execute("DELETE FROM import_reject WHERE import_id = %s", (import_id,))
+            connection.execute("DELETE FROM import_ignored WHERE import_id = %s", (import_id,))
         if may_go:
             connection.execute(REMOVE_POOL, {"id": import_id})

@@ -17,7 +17,7 @@ from psycopg import Connection, errors
 from psycopg.rows import TupleRow
 
 from app.domain.imports.errors import ImportCancelledError
-from app.domain.imports.merging import rows
+from app.domain.imports.merging import ignored, rows
 from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.uses import settle_chunk
@@ -33,7 +33,7 @@ SET_ASIDE = f"""
 WITH gone AS (DELETE FROM staged WHERE line = ANY(%s) RETURNING *),
     kept AS (
         INSERT INTO import_reject (import_id, line, value, reason, staged)
-        SELECT %s, line, left(code, {rows.SHOWN}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
+        SELECT %s, line, left(code, {rows.MOST_KEPT}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
     )
 SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)
@@ -71,6 +71,7 @@ SELECT count(DISTINCT code) {OF_CHUNK}
 """  # noqa: S608  (made of constants)
 LEAST = -(2**63)
 VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
+PLAIN: LiteralString = intake.PLAIN.format(rows=ROWS_OF_CHUNK)
 EXPIRED: LiteralString = intake.EXPIRED.format(rows=ROWS_OF_CHUNK)
 
 
@@ -83,6 +84,8 @@ class Target:
     pool_id: int | None
     expires_at: datetime | None
     dry_run: bool
+    codes_alone: bool = False
+    """Whether the codes bring neither an expiry nor anything else."""
     all_new: bool = True
     """Whether no code of the share was there before, as far as is known."""
 
@@ -161,10 +164,12 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
             "in_other_pool": in_other_pool,
             "ignored": found - imported - in_other_pool,
         }
+        if values["ignored"]:
+            ignored.note(connection, f"SELECT line, code {OF_CHUNK}", values)
         if not connection.execute(FIGURES, values).rowcount:
             raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and imported:
-            values["expired"] = _number(connection, EXPIRED, values)
+            values["expired"] = 0 if target.codes_alone else _number(connection, EXPIRED, values)
             settle_chunk(connection, f"SELECT code {OF_CHUNK}", values)
             connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
@@ -174,14 +179,15 @@ def _insert(connection: Connection[TupleRow], target: Target, values: dict[str, 
 
     Hoping that every code is new saves a sixth, until one is not.
     """
+    vouchers = PLAIN if target.codes_alone else VOUCHERS
     if target.all_new:
         try:
             with connection.transaction():
-                all_of_it = connection.execute(VOUCHERS, values).rowcount
+                all_of_it = connection.execute(vouchers, values).rowcount
                 return all_of_it, all_of_it
         except errors.UniqueViolation:
             target.all_new = False
-    imported = connection.execute(VOUCHERS + "ON CONFLICT (code) DO NOTHING", values).rowcount
+    imported = connection.execute(vouchers + "ON CONFLICT (code) DO NOTHING", values).rowcount
     return _number(connection, ROWS, values), imported
 
 

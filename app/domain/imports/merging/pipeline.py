@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from app.domain.imports.errors import ImportCancelledError, ImportUndecidedError
-from app.domain.imports.merging import chunks, leftovers, merge, reading, rows
+from app.domain.imports.merging import chunks, given, leftovers, merge, reading, rows
 from app.domain.imports.reader import dates
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
@@ -63,7 +63,7 @@ STAGED = "UPDATE import SET total = %s, invalid = %s, suspicious = %s WHERE id =
 BESIDE = "UPDATE import SET columns_not_imported = %s WHERE id = %s"
 FINISH = """
 UPDATE import SET status = 'succeeded', progress = 1, finished_at = now()
-WHERE id = %s AND status = 'running' AND imported + ignored + in_other_pool + invalid + suspicious = total
+WHERE id = %s AND status = 'running' AND imported + ignored + in_other_pool + invalid + suspicious + conflicting = total
 RETURNING id
 """
 FAIL = """
@@ -189,11 +189,14 @@ class _Run:
         self.merged_to = row.merged_to
         self.size = 0
         self.staged, self.invalid, self.suspicious = [0] * rows.SHARES, 0, 0
+        self.codes_alone = False
+        self.given = 0
         self.told = self.asked = time.monotonic()
 
     def run(self) -> None:
         self.size = self._store() if self.row.size is None else self.row.size
-        self._stage()
+        with ExitStack() as stack:
+            self._stage(stack)
         with ThreadPoolExecutor(rows.SHARES) as threads:  # it waits for all, also where one fails
             for merged in [threads.submit(self._merge, share) for share in range(rows.SHARES)]:
                 merged.result()
@@ -220,8 +223,11 @@ class _Run:
                 self.side.execute(FETCHED, (size, self.id))
             yield block
 
-    def _stage(self) -> None:
-        """Read all rows, and stage each in its share."""
+    def _stage(self, stack: ExitStack) -> None:
+        """Read all rows, and stage each in its share; those that were given elsewhere are brought in before the rest.
+
+        So a code that is in the file both ways cannot be drawn in between.
+        """
         options = self.row.options
         raw = chunks.ChunkFile(self.side, self.id, self.size)
         names = [name for name in reading.columns_named(options) if isinstance(name, str)]
@@ -230,46 +236,70 @@ class _Run:
         )
         queried = self.row.source["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried)
+        self.codes_alone = sorter.codes_alone
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
-        rows_ = self._sorted(table, sorter, raw)
+        beside = stack.enter_context(_connect(self.settings)) if sorter.past is not None else None
+        rows_ = self._sorted(table, sorter, raw, beside)
         merge.stage(self.connections, rows_, with_attributes=bool(sorter.attributes))
-        self._set_aside(sorter.unlike())
-        total = sum(self.staged) + self.invalid + self.suspicious
+        self._set_aside(sorter.unlike(), beside)
+        total = sum(self.staged) + self.given + self.invalid + self.suspicious
         if not total and self.row.source["type"] not in fetching.MAY_BE_EMPTY:
             raise reading.no_rows()
         self.side.execute(STAGED, (total, self.invalid, self.suspicious, self.id))
+        if beside is not None:
+            after = self.merged_to[given.PLACE] if len(self.merged_to) > given.PLACE else merge.LEAST
+            given.bring_in(
+                beside, self._target(0), self.row.seed, self.given, after, lambda: self._tell(STAGING)
+            )
 
-    def _sorted(self, table: Table, sorter: rows.Sorter, raw: chunks.ChunkFile) -> Iterator[list[list[str]]]:
-        for batch in table.batches:
-            sorted_ = sorter.sort(batch)
-            for share, block in enumerate(sorted_.shares):
-                self.staged[share] += len(block)
-            self.invalid += len(sorted_.rejects)
-            if sorted_.rejects:
-                lines, values, reasons = zip(
-                    *((r.line, r.value, r.reason) for r in sorted_.rejects), strict=True
-                )
-                self.side.execute(REJECT, (self.id, list(lines), list(values), list(reasons)))
-            self._tell(STAGING * raw.place / max(1, self.size))
-            yield sorted_.shares
+    def _sorted(
+        self, table: Table, sorter: rows.Sorter, raw: chunks.ChunkFile, beside: Connection[TupleRow] | None
+    ) -> Iterator[list[list[str]]]:
+        with ExitStack() as stack:
+            copy = None if beside is None else stack.enter_context(given.staging(beside))
+            for batch in table.batches:
+                sorted_ = sorter.sort(batch)
+                if copy is not None:
+                    copy.write("".join(sorted_.given))
+                    self.given += len(sorted_.given)
+                yield self._rejected(sorted_, raw)
 
-    def _set_aside(self, lines: list[int]) -> None:
+    def _rejected(self, sorted_: rows.Sorted, raw: chunks.ChunkFile) -> list[list[str]]:
+        """Count what was sorted, and write down its rejects; return the rows of each share."""
+        for share, block in enumerate(sorted_.shares):
+            self.staged[share] += len(block)
+        self.invalid += len(sorted_.rejects)
+        if sorted_.rejects:
+            lines, values, reasons = zip(*((r.line, r.value, r.reason) for r in sorted_.rejects), strict=True)
+            self.side.execute(REJECT, (self.id, list(lines), list(values), list(reasons)))
+        self._tell(STAGING * raw.place / max(1, self.size))
+        return sorted_.shares
+
+    def _set_aside(self, lines: list[int], beside: Connection[TupleRow] | None) -> None:
         """Make rejects of the staged rows of these lines, which are unlike the rest of the file."""
         if lines:
+            if beside is not None:
+                gone = given.set_aside(beside, self.id, lines)
+                self.given -= gone
+                self.suspicious += gone
             for share, connection in enumerate(self.connections):
                 gone = merge.set_aside(connection, self.id, lines)
                 self.staged[share] -= gone
                 self.suspicious += gone
 
-    def _merge(self, share: int) -> None:
+    def _target(self, share: int) -> merge.Target:
         expires_at = self.row.options.get("expires_at")
-        target = merge.Target(
+        return merge.Target(
             share,
             self.id,
             self.row.pool_id,
             dates.moment(expires_at) if expires_at else None,
             self.row.dry_run,
+            codes_alone=self.codes_alone and not expires_at,
         )
+
+    def _merge(self, share: int) -> None:
+        target = self._target(share)
         again = Retrying(
             retry=retry_if_exception_type(errors.DeadlockDetected),
             stop=stop_after_attempt(20),
@@ -281,7 +311,9 @@ class _Run:
         for upto in merge.chunk_ends(self.staged[share], self.settings.import_chunk_rows):
             if upto > after:
                 self.merged_to[share] = upto
-                done = sum(place - merge.LEAST for place in self.merged_to) / 2**64 / rows.SHARES
+                done = (
+                    sum(place - merge.LEAST for place in self.merged_to[: rows.SHARES]) / 2**64 / rows.SHARES
+                )
                 progress = STAGING + (1 - STAGING) * done
                 again(merge.chunk, connection, target, after, upto, progress)
                 after = upto

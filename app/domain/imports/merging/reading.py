@@ -1,17 +1,31 @@
 """How the options of an import apply to the file that is read."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC
+from datetime import UTC, tzinfo
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.merging.past import Past
 from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
 from app.domain.imports.stored import ColumnName, StoredOptions
 
-FORMAT = ("encoding", "delimiter", "quote", "has_header", "skip_lines", "sheet")
+PAST: tuple[
+    Literal["customer_id_column"],
+    Literal["campaign_id_column"],
+    Literal["assigned_at_column"],
+    Literal["redeemed_at_column"],
+    Literal["valid_from_column"],
+] = (
+    "customer_id_column",
+    "campaign_id_column",
+    "assigned_at_column",
+    "redeemed_at_column",
+    "valid_from_column",
+)
 
 
 def format_of(options: StoredOptions) -> Format:
@@ -56,9 +70,32 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False) -> So
         heading if judged and heading else None,
         Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
         tuple(attributes(table, options)),
-        ZoneInfo(zone) if (zone := options.get("timezone")) else UTC,
+        zone_of(options),
         options.get("date_format"),
+        past(table, options),
         [table.aside] if table.aside is not None and judged else [],
+    )
+
+
+def zone_of(options: StoredOptions) -> tzinfo:
+    """Return the zone of times that name none."""
+    return ZoneInfo(zone) if (zone := options.get("timezone")) else UTC
+
+
+def past(table: Table, options: StoredOptions) -> Past | None:
+    """Return what is told of codes that were given elsewhere; None where no column is named for it.
+
+    Raises:
+        ImportUndecidedError: there is no such column.
+    """
+    wanted = [options.get(name) for name in PAST]
+    if all(name is None for name in wanted):
+        return None
+    customer, campaign, assigned, redeemed, valid_from = (
+        None if name is None else table.column(name) for name in wanted
+    )
+    return Past(
+        customer, campaign, assigned, redeemed, valid_from, zone_of(options), options.get("date_format")
     )
 
 
@@ -82,7 +119,7 @@ def check_rows(table: Table, sorter: Sorter) -> None:
     """
     for batch in table.batches:
         sorted_ = sorter.sort(batch)
-        if sorted_.rejects or any(sorted_.shares):
+        if sorted_.rejects or sorted_.given or any(sorted_.shares):
             return
     raise no_rows()
 

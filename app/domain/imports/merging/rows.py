@@ -11,6 +11,7 @@ from enum import Enum
 import orjson
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.merging.past import Past, RowError
 from app.domain.imports.reader import dates, words
 from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
@@ -21,7 +22,7 @@ from app.schema.texts import FORMULA, clean_code
 
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
-SHOWN = 1000
+MOST_KEPT = 1000
 """Characters of a rejected value that are kept."""
 DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
 """A long number as a spreadsheet shows it."""
@@ -60,6 +61,8 @@ class Sorted:
     shares: list[list[str]]
     """The rows of each share."""
     rejects: list[Reject]
+    given: list[str] = field(default_factory=list)
+    """Those of codes that were given elsewhere."""
 
 
 class Marks(Enum):
@@ -87,45 +90,73 @@ class Sorter:
     """Of times that name none."""
     date_format: str | None = None
     """How times are written, in the directives of strptime; None: in ISO 8601."""
+    past: Past | None = None
+    """Where rows tell to whom their code was given before; None where they do not."""
     aside: list[int] = field(default_factory=list)
     """Lines that are unlike the rest for certain."""
 
+    @property
+    def codes_alone(self) -> bool:
+        """Tell whether nothing but the code is taken of a row."""
+        return self.expires_at_column is None and not self.attributes and self.past is None
+
     def sort(self, batch: Batch) -> Sorted:
         """Sort the rows of a batch."""
-        alone = self.expires_at_column is None and not self.attributes
-        if alone and (plain := self._all_plain(batch)) is not None:
+        if self.codes_alone and (plain := self._all_plain(batch)) is not None:
             return plain
         shares: list[list[str]] = [[] for _ in range(SHARES)]
         rejects: list[Reject] = []
+        given: list[str] = []
         lines: list[int] = []
         codes: list[str] = []
         for line, row in zip(batch.lines, batch.rows, strict=True):
             if is_blank(row):
                 continue
-            code = code_of(row[self.column], self.marks) if self.column < len(row) else None
-            expiry, reason = r"\N", fault(code)
-            if reason is None and self.expires_at_column is not None:
-                text = row[self.expires_at_column].strip() if self.expires_at_column < len(row) else ""
-                try:
-                    expiry = dates.moment(text, self.zone, self.date_format).isoformat() if text else expiry
-                except ValueError:
-                    if not (self.shapes is not None and self._is_heading(code or "")):
-                        reason, code = "invalid_expires_at", text
-            besides = ""
-            if reason is None and self.attributes:
-                try:
-                    besides = "\t" + self._attributes_in(row)
-                except ValueError as error:
-                    reason, code = "invalid_attribute", str(error)
-            if reason is None:
-                self._refuse_destroyed(line, code or "")
-                shares[_share(code or "")].append(f"{line}\t{_escaped(code or '')}\t{expiry}{besides}\n")
-                lines.append(line)
-                codes.append(code or "")
+            try:
+                code, besides, told = self._taken(row)
+            except RowError as error:
+                rejects.append(Reject(line, kept_value(error.value), error.reason))
+                continue
+            self._refuse_destroyed(line, code)
+            if told is None:
+                shares[_share(code)].append(f"{line}\t{_escaped(code)}\t{besides}\n")
             else:
-                rejects.append(Reject(line, shown(code or ""), reason))
+                besides = besides if self.attributes else f"{besides}\t\\N"
+                given.append(f"{line}\t{_escaped(code)}\t{besides}\t{told}\n")
+            lines.append(line)
+            codes.append(code)
         self._look_at(lines, codes)
-        return Sorted(shares, rejects)
+        return Sorted(shares, rejects, given)
+
+    def _taken(self, row: Sequence[str]) -> tuple[str, str, str | None]:
+        """Return a row's code, what comes with it as COPY takes it, and the same of its past, where it has one.
+
+        Raises:
+            RowError: it does not become a voucher.
+        """
+        code = code_of(row[self.column], self.marks) if self.column < len(row) else None
+        reason = fault(code)
+        if code is None or reason is not None:
+            raise RowError(str(reason), code or "")
+        besides = self._expiry_in(row, code)
+        if self.attributes:
+            try:
+                besides += "\t" + self._attributes_in(row)
+            except ValueError as error:
+                raise RowError("invalid_attribute", str(error)) from None
+        if self.past is None or self._is_heading(code):
+            return code, besides, None
+        return code, besides, self.past.of(code, row)
+
+    def _expiry_in(self, row: Sequence[str], code: str) -> str:
+        place = self.expires_at_column
+        text = row[place].strip() if place is not None and place < len(row) else ""
+        try:
+            return dates.moment(text, self.zone, self.date_format).isoformat() if text else r"\N"
+        except ValueError:
+            if self.shapes is not None and self._is_heading(code):
+                return r"\N"
+            raise RowError("invalid_expires_at", text) from None
 
     def _attributes_in(self, row: Sequence[str]) -> str:
         """Return what the row brings besides its code, as COPY takes it; empty cells bring nothing.
@@ -286,6 +317,6 @@ def _escaped(code: str) -> str:
     return code.replace("\\", "\\\\")
 
 
-def shown(value: str) -> str:
+def kept_value(value: str) -> str:
     """Return a value as PostgreSQL can keep it, and not longer than people read."""
-    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:SHOWN])
+    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:MOST_KEPT])

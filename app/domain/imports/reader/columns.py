@@ -33,7 +33,7 @@ def describe(header: Row | None, rows: Sequence[Row]) -> list[Column]:
     found = []
     for index in range(width):
         name = header[index].strip().lstrip("\ufeff") if header and index < len(header) else ""
-        values = [clean_code(_shown(row[index])) if index < len(row) else "" for row in rows]
+        values = [clean_code(_said(row[index])) if index < len(row) else "" for row in rows]
         filled = [value for value in values if value and value != name and not words.is_placeholder(value)]
         found.append(Column(index, name, holds(filled, len(values)), strength(name), tuple(filled[:3])))
     while len(found) > 1 and found[-1].holds == "nothing" and not found[-1].name:
@@ -41,7 +41,7 @@ def describe(header: Row | None, rows: Sequence[Row]) -> list[Column]:
     return found
 
 
-def _shown(cell: str) -> str:
+def _said(cell: str) -> str:
     """Return what a cell says of its column: nothing, where a formula has no value."""
     return "" if cell.startswith(UNSAVED) else cell.removeprefix(BROKEN)
 

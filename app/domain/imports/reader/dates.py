@@ -39,15 +39,21 @@ ZoneName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterV
 """The name of a time zone, as `Europe/Prague`."""
 
 
-def moment(text: str, zone: tzinfo = UTC, form: str | None = None) -> datetime:
+def is_day_alone(text: str, form: str | None = None) -> bool:
+    """Return whether a text or its format has no time of the day."""
+    return "%H" not in form if form is not None else len(text) <= _DATE_ONLY
+
+
+def moment(text: str, zone: tzinfo = UTC, form: str | None = None, *, end_of_day: bool = True) -> datetime:
     """Read a time in ISO 8601 or in a format; in a zone, where it names none. A day alone means until its end there.
+
+    Where it is not `end_of_day`, a day alone means its begin.
 
     Raises:
         ValueError: it is no such time.
     """
     found = datetime.fromisoformat(text) if form is None else datetime.strptime(text, form)  # noqa: DTZ007  (zoned below)
-    day_alone = "%H" not in form if form is not None else len(text) <= _DATE_ONLY and found.time() == time()
-    if day_alone:
+    if end_of_day and is_day_alone(text, form) and (form is not None or found.time() == time()):
         bounded(found.replace(tzinfo=found.tzinfo or zone))
         found += timedelta(days=1)
     return bounded(found if found.tzinfo else found.replace(tzinfo=zone))

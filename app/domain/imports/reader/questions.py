@@ -8,9 +8,9 @@ from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.reader.columns import Column
 from app.domain.imports.reader.marks import seen
 
-SHOWN = 40
+MOST_OF_A_CELL = 40
 """Characters of a value that are shown."""
-SHOWN_COLUMNS = 12
+MOST_COLUMNS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def which_column(columns: Sequence[Column]) -> Question:
     """Ask for the column of the codes."""
     listed = "; ".join(
         f"{column.index}{f' {column.name!r}' if column.name else ''}: {_values(column.first_values)}"
-        for column in columns[:SHOWN_COLUMNS]
+        for column in columns[:MOST_COLUMNS]
     )
     if len(columns) == 1:
         only = columns[0]
@@ -51,7 +51,8 @@ def whether_header(first: Sequence[str], second: Sequence[str]) -> Question:
         f" like the next ({_values(second)}). Give `has_header` true or false."
     )
     choices = tuple(
-        {"has_header": headed, "first_row": [cell[:SHOWN] for cell in first]} for headed in (True, False)
+        {"has_header": headed, "first_row": [cell[:MOST_OF_A_CELL] for cell in first]}
+        for headed in (True, False)
     )
     return Question("has_header", text, "has_header", choices)
 
@@ -80,7 +81,7 @@ def no_sheet(detail: str, sheets: Sequence[Sheet]) -> ImportUndecidedError:
 
 def _sheets(sheets: Sequence[Sheet]) -> tuple[Mapping[str, object], ...]:
     return tuple(
-        {**sheet, "first_row": [seen(cell)[:SHOWN] for cell in sheet["first_row"][:SHOWN_COLUMNS]]}
+        {**sheet, "first_row": [seen(cell)[:MOST_OF_A_CELL] for cell in sheet["first_row"][:MOST_COLUMNS]]}
         for sheet in sheets
     )
 
@@ -108,11 +109,11 @@ def _choices(columns: Sequence[Column]) -> tuple[dict[str, object], ...]:
         {
             "index": column.index,
             "name": column.name or None,
-            "first_values": [seen(value)[:SHOWN] for value in column.first_values],
+            "first_values": [seen(value)[:MOST_OF_A_CELL] for value in column.first_values],
         }
         for column in columns
     )
 
 
 def _values(values: Sequence[str]) -> str:
-    return ", ".join(repr(seen(value)[:SHOWN]) for value in values[:3]) or "empty"
+    return ", ".join(repr(seen(value)[:MOST_OF_A_CELL]) for value in values[:3]) or "empty"

@@ -71,7 +71,7 @@ def _sheet(workbook: CalamineWorkbook, wanted: str | int | None) -> int:
 
 def _described(workbook: CalamineWorkbook, indexes: Iterable[int]) -> list[questions.Sheet]:
     found: list[questions.Sheet] = []
-    for index in list(indexes)[: questions.SHOWN_COLUMNS]:
+    for index in list(indexes)[: questions.MOST_COLUMNS]:
         rows_ = workbook.get_sheet_by_index(index).iter_rows()
         filled = (row_ for row in rows_ if any(row_ := [_text(cell).strip() for cell in row]))
         found.append({"index": index, "name": workbook.sheet_names[index], "first_row": next(filled, [])})

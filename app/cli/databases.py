@@ -1,0 +1,126 @@
+"""The database that a command works on: the one that the settings name, or the embedded one for the time."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.access.keys import service as auth
+from app.platform import logs, secret_key
+from app.platform.connections import connect, is_refused, wait_for
+from app.platform.database import transaction
+from app.platform.engines import create_long_engine
+from app.platform.migrate import migrate as apply_migrations
+from app.platform.pooler import set_for_role
+from app.platform.postgres.server import LocalPostgres, ServerStartError
+from app.platform.settings import Settings, get_settings
+
+Result = TypeVar("Result")
+MOST_PAUSE = 5.0
+"""Longest pause between two tries to start the embedded database."""
+
+
+@contextmanager
+def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
+    """Give the settings with a database that runs: the one they name, or the embedded one for the time."""
+    settings = get_settings()
+    logs.configure(settings.log_level)
+    signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
+    if settings.database_url is not None:
+        asyncio.run(wait_for_database(settings))
+        yield settings, None
+        return
+    postgres = LocalPostgres(settings.home)
+    start(postgres, settings.startup_seconds)
+    with postgres:
+        os.environ["DATABASE_URL"] = postgres.url  # for this process and those it starts
+        get_settings.cache_clear()
+        yield get_settings(), postgres
+
+
+def bring_up(settings: Settings) -> None:
+    """Bring the database to this release."""
+    apply_migrations(settings.direct_url)
+    set_for_role(settings)
+
+
+def start(postgres: LocalPostgres, seconds: float) -> None:
+    """Start the embedded database; try again for so many seconds where it does not start.
+
+    Raises:
+        LocalPostgresError: it did not start in time, or never will.
+    """
+    deadline, pause = time.monotonic() + seconds, 1.0
+    while True:
+        try:
+            postgres.start()
+        except ServerStartError as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            logs.log.warning("the database does not start; trying again", error=str(error), seconds=pause)
+            time.sleep(pause)
+            pause = min(2 * pause, MOST_PAUSE)
+        else:
+            return
+
+
+async def wait_for_database(settings: Settings) -> None:
+    """Wait for the database as long as `VOUCHERS_STARTUP_SECONDS` tells; then raise what it says."""
+    try:
+        async with asyncio.timeout(settings.startup_seconds):
+            await wait_for(settings, is_final=is_refused)
+    except TimeoutError:
+        await (await connect(settings)).close()
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    """Do something in one transaction on the migrated database."""
+    with database() as (settings, postgres):
+        bring_up(settings)
+        return asyncio.run(_transact(with_secret_key(settings, embedded=postgres is not None), act))
+
+
+async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    engine = create_long_engine(settings)
+    try:
+        async with transaction(engine) as connection:
+            return await act(connection)
+    finally:
+        await engine.dispose()
+
+
+def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:
+    """Return the settings with the key that seals, for this process and those that it starts.
+
+    A `patient` process waits for a database that is not there yet, or not migrated yet.
+    """
+    while True:
+        try:
+            key = secret_key.ensure(settings, embedded=embedded)
+            break
+        except psycopg.Error:
+            if not patient:
+                raise
+            time.sleep(1)
+    os.environ["VOUCHERS_SECRET_KEY"] = key
+    os.environ.pop("VOUCHERS_SECRET_KEY_FILE", None)
+    get_settings.cache_clear()
+    return get_settings()
+
+
+def bootstrap(settings: Settings) -> None:
+    """Make the first key, where there is none, and print it."""
+    given = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+    secret = asyncio.run(_transact(settings, lambda connection: auth.bootstrap(connection, given)))
+    if secret is not None:
+        print(f"API key with scope admin, shown once: {secret}", flush=True)

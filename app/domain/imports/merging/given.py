@@ -1,0 +1,148 @@
+"""Rows of codes that were given elsewhere or come later: staged beside the others, and brought in before them."""
+
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import LiteralString
+
+from psycopg import Connection, Copy, errors
+from psycopg.rows import TupleRow
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from app.domain.imports.errors import ImportCancelledError
+from app.domain.imports.merging import ignored, merge, rows
+from app.domain.lifecycle import past
+from app.domain.lifecycle.stock import SLOT
+from app.domain.persons import service as persons
+from app.domain.persons.service import MergingError
+
+PLACE = rows.SHARES
+"""Place in `import.merged_to`: after the shares."""
+CHUNK_ROWS = 2_000
+"""Their codes are locked while a chunk is brought in."""
+STAGED = """
+CREATE TEMP TABLE given (
+    line bigint, code text COLLATE "C", expires_at timestamptz, attributes jsonb, id uuid, customer_id text,
+    campaign_id text, given_at timestamptz, used_at timestamptz, valid_from timestamptz
+)
+"""
+COPY = """
+COPY given (
+    line, code, expires_at, attributes, id, customer_id, campaign_id, given_at, used_at, valid_from
+) FROM STDIN
+"""
+# Not kept to be accepted: an accepted row is a code that anybody may draw, and this one was given.
+SET_ASIDE = f"""
+WITH gone AS (DELETE FROM given WHERE line = ANY(%s) RETURNING *), kept AS (
+    INSERT INTO import_reject (import_id, line, value, reason)
+    SELECT %s, line, left(code, {rows.MOST_KEPT}), 'suspicious' FROM gone ON CONFLICT DO NOTHING
+)
+SELECT count(*) FROM gone
+"""  # noqa: S608  (made of constants)
+ORDERED = """
+CREATE TEMP TABLE ordered_given AS
+SELECT given.*, GREATEST(hashtextextended(code, {seed}), {least} + 1) AS draw_key FROM given
+WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY draw_key, line
+"""
+CHUNK: LiteralString = "SELECT * FROM ordered_given WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
+REJECTED = """
+INSERT INTO import_reject (import_id, line, value, reason, other_pool)
+SELECT %(import_id)s, judged.line, judged.code,
+    CASE verdict WHEN 'elsewhere' THEN 'in_other_pool' ELSE verdict END, pool.name
+FROM judged LEFT JOIN voucher ON verdict = 'elsewhere' AND voucher.code = judged.code
+LEFT JOIN coming_voucher AS coming ON verdict = 'elsewhere' AND coming.code = judged.code
+LEFT JOIN pool ON pool.id = coalesce(voucher.pool_id, coming.pool_id)
+WHERE verdict IN ('elsewhere', 'given_to_another', 'not_available')
+ON CONFLICT DO NOTHING
+"""
+IGNORED = """
+INSERT INTO import_ignored (import_id, line, code)
+SELECT %(import_id)s, line, code FROM judged WHERE verdict = 'same'
+LIMIT greatest(0, %(most)s - (SELECT count(*) FROM import_ignored WHERE import_id = %(import_id)s))
+ON CONFLICT DO NOTHING
+"""
+FIGURES = """
+UPDATE import SET imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
+    in_other_pool = in_other_pool + %(in_other_pool)s, conflicting = conflicting + %(conflicting)s,
+    merged_to[%(place)s + 1] = %(upto)s
+WHERE id = %(import_id)s AND status = 'running'
+"""
+
+
+def staging(connection: Connection[TupleRow]) -> AbstractContextManager[Copy]:
+    """Return what takes the rows while the file is read."""
+    connection.execute(STAGED)
+    return connection.cursor().copy(COPY)
+
+
+def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
+    """Make rejects of the staged rows of these lines; return how many there were."""
+    row = connection.execute(SET_ASIDE, (lines, import_id)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def bring_in(
+    connection: Connection[TupleRow],
+    target: merge.Target,
+    seed: int,
+    staged: int,
+    after: int,
+    watch: Callable[[], None],
+) -> None:
+    """Bring in all that is staged beyond the draw key `after`; a run that is killed goes on after its last chunk.
+
+    Raises:
+        PoolGoneError: the pool was deleted meanwhile.
+        ImportCancelledError: the import was cancelled meanwhile.
+    """
+    values = {"seed": seed, "least": merge.LEAST, "after": after}
+    connection.execute(
+        ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
+    )
+    connection.execute("CREATE INDEX ON ordered_given (draw_key)")
+    connection.execute("ANALYZE ordered_given")
+    connection.execute(past.JUDGED)
+    again = Retrying(
+        # Another import brings the same codes, or customers are being merged.
+        retry=retry_if_exception_type((errors.DeadlockDetected, errors.UniqueViolation, MergingError)),
+        stop=stop_after_attempt(200),
+        wait=wait_random(0, 0.5),
+        reraise=True,
+    )
+    for upto in merge.chunk_ends(staged, CHUNK_ROWS):
+        if upto > after:
+            again(_chunk, connection, target, after, upto)
+            after = upto
+            watch()
+
+
+def _chunk(connection: Connection[TupleRow], target: merge.Target, after: int, upto: int) -> None:
+    values: dict[str, object] = {
+        "import_id": target.import_id,
+        "pool_id": target.pool_id,
+        "expires_at": target.expires_at,
+        "slot": SLOT,
+        "place": PLACE,
+        "after": after,
+        "upto": upto,
+    }
+    with connection.transaction():
+        persons.keep_merges_off(connection)
+        if not target.dry_run:
+            # The end of the import waits for the disk. A chunk that is lost with the server is merged again.
+            connection.execute("SET LOCAL synchronous_commit = off")
+            if connection.execute(merge.POOL, values).fetchone() is None:
+                raise merge.PoolGoneError
+        verdicts = past.judge(connection, CHUNK, values)
+        connection.execute(REJECTED, values)
+        connection.execute(IGNORED, {**values, "most": ignored.MOST})
+        values |= {
+            "imported": sum(verdicts.get(verdict, 0) for verdict in past.DONE),
+            "ignored": verdicts.get("same", 0),
+            "in_other_pool": verdicts.get("elsewhere", 0),
+            "conflicting": verdicts.get("given_to_another", 0) + verdicts.get("not_available", 0),
+        }
+        if not connection.execute(FIGURES, values).rowcount:
+            raise ImportCancelledError("The import was cancelled.")
+        if not target.dry_run and values["imported"]:
+            past.bring_in(connection, values, verdicts)

@@ -1,0 +1,27 @@
+"""Which rows were ignored, because their code was in the pool or stands twice in the file: a bounded list of them."""
+
+from typing import LiteralString
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+MOST = 50_000
+"""Rows that are kept of an import: one that a schedule repeats each night may ignore nearly all of a large file."""
+
+# The first of the lines with a new code is the one that was imported.
+NOTE: LiteralString = """
+INSERT INTO import_ignored (import_id, line, code)
+SELECT %(import_id)s, chunk.line, chunk.code
+FROM (
+    SELECT line, code, row_number() OVER (PARTITION BY code ORDER BY line) AS turn FROM ({rows}) AS chunk
+) AS chunk LEFT JOIN voucher ON voucher.code = chunk.code
+WHERE (turn > 1 AND voucher.code IS NULL)
+    OR (voucher.pool_id = %(pool_id)s AND (turn > 1 OR voucher.import_id IS DISTINCT FROM %(import_id)s))
+LIMIT greatest(0, %(most)s - (SELECT count(*) FROM import_ignored WHERE import_id = %(import_id)s))
+ON CONFLICT DO NOTHING
+"""
+
+
+def note(connection: Connection[TupleRow], rows: LiteralString, values: dict[str, object]) -> None:
+    """Write down which of these rows (`line`, `code`) were ignored, once they are merged; not beyond a number."""
+    connection.execute(NOTE.format(rows=rows).encode(), {**values, "most": MOST})
