@@ -11,7 +11,6 @@ from fastapi import APIRouter, FastAPI, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.api.snippets import snippets
 from app.domain.access.scopes import Caller, Scope
 from app.domain.assignments.errors import (
     AssignmentReleasedError,
@@ -52,6 +51,7 @@ from app.web.guard import requires
 from app.web.parameters import CustomerPath, PoolPath
 from app.web.problem_document import members
 from app.web.problems import problems
+from app.web.snippets import snippets
 
 router = APIRouter(prefix="/v1", tags=["rendering"])
 _KEYED = uuid.UUID("6b1f6c43-2f0d-5a3e-8c57-9b1de5a0c2f4")

@@ -1,4 +1,4 @@
-"""`vouchers api-key`, and what `vouchers rotate-secrets` does."""
+"""`vouchers api-key`."""
 
 import sys
 import uuid
@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from cryptography.fernet import InvalidToken
-from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.databases import on_database
@@ -16,9 +14,6 @@ from app.domain.access.keys.errors import ApiKeyNotFoundError
 from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
 from app.domain.access.scopes import Scope
 from app.platform.errors import CommandError
-from app.platform.sealing import fernet
-from app.platform.settings import Settings
-from app.schema.imports import Import, ImportSchedule
 from app.schema.names import visible
 
 api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
@@ -97,20 +92,3 @@ def moment(text: str) -> datetime:
     if found <= datetime.now(UTC):
         raise CommandError(f"{text} has passed.")
     return found
-
-
-async def seal_anew(connection: AsyncConnection, settings: Settings) -> tuple[int, int]:
-    """Seal with the first key what was sealed with another; return how much, and how much none of the keys opens."""
-    cipher = fernet(settings)
-    sealed = lost = 0
-    for table in (Import, ImportSchedule):
-        query = select(table.id, table.sealed).where(table.sealed.is_not(None), func.length(table.sealed) > 0)
-        for row in (await connection.execute(query.with_for_update())).all():
-            try:
-                anew = cipher.rotate(bytes(row.sealed))
-            except InvalidToken:
-                lost += 1
-                continue
-            await connection.execute(update(table).where(table.id == row.id).values(sealed=anew))
-            sealed += 1
-    return sealed, lost

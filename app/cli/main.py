@@ -19,8 +19,9 @@ from app.cli.databases import bootstrap, bring_up, database, on_database, with_s
 from app.cli.demo import AGREE, QUICK
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
-from app.cli.keys import api_key, seal_anew
+from app.cli.keys import api_key
 from app.cli.many import run as run_many
+from app.domain.imports.sources.resealing import seal_anew
 from app.domain.lifecycle.check import violations
 from app.platform.errors import CommandError
 from app.platform.settings import Settings, get_settings

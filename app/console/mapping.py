@@ -13,12 +13,18 @@ from app.console.session import ManagerForm, Visit, shown_to
 from app.domain.access.scopes import Scope
 from app.domain.customers import service as customers
 from app.domain.redemptions import service
-from app.domain.redemptions.schemas import MappedEvent, Mappings
+from app.domain.redemptions.schemas import Effect, MappedEvent, Mappings, Normalise
 from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.web.dependencies import Connection, Engine
 
 router = APIRouter(prefix="/mapping")
+EFFECTS = ((Effect.REDEEM, "The code was used"), (Effect.CANCEL, "A use was cancelled or refunded"))
+SPELLINGS = (
+    ("", "As it stands"),
+    (Normalise.UPPER, "In upper case"),
+    (Normalise.LOWER, "In lower case"),
+)
 
 
 @router.get("")
@@ -38,10 +44,13 @@ async def add(visit: ManagerForm, engine: Engine) -> Response:
             new = {
                 "event_type": visit.text("event_type") or seen[0],
                 "property": visit.text("property") or seen[2],
+                "effect": visit.given("effect") or Effect.REDEEM,
+                "normalise": visit.given("normalise"),
             }
             there = _kept(await service.mapping_to_edit(connection))
-            before = [each for each in there if not _same(each, new)]
-            wanted = checked(Mappings, {"mappings": [*before, new]})
+            # What is there already stays in its place, and is what was typed now.
+            mapped = [new if _same(each, new) else each for each in there]
+            wanted = checked(Mappings, {"mappings": mapped if new in mapped else [*mapped, new]})
             await service.set_mapping(connection, visit.caller, wanted.mappings)
     except DomainError as error:
         async with transaction(engine) as connection:
@@ -86,4 +95,6 @@ async def _page(visit: Visit, connection: AsyncConnection, error: DomainError | 
         mappings=_kept(await service.mapping(connection)),
         seen=seen,
         issues=await service.issue_counts(connection),
+        effects=EFFECTS,
+        spellings=SPELLINGS,
     )

@@ -16,6 +16,7 @@ from app.domain.rendering.schemas import Channel, MessageTarget, Mode, RenderReq
 from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.web.dependencies import Engine, held
+from app.web.snippets import literal
 
 router = APIRouter(prefix="/personalization")
 ACTIONS = {
@@ -54,13 +55,17 @@ async def render(
         if outcome.error is not None and not hidden:
             raise outcome.error
     except DomainError as error:
-        return await _page(visit, engine, error=error)
+        answer = await _page(visit, engine, error=error)
+        if visit.text("live"):  # what is half typed is no error
+            answer.status_code = 200
+        return answer
     result = {
         "rendered": outcome.rendered,
         "parts": outcome.parts,
         "displayed": not hidden,
         "message_id": target.message_id,
         "vouchers": outcome.vouchers,
+        "undefined": outcome.undefined,
     }
     return await _page(visit, engine, result=result, mode=mode)
 
@@ -94,17 +99,12 @@ async def _page(
 def _jinja(visit: Visit) -> str:
     """Return the expression that was chosen, ready to copy."""
     action = visit.text("action")
-    voucher = f"vouchers[{_literal(visit.text('pool'))}]"
+    voucher = f"vouchers[{literal(visit.text('pool'))}]"
     if action.startswith("count_") and action in ACTIONS:
         return f"{{{{ {voucher}.{action}() }}}}"
     arguments = ["cached=false"] if action == "assign_uncached" else []
     if fallback := visit.given("fallback"):
-        arguments.append(f"fallback=[{_literal(fallback)}]")
+        arguments.append(f"fallback=[{literal(fallback)}]")
     if default := visit.given("default"):
-        arguments.append(f"default={_literal(default)}")
+        arguments.append(f"default={literal(default)}")
     return f"{{{{ {voucher}.assign_available({', '.join(arguments)}) }}}}"
-
-
-def _literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -15,8 +15,9 @@ from app.domain.forecast import service as forecast
 from app.domain.holds import service as holds
 from app.domain.holds.schemas import HoldCreate
 from app.domain.imports import service as imports
+from app.domain.imports.schedules import service as schedules
 from app.domain.pools import service
-from app.domain.pools.schemas import PoolCreate, PoolUpdate
+from app.domain.pools.schemas import PoolCreate, PoolUpdate, Sort
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import VoucherNotFoundError
 from app.domain.vouchers.schemas import VoucherRecord
@@ -26,9 +27,16 @@ from app.schema.base import VoucherStatus
 from app.web import exports, pagination
 from app.web.body import validated
 from app.web.dependencies import Connection, Engine
+from app.web.snippets import snippets
 
 router = APIRouter(prefix="/pools")
-KEY = TypeAdapter(str)
+KEY = TypeAdapter(tuple[str, str | int])
+SORTS: dict[Sort, str] = {
+    "name": "Name, A to Z",
+    "name_desc": "Name, Z to A",
+    "newest": "Newest first",
+    "oldest": "Oldest first",
+}
 VOUCHER_KEY = TypeAdapter(vouchers.Key)
 HISTORY_HOURS = 168
 
@@ -144,11 +152,26 @@ async def export(pool: str, visit: ManagerForm, connection: Connection, engine: 
 
 
 async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
-    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
-    search = visit.request.query_params.get("search", "").strip()
-    found = await service.search(connection, search, start, PAGE + 1)
-    listed = pagination.page(found, PAGE, lambda pool: pool.name)
-    return show(visit, "pools.html", error=error, search=search, **listed)
+    query = visit.request.query_params
+    search = query.get("search", "").strip()
+    sort: Sort = next((name for name in SORTS if name == query.get("sort")), "name")
+    start = pagination.decode(query.get("cursor"), KEY)
+    after = start[1] if start is not None and start[0] == sort else None
+    found = await service.search(connection, search, after, PAGE + 1, sort)
+    listed = pagination.page(found, PAGE, lambda pool: (sort, service.sort_key(pool, sort)))
+    ids, names = [pool.id for pool in found], [pool.name for pool in found]
+    return show(
+        visit,
+        "pools.html",
+        error=error,
+        search=search,
+        sort=sort,
+        sorts=SORTS.items(),
+        last=await imports.last_of_pools(connection, ids),
+        next_runs=await schedules.next_runs(connection, names),
+        alerts=await alerts.states(connection, ids),
+        **listed,
+    )
 
 
 async def _one(
@@ -183,6 +206,9 @@ async def _one(
         imports=await imports.list_page(connection, name, None, None, 3),
         items=items,
         next_cursor=next_cursor,
+        snippets=snippets(
+            visit.settings.public_url or str(visit.request.base_url).removesuffix("/console/"), name
+        ),
     )
 
 

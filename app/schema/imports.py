@@ -15,7 +15,7 @@ class Import(Base):
     __tablename__ = "import"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pool.id", ondelete="SET NULL"), index=True)
+    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pool.id", ondelete="SET NULL"))
     pool: Mapped[str]
     status: Mapped[ImportStatus] = mapped_column(server_default="queued")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -59,7 +59,11 @@ class Import(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("import_repeat_idx", "pool_id", "sha256"),)
+    __table_args__ = (
+        Index("import_repeat_idx", "pool_id", "sha256"),
+        # The last import of each pool in a list.
+        Index("import_pool_id_idx", "pool_id", "created_at"),
+    )
 
 
 class ImportChunk(Base):

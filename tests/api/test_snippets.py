@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.snippets import literal, snippets
 from app.domain.rendering.confined.sandbox import Templates
 from app.server.application import create_app
+from app.web.snippets import literal, snippets
 from tests.domain.rendering.help import render
 from tests.factories import KEY, add_key, fill
 

@@ -8,7 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
-from app.cli.keys import seal_anew
+from app.domain.imports.sources.resealing import seal_anew
 from app.platform import secret_key
 from app.platform.database import transaction
 from app.platform.errors import CommandError

@@ -13,6 +13,7 @@ from tests.factories import KEY
 from tests.service import Service
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
+expect = sync_api.expect
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"there is no browser at {CHROMIUM}"),
@@ -119,6 +120,77 @@ def furnished(service):
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: asyncio.run(furnish(service))).result()
     return service
+
+
+def test_a_template_is_previewed_as_it_is_typed_and_no_code_is_taken(browser, service):
+    page = sign_in(browser, service)
+    make_pool(page, "typed")
+    page.goto("/console/personalization")
+    page.get_by_label("Template").fill("Hello {{ customer.nick }}")
+    result = page.locator("#result")
+    expect(result).to_contain_text("customer.nick")
+    page.get_by_label("Template").fill("broken\n{{")
+    expect(result).to_contain_text("Line 2")
+    page.get_by_label("Template").fill("Count {{ vouchers['typed'].count_total() }}")
+    expect(result).to_contain_text("Count 0")
+    assert page.complaints == []
+
+
+def test_two_people_edit_one_thing_and_the_second_is_shown_both(browser, service):
+    page = sign_in(browser, service)
+    make_pool(page, "shared")
+    other = page.context.new_page()
+    for each in (page, other):
+        each.goto("/console/pools/shared")
+    for each, text in ((page, "theirs"), (other, "mine")):
+        each.get_by_label("Description").fill(text)
+        button(each, "Save description").click()
+    expect(other.get_by_role("note")).to_contain_text("theirs")
+    expect(other.get_by_label("Description")).to_have_value("mine")
+    button(other, "Save description").click()
+    expect(other.get_by_role("status")).to_be_visible()
+
+
+@pytest.mark.skipif(
+    not os.environ.get("VOUCHERS_TEST_UPLOAD"),
+    reason="VOUCHERS_TEST_UPLOAD is not set: 100 MB take half a minute",
+)
+def test_a_file_of_100_mb_uploads_with_progress_and_is_sent_once(browser, service, tmp_path):
+    file = tmp_path / "large.csv"
+    with file.open("w") as out:
+        out.write("code,text\n")
+        out.writelines(f"LARGE-{n:07},{'x' * 80}\n" for n in range(1_060_000))
+    assert file.stat().st_size > 100_000_000
+    page = sign_in(browser, service)
+    sent = []
+    page.on(
+        "request",
+        lambda request: (
+            sent.append(request.url)
+            if request.method == "POST" and int(request.headers.get("content-length", "0")) > 100_000_000
+            else None
+        ),
+    )
+    page.add_init_script(
+        "addEventListener('DOMContentLoaded', () => { const bar = document.querySelector('form[data-upload] progress');"
+        " if (bar) new MutationObserver(() => { window.seen = (window.seen || 0) + 1; })"
+        ".observe(bar, {attributes: true}); })"
+    )
+    page.goto("/console/imports/new")
+    page.get_by_label("Pool").fill("large")
+    page.locator("input[type=file]").set_input_files(file)
+    button(page, "Preview").click()
+    page.get_by_text("LARGE-0000000").wait_for(timeout=120_000)
+    assert page.evaluate("window.seen") > 2
+    assert len(sent) <= 1
+
+
+def make_pool(page, name):
+    page.goto("/console/pools")
+    page.get_by_text("Make an empty pool").click()
+    page.get_by_label("Pool", exact=True).fill(name)
+    button(page, "Make pool").click()
+    page.wait_for_url(f"**/console/pools/{name}*")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -53,6 +53,25 @@ if (follow) {
   });
   events.onerror = () => events.close();
 }
+for (const form of document.querySelectorAll("form[data-live]")) {
+  let timer = 0, asked = 0;
+  const text = form.querySelector("textarea");
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      if (!text.value.trim()) return;
+      const turn = ++asked;
+      const data = new URLSearchParams(new FormData(form));
+      data.set("go", "preview");
+      data.set("live", "yes");
+      const answer = await fetch(form.action, { method: "POST", body: data }).catch(() => null);
+      if (!answer || answer.redirected || turn !== asked) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const made = fresh.getElementById(form.dataset.live), here = document.getElementById(form.dataset.live);
+      if (made && here && turn === asked) here.replaceChildren(...made.childNodes);
+    }, 500);
+  });
+}
 const upload = document.querySelector("form[data-upload]");
 if (upload) upload.addEventListener("submit", (event) => {
   const file = upload.querySelector("input[type=file]");

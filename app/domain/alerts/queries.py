@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.alerts.deliveries.schemas import Recipients
-from app.domain.alerts.schemas import ThresholdRecord
+from app.domain.alerts.schemas import AlertState, ThresholdRecord
 from app.domain.lifecycle.stock import HELD
 from app.platform import records
 from app.schema.alerts import Alert, AlertThreshold
@@ -178,6 +178,14 @@ async def thresholds(connection: AsyncConnection, pool_id: int) -> list[Threshol
     """Return the thresholds of a pool, greatest first."""
     query = select(*STATE).where(AlertThreshold.pool_id == pool_id).order_by(AlertThreshold.threshold.desc())
     return records.all_of(await connection.execute(query), ThresholdRecord)
+
+
+async def states(connection: AsyncConnection, pool_ids: Sequence[int]) -> list[AlertState]:
+    """Return where the alerts of these pools stand, where they have some."""
+    fallen = func.min(AlertThreshold.threshold).filter(AlertThreshold.fell_at.is_not(None)).label("fallen")
+    query = select(AlertThreshold.pool_id, fallen).where(AlertThreshold.pool_id.in_(pool_ids))
+    rows = await connection.execute(query.group_by(AlertThreshold.pool_id))
+    return [AlertState(row.pool_id, row.fallen) for row in rows]
 
 
 async def lock(connection: AsyncConnection, pool_id: int) -> bool:

@@ -95,6 +95,15 @@ class ThresholdRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertState:
+    """Where the alerts of a pool stand."""
+
+    pool_id: int
+    fallen: int | None
+    """The lowest threshold that its count has fallen to; None: to none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Alerts:
     """When a pool is told of, and to whom."""
 

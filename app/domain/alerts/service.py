@@ -5,6 +5,7 @@ all counts with all thresholds every second. The sweep alone puts messages on th
 the count has risen above (docs/decisions/0045).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ from app.domain.alerts import queries
 from app.domain.alerts.deliveries import service as deliveries
 from app.domain.alerts.deliveries.schemas import DeliveryRecord
 from app.domain.alerts.errors import AlertNotFoundError
-from app.domain.alerts.schemas import Alerts, AlertsUpdate, NewSecret
+from app.domain.alerts.schemas import Alerts, AlertState, AlertsUpdate, NewSecret
 from app.domain.lifecycle import order
 from app.domain.pools import service as pools
 from app.domain.pools.schemas import PoolRecord, PoolRef
@@ -123,6 +124,11 @@ async def _get(connection: AsyncConnection, pool: PoolRef) -> Alerts:
         expiring_within_days=alert.expiring_within_days,
         webhook_disabled_at=alert.webhook_disabled_at,
     )
+
+
+async def states(connection: AsyncConnection, pool_ids: Sequence[int]) -> dict[int, AlertState]:
+    """Return where the alerts of these pools stand, where they have some, by the pool's id."""
+    return {row.pool_id: row for row in await queries.states(connection, pool_ids)}
 
 
 def version_of(alerts: Alerts) -> str:

@@ -1,13 +1,14 @@
 """SQL of imports as requests see them; that of the job is in `merge.py` and `pipeline.py`."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import case, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.imports.schemas import IgnoredRecord, ImportRecord, RejectRecord
+from app.domain.imports.schemas import IgnoredRecord, ImportRecord, LastImport, RejectRecord
 from app.domain.lifecycle.stock import HELD
 from app.platform import keyset, records
 from app.schema.base import ImportStatus
@@ -117,6 +118,21 @@ async def list_page(
         query = query.where(Import.schedule_id == schedule_id)
     query = keyset.page(query, (Import.created_at, Import.id), key, limit, newest_first=True)
     return records.all_of(await connection.execute(query), ImportRecord)
+
+
+LAST_OF_POOLS = text("""
+SELECT pool.id AS pool_id, last.id, last.status, last.created_at
+FROM unnest(CAST(:ids AS bigint[])) AS pool (id), LATERAL (
+    SELECT id, status, created_at FROM import WHERE pool_id = pool.id AND NOT dry_run
+    ORDER BY created_at DESC LIMIT 1
+) AS last
+""")
+
+
+async def last_of_pools(connection: AsyncConnection, pool_ids: Sequence[int]) -> list[LastImport]:
+    """Return the last import of each of these pools that has one."""
+    rows = await connection.execute(LAST_OF_POOLS, {"ids": list(pool_ids)})
+    return records.all_of(rows, LastImport)
 
 
 async def list_rejects(

@@ -266,6 +266,16 @@ class Preview(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class LastImport:
+    """The last import of a pool."""
+
+    pool_id: int
+    id: uuid.UUID
+    status: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ImportRecord:
     """An import, and how far it is."""
 

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import takewhile
 from typing import BinaryIO, Protocol, cast
@@ -32,6 +32,7 @@ from app.domain.imports.schemas import (
     IgnoredRecord,
     ImportOptions,
     ImportRecord,
+    LastImport,
     Options,
     RejectRecord,
     Source,
@@ -231,6 +232,11 @@ async def list_ignored(
 async def under_way(connection: AsyncConnection, schedule_id: uuid.UUID) -> bool:
     """Tell whether an import of a schedule has not ended."""
     return await queries.under_way(connection, schedule_id)
+
+
+async def last_of_pools(connection: AsyncConnection, pool_ids: Sequence[int]) -> dict[int, LastImport]:
+    """Return the last import of each of these pools that has one, by the pool's id."""
+    return {row.pool_id: row for row in await queries.last_of_pools(connection, pool_ids)}
 
 
 async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: uuid.UUID) -> ImportRecord:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from sqlalchemy import BigInteger, Executable, RowMapping, delete, exists, func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
 
-from app.domain.pools.schemas import PoolCounts, PoolHead, PoolRecord
+from app.domain.pools.schemas import PoolCounts, PoolHead, PoolRecord, Sort
 from app.platform import records
 from app.platform.similar import similar_names
 from app.schema.inventory import Pool, Stock, Voucher
@@ -113,18 +114,23 @@ async def remove(connection: AsyncConnection, pool_id: int) -> None:
 
 
 async def search(
-    connection: AsyncConnection, contained: str, name: str | None, limit: int
+    connection: AsyncConnection, contained: str, after: str | int | None, limit: int, sort: Sort
 ) -> list[PoolRecord]:
-    """Return pools whose names contain a text, with their counts, by name.
+    """Return pools whose names contain a text, with their counts.
 
-    The names are found first, so that the stock of few pools is summed and not of all.
+    The pools are found first, so that the stock of few is summed and not of all.
     """
-    found = select(Pool.id).order_by(Pool.name).limit(limit)
+    by: InstrumentedAttribute[str] | InstrumentedAttribute[int] = Pool.id
+    if sort in {"name", "name_desc"}:
+        by = Pool.name
+    down = sort in {"name_desc", "newest"}
+    order = by.desc() if down else by
+    found = select(Pool.id).order_by(order).limit(limit)
     if contained:
         found = found.where(Pool.name.icontains(contained, autoescape=True))
-    if name is not None:
-        found = found.where(Pool.name > name)
-    return await _records(connection, WITH_COUNTS.where(Pool.id.in_(found)).order_by(Pool.name))
+    if after is not None:
+        found = found.where(by < after if down else by > after)
+    return await _records(connection, WITH_COUNTS.where(Pool.id.in_(found)).order_by(order))
 
 
 async def _records(connection: AsyncConnection, query: Executable) -> list[PoolRecord]:

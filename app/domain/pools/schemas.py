@@ -10,6 +10,8 @@ from app.schema.names import nfc, visible
 from app.schema.texts import Identifier, Input
 
 MAX_NAME = 100
+Sort = Literal["name", "name_desc", "newest", "oldest"]
+"""Orders of a list of pools; each has its index."""
 
 
 def _name(name: str) -> str:

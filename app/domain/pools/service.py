@@ -7,7 +7,7 @@ from app.domain.access.scopes import Caller
 from app.domain.lifecycle import intake, stock
 from app.domain.pools import queries
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
-from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolRef, PoolUpdate
+from app.domain.pools.schemas import Drawable, PoolCounts, PoolHead, PoolRecord, PoolRef, PoolUpdate, Sort
 from app.platform.database import patience
 from app.platform.versions import Expected, version
 
@@ -190,7 +190,16 @@ async def _check_untouched(connection: AsyncConnection, name: str, pool_id: int)
 
 
 async def search(
-    connection: AsyncConnection, contained: str, name: str | None, limit: int
+    connection: AsyncConnection,
+    contained: str,
+    after: str | int | None,
+    limit: int,
+    sort: Sort = "name",
 ) -> list[PoolRecord]:
-    """Return pools whose names contain a text, by name, from `name` on."""
-    return await queries.search(connection, contained, name, limit)
+    """Return pools whose names contain a text, from the pool with this `sort_key` on."""
+    return await queries.search(connection, contained, after, limit, sort)
+
+
+def sort_key(pool: PoolRecord, sort: Sort) -> str | int:
+    """Return where a page that ends with this pool goes on."""
+    return pool.name if sort in {"name", "name_desc"} else pool.id

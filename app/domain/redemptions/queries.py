@@ -156,7 +156,7 @@ WHERE redemption.id = judged.id
 
 
 async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID, Outcome]) -> None:
-    """Write what claims came to."""
+    """Write what came of uses."""
     # A code has one redemption at any time: the one that is none any more goes first.
     for redeemed in (False, True):
         part = {id_: value for id_, value in outcomes.items() if (value is Outcome.REDEEMED) is redeemed}

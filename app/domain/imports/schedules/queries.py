@@ -172,3 +172,14 @@ async def active_of(connection: AsyncConnection, pool: str) -> Sequence[uuid.UUI
     """Return the schedules that go on importing into a pool."""
     query = select(ImportSchedule.id).where(ImportSchedule.pool == pool, ImportSchedule.active)
     return (await connection.execute(query.order_by(ImportSchedule.created_at))).scalars().all()
+
+
+async def next_runs(connection: AsyncConnection, pools: Sequence[str]) -> dict[str, datetime]:
+    """Return when the next run of a schedule of each of these pools is, where there is one."""
+    query = (
+        select(ImportSchedule.pool, func.min(ImportSchedule.next_run))
+        .where(ImportSchedule.pool.in_(pools), ImportSchedule.active, ImportSchedule.next_run.is_not(None))
+        .group_by(ImportSchedule.pool)
+    )
+    rows = await connection.execute(query)
+    return {pool: at for pool, at in rows if at is not None}

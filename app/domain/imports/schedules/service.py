@@ -1,6 +1,7 @@
 """The rules of import schedules."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -261,3 +262,8 @@ def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:
 
 def _options(options: Options) -> dict[str, object]:
     return options.model_dump(mode="json", include=set(Options.model_fields), exclude_none=True)
+
+
+async def next_runs(connection: AsyncConnection, pools: Sequence[str]) -> dict[str, datetime]:
+    """Return when the next run of a schedule of each of these pools is, where there is one."""
+    return await queries.next_runs(connection, pools)

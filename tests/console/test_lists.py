@@ -1,0 +1,115 @@
+"""The pools' list with its columns and orders, the keys' page, the mapping's spelling, lines for programs."""
+
+import re
+
+from sqlalchemy import text
+
+from tests.console.conftest import csrf
+from tests.factories import KEY, fill
+
+
+async def test_pools_tell_their_imports_and_alerts_and_are_sorted_page_by_page(
+    person, client, engine, monkeypatch
+):
+    monkeypatch.setattr("app.console.pools.PAGE", 2)
+    for name in ("b_pool", "a_pool", "c_pool"):
+        await fill(engine, name, 3)
+    await client.put("/v1/pools/a_pool/alerts", json={"thresholds": [5, 0], "webhook_url": "https://e.org/"})
+    await client.put("/v1/pools/c_pool/alerts", json={"thresholds": [1], "webhook_url": "https://e.org/"})
+    body = {"source": {"type": "text", "text": "code\nnew-1\n"}, "column": "code"}
+    await client.post("/v1/pools/b_pool/imports", json=body)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO import_schedule (pool, source, sealed, options, cron, timezone, active, next_run)"
+                " VALUES ('c_pool', '{}', '', '{}', '0 6 * * *', 'UTC', true, '2031-05-06 06:00Z')"
+            )
+        )
+    browser = await person()
+
+    async def walk(sort):
+        names, address = [], f"/console/pools?sort={sort}"
+        while address:
+            page = (await browser.get(address)).text
+            names += re.findall(r"<bdi>(\w_pool)</bdi>", page)
+            more = re.search(r'href="(\?[^"]*cursor[^"]*)">Next page', page)
+            address = more and "/console/pools" + more[1].replace("&amp;", "&")
+        return names
+
+    by_name, made = ["a_pool", "b_pool", "c_pool"], ["b_pool", "a_pool", "c_pool"]
+    assert await walk("name") == by_name
+    assert await walk("name_desc") == by_name[::-1]
+    assert await walk("oldest") == made
+    assert await walk("newest") == made[::-1]
+    assert await walk("nonsense") == by_name
+    page = (await browser.get("/console/pools?sort=newest")).text + (
+        await browser.get("/console/pools?search=b_pool")
+    ).text
+    assert "fallen</span>" in page
+    assert "armed</span>" in page
+    assert "queued</span>" in page
+    assert "2031-05-06 06:00:00 UTC" in page
+
+
+async def test_a_key_gets_an_end_and_a_new_secret_while_the_old_one_is_good_for_a_while(person, client):
+    browser = await person()
+    token = await csrf(browser)
+    form = {"csrf": token, "name": "shop", "scope_read": "yes", "expires_at": "2099-01-31"}
+    page = await browser.post("/console/keys", data=form)
+    secret = re.search(r'id="secret">([^<]+)<', page.text)[1]
+    key = (await client.get("/v1/api-keys")).json()["items"][-1]
+    assert (key["name"], key["expires_at"]) == ("shop", "2099-01-31T23:59:59Z")
+    for wrong in ({"expires_at": "2001-01-01"}, {"expires_at": "soon"}, {"name": ""}):
+        assert (await browser.post("/console/keys", data=form | wrong)).status_code == 422
+    address = f"/console/keys/{key['id']}/rotate"
+    shown = (await browser.get("/console/keys")).text.partition(address)[2]
+    seen = re.search(r'name="version" value="([^"]+)"', shown)[1]
+    rotate = {"csrf": token, "grace_hours": "2", "version": seen}
+    assert "Tick the box" in (await browser.post(address, data=rotate)).text
+    for hours in ("", "-1", "1000", "x"):
+        wrong = await browser.post(address, data=rotate | {"sure": "yes", "grace_hours": hours})
+        assert wrong.status_code == 422, hours
+    page = await browser.post(address, data=rotate | {"sure": "yes"})
+    fresh = re.search(r'id="secret">([^<]+)<', page.text)[1]
+    assert fresh not in {secret, KEY}
+    for each in (secret, fresh):
+        answer = await client.get("/v1/pools", headers={"Authorization": f"Bearer {each}"})
+        assert answer.status_code == 200
+    again = await browser.post(address, data=rotate | {"sure": "yes"})
+    assert again.status_code == 412, "the form was made from the key as it was"
+
+
+async def test_effect_and_spelling_of_a_mapping_are_set_and_changed_in_place(person, client):
+    browser = await person()
+    token = await csrf(browser)
+    for event_type in ("purchase", "refund"):
+        form = {"csrf": token, "event_type": event_type, "property": "code", "normalise": "upper"}
+        effect = "cancel" if event_type == "refund" else "redeem"
+        assert (await browser.post("/console/mapping", data=form | {"effect": effect})).status_code == 200
+    change = {"csrf": token, "event_type": "purchase", "property": "code", "effect": "redeem"}
+    page = await browser.post("/console/mapping", data=change | {"normalise": ""})
+    assert "In upper case" in page.text
+    mapped = (await client.get("/v1/redemption-mapping")).json()["mappings"]
+    assert [(each["event_type"], each["effect"], each["normalise"]) for each in mapped] == [
+        ("purchase", "redeem", None),
+        ("refund", "cancel", "upper"),
+    ]
+    assert (await browser.post("/console/mapping", data=change | {"effect": "x"})).status_code == 422
+
+
+async def test_a_pool_shows_lines_for_programs_and_a_template_what_nobody_has_set(person, engine):
+    await fill(engine, "p'ool", 2)
+    browser = await person()
+    page = (await browser.get("/console/pools/p'ool")).text
+    assert "http://test/v1/pools/p%27ool/assignments" in page
+    assert "$VOUCHERS_KEY" in page
+    form = {
+        "csrf": await csrf(browser),
+        "channel": "sms",
+        "template": "Hi {{ customer.nick }}",
+        "go": "preview",
+    }
+    assert "<bdi>customer.nick</bdi>" in (await browser.post("/console/personalization", data=form)).text
+    broken = (await browser.post("/console/personalization", data=form | {"template": "a\n{{"})).text
+    result = broken.partition('id="result"')[2].partition("</section>")[0]
+    assert "Line 2" in result
