@@ -19,9 +19,9 @@ from app.domain.lifecycle.lasting import Room, Wanted
 
 NEAR = 1000
 """Codes that each draw looks through at first."""
-STEP, STEPS = 20_000, 5
-"""Codes that one statement looks through after that, and how many such statements a draw takes."""
-KNOWN_SECONDS = 3
+STEP, STEPS, SECONDS = 20_000, 200, 1.0
+"""Codes that one statement looks through after that, and how many such statements a draw takes, and how long."""
+KNOWN_SECONDS = 5
 """How long it is remembered that nothing was met all around, unless codes came in since."""
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _MAX_PLACES = 10_000
@@ -121,9 +121,11 @@ class Search:
         if self.is_short:
             self.others_have_some |= await lasting.some_expire_late(self.connection, self._besides())
         self.looked_at_all = self.place.none_at is not None
+        ends = time.monotonic() + SECONDS
         for _ in range(STEPS):
-            if self.is_short and not self.looked_at_all:
-                await self._look(STEP)
+            if not self.is_short or self.looked_at_all or time.monotonic() > ends:
+                break
+            await self._look(STEP)
 
     async def _look(self, most: int) -> None:
         """Look through the next codes in draw order, and at the end go on from the front."""

@@ -46,7 +46,9 @@ class AssignmentCreate(Input):
         default=None, description="Reserve only; not confirmed within these seconds, the code goes back"
     )
     valid_for_seconds: Annotated[int, Field(strict=True, ge=1, le=MAX_VALID_FOR_SECONDS)] | None = Field(
-        default=None, description="Only a code that does not expire within these seconds"
+        default=None,
+        description="Only a code that does not expire within these seconds; where none is left, 409 with the reason"
+        " `too_short_lived`",
     )
 
     code: (

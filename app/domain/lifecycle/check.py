@@ -63,9 +63,9 @@ INVARIANTS = {
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
         WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer', 'already_redeemed')
             AND status <> 'redeemed'""",
-    "a use is of an unknown code, and a pool has the code": """
+    "a use is of an unknown code, and a pool has the code and gave it to nobody": """
         SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
-        WHERE effect = 'redeem' AND outcome = 'unknown_code'""",
+        WHERE effect = 'redeem' AND outcome = 'unknown_code' AND assignment_id IS NULL AND status <> 'redeemed'""",
     "a use is cancelled, and no cancellation says so": """
         SELECT min(id::text) FROM redemption WHERE outcome = 'cancelled'
         GROUP BY code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",

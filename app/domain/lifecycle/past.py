@@ -14,6 +14,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from app.domain.lifecycle.order import MOMENT
+from app.domain.lifecycle.uses import alone_on
 
 JUDGED = """
 CREATE TEMP TABLE judged (
@@ -131,7 +132,13 @@ DONE = ("new", "taken", "used")
 
 
 def judge(connection: Connection[TupleRow], rows: LiteralString, values: dict[str, object]) -> dict[str, int]:
-    """Lock the codes of these rows and judge each; return how many there are of each verdict."""
+    """Lock the codes of these rows and judge each; return how many there are of each verdict.
+
+    Uses that are being stored are waited for first, and others wait until the transaction ends: no use of one of these
+    codes is stored as of an unknown one once the code is here. A use from before is judged soon, and until then the
+    code does not go back to the pool.
+    """
+    alone_on(connection)
     connection.execute(LOCK.format(rows=rows).encode(), values)
     connection.execute(JUDGE.format(rows=rows).encode(), values)
     return dict(connection.execute("SELECT verdict, count(*) FROM judged GROUP BY verdict").fetchall())

@@ -86,7 +86,12 @@ _BY_CODE = """unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS ask
 _GIVEN = """assignment AS given
     JOIN voucher ON voucher.code = given.code AND voucher.assignment_id = given.id
     CROSS JOIN (SELECT now()) AS clock (at)"""
-_BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id FOR UPDATE OF voucher"
+# A use that was heard of before the code was known, and is not judged yet: it took the code all the same.
+_NOT_USED = """NOT EXISTS (
+        SELECT FROM redemption
+        WHERE redemption.code = voucher.code AND outcome = 'unknown_code' AND effect = 'redeem'
+    )"""
+_BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id AND {_NOT_USED} FOR UPDATE OF voucher"
 _STILL_LEASED = f"""{_GIVEN}
     WHERE given.id = ANY (CAST(:ids AS uuid[])) AND given.lease_until > now() AND {NOT_EXPIRED}
     ORDER BY voucher.code FOR UPDATE OF voucher"""
@@ -98,7 +103,7 @@ _EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
     WHERE voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
     FOR UPDATE OF voucher SKIP LOCKED"""
 _BY_ASSIGNMENTS = f"""{_GIVEN}
-    WHERE given.id = ANY (CAST(:ids AS uuid[])) ORDER BY voucher.code FOR UPDATE OF voucher"""
+    WHERE given.id = ANY (CAST(:ids AS uuid[])) AND {_NOT_USED} ORDER BY voucher.code FOR UPDATE OF voucher"""
 _TAKEN_BACK = "lease_until = NULL, released_at = now()"
 _RUN_OUT = f"{_TAKEN_BACK}, lapsed = true"
 

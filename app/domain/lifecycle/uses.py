@@ -75,6 +75,11 @@ async def alone(connection: AsyncConnection) -> None:
     await connection.execute(ALONE)
 
 
+def alone_on(connection: Connection[TupleRow]) -> None:
+    """Wait as `alone` does, on a connection of the driver."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (USES,))
+
+
 async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, object]) -> None:
     """Settle the uses that are known of codes which this transaction has made vouchers of.
 
@@ -92,7 +97,7 @@ def settle_chunk(
     connection: Connection[TupleRow], codes: LiteralString, parameters: dict[str, object]
 ) -> None:
     """Settle as `settle` does, on a connection of the driver."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", (USES,))
+    alone_on(connection)
     if connection.execute(ANY_UNKNOWN).fetchone() is not None:
         connection.execute(_settling(codes).encode(), parameters)
 

@@ -1,13 +1,17 @@
 """Codes that were given by another system come in with their past: idempotent, exact beside draws, and told."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
+from app.domain.changes import service as changes
+from app.domain.customers.events import NewEvent
 from app.domain.imports.merging import given, pipeline
 from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
+from app.domain.tracking import service as tracking
 from app.domain.webhooks import queries as hooks
 from app.platform.database import transaction
 from tests.domain.imports.imported import queue
@@ -219,6 +223,43 @@ async def test_a_use_that_was_heard_of_before_the_code_was_known_is_its_customer
     await redemptions.resolve(engine)
     found = await voucher(client, "A-2")
     assert (found["status"], found["customer_id"]) == ("redeemed", "ben")
+
+
+async def map_codes(client):
+    mappings = [{"event_type": "purchase", "property": "voucher_code"}]
+    reply = await client.put("/v1/redemption-mapping", json={"mappings": mappings})
+    assert reply.status_code == 200
+
+
+async def test_a_code_that_was_used_before_its_past_came_in_does_not_go_back_to_the_pool(client, run, engine):
+    await map_codes(client)
+    event = {"customer_id": "ben", "event_type": "purchase", "properties": {"voucher_code": "A-2"}}
+    await client.post("/v1/events", json={"events": [event]})
+    await run(FILE)
+    (given_,) = (await client.get("/v1/assignments?customer_id=ben")).json()["items"]
+    refused = await client.post(f"/v1/assignments/{given_['id']}/release")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/already-redeemed")
+    change = {"action": "release", "filter": {"codes": ["A-2"]}}
+    made = (await client.post("/v1/bulk-changes", json=change)).json()
+    await changes.run(engine, UUID(made["id"]))
+    assert (await client.post("/v1/pools/p/assignments", json={})).json()["code"] == "A-4"
+    assert (await client.post("/v1/pools/p/assignments", json={})).json()["reason"] == "empty"
+    await redemptions.resolve(engine)
+    assert (await voucher(client, "A-2"))["status"] == "redeemed"
+
+
+async def test_the_past_waits_for_a_use_that_is_being_stored(client, run, engine):
+    await map_codes(client)
+    async with transaction(engine) as using:
+        event = NewEvent(None, "ben", "purchase", {"voucher_code": "A-2"})
+        (told,) = await tracking.track(using, [event])
+        assert told.redemption == "unknown_code"
+        running = asyncio.create_task(run(FILE))
+        await asyncio.sleep(0.3)
+        assert (await client.get("/v1/vouchers/A-2")).status_code == 404
+    assert (await running)["status"] == "succeeded"
+    assert await redemptions.resolve(engine) == 1
+    assert (await voucher(client, "A-2"))["status"] == "redeemed"
 
 
 async def test_draws_at_the_same_time_give_no_code_twice(client, run, engine, settings, monkeypatch):

@@ -19,7 +19,8 @@ BREAKS = {
     "a lease and its voucher disagree": "UPDATE assignment SET lease_until = now()",
     "a redeemed voucher has no redemption": "DELETE FROM redemption",
     "a use stands, and its voucher is not redeemed": "UPDATE redemption SET code = 'void'",
-    "a use is of an unknown code, and a pool has the code": "UPDATE redemption SET outcome = 'unknown_code'",
+    "a use is of an unknown code, and a pool has the code and gave it to nobody": """
+        UPDATE redemption SET outcome = 'unknown_code', code = 'void'""",
     "a use is cancelled, and no cancellation says so": "UPDATE redemption SET outcome = 'cancelled'",
     "a code is known to be used and could be drawn": """
         INSERT INTO redemption (code, outcome, redeemed_at) SELECT code, 'unknown_code', now() FROM voucher
