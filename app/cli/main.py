@@ -136,6 +136,9 @@ def import_file(
         list[str] | None,
         typer.Option(help="Column that comes with the code, as a PIN; may be given several times."),
     ] = None,
+    valid_from: Annotated[
+        str | None, typer.Option("--valid-from-column", help="From when a code may be drawn.")
+    ] = None,
     customer_id: Annotated[
         str | None,
         typer.Option("--customer-id-column", help="Of codes that were given elsewhere: to whom."),
@@ -165,6 +168,7 @@ def import_file(
             "skip_lines": skip_lines,
             "sheet": sheet,
             "attribute_columns": attribute or None,
+            "valid_from_column": valid_from,
             "customer_id_column": customer_id,
             "assigned_at_column": assigned_at,
             "campaign_id_column": campaign_id,

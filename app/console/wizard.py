@@ -50,7 +50,7 @@ EVERY = {"hour": "{minute} * * * *", "day": "{minute} {hour} * * *", "week": "{m
 PAST = ("customer_id_column", "assigned_at_column", "campaign_id_column", "redeemed_at_column")
 CARRIED = (
     "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "sheet", "sheets", "column",
-    "expires_at_column", "attribute", *PAST, "every", "at", "weekday", "cron", "timezone",
+    "expires_at_column", "valid_from_column", "attribute", *PAST, "every", "at", "weekday", "cron", "timezone",
 )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def _options(visit: Visit) -> dict[str, object]:
     chosen: dict[str, object] = (
         {"column": int(visit.text("column") or 0)} if visit.text("column").isdigit() else {}
     )
-    for name in ("expires_at_column", *PAST):
+    for name in ("expires_at_column", "valid_from_column", *PAST):
         if visit.text(name).strip().isdigit():
             chosen[name] = int(visit.text(name))
     if attributes := [int(index) for index in _attributes(visit) if index != visit.text("column")]:

@@ -42,6 +42,8 @@ class Import(Base):
     invalid: Mapped[int] = mapped_column(server_default="0")
     suspicious: Mapped[int] = mapped_column(server_default="0")
     """Rows that are unlike the rest of the file, and were set aside."""
+    scheduled: Mapped[int] = mapped_column(server_default="0")
+    """How many of those that are imported have yet to come into the pool, at their time."""
     conflicting: Mapped[int] = mapped_column(server_default="0")
     """Rows of codes that were given elsewhere, and here are somebody else's, or void or expired."""
     columns_not_imported: Mapped[list[str] | None]

@@ -75,6 +75,28 @@ class Stock(Base):
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
 
 
+class ComingVoucher(Base):
+    """A code that comes into its pool at a time; until then it is in none."""
+
+    __tablename__ = "coming_voucher"
+
+    code: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    draw_key: Mapped[int]
+    import_id: Mapped[uuid.UUID]
+    line: Mapped[int]
+    """Where it stands in its file, to be told where it cannot come."""
+    valid_from: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    attributes: Mapped[dict[str, object] | None]
+
+    __table_args__ = (
+        Index("coming_voucher_valid_from_idx", "valid_from"),
+        Index("coming_voucher_import_idx", "import_id"),
+        Index("coming_voucher_pool_idx", "pool_id"),
+    )
+
+
 class Voucher(Base):
     """One code, and where it stands."""
 

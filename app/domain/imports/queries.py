@@ -44,6 +44,7 @@ COLUMNS = (
     Import.in_other_pool,
     (Import.invalid + Import.conflicting).label("invalid"),
     Import.suspicious,
+    Import.scheduled,
     Import.columns_not_imported,
     Import.choices,
     Import.undone,

@@ -163,6 +163,11 @@ class Options(FormatIn):
         " `attributes` under the names of the header. In a form: a JSON list, or names with commas between",
         examples=[["pin", "value"]],
     )
+    valid_from_column: ColumnName | None = Field(
+        default=None,
+        description="From when a code may be drawn, written as in `expires_at_column`; a day alone means its begin."
+        " Until then the code is in no pool and no count; it comes within seconds of its time. Empty: at once",
+    )
     customer_id_column: ColumnName | None = Field(
         default=None,
         description="Of codes that were given elsewhere: to whom. A row with a customer or a time was given, and is in"
@@ -291,6 +296,7 @@ class ImportRecord:
     in_other_pool: int
     invalid: int
     suspicious: int
+    scheduled: int
     columns_not_imported: list[str] | None
     choices: dict[str, list[dict[str, object]]] | None
     undone: int
@@ -367,6 +373,9 @@ class ImportOut(BaseModel):
     schedule_id: uuid.UUID | None = Field(description="The schedule that started it")
     rows: int = Field(description="Rows dealt with: imported + ignored + rejected")
     imported: int = Field(description="Rows that became vouchers")
+    scheduled: int = Field(
+        description="How many of those imported have yet to come into the pool, at their `valid_from`"
+    )
     ignored: int = Field(description="Rows whose code is in this pool already, or twice in the file")
     rejected: int = Field(description="Rows that did not become vouchers; see `rejects`")
     rejected_by: RejectedBy = Field(description="Why")
@@ -416,6 +425,7 @@ class RejectOut(BaseModel):
         "too_few_columns",
         "invalid_expires_at",
         "invalid_attribute",
+        "invalid_valid_from",
         "invalid_customer_id",
         "invalid_campaign_id",
         "invalid_assigned_at",

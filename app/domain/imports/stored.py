@@ -38,6 +38,7 @@ class StoredOptions(TypedDict, total=False):
     accept_suspicious: bool
     timezone: str | None
     date_format: str | None
+    valid_from_column: ColumnName | None
     customer_id_column: ColumnName | None
     campaign_id_column: ColumnName | None
     assigned_at_column: ColumnName | None

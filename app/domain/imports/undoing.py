@@ -15,7 +15,7 @@ from app.domain.imports import queries
 from app.domain.imports.errors import ImportNotFinishedError
 from app.domain.imports.schemas import ImportRecord
 from app.domain.imports.service import ENDED, get
-from app.domain.lifecycle import intake
+from app.domain.lifecycle import coming, intake
 from app.domain.lifecycle.stock import SLOT
 from app.platform.database import run_act
 
@@ -64,11 +64,13 @@ async def _undo_some(
     undone = replace(before, paused_schedule=before.paused_schedule or paused, upto=None)
     if row.pool_id is not None and before.upto is not None:  # else it was a dry run, or the pool is gone
         part = intake.Part(import_id, row.pool_id, before.upto, AT_A_TIME, free)
+        # First: what comes into the pool meanwhile is found there by what follows.
+        to_come = await coming.take_back(connection, import_id) if before.upto == intake.FIRST else 0
         n, upto = await intake.take_back(connection, part, SLOT)
         # What holds need stays: there is nothing more to take.
         upto = None if free is not None and free <= n else upto
-        kept = row.imported - row.undone - n
-        undone = replace(undone, taken_back=before.taken_back + n, kept=kept, upto=upto)
+        kept = row.imported - row.undone - n - to_come
+        undone = replace(undone, taken_back=before.taken_back + n + to_come, kept=kept, upto=upto)
         if upto is None and free is not None:
             undone = replace(undone, kept_for_holds=await intake.count_left(connection, part))
     figures = {

@@ -69,6 +69,11 @@ INVARIANTS = {
     "a use is cancelled, and no cancellation says so": """
         SELECT min(id::text) FROM redemption WHERE outcome = 'cancelled'
         GROUP BY code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",
+    "an import does not agree with the codes that it has yet to bring": """
+        SELECT import.id::text FROM import LEFT JOIN (
+            SELECT import_id, count(*) AS n FROM coming_voucher GROUP BY import_id
+        ) AS counted ON counted.import_id = import.id
+        WHERE scheduled <> coalesce(counted.n, 0)""",
     "the stock of a pool does not know its holds": """
         SELECT pool.name FROM pool JOIN stock ON stock.pool_id = pool.id
         WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import patience
 from app.schema.imports import Import
-from app.schema.inventory import Stock, Voucher
+from app.schema.inventory import ComingVoucher, Stock, Voucher
 
 # `rows` have `code`, `draw_key`, `expires_at`, `attributes` and `line`. In draw order, so that heap and index agree.
 VOUCHERS: LiteralString = """
@@ -125,6 +125,9 @@ async def lock_vouchers(connection: AsyncConnection, pool_id: int) -> None:
 
 
 async def remove_vouchers(connection: AsyncConnection, pool_id: int) -> None:
-    """Delete the vouchers of a pool, which are locked."""
+    """Delete the vouchers of a pool, which are locked, and what has yet to come into it."""
     async with patience(connection):
+        await connection.execute(delete(ComingVoucher).where(ComingVoucher.pool_id == pool_id))
+        coming = update(Import).where(Import.pool_id == pool_id, Import.scheduled > 0)
+        await connection.execute(coming.values(scheduled=0))
         await connection.execute(delete(Voucher).where(Voucher.pool_id == pool_id))

@@ -8,18 +8,20 @@ in the past, where readers have been (docs/decisions/0048).
 Rows are judged under the locks of their codes, and then all is done by what was judged.
 """
 
+from collections.abc import Mapping
 from typing import LiteralString
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from app.domain.lifecycle import coming
 from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.uses import alone_on
 
 JUDGED = """
 CREATE TEMP TABLE judged (
     line bigint, code text COLLATE "C", draw_key bigint, until timestamptz, attributes jsonb, id uuid,
-    customer_id text, campaign_id text, given_at timestamptz, used_at timestamptz, verdict text
+    customer_id text, campaign_id text, given_at timestamptz, used_at timestamptz, valid_from timestamptz, verdict text
 ) ON COMMIT DELETE ROWS
 """
 
@@ -28,14 +30,19 @@ SELECT count(*) FROM (
     SELECT FROM voucher WHERE code = ANY (ARRAY(SELECT code FROM ({rows}) AS chunk)) ORDER BY code FOR UPDATE
 ) AS locked
 """
-# `rows` have `line`, `code`, `draw_key`, `expires_at`, `attributes`, `id`, `customer_id`, `campaign_id`, `given_at`
-# and `used_at`. The same assignment again changes nothing, whatever became of it since, but for a use that was not
-# heard of. Who was erased is known by a mark.
+# `rows` have `line`, `code`, `draw_key`, `expires_at`, `attributes`, `id`, `customer_id`, `campaign_id`, `given_at`,
+# `used_at` and `valid_from`. The same assignment again changes nothing, whatever became of it since, but for a use that
+# was not heard of. Who was erased is known by a mark.
 JUDGE: LiteralString = """
 INSERT INTO judged
 SELECT chunk.line, chunk.code, chunk.draw_key, coalesce(chunk.expires_at, %(expires_at)s), chunk.attributes, chunk.id,
-    chunk.customer_id, chunk.campaign_id, chunk.given_at, chunk.used_at,
+    chunk.customer_id, chunk.campaign_id, chunk.given_at, chunk.used_at, chunk.valid_from,
     CASE
+        WHEN chunk.valid_from IS NOT NULL THEN CASE
+            WHEN turn > 1 THEN 'same'
+            WHEN coalesce(voucher.pool_id, coming.pool_id) IS NULL THEN 'later'
+            WHEN coalesce(voucher.pool_id, coming.pool_id) = %(pool_id)s THEN 'same'
+            ELSE 'elsewhere' END
         WHEN turn > 1 THEN CASE
             WHEN given_id IS NOT DISTINCT FROM first_customer THEN 'same' ELSE 'given_to_another' END
         WHEN voucher.code IS NULL THEN CASE WHEN ledger.known THEN 'same' ELSE 'new' END
@@ -55,7 +62,7 @@ SELECT chunk.line, chunk.code, chunk.draw_key, coalesce(chunk.expires_at, %(expi
         ELSE 'not_available'
     END
 FROM (
-    SELECT line, code, draw_key, expires_at, attributes, id, campaign_id, given_at, used_at,
+    SELECT line, code, draw_key, expires_at, attributes, id, campaign_id, given_at, used_at, valid_from,
         coalesce(person.customer_id, chunk.customer_id) AS customer_id, chunk.customer_id AS given_id,
         row_number() OVER same_code AS turn, first_value(chunk.customer_id) OVER same_code AS first_customer
     FROM ({rows}) AS chunk LEFT JOIN LATERAL (
@@ -66,6 +73,9 @@ FROM (
 LEFT JOIN LATERAL (
     SELECT * FROM voucher WHERE voucher.code = chunk.code OFFSET 0
 ) AS voucher ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM coming_voucher WHERE coming_voucher.code = chunk.code OFFSET 0
+) AS coming ON true
 LEFT JOIN LATERAL (
     SELECT customer_id, customer_mark FROM assignment WHERE assignment.id = voucher.assignment_id OFFSET 0
 ) AS holder ON true
@@ -103,6 +113,12 @@ INSERT INTO redemption (code, customer_id, outcome, redeemed_at)
 SELECT code, customer_id, CASE WHEN id IS NULL THEN 'not_assigned' ELSE 'redeemed' END, used_at
 FROM judged WHERE verdict IN ('new', 'taken', 'used') AND used_at IS NOT NULL ORDER BY line
 """
+# What was said of such a code before comes too late: it is used, and was nobody's.
+SETTLED = """
+UPDATE redemption SET outcome = 'already_redeemed'
+FROM judged WHERE verdict IN ('new', 'taken') AND judged.id IS NULL AND redemption.code = judged.code
+    AND redemption.outcome = 'unknown_code' AND redemption.effect = 'redeem'
+"""
 TOLD_GIVEN = f"""
 INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after)
 SELECT {MOMENT}, %(pool_id)s, code, id, 'available', 'assigned'
@@ -127,7 +143,7 @@ FROM (
 ) AS sums
 WHERE pool_id = %(pool_id)s AND slot = %(slot)s
 """
-DONE = ("new", "taken", "used")
+DONE = ("new", "taken", "used", "later")
 """Verdicts by which something is done."""
 
 
@@ -144,7 +160,11 @@ def judge(connection: Connection[TupleRow], rows: LiteralString, values: dict[st
     return dict(connection.execute("SELECT verdict, count(*) FROM judged GROUP BY verdict").fetchall())
 
 
-def bring_in(connection: Connection[TupleRow], values: dict[str, object]) -> None:
+def bring_in(
+    connection: Connection[TupleRow], values: dict[str, object], verdicts: Mapping[str, int]
+) -> None:
     """Do what was judged: vouchers, ledger, uses, what is told of them; the stock last, for draws wait for it."""
-    for statement in (NEW, TAKEN, USED, LEDGER, USES, TOLD_GIVEN, TOLD_USED, STOCK):
+    if "later" in verdicts:
+        connection.execute(coming.ADD, values)
+    for statement in (NEW, TAKEN, USED, LEDGER, USES, SETTLED, TOLD_GIVEN, TOLD_USED, STOCK):
         connection.execute(statement.encode(), values)

@@ -1,5 +1,8 @@
 """Errors of vouchers."""
 
+from datetime import UTC
+
+from app.domain.lifecycle.coming import ToCome
 from app.platform.errors import DomainError
 
 
@@ -8,8 +11,12 @@ class VoucherNotFoundError(DomainError):
 
     status, name, title = 404, "voucher-not-found", "There is no such voucher"
 
-    def __init__(self) -> None:
-        super().__init__("No pool holds this code.")
+    def __init__(self, to_come: ToCome | None = None) -> None:
+        if to_come is None:
+            super().__init__("No pool holds this code.")
+        else:
+            at = to_come.valid_from.astimezone(UTC).isoformat()
+            super().__init__(f"The code comes into pool {to_come.pool!r} at {at}.", valid_from=at)
 
 
 class AlreadyRedeemedError(DomainError):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.lifecycle import notes, transitions
+from app.domain.lifecycle import coming, notes, transitions
 from app.domain.lifecycle.notes import Note
 from app.domain.persons import service as persons
 from app.domain.pools import service as pools
@@ -81,7 +81,7 @@ async def get(connection: AsyncConnection, code: str) -> VoucherRecord:
     """
     voucher = await queries.by_code(connection, code)
     if voucher is None:
-        raise VoucherNotFoundError
+        raise VoucherNotFoundError(await coming.of_code(connection, code))
     history = [HistoryRecord("imported", voucher.imported_at)]
     for row in await queries.assignments_of(connection, code, voucher.assignment_id):
         about = (row.customer_id, row.campaign_id, row.message_id, row.id)
@@ -157,6 +157,14 @@ async def sweep(engine: AsyncEngine) -> tuple[int, int]:
     What others hold locked is left to the next sweep. What cannot be judged is left alone, told and counted.
     """
     return await _sweep(engine, LEASES), await _sweep(engine, EXPIRIES)
+
+
+async def bring_in(engine: AsyncEngine) -> int:
+    """Bring the codes whose time has come into their pools; return how many were due."""
+    came = 0
+    while (due := await run_act(engine, coming.come, VOUCHERS_AT_A_TIME)) > 0:
+        came += due
+    return came
 
 
 @dataclass(frozen=True, slots=True)

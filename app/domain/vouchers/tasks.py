@@ -18,8 +18,9 @@ log = structlog.get_logger()
     pass_context=True,
 )
 async def sweep_vouchers(context: JobContext, timestamp: int) -> None:
-    """Take back lapsed leases and take out expired codes, every five seconds and as soon as a worker starts."""
+    """Take back lapsed leases, take out what has expired and bring in what comes, every five seconds and at a start."""
     del timestamp
     lapsed, expired = await service.sweep(engine_of(context))
-    if lapsed or expired:
-        log.info("vouchers swept", lapsed=lapsed, expired=expired)
+    came = await service.bring_in(engine_of(context))
+    if lapsed or expired or came:
+        log.info("vouchers swept", lapsed=lapsed, expired=expired, came=came)

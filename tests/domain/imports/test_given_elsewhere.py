@@ -217,9 +217,12 @@ async def test_a_use_that_was_heard_of_before_the_code_was_known_is_its_customer
         "/v1/redemption-mapping",
         json={"mappings": [{"event_type": "purchase", "property": "voucher_code"}]},
     )
-    event = {"customer_id": "ben", "event_type": "purchase", "properties": {"voucher_code": "A-2"}}
-    await client.post("/v1/events", json={"events": [event]})
+    for code in ("A-2", "A-3"):
+        event = {"customer_id": "ben", "event_type": "purchase", "properties": {"voucher_code": code}}
+        await client.post("/v1/events", json={"events": [event]})
     await run(FILE)
+    async with transaction(engine) as connection:
+        assert await check.violations(connection) == []
     await redemptions.resolve(engine)
     found = await voucher(client, "A-2")
     assert (found["status"], found["customer_id"]) == ("redeemed", "ben")
@@ -233,8 +236,9 @@ async def map_codes(client):
 
 async def test_a_code_that_was_used_before_its_past_came_in_does_not_go_back_to_the_pool(client, run, engine):
     await map_codes(client)
-    event = {"customer_id": "ben", "event_type": "purchase", "properties": {"voucher_code": "A-2"}}
-    await client.post("/v1/events", json={"events": [event]})
+    for code in ("A-2", "A-3"):
+        event = {"customer_id": "ben", "event_type": "purchase", "properties": {"voucher_code": code}}
+        await client.post("/v1/events", json={"events": [event]})
     await run(FILE)
     (given_,) = (await client.get("/v1/assignments?customer_id=ben")).json()["items"]
     refused = await client.post(f"/v1/assignments/{given_['id']}/release")

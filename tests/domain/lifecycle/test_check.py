@@ -28,6 +28,8 @@ BREAKS = {
     "an assignment that is not reserved has a lease, or one that lapsed was not released": """
         UPDATE assignment SET lapsed = true""",
     "a hold does not agree with what was drawn from it": "UPDATE hold SET drawn = 1",
+    "an import does not agree with the codes that it has yet to bring": """
+        INSERT INTO import (pool, source, options, seed, scheduled) VALUES ('p', '{}', '{}', 0, 1)""",
     "the stock of a pool does not know its holds": "DELETE FROM hold",
 }
 

@@ -1,4 +1,4 @@
-"""Rows of codes that were given elsewhere: staged beside the others, and brought in before them, chunk by chunk."""
+"""Rows of codes that were given elsewhere or come later: staged beside the others, and brought in before them."""
 
 import uuid
 from collections.abc import Callable
@@ -23,10 +23,14 @@ CHUNK_ROWS = 2_000
 STAGED = """
 CREATE TEMP TABLE given (
     line bigint, code text COLLATE "C", expires_at timestamptz, attributes jsonb, id uuid, customer_id text,
-    campaign_id text, given_at timestamptz, used_at timestamptz
+    campaign_id text, given_at timestamptz, used_at timestamptz, valid_from timestamptz
 )
 """
-COPY = "COPY given (line, code, expires_at, attributes, id, customer_id, campaign_id, given_at, used_at) FROM STDIN"
+COPY = """
+COPY given (
+    line, code, expires_at, attributes, id, customer_id, campaign_id, given_at, used_at, valid_from
+) FROM STDIN
+"""
 # Not kept to be accepted: an accepted row is a code that anybody may draw, and this one was given.
 SET_ASIDE = f"""
 WITH gone AS (DELETE FROM given WHERE line = ANY(%s) RETURNING *), kept AS (
@@ -43,9 +47,11 @@ WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY d
 CHUNK: LiteralString = "SELECT * FROM ordered_given WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 REJECTED = """
 INSERT INTO import_reject (import_id, line, value, reason, other_pool)
-SELECT %(import_id)s, line, judged.code, CASE verdict WHEN 'elsewhere' THEN 'in_other_pool' ELSE verdict END, pool.name
+SELECT %(import_id)s, judged.line, judged.code,
+    CASE verdict WHEN 'elsewhere' THEN 'in_other_pool' ELSE verdict END, pool.name
 FROM judged LEFT JOIN voucher ON verdict = 'elsewhere' AND voucher.code = judged.code
-LEFT JOIN pool ON pool.id = voucher.pool_id
+LEFT JOIN coming_voucher AS coming ON verdict = 'elsewhere' AND coming.code = judged.code
+LEFT JOIN pool ON pool.id = coalesce(voucher.pool_id, coming.pool_id)
 WHERE verdict IN ('elsewhere', 'given_to_another', 'not_available')
 ON CONFLICT DO NOTHING
 """
@@ -139,4 +145,4 @@ def _chunk(connection: Connection[TupleRow], target: merge.Target, after: int, u
         if not connection.execute(FIGURES, values).rowcount:
             raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and values["imported"]:
-            past.bring_in(connection, values)
+            past.bring_in(connection, values, verdicts)

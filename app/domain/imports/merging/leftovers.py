@@ -24,6 +24,7 @@ FOR UPDATE OF pool
 REMOVE_POOL = """
 DELETE FROM pool USING import WHERE import.id = %(id)s AND pool.id = import.pool_id AND pool.description IS NULL
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.pool_id = pool.id)
+    AND NOT EXISTS (SELECT FROM coming_voucher WHERE coming_voucher.pool_id = pool.id)
     AND NOT EXISTS (SELECT FROM assignment WHERE assignment.pool_id = pool.id)
     AND NOT EXISTS (SELECT FROM import AS other WHERE other.pool_id = pool.id AND other.status <> 'failed')
     AND NOT EXISTS (SELECT FROM hold WHERE hold.pool_id = pool.id)

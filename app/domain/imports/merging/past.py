@@ -1,4 +1,4 @@
-"""What a row says of a code that was given before, elsewhere: to whom, when, and whether it was used."""
+"""What a row says of its code: to whom it was given before, elsewhere, or when it will come."""
 
 import uuid
 from collections.abc import Sequence
@@ -29,19 +29,20 @@ class RowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The columns that tell of the past of codes."""
+    """The columns that tell of the past of codes, and when they come."""
 
     customer: int | None = None
     campaign: int | None = None
     assigned: int | None = None
     redeemed: int | None = None
+    valid_from: int | None = None
     zone: tzinfo = UTC
     date_format: str | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     """What is later has not happened yet."""
 
     def of(self, code: str, row: Sequence[str]) -> str | None:
-        """Return what a row tells, as COPY takes it; None where the code was neither given nor used.
+        """Return what a row tells, as COPY takes it; None where the code was neither given nor used, nor comes later.
 
         A code is given where its customer or the time is told. Where no time is, it is that of its use, or now. The id
         of its assignment follows from code, customer and time: the same row again is the same assignment.
@@ -53,7 +54,9 @@ class Past:
         assigned, _ = self._time(row, self.assigned, "assigned_at")
         redeemed, day_alone = self._time(row, self.redeemed, "redeemed_at")
         if customer is None and assigned is None:
-            return None if redeemed is None else f"\\N\t\\N\t\\N\t\\N\t{redeemed.isoformat()}"
+            later = self._later(row) if redeemed is None else None
+            nobody = (r"\N",) * 4
+            return None if redeemed is later is None else "\t".join((*nobody, _at(redeemed), _at(later)))
         campaign = self._id(row, self.campaign, "campaign_id", _campaign)
         at = assigned or redeemed or self.now
         if redeemed is not None and redeemed < at:
@@ -63,7 +66,16 @@ class Past:
             redeemed = at
         told = orjson.dumps([code, customer, assigned and assigned.astimezone(UTC).isoformat()]).decode()
         cells = (str(uuid.uuid5(_GIVEN, told)), _copied(customer), _copied(campaign), at.isoformat())
-        return "\t".join((*cells, r"\N" if redeemed is None else redeemed.isoformat()))
+        return "\t".join((*cells, _at(redeemed), r"\N"))
+
+    def _later(self, row: Sequence[str]) -> datetime | None:
+        """Return when the code comes; None where it may come at once."""
+        cell = _cell(row, self.valid_from)
+        try:
+            found = dates.moment(cell, self.zone, self.date_format, end_of_day=False) if cell else self.now
+        except ValueError:
+            raise RowError("invalid_valid_from", cell) from None
+        return found if found > self.now else None
 
     def _id(self, row: Sequence[str], column: int | None, name: str, checked: TypeAdapter[str]) -> str | None:
         cell = _cell(row, column)
@@ -95,6 +107,10 @@ def _cell(row: Sequence[str], column: int | None) -> str:
     """Return what a cell tells; nothing where it says by a word that there is nothing, such as NULL."""
     cell = row[column].strip() if column is not None and column < len(row) else ""
     return "" if words.is_placeholder(cell) else cell
+
+
+def _at(time: datetime | None) -> str:
+    return r"\N" if time is None else time.isoformat()
 
 
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -18,7 +18,14 @@ PAST: tuple[
     Literal["campaign_id_column"],
     Literal["assigned_at_column"],
     Literal["redeemed_at_column"],
-] = ("customer_id_column", "campaign_id_column", "assigned_at_column", "redeemed_at_column")
+    Literal["valid_from_column"],
+] = (
+    "customer_id_column",
+    "campaign_id_column",
+    "assigned_at_column",
+    "redeemed_at_column",
+    "valid_from_column",
+)
 
 
 def format_of(options: StoredOptions) -> Format:
@@ -84,8 +91,12 @@ def past(table: Table, options: StoredOptions) -> Past | None:
     wanted = [options.get(name) for name in PAST]
     if all(name is None for name in wanted):
         return None
-    customer, campaign, assigned, redeemed = (None if name is None else table.column(name) for name in wanted)
-    return Past(customer, campaign, assigned, redeemed, zone_of(options), options.get("date_format"))
+    customer, campaign, assigned, redeemed, valid_from = (
+        None if name is None else table.column(name) for name in wanted
+    )
+    return Past(
+        customer, campaign, assigned, redeemed, valid_from, zone_of(options), options.get("date_format")
+    )
 
 
 def attributes(table: Table, options: StoredOptions) -> Iterator[tuple[str, int]]:
