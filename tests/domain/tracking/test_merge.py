@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from app.cli import spellings
 from app.domain.lifecycle import check
 from app.domain.persons import ids
 from app.domain.persons import service as persons
@@ -357,3 +358,22 @@ async def test_ids_are_trimmed_and_in_lower_case_wherever_one_comes_in(client, e
     assert (await client.get("/v1/customers/cookie")).json()["id"] == ANNA
     assert (await client.post(ASSIGN, json={"customer_id": "  "})).status_code == 422
     assert await tables_with(engine, "Example.ORG") == []
+
+
+async def test_what_was_stored_in_another_spelling_before_the_setting_is_merged_once(
+    client, engine, settings, monkeypatch, capsys
+):
+    await fill(engine, "p", 9)
+    given = {who: (await assign(client, who, "m"))["code"] for who in ("Anna", " anna", "anna", "ben")}
+    await track(client, "e", "CLEO")
+    assert await merging.spellings(engine) == []
+    monkeypatch.setattr(ids, "get_settings", lambda: Settings(customer_ids="lowercase"))
+    expected = [(" anna", "anna"), ("Anna", "anna"), ("CLEO", "cleo")]
+    assert sorted(await merging.spellings(engine)) == expected
+    for dry_run, said in ((True, "3 ids would be"), (False, "3 ids are"), (False, "0 ids are")):
+        await spellings._run(settings, dry_run=dry_run)
+        assert said in capsys.readouterr().out
+    listed = (await client.get("/v1/assignments", params={"customer_id": " ANNA"})).json()["items"]
+    assert sorted(row["code"] for row in listed) == sorted(given[who] for who in ("Anna", " anna", "anna"))
+    assert len((await client.get("/v1/customers/Cleo/events")).json()["items"]) == 1
+    await agrees(engine)
