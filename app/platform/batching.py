@@ -2,7 +2,8 @@
 
 No timer holds a batch back: an idle process answers at once, a busy one batches by itself. Everybody who waits has a
 place in the queue of a key, at most `max_waiting` of them, and an end to the wait: while a batch takes long, the next
-is served beside it, and who waited too long is told so.
+is served beside it, and who waited too long is told so. Where the first in the queue has waited half of that, whoever
+comes is turned away at once: it would wait as long, and those that are let in are answered in time.
 """
 
 import asyncio
@@ -113,14 +114,13 @@ class Batcher(Generic[Key, Item, Result]):
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue()
-        if len(queue.waiting) >= self._max_waiting:
+        waiting, now = queue.waiting, time.monotonic()
+        if waiting and (len(waiting) >= self._max_waiting or waiting[0].deadline - now < self._patience / 2):
             raise OverloadedError
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        waiter: Waiter[Item, Result] = Waiter(
-            item, self._loop.create_future(), time.monotonic() + self._patience, gone
-        )
-        queue.waiting.append(waiter)
+        waiter: Waiter[Item, Result] = Waiter(item, self._loop.create_future(), now + self._patience, gone)
+        waiting.append(waiter)
         if not queue.tasks:
             self._start(key, queue)
         return await waiter.future

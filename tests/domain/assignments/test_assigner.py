@@ -114,6 +114,21 @@ async def test_a_full_lane_turns_the_next_one_away_at_once(assigner, engine, mon
     await asyncio.gather(first, *rest)
 
 
+async def test_once_the_first_has_waited_half_its_time_the_next_is_turned_away_at_once(assigner, engine):
+    await fill(engine, "p", 10)
+    async with held_up(engine):
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        await waiting(assigner, 0)
+        early = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        await waiting(assigner, 1)
+        (queue,) = assigner._batcher._queues.values()
+        queue.waiting[0].deadline -= assigner._batcher._patience / 2
+        with pytest.raises(OverloadedError):
+            async with asyncio.timeout(0.1):
+                await assigner.assign("p", AssignmentRequest(random_id()))
+    assert (await first).code != (await early).code
+
+
 async def test_who_waited_too_long_is_told_so_and_takes_no_voucher(assigner, engine, client, monkeypatch):
     await fill(engine, "p", 10)
     async with held_up(engine):
