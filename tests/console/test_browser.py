@@ -82,7 +82,7 @@ def test_the_guide_from_an_empty_service_to_a_redeemed_code(browser, service, sc
     if scripted:
         page.locator("#code-box").drag_to(page.locator("[data-column]").first)
     else:
-        page.get_by_label("code", exact=True).check()
+        page.get_by_role("radio", name="code", exact=True).check()
     button(page, "Next").click()
     button(page, "Dry run").click()
     sync_api.expect(page.get_by_text("Would be imported")).to_be_visible()

@@ -7,13 +7,13 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import ClassVar
 
 import orjson
 
 from app.domain.rendering.confined.protocol import Answer, Job
-from app.domain.rendering.confined.worker import HEADER, JOB_SHARE, SHARED_BY
+from app.domain.rendering.confined.worker import GRACE, HEADER, JOB_SHARE, SHARED_BY
 from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
 from app.platform.settings import Settings
 
@@ -26,6 +26,10 @@ START_SECONDS = 5.0
 
 STILL_SECONDS = 3.0
 """A process that gets no processor time for so long was stopped, or is stuck: it is replaced."""
+ENDING_SECONDS = 1.0
+"""How long a process that has closed its pipe may take to end."""
+TRIES, MAX_KILLS = 5, 2
+"""How many processes are tried for a job, and how many may be killed over it before it is to blame."""
 PATIENT = 10
 """So many times what a job may take of the processor it may take by the clock: others load the machine as well."""
 
@@ -95,17 +99,22 @@ class Renderers:
             raise InvalidRequestError(
                 f"A template cannot take these properties or context: {error}."
             ) from None
-        seconds = STILL_SECONDS + PATIENT * self._seconds * max(1, len(job["items"]) / SHARED_BY * JOB_SHARE)
-        try:
-            return await self._once(body, seconds)
-        except (
-            _KilledError
-        ):  # from outside, as by a system short of memory: not the template's doing, unless again
-            pass
-        try:
-            return await self._once(body, seconds)
-        except _KilledError:
-            raise RendererDiedError from None
+        seconds = STILL_SECONDS + PATIENT * (self._seconds + GRACE) * max(
+            1, len(job["items"]) / SHARED_BY * JOB_SHARE
+        )
+        kills = 0
+        for _ in range(TRIES):
+            try:
+                return await self._once(body, seconds)
+            except _LostError:
+                pass
+            except (
+                _KilledError
+            ):  # from outside, as by a system short of memory: not the template's doing, unless again
+                kills += 1
+                if kills == MAX_KILLS:
+                    raise RendererDiedError from None
+        raise RendererUnavailableError
 
     async def check(self) -> None:
         """Make sure that a process can render, where none is at it.
@@ -132,9 +141,13 @@ class Renderers:
                     return await _converse(process, body)
                 finally:
                     watch.cancel()
+        except _LostError:
+            ended, process = process, None
+            await asyncio.shield(_end(ended))
+            raise
         except asyncio.IncompleteReadError:
             ended, process = process, None
-            await _end(ended)
+            await _end(ended, within=ENDING_SECONDS)
             if ended is not None and ended.returncode == -signal.SIGKILL:
                 raise _KilledError from None
             raise RendererDiedError from None
@@ -213,7 +226,10 @@ _PROCESS_CLOCK = 2
 async def _converse(process: Process, body: bytes) -> Answer:
     assert process.stdin is not None  # noqa: S101  (narrows the type)
     assert process.stdout is not None  # noqa: S101
-    process.stdin.write(HEADER.pack(len(body)) + body)
+    try:
+        process.stdin.write(HEADER.pack(len(body)) + body)
+    except (ConnectionError, RuntimeError):  # uvloop's word for a pipe that has closed
+        raise _LostError from None
     try:
         await process.stdin.drain()
     except ConnectionError:
@@ -223,11 +239,20 @@ async def _converse(process: Process, body: bytes) -> Answer:
     return answer
 
 
-async def _end(process: Process | None) -> None:
-    if process is not None:
-        if process.returncode is None:
-            process.kill()  # does not change how a process that is ending already ends
-        await process.wait()
+async def _end(process: Process | None, within: float = 0.0) -> None:
+    """End a process; one that is ending already is waited for, so that it can tell why."""
+    if process is None:
+        return
+    if process.returncode is None and within:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), within)
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+class _LostError(Exception):
+    """The process had ended before it was given the job."""
 
 
 class _KilledError(Exception):

@@ -1,5 +1,27 @@
 """What the tests of rendering begin with."""
 
+import orjson
+
+FORMS = ("render", "json", "ndjson")
+"""The forms of a request: a single message, a batch, a batch by lines."""
+
+
+async def sent(client, form, template, **body):
+    """Message m1 to customer c1 in one of the forms: its item, or its problem."""
+    message = {"template": template, "channel": "sms"} | body
+    recipient = {"customer_id": "c1", "message_id": message.pop("message_id", "m1")}
+    if form == "render":
+        return (await client.post("/v1/render", json=message | recipient)).json()
+    if "customer" in message:
+        recipient["customer"] = message.pop("customer")
+    message["recipients"] = [recipient]
+    headers = {"Accept": "application/x-ndjson"} if form == "ndjson" else {}
+    reply = await client.post("/v1/render/batch", json=message, headers=headers)
+    if reply.status_code != 200:
+        return reply.json()
+    item = orjson.loads(reply.text) if form == "ndjson" else reply.json()["items"][0]
+    return item["problem"] or item
+
 
 async def render(client, template=None, *, status=200, **body):
     """The reply to a message to customer c1."""

@@ -1,31 +1,20 @@
 """A message that comes again, in each form of a request: single, JSON batch, NDJSON batch."""
 
-import orjson
+from functools import partial
+
 import pytest
 
-from tests.domain.rendering.help import counts
+from tests.domain.rendering.help import FORMS, counts, sent
 from tests.factories import fill
 
 ONE = "{{ vouchers['p'].assign_available() }}"
 SORRY = "{% if vouchers['p'].count_available() > 0 %}Code " + ONE + "{% else %}Sorry{% endif %}"
 
 
-@pytest.fixture(params=["render", "json", "ndjson"])
+@pytest.fixture(params=FORMS)
 def send(request, client):
     """Send message m1 to customer c1 in one of the forms; return its item, or its problem."""
-
-    async def sent(template, **body):
-        message = {"template": template, "channel": "sms"} | body
-        recipient = {"customer_id": "c1", "message_id": message.pop("message_id", "m1")}
-        if request.param == "render":
-            return (await client.post("/v1/render", json=message | recipient)).json()
-        headers = {"Accept": "application/x-ndjson"} if request.param == "ndjson" else {}
-        message["recipients"] = [recipient]
-        reply = await client.post("/v1/render/batch", json=message, headers=headers)
-        item = orjson.loads(reply.text) if request.param == "ndjson" else reply.json()["items"][0]
-        return item["problem"] or item
-
-    return sent
+    return partial(sent, client, request.param)
 
 
 async def test_a_retry_sees_the_count_that_the_message_saw(client, engine, send):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.platform.settings import Settings
-from tests.domain.rendering.help import counts, render
+from tests.domain.rendering.help import FORMS, counts, render, sent
 from tests.factories import fill
 
 TAKE = "{{ vouchers['p'].assign_available(cached=False) }}"
@@ -132,6 +132,37 @@ async def test_what_leads_out_of_the_sandbox_is_a_template_error(client, engine,
     assert reply["type"] == "/problems/template-error"
     assert reply["line"] == 2
     assert await counts(client, "p") == (3, 0)
+
+
+FILTERS = [
+    "from_timestamp", "to_timestamp", "datetime", "hash", "md5", "sha1", "sha256", "json_load", "shuffle", "bool",
+    "random", "qr", "json",
+]  # fmt: skip
+EACH = {
+    "memory": "{{ ('x' * 10**9) | NAME }}{{ ([0] * 10**9) | NAME }}",
+    "time": "{% for i in range(10**5) %}{% set _ = ('1' * 10**5) | NAME %}{% set _ = range(9**4) | NAME %}{% endfor %}",
+    "arguments": "{{ '1' | NAME('%Y' * 10**8, 10**9) }}{{ '1' | NAME(format='x' * 10**9) }}",
+    "attributes": "{{ ('1' | NAME).__class__.__mro__ }}{{ ('1' | NAME)['__globals__'] }}",
+    "function": "{{ NAME.__globals__ }}{{ self.NAME }}",
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+async def test_each_filter_of_ours_keeps_the_limits(client, engine, name):
+    """Whatever it is given, however often, whatever is asked of what it gives: a problem, at once, and no code."""
+    await fill(engine, "p", 3)
+    for kind, template in EACH.items():
+        for form in FORMS:
+            reply = await sent(client, form, TAKE + template.replace("NAME", name))
+            assert reply.get("type") in {"/problems/template-limit", "/problems/template-error"}, (
+                kind,
+                form,
+                reply,
+            )
+            if form == "render" and kind == "time":
+                break  # the limit is the same in each form, and each costs its time
+    assert await counts(client, "p") == (3, 0)
+    assert (await render(client, "{{ '1' | upper }}"))["rendered"] == "1"
 
 
 async def test_while_hostile_templates_render_other_requests_are_answered(client, engine):

@@ -7,7 +7,7 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from tests.domain.rendering.help import counts, render
+from tests.domain.rendering.help import FORMS, counts, render, sent
 from tests.factories import fill
 
 ONE = "{{ vouchers['p'].assign_available() }}"
@@ -30,8 +30,9 @@ HOSTILE = ['"', "'", "</script><b>", "<!--", "&quot;", 'a\\"b', '" onload="x', "
     ],
 )
 async def test_a_property_that_nobody_set_is_empty_and_listed(client, template, shown, undefined):
-    reply = await render(client, template, customer={"gone": None})
-    assert (reply["rendered"], reply["undefined"]) == (shown, undefined)
+    for form in FORMS:
+        reply = await sent(client, form, template, customer={"gone": None})
+        assert (reply["rendered"], reply["undefined"]) == (shown, undefined), form
     strict = "{{ customer.nope }}"
     assert (await render(client, strict, strict=True, status=422))["type"] == "/problems/template-error"
 
@@ -54,7 +55,12 @@ async def test_a_property_that_nobody_set_is_empty_and_listed(client, template, 
 )
 async def test_what_is_wrong_is_an_error_that_says_so(client, engine, template, said):
     await fill(engine, "p", 1)
-    assert said in (await render(client, template, status=422))["detail"]
+    for form in FORMS:
+        assert said in (await sent(client, form, template))["detail"], form
+    node = {"template": f"{{}}{template}", "message_id": "m1"}
+    for path in ("properties", "events"):
+        reply = await client.post(f"/v1/customers/c1/{path}/render", json=node)
+        assert (reply.status_code, said in reply.json()["detail"]) == (422, True), reply.text
 
 
 @pytest.mark.parametrize("argument", ["cached=0", "fallback='q'", "default=''"])

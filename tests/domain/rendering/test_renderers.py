@@ -72,6 +72,17 @@ async def test_a_process_that_is_stopped_is_replaced(one):
     assert (await renderers.render(job("c")))["results"][0]["texts"] == ["c"]
 
 
+async def test_a_process_that_was_killed_between_two_jobs_is_replaced(one):
+    renderers, (process,) = one
+    for moment in range(4):
+        os.kill(process, signal.SIGKILL)
+        for _ in range(moment):
+            await asyncio.sleep(0.01)  # the loop hears of it at some time
+        before = children()
+        assert (await renderers.render(job("a")))["results"][0]["texts"] == ["a"]
+        (process,) = children() - before
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the pipes that are left
 def test_a_loop_that_closes_while_a_process_starts_comes_to_an_end(settings, monkeypatch):
     monkeypatch.setattr("app.domain.rendering.renderers.START_SECONDS", 0.3)

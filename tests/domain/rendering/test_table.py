@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from tests.domain.rendering.help import FORMS, sent
+
 TABLE = Path(__file__).parents[3] / "docs" / "templates.md"
 CONTEXT = {
     "event": {"type": "view"},
@@ -10,9 +12,9 @@ CONTEXT = {
     "scenario": {"name": "Spring"},
     "action": {"name": "Mail"},
     "banner": {"variant": {"name": "A"}},
+    "experiment": {"id": 7, "variant": {"name": "B"}},
     "campaign": {"name": "Newsletter"},
 }
-MESSAGE = {"channel": "sms", "customer_id": "c1"}
 PAGE = [
     "abort",
     "do",
@@ -37,6 +39,7 @@ PAGE = [
     "scenario",
     "action",
     "banner",
+    "experiment",
     "random",
     "catalogs",
     "segmentations",
@@ -52,15 +55,15 @@ def rows():
             yield cells[1], cells[2].strip("`").replace("\\|", "|"), cells[3]
 
 
-async def test_each_construct_does_what_the_table_says(client):
+async def test_each_construct_does_what_the_table_says_in_each_form(client):
     wrong = []
     for state, template, shows in rows():
-        status = 200 if state == "supported" else 422
-        reply = await client.post("/v1/render", json={**MESSAGE, "template": template, "context": CONTEXT})
-        said = reply.json().get("rendered" if status == 200 else "detail")
-        fits = said == shows if status == 200 else shows in (said or "")
-        if reply.status_code != status or not fits:
-            wrong.append((template, shows, said or reply.text))
+        for form in FORMS:
+            reply = await sent(client, form, template, context=CONTEXT)
+            said = reply.get("rendered" if state == "supported" else "detail")
+            fits = said == shows if state == "supported" else shows in (said or "")
+            if not fits:
+                wrong.append((form, template, shows, said or reply))
     assert wrong == []
 
 

@@ -1,6 +1,7 @@
 """Digests: `hash`, `md5`, `sha1`, `sha256`.
 
 After https://documentation.bloomreach.com/engagement/docs/filters: hexadecimal, of the text in UTF-8.
+SHA-256 as the default is ours: what could be read of the page does not tell theirs.
 """
 
 import hashlib

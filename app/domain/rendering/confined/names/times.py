@@ -1,7 +1,9 @@
 """Times: `now()`, `from_timestamp`, `to_timestamp`, `datetime`.
 
 After https://documentation.bloomreach.com/engagement/docs/filters and
-https://support.bloomreach.com/hc/en-us/articles/27944710762653 (seconds since 1970, as number or text).
+https://support.bloomreach.com/hc/en-us/articles/27944710762653 (seconds since 1970, whole or
+in fractions, and ISO 8601).
+The default format and zone are ours: what could be read of the pages does not tell theirs.
 """
 
 from datetime import UTC, datetime
@@ -10,6 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from jinja2 import TemplateRuntimeError, Undefined
 
 DEFAULT_FORMAT = "%Y-%m-%d %H:%M:%S"
+MAX_FORMAT = 200
+"""Characters: what reads or writes times is no quick program."""
 
 
 def from_timestamp(value: object, format: str = DEFAULT_FORMAT, timezone: str = "UTC") -> object:  # noqa: A002  (named in templates)
@@ -18,8 +22,8 @@ def from_timestamp(value: object, format: str = DEFAULT_FORMAT, timezone: str = 
         return value
     try:
         if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
-            return _read(value).astimezone(_zone(timezone)).strftime(str(format))
-        return datetime.fromtimestamp(_number(value), _zone(timezone)).strftime(str(format))
+            return _read(value).astimezone(_zone(timezone)).strftime(_checked(format))
+        return datetime.fromtimestamp(_number(value), _zone(timezone)).strftime(_checked(format))
     except (TypeError, ValueError, OSError) as error:
         raise TemplateRuntimeError(f"'from_timestamp' takes seconds since 1970: {error}.") from None
 
@@ -49,7 +53,7 @@ def _read(value: object, format: str | None = None, timezone: str = "UTC") -> da
     try:
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value, _zone(timezone))
-        read = datetime.fromisoformat(str(value)) if format is None else datetime.strptime(str(value), format)  # noqa: DTZ007  (given its zone below)
+        read = _parse(str(value), format)
     except (TypeError, ValueError, OSError) as error:
         raise TemplateRuntimeError(f"This is no time: {error}.") from None
     return read if read.tzinfo else read.replace(tzinfo=_zone(timezone))
@@ -58,6 +62,19 @@ def _read(value: object, format: str | None = None, timezone: str = "UTC") -> da
 def at(seconds: float) -> datetime:
     """Return the time of the message."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _parse(text: str, format: str | None) -> datetime:  # noqa: A002  (as above)
+    if format is None:
+        return datetime.fromisoformat(text)
+    return datetime.strptime(text, _checked(format))  # noqa: DTZ007  (given its zone by who asks)
+
+
+def _checked(format: object) -> str:  # noqa: A002  (as above)
+    text = str(format)
+    if len(text) > MAX_FORMAT:
+        raise TemplateRuntimeError(f"A format of times has at most {MAX_FORMAT} characters.")
+    return text
 
 
 def _zone(name: str) -> ZoneInfo:
