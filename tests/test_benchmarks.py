@@ -7,7 +7,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("name", ["assign", "bulk", "growth", "imports", "render", "webhooks"])
+@pytest.mark.parametrize(
+    "name", ["assign", "bulk", "changes", "finding", "growth", "imports", "render", "webhooks"]
+)
 def test_it_starts(name):
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]

@@ -21,6 +21,7 @@ from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import api_key
 from app.cli.many import run as run_many
+from app.cli.spellings import run as run_spellings
 from app.domain.imports.sources.resealing import seal_anew
 from app.domain.lifecycle.check import violations
 from app.platform.errors import CommandError
@@ -217,6 +218,16 @@ def move_many(
         chosen = {"pool": pool, "import_id": import_id}
         about = {"reason": reason, "dry_run": dry_run, "to": to, "count": count}
         raise typer.Exit(run_many(settings, "move", chosen, **about))
+
+
+@cli.command("merge-spellings")
+def merge_spellings(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and merge none.")] = False,
+) -> None:
+    """Merge customers whose stored ids are read otherwise since VOUCHERS_CUSTOMER_IDS was set; it may be repeated."""
+    with database() as (settings, _):
+        bring_up(settings)
+        run_spellings(settings, dry_run=dry_run)
 
 
 @cli.command()

@@ -68,8 +68,8 @@ class Settings(BaseSettings):
     """How far a shop's clock may be off when a use is judged by its time."""
     customer_ids: Literal["exact", "lowercase"] = "exact"
     """How ids of customers are read, wherever one comes in: `exact` as they are sent, `lowercase` trimmed and in lower
-    case, so that `Anna@Example.org ` is `anna@example.org`. Set it before the first customer comes: ids that are stored
-    already stay as they are, and lead to the others only once they are merged."""
+    case, so that `Anna@Example.org ` is `anna@example.org`. Ids that are stored already stay as they are:
+    `vouchers merge-spellings` merges them into those that they are read as."""
     erasure_marks_days: int = Field(default=90, ge=1)
     """How long a keyed mark of each event and message of an erased person is kept, so that a late retry of one does
     not bring the person back."""

@@ -8,12 +8,14 @@ from app.platform.settings import get_settings
 from app.schema.texts import Identifier
 
 
-def customer_id(given: object) -> object:
+def as_read(id_: str) -> str:
     """Return an id as the setting `VOUCHERS_CUSTOMER_IDS` says: as it is, or trimmed and in lower case."""
-    if isinstance(given, str) and get_settings().customer_ids == "lowercase":
-        return given.strip().lower()
-    return given
+    return id_.strip().lower() if get_settings().customer_ids == "lowercase" else id_
 
 
-CustomerId = Annotated[Identifier, BeforeValidator(customer_id)]
+def _given(value: object) -> object:
+    return as_read(value) if isinstance(value, str) else value
+
+
+CustomerId = Annotated[Identifier, BeforeValidator(_given)]
 """The id of a customer."""

@@ -24,8 +24,11 @@ from app.domain.customers import service as customers
 from app.domain.lifecycle import order, transitions
 from app.domain.lifecycle import uses as uses_lock
 from app.domain.persons import service as persons
+from app.domain.persons.ids import as_read
 from app.domain.redemptions import service as redemptions
-from app.platform.database import retry_on_conflict, transaction
+from app.domain.tracking import queries
+from app.platform.connections import LONG_SECONDS
+from app.platform.database import patience, retry_on_conflict, transaction
 from app.platform.errors import ChangesConflictError
 
 PATIENCE = 4.0
@@ -111,3 +114,10 @@ async def _move(connection: AsyncConnection, into: str, of: str) -> Merged:
     await persons.lead(connection, of, into)
     await redemptions.judge_again(connection, codes)
     return Merged(into, moved.customers, moved.events, moved.assignments, moved.redemptions)
+
+
+async def spellings(engine: AsyncEngine) -> list[tuple[str, str]]:
+    """Return the stored ids that are read otherwise by now (`VOUCHERS_CUSTOMER_IDS`), each with what it is read as."""
+    async with transaction(engine) as connection, patience(connection, LONG_SECONDS):
+        found = await queries.spelt_otherwise(connection)
+    return [(id_, read_as) for id_ in found if (read_as := as_read(id_)) not in {id_, ""}]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from app.cli import spellings
 from app.domain.lifecycle import check
 from app.domain.persons import ids
 from app.domain.persons import service as persons
@@ -268,6 +269,59 @@ async def test_it_is_exact_under_races_of_every_kind(client, engine):
     await agrees(engine)
 
 
+async def test_merges_of_the_same_people_at_once_end_as_one_person(client, engine):
+    await fill(engine, "p", 20)
+    for who in ("a", "b", "c", "d"):
+        await assign(client, who, "m")
+        await client.patch(f"/v1/customers/{who}", json={"properties": {who: 1}})
+    await asyncio.gather(
+        merge(client, "a", "b"), merge(client, "b", "a"), merge(client, "c", "a"), merge(client, "c", "d")
+    )
+    (person,) = (await client.get("/v1/customers")).json()["items"]
+    assert sorted([person["id"], *person["aliases"]]) == ["a", "b", "c", "d"]
+    assert person["properties"] == dict.fromkeys("abcd", 1)
+    found = {(await client.get(f"/v1/customers/{who}")).json()["id"] for who in "abcd"}
+    assert found == {person["id"]}
+    listed = await client.get("/v1/assignments", params={"customer_id": "d"})
+    assert len(listed.json()["items"]) == 4
+    await agrees(engine)
+
+
+async def test_with_a_rule_a_merged_customer_has_what_both_had(client, engine):
+    await fill(engine, "p", 20)
+    rule = {"per_customer": {"count": 1, "days": None, "then": "refuse"}}
+    await client.patch("/v1/pools/p", json=rule)
+    first = await assign(client, COOKIE, "m1")
+    await merge(client)
+    again = await client.post(ASSIGN, json={"customer_id": ANNA})
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/customer-limit")
+    assert (await assign(client, ANNA, "m1"))["id"] == first["id"]
+    items = [{"customer_id": who, "message_id": "m1"} for who in (COOKIE, ANNA)]
+    batch = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()
+    assert [item["id"] for item in batch["items"]] == [first["id"]] * 2
+    await client.patch("/v1/pools/p", json={"per_customer": {**rule["per_customer"], "then": "same"}})
+    for who in (COOKIE, ANNA):
+        assert (await assign(client, who))["code"] == first["code"]
+        assert await render(client, who, "new") == first["code"]
+    await agrees(engine)
+
+
+async def test_a_code_that_is_chosen_and_a_held_one_go_to_the_person(client, engine):
+    codes = await fill(engine, "p", 6)
+    await merge(client)
+    body = {"customer_id": COOKIE, "code": codes[0], "message_id": "m"}
+    chosen = (await client.post(ASSIGN, json=body)).json()
+    assert (chosen["customer_id"], chosen["code"]) == (ANNA, codes[0])
+    again = await client.post(ASSIGN, json=body | {"customer_id": ANNA})
+    assert (again.status_code, again.json()["id"]) == (200, chosen["id"])
+    await client.post("/v1/pools/p/holds", json={"campaign_id": "may", "count": 5})
+    held = await assign(client, COOKIE, "h", campaign_id="may")
+    assert (await assign(client, ANNA, "h", campaign_id="may"))["id"] == held["id"]
+    refused = await client.post(ASSIGN, json={"customer_id": COOKIE, "campaign_id": "june"})
+    assert refused.json()["reason"] == "held"
+    await agrees(engine)
+
+
 async def test_an_erasure_at_the_same_time_leaves_nothing_of_whom_it_names(client, engine):
     await fill(engine, "p", 20)
     for n in range(3):
@@ -304,3 +358,22 @@ async def test_ids_are_trimmed_and_in_lower_case_wherever_one_comes_in(client, e
     assert (await client.get("/v1/customers/cookie")).json()["id"] == ANNA
     assert (await client.post(ASSIGN, json={"customer_id": "  "})).status_code == 422
     assert await tables_with(engine, "Example.ORG") == []
+
+
+async def test_what_was_stored_in_another_spelling_before_the_setting_is_merged_once(
+    client, engine, settings, monkeypatch, capsys
+):
+    await fill(engine, "p", 9)
+    given = {who: (await assign(client, who, "m"))["code"] for who in ("Anna", " anna", "anna", "ben")}
+    await track(client, "e", "CLEO")
+    assert await merging.spellings(engine) == []
+    monkeypatch.setattr(ids, "get_settings", lambda: Settings(customer_ids="lowercase"))
+    expected = [(" anna", "anna"), ("Anna", "anna"), ("CLEO", "cleo")]
+    assert sorted(await merging.spellings(engine)) == expected
+    for dry_run, said in ((True, "3 ids would be"), (False, "3 ids are"), (False, "0 ids are")):
+        await spellings._run(settings, dry_run=dry_run)
+        assert said in capsys.readouterr().out
+    listed = (await client.get("/v1/assignments", params={"customer_id": " ANNA"})).json()["items"]
+    assert sorted(row["code"] for row in listed) == sorted(given[who] for who in ("Anna", " anna", "anna"))
+    assert len((await client.get("/v1/customers/Cleo/events")).json()["items"]) == 1
+    await agrees(engine)

@@ -1,0 +1,20 @@
+"""SQL of customers' ids, wherever one stands."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+# Python decides what an id would be; this leaves out those of which it surely is the same.
+SPELT_OTHERWISE = text("""
+SELECT DISTINCT id FROM (
+    SELECT id FROM customer UNION ALL SELECT customer_id FROM assignment WHERE customer_id IS NOT NULL
+    UNION ALL SELECT customer_id FROM event UNION ALL SELECT customer_id FROM redemption
+) AS known (id)
+WHERE id IS NOT NULL AND (id <> lower(id) OR id ~ '^\\s|\\s$') ORDER BY id
+""")
+
+
+async def spelt_otherwise(connection: AsyncConnection) -> Sequence[str]:
+    """Return the ids that are not trimmed and in lower case, by and large."""
+    return (await connection.execute(SPELT_OTHERWISE)).scalars().all()
