@@ -1,1 +1,1 @@
-"""Measurements that anybody can repeat: `python -m benchmarks.assign`, `.bulk`, `.imports`, `.render`, `.growth`."""
+"""Measurements that anybody can repeat, such as `python -m benchmarks.assign`; `benchmarks.all` runs the chief ones."""

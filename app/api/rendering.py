@@ -1,10 +1,10 @@
-"""`/v1/render`, the nodes of scenarios, and `/v1/pools/{pool}/snippets`."""
+"""`/v1/render` and `/v1/render/batch`."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, FastAPI, Header, Request, Response
@@ -19,20 +19,17 @@ from app.domain.assignments.errors import (
     PoolExhaustedError,
 )
 from app.domain.assignments.identity import random_id
-from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
-from app.domain.rendering import batch, nodes, service
+from app.domain.rendering import batch, service
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.keyed import MADE, keyed_request, make_key
-from app.domain.rendering.renderers import RendererDiedError, Renderers
+from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import (
     Channel,
     KeyedRequest,
     MessageTarget,
     Mode,
-    NodeOut,
-    NodeRequest,
     Outcome,
     PreviewCode,
     RenderBatch,
@@ -40,18 +37,15 @@ from app.domain.rendering.schemas import (
     RenderOut,
     RenderRequest,
     RenderSpec,
-    Snippets,
     StillThere,
     parts_of,
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.web import idempotency, presence
-from app.web.dependencies import Connection, Engine, Settings, held, held_by
+from app.web.dependencies import Engine, held, held_by
 from app.web.guard import requires
-from app.web.parameters import CustomerPath, PoolPath
 from app.web.problem_document import members
 from app.web.problems import problems
-from app.web.snippets import snippets
 
 router = APIRouter(prefix="/v1", tags=["rendering"])
 _KEYED = uuid.UUID("6b1f6c43-2f0d-5a3e-8c57-9b1de5a0c2f4")
@@ -103,7 +97,7 @@ async def render_one(
     """Return body, status and headers of the answer to who asks for one message."""
     spec = _spec(body, {})
     message_id = body.message_id or derived_id(caller, key, 0, body.customer_id)
-    target = _target(body.customer_id, message_id, body.customer, body.context, still_there)
+    target = target_of(body.customer_id, message_id, body.customer, body.context, still_there)
     if key is not None:
         target = replace(target, request=_keyed(caller, "render", key, body))
     outcome = await held_by(app, RenderBatcher).render(spec, target)
@@ -226,77 +220,6 @@ async def _send_lines(
     return StreamingResponse(lines, media_type=NDJSON, headers={idempotency.NAME: key})
 
 
-@router.post(
-    "/customers/{customer_id:id}/properties/render",
-    response_model=NodeOut,
-    responses=problems(*REFUSED),
-    dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
-)
-async def set_customer_properties(
-    customer_id: CustomerPath,
-    body: NodeRequest,
-    engine: Engine,
-    renderers: Held,
-    caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: idempotency.Key = None,
-) -> object:
-    """Set the properties of a customer from a template that renders to a JSON object (the node *set attribute*)."""
-    message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
-    return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
-
-
-@router.post(
-    "/customers/{customer_id:id}/events/render",
-    response_model=NodeOut,
-    responses=problems(*REFUSED),
-    dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
-)
-async def add_customer_event(
-    customer_id: CustomerPath,
-    body: NodeRequest,
-    engine: Engine,
-    renderers: Held,
-    caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: idempotency.Key = None,
-) -> object:
-    """Render and store events: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`.
-
-    The body is an object or a list of them; all of a list are stored, or none.
-    """
-    message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
-    return await _node(nodes.add_event, customer_id, message_id, body, engine, renderers)
-
-
-@router.get(
-    "/pools/{pool}/snippets",
-    response_model=Snippets,
-    responses=problems(PoolNotFoundError),
-    dependencies=[requires(Scope.POOLS, Scope.READ, Scope.ASSIGN)],
-)
-async def get_pool_snippets(
-    pool: PoolPath, request: Request, connection: Connection, settings: Settings
-) -> object:
-    """Return lines for this pool, ready to paste into a template or a shell."""
-    await pools.id_of(connection, pool)
-    return snippets(settings.public_url or str(request.base_url), pool)
-
-
-Node: TypeAlias = Callable[[AsyncEngine, Renderers, RenderSpec, MessageTarget], Awaitable[nodes.Stored]]
-
-
-async def _node(
-    node: Node, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
-) -> dict[str, object]:
-    parts = parts_of(body.template, None)
-    spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)
-    target = _target(customer_id, message_id)
-    try:
-        vouchers, stored = await node(engine, renderers, spec, target)
-    except RendererDiedError:
-        raise batch.worker_killed_error() from None
-    return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
-
-
 def _spec(
     body: RenderRequest | RenderBatch, context: dict[str, object], key: str | None = None
 ) -> RenderSpec:
@@ -322,13 +245,14 @@ def _still_there(request: Request) -> StillThere:
     return presence.still_there(presence.noted(request.scope), lambda: request)
 
 
-def _target(
+def target_of(
     customer_id: str | None,
     message_id: str | None,
     customer: dict[str, object] | None = None,
     context: dict[str, object] | None = None,
     still_there: StillThere | None = None,
 ) -> MessageTarget:
+    """Return for whom a message is made; one that has no id gets a new one."""
     is_new = message_id is None
     return MessageTarget(
         customer_id, message_id or str(random_id()), is_new, customer or {}, context or {}, still_there
@@ -418,7 +342,7 @@ def _targets_of(
         else:
             places.append(len(targets))
         message_id = each.message_id or derived_id(caller, key, index, each.customer_id)
-        target = _target(each.customer_id, message_id, each.customer, each.context, still_there)
+        target = target_of(each.customer_id, message_id, each.customer, each.context, still_there)
         targets.append(replace(target, is_new=True) if is_new and each.message_id is None else target)
     return targets, places
 

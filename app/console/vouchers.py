@@ -15,7 +15,7 @@ from app.domain.redemptions.schemas import RedemptionIn
 from app.domain.vouchers import service
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
-from app.schema.texts import Why
+from app.schema.texts import Why, clean_code
 from app.web.dependencies import Connection, Engine
 from app.web.guard import permit
 
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/vouchers")
 @router.get("/{code:path}")
 async def one(code: str, visit: Reader, connection: Connection) -> Response:
     """Show a voucher and its history."""
-    return await _show(visit, connection, code)
+    return await _show(visit, connection, clean_code(code))
 
 
 @router.post("/{code:path}/void")

@@ -23,11 +23,13 @@ from app.api.forecast import router as forecast
 from app.api.holds import router as holds
 from app.api.hot_path import HotPath
 from app.api.imports import router as imports
+from app.api.nodes import router as nodes
 from app.api.pools import router as pools
 from app.api.readiness import Readiness
 from app.api.redemptions import router as redemptions
 from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
+from app.api.snippets import router as snippets
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
 from app.api.webhooks import router as webhooks
@@ -65,6 +67,8 @@ ROUTERS = (
     assignments,
     customers,
     rendering,
+    nodes,
+    snippets,
     alerts,
     webhooks,
     forecast,

@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from app.domain.persons.ids import CustomerId
 from app.schema.names import nfc
-from app.schema.texts import Identifier
+from app.schema.texts import Identifier, clean_code
 
 
 def _pool(name: str) -> str:
@@ -19,5 +19,5 @@ def _pool(name: str) -> str:
 PoolPath = Annotated[
     str, AfterValidator(_pool), Path(description="Name of the pool", examples=["spring_sale"])
 ]
-CodePath = Annotated[Identifier, Path(description="The code")]
+CodePath = Annotated[Identifier, AfterValidator(clean_code), Path(description="The code")]
 CustomerPath = Annotated[CustomerId, Path(description="Id of the customer", examples=["c-1"])]

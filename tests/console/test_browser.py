@@ -151,23 +151,23 @@ def test_two_people_edit_one_thing_and_the_second_is_shown_both(browser, service
     expect(other.get_by_role("status")).to_be_visible()
 
 
-@pytest.mark.skipif(
-    not os.environ.get("VOUCHERS_TEST_UPLOAD"),
-    reason="VOUCHERS_TEST_UPLOAD is not set: 100 MB take half a minute",
-)
-def test_a_file_of_100_mb_uploads_with_progress_and_is_sent_once(browser, service, tmp_path):
+MEGABYTES = int(os.environ.get("VOUCHERS_TEST_UPLOAD", "3"))
+"""Size of the file that is uploaded; 100 take half a minute."""
+
+
+def test_a_large_file_uploads_with_progress_and_is_sent_once(browser, service, tmp_path):
     file = tmp_path / "large.csv"
     with file.open("w") as out:
         out.write("code,text\n")
-        out.writelines(f"LARGE-{n:07},{'x' * 80}\n" for n in range(1_060_000))
-    assert file.stat().st_size > 100_000_000
+        out.writelines(f"LARGE-{n:07},{'x' * 90}\n" for n in range(MEGABYTES * 10_050))
+    assert file.stat().st_size > MEGABYTES * 1_000_000
     page = sign_in(browser, service)
     sent = []
     page.on(
         "request",
         lambda request: (
             sent.append(request.url)
-            if request.method == "POST" and int(request.headers.get("content-length", "0")) > 100_000_000
+            if int(request.headers.get("content-length", "0")) > MEGABYTES * 1_000_000
             else None
         ),
     )
@@ -177,11 +177,11 @@ def test_a_file_of_100_mb_uploads_with_progress_and_is_sent_once(browser, servic
         ".observe(bar, {attributes: true}); })"
     )
     page.goto("/console/imports/new")
-    page.get_by_label("Pool").fill("large")
+    page.get_by_label("Pool", exact=True).fill("large")
     page.locator("input[type=file]").set_input_files(file)
     button(page, "Preview").click()
     page.get_by_text("LARGE-0000000").wait_for(timeout=120_000)
-    assert page.evaluate("window.seen") > 2
+    assert page.evaluate("window.seen") > 1
     assert len(sent) <= 1
 
 

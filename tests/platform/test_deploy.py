@@ -1,13 +1,18 @@
-"""What is in `deploy/` fits the service: every metric that a dashboard or a rule names is one of `/metrics`."""
+"""What is in `deploy/` fits the service: metrics, commands, settings and probes that it names are there."""
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from typer.main import get_command
 
+from app.cli.main import cli
+from app.platform.settings import Settings
 from tests.factories import fill
 from tests.worker import eventually
 
@@ -83,3 +88,78 @@ async def test_methods_that_a_stranger_invents_make_no_families(client):
     shown = (await client.get("/metrics")).text
     assert 'http_request_method="_OTHER"' in shown
     assert "PROPFIND" not in shown
+
+
+def processes():
+    """Command, environment and probes of each container that is described."""
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name, service in composed.items():
+        if name != "database":
+            yield f"compose {name}", service, service["environment"]
+    for part in yaml.safe_load_all((DEPLOY / "kubernetes" / "voucher-pools.yaml").read_text()):
+        if "template" in part["spec"]:
+            (container,) = part["spec"]["template"]["spec"]["containers"]
+            yield (
+                f"kubernetes {container['name']}",
+                container,
+                {e["name"]: e for e in container.get("env", [])},
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "process", "environment"), list(processes()), ids=lambda it: it if isinstance(it, str) else ""
+)
+def test_what_is_started_can_be_started(name, process, environment):
+    program, command, *options = process["command"]
+    assert program == "vouchers", name
+    known = get_command(cli).commands[command]
+    known.parse_args(known.make_context(command, [], resilient_parsing=True), options)
+    names = {alias.removesuffix("_FILE") for alias in environment}
+    settings = {f"VOUCHERS_{field.upper()}" for field in Settings.model_fields} | {"DATABASE_URL"}
+    assert names <= settings, names - settings
+
+
+async def test_containers_are_confined_and_asked_for_what_is_there(client):
+    parts = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "voucher-pools.yaml").read_text()))
+    assert [part["kind"] for part in parts] == [
+        "Job", "Deployment", "Deployment", "Service", "PodDisruptionBudget"
+    ]  # fmt: skip
+    for part in parts[:3]:
+        pod = part["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if probe in container:
+                reply = await client.get(container[probe]["httpGet"]["path"])
+                assert reply.status_code in {200, 503}, reply.text
+    labels = parts[1]["spec"]["template"]["metadata"]["labels"]
+    assert all(
+        part["spec"]["selector"].get("matchLabels", part["spec"]["selector"]) == labels for part in parts[3:]
+    )
+    for name, service in yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"].items():
+        if name != "database":
+            assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
+def test_systemd_takes_the_unit(tmp_path):
+    unit = (DEPLOY / "systemd" / "voucher-pools.service").read_text()
+    program = tmp_path / "vouchers"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    (tmp_path / "voucher-pools.service").write_text(
+        unit.replace("/opt/voucher-pools/bin/vouchers", str(program))
+    )
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "voucher-pools.service")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    (command,) = (
+        line.partition("=")[2].split() for line in unit.splitlines() if line.startswith("ExecStart=")
+    )
+    known = get_command(cli).commands[command[1]]
+    known.parse_args(known.make_context(command[1], [], resilient_parsing=True), command[2:])
+    assert "VOUCHERS_HOME" in unit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
 from app.domain.assignments import identity
 from app.domain.assignments.identity import _entropy, random_id
@@ -15,7 +15,7 @@ from app.domain.persons.ids import CustomerId
 from app.domain.vouchers.conditions import Conditions
 from app.platform.errors import InvalidRequestError
 from app.schema.inventory import MAX_CODE_LENGTH
-from app.schema.texts import CampaignId, Identifier, Input
+from app.schema.texts import CampaignId, Identifier, Input, clean_code
 
 MAX_LEASE_SECONDS = 7 * 24 * 3600
 MAX_VALID_FOR_SECONDS = 10 * 366 * 24 * 3600
@@ -52,7 +52,11 @@ class AssignmentCreate(Input):
     )
 
     code: (
-        Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_LENGTH, pattern=r"^[^\x00]*$")]
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=MAX_CODE_LENGTH, pattern=r"^[^\x00]*$"),
+            AfterValidator(clean_code),
+        ]
         | None
     ) = Field(default=None, description="This code and no other, as a support desk gives it; not in a batch")
 

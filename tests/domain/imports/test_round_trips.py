@@ -4,6 +4,7 @@
 import csv
 import io
 import unicodedata
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -112,3 +113,14 @@ async def test_what_stands_around_a_code_unseen_does_not_count_in_events(around,
         found["status"] != "available"
         or (await client.get("/v1/redemptions")).json()["items"][0]["code"] == "AB-12"
     )
+
+
+@pytest.mark.parametrize("around", ["\u00a0{}\u200b", " {}\t", "\ufeff{}"])
+async def test_nor_in_look_ups_and_uses(around, client, upload):
+    await upload("code\nAB-12\nAB-13\nAB-14\n")
+    written = quote(around.format("AB-12"), safe="")
+    assert (await client.get(f"/v1/vouchers/{written}")).json()["code"] == "AB-12"
+    given_ = await client.post("/v1/pools/p/assignments", json={"code": around.format("AB-13")})
+    assert given_.json()["code"] == "AB-13"
+    assert (await client.post(f"/v1/vouchers/{written}/redemptions", json={})).status_code == 201
+    assert (await client.get("/v1/vouchers/AB-12")).json()["status"] == "redeemed"
