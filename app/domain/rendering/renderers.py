@@ -8,6 +8,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import ClassVar
 
 import orjson
@@ -25,7 +26,7 @@ START_SECONDS = 5.0
 """How long the start of a process may take."""
 
 STILL_SECONDS = 3.0
-"""A process that gets no processor time for so long was stopped, or is stuck: it is replaced."""
+"""A process that takes no processor time for so long, though it could, was stopped or is stuck: it is replaced."""
 ENDING_SECONDS = 1.0
 """How long a process that has closed its pipe may take to end."""
 TRIES, MAX_KILLS = 5, 2
@@ -200,7 +201,7 @@ class _Watch:
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         used = _processor_seconds(self._pid)
-        if used is None or used != self._used:
+        if used is None or used != self._used or _is_starved(self._pid):
             self._used = used
             self._handle = loop.call_later(STILL_SECONDS, self._look)
         else:
@@ -217,6 +218,14 @@ def _processor_seconds(pid: int) -> float | None:
         return time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
     except OSError:
         return None
+
+
+def _is_starved(pid: int) -> bool:
+    """Return whether a process could go on, and only waits for a processor or for its memory."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"R", "D"}
+    except OSError:
+        return False
 
 
 _PROCESS_CLOCK = 2
