@@ -47,10 +47,6 @@ def furnish(client: httpx.Client, home: Path) -> None:
         LocalPostgres(home) as postgres,
         connect_sync(Settings(DATABASE_URL=postgres.url)) as connection,
     ):
-        # The rows that it has listed refer to its id.
-        connection.execute(
-            "DELETE FROM import_ignored WHERE import_id IN (SELECT id FROM import WHERE dry_run)"
-        )
         for table, (which, id_) in IDS.items():
             connection.execute(f'UPDATE "{table}" SET id = %s WHERE {which}', [id_])  # noqa: S608  (constants)
 

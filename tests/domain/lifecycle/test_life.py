@@ -38,7 +38,7 @@ from tests.factories import KEY, add_key
 
 ASSIGN = "/v1/pools/p/assignments"
 CODES = 12
-STEPS = int(os.environ.get("VOUCHERS_TEST_STEPS", "240"))
+STEPS = int(os.environ.get("VOUCHERS_TEST_STEPS", "160"))
 STORY = 40
 """Steps of one story."""
 CUSTOMERS = st.sampled_from(["c1", "c2"])
