@@ -7,6 +7,7 @@ import sys
 import pytest
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize(
     "name", ["assign", "bulk", "changes", "finding", "growth", "imports", "render", "webhooks"]
 )

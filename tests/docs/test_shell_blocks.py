@@ -74,6 +74,7 @@ def service():
         yield running
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_shell_of_a_page_does_what_the_page_shows(page, service, tmp_path):
     setting = {"URL": service.url, "AUTH": f"Authorization: Bearer {KEY}"}
@@ -81,6 +82,7 @@ def test_the_shell_of_a_page_does_what_the_page_shows(page, service, tmp_path):
         assert shown is None or shows(shown, printed), f"{shell}\nprinted\n{printed}\nand not\n{shown}"
 
 
+@pytest.mark.docs
 def test_the_tour_of_the_readme_does_what_it_shows(tmp_path, free_port):
     page = ROOT / "README.md"
     replaced = {

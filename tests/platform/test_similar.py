@@ -59,6 +59,7 @@ async def test_names_of_any_kind_are_answered(many):
             assert isinstance(await similar_names(connection, "pool", name), list)
 
 
+@pytest.mark.long
 async def test_a_misspelt_pool_keeps_the_loop_free_and_answers_in_bounded_time(many, client):
     longest, done = 0.0, False
 

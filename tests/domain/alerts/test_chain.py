@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import datetime
 
+import pytest
 from sqlalchemy import text
 
 from app.domain.alerts.deliveries import sending
@@ -123,6 +124,7 @@ async def test_what_falls_while_no_worker_runs_is_told_late(client, engine, sett
     assert receiver.payloads(secret)[0]["data"]["available"] == 1
 
 
+@pytest.mark.long
 async def test_a_worker_killed_while_it_sends_is_followed_by_another_with_the_same_id(
     client, engine, settings, receiver
 ):

@@ -207,6 +207,7 @@ async def test_every_window_counts_what_was_given_for_good_and_did_not_come_back
     }
 
 
+@pytest.mark.long
 async def test_the_last_hour_of_a_busy_pool_is_read_no_further_than_it_takes(client, engine, monkeypatch):
     monkeypatch.setattr(service, "MOST", 10)
     await fill(engine, "p", 100)

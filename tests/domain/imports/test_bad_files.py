@@ -113,6 +113,7 @@ def test_a_line_without_end_is_given_up_before_it_fills_the_memory():
     assert sum(read) < 2 * decode.MAX_LINE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pack", [gzip.compress, lambda content: zipped(bomb=content)], ids=["gzip", "zip"])
 def test_a_bomb_is_not_unpacked(pack, monkeypatch):
     monkeypatch.setattr(unpack, "RATIO_COUNTS_FROM", 1024**2)

@@ -154,6 +154,7 @@ async def test_what_does_not_exist_is_not_cancelled(client):
     assert (reply.status_code, reply.json()["type"]) == (404, "/problems/import-not-found")
 
 
+@pytest.mark.long
 async def test_slow_sources_hold_up_neither_uploads_nor_the_clock(
     client, connection, worker, upload, settings
 ):

@@ -6,6 +6,7 @@ import sys
 import uuid
 
 import psycopg
+import pytest
 
 from app.domain.imports import tasks
 from app.domain.imports.merging import merge, pipeline
@@ -23,6 +24,7 @@ asyncio.run(work(Settings()))
 """
 
 
+@pytest.mark.long
 async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(
     client, engine, connection, settings
 ):

@@ -147,6 +147,7 @@ EACH = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FILTERS)
 async def test_each_filter_of_ours_keeps_the_limits(client, engine, name):
     """Whatever it is given, however often, whatever is asked of what it gives: a problem, at once, and no code."""
