@@ -1,8 +1,8 @@
 """The application: what is in it, and what it holds while it runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -83,10 +83,8 @@ SHORT_CONNECTIONS = 3
 """Connections for keys and for what assigns ask beside their claim: exports and renders cannot take these."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the service as an ASGI application, on a database that is migrated."""
-    settings = settings or get_settings()
-    logs.configure(settings.log_level)
+def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what an application lives in: it holds connections, keys and renderers from its start to its end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -117,13 +115,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await short.dispose()
         await engine.dispose()
 
+    return lifespan
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the service as an ASGI application, on a database that is migrated."""
+    settings = settings or get_settings()
+    logs.configure(settings.log_level)
     app = FastAPIOffline(
         title="Voucher Pools",
         version=version("voucher-pools"),
         summary="Pools of voucher codes, each handed out exactly once",
         description=about.DESCRIPTION,
         redoc_url=None,
-        lifespan=lifespan,
+        lifespan=running(settings),
         generate_unique_id_function=openapi.operation_id,
     )
     for router in ROUTERS:
