@@ -167,6 +167,8 @@ async def _run(settings: Settings) -> None:
                     seconds=grace + 1,
                 )
     finally:
+        # Once more, for where this was cancelled while it opened: the tasks of an open pool outlive any cancellation.
+        await connector.close_async()
         await engine.dispose()
 
 

@@ -102,3 +102,15 @@ async def test_a_task_that_loses_its_cancellation_is_told_again():
     async with asyncio.timeout(2):
         await program._end([task], 0.05)
     assert task.cancelled()
+
+
+@pytest.mark.long
+async def test_a_worker_that_is_stopped_as_it_starts_leaves_no_pool_behind(settings):
+    """The tasks of a pool that is left open outlive their cancellation, and so would the process."""
+    for n in range(0, 12, 2):
+        task = asyncio.create_task(program.work(settings))
+        await asyncio.sleep(n / 200)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        left = [each.get_name() for each in asyncio.all_tasks() if each.get_name().startswith("pool-")]
+        assert left == [], n
