@@ -6,6 +6,7 @@ committed statement returned, never before.
 """
 
 import asyncio
+import uuid
 from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -73,12 +74,14 @@ class Assigner:
                 return
             await asyncio.sleep(pause)
 
-    async def _claim(self, pool: str, batch: Requests) -> tuple[DomainError, Requests]:
+    async def _claim(self, pool: str, batch: Requests) -> tuple[Exception, Requests]:
         """Claim once for a batch; what got no voucher, and why."""
         requests = [waiter.item for waiter in batch]
         BATCHES.observe(len(batch))
-        unique = list({request.id: request for request in reversed(requests)}.values())
-        given, reason = await self._claimer.claim(pool, unique)
+        unique: dict[uuid.UUID, AssignmentRequest] = {}
+        for request in requests:  # who came first is served first, also where the pool has too few
+            unique.setdefault(request.id, request)
+        given, reason = await self._claimer.claim(pool, list(unique.values()))
         left = []
         for waiter, result in zip(batch, service.results_in_order(requests, given), strict=True):
             if result is None:

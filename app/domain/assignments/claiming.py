@@ -28,28 +28,44 @@ class Claimer:
     _ids: Ids = Ids.SINGLE
     """Changes for good with the first claim that gets nothing because customers were merged."""
 
-    async def claim(
-        self, pool: str, requests: Sequence[AssignmentRequest]
-    ) -> tuple[Given, DomainError | None]:
+    async def claim(self, pool: str, requests: Sequence[AssignmentRequest]) -> tuple[Given, Exception | None]:
         """Claim and commit: what each request was given, and why the rest got none.
 
-        A pool without holds takes one statement. All requests ask for the same `valid_for_seconds`.
+        A pool without holds takes one statement, and one more where requests came before. All requests ask for the
+        same `valid_for_seconds`. What is committed is given, whatever happens to the rest.
         """
         if requests and requests[0].valid_for_seconds:
             return await _claim_in_transaction(self.engine, pool, requests)
         claimed = await _claim_on_driver(self.driver_pool, pool, requests, self._ids)
         given: Given = {entry.id: entry for entry in claimed.ledger}
-        reason: DomainError | None = None
+        if len(given) == len(requests):
+            return given, None
+        try:
+            more, reason = await self._serve_rest(pool, requests, claimed)
+        except Exception as error:  # noqa: BLE001  (whatever it was, what was given anew would be lost to it)
+            return given, error
+        return given | more, reason
+
+    async def _serve_rest(
+        self, pool: str, requests: Sequence[AssignmentRequest], claimed: Claimed
+    ) -> tuple[Given, Exception | None]:
+        """Find what was given before, claim for customers who were merged, and say why others got none."""
+        given: Given = {}
+        reason: Exception | None = None
+        if claimed.known:
+            async with self.driver_pool.connection() as connection:
+                rows = await lifecycle.replayed_direct(connection, pool, claimed.known)
+            given |= {entry.id: entry for entry in rows}
         if claimed.merged:
-            more, reason = await _claim_in_transaction(
-                self.engine, pool, [requests[place] for place in claimed.merged]
-            )
+            merged = [requests[place] for place in claimed.merged]
+            more, reason = await _claim_in_transaction(self.engine, pool, merged)
             given |= more
-        if len(claimed.ledger) + len(claimed.merged) == len(requests):
+        if len(claimed.ledger) + len(claimed.known) + len(claimed.merged) == len(requests):
             return given, reason
-        async with autocommit(self.engine) as connection:
-            found = await find_shortage(connection, pool)
-        left = [request for request in requests if request.id not in given]
+        async with autocommit(self.engine) as reading:
+            found = await find_shortage(reading, pool)
+        new = {entry.id for entry in claimed.ledger}
+        left = [request for request in requests if request.id not in given and request.id not in new]
         if found.any_merged and self._ids is Ids.SINGLE:
             self._ids = Ids.ASKED
             more, reason = await self.claim(pool, left)

@@ -114,14 +114,19 @@ async def claim_direct(
     cursor: int,
     ids: Ids,
 ) -> Claimed:
-    """Claim as `claim` does, on a connection of the driver's own, from what nobody holds."""
+    """Claim as `claim` does, on a connection of the driver's own, from what nobody holds; `ledger` is what is new."""
     rows = psycopg.AsyncRawCursor(connection)
     await rows.execute(*direct(pool, requests, cursor, ids))
-    claimed = _claimed(pool, requests, await rows.fetchall())
-    if claimed.known:
-        await rows.execute(_REPLAYED, [claimed.known])
-        claimed.ledger.extend(replayed(pool, row) for row in await rows.fetchall())
-    return claimed
+    return _claimed(pool, requests, await rows.fetchall())
+
+
+async def replayed_direct(
+    connection: psycopg.AsyncConnection[TupleRow], pool: str, known: Sequence[uuid.UUID]
+) -> list[LedgerEntry]:
+    """Return what requests were given before, on a connection of the driver's own."""
+    rows = psycopg.AsyncRawCursor(connection)
+    await rows.execute(_REPLAYED, [list(known)])
+    return [replayed(pool, row) for row in await rows.fetchall()]
 
 
 def _parameters(

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.assignments.identity import random_id
+from app.domain.lifecycle import claim
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.driver_pool import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError
@@ -141,6 +142,32 @@ async def test_who_waited_too_long_is_told_so_and_takes_no_voucher(assigner, eng
     with pytest.raises(OverloadedError):
         await late
     assert (await client.get("/v1/pools/p/counts")).json()["assigned"] == 1
+
+
+@pytest.mark.parametrize("what", ["replayed_direct", "what_is_left"])
+async def test_what_is_committed_is_answered_whatever_happens_to_the_rest(
+    assigner, engine, client, monkeypatch, what
+):
+    """A repeat, and one too many, are looked at after the commit: a fault there is theirs alone."""
+    await fill(engine, "p", 3)
+    before = AssignmentRequest(random_id())
+    await assigner.assign("p", before)
+
+    async def broken(*_):
+        raise OSError("gone")
+
+    monkeypatch.setattr(claim, what, broken)
+    other = before if what == "replayed_direct" else AssignmentRequest(random_id())
+    async with held_up(engine):
+        blocking = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        await waiting(assigner, 0)
+        new = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        left = asyncio.create_task(assigner.assign("p", other))
+        await waiting(assigner, 2)
+    assert (await blocking).code != (await new).code
+    with pytest.raises(OSError, match="gone"):
+        await left
+    assert (await client.get("/v1/pools/p/counts")).json()["assigned"] == 3
 
 
 async def test_pools_go_side_by_side(assigner, engine):
