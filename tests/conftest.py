@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -119,8 +120,24 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def empty_database(server_url: str) -> Iterator[str]:
     """The URL of a database without a table."""
-    name = "migrated"
+    with another_database(server_url, "migrated") as url:
+        yield url
+
+
+@contextmanager
+def another_database(server_url: str, name: str) -> Iterator[str]:
+    """Make a database on the server and yield its URL; end what is still connected and drop it.
+
+    `WITH (FORCE)` would be refused while the server's own vacuum is in it; without it, PostgreSQL sends that away.
+    """
     with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        try:
+            yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = %s AND backend_type = 'client backend'",
+                (name,),
+            )
+            connection.execute(f"DROP DATABASE {name}")

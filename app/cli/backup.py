@@ -1,6 +1,9 @@
 """`vouchers backup` and `vouchers restore`."""
 
+import time
 from pathlib import Path
+
+import psycopg
 
 from app.platform.connections import connect_sync
 from app.platform.database_url import parameters
@@ -8,6 +11,7 @@ from app.platform.errors import CommandError
 from app.platform.postgres import dump
 from app.platform.settings import Settings
 
+_ENDING_SECONDS = 1.0
 _FILLED = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 _OTHERS = """
 SELECT count(*) FROM pg_stat_activity
@@ -32,8 +36,7 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> None:
     if not file.is_file():
         raise CommandError(f"There is no file {file}.")
     with connect_sync(settings, autocommit=True) as connection:
-        if connection.execute(_OTHERS).fetchone() != (0,):
-            raise CommandError("The database is in use: stop the service first.")
+        _refuse_others(connection)
         filled = connection.execute(_FILLED).fetchone() != (0,)
         if filled and not replace:
             raise CommandError("The database is not empty; --replace throws away what is in it.")
@@ -48,3 +51,12 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> None:
             connection.execute("ALTER SCHEMA replaced RENAME TO public")
             raise
         connection.execute("DROP SCHEMA replaced CASCADE")
+
+
+def _refuse_others(connection: psycopg.Connection) -> None:
+    """Raise CommandError where somebody else is connected; what has been closed may take a moment to be gone."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while connection.execute(_OTHERS).fetchone() != (0,):
+        if time.monotonic() > deadline:
+            raise CommandError("The database is in use: stop the service first.")
+        time.sleep(0.1)

@@ -3,31 +3,26 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from app.cli.backup import back_up, restore
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
-from app.platform.database_url import conninfo
 from app.platform.engines import create_engine
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.settings import Settings
 from app.server.backups import DailyBackups
+from tests.conftest import another_database
 from tests.factories import fill
 
 
 @pytest.fixture
 def empty(server_url):
     """Another database of the same server, with nothing in it."""
-    with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE other")
-        try:
-            yield Settings(DATABASE_URL=make_url(server_url).set(database="other").render_as_string())
-        finally:
-            connection.execute("DROP DATABASE other WITH (FORCE)")
+    with another_database(server_url, "other") as url:
+        yield Settings(DATABASE_URL=url)
 
 
 async def codes(settings):
