@@ -464,6 +464,7 @@ class Life(RuleBasedStateMachine):
         else:
             assert reply.status_code == 204, reply.text
             self.status, self.holds, self.imports, self.pool = {}, {}, [], False
+            self.run_out = set()
 
     @rule()
     def resolve(self):
