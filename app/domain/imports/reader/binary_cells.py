@@ -33,6 +33,10 @@ _MAY_HOLD_XLS = re.compile(
     re.DOTALL,
 )
 
+_STATE_TO_LENGTH, _NUMBER_OF_ROW, _COLUMN_TO_ERROR = 12, 4, 9
+"""Bytes that such records have at least."""
+_MORE = 0x80
+"""The bit of a byte that says that another follows."""
 _ROW_B, _ERROR_B, _FORMULA_B, _SHEET_B = 0, 3, 11, 156
 _MAY_HOLD_XLSB = re.compile(rb"\x03\x09.{8}" + _ANY + rb"|\x0b[^\x00].{8,9}" + _ANY, re.DOTALL)
 
@@ -46,14 +50,11 @@ def errors_of_xls(content: bytes, sheet: int) -> Iterator[Cell]:
     if sheet >= len(sheets):
         return
     for kind, at, size in _records(book, sheets[sheet]):
-        if kind == _ERROR and size >= 8 and book[at + 7] == 1:  # noqa: PLR2004  (its last byte: an error, no truth)
-            row, column = unpack_from("<HH", book, at)
-            yield row, column, _shown(book[at + 6])
-        elif (
-            kind in _FORMULAS and size >= 14 and book[at + 12 : at + 14] == b"\xff\xff" and book[at + 6] == 2
-        ):  # noqa: PLR2004  (its result is no number, and an error)
-            row, column = unpack_from("<HH", book, at)
-            yield row, column, _shown(book[at + 8])
+        record = book[at : at + size]
+        if kind == _ERROR and record[7:8] == b"\x01":  # its last byte: an error, no truth
+            yield *unpack_from("<HH", record), _shown(record[6])
+        elif kind in _FORMULAS and record[6:7] == b"\x02" and record[12:14] == b"\xff\xff":
+            yield *unpack_from("<HH", record), _shown(record[8])  # the result is no number, and an error
 
 
 def _records(book: bytes, at: int) -> Iterator[tuple[int, int, int]]:
@@ -80,7 +81,7 @@ def sheet_ids_of_xlsb(book: bytes) -> list[str]:
     """Return the ids of the relationships that lead to the sheets."""
     found: list[str] = []
     for kind, at, size in _records_b(book):
-        if kind == _SHEET_B and size >= 12:  # noqa: PLR2004  (state, number, and the length of the id)
+        if kind == _SHEET_B and size >= _STATE_TO_LENGTH:
             length = unpack_from("<I", book, at + 8)[0]
             if at + 12 + 2 * length <= at + size:
                 found.append(book[at + 12 : at + 12 + 2 * length].decode("utf-16-le", "replace"))
@@ -91,9 +92,9 @@ def errors_of_xlsb(sheet: bytes) -> Iterator[Cell]:
     """Yield the errors of a sheet of an XLSB file, its member as it is."""
     row = -1
     for kind, at, size in _records_b(sheet):
-        if kind == _ROW_B and size >= 4:  # noqa: PLR2004  (its number)
+        if kind == _ROW_B and size >= _NUMBER_OF_ROW:
             row = unpack_from("<I", sheet, at)[0]
-        elif kind in {_ERROR_B, _FORMULA_B} and size >= 9:  # noqa: PLR2004  (column, style, error)
+        elif kind in {_ERROR_B, _FORMULA_B} and size >= _COLUMN_TO_ERROR:
             yield row, unpack_from("<I", sheet, at)[0], _shown(sheet[at + 8])
 
 
@@ -112,8 +113,8 @@ def _number(member: bytes, at: int, most: int) -> tuple[int, int]:
     """Return a number of at most so many bytes, seven bits of it in each, and the place after it."""
     number = 0
     for place, byte in enumerate(member[at : at + most]):
-        number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:  # noqa: PLR2004  (its highest bit says that another follows)
+        number |= (byte & ~_MORE) << (7 * place)
+        if not byte & _MORE:
             return number, at + place + 1
     return number, at + most
 
