@@ -7,14 +7,12 @@ import sys
 import time
 
 from tests.chaos.mixed import Callers, audit
+from tests.chaos.promises import PROMOTED, REFUSED
 from tests.chaos.replicated import Node, Pair
-from tests.chaos.test_rounds import REFUSED, SLACK
 from tests.factories import fill
 from tests.service import Service
 from tests.worker import eventually
 
-BACK = 5.0 * SLACK
-"""Seconds after the promotion in which assigns, and imports, are served again."""
 UNNOTICED = 1.0
 """Seconds until somebody notices that the primary is gone."""
 
@@ -74,8 +72,8 @@ async def _fail_over(callers: Callers, how: str, primary: Node, standby: Node) -
         await asyncio.to_thread(primary.kill)
     imports = await _import(callers) - promoted
     said = f"{how}: assigns back after {assigns:.1f} s, an import done after {imports:.1f} s"
-    assert assigns < BACK, said
-    assert imports < 4 * BACK, said
+    assert assigns < PROMOTED, said
+    assert imports < 4 * PROMOTED, said
     return said
 
 
