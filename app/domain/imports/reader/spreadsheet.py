@@ -44,6 +44,11 @@ def rows(
             yield from cells.laid_over(texts, sheet.start[1] if sheet.start else 0, found) if found else texts
     except (CalamineError, OSError, ValueError) as error:
         raise UnreadableError(f"The spreadsheet cannot be read: {error}.") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        # the library fails so on some damaged files: nothing that catches exceptions would catch it
+        raise UnreadableError("The spreadsheet cannot be read: it is damaged.") from error
 
 
 def _sheet(workbook: CalamineWorkbook, wanted: str | int | None) -> int:
