@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base, VoucherStatus, alike_indexes
@@ -47,7 +47,7 @@ class Pool(Base):
     per_customer: Mapped[dict[str, object] | None]
     """How many codes a customer gets: `count`, `days`, `then`. It counts as one of the stock's holds: the claim takes
     nothing from a pool with holds without being told how much, and so need not know of it."""
-    expires_after_days: Mapped[int | None]
+    expires_after_days: Mapped[int | None] = mapped_column(Integer)
     """When a code ends for who gets it, counted from then; its own expiry holds where that is earlier. It counts as a
     hold too, so that the claim from pools without it need not know of it."""
 
