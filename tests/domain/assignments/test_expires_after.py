@@ -1,5 +1,6 @@
 """A pool may say when a code ends, counted from handing out; what goes back has its own expiry again."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -170,4 +171,16 @@ async def test_a_moved_expiry_takes_the_place_of_both(client, engine):
         await transitions.set_expiry(connection, ["A-1"], datetime.fromisoformat(told))
     await client.post(f"/v1/assignments/{id_}/release", json={})
     assert datetime.fromisoformat(await own_expiry(client)) == datetime.fromisoformat(told)
+    await agrees(engine)
+
+
+async def test_it_holds_from_the_reply_on_whatever_races(client, engine):
+    await fill(engine, "p", 60)
+    before = [asyncio.create_task(client.post(ASSIGN, json={})) for _ in range(20)]
+    rule = asyncio.create_task(client.patch("/v1/pools/p", json={"expires_after_days": 14}))
+    beside = [asyncio.create_task(client.post(ASSIGN, json={})) for _ in range(20)]
+    assert (await rule).status_code == 200
+    after = await asyncio.gather(*(client.post(ASSIGN, json={}) for _ in range(20)))
+    assert all(is_in_14_days(reply.json()["expires_at"]) for reply in after)
+    assert {(await reply).status_code for reply in before + beside} == {201}
     await agrees(engine)
