@@ -164,7 +164,7 @@ async def assign_vouchers(
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
-) -> dict[str, object]:
+) -> Response:
     """Hand out up to 10,000 codes at once; each item has its own result, or with `atomic` all or none are handed out.
 
     With an `Idempotency-Key`, an item without a key or message of its own is known again by its place.
@@ -173,7 +173,8 @@ async def assign_vouchers(
         item.to_request(pool, item.idempotency_key or _key_of(item, index, idempotency_key), caller.key_id)
         for index, item in enumerate(body.items)
     ]
-    return await service.assign_many(engine, pool, requests, atomic=body.atomic)
+    result = await service.assign_many(engine, pool, requests, atomic=body.atomic)
+    return Response(orjson.dumps(result, option=orjson.OPT_UTC_Z), headers=_FIRST)
 
 
 @router.get(

@@ -65,18 +65,16 @@ NO_FLAG = BeforeValidator(_no_flag)
 """For a whole number that a form may say too; it stands behind the bounds. Elsewhere `strict=True` does."""
 
 
-def _no_step(value: str) -> str:
+def no_step(value: str) -> str:
     """Refuse what a path cannot name: clients take `.` and `..` for steps."""
     if value in {".", ".."}:
         raise ValueError("'.' and '..' cannot be named in a path")
     return value
 
 
-Identifier = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$"),
-    AfterValidator(_no_step),
-]
+MAX_ID_LENGTH = 255
+IdText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=r"^[^\x00]*$")]
+Identifier = Annotated[IdText, AfterValidator(no_step)]
 """An id that the caller chose: 1 to 255 characters, no NUL, which PostgreSQL cannot keep; not `.` or `..`."""
 
 

@@ -1,15 +1,19 @@
 """Replies of any length that never make a database wait for a client.
 
-A task reads from the database into a file without a name, as fast as the database gives; the reply is sent from the
-file, as fast as the client takes it, while it still grows. The connection is free once all is read, and it was one
-statement all the way: a snapshot, which pages of an export would not be.
+A task reads from the database into a file without a name; the reply is sent from the file, as fast as the client takes
+it, while it still grows. The connection is free once all is read, and it was one statement all the way: a snapshot,
+which pages of an export would not be. Exports read block by block, in turns, with pauses between the blocks
+(`pace.py`): whether anybody reads them or not, they take a part of the process's time and no more.
 """
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import IO
 
 from app.platform.errors import OverloadedError
+from app.web.pace import Pace
 
 BLOCK = 64 * 1024
 MAX_READING = 3
@@ -19,7 +23,9 @@ MAX_OPEN = 32
 """Exports of a process that are under way at all: each may be a file on the disk."""
 
 WAIT_SECONDS = 30.0
-READ_SECONDS = 900.0
+"""How long an export may wait for its turn; its reply has not begun by then."""
+
+READ_SECONDS = 3600.0
 """How long an export may read from the database."""
 
 
@@ -33,10 +39,12 @@ class TooManyExportsError(OverloadedError):
 
 
 class _Spools:
-    """How many exports this process has."""
+    """The exports of this process."""
 
     def __init__(self) -> None:
         self.reading = asyncio.Semaphore(MAX_READING)
+        self.turn = asyncio.Lock()
+        self.pace = Pace()
         self.open = 0
 
 
@@ -61,41 +69,47 @@ def check_room() -> None:
         raise TooManyExportsError
 
 
-async def spooled(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Give what `blocks` gives, and have `blocks` never wait for who takes it."""
+@dataclass(slots=True)
+class _Spool:
+    """The file of one export."""
+
+    file: IO[bytes]
+    written: int = 0
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, block: bytes) -> None:
+        """Write a block behind the others."""
+        self.file.seek(self.written)
+        self.written += self.file.write(block)
+        self.more.set()
+
+    def give(self, sent: int) -> bytes:
+        """Return what comes next to who has had so much."""
+        self.file.seek(sent)
+        return self.file.read(min(BLOCK, self.written - sent))
+
+
+async def spooled(blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Give what `blocks` gives, and have `blocks` never wait for who takes it.
+
+    Raises:
+        TooManyExportsError: others read for so long that the turn did not come; nothing was given.
+    """
+    check_room()
     spools = _spools()
     spools.open += 1
     try:
         with tempfile.TemporaryFile() as file:
-            written = 0
-            more = asyncio.Event()
-
-            async def fill() -> None:
-                nonlocal written
-                try:
-                    async with asyncio.timeout(WAIT_SECONDS):
-                        await spools.reading.acquire()
-                    try:
-                        async with asyncio.timeout(READ_SECONDS):
-                            async for block in blocks:
-                                file.seek(written)
-                                written += file.write(block)
-                                more.set()
-                    finally:
-                        spools.reading.release()
-                finally:
-                    more.set()
-
-            filling = asyncio.create_task(fill())
+            spool = _Spool(file)
+            filling = asyncio.create_task(_fill(spools, spool, blocks))
             try:
                 sent = 0
-                while sent < written or not filling.done():
-                    if sent == written:
-                        more.clear()
-                        await more.wait()
+                while sent < spool.written or not filling.done():
+                    if sent == spool.written:
+                        spool.more.clear()
+                        await spool.more.wait()
                         continue
-                    file.seek(sent)
-                    block = file.read(min(BLOCK, written - sent))
+                    block = spool.give(sent)
                     sent += len(block)
                     yield block
                 await filling  # what went wrong there goes on here: the reply ends short, as it must
@@ -104,3 +118,33 @@ async def spooled(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 await asyncio.wait([filling])
     finally:
         spools.open -= 1
+
+
+async def _fill(spools: _Spools, spool: _Spool, blocks: AsyncIterator[bytes]) -> None:
+    try:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await spools.reading.acquire()
+        except TimeoutError:
+            raise TooManyExportsError from None
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                while await _fill_on(spools, spool, blocks):
+                    pass
+        finally:
+            spools.reading.release()
+    finally:
+        spool.more.set()
+
+
+async def _fill_on(spools: _Spools, spool: _Spool, blocks: AsyncIterator[bytes]) -> bool:
+    """Take the next block; return whether there was one. One export of the process reads at a time, then all rest."""
+    clock = asyncio.get_running_loop().time
+    async with spools.turn:
+        began = clock()
+        block = await anext(blocks, None)
+        if block is None:
+            return False
+        spool.take(block)
+        await spools.pace.rest(clock() - began)
+        return True

@@ -5,7 +5,6 @@ The short form has a round for each kind of fault. `VOUCHERS_TEST_CHAOS=long` ma
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import time
@@ -14,18 +13,12 @@ import httpx
 import psutil
 
 from tests.chaos.mixed import Callers, audit
+from tests.chaos.promises import AFTER_START, AT_ONCE, LONG, REFUSED
 from tests.factories import fill
 from tests.service import Service
 from tests.worker import eventually
 
-LONG = os.environ.get("VOUCHERS_TEST_CHAOS") == "long"
 ROUNDS = 100
-SLACK = float(os.environ.get("VOUCHERS_TEST_SLACK", "2"))
-"""How much slower than promised a machine may be on which other things run."""
-AT_ONCE, AFTER_START = 3.0 * SLACK, 10.0 * SLACK
-"""Seconds after the end of a fault in which assigns are served: at once, or after the start of a process."""
-REFUSED = 5.0 * SLACK
-"""Seconds in which a refusal comes; a connection to a process that is starting waits for its start as well."""
 
 
 def kill(processes):

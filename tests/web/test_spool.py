@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from app.web import spool
+from app.platform.errors import DatabaseUnavailableError
+from app.web import exports, spool
+from app.web.pace import Pace
 from app.web.spool import spooled
 
 
@@ -60,6 +62,62 @@ async def test_an_error_ends_the_reply_short():
     with pytest.raises(RuntimeError):
         async for _ in spooled(blocks()):
             pass
+
+
+async def test_exports_read_in_turns_and_all_of_them_rest_between(monkeypatch):
+    """What is read while it is another's turn, or while they rest, would be taken from those who wait for answers."""
+    at_it, most, rests = 0, 0, []
+
+    async def rest(self, took):
+        rests.append((took, at_it))
+
+    monkeypatch.setattr(Pace, "rest", rest)
+
+    async def blocks():
+        nonlocal at_it, most
+        for _ in range(10):
+            at_it += 1
+            most = max(most, at_it)
+            await asyncio.sleep(0)
+            at_it -= 1
+            yield b"x"
+
+    async def read():
+        return b"".join([block async for block in spooled(blocks())])
+
+    assert await asyncio.gather(*(read() for _ in range(3))) == [b"x" * 10] * 3
+    assert most == 1
+    assert len(rests) == 30
+    assert all(at_it == 0 for _, at_it in rests)
+
+
+async def test_who_does_not_get_a_turn_is_told_so_before_the_reply_begins(client, monkeypatch):
+    spool._BY_LOOP.clear()
+    monkeypatch.setattr(spool, "MAX_READING", 0)
+    monkeypatch.setattr(spool, "WAIT_SECONDS", 0)
+    await client.post("/v1/pools", json={"name": "p"})
+    for path in ("/v1/pools/p/export", "/v1/assignments/export"):
+        refused = await client.get(path)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "10"
+        assert refused.headers["content-type"] == "application/problem+json"
+    monkeypatch.undo()
+    spool._BY_LOOP.clear()
+    assert (await client.get("/v1/pools/p/export")).status_code == 200
+
+
+async def test_what_fails_before_the_first_row_is_no_download(client, monkeypatch):
+    await client.post("/v1/pools", json={"name": "p"})
+
+    async def broken(*_):
+        raise DatabaseUnavailableError("gone")
+        yield b""
+
+    monkeypatch.setattr(exports, "stream", broken)
+    refused = await client.get("/v1/pools/p/export")
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith("/database-unavailable")
+    assert "content-disposition" not in refused.headers
 
 
 async def test_exports_that_nobody_reads_leave_the_connections_to_others(client, engine, monkeypatch):

@@ -1,6 +1,5 @@
 """Assignments: on the wire, and as the assigner passes them."""
 
-import os
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
 from app.domain.assignments import identity
-from app.domain.assignments.identity import _entropy, random_id
+from app.domain.assignments.identity import random_id
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
 from app.domain.persons.ids import CustomerId
 from app.domain.vouchers.conditions import Conditions
@@ -20,9 +19,6 @@ from app.schema.texts import CampaignId, Identifier, Input, clean_code
 MAX_LEASE_SECONDS = 7 * 24 * 3600
 MAX_VALID_FOR_SECONDS = 10 * 366 * 24 * 3600
 MAX_BATCH = 10_000
-
-
-os.register_at_fork(after_in_child=_entropy.clear)
 
 
 def _two_identities() -> InvalidRequestError:

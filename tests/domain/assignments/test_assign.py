@@ -2,6 +2,8 @@ import asyncio
 
 from sqlalchemy import text
 
+from app.domain.assignments.schemas import BatchOut
+from app.platform.database import transaction
 from tests.factories import fill
 
 URL = "/v1/pools/p/assignments"
@@ -96,6 +98,22 @@ async def test_a_batch_gives_each_item_its_code_and_says_where_there_was_none(cl
         "replayed",
     ]
     assert reply["items"][0]["code"] == reply["items"][1]["code"]
+
+
+async def test_a_batch_says_times_and_what_comes_with_a_code_as_single_assigns_do(client, engine):
+    await fill(engine, "p", 2)
+    async with transaction(engine) as connection:
+        query = "UPDATE voucher SET expires_at = '2096-02-29T12:00:00Z', attributes = '{\"pin\": \"1\"}'"
+        await connection.execute(text(query))
+    reply = await client.post(f"{URL}/batch", json={"items": [{"lease_seconds": 60}, {}]})
+    assert reply.headers["content-type"] == "application/json"
+    for item in BatchOut.model_validate_json(reply.content, strict=True).model_dump(mode="json")["items"]:
+        single = (await client.get(f"/v1/assignments/{item['id']}")).json()
+        assert item["expires_at"] == "2096-02-29T12:00:00Z"
+        assert {name: single[name] for name in item.keys() - {"index"}} == {
+            name: value for name, value in item.items() if name != "index"
+        }
+        assert reply.json()["items"][item["index"]] == item
 
 
 async def test_an_atomic_batch_takes_all_or_none(client, engine):

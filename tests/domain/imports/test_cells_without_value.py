@@ -11,6 +11,7 @@ from app.domain.imports.merging import reading
 from app.domain.imports.reader import cells
 from app.domain.imports.reader.table import Format, open_table
 from tests.domain.imports.made_files import read
+from tests.domain.imports.old_spreadsheets import ERRORS, xls, xlsb
 from tests.domain.imports.packed import spreadsheet
 
 CODES = ["A11B77X121", "B20C11Y482", "C99D35Z770", "D41E02W118"]
@@ -38,6 +39,36 @@ def rewritten(content, member, change):
 def test_errors_are_set_aside(error):
     content = spreadsheet(["code"], *([code] for code in CODES), [error])
     assert read(content) == (CODES, [error])
+
+
+@pytest.mark.parametrize("written", [xls, xlsb])
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_are_set_aside_in_binary_spreadsheets(written, error):
+    content = written(
+        [["pin", "code"], *(["P1", code] for code in CODES), ["P2", error], ["P3", f"={error}"]]
+    )
+    assert read(content, column="code") == (CODES, [error, error])
+    table = open_table(io.BytesIO(content), Format())
+    lines = {line: row for batch in table.batches for line, row in zip(batch.lines, batch.rows, strict=True)}
+    assert (lines[6], lines[7]) == (["P2", cells.BROKEN + error], ["P3", cells.BROKEN + error])
+
+
+@pytest.mark.parametrize("written", [xls, xlsb])
+def test_a_large_binary_spreadsheet_is_walked_to_its_end(written):
+    codes = [f"L{n:05}-{n * 7919 % 99991:05}" for n in range(5000)]
+    content = written([["code"], *([code] for code in codes), ["#REF!"]])
+    assert read(content) == (codes, ["#REF!"])
+
+
+@pytest.mark.parametrize("written", [xls, xlsb])
+def test_a_binary_spreadsheet_that_is_cut_or_bent_ends(written):
+    content = written([["code"], *([code] for code in CODES), ["#REF!"]])
+    for place in range(0, len(content), len(content) // 9):
+        for bent in (content[:place], content[:place] + b"\xfe" + content[place + 1 :]):
+            try:
+                read(bent)
+            except UnreadableError:
+                continue
 
 
 def test_formulas_without_a_value_are_rejects_that_say_so():

@@ -1,18 +1,19 @@
 """Cells that the library reads as empty and that are not: errors such as `#REF!`, and formulas without a saved value.
 
 They are looked for by a few bytes while a spreadsheet is unpacked to know its size. Only a sheet that has such bytes is
-read a second time, by expat, and only for these cells.
+read a second time, by expat, and only for these cells. Binary sheets have a reader of their own.
 """
 
 import posixpath
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 from xml.parsers import expat
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.reader import binary_cells, compound
 from app.domain.imports.reader.marks import BROKEN, UNSAVED
 
 MAX_CELLS = 100_000
@@ -38,9 +39,11 @@ def may_hold(member: str, piece: bytes) -> bool:
         return b'value-type="error"' in piece or (
             b"table:formula=" in piece and _NO_TYPE.search(piece) is not None
         )
-    return member.startswith("xl/worksheets/") and (
-        b't="e"' in piece or ((b"<f" in piece or b":f" in piece) and _NO_VALUE.search(piece) is not None)
-    )
+    if not member.startswith("xl/worksheets/"):
+        return False
+    if member.endswith(".bin"):
+        return binary_cells.may_hold_xlsb(piece)
+    return b't="e"' in piece or ((b"<f" in piece or b":f" in piece) and _NO_VALUE.search(piece) is not None)
 
 
 def found(file: BinaryIO, sheet: int, doubtful: Collection[str]) -> Found:
@@ -49,13 +52,19 @@ def found(file: BinaryIO, sheet: int, doubtful: Collection[str]) -> Found:
     Raises:
         UnreadableError: there are too many.
     """
+    file.seek(0)
+    is_old = file.read(len(compound.BEGINNING)) == compound.BEGINNING
+    file.seek(0)
+    if is_old:
+        return _kept(binary_cells.errors_of_xls(file.read(), sheet))
     if not doubtful:
         return {}
-    file.seek(0)
     with zipfile.ZipFile(file) as archive:
         member = _OPEN_DOCUMENT if _OPEN_DOCUMENT in doubtful else _member(archive, sheet)
         if member is None or member not in doubtful:
             return {}
+        if member.endswith(".bin"):
+            return _kept(binary_cells.errors_of_xlsb(archive.read(member)))
         looking = _OpenDocument(sheet=sheet) if member == _OPEN_DOCUMENT else _Sheet()
         parser = expat.ParserCreate()
         parser.StartElementHandler = looking.start
@@ -80,6 +89,13 @@ def laid_over(rows: Iterator[list[str]], first_column: int, found: Found) -> Ite
         yield _laid([], left, found.get(beyond, {}))
 
 
+def _kept(cells: Iterable[binary_cells.Cell]) -> Found:
+    looking = _Looking()
+    for row, column, text in cells:
+        looking.keep(row, column, text)
+    return looking.found
+
+
 def _laid(row: list[str], left: int, cells: dict[int, str]) -> list[str]:
     for column, text in cells.items():
         row += [""] * (column - left + 1 - len(row))
@@ -88,14 +104,19 @@ def _laid(row: list[str], left: int, cells: dict[int, str]) -> list[str]:
 
 
 def _member(archive: zipfile.ZipFile, sheet: int) -> str | None:
-    """Return the member of an XLSX file that holds a sheet."""
-    ids = [
-        next((value for name, value in attributes.items() if _local(name) == "id"), "")
-        for attributes in _elements(archive, "xl/workbook.xml", "sheet")
-    ]
+    """Return the member of an XLSX or XLSB file that holds a sheet."""
+    binary = "xl/workbook.bin" in archive.namelist()
+    ids = (
+        binary_cells.sheet_ids_of_xlsb(archive.read("xl/workbook.bin"))
+        if binary
+        else [
+            next((value for name, value in attributes.items() if _local(name) == "id"), "")
+            for attributes in _elements(archive, "xl/workbook.xml", "sheet")
+        ]
+    )
     targets = {
         one.get("Id"): one.get("Target", "")
-        for one in _elements(archive, "xl/_rels/workbook.xml.rels", "Relationship")
+        for one in _elements(archive, f"xl/_rels/workbook.{'bin' if binary else 'xml'}.rels", "Relationship")
     }
     target = targets.get(ids[sheet]) if sheet < len(ids) else None
     return target and posixpath.normpath(posixpath.join("xl", target) if target[0] != "/" else target[1:])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader import cells
+from app.domain.imports.reader import cells, compound
 from app.domain.imports.reader.kinds import ADVICE
 
 BLOCK = 256 * 1024
@@ -17,15 +17,16 @@ RATIO_COUNTS_FROM = 64 * 1024**2
 """Bytes below which the ratio does not matter."""
 
 SPREADSHEET, PLAIN = "spreadsheet", "plain"
+_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+"""What reading a packed file raises that is damaged, packed in a way of its own, or needs a password."""
 _WORKBOOKS = {"xl/workbook.xml", "xl/workbook.bin"}
-_OLD_SPREADSHEET = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def kind_of(file: BinaryIO) -> str:
     """Return whether a file is a spreadsheet, or plain once it is unpacked."""
     start = file.read(8)
     file.seek(0)
-    if start == _OLD_SPREADSHEET:
+    if start == compound.BEGINNING:
         return SPREADSHEET
     if start.startswith(b"PK\x03\x04"):
         with _archive(file) as archive:
@@ -38,7 +39,7 @@ def kind_of(file: BinaryIO) -> str:
 
 def is_spreadsheet(start: bytes) -> bool:
     """Return whether what was unpacked begins as a spreadsheet does."""
-    return start.startswith(_OLD_SPREADSHEET) or (
+    return start.startswith(compound.BEGINNING) or (
         start.startswith(b"PK\x03\x04")
         and (b"xl/" in start or b"opendocument.spreadsheet" in start or b"[Content_Types].xml" in start)
     )
@@ -67,7 +68,7 @@ def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
         else:
             while block := file.read(BLOCK):
                 yield block
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise UnreadableError(f"The file is packed, and damaged: {error}.") from error
 
 
@@ -79,7 +80,15 @@ def check_spreadsheet(file: BinaryIO, limit: int) -> set[str]:
     doubtful: set[str] = set()
     if not zipfile.is_zipfile(file):
         return doubtful
-    left = limit
+    try:
+        _look_through(file, limit, doubtful)
+    except _DAMAGED as error:
+        raise UnreadableError(f"The spreadsheet is damaged, or needs a password: {error}.") from error
+    file.seek(0)
+    return doubtful
+
+
+def _look_through(file: BinaryIO, left: int, doubtful: set[str]) -> None:
     with _archive(file) as archive:
         for info in archive.infolist():
             end = b""
@@ -89,8 +98,6 @@ def check_spreadsheet(file: BinaryIO, limit: int) -> set[str]:
                     if info.filename not in doubtful and cells.may_hold(info.filename, end + block):
                         doubtful.add(info.filename)
                     end = block[-cells.OVERLAP :]
-    file.seek(0)
-    return doubtful
 
 
 def _bounded(packed: IO[bytes] | gzip.GzipFile, size: int, limit: int) -> Iterator[bytes]:
@@ -107,7 +114,7 @@ def _bounded(packed: IO[bytes] | gzip.GzipFile, size: int, limit: int) -> Iterat
 def _archive(file: BinaryIO) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
+    except _DAMAGED as error:
         raise UnreadableError(f"The zip file is damaged: {error}.") from error
 
 
