@@ -30,6 +30,8 @@ from app.api.redemptions import router as redemptions
 from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.snippets import router as snippets
+from app.api.trackers import BODIES as TRACKER_BODIES
+from app.api.trackers import router as trackers
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
 from app.api.webhooks import router as webhooks
@@ -60,6 +62,7 @@ ROUTERS = (
     imports,
     schedules,
     tracking,
+    trackers,
     redemptions,
     vouchers,
     bulk_changes,
@@ -137,7 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(
         app,
-        (*imports_api.BODIES, BulkChangeCreate),
+        (*imports_api.BODIES, *TRACKER_BODIES, BulkChangeCreate),
         EXAMPLES,
         tags=about.TAGS,
         contact=about.CONTACT,

@@ -47,7 +47,9 @@ class Merged:
 
 
 @retry_on_conflict
-async def merge(engine: AsyncEngine, caller: Caller | None, into: str, of: str) -> Merged:
+async def merge(
+    engine: AsyncEngine, caller: Caller | None, into: str, of: str, *, only_anonymous: bool = False
+) -> Merged:
     """Make two customers one. Where they are one already, nothing changes.
 
     Args:
@@ -55,6 +57,7 @@ async def merge(engine: AsyncEngine, caller: Caller | None, into: str, of: str) 
         caller: who says so.
         into: the id that stays, or one that leads to it.
         of: the id that leads there from now on, with all ids that lead to it.
+        only_anonymous: change nothing where the other one was tracked as registered.
 
     Raises:
         ChangesConflictError: others were at work with them for too long; nothing was changed.
@@ -68,6 +71,9 @@ async def merge(engine: AsyncEngine, caller: Caller | None, into: str, of: str) 
             await persons.mark(marking, (into, of))
         # Where nothing comes of it the marks stay, and mean nothing: the lock tells whether a merge is under way.
         await _wait_for_others(connection, until)
+        # Whoever registers one of them has asked for it too, so nobody does any more.
+        if only_anonymous and await persons.is_registered(connection, of):
+            return Merged(into)
         merged = await _move(connection, into, of)
         # Not who: an erasure has to find all of that.
         moved = {
