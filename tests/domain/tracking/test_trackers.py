@@ -323,6 +323,9 @@ async def test_a_cookie_that_two_share_belongs_to_neither(client, track, engine)
     await track("customers/events", event(BOTH, "again"))
     assert await events_of(client, ANNA) == ["again", "anonymous", "login"]
     assert await events_of(client, BEN) == ["login"]
+    await track(
+        "customers/events", event({"cookie": COOKIE}, "anonymous")
+    )  # again: it is anna's, and stays it
     nobody = identities.own_customer(identities.TrackedId("cookie", COOKIE))
     assert await events_of(client, nobody) == ["nobody"]
     assert await ids_in(engine) == [
