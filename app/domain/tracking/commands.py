@@ -19,10 +19,10 @@ from app.domain.customers.events import NewEvent, recent
 from app.domain.customers.schemas import PropertyUpdate
 from app.domain.persons import service as persons
 from app.domain.persons.schemas import REGISTERED, TrackedId
-from app.domain.tracking import merge as merging
 from app.domain.tracking import service
 from app.domain.tracking.identities import Ids, SignInError, identify
 from app.domain.tracking.schemas import Tracked, TrackedStatus
+from app.domain.tracking.sign_ins import SignIns
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ChangesConflictError
 
@@ -55,7 +55,7 @@ def known_by(project: str, command: Command, day: int) -> str:
 
 
 async def carry_out(
-    engine: AsyncEngine, caller: Caller | None, project: str, commands: Sequence[Command]
+    engine: AsyncEngine, sign_ins: SignIns, caller: Caller | None, project: str, commands: Sequence[Command]
 ) -> list[str | None]:
     """Carry out commands in one transaction; return of each what is wrong with it, None where it was done.
 
@@ -63,12 +63,13 @@ async def carry_out(
 
     Raises:
         ChangesConflictError: others were at work with the same customers for too long; no command was carried out.
+        OverloadedError: too many sign in at once; no command was carried out.
     """
     for _ in range(MERGES):
         try:
             return await _in_one(engine, project, commands)
         except SignInError as error:
-            await merging.merge_all(engine, caller, error.merges, only_anonymous=True)
+            await sign_ins.merge(caller, error.merges)
     raise ChangesConflictError
 
 

@@ -460,6 +460,16 @@ async def test_signing_in_meets_whatever_happens_at_the_same_time(client, track,
     await agrees(engine)
 
 
+async def test_many_who_sign_in_at_once_are_each_their_own(client, track, engine):
+    who = [{"cookie": f"c{n}", "registered": f"r{n}"} for n in range(12)]
+    alone = [of_batch("customers/events", event({"cookie": ids["cookie"]}, "before")) for ids in who]
+    await track("batch", {"commands": alone})
+    await asyncio.gather(*(track("customers/events", event(ids, "login")) for ids in who))
+    async with transaction(engine) as connection:
+        rows = await connection.execute(text("SELECT customer_id, count(*) FROM event GROUP BY 1 ORDER BY 1"))
+        assert [tuple(row) for row in rows] == sorted((ids["registered"], 2) for ids in who)
+
+
 async def test_first_sights_at_once_end_as_one(client, track, engine):
     """Of an alias alone, and with a registered one, from several sides."""
     sent = [
