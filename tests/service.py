@@ -26,9 +26,11 @@ from tests.factories import KEY
 class Service:
     """A home, and a `vouchers serve` on it that can be stopped, killed and started again."""
 
-    def __init__(self, workers: int = 2, folder: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self, workers: int = 2, folder: Path | None = None, disk: Path | None = None, **environment: str
+    ) -> None:
         self.folder = folder
-        self.home = Path(tempfile.mkdtemp(prefix="vp-"))
+        self.home = Path(tempfile.mkdtemp(prefix="vp-", dir=disk))
         self.workers = workers
         self.log = self.home / "service.log"
         self.environment = {

@@ -17,6 +17,10 @@ TAGS = [
         "name": "redemptions",
         "description": "Events of the shop, where they hold codes, and what came of these.",
     },
+    {
+        "name": "trackers",
+        "description": "Customers and events as Exponea's clients send them; errors as they read them.",
+    },
     {"name": "customers", "description": "Customers, their properties, and aggregates over their events."},
     {"name": "alerts", "description": "Be told in time that a pool runs low."},
     {"name": "webhooks", "description": "Be told of each code that is handed out, used or taken back."},

@@ -25,6 +25,7 @@ ASSIGNMENTS = {
 """Of the demo's messages: that of c-1 is redeemed, the others are not."""
 LIKE_A_CODE = "{{ vouchers['spring_sale'].assign_available() }}"
 AGGREGATE = {"event_type": "purchase", "property": "voucher_code", "function": "last"}
+TRACKED = {"registered": "c-2", "cookie": "5f0c7c1e-2d8b-4b55-9c9a-3f1d2a6f8e10"}
 ALERTS = {"thresholds": [1000, 100, 0], "webhook_url": "https://example.com/hooks/vouchers"}
 REPEATED = {
     "pool": POOL,
@@ -78,6 +79,28 @@ EXAMPLES: dict[str, Example] = {
                     "event_type": "purchase",
                     "properties": {"voucher_code": SMALL_POOL_CODES[0], "total": 19.9},
                 }
+            ]
+        }
+    ),
+    "trackCustomer": _of({"customer_ids": TRACKED, "properties": {"first_name": "Grace"}}),
+    "trackCustomerEvent": _of(
+        {
+            "customer_ids": TRACKED,
+            "event_type": "purchase",
+            "properties": {"voucher_code": SMALL_POOL_CODES[0], "total": 19.9},
+            "timestamp": 1767225600.5,
+        }
+    ),
+    "trackBatch": _of(
+        {
+            "commands": [
+                {
+                    "name": "customers",
+                    "command_id": "7f3a",
+                    "data": {"customer_ids": TRACKED, "properties": {"newsletter": True}},
+                },
+                {"name": "customers/events", "data": {"customer_ids": TRACKED, "event_type": "visit"}},
+                {"name": "system/time"},
             ]
         }
     ),

@@ -99,9 +99,12 @@ async def update_pool(
     expected: etag.IfMatch,
     response: Response,
 ) -> PoolRecord:
-    """Change a pool: its description, or how many codes a customer gets (`per_customer`).
+    """Change a pool: its description, or its rules.
 
-    The rule holds from the reply on, for assignments, batches, messages and nodes, exactly, whatever races. A customer
+    `per_customer` says how many codes a customer gets, `expires_after_days` how long what is handed out from now
+    on holds at the most.
+
+    The rules hold from the reply on, for assignments, batches, messages and nodes, exactly, whatever races. A customer
     who has had as many codes gets the last one again, or 409 `customer-limit`.
     """
     changed = await service.change(connection, caller, pool, body, expected)

@@ -53,6 +53,7 @@ REMEDIES = {
     "pool-not-found": "Look at the name; `similar` holds the nearest ones. An import makes a pool that is not there.",
     "precondition-failed": "Read it again, join both changes, and send them with the new `ETag` as `If-Match`.",
     "renderer-unavailable": "Wait as long as `Retry-After` says and send the request again, with the same message id.",
+    "project-not-found": "The project in the path is `default`.",
     "schedule-not-found": "Look at the id in `GET /v1/import-schedules`.",
     "stopping": "Wait as long as `Retry-After` says and send the same request again, with the same key or message id.",
     "template-error": "`line` says where the template is wrong. Correct it; no code was taken.",

@@ -20,6 +20,7 @@ from app.domain.customers import files, service
 from app.domain.customers.errors import CustomerNotFoundError
 from app.domain.customers.schemas import CustomerFilter, CustomerMerge, CustomerUpdate, FileFormat
 from app.domain.imports.reader.records import open_records
+from app.domain.persons import service as persons
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
@@ -154,6 +155,7 @@ async def _one(
             known = await service.get(connection, customer_id)
         except CustomerNotFoundError:
             known = None
+        tracked = await persons.tracked_of(connection, customer_id)
         events = await service.latest_events(connection, customer_id, PAGE)
         given: Sequence[LedgerRow] = []
         if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
@@ -164,6 +166,7 @@ async def _one(
         "customer.html",
         customer_id=customer_id,
         known=known,
+        tracked=tracked,
         events=events,
         given=given,
         message_id=visit.given("message_id") or str(uuid.uuid4()),

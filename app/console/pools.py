@@ -99,6 +99,20 @@ async def set_rule(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     return see(path("pools", pool), "pool-changed")
 
 
+@router.post("/{pool}/expiry")
+async def set_expiry(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+    """Say how many days a code holds for who gets it; nothing typed: as long as it holds by itself."""
+    try:
+        days = _number(visit.given("expires_after_days"))
+        wanted: PoolUpdate = validated(PoolUpdate, {"expires_after_days": days})
+        async with transaction(engine) as connection:
+            await service.change(connection, visit.caller, pool, wanted)
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _one(visit, connection, pool, error=error)
+    return see(path("pools", pool), "pool-changed")
+
+
 def _number(text: str | None) -> int | str | None:
     """Return what was typed as a whole number, where it is one."""
     return int(text) if text is not None and text.isdecimal() and text.isascii() else text

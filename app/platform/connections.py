@@ -8,6 +8,7 @@ import asyncio
 import select
 import time
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -17,7 +18,8 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from app.platform.database_url import hosts, parameters
+from app.platform.database_url import hosts, parameters, resolve
+from app.platform.racing import first_of
 from app.platform.settings import Settings
 
 Result = TypeVar("Result")
@@ -36,7 +38,9 @@ SERVER_OPTIONS = (
 )
 
 CONNECT_SECONDS = 2.0
-"""Longest wait for one host to take a connection."""
+"""Longest wait for a host to take a connection, however many there are."""
+HEAD_START_SECONDS = 0.4
+"""A host that is silent for so long is not waited for before the next is tried beside it."""
 CHECKOUT_SECONDS = 1.5
 """Longest wait of a request for a place in a pool. With connect or statement, it is answered in 5 s."""
 LONG_SECONDS = 3600.0
@@ -56,6 +60,10 @@ _ACTIVE = pq.TransactionStatus.ACTIVE
 
 class StatementTimeoutError(psycopg.OperationalError):
     """The database did not answer a statement in time; its connection was closed."""
+
+
+class NotWritableError(psycopg.OperationalError):
+    """The server takes no writes, or no more; its connection was closed, and the next may lead to one that does."""
 
 
 class _Hang:
@@ -97,6 +105,9 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
             self.drop()
             _hang.note()
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
+        except pg.ReadOnlySqlTransaction:
+            self.drop()
+            raise NotWritableError("the database takes no writes") from None
         except (asyncio.CancelledError, KeyboardInterrupt):
             if self.pgconn.transaction_status == _ACTIVE:
                 self.drop()
@@ -142,6 +153,10 @@ class LimitedSyncConnection(psycopg.Connection[TupleRow]):
             self._closed = True
             self.pgconn.finish()
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
+        except pg.ReadOnlySqlTransaction:
+            self._closed = True
+            self.pgconn.finish()
+            raise NotWritableError("the database takes no writes") from None
 
 
 def arguments(settings: Settings, *, direct: bool = False, extra: str = "") -> dict[str, str | int]:
@@ -163,7 +178,8 @@ def server_limit(seconds: float) -> str:
     return f"-c statement_timeout={int(seconds * 950)}"
 
 
-_answered: dict[str, int] = {}
+_answered: dict[str, dict[str, str]] = {}
+"""Where the last connection was opened to, by URL: of several hosts this one is asked first."""
 
 
 async def connect(
@@ -187,27 +203,32 @@ async def connect(
         psycopg.OperationalError: none did in time.
     """
     url = settings.sqlalchemy_url
-    known = hosts(parameters(url))
-    first = _answered.get(url, 0)
-    error: psycopg.OperationalError | None = None
-    for n in (*range(first, len(known)), *range(first)):
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                connection = await LimitedConnection.connect(
-                    make_conninfo("", **{**known[n], **arguments(settings, extra=extra)}),
-                    autocommit=autocommit,
-                    prepare_threshold=prepare_threshold,
-                )
-        except TimeoutError:
-            _hang.note()
-            error = pg.ConnectionTimeout("the database took no connection in time")
-        except psycopg.OperationalError as failed:
-            error = failed
-        else:
-            connection.limit = seconds or settings.statement_seconds
-            _answered[url] = n
-            return connection
-    raise error or psycopg.OperationalError("no host is given")
+    about = arguments(settings, extra=extra)
+
+    async def open_at(place: dict[str, str]) -> tuple[dict[str, str], LimitedConnection]:
+        given = make_conninfo("", **{**place, **about})
+        return place, await LimitedConnection.connect(
+            given, autocommit=autocommit, prepare_threshold=prepare_threshold
+        )
+
+    async def discard(late: tuple[dict[str, str], LimitedConnection]) -> None:
+        await late[1].close()
+
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            places = await resolve(hosts(parameters(url)))
+            places.sort(key=lambda place: place != _answered.get(url))
+            place, connection = await first_of(
+                [partial(open_at, place) for place in places],
+                head_start=HEAD_START_SECONDS,
+                discard=discard,
+            )
+    except TimeoutError:
+        _hang.note()
+        raise pg.ConnectionTimeout("the database took no connection in time") from None
+    connection.limit = seconds or settings.statement_seconds
+    _answered[url] = place
+    return connection
 
 
 def connect_sync(

@@ -1,5 +1,8 @@
 """Read the URL of a database in every spelling: libpq's, SQLAlchemy's, and libpq's pairs; one host or several."""
 
+import asyncio
+import ipaddress
+import socket
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import psycopg
@@ -17,15 +20,16 @@ class DatabaseUrlError(CommandError):
 def parameters(url: str) -> dict[str, str]:
     """Return the parameters of a connection as libpq names them.
 
-    Several hosts are a list with commas, whether they came as `a:1,b:2`, as `?host=a:1&host=b:2` or as
-    `?host=a,b&port=1,2`. A server that can only be read is passed over, unless the URL asks for another.
+    Several hosts are a list with commas, whether they came as `a:1,b:2`, as `?host=a:1&host=b:2`, as
+    `?host=a,b&port=1,2` or as pairs. A server that can only be read is passed over, unless the URL asks for another.
 
     Raises:
         DatabaseUrlError: it is no URL of PostgreSQL.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = url.strip().partition("://")
+    is_url = bool(separator) and "=" not in scheme  # a password among pairs may hold anything
     try:
-        given = _of_url(scheme, rest) if separator else conninfo_to_dict(url)
+        given = _of_url(scheme, rest) if is_url else conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise DatabaseUrlError("DATABASE_URL cannot be read as a URL of PostgreSQL.") from None
     named = {name: str(value) for name, value in given.items() if value is not None}
@@ -66,19 +70,54 @@ def _host_and_port(place: str) -> tuple[str, str]:
 
 
 def hosts(given: dict[str, str]) -> list[dict[str, str]]:
-    """Return the parameters for each host by itself."""
-    names = given.get("host", "").split(",")
-    if len(names) == 1:
-        return [given]
-    ports = given.get("port", "").split(",")
-    addresses = given["hostaddr"].split(",") if given.get("hostaddr") else None
+    """Return the parameters for each host by itself.
+
+    Raises:
+        DatabaseUrlError: there are as many ports or addresses neither as one nor as hosts.
+    """
+    lists = {name: given[name].split(",") for name in ("host", "hostaddr", "port") if given.get(name)}
+    count = max((len(lists[name]) for name in ("host", "hostaddr") if name in lists), default=1)
+    for name, values in lists.items():
+        if len(values) == 1 and name == "port":
+            lists[name] = values * count
+        elif len(values) != count:
+            raise DatabaseUrlError(f"DATABASE_URL names {count} hosts, and {len(values)} of {name}.")
+    return [
+        {
+            name: value
+            for name, value in {**given, **{name: values[n] for name, values in lists.items()}}.items()
+            if value
+        }
+        for n in range(count)
+    ]
+
+
+async def resolve(places: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return a place for each address of each host, so that one address that is silent does not stand for all.
+
+    A name that is not found stays as it is: the driver tells it.
+    """
     found = []
-    for n, name in enumerate(names):
-        one = {**given, "host": name, "port": ports[n] if len(ports) > 1 else ports[0]}
-        if addresses is not None:
-            one["hostaddr"] = addresses[n]
-        found.append({key: value for key, value in one.items() if value})
+    for place in places:
+        host = place.get("host", "")
+        if not host or host.startswith(("/", "@")) or place.get("hostaddr") or _is_address(host):
+            found.append(place)
+            continue
+        try:
+            infos = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError:
+            infos = []
+        addresses = dict.fromkeys(str(info[4][0]) for info in infos)
+        found += [{**place, "hostaddr": address} for address in addresses] or [place]
     return found
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def conninfo(url: str) -> str:

@@ -5,6 +5,7 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from io import RawIOBase
 from typing import BinaryIO
 
 import orjson
@@ -27,10 +28,49 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.BytesLoggerFactory(LogStream(sys.stderr.buffer)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), force=True)
+
+
+class LogStream:
+    """Where the log goes. What cannot be written is lost, and told later: it fails no request and stops no process.
+
+    A disk may be full, and whoever reads a pipe may be gone.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._raw: BinaryIO | RawIOBase = getattr(stream, "raw", stream)  # a buffer would keep what failed
+        self._lost = 0
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines."""
+        try:
+            if self._lost:
+                self._all(_lost_line(self._lost))
+                self._lost = 0
+            self._all(lines)
+        except (OSError, ValueError):  # ValueError: it is closed
+            self._lost += lines.count(b"\n") or 1
+
+    def flush(self) -> None:
+        """Do nothing: whatever was written is."""
+
+    def _all(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            written = self._raw.write(left)
+            if not written:
+                raise OSError
+            left = left[written:]
+
+
+def _lost_line(lines: int) -> bytes:
+    event = {"event": "lines of the log were lost", "lines": lines, "level": "warning"}
+    return orjson.dumps(
+        {**event, "timestamp": datetime.now(UTC)}, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
+    )
 
 
 class RequestLines:
@@ -40,7 +80,7 @@ class RequestLines:
     """
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
-        self._stream = stream or sys.stderr.buffer
+        self._stream = LogStream(stream or sys.stderr.buffer)
         self._lines: list[bytes] = []
 
     def add(self, method: str, route: str | None, status: int, seconds: float) -> None:
@@ -62,7 +102,6 @@ class RequestLines:
     def _write(self) -> None:
         lines, self._lines = self._lines, []
         self._stream.write(b"".join(lines))
-        self._stream.flush()
 
 
 def _add_request_id(_logger: object, _level: str, event: EventDict) -> EventDict:

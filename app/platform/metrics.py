@@ -24,6 +24,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from app.platform.metric_files import reserve_always
+
 Stock = Sequence[tuple[str, Mapping[str, int]]]
 """Pools by name, each with its counts by state."""
 
@@ -31,6 +33,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # The library asks the system for the process's id at every observation; it does not change.
 _PROCESS = os.getpid()
 if FOLDER in os.environ:
+    reserve_always()
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: _PROCESS)  # type: ignore[no-untyped-call]
 
 REQUESTS = Histogram(

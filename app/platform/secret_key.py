@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-from sqlalchemy import make_url
 
 from app.platform.connections import connect_sync
+from app.platform.database_url import parameters
 from app.platform.errors import CommandError
 from app.platform.sealing import key_of_home
 from app.platform.settings import Settings
@@ -35,7 +35,7 @@ def ensure(settings: Settings, *, embedded: bool) -> str:
         return settings.secret_key.get_secret_value()
     if embedded:
         return key_of_home(settings)
-    password = (make_url(settings.sqlalchemy_url).password or "").encode()
+    password = parameters(settings.sqlalchemy_url).get("password", "").encode()
     with connect_sync(settings, autocommit=True) as connection:
         row = connection.execute(_READ).fetchone()
         if row is None:

@@ -16,6 +16,8 @@ class Customer(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     properties: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    property_times: Mapped[dict[str, object] | None]
+    """When each property was said to be so, in UNIX seconds; none until an update tells of what time it is."""
 
 
 class CustomerAlias(Base):
@@ -32,6 +34,23 @@ class CustomerAlias(Base):
     """Whether a merge of this person is under way."""
 
     __table_args__ = (Index("customer_alias_customer_idx", "customer_id"),)
+
+
+class TrackedId(Base):
+    """An id as shops track it (`registered`, `cookie`, …), and the customer under whom it was put.
+
+    Where that customer was merged since, `customer_alias` leads on.
+    """
+
+    __tablename__ = "tracked_id"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    customer_id: Mapped[str]
+    shared: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether it came with two registered customers: it stands for neither of them, and nothing is merged by it."""
+
+    __table_args__ = (Index("tracked_id_customer_idx", "customer_id"),)
 
 
 class Aggregate(Base):

@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base, VoucherStatus, alike_indexes
@@ -47,6 +47,9 @@ class Pool(Base):
     per_customer: Mapped[dict[str, object] | None]
     """How many codes a customer gets: `count`, `days`, `then`. It counts as one of the stock's holds: the claim takes
     nothing from a pool with holds without being told how much, and so need not know of it."""
+    expires_after_days: Mapped[int | None] = mapped_column(Integer)
+    """When a code ends for who gets it, counted from then; its own expiry holds where that is earlier. It counts as a
+    hold too, so that the claim from pools without it need not know of it."""
 
     __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"), *alike_indexes("pool"))
 
@@ -68,8 +71,8 @@ class Stock(Base):
     """Added to `assigned` and `redeemed`, it gives how many vouchers were given for good and did not come back: those
     that were given and made void since count one more, those that were used without ever being given one less."""
     holds: Mapped[int] = mapped_column(server_default="0")
-    """How many holds of the pool still keep something, and one more where the pool has a rule for customers; the same
-    in each slot, read with the counts."""
+    """How many holds of the pool still keep something, and one more for each rule that the pool has; the same in each
+    slot, read with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
@@ -109,6 +112,9 @@ class Voucher(Base):
     import_id: Mapped[uuid.UUID | None]
     imported_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
+    own_expires_at: Mapped[datetime | None]
+    """The code's own expiry ('infinity': none), where its pool's rule ends it sooner for who has it; a release restores
+    it. Null for all others, which costs a row nothing."""
     assignment_id: Mapped[uuid.UUID | None]
     assigned_at: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]

@@ -30,6 +30,8 @@ from app.api.redemptions import router as redemptions
 from app.api.rendering import router as rendering
 from app.api.schedules import router as schedules
 from app.api.snippets import router as snippets
+from app.api.trackers import BODIES as TRACKER_BODIES
+from app.api.trackers import router as trackers
 from app.api.tracking import router as tracking
 from app.api.vouchers import router as vouchers
 from app.api.webhooks import router as webhooks
@@ -40,6 +42,7 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
+from app.domain.tracking.sign_ins import SignIns
 from app.platform import logs
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
@@ -60,6 +63,7 @@ ROUTERS = (
     imports,
     schedules,
     tracking,
+    trackers,
     redemptions,
     vouchers,
     bulk_changes,
@@ -101,6 +105,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             FailedKeys(),
             direct,
             Assigner(short, direct),
+            SignIns(engine),
             renderers,
             RenderBatcher(engine, direct, renderers),
             readiness,
@@ -137,7 +142,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     openapi.install(
         app,
-        (*imports_api.BODIES, BulkChangeCreate),
+        (*imports_api.BODIES, *TRACKER_BODIES, BulkChangeCreate),
         EXAMPLES,
         tags=about.TAGS,
         contact=about.CONTACT,

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from app.platform.errors import InvalidRequestError
 from app.web import json_bounds, pagination
 from app.web.body_limit import bound
-from app.web.guard import Check, admitted
+from app.web.guard import Check
 
 Handler = Callable[[Request], Coroutine[object, object, Response]]
 _GUARDED = "vouchers_guarded"
@@ -35,6 +35,7 @@ LARGE_BODIES = frozenset(
         "/v1/render",
         "/v1/render/batch",
         "/v1/events",
+        "/track/v2/projects/{project:id}/batch",
     }
 )
 """Paths of the routes whose bodies hold many things: the setting `max_body_bytes` bounds these."""
@@ -61,7 +62,7 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
 
         async def handler(request: Request) -> Response:
             for check in checks:
-                await admitted(request, check.scopes)
+                await check.admit(request)
             refuse_unknown(request, names)
             bound(request, None if large else SMALL_BODY)
             pagination.begin()

@@ -1,5 +1,6 @@
 """Ask a caller for a key and its scopes, as a dependency of routes."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Request, Security, params
@@ -27,14 +28,13 @@ def secret_in(authorization: str | None) -> str:
     return secret
 
 
-async def recognise(keys: KeyRing, failures: FailedKeys, authorization: str | None, address: str) -> Caller:
+async def recognise(keys: KeyRing, failures: FailedKeys, secret: str, address: str) -> Caller:
     """Return the caller whose key a request brings.
 
     Raises:
-        UnauthenticatedError: it brings none, or one that is not known.
+        UnauthenticatedError: it is not known.
         TooManyRequestsError: too many came from this address with keys that are not known, or with this key.
     """
-    secret = secret_in(authorization)
     caller = keys.remembered(secret)
     if caller is None:
         failures.refuse(address)
@@ -47,8 +47,15 @@ async def recognise(keys: KeyRing, failures: FailedKeys, authorization: str | No
     return caller
 
 
-async def admitted(request: Request, scopes: tuple[Scope, ...]) -> Caller:
+async def admitted(
+    request: Request, scopes: tuple[Scope, ...], read: Callable[[str | None], str] = secret_in
+) -> Caller:
     """Return the caller of a request, where it holds one of `scopes`; the key is looked at once in a request.
+
+    Args:
+        request: of which only the head is read.
+        scopes: one of which is needed.
+        read: finds the key in an `Authorization` header.
 
     Raises:
         UnauthenticatedError, ForbiddenError, TooManyRequestsError: it is not let in.
@@ -61,7 +68,7 @@ async def admitted(request: Request, scopes: tuple[Scope, ...]) -> Caller:
         caller = await recognise(
             held_by(app, KeyRing),
             held_by(app, FailedKeys),
-            authorization[0] if len(authorization) == 1 else None,
+            read(authorization[0] if len(authorization) == 1 else None),
             address,
         )
         request.scope[_CALLER] = caller
@@ -103,6 +110,10 @@ class Check:
 
     async def __call__(self, request: Request, _: Annotated[object, Security(bearer)]) -> Caller:
         """Return the caller."""
+        return await self.admit(request)
+
+    async def admit(self, request: Request) -> Caller:
+        """Return the caller, of whom only the head of the request is known yet."""
         return await admitted(request, self.scopes)
 
 

@@ -190,12 +190,12 @@ def _complete(operation: Document) -> None:
     responses = operation["responses"]
     if "422" in responses and MEDIA_TYPE not in responses["422"].get("content", {}):
         del responses["422"]  # the framework's, which is never sent
-    common = dict(ALWAYS)
-    if operation.setdefault("security", []):
+    common = {} if "400" in responses else dict(ALWAYS)  # who says that says by itself how it refuses
+    if operation.setdefault("security", []) and common:
         common |= SECURED
-    if operation.get("parameters") or "requestBody" in operation:
+    if common and (operation.get("parameters") or "requestBody" in operation):
         common |= WITH_INPUT
-    if "requestBody" in operation:
+    if common and "requestBody" in operation:
         common |= WITH_BODY
     parameters = {each["name"] for each in operation.get("parameters", ())}
     keyed = WITH_KEY if idempotency.NAME in parameters else {}

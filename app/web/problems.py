@@ -25,6 +25,7 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
+from app.web import trackers
 from app.web.headers import Responses
 from app.web.problem_document import MEDIA_TYPE, members
 from app.web.slashes import STAND_IN
@@ -115,6 +116,11 @@ def _response(
     extra: Mapping[str, object],
     headers: Mapping[str, str] | None = None,
 ) -> Response:
+    if instance.startswith(trackers.PREFIX):
+        status, told = trackers.errors_of(status, detail, extra)
+        return Response(
+            orjson.dumps(told), status, media_type="application/json", headers=dict(headers or {})
+        )
     body = {
         **members(name, title, status, detail),
         "instance": instance.replace(quote(STAND_IN), "%2F").replace(STAND_IN, "/"),

@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 
 from app.platform.postgres.server import LocalPostgres
+from tests.chaos.disk import can_mount
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     return None if any("chaos" in argument for argument in config.args) else True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not can_mount():
+        terminalreporter.write_line("Nobody may mount a file system here, so no disk was filled.")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import httpx
 import psutil
 import pytest
 
-from app.platform.database_url import hosts, parameters
 from tests.factories import fill
 from tests.service import Service
 
@@ -68,18 +67,3 @@ async def _timed(client, method, path):
     started = time.monotonic()
     reply = await client.request(method, path, json={} if method == "POST" else None)
     return reply, time.monotonic() - started
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://u:secret@a:1,b:2/d",
-        "postgresql+psycopg://u:secret@/d?host=a:1&host=b:2",
-        "postgres://u:secret@/d?host=a,b&port=1,2",
-        "host=a,b port=1,2 user=u password=secret dbname=d",
-    ],
-)
-def test_several_hosts_are_read_in_every_spelling(url):
-    found = hosts(parameters(url))
-    assert [(one["host"], one["port"], one["dbname"]) for one in found] == [("a", "1", "d"), ("b", "2", "d")]
-    assert {one["target_session_attrs"] for one in found} == {"read-write"}

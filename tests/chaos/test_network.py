@@ -1,7 +1,6 @@
 """A network between the service and its database that is slow, or swallows everything."""
 
 import asyncio
-import os
 import re
 import time
 import uuid
@@ -10,11 +9,11 @@ import httpx
 
 from tests.chaos.between import Network
 from tests.chaos.load import Told, assign_until
+from tests.chaos.promises import LONG
 from tests.factories import fill
 from tests.service import Service
 from tests.worker import eventually
 
-LONG = os.environ.get("VOUCHERS_TEST_CHAOS") == "long"
 OUTAGE_SECONDS = 64 if LONG else 6
 BODIES = {
     "/v1/pools/{pool}/assignments": {},

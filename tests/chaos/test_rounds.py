@@ -1,31 +1,28 @@
 """Rounds of faults under everything that callers do; afterwards the books are held against what was acknowledged.
 
-The short form has a round for each kind of fault. `VOUCHERS_TEST_CHAOS=long` makes a hundred, in random order.
+The short form has a round for each kind of fault. `VOUCHERS_TEST_CHAOS=long` makes many, in random order.
 """
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import time
 
 import httpx
 import psutil
+import psycopg
 
+from tests.chaos.disk import Disk, can_mount
 from tests.chaos.mixed import Callers, audit
+from tests.chaos.promises import AFTER_START, AT_ONCE, LONG, REFUSED
 from tests.factories import fill
 from tests.service import Service
 from tests.worker import eventually
 
-LONG = os.environ.get("VOUCHERS_TEST_CHAOS") == "long"
-ROUNDS = 100
-SLACK = float(os.environ.get("VOUCHERS_TEST_SLACK", "2"))
-"""How much slower than promised a machine may be on which other things run."""
-AT_ONCE, AFTER_START = 3.0 * SLACK, 10.0 * SLACK
-"""Seconds after the end of a fault in which assigns are served: at once, or after the start of a process."""
-REFUSED = 5.0 * SLACK
-"""Seconds in which a refusal comes; a connection to a process that is starting waits for its start as well."""
+ROUNDS = 80
+"""Of the hundred; test_failover.py makes the others."""
+FULL_SECONDS = 3.0
 
 
 def kill(processes):
@@ -108,6 +105,37 @@ async def the_power_goes(service):
     return AFTER_START
 
 
+async def the_disk_is_full(service):
+    """Of everything that lies in the service's home: data, logs, metrics."""
+    disk = Disk.of(service.home)
+    disk.fill()
+    await asyncio.sleep(FULL_SECONDS)
+    disk.clear()
+    return AT_ONCE
+
+
+async def the_disk_is_full_of_wal(service):
+    """PostgreSQL then ends, and cannot start."""
+    disk = Disk.of(service.home)
+    disk.fill()
+    await asyncio.to_thread(_use_up_wal, service)
+    await asyncio.sleep(FULL_SECONDS)
+    disk.clear()
+    return AFTER_START
+
+
+def _use_up_wal(service):
+    """Begin one piece of the write-ahead log after another, until there is no room for the next."""
+    place = {"host": str(service.home / "run"), "port": 5432, "user": "postgres", "dbname": "postgres"}
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        psycopg.connect(**place, autocommit=True) as connection,
+    ):
+        for _ in range(1000):
+            connection.execute("SELECT pg_logical_emit_message(false, 'chaos', 'x')")
+            connection.execute("SELECT pg_switch_wal()")
+
+
 async def every_process_answers(service):
     """Ask on connections enough to reach every one."""
     async with httpx.AsyncClient(timeout=1, limits=httpx.Limits(max_keepalive_connections=0)) as client:
@@ -116,7 +144,9 @@ async def every_process_answers(service):
     return all(isinstance(reply, httpx.Response) for reply in replies)
 
 
+FILLS = [the_disk_is_full, the_disk_is_full_of_wal] if can_mount() else []
 FAULTS = [
+    *FILLS,
     a_web_process_is_killed,
     the_jobs_are_killed,
     the_renderers_are_killed,
@@ -136,7 +166,7 @@ async def test_nothing_that_was_acknowledged_is_lost_given_twice_or_burnt(record
     chance = random.Random(seed)
     said = [f"seed {seed}"]
     faults = chance.choices(FAULTS, k=ROUNDS) if LONG else FAULTS
-    with Service(workers=2) as service:
+    with Disk() if FILLS else contextlib.nullcontext() as disk, Service(workers=2, disk=disk) as service:
         engine = service.engine()
         for part in range(20 if LONG else 1):  # each in the time of a statement
             await fill(engine, "p", [f"p{part}-{n:05}" for n in range(40_000)])
@@ -152,7 +182,7 @@ async def test_nothing_that_was_acknowledged_is_lost_given_twice_or_burnt(record
                 await eventually(lambda: len(book.keys) > before + 30, 60)  # noqa: B023  (it is called at once)
                 await eventually(lambda: every_process_answers(service), 90)
                 book.during, book.within = fault.__name__, REFUSED + AFTER_START
-                if fault in {the_database_hangs, a_web_process_hangs, the_renderers_are_killed}:
+                if fault in {the_database_hangs, a_web_process_hangs, the_renderers_are_killed, *FILLS}:
                     book.within = REFUSED
                 within = await fault(service)
                 ended, before = time.monotonic(), len(book.keys)

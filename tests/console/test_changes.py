@@ -55,7 +55,7 @@ async def test_a_reason_is_kept_from_the_page_of_a_code(person, client, engine):
     assert "leaked" in page.text
 
 
-async def test_a_rule_for_customers_is_set_and_taken_away(person, client, engine):
+async def test_the_rules_of_a_pool_are_set_and_taken_away(person, client, engine):
     await fill(engine, "spring", 2)
     someone = await person()
     token = await csrf(someone)
@@ -66,3 +66,11 @@ async def test_a_rule_for_customers_is_set_and_taken_away(person, client, engine
     assert page.status_code == 422
     await someone.post("/console/pools/spring/rule", data={"csrf": token, "count_each": ""})
     assert (await client.get("/v1/pools/spring")).json()["per_customer"] is None
+    page = await someone.post(
+        "/console/pools/spring/expiry", data={"csrf": token, "expires_after_days": "14"}
+    )
+    assert "A code ends 14 days after it was handed out, or earlier by itself." in page.text
+    page = await someone.post("/console/pools/spring/expiry", data={"csrf": token, "expires_after_days": "0"})
+    assert page.status_code == 422
+    await someone.post("/console/pools/spring/expiry", data={"csrf": token, "expires_after_days": ""})
+    assert (await client.get("/v1/pools/spring")).json()["expires_after_days"] is None

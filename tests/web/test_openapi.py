@@ -64,10 +64,17 @@ def test_schemas_have_the_names_of_things(document):
     )
 
 
+TRACKERS = "/track/"
+"""Paths of which the errors are as Exponea's clients read them."""
+
+
 def test_every_error_is_a_problem(document):
     for path, method, operation in operations(document):
         for status, response in operation["responses"].items():
-            if status >= "400":
+            if status >= "400" and path.startswith(TRACKERS):
+                said = response["content"]["application/json"]["schema"]
+                assert said == {"$ref": "#/components/schemas/TrackerFailure"}, (path, method, status)
+            elif status >= "400":
                 (kind,) = response["content"]
                 assert kind == "application/problem+json", (path, method, status)
                 assert response["content"][kind]["schema"] == {"$ref": "#/components/schemas/Problem"}
@@ -79,7 +86,10 @@ def test_what_any_route_can_meet_is_declared(document):
         expected = {"500", "503"}
         if operation.get("security"):
             expected |= {"401", "403", "429"}
-        if "requestBody" in operation:
+        if path.startswith(TRACKERS):
+            expected |= {"400", "404", "413"}
+            assert not {"415", "422"} & set(operation["responses"])
+        elif "requestBody" in operation:
             expected |= {"413", "415", "422"}
         assert expected <= set(operation["responses"]), (path, method)
         for status in {"429", "503"} & set(operation["responses"]):
@@ -118,6 +128,10 @@ REPEATABLE = {
     "releaseAssignment": "what is released stays so",
     "mergeCustomers": "who is one person stays so",
     "importCustomers": "sets the same properties again",
+    "trackCustomer": "sets the same properties again",
+    "trackCustomerEvent": "an event is known again by what it says",
+    "trackBatch": "each command is as by itself",
+    "tellSystemTime": "changes nothing",
 }
 """What may be sent again without a key, and why."""
 

@@ -21,6 +21,10 @@ async def test_every_route_refuses_what_it_does_not_know(client, method, path):
     while "{" in path:
         path = path[: path.index("{")] + "00000000-0000-4000-8000-000000000000" + path[path.index("}") + 1 :]
     reply = await client.request(method, path, params={"nonsense": "1"})
+    if path.startswith("/track/"):  # as Exponea's clients read it
+        assert (reply.status_code, reply.json()["success"]) == (400, False)
+        assert reply.json()["errors"][0].startswith("query.nonsense: ")
+        return
     assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request"), reply.text
     assert ["query", "nonsense"] in [error["loc"] for error in reply.json()["errors"]]
 

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -174,8 +175,17 @@ async def find(
     if room is None or (n := min(n, room.n)) <= 0:
         return None
     search = Search(connection, Wanted(room.pool_id, valid_for, ours, lock=True), n, _place_in(room))
-    await search.run()
+    if _ends_too_soon(room, valid_for):
+        search.looked_at_all = True
+    else:
+        await search.run()
     return search
+
+
+def _ends_too_soon(room: Room, valid_for: int) -> bool:
+    """Return whether the pool itself gives nothing that holds so long."""
+    days = room.expires_after_days
+    return days is not None and timedelta(days=days) < timedelta(seconds=valid_for)
 
 
 async def show(connection: AsyncConnection, pool: str, valid_for: int) -> Search | None:
@@ -190,6 +200,9 @@ async def show(connection: AsyncConnection, pool: str, valid_for: int) -> Search
     wanted = Wanted(room.pool_id, valid_for, (), lock=False)
     place = _place_in(room)
     search = Search(connection, wanted, 1, Place(room.available, place.shown, none_at=place.none_at))
+    if _ends_too_soon(room, valid_for):
+        search.looked_at_all = True
+        return search
     await search.run()
     if search.is_short and not search.looked_at_all:
         search.place = place  # it is far off: where the draws of this process have come to

@@ -62,6 +62,6 @@ async def find_shortage(
 
 
 async def has_holds(connection: AsyncConnection, pool: str) -> bool:
-    """Return whether some vouchers of a pool are held, or it has a rule for customers."""
+    """Return whether some vouchers of a pool are held, or it has a rule."""
     left = await lifecycle.what_is_left(connection, pool, ())
     return left is not None and bool(left.held)

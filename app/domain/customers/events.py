@@ -1,6 +1,6 @@
 """Events of customers: SQL, and how services pass them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,6 +59,24 @@ async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]
     """Store events by their ids; return the times of those that were not there before."""
     rows = await connection.execute(ADD_EVENTS, {**_parameters(events), "n": len(events)})
     return {row.id: row.timestamp for row in rows}
+
+
+RECENT = text("""
+SELECT id FROM unnest(CAST(:ids AS text[])) AS asked (id)
+WHERE EXISTS (
+    SELECT FROM event WHERE event.id = asked.id AND received_at > now() - make_interval(secs => :seconds)
+) OR EXISTS (
+    SELECT FROM erased_event
+    WHERE mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(asked.id, 'UTF8'))
+        AND erased_at > now() - make_interval(secs => :seconds)
+)
+""")
+
+
+async def recent(connection: AsyncConnection, ids: Sequence[str], seconds: float) -> set[str]:
+    """Return those of these events that were stored, or erased, within the last seconds."""
+    rows = await connection.execute(RECENT, {"ids": list(ids), "seconds": seconds})
+    return set(rows.scalars())
 
 
 # The same event again is the same in all that it says. A time that it does not say may be any.

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import Text, delete, func, literal_column, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -36,7 +37,24 @@ ALIASES = (
     .correlate(Customer)
     .scalar_subquery()
 )
-CUSTOMER = select(Customer.id, Customer.properties, Customer.updated_at, func.array(ALIASES).label("aliases"))
+# Ids lead to the customer themselves, or through one that was merged into it.
+TRACKED_IDS = literal_column(
+    """
+ARRAY(
+    SELECT ARRAY[name, value] FROM tracked_id WHERE customer_id = ANY (
+        ARRAY(SELECT alias.id FROM customer_alias AS alias WHERE alias.customer_id = customer.id) || customer.id
+    ) ORDER BY name, value
+)
+""",
+    ARRAY(Text, dimensions=2),
+)
+CUSTOMER = select(
+    Customer.id,
+    Customer.properties,
+    Customer.updated_at,
+    func.array(ALIASES).label("aliases"),
+    TRACKED_IDS.label("tracked_ids"),
+)
 
 
 async def by_id(connection: AsyncConnection, customer_id: str) -> CustomerRecord | None:
@@ -62,9 +80,38 @@ SELECT id, properties - removed FROM unnest(
 ORDER BY id
 ON CONFLICT (id) DO UPDATE SET
     properties = customer.properties || excluded.properties,
+    property_times = customer.property_times || coalesce((
+        SELECT jsonb_object_agg(key, extract(epoch FROM now())) FROM jsonb_object_keys(excluded.properties) AS key
+    ), '{}'),
     updated_at = now()
 """)
-TAKE_AWAY = text("UPDATE customer SET properties = properties - CAST(:keys AS text[]) WHERE id = :id")
+TAKE_AWAY = text("""
+UPDATE customer SET properties = properties - CAST(:keys AS text[]), property_times = property_times || (
+    SELECT jsonb_object_agg(key, extract(epoch FROM now())) FROM unnest(CAST(:keys AS text[])) AS key
+) WHERE id = :id
+""")
+# Times begin to be kept with the first update that tells one. What was set before was set by the last change.
+KEEP_TIMES = text("""
+INSERT INTO customer (id, property_times) VALUES (:id, '{}')
+ON CONFLICT (id) DO UPDATE SET property_times = coalesce(customer.property_times, (
+    SELECT coalesce(jsonb_object_agg(key, extract(epoch FROM customer.updated_at)), '{}')
+    FROM jsonb_object_keys(customer.properties) AS key
+))
+""")
+SET_AS_OF = text("""
+WITH given AS (
+    SELECT told.key, told.value FROM jsonb_each(CAST(:properties AS jsonb)) AS told, customer
+    WHERE customer.id = :id AND CAST(:at AS float8) >= coalesce((customer.property_times ->> told.key)::float8, 0)
+), newer AS (
+    SELECT coalesce(jsonb_object_agg(key, value) FILTER (WHERE value <> 'null'), '{}') AS properties,
+        coalesce(array_agg(key) FILTER (WHERE value = 'null'), '{}') AS removed,
+        jsonb_object_agg(key, CAST(:at AS float8)) AS times
+    FROM given
+)
+UPDATE customer SET properties = (customer.properties - newer.removed) || newer.properties,
+    property_times = customer.property_times || newer.times, updated_at = now()
+FROM newer WHERE customer.id = :id AND newer.times IS NOT NULL
+""")
 
 
 async def merge(connection: AsyncConnection, properties: Mapping[str, Mapping[str, object]]) -> None:
@@ -81,6 +128,14 @@ async def merge(connection: AsyncConnection, properties: Mapping[str, Mapping[st
 async def take_away(connection: AsyncConnection, customer_id: str, keys: Sequence[str]) -> None:
     """Delete properties of a customer."""
     await connection.execute(TAKE_AWAY, {"id": customer_id, "keys": list(keys)})
+
+
+async def set_as_of(
+    connection: AsyncConnection, customer_id: str, properties: Mapping[str, object], at: float
+) -> None:
+    """Set those properties of a customer, made where not there, of which nothing newer was told; null deletes one."""
+    await connection.execute(KEEP_TIMES, {"id": customer_id})
+    await connection.execute(SET_AS_OF, {"id": customer_id, "properties": json.dumps(properties), "at": at})
 
 
 async def put_aggregate(connection: AsyncConnection, values: dict[str, object]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from app.domain.persons.ids import CustomerId
 from app.schema.texts import Encoding, Identifier, Input, Properties
@@ -47,6 +47,16 @@ class CustomerFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class PropertyUpdate:
+    """Properties to set of a customer."""
+
+    customer_id: str
+    properties: dict[str, object]
+    at: datetime | None
+    """As of when they are so; None: now."""
+
+
+@dataclass(frozen=True, slots=True)
 class TakenOver:
     """How many rows of each kind a customer took over from another."""
 
@@ -64,6 +74,8 @@ class CustomerRecord:
     properties: dict[str, object]
     updated_at: datetime
     aliases: list[str]
+    tracked_ids: list[tuple[str, str]]
+    """Name and value of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,13 @@ class EventOut(BaseModel):
     received_at: datetime = Field(description="When it was told")
 
 
+class TrackedIdOut(BaseModel):
+    """An id by which trackers know a customer."""
+
+    name: str = Field(description="`registered`, `cookie`, or what else the shop calls it")
+    value: str = Field(description="The id")
+
+
 class CustomerOut(BaseModel):
     """A customer."""
 
@@ -109,6 +128,18 @@ class CustomerOut(BaseModel):
     aliases: list[str] = Field(
         description="Other ids that lead to this customer, since they were merged into it"
     )
+    tracked_ids: list[TrackedIdOut] = Field(
+        description="Ids by which trackers know this customer: `registered`, and aliases such as a cookie"
+    )
+
+    @field_validator("tracked_ids", mode="before")
+    @classmethod
+    def _named(cls, pairs: object) -> object:
+        return (
+            [dict(zip(("name", "value"), pair, strict=True)) for pair in pairs]
+            if isinstance(pairs, list)
+            else pairs
+        )
 
 
 class CustomerMerge(Input):

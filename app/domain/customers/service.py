@@ -1,6 +1,7 @@
 """The rules of customers and aggregates."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from app.domain.customers.schemas import (
     CustomerFilter,
     CustomerRecord,
     EventRecord,
+    PropertyUpdate,
     TakenOver,
 )
 from app.domain.persons import service as persons
@@ -51,6 +53,27 @@ async def update(
     if taken_away:
         await queries.take_away(connection, customer_id, taken_away)
     return await get(connection, customer_id)
+
+
+async def update_many(connection: AsyncConnection, updates: Sequence[PropertyUpdate]) -> None:
+    """Set properties of customers, one update after the other; null takes one away.
+
+    Their ids are those under which all is kept. Of an update that says of what time it is, only that counts of which
+    nothing newer was told.
+    """
+    plain: dict[str, dict[str, object]] = {}
+    for update in updates:
+        if update.at is None:
+            plain.setdefault(update.customer_id, {}).update(update.properties)
+        else:
+            at = min(update.at.timestamp(), time.time())  # nobody knows yet what will be
+            await queries.set_as_of(connection, update.customer_id, update.properties, at)
+    if plain:
+        await queries.merge(connection, plain)
+    for id_, properties in sorted(plain.items()):
+        taken_away = [key for key, value in properties.items() if value is None]
+        if taken_away:
+            await queries.take_away(connection, id_, taken_away)
 
 
 async def _resolved(connection: AsyncConnection, customer_id: str) -> str:
@@ -160,8 +183,7 @@ async def _erase(connection: AsyncConnection, customer_id: str) -> dict[str, int
     erased: Counter[str] = Counter()
     for id_ in (customer_id,) if person is None else person.names(customer_id):
         erased.update(await queries.erase(connection, id_))
-    if person is not None:
-        await persons.forget(connection, person.id)
+    await persons.forget(connection, customer_id, person)
     return dict(erased)
 
 

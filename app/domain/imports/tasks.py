@@ -1,6 +1,7 @@
 """The job of an import."""
 
 import asyncio
+import errno
 import uuid
 
 import psycopg
@@ -22,7 +23,7 @@ ATTEMPTS = 8
     pass_context=True,
 )
 async def run_import(context: JobContext, import_id: str) -> None:
-    """Run an import. A database that is away is waited for; other faults end the import, not the worker.
+    """Run an import. A database that is away and a full disk are waited for; other faults end the import.
 
     What has brought down its worker again and again is given up, for all others would wait for it.
     """
@@ -34,12 +35,19 @@ async def run_import(context: JobContext, import_id: str) -> None:
     try:
         await asyncio.to_thread(pipeline.run, settings, uuid.UUID(import_id))
     except Exception as error:
-        if isinstance(error, psycopg.OperationalError) and context.job.attempts < ATTEMPTS:
+        if _may_pass(error) and context.job.attempts < ATTEMPTS:
             raise
         log.error(  # noqa: TRY400  (an exception's text could hold codes; its kind and place do not)
             "import failed", id=import_id, error=type(error).__name__, at=_place(error)
         )
         await asyncio.to_thread(pipeline.give_up, settings, uuid.UUID(import_id))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether the same may work later: the database was away, or there was no room on a disk."""
+    return isinstance(error, psycopg.OperationalError) or (
+        isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    )
 
 
 def _place(error: BaseException) -> str:

@@ -77,7 +77,11 @@ INVARIANTS = {
     "the stock of a pool does not know its holds": """
         SELECT pool.name FROM pool JOIN stock ON stock.pool_id = pool.id
         WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)
-            + CASE WHEN per_customer IS NULL THEN 0 ELSE 1 END""",
+            + num_nonnulls(per_customer, expires_after_days)""",
+    "a code ends as its pool says for who has it, and nobody has it, or it would have ended before": """
+        SELECT coalesce(assignment_id::text, 'nobody has it') FROM voucher
+        WHERE own_expires_at IS NOT NULL
+            AND (assignment_id IS NULL OR expires_at IS NULL OR expires_at >= own_expires_at)""",
 }
 
 _CHECKS = "\nUNION ALL\n".join(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import statements
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed
-from app.domain.lifecycle.statements import ANY_MERGED, Ids
+from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT
 from app.platform import records
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
@@ -204,12 +204,16 @@ async def lock(
     return [Locked(*row) for row in await connection.execute(statement, parameters)]
 
 
-THIS = text("""
-SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
-WHERE code = :code AND pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available'
-    AND (expires_at IS NULL OR expires_at > now() + make_interval(secs => CAST(:valid_for AS double precision)))
+_ENDS = f"LEAST(voucher.expires_at, (SELECT {END_AFTER} FROM pool WHERE name = :pool)) AS expires_at"  # noqa: S608
+THIS = text(f"""
+SELECT ctid AS place, code, draw_key, {_ENDS}, attributes FROM voucher
+WHERE code = :code AND pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
+    AND NOT EXISTS (
+        SELECT FROM pool WHERE name = :pool AND LEAST(voucher.expires_at, {END_AFTER})
+            < now() + make_interval(secs => CAST(:valid_for AS double precision))
+    )
 FOR UPDATE
-""")
+""")  # noqa: S608  (made of constants)
 
 
 async def lock_this(connection: AsyncConnection, pool: str, code: str, valid_for: int) -> Locked | None:
@@ -260,7 +264,7 @@ class Left:
     any_left: bool
     """Whether a voucher is available, locked or not."""
     held: bool
-    """Whether some are held, or the pool has a rule for customers."""
+    """Whether some are held, or the pool has a rule."""
     ruled: bool
     """Whether it has such a rule."""
     any_merged: bool
@@ -275,7 +279,7 @@ async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[st
 
 # The first in draw order: the same one as long as nobody draws it.
 NEXT = text(f"""
-SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
+SELECT ctid AS place, code, draw_key, {_ENDS}, attributes FROM voucher
 WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)

@@ -12,15 +12,17 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle.claim import Allowance, Locked
+from app.domain.lifecycle.statements import END_AFTER
 from app.platform import records
 
 ROOM = text("""
 SELECT pool.id AS pool_id, sum(available)::bigint AS available, LEAST(
     sum(available)::bigint, CASE WHEN max(holds) > 0 THEN CAST(:allowance AS bigint) END
-) AS n
+) AS n, expires_after_days
 FROM pool JOIN stock ON stock.pool_id = pool.id WHERE name = :pool GROUP BY pool.id
 """)
-COLUMNS = "ctid AS place, code, draw_key, expires_at, attributes"
+COLUMNS = f"""ctid AS place, code, draw_key,
+    LEAST(voucher.expires_at, (SELECT {END_AFTER} FROM pool WHERE id = :pool_id)) AS expires_at, attributes"""  # noqa: S608
 UNTIL = "(SELECT now() + make_interval(secs => CAST(:valid_for AS double precision)))"
 LONG_ENOUGH = f"(expires_at IS NULL OR expires_at > {UNTIL})"
 OF_OTHERS = "code <> ALL (CAST(:ours AS text[]))"
@@ -54,7 +56,7 @@ ORDER BY draw_key
 _BY_EXPIRY = f"""
 SELECT {COLUMNS} FROM voucher
 WHERE pool_id = :pool_id AND status = 'available' AND expires_at IS NOT NULL AND expires_at > {UNTIL} AND {OF_OTHERS}
-ORDER BY expires_at LIMIT :wanted {{lock}}
+ORDER BY voucher.expires_at LIMIT :wanted {{lock}}
 """  # noqa: S608  (made of constants)
 WALK = {lock: text(_WALK.format(lock=LOCK if lock else "")) for lock in (True, False)}
 BY_EXPIRY = {lock: text(_BY_EXPIRY.format(lock=LOCK if lock else "")) for lock in (True, False)}
@@ -68,6 +70,8 @@ class Room:
     available: int
     n: int
     """How many of them this draw may take."""
+    expires_after_days: int | None
+    """When a code ends for who gets it; None: by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ REASONS: dict[Action, str] = {
         WHEN {USED} THEN 'used'""",
     "reinstate": f"WHEN voucher.status <> 'void' THEN 'already' WHEN {USED} THEN 'used'",
     "set_expiry": f"""
-        WHEN voucher.expires_at IS NOT DISTINCT FROM CAST(:expires_at AS timestamptz) THEN 'already'
+        WHEN voucher.expires_at IS NOT DISTINCT FROM CAST(:expires_at AS timestamptz)
+            AND voucher.own_expires_at IS NULL THEN 'already'
         WHEN {USED} THEN 'used'""",
     "move": """
         WHEN voucher.pool_id = CAST(:to_pool_id AS bigint) THEN 'already'

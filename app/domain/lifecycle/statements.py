@@ -17,6 +17,14 @@ from app.domain.lifecycle.states import ASSIGN, RESERVE
 from app.domain.lifecycle.stock import HELD
 from app.schema.inventory import NOT_EXPIRED
 
+END_AFTER = "now() + make_interval(days => expires_after_days)"
+"""SQL over a `pool`: when what it gives now ends for who gets it; null where only the code's own expiry counts."""
+
+
+def _target(*, holds: bool) -> str:
+    """Return SQL that finds the pool; what it says of expiry counts as a hold, so that other draws need not ask."""
+    return f"SELECT id{f', {END_AFTER} AS end_after' if holds else ''} FROM pool WHERE name = :pool"  # noqa: S608
+
 
 def _locking(*, holds: bool) -> str:
     """Return SQL that locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again.
@@ -25,9 +33,10 @@ def _locking(*, holds: bool) -> str:
     nothing; of a pool with holds, or a rule for customers, only as many as the draw is allowed may be taken.
     """
     allowed = "CAST(:allowance AS bigint)" if holds else "0"
+    expires_at = "LEAST(expires_at, (SELECT end_after FROM target)) AS expires_at" if holds else "expires_at"
     return f"""
 target AS MATERIALIZED (
-    SELECT id FROM pool WHERE name = :pool
+    {_target(holds=holds)}
 ), bound AS MATERIALIZED (
     SELECT LEAST(
         (SELECT n FROM wanted), sum(available)::bigint, CASE WHEN max(holds) > 0 THEN {allowed} END
@@ -46,7 +55,7 @@ target AS MATERIALIZED (
     ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
     FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
-    SELECT place, code, draw_key, expires_at, attributes, row_number() OVER () AS n
+    SELECT place, code, draw_key, {expires_at}, attributes, row_number() OVER () AS n
     FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
 )"""  # noqa: S608  (made of constants)
 
@@ -67,8 +76,11 @@ target AS MATERIALIZED (
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
 
 
-def _marks() -> str:
-    """Return what a claim sets, by ASSIGN where no lease is asked for and by RESERVE where one is."""
+def _marks(*, holds: bool) -> str:
+    """Return what a claim sets, by ASSIGN where no lease is asked for and by RESERVE where one is.
+
+    Where the pool ends codes sooner than they would themselves, the voucher keeps its own expiry for a release.
+    """
     status = f"CASE WHEN given.lease_seconds IS NULL THEN '{ASSIGN.target}' ELSE '{RESERVE.target}' END"
     columns = {"status": f"{status}::voucher_status"}
     for column in {**ASSIGN.sets, **RESERVE.sets}:
@@ -77,6 +89,11 @@ def _marks() -> str:
             f"CASE WHEN given.lease_seconds IS NULL THEN {assigned or 'NULL'} ELSE {reserved or 'NULL'} END"
         )
         columns[column] = str(assigned) if assigned == reserved else both
+    if holds:
+        end = "(SELECT end_after FROM target)"
+        own = "coalesce(voucher.expires_at, 'infinity')"
+        columns["expires_at"] = f"LEAST(voucher.expires_at, {end})"
+        columns["own_expires_at"] = f"CASE WHEN {end} < {own} THEN {own} END"
     return ", ".join(f"{column} = {value}" for column, value in columns.items())
 
 
@@ -97,7 +114,7 @@ def writing(*, holds: bool) -> str:
 moment AS MATERIALIZED (
     SELECT {MOMENT} AS at
 ), marked AS (
-    UPDATE voucher SET {_marks()}
+    UPDATE voucher SET {_marks(holds=holds)}
     FROM given
     WHERE voucher.ctid = ANY (ARRAY(SELECT place FROM given)) AND voucher.ctid = given.place
     RETURNING given.*
@@ -227,7 +244,7 @@ def write(*, holds: bool) -> TextClause:
     of_hold = ", position <= :from_hold AS of_hold" if holds else ""
     return text(f"""
 WITH target AS MATERIALIZED (
-    SELECT id FROM pool WHERE name = :pool
+    {_target(holds=holds)}
 ), given AS MATERIALIZED (
     SELECT request.*, locked.place, locked.code {of_hold}
     FROM ({REQUESTS}) AS request JOIN ROWS FROM (

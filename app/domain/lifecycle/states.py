@@ -21,13 +21,24 @@ class Transition:
     """SQL over the vouchers that go this way: how much they add to `stock.given_besides`."""
 
 
+OWN_EXPIRY = {
+    "expires_at": "CASE WHEN voucher.own_expires_at IS NULL THEN voucher.expires_at"
+    " ELSE nullif(voucher.own_expires_at, 'infinity') END",
+    "own_expires_at": "NULL",
+}
+"""What gives a voucher its own expiry back, which its pool had set earlier for who had it."""
+
 ASSIGN = Transition(
     (S.AVAILABLE,), S.ASSIGNED, {"assigned_at": "(SELECT at FROM moment)", "assignment_id": "given.id"}
 )
 RESERVE = Transition((S.AVAILABLE,), S.RESERVED, {"assignment_id": "given.id"})
 CONFIRM = Transition((S.RESERVED,), S.ASSIGNED, {"assigned_at": "now()"})
-RELEASE = Transition((S.RESERVED, S.ASSIGNED), S.AVAILABLE, {"assigned_at": "NULL", "assignment_id": "NULL"})
-LAPSE = Transition((S.RESERVED,), S.AVAILABLE, {"assignment_id": "NULL"})
+RELEASE = Transition(
+    (S.RESERVED, S.ASSIGNED),
+    S.AVAILABLE,
+    {"assigned_at": "NULL", "assignment_id": "NULL", **OWN_EXPIRY},
+)
+LAPSE = Transition((S.RESERVED,), S.AVAILABLE, {"assignment_id": "NULL", **OWN_EXPIRY})
 REDEEM = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED, S.VOID),
     S.REDEEMED,

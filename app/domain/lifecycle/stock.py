@@ -25,7 +25,7 @@ REFRESH = text("""
 UPDATE stock SET holds = active.n
 FROM (
     SELECT (SELECT count(*) FROM hold WHERE pool_id = :pool_id AND drawn < size) + (
-        SELECT count(per_customer) FROM pool WHERE id = :pool_id
+        SELECT count(per_customer) + count(expires_after_days) FROM pool WHERE id = :pool_id
     ) AS n
 ) AS active
 WHERE pool_id = :pool_id AND holds <> active.n

@@ -147,7 +147,7 @@ _EXTEND = _statement(
 # Who was given such a code is told; `before` and `after` are the same then.
 _SET_EXPIRY = text(f"""
 WITH moved AS (
-    UPDATE voucher SET expires_at = CAST(:expires_at AS timestamptz)
+    UPDATE voucher SET expires_at = CAST(:expires_at AS timestamptz), own_expires_at = NULL
     WHERE code = ANY (CAST(:codes AS text[])) AND status <> 'redeemed'
         AND (status <> 'expired' OR CAST(:expires_at AS timestamptz) <= now())
     RETURNING code, pool_id, assignment_id, status

@@ -7,7 +7,7 @@ from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.persons.schemas import AliasRecord
+from app.domain.persons.schemas import REGISTERED, AliasRecord, TrackedId, TrackedRecord
 from app.platform import records
 
 MERGES = 7_246_553
@@ -38,6 +38,54 @@ LEAD = text(
     "UPDATE customer_alias SET customer_id = :into, merging = false WHERE customer_id IN (:into, :of)"
 )
 FORGET = text("DELETE FROM customer_alias WHERE customer_id = :id")
+FORGET_TRACKED = text("DELETE FROM tracked_id WHERE customer_id = ANY (CAST(:ids AS text[]))")
+# Of a person: the id under which all is kept, and all that lead to it.
+IS_REGISTERED = """
+EXISTS (
+    SELECT FROM tracked_id AS named WHERE named.name = 'registered' AND named.customer_id = ANY (
+        ARRAY(SELECT other.id FROM customer_alias AS other WHERE other.customer_id = {person}) || {person}
+    )
+)
+"""
+# A registered one who was not tracked before is noted in the same round trip, and is not `known` in what comes back.
+TRACKED = text(f"""
+WITH asked AS MATERIALIZED (
+    SELECT asked.name, asked.value, tracked.name IS NOT NULL AS known, coalesce(tracked.shared, false) AS shared,
+        coalesce(tracked.customer_id, CASE WHEN asked.name = '{REGISTERED}' THEN asked.value END) AS customer_id
+    FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS asked (name, value)
+    LEFT JOIN tracked_id AS tracked USING (name, value)
+), registered AS (
+    INSERT INTO tracked_id (name, value, customer_id)
+    SELECT name, value, value FROM asked WHERE name = '{REGISTERED}' AND NOT known ORDER BY value
+    ON CONFLICT (name, value) DO NOTHING
+)
+SELECT asked.name, asked.value, asked.known, asked.shared, person.id AS customer_id,
+    coalesce(alias.merging, false) AS merging,
+    asked.name = '{REGISTERED}' OR asked.known AND {IS_REGISTERED.format(person="person.id")} AS registered
+FROM asked
+LEFT JOIN customer_alias AS alias ON alias.id = asked.customer_id
+CROSS JOIN LATERAL (SELECT coalesce(alias.customer_id, asked.customer_id) AS id) AS person
+""")  # noqa: S608  (made of constants)
+REGISTERED_PERSON = text("SELECT" + IS_REGISTERED.format(person="CAST(:id AS text)"))
+# In the order of the key, so that two of these never wait for each other.
+ADD_TRACKED = text("""
+INSERT INTO tracked_id (name, value, customer_id)
+SELECT name, value, customer_id FROM unnest(
+    CAST(:names AS text[]), CAST(:values AS text[]), CAST(:customers AS text[])
+) AS new (name, value, customer_id)
+ORDER BY name, value
+ON CONFLICT (name, value) DO NOTHING
+""")
+REMOVE_TRACKED = text("""
+DELETE FROM tracked_id USING unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS gone (name, value)
+WHERE tracked_id.name = gone.name AND tracked_id.value = gone.value
+""")
+SHARE_TRACKED = text("""
+UPDATE tracked_id SET shared = true, customer_id = :customer WHERE name = :name AND value = :value
+""")
+TRACKED_OF = text("""
+SELECT name, value FROM tracked_id WHERE customer_id = ANY (CAST(:ids AS text[])) ORDER BY name, value
+""")
 
 
 async def persons(connection: AsyncConnection, ids: Sequence[str]) -> list[AliasRecord]:
@@ -74,3 +122,44 @@ async def lead(connection: AsyncConnection, of: str, into: str) -> None:
 async def forget(connection: AsyncConnection, customer_id: str) -> None:
     """Delete the ids of a person."""
     await connection.execute(FORGET, {"id": customer_id})
+
+
+async def forget_tracked(connection: AsyncConnection, ids: Sequence[str]) -> None:
+    """Delete the tracked ids of a person, of which all other ids are given."""
+    await connection.execute(FORGET_TRACKED, {"ids": list(ids)})
+
+
+def _columns(ids: Sequence[TrackedId]) -> dict[str, list[str]]:
+    return {"names": [each.name for each in ids], "values": [each.value for each in ids]}
+
+
+async def tracked(connection: AsyncConnection, ids: Sequence[TrackedId]) -> list[TrackedRecord]:
+    """Return what is known of tracked ids; registered ones that are not known are stored."""
+    return records.all_of(await connection.execute(TRACKED, _columns(ids)), TrackedRecord)
+
+
+async def remove_tracked(connection: AsyncConnection, ids: Sequence[TrackedId]) -> None:
+    """Delete tracked ids."""
+    await connection.execute(REMOVE_TRACKED, _columns(ids))
+
+
+async def is_registered(connection: AsyncConnection, customer_id: str) -> bool:
+    """Tell whether a person was ever tracked as registered."""
+    return bool((await connection.execute(REGISTERED_PERSON, {"id": customer_id})).scalar_one())
+
+
+async def add_tracked(connection: AsyncConnection, new: Sequence[tuple[TrackedId, str]]) -> int:
+    """Store whose tracked ids are; return how many were not there."""
+    values = _columns([id_ for id_, _ in new]) | {"customers": [customer_id for _, customer_id in new]}
+    return (await connection.execute(ADD_TRACKED, values)).rowcount
+
+
+async def share_tracked(connection: AsyncConnection, id_: TrackedId, customer_id: str) -> None:
+    """Note that a tracked id came with two registered customers; it stands for a customer of its own."""
+    values = {"name": id_.name, "value": id_.value, "customer": customer_id}
+    await connection.execute(SHARE_TRACKED, values)
+
+
+async def tracked_of(connection: AsyncConnection, ids: Sequence[str]) -> list[TrackedId]:
+    """Return the tracked ids of a person, of which all ids are given."""
+    return records.all_of(await connection.execute(TRACKED_OF, {"ids": list(ids)}), TrackedId)

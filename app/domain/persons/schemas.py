@@ -25,3 +25,33 @@ class AliasRecord:
     id: str
     merging: bool
     aliases: list[str]
+
+
+REGISTERED = "registered"
+"""The name of the tracked id that is a `customer_id`; all others are aliases."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedId:
+    """An id as shops track it: `registered`, `cookie`, …."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRecord:
+    """What is known of a tracked id."""
+
+    name: str
+    value: str
+    known: bool
+    """Whether it was tracked before."""
+    shared: bool
+    """Whether it came with two registered customers."""
+    customer_id: str | None
+    """Whose it is by now; None: an alias that was not tracked before."""
+    merging: bool
+    """Whether a merge of that customer is marked."""
+    registered: bool
+    """Whether that customer was ever tracked as registered."""

@@ -6,14 +6,14 @@ first, and then waits for every transaction that may have asked before it: so wh
 what it wrote moves too, or sees the mark and tries again once the merge is done.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.persons import queries
-from app.domain.persons.schemas import Person
+from app.domain.persons.schemas import Person, TrackedId, TrackedRecord
 from app.platform.database import ConflictError
 
 
@@ -81,6 +81,60 @@ async def lead(connection: AsyncConnection, of: str, into: str) -> None:
     await queries.lead(connection, of, into)
 
 
-async def forget(connection: AsyncConnection, customer_id: str) -> None:
-    """Forget the ids of a person who is erased."""
-    await queries.forget(connection, customer_id)
+async def forget(connection: AsyncConnection, customer_id: str, person: Person | None) -> None:
+    """Forget the ids of somebody who is erased: the tracked ones, and all of a person with several."""
+    if person is None:  # nothing but these: a merge may have marked the id meanwhile
+        await queries.forget_tracked(connection, [customer_id])
+    else:
+        await queries.forget_tracked(connection, person.names(customer_id))
+        await queries.forget(connection, person.id)
+
+
+async def tracked(connection: AsyncConnection, ids: Iterable[TrackedId]) -> dict[TrackedId, TrackedRecord]:
+    """Return what is known of tracked ids; registered ones that are not known are stored.
+
+    Whose they are holds as what `resolve` returns does, so that it need not be asked too.
+
+    Raises:
+        MergingError: one of the customers is being merged.
+    """
+    asked = list(ids)
+    rows = await queries.tracked(connection, asked)
+    if any(row.merging for row in rows):
+        if not await queries.nobody_merges(connection):
+            raise MergingError
+        rows = await queries.tracked(connection, asked)  # it has ended just now, or came to nothing
+    return {TrackedId(row.name, row.value): row for row in rows}
+
+
+async def is_registered(connection: AsyncConnection, customer_id: str) -> bool:
+    """Tell whether a person was ever tracked as registered, under any id."""
+    return await queries.is_registered(connection, customer_id)
+
+
+async def remove_tracked(connection: AsyncConnection, ids: Iterable[TrackedId]) -> None:
+    """Forget tracked ids that this transaction stored for nothing."""
+    await queries.remove_tracked(connection, list(ids))
+
+
+async def add_tracked(connection: AsyncConnection, new: Mapping[TrackedId, str]) -> None:
+    """Store under which customer ids are that were not tracked before.
+
+    Raises:
+        ConflictError: another transaction was faster: look again.
+    """
+    if new and await queries.add_tracked(connection, list(new.items())) < len(new):
+        raise ConflictError
+
+
+async def share_tracked(connection: AsyncConnection, shared: Mapping[TrackedId, str]) -> None:
+    """Note which tracked ids came with two registered customers, each with the customer for whom it stands then."""
+    for id_, customer_id in sorted(shared.items(), key=lambda item: (item[0].name, item[0].value)):
+        await queries.share_tracked(connection, id_, customer_id)
+
+
+async def tracked_of(connection: AsyncConnection, customer_id: str) -> list[TrackedId]:
+    """Return the tracked ids of a person."""
+    rows = await queries.persons(connection, [customer_id])
+    ids = [customer_id, *(id_ for row in rows for id_ in (row.id, *row.aliases))]
+    return await queries.tracked_of(connection, ids)

@@ -23,7 +23,7 @@ KEPT_BY_HOLDS = (
     .scalar_subquery()
     .label("held")
 )
-COLUMNS = (Pool.id, Pool.name, Pool.description, Pool.created_at, Pool.per_customer)
+COLUMNS = (Pool.id, Pool.name, Pool.description, Pool.created_at, Pool.per_customer, Pool.expires_after_days)
 WITH_COUNTS = select(*COLUMNS, *COUNTS, KEPT_BY_HOLDS).join(Stock, Stock.pool_id == Pool.id).group_by(Pool.id)
 
 
@@ -141,6 +141,4 @@ def _record(row: RowMapping) -> PoolRecord:
     states = {state.key: int(row[state.key]) for state in STATES}
     held = max(min(int(row["held"]), states["available"]), 0)
     counts = PoolCounts(**states, total=sum(states.values()), held=held)
-    return PoolRecord(
-        row["id"], row["name"], row["description"], row["created_at"], row["per_customer"], counts
-    )
+    return PoolRecord(**{column.key: row[column.key] for column in COLUMNS}, counts=counts)

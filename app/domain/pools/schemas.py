@@ -73,6 +73,7 @@ class PoolHead(PoolRef):
     description: str | None
     created_at: datetime
     per_customer: dict[str, int | str | None] | None
+    expires_after_days: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,17 @@ class PoolUpdate(Input):
     per_customer: PerCustomer | None = Field(
         default=None, description="How many codes a customer gets; null: as many as are asked for"
     )
+    expires_after_days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = Field(
+        default=None,
+        description="A code ends so many days of 24 hours after it is handed out or reserved, unless it ends earlier by"
+        " itself; null: by itself. Of what is handed out from now on; what goes back has its own expiry again",
+        examples=[14],
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("say what to change: description or per_customer")
+            raise ValueError("say what to change: description, per_customer or expires_after_days")
         return self
 
 
@@ -168,5 +175,9 @@ class PoolOut(BaseModel):
     created_at: datetime = Field(description="When it was made")
     per_customer: PerCustomerOut | None = Field(
         description="How many codes a customer gets; null: any number"
+    )
+    expires_after_days: int | None = Field(
+        description="How many days after it was handed out a code ends, if it does not end earlier by itself; null: by"
+        " itself"
     )
     counts: Counts = Field(description="Its stock")

@@ -109,8 +109,10 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int) -
 def version_of(pool: PoolHead) -> str:
     """Return the version of a pool; its counts are no part of it."""
     known = (pool.name, pool.description, pool.created_at)
-    rule = pool.per_customer
-    return version(*known) if rule is None else version(*known, sorted(rule.items()))
+    rules = {**(pool.per_customer or {})}
+    if pool.expires_after_days is not None:
+        rules["expires_after_days"] = pool.expires_after_days
+    return version(*known, sorted(rules.items())) if rules else version(*known)
 
 
 async def change(
@@ -131,8 +133,10 @@ async def change(
     pool_id = await queries.change(connection, name, values)
     if pool_id is None:
         raise await not_found(connection, name)
-    if "per_customer" in values:
-        await stock.refresh(connection, pool_id)  # no claim is under way any more that does not know the rule
+    if not values.keys().isdisjoint({"per_customer", "expires_after_days"}):
+        await stock.refresh(
+            connection, pool_id
+        )  # no claim is under way any more that does not know the rules
     await audit.record(connection, caller, "pool.changed", pool=name, **values)
     return await get(connection, name)
 

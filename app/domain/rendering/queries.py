@@ -9,6 +9,7 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.customers.events import NewEvent
+from app.domain.lifecycle.statements import END_AFTER
 from app.schema.inventory import Voucher
 from app.schema.ledger import MessageDefault, MessageSeen
 
@@ -32,11 +33,18 @@ async def existing(connection: AsyncConnection, codes: Sequence[str]) -> set[str
     return set((await connection.execute(query)).scalars())
 
 
+# What is available is about to be given by this message: its pool may end it sooner then.
+ABOUT = text(f"""
+SELECT code, attributes,
+    CASE WHEN status = 'available' THEN LEAST(expires_at, {END_AFTER}) ELSE expires_at END AS expires_at
+FROM voucher JOIN pool ON pool.id = voucher.pool_id WHERE code = ANY (CAST(:codes AS text[]))
+""")  # noqa: S608  (made of constants)
+
+
 async def about(connection: AsyncConnection, codes: Sequence[str]) -> dict[str, dict[str, object]]:
     """Return what a template may ask of these codes, where there is something to say."""
-    query = select(Voucher.code, Voucher.expires_at, Voucher.attributes)
     found: dict[str, dict[str, object]] = {}
-    for row in await connection.execute(query.where(Voucher.code == func.any(list(codes)))):
+    for row in await connection.execute(ABOUT, {"codes": list(codes)}):
         about: dict[str, object] = {}
         if row.expires_at is not None:
             about["expires_at"] = row.expires_at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -18,3 +18,20 @@ WHERE id IS NOT NULL AND (id <> lower(id) OR id ~ '^\\s|\\s$') ORDER BY id
 async def spelt_otherwise(connection: AsyncConnection) -> Sequence[str]:
     """Return the ids that are not trimmed and in lower case, by and large."""
     return (await connection.execute(SPELT_OTHERWISE)).scalars().all()
+
+
+TAKEN = text("""
+SELECT id FROM unnest(CAST(:ids AS text[])) AS asked (id)
+WHERE EXISTS (SELECT FROM tracked_id WHERE customer_id = asked.id)
+    OR EXISTS (SELECT FROM customer_alias WHERE customer_alias.id = asked.id)
+    OR EXISTS (SELECT FROM customer WHERE customer.id = asked.id)
+    OR EXISTS (SELECT FROM assignment WHERE customer_id = asked.id)
+    OR EXISTS (SELECT FROM event WHERE customer_id = asked.id)
+    OR EXISTS (SELECT FROM redemption WHERE customer_id = asked.id)
+    OR EXISTS (SELECT FROM message_seen WHERE customer_id = asked.id)
+""")
+
+
+async def taken(connection: AsyncConnection, ids: Sequence[str]) -> set[str]:
+    """Return those of these ids under which anything is kept."""
+    return set((await connection.execute(TAKEN, {"ids": list(ids)})).scalars())

@@ -32,7 +32,8 @@ def back_up(parameters: Mapping[str, str], file: Path) -> None:
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         unfinished.touch(mode=0o600)
-        _run("pg_dump", parameters, "--format=custom", "--no-owner", "--no-acl", f"--file={unfinished}")
+        anywhere = {**parameters, "target_session_attrs": "any"}  # it may well come from a standby
+        _run("pg_dump", anywhere, "--format=custom", "--no-owner", "--no-acl", f"--file={unfinished}")
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
         unfinished.replace(file)
@@ -79,7 +80,6 @@ def name_of(moment: datetime) -> str:
 
 def _run(program: str, parameters: Mapping[str, str], *arguments: str) -> None:
     given = {name: value for name, value in parameters.items() if name not in {"password", "options"}}
-    given.pop("target_session_attrs", None)  # a backup may well come from a standby
     path = find_programs() / program
     environment = {"PATH": os.defpath, "LC_ALL": "C"}
     if "password" in parameters:

@@ -5,6 +5,7 @@ import io
 import random
 import zipfile
 
+import openpyxl
 import pytest
 
 from app.domain.imports.errors import UnreadableError
@@ -214,3 +215,13 @@ async def test_a_bad_pool_name_is_refused(client):
 async def test_a_preview_of_an_unreadable_file_is_a_problem(client):
     reply = await client.post("/v1/imports/preview", files={"file": ("c.csv", b"")})
     assert (reply.status_code, reply.json()["type"]) == (422, "/problems/unreadable-source")
+
+
+@pytest.mark.parametrize("place", ["XFD1048576", "ZZ1048576"])
+async def test_a_cell_at_the_other_end_of_the_sheet_harms_nobody(place, client, upload):
+    book, file = openpyxl.Workbook(), io.BytesIO()
+    book.active["A1"], book.active[place] = "code", "A11B77X121"
+    book.save(file)
+    reply = await upload(file.getvalue())
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/unreadable-source")
+    assert "takes too much memory" in reply.json()["detail"]

@@ -85,6 +85,8 @@ class Life(RuleBasedStateMachine):
         self.directs = 0
         self.run_out = set()
         """Codes whose expiry has passed."""
+        self.days, self.ending = None, set()
+        """How long the pool's codes hold from handing out, and those that were given while it said so."""
         self.messages = 0
 
     async def _start(self):
@@ -190,6 +192,7 @@ class Life(RuleBasedStateMachine):
             return multiple()
         assert reply.status_code == 201, reply.text
         assert (reply.json()["status"], reply.json()["customer_id"]) == (status, customer)
+        assert (reply.json()["expires_at"] is None) == (self.days is None)
         self._drawn(reply.json()["id"], reply.json()["code"], campaign, status, customer)
         return reply.json()["id"]
 
@@ -197,6 +200,7 @@ class Life(RuleBasedStateMachine):
         assert self.status[code] == "available"
         assert id_ not in self.code_of
         self.status[code] = status
+        self.ending |= {code} if self.days else set()
         self.customer_of[id_] = self.who_had[id_] = customer
         self.code_of[id_] = code
         hold = self.holds.get(campaign)
@@ -218,6 +222,7 @@ class Life(RuleBasedStateMachine):
     def _back(self, id_, how):
         """Note that an assignment's code went back, to its hold if that is still there."""
         self.status[self.code_of[id_]] = "available"
+        self.ending.discard(self.code_of[id_])
         self.ended[id_] = how
         for hold in self.holds.values():
             hold["drawn"] -= hold["id"] == self.hold_of.get(id_)
@@ -464,7 +469,7 @@ class Life(RuleBasedStateMachine):
         else:
             assert reply.status_code == 204, reply.text
             self.status, self.holds, self.imports, self.pool = {}, {}, [], False
-            self.run_out = set()
+            self.run_out, self.days = set(), None
 
     @rule()
     def resolve(self):
@@ -518,6 +523,13 @@ class Life(RuleBasedStateMachine):
         if expired:
             self.status[code] = "expired"
             self.run_out.add(code)
+
+    @rule(days=st.sampled_from([None, 14]))
+    def end_after(self, days):
+        """Have codes end so many days after they are handed out; what is handed out stays as it is."""
+        reply = self.run(self.client.patch("/v1/pools/p", json={"expires_after_days": days}))
+        assert reply.status_code == (200 if self.pool else 404), reply.text
+        self.days = days if self.pool else None
 
     @rule(campaign=st.sampled_from(["spring", "summer"]), count=st.integers(1, 4))
     def hold(self, campaign, count):
@@ -585,6 +597,17 @@ class Life(RuleBasedStateMachine):
                 return {tuple(row[:3]): row[3] for row in await connection.execute(text(query))}
 
         assert self.run(uses()) == self.told.outcomes()
+
+    @invariant()
+    def expiries_are_those_of_the_model(self):
+        """No code of the model ends by itself, but for those that it has let run out."""
+
+        async def ending():
+            async with transaction(self.engine) as connection:
+                query = text("SELECT code FROM voucher WHERE expires_at IS NOT NULL")
+                return set((await connection.execute(query)).scalars())
+
+        assert self.run(ending()) - self.run_out == self.ending - self.run_out
 
     @invariant()
     def check_finds_nothing(self):

@@ -29,6 +29,7 @@ from app.domain.imports.sources.couriers import Couriers
 from app.domain.imports.sources.frames import BYTES, END, HEAD, UNWORDED
 from app.domain.imports.stored import StoredSource
 from app.platform.errors import DomainError
+from app.platform.memory_file import memory_file
 from app.platform.outbound import AddressForbiddenError
 from app.platform.settings import Settings
 
@@ -165,7 +166,7 @@ def _error(source: StoredSource, fault: dict[str, str]) -> DomainError:
 @contextmanager
 def _process(wanted: bytes) -> Iterator[IO[bytes]]:
     """Start a process with what it is to fetch; give its output; end it, whatever it is doing."""
-    with tempfile.TemporaryDirectory(prefix="vp-fetch-") as home, _memory_file(wanted) as asked:
+    with tempfile.TemporaryDirectory(prefix="vp-fetch-") as home, memory_file("source", wanted) as asked:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "app.domain.imports.sources.child"],
             stdin=asked,
@@ -184,17 +185,3 @@ def _process(wanted: bytes) -> Iterator[IO[bytes]]:
             with suppress(ProcessLookupError):
                 process.kill()
             process.wait()
-
-
-@contextmanager
-def _memory_file(content: bytes) -> Iterator[IO[bytes]]:
-    """Open a file that is on no disk, where the system has such files: it holds secrets."""
-    with (
-        os.fdopen(os.memfd_create("source", os.MFD_CLOEXEC), "w+b")
-        if sys.platform == "linux"
-        else tempfile.TemporaryFile()
-    ) as file:
-        file.write(content)
-        file.flush()
-        file.seek(0)
-        yield file

@@ -1,0 +1,137 @@
+"""Commands of trackers, as Exponea's clients send them: on the wire, and carried out.
+
+An event has no id in this protocol. It is known again by its command's id, else by its customer, type, time and
+content; without a time, for a day. So what is sent again changes nothing (docs/decisions/0057).
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.access.scopes import Caller
+from app.domain.customers import service as customers
+from app.domain.customers.events import NewEvent, recent
+from app.domain.customers.schemas import PropertyUpdate
+from app.domain.persons import service as persons
+from app.domain.persons.schemas import REGISTERED, TrackedId
+from app.domain.tracking import service
+from app.domain.tracking.identities import Ids, SignInError, identify
+from app.domain.tracking.schemas import Tracked, TrackedStatus
+from app.domain.tracking.sign_ins import SignIns
+from app.platform.database import retry_on_conflict, transaction
+from app.platform.errors import ChangesConflictError
+
+REMEMBERED_SECONDS = 24 * 3600
+"""For how long an event without a time is known again, as a keyed request is."""
+MERGES = 8
+"""How often customers may turn out to be one while a request is carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An event to store, or properties to set."""
+
+    ids: Ids
+    properties: dict[str, object]
+    event_type: str | None
+    """None: properties of the customer."""
+    at: datetime | None
+    command_id: str | None = None
+
+
+def known_by(project: str, command: Command, day: int) -> str:
+    """Return the id of an event, which the same command gives again."""
+    content: list[object] = [project, dict(command.ids), command.event_type]
+    if command.command_id is not None:
+        content.append(command.command_id)
+    else:
+        content += [day if command.at is None else command.at.timestamp(), command.properties]
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()))
+
+
+async def carry_out(
+    engine: AsyncEngine, sign_ins: SignIns, caller: Caller | None, project: str, commands: Sequence[Command]
+) -> list[str | None]:
+    """Carry out commands in one transaction; return of each what is wrong with it, None where it was done.
+
+    Customers who turn out to be one are merged before: that is so whatever becomes of the rest.
+
+    Raises:
+        ChangesConflictError: others were at work with the same customers for too long; no command was carried out.
+        OverloadedError: too many sign in at once; no command was carried out.
+    """
+    for _ in range(MERGES):
+        try:
+            return await _in_one(engine, project, commands)
+        except SignInError as error:
+            await sign_ins.merge(caller, error.merges)
+    raise ChangesConflictError
+
+
+@retry_on_conflict
+async def _in_one(engine: AsyncEngine, project: str, commands: Sequence[Command]) -> list[str | None]:
+    async with transaction(engine) as connection:
+        whose = await identify(connection, [command.ids for command in commands])
+        event_ids = await _event_ids(connection, project, commands)
+        events = [
+            NewEvent(event_id, customer, command.event_type, command.properties, command.at)
+            for event_id, customer, command in zip(event_ids, whose.customers, commands, strict=True)
+            if command.event_type is not None
+        ]
+        tracked = iter(await service.store(connection, events) if events else ())
+        of_each = [None if command.event_type is None else next(tracked) for command in commands]
+        updates = [
+            PropertyUpdate(customer, command.properties, command.at)
+            for customer, command in zip(whose.customers, commands, strict=True)
+            if command.event_type is None
+        ]
+        if updates:
+            await customers.update_many(connection, updates)
+        # What is known of somebody who was erased does not come back with an event that is sent again.
+        kept = {
+            TrackedId(*id_)
+            for command, each in zip(commands, of_each, strict=True)
+            if each is None or each.status is not TrackedStatus.ERASED
+            for id_ in command.ids.items()
+        }
+        await persons.add_tracked(
+            connection,
+            {id_: whose.new[id_] for id_ in whose.new if id_ in kept and id_.name != REGISTERED},
+        )
+        if gone := [id_ for id_ in whose.new if id_.name == REGISTERED and id_ not in kept]:
+            await persons.remove_tracked(connection, gone)
+        await persons.share_tracked(
+            connection, {id_: whose.shared[id_] for id_ in whose.shared if id_ not in whose.new}
+        )
+    return [_fault(command, each) for command, each in zip(commands, of_each, strict=True)]
+
+
+async def _event_ids(connection: AsyncConnection, project: str, commands: Sequence[Command]) -> list[str]:
+    """Return the ids of the commands' events; of one without a time that came within a day, that one's."""
+    today = int(time.time()) // REMEMBERED_SECONDS
+    ids = ["" if command.event_type is None else known_by(project, command, today) for command in commands]
+    timeless = {
+        place: known_by(project, command, today - 1)
+        for place, command in enumerate(commands)
+        if command.event_type is not None and command.at is None and command.command_id is None
+    }
+    if timeless:
+        before = await recent(connection, list(timeless.values()), REMEMBERED_SECONDS)
+        for place, id_ in timeless.items():
+            if id_ in before:
+                ids[place] = id_
+    return ids
+
+
+def _fault(command: Command, tracked: Tracked | None) -> str | None:
+    """Return what is wrong. Without a command's id the same event is the same: it was another one's by then."""
+    if tracked is None or tracked.status is not TrackedStatus.CONFLICT or command.command_id is None:
+        return None
+    return (
+        f"The command {command.command_id!r} came before with another content; nothing of this one is stored."
+    )

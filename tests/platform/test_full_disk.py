@@ -1,0 +1,86 @@
+"""What a disk without room may not do: fail a request, or end a process."""
+
+import errno
+import io
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+from prometheus_client.mmap_dict import MmapedDict
+
+from app.platform.logs import LogStream
+from app.platform.metric_files import FIRST_BYTES, ReservedFile
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Pipe(io.RawIOBase):
+    """Takes some bytes at a time, as long as there is room."""
+
+    def __init__(self):
+        self.taken, self.room = b"", True
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(errno.ENOSPC, "no room")
+        self.taken += bytes(data[:5])
+        return min(5, len(data))
+
+
+def test_a_log_that_cannot_be_written_fails_nobody_and_tells_what_it_lost():
+    pipe = Pipe()
+    stream = LogStream(pipe)
+    stream.write(b'{"n":1}\n')
+    pipe.room = False
+    stream.write(b'{"n":2}\n')
+    stream.write(b'{"n":3}\n{"n":4}\n')
+    pipe.room = True
+    stream.write(b'{"n":5}\n')
+    lines = [orjson.loads(line) for line in pipe.taken.splitlines()]
+    assert [line.get("n") for line in lines] == [1, None, 5]
+    assert (lines[1]["lines"], lines[1]["level"]) == (3, "warning")
+
+
+@pytest.mark.parametrize("gone", ["closed", "nobody reads"])
+def test_a_log_whose_reader_is_gone_fails_nobody(gone):
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        os.close(reading)
+        if gone == "closed":
+            file.close()
+        LogStream(file).write(b"line\n")
+
+
+def test_files_of_metrics_hold_the_room_that_is_mapped(tmp_path):
+    file = ReservedFile(str(tmp_path / "counter_1.db"))
+    for n in range(5000):
+        file.write_value(f"key-{n}", n, 0.0)
+    assert (tmp_path / "counter_1.db").stat().st_blocks * 512 >= file._capacity > FIRST_BYTES
+    read = {key: value for key, value, *_ in MmapedDict.read_all_values_from_file(tmp_path / "counter_1.db")}
+    assert read == {f"key-{n}": n for n in range(5000)}
+    file.close()
+
+
+@pytest.mark.parametrize("full_from", ["the start", "later"])
+def test_metrics_go_on_in_memory_where_there_is_no_room(full_from, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "no room")
+
+    descriptors = open_files()
+    name = str(tmp_path / "counter_1.db")
+    if full_from == "the start":
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    file = ReservedFile(name)
+    file.write_value("first", 1.0, 0.0)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    for n in range(9000):  # it grows twice
+        file.write_value(f"key-{n}", n, 0.0)
+    file.write_value("first", 2.0, 0.0)
+    values = {key: value for key, value, *_ in file.read_all_values()}
+    assert values == {"first": 2.0, **{f"key-{n}": n for n in range(9000)}}
+    assert Path(name).stat().st_size <= FIRST_BYTES
+    file.close()
+    assert open_files() == descriptors

@@ -1,0 +1,193 @@
+"""Several hosts in one URL: every spelling, every way in which the service connects."""
+
+import asyncio
+import socket
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from procrastinate import PsycopgConnector
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from app.platform import secret_key
+from app.platform.connections import NotWritableError, connect, connect_sync
+from app.platform.database import autocommit
+from app.platform.database_url import DatabaseUrlError, hosts, parameters, resolve
+from app.platform.driver_pool import create_driver_pool
+from app.platform.engines import create_engine, job_pool_arguments
+from app.platform.migrate import migrate
+from app.platform.racing import first_of
+from app.platform.settings import Settings
+
+SPELLINGS = [
+    "postgresql://u:secret@a:1,b:2/d",
+    "postgresql+psycopg://u:secret@a:1,b:2/d",
+    "postgresql+psycopg://u:secret@/d?host=a:1&host=b:2",
+    "postgres://u:secret@/d?host=a,b&port=1,2",
+    "postgres://u:secret@/d?host=a&host=b&port=1,2",
+    "host=a,b port=1,2 user=u password=secret dbname=d",
+]
+
+
+@pytest.mark.parametrize("url", SPELLINGS)
+def test_several_hosts_are_read_in_every_spelling(url):
+    found = hosts(parameters(url))
+    assert [(one["host"], one["port"], one["dbname"]) for one in found] == [("a", "1", "d"), ("b", "2", "d")]
+    assert {(one["target_session_attrs"], one["password"]) for one in found} == {("read-write", "secret")}
+
+
+def test_what_is_odd_about_hosts():
+    wanted = parameters("postgresql://u@a,b:2/d?target_session_attrs=primary")
+    assert wanted["target_session_attrs"] == "primary"
+    assert [one.get("port") for one in hosts(wanted)] == [None, "2"]
+    assert [one["port"] for one in hosts(parameters("host=a,b,c port=7 dbname=d"))] == ["7", "7", "7"]
+    assert [one["hostaddr"] for one in hosts(parameters("hostaddr=::1,127.0.0.1 dbname=d"))] == [
+        "::1",
+        "127.0.0.1",
+    ]
+    assert [one["host"] for one in hosts(parameters("postgresql://u@[::1]:1,[::2]:2/d"))] == ["::1", "::2"]
+    assert parameters("host=a password=x://y dbname=d")["password"] == "x://y"
+    for wrong in ("host=a,b,c port=1,2 dbname=d", "host=a,b hostaddr=::1 dbname=d"):
+        with pytest.raises(DatabaseUrlError, match="names"):
+            hosts(parameters(wrong))
+
+
+async def test_each_address_of_a_name_is_a_place(monkeypatch):
+    async def addresses(*_, **__):
+        return [(0, 0, 0, "", (address, 0)) for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses, raising=False)
+    found = await resolve(
+        [
+            {"host": "db.example.org"},
+            {"host": "192.0.2.9"},
+            {"host": "/run"},
+            {"host": "x", "hostaddr": "::1"},
+        ]
+    )
+    assert [place.get("hostaddr") for place in found] == ["192.0.2.1", "192.0.2.2", None, None, "::1"]
+
+
+@pytest.fixture(params=["list", "repeated", "ports", "pairs"])
+def behind_a_dead_host(request, database_url):
+    """The test's database as the second host; nobody listens at the first."""
+    given = parameters(database_url)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder, second, user, name = given["host"], given["port"], given["user"], given["dbname"]
+    return {
+        "list": f"postgresql://{user}@127.0.0.1:{port},{quote(folder, safe='')}:{second}/{name}",
+        "repeated": f"postgresql+psycopg://{user}@/{name}?host=127.0.0.1&host={folder}&port={port},{second}",
+        "ports": f"postgres://{user}@/{name}?host=127.0.0.1,{folder}&port={port},{second}",
+        "pairs": f"host=127.0.0.1,{folder} port={port},{second} user={user} dbname={name}",
+    }[request.param]
+
+
+async def test_every_way_to_the_database_finds_the_host_that_is_there(behind_a_dead_host):
+    settings = Settings(DATABASE_URL=behind_a_dead_host, key_cache_seconds=0)
+    engine = create_engine(settings)
+    async with autocommit(engine) as connection:
+        assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+    await engine.dispose()
+    async with create_driver_pool(settings) as pool, pool.connection() as direct:
+        assert await (await direct.execute("SELECT 1")).fetchone() == (1,)
+    connector = PsycopgConnector(**job_pool_arguments(settings))
+    await connector.open_async()
+    heard = asyncio.Event()
+
+    async def hear(*, channel, payload):
+        heard.set()
+
+    listening = asyncio.create_task(connector.listen_notify(hear, ["some_channel"]))
+    async with asyncio.timeout(20):
+        while not heard.is_set():
+            await connector.execute_query_async("SELECT pg_notify('some_channel', '{}')")
+            await asyncio.sleep(0.01)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    await connector.close_async()
+
+
+def test_migrations_and_the_key_find_the_host_that_is_there(behind_a_dead_host, database_url):
+    migrate(behind_a_dead_host)
+    made = secret_key.ensure(Settings(DATABASE_URL=behind_a_dead_host), embedded=False)
+    assert secret_key.ensure(Settings(DATABASE_URL=database_url), embedded=False) == made
+
+
+async def test_a_host_that_is_silent_holds_up_none(database_url):
+    given = parameters(database_url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        port = silent.getsockname()[1]
+        url = f"host=127.0.0.1,{given['host']} port={port},5432 user={given['user']} dbname={given['dbname']}"
+        settings = Settings(DATABASE_URL=url)
+        for _ in range(2):
+            connection = await connect(settings)
+            assert connection.info.host == given["host"]
+            await connection.close()
+
+
+async def test_the_last_error_is_told_where_no_host_serves():
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        await connect(Settings(DATABASE_URL="postgresql://u@127.0.0.1:1,127.0.0.1:2/d"))
+
+
+@pytest.mark.parametrize("way", ["engine", "direct", "thread"])
+async def test_a_server_that_takes_no_writes_any_more_costs_its_connection(way, settings):
+    make = "CREATE TABLE never (n int)"
+    if way == "thread":
+        with connect_sync(settings, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = on")
+            with pytest.raises(NotWritableError):
+                connection.execute(make)
+            assert connection.closed
+        return
+    if way == "direct":
+        async with create_driver_pool(settings) as pool:
+            async with pool.connection() as direct:
+                await direct.execute("SET default_transaction_read_only = on")
+                with pytest.raises(NotWritableError):
+                    await direct.execute(make)
+            async with pool.connection() as direct:
+                shown = await (await direct.execute("SHOW transaction_read_only")).fetchone()
+                assert shown == ("off",)
+        return
+    engine = create_engine(settings, 1)
+    async with autocommit(engine) as session:
+        await session.execute(text("SET default_transaction_read_only = on"))
+        with pytest.raises(OperationalError, match="no writes"):
+            await session.execute(text(make))
+    async with autocommit(engine) as session:
+        assert (await session.execute(text("SHOW transaction_read_only"))).scalar_one() == "off"
+    await engine.dispose()
+
+
+async def test_the_first_that_succeeds_is_enough_and_the_others_are_let_go():
+    late, slow, before = [], asyncio.Event(), asyncio.all_tasks()
+
+    async def hang():
+        await slow.wait()
+
+    async def fail():
+        raise OSError("no")
+
+    async def give(n):
+        return n
+
+    async def discard(n):
+        late.append(n)
+
+    found = await first_of([hang, fail, lambda: give(1), lambda: give(2)], head_start=0.01, discard=discard)
+    assert (found, late) == (1, [])
+    with pytest.raises(OSError, match="no"):
+        await first_of([fail, fail], head_start=5, discard=discard)
+
+    async def finish_all_the_same():
+        try:
+            await slow.wait()
+        except asyncio.CancelledError:
+            return 1
+
+    found = await first_of([finish_all_the_same, lambda: give(2)], head_start=0.01, discard=discard)
+    assert (found, late) == (2, [1])
+    assert asyncio.all_tasks() == before
