@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.docs
 @pytest.mark.parametrize(
-    "name", ["assign", "bulk", "changes", "finding", "growth", "imports", "render", "webhooks"]
+    "name", ["assign", "bulk", "changes", "finding", "growth", "imports", "render", "trackers", "webhooks"]
 )
 def test_it_starts(name):
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from app.domain.access.scopes import Caller, Scope
 from app.domain.tracking.commands import Command, carry_out
 from app.domain.tracking.projects import project_of
+from app.domain.tracking.sign_ins import SignIns
 from app.domain.tracking.trackers import (
     MAX_COMMANDS,
     CommandId,
@@ -25,7 +26,7 @@ from app.domain.tracking.trackers import (
 from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
-from app.web.dependencies import Engine
+from app.web.dependencies import Engine, held
 from app.web.headers import Responses
 from app.web.openapi import body_of
 from app.web.trackers import requires
@@ -34,6 +35,7 @@ router = APIRouter(prefix="/track/v2/projects/{project:id}", tags=["trackers"])
 BODIES = (TrackedCustomer, TrackedEvent, TrackedBatch)
 """Models of bodies that routes read by themselves."""
 IDENTIFIER = TypeAdapter(Identifier)
+Signing = Annotated[SignIns, held(SignIns)]
 Tracker = Annotated[Caller, requires(Scope.EVENTS)]
 Project = Annotated[
     str, Path(description="The project; there is one, which is called `default`", examples=["default"])
@@ -60,32 +62,36 @@ def _reads(model: type[BaseModel]) -> dict[str, object]:
 @router.post(
     "/customers", response_model=TrackerDone, responses=FAILURES, openapi_extra=_reads(TrackedCustomer)
 )
-async def track_customer(project: Project, request: Request, engine: Engine, caller: Tracker) -> Response:
+async def track_customer(
+    project: Project, request: Request, engine: Engine, sign_ins: Signing, caller: Tracker
+) -> Response:
     """Set properties of a customer, who is made if not yet known.
 
     An alias that comes with `registered` for the first time makes whoever it stood for this customer, with all that
     was given to them.
     """
     command = _command("customers", await _json(request))
-    return _answer(await carry_out(engine, caller, project_of(project), [command]))
+    return _answer(await carry_out(engine, sign_ins, caller, project_of(project), [command]))
 
 
 @router.post(
     "/customers/events", response_model=TrackerDone, responses=FAILURES, openapi_extra=_reads(TrackedEvent)
 )
 async def track_customer_event(
-    project: Project, request: Request, engine: Engine, caller: Tracker
+    project: Project, request: Request, engine: Engine, sign_ins: Signing, caller: Tracker
 ) -> Response:
     """Store an event, and redeem the codes in it as the redemption mapping says.
 
     The same event again (customer, type, timestamp and properties) changes nothing.
     """
     command = _command("customers/events", await _json(request))
-    return _answer(await carry_out(engine, caller, project_of(project), [command]))
+    return _answer(await carry_out(engine, sign_ins, caller, project_of(project), [command]))
 
 
 @router.post("/batch", response_model=TrackerResults, responses=FAILURES, openapi_extra=_reads(TrackedBatch))
-async def track_batch(project: Project, request: Request, engine: Engine, caller: Tracker) -> Response:
+async def track_batch(
+    project: Project, request: Request, engine: Engine, sign_ins: Signing, caller: Tracker
+) -> Response:
     """Carry out up to 50 commands in one transaction; what is wrong with one does not keep the others back."""
     project = project_of(project)
     began = clock.timestamp()
@@ -102,7 +108,9 @@ async def track_batch(project: Project, request: Request, engine: Engine, caller
                 right.append((result, _of_batch(each)))
         except InvalidRequestError as error:
             result |= {"success": False, "errors": [fault["msg"] for fault in error.errors]}
-    done = await carry_out(engine, caller, project, [command for _, command in right]) if right else []
+    done = (
+        await carry_out(engine, sign_ins, caller, project, [command for _, command in right]) if right else []
+    )
     for (result, _), fault in zip(right, done, strict=True):
         if fault is not None:
             result |= {"success": False, "errors": [fault]}

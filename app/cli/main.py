@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import time
-import uuid
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
+from app.cli import bulk, persons
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
 from app.cli.databases import bootstrap, bring_up, database, on_database, with_secret_key
@@ -20,18 +20,17 @@ from app.cli.demo import AGREE, QUICK
 from app.cli.demo import run as run_demo
 from app.cli.import_file import run as run_import
 from app.cli.keys import api_key
-from app.cli.many import run as run_many
-from app.cli.spellings import run as run_spellings
 from app.domain.imports.sources.resealing import seal_anew
 from app.domain.lifecycle.check import violations
 from app.platform.errors import CommandError
 from app.platform.settings import Settings, get_settings
-from app.schema.base import VoucherStatus
 from app.server import collector
 from app.server import worker as jobs_worker
 
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
+bulk.add_to(cli)
+persons.add_to(cli)
 
 
 def _version(wanted: bool) -> None:
@@ -178,56 +177,6 @@ def import_file(
             "dry_run": dry_run,
         }
         raise typer.Exit(run_import(settings, pool, file, options))
-
-
-@cli.command("void")
-def void_many(
-    pool: Annotated[str | None, typer.Option(help="Of this pool.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="Given in this campaign.")] = None,
-    import_id: Annotated[uuid.UUID | None, typer.Option("--import", help="Brought by this import.")] = None,
-    status: Annotated[VoucherStatus | None, typer.Option(help="In this state.")] = None,
-    code: Annotated[list[str] | None, typer.Option(help="This code; may be given several times.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; kept in history and audit.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and change nothing.")] = False,
-) -> None:
-    """Take many codes out at once: those of a campaign, an import, a pool, or some codes."""
-    with database() as (settings, _):
-        bring_up(settings)
-        chosen = {
-            "pool": pool,
-            "campaign_id": campaign,
-            "import_id": import_id,
-            "status": status,
-            "codes": code or None,
-        }
-        raise typer.Exit(run_many(settings, "void", chosen, reason=reason, dry_run=dry_run))
-
-
-@cli.command("move")
-def move_many(
-    pool: Annotated[str, typer.Argument(help="Pool that has the codes.")],
-    to: Annotated[str, typer.Argument(help="Pool to which they move.")],
-    count: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
-    import_id: Annotated[uuid.UUID | None, typer.Option("--import", help="Brought by this import.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; kept in history and audit.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and move none.")] = False,
-) -> None:
-    """Move available codes to another pool, all or so many; what holds keep stays."""
-    with database() as (settings, _):
-        bring_up(settings)
-        chosen = {"pool": pool, "import_id": import_id}
-        about = {"reason": reason, "dry_run": dry_run, "to": to, "count": count}
-        raise typer.Exit(run_many(settings, "move", chosen, **about))
-
-
-@cli.command("merge-spellings")
-def merge_spellings(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and merge none.")] = False,
-) -> None:
-    """Merge customers whose stored ids are read otherwise since VOUCHERS_CUSTOMER_IDS was set; it may be repeated."""
-    with database() as (settings, _):
-        bring_up(settings)
-        run_spellings(settings, dry_run=dry_run)
 
 
 @cli.command()

@@ -94,7 +94,7 @@ async def _step(
     """Show a step; where it cannot be shown, the one before it with what is wrong."""
     about: dict[str, object] = {"repeats": source["type"] not in {"file", "text"}, "preview": None}
     try:
-        about["preview"] = await asyncio.to_thread(_preview, visit, source)
+        about["preview"] = await _preview(visit, source)
     except DomainError as failed:
         asked = failed.choices.get("sheet") if isinstance(failed, ImportUndecidedError) else None
         if asked:
@@ -215,12 +215,16 @@ def _attributes(visit: Visit) -> list[str]:
     return [index for index in given.split(",") if index.isdigit()]
 
 
-def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
+async def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
     options = checked(FormatIn, _format(visit))
     if "id" in source:
-        with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:
-            return service.preview(file, options)
-    return service.preview_of(visit.settings, SOURCE.validate_python(source), options)
+        return await asyncio.to_thread(_preview_file, visit, str(source["id"]), options)
+    return await service.preview_of(visit.settings, SOURCE.validate_python(source), options)
+
+
+def _preview_file(visit: Visit, name: str, options: FormatIn) -> dict[str, object]:
+    with spool.path_of(visit.settings, name).open("rb") as file:
+        return service.preview(file, options)
 
 
 def _options(visit: Visit) -> dict[str, object]:

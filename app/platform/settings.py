@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     replay, and what they used stays used. Unset: kept for ever."""
     keep_messages_days: int | None = Field(default=None, ge=1)
     """What messages saw beside their codes is deleted so many days after: a repeat then sees the counts and fallbacks
-    of its own time. Unset: kept for ever."""
+    of its own time, and one that a rule for customers answered is judged anew. Unset: kept for ever."""
     keep_audit_days: int | None = Field(default=None, ge=1)
     """Audit entries are deleted after so many days. Unset: kept for ever."""
     keep_failed_jobs_days: int = Field(default=30, ge=1)

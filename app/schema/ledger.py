@@ -94,6 +94,19 @@ class MessageDefault(Base):
     shown_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class AnsweredAgain(Base):
+    """A request that was answered with what its customer was given before, as the pool's rule says.
+
+    A repeat of it is answered with the same, also where that has ended since. `id` is made as an assignment's is.
+    """
+
+    __tablename__ = "answered_again"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    assignment_id: Mapped[uuid.UUID]
+    answered_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class MessageSeen(Base):
     """What a message saw besides vouchers (counts, the pools that it passed over), or what a node stored.
 

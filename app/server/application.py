@@ -42,6 +42,7 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
+from app.domain.tracking.sign_ins import SignIns
 from app.platform import logs
 from app.platform.database import follow_time
 from app.platform.driver_pool import create_driver_pool
@@ -105,6 +106,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             FailedKeys(),
             direct,
             Assigner(short, direct),
+            SignIns(engine),
             renderers,
             RenderBatcher(engine, direct, renderers),
             readiness,

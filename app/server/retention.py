@@ -41,6 +41,7 @@ class Rule:
 RULES = (
     Rule("event", "received_at", "keep_events_days"),
     Rule("message_seen", "seen_at", "keep_messages_days"),
+    Rule("answered_again", "answered_at", "keep_messages_days"),
     Rule("audit_entry", "at", "keep_audit_days"),
 )
 

@@ -18,7 +18,7 @@ LETTER = {
 
 @pytest.fixture
 async def lived(client, engine):
-    """A pool with a use by an event, a message that saw a count, and their traces."""
+    """A pool with a use by an event, a message that saw a count, an answer by a rule, and their traces."""
     await fill(engine, "p", 5)
     mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
     assert (await client.put("/v1/redemption-mapping", json=mapping)).status_code == 200
@@ -28,6 +28,12 @@ async def lived(client, engine):
     assert reply.json()["items"][0]["redemption"] == "redeemed"
     sent = await client.post("/v1/render", json={**LETTER, "message_id": "m", "customer_id": "c"})
     assert sent.status_code == 200
+    await client.patch("/v1/pools/p", json={"per_customer": {"count": 1}})
+    again = await client.post(
+        "/v1/pools/p/assignments", json={"customer_id": "c"}, headers={"Idempotency-Key": "k"}
+    )
+    assert again.status_code == 200
+    await client.patch("/v1/pools/p", json={"per_customer": None})
     return event, sent.json()["rendered"]
 
 

@@ -103,15 +103,19 @@ class Draw:
         given: Given = {
             request.id: state.known[request.id] for request in unique if request.id in state.known
         }
+        given |= await state.answered_before(unique)
         fresh = [request for request in unique if request.id not in given and state.takes_new(request)]
         self.shortage = None
         if fresh:
             given |= await self._claim_resolved(fresh)
         for request in fresh:
             state.note(request, given.get(request.id))
+        again: Given = {}
         for request in unique:
             if request.id not in given and (answer := await state.answer(request)) is not None:
-                given[request.id] = answer
+                again[request.id] = answer
+        await state.keep(again)
+        given |= again
         return as_asked(requests, resolved, given)
 
     async def claim_free(self, requests: Sequence[AssignmentRequest]) -> Given:

@@ -2,11 +2,12 @@
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Text, func, literal_column, select, text, tuple_, union_all
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -17,7 +18,7 @@ from app.platform import records
 from app.platform.records import OneQuery, Query
 from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED, Pool, Voucher
-from app.schema.ledger import Assignment
+from app.schema.ledger import AnsweredAgain, Assignment
 from app.schema.order import PoolChange
 
 KNOWN = text(f"""
@@ -68,6 +69,24 @@ async def standing(
     """Return what these customers were given of a pool within so many days and have, the last one first."""
     parameters = {"pool": pool, "customers": list(customers), "days": days}
     return [replayed(row.name, row) for row in await connection.execute(STANDING, parameters)]
+
+
+async def answered_again(
+    connection: AsyncConnection, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, LedgerEntry]:
+    """Return what a rule answered again to the requests with these ids; it may have ended since."""
+    query = select(AnsweredAgain.id, AnsweredAgain.assignment_id).where(
+        AnsweredAgain.id == func.any(list(ids))
+    )
+    found = {row.id: row.assignment_id for row in await connection.execute(query)}
+    rows = {row.id: row for row in await known(connection, list(found.values()))} if found else {}
+    return {id_: rows[assignment_id] for id_, assignment_id in found.items() if assignment_id in rows}
+
+
+async def note_answers(connection: AsyncConnection, answers: Mapping[uuid.UUID, uuid.UUID]) -> None:
+    """Note which assignments a rule answered again, by request."""
+    rows = [{"id": id_, "assignment_id": assignment_id} for id_, assignment_id in answers.items()]
+    await connection.execute(upsert(AnsweredAgain).on_conflict_do_nothing(), rows)
 
 
 async def status_of(connection: AsyncConnection, pool_id: int, code: str) -> VoucherStatus | None:

@@ -18,12 +18,14 @@ from app.domain.lifecycle import transitions
 from app.domain.lifecycle.claim import CustomerRule
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.platform.database import ConflictError
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, IdempotencyKeyReusedError
 
 Given: TypeAlias = dict[uuid.UUID, LedgerEntry | DomainError]
 """By request: what it was given, or why it is refused by itself."""
 Who = tuple[str | None, bool]
 """A customer, and whether it is a test."""
+DERIVED_VERSION = 5
+"""Of the UUIDs that follow from a key or a message (`identity`); the others are random."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,26 @@ class Customers:
             found.known[row.id] = row
         return found
 
+    async def answered_before(self, requests: Sequence[AssignmentRequest]) -> Given:
+        """Return what these requests were answered before with what their customers had, whatever became of it."""
+        fresh = [request for request in requests if request.id not in self.known and _repeats(request.id)]
+        found = (
+            await queries.answered_again(self.connection, [request.id for request in fresh]) if fresh else {}
+        )
+        return {
+            request.id: replace(row, replayed=True)
+            if row.customer_id == request.customer_id
+            else _reused(row)
+            for request in fresh
+            if (row := found.get(request.id)) is not None
+        }
+
+    async def keep(self, answers: Given) -> None:
+        """Note these answers for repeats of their requests."""
+        kept = {id_: row.id for id_, row in answers.items() if isinstance(row, LedgerEntry) and _repeats(id_)}
+        if kept:
+            await queries.note_answers(self.connection, kept)
+
     def takes_new(self, request: AssignmentRequest) -> bool:
         """Tell whether a request may have a code of its own, and count it."""
         if request.customer_id is None:
@@ -92,3 +114,15 @@ class Customers:
             row = replace(row, status="assigned", lease_until=None)
             self.last[who] = row
         return None if row is None else replace(row, replayed=True)
+
+
+def _repeats(id_: uuid.UUID) -> bool:
+    """Tell whether the same request may come again."""
+    return id_.version == DERIVED_VERSION
+
+
+def _reused(row: LedgerEntry) -> IdempotencyKeyReusedError:
+    return IdempotencyKeyReusedError(
+        "The same idempotency key or message came before with another customer, or its customer was erased since.",
+        assignment_id=row.id,
+    )

@@ -65,6 +65,10 @@ def check_replay(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:
             " lease or validity, or its customer was erased since.",
             assignment_id=given.id,
         )
+    return _check_stands(given)
+
+
+def _check_stands(given: LedgerEntry) -> LedgerEntry:
     if given.status in TAKEN_BACK:
         raise AssignmentReleasedError(
             "This request was answered before and its code went back to the pool; ask with a new key or message.",
@@ -155,6 +159,7 @@ def _check_given(request: AssignmentRequest, row: LedgerEntry) -> LedgerEntry:
         return check_replay(dataclasses.replace(request, customer_id=row.customer_id), row)
     if row.id == request.id:
         return check_replay(request, row)
+    _check_stands(row)
     if request.valid_for_seconds and row.expires_at is not None:
         until = clock.now() + timedelta(seconds=request.valid_for_seconds)
         if row.expires_at < until:

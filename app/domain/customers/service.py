@@ -58,17 +58,16 @@ async def update(
 async def update_many(connection: AsyncConnection, updates: Sequence[PropertyUpdate]) -> None:
     """Set properties of customers, one update after the other; null takes one away.
 
-    Of an update that says of what time it is, only that counts of which nothing newer was told.
+    Their ids are those under which all is kept. Of an update that says of what time it is, only that counts of which
+    nothing newer was told.
     """
-    found = await persons.resolve(connection, (update.customer_id for update in updates))
     plain: dict[str, dict[str, object]] = {}
     for update in updates:
-        id_ = found[update.customer_id].id if update.customer_id in found else update.customer_id
         if update.at is None:
-            plain.setdefault(id_, {}).update(update.properties)
+            plain.setdefault(update.customer_id, {}).update(update.properties)
         else:
             at = min(update.at.timestamp(), clock.timestamp())  # nobody knows yet what will be
-            await queries.set_as_of(connection, id_, update.properties, at)
+            await queries.set_as_of(connection, update.customer_id, update.properties, at)
     if plain:
         await queries.merge(connection, plain)
     for id_, properties in sorted(plain.items()):

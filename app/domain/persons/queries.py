@@ -47,19 +47,24 @@ EXISTS (
     )
 )
 """
+# A registered one who was not tracked before is noted in the same round trip, and is not `known` in what comes back.
 TRACKED = text(f"""
-SELECT asked.name, asked.value, tracked.name IS NOT NULL AS known, coalesce(tracked.shared, false) AS shared,
-    person.id AS customer_id,
-    asked.name = '{REGISTERED}' OR tracked.name IS NOT NULL AND {IS_REGISTERED.format(person="person.id")} AS registered
-FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS asked (name, value)
-LEFT JOIN tracked_id AS tracked USING (name, value)
-LEFT JOIN customer_alias AS alias
-    ON alias.id = coalesce(tracked.customer_id, CASE WHEN asked.name = '{REGISTERED}' THEN asked.value END)
-CROSS JOIN LATERAL (
-    SELECT coalesce(
-        alias.customer_id, tracked.customer_id, CASE WHEN asked.name = '{REGISTERED}' THEN asked.value END
-    ) AS id
-) AS person
+WITH asked AS MATERIALIZED (
+    SELECT asked.name, asked.value, tracked.name IS NOT NULL AS known, coalesce(tracked.shared, false) AS shared,
+        coalesce(tracked.customer_id, CASE WHEN asked.name = '{REGISTERED}' THEN asked.value END) AS customer_id
+    FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS asked (name, value)
+    LEFT JOIN tracked_id AS tracked USING (name, value)
+), registered AS (
+    INSERT INTO tracked_id (name, value, customer_id)
+    SELECT name, value, value FROM asked WHERE name = '{REGISTERED}' AND NOT known ORDER BY value
+    ON CONFLICT (name, value) DO NOTHING
+)
+SELECT asked.name, asked.value, asked.known, asked.shared, person.id AS customer_id,
+    coalesce(alias.merging, false) AS merging,
+    asked.name = '{REGISTERED}' OR asked.known AND {IS_REGISTERED.format(person="person.id")} AS registered
+FROM asked
+LEFT JOIN customer_alias AS alias ON alias.id = asked.customer_id
+CROSS JOIN LATERAL (SELECT coalesce(alias.customer_id, asked.customer_id) AS id) AS person
 """)  # noqa: S608  (made of constants)
 REGISTERED_PERSON = text("SELECT" + IS_REGISTERED.format(person="CAST(:id AS text)"))
 # In the order of the key, so that two of these never wait for each other.
@@ -70,6 +75,10 @@ SELECT name, value, customer_id FROM unnest(
 ) AS new (name, value, customer_id)
 ORDER BY name, value
 ON CONFLICT (name, value) DO NOTHING
+""")
+REMOVE_TRACKED = text("""
+DELETE FROM tracked_id USING unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS gone (name, value)
+WHERE tracked_id.name = gone.name AND tracked_id.value = gone.value
 """)
 SHARE_TRACKED = text("""
 UPDATE tracked_id SET shared = true, customer_id = :customer WHERE name = :name AND value = :value
@@ -120,10 +129,18 @@ async def forget_tracked(connection: AsyncConnection, ids: Sequence[str]) -> Non
     await connection.execute(FORGET_TRACKED, {"ids": list(ids)})
 
 
+def _columns(ids: Sequence[TrackedId]) -> dict[str, list[str]]:
+    return {"names": [each.name for each in ids], "values": [each.value for each in ids]}
+
+
 async def tracked(connection: AsyncConnection, ids: Sequence[TrackedId]) -> list[TrackedRecord]:
-    """Return what is known of tracked ids."""
-    asked = {"names": [each.name for each in ids], "values": [each.value for each in ids]}
-    return records.all_of(await connection.execute(TRACKED, asked), TrackedRecord)
+    """Return what is known of tracked ids; registered ones that are not known are stored."""
+    return records.all_of(await connection.execute(TRACKED, _columns(ids)), TrackedRecord)
+
+
+async def remove_tracked(connection: AsyncConnection, ids: Sequence[TrackedId]) -> None:
+    """Delete tracked ids."""
+    await connection.execute(REMOVE_TRACKED, _columns(ids))
 
 
 async def is_registered(connection: AsyncConnection, customer_id: str) -> bool:
@@ -133,11 +150,7 @@ async def is_registered(connection: AsyncConnection, customer_id: str) -> bool:
 
 async def add_tracked(connection: AsyncConnection, new: Sequence[tuple[TrackedId, str]]) -> int:
     """Store whose tracked ids are; return how many were not there."""
-    values = {
-        "names": [id_.name for id_, _ in new],
-        "values": [id_.value for id_, _ in new],
-        "customers": [customer_id for _, customer_id in new],
-    }
+    values = _columns([id_ for id_, _ in new]) | {"customers": [customer_id for _, customer_id in new]}
     return (await connection.execute(ADD_TRACKED, values)).rowcount
 
 

@@ -51,5 +51,7 @@ class TrackedRecord:
     """Whether it came with two registered customers."""
     customer_id: str | None
     """Whose it is by now; None: an alias that was not tracked before."""
+    merging: bool
+    """Whether a merge of that customer is marked."""
     registered: bool
     """Whether that customer was ever tracked as registered."""

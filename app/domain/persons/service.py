@@ -91,14 +91,30 @@ async def forget(connection: AsyncConnection, customer_id: str, person: Person |
 
 
 async def tracked(connection: AsyncConnection, ids: Iterable[TrackedId]) -> dict[TrackedId, TrackedRecord]:
-    """Return what is known of tracked ids."""
-    rows = await queries.tracked(connection, list(ids))
+    """Return what is known of tracked ids; registered ones that are not known are stored.
+
+    Whose they are holds as what `resolve` returns does, so that it need not be asked too.
+
+    Raises:
+        MergingError: one of the customers is being merged.
+    """
+    asked = list(ids)
+    rows = await queries.tracked(connection, asked)
+    if any(row.merging for row in rows):
+        if not await queries.nobody_merges(connection):
+            raise MergingError
+        rows = await queries.tracked(connection, asked)  # it has ended just now, or came to nothing
     return {TrackedId(row.name, row.value): row for row in rows}
 
 
 async def is_registered(connection: AsyncConnection, customer_id: str) -> bool:
     """Tell whether a person was ever tracked as registered, under any id."""
     return await queries.is_registered(connection, customer_id)
+
+
+async def remove_tracked(connection: AsyncConnection, ids: Iterable[TrackedId]) -> None:
+    """Forget tracked ids that this transaction stored for nothing."""
+    await queries.remove_tracked(connection, list(ids))
 
 
 async def add_tracked(connection: AsyncConnection, new: Mapping[TrackedId, str]) -> None:

@@ -17,11 +17,11 @@ from app.domain.customers import service as customers
 from app.domain.customers.events import NewEvent, recent
 from app.domain.customers.schemas import PropertyUpdate
 from app.domain.persons import service as persons
-from app.domain.persons.schemas import TrackedId
-from app.domain.tracking import merge as merging
+from app.domain.persons.schemas import REGISTERED, TrackedId
 from app.domain.tracking import service
 from app.domain.tracking.identities import Ids, SignInError, identify
 from app.domain.tracking.schemas import Tracked, TrackedStatus
+from app.domain.tracking.sign_ins import SignIns
 from app.platform.clock import clock
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ChangesConflictError
@@ -55,21 +55,21 @@ def known_by(project: str, command: Command, day: int) -> str:
 
 
 async def carry_out(
-    engine: AsyncEngine, caller: Caller | None, project: str, commands: Sequence[Command]
+    engine: AsyncEngine, sign_ins: SignIns, caller: Caller | None, project: str, commands: Sequence[Command]
 ) -> list[str | None]:
     """Carry out commands in one transaction; return of each what is wrong with it, None where it was done.
 
-    Customers who turn out to be one are merged before, each pair by itself: that is so whatever becomes of the rest.
+    Customers who turn out to be one are merged before: that is so whatever becomes of the rest.
 
     Raises:
         ChangesConflictError: others were at work with the same customers for too long; no command was carried out.
+        OverloadedError: too many sign in at once; no command was carried out.
     """
     for _ in range(MERGES):
         try:
             return await _in_one(engine, project, commands)
         except SignInError as error:
-            for into, of in error.merges:
-                await merging.merge(engine, caller, into, of, only_anonymous=True)
+            await sign_ins.merge(caller, error.merges)
     raise ChangesConflictError
 
 
@@ -83,7 +83,7 @@ async def _in_one(engine: AsyncEngine, project: str, commands: Sequence[Command]
             for event_id, customer, command in zip(event_ids, whose.customers, commands, strict=True)
             if command.event_type is not None
         ]
-        tracked = iter(await service.track(connection, events) if events else ())
+        tracked = iter(await service.store(connection, events) if events else ())
         of_each = [None if command.event_type is None else next(tracked) for command in commands]
         updates = [
             PropertyUpdate(customer, command.properties, command.at)
@@ -99,7 +99,12 @@ async def _in_one(engine: AsyncEngine, project: str, commands: Sequence[Command]
             if each is None or each.status is not TrackedStatus.ERASED
             for id_ in command.ids.items()
         }
-        await persons.add_tracked(connection, {id_: whose.new[id_] for id_ in whose.new if id_ in kept})
+        await persons.add_tracked(
+            connection,
+            {id_: whose.new[id_] for id_ in whose.new if id_ in kept and id_.name != REGISTERED},
+        )
+        if gone := [id_ for id_ in whose.new if id_.name == REGISTERED and id_ not in kept]:
+            await persons.remove_tracked(connection, gone)
         await persons.share_tracked(
             connection, {id_: whose.shared[id_] for id_ in whose.shared if id_ not in whose.new}
         )
@@ -109,7 +114,7 @@ async def _in_one(engine: AsyncEngine, project: str, commands: Sequence[Command]
 async def _event_ids(connection: AsyncConnection, project: str, commands: Sequence[Command]) -> list[str]:
     """Return the ids of the commands' events; of one without a time that came within a day, that one's."""
     today = int(clock.timestamp()) // REMEMBERED_SECONDS
-    ids = [known_by(project, command, today) for command in commands]
+    ids = ["" if command.event_type is None else known_by(project, command, today) for command in commands]
     timeless = {
         place: known_by(project, command, today - 1)
         for place, command in enumerate(commands)
@@ -124,7 +129,8 @@ async def _event_ids(connection: AsyncConnection, project: str, commands: Sequen
 
 
 def _fault(command: Command, tracked: Tracked | None) -> str | None:
-    if tracked is None or tracked.status is not TrackedStatus.CONFLICT:
+    """Return what is wrong. Without a command's id the same event is the same: it was another one's by then."""
+    if tracked is None or tracked.status is not TrackedStatus.CONFLICT or command.command_id is None:
         return None
     return (
         f"The command {command.command_id!r} came before with another content; nothing of this one is stored."

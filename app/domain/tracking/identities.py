@@ -39,13 +39,13 @@ class Identified:
     customers: list[str]
     """Of each command."""
     new: dict[TrackedId, str]
-    """Ids that were not tracked before, with their customers."""
+    """Ids that were not tracked before, with their customers; `registered` ones are stored already."""
     shared: dict[TrackedId, str]
     """Ids that came with two registered customers, with the customers for whom they stand from now on."""
 
 
 async def identify(connection: AsyncConnection, commands: Sequence[Ids]) -> Identified:
-    """Tell whose commands are; nothing is stored.
+    """Tell whose commands are. Registered customers are stored; what else is to be remembered is returned.
 
     Raises:
         SignInError: some customers have to be merged first.

@@ -12,7 +12,7 @@ One merge is under way at a time. Locks come in the order of uses: uses, voucher
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -46,10 +46,7 @@ class Merged:
     redemptions: int = 0
 
 
-@retry_on_conflict
-async def merge(
-    engine: AsyncEngine, caller: Caller | None, into: str, of: str, *, only_anonymous: bool = False
-) -> Merged:
+async def merge(engine: AsyncEngine, caller: Caller | None, into: str, of: str) -> Merged:
     """Make two customers one. Where they are one already, nothing changes.
 
     Args:
@@ -57,32 +54,44 @@ async def merge(
         caller: who says so.
         into: the id that stays, or one that leads to it.
         of: the id that leads there from now on, with all ids that lead to it.
-        only_anonymous: change nothing where the other one was tracked as registered.
+
+    Raises:
+        ChangesConflictError: others were at work with them for too long; nothing was changed.
+    """
+    (merged,) = await merge_all(engine, caller, [(into, of)])
+    return merged
+
+
+@retry_on_conflict
+async def merge_all(
+    engine: AsyncEngine,
+    caller: Caller | None,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    only_anonymous: bool = False,
+) -> list[Merged]:
+    """Make the customers of each pair one, all at once: others are waited for once. The first of a pair stays.
+
+    Args:
+        engine: of the service's database.
+        caller: who says so.
+        pairs: each as `merge` takes one.
+        only_anonymous: leave alone a second one who was tracked as registered.
 
     Raises:
         ChangesConflictError: others were at work with them for too long; nothing was changed.
     """
     until = time.monotonic() + PATIENCE
     async with _alone(engine, until) as connection:
-        into, of = await _persons(connection, into, of)
-        if into == of:
-            return Merged(into)
-        async with transaction(engine) as marking:
-            await persons.mark(marking, (into, of))
-        # Where nothing comes of it the marks stay, and mean nothing: the lock tells whether a merge is under way.
-        await _wait_for_others(connection, until)
-        # Whoever registers one of them has asked for it too, so nobody does any more.
-        if only_anonymous and await persons.is_registered(connection, of):
-            return Merged(into)
-        merged = await _move(connection, into, of)
-        # Not who: an erasure has to find all of that.
-        moved = {
-            "events": merged.events,
-            "assignments": merged.assignments,
-            "redemptions": merged.redemptions,
-        }
-        await audit.record(connection, caller, "customer.merged", moved=moved)
-    return merged
+        found = await persons.resolve(connection, (id_ for pair in pairs for id_ in pair))
+        two = [tuple(found[id_].id if id_ in found else id_ for id_ in pair) for pair in pairs]
+        concerned = {id_ for into, of in two if into != of for id_ in (into, of)}
+        if concerned:
+            async with transaction(engine) as marking:
+                await persons.mark(marking, concerned)
+            # Where nothing comes of it the marks stay, and mean nothing: the lock tells whether a merge is under way.
+            await _wait_for_others(connection, until)
+        return await _move(connection, caller, [(into, of) for into, of in two], concerned, only_anonymous)
 
 
 @asynccontextmanager
@@ -98,11 +107,6 @@ async def _alone(engine: AsyncEngine, until: float) -> AsyncIterator[AsyncConnec
         await asyncio.sleep(random.uniform(0.005, 0.02))  # noqa: S311  (no secret)
 
 
-async def _persons(connection: AsyncConnection, *ids: str) -> list[str]:
-    found = await persons.resolve(connection, ids)
-    return [found[id_].id if id_ in found else id_ for id_ in ids]
-
-
 async def _wait_for_others(connection: AsyncConnection, until: float) -> None:
     others = await order.under_way(connection)
     while others := others & await order.under_way(connection):
@@ -111,15 +115,33 @@ async def _wait_for_others(connection: AsyncConnection, until: float) -> None:
         await asyncio.sleep(0.005)
 
 
-async def _move(connection: AsyncConnection, into: str, of: str) -> Merged:
+async def _move(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    pairs: Sequence[tuple[str, str]],
+    concerned: Collection[str],
+    only_anonymous: bool,
+) -> list[Merged]:
+    """Move what is the second one's to the first one, pair by pair; of whom a pair before moved, the new one counts."""
     await uses_lock.beside_others(connection)
-    codes = await redemptions.doubtful_codes(connection, (into, of))
+    codes = await redemptions.doubtful_codes(connection, sorted(concerned))
     if codes:
         await transitions.lock(connection, codes)
-    moved = await customers.take_over(connection, of, into)
-    await persons.lead(connection, of, into)
+    done = []
+    for pair in pairs:
+        into, of = [await persons.current(connection, id_) for id_ in pair]
+        # Whoever registers one of them has asked for it too, so nobody does any more.
+        if into == of or (only_anonymous and await persons.is_registered(connection, of)):
+            done.append(Merged(into))
+            continue
+        moved = await customers.take_over(connection, of, into)
+        await persons.lead(connection, of, into)
+        done.append(Merged(into, moved.customers, moved.events, moved.assignments, moved.redemptions))
+        # Not who: an erasure has to find all of that.
+        kinds = {"events": moved.events, "assignments": moved.assignments, "redemptions": moved.redemptions}
+        await audit.record(connection, caller, "customer.merged", moved=kinds)
     await redemptions.judge_again(connection, codes)
-    return Merged(into, moved.customers, moved.events, moved.assignments, moved.redemptions)
+    return done
 
 
 async def spellings(engine: AsyncEngine) -> list[tuple[str, str]]:

@@ -29,7 +29,6 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     erased since. Two transactions that
     track at once may meet in a deadlock: run yours again then (`retry_on_conflict`).
     """
-    ids = [event.event_id or str(uuid.uuid4()) for event in events]
     found = await persons.resolve(connection, (event.customer_id for event in events))
     if found:
         events = [
@@ -38,6 +37,12 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
             else event
             for event in events
         ]
+    return await store(connection, events)
+
+
+async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
+    """Store events as `track` does, of customers whose ids are those under which all is kept."""
+    ids = [event.event_id or str(uuid.uuid4()) for event in events]
     sent: dict[str, NewEvent] = {}
     for id_, event in zip(ids, events, strict=True):
         sent.setdefault(id_, event)
@@ -72,8 +77,9 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
 
 def _same(event: NewEvent, first: NewEvent) -> bool:
     """Tell whether an event of a request says what the first one with its id says."""
-    return dataclasses.replace(event, timestamp=None) == dataclasses.replace(first, timestamp=None) and (
-        event.timestamp in {None, first.timestamp}
+    return event is first or (
+        dataclasses.replace(event, timestamp=None) == dataclasses.replace(first, timestamp=None)
+        and event.timestamp in {None, first.timestamp}
     )
 
 

@@ -210,3 +210,50 @@ async def test_a_rule_with_holds_and_without_a_customer(client, engine):
 async def test_a_rule_that_is_none_is_refused(client, engine, body):
     await fill(engine, "p", 1)
     assert (await client.patch("/v1/pools/p", json=body)).status_code == 422
+
+
+@pytest.mark.parametrize(("end", "problem"), [("release", "assignment-released"), ("void", "void")])
+async def test_a_repeat_of_what_was_answered_again_is_answered_alike(end, problem, client, engine):
+    await fill(engine, "p", 9)
+    await rule(client)
+    first = (await assign(client, "k1", customer_id="anna")).json()
+    again = [await assign(client, "k2", customer_id="anna") for _ in range(2)]
+    by_message = await assign(client, customer_id="anna", message_id="m")
+    assert {reply.json()["id"] for reply in [*again, by_message]} == {first["id"]}
+    if end == "release":
+        await client.post(f"/v1/assignments/{first['id']}/release", json={})
+    else:
+        await client.post(f"/v1/vouchers/{first['code']}/void")
+    for body in ({"key": "k1"}, {"key": "k2"}, {"message_id": "m"}):
+        reply = await assign(client, customer_id="anna", **body)
+        assert (reply.status_code, reply.json()["type"]) == (409, f"/problems/{problem}"), body
+    reused = await assign(client, "k2", customer_id="ben")
+    assert (reused.status_code, reused.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert await given(client) == 0
+    new = await assign(client, "k3", customer_id="anna")
+    assert (new.status_code, new.json()["id"] != first["id"]) == (201, True)
+    late = await assign(client, "k2", customer_id="anna")
+    assert late.json()["type"] == f"/problems/{problem}"
+    assert await given(client) == 1
+    await agrees(engine)
+
+
+async def test_a_repeat_is_answered_alike_in_a_batch_and_when_the_rule_allows_more(client, engine):
+    await fill(engine, "p", 9)
+    await rule(client)
+    items = [{"customer_id": "anna", "idempotency_key": key} for key in ("k1", "k2")]
+    batch = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()["items"]
+    assert batch[0]["id"] == batch[1]["id"]
+    await rule(client, count=2)
+    repeat = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()["items"]
+    assert [item["id"] for item in repeat] == [batch[0]["id"]] * 2
+    assert await given(client) == 1
+
+
+async def test_nothing_is_kept_of_what_cannot_be_repeated(client, engine):
+    await fill(engine, "p", 9)
+    await rule(client)
+    for _ in range(3):
+        await assign(client, customer_id="anna")
+    async with transaction(engine) as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM answered_again"))).scalar_one() == 0

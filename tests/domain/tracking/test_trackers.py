@@ -323,6 +323,9 @@ async def test_a_cookie_that_two_share_belongs_to_neither(client, track, engine)
     await track("customers/events", event(BOTH, "again"))
     assert await events_of(client, ANNA) == ["again", "anonymous", "login"]
     assert await events_of(client, BEN) == ["login"]
+    await track(
+        "customers/events", event({"cookie": COOKIE}, "anonymous")
+    )  # again: it is anna's, and stays it
     nobody = identities.own_customer(identities.TrackedId("cookie", COOKIE))
     assert await events_of(client, nobody) == ["nobody"]
     assert await ids_in(engine) == [
@@ -455,6 +458,16 @@ async def test_signing_in_meets_whatever_happens_at_the_same_time(client, track,
         ).json()
         assert [use["code"] for use in uses["items"]] == [code]
     await agrees(engine)
+
+
+async def test_many_who_sign_in_at_once_are_each_their_own(client, track, engine):
+    who = [{"cookie": f"c{n}", "registered": f"r{n}"} for n in range(12)]
+    alone = [of_batch("customers/events", event({"cookie": ids["cookie"]}, "before")) for ids in who]
+    await track("batch", {"commands": alone})
+    await asyncio.gather(*(track("customers/events", event(ids, "login")) for ids in who))
+    async with transaction(engine) as connection:
+        rows = await connection.execute(text("SELECT customer_id, count(*) FROM event GROUP BY 1 ORDER BY 1"))
+        assert [tuple(row) for row in rows] == sorted((ids["registered"], 2) for ids in who)
 
 
 async def test_first_sights_at_once_end_as_one(client, track, engine):
