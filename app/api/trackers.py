@@ -1,7 +1,6 @@
 """`/track/v2`: what Exponea's clients send, as they send it."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from app.domain.tracking.trackers import (
     TrackerResults,
     TrackerTime,
 )
+from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
 from app.web.dependencies import Engine, held
@@ -94,7 +94,7 @@ async def track_batch(
 ) -> Response:
     """Carry out up to 50 commands in one transaction; what is wrong with one does not keep the others back."""
     project = project_of(project)
-    began = time.time()
+    began = clock.timestamp()
     commands = _list_in(await _json(request))
     results: list[dict[str, object]] = []
     right: list[tuple[dict[str, object], Command]] = []
@@ -103,7 +103,7 @@ async def track_batch(
         results.append(result)
         try:
             if isinstance(each, dict) and each.get("name") == "system/time":
-                result["time"] = time.time()
+                result["time"] = clock.timestamp()
             else:
                 right.append((result, _of_batch(each)))
         except InvalidRequestError as error:
@@ -114,7 +114,7 @@ async def track_batch(
     for (result, _), fault in zip(right, done, strict=True):
         if fault is not None:
             result |= {"success": False, "errors": [fault]}
-    return _reply({"success": True, "start_time": began, "end_time": time.time(), "results": results})
+    return _reply({"success": True, "start_time": began, "end_time": clock.timestamp(), "results": results})
 
 
 @router.get(
@@ -123,7 +123,7 @@ async def track_batch(
 async def get_system_time(project: Project) -> Response:
     """Tell the time of the service, in UNIX seconds."""
     project_of(project)
-    return _reply({"success": True, "time": time.time()})
+    return _reply({"success": True, "time": clock.timestamp()})
 
 
 @router.post(
@@ -132,7 +132,7 @@ async def get_system_time(project: Project) -> Response:
 async def tell_system_time(project: Project) -> Response:
     """Tell the time of the service, as some clients ask for it."""
     project_of(project)
-    return _reply({"success": True, "time": time.time()})
+    return _reply({"success": True, "time": clock.timestamp()})
 
 
 async def _json(request: Request) -> object:

@@ -4,7 +4,7 @@ import asyncio
 import io
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 from fastapi import APIRouter, Response
@@ -32,6 +32,7 @@ from app.domain.imports.schemas import (
 )
 from app.domain.pools import service as pools
 from app.domain.pools.schemas import PoolName
+from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web.dependencies import Connection, Engine
@@ -293,7 +294,7 @@ def _cron(visit: Visit) -> str:
 
 def _times(visit: Visit) -> list[datetime]:
     """Return the next five runs."""
-    times = [datetime.now(UTC)]
+    times = [clock.now()]
     try:
         for _ in range(5):
             times.append(next_run(_cron(visit), visit.text("timezone") or "UTC", times[-1]))
