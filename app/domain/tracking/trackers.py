@@ -25,6 +25,8 @@ def _said(value: object) -> object:
     """Return the ids that are said: clients send null or nothing for one that they do not know, and numbers."""
     if not isinstance(value, dict):
         return value
+    if len(value) > MAX_IDS:
+        raise ValueError(f"at most {MAX_IDS} ids can be given")
     said = {}
     for name, id_ in value.items():
         text = str(id_) if isinstance(id_, int) and not isinstance(id_, bool) else id_
@@ -44,7 +46,6 @@ def _named(ids: dict[str, str]) -> dict[str, str]:
 _IdName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 CustomerIds = Annotated[
     dict[_IdName, Identifier],
-    Field(max_length=MAX_IDS),
     BeforeValidator(_said),
     AfterValidator(_named),
     WithJsonSchema(
@@ -90,7 +91,7 @@ class TrackedEvent(_Sent):
     )
 
 
-CommandId = str | int
+CommandId = Identifier | Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 
 
 class TrackedCommand(_Sent):
