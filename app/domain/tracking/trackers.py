@@ -29,7 +29,8 @@ def _said(value: object) -> object:
         raise ValueError(f"at most {MAX_IDS} ids can be given")
     said = {}
     for name, id_ in value.items():
-        text = str(id_) if isinstance(id_, int) and not isinstance(id_, bool) else id_
+        is_number = isinstance(id_, int) and not isinstance(id_, bool) and -(2**63) <= id_ < 2**63
+        text = str(id_) if is_number else id_
         if text is not None and not (isinstance(text, str) and not text.strip()):
             said[name] = text
     return said

@@ -144,6 +144,7 @@ WRONG = [
     ("customers", {"customer_ids": {"registered": "", "cookie": None}}),
     ("customers", {"customer_ids": {"registered": "."}}),
     ("customers", {"customer_ids": {"registered": True}}),
+    ("customers", {"customer_ids": {"registered": 2**63}}),
     ("customers", {"customer_ids": "anna"}),
     ("customers", {"customer_ids": {"registered": ANNA} | {f"id{n}": None for n in range(20)}}),
     ("customers", {"customer_ids": {"registered": ANNA}, "properties": []}),
