@@ -97,7 +97,7 @@ async def preview_import(request: Request, settings: Settings, caller: Manager) 
             return await asyncio.to_thread(service.preview, file.file, options)
     wanted = await body.json(request, PreviewCreate)
     permit_source(caller, wanted.source)
-    return await asyncio.to_thread(service.preview_of, settings, wanted.source, wanted)
+    return await service.preview_of(settings, wanted.source, wanted)
 
 
 @router.post(

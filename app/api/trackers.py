@@ -1,7 +1,6 @@
 """`/track/v2`: what Exponea's clients send, as they send it."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from app.domain.tracking.trackers import (
     TrackerResults,
     TrackerTime,
 )
+from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
 from app.web.dependencies import Engine, held
 from app.web.headers import Responses
@@ -93,7 +93,7 @@ async def track_batch(
 ) -> Response:
     """Carry out up to 50 commands in one transaction; what is wrong with one does not keep the others back."""
     project = project_of(project)
-    began = time.time()
+    began = clock.timestamp()
     commands = _list_in(await _json(request))
     results: list[dict[str, object]] = []
     right: list[tuple[dict[str, object], Command]] = []
@@ -112,7 +112,7 @@ async def track_batch(
     for (result, _), fault in zip(right, done, strict=True):
         if fault is not None:
             result |= {"success": False, "errors": [fault]}
-    return _reply({"success": True, "start_time": began, "end_time": time.time(), "results": results})
+    return _reply({"success": True, "start_time": began, "end_time": clock.timestamp(), "results": results})
 
 
 @router.get(
@@ -121,7 +121,7 @@ async def track_batch(
 async def get_system_time(project: Project) -> Response:
     """Tell the time of the service, in UNIX seconds."""
     project_of(project)
-    return _reply({"success": True, "time": time.time()})
+    return _reply({"success": True, "time": clock.timestamp()})
 
 
 @router.post(
@@ -130,7 +130,7 @@ async def get_system_time(project: Project) -> Response:
 async def tell_system_time(project: Project) -> Response:
     """Tell the time of the service, as some clients ask for it."""
     project_of(project)
-    return _reply({"success": True, "time": time.time()})
+    return _reply({"success": True, "time": clock.timestamp()})
 
 
 async def _json(request: Request) -> object:
@@ -171,7 +171,7 @@ def _judged(command: object, result: dict[str, object]) -> Command | None:
         except ValidationError:
             raise _wrong("command_id: a text of 1 to 255 characters is needed") from None
     if command.get("name") == "system/time":
-        result["time"] = time.time()
+        result["time"] = clock.timestamp()
         return None
     return _command(command.get("name"), command.get("data"), None if id_ is None else str(id_))
 

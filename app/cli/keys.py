@@ -13,6 +13,7 @@ from app.domain.access.keys import service as auth
 from app.domain.access.keys.errors import ApiKeyNotFoundError
 from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
 from app.domain.access.scopes import Scope
+from app.platform.clock import clock
 from app.platform.errors import CommandError
 from app.schema.names import visible
 
@@ -89,6 +90,6 @@ def moment(text: str) -> datetime:
         raise CommandError(f"{text!r} is no time; write it as 2027-01-31T12:00:00Z.") from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
-    if found <= datetime.now(UTC):
+    if found <= clock.now():
         raise CommandError(f"{text} has passed.")
     return found

@@ -6,6 +6,7 @@ import orjson
 from cryptography.fernet import InvalidToken
 from pydantic import TypeAdapter, ValidationError
 
+from app.platform.clock import clock
 from app.platform.sealing import fernet
 from app.platform.settings import Settings
 
@@ -14,7 +15,7 @@ Value = TypeVar("Value")
 
 def seal(settings: Settings, purpose: str, value: object) -> str:
     """Seal a value for one purpose."""
-    return fernet(settings).encrypt(orjson.dumps([purpose, value])).decode()
+    return fernet(settings).encrypt_at_time(orjson.dumps([purpose, value]), int(clock.timestamp())).decode()
 
 
 def unseal(
@@ -22,7 +23,8 @@ def unseal(
 ) -> Value | None:
     """Return what was sealed for this purpose within so many seconds, or None."""
     try:
-        sealed_for, value = orjson.loads(fernet(settings).decrypt(token.encode(), ttl=seconds))
+        opened = fernet(settings).decrypt_at_time(token.encode(), seconds, int(clock.timestamp()))
+        sealed_for, value = orjson.loads(opened)
         return kind.validate_python(value) if sealed_for == purpose else None
     except (InvalidToken, UnicodeError, ValidationError):
         return None

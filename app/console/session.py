@@ -2,7 +2,6 @@
 
 import hmac
 import secrets
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,6 +15,7 @@ from app.console import sealed
 from app.domain.access.errors import ForbiddenError, UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller, Scope
+from app.platform.clock import clock
 from app.platform.settings import Settings as AllSettings
 from app.web.body_limit import allow
 from app.web.dependencies import Settings, held
@@ -68,7 +68,7 @@ class Visit:
 
 def begin(request: Request, response: Response, settings: AllSettings, secret: str, csrf: str = "") -> None:
     """Give the browser a session, or renew it."""
-    value = Session(secret, csrf or secrets.token_urlsafe(24), int(time.time()))
+    value = Session(secret, csrf or secrets.token_urlsafe(24), int(clock.timestamp()))
     response.set_cookie(
         COOKIE,
         sealed.seal(settings, "session", value),
@@ -90,7 +90,7 @@ async def _visit(request: Request, settings: Settings, keys: Keys) -> Visit:
     if session is None:
         raise UnauthenticatedError("Sign in with an API key.")
     caller = await keys.recognise(session.key)
-    if time.time() - session.at > RENEW_SECONDS:
+    if clock.timestamp() - session.at > RENEW_SECONDS:
         request.state.renew = (session.key, session.csrf)
     return Visit(request, caller, session.csrf, settings, FormData())
 

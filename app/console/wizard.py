@@ -4,7 +4,7 @@ import asyncio
 import io
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 from fastapi import APIRouter, Response
@@ -32,6 +32,7 @@ from app.domain.imports.schemas import (
 )
 from app.domain.pools import service as pools
 from app.domain.pools.schemas import PoolName
+from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web.dependencies import Connection, Engine
@@ -93,7 +94,7 @@ async def _step(
     """Show a step; where it cannot be shown, the one before it with what is wrong."""
     about: dict[str, object] = {"repeats": source["type"] not in {"file", "text"}, "preview": None}
     try:
-        about["preview"] = await asyncio.to_thread(_preview, visit, source)
+        about["preview"] = await _preview(visit, source)
     except DomainError as failed:
         asked = failed.choices.get("sheet") if isinstance(failed, ImportUndecidedError) else None
         if asked:
@@ -214,12 +215,16 @@ def _attributes(visit: Visit) -> list[str]:
     return [index for index in given.split(",") if index.isdigit()]
 
 
-def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
+async def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
     options = checked(FormatIn, _format(visit))
     if "id" in source:
-        with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:
-            return service.preview(file, options)
-    return service.preview_of(visit.settings, SOURCE.validate_python(source), options)
+        return await asyncio.to_thread(_preview_file, visit, str(source["id"]), options)
+    return await service.preview_of(visit.settings, SOURCE.validate_python(source), options)
+
+
+def _preview_file(visit: Visit, name: str, options: FormatIn) -> dict[str, object]:
+    with spool.path_of(visit.settings, name).open("rb") as file:
+        return service.preview(file, options)
 
 
 def _options(visit: Visit) -> dict[str, object]:
@@ -289,7 +294,7 @@ def _cron(visit: Visit) -> str:
 
 def _times(visit: Visit) -> list[datetime]:
     """Return the next five runs."""
-    times = [datetime.now(UTC)]
+    times = [clock.now()]
     try:
         for _ in range(5):
             times.append(next_run(_cron(visit), visit.text("timezone") or "UTC", times[-1]))

@@ -3,7 +3,8 @@
 No timer holds a batch back: an idle process answers at once, a busy one batches by itself. Everybody who waits has a
 place in the queue of a key, at most `max_waiting` of them, and an end to the wait: while a batch takes long, the next
 is served beside it, and who waited too long is told so. Where the first in the queue has waited half of that, whoever
-comes is turned away at once: it would wait as long, and those that are let in are answered in time.
+comes is turned away at once: it would wait as long, and those that are let in are answered in time. Batches that may
+rightly take long are turned away from sooner, but only where more wait than the next one takes (`full_after`).
 """
 
 import asyncio
@@ -20,6 +21,17 @@ STALL_SECONDS = 0.3
 
 MAX_BESIDE = 4
 """Most batches of one key under way at a time. One is the rule; more only while they stall."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many there were."""
+
+    n: int = 0
+
+
+TURNED_AWAY = Tally()
+"""Items that no batcher of this process let in."""
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -82,6 +94,8 @@ class Batcher(Generic[Key, Item, Result]):
         max_batch: most items that are served together.
         max_waiting: most items that wait for one key; one more is turned away at once, rather than in vain later.
         patience: seconds that an item may wait for its batch.
+        full_after: seconds that the first may have waited where a whole batch waits; by default it is half of that,
+            and any number is too many.
         identity: items with the same identity are never in one batch; None lets any items be together.
     """
 
@@ -92,12 +106,15 @@ class Batcher(Generic[Key, Item, Result]):
         max_batch: int,
         max_waiting: int,
         patience: float,
+        full_after: float | None = None,
         identity: Callable[[Item], Hashable] | None = None,
     ) -> None:
         self._serve = serve
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._patience = patience
+        self._full_from = 1 if full_after is None else max_batch
+        self._left_when_full = patience / 2 if full_after is None else patience - full_after
         self._identity = identity
         self._queues: dict[Key, _Queue[Item, Result]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None  # asking each time costs a call to the system
@@ -115,7 +132,10 @@ class Batcher(Generic[Key, Item, Result]):
         if queue is None:
             queue = self._queues[key] = _Queue()
         waiting, now = queue.waiting, time.monotonic()
-        if waiting and (len(waiting) >= self._max_waiting or waiting[0].deadline - now < self._patience / 2):
+        if len(waiting) >= self._full_from and (
+            len(waiting) >= self._max_waiting or waiting[0].deadline - now < self._left_when_full
+        ):
+            TURNED_AWAY.n += 1
             raise OverloadedError
         if self._loop is None:
             self._loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
+from app.platform.clock import clock
 from app.platform.database_url import hosts, parameters, resolve
 from app.platform.racing import first_of
 from app.platform.settings import Settings
@@ -207,9 +208,12 @@ async def connect(
 
     async def open_at(place: dict[str, str]) -> tuple[dict[str, str], LimitedConnection]:
         given = make_conninfo("", **{**place, **about})
-        return place, await LimitedConnection.connect(
+        connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
+        if clock.is_stale():
+            await _ask_time(connection)
+        return place, connection
 
     async def discard(late: tuple[dict[str, str], LimitedConnection]) -> None:
         await late[1].close()
@@ -231,6 +235,15 @@ async def connect(
     return connection
 
 
+async def _ask_time(connection: LimitedConnection) -> None:
+    asked = time.monotonic()
+    row = await (await connection.execute(clock.query, prepare=False)).fetchone()
+    if row is not None:
+        clock.learn(row[0], asked)
+    if not connection.autocommit:
+        await connection.rollback()
+
+
 def connect_sync(
     settings: Settings, *, seconds: float = LONG_SECONDS, extra: str = "", autocommit: bool = False
 ) -> LimitedSyncConnection:
@@ -239,6 +252,13 @@ def connect_sync(
     given = make_conninfo("", **{**parameters(settings.direct_url), **about})
     connection = LimitedSyncConnection.connect(given, autocommit=autocommit)
     connection.limit = seconds
+    if clock.is_stale():
+        asked = time.monotonic()
+        row = connection.execute(clock.query, prepare=False).fetchone()
+        if row is not None:
+            clock.learn(row[0], asked)
+        if not autocommit:
+            connection.rollback()
     return connection
 
 

@@ -1,16 +1,19 @@
 """Transactions on the service's own database: the only places where one is committed."""
 
+import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from psycopg import errors as pg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt
 
+from app.platform import clock
 from app.platform.connections import LimitedConnection
 
 Result = TypeVar("Result")
@@ -36,6 +39,18 @@ async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Give a connection on which each statement is a transaction of its own: one round trip instead of three."""
     async with engine.connect() as connection:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+async def follow_time(engine: AsyncEngine) -> None:
+    """Ask the database for the time again and again, until this is cancelled; it tells its connections at first."""
+    while True:
+        await asyncio.sleep(clock.STALE_SECONDS)
+        if clock.clock.is_stale():
+            with suppress(SQLAlchemyError, OSError):  # away: the clock counts on
+                asked = time.monotonic()
+                async with autocommit(engine) as connection:
+                    told = (await connection.execute(text(clock.clock.query))).scalar_one()
+                clock.clock.learn(told, asked)
 
 
 class ConflictError(Exception):

@@ -6,7 +6,7 @@ import secrets
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -14,6 +14,7 @@ import orjson
 from standardwebhooks import Webhook
 
 from app.platform import outbound
+from app.platform.clock import clock
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
@@ -100,7 +101,7 @@ def new_secret() -> str:
 
 def with_previous(secret: str, previous: Mapping[str, str]) -> tuple[dict[str, str], datetime]:
     """Return the keys that hold beside a new one, each with its end, and the end of the present one."""
-    now = datetime.now(UTC)
+    now = clock.now()
     until = now + PREVIOUS_SECRET_HOLDS
     return {
         **{key: end for key, end in previous.items() if end > now.isoformat()},
@@ -110,7 +111,7 @@ def with_previous(secret: str, previous: Mapping[str, str]) -> tuple[dict[str, s
 
 def valid_keys(secret: str | None, previous: Mapping[str, str] | None) -> list[str]:
     """Return the keys with which a webhook is signed now."""
-    now = datetime.now(UTC).isoformat()
+    now = clock.now().isoformat()
     held = [key for key, until in (previous or {}).items() if until > now]
     return [key for key in (secret, *held) if key is not None]
 
@@ -120,7 +121,7 @@ async def post(
 ) -> Answer:
     """Send a message once. No redirect is followed, no body of an answer read."""
     body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
-    now = datetime.now(UTC)
+    now = clock.now()
     headers = {
         "content-type": "application/json",
         "user-agent": "voucher-pools",
@@ -150,7 +151,7 @@ def _seconds(wait: str | None) -> float | None:
         seconds = (
             float(wait)
             if wait.strip().isdigit()
-            else (parsedate_to_datetime(wait) - datetime.now(UTC)).total_seconds()
+            else (parsedate_to_datetime(wait) - clock.now()).total_seconds()
         )
     except (TypeError, ValueError):  # what is not a time, or one without a zone
         return None

@@ -1,12 +1,15 @@
 """The job queue: procrastinate, in the same database, so that a job and the rows it is about commit together."""
 
+from types import SimpleNamespace
+
 import structlog
-from procrastinate import App, JobContext, PsycopgConnector
+from procrastinate import App, JobContext, PsycopgConnector, periodic, utils
 from procrastinate.tasks import ConfigureTaskOptions
 from procrastinate.types import JSONValue
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.platform.clock import clock
 from app.platform.metrics import Reading
 from app.platform.settings import Settings
 
@@ -20,6 +23,10 @@ FETCHES = "fetches"
 """Queue of imports whose source is fetched: they wait for foreign hosts; uploads do not wait for them."""
 LONG = "default"
 """Queue of everything else: imports of what was uploaded, replays, exports."""
+
+# The queue tells its database times of the machine's clock: when a periodic task is due, and when to try again.
+periodic.time = SimpleNamespace(time=clock.timestamp)  # type: ignore[attr-defined,assignment]
+utils.utcnow = clock.now
 
 log = structlog.get_logger()
 jobs = App(connector=PsycopgConnector())

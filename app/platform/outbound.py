@@ -10,17 +10,25 @@ import ipaddress
 import socket
 import ssl
 from functools import cache
+from typing import Protocol
 
 import httpx
 
 from app.platform.addresses import Address, is_public, meant
 from app.platform.errors import DomainError
-from app.platform.settings import Settings
 
 MAX_REDIRECTS = 5
 
 
-def http_client(settings: Settings, *, timeout: float) -> httpx.AsyncClient:
+class Allowed(Protocol):
+    """What tells where the service may go beside public addresses, as its settings do."""
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """Names of hosts, addresses and networks."""
+
+
+def http_client(settings: Allowed, *, timeout: float) -> httpx.AsyncClient:
     """Return a client that goes only where the service may go; `timeout` in seconds holds for each step.
 
     Its requests raise AddressForbiddenError beside the errors of httpx.
@@ -34,7 +42,7 @@ def http_client(settings: Settings, *, timeout: float) -> httpx.AsyncClient:
     )
 
 
-def check_host(settings: Settings, host: str, port: int) -> list[str]:
+def check_host(settings: Allowed, host: str, port: int) -> list[str]:
     """Return the addresses of a host, if the service may connect to all of them. Blocks while it resolves.
 
     Raises:
@@ -53,7 +61,7 @@ def check_host(settings: Settings, host: str, port: int) -> list[str]:
     return addresses
 
 
-def _may_reach(settings: Settings, host: str, address: str) -> bool:
+def _may_reach(settings: Allowed, host: str, address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if is_public(ip):
         return True
@@ -78,7 +86,7 @@ def _trust() -> ssl.SSLContext:
 class _GuardedTransport(httpx.AsyncBaseTransport):
     """Resolve and check each request's host, and connect to what was checked."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Allowed) -> None:
         self._settings = settings
         # Connections are not kept: they are known by address, and two hosts may share one.
         self._inner = httpx.AsyncHTTPTransport(

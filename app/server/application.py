@@ -44,6 +44,7 @@ from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
 from app.domain.tracking.sign_ins import SignIns
 from app.platform import logs
+from app.platform.database import follow_time
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
 from app.platform.settings import Settings, get_settings
@@ -113,7 +114,9 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         telling = asyncio.create_task(
             tell_connections({"requests": engine, "keys": short}, {"assigns": direct}), name="connections"
         )
+        timing = asyncio.create_task(follow_time(short), name="time")
         yield
+        timing.cancel()
         telling.cancel()
         await renderers.close()
         await direct.close()

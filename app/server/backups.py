@@ -1,11 +1,12 @@
 """The daily backup of the embedded database, for those who never set one up."""
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
+from app.platform.clock import clock
 from app.platform.database_url import parameters
 from app.platform.errors import CommandError
 from app.platform.postgres import dump
@@ -37,7 +38,7 @@ class DailyBackups:
         while not self._stop.wait(pause):
             pause = LOOK_SECONDS
             try:
-                self.look(datetime.now(UTC))
+                self.look(clock.now())
             except (CommandError, OSError) as error:
                 log.error("the daily backup failed; trying again", error=str(error), seconds=pause)  # noqa: TRY400
 

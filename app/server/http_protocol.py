@@ -7,19 +7,25 @@ Head and body of a response are sent in one call to the system instead of two.
 
 import asyncio
 import resource
+import time
 from collections import Counter
 from typing import Any, ClassVar
 from weakref import WeakSet
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.platform.batching import TURNED_AWAY
+from app.platform.metrics import observe_request
 from app.platform.settings import get_settings
 from app.platform.stopping import stopping
+from app.server.admission import Admission
 from app.server.refusals import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
+    OVERLOADED,
     STOPPING,
     TARGET_TOO_LONG,
     TOO_MANY_CONNECTIONS,
@@ -48,6 +54,12 @@ STOP_BODY_SECONDS = 5.0
 """The longest silence of a connection while the process stops, and how long a request may go on to come in."""
 
 SWEEP_SECONDS = 0.5
+TURNS = 4
+"""Turns of the event loop by which it is judged how long one takes."""
+
+ALWAYS = ("/health", "/metrics")
+"""What those ask who watch the process: it is answered however much is under way."""
+
 RESERVED_FILES = 128
 """Files and sockets that a process needs beside its connections."""
 
@@ -57,6 +69,7 @@ class Protocol(HttpToolsProtocol):
 
     _by_address: ClassVar[Counter[str]] = Counter()
     _swept: ClassVar[WeakSet[ServerState]] = WeakSet()
+    admission: ClassVar[Admission] = Admission()
 
     def __init__(
         self,
@@ -136,6 +149,29 @@ class Protocol(HttpToolsProtocol):
         self.headers = []  # what comes after the body, a trailer, is no header of the request
         if stopping.leaving:
             self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if len(self.tasks) >= self.admission.most and self._may_refuse(cycle):
+            self._refuse_one(cycle)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _may_refuse(self, cycle: RequestResponseCycle) -> bool:
+        return (
+            not self.pipeline  # each of them would begin the next one from within itself
+            and cycle.scope["method"] != "HEAD"
+            and not cycle.scope["path"].startswith(ALWAYS)
+        )
+
+    def _refuse_one(self, cycle: RequestResponseCycle) -> None:
+        """Answer a request that it is one too many; the connection stays, for a new one would cost more."""
+        self.admission.refused += 1
+        observe_request(cycle.scope["method"], None, OVERLOADED.status, 0.0)
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(OVERLOADED.raw_and_open if cycle.keep_alive else OVERLOADED.raw)
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_body(self, body: bytes) -> None:  # noqa: D102
         self._moved = True
@@ -279,10 +315,21 @@ def _sweep(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
     for connection in tuple(state.connections):
         if isinstance(connection, Protocol):
             connection.check_times(loop.time())
+    _look(loop, state, TURNS, time.monotonic())
     if state.connections:
         loop.call_later(SWEEP_SECONDS, _sweep, loop, state)
     else:
         Protocol.stop_sweeping(state)
+
+
+def _look(loop: asyncio.AbstractEventLoop, state: ServerState, turns: int, began: float) -> None:
+    """Judge after some turns of the event loop how many requests to let in."""
+    if turns:
+        loop.call_soon(_look, loop, state, turns - 1, began)
+        return
+    now = time.monotonic()
+    turn = (now - began) / TURNS
+    Protocol.admission.look(state.tasks, state.total_requests, TURNED_AWAY.n, turn=turn, now=now)
 
 
 def _files() -> int:

@@ -5,19 +5,21 @@ from http import HTTPStatus
 
 import orjson
 
+from app.platform.errors import OverloadedError
 from app.platform.stopping import StoppingError
 from app.web.problem_document import MEDIA_TYPE, members
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A problem (RFC 9457) as bytes that end the connection."""
+    """A problem (RFC 9457) as bytes that end the connection, or leave it open."""
 
     status: HTTPStatus
     name: str
     detail: str
     retry_after: int | None = None
     raw: bytes = field(init=False)
+    raw_and_open: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         body = orjson.dumps(
@@ -29,11 +31,11 @@ class Refusal:
             f"content-length: {len(body)}",
             "x-content-type-options: nosniff",
             "cache-control: no-store",
-            "connection: close",
         ]
         if self.retry_after is not None:
             lines.append(f"retry-after: {self.retry_after}")
-        object.__setattr__(self, "raw", "\r\n".join([*lines, "", ""]).encode() + body)
+        object.__setattr__(self, "raw", "\r\n".join([*lines, "connection: close", "", ""]).encode() + body)
+        object.__setattr__(self, "raw_and_open", "\r\n".join([*lines, "", ""]).encode() + body)
 
 
 BAD_REQUEST = Refusal(HTTPStatus.BAD_REQUEST, "bad-request", "This is no HTTP request.")
@@ -58,5 +60,11 @@ STOPPING = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError.name,
     StoppingError().detail,
+    retry_after=1,
+)
+OVERLOADED = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    OverloadedError.name,
+    "More requests are under way than this process can answer in time; nothing was taken. Try again.",
     retry_after=1,
 )

@@ -23,6 +23,7 @@ from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
 from app.platform.connections import wait_for
+from app.platform.database import follow_time
 from app.platform.engines import create_job_engine, job_pool_arguments
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
@@ -146,6 +147,7 @@ async def _run(settings: Settings) -> None:
     asyncio.get_running_loop().set_default_executor(threads)
     connector = PsycopgConnector(**job_pool_arguments(settings))
     grace = max(1.0, settings.stop_seconds - 5)
+    timing = asyncio.create_task(follow_time(engine), name="time")
     try:
         with jobs.replace_connector(connector) as app:
             async with app.open_async():
@@ -167,6 +169,7 @@ async def _run(settings: Settings) -> None:
                     seconds=grace + 1,
                 )
     finally:
+        timing.cancel()
         # Once more, for where this was cancelled while it opened: the tasks of an open pool outlive any cancellation.
         await connector.close_async()
         await engine.dispose()

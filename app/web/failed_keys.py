@@ -1,13 +1,9 @@
 """A limit on keys that are not known: who guesses is not even looked up for a while."""
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
 from app.domain.access.errors import TooManyRequestsError
+from app.platform.limiter import PerMinute
 
 FAILURES_PER_MINUTE = 20
-_LIMIT = RateLimitItemPerMinute(FAILURES_PER_MINUTE)
 
 
 class FailedKeys:
@@ -17,7 +13,7 @@ class FailedKeys:
     """
 
     def __init__(self) -> None:
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._limiter = PerMinute()
 
     def refuse(self, address: str) -> None:
         """Refuse an address that failed too often within the minute.
@@ -25,10 +21,10 @@ class FailedKeys:
         Raises:
             TooManyRequestsError: it did.
         """
-        if address and not self._limiter.test(_LIMIT, address):
+        if address and not self._limiter.has_room(FAILURES_PER_MINUTE, address):
             raise TooManyRequestsError("Too many keys from this address were not known; wait a minute.", 60)
 
     def note(self, address: str) -> None:
         """Count a failure of this address."""
         if address:
-            self._limiter.hit(_LIMIT, address)
+            self._limiter.hit(FAILURES_PER_MINUTE, address)

@@ -263,3 +263,49 @@ async def test_a_bad_second_request_does_not_answer_for_the_first(port):
     reply = await answer(port, GET + b"\r\n" + b"NONSENSE\r\n\r\n")
     assert reply.count(b"HTTP/1.1") <= 2
     assert reply == b"" or status(reply) in {200, 400}
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Nothing more is let in."""
+    monkeypatch.setattr(Protocol.admission, "most", 0)
+    monkeypatch.setattr(Protocol.admission, "look", lambda *_, **__: None)
+
+
+async def test_one_too_many_is_refused_at_once_and_its_connection_goes_on(
+    port, application, full, monkeypatch
+):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for request in (GET + b"\r\n", HEAD + b"Content-Length: 5\r\n\r\nhello"):
+        for _ in range(2):
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            problem = orjson.loads(await reader.readexactly(length))
+            assert head.startswith(b"http/1.1 503 ")
+            assert b"\r\nretry-after: 1\r\n" in head
+            assert b"connection: close" not in head
+            assert problem["type"] == "/problems/overloaded"
+    assert application.seen == []
+    monkeypatch.setattr(Protocol.admission, "most", 10)
+    writer.write(HEAD + b"Content-Length: 5\r\nConnection: close\r\n\r\nhello")
+    assert (await reader.read()).endswith(b"\r\n\r\n5")
+    writer.close()
+
+
+async def test_who_watches_a_full_process_and_who_wants_a_head_is_answered(port, application, full):
+    for line in (b"GET /health/ready", b"GET /metrics", b"HEAD /"):
+        reply = await answer(port, line + b" HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        assert reply.startswith(b"HTTP/1.1 200 ")
+    assert len(application.seen) == 3
+
+
+async def test_a_full_process_closes_where_the_client_wants_that(port, full):
+    reply = await answer(port, b"GET / HTTP/1.0\r\nHost: test\r\n\r\n")
+    assert reply.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nconnection: close\r\n" in reply
+
+
+async def test_requests_in_one_breath_are_each_answered_by_a_full_process(port, full):
+    reply = await answer(port, (GET + b"\r\n") * 500 + GET + b"Connection: close\r\n\r\n")
+    assert reply.count(b"HTTP/1.1 ") == 501

@@ -7,7 +7,6 @@ the count has risen above (docs/decisions/0045).
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +21,7 @@ from app.domain.lifecycle import order
 from app.domain.pools import service as pools
 from app.domain.pools.schemas import PoolRecord, PoolRef
 from app.platform import hooks
+from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
 from app.platform.settings import Settings
 from app.platform.sweeping import past_a_bad_row
@@ -185,7 +185,7 @@ async def send_test(connection: AsyncConnection, name: str) -> list[DeliveryReco
     pool = await pools.get(connection, name)
     alert = await _of(connection, pool)
     data = {"pool": name, "available": pool.counts.available}
-    return await deliveries.send(connection, alert, "pool.test", datetime.now(UTC), data)
+    return await deliveries.send(connection, alert, "pool.test", clock.now(), data)
 
 
 async def notify_crossed(connection: AsyncConnection) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +30,7 @@ from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
+from app.platform.clock import clock
 from app.platform.database import ConflictError
 from app.platform.errors import DomainError
 from app.platform.metrics import DRAWN
@@ -70,7 +71,7 @@ class Draw:
         """Ask for codes that hold for so many seconds; what is locked and holds shorter is left."""
         if seconds > self.valid_for:
             self.valid_for = seconds
-            until = datetime.now(UTC) + timedelta(seconds=seconds)
+            until = clock.now() + timedelta(seconds=seconds)
             self.locked = [row for row in self.locked if row.expires_at is None or row.expires_at > until]
             self.shortage = None
 

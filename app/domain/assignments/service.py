@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -27,6 +27,7 @@ from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
+from app.platform.clock import clock
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
 from app.platform.records import Query
@@ -120,7 +121,7 @@ async def latest(
 
 def _has_run_out(row: LedgerEntry) -> bool:
     """Return whether a row was a lease that cannot be confirmed any more, because its time or the code's is over."""
-    expired = row.expires_at is not None and row.expires_at <= datetime.now(UTC)
+    expired = row.expires_at is not None and row.expires_at <= clock.now()
     return row.status == "lapsed" or (row.status == "reserved" and expired)
 
 
@@ -160,7 +161,7 @@ def _check_given(request: AssignmentRequest, row: LedgerEntry) -> LedgerEntry:
         return check_replay(request, row)
     _check_stands(row)
     if request.valid_for_seconds and row.expires_at is not None:
-        until = datetime.now(UTC) + timedelta(seconds=request.valid_for_seconds)
+        until = clock.now() + timedelta(seconds=request.valid_for_seconds)
         if row.expires_at < until:
             raise PoolTooShortLivedError(row.pool)
     return row

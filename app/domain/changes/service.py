@@ -18,6 +18,7 @@ from app.domain.imports.errors import ImportNotFoundError
 from app.domain.lifecycle import many
 from app.domain.persons import service as persons
 from app.domain.pools import service as pools
+from app.platform.clock import clock
 from app.platform.connections import LONG_SECONDS
 from app.platform.database import patience, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
@@ -207,9 +208,7 @@ async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
                 total = await queries.list_codes(
                     connection, wanted, codes_given="codes" in row.filter, most=row.most
                 )
-            await queries.put(
-                connection, change_id, status="running", total=total, started_at=datetime.now().astimezone()
-            )
+            await queries.put(connection, change_id, status="running", total=total, started_at=clock.now())
         return True
 
 

@@ -1,7 +1,6 @@
 """The rules of customers and aggregates."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from app.domain.customers.schemas import (
     TakenOver,
 )
 from app.domain.persons import service as persons
+from app.platform.clock import clock
 from app.platform.database import autocommit, retry_on_conflict, transaction
 from app.platform.settings import get_settings
 from app.platform.versions import Expected, version
@@ -66,7 +66,7 @@ async def update_many(connection: AsyncConnection, updates: Sequence[PropertyUpd
         if update.at is None:
             plain.setdefault(update.customer_id, {}).update(update.properties)
         else:
-            at = min(update.at.timestamp(), time.time())  # nobody knows yet what will be
+            at = min(update.at.timestamp(), clock.timestamp())  # nobody knows yet what will be
             await queries.set_as_of(connection, update.customer_id, update.properties, at)
     if plain:
         await queries.merge(connection, plain)

@@ -6,13 +6,14 @@ index and up to MOST rows. Day and week are differences of the stock, of which a
 What a pool has left is what anybody may draw: what is available, less what campaigns hold.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.forecast import queries
 from app.domain.forecast.schemas import Forecast, HourRecord, RateRecord, Window
 from app.domain.pools import service as pools
+from app.platform.clock import clock
 
 HISTORY_DAYS = 90
 """How long the hourly rows are kept."""
@@ -31,7 +32,7 @@ async def forecast(connection: AsyncConnection, name: str) -> Forecast:
     """
     pool = await pools.get(connection, name)
     available = pool.counts.available - pool.counts.held
-    now = datetime.now(UTC)
+    now = clock.now()
     hour = await queries.given_lately(connection, pool.id, max(now - HOUR, pool.created_at), MOST)
     week, day = await queries.given_since(connection, pool.id, [now - WEEK, now - DAY])
     rates = [

@@ -2,11 +2,12 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator
 
+from app.platform.clock import clock
 from app.schema.texts import NO_FLAG, CampaignId, Input
 from app.schema.times import Time
 
@@ -27,7 +28,7 @@ class HoldCreate(Input):
     @field_validator("expires_at")
     @classmethod
     def _to_come(cls, moment: datetime | None) -> datetime | None:
-        if moment is not None and moment <= datetime.now(UTC):
+        if moment is not None and moment <= clock.now():
             raise ValueError("the time has passed")
         return moment
 

@@ -34,6 +34,9 @@ class TooManyPreviewsError(OverloadedError):
 
     headers = {"Retry-After": "5"}  # noqa: RUF012  (as the base declares it)
 
+    def __init__(self) -> None:
+        super().__init__("Other previews are being fetched; try again in a few seconds.")
+
 
 class UnreadableError(DomainError):
     """The source of an import cannot be read to its end; the detail says what is wrong with it, and where."""

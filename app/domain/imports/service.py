@@ -1,13 +1,13 @@
 """The rules of imports, as requests see them."""
 
+import asyncio
 import hashlib
 import io
 import secrets
 import tempfile
-import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from itertools import takewhile
 from typing import BinaryIO, Protocol, cast
 
@@ -46,6 +46,7 @@ from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.jobs import FETCHES, enqueue
 from app.platform.metrics import Reading
+from app.platform.places import Places
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus
 
@@ -53,8 +54,8 @@ PREVIEW_BYTES = 64 * 1024**2
 """Most bytes of a source that are fetched for a preview."""
 PREVIEW_SECONDS = 20.0
 """How long that may take: somebody waits for it."""
-PREVIEW_PLACES = threading.BoundedSemaphore(3)
-"""Previews that one process fetches at a time, each in a thread."""
+PREVIEWS = Places(3, waiting=32, patience=5.0, refusal=TooManyPreviewsError)
+"""Previews that one process fetches at a time, each in a thread; the others wait, which takes no thread."""
 QUERIED = {"database", "analysis"}
 AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header": True}
 """How `rows_as_csv` writes what was queried."""
@@ -334,35 +335,30 @@ def _warnings(table: Table) -> list[dict[str, str]]:
     return found
 
 
-def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, object]:
-    """Preview a source, fetched as far as it takes. Blocks."""
-    if isinstance(source, TextSource):
-        return preview(io.BytesIO(_bytes(source.text)), options.model_copy(update=AS_TEXT))
-    whole = cast(StoredSource, source.model_dump(mode="json"))
-    checking.check(whole)
-    with _preview_place(), tempfile.SpooledTemporaryFile(BLOCK_BYTES) as file:
-        patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
-        with closing(fetching.fetch(patience, whole)) as blocks:
-            file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
-        file.seek(0)
-        if source.type in QUERIED:
-            options = options.model_copy(update=AS_QUERIED)
-        return preview(cast(BinaryIO, file), options)
-
-
-@contextmanager
-def _preview_place() -> Iterator[None]:
-    """Take one of the places for previews that fetch; they leave threads of the process to everything else.
+async def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, object]:
+    """Preview a source, fetched as far as it takes.
 
     Raises:
-        TooManyPreviewsError: all are taken.
+        TooManyPreviewsError: others are being fetched, and it waited too long.
     """
-    if not PREVIEW_PLACES.acquire(blocking=False):
-        raise TooManyPreviewsError("Other previews are being fetched; try again in a few seconds.")
-    try:
-        yield
-    finally:
-        PREVIEW_PLACES.release()
+    if isinstance(source, TextSource):
+        text = io.BytesIO(_bytes(source.text))
+        return await asyncio.to_thread(preview, text, options.model_copy(update=AS_TEXT))
+    whole = cast(StoredSource, source.model_dump(mode="json"))
+    await asyncio.to_thread(checking.check, whole)
+    if source.type in QUERIED:
+        options = options.model_copy(update=AS_QUERIED)
+    async with PREVIEWS.one():
+        return await asyncio.to_thread(_fetched_preview, settings, whole, options)
+
+
+def _fetched_preview(settings: Settings, source: StoredSource, options: FormatIn) -> dict[str, object]:
+    with tempfile.SpooledTemporaryFile(BLOCK_BYTES) as file:
+        patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
+        with closing(fetching.fetch(patience, source)) as blocks:
+            file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
+        file.seek(0)
+        return preview(cast(BinaryIO, file), options)
 
 
 async def _add(

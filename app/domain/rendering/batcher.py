@@ -21,7 +21,11 @@ MAX_WAITING = 2000
 """Most messages of one template that wait. One more is turned away at once, rather than in vain later."""
 
 PATIENCE = 30.0
-"""Seconds that a message may wait for its batch."""
+"""Seconds that a message may wait for its batch: with a template that takes a second, a batch takes long."""
+
+FULL_AFTER = 0.25
+"""Seconds that the first may have waited where more wait than the next batch takes: no more are let in then, so that
+those who were have their messages within a second, and the others know at once."""
 
 
 class RenderBatcher:
@@ -36,6 +40,7 @@ class RenderBatcher:
             max_batch=MAX_BATCH,
             max_waiting=MAX_WAITING,
             patience=PATIENCE,
+            full_after=FULL_AFTER,
             # Of one message one only: its second time is to find what the first was given.
             identity=lambda target: (target.message_id, target.customer_id),
         )

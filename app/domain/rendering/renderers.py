@@ -19,7 +19,10 @@ from app.platform.errors import DomainError, InvalidRequestError, OverloadedErro
 from app.platform.settings import Settings
 
 PATIENCE = 10.0
-"""Seconds that a message may wait for its turn."""
+"""Seconds that a message may wait for its turn, and a job for a process."""
+
+MAX_WAITING = 64
+"""Jobs that wait for a process; one more is refused at once."""
 
 
 START_SECONDS = 5.0
@@ -67,6 +70,7 @@ class Renderers:
         self._idle: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
         for _ in range(settings.render_processes):
             self._idle.put_nowait(None)
+        self._waiting = 0
         # A message holds a connection while it waits for a process. Half of them stay free for others.
         self._turns = asyncio.Semaphore(max(1, settings.database_connections // 2))
 
@@ -91,6 +95,7 @@ class Renderers:
 
         Raises:
             InvalidRequestError: it holds what cannot be said to a template.
+            OverloadedError: too many wait for a process, or this one waited too long.
             RendererDiedError: there is none; the process ended over it.
             RendererUnavailableError: there is none, and the job is not at fault.
         """
@@ -131,8 +136,23 @@ class Renderers:
             finally:
                 self._idle.put_nowait(process)
 
+    async def _free(self) -> Process | None:
+        """Return a process that is free, or None where one may be started."""
+        if not self._waiting and not self._idle.empty():
+            return self._idle.get_nowait()
+        if self._waiting >= MAX_WAITING:
+            raise OverloadedError
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._idle.get()
+        except TimeoutError:
+            raise OverloadedError from None
+        finally:
+            self._waiting -= 1
+
     async def _once(self, body: bytes, seconds: float) -> Answer:
-        process = await self._idle.get()
+        process = await self._free()
         try:
             if process is None or process.returncode is not None:
                 process = await self._start()

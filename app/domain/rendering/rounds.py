@@ -1,7 +1,6 @@
 """Render the messages of a transaction until they lack nothing, many of them in slices side by side."""
 
 import asyncio
-import time
 from collections.abc import Coroutine, Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +22,7 @@ from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.domain.rendering.slices import Slices, total
+from app.platform.clock import clock
 
 MAX_PASSES = 12
 """How often a message is rendered anew because it asked for more: some templates would never have enough."""
@@ -169,7 +169,7 @@ def about_of(spec: RenderSpec) -> About:
         "parts": [(part.name, part.source, part.html) for part in spec.parts],
         "preview": spec.mode is Mode.PREVIEW,
         "strict": spec.strict,
-        "time": time.time(),
+        "time": clock.timestamp(),
         "context": spec.context,
         "campaign_id": spec.campaign_id,
         "channel": spec.channel,

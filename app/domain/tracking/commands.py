@@ -4,7 +4,6 @@ An event has no id in this protocol. It is known again by its command's id, else
 content; without a time, for a day. So what is sent again changes nothing (docs/decisions/0057).
 """
 
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from app.domain.tracking import service
 from app.domain.tracking.identities import Ids, SignInError, identify
 from app.domain.tracking.schemas import Tracked, TrackedStatus
 from app.domain.tracking.sign_ins import SignIns
+from app.platform.clock import clock
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import ChangesConflictError
 
@@ -113,7 +113,7 @@ async def _in_one(engine: AsyncEngine, project: str, commands: Sequence[Command]
 
 async def _event_ids(connection: AsyncConnection, project: str, commands: Sequence[Command]) -> list[str]:
     """Return the ids of the commands' events; of one without a time that came within a day, that one's."""
-    today = int(time.time()) // REMEMBERED_SECONDS
+    today = int(clock.timestamp()) // REMEMBERED_SECONDS
     ids = ["" if command.event_type is None else known_by(project, command, today) for command in commands]
     timeless = {
         place: known_by(project, command, today - 1)

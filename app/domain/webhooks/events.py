@@ -5,10 +5,11 @@ It is made a thousand at a time beside assigns that run at full speed, so times 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypedDict
 
 from app.domain.webhooks.queries import Place
+from app.platform.clock import clock
 from app.platform.records import AnyRow
 
 
@@ -98,4 +99,4 @@ def _changed(row: AnyRow) -> Event:
 
 def message(type_: str, events: Iterable[Event]) -> dict[str, object]:
     """Return what is sent."""
-    return {"type": type_, "timestamp": datetime.now(UTC), "data": {"events": list(events)}}
+    return {"type": type_, "timestamp": clock.now(), "data": {"events": list(events)}}

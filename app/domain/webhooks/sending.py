@@ -19,6 +19,7 @@ from app.domain.webhooks import events, queries
 from app.domain.webhooks.events import Batch
 from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Place, TakenWebhook, WebhookState
 from app.platform import hooks
+from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.settings import Settings
 
@@ -174,7 +175,7 @@ def _after(settings: Settings, webhook: WebhookState, answer: hooks.Answer, end:
 
 
 def _age(since: datetime) -> timedelta:
-    return datetime.now(since.tzinfo) - since
+    return clock.now() - since
 
 
 async def send_test(engine: AsyncEngine, settings: Settings, delivery_id: uuid.UUID) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 
 import psutil
 import pytest
@@ -67,19 +67,25 @@ async def test_every_kind_of_fetch_ends_in_time(settings, sqlite, kind):
             with pytest.raises(DomainError, match=r"did not end within|cannot be read"):
                 await asyncio.to_thread(lambda: list(fetching.fetch(settings, source)))
             assert time.monotonic() - began < 4
-    assert not fetchers()
+            await until(nothing_is_fetched)
 
 
 def fetchers():
-    """Return the processes of this one that fetch."""
+    """Return what is fetched: the processes of this one that fetch one source each, the connections of its courier."""
     found = []
     for child in psutil.Process().children(recursive=True):
-        try:
-            if "app.domain.imports.sources.child" in child.cmdline():
+        with suppress(psutil.NoSuchProcess):
+            command = " ".join(child.cmdline())
+            if "sources.child" in command:
                 found.append(child)
-        except psutil.NoSuchProcess:
-            continue
+            elif "sources.courier" in command:
+                connections = child.net_connections("tcp")
+                found += [each for each in connections if each.status == psutil.CONN_ESTABLISHED]
     return found
+
+
+async def nothing_is_fetched():
+    return not fetchers()
 
 
 async def begin(client, source):
@@ -100,10 +106,7 @@ async def test_an_import_that_is_fetched_is_cancelled(client, worker, engine):
         assert cancelled.status_code == 200, cancelled.text
         assert (cancelled.json()["status"], cancelled.json()["error"]) == ("failed", "It was cancelled.")
 
-        async def gone():
-            return not fetchers()
-
-        await until(gone)
+        await until(nothing_is_fetched)
     again = await client.post(f"{url}/cancel")
     assert (again.status_code, again.json()["type"]) == (409, "/problems/import-ended")
     await until(lambda: no_chunks(engine))
@@ -186,14 +189,12 @@ async def test_slow_sources_hold_up_neither_uploads_nor_the_clock(
             assert (await client.get(url)).json()["status"] in {"queued", "running"}
             await client.post(f"{url}/cancel")
 
-        async def none_left():
-            return not fetchers()
-
-        await until(none_left)
+        await until(nothing_is_fetched)
 
 
 async def test_previews_that_do_not_end_leave_the_process_to_others(client, settings, monkeypatch):
     monkeypatch.setattr(service, "PREVIEW_SECONDS", 3.0)
+    monkeypatch.setattr(service.PREVIEWS, "patience", 0.5)
     async with silent_server() as port:
         slow = {"source": {"type": "url", "url": f"http://127.0.0.1:{port}/"}}
         previews = [asyncio.create_task(client.post("/v1/imports/preview", json=slow)) for _ in range(24)]
@@ -207,5 +208,5 @@ async def test_previews_that_do_not_end_leave_the_process_to_others(client, sett
     assert answered.count(503) == 21
     assert answered.count(422) == 3
     assert {reply.headers.get("Retry-After") for reply in replies if reply.status_code == 503} == {"5"}
-    assert not fetchers()
+    await until(nothing_is_fetched)
     assert (await client.post("/v1/imports/preview", json=text)).status_code == 200

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.rendering import renderers as renderers_
 from app.domain.rendering.renderers import Renderers, RendererUnavailableError
+from app.platform.errors import OverloadedError
 
 
 def children() -> set[int]:
@@ -95,3 +97,22 @@ def test_a_loop_that_closes_while_a_process_starts_comes_to_an_end(settings, mon
     begun: list[asyncio.Task[None]] = []
     asyncio.run(begin())
     assert begun[0].cancelled()
+
+
+async def test_so_many_jobs_wait_for_a_process_and_none_for_ever(settings, monkeypatch):
+    monkeypatch.setattr(renderers_, "MAX_WAITING", 2)
+    renderers = Renderers(settings.model_copy(update={"render_processes": 1}))
+    held = await renderers._free()
+    waiting = [asyncio.create_task(renderers._free()) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError):
+        await renderers.render(job("x"))
+    for task in waiting:
+        renderers._idle.put_nowait(held)
+        await task
+    monkeypatch.setattr(renderers_, "PATIENCE", 0)
+    with pytest.raises(OverloadedError):
+        await renderers.render(job("x"))
+    renderers._idle.put_nowait(held)
+    assert (await renderers.render(job("x")))["results"][0]["texts"] == ["x"]
+    await renderers.close()

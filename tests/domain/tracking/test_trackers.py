@@ -272,7 +272,7 @@ async def test_an_event_without_a_time_is_known_again_for_a_day(client, track, e
     visit = event({"registered": ANNA})
     midnight = 20_000 * 86_400
     for now in (midnight - 5, midnight + 5, midnight + 10):
-        monkeypatch.setattr(commands.time, "time", lambda now=now: now)
+        monkeypatch.setattr(commands.clock, "timestamp", lambda now=now: now)
         await track("customers/events", visit)
         assert await events_of(client, ANNA) == ["visit"]
     async with transaction(engine) as connection:

@@ -4,9 +4,6 @@ import asyncio
 import hmac
 import time
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.errors import TooManyRequestsError, UnauthenticatedError
@@ -16,6 +13,7 @@ from app.domain.access.keys.service import PREFIX_BYTES, digest_of
 from app.domain.access.scopes import Caller, Scope
 from app.platform.batching import copy_exception
 from app.platform.database import autocommit
+from app.platform.limiter import PerMinute
 
 _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
@@ -29,7 +27,7 @@ class KeyRing:
         self._remember_seconds = remember_seconds
         self._known: dict[bytes, tuple[float, Caller]] = {}
         self._asking: dict[bytes, asyncio.Task[Caller]] = {}
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._limiter = PerMinute()
 
     def remembered(self, secret: str) -> Caller | None:
         """Return the caller, where this process saw the key within the last seconds."""
@@ -79,12 +77,10 @@ class KeyRing:
         """
         if caller.requests_per_minute is None:
             return
-        limit = RateLimitItemPerMinute(caller.requests_per_minute)
-        if not self._limiter.hit(limit, str(caller.key_id)):
-            reset, _ = self._limiter.get_window_stats(limit, str(caller.key_id))
+        wait = self._limiter.hit(caller.requests_per_minute, str(caller.key_id))
+        if wait is not None:
             raise TooManyRequestsError(
-                f"This key may send {caller.requests_per_minute} requests a minute.",
-                round(reset - time.time()) + 1,
+                f"This key may send {caller.requests_per_minute} requests a minute.", round(wait) + 1
             )
 
     async def _recognised(

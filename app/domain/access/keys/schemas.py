@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.domain.access.scopes import Scope
+from app.platform.clock import clock
 from app.schema.names import visible
 from app.schema.texts import Input
 from app.schema.times import Time
@@ -17,7 +18,7 @@ DEFAULT_GRACE_SECONDS = 3600
 
 
 def _ahead(time: datetime) -> datetime:
-    if time.astimezone(UTC) <= datetime.now(UTC):
+    if time.astimezone(UTC) <= clock.now():
         raise ValueError("this time has passed")
     return time
 

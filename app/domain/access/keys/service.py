@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +13,7 @@ from app.domain.access.keys import queries
 from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
 from app.domain.access.keys.schemas import ApiKeyRecord
 from app.domain.access.scopes import Caller, Scope
+from app.platform.clock import clock
 from app.platform.versions import Expected, check, version
 
 PREFIX_BYTES = 8
@@ -112,7 +113,7 @@ async def rotate(
         "digest": digest,
         "previous_prefix": before.prefix if grace_seconds else None,
         "previous_digest": before.digest if grace_seconds else None,
-        "previous_until": datetime.now(UTC) + timedelta(seconds=grace_seconds) if grace_seconds else None,
+        "previous_until": clock.now() + timedelta(seconds=grace_seconds) if grace_seconds else None,
     }
     key = await queries.set_secret(connection, key_id, values)
     await audit.record(

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.domain.imports.reader import dates, words
 from app.domain.imports.reader.marks import BROKEN, LOST, UNSAVED
 from app.domain.persons.ids import CustomerId
+from app.platform.clock import clock
 from app.platform.settings import get_settings
 from app.schema.texts import CampaignId
 
@@ -38,7 +39,7 @@ class Past:
     valid_from: int | None = None
     zone: tzinfo = UTC
     date_format: str | None = None
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    now: datetime = field(default_factory=clock.now)
     """What is later has not happened yet."""
 
     def of(self, code: str, row: Sequence[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,6 +15,7 @@ from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleRecord, ScheduleUpdate
 from app.domain.imports.schemas import ImportOptions, Options
+from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError
 from app.platform.metrics import SCHEDULES_GAVE_UP
@@ -253,7 +254,7 @@ async def check_none_active(connection: AsyncConnection, pool: str) -> None:
 
 def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:
     try:
-        following = next_run(cron, timezone, datetime.now(UTC))
+        following = next_run(cron, timezone, clock.now())
     except ValueError as error:
         said = f"{error}."
         raise InvalidRequestError(said, [{"loc": ["body", "cron"], "msg": str(error)}]) from error

@@ -1,10 +1,9 @@
 """The clock of import schedules."""
 
-from datetime import UTC, datetime
-
 from procrastinate import JobContext
 
 from app.domain.imports.schedules import service
+from app.platform.clock import clock
 from app.platform.jobs import SWEEPS, engine_of, jobs
 
 
@@ -19,4 +18,4 @@ from app.platform.jobs import SWEEPS, engine_of, jobs
 async def begin_due_schedules(context: JobContext, timestamp: int) -> None:
     """Judge the runs that have ended, then begin those whose time has come, each in a transaction of its own."""
     del timestamp
-    await service.sweep(engine_of(context), datetime.now(UTC))
+    await service.sweep(engine_of(context), clock.now())

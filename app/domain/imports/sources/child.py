@@ -1,24 +1,22 @@
-"""The process that fetches one source: it owns nothing that could be found, and can be ended at any moment.
+"""The process that fetches one database or storage: it owns nothing that could be found, and can be ended any time.
 
 It is started with an empty home and next to no environment (`fetching.py`), so that no library finds credentials of
-the service. On stdin comes the source with what limits it; on stdout go frames: a letter, a length, that many bytes.
+the service. On stdin comes the source with what limits it; on stdout go frames.
 """
 
 import os
 import resource
 import signal
-import struct
 import sys
 from contextlib import suppress
 
 import orjson
 
 from app.domain.imports.sources import kinds
+from app.domain.imports.sources.frames import BYTES, END, FAULT, HEAD
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
-BYTES, FAULT, END = b"B", b"F", b"E"
-HEAD = struct.Struct(">cI")
 MEMORY = 2 * 1024**3
 """Most address space: one row of a query may be of any size."""
 GRACE_SECONDS = 5

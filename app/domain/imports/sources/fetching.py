@@ -1,13 +1,16 @@
 """Where an import's bytes come from.
 
-A source is fetched in a process of its own. That process finds no credentials of the service (its environment and its
-home are empty), and its end does not depend on any library: it is ended when its time is over, or when nobody wants
-the bytes any more. The selections over the service's own customers and events need the service's own database, and
-are made here.
+A database or a storage is fetched in a process of its own. That process finds no credentials of the service (its
+environment and its home are empty), and its end does not depend on any library: it is ended when its time is over, or
+when nobody wants the bytes any more. URLs are fetched by a process that finds as little, many at a time (`courier.py`);
+they are left when their time is over, and a courier that does not answer is ended. The selections over the service's
+own customers and events need the service's own database, and are made here.
 """
 
+import atexit
 import os
 import selectors
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +25,8 @@ import orjson
 import app
 from app.domain.imports.errors import ImportCancelledError, UnreadableError
 from app.domain.imports.sources import analysis, secrets
-from app.domain.imports.sources.child import BYTES, END, HEAD
+from app.domain.imports.sources.couriers import Couriers
+from app.domain.imports.sources.frames import BYTES, END, HEAD, UNWORDED
 from app.domain.imports.stored import StoredSource
 from app.platform.errors import DomainError
 from app.platform.memory_file import memory_file
@@ -51,6 +55,11 @@ NOTHING_TO_FIND = {
     "NO_GCE_CHECK": "true",
 }
 """The whole environment of the process, beside its home."""
+
+COURIERS = Couriers(NOTHING_TO_FIND)
+atexit.register(COURIERS.close)
+MAX_SAID = 300
+"""Characters of what a library says."""
 
 Unwanted = Callable[[], bool]
 unseal = secrets.unseal
@@ -105,14 +114,15 @@ def _from_process(
 ) -> Generator[bytes, None, None]:
     deadline = time.monotonic() + settings.fetch_seconds
     limits = settings.model_dump(mode="json", include=NEEDED)
-    with _process(orjson.dumps({"settings": limits, "source": source})) as pipe:
+    wanted = orjson.dumps({"settings": limits, "source": source})
+    with COURIERS.fetch(wanted) if source["type"] == "url" else _process(wanted) as pipe:
         received = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while True:
                 left = deadline - time.monotonic()
                 if selector.select(max(0.0, min(LOOK_SECONDS, left))):
-                    data = os.read(pipe.fileno(), READ)
+                    data = _read(pipe)
                     if not data:
                         raise UnreadableError(
                             "The source cannot be read: the process that fetched it has died."
@@ -122,9 +132,16 @@ def _from_process(
                         if kind == END:
                             return
                         if kind != BYTES:
-                            raise _error(orjson.loads(frame))
+                            raise _error(source, orjson.loads(frame))
                         yield frame
                 _check(settings, deadline, unwanted)
+
+
+def _read(pipe: IO[bytes] | socket.socket) -> bytes:
+    try:
+        return os.read(pipe.fileno(), READ)
+    except ConnectionError:
+        return b""
 
 
 def _frames(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
@@ -138,14 +155,17 @@ def _frames(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
         yield kind, frame
 
 
-def _error(fault: dict[str, str]) -> DomainError:
+def _error(source: StoredSource, fault: dict[str, str]) -> DomainError:
+    if fault["name"] == UNWORDED:
+        said = secrets.without(source, fault["detail"].strip().partition("\n")[0])[:MAX_SAID]
+        return UnreadableError(f"The source cannot be read: {said}.")
     known = AddressForbiddenError if fault["name"] == AddressForbiddenError.name else UnreadableError
     return known(fault["detail"])
 
 
 @contextmanager
 def _process(wanted: bytes) -> Iterator[IO[bytes]]:
-    """Start the process with what it is to fetch; give its output; end it, whatever it is doing."""
+    """Start a process with what it is to fetch; give its output; end it, whatever it is doing."""
     with tempfile.TemporaryDirectory(prefix="vp-fetch-") as home, memory_file("source", wanted) as asked:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "app.domain.imports.sources.child"],

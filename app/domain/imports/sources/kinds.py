@@ -10,7 +10,7 @@ from app.platform.errors import DomainError
 from app.platform.settings import Settings
 
 Fetch = Callable[[Settings, StoredSource], Iterator[bytes]]
-KINDS = ("url", "database", "storage")
+KINDS = ("database", "storage")
 """Each is imported only where it is used, for a process starts for each fetch."""
 
 

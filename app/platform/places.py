@@ -1,0 +1,54 @@
+"""Places for what an event loop does few of at a time: who finds all taken waits in line, and not for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
+
+from app.platform.errors import OverloadedError
+
+
+class Places:
+    """The places of each event loop.
+
+    Args:
+        most: how many are taken at a time.
+        waiting: how many may wait for one; more are refused at once.
+        patience: seconds that one waits.
+        refusal: what is raised then.
+    """
+
+    def __init__(self, most: int, waiting: int, patience: float, refusal: type[OverloadedError]) -> None:
+        self.most, self.waiting, self.patience, self._refusal = most, waiting, patience, refusal
+        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Take a place for the block.
+
+        Raises:
+            OverloadedError: as the `refusal` says: too many wait, or this one waited too long.
+        """
+        line = self._lines.setdefault(asyncio.get_running_loop(), _Line(self.most))
+        if line.free.locked() and line.waiting >= self.waiting:
+            raise self._refusal
+        line.waiting += 1
+        try:
+            async with asyncio.timeout(self.patience):
+                await line.free.acquire()
+        except TimeoutError:
+            raise self._refusal from None
+        finally:
+            line.waiting -= 1
+        try:
+            yield
+        finally:
+            line.free.release()
+
+
+class _Line:
+    """The places of one event loop, and how many wait for one."""
+
+    def __init__(self, most: int) -> None:
+        self.free = asyncio.Semaphore(most)
+        self.waiting = 0

@@ -1,0 +1,71 @@
+"""Who is let into a queue: judged by how many wait and for how long, with queues that the test makes old."""
+
+import asyncio
+
+import pytest
+
+from app.platform.batching import TURNED_AWAY, Batcher
+from app.platform.errors import OverloadedError
+
+
+@pytest.fixture
+async def batcher():
+    """Batches of two; the first one is under way until the test lets it end."""
+    go = asyncio.Event()
+
+    async def serve(_, batch):
+        await go.wait()
+        for waiter in batch:
+            waiter.resolve(waiter.item)
+
+    made = Batcher(serve, max_batch=2, max_waiting=5, patience=1000, full_after=10)
+    made.go = go
+    return made
+
+
+async def begin(batcher, n):
+    """So many wait, beside the first, which is being served."""
+    tasks = []
+    for item in range(n + 1):
+        tasks.append(asyncio.create_task(batcher.submit("k", item)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert len(batcher._queues["k"].waiting) == n
+    return tasks
+
+
+def make_old(batcher, seconds):
+    for waiter in batcher._queues["k"].waiting:
+        waiter.deadline -= seconds
+
+
+async def test_where_less_than_a_batch_waits_all_are_let_in_however_long_the_batch_before_takes(batcher):
+    tasks = await begin(batcher, 1)
+    make_old(batcher, 500)
+    tasks.append(asyncio.create_task(batcher.submit("k", 2)))
+    await asyncio.sleep(0)
+    batcher.go.set()
+    assert await asyncio.gather(*tasks) == [0, 1, 2]
+
+
+async def test_where_a_batch_waits_and_has_waited_long_nobody_else_is_let_in(batcher):
+    tasks = await begin(batcher, 2)
+    make_old(batcher, 9)
+    tasks.append(asyncio.create_task(batcher.submit("k", 3)))
+    await asyncio.sleep(0)
+    make_old(batcher, 2)
+    before = TURNED_AWAY.n
+    with pytest.raises(OverloadedError):
+        await batcher.submit("k", 4)
+    assert TURNED_AWAY.n == before + 1
+    other = asyncio.create_task(batcher.submit("another", 5))
+    batcher.go.set()
+    assert await asyncio.gather(*tasks, other) == [0, 1, 2, 3, 5]
+
+
+async def test_no_more_than_the_most_wait_however_new_they_are(batcher):
+    tasks = await begin(batcher, 5)
+    with pytest.raises(OverloadedError):
+        await batcher.submit("k", 6)
+    batcher.go.set()
+    assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4, 5]
