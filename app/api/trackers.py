@@ -25,7 +25,6 @@ from app.domain.tracking.trackers import (
 )
 from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
-from app.schema.texts import Identifier
 from app.web.dependencies import Engine, held
 from app.web.headers import Responses
 from app.web.openapi import body_of
@@ -34,7 +33,7 @@ from app.web.trackers import requires
 router = APIRouter(prefix="/track/v2/projects/{project:id}", tags=["trackers"])
 BODIES = (TrackedCustomer, TrackedEvent, TrackedBatch)
 """Models of bodies that routes read by themselves."""
-IDENTIFIER = TypeAdapter(Identifier)
+COMMAND_ID: TypeAdapter[str | int] = TypeAdapter(CommandId)
 Signing = Annotated[SignIns, held(SignIns)]
 Tracker = Annotated[Caller, requires(Scope.EVENTS)]
 Project = Annotated[
@@ -99,18 +98,17 @@ async def track_batch(
     results: list[dict[str, object]] = []
     right: list[tuple[dict[str, object], Command]] = []
     for each in commands:
-        result = _result(each)
+        result: dict[str, object] = {"success": True}
         results.append(result)
         try:
-            if isinstance(each, dict) and each.get("name") == "system/time":
-                result["time"] = clock.timestamp()
-            else:
-                right.append((result, _of_batch(each)))
+            command = _judged(each, result)
         except InvalidRequestError as error:
             result |= {"success": False, "errors": [fault["msg"] for fault in error.errors]}
-    done = (
-        await carry_out(engine, sign_ins, caller, project, [command for _, command in right]) if right else []
-    )
+            continue
+        if command is not None:
+            right.append((result, command))
+    wanted = [command for _, command in right]
+    done = await carry_out(engine, sign_ins, caller, project, wanted) if wanted else []
     for (result, _), fault in zip(right, done, strict=True):
         if fault is not None:
             result |= {"success": False, "errors": [fault]}
@@ -158,23 +156,24 @@ def _list_in(body: object) -> Sequence[object]:
     return commands
 
 
-def _result(command: object) -> dict[str, object]:
-    """Return the result of a command, as long as nothing is found wrong with it."""
-    result: dict[str, object] = {"success": True}
-    if isinstance(command, dict) and isinstance(command.get("command_id"), CommandId):
-        result["command_id"] = command["command_id"]
-    return result
+def _judged(command: object, result: dict[str, object]) -> Command | None:
+    """Return what is to be carried out for a command of a batch; its result is told what is known already.
 
-
-def _of_batch(command: object) -> Command:
+    Raises:
+        InvalidRequestError: it is none.
+    """
     if not isinstance(command, dict):
         raise _wrong("a command is an object")
     id_ = command.get("command_id")
-    try:
-        command_id = None if id_ is None else IDENTIFIER.validate_python(str(id_))
-    except ValidationError:
-        raise _wrong("command_id: a text of 1 to 255 characters is needed") from None
-    return _command(command.get("name"), command.get("data"), command_id)
+    if id_ is not None:
+        try:
+            result["command_id"] = COMMAND_ID.validate_python(id_)
+        except ValidationError:
+            raise _wrong("command_id: a text of 1 to 255 characters is needed") from None
+    if command.get("name") == "system/time":
+        result["time"] = clock.timestamp()
+        return None
+    return _command(command.get("name"), command.get("data"), None if id_ is None else str(id_))
 
 
 def _command(name: object, data: object, command_id: str | None = None) -> Command:

@@ -1,6 +1,8 @@
 """Exports that nobody reads hold no connection, and are read to the end by who does."""
 
 import asyncio
+import contextlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +64,25 @@ async def test_an_error_ends_the_reply_short():
     with pytest.raises(RuntimeError):
         async for _ in spooled(blocks()):
             pass
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "free", "goes_on"), [(100, 2, True), (100, 0.9, False), (4, 0.5, True)]
+)
+async def test_an_export_ends_before_the_disk_is_full(monkeypatch, gigabytes, free, goes_on):
+    disk = SimpleNamespace(f_frsize=4096, f_blocks=gigabytes * 2**18, f_bavail=free * 2**18)
+    monkeypatch.setattr(spool.os, "fstatvfs", lambda _: disk)
+    monkeypatch.setattr(spool, "LOOK_BYTES", 100)
+
+    async def blocks():
+        for _ in range(20):
+            yield b"x" * 50
+
+    got = b""
+    with contextlib.nullcontext() if goes_on else pytest.raises(spool.NoRoomError):
+        async for block in spooled(blocks()):
+            got += block
+    assert len(got) == 1000 if goes_on else len(got) <= 100
 
 
 async def test_exports_read_in_turns_and_all_of_them_rest_between(monkeypatch):

@@ -25,9 +25,12 @@ def _said(value: object) -> object:
     """Return the ids that are said: clients send null or nothing for one that they do not know, and numbers."""
     if not isinstance(value, dict):
         return value
+    if len(value) > MAX_IDS:
+        raise ValueError(f"at most {MAX_IDS} ids can be given")
     said = {}
     for name, id_ in value.items():
-        text = str(id_) if isinstance(id_, int) and not isinstance(id_, bool) else id_
+        is_number = isinstance(id_, int) and not isinstance(id_, bool) and -(2**63) <= id_ < 2**63
+        text = str(id_) if is_number else id_
         if text is not None and not (isinstance(text, str) and not text.strip()):
             said[name] = text
     return said
@@ -44,7 +47,6 @@ def _named(ids: dict[str, str]) -> dict[str, str]:
 _IdName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 CustomerIds = Annotated[
     dict[_IdName, Identifier],
-    Field(max_length=MAX_IDS),
     BeforeValidator(_said),
     AfterValidator(_named),
     WithJsonSchema(
@@ -90,7 +92,7 @@ class TrackedEvent(_Sent):
     )
 
 
-CommandId = str | int
+CommandId = Identifier | Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 
 
 class TrackedCommand(_Sent):

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import time
 
 import pytest
@@ -25,7 +26,7 @@ def track(client):
     """Sends to a path of trackers: the reply, which must be a success unless said otherwise."""
 
     async def send(path, body, *, status=200):
-        reply = await client.post(f"{TRACK}/{path}", json=body)
+        reply = await client.post(f"{TRACK}/{path}", content=json.dumps(body))
         assert (reply.status_code, reply.json()["success"]) == (status, status == 200), reply.text
         return reply.json()
 
@@ -143,7 +144,9 @@ WRONG = [
     ("customers", {"customer_ids": {"registered": "", "cookie": None}}),
     ("customers", {"customer_ids": {"registered": "."}}),
     ("customers", {"customer_ids": {"registered": True}}),
+    ("customers", {"customer_ids": {"registered": 2**63}}),
     ("customers", {"customer_ids": "anna"}),
+    ("customers", {"customer_ids": {"registered": ANNA} | {f"id{n}": None for n in range(20)}}),
     ("customers", {"customer_ids": {"registered": ANNA}, "properties": []}),
     ("customers", []),
     ("customers/events", event({"registered": ANNA}, type_="")),
@@ -160,6 +163,24 @@ async def test_what_is_wrong_is_told_as_the_clients_read_it(track):
         errors = (await track(path, body, status=400))["errors"]
         assert errors
         assert all(isinstance(said, str) for said in errors)
+
+
+async def test_what_no_reply_can_say_is_refused(client, track):
+    """Half a surrogate pair, a number beyond 64 bits, yes and no."""
+    half = "\ud800"
+    visit = {"customer_ids": {"registered": ANNA}, "event_type": "visit"}
+    odd = [half, 2**64, -(2**64), True, "", "x" * 256, {}, 1.5]
+    sent = [of_batch("customers/events", visit, id_) for id_ in odd]
+    sent += [
+        of_batch("customers/events", visit | {"customer_ids": ids}) for ids in ({half: "x"}, {"x": half})
+    ]
+    sent += [of_batch(half, visit), of_batch("customers/events", visit | {"event_type": half})]
+    sent += [of_batch("customers/events", visit | {"properties": {half: 1}})]
+    results = (await track("batch", {"commands": sent}))["results"]
+    assert [each["success"] for each in results] == [False] * len(sent)
+    for command in sent[len(odd) :]:
+        await track("customers/events", command["data"] | {"event_type": half}, status=400)
+    assert await events_of(client, ANNA) == []
 
 
 async def test_every_error_has_their_shape(client, engine):

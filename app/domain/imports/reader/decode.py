@@ -13,6 +13,9 @@ from app.domain.imports.errors import UnreadableError
 MAX_LINE = 1024**2
 """Most characters of a line: beyond it the file is no list of rows, and is not kept in memory."""
 
+PIECE_BYTES = 128 * 1024
+"""So much is decoded at a time: `StringIO` keeps four bytes for each character."""
+
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -127,8 +130,15 @@ def lines(blocks: Iterable[bytes], encoding: str, *, guessed: bool = False) -> I
         UnreadableError: a byte is not in the encoding, or a line is far too long; it says in which line.
     """
     beware = guessed and encoding == NAMES["cp1252"]
-    for text in _whole_lines(blocks, encoding, beware=beware):
+    for text in _whole_lines(_pieces(blocks), encoding, beware=beware):
         yield from io.StringIO(text, newline="")
+
+
+def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in small blocks."""
+    for block in blocks:
+        for start in range(0, len(block), PIECE_BYTES):
+            yield block[start : start + PIECE_BYTES]
 
 
 def _whole_lines(blocks: Iterable[bytes], encoding: str, *, beware: bool) -> Iterator[str]:
