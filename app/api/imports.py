@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from app.api import import_examples as examples
 from app.api import import_streams as streams
-from app.domain.imports import beginning, previews, service, undoing
+from app.domain.imports import beginning, following, previews, service, undoing
 from app.domain.imports.errors import (
     ImportEndedError,
     ImportNotFinishedError,
@@ -25,6 +25,7 @@ from app.domain.imports.errors import (
     TooManyPreviewsError,
     UnreadableError,
 )
+from app.domain.imports.following import TooManyFollowersError
 from app.domain.imports.options import FormatIn, ImportCreate, ImportOptions, PreviewCreate
 from app.domain.imports.preview_schemas import Preview
 from app.domain.imports.schemas import IgnoredOut, ImportOut, ImportRecord, RejectOut, Undone
@@ -134,6 +135,8 @@ async def create_import(
     where an upload or a text shows it in its first rows, else by the import, which fails with the same text.
     """
     seconds = _wait(prefer)
+    if not following.has_room():
+        seconds = 0  # it is a preference
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
@@ -285,7 +288,7 @@ async def undo_import(import_id: uuid.UUID, caller: Manager, engine: Engine) -> 
 @router.get(
     "/v1/imports/{import_id}/progress",
     response_class=StreamingResponse,
-    responses=problems(ImportNotFoundError)
+    responses=problems(ImportNotFoundError, TooManyFollowersError)
     | {
         200: {"content": {"text/event-stream": {}}},
         204: {"description": "All was told: `EventSource` does not come back"},
@@ -302,6 +305,7 @@ async def follow_import(
 
     `EventSource` comes back when the stream ends; once it has had the end, it is answered 204 and stays away.
     """
+    following.check_room()
     await service.get(connection, import_id)
     if last_event_id and await streams.is_told(engine, import_id, caller, last_event_id):
         return Response(status_code=status.HTTP_204_NO_CONTENT)
