@@ -22,6 +22,7 @@ from app.domain.imports.schedules import tasks as schedules
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
+from app.platform import tracing
 from app.platform.connections import wait_for
 from app.platform.database import follow_time
 from app.platform.engines import create_job_engine, job_pool_arguments
@@ -97,6 +98,7 @@ async def work(
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+    tracing.begin(settings)
     beating = asyncio.create_task(_beat(beat, pulse))
     try:
         while not stop.is_set():
