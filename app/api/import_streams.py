@@ -6,13 +6,14 @@ import io
 import time
 import uuid
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.access.scopes import Caller
-from app.domain.imports import service
+from app.domain.imports import following, service
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.imports.schemas import ImportOut, ImportRecord
 from app.platform.database import transaction
@@ -28,16 +29,17 @@ CSV_PAGE = 1000
 async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> ImportRecord:
     """Return the import once it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
-    found = await _look(engine, import_id)
-    while found.status not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
-        await asyncio.sleep(POLL_SECONDS)
-        found = await _look(engine, import_id)
+    found = await following.read(engine, import_id)
+    with following.following():
+        while found.status not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
+            await asyncio.sleep(POLL_SECONDS)
+            found = await following.look(engine, import_id)
     return found
 
 
 async def is_told(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller, last: str) -> bool:
     """Return whether who has had the event `last` knows the end of the import: nothing is left to follow."""
-    found = await _look(engine, import_id)
+    found = await following.read(engine, import_id)
     return found.status in service.ENDED and last == _event_id(_shown(caller, found))
 
 
@@ -48,14 +50,25 @@ async def events(
 
     Each event has an id, by which one who comes back tells what he has had (`last`): that is not told again.
     """
+    with following.following():
+        async with aclosing(_events(engine, import_id, caller, last)) as told:
+            async for event in told:
+                yield event
+
+
+async def _events(
+    engine: AsyncEngine, import_id: uuid.UUID, caller: Caller, last: str
+) -> AsyncGenerator[bytes, None]:
     before, sent = last, time.monotonic()
+    known = None
     while True:
         try:
-            found = await _look(engine, import_id)
+            found = await following.look(engine, import_id)
         except ImportNotFoundError:
             return
-        shown = _shown(caller, found)
-        event_id = _event_id(shown)
+        if found is not known:
+            known, shown = found, _shown(caller, found)
+            event_id = _event_id(shown)
         if event_id != before:
             before, sent = event_id, time.monotonic()
             yield _event("progress", event_id, shown)
@@ -100,8 +113,3 @@ async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> 
         )
         yield text.getvalue()
         line = rows[-1].line
-
-
-async def _look(engine: AsyncEngine, import_id: uuid.UUID) -> ImportRecord:
-    async with transaction(engine) as connection:
-        return await service.get(connection, import_id)

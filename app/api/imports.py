@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from app.api import import_examples as examples
 from app.api import import_streams as streams
-from app.domain.imports import service, undoing
+from app.domain.imports import beginning, following, previews, service, undoing
 from app.domain.imports.errors import (
     ImportEndedError,
     ImportNotFinishedError,
@@ -25,18 +25,10 @@ from app.domain.imports.errors import (
     TooManyPreviewsError,
     UnreadableError,
 )
-from app.domain.imports.schemas import (
-    FormatIn,
-    IgnoredOut,
-    ImportCreate,
-    ImportOptions,
-    ImportOut,
-    ImportRecord,
-    Preview,
-    PreviewCreate,
-    RejectOut,
-    Undone,
-)
+from app.domain.imports.following import TooManyFollowersError
+from app.domain.imports.options import FormatIn, ImportCreate, ImportOptions, PreviewCreate
+from app.domain.imports.preview_schemas import Preview
+from app.domain.imports.schemas import IgnoredOut, ImportOut, ImportRecord, RejectOut, Undone
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
@@ -94,10 +86,10 @@ async def preview_import(request: Request, settings: Settings, caller: Manager) 
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)
-            return await asyncio.to_thread(service.preview, file.file, options)
+            return await asyncio.to_thread(previews.preview, file.file, options)
     wanted = await body.json(request, PreviewCreate)
     permit_source(caller, wanted.source)
-    return await service.preview_of(settings, wanted.source, wanted)
+    return await previews.preview_of(settings, wanted.source, wanted)
 
 
 @router.post(
@@ -143,27 +135,31 @@ async def create_import(
     where an upload or a text shows it in its first rows, else by the import, which fails with the same text.
     """
     seconds = _wait(prefer)
+    if not following.has_room():
+        seconds = 0  # it is a preference
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(ImportOptions, fields)
-            await asyncio.to_thread(service.look_at, file.file, options)
+            await asyncio.to_thread(previews.look_at, file.file, options)
             digest = idempotency_key and await asyncio.to_thread(_digest, file.file)
             same = ["import", pool, options.model_dump(mode="json"), digest]
             async with transaction(engine) as connection:
                 import_id, replayed = await idempotency.id_once(
                     *(connection, settings, caller, idempotency_key, same),
-                    lambda: service.begin_from_file(connection, caller, pool, file.filename, file, options),
+                    lambda: beginning.begin_from_file(connection, caller, pool, file.filename, file, options),
                 )
     else:
         wanted = await body.json(request, ImportCreate)
         permit_source(caller, wanted.source)
-        await asyncio.to_thread(service.look_at_source, wanted.source, wanted)
+        await asyncio.to_thread(previews.look_at_source, wanted.source, wanted)
         same = ["import", pool, wanted.model_dump(mode="json")]
         async with transaction(engine) as connection:
             import_id, replayed = await idempotency.id_once(
                 *(connection, settings, caller, idempotency_key, same),
-                lambda: service.begin_from_source(connection, caller, settings, pool, wanted.source, wanted),
+                lambda: beginning.begin_from_source(
+                    connection, caller, settings, pool, wanted.source, wanted
+                ),
             )
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
@@ -292,7 +288,7 @@ async def undo_import(import_id: uuid.UUID, caller: Manager, engine: Engine) -> 
 @router.get(
     "/v1/imports/{import_id}/progress",
     response_class=StreamingResponse,
-    responses=problems(ImportNotFoundError)
+    responses=problems(ImportNotFoundError, TooManyFollowersError)
     | {
         200: {"content": {"text/event-stream": {}}},
         204: {"description": "All was told: `EventSource` does not come back"},
@@ -309,6 +305,7 @@ async def follow_import(
 
     `EventSource` comes back when the stream ends; once it has had the end, it is answered 204 and stays away.
     """
+    following.check_room()
     await service.get(connection, import_id)
     if last_event_id and await streams.is_told(engine, import_id, caller, last_event_id):
         return Response(status_code=status.HTTP_204_NO_CONTENT)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.rendering import REFUSED, Held, derived_id, target_of
@@ -23,61 +23,55 @@ from app.web.guard import requires
 from app.web.parameters import CustomerPath
 from app.web.problems import problems
 
-router = APIRouter(prefix="/v1", tags=["rendering"])
-
-
-@router.post(
-    "/customers/{customer_id:id}/properties/render",
-    response_model=NodeOut,
+router = APIRouter(
+    prefix="/v1/customers/{customer_id:id}",
+    tags=["rendering"],
     responses=problems(*REFUSED),
     dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
 )
-async def set_customer_properties(
-    customer_id: CustomerPath,
-    body: NodeRequest,
-    engine: Engine,
-    renderers: Held,
-    caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: idempotency.Key = None,
-) -> object:
+Node: TypeAlias = Callable[[AsyncEngine, Renderers, RenderSpec, MessageTarget], Awaitable[nodes.Stored]]
+
+
+class AskedNode:
+    """What both nodes take; a dependency."""
+
+    def __init__(
+        self,
+        customer_id: CustomerPath,
+        body: NodeRequest,
+        engine: Engine,
+        renderers: Held,
+        caller: Annotated[Caller, requires(Scope.ASSIGN)],
+        idempotency_key: idempotency.Key = None,
+    ) -> None:
+        parts = parts_of(body.template, None)
+        self._spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)
+        message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
+        self._target = target_of(customer_id, message_id)
+        self._engine, self._renderers = engine, renderers
+
+    async def run(self, node: Node) -> dict[str, object]:
+        """Render and store what one of the nodes does."""
+        try:
+            vouchers, stored = await node(self._engine, self._renderers, self._spec, self._target)
+        except RendererDiedError:
+            raise batch.worker_killed_error() from None
+        return {"stored": stored, "message_id": self._target.message_id, "vouchers": vouchers}
+
+
+Asked = Annotated[AskedNode, Depends()]
+
+
+@router.post("/properties/render", response_model=NodeOut)
+async def set_customer_properties(asked: Asked) -> object:
     """Set the properties of a customer from a template that renders to a JSON object (the node *set attribute*)."""
-    message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
-    return await _node(nodes.set_properties, customer_id, message_id, body, engine, renderers)
+    return await asked.run(nodes.set_properties)
 
 
-@router.post(
-    "/customers/{customer_id:id}/events/render",
-    response_model=NodeOut,
-    responses=problems(*REFUSED),
-    dependencies=[requires(Scope.ASSIGN), requires(Scope.EVENTS)],
-)
-async def add_customer_event(
-    customer_id: CustomerPath,
-    body: NodeRequest,
-    engine: Engine,
-    renderers: Held,
-    caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: idempotency.Key = None,
-) -> object:
+@router.post("/events/render", response_model=NodeOut)
+async def add_customer_event(asked: Asked) -> object:
     """Render and store events: a template of `{"event_type", "properties", "event_id"?, "timestamp"?}`.
 
     The body is an object or a list of them; all of a list are stored, or none.
     """
-    message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
-    return await _node(nodes.add_event, customer_id, message_id, body, engine, renderers)
-
-
-Node: TypeAlias = Callable[[AsyncEngine, Renderers, RenderSpec, MessageTarget], Awaitable[nodes.Stored]]
-
-
-async def _node(
-    node: Node, customer_id: str, message_id: str | None, body: NodeRequest, engine: Engine, renderers: Held
-) -> dict[str, object]:
-    parts = parts_of(body.template, None)
-    spec = RenderSpec(parts, None, body.mode, body.campaign_id, body.context, body.strict)
-    target = target_of(customer_id, message_id)
-    try:
-        vouchers, stored = await node(engine, renderers, spec, target)
-    except RendererDiedError:
-        raise batch.worker_killed_error() from None
-    return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
+    return await asked.run(nodes.add_event)

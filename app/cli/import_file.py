@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from app.domain.imports import service
+from app.domain.imports import beginning, previews, service
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging import pipeline
-from app.domain.imports.schemas import ImportOptions
+from app.domain.imports.options import ImportOptions
 from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
 from app.platform.engines import create_job_engine
@@ -51,9 +51,9 @@ async def _store(settings: Settings, pool: str, path: Path, options: ImportOptio
     engine = create_job_engine(settings)
     try:
         with path.open("rb") as file:
-            await asyncio.to_thread(service.look_at, file, options)
+            await asyncio.to_thread(previews.look_at, file, options)
             async with transaction(engine) as connection:
-                return await service.from_file(connection, pool, path.name, _Local(file), options)
+                return await beginning.from_file(connection, pool, path.name, _Local(file), options)
     finally:
         await engine.dispose()
 

@@ -22,10 +22,12 @@ from app.cli.import_file import run as run_import
 from app.cli.keys import api_key
 from app.domain.imports.sources.resealing import seal_anew
 from app.domain.lifecycle.check import violations
+from app.platform import tracing
 from app.platform.errors import CommandError
 from app.platform.settings import Settings, get_settings
 from app.server import collector
 from app.server import worker as jobs_worker
+from app.server.worker_health import Pulse, serve_health
 
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
@@ -61,6 +63,7 @@ def serve(
     with database() as (settings, postgres):
         from app.server.supervisor import Supervisor  # noqa: PLC0415  (only this command speaks HTTP)
 
+        tracing.check(settings)
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
         bring_up(settings)
         bootstrap(with_secret_key(settings, embedded=postgres is not None))
@@ -73,12 +76,23 @@ def serve(
 
 
 @cli.command()
-def worker() -> None:
+def worker(
+    health_port: Annotated[
+        int | None,
+        typer.Option(help="Port of /health/live and /health/ready; 0 takes a free one. Unset: none."),
+    ] = None,
+    health_host: Annotated[str, typer.Option(help="Address of these.")] = "127.0.0.1",
+) -> None:
     """Do jobs only: imports, schedules, alerts, webhooks."""
+    pulse = None
+    if health_port is not None:
+        pulse = Pulse()
+        port = serve_health(pulse, health_host, health_port).server_address[1]
+        print(f"Health: http://{health_host}:{port}/health/live", flush=True)
     with database() as (settings, postgres):
         keyed = with_secret_key(settings, embedded=postgres is not None, patient=True)
         collector.collect_rarely()
-        asyncio.run(jobs_worker.work(keyed))
+        asyncio.run(jobs_worker.work(keyed, pulse=pulse))
 
 
 @cli.command()

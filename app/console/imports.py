@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.console.pages import PAGE, path, see, show
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.access.scopes import Caller
-from app.domain.imports import service, undoing
+from app.domain.imports import following, service, undoing
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.platform.stopping import stopping
@@ -48,6 +48,7 @@ async def one(import_id: uuid.UUID, visit: Reader, connection: Connection) -> Re
 @router.get("/{import_id}/progress")
 async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engine: Engine) -> Response:
     """Send the import as events until it has ended."""
+    following.check_room()
     await service.get(connection, import_id)
     return StreamingResponse(_events(engine, import_id), media_type="text/event-stream")
 
@@ -119,15 +120,17 @@ async def _one(
 
 async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
     before = None
-    while True:
-        async with transaction(engine) as connection:
-            found = await service.get(connection, import_id)
-        shown = {name: getattr(found, name) for name in ("status", "rows", "progress", "stage", "fetched")}
-        yield b": still there\n\n" if shown == before else _event(shown)
-        before = shown
-        if found.status in service.ENDED or stopping.ending:
-            return  # a browser connects again by itself
-        await asyncio.sleep(0.5)
+    with following.following():
+        while True:
+            found = await following.look(engine, import_id)
+            shown = {
+                name: getattr(found, name) for name in ("status", "rows", "progress", "stage", "fetched")
+            }
+            yield b": still there\n\n" if shown == before else _event(shown)
+            before = shown
+            if found.status in service.ENDED or stopping.ending:
+                return  # a browser connects again by itself
+            await asyncio.sleep(0.5)
 
 
 def _event(shown: Mapping[str, object]) -> bytes:

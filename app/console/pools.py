@@ -1,6 +1,7 @@
 """*Data & Assets → Vouchers*: the pools, and one pool."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -16,14 +17,16 @@ from app.domain.holds import service as holds
 from app.domain.holds.schemas import HoldCreate
 from app.domain.imports import service as imports
 from app.domain.imports.schedules import service as schedules
+from app.domain.persons.ids import CustomerId
 from app.domain.pools import service
 from app.domain.pools.schemas import PoolCreate, PoolUpdate, Sort
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import VoucherNotFoundError
 from app.domain.vouchers.schemas import VoucherRecord
 from app.platform.database import run_act, transaction
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.base import VoucherStatus
+from app.schema.texts import Input
 from app.web import exports, pagination
 from app.web.body import validated
 from app.web.dependencies import Connection, Engine
@@ -39,6 +42,7 @@ SORTS: dict[Sort, str] = {
 }
 VOUCHER_KEY = TypeAdapter(vouchers.Key)
 HISTORY_HOURS = 168
+LAST_DAY = date(9998, 12, 31)
 
 
 @router.get("")
@@ -184,6 +188,7 @@ async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | 
         last=await imports.last_of_pools(connection, ids),
         next_runs=await schedules.next_runs(connection, names),
         alerts=await alerts.states(connection, ids),
+        run_out=await forecast.run_out(connection, found),
         **listed,
     )
 
@@ -193,16 +198,20 @@ async def _one(
 ) -> Response:
     pool = await service.get(connection, name)
     params = visit.request.query_params
-    state = VoucherStatus(params["status"]) if params.get("status") in set(VoucherStatus) else None
     code = params.get("code", "").strip()
-    if code:
-        items: Sequence[VoucherRecord] = await _by_code(connection, name, code)
-        next_cursor = None
-    else:
-        start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
-        found = await vouchers.find(connection, name, vouchers.Filter(status=state), start, PAGE)
-        items = found.rows
-        next_cursor = None if found.go_on is None else pagination.encode(found.go_on)
+    items: Sequence[VoucherRecord] = []
+    next_cursor = None
+    try:
+        wanted = _search(params)
+        if code:
+            items = await _by_code(connection, name, code)
+        else:
+            start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
+            found = await vouchers.find(connection, name, wanted, start, PAGE)
+            items = found.rows
+            next_cursor = None if found.go_on is None else pagination.encode(found.go_on)
+    except InvalidRequestError as mistyped:
+        error = error or mistyped
     history = list(await forecast.history(connection, name, None, HISTORY_HOURS))[::-1]
     return show(
         visit,
@@ -211,8 +220,7 @@ async def _one(
         pool=pool,
         version=service.version_of(pool),
         states=list(VoucherStatus),
-        state=state,
-        code=code,
+        searched=any(params.get(field) for field in ("status", "code", *VoucherSearch.model_fields)),
         history=history,
         chart=_chart([row.available for row in history]),
         forecast=await forecast.forecast(connection, name),
@@ -224,6 +232,31 @@ async def _one(
             visit.settings.public_url or str(visit.request.base_url).removesuffix("/console/"), name
         ),
     )
+
+
+class VoucherSearch(Input):
+    """What vouchers of a pool are looked for, besides their state."""
+
+    customer_id: CustomerId | None = None
+    assigned_since: date | None = None
+    assigned_until: date | None = None
+
+
+def _search(params: Mapping[str, str]) -> vouchers.Filter:
+    """Return what was typed as a filter; days are those of UTC, the last one included."""
+    typed = {name: params[name].strip() or None for name in VoucherSearch.model_fields if name in params}
+    wanted = checked(VoucherSearch, typed)
+    until = wanted.assigned_until and min(wanted.assigned_until, LAST_DAY) + timedelta(days=1)
+    return vouchers.Filter(
+        status=VoucherStatus(params["status"]) if params.get("status") in set(VoucherStatus) else None,
+        customer_id=wanted.customer_id,
+        assigned_since=_begin(wanted.assigned_since),
+        assigned_until=_begin(until),
+    )
+
+
+def _begin(day: date | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time.min, UTC)
 
 
 async def _by_code(connection: AsyncConnection, pool: str, code: str) -> list[VoucherRecord]:

@@ -15,17 +15,16 @@ from app.console import sealed, spool
 from app.console.pages import json_of, path, see, show, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
-from app.domain.imports import service
+from app.domain.imports import beginning, previews, service
 from app.domain.imports.errors import ImportUndecidedError
+from app.domain.imports.options import FormatIn, ImportOptions
 from app.domain.imports.schedules import service as schedules
 from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.schemas import ScheduleCreate
-from app.domain.imports.schemas import (
+from app.domain.imports.schemas import ImportRecord
+from app.domain.imports.source_schemas import (
     AnalysisSource,
     DatabaseSource,
-    FormatIn,
-    ImportOptions,
-    ImportRecord,
     RemoteSource,
     StorageSource,
     UrlSource,
@@ -219,12 +218,12 @@ async def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]
     options = checked(FormatIn, _format(visit))
     if "id" in source:
         return await asyncio.to_thread(_preview_file, visit, str(source["id"]), options)
-    return await service.preview_of(visit.settings, SOURCE.validate_python(source), options)
+    return await previews.preview_of(visit.settings, SOURCE.validate_python(source), options)
 
 
 def _preview_file(visit: Visit, name: str, options: FormatIn) -> dict[str, object]:
     with spool.path_of(visit.settings, name).open("rb") as file:
-        return service.preview(file, options)
+        return previews.preview(file, options)
 
 
 def _options(visit: Visit) -> dict[str, object]:
@@ -245,13 +244,13 @@ async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry
     if "id" not in source:
         async with transaction(engine) as connection:
             remote = SOURCE.validate_python(source)
-            return await service.begin_from_source(
+            return await beginning.begin_from_source(
                 connection, visit.caller, visit.settings, pool, remote, options
             )
     with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:
-        await asyncio.to_thread(service.look_at, file, options)
+        await asyncio.to_thread(previews.look_at, file, options)
         async with transaction(engine) as connection:
-            return await service.begin_from_file(
+            return await beginning.begin_from_file(
                 connection, visit.caller, pool, str(source["name"]), spool.Spooled(file), options
             )
 

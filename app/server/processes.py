@@ -93,6 +93,7 @@ def serve_web(beat: ctypes.c_double, held: socket.socket) -> None:
         "app.server.application:create_asgi",
         factory=True,
         http=Protocol,
+        ws="none",  # whatever is installed: such a connection would be out of reach of the protocol's bounds
         access_log=False,  # it would show codes in paths; request_log.py logs requests
         log_config=None,
         server_header=False,

@@ -22,12 +22,15 @@ from app.domain.imports.schedules import tasks as schedules
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
+from app.platform import tracing
+from app.platform.clock import clock
 from app.platform.connections import wait_for
 from app.platform.database import follow_time
 from app.platform.engines import create_job_engine, job_pool_arguments
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
 from app.platform.settings import Settings
 from app.server import retention
+from app.server.worker_health import Pulse
 
 TASKS = (
     alerts,
@@ -44,6 +47,9 @@ TASKS = (
     webhooks,
 )
 """Modules that define tasks: importing one registers its tasks with the queue."""
+
+TIME_SECONDS = 1.0
+"""Between two looks whether time went back."""
 
 PAUSE_SECONDS = 0.5
 """Between two tries to run jobs."""
@@ -84,35 +90,40 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
             await manager.finish_job(job, Status.FAILED, delete_job=False)
 
 
-async def work(settings: Settings, beat: Callable[[], None] = lambda: None) -> None:
+async def work(
+    settings: Settings, beat: Callable[[], None] = lambda: None, pulse: Pulse | None = None
+) -> None:
     """Run jobs until the process is told to stop (SIGTERM or SIGINT); an outage of the database ends nothing.
 
-    `beat` is called each second while the process is alive.
+    `beat` is called each second while the process is alive, and `pulse` kept, where somebody asks for it.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-    beating = asyncio.create_task(_beat(beat))
+    tracing.begin(settings)
+    beating = asyncio.create_task(_beat(beat, pulse))
     try:
         while not stop.is_set():
-            await _until_first(stop.wait(), _try(settings), seconds=settings.stop_seconds)
+            await _until_first(stop.wait(), _try(settings, pulse), seconds=settings.stop_seconds)
     finally:
         beating.cancel()
 
 
-async def _beat(beat: Callable[[], None]) -> None:
+async def _beat(beat: Callable[[], None], pulse: Pulse | None) -> None:
     while True:
         beat()
+        if pulse is not None:
+            pulse.beat()
         await asyncio.sleep(1)
 
 
-async def _try(settings: Settings) -> None:
+async def _try(settings: Settings, pulse: Pulse | None) -> None:
     """Run jobs as long as the database answers."""
     try:
         await wait_for(settings)
-        await _run(settings)
+        await _run(settings, pulse)
     except Exception as error:  # noqa: BLE001  (whatever ended the worker, its work goes on)
         log.error("the worker lost its database, and goes on as soon as it can", error=type(error).__name__)
     await asyncio.sleep(PAUSE_SECONDS)
@@ -140,14 +151,16 @@ async def _end(tasks: Iterable[asyncio.Task[object]], seconds: float) -> None:
         _, pending = await asyncio.wait(pending, timeout=seconds)
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, pulse: Pulse | None) -> None:
     engine = create_job_engine(settings)
     # Each import takes a thread for its whole time: those that are fetched must leave some to the others.
     threads = ThreadPoolExecutor(settings.job_concurrency + settings.fetch_concurrency + SPARE_THREADS)
     asyncio.get_running_loop().set_default_executor(threads)
     connector = PsycopgConnector(**job_pool_arguments(settings))
     grace = max(1.0, settings.stop_seconds - 5)
-    timing = asyncio.create_task(follow_time(engine), name="time")
+    beside = [asyncio.create_task(follow_time(engine), name="time")]
+    if pulse is not None:
+        beside.append(asyncio.create_task(pulse.follow(engine), name="pulse"))
     try:
         with jobs.replace_connector(connector) as app:
             async with app.open_async():
@@ -162,6 +175,7 @@ async def _run(settings: Settings) -> None:
                     install_signal_handlers=False,
                 )
                 await _until_one_ends(
+                    _until_time_goes_back(),
                     run(queues=[LONG], concurrency=settings.job_concurrency),
                     run(queues=[FETCHES], concurrency=settings.fetch_concurrency),
                     run(queues=[SWEEPS], concurrency=SWEEP_CONCURRENCY),
@@ -169,10 +183,19 @@ async def _run(settings: Settings) -> None:
                     seconds=grace + 1,
                 )
     finally:
-        timing.cancel()
+        for task in beside:
+            task.cancel()
         # Once more, for where this was cancelled while it opened: the tasks of an open pool outlive any cancellation.
         await connector.close_async()
         await engine.dispose()
+
+
+async def _until_time_goes_back() -> None:
+    """Wait until the database's clock is put back: the queue would begin nothing until it had caught up."""
+    before = clock.steps_back
+    while clock.steps_back == before:  # noqa: ASYNC110  (threads learn the time too)
+        await asyncio.sleep(TIME_SECONDS)
+    log.warning("the database's clock went back: the worker begins anew")
 
 
 async def _until_one_ends(*workers: Coroutine[object, None, None], seconds: float) -> None:

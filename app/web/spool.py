@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import IO
 
+from app.platform import disk
 from app.platform.errors import OverloadedError
 from app.web.pace import Pace
 
@@ -75,10 +76,18 @@ class _Spool:
 
     file: IO[bytes]
     written: int = 0
+    looked: int = 0
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, block: bytes) -> None:
-        """Write a block behind the others."""
+        """Write a block behind the others.
+
+        Raises:
+            NoRoomError: too little would be left for others.
+        """
+        if self.written - self.looked >= disk.LOOK_BYTES:
+            self.looked = self.written
+            disk.check_room(self.file.fileno())
         self.file.seek(self.written)
         self.written += self.file.write(block)
         self.more.set()

@@ -15,9 +15,9 @@ import psutil
 
 
 class Network:
-    """A TCP proxy to a server on a Unix socket, which can be made slow, or swallow everything."""
+    """A TCP proxy to a server, on a Unix socket or a port, which can be made slow, or swallow everything."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path | tuple[str, int]) -> None:
         self.target = target
         self.latency = 0.0
         self.open = asyncio.Event()
@@ -51,7 +51,10 @@ class Network:
         task.add_done_callback(self._tasks.discard)
         try:
             await self.open.wait()
-            there, back = await asyncio.open_unix_connection(str(self.target))
+            if isinstance(self.target, Path):
+                there, back = await asyncio.open_unix_connection(str(self.target))
+            else:
+                there, back = await asyncio.open_connection(*self.target)
         except OSError:
             writer.close()
             return

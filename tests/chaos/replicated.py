@@ -16,6 +16,7 @@ import psycopg
 from app.platform.postgres.server import find_programs
 from app.platform.postgres.settings import tunable
 from app.platform.postgres.user import ServerUser
+from tests.chaos.between import Network
 
 _TEXT = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync")
 
@@ -31,6 +32,13 @@ class Node:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
+        self.network: Network | None = None
+        """What stands between the service and this server, if anything does."""
+
+    @property
+    def front(self) -> int:
+        """The port at which the service reaches it."""
+        return self.port if self.network is None else self.network.port
 
     @property
     def conninfo(self) -> str:
@@ -176,13 +184,13 @@ class Pair:
 
     @property
     def url(self) -> str:
-        places = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        places = ",".join(f"127.0.0.1:{node.front}" for node in self.nodes)
         return f"postgresql://vouchers@{places}/vouchers"
 
     @property
     def other_spellings(self) -> list[str]:
         """The same in other words."""
-        ports = [str(node.port) for node in self.nodes]
+        ports = [str(node.front) for node in self.nodes]
         repeated = "&".join(f"host=127.0.0.1:{port}" for port in ports)
         return [
             f"postgresql+psycopg://vouchers@/vouchers?{repeated}",

@@ -10,10 +10,15 @@ from tests.worker import eventually
 async def test_a_separate_worker_outlives_a_restart_of_its_database():
     with Service(workers=1) as service:
         environment = {**service.environment, "DATABASE_URL": service.database_url}
-        command = [sys.executable, "-m", "app.cli", "worker"]
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as worker:  # noqa: ASYNC220  (it starts at once)
+        command = [sys.executable, "-m", "app.cli", "worker", "--health-port", "0"]
+        said = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        with subprocess.Popen(command, env=environment, **said) as worker:  # noqa: ASYNC220  (it starts at once)
             try:
+                health = worker.stdout.readline().removeprefix("Health: ").replace("/live", "/ready").strip()
                 async with service.client() as client:
+
+                    async def is_ready():
+                        return (await client.get(health)).status_code == 200
 
                     async def imported(pool):
                         reply = await client.post(
@@ -31,9 +36,11 @@ async def test_a_separate_worker_outlives_a_restart_of_its_database():
                         return await eventually(done)
 
                     assert await imported("before")
+                    assert await eventually(is_ready)
                     for process in service.postgres():
                         process.kill()
                     assert await eventually(lambda: imported("after"), 40)
+                    assert await eventually(is_ready)
                     assert worker.poll() is None
             finally:
                 worker.terminate()

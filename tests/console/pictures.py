@@ -1,4 +1,7 @@
-"""Make screenshots of eight pages: `python -m tests.console.pictures FOLDER`."""
+"""Make screenshots of eight pages: `python -m tests.console.pictures FOLDER`.
+
+With `docs/images` as the folder: the three of README alone, small.
+"""
 
 import asyncio
 import sys
@@ -24,6 +27,9 @@ PAGES = {
     "keys": "/console/keys",
 }
 LOOKS = {"1440": (1440, "light"), "1440-dark": (1440, "dark"), "768": (768, "light"), "360": (360, "dark")}
+
+README = Path("docs/images")
+SHOWN = ("pools", "pool", "personalization")
 
 
 def launch(playwright: Any) -> Any:
@@ -61,22 +67,38 @@ def main(folder: Path) -> None:
         asyncio.run(furnish(service))
         with sync_playwright() as playwright:
             browser = launch(playwright)
-            for look, (width, scheme) in LOOKS.items():
-                context = browser.new_context(
-                    base_url=service.url, viewport={"width": width, "height": 900}, color_scheme=scheme
-                )
-                page = context.new_page()
-                page.goto("/console/login")
-                page.get_by_label("API key").fill(KEY)
-                page.get_by_role("button", name="Sign in").click()
-                for name, path in PAGES.items():
-                    page.goto(path)
-                    page.screenshot(path=folder / f"{name}-{look}.png")
-                    wide = page.evaluate("document.documentElement.scrollWidth")
-                    if wide > width:
-                        print(f"{name} at {width}: {wide} wide")  # noqa: T201  (a command prints)
-                context.close()
+            if folder == README:
+                page = sign_in(browser, service, 1200, "light", device_scale_factor=0.6)
+                for name in SHOWN:
+                    page.goto(PAGES[name])
+                    page.screenshot(path=folder / f"console-{name}.png")
+            else:
+                for look, (width, scheme) in LOOKS.items():
+                    take(sign_in(browser, service, width, scheme), folder, look, width)
             browser.close()
+
+
+def sign_in(browser: Any, service: Service, width: int, scheme: str, **more: float) -> Any:
+    """A page of somebody who has signed in."""
+    context = browser.new_context(
+        base_url=service.url, viewport={"width": width, "height": 900}, color_scheme=scheme, **more
+    )
+    page = context.new_page()
+    page.goto("/console/login")
+    page.get_by_label("API key").fill(KEY)
+    page.get_by_role("button", name="Sign in").click()
+    return page
+
+
+def take(page: Any, folder: Path, look: str, width: int) -> None:
+    """Take all pages in one look, and say where one is wider than the screen."""
+    for name, path in PAGES.items():
+        page.goto(path)
+        page.screenshot(path=folder / f"{name}-{look}.png")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > width:
+            print(f"{name} at {width}: {wide} wide")  # noqa: T201  (a command prints)
+    page.context.close()
 
 
 if __name__ == "__main__":

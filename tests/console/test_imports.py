@@ -8,9 +8,9 @@ from html import unescape
 
 import openpyxl
 
-from app.domain.imports import service
+from app.domain.imports import beginning
 from app.domain.imports.merging import pipeline
-from app.domain.imports.schemas import ImportOptions
+from app.domain.imports.options import ImportOptions
 from app.platform.database import transaction
 from tests.console.conftest import csrf
 from tests.domain.imports.imported import queue
@@ -51,11 +51,11 @@ async def test_an_import_is_cancelled_once(person, engine):
 
 async def test_a_question_shows_what_may_be_answered_to_who_may_see_codes(person, engine, settings):
     async with transaction(engine) as connection:
-        import_id = await service.from_file(
+        import_id = await beginning.from_file(
             connection,
             "p",
             "c.csv",
-            service._InMemory("a,b\nA1B2,C3D4\nE5F6,G7H8\nI9J1,K2L3\n"),
+            beginning.InMemory("a,b\nA1B2,C3D4\nE5F6,G7H8\nI9J1,K2L3\n"),
             ImportOptions(),
         )
     await asyncio.to_thread(pipeline.run, settings, import_id)

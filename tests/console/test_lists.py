@@ -51,6 +51,38 @@ async def test_pools_tell_their_imports_and_alerts_and_are_sorted_page_by_page(
     assert "2031-05-06 06:00:00 UTC" in page
 
 
+async def test_vouchers_are_found_by_customer_and_day_and_a_pool_tells_when_it_runs_out(
+    person, client, engine
+):
+    await fill(engine, "spring", 9)
+    codes = {}
+    for customer in ("anna", "ben"):
+        reply = await client.post("/v1/pools/spring/assignments", json={"customer_id": customer})
+        codes[customer] = reply.json()["code"]
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE assignment SET assigned_at = '2026-03-05 23:00Z' WHERE customer_id = 'ben'")
+        )
+        await connection.execute(
+            text("UPDATE voucher SET assigned_at = '2026-03-05 23:00Z' WHERE code = :code"),
+            {"code": codes["ben"]},
+        )
+    browser = await person()
+
+    async def found(query):
+        page = await browser.get(f"/console/pools/spring?{query}")
+        return page.status_code, {code for code in codes.values() if f">{code}<" in page.text}, page.text
+
+    assert (await found("customer_id=anna"))[:2] == (200, {codes["anna"]})
+    assert (await found("assigned_since=2026-03-05&assigned_until=2026-03-05"))[:2] == (200, {codes["ben"]})
+    assert (await found("assigned_since=2026-03-06"))[:2] == (200, {codes["anna"]})
+    assert (await found("customer_id=anna&status=redeemed"))[1] == set()
+    assert "No voucher of this pool matches" in (await found("customer_id=nobody"))[2]
+    status, _, page = await found("assigned_since=yesterday")
+    assert (status, 'value="yesterday"' in page) == (422, True)
+    assert re.search(r'out <time datetime="[^"]+">', (await browser.get("/console/pools")).text)
+
+
 async def test_a_key_gets_an_end_and_a_new_secret_while_the_old_one_is_good_for_a_while(person, client):
     browser = await person()
     token = await csrf(browser)

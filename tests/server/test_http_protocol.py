@@ -309,3 +309,42 @@ async def test_a_full_process_closes_where_the_client_wants_that(port, full):
 async def test_requests_in_one_breath_are_each_answered_by_a_full_process(port, full):
     reply = await answer(port, (GET + b"\r\n") * 500 + GET + b"Connection: close\r\n\r\n")
     assert reply.count(b"HTTP/1.1 ") == 501
+
+
+CHUNKED = b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", CHUNKED),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", CHUNKED),
+        (b"Content-Length: 2\r\nContent-Length: 3\r\n", b"{}"),
+        (b"Content-Length: 2, 2\r\n", b"{}"),
+        (b"Content-Length: +2\r\n", b"{}"),
+        (b"Transfer-Encoding: xchunked\r\n", CHUNKED),
+        (b"Transfer-Encoding: chunked, identity\r\n", CHUNKED),
+        (b"Transfer-Encoding : chunked\r\n", CHUNKED),
+        (b"Transfer-Encoding: \x0bchunked\r\n", CHUNKED),
+        (b"Content-Length: 2\r\nX: a\r\n Transfer-Encoding: chunked\r\n", b"{}"),
+        (b"X: a\rContent-Length: 7\r\nContent-Length: 2\r\n", b"{}"),
+        (b"Transfer-Encoding: chunked\r\n", b"2 \r\n{}\r\n" + CHUNKED),
+        (b"Transfer-Encoding: chunked\r\n", b'2;a="\n"\r\n{}\r\n' + CHUNKED),
+        (b"Transfer-Encoding: chunked\r\n", b"FFFFFFFFFFFFFFFFF\r\n{}\r\n" + CHUNKED),
+    ],
+)
+async def test_no_request_is_smuggled_in_the_body_of_another(port, application, lines, body):
+    """Where a proxy and this service could differ on where a body ends, nothing behind it is read."""
+    behind = b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"
+    reply = await answer(port, HEAD + lines + b"\r\n" + body + behind)
+    assert status(reply) == 400
+    assert reply.count(b"HTTP/1.1 ") == 1
+    assert "/smuggled" not in [scope["path"] for scope in application.seen]
+
+
+async def test_what_asks_for_another_protocol_stays_within_the_bounds_of_this_one(port, fast):
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    upgrade += b"Sec-WebSocket-Key: eA==\r\n\r\n"
+    assert status(await answer(port, GET + upgrade)) == 200
+    while Protocol._by_address:
+        await asyncio.sleep(0.01)

@@ -33,7 +33,7 @@ FORGET = text("DELETE FROM stock_history WHERE hour < now() - make_interval(days
 # in the last row taken before; nothing was at the pool's beginning. A reservation is not given. What was given and made
 # void since was given all the same, and what was used without ever being given was not (`given_besides`).
 DRAWN = text("""
-SELECT window_start, COALESCE(back_then.taken_at, pool.created_at) AS since,
+SELECT pool.id AS pool_id, window_start, COALESCE(back_then.taken_at, pool.created_at) AS since,
     out_now.drawn - COALESCE(back_then.drawn, 0) AS drawn
 FROM pool
 CROSS JOIN unnest(CAST(:starts AS timestamptz[])) AS window_start
@@ -45,7 +45,7 @@ LEFT JOIN LATERAL (
     WHERE pool_id = pool.id AND taken_at <= window_start AND hour <= window_start
     ORDER BY hour DESC LIMIT 1
 ) AS back_then ON true
-WHERE pool.id = :pool_id
+WHERE pool.id = ANY (CAST(:pool_ids AS bigint[]))
 ORDER BY window_start
 """)
 
@@ -104,8 +104,16 @@ async def given_lately(connection: AsyncConnection, pool_id: int, since: datetim
 
 async def given_since(connection: AsyncConnection, pool_id: int, starts: Sequence[datetime]) -> list[Given]:
     """For each start, count what was given since the last moment before it whose stock is known."""
-    rows = await connection.execute(DRAWN, {"pool_id": pool_id, "starts": list(starts)})
+    rows = await connection.execute(DRAWN, {"pool_ids": [pool_id], "starts": list(starts)})
     return [Given(row.since, row.drawn) for row in rows]
+
+
+async def given_of_each(
+    connection: AsyncConnection, pool_ids: Sequence[int], start: datetime
+) -> dict[int, Given]:
+    """Count for each pool what was given since the last moment before the start whose stock is known."""
+    rows = await connection.execute(DRAWN, {"pool_ids": list(pool_ids), "starts": [start]})
+    return {row.pool_id: Given(row.since, row.drawn) for row in rows}
 
 
 async def history(

@@ -6,6 +6,7 @@ index and up to MOST rows. Day and week are differences of the stock, of which a
 What a pool has left is what anybody may draw: what is available, less what campaigns hold.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.forecast import queries
 from app.domain.forecast.schemas import Forecast, HourRecord, RateRecord, Window
 from app.domain.pools import service as pools
+from app.domain.pools.schemas import PoolRecord
 from app.platform.clock import clock
 
 HISTORY_DAYS = 90
@@ -41,6 +43,20 @@ async def forecast(connection: AsyncConnection, name: str) -> Forecast:
         _rate("week", week, pool.created_at, available, now),
     ]
     return Forecast(name, now, available, rates)
+
+
+async def run_out(connection: AsyncConnection, listed: Sequence[PoolRecord]) -> dict[int, datetime]:
+    """Return when pools that are not empty run out at the rate of the last day, by their ids; some never do."""
+    now = clock.now()
+    given = await queries.given_of_each(connection, [pool.id for pool in listed], now - DAY)
+    ends: dict[int, datetime] = {}
+    for pool in listed:
+        available = pool.counts.available - pool.counts.held
+        if available > 0 and pool.id in given:
+            rate = _rate("day", given[pool.id], pool.created_at, available, now)
+            if rate.runs_out_at is not None:
+                ends[pool.id] = rate.runs_out_at
+    return ends
 
 
 async def history(

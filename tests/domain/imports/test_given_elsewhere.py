@@ -1,6 +1,7 @@
 """Codes that were given by another system come in with their past: idempotent, exact beside draws, and told."""
 
 import asyncio
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from app.domain.redemptions import service as redemptions
 from app.domain.tracking import service as tracking
 from app.domain.webhooks import queries as hooks
 from app.platform.database import transaction
-from tests.domain.imports.imported import queue
+from tests.domain.imports.imported import books_agree, counts, queue, run_job
 
 COLUMNS = {
     "customer_id_column": "customer",
@@ -35,25 +36,13 @@ FILE = HEAD + (
 @pytest.fixture
 def run(engine, settings, client):
     """Imports a file by the job itself, and returns its figures."""
-
-    async def run(content, pool="p", **options):
-        import_id = await queue(engine, content, pool, **{**COLUMNS, **options})
-        await asyncio.to_thread(pipeline.run, settings, import_id)
-        return (await client.get(f"/v1/imports/{import_id}")).json()
-
-    return run
+    return partial(run_job, engine, settings, client, **COLUMNS)
 
 
 @pytest.fixture(autouse=True)
-async def books_agree(engine):
+async def agree(engine):
     yield
-    async with transaction(engine) as connection:
-        assert await check.violations(connection) == []
-
-
-async def counts(client, pool="p"):
-    found = (await client.get(f"/v1/pools/{pool}/counts")).json()
-    return {name: n for name, n in found.items() if n and name not in {"total", "held"}}
+    await books_agree(engine)
 
 
 async def voucher(client, code):

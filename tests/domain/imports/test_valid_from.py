@@ -1,15 +1,16 @@
 """Codes are drawn from their time on, and are in no pool before; a sweep brings them in."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from sqlalchemy import text
 
-from app.domain.imports.merging import given, pipeline
-from app.domain.lifecycle import check, coming
+from app.domain.imports.merging import given
+from app.domain.lifecycle import coming
 from app.domain.vouchers import service as vouchers
 from app.platform.database import transaction
-from tests.domain.imports.imported import queue
+from tests.domain.imports.imported import books_agree, counts, run_job
 
 LATER = "2096-01-01"
 FILE = f"code;from\nA-1;\nA-2;2020-01-01\nA-3;{LATER}\nA-4;{LATER}\nA-3;{LATER}\n"
@@ -18,30 +19,18 @@ FILE = f"code;from\nA-1;\nA-2;2020-01-01\nA-3;{LATER}\nA-4;{LATER}\nA-3;{LATER}\
 @pytest.fixture
 def run(engine, settings, client):
     """Imports a file by the job itself, and returns its figures."""
-
-    async def run(content, pool="p", **options):
-        import_id = await queue(engine, content, pool, **{"valid_from_column": "from", **options})
-        await asyncio.to_thread(pipeline.run, settings, import_id)
-        return (await client.get(f"/v1/imports/{import_id}")).json()
-
-    return run
+    return partial(run_job, engine, settings, client, valid_from_column="from")
 
 
 @pytest.fixture(autouse=True)
-async def books_agree(engine):
+async def agree(engine):
     yield
-    async with transaction(engine) as connection:
-        assert await check.violations(connection) == []
+    await books_agree(engine)
 
 
 async def make_due(engine):
     async with transaction(engine) as connection:
         await connection.execute(text("UPDATE coming_voucher SET valid_from = now() - interval '1 s'"))
-
-
-async def counts(client, pool="p"):
-    found = (await client.get(f"/v1/pools/{pool}/counts")).json()
-    return {name: n for name, n in found.items() if n and name not in {"total", "held"}}
 
 
 async def draw(client, n=1):

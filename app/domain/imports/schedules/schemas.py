@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
+from app.domain.imports.options import Options
 from app.domain.imports.schedules.clock import zone
-from app.domain.imports.schemas import Options, RemoteSource
+from app.domain.imports.source_schemas import RemoteSource
 from app.domain.pools.schemas import PoolName
 from app.schema.base import ImportStatus
 

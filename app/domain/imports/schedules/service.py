@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
+from app.domain.imports import beginning
 from app.domain.imports import service as imports
+from app.domain.imports.options import ImportOptions, Options
 from app.domain.imports.schedules import queries
 from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleRecord, ScheduleUpdate
-from app.domain.imports.schemas import ImportOptions, Options
 from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError
@@ -41,7 +42,7 @@ async def create(
     Raises:
         InvalidRequestError: the cron expression is none, or never fires.
     """
-    shown, sealed = imports.sealed_source(settings, wanted.source)
+    shown, sealed = beginning.sealed_source(settings, wanted.source)
     schedule_id = await queries.add(
         connection,
         pool=wanted.pool,
@@ -95,7 +96,7 @@ async def update(
     check(expected, version_of(before))
     values: dict[str, object] = wanted.model_dump(include={"cron", "timezone", "active"}, exclude_none=True)
     if wanted.source is not None:
-        values["source"], values["sealed"] = imports.sealed_source(settings, wanted.source)
+        values["source"], values["sealed"] = beginning.sealed_source(settings, wanted.source)
     single = wanted.model_fields_set & set(Options.model_fields) - {"timezone"}
     if wanted.options is not None or single:
         kept = dict(before.options) if wanted.options is None else _options(wanted.options)
@@ -193,8 +194,8 @@ async def _begin(connection: AsyncConnection, due: queries.DueSchedule, now: dat
     if await imports.under_way(connection, due.id):
         values["error"] = OVERLAP
     else:
-        import_id = await imports.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
-        await imports.begin(connection, import_id, fetched=True)
+        import_id = await beginning.from_sealed(connection, due.pool, due.source, due.sealed, options, due.id)
+        await beginning.begin(connection, import_id, fetched=True)
     await queries.change(connection, due.id, values)
 
 
