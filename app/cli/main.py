@@ -22,6 +22,7 @@ from app.cli.import_file import run as run_import
 from app.cli.keys import api_key
 from app.domain.imports.sources.resealing import seal_anew
 from app.domain.lifecycle.check import violations
+from app.platform import tracing
 from app.platform.errors import CommandError
 from app.platform.settings import Settings, get_settings
 from app.server import collector
@@ -62,6 +63,7 @@ def serve(
     with database() as (settings, postgres):
         from app.server.supervisor import Supervisor  # noqa: PLC0415  (only this command speaks HTTP)
 
+        tracing.check(settings)
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
         bring_up(settings)
         bootstrap(with_secret_key(settings, embedded=postgres is not None))

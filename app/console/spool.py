@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
+from app.platform import disk
 from app.platform.settings import Settings
 
 KEEP_SECONDS = 24 * 60 * 60
@@ -29,6 +30,7 @@ def _keep(path: Path, file: BinaryIO) -> None:
     for old in path.parent.iterdir():
         if old.stat().st_mtime < time.time() - KEEP_SECONDS:  # noqa: TID251  (as the file system)
             old.unlink(missing_ok=True)
+    disk.check_room(path.parent)
     path.touch(mode=0o600)
     with path.open("wb") as kept:
         shutil.copyfileobj(file, kept, 1024**2)

@@ -13,7 +13,7 @@ import httpx
 import orjson
 from standardwebhooks import Webhook
 
-from app.platform import outbound
+from app.platform import outbound, tracing
 from app.platform.clock import clock
 from app.platform.errors import DomainError
 from app.platform.settings import Settings
@@ -130,12 +130,15 @@ async def post(
         "webhook-signature": " ".join(Webhook(key).sign(message_id, now, body.decode()) for key in keys),
     }
     try:
-        async with (
-            asyncio.timeout(TIMEOUT),
-            outbound.http_client(settings, timeout=TIMEOUT) as client,
-            client.stream("POST", url, content=body, headers=headers, follow_redirects=False) as response,
-        ):
-            status, wait = response.status_code, response.headers.get("retry-after")
+        with tracing.sending(httpx.URL(url).host) as traced:
+            async with (
+                asyncio.timeout(TIMEOUT),
+                outbound.http_client(settings, timeout=TIMEOUT) as client,
+                client.stream(
+                    "POST", url, content=body, headers={**headers, **traced}, follow_redirects=False
+                ) as response,
+            ):
+                status, wait = response.status_code, response.headers.get("retry-after")
     except FAILURES as error:
         return Answer(None, f"{type(error).__name__}: {error}"[:500])
     if httpx.codes.is_success(status):

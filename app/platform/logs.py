@@ -15,6 +15,8 @@ from structlog.typing import EventDict
 log = structlog.get_logger()
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that is being answered, for its log lines and its problem."""
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+"""Id of its trace, where traces are made."""
 
 
 def configure(level: str) -> None:
@@ -86,7 +88,7 @@ class RequestLines:
 
     def add(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Log that a request was answered with `status` after so many seconds."""
-        line = {
+        line: dict[str, object] = {
             "method": method,
             "route": route,
             "status": status,
@@ -96,6 +98,8 @@ class RequestLines:
             "level": "info",
             "timestamp": datetime.now(UTC),  # noqa: TID251
         }
+        if (trace := trace_id.get()) is not None:
+            line["trace_id"] = trace
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
         self._lines.append(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
@@ -109,4 +113,6 @@ def _add_request_id(_logger: object, _level: str, event: EventDict) -> EventDict
     current = request_id.get()
     if current is not None:
         event["request_id"] = current
+    if (trace := trace_id.get()) is not None:
+        event["trace_id"] = trace
     return event

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     """Most connections of clients to one process."""
     max_connections_per_address: int = Field(default=1024, ge=1)
     """Most connections of one address to one process; trusted proxies have no such bound."""
+    traces: bool = False
+    """Send traces of requests and of what is sent to others, by OTLP over HTTP, to where OpenTelemetry's own variables
+    say (`OTEL_EXPORTER_OTLP_ENDPOINT`). Needs the extra `traces`."""
     log_level: str = "INFO"
     """Least level that is logged. `WARNING` drops the line per request."""
     database_connections: int = Field(default=10, ge=2)

@@ -43,13 +43,14 @@ from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
 from app.domain.tracking.sign_ins import SignIns
-from app.platform import logs
+from app.platform import logs, tracing
 from app.platform.database import follow_time
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
 from app.platform.settings import Settings, get_settings
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
+from app.server.traced import TracedRequests
 from app.web import openapi, problems
 from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
@@ -161,7 +162,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def create_asgi() -> ASGIApp:
     """Return what a server runs: the application, the short way into it, and the request log around both."""
-    return with_hot_path(create_app())
+    settings = get_settings()
+    tracing.begin(settings)
+    served = with_hot_path(create_app(settings))
+    return served if tracing.current.traces is None else TracedRequests(served, tracing.current.traces)
 
 
 def with_hot_path(app: FastAPI) -> ASGIApp:

@@ -47,13 +47,14 @@ class RequestLog:
             await self.app(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
-            route = _template(scope)
+            route = route_of(scope)
             observe_request(scope["method"], route, status, seconds)
             if self._lines is not None:
                 self._lines.add(scope["method"], route, status, seconds)
 
 
-def _template(scope: Scope) -> str | None:
+def route_of(scope: Scope) -> str | None:
+    """Return the template of the route that took a request: its path may hold a code."""
     route = scope.get("route")
     return route if isinstance(route, str) else getattr(route, "path", None)
 

@@ -1,8 +1,11 @@
 """How large a request's body may be: what is beyond it is refused where it is read, as a problem like any other."""
 
+import tempfile
+
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.platform import disk
 from app.platform.errors import PayloadTooLargeError
 
 _LIMIT = "vouchers.body_limit"
@@ -40,7 +43,7 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
     """Receive up to the limit; an announced length is refused before it is read."""
     announced = dict(scope["headers"]).get(b"content-length", b"")
     expected = int(announced) if announced.isdigit() else 0
-    received = 0
+    received = looked = 0
 
     def check(size: int) -> None:
         limit = scope[_LIMIT]
@@ -48,11 +51,14 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
             raise PayloadTooLargeError(f"The body may have {limit} bytes at most.", limit=limit)
 
     async def bounded() -> Message:
-        nonlocal received
+        nonlocal received, looked
         check(expected)
         message = await receive()
         received += len(message.get("body", b""))
         check(received)
+        if received - looked >= disk.LOOK_BYTES:  # only what lies on the disk is so large
+            looked = received
+            disk.check_room(tempfile.gettempdir())
         return message
 
     return bounded

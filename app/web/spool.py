@@ -7,12 +7,12 @@ which pages of an export would not be. Exports read block by block, in turns, wi
 """
 
 import asyncio
-import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import IO
 
+from app.platform import disk
 from app.platform.errors import OverloadedError
 from app.web.pace import Pace
 
@@ -28,22 +28,6 @@ WAIT_SECONDS = 30.0
 
 READ_SECONDS = 3600.0
 """How long an export may read from the database."""
-
-
-LOOK_BYTES = 16 * 1024**2
-"""After so many bytes it is looked how much room is left for others on the disk of the temporary folder."""
-
-RESERVE_BYTES, RESERVE_PART = 1024**3, 0.1
-"""What is left for others: a gigabyte, or a tenth of a disk that is small."""
-
-
-class NoRoomError(OverloadedError):
-    """An export would leave too little of the disk to others, such as the database."""
-
-    headers = {"Retry-After": "60"}  # noqa: RUF012  (as the base declares it)
-
-    def __init__(self) -> None:
-        super().__init__("There is too little room for an export of this size; try again later.")
 
 
 class TooManyExportsError(OverloadedError):
@@ -101,11 +85,9 @@ class _Spool:
         Raises:
             NoRoomError: too little would be left for others.
         """
-        if self.written - self.looked >= LOOK_BYTES:
+        if self.written - self.looked >= disk.LOOK_BYTES:
             self.looked = self.written
-            disk = os.fstatvfs(self.file.fileno())
-            if disk.f_bavail < min(RESERVE_BYTES / disk.f_frsize, RESERVE_PART * disk.f_blocks):
-                raise NoRoomError
+            disk.check_room(self.file.fileno())
         self.file.seek(self.written)
         self.written += self.file.write(block)
         self.more.set()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.platform import disk
 from app.platform.errors import DatabaseUnavailableError
 from app.web import exports, spool
 from app.web.pace import Pace
@@ -66,23 +67,46 @@ async def test_an_error_ends_the_reply_short():
             pass
 
 
-@pytest.mark.parametrize(
+@pytest.fixture
+def small_disk(monkeypatch):
+    """Make a disk of so many gigabytes, with so many free; it is looked at often."""
+
+    def make(gigabytes, free):
+        disk_ = SimpleNamespace(f_frsize=4096, f_blocks=gigabytes * 2**18, f_bavail=free * 2**18)
+        monkeypatch.setattr(disk.os, "statvfs", lambda _: disk_)
+        monkeypatch.setattr(disk, "LOOK_BYTES", 100)
+
+    return make
+
+
+DISKS = pytest.mark.parametrize(
     ("gigabytes", "free", "goes_on"), [(100, 2, True), (100, 0.9, False), (4, 0.5, True)]
 )
-async def test_an_export_ends_before_the_disk_is_full(monkeypatch, gigabytes, free, goes_on):
-    disk = SimpleNamespace(f_frsize=4096, f_blocks=gigabytes * 2**18, f_bavail=free * 2**18)
-    monkeypatch.setattr(spool.os, "fstatvfs", lambda _: disk)
-    monkeypatch.setattr(spool, "LOOK_BYTES", 100)
+
+
+@DISKS
+async def test_an_export_ends_before_the_disk_is_full(small_disk, gigabytes, free, goes_on):
+    small_disk(gigabytes, free)
 
     async def blocks():
         for _ in range(20):
             yield b"x" * 50
 
     got = b""
-    with contextlib.nullcontext() if goes_on else pytest.raises(spool.NoRoomError):
+    with contextlib.nullcontext() if goes_on else pytest.raises(disk.NoRoomError):
         async for block in spooled(blocks()):
             got += block
     assert len(got) == 1000 if goes_on else len(got) <= 100
+
+
+@DISKS
+async def test_an_upload_ends_before_the_disk_is_full(client, small_disk, gigabytes, free, goes_on):
+    small_disk(gigabytes, free)
+    reply = await client.post("/v1/pools/p/imports", files={"file": ("codes.csv", b"code\nA-1\n" * 50)})
+    assert reply.status_code == (202 if goes_on else 503)
+    if not goes_on:
+        assert reply.headers["Retry-After"] == "60"
+        assert (await client.get("/v1/pools/p")).status_code == 404
 
 
 async def test_exports_read_in_turns_and_all_of_them_rest_between(monkeypatch):
