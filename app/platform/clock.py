@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 STALE_SECONDS = 10.0
 """After so long the database is asked again."""
 
+BACK_SECONDS = 5.0
+"""What the database tells is so much earlier than expected where its clock was put back, or it is another one."""
+
 
 class Clock:
     """The clock of one process. Until the database has told, it is the machine's, as it was at the start."""
@@ -20,6 +23,8 @@ class Clock:
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()  # noqa: TID251  (nothing else is known yet)
         self._stale_at = float("-inf")
+        self.steps_back = 0
+        """How often the time that the database told lay before what it had told."""
 
     def now(self) -> datetime:
         """Return the time."""
@@ -36,7 +41,10 @@ class Clock:
     def learn(self, told: float, asked: float) -> None:
         """Take the time that the database told when it was asked, at `asked` by the monotonic clock."""
         answered = time.monotonic()
-        self._offset = told - (asked + answered) / 2
+        offset = told - (asked + answered) / 2
+        if offset < self._offset - BACK_SECONDS:
+            self.steps_back += 1
+        self._offset = offset
         self._stale_at = answered + STALE_SECONDS
 
 

@@ -23,6 +23,7 @@ from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
 from app.platform import tracing
+from app.platform.clock import clock
 from app.platform.connections import wait_for
 from app.platform.database import follow_time
 from app.platform.engines import create_job_engine, job_pool_arguments
@@ -46,6 +47,9 @@ TASKS = (
     webhooks,
 )
 """Modules that define tasks: importing one registers its tasks with the queue."""
+
+TIME_SECONDS = 1.0
+"""Between two looks whether time went back."""
 
 PAUSE_SECONDS = 0.5
 """Between two tries to run jobs."""
@@ -171,6 +175,7 @@ async def _run(settings: Settings, pulse: Pulse | None) -> None:
                     install_signal_handlers=False,
                 )
                 await _until_one_ends(
+                    _until_time_goes_back(),
                     run(queues=[LONG], concurrency=settings.job_concurrency),
                     run(queues=[FETCHES], concurrency=settings.fetch_concurrency),
                     run(queues=[SWEEPS], concurrency=SWEEP_CONCURRENCY),
@@ -183,6 +188,14 @@ async def _run(settings: Settings, pulse: Pulse | None) -> None:
         # Once more, for where this was cancelled while it opened: the tasks of an open pool outlive any cancellation.
         await connector.close_async()
         await engine.dispose()
+
+
+async def _until_time_goes_back() -> None:
+    """Wait until the database's clock is put back: the queue would begin nothing until it had caught up."""
+    before = clock.steps_back
+    while clock.steps_back == before:  # noqa: ASYNC110  (threads learn the time too)
+        await asyncio.sleep(TIME_SECONDS)
+    log.warning("the database's clock went back: the worker begins anew")
 
 
 async def _until_one_ends(*workers: Coroutine[object, None, None], seconds: float) -> None:

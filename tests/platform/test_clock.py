@@ -13,6 +13,7 @@ from app.platform.clock import Clock, clock
 from app.platform.connections import connect, connect_sync
 from app.platform.database import follow_time, transaction
 from app.platform.limiter import PerMinute
+from app.server import worker
 
 JUMPS = [timedelta(hours=1), -timedelta(days=1)]
 
@@ -40,6 +41,31 @@ def test_a_clock_counts_on_whatever_the_machine_says(jumped):
     assert abs(ours.timestamp() - 1_000_000_000) < 60
     assert ours.now().year == 2001
     assert ours.now().tzinfo is UTC
+
+
+def test_a_clock_notices_that_the_databases_was_put_back():
+    ours = Clock()
+    ours.learn(1_000_000_000.0, time.monotonic())
+    before = ours.steps_back
+    ours.learn(1_000_000_001.0, time.monotonic())
+    ours.learn(1_000_100_000.0, time.monotonic())
+    assert ours.steps_back == before
+    ours.learn(1_000_000_002.0, time.monotonic())
+    assert ours.steps_back == before + 1
+
+
+async def test_a_worker_begins_anew_when_the_databases_clock_was_put_back(monkeypatch):
+    ours = Clock()
+    ours.learn(2_000_000_000.0, time.monotonic())
+    monkeypatch.setattr(worker, "clock", ours)
+    monkeypatch.setattr(worker, "TIME_SECONDS", 0.0)
+    waiting = asyncio.create_task(worker._until_time_goes_back())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    ours.learn(1_999_900_000.0, time.monotonic())
+    async with asyncio.timeout(20):
+        await waiting
 
 
 @pytest.mark.parametrize("way", ["connect", "thread", "while it runs"])
