@@ -66,6 +66,8 @@ class Waiter(Generic[Item, Result]):
 class _Queue(Generic[Item, Result]):
     waiting: deque[Waiter[Item, Result]] = field(default_factory=deque)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    pace: float = 0.0
+    """Seconds that an item took of late where batches were large; 0 where that is not known."""
 
 
 class _Watch:
@@ -95,7 +97,7 @@ class Batcher(Generic[Key, Item, Result]):
         max_waiting: most items that wait for one key; one more is turned away at once, rather than in vain later.
         patience: seconds that an item may wait for its batch.
         full_after: seconds that the first may have waited where a whole batch waits; by default it is half of that,
-            and any number is too many.
+            and any number is too many. More than are served within it are too many too, as soon as that is known.
         identity: items with the same identity are never in one batch; None lets any items be together.
     """
 
@@ -133,7 +135,9 @@ class Batcher(Generic[Key, Item, Result]):
             queue = self._queues[key] = _Queue()
         waiting, now = queue.waiting, time.monotonic()
         if len(waiting) >= self._full_from and (
-            len(waiting) >= self._max_waiting or waiting[0].deadline - now < self._left_when_full
+            len(waiting) >= self._max_waiting
+            or waiting[0].deadline - now < self._left_when_full
+            or len(waiting) * queue.pace > self._patience - self._left_when_full
         ):
             TURNED_AWAY.n += 1
             raise OverloadedError
@@ -164,13 +168,16 @@ class Batcher(Generic[Key, Item, Result]):
             batch = self._next_batch(queue.waiting)
             if not batch:
                 continue
-            watch = self._watch(key, queue)
+            watch, began = self._watch(key, queue), time.monotonic()
             try:
                 await self._serve(key, batch)
             except Exception as error:  # noqa: BLE001  (whatever it was, those who wait must hear of it)
                 fail_all(batch, error)
             finally:
                 watch.cancel()
+            if self._full_from > 1 and 2 * len(batch) >= self._max_batch:
+                took = (time.monotonic() - began) / len(batch) / max(len(queue.tasks), 1)
+                queue.pace = (queue.pace + took) / 2 if queue.pace else took
         queue.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if not queue.tasks and self._queues.get(key) is queue:
             del self._queues[key]

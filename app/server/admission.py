@@ -22,7 +22,7 @@ SECONDS = 0.3
 """What it may take to answer all that are under way, as fast as requests were answered of late."""
 
 WAITS = 4
-"""Looks after which a request is taken for one that waits for something else, and not counted."""
+"""Looks after which a request is taken for one that waits for something else, and not counted in the next overload."""
 
 
 class Admission:
@@ -35,6 +35,7 @@ class Admission:
         """Requests that were refused for the bound."""
         self._before = (0, 0, 0.0)
         self._looks: dict[int, int] = {}
+        self._waits: set[int] = set()
 
     def look(
         self, under_way: Collection[object], told: int, turned_away: int, *, turn: float, now: float
@@ -54,7 +55,8 @@ class Admission:
         self._looks = {id(each): self._looks.get(id(each), 0) + 1 for each in under_way}
         if refused - before_refused < TURNED_AWAY or turn < LONG_TURN:
             self.most = sys.maxsize
+            self._waits = {each for each, looks in self._looks.items() if looks > WAITS}
             return
         answered = told - before_told - (refused - before_refused)
-        waits = sum(looks > WAITS for looks in self._looks.values())
-        self.most = waits + max(FLOOR, round(answered / max(now - at, 0.001) * SECONDS))
+        self._waits &= self._looks.keys()  # what has become late since is late by the overload
+        self.most = len(self._waits) + max(FLOOR, round(answered / max(now - at, 0.001) * SECONDS))

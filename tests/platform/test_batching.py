@@ -69,3 +69,16 @@ async def test_no_more_than_the_most_wait_however_new_they_are(batcher):
         await batcher.submit("k", 6)
     batcher.go.set()
     assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_no_more_are_let_in_than_are_served_soon_once_it_is_known_how_long_each_takes(batcher):
+    tasks = await begin(batcher, 2)
+    (queue,) = batcher._queues.values()
+    queue.pace = 4.0  # of ten seconds
+    tasks.append(asyncio.create_task(batcher.submit("k", 3)))
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError):
+        await batcher.submit("k", 4)
+    batcher.go.set()
+    assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+    assert 0 < queue.pace < 4.0

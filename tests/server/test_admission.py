@@ -53,8 +53,16 @@ def test_one_pool_that_is_locked_takes_nothing_from_the_others():
 def test_what_only_waits_takes_no_place_of_others():
     process = Process()
     process.waiting = [object() for _ in range(4 * FLOOR)]
-    for _ in range(WAITS):
-        assert process.look(2000, turned_away=100) == 2000 * SECONDS
+    for _ in range(WAITS + 1):
+        process.look(2000)
     assert process.look(2000, turned_away=100) == 4 * FLOOR + 2000 * SECONDS
     process.waiting = []
     assert process.look(2000, turned_away=100) == 2000 * SECONDS
+
+
+def test_what_an_overload_makes_late_is_not_taken_for_one_that_waits():
+    process = Process()
+    process.look(2000, turned_away=100)
+    process.waiting = [object() for _ in range(4 * FLOOR)]
+    for _ in range(3 * WAITS):
+        assert process.look(2000, turned_away=100) == 2000 * SECONDS
