@@ -4,6 +4,7 @@ An event has no id in this protocol. It is known again by its command's id, else
 content; without a time, for a day. So what is sent again changes nothing (docs/decisions/0057).
 """
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ from app.platform.errors import ChangesConflictError
 
 REMEMBERED_SECONDS = 24 * 3600
 """For how long an event without a time is known again, as a keyed request is."""
-MERGES = 8
-"""How often customers may turn out to be one while a request is carried out."""
+PATIENCE = 4.0
+"""Seconds for which a request goes on trying while its customers are merged; what is begun then is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,18 @@ async def carry_out(
         ChangesConflictError: others were at work with the same customers for too long; no command was carried out.
         OverloadedError: too many sign in at once; no command was carried out.
     """
-    for _ in range(MERGES):
+    until = time.monotonic() + PATIENCE
+    while True:
         try:
             return await _in_one(engine, project, commands)
         except SignInError as error:
-            await sign_ins.merge(caller, error.merges)
-    raise ChangesConflictError
+            merges = error.merges
+        except persons.MergingError:  # somebody else's, which takes its time
+            merges = ()
+        if time.monotonic() > until:
+            raise ChangesConflictError
+        if merges:
+            await sign_ins.merge(caller, merges)
 
 
 @retry_on_conflict

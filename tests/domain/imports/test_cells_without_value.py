@@ -202,3 +202,24 @@ async def test_a_customer_gets_no_property_that_is_an_error(client):
     reply = await client.post("/v1/customers/imports", files={"file": ("c.xlsx", content)})
     told = [(one["line"], one["reason"]) for one in reply.json()["rejects"]]
     assert told == [(n, "'size': an error, or a formula whose value was not saved") for n in (3, 4)]
+
+
+def test_a_number_that_is_none_is_told():
+    content = spreadsheet(["code"], *([code] for code in CODES), ["#REF!"])
+    bent = rewritten(
+        content, "xl/worksheets/sheet1.xml", lambda text: text.replace('<row r="6"', '<row r="six"')
+    )
+    with pytest.raises(UnreadableError, match="cannot be read"):
+        read(bent)
+
+
+@pytest.mark.parametrize(("place", "row"), [("ZZZZZZ6", "6"), ("A999999999", "999999999"), ("6", "6")])
+def test_a_formula_beyond_the_sheet_takes_no_memory(place, row):
+    content = spreadsheet(["code"], *([code] for code in CODES), ["=A1"])
+    bent = rewritten(
+        content,
+        "xl/worksheets/sheet1.xml",
+        lambda text: text.replace('<row r="6"', f'<row r="{row}"').replace('<c r="A6"', f'<c r="{place}"'),
+    )
+    with pytest.raises(UnreadableError, match="cannot be read"):
+        read(bent)

@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from app.domain.lifecycle import check
 from app.domain.tracking import commands, identities
-from app.domain.tracking import merge as merging
 from app.platform.database import transaction
 from app.platform.settings import Settings
 from tests.factories import KEY, add_key, fill
@@ -21,12 +20,22 @@ BOTH = {"registered": ANNA, "cookie": COOKIE}
 LETTER = "{{ vouchers['p'].assign_available() }}"
 
 
+async def answered(client, path, method="POST", **body):
+    """What a path replies; where it says so, it is asked again, as a client would: the machine may be busy."""
+    for _ in range(20):
+        reply = await client.request(method, path, **body)
+        if reply.status_code not in {409, 503}:
+            break
+        await asyncio.sleep(0.1)
+    return reply
+
+
 @pytest.fixture
 def track(client):
     """Sends to a path of trackers: the reply, which must be a success unless said otherwise."""
 
     async def send(path, body, *, status=200):
-        reply = await client.post(f"{TRACK}/{path}", content=json.dumps(body))
+        reply = await answered(client, f"{TRACK}/{path}", content=json.dumps(body))
         assert (reply.status_code, reply.json()["success"]) == (status, status == 200), reply.text
         return reply.json()
 
@@ -43,7 +52,7 @@ def of_batch(name, data, command_id=None):
 
 async def render(client, customer, message):
     body = {"template": LETTER, "channel": "email", "mode": "send", "customer_id": customer}
-    reply = await client.post("/v1/render", json=body | {"message_id": message})
+    reply = await answered(client, "/v1/render", json=body | {"message_id": message})
     assert reply.status_code == 200, reply.text
     return reply.json()["rendered"]
 
@@ -457,7 +466,7 @@ async def test_signing_in_meets_whatever_happens_at_the_same_time(client, track,
 
         async def assign(who, n, round_=round_):
             body = {"customer_id": who, "message_id": f"a{round_}-{n}"}
-            return (await client.post("/v1/pools/p/assignments", json=body)).json()["code"]
+            return (await answered(client, "/v1/pools/p/assignments", json=body)).json()["code"]
 
         async def letter(who, n, round_=round_):
             return await render(client, who, f"r{round_}-{n}")
@@ -508,14 +517,13 @@ async def test_first_sights_at_once_end_as_one(client, track, engine):
 
 async def test_who_is_registered_while_a_merge_waits_is_not_merged(client, track, engine):
     await track("customers/events", event({"cookie": BEN}, "anonymous"))
-    await merging.merge(engine, None, ANNA, "x")  # makes no difference
     async with transaction(engine) as slow:
         await slow.execute(text("SELECT 1"))
         signing = asyncio.create_task(
             track("customers/events", event({"registered": ANNA, "cookie": BEN}, "login"))
         )
         marked = text("SELECT count(*) FROM customer_alias WHERE merging")
-        while (await slow.execute(marked)).scalar_one() == 0:
+        while not signing.done() and (await slow.execute(marked)).scalar_one() == 0:
             await asyncio.sleep(0.005)
         # Whoever asked before the marks may still register it; the merge waits for this one.
         await slow.execute(
@@ -533,12 +541,12 @@ async def test_an_erasure_beside_a_sign_in_leaves_all_of_the_person_or_nothing(c
         await render(client, cookie, "m1")
         await asyncio.gather(
             track("customers/events", event({"registered": anna, "cookie": cookie}, "login")),
-            client.delete(f"/v1/customers/{cookie}"),
+            answered(client, f"/v1/customers/{cookie}", "DELETE"),
         )
         # What was erased is gone; what came after it is the registered one's.
         await track("customers/events", event({"registered": anna, "cookie": cookie}, "after"))
         assert "anonymous" not in await events_of(client, anna)
-        await client.delete(f"/v1/customers/{anna}")
-        await client.delete(f"/v1/customers/{cookie}")
+        for who in (anna, cookie):
+            assert (await answered(client, f"/v1/customers/{who}", "DELETE")).status_code == 200
     assert await ids_in(engine) == []
     await agrees(engine)

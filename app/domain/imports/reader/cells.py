@@ -18,6 +18,8 @@ from app.domain.imports.reader.marks import BROKEN, UNSAVED
 
 MAX_CELLS = 100_000
 """Most such cells of a sheet: one that has more was never calculated."""
+MOST_ROWS, MOST_COLUMNS = 1024**2, 16 * 1024
+"""Of any sheet of any spreadsheet program."""
 MAX_REPEATED = 1000
 """Most columns that a cell of an OpenDocument sheet stands for."""
 OVERLAP = 256
@@ -74,7 +76,7 @@ def found(file: BinaryIO, sheet: int, doubtful: Collection[str]) -> Found:
             with archive.open(member) as content:
                 while block := content.read(BLOCK):
                     parser.Parse(block)
-        except expat.ExpatError as error:
+        except (expat.ExpatError, ValueError) as error:  # ValueError: a number that is none
             raise UnreadableError(f"The spreadsheet cannot be read: {error}.") from error
         return looking.found
 
@@ -148,6 +150,10 @@ class _Looking:
     count: int = 0
 
     def keep(self, row: int, column: int, text: str) -> None:
+        if not (0 <= row < MOST_ROWS and 0 <= column < MOST_COLUMNS):
+            raise UnreadableError(
+                "The spreadsheet cannot be read: it has a cell beyond the last row or column."
+            )
         self.count += 1
         if self.count > MAX_CELLS:
             raise UnreadableError(
