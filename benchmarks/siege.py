@@ -38,6 +38,9 @@ ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 MANY = 900
 """Connections of an overload from each address, of the 1,024 that one may have to one process."""
 TICK = 0.005
+IDLE_SECONDS = 4.0
+"""The service closes a connection that is silent for a second more."""
+
 LAST_SECONDS = 5.0
 """How long answers may come after the last request."""
 
@@ -421,6 +424,8 @@ class _Connection(asyncio.Protocol):
         self._found, self._free = found, free
         self._received = b""
         self._asked: float | None = None
+        self._idle_since = time.perf_counter()
+        self._was_idle = 0.0
         self.alive = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -429,6 +434,7 @@ class _Connection(asyncio.Protocol):
     def ask(self, request: bytes) -> None:
         """Send a request."""
         self._asked = time.perf_counter()
+        self._was_idle = self._asked - self._idle_since
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -439,7 +445,8 @@ class _Connection(asyncio.Protocol):
         head = head.lower()
         if len(body) < int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]):
             return
-        took, self._asked, self._received = time.perf_counter() - self._asked, None, b""
+        self._idle_since = time.perf_counter()
+        took, self._asked, self._received = self._idle_since - self._asked, None, b""
         if b" 200 " in head[:20]:
             self._found.accepted.append(took)
         elif b" 503 " in head[:20] and b"retry-after:" in head:
@@ -450,7 +457,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self.alive = False
-        self._found.other += self._asked is not None
+        if self._asked is not None and self._was_idle > IDLE_SECONDS:
+            self._found.unsent += 1  # closed for its silence, as the request was on its way
+        elif self._asked is not None:
+            self._found.other += 1
 
 
 async def _drive(port: int, per_second: float, seconds: float) -> Offered:
