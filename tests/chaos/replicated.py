@@ -199,7 +199,7 @@ class Pair:
 
 
 def _in_memory() -> str | None:
-    """Where files are in memory, if there is room: what is killed here are processes, and the kernel keeps the files."""
+    """Return where files are in memory, if there is room: processes are killed here, and the kernel keeps files."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage("/dev/shm").free > 4 * 1024**3:
             return "/dev/shm"
