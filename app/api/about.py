@@ -34,7 +34,8 @@ follows it until it is redeemed. It does not compute discounts; the shop does.
 
 Send an API key as `Authorization: Bearer KEY`. The first start of the service prints one; the command
 `vouchers api-key create` makes more, and `vouchers demo --quick --keep` serves data on which every example here works.
-Every error is a problem document (RFC 9457), whose `type` leads to a page that says what to do.
+Every error is a problem document (RFC 9457), whose `type` leads to a page that says what to do; only below `/track/`
+errors are as Exponea's clients read them.
 """
 LICENCE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 CONTACT = {"name": "Voucher Pools"}

@@ -1,20 +1,18 @@
 """`/track/v2`: what Exponea's clients send, as they send it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
+from app.api.tracker_bodies import body_of_request, command_of, commands_in, judged, wrong
 from app.domain.access.scopes import Caller, Scope
 from app.domain.tracking.commands import Command, carry_out
 from app.domain.tracking.projects import project_of
 from app.domain.tracking.sign_ins import SignIns
 from app.domain.tracking.trackers import (
-    MAX_COMMANDS,
-    CommandId,
     TrackedBatch,
     TrackedCustomer,
     TrackedEvent,
@@ -33,7 +31,6 @@ from app.web.trackers import requires
 router = APIRouter(prefix="/track/v2/projects/{project:id}", tags=["trackers"])
 BODIES = (TrackedCustomer, TrackedEvent, TrackedBatch)
 """Models of bodies that routes read by themselves."""
-COMMAND_ID: TypeAdapter[str | int] = TypeAdapter(CommandId)
 Signing = Annotated[SignIns, held(SignIns)]
 Tracker = Annotated[Caller, requires(Scope.EVENTS)]
 Project = Annotated[
@@ -69,7 +66,7 @@ async def track_customer(
     An alias that comes with `registered` for the first time makes whoever it stood for this customer, with all that
     was given to them.
     """
-    command = _command("customers", await _json(request))
+    command = command_of("customers", await body_of_request(request))
     return _answer(await carry_out(engine, sign_ins, caller, project_of(project), [command]))
 
 
@@ -83,7 +80,7 @@ async def track_customer_event(
 
     The same event again (customer, type, timestamp and properties) changes nothing.
     """
-    command = _command("customers/events", await _json(request))
+    command = command_of("customers/events", await body_of_request(request))
     return _answer(await carry_out(engine, sign_ins, caller, project_of(project), [command]))
 
 
@@ -94,14 +91,14 @@ async def track_batch(
     """Carry out up to 50 commands in one transaction; what is wrong with one does not keep the others back."""
     project = project_of(project)
     began = clock.timestamp()
-    commands = _list_in(await _json(request))
+    commands = commands_in(await body_of_request(request))
     results: list[dict[str, object]] = []
     right: list[tuple[dict[str, object], Command]] = []
     for each in commands:
         result: dict[str, object] = {"success": True}
         results.append(result)
         try:
-            command = _judged(each, result)
+            command = judged(each, result)
         except InvalidRequestError as error:
             result |= {"success": False, "errors": [fault["msg"] for fault in error.errors]}
             continue
@@ -133,87 +130,10 @@ async def tell_system_time(project: Project) -> Response:
     return _reply({"success": True, "time": clock.timestamp()})
 
 
-async def _json(request: Request) -> object:
-    """Return the body as JSON, whatever type it says it is of.
-
-    Raises:
-        InvalidRequestError: it is none.
-    """
-    try:
-        return await request.json()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _wrong("Invalid JSON") from error
-
-
-def _wrong(said: str) -> InvalidRequestError:
-    return InvalidRequestError(said, [{"loc": ["body"], "msg": said}])
-
-
-def _list_in(body: object) -> Sequence[object]:
-    commands = body.get("commands") if isinstance(body, dict) else None
-    if not isinstance(commands, list) or not 1 <= len(commands) <= MAX_COMMANDS:
-        raise _wrong(f"commands: a list of 1 to {MAX_COMMANDS} commands is needed")
-    return commands
-
-
-def _judged(command: object, result: dict[str, object]) -> Command | None:
-    """Return what is to be carried out for a command of a batch; its result is told what is known already.
-
-    Raises:
-        InvalidRequestError: it is none.
-    """
-    if not isinstance(command, dict):
-        raise _wrong("a command is an object")
-    id_ = command.get("command_id")
-    if id_ is not None:
-        try:
-            result["command_id"] = COMMAND_ID.validate_python(id_)
-        except ValidationError:
-            raise _wrong("command_id: a text of 1 to 255 characters is needed") from None
-    if command.get("name") == "system/time":
-        result["time"] = clock.timestamp()
-        return None
-    return _command(command.get("name"), command.get("data"), None if id_ is None else str(id_))
-
-
-def _command(name: object, data: object, command_id: str | None = None) -> Command:
-    """Return a command to carry out.
-
-    Raises:
-        InvalidRequestError: it is none.
-    """
-    try:
-        if name == "customers":
-            customer = TrackedCustomer.model_validate(data)
-            return Command(
-                customer.customer_ids,
-                dict(customer.properties or {}),
-                None,
-                customer.update_timestamp,
-                command_id,
-            )
-        if name == "customers/events":
-            event = TrackedEvent.model_validate(data)
-            return Command(
-                event.customer_ids,
-                dict(event.properties or {}),
-                event.event_type,
-                event.timestamp,
-                command_id,
-            )
-    except ValidationError as error:
-        found = InvalidRequestError.from_errors(error.errors(include_url=False))
-        said = [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in found.errors
-        ]
-        raise InvalidRequestError(found.detail, [{"loc": ["body"], "msg": each} for each in said]) from error
-    raise _wrong("name: 'customers', 'customers/events' or 'system/time' is needed")
-
-
 def _answer(faults: Sequence[str | None]) -> Response:
     (fault,) = faults
     if fault is not None:
-        raise _wrong(fault)
+        raise wrong(fault)
     return _reply({"success": True})
 
 

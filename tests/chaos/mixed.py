@@ -85,7 +85,7 @@ class Callers:
         end = time.monotonic() + PATIENCE
         headers = {"Idempotency-Key": key} if key else {}
         while True:
-            began = time.monotonic()
+            began, within = time.monotonic(), self.book.within
             try:
                 reply = await self._client.request(
                     method, self._service.url + path, json=body, headers=headers
@@ -105,7 +105,7 @@ class Callers:
                     )
                 return reply
             self.book.slowest = max(self.book.slowest, seconds)
-            if seconds >= self.book.within:
+            if seconds >= max(within, self.book.within):  # it may have begun in the round before
                 self.book.slow.append((self.book.during, path, round(seconds, 1)))
             if time.monotonic() > end:
                 raise AssertionError(f"{method} {path} was refused for {PATIENCE} s: {reply.text}")
@@ -204,7 +204,6 @@ async def audit(callers: Callers, service: Service) -> None:
     """Hold everything that was acknowledged against what the service says now: lost 0, twice 0, burnt 0."""
     book = callers.book
     assert not book.odd, book.odd
-    assert not book.slow, book.slow
     held = book.held()
     assert len(set(held)) == len(held), "a code was given twice"
     for key in random.sample(sorted(book.keys), min(200, len(book.keys))):
@@ -237,3 +236,4 @@ async def audit(callers: Callers, service: Service) -> None:
         assert imported["total"] == sum(book.imports.values()), "an import was lost"
     checked = await asyncio.to_thread(service.run, "check")
     assert checked.returncode == 0, checked.stdout
+    assert not book.slow, book.slow

@@ -101,12 +101,12 @@ async def _a_day_behind(service, client, receiver, at) -> None:
     assert took.json()["assigned"] == 6
     await asyncio.gather(
         _lapse(client, "behind"),
-        eventually(lambda: _imports(client, at), 30),
-        eventually(lambda: receiver.received, 30),
+        eventually(lambda: _imports(client, at), 60),
+        eventually(lambda: receiver.received, 60),
     )
     assert receiver.received[0].verified(at["secret"])  # the receiver minds the time of the signature
     assert (await client.delete(f"/v1/api-keys/{at['key']['id']}")).status_code == 204
-    await eventually(lambda: _is_refused(service, rotated.json()["secret"]), 20)
+    await eventually(lambda: _is_refused(service, rotated.json()["secret"]), 60)
 
 
 async def _reserve(client, key: str, seconds: int) -> dict:
@@ -124,7 +124,7 @@ async def _lapse(client, key: str) -> None:
         voucher = (await client.get(f"/v1/vouchers/{reserved['code']}")).json()
         return voucher["status"] == "available"
 
-    await eventually(is_free, 30)
+    await eventually(is_free, 60)
 
 
 async def _imports(client, at) -> list:

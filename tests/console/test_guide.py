@@ -134,7 +134,11 @@ async def test_mapping_nodes_aggregates_and_erasure(person, client, engine):
     assert "Tick the box" in (await browser.post("/console/customers/c/merge", data=merge)).text
     page = await browser.post("/console/customers/c/merge", data=merge | {"sure": "yes"})
     assert "The two are one person now" in page.text
-    assert "Also known as" in (await browser.get("/console/customers/cookie")).text
+    tracked = {"customer_ids": {"registered": "c", "phone": "+420"}}
+    await client.post("/track/v2/projects/default/customers", json=tracked)
+    page = await browser.get("/console/customers/cookie")
+    assert "Also known as" in page.text
+    assert "Tracked as phone <code><bdi>+420</bdi></code>, registered <code><bdi>c</bdi></code>." in page.text
     page = await browser.post("/console/customers/c/erase", data={"csrf": token, "sure": "yes"})
     assert "The customer is erased" in page.text
     assert "purchase" not in (await browser.get("/console/customers/c")).text

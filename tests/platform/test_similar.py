@@ -6,6 +6,7 @@ import time
 import pytest
 from sqlalchemy import text
 
+from app.platform.database import patience
 from app.platform.similar import _CANDIDATES, similar_names
 
 MANY = 20_000
@@ -13,7 +14,7 @@ MANY = 20_000
 
 @pytest.fixture
 async def many(engine):
-    async with engine.begin() as connection:
+    async with engine.begin() as connection, patience(connection):
         await connection.execute(
             text("INSERT INTO pool (name) SELECT 'spring-' || md5(n::text) FROM generate_series(1, :n) AS n"),
             {"n": MANY},

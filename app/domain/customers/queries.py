@@ -80,9 +80,9 @@ SELECT id, properties - removed FROM unnest(
 ORDER BY id
 ON CONFLICT (id) DO UPDATE SET
     properties = customer.properties || excluded.properties,
-    property_times = customer.property_times || coalesce((
+    property_times = CASE WHEN customer.property_times IS NOT NULL THEN customer.property_times || coalesce((
         SELECT jsonb_object_agg(key, extract(epoch FROM now())) FROM jsonb_object_keys(excluded.properties) AS key
-    ), '{}'),
+    ), '{}') END,
     updated_at = now()
 """)
 TAKE_AWAY = text("""
