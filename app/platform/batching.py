@@ -19,6 +19,9 @@ from app.platform.errors import ClientGoneError, OverloadedError
 STALL_SECONDS = 0.3
 """A batch that takes longer no longer holds up those that wait behind it."""
 
+MAX_PACES = 1000
+"""Keys of which it is remembered how long an item took; then all are forgotten, and found out anew."""
+
 MAX_BESIDE = 4
 """Most batches of one key under way at a time. One is the rule; more only while they stall."""
 
@@ -119,6 +122,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._left_when_full = patience / 2 if full_after is None else patience - full_after
         self._identity = identity
         self._queues: dict[Key, _Queue[Item, Result]] = {}
+        self._paces: dict[int, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None  # asking each time costs a call to the system
 
     async def submit(self, key: Key, item: Item, gone: Callable[[], bool] = _never) -> Result:
@@ -132,7 +136,7 @@ class Batcher(Generic[Key, Item, Result]):
         """
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = _Queue()
+            queue = self._queues[key] = _Queue(pace=self._paces.get(hash(key), 0.0))
         waiting, now = queue.waiting, time.monotonic()
         if len(waiting) >= self._full_from and (
             len(waiting) >= self._max_waiting
@@ -178,9 +182,15 @@ class Batcher(Generic[Key, Item, Result]):
             if self._full_from > 1 and 2 * len(batch) >= self._max_batch:
                 took = (time.monotonic() - began) / len(batch) / max(len(queue.tasks), 1)
                 queue.pace = (queue.pace + took) / 2 if queue.pace else took
+                self._remember(key, queue.pace)
         queue.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         if not queue.tasks and self._queues.get(key) is queue:
             del self._queues[key]
+
+    def _remember(self, key: Key, pace: float) -> None:
+        if len(self._paces) >= MAX_PACES:
+            self._paces.clear()
+        self._paces[hash(key)] = pace
 
     def _watch(self, key: Key, queue: _Queue[Item, Result]) -> "_Watch":
         return _Watch(lambda: self._look_after(key, queue))

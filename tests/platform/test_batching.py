@@ -34,6 +34,13 @@ async def begin(batcher, n):
     return tasks
 
 
+async def begin_again(batcher):
+    batcher.go.clear()
+    task = asyncio.create_task(batcher.submit("k", 0))
+    await asyncio.sleep(0)
+    return task
+
+
 def make_old(batcher, seconds):
     for waiter in batcher._queues["k"].waiting:
         waiter.deadline -= seconds
@@ -82,3 +89,8 @@ async def test_no_more_are_let_in_than_are_served_soon_once_it_is_known_how_long
     batcher.go.set()
     assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
     assert 0 < queue.pace < 4.0
+    assert not batcher._queues
+    again = await begin_again(batcher)
+    assert batcher._queues["k"].pace == queue.pace  # an idle moment forgets nothing
+    batcher.go.set()
+    await again

@@ -17,7 +17,7 @@ from app.platform.driver_pool import DriverPool
 from app.platform.errors import DatabaseUnavailableError
 
 MAX_BATCH = 100
-MAX_WAITING = 2000
+MAX_WAITING = 1000
 """Most messages of one template that wait. One more is turned away at once, rather than in vain later."""
 
 PATIENCE = 30.0
