@@ -76,6 +76,13 @@ async def test_three_views_of_a_weblayer_take_one_code(client, engine):
     assert await given(client) == 4
 
 
+async def served(ask):
+    """Ask until there is an answer: all draws from such a pool follow each other, and a busy machine lets one wait."""
+    while (reply := await ask()).status_code == 503:
+        pass
+    return reply
+
+
 async def test_it_is_exact_under_races_of_every_kind(client, engine):
     await fill(engine, "p", 60)
     await rule(client)
@@ -83,19 +90,21 @@ async def test_it_is_exact_under_races_of_every_kind(client, engine):
 
     async def batch():
         items = [{"customer_id": customer} for customer in customers * 2]
-        reply = await client.post(f"{ASSIGN}/batch", json={"items": items})
+        reply = await served(lambda: client.post(f"{ASSIGN}/batch", json={"items": items}))
         return [(customers[n % 3], item["code"]) for n, item in enumerate(reply.json()["items"])]
 
     async def one(customer, n):
-        return [(customer, (await assign(client, customer_id=customer, campaign_id=f"k{n}")).json()["code"])]
+        reply = await served(lambda: assign(client, customer_id=customer, campaign_id=f"k{n}"))
+        return [(customer, reply.json()["code"])]
 
     async def message(customer):
-        return [(customer, (await render(client, customer)).json()["rendered"])]
+        reply = await served(lambda: render(client, customer))
+        return [(customer, reply.json()["rendered"])]
 
     async def messages():
         recipients = [{"customer_id": customer} for customer in customers * 2]
         body = {"template": LETTER, "channel": "email", "mode": "send", "recipients": recipients}
-        reply = await client.post("/v1/render/batch", json=body)
+        reply = await served(lambda: client.post("/v1/render/batch", json=body))
         return [(customers[n % 3], item["rendered"]) for n, item in enumerate(reply.json()["items"])]
 
     asked = [one(customer, n) for customer in customers for n in range(4)]

@@ -31,6 +31,8 @@ BREAKS = {
     "an import does not agree with the codes that it has yet to bring": """
         INSERT INTO import (pool, source, options, seed, scheduled) VALUES ('p', '{}', '{}', 0, 1)""",
     "the stock of a pool does not know its holds": "DELETE FROM hold",
+    "a code ends as its pool says for who has it, and nobody has it, or it would have ended before": """
+        UPDATE voucher SET own_expires_at = 'infinity', expires_at = now() WHERE status = 'available'""",
 }
 
 
