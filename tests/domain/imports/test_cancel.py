@@ -44,7 +44,7 @@ def sqlite(settings):
 
 @pytest.mark.parametrize("kind", ["url", "drip", "postgresql", "sqlite", "sftp", "s3"])
 async def test_every_kind_of_fetch_ends_in_time(settings, sqlite, kind):
-    settings = settings.model_copy(update={"fetch_seconds": 2.0})
+    settings = settings.model_copy(update={"fetch_seconds": 1.0})
     with http_server() as dripping:
         async with silent_server() as port:
             source = {

@@ -139,6 +139,7 @@ def is_stopped(home: Path) -> bool:
     return list((home / "run").iterdir()) == [] and not (home / "data/postmaster.pid").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -157,16 +158,19 @@ def test_setting(running: LocalPostgres, setting: str, value: str) -> None:
     assert query(running, f"SHOW {setting}") == value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("gib", "mib"), [(0.5, 128), (1, 128), (2, 256), (7, 896), (8, 1024), (24, 1024)])
 def test_the_cache_follows_the_memory(gib: float, mib: int) -> None:
     assert shared_buffers_mib(int(gib * 2**30)) == mib
 
 
+@pytest.mark.long
 def test_text_means_the_same_everywhere(running: LocalPostgres) -> None:
     assert query(running, "SELECT upper('straße é')") == "STRAßE É"
     assert query(running, "SELECT datlocale FROM pg_database WHERE datname = 'vouchers'") == "C.UTF-8"
 
 
+@pytest.mark.long
 def test_psql_opens_it(running: LocalPostgres) -> None:
     run = str(conninfo_to_dict(running.url.replace("+psycopg", ""))["host"])
     psql = str(WHEEL / "pginstall/bin/psql")
@@ -175,12 +179,14 @@ def test_psql_opens_it(running: LocalPostgres) -> None:
     assert Path(run).stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.long
 def test_pgport_has_no_say(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPORT", "6543")
     with LocalPostgres(home) as postgres:
         assert query(postgres, "SELECT 1") == 1
 
 
+@pytest.mark.long
 def test_last_one_stops_it(home: Path) -> None:
     with another_process(home) as other:
         assert is_ready(other)
@@ -193,6 +199,7 @@ def test_last_one_stops_it(home: Path) -> None:
     postgres.stop()
 
 
+@pytest.mark.long
 def test_many_come_and_go_at_once(new_home: Path) -> None:
     with ThreadPoolExecutor() as threads:
 
@@ -204,6 +211,7 @@ def test_many_come_and_go_at_once(new_home: Path) -> None:
     assert is_stopped(new_home)
 
 
+@pytest.mark.long
 def test_ctrl_c_does_not_reach_it(home: Path) -> None:
     with another_process(home) as other:
         assert is_ready(other)
@@ -216,6 +224,7 @@ def test_ctrl_c_does_not_reach_it(home: Path) -> None:
     assert is_stopped(home)
 
 
+@pytest.mark.long
 def test_interrupted_while_it_starts(home: Path) -> None:
     log = home / "log/start.log"
     log.unlink()
@@ -226,6 +235,7 @@ def test_interrupted_while_it_starts(home: Path) -> None:
     wait_for(lambda: is_stopped(home))
 
 
+@pytest.mark.long
 def test_user_killed(home: Path) -> None:
     with another_process(home) as other:
         assert is_ready(other)
@@ -236,6 +246,7 @@ def test_user_killed(home: Path) -> None:
     assert is_stopped(home)
 
 
+@pytest.mark.long
 def test_killed_while_it_makes_the_database(new_home: Path) -> None:
     with another_process(new_home) as other:
         wait_for(lambda: list(new_home.glob(".vouchers-new-*/global/*")))
@@ -252,6 +263,7 @@ def test_killed_while_it_makes_the_database(new_home: Path) -> None:
     }
 
 
+@pytest.mark.long
 def test_everything_killed(home: Path) -> None:
     with another_process(home) as other:
         assert is_ready(other)
@@ -278,6 +290,7 @@ def text_of(log: Path) -> str:
         return ""
 
 
+@pytest.mark.long
 def test_waits_for_what_is_left_of_a_killed_server(home: Path) -> None:
     postgres = LocalPostgres(home)
     postgres.start()
@@ -300,6 +313,7 @@ def test_waits_for_what_is_left_of_a_killed_server(home: Path) -> None:
     postgres.stop()
 
 
+@pytest.mark.long
 def test_pid_reused_by_a_stranger(home: Path) -> None:
     postgres = LocalPostgres(home)
     postgres.start()
@@ -317,6 +331,7 @@ def test_pid_reused_by_a_stranger(home: Path) -> None:
         stranger.kill()
 
 
+@pytest.mark.long
 def test_ordinary_user() -> None:
     """One who is not root is the server's user, and needs nothing of what root needs."""
     become: tuple[str, ...] = ()
@@ -371,16 +386,19 @@ def test_root_that_may_pass_nothing_on(new_home: Path) -> None:
     assert f"cannot reach {new_home}" in said
 
 
+@pytest.mark.long
 def test_path_too_long_for_a_socket(tmp_path: Path) -> None:
     with pytest.raises(LocalPostgresError, match="too long for a socket"):
         LocalPostgres(tmp_path / ("x" * 100))
 
 
+@pytest.mark.long
 def test_path_that_a_shell_would_change(tmp_path: Path) -> None:
     with pytest.raises(LocalPostgresError, match="cannot cope with"):
         LocalPostgres(tmp_path / "$(id)")
 
 
+@pytest.mark.long
 def test_folder_that_holds_something_else(new_home: Path) -> None:
     (new_home / "data").mkdir(parents=True)
     (new_home / "data" / "mine.csv").touch()
@@ -389,6 +407,7 @@ def test_folder_that_holds_something_else(new_home: Path) -> None:
     assert [path.name for path in (new_home / "data").iterdir()] == ["mine.csv"]
 
 
+@pytest.mark.long
 def test_home_that_cannot_be_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LocalPostgresError, match="VOUCHERS_HOME"):
