@@ -12,9 +12,6 @@ from multiprocessing.context import SpawnProcess
 FIRST_SECONDS = 60.0
 """How long a process may take to start before it must give signs of life."""
 
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
-"""What glibc begins with, and keeps if it is said: else it raises both to the largest block that was ever freed."""
-
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -74,9 +71,7 @@ class Role:  # type: ignore[explicit-any]  # the __init__ that is made of `run`
         return self.now
 
     def spawn(self) -> Running:
-        """Start a process, in which large blocks of memory go back to the system as soon as they are free."""
-        for name, size in _ALLOCATOR.items():
-            os.environ.setdefault(name, size)
+        """Start a process."""
         beat = _SPAWN.RawValue(ctypes.c_double, 0.0)
         process = _SPAWN.Process(target=self.run, args=(beat, *self.arguments), name=self.name)
         process.start()
