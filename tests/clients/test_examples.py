@@ -21,7 +21,8 @@ LAST = ("void", "undo", "revoke", "erase")
 @pytest.fixture(scope="module")
 def demo():
     """A client of `vouchers demo --quick --keep`."""
-    command = [sys.executable, "-m", "app.cli", "demo", "--quick", "--keep"]
+    # A shell that runs tests in the background has them ignore what Ctrl-C sends.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "app.cli", "demo", "--quick", "--keep"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     said = ""
     try:
