@@ -1,6 +1,6 @@
 """*Data & Assets → Vouchers*: the pools, and one pool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from app.domain.vouchers.errors import VoucherNotFoundError
 from app.domain.vouchers.schemas import VoucherRecord
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
+from app.platform.versions import Expected
 from app.schema.base import VoucherStatus
 from app.schema.texts import Input
 from app.web import exports, pagination
@@ -78,39 +79,43 @@ async def one(pool: str, visit: Reader, connection: Connection) -> Response:
 @router.post("/{pool}/change")
 async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     """Change the description."""
-    try:
-        wanted = checked(PoolUpdate, {"description": visit.text("description")})
-        async with transaction(engine) as connection:
-            await service.change(connection, visit.caller, pool, wanted, seen_version(visit))
-    except DomainError as error:
-        async with transaction(engine) as connection:
-            return await _one(visit, connection, pool, error=error)
-    return see(path("pools", pool), "pool-changed")
+
+    def typed() -> PoolUpdate:
+        return checked(PoolUpdate, {"description": visit.text("description")})
+
+    return await _changed(visit, engine, pool, typed, seen_version(visit))
 
 
 @router.post("/{pool}/rule")
 async def set_rule(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     """Say how many codes a customer gets; nothing typed: as many as are asked for."""
-    try:
+
+    def typed() -> PoolUpdate:
         count, days = (_number(visit.given(name)) for name in ("count_each", "days"))
         rule = None if count is None else {"count": count, "days": days, "then": visit.text("then")}
-        wanted: PoolUpdate = validated(PoolUpdate, {"per_customer": rule})
-        async with transaction(engine) as connection:
-            await service.change(connection, visit.caller, pool, wanted)
-    except DomainError as error:
-        async with transaction(engine) as connection:
-            return await _one(visit, connection, pool, error=error)
-    return see(path("pools", pool), "pool-changed")
+        return validated(PoolUpdate, {"per_customer": rule})
+
+    return await _changed(visit, engine, pool, typed)
 
 
 @router.post("/{pool}/expiry")
 async def set_expiry(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     """Say how many days a code holds for who gets it; nothing typed: as long as it holds by itself."""
+
+    def typed() -> PoolUpdate:
+        return validated(PoolUpdate, {"expires_after_days": _number(visit.given("expires_after_days"))})
+
+    return await _changed(visit, engine, pool, typed)
+
+
+async def _changed(
+    visit: Visit, engine: Engine, pool: str, typed: Callable[[], PoolUpdate], expected: Expected | None = None
+) -> Response:
+    """Change a pool as was typed; where that is wrong, show its page with what is."""
     try:
-        days = _number(visit.given("expires_after_days"))
-        wanted: PoolUpdate = validated(PoolUpdate, {"expires_after_days": days})
+        wanted = typed()
         async with transaction(engine) as connection:
-            await service.change(connection, visit.caller, pool, wanted)
+            await service.change(connection, visit.caller, pool, wanted, expected)
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, pool, error=error)

@@ -70,7 +70,10 @@ class TrackerCheck(Check):
     async def admit(self, request: Request) -> Caller:
         """Return the caller; one who gives the id of its key gives the right one."""
         named: list[str] = []
-        caller = await admitted(request, self.scopes, lambda header: _secret(header, named))
+        try:
+            caller = await admitted(request, self.scopes, lambda header: _secret(header, named))
+        except UnauthenticatedError as error:
+            raise NotRecognisedError(error.detail) from error
         if named and named[0].lower() != str(caller.key_id):
             raise NotRecognisedError("Access key not found: this is not the id of this key.")
         return caller

@@ -12,9 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.imports import queries
-from app.domain.imports.errors import (
-    UnreadableError,
-)
+from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging.chunks import BLOCK_BYTES
 from app.domain.imports.options import ImportOptions, Options
 from app.domain.imports.source_schemas import Source, TextSource

@@ -8,9 +8,7 @@ from itertools import takewhile
 from typing import BinaryIO, cast
 
 from app.domain.imports.beginning import AS_QUERIED, AS_TEXT, QUERIED, bytes_of
-from app.domain.imports.errors import (
-    TooManyPreviewsError,
-)
+from app.domain.imports.errors import TooManyPreviewsError
 from app.domain.imports.merging import reading
 from app.domain.imports.merging.chunks import BLOCK_BYTES
 from app.domain.imports.options import FormatIn, ImportOptions

@@ -14,12 +14,10 @@ def as_read(id_: str) -> str:
 
 
 def _given(id_: str) -> str:
-    # One call for each of the 10,000 items of a batch: what is asked is asked here.
-    if get_settings().customer_ids == "lowercase":
-        id_ = id_.strip().lower()
-        if not 0 < len(id_) <= MAX_ID_LENGTH:  # letters become two: İ
-            raise ValueError(f"an id has 1 to {MAX_ID_LENGTH} characters beside white space")
-    return no_step(id_) if id_[0] == "." else id_
+    read = as_read(id_)
+    if not 0 < len(read) <= MAX_ID_LENGTH:  # nothing is left, or letters became two: İ
+        raise ValueError(f"an id has 1 to {MAX_ID_LENGTH} characters beside white space")
+    return no_step(read)
 
 
 CustomerId = Annotated[IdText, AfterValidator(_given)]

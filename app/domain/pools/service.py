@@ -134,9 +134,8 @@ async def change(
     if pool_id is None:
         raise await not_found(connection, name)
     if not values.keys().isdisjoint({"per_customer", "expires_after_days"}):
-        await stock.refresh(
-            connection, pool_id
-        )  # no claim is under way any more that does not know the rules
+        # From here on no claim is under way that does not know the rules.
+        await stock.refresh(connection, pool_id)
     await audit.record(connection, caller, "pool.changed", pool=name, **values)
     return await get(connection, name)
 

@@ -229,6 +229,7 @@ async def test_keys_come_as_the_clients_send_them(client, engine):
     async def asks(scheme, key, *, basic=None):
         value = base64.b64encode(basic.encode()).decode() if basic is not None else key
         reply = await client.get(f"{TRACK}/system/time", headers={"Authorization": f"{scheme} {value}"})
+        assert reply.status_code != 401 or reply.headers["WWW-Authenticate"].startswith("Basic ")
         return reply.status_code
 
     secret = made["secret"]
