@@ -19,6 +19,9 @@ NOT_A_LIST = (
 class Pool:
     """`vouchers['name']` in a template."""
 
+    KIND = "A pool"
+    """What an error calls it."""
+
     def __init__(self, name: str) -> None:
         self._name = name
 
