@@ -67,10 +67,15 @@ async def put_redemption_mapping(
     return await _mapping(connection, response)
 
 
-@router.post("/redemption-mapping/replay", response_model=ReplayOut, dependencies=[requires(Scope.POOLS)])
-async def replay_redemption_mapping(engine: Engine) -> dict[str, int]:
+@router.post(
+    "/redemption-mapping/replay",
+    response_model=ReplayOut,
+    responses=bearing(200, "Idempotency-Replayed"),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def replay_redemption_mapping(engine: Engine, keyed: idempotency.OnceIn) -> object:
     """Apply the mapping to the stored events now; the reply comes when it is done."""
-    return await service.replay(engine)
+    return await keyed.once_done(engine, lambda: service.replay(engine))
 
 
 @router.get("/redemptions", response_model=pagination.Page[RedemptionOut])

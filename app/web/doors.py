@@ -76,12 +76,17 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
 
 
 def refuse_unknown(request: Request, names: set[str]) -> None:
-    """Refuse a parameter of the query that the route does not know.
+    """Refuse a parameter of the query that the route does not know, and one that is given twice.
 
     Raises:
         InvalidRequestError: there is one; it tells the name that comes nearest.
     """
-    for name in request.query_params:
+    given = request.query_params
+    if len(given) != len(given.multi_items()):
+        name = next(name for name in given if len(given.getlist(name)) > 1)[:100]
+        said = "it is given more than once, and only one of them would count"
+        raise InvalidRequestError(f"query.{name}: {said}", [{"loc": ["query", name], "msg": said}])
+    for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1, 0.5)
             if near:

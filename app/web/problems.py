@@ -25,7 +25,8 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
-from app.web import trackers
+from app.web import trackers, unknown_fields
+from app.web.body import not_json
 from app.web.headers import Responses
 from app.web.problem_document import MEDIA_TYPE, members
 from app.web.slashes import STAND_IN
@@ -144,15 +145,15 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return problem(
             _not_json(error.body, errors[0]["loc"][-1], errors[0]["ctx"]["error"]), request.url.path
         )
+    body = getattr(request.scope.get("route"), "body_field", None)
+    if body is not None:
+        errors = unknown_fields.named(errors, [body.field_info.annotation], prefix=1)
     return problem(InvalidRequestError.from_errors(errors), request.url.path)
 
 
 def _not_json(body: str, place: int, said: str) -> InvalidRequestError:
-    """Return the error for a body that is no JSON, with the place where it ends to be."""
     before = body[:place]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    detail = f"The body is not JSON: {said}, at line {line}, column {column}."
-    return InvalidRequestError(detail, [{"loc": ["body"], "msg": said, "line": line, "column": column}])
+    return not_json(said, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _allowed(request: Request) -> str:
