@@ -49,6 +49,9 @@ async def test_a_parameter_that_is_given_twice_is_refused(client):
     ):
         reply = await client.get(path)
         assert (reply.status_code, reply.json()["errors"][0]["loc"]) == (422, ["query", name])
+    for second, status in (("k", 404), ("other", 422)):
+        keys = [("Idempotency-Key", "k"), ("Idempotency-Key", second)]
+        assert (await client.post("/v1/pools/p/assignments", json={}, headers=keys)).status_code == status
 
 
 async def test_a_pool_is_found_in_either_form_of_its_name(client):
