@@ -22,7 +22,7 @@ from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
 from app.server.backups import DailyBackups
 from app.server.processes import REPLACED, serve_jobs, serve_web
-from app.server.roles import Role, Running
+from app.server.roles import Role, Running, shared_times
 from app.server.sockets import hold
 
 SILENCE_SECONDS = 10.0
@@ -60,9 +60,10 @@ class Supervisor:
         self._grace = settings.drain_seconds + settings.stop_seconds
         self._backups = settings.backups
         self._leaving: list[tuple[Running, float]] = []
+        beats = shared_times(workers)
         self._roles = [
-            Role(f"web-{n}", serve_web, (held,), SILENCE_SECONDS, REPLACED)
-            for n, held in enumerate(self._held)
+            Role(f"web-{n}", serve_web, (n, self._held, beats), SILENCE_SECONDS, REPLACED)
+            for n in range(workers)
         ]
         if with_jobs:
             self._roles.append(Role("jobs", serve_jobs, (), JOBS_SILENCE_SECONDS, signal.SIGTERM))

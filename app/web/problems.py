@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from app.platform import disk
 from app.platform.database import is_conflict
 from app.platform.errors import (
     ChangesConflictError,
@@ -73,6 +74,9 @@ def response_to(error: Exception, instance: str) -> Response:
     if is_conflict(error):
         log.warning("changes conflict", error=type(error).__name__)
         return problem(ChangesConflictError(), instance)
+    if disk.is_full(error):
+        log.error("disk full", error=type(error).__name__)
+        return problem(disk.NoRoomError(), instance)
     if isinstance(error, UNAVAILABLE):
         log.error("database unavailable", error=type(error).__name__)
         return problem(
@@ -104,7 +108,7 @@ def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for kind in (DomainError, *UNAVAILABLE, DataError, Exception):
+    for kind in (DomainError, *UNAVAILABLE, OSError, DataError, Exception):
         app.add_exception_handler(kind, _other)
 
 
