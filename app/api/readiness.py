@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from psycopg import errors as pg
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.rendering.renderers import Renderers
 from app.platform.database import autocommit
+from app.platform.disk import check_disks
 from app.platform.driver_pool import DriverPool
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.migrate import config
@@ -34,6 +36,7 @@ class Readiness:
     engine: AsyncEngine
     direct: DriverPool
     renderers: Renderers
+    home: Path
     _until: float = 0.0
     _error: Exception | None = None
     _warnings: list[str] = field(default_factory=list)
@@ -61,6 +64,7 @@ class Readiness:
         return self._warnings
 
     async def _ask(self) -> list[str]:
+        warnings = await asyncio.to_thread(check_disks, self.home)
         async with self.direct.connection() as connection:
             await connection.execute("SELECT FROM pool LIMIT 1")
         try:
@@ -75,7 +79,7 @@ class Readiness:
         if state.version is None or state.version in self._older:
             raise DatabaseUnavailableError("The database is not migrated to this release yet.")
         await self.renderers.check()
-        return [] if state.worker else ["No worker is alive: imports and other jobs wait."]
+        return warnings if state.worker else ["No worker is alive: imports and other jobs wait.", *warnings]
 
 
 def _older_versions() -> frozenset[str]:
