@@ -12,6 +12,9 @@ from multiprocessing.context import SpawnProcess
 FIRST_SECONDS = 60.0
 """How long a process may take to start before it must give signs of life."""
 
+REPLACED = signal.SIGUSR1
+"""Tells a web process that another one has taken its place."""
+
 _SPAWN = multiprocessing.get_context("spawn")
 
 

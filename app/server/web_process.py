@@ -1,28 +1,21 @@
-"""What the processes of `vouchers serve` do: answer HTTP, or do the jobs."""
+"""The process that answers HTTP."""
 
 import asyncio
 import ctypes
-import multiprocessing
-import os
 import signal
 import socket
-import threading
 import time
-from multiprocessing.connection import wait
 from types import FrameType
 
 import uvicorn
 
-from app.platform import logs
 from app.platform.settings import get_settings
 from app.platform.stopping import stopping
-from app.server import collector, worker
+from app.server import collector
 from app.server.http_protocol import Protocol
+from app.server.roles import REPLACED
 
 BACKLOG = 2048
-REPLACED = signal.SIGUSR1
-"""Tells a web process that another one has taken its place."""
-
 LAST_WORDS = 1.0
 """Seconds before the end of the grace at which those that still wait are answered that the process stops."""
 
@@ -86,7 +79,6 @@ class Server(uvicorn.Server):
 
 def serve_web(beat: ctypes.c_double, held: socket.socket) -> None:
     """Answer HTTP in this process."""
-    _end_with_parent()
     settings = get_settings()
     proxies = settings.trusted_proxies
     config = uvicorn.Config(
@@ -107,29 +99,3 @@ def serve_web(beat: ctypes.c_double, held: socket.socket) -> None:
     server = Server(config, beat, settings.drain_seconds)
     signal.signal(REPLACED, server.replaced)
     server.run(sockets=[held])
-
-
-def serve_jobs(beat: ctypes.c_double) -> None:
-    """Do the jobs in this process."""
-    _end_with_parent()
-    settings = get_settings()
-    logs.configure(settings.log_level)
-    collector.collect_rarely()
-
-    def alive() -> None:
-        beat.value = time.monotonic()
-
-    asyncio.run(worker.work(settings, alive))
-
-
-def _end_with_parent() -> None:
-    """End this process when the supervisor is gone, even by SIGKILL: nobody would look after it."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)  # no drain: the port is to be free for the next one
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,49 @@
+"""Where a process of `vouchers serve` begins: only what it is for is loaded into it."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from multiprocessing.connection import wait
+
+UNUSED = ("pygments", "rich")
+"""Libraries that are loaded wherever they are installed: by httpx for a command line, by structlog for coloured
+tracebacks."""
+
+
+def begin_web(beat: ctypes.c_double, held: socket.socket) -> None:
+    """Answer HTTP in this process."""
+    _begin()
+    from app.server.web_process import serve_web  # noqa: PLC0415  (it loads what answers HTTP)
+
+    serve_web(beat, held)
+
+
+def begin_jobs(beat: ctypes.c_double) -> None:
+    """Do the jobs in this process."""
+    _begin()
+    from app.server.jobs_process import serve_jobs  # noqa: PLC0415  (it loads what does the jobs)
+
+    serve_jobs(beat)
+
+
+def _begin() -> None:
+    _end_with_parent()
+    for name in UNUSED:  # their import fails, as if they were not installed: XX MiB less in each process
+        sys.modules[name] = None  # type: ignore[assignment]  # the documented way
+
+
+def _end_with_parent() -> None:
+    """End this process when the supervisor is gone, even by SIGKILL: nobody would look after it."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGINT)  # no drain: the port is to be free for the next one
+
+    threading.Thread(target=watch, daemon=True).start()
