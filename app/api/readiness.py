@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from psycopg import errors as pg
 from sqlalchemy import text
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.rendering.renderers import Renderers
 from app.platform.database import autocommit
+from app.platform.disk import check_disks
 from app.platform.driver_pool import DriverPool
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.migrations import older_versions
@@ -33,6 +35,7 @@ class Readiness:
     engine: AsyncEngine
     direct: DriverPool
     renderers: Renderers
+    home: Path
     _until: float = 0.0
     _error: Exception | None = None
     _warnings: list[str] = field(default_factory=list)
@@ -60,6 +63,7 @@ class Readiness:
         return self._warnings
 
     async def _ask(self) -> list[str]:
+        warnings = await asyncio.to_thread(check_disks, self.home)
         async with self.direct.connection() as connection:
             await connection.execute("SELECT FROM pool LIMIT 1")
         try:
@@ -74,4 +78,4 @@ class Readiness:
         if state.version is None or state.version in self._older:
             raise DatabaseUnavailableError("The database is not migrated to this release yet.")
         await self.renderers.check()
-        return [] if state.worker else ["No worker is alive: imports and other jobs wait."]
+        return warnings if state.worker else ["No worker is alive: imports and other jobs wait.", *warnings]

@@ -21,6 +21,11 @@ _ONE_HEAP = ("MALLOC_ARENA_MAX", "1")
 _SPAWN = multiprocessing.get_context("spawn")
 
 
+def shared_times(count: int) -> ctypes.Array[ctypes.c_double]:
+    """Return so many times, all 0, which processes that are started with them share."""
+    return _SPAWN.RawArray(ctypes.c_double, count)
+
+
 @dataclass(slots=True)
 class Running:
     """A process, and when it last gave a sign of life: by the monotonic clock, 0 until the first, shared with it."""

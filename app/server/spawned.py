@@ -14,12 +14,14 @@ UNUSED = ("pydantic.v1", "pygments", "rich", "watchfiles")
 reload, and FastAPI to refuse models of the version before."""
 
 
-def begin_web(beat: ctypes.c_double, held: socket.socket) -> None:
-    """Answer HTTP in this process."""
+def begin_web(
+    beat: ctypes.c_double, own: int, held: list[socket.socket], beats: ctypes.Array[ctypes.c_double]
+) -> None:
+    """Answer HTTP in this process, on its own of the sockets."""
     _begin()
     from app.server.web_process import serve_web  # noqa: PLC0415  (it loads what answers HTTP)
 
-    serve_web(beat, held)
+    serve_web(beat, own, held, beats)
 
 
 def begin_jobs(beat: ctypes.c_double) -> None:

@@ -21,7 +21,7 @@ from app.platform.metrics import forget_process
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
 from app.server.backups import DailyBackups
-from app.server.roles import REPLACED, Role, Running
+from app.server.roles import REPLACED, Role, Running, shared_times
 from app.server.sockets import hold
 from app.server.spawned import begin_jobs, begin_web
 
@@ -60,9 +60,10 @@ class Supervisor:
         self._grace = settings.drain_seconds + settings.stop_seconds
         self._backups = settings.backups
         self._leaving: list[tuple[Running, float]] = []
+        beats = shared_times(workers)
         self._roles = [
-            Role(f"web-{n}", begin_web, (held,), SILENCE_SECONDS, REPLACED)
-            for n, held in enumerate(self._held)
+            Role(f"web-{n}", begin_web, (n, self._held, beats), SILENCE_SECONDS, REPLACED)
+            for n in range(workers)
         ]
         if with_jobs:
             self._roles.append(Role("jobs", begin_jobs, (), JOBS_SILENCE_SECONDS, signal.SIGTERM))

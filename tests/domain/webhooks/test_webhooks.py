@@ -110,6 +110,36 @@ async def test_what_happens_to_codes_is_told_in_order_with_who_and_what(client, 
     assert delivery["id"] == receiver.received[0].headers["webhook-id"]
 
 
+async def test_a_code_that_ends_as_its_pool_says_is_told_with_that_end_everywhere(
+    client, engine, settings, receiver
+):
+    await fill(engine, "p", 3)
+    await client.patch("/v1/pools/p", json={"expires_after_days": 14})
+    hook = await subscribe(client, receiver)
+    given = await give(client, customer_id="c1")
+    leased = await give(client, lease_seconds=60)
+    await client.post(f"/v1/assignments/{leased['id']}/confirm")
+    message = {"template": "{{ vouchers['p'].assign_available().expires_at }}", "channel": "sms"}
+    shown = (await client.post("/v1/render", json=message)).json()
+    ends = {
+        given["code"]: given["expires_at"],
+        leased["code"]: leased["expires_at"],
+        shown["vouchers"][0]["code"]: shown["rendered"],
+    }
+    assert all(datetime.fromisoformat(end) > datetime.now(UTC) + timedelta(days=13) for end in ends.values())
+    for path in ("/v1/assignments", "/v1/pools/p/vouchers"):
+        items = (await client.get(path)).json()["items"]
+        assert {item["code"]: item["expires_at"] for item in items} == ends
+    for path in ("/v1/assignments/export", "/v1/pools/p/export"):
+        lines = (await client.get(path, params={"format": "ndjson"})).text.splitlines()
+        assert {row["code"]: row["expires_at"] for row in map(json.loads, lines)} == ends
+    events = await told(engine, settings, receiver, hook)
+    assert {event["data"]["code"]: event["data"]["expires_at"] for event in events} == ends
+    await client.post(f"/v1/assignments/{given['id']}/release")
+    released = (await told(engine, settings, receiver, hook))[-1]
+    assert (released["type"], released["data"]["expires_at"]) == ("voucher.released", None)
+
+
 async def test_only_what_was_asked_for_is_told_and_of_these_pools(client, engine, settings, receiver):
     await fill(engine, "p", 3)
     await fill(engine, "q", 3)
