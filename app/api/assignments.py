@@ -45,7 +45,7 @@ from app.platform.errors import (
     InvalidRequestError,
     OverloadedError,
 )
-from app.schema.texts import Identifier, Why
+from app.schema.texts import Why
 from app.schema.times import Time
 from app.web import exports, filters, idempotency, pagination
 from app.web.dependencies import Connection, Engine, held
@@ -73,7 +73,7 @@ Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 
 def _filter(
     caller: Reader,
-    pool: Annotated[Identifier | None, Query(description="Only those from this pool")] = None,
+    pool: Annotated[filters.PoolName | None, Query(description="Only those from this pool")] = None,
     customer_id: Annotated[CustomerId | None, Query(description="Only those given to this customer")] = None,
     campaign_id: filters.Campaign = None,
     since: Annotated[Time | None, Query(description="Only those assigned at this time or later")] = None,
@@ -240,29 +240,33 @@ async def get_assignment(assignment_id: uuid.UUID, connection: Connection) -> Le
 @router.post(
     "/assignments/{assignment_id}/confirm",
     response_model=AssignmentOut,
-    responses=problems(
-        AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError, VoucherExpiredError
-    ),
+    responses=bearing(200, "Idempotency-Replayed")
+    | problems(AssignmentNotFoundError, AssignmentReleasedError, VoucherVoidError, VoucherExpiredError),
     dependencies=ASSIGN,
 )
-async def confirm_assignment(assignment_id: uuid.UUID, connection: Connection) -> LedgerEntry:
+async def confirm_assignment(
+    assignment_id: uuid.UUID, connection: Connection, keyed: idempotency.Once
+) -> object:
     """Confirm what was reserved with `lease_seconds`: it is handed out for good. A repeat changes nothing."""
-    return await service.confirm(connection, assignment_id)
+    return await keyed.once(lambda: service.confirm(connection, assignment_id))
 
 
 @router.post(
     "/assignments/{assignment_id}/release",
     response_model=AssignmentOut,
-    responses=problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
+    responses=bearing(200, "Idempotency-Replayed")
+    | problems(AssignmentNotFoundError, AlreadyRedeemedError, VoucherVoidError),
 )
 async def release_assignment(
     assignment_id: uuid.UUID,
     connection: Connection,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
+    keyed: idempotency.Once,
     body: Why | None = None,
-) -> LedgerEntry:
+) -> object:
     """Take an assignment back: its code is available again. A repeat changes nothing."""
-    return await service.release(connection, caller, assignment_id, body.reason if body else None)
+    reason = body.reason if body else None
+    return await keyed.once(lambda: service.release(connection, caller, assignment_id, reason))
 
 
 def _key_of(item: BatchItem, index: int, key: str | None) -> str | None:

@@ -11,7 +11,7 @@ from app.domain.access.scopes import Scope
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
 from app.schema.times import Time
-from app.web import pagination
+from app.web import filters, pagination
 from app.web.dependencies import Connection
 from app.web.guard import requires
 from app.web.problems import problems
@@ -27,7 +27,7 @@ async def list_audit_entries(
     action: Annotated[
         Identifier | None, Query(description="Only this action, such as `pool.deleted`")
     ] = None,
-    pool: Annotated[Identifier | None, Query(description="Only what was done to this pool")] = None,
+    pool: Annotated[filters.PoolName | None, Query(description="Only what was done to this pool")] = None,
     since: Annotated[Time | None, Query(description="Only entries at this time or later")] = None,
     until: Annotated[Time | None, Query(description="Only entries before this time")] = None,
     limit: pagination.Limit = 100,

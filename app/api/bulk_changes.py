@@ -93,7 +93,7 @@ async def create_bulk_change(
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             form = body.validated(BulkChangeForm, fields)
-            digest = await to_thread.run_sync(codes.digest_of, file.file)
+            digest = await to_thread.run_sync(body.digest_of, file.file)
             table, place = await to_thread.run_sync(codes.opened, file.file, form.column)
             async with transaction(engine) as connection:
                 change, replayed = await service.begin(
@@ -171,8 +171,10 @@ async def get_bulk_change(change_id: uuid.UUID, connection: Connection) -> Chang
 @router.post(
     "/{change_id}/cancel",
     response_model=BulkChangeOut,
-    responses=problems(BulkChangeNotFoundError, BulkChangeEndedError),
+    responses=bearing(200, "Idempotency-Replayed") | problems(BulkChangeNotFoundError, BulkChangeEndedError),
 )
-async def cancel_bulk_change(change_id: uuid.UUID, connection: Connection, caller: Manager) -> ChangeRecord:
+async def cancel_bulk_change(
+    change_id: uuid.UUID, connection: Connection, caller: Manager, keyed: idempotency.Once
+) -> object:
     """Cancel a change that is queued or under way; what it has changed so far stays."""
-    return await service.cancel(connection, caller, change_id)
+    return await keyed.once(lambda: service.cancel(connection, caller, change_id))

@@ -41,6 +41,7 @@ from app.web import body, etag, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import requires
 from app.web.headers import bearing
+from app.web.idempotency import OnceIn
 from app.web.parameters import CustomerPath
 from app.web.problems import problems
 
@@ -56,10 +57,12 @@ NamePath = Annotated[Identifier, Path(description="Name of the aggregate", examp
 
 @router.post(
     "/customers/imports",
-    responses=problems(InvalidRequestError, UnreadableError, PayloadTooLargeError, UnsupportedMediaTypeError),
+    response_model=CustomersImported,
+    responses=bearing(200, "Idempotency-Replayed")
+    | problems(InvalidRequestError, UnreadableError, PayloadTooLargeError, UnsupportedMediaTypeError),
     openapi_extra={"requestBody": {"required": True, "content": {body.FORM: {"schema": FORM_SCHEMA}}}},
 )
-async def import_customers(request: Request, engine: Engine, settings: Settings) -> CustomersImported:
+async def import_customers(request: Request, engine: Engine, settings: Settings, keyed: OnceIn) -> object:
     """Set properties of many customers from a file; the reply names the lines that could not be taken.
 
     A file that cannot be read from its beginning on changes nothing. Customers are set some hundred at a time; where
@@ -70,10 +73,17 @@ async def import_customers(request: Request, engine: Engine, settings: Settings)
     async with body.form(request, settings.max_upload_bytes) as (file, fields):
         wanted = body.validated(FileFormat, fields)
         names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
-        records = await to_thread.run_sync(
-            open_records, file.file, wanted.delimiter, wanted.encoding, names, wanted.sheet
-        )
-        return await files.load(engine, records, wanted.id_column)
+
+        async def load() -> CustomersImported:
+            records = await to_thread.run_sync(
+                open_records, file.file, wanted.delimiter, wanted.encoding, names, wanted.sheet
+            )
+            return await files.load(engine, records, wanted.id_column)
+
+        async def same() -> str:
+            return f"{await to_thread.run_sync(body.digest_of, file.file)} {wanted.model_dump_json()}"
+
+        return await keyed.once_done(engine, load, same)
 
 
 @router.get("/customers", response_model=pagination.Page[CustomerOut])
@@ -149,21 +159,24 @@ async def update_customer(
 
 
 @router.post(
-    "/customers/{customer_id:id}/merge", response_model=MergedOut, responses=problems(ChangesConflictError)
+    "/customers/{customer_id:id}/merge",
+    response_model=MergedOut,
+    responses=bearing(200, "Idempotency-Replayed") | problems(ChangesConflictError),
 )
 async def merge_customers(
     customer_id: CustomerPath,
     body: CustomerMerge,
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.EVENTS)],
-) -> merging.Merged:
+    keyed: OnceIn,
+) -> object:
     """Say that two customers are one person: what is known of `from`, and all that it was given and did, moves here.
 
     Properties that this customer has stay; those it lacks come from the other. From then on the other id leads here,
     in whatever comes later too, and a message that was sent to either before shows the same code again. It cannot be
     taken back. Once more, it changes nothing. Where the other is merged into a third, that one is meant.
     """
-    return await merging.merge(engine, caller, customer_id, body.from_)
+    return await keyed.once_done(engine, lambda: merging.merge(engine, caller, customer_id, body.from_))
 
 
 @router.put(

@@ -1,13 +1,12 @@
 """`/v1/imports` and `/v1/pools/{pool}/imports`."""
 
 import asyncio
-import hashlib
 import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
@@ -40,7 +39,7 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.outbound import AddressForbiddenError
-from app.web import body, idempotency, openapi, pagination
+from app.web import body, filters, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import Manager, Reader, permit_source
 from app.web.headers import bearing
@@ -142,7 +141,7 @@ async def create_import(
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(ImportOptions, fields)
             await asyncio.to_thread(previews.look_at, file.file, options)
-            digest = idempotency_key and await asyncio.to_thread(_digest, file.file)
+            digest = idempotency_key and await asyncio.to_thread(body.digest_of, file.file)
             same = ["import", pool, options.model_dump(mode="json"), digest]
             async with transaction(engine) as connection:
                 import_id, replayed = await idempotency.id_once(
@@ -181,7 +180,7 @@ async def create_import(
 async def list_imports(
     connection: Connection,
     caller: Reader,
-    pool: Annotated[str | None, Query(description="Only imports into this pool")] = None,
+    pool: Annotated[filters.PoolName | None, Query(description="Only imports into this pool")] = None,
     schedule_id: Annotated[uuid.UUID | None, Query(description="Only imports of this schedule")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
@@ -252,37 +251,43 @@ async def list_import_ignored(
 @router.post(
     "/v1/imports/{import_id}/accept-suspicious",
     response_model=ImportOut,
-    responses=problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
+    responses=bearing(200, "Idempotency-Replayed")
+    | problems(ImportNotFoundError, ImportNotFinishedError, PoolNotFoundError),
 )
 async def accept_suspicious_rows(
-    import_id: uuid.UUID, caller: Manager, connection: Connection
-) -> ImportRecord:
+    import_id: uuid.UUID, caller: Manager, connection: Connection, keyed: idempotency.Once
+) -> object:
     """Import the values that were set aside as suspicious; after a dry run none are imported."""
-    return await service.accept_suspicious(connection, caller, import_id)
+    return await keyed.once(lambda: service.accept_suspicious(connection, caller, import_id))
 
 
 @router.post(
     "/v1/imports/{import_id}/cancel",
     response_model=ImportOut,
-    responses=problems(ImportNotFoundError, ImportEndedError),
+    responses=bearing(200, "Idempotency-Replayed") | problems(ImportNotFoundError, ImportEndedError),
 )
-async def cancel_import(import_id: uuid.UUID, caller: Manager, connection: Connection) -> ImportRecord:
+async def cancel_import(
+    import_id: uuid.UUID, caller: Manager, connection: Connection, keyed: idempotency.Once
+) -> object:
     """Cancel an import that is queued or under way; what it has imported so far stays, and can be undone."""
-    return await service.cancel(connection, caller, import_id)
+    return await keyed.once(lambda: service.cancel(connection, caller, import_id))
 
 
 @router.post(
     "/v1/imports/{import_id}/undo",
     response_model=Undone,
-    responses=problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
+    responses=bearing(200, "Idempotency-Replayed")
+    | problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
 )
-async def undo_import(import_id: uuid.UUID, caller: Manager, engine: Engine) -> undoing.Undone:
+async def undo_import(
+    import_id: uuid.UUID, caller: Manager, engine: Engine, keyed: idempotency.OnceIn
+) -> object:
     """Remove the vouchers of an import that are still available, except those that holds of campaigns need.
 
     The schedule that ran the import, if one did, is paused: its next run would bring the codes back. Some 20,000 codes
     go at a time, each lot in a transaction; what is broken off goes on when it is asked for again.
     """
-    return await undoing.undo(engine, caller, import_id)
+    return await keyed.once_done(engine, lambda: undoing.undo(engine, caller, import_id))
 
 
 @router.get(
@@ -315,15 +320,6 @@ async def follow_import(
         media_type="text/event-stream",
         headers=headers,
     )
-
-
-def _digest(file: BinaryIO) -> str:
-    """Return what tells a file from others. Blocks."""
-    digest = hashlib.sha256()
-    while piece := file.read(1024**2):
-        digest.update(piece)
-    file.seek(0)
-    return digest.hexdigest()
 
 
 def _wait(prefer: str) -> int:

@@ -13,6 +13,7 @@ from app.domain.imports import service as imports
 from app.domain.pools import service as pools
 from app.domain.rendering.renderers import RendererUnavailableError
 from app.platform import jobs, metrics
+from app.platform.disk import NoRoomError
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.stopping import StoppingError
 from app.web.dependencies import Connection, held
@@ -40,7 +41,7 @@ async def check_liveness() -> dict[str, object]:
 @router.get(
     "/health/ready",
     response_model=Health,
-    responses=problems(DatabaseUnavailableError, RendererUnavailableError, StoppingError),
+    responses=problems(DatabaseUnavailableError, NoRoomError, RendererUnavailableError, StoppingError),
 )
 async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> dict[str, object]:
     """Return whether an assign, a render and an import would be served; 503 where they would not: send no traffic."""

@@ -42,6 +42,7 @@ REMEDIES = {
     "internal-error": "This is a fault of the service. Send the request again, and report its `request_id`.",
     "invalid-request": "`errors` says what is wrong and where. Correct it and send the request again.",
     "method-not-allowed": "The header `Allow` names the methods of this path.",
+    "no-room": "Make room on the disk that the detail names, or of the database. Then send the same request again.",
     "not-found": "Look at the path; `/docs` lists them all.",
     "overloaded": "More requests wait than can be answered in time. Try again after `Retry-After`.",
     "payload-too-large": "Send less at once, or have the operator raise the limit.",

@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response, status
@@ -31,7 +31,7 @@ from app.platform.database import run_act
 from app.platform.errors import ChangesConflictError, IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
 from app.schema.times import Time
-from app.web import etag, idempotency, pagination
+from app.web import deprecation, etag, idempotency, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
 from app.web.headers import bearing
@@ -42,6 +42,8 @@ router = APIRouter(prefix="/v1", tags=["redemptions"])
 KEY = TypeAdapter(tuple[Outcome, datetime, uuid.UUID])
 """What the cursor of a list holds."""
 Reader = Annotated[Caller, requires(Scope.POOLS, Scope.EVENTS, Scope.READ)]
+ISSUE = date(2026, 11, 26), date(2027, 6, 1)
+"""Since when the parameter `issue` is deprecated, and when it goes."""
 
 
 @router.get("/redemption-mapping", response_model=Mappings, responses=bearing(200, "ETag"))
@@ -67,16 +69,26 @@ async def put_redemption_mapping(
     return await _mapping(connection, response)
 
 
-@router.post("/redemption-mapping/replay", response_model=ReplayOut, dependencies=[requires(Scope.POOLS)])
-async def replay_redemption_mapping(engine: Engine) -> dict[str, int]:
+@router.post(
+    "/redemption-mapping/replay",
+    response_model=ReplayOut,
+    responses=bearing(200, "Idempotency-Replayed"),
+    dependencies=[requires(Scope.POOLS)],
+)
+async def replay_redemption_mapping(engine: Engine, keyed: idempotency.OnceIn) -> object:
     """Apply the mapping to the stored events now; the reply comes when it is done."""
-    return await service.replay(engine)
+    return await keyed.once_done(engine, lambda: service.replay(engine))
 
 
-@router.get("/redemptions", response_model=pagination.Page[RedemptionOut])
+@router.get(
+    "/redemptions",
+    response_model=pagination.Page[RedemptionOut],
+    responses=bearing(200, "Deprecation", "Sunset"),
+)
 async def list_redemptions(
     connection: Connection,
     caller: Reader,
+    response: Response,
     outcome: Annotated[
         Outcome | None, Query(description="Only with this outcome; any issue, if left out")
     ] = None,
@@ -92,6 +104,8 @@ async def list_redemptions(
     Without an outcome these are the issues; of a customer, all. For a page at most 3,000 are read: by time it may hold
     fewer than `limit`, even none, and go on all the same.
     """
+    if issue is not None:
+        deprecation.tell(response, *ISSUE)
     wanted = RedemptionFilter(outcome or issue, customer_id, since, until)
     key = pagination.decode(cursor, KEY)
     rows, go_on = await service.list_redemptions(connection, wanted, key, limit + 1)

@@ -18,6 +18,8 @@ from app.schema.times import Time
 from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import Manager, Reader
+from app.web.headers import bearing
+from app.web.idempotency import Once
 from app.web.parameters import CodePath, PoolPath
 from app.web.problems import problems
 
@@ -121,13 +123,13 @@ async def get_voucher(code: CodePath, connection: Connection, caller: Reader) ->
 @router.post(
     "/v1/vouchers/{code:code}/void",
     response_model=VoucherWithHistory,
-    responses=problems(VoucherNotFoundError, AlreadyRedeemedError),
+    responses=bearing(200, "Idempotency-Replayed") | problems(VoucherNotFoundError, AlreadyRedeemedError),
 )
 async def void_voucher(
-    code: CodePath, connection: Connection, caller: Manager, body: Why | None = None
-) -> VoucherRecord:
+    code: CodePath, connection: Connection, caller: Manager, keyed: Once, body: Why | None = None
+) -> object:
     """Void a code: it is not drawn any more, and a use of it is an issue. A void code stays void."""
-    return await service.void(connection, caller, code, body.reason if body else None)
+    return await keyed.once(lambda: service.void(connection, caller, code, body.reason if body else None))
 
 
 def _seen_by(caller: Caller, voucher: VoucherRecord) -> VoucherRecord:

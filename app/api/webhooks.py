@@ -114,10 +114,16 @@ async def rotate_webhook_secret(
     return await keyed.once(lambda: service.rotate(connection, caller, webhook_id))
 
 
-@router.post("/{webhook_id}/enable", response_model=WebhookOut, responses=NOT_FOUND)
-async def enable_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> WebhookDetails:
+@router.post(
+    "/{webhook_id}/enable",
+    response_model=WebhookOut,
+    responses=bearing(200, "Idempotency-Replayed") | NOT_FOUND,
+)
+async def enable_webhook(
+    webhook_id: uuid.UUID, connection: Connection, caller: Manager, keyed: Once
+) -> object:
     """Go on at once where it stopped: after 410, after days of failures, or instead of waiting for the next try."""
-    return await service.enable(connection, caller, webhook_id)
+    return await keyed.once(lambda: service.enable(connection, caller, webhook_id))
 
 
 @router.post(

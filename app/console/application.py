@@ -57,7 +57,7 @@ def mount(app: FastAPI) -> None:
         console.include_router(page.router)
     console.add_api_route("/static/{name}", static)
     console.middleware("http")(_careful)
-    for kind in (DomainError, *UNAVAILABLE, DataError, Exception):
+    for kind in (DomainError, *UNAVAILABLE, OSError, DataError, Exception):
         console.add_exception_handler(kind, problem_page)
     console.add_exception_handler(RequestValidationError, _invalid)
     console.add_exception_handler(HTTPException, _http)

@@ -98,7 +98,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         short = create_engine(settings, SHORT_CONNECTIONS)
         direct = create_driver_pool(settings)
         renderers = Renderers(settings)
-        readiness = Readiness(engine, direct, renderers)
+        readiness = Readiness(engine, direct, renderers, settings.home)
         hold(
             app,
             settings,

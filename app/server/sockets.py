@@ -1,7 +1,7 @@
 """The sockets that the service listens on: taken once by the supervisor, which keeps them as processes come and go.
 
 Each web process has a socket of its own for the same port (SO_REUSEPORT): the kernel spreads connections over them, and
-none can take them all. A connection that waits on a socket whose process dies is served by the next one.
+none can take them all. A connection that waits on a socket whose process dies is served by another one (adoption.py).
 """
 
 import socket

@@ -1,8 +1,9 @@
 """Bodies with a file: a form with fields, or JSON instead. Read only after the caller is known."""
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import orjson
 from fastapi import Request
@@ -11,11 +12,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from app.platform.errors import InvalidRequestError, UnsupportedMediaTypeError
+from app.web import unknown_fields
 from app.web.body_limit import allow
 
 Model = TypeVar("Model", bound=BaseModel)
 
 FORM = "multipart/form-data"
+BLOCK = 1024**2
 
 
 def is_form(request: Request) -> bool:
@@ -26,7 +29,7 @@ def is_form(request: Request) -> bool:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {FORM, "application/json"}:
-        raise UnsupportedMediaTypeError(f"Send {FORM} with a `file`, or JSON with a `source`; not {kind!r}.")
+        raise UnsupportedMediaTypeError(f"Send {FORM} with a `file`, or JSON; not {kind!r}.")
     return kind == FORM
 
 
@@ -54,12 +57,27 @@ async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, 
         await fields.close()
 
 
+def digest_of(file: BinaryIO) -> str:
+    """Return what tells a file from another. It blocks."""
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def not_json(said: str, line: int, column: int) -> InvalidRequestError:
+    """Return the error for a body that is no JSON, with the place where it ends to be."""
+    detail = f"The body is not JSON: {said}, at line {line}, column {column}."
+    return InvalidRequestError(detail, [{"loc": ["body"], "msg": said, "line": line, "column": column}])
+
+
 async def json(request: Request, model: type[Model]) -> Model:
     """Return the body as `model`."""
     try:
         values = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
-        raise InvalidRequestError(f"The body is not JSON: {error}.") from error
+        raise not_json(error.msg, error.lineno, error.colno) from error
     return validated(model, values)
 
 
@@ -74,4 +92,5 @@ def validated(model: type[Model], values: object) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InvalidRequestError.from_errors(error.errors(include_url=False), "body") from error
+        errors = unknown_fields.named(error.errors(include_url=False), [model])
+        raise InvalidRequestError.from_errors(errors, "body") from error

@@ -18,6 +18,7 @@ from app.platform.errors import InvalidRequestError
 from app.web import json_bounds, pagination
 from app.web.body_limit import bound
 from app.web.guard import Check
+from app.web.idempotency import NAME as IDEMPOTENCY_KEY
 
 Handler = Callable[[Request], Coroutine[object, object, Response]]
 _GUARDED = "vouchers_guarded"
@@ -63,6 +64,7 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
         async def handler(request: Request) -> Response:
             for check in checks:
                 await check.admit(request)
+            refuse_twice(request)
             refuse_unknown(request, names)
             bound(request, None if large else SMALL_BODY)
             pagination.begin()
@@ -73,6 +75,23 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
         return handler
 
     return make
+
+
+def refuse_twice(request: Request) -> None:
+    """Refuse a parameter of the query that is given twice, and two idempotency keys: only one would count.
+
+    Raises:
+        InvalidRequestError: there is one.
+    """
+    given = request.query_params
+    twice = [["query", name[:100]] for name in given if len(given.getlist(name)) > 1]
+    if len(set(request.headers.getlist(IDEMPOTENCY_KEY))) > 1:
+        twice.append(["header", IDEMPOTENCY_KEY])
+    if twice:
+        said = "it is given more than once, and only one of them would count"
+        raise InvalidRequestError(
+            f"{'.'.join(twice[0])}: {said}", [{"loc": loc, "msg": said} for loc in twice]
+        )
 
 
 def refuse_unknown(request: Request, names: set[str]) -> None:

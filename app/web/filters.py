@@ -4,11 +4,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.persons.ids import CustomerId
 from app.schema.inventory import MAX_CODE_LENGTH
+from app.schema.names import nfc
 from app.schema.texts import CampaignId, Flag, Identifier
 from app.schema.times import Time
 from app.web.guard import permit
@@ -16,6 +17,8 @@ from app.web.guard import permit
 LEAST_OF_A_CODE = 3
 NO_NUL = r"^[^\x00]*$"
 
+PoolName = Annotated[Identifier, AfterValidator(nfc)]
+"""The name of a pool, kept in NFC, in whatever form it is asked for."""
 Customer = Annotated[CustomerId | None, Query(description="Of this customer")]
 Campaign = Annotated[CampaignId | None, Query(description="Only those in this campaign")]
 Message = Annotated[Identifier | None, Query(description="In this message")]

@@ -5,6 +5,10 @@ from typing import TypeAlias
 Responses: TypeAlias = dict[int | str, dict[str, object]]
 """What the framework takes as a route's `responses=`."""
 HEADERS: dict[str, dict[str, object]] = {
+    "Deprecation": {
+        "description": "Since when something that the request used is deprecated (RFC 9745)",
+        "schema": {"type": "string"},
+    },
     "ETag": {"description": "Version of what can be edited, for `If-Match`", "schema": {"type": "string"}},
     "Idempotency-Replayed": {
         "description": "`true`: the same request came before, and this is its reply",
@@ -20,6 +24,7 @@ HEADERS: dict[str, dict[str, object]] = {
         "schema": {"type": "string"},
     },
     "Retry-After": {"description": "Seconds to wait before the next try", "schema": {"type": "integer"}},
+    "Sunset": {"description": "When it ends (RFC 8594)", "schema": {"type": "string"}},
     "WWW-Authenticate": {
         "description": "How to authenticate: `Bearer` (RFC 6750)",
         "schema": {"type": "string"},

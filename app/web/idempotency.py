@@ -13,11 +13,12 @@ import orjson
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from typing_extensions import TypedDict
 
 from app.domain.access.replies import service
 from app.domain.access.scopes import Caller
+from app.platform.database import transaction
 from app.platform.settings import Settings as AllSettings
 from app.schema.texts import Identifier
 from app.web.dependencies import Connection, Settings
@@ -41,6 +42,11 @@ class Sent(TypedDict):
 
 
 _SENT = TypeAdapter(Sent)
+
+
+def _replayed(kept: service.Reply) -> Response:
+    reply = _SENT.validate_python(kept)
+    return Response(reply["body"], reply["status"], reply["headers"] | {REPLAYED: "true"})
 
 
 def derived(caller_id: uuid.UUID, key: str, *place: object) -> str:
@@ -67,21 +73,64 @@ class KeyedRequest:
         """
         if self._key is None:
             return await act()
-        request, caller = self._request, caller_of(self._request)
-        body = hashlib.sha256(await request.body()).hexdigest()
-        same = [request.method, request.url.path, body]
+        caller, same = caller_of(self._request), await self._same()
         taken, kept = await service.take(connection, self._settings, caller, self._key, same)
         if kept is not None:
-            reply = _SENT.validate_python(kept)
-            return Response(reply["body"], reply["status"], reply["headers"] | {REPLAYED: "true"})
-        route = request.scope["route"]
-        assert isinstance(route, APIRoute)  # noqa: S101  (narrows the type)
-        made: TypeAdapter[object] = TypeAdapter(route.response_model)
-        text = made.dump_json(made.validate_python(await act(), from_attributes=True), by_alias=True).decode()
-        headers = {**self._response.headers, "content-type": "application/json"}
-        sent: Sent = {"status": route.status_code or 200, "headers": headers, "body": text}
+            return _replayed(kept)
+        sent = self._sent(await act())
         await service.keep(connection, self._settings, taken, sent)
-        return Response(text, sent["status"], headers)
+        return Response(sent["body"], sent["status"], sent["headers"])
+
+    async def once_done(
+        self,
+        engine: AsyncEngine,
+        act: Callable[[], Awaitable[Made]],
+        of_body: Callable[[], Awaitable[str]] | None = None,
+    ) -> Made | Response:
+        """Return what `act` does in transactions of its own, or the reply of the first time.
+
+        For acts that change nothing when they are done again: the reply is kept once they are done. What was broken off
+        goes on with the same key, and of two at once both are done.
+
+        Args:
+            engine: of the service's database.
+            act: does it.
+            of_body: tells the body from others, where the route has read it.
+
+        Raises:
+            IdempotencyKeyReusedError: the key came before with another request.
+        """
+        key, settings = self._key, self._settings
+        if key is None:
+            return await act()
+        caller, same = (
+            caller_of(self._request),
+            await self._same(None if of_body is None else await of_body()),
+        )
+        async with transaction(engine) as connection:
+            kept = await service.answered(connection, settings, caller, key, same)
+        if kept is not None:
+            return _replayed(kept)
+        sent = self._sent(await act())
+        async with transaction(engine) as connection:
+            taken, kept = await service.take(connection, settings, caller, key, same)
+            if kept is None:
+                await service.keep(connection, settings, taken, sent)
+        return Response(sent["body"], sent["status"], sent["headers"])
+
+    async def _same(self, of_body: str | None = None) -> list[object]:
+        """Return what makes a request the same."""
+        request = self._request
+        body = of_body or hashlib.sha256(await request.body()).hexdigest()
+        return [request.method, request.url.path, body]
+
+    def _sent(self, made: object) -> Sent:
+        route = self._request.scope["route"]
+        assert isinstance(route, APIRoute)  # noqa: S101  (narrows the type)
+        model: TypeAdapter[object] = TypeAdapter(route.response_model)
+        text = model.dump_json(model.validate_python(made, from_attributes=True), by_alias=True).decode()
+        headers = {**self._response.headers, "content-type": "application/json"}
+        return {"status": route.status_code or 200, "headers": headers, "body": text}
 
 
 class Keyed(KeyedRequest):

@@ -8,12 +8,13 @@ from pydantic import AfterValidator
 from app.domain.persons.ids import CustomerId
 from app.schema.names import nfc
 from app.schema.texts import Identifier, clean_code
+from app.web.slashes import STAND_IN
 
 
 def _pool(name: str) -> str:
     if "\x00" in name:
         raise ValueError("a pool's name has no NUL")
-    return nfc(name)
+    return nfc(name).replace(STAND_IN, "/")
 
 
 PoolPath = Annotated[

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from app.platform import disk
 from app.platform.database import is_conflict
 from app.platform.errors import (
     ChangesConflictError,
@@ -25,7 +26,8 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
-from app.web import trackers
+from app.web import trackers, unknown_fields
+from app.web.body import not_json
 from app.web.headers import Responses
 from app.web.problem_document import MEDIA_TYPE, members
 from app.web.slashes import STAND_IN
@@ -72,6 +74,9 @@ def response_to(error: Exception, instance: str) -> Response:
     if is_conflict(error):
         log.warning("changes conflict", error=type(error).__name__)
         return problem(ChangesConflictError(), instance)
+    if disk.is_full(error):
+        log.error("disk full", error=type(error).__name__)
+        return problem(disk.NoRoomError(), instance)
     if isinstance(error, UNAVAILABLE):
         log.error("database unavailable", error=type(error).__name__)
         return problem(
@@ -103,7 +108,7 @@ def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for kind in (DomainError, *UNAVAILABLE, DataError, Exception):
+    for kind in (DomainError, *UNAVAILABLE, OSError, DataError, Exception):
         app.add_exception_handler(kind, _other)
 
 
@@ -144,15 +149,15 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return problem(
             _not_json(error.body, errors[0]["loc"][-1], errors[0]["ctx"]["error"]), request.url.path
         )
+    body = getattr(request.scope.get("route"), "body_field", None)
+    if body is not None:
+        errors = unknown_fields.named(errors, [body.field_info.annotation], prefix=1)
     return problem(InvalidRequestError.from_errors(errors), request.url.path)
 
 
 def _not_json(body: str, place: int, said: str) -> InvalidRequestError:
-    """Return the error for a body that is no JSON, with the place where it ends to be."""
     before = body[:place]
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    detail = f"The body is not JSON: {said}, at line {line}, column {column}."
-    return InvalidRequestError(detail, [{"loc": ["body"], "msg": said, "line": line, "column": column}])
+    return not_json(said, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _allowed(request: Request) -> str:

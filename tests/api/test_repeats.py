@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.access.replies import service as replies
+from app.domain.lifecycle import transitions
 from app.platform.database import transaction
+from tests.domain.imports.imported import run_job
 from tests.factories import add_key, fill
 
 SAME = {"Idempotency-Key": "retry-1"}
@@ -72,6 +74,48 @@ async def test_a_secret_is_rotated_once(client, pool):
         key = {"Idempotency-Key": path}
         first, again = [await client.post(path, headers=key) for _ in range(2)]
         assert (first.status_code, again.content) == (200, first.content)
+
+
+async def test_what_changes_a_thing_is_done_once(client, engine, settings, pool):
+    """What happened to the thing since is not undone by a repeat that comes late."""
+
+    async def twice(path, meanwhile=None, **body):
+        first = await client.post(path, headers={"Idempotency-Key": path}, **body)
+        if meanwhile is not None:
+            await meanwhile
+        again = await client.post(path, headers={"Idempotency-Key": path}, **body)
+        assert (first.status_code, again.status_code, again.content) == (200, 200, first.content), path
+        assert again.headers["idempotency-replayed"] == "true"
+        return first.json()
+
+    given, held, other = [
+        (await client.post("/v1/pools/p/assignments", json=body)).json()
+        for body in ({}, {"lease_seconds": 60}, {})
+    ]
+    await twice(f"/v1/assignments/{held['id']}/confirm")
+    await twice(f"/v1/assignments/{other['id']}/release", json={"reason": "not sent"})
+
+    async def reinstated():
+        async with transaction(engine) as connection:
+            assert await transitions.reinstate(connection, [given["code"]]) == 1
+
+    await twice(f"/v1/vouchers/{given['code']}/void", reinstated())
+    assert (await client.get(f"/v1/vouchers/{given['code']}")).json()["status"] == "assigned"
+    change = {"action": "void", "filter": {"pool": "p"}}
+    asked = await client.post("/v1/bulk-changes", json=change)
+    assert (await twice(f"{asked.headers['location']}/cancel"))["status"] == "cancelled"
+    imported = await run_job(engine, settings, client, "code\nB-1\nB-2\n", "q")
+    await twice(f"/v1/imports/{imported['id']}/accept-suspicious")
+    assert (await twice(f"/v1/imports/{imported['id']}/undo"))["taken_back"] == 2
+    await twice("/v1/redemption-mapping/replay")
+    await twice("/v1/customers/c1/merge", json={"from": "c2"})
+    headers = {"Idempotency-Key": "/v1/customers/c1/merge"}
+    reply = await client.post("/v1/customers/c1/merge", json={"from": "c3"}, headers=headers)
+    assert reply.json()["type"] == "/problems/idempotency-key-reused"
+    file = {"file": ("c.csv", "id,n\nc1,1\n")}
+    newer = client.patch("/v1/customers/c1", json={"properties": {"n": 2}})
+    await twice("/v1/customers/imports", newer, files=file)
+    assert (await client.get("/v1/customers/c1")).json()["properties"] == {"n": 2}
 
 
 async def test_another_request_with_the_key_is_refused(client, pool):

@@ -15,7 +15,7 @@ import psycopg
 
 from tests.chaos.disk import Disk, can_mount
 from tests.chaos.mixed import Callers, audit
-from tests.chaos.promises import AFTER_START, AT_ONCE, LONG, REFUSED
+from tests.chaos.promises import AFTER_START, AT_ONCE, LONG, REFUSED, SLACK
 from tests.factories import fill
 from tests.service import Service
 from tests.worker import eventually
@@ -109,9 +109,15 @@ async def the_disk_is_full(service):
     """Of everything that lies in the service's home: data, logs, metrics."""
     disk = Disk.of(service.home)
     disk.fill()
+    await eventually(lambda: ready_says(service, 503), FULL_SECONDS * SLACK)
     await asyncio.sleep(FULL_SECONDS)
     disk.clear()
     return AT_ONCE
+
+
+async def ready_says(service, status):
+    async with service.client() as client:
+        return (await client.get("/health/ready")).status_code == status
 
 
 async def the_disk_is_full_of_wal(service):

@@ -1,15 +1,19 @@
-"""What a disk without room may not do: fail a request, or end a process."""
+"""What a disk without room may not do: fail a request as if by a fault, end a process, or go unnoticed."""
 
 import errno
 import io
 import os
 from contextlib import suppress
 from pathlib import Path
+from tempfile import SpooledTemporaryFile, gettempdir
+from types import SimpleNamespace
 
 import orjson
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
+from app.api import readiness
+from app.platform import disk
 from app.platform.logs import LogStream
 from app.platform.metric_files import FIRST_BYTES, ReservedFile
 
@@ -89,3 +93,72 @@ def test_metrics_go_on_in_memory_where_there_is_no_room(full_from, tmp_path, mon
     assert memory_files() >= 1
     file.close()
     assert memory_files() == 0
+
+
+NEARLY = "is nearly full: large uploads and exports are refused."
+
+
+@pytest.fixture
+def disks(monkeypatch):
+    """Make disks of 100 GB with so many megabytes left, by folder."""
+
+    def make(**left):
+        def statvfs(place):
+            return SimpleNamespace(
+                f_frsize=4096, f_blocks=100 * 2**18, f_bavail=left[Path(place).name] * 2**8
+            )
+
+        monkeypatch.setattr(disk.os, "statvfs", statvfs)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("home", "temporary", "told"),
+    [
+        (2000, 2000, []),
+        (900, 2000, [f"The disk of the service's home {NEARLY}"]),
+        (2000, 900, [f"The disk of temporary files {NEARLY}"]),
+        (15, 2000, "The disk of the service's home is full."),
+        (2000, 15, "The disk of temporary files is full."),
+    ],
+)
+def test_a_disk_is_told_when_it_is_nearly_full_and_no_import_is_served_when_it_is(
+    home, temporary, told, disks, tmp_path
+):
+    (tmp_path / "data").mkdir()
+    disks(data=home, **{Path(gettempdir()).name: temporary})
+    if isinstance(told, list):
+        assert disk.check_disks(tmp_path) == told
+    else:
+        with pytest.raises(disk.NoRoomError, match=told):
+            disk.check_disks(tmp_path)
+
+
+def test_a_home_that_is_not_there_needs_no_room(disks, tmp_path):
+    disks(**{Path(gettempdir()).name: 2000})
+    assert disk.check_disks(tmp_path / "none") == []
+
+
+async def test_the_service_is_not_ready_while_a_disk_is_full_and_is_when_there_is_room(client, monkeypatch):
+    monkeypatch.setattr(readiness, "REMEMBER_SECONDS", 0.0)
+    for left, status in ((2000, 200), (900, 200), (15, 503), (2000, 200)):
+        disk_ = SimpleNamespace(f_frsize=4096, f_blocks=100 * 2**18, f_bavail=left * 2**8)
+        monkeypatch.setattr(disk.os, "statvfs", lambda _, disk_=disk_: disk_)
+        reply = await client.get("/health/ready")
+        assert reply.status_code == status
+        if status == 503:
+            assert reply.json()["type"] == "/problems/no-room"
+            assert reply.headers["Retry-After"] == "60"
+        else:
+            assert any("nearly full" in said for said in reply.json()["warnings"]) == (left == 900)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+async def test_an_upload_that_meets_a_full_disk_is_told_so(code, client, monkeypatch):
+    def refuse(*_):
+        raise OSError(code, "no room")
+
+    monkeypatch.setattr(SpooledTemporaryFile, "write", refuse)
+    reply = await client.post("/v1/pools/p/imports", files={"file": ("codes.csv", b"code\nA-1\n")})
+    assert (reply.status_code, reply.json()["type"]) == (503, "/problems/no-room")

@@ -117,17 +117,6 @@ def test_edits_that_take_if_match_are_refused_with_412_and_tell_the_version(docu
 
 REPEATABLE = {
     "previewImport": "changes nothing",
-    "acceptSuspiciousRows": "takes what is set aside: once taken, there is none",
-    "cancelImport": "an import ends once",
-    "cancelBulkChange": "a change ends once",
-    "enableWebhook": "what is enabled stays so",
-    "undoImport": "takes back what is there: once taken back, there is none",
-    "replayRedemptionMapping": "what was found before changes nothing",
-    "voidVoucher": "a void code stays void",
-    "confirmAssignment": "what is confirmed stays so",
-    "releaseAssignment": "what is released stays so",
-    "mergeCustomers": "who is one person stays so",
-    "importCustomers": "sets the same properties again",
     "trackCustomer": "sets the same properties again",
     "trackCustomerEvent": "an event is known again by what it says",
     "trackBatch": "each command is as by itself",

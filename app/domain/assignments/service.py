@@ -26,7 +26,12 @@ from app.domain.persons import service as persons
 from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.vouchers import service as vouchers
-from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherExpiredError, VoucherVoidError
+from app.domain.vouchers.errors import (
+    AlreadyRedeemedError,
+    VoucherExpiredError,
+    VoucherNotFoundError,
+    VoucherVoidError,
+)
 from app.platform.clock import clock
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
@@ -217,7 +222,10 @@ async def assign_this(
                 )
             return check_replay(request, before)
         draw = Draw(connection, pool, request.campaign_id, request.valid_for_seconds)
-        await draw.give(request, code)
+        try:
+            await draw.give(request, code)
+        except VoucherNotFoundError:
+            raise VoucherNotFoundError(pool=pool) from None  # another one may
         await audit.record(connection, caller, "assignment.chosen", pool=pool, assignment_id=str(request.id))
         return dataclasses.replace(await get(connection, request.id), replayed=False)
 

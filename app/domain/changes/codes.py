@@ -1,6 +1,5 @@
 """The codes in an uploaded file, read as an import reads them."""
 
-import hashlib
 from collections.abc import AsyncIterator, Iterator
 from typing import BinaryIO
 
@@ -9,17 +8,6 @@ from anyio import to_thread
 from app.domain.imports.reader.table import Format, Table, open_table
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import clean_code
-
-BLOCK = 1024**2
-
-
-def digest_of(file: BinaryIO) -> str:
-    """Return what tells a file from another."""
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK):
-        digest.update(block)
-    file.seek(0)
-    return digest.hexdigest()
 
 
 def opened(file: BinaryIO, column: str | None) -> tuple[Table, int]:

@@ -51,6 +51,8 @@ class ImportRecord:
     sha256: str | None
     repeats: uuid.UUID | None
     error: str | None
+    waits: str | None
+    """Why it does not go on now, though it has not ended."""
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -67,7 +69,9 @@ class ImportRecord:
 
     @property
     def note(self) -> str | None:
-        """What to know of an import that succeeded."""
+        """What to know of an import that waits, or that succeeded."""
+        if self.waits is not None:
+            return self.waits
         if self.status is not ImportStatus.SUCCEEDED:
             return None
         if self.rows == 0:
@@ -135,7 +139,7 @@ class ImportOut(BaseModel):
     repeats: uuid.UUID | None = Field(description="An earlier import of the same bytes into the same pool")
     error: str | None = Field(description="Why it failed")
     note: str | None = Field(
-        description="What to know of one that succeeded: that no row came, or what to do next"
+        description="What one waits for that has not ended; of one that succeeded, that no row came, or what to do next"
     )
     choices: dict[str, list[dict[str, object]]] | None = Field(
         description="What may be answered (`column`, `has_header`, `sheet`) where it failed with a question"

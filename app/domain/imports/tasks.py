@@ -1,19 +1,26 @@
 """The job of an import."""
 
 import asyncio
-import errno
 import uuid
+from contextlib import suppress
 
 import psycopg
 import structlog
 from procrastinate import JobContext, RetryStrategy
 
 from app.domain.imports.merging import pipeline
+from app.platform import disk
 from app.platform.jobs import jobs
-from app.platform.settings import get_settings
+from app.platform.settings import Settings, get_settings
 
 log = structlog.get_logger()
 ATTEMPTS = 8
+LOOK_SECONDS = 10.0
+"""Between two looks whether a disk has room again."""
+
+GIVEN_UP = "A fault of the service, and logged."
+DISK_FULL = "There was no room on a disk, of the service or of its database."
+GOES_ON = "The import goes on by itself when there is."
 
 
 @jobs.task(
@@ -25,29 +32,43 @@ ATTEMPTS = 8
 async def run_import(context: JobContext, import_id: str) -> None:
     """Run an import. A database that is away and a full disk are waited for; other faults end the import.
 
-    What has brought down its worker again and again is given up, for all others would wait for it.
+    What has brought down its worker again and again is given up, for all others would wait for it. A disk that is full
+    on this machine is waited for without an end, since nothing else could go on either.
     """
     settings = get_settings()
+    of = uuid.UUID(import_id)
     if context.job.attempts > ATTEMPTS:
         log.error("import given up: its worker died each time", id=import_id)
-        await asyncio.to_thread(pipeline.give_up, settings, uuid.UUID(import_id))
+        await asyncio.to_thread(pipeline.give_up, settings, of, GIVEN_UP)
         return
     try:
-        await asyncio.to_thread(pipeline.run, settings, uuid.UUID(import_id))
+        await asyncio.to_thread(pipeline.run, settings, of)
     except Exception as error:
-        if _may_pass(error) and context.job.attempts < ATTEMPTS:
+        full = isinstance(error, psycopg.errors.DiskFull) or disk.is_full(error)
+        if (full or isinstance(error, psycopg.OperationalError)) and context.job.attempts < ATTEMPTS:
+            if full:
+                await _await_room(settings, of)
             raise
         log.error(  # noqa: TRY400  (an exception's text could hold codes; its kind and place do not)
             "import failed", id=import_id, error=type(error).__name__, at=_place(error)
         )
-        await asyncio.to_thread(pipeline.give_up, settings, uuid.UUID(import_id))
+        await asyncio.to_thread(pipeline.give_up, settings, of, DISK_FULL if full else GIVEN_UP)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Tell whether the same may work later: the database was away, or there was no room on a disk."""
-    return isinstance(error, psycopg.OperationalError) or (
-        isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-    )
+async def _await_room(settings: Settings, import_id: uuid.UUID) -> None:
+    """Tell whoever looks at the import what it waits for, and wait while this machine has no room."""
+    with suppress(psycopg.Error, OSError):  # it may be the database that has none
+        await asyncio.to_thread(pipeline.tell_wait, settings, import_id, f"{DISK_FULL} {GOES_ON}")
+    while not await asyncio.to_thread(_has_room, settings):  # noqa: ASYNC110  (a disk tells nobody)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _has_room(settings: Settings) -> bool:
+    try:
+        disk.check_disks(settings.home)
+    except disk.NoRoomError:
+        return False
+    return True
 
 
 def _place(error: BaseException) -> str:

@@ -148,6 +148,8 @@ async def copy_settings(
     Raises:
         PoolNotFoundError: there is none of this name.
     """
+    if of == into:
+        raise PoolNotFoundError(of, similar=[])  # it was made just now
     other = await get(connection, of)
     settings = {name: getattr(other, name) for name in PoolUpdate.model_fields}
     if description is not None:

@@ -11,9 +11,11 @@ class VoucherNotFoundError(DomainError):
 
     status, name, title = 404, "voucher-not-found", "There is no such voucher"
 
-    def __init__(self, to_come: ToCome | None = None) -> None:
+    def __init__(self, to_come: ToCome | None = None, *, pool: str | None = None) -> None:
         if to_come is None:
-            super().__init__("No pool holds this code.")
+            super().__init__(
+                f"{'No pool holds' if pool is None else f'Pool {pool!r} does not hold'} this code."
+            )
         else:
             at = to_come.valid_from.astimezone(UTC).isoformat()
             super().__init__(f"The code comes into pool {to_come.pool!r} at {at}.", valid_from=at)

@@ -7,6 +7,7 @@ from app.platform.database import transaction
 from tests.factories import add_key, fill
 
 ASSIGN = "/v1/pools/p/assignments"
+OF_THE_POOL = "Pool 'p' does not hold this code."
 
 
 async def ask(client, code, key=None, **body):
@@ -29,7 +30,8 @@ async def test_the_code_is_given_once_and_a_repeat_is_the_same(client, engine):
     assert (taken.status_code, taken.json()["voucher_status"]) == (409, "assigned")
     assert taken.json()["type"] == "/problems/voucher-not-available"
     for code in ("nope", "Q"):
-        assert (await ask(client, code)).json()["type"] == "/problems/voucher-not-found"
+        refused = (await ask(client, code)).json()
+        assert (refused["type"], refused["detail"]) == ("/problems/voucher-not-found", OF_THE_POOL)
     leased = await ask(client, "A", lease_seconds=60)
     assert (leased.json()["status"], leased.json()["code"]) == ("reserved", "A")
     items = [{"code": "C"}]

@@ -13,7 +13,7 @@ from app.domain.imports.merging import given, pipeline
 from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
 from app.domain.tracking import service as tracking
-from app.domain.webhooks import queries as hooks
+from app.domain.webhooks import statements as hooks
 from app.platform.database import transaction
 from tests.domain.imports.imported import books_agree, counts, queue, run_job
 

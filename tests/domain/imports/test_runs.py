@@ -1,9 +1,13 @@
 """Runs that are killed, doubled or raced: figures add up whatever happens."""
 
 import asyncio
+import errno
 import signal
 import sys
+import threading
 import uuid
+from contextlib import suppress
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from app.domain.imports import tasks
 from app.domain.imports.merging import merge, pipeline
 from app.domain.lifecycle.check import violations
+from app.platform import disk
 from app.platform.database_url import conninfo
 from app.server.worker import work
 from tests.domain.imports.imported import figures, listing, queue, shown
@@ -149,6 +154,72 @@ async def test_a_fault_of_the_service_ends_the_import_and_not_the_worker(
     assert left.scalar_one() == 0
 
 
+def failing_once(monkeypatch, error):
+    """Have the next run meet an error, and those after it none."""
+    order, errors = merge.order, [error]
+
+    def meet(*arguments):
+        with suppress(IndexError):  # shares are ordered side by side: one of them meets it
+            raise errors.pop()
+        return order(*arguments)
+
+    monkeypatch.setattr(merge, "order", meet)
+
+
+def attempt(number):
+    return SimpleNamespace(job=SimpleNamespace(attempts=number))
+
+
+FULL = pytest.mark.parametrize(
+    "error",
+    [psycopg.errors.DiskFull("no room"), OSError(errno.ENOSPC, "no room")],
+    ids=["database", "service"],
+)
+
+
+@FULL
+async def test_an_import_that_meets_a_full_disk_tells_what_it_waits_for_and_goes_on(
+    error, client, engine, settings, monkeypatch
+):
+    room = threading.Event()
+
+    def check_disks(_):
+        if not room.is_set():
+            raise disk.NoRoomError
+
+    failing_once(monkeypatch, error)
+    monkeypatch.setattr(disk, "check_disks", check_disks)
+    monkeypatch.setattr(tasks, "LOOK_SECONDS", 0.01)
+    import_id = str(await queue(engine, "code\nA1\n"))
+    run = asyncio.create_task(tasks.run_import(attempt(0), import_id))
+
+    async def waits():
+        return (await shown(client, import_id))["note"]
+
+    await until(waits)
+    found = await shown(client, import_id)
+    assert (found["status"], found["error"], found["finished_at"]) == ("running", None, None)
+    assert found["note"] == f"{tasks.DISK_FULL} {tasks.GOES_ON}"
+    assert not run.done()
+    room.set()
+    with pytest.raises(type(error)):  # so the queue begins it again
+        await run
+    await tasks.run_import(attempt(1), import_id)
+    done = await shown(client, import_id)
+    assert (done["status"], done["note"]) == ("succeeded", None)
+    assert figures(done) == (1, 1, 0, 0)
+
+
+@FULL
+async def test_an_import_that_found_no_room_to_the_last_says_so(error, client, engine, settings, monkeypatch):
+    failing_once(monkeypatch, error)
+    import_id = str(await queue(engine, "code\nA1\n"))
+    await tasks.run_import(attempt(tasks.ATTEMPTS), import_id)
+    done = await shown(client, import_id)
+    assert (done["status"], done["note"]) == ("failed", None)
+    assert done["error"].startswith(f"{tasks.DISK_FULL} Import again")
+
+
 async def test_an_import_that_brings_down_its_worker_each_time_is_given_up(client, connection, settings):
     made = await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": "code\nA1\n"}})
     await connection.exec_driver_sql(f"UPDATE procrastinate_jobs SET attempts = {tasks.ATTEMPTS + 1}")
@@ -169,7 +240,7 @@ async def test_an_import_that_brings_down_its_worker_each_time_is_given_up(clien
 async def test_an_import_that_has_ended_is_not_given_up(client, engine, settings):
     import_id = await queue(engine, "code;n\n;1\n", column="code")
     await asyncio.to_thread(pipeline.run, settings, import_id)
-    await asyncio.to_thread(pipeline.give_up, settings, import_id)
+    await asyncio.to_thread(pipeline.give_up, settings, import_id, "A fault.")
     done = await shown(client, import_id)
     assert (done["status"], done["error"]) == ("succeeded", None)
     assert figures(done) == (1, 0, 0, 1)

@@ -7,9 +7,9 @@ FORMS = ("render", "json", "ndjson")
 
 
 async def sent(client, form, template, **body):
-    """Message m1 to customer c1 in one of the forms: its item, or its problem."""
-    message = {"template": template, "channel": "sms"} | body
-    recipient = {"customer_id": "c1", "message_id": message.pop("message_id", "m1")}
+    """Message m1 to customer c1, if not said otherwise, in one of the forms: its item, or its problem."""
+    message = {"template": template, "channel": "sms", "customer_id": "c1", "message_id": "m1"} | body
+    recipient = {name: message.pop(name) for name in ("customer_id", "message_id")}
     if form == "render":
         return (await client.post("/v1/render", json=message | recipient)).json()
     if "customer" in message:

@@ -44,7 +44,10 @@ PAGE = [
     "catalogs",
     "segmentations",
     "consents",
+    "consent.page",
     "recommendations",
+    "metrics",
+    "report_value_by_key",
 ]
 
 

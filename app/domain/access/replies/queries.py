@@ -31,12 +31,12 @@ async def take(connection: AsyncConnection, key_id: uuid.UUID, key: str, request
     return (await connection.execute(query)).first() is not None
 
 
-async def of_key(connection: AsyncConnection, key_id: uuid.UUID, key: str) -> Kept:
-    """Return the request that a key was taken for, and the reply to it."""
+async def of_key(connection: AsyncConnection, key_id: uuid.UUID, key: str) -> Kept | None:
+    """Return the request that a key was taken for, and the reply to it; None where it was not taken."""
     query = select(KeptReply.request, KeptReply.sealed).where(
         KeptReply.key_id == key_id, KeptReply.idempotency_key == key
     )
-    return records.one_of(await connection.execute(query), Kept)
+    return records.any_of(await connection.execute(query), Kept)
 
 
 async def keep(connection: AsyncConnection, key_id: uuid.UUID, key: str, sealed: bytes) -> None:

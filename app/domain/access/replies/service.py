@@ -50,19 +50,35 @@ async def take(
     Raises:
         IdempotencyKeyReusedError: the key came before with another request.
     """
-    digest = hashlib.sha256(orjson.dumps(request, default=str)).digest()
     taken = TakenKey(caller, key)
-    if await queries.take(connection, caller.key_id, key, digest):
+    if await queries.take(connection, caller.key_id, key, _digest(request)):
         return taken, None
+    return taken, await answered(connection, settings, caller, key, request)
+
+
+async def answered(
+    connection: AsyncConnection, settings: Settings, caller: Caller, key: str, request: Sequence[object]
+) -> Reply | None:
+    """Return the reply that was kept where the same request came before; None where the key did not come yet.
+
+    Raises:
+        IdempotencyKeyReusedError: the key came before with another request.
+    """
     before = await queries.of_key(connection, caller.key_id, key)
-    if bytes(before.request) != digest:
+    if before is None:
+        return None
+    if bytes(before.request) != _digest(request):
         raise IdempotencyKeyReusedError("The same idempotency key came before with another request.")
     try:
         reply: Reply = orjson.loads(fernet(settings).decrypt(bytes(before.sealed or b"")))
     except InvalidToken as error:
         said = "It was done when this key came first; the reply was sealed with another VOUCHERS_SECRET_KEY."
         raise IdempotencyKeyReusedError(said) from error
-    return taken, reply
+    return reply
+
+
+def _digest(request: Sequence[object]) -> bytes:
+    return hashlib.sha256(orjson.dumps(request, default=str)).digest()
 
 
 async def keep(connection: AsyncConnection, settings: Settings, taken: TakenKey, reply: Reply) -> None:

@@ -40,7 +40,7 @@ WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB
 
 LOCK_SHARE = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
 BEGIN = """
-UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()),
+UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()), error = NULL,
     merged_to = COALESCE(merged_to, array_fill(%s::bigint, ARRAY[%s]))
 WHERE id = %s AND status IN ('queued', 'running')
 RETURNING id, pool, pool_id, dry_run, source, sealed, options, seed, size, merged_to
@@ -70,6 +70,7 @@ FAIL = """
 UPDATE import SET status = 'failed', error = %s, choices = %s, finished_at = now()
 WHERE id = %s AND status IN ('queued', 'running')
 """
+WAIT = "UPDATE import SET error = %s WHERE id = %s AND status IN ('queued', 'running')"
 STATUS = "SELECT status FROM import WHERE id = %s"
 ENDED = """
 SELECT pool.name, import.status::text FROM import JOIN pool ON pool.id = import.pool_id
@@ -113,11 +114,16 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
             )
 
 
-def give_up(settings: Settings, import_id: uuid.UUID) -> None:
-    """End an import that met a fault of the service; what is merged stays, and its figures stand."""
+def tell_wait(settings: Settings, import_id: uuid.UUID, why: str) -> None:
+    """Note what an import waits for that has begun; its next run takes the note away."""
     with _connect(settings) as connection:
-        why = "A fault of the service, and logged. Import again: what is in the pool by then is ignored."
-        fail(connection, import_id, why)
+        connection.execute(WAIT, (why, import_id))
+
+
+def give_up(settings: Settings, import_id: uuid.UUID, why: str) -> None:
+    """End an import that the service cannot bring to its end; what is merged stays, and its figures stand."""
+    with _connect(settings) as connection:
+        fail(connection, import_id, f"{why} Import again: what is in the pool by then is ignored.")
 
 
 def fail(connection: Connection[TupleRow], import_id: uuid.UUID, why: str, choices: object = None) -> None:

@@ -27,6 +27,9 @@ PAST: tuple[
     "valid_from_column",
 )
 
+CHECKED_ROWS = 10_000
+"""So many rows of an upload are looked at before it is stored."""
+
 
 def format_of(options: StoredOptions) -> Format:
     """Return what the options say of how the file is written."""
@@ -117,11 +120,15 @@ def check_rows(table: Table, sorter: Sorter) -> None:
     Raises:
         UnreadableError: there is none, or they cannot be read.
     """
+    read, found = 0, False
     for batch in table.batches:
         sorted_ = sorter.sort(batch)
-        if sorted_.rejects or sorted_.given or any(sorted_.shares):
+        read += len(batch.rows)
+        found = found or bool(sorted_.rejects or sorted_.given or any(sorted_.shares))
+        if found and read >= CHECKED_ROWS:
             return
-    raise no_rows()
+    if not found:
+        raise no_rows()
 
 
 def no_rows() -> UnreadableError:

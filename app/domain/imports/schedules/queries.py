@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, delete, func, insert, select, true, update
+from sqlalchemy import RowMapping, case, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schedules.schemas import LastImportRecord, ScheduleRecord
@@ -15,7 +15,11 @@ from app.schema.imports import Import, ImportSchedule
 
 LAST = (
     select(
-        Import.id, Import.status, Import.error, Import.created_at, Import.choices.is_not(None).label("asked")
+        Import.id,
+        Import.status,
+        case((Import.status == ImportStatus.FAILED, Import.error)).label("error"),
+        Import.created_at,
+        Import.choices.is_not(None).label("asked"),
     )
     .where(Import.schedule_id == ImportSchedule.id)
     .order_by(Import.created_at.desc())

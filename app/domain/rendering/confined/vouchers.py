@@ -1,5 +1,7 @@
 """`vouchers` and `aggregates` in a template."""
 
+import unicodedata
+
 from jinja2 import StrictUndefined, TemplateRuntimeError, pass_context
 from jinja2.runtime import Context
 
@@ -18,6 +20,9 @@ NOT_A_LIST = (
 
 class Pool:
     """`vouchers['name']` in a template."""
+
+    KIND = "A pool"
+    """What an error calls it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -55,7 +60,7 @@ class Pool:
                 f"'valid_for' is a number of seconds, 1 to {MAX_VALID_FOR}, not {_shown(valid_for)}."
             )
         message: Message = context[MESSAGE]
-        chain = tuple(dict.fromkeys((self._name, *fallback)))
+        chain = tuple(dict.fromkeys((self._name, *map(_kept, fallback))))
         return message.assign(chain, default, cached=cached, valid_for=valid_for or 0)
 
     @pass_context
@@ -80,7 +85,7 @@ class Vouchers:
     def __getitem__(self, name: object) -> Pool:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"A pool is named by a text, not by {_shown(name)}.")
-        return Pool(name)
+        return Pool(_kept(name))
 
     def __str__(self) -> str:
         raise TemplateRuntimeError(NOT_A_LIST)
@@ -113,6 +118,11 @@ class Aggregates:
         if self._message.strict:
             return StrictUndefined(f"The customer has no value of aggregate {name!r}.")
         return self._message.missing(self, name)
+
+
+def _kept(name: str) -> str:
+    """Return the name of a pool as it is kept, in Unicode's composed form."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,6 @@ the second ends the process. Memory is bounded for the process as a whole: too m
 
 import resource
 import signal
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -22,18 +21,21 @@ from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.message import Message
 from app.domain.rendering.confined.names import times
 from app.domain.rendering.confined.names.values import MESSAGE
-from app.domain.rendering.confined.protocol import Answer, Job, Limits, Problem, Result
+from app.domain.rendering.confined.protocol import (
+    GRACE,
+    HEADER,
+    JOB_SHARE,
+    SHARED_BY,
+    Answer,
+    Job,
+    Limits,
+    Problem,
+    Result,
+)
 from app.domain.rendering.confined.sandbox import Compiled, Fixed, MessageEnvironment, Templates
 from app.domain.rendering.confined.supply import Supply
 from app.domain.rendering.confined.variables import Variables
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Aggregates
-
-HEADER = struct.Struct("!I")
-GRACE = 0.5
-"""The process ends so many seconds of processor time after those that a message may take."""
-SHARED_BY = 250
-JOB_SHARE = 5
-"""All messages of a job together may take so many times what one may: others wait for the process."""
 
 MANY = 100
 """So many messages of a job are worth a template that is made for their context."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Self
 
 from jinja2 import StrictUndefined, Undefined
@@ -10,13 +11,16 @@ from jinja2.utils import missing
 UNSUPPORTED = {
     "catalogs": "catalogs", "catalog": "catalogs", "segmentations": "segmentations", "consents": "consents",
     "recommendations": "recommendations", "recommendation": "recommendations", "predictions": "predictions",
-    "expressions": "expressions", "reports": "reports", "html_blocks": "HTML blocks",
+    "expressions": "expressions", "reports": "reports", "report_value_by_key": "reports", "metrics": "metrics",
+    "html_blocks": "HTML blocks", "consent": "consent pages",
 }  # fmt: skip
 KNOWN = [
     "customer", "customer_ids", "event", "context", "aggregates", "campaign", "project", "scenario", "action",
     "banner", "experiment", "vouchers", "time", "now", "range", "dict", "namespace", "cycler", "joiner", "qr",
     "datetime",
 ]  # fmt: skip
+MAX_NAME, MAX_COMPARED = 100, 200
+"""Longer names, and more of them, are not compared: it takes time."""
 
 
 class UnknownName(StrictUndefined):
@@ -26,17 +30,28 @@ class UnknownName(StrictUndefined):
 
     @property
     def _undefined_message(self) -> str:
-        if self._undefined_hint or self._undefined_obj is not missing:
+        name, owner = str(self._undefined_name), self._undefined_obj
+        if self._undefined_hint:
             return super()._undefined_message
-        name = str(self._undefined_name)
+        if owner is not missing:
+            kind = getattr(type(owner), "KIND", None)
+            said = f"{kind} has no {name!r}" if kind else super()._undefined_message
+            return f"{said.removesuffix('.')}.{nearest(name, _names_of(owner))}"
         if name in UNSUPPORTED:
             return f"{name!r} is not supported: this service has no {UNSUPPORTED[name]}."
         return f"{name!r} is undefined.{nearest(name, KNOWN)}"
 
 
+def _names_of(owner: object) -> Iterator[str]:
+    """Return what can be asked of something: the names in a mapping, otherwise its attributes."""
+    names = owner if isinstance(owner, dict) else dir(type(owner))
+    return (name for name in names if isinstance(name, str) and not name.startswith("_"))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint at the names nearest to a wrong one."""
-    found = difflib.get_close_matches(name, list(known))
+    short = (each for each in known if len(each) <= MAX_NAME)
+    found = difflib.get_close_matches(name[:MAX_NAME], list(islice(short, MAX_COMPARED)))
     return f" Nearest: {', '.join(found)}." if found else ""
 
 

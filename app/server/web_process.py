@@ -1,28 +1,23 @@
-"""What the processes of `vouchers serve` do: answer HTTP, or do the jobs."""
+"""The process that answers HTTP."""
 
 import asyncio
 import ctypes
-import multiprocessing
-import os
 import signal
 import socket
-import threading
 import time
-from multiprocessing.connection import wait
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
-from app.platform import logs
 from app.platform.settings import get_settings
 from app.platform.stopping import stopping
-from app.server import collector, worker
+from app.server import collector
+from app.server.adoption import Adoption
 from app.server.http_protocol import Protocol
+from app.server.roles import REPLACED
 
 BACKLOG = 2048
-REPLACED = signal.SIGUSR1
-"""Tells a web process that another one has taken its place."""
-
 LAST_WORDS = 1.0
 """Seconds before the end of the grace at which those that still wait are answered that the process stops."""
 
@@ -34,9 +29,12 @@ class Server(uvicorn.Server):
     connection after the next reply. Where another process has taken its place, it stops listening at once.
     """
 
-    def __init__(self, config: uvicorn.Config, beat: ctypes.c_double, drain: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, beat: ctypes.c_double, adoption: Adoption, drain: float
+    ) -> None:
         super().__init__(config)
         self._beat = beat
+        self._adoption = adoption
         self._drain = drain
         self._leave_at: float | None = None
         self._replaced = False
@@ -61,19 +59,28 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Tell the supervisor, ten times a second, that the event loop turns; return whether to end."""
-        self._beat.value = time.monotonic()
-        if self._leave_at is not None:
+        self._beat.value = now = time.monotonic()
+        if self._leave_at is None:
+            await self._adoption.look(now, self._serve_too)
+        else:
+            self._adoption.end()
             if self._replaced:
                 for server in self.servers:
                     server.close()
             done = self._replaced and not self.server_state.connections
-            if done or time.monotonic() >= self._leave_at:
+            if done or now >= self._leave_at:
                 self.should_exit = True
         return await super().on_tick(counter)
+
+    async def _serve_too(self, adopted: socket.socket) -> asyncio.AbstractServer:
+        """Serve one more socket, as Uvicorn serves its own."""
+        answer = partial(Protocol, self.config, self.server_state, self.lifespan.state)
+        return await asyncio.get_running_loop().create_server(answer, sock=adopted, backlog=BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new work; let what was begun end within the grace, or tell it."""
         stopping.end()
+        self._adoption.end()
         grace = self.config.timeout_graceful_shutdown or LAST_WORDS
         asyncio.get_running_loop().call_later(max(0.0, grace - LAST_WORDS), self._tell_the_rest)
         await super().shutdown(sockets)
@@ -84,9 +91,10 @@ class Server(uvicorn.Server):
                 connection.tell_stop()
 
 
-def serve_web(beat: ctypes.c_double, held: socket.socket) -> None:
-    """Answer HTTP in this process."""
-    _end_with_parent()
+def serve_web(
+    beat: ctypes.c_double, own: int, held: list[socket.socket], beats: ctypes.Array[ctypes.c_double]
+) -> None:
+    """Answer HTTP in this process, on its own of the sockets."""
     settings = get_settings()
     proxies = settings.trusted_proxies
     config = uvicorn.Config(
@@ -104,32 +112,6 @@ def serve_web(beat: ctypes.c_double, held: socket.socket) -> None:
     )
     config.load()
     collector.collect_rarely()
-    server = Server(config, beat, settings.drain_seconds)
+    server = Server(config, beat, Adoption(own, held, beats), settings.drain_seconds)
     signal.signal(REPLACED, server.replaced)
-    server.run(sockets=[held])
-
-
-def serve_jobs(beat: ctypes.c_double) -> None:
-    """Do the jobs in this process."""
-    _end_with_parent()
-    settings = get_settings()
-    logs.configure(settings.log_level)
-    collector.collect_rarely()
-
-    def alive() -> None:
-        beat.value = time.monotonic()
-
-    asyncio.run(worker.work(settings, alive))
-
-
-def _end_with_parent() -> None:
-    """End this process when the supervisor is gone, even by SIGKILL: nobody would look after it."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)  # no drain: the port is to be free for the next one
-
-    threading.Thread(target=watch, daemon=True).start()
+    server.run(sockets=[held[own]])
