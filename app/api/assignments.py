@@ -189,7 +189,7 @@ async def list_assignments(
 ) -> pagination.Listed[LedgerRow]:
     """List assignments, released ones included, oldest first; pool by pool, if none is named.
 
-    For a page at most 10,000 rows are read: with several filters it may hold fewer than `limit`, even none, and go on
+    For a page at most 3,000 rows are read: with several filters it may hold fewer than `limit`, even none, and go on
     all the same. The last page is the one without `next_cursor`. A customer or a campaign is found quickly, however
     many assignments there are; so is a time within a pool.
     """

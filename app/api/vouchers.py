@@ -80,7 +80,7 @@ async def list_vouchers(
 ) -> pagination.Listed[VoucherRecord]:
     """List vouchers of a pool: state by state, or as the index goes that serves the filter.
 
-    For a page at most 10,000 rows are read: with filters that few vouchers meet, a page may hold fewer than `limit`,
+    For a page at most 3,000 rows are read: with filters that few vouchers meet, a page may hold fewer than `limit`,
     even none, and go on all the same. The last page is the one without `next_cursor`. The filter by a customer, a
     campaign or the beginning of a code is quick whatever the pool's size.
     """

@@ -13,9 +13,28 @@ LOOP_LIMIT = "iterations left"
 
 MAX_DEFAULT_LENGTH = 255
 MAX_VALID_FOR = 10 * 366 * 24 * 3600
-NOT_A_LIST = (
-    "'vouchers' is no list of pools; write vouchers['pool'].assign_available() or .count_available()."
-)
+
+
+class Named:
+    """What is looked up by names, and is neither a text nor a list of what it has."""
+
+    SAID: str
+    """What an error says who prints it, counts it or goes through it."""
+
+    def __str__(self) -> str:
+        raise TemplateRuntimeError(self.SAID)
+
+    def __len__(self) -> int:
+        raise TemplateRuntimeError(self.SAID)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> object:
+        raise TemplateRuntimeError(self.SAID)
+
+    def __contains__(self, name: object) -> bool:
+        raise TemplateRuntimeError(self.SAID)
 
 
 class Pool:
@@ -79,32 +98,21 @@ class Pool:
         raise TemplateRuntimeError(f"A pool is no text; write vouchers[{self._name!r}].assign_available().")
 
 
-class Vouchers:
+class Vouchers(Named):
     """`vouchers` in a template."""
+
+    SAID = "'vouchers' is no list of pools; write vouchers['pool'].assign_available() or .count_available()."
 
     def __getitem__(self, name: object) -> Pool:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"A pool is named by a text, not by {_shown(name)}.")
         return Pool(_kept(name))
 
-    def __str__(self) -> str:
-        raise TemplateRuntimeError(NOT_A_LIST)
 
-    def __len__(self) -> int:
-        raise TemplateRuntimeError(NOT_A_LIST)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __iter__(self) -> object:
-        raise TemplateRuntimeError(NOT_A_LIST)
-
-    def __contains__(self, name: object) -> bool:
-        raise TemplateRuntimeError(NOT_A_LIST)
-
-
-class Aggregates:
+class Aggregates(Named):
     """`aggregates` in a template."""
+
+    SAID = "'aggregates' is no list; write aggregates['name']."
 
     def __init__(self, message: Message) -> None:
         self._message = message

@@ -32,10 +32,13 @@ from app.domain.rendering.confined.protocol import (
     Problem,
     Result,
 )
-from app.domain.rendering.confined.sandbox import Compiled, MessageEnvironment, Templates
+from app.domain.rendering.confined.sandbox import Compiled, Fixed, MessageEnvironment, Templates
 from app.domain.rendering.confined.supply import Supply
 from app.domain.rendering.confined.variables import Variables
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Aggregates
+
+MANY = 100
+"""So many messages of a job are worth a template that is made for their context."""
 
 LIMITS: dict[type[Exception], str] = {
     MemoryError: "The template takes too much memory.",
@@ -98,10 +101,11 @@ def _answer(templates: Templates, job: Job, limits: Limits) -> Answer:
     """Return the messages of a job, or what they need besides."""
     parts: list[tuple[str | None, Compiled]] = []
     name: str | None = None
+    fixed = _fixed(job)
     try:
         with _timed(limits["seconds"]):
             for name, source, html in job["parts"]:
-                parts.append((name, templates.of(source, autoescape=html)))
+                parts.append((name, templates.of(source, autoescape=html, fixed=fixed)))
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
         return {"refused": _explain(error, name)}
     names = frozenset[str]().union(*(compiled.names for _, compiled in parts))
@@ -136,6 +140,14 @@ def _answer(templates: Templates, job: Job, limits: Limits) -> Answer:
             results.append(result)
     needs = supply.needs.as_json()
     return {"needs": needs} if supply.needs.missing else {"results": results, "needs": needs}
+
+
+def _fixed(job: Job) -> Fixed | None:
+    """Return the context of a job where it is worth while to make the templates for it: one for many messages."""
+    items = job["items"]
+    if len(items) < MANY or not job["context"] or any("context" in item for item in items):
+        return None
+    return Fixed(job["context"], orjson.dumps(job["context"]))
 
 
 def _render(
