@@ -390,7 +390,7 @@ async def test_what_fails_after_one_that_arrived_has_failed_for_no_longer(
             text("UPDATE webhook SET failing_since = now() - interval '6 days', next_try_at = now()")
         )
     answers = iter([hooks.Answer(204), hooks.Answer(500, "answered 500")])
-    monkeypatch.setattr(hooks, "post", lambda *_: asyncio.sleep(0, next(answers)))
+    monkeypatch.setattr(hooks.Sender, "post", lambda *_: asyncio.sleep(0, next(answers)))
     await sending.tell(engine, settings)
     failing = await shown(client, hook)
     assert (failing["failures"], failing["disabled_at"]) == (1, None)
