@@ -92,8 +92,7 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
         is_last = False
         while going_on is not None and not is_last and time.monotonic() < end:
             async with autocommit(engine) as connection:
-                upto = Place.before(until)
-                message = await queries.begin(connection, going_on, going_on.place, upto, MAX_EVENTS)
+                message = await queries.begin(connection, going_on, Place.before(until), MAX_EVENTS)
             if message is None:
                 break
             is_last = message.events < MAX_EVENTS
