@@ -13,6 +13,8 @@ LOOP_LIMIT = "iterations left"
 
 MAX_DEFAULT_LENGTH = 255
 MAX_VALID_FOR = 10 * 366 * 24 * 3600
+
+
 class Named:
     """What is looked up by names, and is neither a text nor a list of what it has."""
 
