@@ -101,7 +101,7 @@ async def list_customers(
 ) -> pagination.Listed[CustomerRecord]:
     """List customers by id.
 
-    For a page at most 10,000 are read: by a property it may hold fewer than `limit`, even none, and go on all the same.
+    For a page at most 3,000 are read: by a property it may hold fewer than `limit`, even none, and go on all the same.
     """
     if value is not None and property is None:
         raise InvalidRequestError(

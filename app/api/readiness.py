@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
 from psycopg import errors as pg
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
@@ -16,7 +15,7 @@ from app.platform.database import autocommit
 from app.platform.disk import check_disks
 from app.platform.driver_pool import DriverPool
 from app.platform.errors import DatabaseUnavailableError
-from app.platform.migrate import config
+from app.platform.migrations import older_versions
 from app.platform.stopping import StoppingError, stopping
 
 REMEMBER_SECONDS = 0.5
@@ -75,14 +74,8 @@ class Readiness:
                 raise DatabaseUnavailableError("The database is not migrated yet.") from None
             raise
         if self._older is None:
-            self._older = _older_versions()
+            self._older = older_versions()
         if state.version is None or state.version in self._older:
             raise DatabaseUnavailableError("The database is not migrated to this release yet.")
         await self.renderers.check()
         return warnings if state.worker else ["No worker is alive: imports and other jobs wait.", *warnings]
-
-
-def _older_versions() -> frozenset[str]:
-    """Return the versions that come before this release's; one that is not known is of a later release."""
-    scripts = ScriptDirectory.from_config(config("postgresql://"))
-    return frozenset(script.revision for script in scripts.walk_revisions()) - frozenset(scripts.get_heads())

@@ -30,7 +30,7 @@ from app.domain.vouchers.errors import (
 from app.platform.database import run_act
 from app.platform.errors import ChangesConflictError, IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
-from app.schema.times import Time
+from app.schema.times import QueryTime
 from app.web import deprecation, etag, idempotency, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
@@ -94,14 +94,14 @@ async def list_redemptions(
     ] = None,
     issue: Annotated[Outcome | None, Query(description="Former name of `outcome`", deprecated=True)] = None,
     customer_id: Annotated[CustomerId | None, Query(description="By this customer")] = None,
-    since: Annotated[Time | None, Query(description="Used then or later")] = None,
-    until: Annotated[Time | None, Query(description="Used before")] = None,
+    since: Annotated[QueryTime | None, Query(description="Used then or later")] = None,
+    until: Annotated[QueryTime | None, Query(description="Used before")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[RedemptionRecord]:
     """List uses of codes and what came of each, outcome by outcome, oldest first.
 
-    Without an outcome these are the issues; of a customer, all. For a page at most 10,000 are read: by time it may hold
+    Without an outcome these are the issues; of a customer, all. For a page at most 3,000 are read: by time it may hold
     fewer than `limit`, even none, and go on all the same.
     """
     if issue is not None:

@@ -14,7 +14,7 @@ from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundErro
 from app.domain.vouchers.schemas import Filter, VoucherOut, VoucherRecord, VoucherWithHistory
 from app.schema.base import VoucherStatus
 from app.schema.texts import Why
-from app.schema.times import Time
+from app.schema.times import QueryTime
 from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import Manager, Reader
@@ -41,9 +41,11 @@ def _filter(
     expires_before: filters.ExpiresBefore = None,
     expires_after: filters.ExpiresAfter = None,
     assigned_since: Annotated[
-        Time | None, Query(description="Only those assigned at this time or later")
+        QueryTime | None, Query(description="Only those assigned at this time or later")
     ] = None,
-    assigned_until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
+    assigned_until: Annotated[
+        QueryTime | None, Query(description="Only those assigned before this time")
+    ] = None,
 ) -> Filter:
     filters.permit_codes(caller, code_prefix, code_contains)
     return Filter(
@@ -80,7 +82,7 @@ async def list_vouchers(
 ) -> pagination.Listed[VoucherRecord]:
     """List vouchers of a pool: state by state, or as the index goes that serves the filter.
 
-    For a page at most 10,000 rows are read: with filters that few vouchers meet, a page may hold fewer than `limit`,
+    For a page at most 3,000 rows are read: with filters that few vouchers meet, a page may hold fewer than `limit`,
     even none, and go on all the same. The last page is the one without `next_cursor`. The filter by a customer, a
     campaign or the beginning of a code is quick whatever the pool's size.
     """

@@ -1,5 +1,15 @@
-"""`python -m app.cli`."""
+"""`vouchers`, and `python -m app.cli`.
 
-from app.cli.main import main
+Each process of the service loads again what it was started by: the command line is no part of that.
+"""
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    from app.cli.main import main as run  # noqa: PLC0415  (see above)
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from app.cli.databases import bring_up, database
-from app.cli.many import run
 from app.platform.errors import CommandError
 from app.schema.base import VoucherStatus
 
@@ -130,6 +129,8 @@ def _time(text: str) -> datetime:
 
 
 def _run(action: str, chosen: dict[str, object], **about: object) -> None:
+    from app.cli.many import run  # noqa: PLC0415  (`serve` need not load it)
+
     with database() as (settings, _):
         bring_up(settings)
         raise typer.Exit(run(settings, action, chosen, **about))

@@ -1,4 +1,7 @@
-"""The command line: `vouchers`."""
+"""The command line: `vouchers`.
+
+Each command loads what it needs by itself: that of `serve` stays in memory, and all of them start the sooner.
+"""
 
 import asyncio
 import sys
@@ -16,18 +19,10 @@ from app.cli import bulk, persons
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
 from app.cli.databases import bootstrap, bring_up, database, on_database, with_secret_key
-from app.cli.demo import AGREE, QUICK
-from app.cli.demo import run as run_demo
-from app.cli.import_file import run as run_import
 from app.cli.keys import api_key
-from app.domain.imports.sources.resealing import seal_anew
-from app.domain.lifecycle.check import violations
 from app.platform import tracing
 from app.platform.errors import CommandError
 from app.platform.settings import Settings, get_settings
-from app.server import collector
-from app.server import worker as jobs_worker
-from app.server.worker_health import Pulse, serve_health
 
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
@@ -61,7 +56,7 @@ def serve(
     """Migrate, then serve API and jobs; without DATABASE_URL on a PostgreSQL of its own."""
     started = time.perf_counter()
     with database() as (settings, postgres):
-        from app.server.supervisor import Supervisor  # noqa: PLC0415  (only this command speaks HTTP)
+        from app.server.supervisor import Supervisor  # noqa: PLC0415  (see above)
 
         tracing.check(settings)
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
@@ -84,6 +79,10 @@ def worker(
     health_host: Annotated[str, typer.Option(help="Address of these.")] = "127.0.0.1",
 ) -> None:
     """Do jobs only: imports, schedules, alerts, webhooks."""
+    from app.server import collector  # noqa: PLC0415  (see above)
+    from app.server import worker as jobs_worker  # noqa: PLC0415
+    from app.server.worker_health import Pulse, serve_health  # noqa: PLC0415
+
     pulse = None
     if health_port is not None:
         pulse = Pulse()
@@ -113,12 +112,17 @@ def demo(
     ] = False,
 ) -> None:
     """Show the main job from end to end on a temporary database; ends by itself."""
-    run_demo(QUICK if quick else codes, keep=keep)
+    from app.cli.demo import QUICK, run  # noqa: PLC0415  (see above)
+
+    run(QUICK if quick else codes, keep=keep)
 
 
 @cli.command()
 def check() -> None:
     """Recount everything and prove that the books agree; exit 1 and a list where they do not."""
+    from app.cli.demo import AGREE  # noqa: PLC0415  (see above)
+    from app.domain.lifecycle.check import violations  # noqa: PLC0415
+
     broken = on_database(violations)
     for line in broken:
         print(line)
@@ -172,6 +176,8 @@ def import_file(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, and write nothing.")] = False,
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
+    from app.cli.import_file import run  # noqa: PLC0415  (see above)
+
     with database() as (settings, _):
         bring_up(settings)
         options = {
@@ -190,7 +196,7 @@ def import_file(
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,
         }
-        raise typer.Exit(run_import(settings, pool, file, options))
+        raise typer.Exit(run(settings, pool, file, options))
 
 
 @cli.command()
@@ -227,6 +233,8 @@ def restore(
 @cli.command("rotate-secrets")
 def rotate_secrets() -> None:
     """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
+    from app.domain.imports.sources.resealing import seal_anew  # noqa: PLC0415  (see above)
+
     sealed, lost = on_database(lambda connection: seal_anew(connection, get_settings()))
     print(f"Sealed anew: {sealed}. Opened by none of the keys: {lost}.")
     if lost:

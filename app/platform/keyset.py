@@ -2,9 +2,21 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import SQLColumnExpression, tuple_
+from sqlalchemy import Integer, SQLColumnExpression, literal_column, tuple_
 
 from app.platform.records import OneQuery
+
+MOST_READ = 3_000
+"""Most rows that are read of an index for a page, where no index serves all of a filter."""
+
+
+def at_most(rows: int) -> SQLColumnExpression[int]:
+    """Return a LIMIT for rows that others are joined to.
+
+    It is written into the statement: plans are made without the values of parameters (`connections.py`), and one that
+    does not know the LIMIT takes it for a tenth of the table, and would join ten million rows to it.
+    """
+    return literal_column(str(rows), Integer)
 
 
 def page(

@@ -1,19 +1,15 @@
 """Brings the database to the present schema. Safe to start at any number of places at once."""
 
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 
-import app
-
-SCRIPTS = Path(app.__file__).parent.parent / "migrations"
+from app.platform.migrations import FOLDER
 
 
 def config(url: str) -> Config:
     """Return the Alembic configuration for one database."""
     settings = Config()
-    settings.set_main_option("script_location", str(SCRIPTS))
+    settings.set_main_option("script_location", str(FOLDER))
     settings.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return settings
 

@@ -12,6 +12,12 @@ from multiprocessing.context import SpawnProcess
 FIRST_SECONDS = 60.0
 """How long a process may take to start before it must give signs of life."""
 
+REPLACED = signal.SIGUSR1
+"""Tells a web process that another one has taken its place."""
+
+_ONE_HEAP = ("MALLOC_ARENA_MAX", "1")
+"""Else glibc gives each thread a heap, and what one has freed no other takes; Python's threads run in turns anyway."""
+
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -76,7 +82,8 @@ class Role:  # type: ignore[explicit-any]  # the __init__ that is made of `run`
         return self.now
 
     def spawn(self) -> Running:
-        """Start a process."""
+        """Start a process, with one heap for all its threads."""
+        os.environ.setdefault(*_ONE_HEAP)
         beat = _SPAWN.RawValue(ctypes.c_double, 0.0)
         process = _SPAWN.Process(target=self.run, args=(beat, *self.arguments), name=self.name)
         process.start()

@@ -21,9 +21,9 @@ from app.platform.metrics import forget_process
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
 from app.server.backups import DailyBackups
-from app.server.processes import REPLACED, serve_jobs, serve_web
-from app.server.roles import Role, Running, shared_times
+from app.server.roles import REPLACED, Role, Running, shared_times
 from app.server.sockets import hold
+from app.server.spawned import begin_jobs, begin_web
 
 SILENCE_SECONDS = 10.0
 """A web process silent for so long hangs, and is replaced."""
@@ -62,11 +62,11 @@ class Supervisor:
         self._leaving: list[tuple[Running, float]] = []
         beats = shared_times(workers)
         self._roles = [
-            Role(f"web-{n}", serve_web, (n, self._held, beats), SILENCE_SECONDS, REPLACED)
+            Role(f"web-{n}", begin_web, (n, self._held, beats), SILENCE_SECONDS, REPLACED)
             for n in range(workers)
         ]
         if with_jobs:
-            self._roles.append(Role("jobs", serve_jobs, (), JOBS_SILENCE_SECONDS, signal.SIGTERM))
+            self._roles.append(Role("jobs", begin_jobs, (), JOBS_SILENCE_SECONDS, signal.SIGTERM))
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Keep everything running until SIGTERM or SIGINT; call `on_ready` once requests are answered."""

@@ -4,9 +4,11 @@ import uuid
 
 import psycopg
 from alembic import command
+from alembic.script import ScriptDirectory
 
 from app.platform.database_url import conninfo
 from app.platform.migrate import config, migrate
+from app.platform.migrations import older_versions
 
 
 def test_they_make_the_models_and_can_be_taken_back(empty_database):
@@ -28,3 +30,9 @@ def test_an_import_under_way_goes_on_where_it_was(empty_database):
         migrate(empty_database)
         rows = connection.execute("SELECT merged_to FROM import ORDER BY merged_to").fetchall()
     assert rows == [([-5, -5],), (None,)]
+
+
+def test_the_versions_before_this_release_are_all_but_the_last():
+    scripts = ScriptDirectory.from_config(config("postgresql://"))
+    everything = {script.revision for script in scripts.walk_revisions()}
+    assert older_versions() == everything - set(scripts.get_heads())

@@ -76,7 +76,7 @@ async def test_a_receiver_can_go_on_with_the_trace(spans):
     receiver = Receiver()
     await receiver.up()
     settings = Settings(allowed_hosts=("127.0.0.1",))
-    answer = await hooks.post(settings, receiver.url, "msg_1", {"type": "x"}, [])
+    answer = await hooks.post(settings, receiver.url, "msg_1", '{"type": "x"}', [])
     await receiver.down()
     assert answer.status == 204
     (span,) = spans()

@@ -28,6 +28,7 @@ from app.domain.lifecycle import transitions
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, Claimed, CustomerRule, Locked
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
+from app.domain.lifecycle.stock import another_slot
 from app.domain.pools import service as pools
 from app.domain.vouchers.errors import VoucherNotFoundError
 from app.platform.clock import clock
@@ -61,6 +62,8 @@ class Draw:
     """Vouchers that are locked for this transaction and given to nobody yet."""
     shortage: DomainError | None = None
     """Why the last call got less than it asked for."""
+    slot: int = field(default_factory=another_slot)
+    """Of the pool's stock: where all that the transaction writes is counted."""
     ruled: bool = False
     """Whether the pool was found to have a rule for customers."""
     _allowed: Allowance | None = None
@@ -200,7 +203,7 @@ class Draw:
             ConflictError: a voucher had moved between being seen and being locked; run the transaction again.
         """
         allowed = self._allowed or NONE_ALLOWED
-        if await lifecycle.write(self.connection, self.pool, gifts, allowed) != len(gifts):
+        if await lifecycle.write(self.connection, self.pool, gifts, allowed, self.slot) != len(gifts):
             raise ConflictError
         await self._record(len(gifts), min(allowed.from_hold, len(gifts)))
 

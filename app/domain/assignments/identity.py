@@ -24,7 +24,8 @@ def of_message(message_id: str, customer_id: str | None, pool: str, occurrence: 
     """Return the id for the `occurrence`-th voucher of a pool in the message to a customer."""
     digest = _OF_MESSAGES.copy()  # what `uuid5` does, in half of its time
     digest.update(orjson.dumps([message_id, customer_id, pool, occurrence]))
-    return uuid.UUID(bytes=digest.digest()[:16], version=5)
+    number = int.from_bytes(digest.digest()[:16])
+    return uuid.UUID(int=number & _FREE | _VERSION_5)  # a third of the time that `bytes` and `version` take
 
 
 def drawn_anew(id_: uuid.UUID) -> uuid.UUID:
@@ -32,6 +33,7 @@ def drawn_anew(id_: uuid.UUID) -> uuid.UUID:
     return uuid.uuid5(_ANEW, str(id_))
 
 
+_FREE, _VERSION_5 = ~(0xF << 76 | 3 << 62), 5 << 76 | 2 << 62
 _VERSION, _VARIANT = 4 << 12, 2 << 62
 _NO_VERSION, _NO_VARIANT = 2**64 - 1 - (0xF << 12), 2**62 - 1
 _AT_ONCE = 256

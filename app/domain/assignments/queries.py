@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.domain.assignments.schemas import Filter, LedgerRow
 from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, replayed
 from app.domain.vouchers.conditions import meeting
-from app.platform import records
+from app.platform import keyset, records
 from app.platform.records import OneQuery, Query
 from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED, Pool, Voucher
@@ -158,9 +158,6 @@ def ledger_exported(wanted: Filter, pool_id: int | None) -> Query:
     return union_all(given, before.where(Assignment.id.in_(changed)))
 
 
-MOST_READ = 10_000
-"""Most rows of the ledger that are read for a page where no index serves all of the filter."""
-
 Key = tuple[int, datetime, uuid.UUID]
 """Where a page of the ledger ends: pool, time, id."""
 
@@ -196,7 +193,7 @@ async def ledger_page(
         _leading(select(*READ), wanted, pool_id)
         .where(*after)
         .order_by(*order)
-        .limit(MOST_READ)
+        .limit(keyset.at_most(keyset.MOST_READ))
         .subquery("read")
     )
     by = [read.c[column.key] for column in order]
@@ -210,6 +207,6 @@ async def ledger_page(
     rows = records.all_of(await connection.execute(query), LedgerRow)
     if len(rows) >= limit:
         return LedgerPage(rows)
-    last = select(read).order_by(*by).offset(MOST_READ - 1).limit(1)
+    last = select(read).order_by(*by).offset(keyset.MOST_READ - 1).limit(1)
     end = (await connection.execute(last)).one_or_none()
     return LedgerPage(rows, None if end is None else (end.pool_id, end.assigned_at, end.id))

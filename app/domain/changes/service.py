@@ -25,7 +25,7 @@ from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.schema.base import VoucherStatus
 
-CODES_AT_A_TIME = 500
+CODES_AT_A_TIME = 100
 """Vouchers that are changed in one transaction: few, so that nobody waits long for one of them."""
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})

@@ -277,15 +277,11 @@ async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]
     return dict(row._mapping)  # noqa: SLF001  (public, by SQLAlchemy's convention)
 
 
-MOST_READ = 10_000
-"""Most customers that are read for a page."""
-
-
 async def search(
     connection: AsyncConnection, wanted: CustomerFilter, after: str | None, limit: int
 ) -> tuple[list[CustomerRecord], str | None]:
     """Return customers that a filter lets pass, by id, and where the reading ended if it ended before its time."""
-    lead = select(Customer.id).order_by(Customer.id).limit(MOST_READ)
+    lead = select(Customer.id).order_by(Customer.id).limit(keyset.at_most(keyset.MOST_READ))
     if wanted.id_prefix:
         lead = lead.where(
             Customer.id >= wanted.id_prefix, Customer.id.startswith(wanted.id_prefix, autoescape=True)
@@ -301,7 +297,7 @@ async def search(
     rows = records.all_of(await connection.execute(query), CustomerRecord)
     if len(rows) >= limit:
         return rows, None
-    end = select(read.c.id).order_by(read.c.id).offset(MOST_READ - 1).limit(1)
+    end = select(read.c.id).order_by(read.c.id).offset(keyset.MOST_READ - 1).limit(1)
     return rows, (await connection.execute(end)).scalar_one_or_none()
 
 

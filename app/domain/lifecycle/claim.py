@@ -1,6 +1,5 @@
 """The claim: give each of many requests a voucher of a pool in one statement, or in two halves (statements.py)."""
 
-import random
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replay
 from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT
 from app.platform import records
-from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
+from app.schema.inventory import NOT_EXPIRED
 
 
 class StoredRule(TypedDict):
@@ -228,11 +227,15 @@ async def write(
     pool: str,
     gifts: Sequence[tuple[AssignmentRequest, Locked]],
     allowance: Allowance,
+    slot: int,
 ) -> int:
-    """Give each request the voucher that this transaction locked for it; how many were where they were locked."""
+    """Give each request the voucher that this transaction locked for it; how many were where they were locked.
+
+    All writes of a transaction count in the same `slot` of the pool: two transactions never wait for each other's.
+    """
     parameters = {
         "pool": pool,
-        "slot": random.randrange(STOCK_SLOTS),  # noqa: S311  (spreads writers, no secret)
+        "slot": slot,
         "allowance": allowance.n,
         "from_hold": allowance.from_hold,
         "hold_id": allowance.hold_id,

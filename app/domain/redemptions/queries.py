@@ -19,7 +19,7 @@ from app.domain.redemptions.schemas import (
     RedemptionRecord,
     Use,
 )
-from app.platform import records
+from app.platform import keyset, records
 from app.schema.redemptions import Redemption, RedemptionMapping
 
 
@@ -242,10 +242,6 @@ REDEMPTIONS = select(
 )
 
 
-MOST_READ = 10_000
-"""Most uses that are read for a page."""
-
-
 async def list_redemptions(
     connection: AsyncConnection, wanted: RedemptionFilter, key: Key | None, limit: int
 ) -> tuple[list[RedemptionRecord], Key | None]:
@@ -254,7 +250,7 @@ async def list_redemptions(
     Without an outcome and a customer it is only the issues.
     """
     order = (Redemption.outcome, Redemption.created_at, Redemption.id)
-    lead = select(*order).order_by(*order).limit(MOST_READ)
+    lead = select(*order).order_by(*order).limit(keyset.at_most(keyset.MOST_READ))
     if wanted.customer_id is not None:
         of_customer = select(Redemption.id).where(Redemption.customer_id == wanted.customer_id).offset(0)
         lead = lead.where(Redemption.id.in_(of_customer))
@@ -274,7 +270,9 @@ async def list_redemptions(
     rows = records.all_of(await connection.execute(query), RedemptionRecord)
     if len(rows) >= limit:
         return rows, None
-    end = (await connection.execute(select(*by).order_by(*by).offset(MOST_READ - 1).limit(1))).one_or_none()
+    end = (
+        await connection.execute(select(*by).order_by(*by).offset(keyset.MOST_READ - 1).limit(1))
+    ).one_or_none()
     return rows, None if end is None else (end[0], end[1], end[2])
 
 

@@ -13,8 +13,7 @@ from typing import ClassVar
 
 import orjson
 
-from app.domain.rendering.confined.protocol import Answer, Job
-from app.domain.rendering.confined.worker import GRACE, HEADER, JOB_SHARE, SHARED_BY
+from app.domain.rendering.confined.protocol import GRACE, HEADER, JOB_SHARE, SHARED_BY, Answer, Job
 from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
 from app.platform.settings import Settings
 

@@ -1,7 +1,8 @@
 """Render the messages of a transaction until they lack nothing, many of them in slices side by side."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +16,7 @@ from app.domain.rendering.confined.protocol import (
     Item,
     NeedsAsJson,
     PoolSupply,
+    Result,
 )
 from app.domain.rendering.demand import DEMANDS
 from app.domain.rendering.errors import TemplateLimitError
@@ -33,8 +35,25 @@ ABOUT = ("expires_at", "attributes")
 """What a template may ask of a code besides its text."""
 
 
+Take = Callable[[int, Sequence[Result]], Awaitable[None]]
+"""Takes messages that are made, from the place of the first on, while others are rendered."""
+
+
+class OrderMattersError(Exception):
+    """A pool ran short when some slices had been taken already: who gets none is a matter of the order of all."""
+
+
 class Rounds:
-    """Of one transaction."""
+    """Of one transaction.
+
+    Args:
+        connection: of the transaction.
+        renderers: the processes that render.
+        spec: what the messages have in common.
+        targets: for whom they are made.
+        vouchers: what they draw from.
+        take: is given what is made in slices, as soon as it is made; None: all is rendered as one.
+    """
 
     def __init__(
         self,
@@ -43,8 +62,10 @@ class Rounds:
         spec: RenderSpec,
         targets: Sequence[MessageTarget],
         vouchers: MessageVouchers,
+        take: Take | None,
     ) -> None:
         self._connection = connection
+        self._take = take
         self._renderers = renderers
         self._source = spec.source
         self._targets = targets
@@ -60,11 +81,12 @@ class Rounds:
         Raises:
             TemplateLimitError: the messages asked for more each time.
             RendererDiedError: a message ended its process.
+            OrderMattersError: some was taken in vain; make all anew, as one.
         """
         await self._add_customers()
         needs = await DEMANDS.predict(self._source, self._vouchers, len(self._targets))
-        if self._may_slice():
-            answer = await self._in_slices(needs)
+        if self._take is not None and self._may_slice():
+            answer = await self._in_slices(needs, self._take)
             if answer is not None:
                 return answer
         whole = slice(0, len(self._items))
@@ -85,7 +107,7 @@ class Rounds:
             return False
         return len(self._items) > SLICE and "count_" not in self._source and "valid_for" not in self._source
 
-    async def _in_slices(self, needs: NeedsAsJson) -> Answer | None:
+    async def _in_slices(self, needs: NeedsAsJson, take: Take) -> Answer | None:
         """Render slices side by side, each with codes of its own; None where the order matters or that does not end.
 
         Where a pool is short, who gets none is a matter of the order of all, so all are rendered as one.
@@ -102,22 +124,36 @@ class Rounds:
         for _ in range(MAX_PASSES // 2):
             await self._fetch({**needs, "codes": slices.wanted()})
             if self._vouchers.keeps_order:
+                if slices.begun:
+                    raise OrderMattersError
                 return None
             slices.deal()
-            waiting = slices.waiting
-            made = await _all(
-                [self._render(each.place, self._vouchers.as_json(each.codes)) for each in waiting]
-            )
-            for each_slice, answer in zip(waiting, made, strict=True):
-                if "refused" in answer:
-                    return answer
-                each_slice.note(answer)
+            answers = await self._make_waiting(slices, take)
+            if "refused" in answers[-1]:
+                return answers[-1]
             if not slices.waiting:
                 answer = slices.answer()
                 DEMANDS.record(self._source, answer["needs"], len(self._items))
                 return answer
-            needs = total([answer["needs"] for answer in made])
+            needs = total([answer["needs"] for answer in answers])
+        if slices.begun:
+            raise OrderMattersError
         return None
+
+    async def _make_waiting(self, slices: Slices, take: Take) -> list[Answer]:
+        """Render the slices that wait, and have each taken once it is made; a refusal is the last of the answers."""
+        waiting = slices.waiting
+        answers: list[Answer] = []
+        renders = [self._render(each.place, self._vouchers.as_json(each.codes)) for each in waiting]
+        async with _side_by_side(renders) as tasks:
+            for each, task in zip(waiting, tasks, strict=True):
+                answers.append(await task)
+                if "refused" in answers[-1]:
+                    break
+                each.note(answers[-1])
+                if each.answer is not None:
+                    await take(each.place.start, each.answer["results"])
+        return answers
 
     async def _fetch(self, needs: NeedsAsJson) -> None:
         await self._vouchers.fetch(needs)
@@ -185,11 +221,14 @@ def item_of(target: MessageTarget, *, is_new: bool) -> Item:
     return item
 
 
-async def _all(renders: Sequence[Coroutine[object, None, Answer]]) -> list[Answer]:
-    """Wait for all of these; where one fails, the others are given up."""
-    tasks = [asyncio.ensure_future(each) for each in renders]
+@asynccontextmanager
+async def _side_by_side(
+    renders: Sequence[Coroutine[object, None, Answer]],
+) -> AsyncIterator[Sequence[asyncio.Task[Answer]]]:
+    """Begin all of these; what has not ended with the block is given up."""
+    tasks = [asyncio.create_task(each) for each in renders]
     try:
-        return list(await asyncio.gather(*tasks))
+        yield tasks
     finally:
         for task in tasks:
             task.cancel()

@@ -16,12 +16,12 @@ from app.domain.assignments.errors import PoolBusyError, PoolExhaustedError
 from app.domain.customers.events import NewEvent
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import keyed, presence
-from app.domain.rendering.confined.protocol import Problem, Result
+from app.domain.rendering.confined.protocol import Problem, Result, UseAsJson
 from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
 from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.persons import in_turns, of_persons
 from app.domain.rendering.renderers import Renderers
-from app.domain.rendering.rounds import Rounds
+from app.domain.rendering.rounds import OrderMattersError, Rounds
 from app.domain.rendering.schemas import (
     Channel,
     KeyedRequest,
@@ -37,7 +37,7 @@ from app.platform.errors import ClientGoneError, DatabaseUnavailableError, Domai
 from app.platform.metrics import RENDERS
 
 AT_A_TIME = 1000
-"""Assignments that one statement takes back: each statement has to end in time."""
+"""Assignments that one statement makes or takes back: each statement has to end in time."""
 _CAMPAIGN_EVENT = uuid.UUID("0a3d4a6e-52a1-5f0b-8b57-3f9c5a1d2e90")
 
 
@@ -70,7 +70,10 @@ async def render(
         async with renderers.turn():
             if hung_since(began):
                 raise DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
-            outcomes = await _render(engine, renderers, spec, targets, request, ready)
+            try:
+                outcomes = await _render(engine, renderers, spec, targets, request, ready)
+            except OrderMattersError:
+                outcomes = await _render(engine, renderers, spec, targets, request, ready, as_one=True)
     except DomainError as error:
         RENDERS.labels(spec.mode, error.name).inc(len(targets))
         raise
@@ -87,12 +90,14 @@ async def _render(
     targets: Sequence[MessageTarget],
     request: KeyedRequest | None,
     ready: Callable[[list[Outcome]], None] | None,
+    *,
+    as_one: bool = False,
 ) -> list[Outcome]:
     async with transaction(engine) as connection:
         targets = await of_persons(connection, targets)
 
         async def make(those: Sequence[MessageTarget]) -> list[Outcome]:
-            return await render_in_transaction(connection, renderers, spec, those)
+            return await render_in_transaction(connection, renderers, spec, those, as_one=as_one)
 
         if spec.mode is Mode.PREVIEW:
             return await make(targets)
@@ -105,35 +110,92 @@ async def _render(
 
 
 async def render_in_transaction(
-    connection: AsyncConnection, renderers: Renderers, spec: RenderSpec, targets: Sequence[MessageTarget]
+    connection: AsyncConnection,
+    renderers: Renderers,
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
+    *,
+    as_one: bool = True,
 ) -> list[Outcome]:
-    """Make messages, and write what they take; the caller commits. See `render`."""
+    """Make messages, and write what they take; the caller commits. See `render`.
+
+    Raises:
+        OrderMattersError: they were not made as one, and have to be.
+    """
     size = len(spec.source.encode(errors="replace"))
     if size > renderers.max_template_bytes:
         raise TemplateLimitError(
             f"The template has {size} bytes, at most {renderers.max_template_bytes} are taken.", line=None
         )
     vouchers = MessageVouchers(connection, spec, targets)
-    answer = await Rounds(connection, renderers, spec, targets, vouchers).run()
+    taking = _Taking(vouchers, targets)
+    answer = await Rounds(
+        connection, renderers, spec, targets, vouchers, take=None if as_one else taking.take
+    ).run()
     if "refused" in answer:
         raise _error(vouchers, targets[0], answer["refused"])
     left = await presence.gone(targets)
     results: list[Result] = [
         {"gone": True} if index in left else result for index, result in enumerate(answer["results"])
     ]
-    taken: dict[int, list[uuid.UUID]] = {}
     if spec.mode is not Mode.PREVIEW:
-        taken = await vouchers.write(
-            [(index, use) for index, result in enumerate(results) for use in result.get("uses", ())]
-        )
+        await taking.take_rest(results)
         await vouchers.write_seen([result.get("seen") for result in results])
     outcomes = [
-        _outcome(spec, vouchers, target, result, taken.get(index, []))
+        _outcome(spec, vouchers, target, result, taking.taken.get(index, []))
         for index, (target, result) in enumerate(zip(targets, results, strict=True))
     ]
     if spec.mode is not Mode.PREVIEW:
         await _tell_of_run_out(connection, spec, outcomes)
     return outcomes
+
+
+class _Taking:
+    """Writes what messages take: of those that are made in slices, some slices together, while others are rendered."""
+
+    def __init__(self, vouchers: MessageVouchers, targets: Sequence[MessageTarget]) -> None:
+        self._vouchers = vouchers
+        self._targets = targets
+        self._uses: list[tuple[int, UseAsJson]] = []
+        self._noted: set[int] = set()
+        self._pools: set[str | None] = set()
+        self.taken: dict[int, list[uuid.UUID]] = {}
+        """By place: the assignments that were made."""
+
+    async def take(self, start: int, results: Sequence[Result]) -> None:
+        """Write what messages take, those from `start` on.
+
+        Only while all of it is of one pool: several are written in the order of their names, when all is known.
+        """
+        self._note(start, results)
+        self._pools |= {use[0] for _, use in self._uses}
+        if len(self._pools) > 1 or len(self._uses) < AT_A_TIME:
+            return
+        if not await presence.gone(self._targets[start : start + len(results)]):
+            await self._write()
+
+    async def take_rest(self, results: Sequence[Result]) -> None:
+        """Write what is not written yet of all messages.
+
+        Raises:
+            ClientGoneError: nobody waits for what was written; all of the transaction is to be undone.
+        """
+        if self.taken and any("gone" in result for result in results):
+            raise ClientGoneError
+        self._uses = [(index, use) for index, use in self._uses if "gone" not in results[index]]
+        for index, result in enumerate(results):
+            if index not in self._noted:
+                self._note(index, [result])
+        await self._write()
+
+    def _note(self, start: int, results: Sequence[Result]) -> None:
+        for index, result in enumerate(results, start):
+            self._noted.add(index)
+            self._uses += [(index, use) for use in result.get("uses", ())]
+
+    async def _write(self) -> None:
+        uses, self._uses = self._uses, []
+        self.taken |= await self._vouchers.write(uses)
 
 
 async def take_back(

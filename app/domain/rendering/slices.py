@@ -62,6 +62,11 @@ class Slices:
         """Return those that are not rendered yet."""
         return [each for each in self._all if each.answer is None]
 
+    @property
+    def begun(self) -> bool:
+        """Return whether some are rendered."""
+        return any(each.answer is not None for each in self._all)
+
     def wanted(self) -> dict[str, int]:
         """Return how many codes of each pool all of them take."""
         codes: dict[str, int] = defaultdict(int)

@@ -2,7 +2,7 @@
 
 No index serves every filter, and each would cost the claim. So one index leads: that of a customer's or a campaign's
 assignments, of the codes, of the pool's assignments by time, or the pool's vouchers in draw order. From there at most
-MOST_READ rows are read for a page, and those that match are shown. A page may so be short, even empty, and go on.
+so many rows are read for a page, and those that match are shown. A page may so be short, even empty, and go on.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.vouchers.conditions import meeting
 from app.domain.vouchers.schemas import Filter, VoucherRecord
+from app.platform import keyset
 from app.platform.records import AnyRow, OneQuery
 from app.schema.base import VoucherStatus
 from app.schema.inventory import Pool, Voucher
 from app.schema.ledger import Assignment
 
-MOST_READ = 10_000
-"""Most rows of the leading index that are read for a page."""
 LAST_CHARACTER = chr(0x10FFFF)
 
 InDrawOrder = tuple[VoucherStatus, int, str]
@@ -102,7 +101,9 @@ async def _of_ledger(
     limit: int,
 ) -> Found:
     order = (Assignment.assigned_at, Assignment.id)
-    lead = select(*order, Assignment.code).where(whose).order_by(*order).limit(MOST_READ)
+    lead = (
+        select(*order, Assignment.code).where(whose).order_by(*order).limit(keyset.at_most(keyset.MOST_READ))
+    )
     if wanted.assigned_since is not None:
         lead = lead.where(Assignment.assigned_at >= wanted.assigned_since)
     if wanted.assigned_until is not None:
@@ -123,7 +124,7 @@ async def _of_ledger(
     rows = (await connection.execute(matching(query, wanted))).all()
     if len(rows) > limit:
         return _found(rows[:limit], (rows[limit - 1][-2], rows[limit - 1][-1]))
-    end = await _end(connection, (read.c.assigned_at, read.c.id), MOST_READ)
+    end = await _end(connection, (read.c.assigned_at, read.c.id), keyset.MOST_READ)
     return _found(rows, None if end is None else (end[0], end[1]))
 
 
@@ -144,12 +145,12 @@ async def _of_codes(
     lead = select(Voucher.code).where(Voucher.code >= prefix, Voucher.code < prefix + LAST_CHARACTER)
     if key is not None:
         lead = lead.where(Voucher.code > key[0])
-    read = lead.order_by(Voucher.code).limit(MOST_READ).subquery("read")
+    read = lead.order_by(Voucher.code).limit(keyset.at_most(keyset.MOST_READ)).subquery("read")
     query = _vouchers_of(read).where(Voucher.pool_id == pool_id).order_by(read.c.code).limit(limit + 1)
     rows = (await connection.execute(matching(query, wanted))).all()
     if len(rows) > limit:
         return _found(rows[:limit], (rows[limit - 1].code,))
-    end = await _end(connection, (read.c.code,), MOST_READ)
+    end = await _end(connection, (read.c.code,), keyset.MOST_READ)
     return _found(rows, None if end is None else (end[0],))
 
 
@@ -162,12 +163,12 @@ async def _in_draw_order(
         states = states[states.index(VoucherStatus(str(key[0]))) :]
     order = (Voucher.draw_key, Voucher.code)
     rows: list[AnyRow] = []
-    left = MOST_READ
+    left = keyset.MOST_READ
     for state in states:
         lead = select(*order).where(Voucher.pool_id == pool_id, Voucher.status == state)
         if key is not None and key[0] == state:
             lead = lead.where(tuple_(*order) > tuple_(*key[1:]))
-        read = lead.order_by(*order).limit(left).subquery("read")
+        read = lead.order_by(*order).limit(keyset.at_most(left)).subquery("read")
         query = _vouchers_of(read).order_by(read.c.draw_key, read.c.code).limit(limit + 1 - len(rows))
         rows += (await connection.execute(matching(query, wanted))).all()
         if len(rows) > limit:

@@ -1,16 +1,16 @@
 """SQL of webhooks: who is told, how far, and what comes next in the ledger and among the changes."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.webhooks import statements
 from app.domain.webhooks.schemas import WebhookDeliveryRecord
 from app.platform import keyset, records
-from app.platform.records import AnyRow
 from app.schema.inventory import Pool
 from app.schema.webhooks import Webhook, WebhookDelivery
 
@@ -101,6 +101,25 @@ class Pending(Placed):
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Batch(Placed):
+    """Some events in order, and where a webhook is once it was told of them."""
+
+    events: int
+    first_at: datetime | None
+    last_at: datetime | None
+    body: str
+    """The events as JSON, with commas between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Batch):
+    """A message that is under way, and what it says."""
+
+    delivery_id: uuid.UUID
+    attempts: int = 0
+
+
 POOLS = (
     select(func.array_agg(Pool.name))
     .where(Pool.id == func.any(Webhook.pool_ids))
@@ -124,56 +143,6 @@ DELIVERY = (
     WebhookDelivery.attempted_at,
     WebhookDelivery.delivered_at,
 )
-
-# What is only reserved is told once it is confirmed. Pool by pool, as the index goes.
-GIVEN = text("""
-SELECT given.id, given.assigned_at AS at, 'voucher.assigned' AS type, pool.name AS pool, given.code,
-    given.id AS assignment_id, customer_id, campaign_id, message_id, test, voucher.expires_at
-FROM (
-    SELECT found.* FROM pool, LATERAL (
-        SELECT * FROM assignment
-        WHERE assignment.pool_id = pool.id AND assigned_at >= :ledger_at AND assigned_at <= :end_at
-            AND (assigned_at, assignment.id) > (:ledger_at, CAST(:ledger_id AS uuid))
-            AND (assigned_at, assignment.id) <= (:end_at, CAST(:end_id AS uuid))
-            AND lease_seconds IS NULL
-        ORDER BY assigned_at, assignment.id LIMIT :most
-    ) AS found
-    WHERE CAST(:pool_ids AS bigint[]) IS NULL OR pool.id = ANY (CAST(:pool_ids AS bigint[]))
-    ORDER BY assigned_at, found.id LIMIT :most
-) AS given JOIN pool ON pool.id = given.pool_id LEFT JOIN LATERAL (
-    SELECT expires_at FROM voucher WHERE voucher.code = given.code OFFSET 0
-) AS voucher ON true
-ORDER BY given.assigned_at, given.id
-""")
-
-TYPE = """CASE
-    WHEN about IS NOT NULL THEN about ->> 'type'
-    WHEN before = after THEN 'voucher.expiry_changed'
-    WHEN before = 'redeemed' AND after = 'assigned' THEN 'voucher.redemption_cancelled'
-    WHEN before = 'void' THEN 'voucher.reinstated'
-    WHEN after = 'redeemed' THEN 'voucher.redeemed'
-    WHEN after = 'void' THEN 'voucher.voided'
-    WHEN after = 'available' AND before IN ('reserved', 'assigned') THEN 'voucher.released'
-    WHEN after = 'assigned' AND before IN ('reserved', 'available') THEN 'voucher.assigned'
-END"""
-CHANGED = text(f"""
-SELECT change.id, change.changed_at AS at, change.type, pool.name AS pool, change.code, change.assignment_id,
-    customer_id, campaign_id, message_id, test, voucher.expires_at, after, used_at, lapsed, about
-FROM (
-    SELECT *, {TYPE} AS type FROM pool_change
-    WHERE changed_at >= :change_at AND changed_at <= :end_at
-        AND (changed_at, id) > (:change_at, CAST(:change_id AS bigint))
-        AND (changed_at, id) <= (:end_at, CAST(:end_id AS bigint))
-        AND {TYPE} = ANY (CAST(:events AS text[]))
-        AND (CAST(:pool_ids AS bigint[]) IS NULL OR pool_id = ANY (CAST(:pool_ids AS bigint[])))
-    ORDER BY changed_at, id LIMIT :most
-) AS change JOIN pool ON pool.id = change.pool_id LEFT JOIN LATERAL (
-    SELECT * FROM assignment WHERE assignment.id = change.assignment_id OFFSET 0
-) AS given ON true LEFT JOIN LATERAL (
-    SELECT expires_at FROM voucher WHERE voucher.code = change.code OFFSET 0
-) AS voucher ON true
-ORDER BY change.changed_at, change.id
-""")  # noqa: S608  (made of constants)
 
 
 async def count(connection: AsyncConnection) -> int:
@@ -270,28 +239,51 @@ def in_seconds(seconds: float) -> ColumnElement[datetime]:
     return func.now() + timedelta(seconds=seconds)
 
 
-async def happened(
-    connection: AsyncConnection, webhook: WebhookState, after: Place, until: Place, most: int
-) -> tuple[Sequence[AnyRow], Sequence[AnyRow]]:
-    """Return what comes next for a webhook, up to `most` of the ledger and as many of the changes."""
-    parameters = {"pool_ids": webhook.pool_ids, "most": most}
-    given: Sequence[AnyRow] = []
-    if "voucher.assigned" in webhook.events:
-        place = {
-            "ledger_at": after.ledger_at,
-            "ledger_id": after.ledger_id,
-            "end_at": until.ledger_at,
-            "end_id": until.ledger_id,
-        }
-        given = (await connection.execute(GIVEN, {**parameters, **place})).all()
-    place = {
-        "change_at": after.change_at,
-        "change_id": after.change_id,
-        "end_at": until.change_at,
-        "end_id": until.change_id,
+def _read(webhook: WebhookState, after: Place, until: Place, most: int) -> dict[str, object]:
+    return {
+        **after.values(),
+        "ledger_end_at": until.ledger_at,
+        "ledger_end_id": until.ledger_id,
+        "change_end_at": until.change_at,
+        "change_end_id": until.change_id,
         "events": webhook.events,
+        "pool_ids": webhook.pool_ids,
+        "most": most,
     }
-    return given, (await connection.execute(CHANGED, {**parameters, **place})).all()
+
+
+async def read(
+    connection: AsyncConnection, webhook: WebhookState, after: Place, until: Place, most: int
+) -> Batch:
+    """Return what comes next for a webhook, up to `most` events."""
+    rows = await connection.execute(statements.READ, _read(webhook, after, until, most))
+    return records.one_of(rows, Batch)
+
+
+async def begin(
+    connection: AsyncConnection, webhook: WebhookState, after: Place, until: Place, most: int
+) -> Message | None:
+    """Put what comes next on its way, up to `most` events, as a message; return None where there is nothing."""
+    parameters = {**_read(webhook, after, until, most), "webhook_id": webhook.id}
+    return records.any_of(await connection.execute(statements.BEGUN, parameters), Message)
+
+
+async def arrived(
+    connection: AsyncConnection, webhook: TakenWebhook, message: Message, status: int | None, seconds: float
+) -> bool:
+    """Note that a message has arrived, and keep the webhook for so many seconds more.
+
+    Return False, and note nothing, if another worker has it by now, or it was deleted.
+    """
+    parameters = {
+        **message.place.values(),
+        "webhook_id": webhook.id,
+        "lease": webhook.lease,
+        "delivery_id": message.delivery_id,
+        "status": status,
+        "seconds": seconds,
+    }
+    return bool((await connection.execute(statements.ARRIVED, parameters)).scalar_one())
 
 
 async def pending(connection: AsyncConnection, webhook_id: uuid.UUID) -> Pending | None:

@@ -9,18 +9,18 @@ the message once more, with the same id.
 import asyncio
 import time
 import uuid
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.lifecycle import order
-from app.domain.webhooks import events, queries
-from app.domain.webhooks.events import Batch
-from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Place, TakenWebhook, WebhookState
+from app.domain.webhooks import queries
+from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Message, Place, TakenWebhook, WebhookState
 from app.platform import hooks
 from app.platform.clock import clock
-from app.platform.database import transaction
+from app.platform.database import autocommit, transaction
 from app.platform.settings import Settings
 
 MAX_EVENTS = 1000
@@ -70,7 +70,7 @@ async def _has_news(connection: AsyncConnection, webhook: WebhookState, until: d
     if await queries.pending(connection, webhook.id) is not None:
         return True
     place, upto = webhook.place, Place.before(until)
-    if any(await queries.happened(connection, webhook, place, upto, 1)):
+    if (await queries.read(connection, webhook, place, upto, 1)).events:
         return True
     if upto.ledger_at - min(place.ledger_at, place.change_at) > IDLE:
         await queries.move(connection, webhook, _further(place, upto))
@@ -78,66 +78,86 @@ async def _has_news(connection: AsyncConnection, webhook: WebhookState, until: d
 
 
 async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UUID, until: datetime) -> None:
-    """Send message after message while they arrive."""
+    """Send message after message while they arrive; one that is under way comes first."""
     lease, end = uuid.uuid4(), time.monotonic() + ROUND_SECONDS
     async with transaction(engine) as connection:
         webhook = await queries.take(connection, webhook_id, lease, LEASE_SECONDS)
-    place = None if webhook is None else webhook.place
-    while webhook is not None and place is not None and time.monotonic() < end:
-        place = await _send_next(engine, settings, webhook, place, until)
-    if webhook is not None:
-        async with transaction(engine) as connection:
-            await queries.note(connection, webhook.id, lease, {"leased_until": None, "lease": None})
+        if webhook is None:
+            return
+        message = await _under_way(connection, webhook)
+    async with hooks.sender(settings) as sender:
+        going_on: TakenWebhook | None = webhook
+        if message is not None:
+            going_on = await _send(engine, settings, sender, webhook, message)
+        is_last = False
+        while going_on is not None and not is_last and time.monotonic() < end:
+            async with autocommit(engine) as connection:
+                upto = Place.before(until)
+                message = await queries.begin(connection, going_on, going_on.place, upto, MAX_EVENTS)
+            if message is None:
+                break
+            is_last = message.events < MAX_EVENTS
+            going_on = await _send(engine, settings, sender, going_on, message)
+    async with autocommit(engine) as connection:
+        await queries.note(connection, webhook_id, lease, {"leased_until": None, "lease": None})
 
 
-async def _send_next(
-    engine: AsyncEngine, settings: Settings, webhook: TakenWebhook, place: Place, until: datetime
-) -> Place | None:
-    """Send one message; return the place of the webhook after it, or None if it is to stop."""
-    async with transaction(engine) as connection:
-        delivery_id, attempts, batch = await _next(connection, webhook, place, until)
-        if delivery_id is None:
-            return None
-    payload = events.message("events", batch.events)
-    keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
-    answer = await hooks.post(settings, webhook.url, str(delivery_id), payload, keys)
-    async with transaction(engine) as connection:
-        ours = await queries.note(
-            connection, webhook.id, webhook.lease, _after(settings, webhook, answer, batch.end)
-        )
-        if not ours:
-            return None
-        status = "delivered" if answer.error is None else "failed" if answer.is_gone else "pending"
-        noted = {"status": status, "response_status": answer.status, "error": answer.error}
-        await queries.attempted(connection, delivery_id, noted)
-    log.info("webhook", id=str(delivery_id), events=len(batch.events), attempt=attempts + 1, status=status)
-    return batch.end if status == "delivered" else None
-
-
-async def _next(
-    connection: AsyncConnection, webhook: WebhookState, place: Place, until: datetime
-) -> tuple[uuid.UUID | None, int, Batch]:
-    """Return the id, the tries so far and the events of the message under way, or of a new one.
-
-    Without an id there is nothing to tell.
-    """
+async def _under_way(connection: AsyncConnection, webhook: TakenWebhook) -> Message | None:
+    """Return the message of a webhook that was tried before, or begun by a worker that died."""
     pending = await queries.pending(connection, webhook.id)
-    upto = Place.before(until) if pending is None else pending.place
-    found = await queries.happened(connection, webhook, place, upto, MAX_EVENTS)
-    batch = events.merged(*found, place, MAX_EVENTS)
-    if pending is not None:
-        return pending.id, pending.attempts, Batch(batch.events, upto)
-    if not batch.events:
-        return None, 0, batch
-    values = {
-        "webhook_id": webhook.id,
-        "events": len(batch.events),
-        "first_at": batch.first_at,
-        "last_at": batch.last_at,
-        **batch.end.values(),
-    }
-    row = await queries.add_delivery(connection, values)
-    return row.id, 0, batch
+    if pending is None:
+        return None
+    said = await queries.read(connection, webhook, webhook.place, pending.place, MAX_EVENTS)
+    values = {**asdict(said), **pending.place.values()}
+    return Message(**values, delivery_id=pending.id, attempts=pending.attempts)
+
+
+async def _send(
+    engine: AsyncEngine, settings: Settings, sender: hooks.Sender, webhook: TakenWebhook, message: Message
+) -> TakenWebhook | None:
+    """Try a message once; return the webhook as it is after it has arrived, or None if it is to wait."""
+    keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
+    payload = _payload("events", message.body)
+    answer = await sender.post(webhook.url, str(message.delivery_id), payload, keys)
+    if answer.error is None:
+        status = "delivered"
+        async with autocommit(engine) as connection:
+            ours = await queries.arrived(connection, webhook, message, answer.status, LEASE_SECONDS)
+    else:
+        status = "failed" if answer.is_gone else "pending"
+        async with transaction(engine) as connection:
+            ours = await queries.note(
+                connection, webhook.id, webhook.lease, _failed(settings, webhook, answer)
+            )
+            if ours:
+                noted = {"status": status, "response_status": answer.status, "error": answer.error}
+                await queries.attempted(connection, message.delivery_id, noted)
+    if not ours:
+        return None
+    attempt = message.attempts + 1
+    log.info("webhook", id=str(message.delivery_id), events=message.events, attempt=attempt, status=status)
+    if status != "delivered":
+        return None
+    return replace(
+        webhook,
+        ledger_at=message.ledger_at,
+        ledger_id=message.ledger_id,
+        change_at=message.change_at,
+        change_id=message.change_id,
+        failures=0,
+        failing_since=None,
+    )
+
+
+def _payload(type_: str, body: str) -> str:
+    """Return what is sent, as JSON.
+
+    Args:
+        type_: `events` or `test`.
+        body: the events as JSON, with commas between them.
+    """
+    at = clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f'{{"type":"{type_}","timestamp":"{at}","data":{{"events":[{body}]}}}}'
 
 
 def _further(place: Place, upto: Place) -> Place:
@@ -147,19 +167,10 @@ def _further(place: Place, upto: Place) -> Place:
     return Place(*ledger, *change)
 
 
-def _after(settings: Settings, webhook: WebhookState, answer: hooks.Answer, end: Place) -> dict[str, object]:
-    """Return what becomes of a webhook by an answer, as columns."""
-    leased = {"leased_until": queries.in_seconds(LEASE_SECONDS)}
-    if answer.error is None:
-        return {
-            **leased,
-            **end.values(),
-            "failures": 0,
-            "failing_since": None,
-            "next_try_at": queries.in_seconds(0),
-        }
+def _failed(settings: Settings, webhook: WebhookState, answer: hooks.Answer) -> dict[str, object]:
+    """Return what becomes of a webhook by an answer that is no success, as columns."""
     failing: dict[str, object] = {
-        **leased,
+        "leased_until": queries.in_seconds(LEASE_SECONDS),
         "failures": webhook.failures + 1,
         "failing_since": webhook.failing_since or queries.in_seconds(0),
         "next_try_at": queries.in_seconds(answer.pause(settings.alert_retry_seconds, webhook.failures)),
@@ -186,7 +197,7 @@ async def send_test(engine: AsyncEngine, settings: Settings, delivery_id: uuid.U
     if webhook is None or delivery is None or delivery.status != "pending":
         return
     keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
-    answer = await hooks.post(settings, webhook.url, str(delivery_id), events.message("test", []), keys)
+    answer = await hooks.post(settings, webhook.url, str(delivery_id), _payload("test", ""), keys)
     status = "delivered" if answer.error is None else "failed"
     async with transaction(engine) as connection:
         noted = {"status": status, "response_status": answer.status, "error": answer.error}

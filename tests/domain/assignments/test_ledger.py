@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.domain.assignments import queries
+from app.platform import keyset
 from app.web import exports
 from tests.factories import KEY, add_key, fill
 
@@ -111,7 +111,7 @@ async def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(client, engi
 async def test_a_page_of_a_campaign_in_one_pool_reads_a_bounded_part_and_all_pages_hold_all(
     client, engine, monkeypatch
 ):
-    monkeypatch.setattr(queries, "MOST_READ", 4)
+    monkeypatch.setattr(keyset, "MOST_READ", 4)
     await fill(engine, "p", 30)
     await fill(engine, "q", 30)
     pools = ["q"] * 9 + ["p"] * 3 + ["q"] * 8 + ["p"]

@@ -91,6 +91,15 @@ async def test_names_of_bloomreachs_pages(client):
         assert (await render(client, template, channel="sms", context=context))["rendered"] == shown
 
 
+async def test_what_a_context_fixes_is_no_function_either(client):
+    """The names of functions as variables of loops over the context, which are written out."""
+    template = "{% for now in context.xs %}{{ now }}{{ now ~ loop.index }}{% endfor %}"
+    body = {"template": template, "channel": "sms", "context": {"xs": ["a", "b"]}, "mode": "preview"}
+    body["recipients"] = [{"customer_id": f"c{n}"} for n in range(3)]
+    items = (await client.post("/v1/render/batch", json=body)).json()["items"]
+    assert [item["rendered"] for item in items] == ["aa1bb2"] * 3
+
+
 async def test_chance_and_time_are_the_same_on_a_retry(client):
     template = "{{ range(99999) | random }} {{ range(99) | list | shuffle }} {{ now() }}"
     assert await render(client, template) == await render(client, template)

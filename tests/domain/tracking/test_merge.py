@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from app.cli.persons import merge_all
+from app.cli.merging import merge_all
 from app.domain.lifecycle import check
 from app.domain.persons import ids
 from app.domain.persons import service as persons

@@ -1,10 +1,10 @@
 """Vouchers and assignments are found by what is known of them, a bounded number of rows at a time."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
-from app.domain.assignments import queries as ledger
 from app.domain.vouchers import finding
+from app.platform import keyset
 from app.platform.database import transaction
 from tests.factories import add_key, fill
 
@@ -98,8 +98,7 @@ async def test_a_page_reads_only_so_much_and_goes_on(client, engine, monkeypatch
     codes = await fill(engine, "p", 40)
     for _ in range(10):
         await client.post("/v1/pools/p/assignments", json={"customer_id": "anna"})
-    monkeypatch.setattr(finding, "MOST_READ", 7)
-    monkeypatch.setattr(ledger, "MOST_READ", 3)
+    monkeypatch.setattr(keyset, "MOST_READ", 3)
     expected = set() if "import_id" in wanted else set(codes)
     found = await walk(client, LIST, limit=5, **wanted)
     assert (set(found), len(found)) == (expected, len(expected))
@@ -108,6 +107,32 @@ async def test_a_page_reads_only_so_much_and_goes_on(client, engine, monkeypatch
         assert len(await walk(client, LIST, limit=50, code_prefix="p-")) == 40
         assert len(await walk(client, "/v1/assignments", limit=50, pool="p", test="false")) == 10
         assert len(await walk(client, "/v1/assignments", limit=50, test="false")) == 10
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"{LIST}?test=true", f"{LIST}?code_prefix=p&test=true", f"{LIST}?import_id={finding.UUID(int=0)}"),
+        *(
+            "/v1/assignments?test=true",
+            "/v1/customers?property=a&value=b",
+            "/v1/redemptions?customer_id=anna",
+        ),
+    ],
+)
+async def test_the_planner_is_told_how_few_rows_lead(client, given, path):
+    """A LIMIT that is a parameter is taken for a tenth of the table, and all the table's rows are joined to that."""
+    statements: list[str] = []
+
+    def note(_connection, _cursor, statement, *_others):
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert (await client.get(path)).status_code == 200
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert any(f"LIMIT {keyset.MOST_READ})" in statement for statement in statements), statements
 
 
 async def test_part_of_a_code_is_told_only_to_who_sees_codes(client, engine, given):

@@ -110,6 +110,34 @@ async def test_what_happens_to_codes_is_told_in_order_with_who_and_what(client, 
     assert delivery["id"] == receiver.received[0].headers["webhook-id"]
 
 
+async def test_each_text_arrives_as_it_is_whatever_stands_in_it(client, engine, settings, receiver):
+    odd = [
+        '"',
+        "\\",
+        r"\u0041",
+        r"\"",
+        "א",
+        "é😀",
+        "{0}",
+        "%s",
+        ":ledger_at",
+        "</script>",
+        "12:00:00.000000Z",
+    ]
+    await fill(engine, odd[0], odd)
+    hook = await subscribe(client, receiver)
+    given = [await give(client, "%22", customer_id=text, campaign_id=text) for text in odd]
+    await client.post(f"/v1/assignments/{given[-1]['id']}/release")
+    events = await told(engine, settings, receiver, hook)
+    told_of = [event["data"] | {"at": event["timestamp"]} for event in events]
+    named = ("code", "customer_id", "campaign_id")
+    assert [[each[name] for name in named] for each in told_of] == [
+        [row[name] for name in named] for row in [*given, given[-1]]
+    ]
+    assert {each["pool"] for each in told_of} == {odd[0]}
+    assert [each["at"] for each in told_of[:-1]] == [row["assigned_at"] for row in given]
+
+
 async def test_a_code_that_ends_as_its_pool_says_is_told_with_that_end_everywhere(
     client, engine, settings, receiver
 ):
@@ -230,7 +258,7 @@ async def test_a_worker_that_dies_before_it_notes_the_answer_has_the_same_messag
     hook = await subscribe(client, receiver)
     rows = [await give(client)]
     with monkeypatch.context() as dying:
-        dying.setattr(queries, "attempted", lambda *_: asyncio.sleep(0, 1 / 0))
+        dying.setattr(queries, "arrived", lambda *_: asyncio.sleep(0, 1 / 0))
         await sending.tell(engine, settings)
     rows.append(await give(client))
     await sending.tell(engine, settings)
@@ -346,6 +374,27 @@ async def test_a_webhook_that_fails_for_days_is_disabled(client, engine, setting
         )
     await told(engine, settings, receiver, hook)
     assert (await shown(client, hook))["disabled_because"] == "no message arrived for 5 days"
+
+
+async def test_what_fails_after_one_that_arrived_has_failed_for_no_longer(
+    client, engine, settings, receiver, monkeypatch
+):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    await give(client)
+    receiver.status = 500
+    await told(engine, settings, receiver, hook)
+    await give(client)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE webhook SET failing_since = now() - interval '6 days', next_try_at = now()")
+        )
+    answers = iter([hooks.Answer(204), hooks.Answer(500, "answered 500")])
+    monkeypatch.setattr(hooks.Sender, "post", lambda *_: asyncio.sleep(0, next(answers)))
+    await sending.tell(engine, settings)
+    failing = await shown(client, hook)
+    assert (failing["failures"], failing["disabled_at"]) == (1, None)
+    assert datetime.fromisoformat(failing["failing_since"]) > datetime.now(UTC) - timedelta(hours=1)
 
 
 async def test_who_was_erased_is_in_no_message_that_is_sent_later_and_in_no_table(

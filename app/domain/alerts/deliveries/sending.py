@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 
+import orjson
 import structlog
 from aiosmtplib import SMTPException, SMTPResponseException
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -91,7 +92,8 @@ async def _try(settings: Settings, message: Pending) -> tuple[dict[str, object],
     if message.channel == "email":
         return {**nothing, **await _try_email(settings, message)}, pause
     keys = hooks.valid_keys(message.webhook_secret, message.previous_secrets)
-    answer = await hooks.post(settings, message.destination, str(message.id), message.payload, keys)
+    payload = orjson.dumps(message.payload, option=orjson.OPT_UTC_Z).decode()
+    answer = await hooks.post(settings, message.destination, str(message.id), payload, keys)
     noted = {**nothing, "response_status": answer.status, "error": answer.error}
     if answer.error is None:
         return {**noted, "status": "delivered"}, pause

@@ -27,6 +27,9 @@ PAST: tuple[
     "valid_from_column",
 )
 
+CHECKED_ROWS = 10_000
+"""So many rows of an upload are looked at before it is stored."""
+
 
 def format_of(options: StoredOptions) -> Format:
     """Return what the options say of how the file is written."""
@@ -87,6 +90,7 @@ def past(table: Table, options: StoredOptions) -> Past | None:
 
     Raises:
         ImportUndecidedError: there is no such column.
+        UnreadableError: the column of the codes is named for who has them: an undo would not take that back.
     """
     wanted = [options.get(name) for name in PAST]
     if all(name is None for name in wanted):
@@ -94,6 +98,10 @@ def past(table: Table, options: StoredOptions) -> Past | None:
     customer, campaign, assigned, redeemed, valid_from = (
         None if name is None else table.column(name) for name in wanted
     )
+    codes = table.column(options.get("column"))
+    for name, place in zip(PAST, (customer, campaign), strict=False):
+        if place == codes:
+            raise UnreadableError(f"`{name}` is the column that holds the codes: it cannot say who has them.")
     return Past(
         customer, campaign, assigned, redeemed, valid_from, zone_of(options), options.get("date_format")
     )
@@ -117,11 +125,15 @@ def check_rows(table: Table, sorter: Sorter) -> None:
     Raises:
         UnreadableError: there is none, or they cannot be read.
     """
+    read, found = 0, False
     for batch in table.batches:
         sorted_ = sorter.sort(batch)
-        if sorted_.rejects or sorted_.given or any(sorted_.shares):
+        read += len(batch.rows)
+        found = found or bool(sorted_.rejects or sorted_.given or any(sorted_.shares))
+        if found and read >= CHECKED_ROWS:
             return
-    raise no_rows()
+    if not found:
+        raise no_rows()
 
 
 def no_rows() -> UnreadableError:

@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-import charset_normalizer
-
 from app.domain.imports.errors import UnreadableError
 
 MAX_LINE = 1024**2
@@ -59,6 +57,8 @@ def detect(sample: bytes) -> str:
         sample[::2].count(0) > len(sample) // 5
     ):
         return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    if sample.isascii():
+        return "utf-8"
     telling = [line for line in sample.splitlines() if not line.isascii()]
     in_utf8 = sum(map(_is_utf8, telling))
     # Other texts are hardly ever valid UTF-8 by chance. Where some lines are, the encoding changes, and
@@ -91,6 +91,8 @@ def _guess(sample: bytes) -> str:
         high > len(telling) * 0.7 and not _is_repeated(sample)
     ):  # whole words without a Latin letter
         others = [encoding for encoding in OTHER if _is_in(sample, encoding)]
+        import charset_normalizer  # noqa: PLC0415  (few files need it, and it takes 3 MiB)
+
         best = others and charset_normalizer.from_bytes(telling, cp_isolation=others, threshold=0.5).best()
         if best:
             return NAMES.get(best.encoding, best.encoding.replace("_", "-"))

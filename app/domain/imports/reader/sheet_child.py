@@ -10,7 +10,6 @@ import gc
 import io
 import os
 import resource
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +21,7 @@ import orjson
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
 from app.domain.imports.reader.marks import LOST
+from app.domain.imports.reader.sheet_answers import ANSWER, FAULT, HEAD
 
 MEMORY = 2 * 1024**3
 """Most address space; a million rows of three columns take a tenth of it."""
@@ -30,9 +30,7 @@ KEPT = 10**15
 """Numbers below are kept by a spreadsheet to the last digit."""
 ROWS = 500
 """Rows in an answer."""
-ANSWER, FAULT = "answer", "fault"
 Answer = list[tuple[str, bool]] | list[list[str]] | list[str] | str | int | bool
-HEAD = struct.Struct(">I")
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ from app.domain.imports.reader.shapes import Rule
 from app.schema.texts import clean_code
 
 SAMPLE_BYTES = 1024**2
+LIKELY_BYTES = 64 * 1024
+"""So many hold the first lines of most files: a text takes five times its bytes while lines are made of it."""
 MAX_UNPACKED = 16 * 1024**3
 """Most bytes that a packed file may hold."""
 MAX_UNPACKED_SPREADSHEET = 1024**3
@@ -264,8 +266,12 @@ def _encoding(start: bytes, wanted: Format) -> str:
 
 def _sample_lines(start: bytes, encoding: str) -> list[str]:
     """Return the first lines, as far as they can be decoded; the last one may be cut and is left out."""
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(start)
-    lines = list(islice(io.StringIO(text, newline=""), 2 * dialect.SAMPLE_ROWS))
+    wanted = 2 * dialect.SAMPLE_ROWS
+    for size in (LIKELY_BYTES, len(start)):
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(start[:size])
+        lines = list(islice(io.StringIO(text, newline=""), wanted + 1))
+        if len(lines) > wanted:
+            return lines[:wanted]
     return lines[:-1] if len(start) >= SAMPLE_BYTES and len(lines) > 1 else lines
 
 

@@ -16,7 +16,7 @@ import orjson
 
 import app
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader.sheet_child import ANSWER, HEAD
+from app.domain.imports.reader.sheet_answers import ANSWER, HEAD
 from app.platform.memory_file import memory_file
 
 

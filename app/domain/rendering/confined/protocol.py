@@ -1,7 +1,15 @@
 """What the service and a render process say to each other, as JSON."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypeAlias, TypedDict
+
+HEADER = struct.Struct("!I")
+GRACE = 0.5
+"""The process ends so many seconds of processor time after those that a message may take."""
+SHARED_BY = 250
+JOB_SHARE = 5
+"""All messages of a job together may take so many times what one may: others wait for the process."""
 
 Given: TypeAlias = Mapping[str, Mapping[str, str | bool | None]]
 """What a message was given before, by pool and occurrence: the code, None where it no longer holds, false where it

@@ -5,7 +5,7 @@ What a template costs in time and memory is bounded by the process that it runs 
 
 import re
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,13 +30,15 @@ from markupsafe import Markup
 
 from app.domain.rendering.confined.columns import column
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
-from app.domain.rendering.confined.names import digests, pictures, times, values
+from app.domain.rendering.confined.fixed import CONTEXT, Counters, write_in
+from app.domain.rendering.confined.names import digests, links, pictures, times, values
 from app.domain.rendering.confined.names.missing import MissingProperty, UnknownName, nearest
 from app.domain.rendering.confined.names.tags import AbortExtension
 from app.domain.rendering.confined.names.values import MESSAGE
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Pool, Vouchers
 
 COUNTED, METHOD, SCRIPT_JSON, PRINTED = "counted loop", "called method", "json in a script", "printed name"
+COUNTED_AT_ONCE = "counted turns"
 """Names of filters; with their spaces, no template can call them."""
 _KEPT_TEMPLATES = 256
 UNKNOWN = re.compile(r"No (filter|test) named '(.*)'\.", re.DOTALL)
@@ -229,8 +231,20 @@ def counted(context: Context, iterable: Iterable[object]) -> Iterator[object]:
     for item in iterable:
         left[0] -= 1
         if left[0] < 0:
-            raise LimitExceeded("The loops of the template go round too often.")
+            raise LimitExceeded(TOO_MANY_TURNS)
         yield item
+
+
+@pass_context
+def counted_at_once(context: Context, turns: int) -> None:
+    """Count the turns of a loop that was written out."""
+    left = context[LOOP_LIMIT]
+    left[0] -= turns
+    if left[0] < 0:
+        raise LimitExceeded(TOO_MANY_TURNS)
+
+
+TOO_MANY_TURNS = "The loops of the template go round too often."
 
 
 class MessageUnderWay(Protocol):
@@ -265,13 +279,14 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         )
         del self.globals["lipsum"]
         self.globals |= {"vouchers": Vouchers(), "qr": pictures.qr, "datetime": times.to_datetime}
-        for module in (times, digests, values, pictures):
+        for module in (times, digests, values, pictures, links):
             self.filters |= module.FILTERS
         self.filters |= {
             "json": to_json,
             "tojson": to_json,
             SCRIPT_JSON: script_json,
             COUNTED: counted,
+            COUNTED_AT_ONCE: counted_at_once,
             METHOD: call_method,
             PRINTED: printable,
         }
@@ -331,34 +346,45 @@ class Compiled:
     names: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A context that is one for many messages, and what tells it from others."""
+
+    context: Mapping[str, object]
+    key: bytes
+
+
 class Templates:
     """Compiled templates by content, those used last."""
 
     def __init__(self) -> None:
         self._environments = {escape: MessageEnvironment(autoescape=escape) for escape in (False, True)}
-        self._compiled: OrderedDict[tuple[bool, str], Compiled] = OrderedDict()
+        self._compiled: OrderedDict[tuple[bool, str, bytes | None], Compiled] = OrderedDict()
 
-    def of(self, source: str, *, autoescape: bool) -> Compiled:
-        """Return the template of this source.
+    def of(self, source: str, *, autoescape: bool, fixed: Fixed | None = None) -> Compiled:
+        """Return the template of this source, where `fixed` is given made for that context.
 
         Raises:
             RenderAborted: it is none; `line` and `column` tell where.
         """
-        key = autoescape, source
+        key = autoescape, source, None if fixed is None else fixed.key
         found = self._compiled.get(key)
         if found is not None:
             self._compiled.move_to_end(key)
             return found
-        self._compiled[key] = compiled = _compile(self._environments[autoescape], source)
+        self._compiled[key] = compiled = _compile(self._environments[autoescape], source, fixed)
         if len(self._compiled) > _KEPT_TEMPLATES:
             self._compiled.popitem(last=False)
         return compiled
 
 
-def _compile(environment: Environment, source: str) -> Compiled:
+def _compile(environment: Environment, source: str, fixed: Fixed | None) -> Compiled:
     try:
-        names = meta.find_undeclared_variables(environment.parse(source))
-        return Compiled(environment.from_string(source), frozenset(names))
+        tree = environment.parse(source)
+        names = frozenset(meta.find_undeclared_variables(tree))
+        if fixed is not None and CONTEXT in names:
+            write_in(environment, tree, fixed.context, Counters(COUNTED, COUNTED_AT_ONCE))
+        return Compiled(environment.from_string(tree), names)
     except TemplateSyntaxError as error:
         said = error.message or "Syntax error."
         if unknown := UNKNOWN.fullmatch(said):

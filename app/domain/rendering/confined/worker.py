@@ -8,7 +8,6 @@ the second ends the process. Memory is bounded for the process as a whole: too m
 
 import resource
 import signal
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -22,18 +21,24 @@ from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.message import Message
 from app.domain.rendering.confined.names import times
 from app.domain.rendering.confined.names.values import MESSAGE
-from app.domain.rendering.confined.protocol import Answer, Job, Limits, Problem, Result
-from app.domain.rendering.confined.sandbox import Compiled, MessageEnvironment, Templates
+from app.domain.rendering.confined.protocol import (
+    GRACE,
+    HEADER,
+    JOB_SHARE,
+    SHARED_BY,
+    Answer,
+    Job,
+    Limits,
+    Problem,
+    Result,
+)
+from app.domain.rendering.confined.sandbox import Compiled, Fixed, MessageEnvironment, Templates
 from app.domain.rendering.confined.supply import Supply
 from app.domain.rendering.confined.variables import Variables
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Aggregates
 
-HEADER = struct.Struct("!I")
-GRACE = 0.5
-"""The process ends so many seconds of processor time after those that a message may take."""
-SHARED_BY = 250
-JOB_SHARE = 5
-"""All messages of a job together may take so many times what one may: others wait for the process."""
+MANY = 100
+"""So many messages of a job are worth a template that is made for their context."""
 
 LIMITS: dict[type[Exception], str] = {
     MemoryError: "The template takes too much memory.",
@@ -96,10 +101,11 @@ def _answer(templates: Templates, job: Job, limits: Limits) -> Answer:
     """Return the messages of a job, or what they need besides."""
     parts: list[tuple[str | None, Compiled]] = []
     name: str | None = None
+    fixed = _fixed(job)
     try:
         with _timed(limits["seconds"]):
             for name, source, html in job["parts"]:
-                parts.append((name, templates.of(source, autoescape=html)))
+                parts.append((name, templates.of(source, autoescape=html, fixed=fixed)))
     except Exception as error:  # noqa: BLE001  (whatever a template brings about is the template's problem)
         return {"refused": _explain(error, name)}
     names = frozenset[str]().union(*(compiled.names for _, compiled in parts))
@@ -134,6 +140,14 @@ def _answer(templates: Templates, job: Job, limits: Limits) -> Answer:
             results.append(result)
     needs = supply.needs.as_json()
     return {"needs": needs} if supply.needs.missing else {"results": results, "needs": needs}
+
+
+def _fixed(job: Job) -> Fixed | None:
+    """Return the context of a job where it is worth while to make the templates for it: one for many messages."""
+    items = job["items"]
+    if len(items) < MANY or not job["context"] or any("context" in item for item in items):
+        return None
+    return Fixed(job["context"], orjson.dumps(job["context"]))
 
 
 def _render(

@@ -1,30 +1,23 @@
-"""What the processes of `vouchers serve` do: answer HTTP, or do the jobs."""
+"""The process that answers HTTP."""
 
 import asyncio
 import ctypes
-import multiprocessing
-import os
 import signal
 import socket
-import threading
 import time
 from functools import partial
-from multiprocessing.connection import wait
 from types import FrameType
 
 import uvicorn
 
-from app.platform import logs
 from app.platform.settings import get_settings
 from app.platform.stopping import stopping
-from app.server import collector, worker
+from app.server import collector
 from app.server.adoption import Adoption
 from app.server.http_protocol import Protocol
+from app.server.roles import REPLACED
 
 BACKLOG = 2048
-REPLACED = signal.SIGUSR1
-"""Tells a web process that another one has taken its place."""
-
 LAST_WORDS = 1.0
 """Seconds before the end of the grace at which those that still wait are answered that the process stops."""
 
@@ -102,7 +95,6 @@ def serve_web(
     beat: ctypes.c_double, own: int, held: list[socket.socket], beats: ctypes.Array[ctypes.c_double]
 ) -> None:
     """Answer HTTP in this process, on its own of the sockets."""
-    _end_with_parent()
     settings = get_settings()
     proxies = settings.trusted_proxies
     config = uvicorn.Config(
@@ -123,29 +115,3 @@ def serve_web(
     server = Server(config, beat, Adoption(own, held, beats), settings.drain_seconds)
     signal.signal(REPLACED, server.replaced)
     server.run(sockets=[held[own]])
-
-
-def serve_jobs(beat: ctypes.c_double) -> None:
-    """Do the jobs in this process."""
-    _end_with_parent()
-    settings = get_settings()
-    logs.configure(settings.log_level)
-    collector.collect_rarely()
-
-    def alive() -> None:
-        beat.value = time.monotonic()
-
-    asyncio.run(worker.work(settings, alive))
-
-
-def _end_with_parent() -> None:
-    """End this process when the supervisor is gone, even by SIGKILL: nobody would look after it."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)  # no drain: the port is to be free for the next one
-
-    threading.Thread(target=watch, daemon=True).start()
