@@ -212,7 +212,7 @@ CHANGERS = frozenset(
 
 def printable(value: object, name: str | None = None) -> object:
     """Refuse to print what is no data: a function lacks its parentheses, a series is not gone through."""
-    if isinstance(value, (str, int, float, list, dict)) or value is None:
+    if isinstance(value, (str, int, float, list, dict, tuple)) or value is None:
         return value
     if callable(value) and not isinstance(value, Undefined):
         name = name or getattr(value, "__name__", None) or getattr(value, "name", None) or "this"
