@@ -1,14 +1,14 @@
-"""The hot path: answers single assigns and single renders before the framework sees them.
+"""The hot path: answers single assigns, single renders and a few events before the framework sees them.
 
-It is the twin of the routes `assign` in `assignments.py` and `render_message` in `rendering.py`, which document them,
-made of the same pieces: keys, schemas, assigner, batcher, problems. What it leaves out is the framework's work between
-the socket and these, most of the cost of such a request (docs/performance.md). It answers what is plain and right, and
-leaves whatever is odd or wrong to the framework: so there is one judge of a request, and no two that differ. A test
-holds the two to the same answers.
+It is the twin of the routes `assign` in `assignments.py`, `render_message` in `rendering.py` and `track_events` in
+`tracking.py`, which document them, made of the same pieces: keys, schemas, assigner, batchers, problems. What it leaves
+out is the framework's work between the socket and these, most of the cost of such a request (docs/performance.md). It
+answers what is plain and right, and leaves whatever is odd or wrong to the framework: so there is one judge of a
+request, and no two that differ. A test holds the two to the same answers.
 """
 
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import rendering
+from app.api import rendering, tracking
 from app.api.assignments import reply
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
@@ -24,8 +24,11 @@ from app.domain.access.scopes import Caller
 from app.domain.access.scopes import Scope as Permission
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.schemas import AssignmentCreate
+from app.domain.customers.events import NewEvent
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.rendering.schemas import RenderRequest
+from app.domain.tracking.gathering import FEW, Gathering
+from app.domain.tracking.schemas import EventBatch
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
 from app.schema.texts import Identifier
@@ -39,6 +42,7 @@ from app.web.replies import ReplyHeaders, own
 PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
 RENDER = "/v1/render"
+EVENTS = "/v1/events"
 MAX_BODY = 64 * 1024
 """Bytes: many times what an assignment or a message says as a rule."""
 
@@ -46,6 +50,7 @@ Answer: TypeAlias = tuple[bytes, int, Mapping[str, str]]
 """Body, status and headers."""
 
 _READ = frozenset({b"authorization", b"content-type", b"idempotency-key"})
+_JSON = {"content-type": "application/json"}
 _identifier = TypeAdapter(Identifier)
 
 
@@ -100,18 +105,26 @@ class HotPath:
                 caller = await keys.recognise(head.secret)
             except DomainError:
                 return None
-        if caller.requests_per_minute is not None or not caller.may(Permission.ASSIGN):
+        permission = Permission.EVENTS if route is EVENTS else Permission.ASSIGN
+        if caller.requests_per_minute is not None or not caller.may(permission):
             return None
         body = await _body(receive, read)
         if body is None:
             return None
         try:
             json_bounds.check(body)
-            if route is RENDER:
-                return self._rendering(scope, caller, body, head.idempotency_key, receive)
-            return self._assigning(scope, caller, body, head.idempotency_key, receive)
+            return self._answer_to(scope, route, caller, body, head.idempotency_key, receive)
         except (InvalidRequestError, ValidationError):
             return None
+
+    def _answer_to(
+        self, scope: Scope, route: str, caller: Caller, body: bytes, key: str | None, receive: Receive
+    ) -> Coroutine[object, object, Answer] | None:
+        if route is RENDER:
+            return self._rendering(scope, caller, body, key, receive)
+        if route is EVENTS:
+            return self._tracking(caller, body, key)
+        return self._assigning(scope, caller, body, key, receive)
 
     def _assigning(
         self, scope: Scope, caller: Caller, body: bytes, key: str | None, receive: Receive
@@ -136,6 +149,18 @@ class HotPath:
         there = presence.still_there(presence.cycle_behind(receive), lambda: Request(scope, receive))
         return rendering.render_one(self._framework, wanted, caller, key, there)
 
+    def _tracking(
+        self, caller: Caller, body: bytes, key: str | None
+    ) -> Coroutine[object, object, Answer] | None:
+        wanted = EventBatch.model_validate_json(body)
+        if len(wanted.events) > FEW:
+            return None
+        return self._track(tracking.new_events(wanted, caller, key))
+
+    async def _track(self, events: Sequence[NewEvent]) -> Answer:
+        tracked = await held_by(self._framework, Gathering).track(events)
+        return tracking.reply(tracked), 200, _JSON
+
 
 def _route(scope: Scope) -> str | None:
     """Return the route of a request, where it is one of those that have a short way."""
@@ -147,7 +172,10 @@ def _route(scope: Scope) -> str | None:
     ):
         return None
     path = scope["path"]
-    return RENDER if path == RENDER else ROUTE if PATH.fullmatch(path) else None
+    for route in (RENDER, EVENTS):
+        if path == route:
+            return route  # the one that is compared by identity
+    return ROUTE if PATH.fullmatch(path) else None
 
 
 def _head(scope: Scope) -> _Head | None:
