@@ -1,6 +1,8 @@
 """The fast way to a code and the framework's give the same answer to whatever is asked."""
 
+import base64
 import random
+import uuid
 
 import httpx
 import pytest
@@ -109,6 +111,24 @@ EVENT_PATHS = ["/v1/events"] * 12 + [
     "//v1/events",
     "/v1/events%00",
 ]
+V = b'"event_type":"visit"'
+VISITS = [b'{"customer_ids":{"cookie":"k"},%s}' % V] * 4 + [
+    b'{"customer_ids":{"registered":"c"},%s,"timestamp":1767225600.5}' % V, b'{"customer_ids":{},%s}' % V,
+    b'{"customer_ids":{"cookie":null},%s}' % V, b'{"customer_ids":{"cookie":7,"registered":"c"},%s}' % V, b"{}", b"",
+    b'{"customer_ids":"k",%s}' % V, b"[]", b"null", b'{"customer_ids":{"cookie":"k"},%s' % V, b'{"customer_ids":1}',
+    b'{"customer_ids":{"cookie":"k"},%s,"properties":{"a":NaN}}' % V, b'{"customer_ids":{"a":1e400},%s}' % V,
+    b'{"customer_ids":{"cookie":"k"},%s,"properties":[]}' % V, b'{"customer_ids":{"cookie":"k"},%s,"age":1}' % V,
+    b'{"customer_ids":{"cookie":"\\u0000"},%s}' % V, b'{"customer_ids":{"cookie":"\\ud800"},%s}' % V,
+    b'{"customer_ids":{"cookie":"k"},%s,"properties":{"a":%s}}' % (V, b"[" * 70 + b"]" * 70), b"\xff",
+    b'{"customer_ids":{"cookie":"k"},%s,"timestamp":"x"}' % V, b'{"customer_ids":{"cookie":"k"},"event_type":""}',
+]  # fmt: skip
+TRACKED = "/track/v2/projects/default/customers/events"
+VISIT_PATHS = [TRACKED] * 12 + [
+    f"{TRACKED}/",
+    f"{TRACKED}?x=1",
+    TRACKED.replace("default", "x"),
+    f"/{TRACKED}",
+]
 METHODS = ["POST"] * 20 + ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "post"]
 SAME = ("content-type", "cache-control", "x-content-type-options", "www-authenticate", "retry-after", "allow",
         "idempotency-replayed", "location")  # fmt: skip
@@ -175,14 +195,43 @@ async def test_the_two_ways_of_events_do_not_differ(app, client, engine, monkeyp
     assert {200, 401, 403, 404, 405, 415, 422} <= statuses
 
 
+async def test_the_two_ways_of_trackers_do_not_differ(app, client, engine, monkeypatch):
+    key_id = next(
+        key["id"] for key in (await client.get("/v1/api-keys")).json()["items"] if "admin" in key["scopes"]
+    )
+    keys = [
+        f"Token {KEY}",
+        f"token  {KEY} ",
+        "Token",
+        _basic(key_id),
+        _basic(str(uuid.uuid4())),
+        _basic("x"),
+        "Basic ?",
+    ]
+    monkeypatch.setattr(f"{__name__}.KEYS", [*KEYS, *([key] for key in keys * 2)])
+    each = [
+        ("POST", TRACKED, [(b"authorization", key.encode()), (b"content-type", b"application/json")], body)
+        for key in (keys[0], keys[3])
+        for body in VISITS
+    ]
+    odd = requests(5, VISIT_PATHS, VISITS, ROUNDS // 6)
+    statuses = await compare(app, engine, monkeypatch, [*each, *odd])
+    assert {200, 400, 401, 404} <= statuses
+
+
+def _basic(key_id: str) -> str:
+    return "Basic " + base64.b64encode(f"{key_id}:{KEY}".encode()).decode()
+
+
 async def test_plain_messages_take_the_short_way(app, client, engine, monkeypatch):
     """Else the comparison would compare the framework with itself."""
     await fill(engine, "p", 3)
     monkeypatch.setattr(app, "router", None)
     reply = await client.post("/v1/render", content=b"{%s}" % M, headers={"Content-Type": "application/json"})
     assert reply.status_code == 200, reply.text
-    reply = await client.post("/v1/events", content=EVENTS[0], headers={"Content-Type": "application/json"})
-    assert reply.status_code == 200, reply.text
+    for path, body in (("/v1/events", EVENTS[0]), (TRACKED, VISITS[0])):
+        reply = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert reply.status_code == 200, reply.text
 
 
 async def compare(app, engine, monkeypatch, asked):
