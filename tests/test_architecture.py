@@ -1,8 +1,10 @@
 """The drawing in `docs/architecture.md` is true, and the rules of the house hold."""
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -79,6 +81,15 @@ def test_the_worker_and_the_command_line_load_no_http():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_every_process_loads_again_loads_nothing():
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["vouchers"]
+    module = ROOT / (script.partition(":")[0].replace(".", "/") + ".py")
+    assert module == APP / "cli/__main__.py"
+    assert not any(
+        isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(module.read_text()).body
+    )
 
 
 def test_the_confined_process_loads_nothing_else_of_the_program():

@@ -46,7 +46,7 @@ from app.platform.errors import (
     OverloadedError,
 )
 from app.schema.texts import Why
-from app.schema.times import Time
+from app.schema.times import QueryTime
 from app.web import exports, filters, idempotency, pagination
 from app.web.dependencies import Connection, Engine, held
 from app.web.guard import permit, requires
@@ -76,8 +76,8 @@ def _filter(
     pool: Annotated[filters.PoolName | None, Query(description="Only those from this pool")] = None,
     customer_id: Annotated[CustomerId | None, Query(description="Only those given to this customer")] = None,
     campaign_id: filters.Campaign = None,
-    since: Annotated[Time | None, Query(description="Only those assigned at this time or later")] = None,
-    until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
+    since: Annotated[QueryTime | None, Query(description="Only those assigned at this time or later")] = None,
+    until: Annotated[QueryTime | None, Query(description="Only those assigned before this time")] = None,
     message_id: filters.Message = None,
     status: Annotated[AssignmentStatus | None, Query(description="That stand so")] = None,
     test: filters.Test = None,

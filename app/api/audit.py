@@ -10,7 +10,7 @@ from app.domain.access.audit.schemas import AuditEntryOut, AuditRecord, Filter
 from app.domain.access.scopes import Scope
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
-from app.schema.times import Time
+from app.schema.times import QueryTime
 from app.web import filters, pagination
 from app.web.dependencies import Connection
 from app.web.guard import requires
@@ -28,8 +28,8 @@ async def list_audit_entries(
         Identifier | None, Query(description="Only this action, such as `pool.deleted`")
     ] = None,
     pool: Annotated[filters.PoolName | None, Query(description="Only what was done to this pool")] = None,
-    since: Annotated[Time | None, Query(description="Only entries at this time or later")] = None,
-    until: Annotated[Time | None, Query(description="Only entries before this time")] = None,
+    since: Annotated[QueryTime | None, Query(description="Only entries at this time or later")] = None,
+    until: Annotated[QueryTime | None, Query(description="Only entries before this time")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[AuditRecord]:

@@ -30,7 +30,7 @@ from app.domain.vouchers.errors import (
 from app.platform.database import run_act
 from app.platform.errors import ChangesConflictError, IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
-from app.schema.times import Time
+from app.schema.times import QueryTime
 from app.web import deprecation, etag, idempotency, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import requires
@@ -94,8 +94,8 @@ async def list_redemptions(
     ] = None,
     issue: Annotated[Outcome | None, Query(description="Former name of `outcome`", deprecated=True)] = None,
     customer_id: Annotated[CustomerId | None, Query(description="By this customer")] = None,
-    since: Annotated[Time | None, Query(description="Used then or later")] = None,
-    until: Annotated[Time | None, Query(description="Used before")] = None,
+    since: Annotated[QueryTime | None, Query(description="Used then or later")] = None,
+    until: Annotated[QueryTime | None, Query(description="Used before")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[RedemptionRecord]:

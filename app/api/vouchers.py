@@ -14,7 +14,7 @@ from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundErro
 from app.domain.vouchers.schemas import Filter, VoucherOut, VoucherRecord, VoucherWithHistory
 from app.schema.base import VoucherStatus
 from app.schema.texts import Why
-from app.schema.times import Time
+from app.schema.times import QueryTime
 from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import Manager, Reader
@@ -41,9 +41,11 @@ def _filter(
     expires_before: filters.ExpiresBefore = None,
     expires_after: filters.ExpiresAfter = None,
     assigned_since: Annotated[
-        Time | None, Query(description="Only those assigned at this time or later")
+        QueryTime | None, Query(description="Only those assigned at this time or later")
     ] = None,
-    assigned_until: Annotated[Time | None, Query(description="Only those assigned before this time")] = None,
+    assigned_until: Annotated[
+        QueryTime | None, Query(description="Only those assigned before this time")
+    ] = None,
 ) -> Filter:
     filters.permit_codes(caller, code_prefix, code_contains)
     return Filter(

@@ -4,7 +4,8 @@ import asyncio
 import random
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -30,10 +31,13 @@ LONGEST_PAUSE = 3600.0
 
 SHORTEST_PAUSE = 1.0
 RESOLVE_SECONDS = 3.0
+SHORT_ANSWER, SHORT_ANSWER_SECONDS = 16_384, 1.0
+"""Bytes and seconds of an answer that is passed over; what is longer ends with its connection."""
 GONE = 410
 FINAL = frozenset({400, 401, 403, 405, 406, 411, 413, 414, 415, 422, 431, 451, 501, 505})
 """Answers that the same request will get again. 404 is not among them: it does not say for how long (RFC 9110)."""
 
+LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, DomainError)
 
 
@@ -115,35 +119,76 @@ def valid_keys(secret: str | None, previous: Mapping[str, str] | None) -> list[s
     return [key for key in (secret, *held) if key is not None]
 
 
+class Sender:
+    """What sends messages to one receiver, over a connection that is kept from one to the next."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._has_answered = False
+
+    async def post(self, url: str, message_id: str, payload: str, keys: list[str]) -> Answer:
+        """Send a message, which is JSON, once. No redirect is followed."""
+        now = clock.now()
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "voucher-pools",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(Webhook(key).sign(message_id, now, payload) for key in keys),
+        }
+        try:
+            with tracing.sending(httpx.URL(url).host) as traced:
+                async with asyncio.timeout(TIMEOUT):
+                    status, wait = await self._send(url, payload.encode(), {**headers, **traced})
+        except FAILURES as error:
+            return Answer(None, f"{type(error).__name__}: {error}"[:500])
+        if httpx.codes.is_success(status):
+            return Answer(status)
+        return Answer(status, f"answered {status}", _seconds(wait))
+
+    async def _send(self, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, str | None]:
+        """Return the status of the answer, and its `Retry-After`.
+
+        A receiver may close a connection that was kept, and not have read what was sent meanwhile.
+        """
+        try:
+            answer = await self._try(url, body, headers)
+        except LOST:
+            if not self._has_answered:
+                raise
+            answer = await self._try(url, body, headers)
+        self._has_answered = True
+        return answer
+
+    async def _try(self, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, str | None]:
+        async with self._client.stream(
+            "POST", url, content=body, headers=headers, follow_redirects=False
+        ) as response:
+            await _end(response)
+            return response.status_code, response.headers.get("retry-after")
+
+
+@asynccontextmanager
+async def sender(settings: Settings) -> AsyncIterator[Sender]:
+    """Give a sender for one receiver; its connection is closed when the block ends."""
+    async with outbound.http_client(settings, timeout=TIMEOUT, keep=True) as client:
+        yield Sender(client)
+
+
 async def post(settings: Settings, url: str, message_id: str, payload: str, keys: list[str]) -> Answer:
-    """Send a message, which is JSON, once. No redirect is followed, no body of an answer read."""
-    now = clock.now()
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "voucher-pools",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(Webhook(key).sign(message_id, now, payload) for key in keys),
-    }
-    try:
-        with tracing.sending(httpx.URL(url).host) as traced:
-            async with (
-                asyncio.timeout(TIMEOUT),
-                outbound.http_client(settings, timeout=TIMEOUT) as client,
-                client.stream(
-                    "POST",
-                    url,
-                    content=payload.encode(),
-                    headers={**headers, **traced},
-                    follow_redirects=False,
-                ) as response,
-            ):
-                status, wait = response.status_code, response.headers.get("retry-after")
-    except FAILURES as error:
-        return Answer(None, f"{type(error).__name__}: {error}"[:500])
-    if httpx.codes.is_success(status):
-        return Answer(status)
-    return Answer(status, f"answered {status}", _seconds(wait))
+    """Send one message to a receiver, once."""
+    async with sender(settings) as receiver:
+        return await receiver.post(url, message_id, payload, keys)
+
+
+async def _end(response: httpx.Response) -> None:
+    """Pass over the body of a short answer, for only then the connection can be used again."""
+    length = response.headers.get("content-length", "")
+    if response.status_code == httpx.codes.NO_CONTENT or (length.isdigit() and int(length) <= SHORT_ANSWER):
+        with suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(SHORT_ANSWER_SECONDS):
+                async for _ in response.aiter_raw():
+                    pass
 
 
 def _seconds(wait: str | None) -> float | None:

@@ -28,13 +28,18 @@ class Allowed(Protocol):
         """Names of hosts, addresses and networks."""
 
 
-def http_client(settings: Allowed, *, timeout: float) -> httpx.AsyncClient:
-    """Return a client that goes only where the service may go; `timeout` in seconds holds for each step.
+def http_client(settings: Allowed, *, timeout: float, keep: bool = False) -> httpx.AsyncClient:
+    """Return a client that goes only where the service may go.
 
     Its requests raise AddressForbiddenError beside the errors of httpx.
+
+    Args:
+        settings: where it may go.
+        timeout: seconds that each step may take.
+        keep: whether a connection is kept for the next request; all must go to one host.
     """
     return httpx.AsyncClient(
-        transport=_GuardedTransport(settings),
+        transport=_GuardedTransport(settings, keep=keep),
         timeout=timeout,
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
@@ -86,12 +91,11 @@ def _trust() -> ssl.SSLContext:
 class _GuardedTransport(httpx.AsyncBaseTransport):
     """Resolve and check each request's host, and connect to what was checked."""
 
-    def __init__(self, settings: Allowed) -> None:
+    def __init__(self, settings: Allowed, *, keep: bool) -> None:
         self._settings = settings
-        # Connections are not kept: they are known by address, and two hosts may share one.
-        self._inner = httpx.AsyncHTTPTransport(
-            verify=_trust(), limits=httpx.Limits(max_keepalive_connections=0)
-        )
+        # Connections are known by address, which two hosts may share: kept for requests to one host alone.
+        limits = httpx.Limits(max_keepalive_connections=int(keep))
+        self._inner = httpx.AsyncHTTPTransport(verify=_trust(), limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)

@@ -50,3 +50,20 @@ Time = Annotated[
     WithJsonSchema({"anyOf": [_TEXT, _NUMBER]}),
 ]
 """A time from outside, with its time zone, between 1970 and 9999; in JSON it may be UNIX seconds."""
+
+
+_PLUS = re.compile(r".*T\S+ \d\d:?\d\d", re.IGNORECASE | re.DOTALL)
+
+
+def _asked(value: object) -> object:
+    """Take a date and time as a query has it, where a `+` that is not encoded is read as a space."""
+    text = str(value)
+    if _PLUS.fullmatch(text):
+        raise ValueError("in a query the + of a time zone is written %2B")
+    if not _DATE.match(text):
+        raise ValueError("a time is written as RFC 3339 has it, 2026-03-01T12:00:00Z")
+    return value
+
+
+QueryTime = Annotated[AwareDatetime, BeforeValidator(_asked), AfterValidator(bounded), WithJsonSchema(_TEXT)]
+"""A time in a query: always written out."""

@@ -11,7 +11,7 @@ from app.domain.persons.ids import CustomerId
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.names import nfc
 from app.schema.texts import CampaignId, Flag, Identifier
-from app.schema.times import Time
+from app.schema.times import QueryTime
 from app.web.guard import permit
 
 LEAST_OF_A_CODE = 3
@@ -24,8 +24,8 @@ Campaign = Annotated[CampaignId | None, Query(description="Only those in this ca
 Message = Annotated[Identifier | None, Query(description="In this message")]
 Test = Annotated[Flag | None, Query(description="Only those of test sends (true) or of others (false)")]
 ImportId = Annotated[UUID | None, Query(description="Only those that this import brought")]
-ExpiresBefore = Annotated[Time | None, Query(description="Expires before")]
-ExpiresAfter = Annotated[Time | None, Query(description="Expires then or later")]
+ExpiresBefore = Annotated[QueryTime | None, Query(description="Expires before")]
+ExpiresAfter = Annotated[QueryTime | None, Query(description="Expires then or later")]
 CodePrefix = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_LENGTH, pattern=NO_NUL)] | None,
     Query(description="The code begins with this; needs the scope `pools`"),

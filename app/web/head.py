@@ -4,7 +4,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Head:
-    """ASGI middleware: answers HEAD as the application answers GET, and leaves the body out."""
+    """ASGI middleware: answers HEAD as the application answers GET, and leaves the body out.
+
+    A stream of events, which ends when what it tells of does, ends with its first piece: the server then tells the
+    application that the client has gone.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -14,9 +18,22 @@ class Head:
             await self._app(scope, receive, send)
             return
 
+        endless = ended = False
+
         async def send_no_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
+            nonlocal endless, ended
+            if message["type"] == "http.response.start":
+                kind = dict(message["headers"]).get(b"content-type", b"")
+                endless = kind.startswith(b"text/event-stream")
+            elif ended:
+                return
+            elif message["type"] == "http.response.body":
+                ended = endless
+                message = {
+                    **message,
+                    "body": b"",
+                    "more_body": not endless and message.get("more_body", False),
+                }
             await send(message)
 
         as_get = {**scope, "method": "GET"}

@@ -1,5 +1,7 @@
 """Methods: HEAD where GET is, and `Allow` where a method is none of a path's."""
 
+import asyncio
+
 from tests.factories import fill
 
 
@@ -17,6 +19,14 @@ async def test_head_is_get_without_the_body(client, engine):
         assert head.status_code == got.status_code == 200
         assert head.headers["content-type"] == got.headers["content-type"]
         assert head.content == b""
+
+
+async def test_head_of_a_stream_of_events_does_not_wait_for_its_end(client):
+    source = {"type": "text", "text": "code\nA-1\n"}
+    queued = (await client.post("/v1/pools/p/imports", json={"source": source})).json()
+    async with asyncio.timeout(20):
+        reply = await client.head(f"/v1/imports/{queued['id']}/progress")
+    assert (reply.status_code, reply.headers["content-type"][:17]) == (200, "text/event-stream")
 
 
 async def test_head_of_what_is_not_there_says_so(client):

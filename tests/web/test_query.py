@@ -54,6 +54,18 @@ async def test_a_parameter_that_is_given_twice_is_refused(client):
         assert (await client.post("/v1/pools/p/assignments", json={}, headers=keys)).status_code == status
 
 
+async def test_a_time_in_a_query_is_written_out(client):
+    for value, said in (
+        ("2026-11-26T10:00:00 01:00", "%2B"),
+        ("1700000000", "RFC 3339"),
+        ("0.5", "RFC 3339"),
+        ("2026-11-26", "timezone"),
+    ):
+        reply = await client.get("/v1/assignments", params={"until": value})
+        assert (reply.status_code, said in reply.json()["detail"]) == (422, True), reply.text
+    assert (await client.get("/v1/assignments?since=2026-11-26T10:00:00%2B01:00")).status_code == 200
+
+
 async def test_a_pool_is_found_in_either_form_of_its_name(client):
     name, decomposed = (unicodedata.normalize(form, "prémium") for form in ("NFC", "NFD"))
     source = {"type": "text", "text": "code\nA-1\n"}

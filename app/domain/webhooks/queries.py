@@ -261,10 +261,17 @@ async def read(
 
 
 async def begin(
-    connection: AsyncConnection, webhook: WebhookState, after: Place, until: Place, most: int
+    connection: AsyncConnection, webhook: TakenWebhook, until: Place, most: int
 ) -> Message | None:
-    """Put what comes next on its way, up to `most` events, as a message; return None where there is nothing."""
-    parameters = {**_read(webhook, after, until, most), "webhook_id": webhook.id}
+    """Put what comes next on its way, up to `most` events, as a message.
+
+    Return None where there is nothing, or another worker has the webhook by now, or it was deleted.
+    """
+    parameters = {
+        **_read(webhook, webhook.place, until, most),
+        "webhook_id": webhook.id,
+        "lease": webhook.lease,
+    }
     return records.any_of(await connection.execute(statements.BEGUN, parameters), Message)
 
 

@@ -85,16 +85,18 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
         if webhook is None:
             return
         message = await _under_way(connection, webhook)
-    is_last = False
-    if message is not None:
-        webhook = await _send(engine, settings, webhook, message)
-    while webhook is not None and not is_last and time.monotonic() < end:
-        async with autocommit(engine) as connection:
-            message = await queries.begin(connection, webhook, webhook.place, Place.before(until), MAX_EVENTS)
-        if message is None:
-            break
-        is_last = message.events < MAX_EVENTS
-        webhook = await _send(engine, settings, webhook, message)
+    async with hooks.sender(settings) as sender:
+        going_on: TakenWebhook | None = webhook
+        if message is not None:
+            going_on = await _send(engine, settings, sender, webhook, message)
+        is_last = False
+        while going_on is not None and not is_last and time.monotonic() < end:
+            async with autocommit(engine) as connection:
+                message = await queries.begin(connection, going_on, Place.before(until), MAX_EVENTS)
+            if message is None:
+                break
+            is_last = message.events < MAX_EVENTS
+            going_on = await _send(engine, settings, sender, going_on, message)
     async with autocommit(engine) as connection:
         await queries.note(connection, webhook_id, lease, {"leased_until": None, "lease": None})
 
@@ -110,13 +112,12 @@ async def _under_way(connection: AsyncConnection, webhook: TakenWebhook) -> Mess
 
 
 async def _send(
-    engine: AsyncEngine, settings: Settings, webhook: TakenWebhook, message: Message
+    engine: AsyncEngine, settings: Settings, sender: hooks.Sender, webhook: TakenWebhook, message: Message
 ) -> TakenWebhook | None:
     """Try a message once; return the webhook as it is after it has arrived, or None if it is to wait."""
     keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
-    answer = await hooks.post(
-        settings, webhook.url, str(message.delivery_id), _payload("events", message.body), keys
-    )
+    payload = _payload("events", message.body)
+    answer = await sender.post(webhook.url, str(message.delivery_id), payload, keys)
     if answer.error is None:
         status = "delivered"
         async with autocommit(engine) as connection:

@@ -112,15 +112,17 @@ READ = text(f"{_MESSAGE} SELECT * FROM message")  # noqa: S608  (made of constan
 """What comes next for a webhook, as one message; `body` is its events as JSON, without the brackets."""
 
 _PLACED = "events, first_at, last_at, ledger_at, ledger_id, change_at, change_id"
+_PLACED_IN_MESSAGE = ", ".join(f"message.{column}" for column in _PLACED.split(", "))
 BEGUN = text(f"""
 {_MESSAGE}, begun AS (
     INSERT INTO webhook_delivery (webhook_id, {_PLACED})
-    SELECT CAST(:webhook_id AS uuid), {_PLACED} FROM message WHERE events > 0
+    SELECT id, {_PLACED_IN_MESSAGE} FROM message, webhook
+    WHERE message.events > 0 AND webhook.id = :webhook_id AND webhook.lease = :lease
     RETURNING id
 )
 SELECT message.*, begun.id AS delivery_id FROM message, begun
 """)  # noqa: S608  (made of constants)
-"""The same, and the message put on its way; no row where there is nothing to tell."""
+"""The same, and the message put on its way; no row where there is nothing to tell, or another worker tells it."""
 
 ARRIVED = text("""
 WITH ours AS (

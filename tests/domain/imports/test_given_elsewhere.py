@@ -312,6 +312,9 @@ async def test_a_run_that_is_broken_off_goes_on_after_its_chunks(client, engine,
 async def test_a_column_that_is_not_there_is_asked_for(upload):
     reply = await upload("code\nA-1\nA-2\n", customer_id_column="who")
     assert (reply.status_code, reply.json()["type"]) == (422, "/problems/import-undecided")
+    for name in ("customer_id_column", "campaign_id_column"):
+        reply = await upload("code,who\nA-1,anna\n", column="code", **{name: "code"})
+        assert (reply.status_code, name in reply.json()["detail"]) == (422, True)
 
 
 async def test_webhooks_are_told(client, run, engine):

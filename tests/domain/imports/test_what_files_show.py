@@ -8,7 +8,11 @@ import pytest
 
 from app.domain.imports.errors import ImportUndecidedError, UnreadableError
 from app.domain.imports.merging import reading
+from app.domain.imports.merging.reading import CHECKED_ROWS
 from app.domain.imports.merging.rows import Sorter
+from app.domain.imports.options import ImportOptions
+from app.domain.imports.previews import look_at
+from app.domain.imports.reader import table as tables
 from app.domain.imports.reader.table import Format, open_table
 from tests.domain.imports.made_files import read
 from tests.domain.imports.packed import spreadsheet, zipped
@@ -326,3 +330,20 @@ def test_several_sheets_are_asked_about_and_one_is_named():
     with pytest.raises(ImportUndecidedError, match="no sheet 'Else'; the sheets are 'Codes', 'More'"):
         read(content, sheet="Else")
     assert read(book(hidden=["code", *CODES], Codes=["code", "Z1"]), sheet="hidden")[0] == CODES
+
+
+def test_ten_thousand_rows_are_looked_at_before_a_file_is_stored():
+    lines = [f"CODE-{n * 7919 % 90_000 + 10_000}" for n in range(CHECKED_ROWS)]
+    lines[-1] = "1.23457E+15"
+    with pytest.raises(UnreadableError, match=f"Line {CHECKED_ROWS} holds '1.23457E\\+15'"):
+        look_at(io.BytesIO("\n".join(lines).encode()), ImportOptions(has_header=False))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("cell", ["é", "é" * 300], ids=["short", "long"])
+def test_the_first_lines_are_the_same_however_long_they_are(cell, end, encoding):
+    text = "".join(f"{n}{cell}{end}" for n in range(1500))
+    assert tables._sample_lines(text.encode(encoding)[: tables.SAMPLE_BYTES], encoding) == [
+        f"{n}{cell}{end}" for n in range(1000)
+    ]

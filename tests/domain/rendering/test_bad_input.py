@@ -3,31 +3,31 @@ import pytest
 from tests.domain.rendering.help import counts, render
 from tests.factories import add_key, fill
 
-
-@pytest.mark.parametrize(
-    ("template", "line", "column"),
-    [
-        ("one\n{{ 1 + }}", 2, 8),
-        ("{% if %}", 1, 7),
-        ("a\nb {% for x in y %}", 2, 17),
-        ("{{ 'open }}", 1, 4),
-        ("{% nonsense %}", 1, 4),
-        ("{{ x|nofilter }}", 1, None),
-        ("ok {{ a b }}", 1, 9),
-    ],
-)
-async def test_a_syntax_error_has_its_line_and_column(client, template, line, column):
-    reply = await render(client, template, status=422)
-    assert reply["type"] == "/problems/template-error"
-    assert (reply["line"], reply.get("column")) == (line, column)
+SYNTAX = [
+    ("one\n{{ 1 + }}", 2, 8),
+    ("{% if %}", 1, 7),
+    ("a\nb {% for x in y %}", 2, 17),
+    ("{{ 'open }}", 1, 4),
+    ("{% nonsense %}", 1, 4),
+    ("{{ x|nofilter }}", 1, None),
+    ("ok {{ a b }}", 1, 9),
+]
 
 
-@pytest.mark.parametrize("name", ["nope", "customer.nope", "context.a.b", "campaign.nope", "vouchers.p.nope"])
-async def test_an_undefined_name_is_a_template_error_with_its_line(client, engine, name):
+async def test_a_syntax_error_has_its_line_and_column(client):
+    for template, line, column in SYNTAX:
+        reply = await render(client, template, status=422)
+        assert reply["type"] == "/problems/template-error"
+        assert (reply["line"], reply.get("column")) == (line, column), template
+
+
+async def test_an_undefined_name_is_a_template_error_with_its_line(client, engine):
     await fill(engine, "p", 1)
-    reply = await render(client, f"\n\n{{{{ {name} }}}}", status=422, context={"a": {}}, strict=True)
-    assert (reply["type"], reply["line"]) == ("/problems/template-error", 3)
-    assert "nope" in reply["detail"] or "'b'" in reply["detail"]
+    for name in ("nope", "customer.nope", "context.a.b", "campaign.nope", "vouchers.p.nope"):
+        template = f"\n\n{{{{ {name} }}}}"
+        reply = await render(client, template, status=422, context={"a": {}}, strict=True)
+        assert (reply["type"], reply["line"]) == ("/problems/template-error", 3)
+        assert "nope" in reply["detail"] or "'b'" in reply["detail"]
 
 
 async def test_an_undefined_name_may_have_a_default(client):
@@ -48,34 +48,31 @@ async def test_a_count_of_an_unknown_pool_is_refused(client):
     await render(client, "{{ vouchers['nope'].count_total() }}", status=404)
 
 
-@pytest.mark.parametrize(
-    "argument",
-    ["cached='maybe'", "cached=2", "fallback=[1]", "default=1", "nope=1"],
-)
-async def test_a_wrong_argument_is_a_template_error(client, engine, argument):
+async def test_a_wrong_argument_is_a_template_error(client, engine):
     await fill(engine, "p", 1)
-    call = f"{{{{ vouchers['p'].assign_available({argument}) }}}}"
-    assert (await render(client, call, status=422))["type"] == "/problems/template-error"
+    for argument in ("cached='maybe'", "cached=2", "fallback=[1]", "default=1", "nope=1"):
+        call = f"{{{{ vouchers['p'].assign_available({argument}) }}}}"
+        assert (await render(client, call, status=422))["type"] == "/problems/template-error", argument
     assert await counts(client, "p") == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("body", "loc"),
-    [
-        ({"context": [1]}, ["body", "context"]),
-        ({"customer": "x"}, ["body", "customer"]),
-        ({"channel": "fax"}, ["body", "channel"]),
-        ({"mode": "dry"}, ["body", "mode"]),
-        ({"nope": 1}, ["body", "nope"]),
-        ({"customer_id": ""}, ["body", "customer_id"]),
-        ({"message_id": "a\0b"}, ["body", "message_id"]),
-        ({"context": {"a": "\0"}}, ["body", "context"]),
-    ],
-)
-async def test_a_wrong_body_says_where(client, body, loc):
-    reply = await render(client, "x", status=422, **body)
-    assert reply["type"] == "/problems/invalid-request"
-    assert reply["errors"][0]["loc"] == loc
+WRONG = [
+    ({"context": [1]}, ["body", "context"]),
+    ({"customer": "x"}, ["body", "customer"]),
+    ({"channel": "fax"}, ["body", "channel"]),
+    ({"mode": "dry"}, ["body", "mode"]),
+    ({"nope": 1}, ["body", "nope"]),
+    ({"customer_id": ""}, ["body", "customer_id"]),
+    ({"message_id": "a\0b"}, ["body", "message_id"]),
+    ({"context": {"a": "\0"}}, ["body", "context"]),
+]
+
+
+async def test_a_wrong_body_says_where(client):
+    for body, loc in WRONG:
+        reply = await render(client, "x", status=422, **body)
+        assert reply["type"] == "/problems/invalid-request"
+        assert reply["errors"][0]["loc"] == loc
 
 
 async def test_numbers_that_templates_cannot_take_are_refused(client):
@@ -91,8 +88,8 @@ async def test_keys_like_dunders_are_data_and_nothing_else(client):
     assert reply["type"] == "/problems/template-error"
 
 
-@pytest.mark.parametrize("path", ["/v1/render", "/v1/render/batch", "/v1/customers/c/properties/render"])
-async def test_rendering_needs_the_scope(client, engine, path):
+async def test_rendering_needs_the_scope(client, engine):
     await add_key(engine, "k" * 32, "read")
-    reply = await client.post(path, json={}, headers={"Authorization": f"Bearer {'k' * 32}"})
-    assert reply.status_code == 403
+    for path in ("/v1/render", "/v1/render/batch", "/v1/customers/c/properties/render"):
+        reply = await client.post(path, json={}, headers={"Authorization": f"Bearer {'k' * 32}"})
+        assert reply.status_code == 403

@@ -1,5 +1,7 @@
 """Messages of several parts: one code in all of them, each escaped as it must be."""
 
+from itertools import product
+
 import orjson
 import pytest
 
@@ -89,27 +91,26 @@ async def test_a_preview_of_parts_takes_nothing_and_shows_one_code(client, engin
     assert await counts(client, "p") == (9, 0)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("wrong", "name", "line"),
-    [
-        ("\n{{ nope }}", "template-error", 2),
-        ("a\n\n{% if %}", "template-error", 3),
-        ("{{ vouchers['q'].assign_available() }}", "pool-exhausted", 1),
-        ("\n{% for i in range(10**6) %}{% endfor %}", "template-limit", 2),
-    ],
-)
-async def test_an_error_names_the_part_and_its_line(client, engine, form, wrong, name, line):
+WRONG = [
+    ("\n{{ nope }}", "template-error", 2),
+    ("a\n\n{% if %}", "template-error", 3),
+    ("{{ vouchers['q'].assign_available() }}", "pool-exhausted", 1),
+    ("\n{% for i in range(10**6) %}{% endfor %}", "template-limit", 2),
+]
+
+
+async def test_an_error_names_the_part_and_its_line(client, engine):
     await fill(engine, "p", 9)
     await fill(engine, "q", 0)
-    status = 409 if name == "pool-exhausted" else 422
-    parts = {"subject": ONE, "html": wrong, "text": ONE}
-    if form != "render" and ("{% if %}" in wrong or "range" in wrong):  # the same for every recipient
-        body = {"parts": parts, "channel": "email", "recipients": [{"customer_id": "c1"}]}
-        reply = (await client.post("/v1/render/batch", json=body)).json()
-    else:
-        reply = await send(client, form, parts, status=status)
-    assert (reply["type"], reply["part"], reply["line"]) == (f"/problems/{name}", "html", line)
+    for form, (wrong, name, line) in product(FORMS, WRONG):
+        status = 409 if name == "pool-exhausted" else 422
+        parts = {"subject": ONE, "html": wrong, "text": ONE}
+        if form != "render" and ("{% if %}" in wrong or "range" in wrong):  # the same for every recipient
+            body = {"parts": parts, "channel": "email", "recipients": [{"customer_id": "c1"}]}
+            reply = (await client.post("/v1/render/batch", json=body)).json()
+        else:
+            reply = await send(client, form, parts, status=status)
+        assert (reply["type"], reply["part"], reply["line"]) == (f"/problems/{name}", "html", line)
     assert await counts(client, "p") == (9, 0)
 
 
@@ -124,22 +125,22 @@ async def test_limits_hold_over_all_parts_together(client, engine):
     assert await counts(client, "p") == (300, 0)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"template": "x", "parts": {"html": "x"}},
-        {"parts": {}},
-        {"parts": {"a b": "x"}},
-        {"parts": {"html": None}},
-        {"parts": {"": "x"}},
-        {"parts": {f"p{n}": "x" for n in range(21)}},
-    ],
-)
-async def test_a_message_is_either_a_template_or_parts(client, body):
-    for url, whom in (("/v1/render", {}), ("/v1/render/batch", {"recipients": [{"customer_id": "c1"}]})):
-        reply = await client.post(url, json={"channel": "email"} | body | whom)
-        assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request")
+NEITHER = [
+    {},
+    {"template": "x", "parts": {"html": "x"}},
+    {"parts": {}},
+    {"parts": {"a b": "x"}},
+    {"parts": {"html": None}},
+    {"parts": {"": "x"}},
+    {"parts": {f"p{n}": "x" for n in range(21)}},
+]
+
+
+async def test_a_message_is_either_a_template_or_parts(client):
+    for body in NEITHER:
+        for url, whom in (("/v1/render", {}), ("/v1/render/batch", {"recipients": [{"customer_id": "c1"}]})):
+            reply = await client.post(url, json={"channel": "email"} | body | whom)
+            assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request"), body
 
 
 async def test_chance_and_time_in_parts_are_the_same_on_a_retry(client):

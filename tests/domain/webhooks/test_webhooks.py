@@ -283,6 +283,22 @@ async def test_two_workers_at_once_tell_each_thing_once(client, engine, settings
     assert len([event for message in messages for event in message["data"]["events"]]) == 5
 
 
+async def test_a_worker_that_lost_its_webhook_begins_no_message_of_it(client, engine, settings, receiver):
+    await fill(engine, "p", 1)
+    hook = await subscribe(client, receiver)
+    await give(client)
+    until = queries.Place.before(datetime.now(UTC) + timedelta(minutes=1))
+    async with engine.begin() as connection:
+        first = await queries.take(connection, uuid.UUID(hook["id"]), uuid.uuid4(), -1)
+    async with engine.begin() as connection:
+        second = await queries.take(connection, uuid.UUID(hook["id"]), uuid.uuid4(), -1)
+        assert await queries.begin(connection, first, until, 9) is None
+        message = await queries.begin(connection, second, until, 9)
+        assert not await queries.arrived(connection, first, message, 204, 0)
+        assert await queries.arrived(connection, second, message, 204, 0)
+    assert [each["status"] for each in await deliveries(client, hook)] == ["delivered"]
+
+
 async def test_410_disables_and_enabling_goes_on_where_it_stopped(client, engine, settings, receiver):
     await fill(engine, "p", 5)
     hook = await subscribe(client, receiver)
@@ -390,7 +406,7 @@ async def test_what_fails_after_one_that_arrived_has_failed_for_no_longer(
             text("UPDATE webhook SET failing_since = now() - interval '6 days', next_try_at = now()")
         )
     answers = iter([hooks.Answer(204), hooks.Answer(500, "answered 500")])
-    monkeypatch.setattr(hooks, "post", lambda *_: asyncio.sleep(0, next(answers)))
+    monkeypatch.setattr(hooks.Sender, "post", lambda *_: asyncio.sleep(0, next(answers)))
     await sending.tell(engine, settings)
     failing = await shown(client, hook)
     assert (failing["failures"], failing["disabled_at"]) == (1, None)

@@ -90,6 +90,7 @@ def past(table: Table, options: StoredOptions) -> Past | None:
 
     Raises:
         ImportUndecidedError: there is no such column.
+        UnreadableError: the column of the codes is named for who has them: an undo would not take that back.
     """
     wanted = [options.get(name) for name in PAST]
     if all(name is None for name in wanted):
@@ -97,6 +98,10 @@ def past(table: Table, options: StoredOptions) -> Past | None:
     customer, campaign, assigned, redeemed, valid_from = (
         None if name is None else table.column(name) for name in wanted
     )
+    codes = table.column(options.get("column"))
+    for name, place in zip(PAST, (customer, campaign), strict=False):
+        if place == codes:
+            raise UnreadableError(f"`{name}` is the column that holds the codes: it cannot say who has them.")
     return Past(
         customer, campaign, assigned, redeemed, valid_from, zone_of(options), options.get("date_format")
     )
