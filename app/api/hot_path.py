@@ -1,14 +1,15 @@
-"""The hot path: answers single assigns and single renders before the framework sees them.
+"""The hot path: answers single assigns, single renders and a few events before the framework sees them.
 
-It is the twin of the routes `assign` in `assignments.py` and `render_message` in `rendering.py`, which document them,
-made of the same pieces: keys, schemas, assigner, batcher, problems. What it leaves out is the framework's work between
-the socket and these, most of the cost of such a request (docs/performance.md). It answers what is plain and right, and
-leaves whatever is odd or wrong to the framework: so there is one judge of a request, and no two that differ. A test
-holds the two to the same answers.
+It is the twin of the routes `assign` in `assignments.py`, `render_message` in `rendering.py`, `track_events` in
+`tracking.py` and `track_customer_event` in `trackers.py`, which document them, made of the same pieces: keys, schemas,
+assigner, batchers, problems. What it leaves out is the framework's work between the socket and these, most of the cost
+of such a request (docs/performance.md). It answers what is plain and right, and leaves whatever is odd or wrong to the
+framework: so there is one judge of a request, and no two that differ. A test holds the two to the same answers.
 """
 
+import json
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,16 +17,22 @@ from fastapi import FastAPI, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import rendering
+from app.api import rendering, trackers, tracking
 from app.api.assignments import reply
+from app.api.tracker_bodies import command_of
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller
 from app.domain.access.scopes import Scope as Permission
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.schemas import AssignmentCreate
+from app.domain.customers.events import NewEvent
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.rendering.schemas import RenderRequest
+from app.domain.tracking.commands import Command
+from app.domain.tracking.gathering import FEW, Gathering
+from app.domain.tracking.projects import DEFAULT
+from app.domain.tracking.schemas import EventBatch
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
 from app.schema.texts import Identifier
@@ -35,10 +42,13 @@ from app.web.failed_keys import FailedKeys
 from app.web.guard import secret_in
 from app.web.problems import response_to
 from app.web.replies import ReplyHeaders, own
+from app.web.trackers import key_in
 
 PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
 RENDER = "/v1/render"
+EVENTS = "/v1/events"
+TRACKED = f"/track/v2/projects/{DEFAULT}/customers/events"
 MAX_BODY = 64 * 1024
 """Bytes: many times what an assignment or a message says as a rule."""
 
@@ -46,6 +56,7 @@ Answer: TypeAlias = tuple[bytes, int, Mapping[str, str]]
 """Body, status and headers."""
 
 _READ = frozenset({b"authorization", b"content-type", b"idempotency-key"})
+_JSON = {"content-type": "application/json"}
 _identifier = TypeAdapter(Identifier)
 
 
@@ -55,6 +66,8 @@ class _Head:
 
     secret: str
     idempotency_key: str | None
+    key_id: str | None = None
+    """The id that a tracker gives with its key."""
 
 
 class HotPath:
@@ -66,7 +79,7 @@ class HotPath:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
         route = _route(scope)
-        if route is None or (head := _head(scope)) is None:
+        if route is None or (head := _head(scope, route)) is None:
             presence.note(scope, receive)
             await self._app(scope, receive, send)
             return
@@ -100,18 +113,30 @@ class HotPath:
                 caller = await keys.recognise(head.secret)
             except DomainError:
                 return None
-        if caller.requests_per_minute is not None or not caller.may(Permission.ASSIGN):
+        permission = Permission.EVENTS if route in {EVENTS, TRACKED} else Permission.ASSIGN
+        if caller.requests_per_minute is not None or not caller.may(permission):
+            return None
+        if head.key_id is not None and head.key_id != str(caller.key_id):
             return None
         body = await _body(receive, read)
         if body is None:
             return None
         try:
             json_bounds.check(body)
-            if route is RENDER:
-                return self._rendering(scope, caller, body, head.idempotency_key, receive)
-            return self._assigning(scope, caller, body, head.idempotency_key, receive)
-        except (InvalidRequestError, ValidationError):
+            return self._answer_to(scope, route, caller, body, head.idempotency_key, receive)
+        except (InvalidRequestError, ValueError):
             return None
+
+    def _answer_to(
+        self, scope: Scope, route: str, caller: Caller, body: bytes, key: str | None, receive: Receive
+    ) -> Coroutine[object, object, Answer] | None:
+        if route is RENDER:
+            return self._rendering(scope, caller, body, key, receive)
+        if route is EVENTS:
+            return self._tracking(caller, body, key)
+        if route is TRACKED:
+            return self._carry_out(caller, command_of("customers/events", json.loads(body)))
+        return self._assigning(scope, caller, body, key, receive)
 
     def _assigning(
         self, scope: Scope, caller: Caller, body: bytes, key: str | None, receive: Receive
@@ -136,6 +161,25 @@ class HotPath:
         there = presence.still_there(presence.cycle_behind(receive), lambda: Request(scope, receive))
         return rendering.render_one(self._framework, wanted, caller, key, there)
 
+    def _tracking(
+        self, caller: Caller, body: bytes, key: str | None
+    ) -> Coroutine[object, object, Answer] | None:
+        wanted = EventBatch.model_validate_json(body)
+        if len(wanted.events) > FEW:
+            return None
+        return self._track(tracking.new_events(wanted, caller, key))
+
+    async def _track(self, events: Sequence[NewEvent]) -> Answer:
+        tracked = await held_by(self._framework, Gathering).track(events)
+        return tracking.reply(tracked), 200, _JSON
+
+    async def _carry_out(self, caller: Caller, command: Command) -> Answer:
+        return (
+            trackers.done(await held_by(self._framework, Gathering).carry_out(caller, DEFAULT, [command])),
+            200,
+            _JSON,
+        )
+
 
 def _route(scope: Scope) -> str | None:
     """Return the route of a request, where it is one of those that have a short way."""
@@ -147,10 +191,13 @@ def _route(scope: Scope) -> str | None:
     ):
         return None
     path = scope["path"]
-    return RENDER if path == RENDER else ROUTE if PATH.fullmatch(path) else None
+    for route in (RENDER, EVENTS, TRACKED):
+        if path == route:
+            return route  # the one that is compared by identity
+    return ROUTE if PATH.fullmatch(path) else None
 
 
-def _head(scope: Scope) -> _Head | None:
+def _head(scope: Scope, route: str) -> _Head | None:
     """Return what the head says, where it is plain: each header once, JSON."""
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
@@ -161,8 +208,13 @@ def _head(scope: Scope) -> _Head | None:
     if found.get(b"content-type") != b"application/json":
         return None
     key = found.get(b"idempotency-key")
+    authorization = found.get(b"authorization", b"").decode("latin-1")
     try:
-        secret = secret_in(found.get(b"authorization", b"").decode("latin-1"))
+        if route is TRACKED:
+            named: list[str] = []
+            secret = key_in(authorization, named)
+            return None if key is not None else _Head(secret, None, named[0] if named else None)
+        secret = secret_in(authorization)
         return _Head(secret, None if key is None else _identifier.validate_python(key.decode("latin-1")))
     except (UnauthenticatedError, ValidationError):
         return None

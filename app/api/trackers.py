@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from app.api.tracker_bodies import body_of_request, command_of, commands_in, judged, wrong
 from app.domain.access.scopes import Caller, Scope
-from app.domain.tracking.commands import Command, carry_out
+from app.domain.tracking.commands import Command
+from app.domain.tracking.gathering import Gathering
 from app.domain.tracking.projects import project_of
-from app.domain.tracking.sign_ins import SignIns
 from app.domain.tracking.trackers import (
     TrackedBatch,
     TrackedCustomer,
@@ -23,7 +23,7 @@ from app.domain.tracking.trackers import (
 )
 from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
-from app.web.dependencies import Engine, held
+from app.web.dependencies import held
 from app.web.headers import Responses
 from app.web.openapi import body_of
 from app.web.trackers import requires
@@ -31,7 +31,7 @@ from app.web.trackers import requires
 router = APIRouter(prefix="/track/v2/projects/{project:id}", tags=["trackers"])
 BODIES = (TrackedCustomer, TrackedEvent, TrackedBatch)
 """Models of bodies that routes read by themselves."""
-Signing = Annotated[SignIns, held(SignIns)]
+Gathered = Annotated[Gathering, held(Gathering)]
 Tracker = Annotated[Caller, requires(Scope.EVENTS)]
 Project = Annotated[
     str, Path(description="The project; there is one, which is called `default`", examples=["default"])
@@ -59,7 +59,7 @@ def _reads(model: type[BaseModel]) -> dict[str, object]:
     "/customers", response_model=TrackerDone, responses=FAILURES, openapi_extra=_reads(TrackedCustomer)
 )
 async def track_customer(
-    project: Project, request: Request, engine: Engine, sign_ins: Signing, caller: Tracker
+    project: Project, request: Request, gathering: Gathered, caller: Tracker
 ) -> Response:
     """Set properties of a customer, who is made if not yet known.
 
@@ -67,27 +67,25 @@ async def track_customer(
     was given to them.
     """
     command = command_of("customers", await body_of_request(request))
-    return _answer(await carry_out(engine, sign_ins, caller, project_of(project), [command]))
+    return _answer(await gathering.carry_out(caller, project_of(project), [command]))
 
 
 @router.post(
     "/customers/events", response_model=TrackerDone, responses=FAILURES, openapi_extra=_reads(TrackedEvent)
 )
 async def track_customer_event(
-    project: Project, request: Request, engine: Engine, sign_ins: Signing, caller: Tracker
+    project: Project, request: Request, gathering: Gathered, caller: Tracker
 ) -> Response:
     """Store an event, and redeem the codes in it as the redemption mapping says.
 
     The same event again (customer, type, timestamp and properties) changes nothing.
     """
     command = command_of("customers/events", await body_of_request(request))
-    return _answer(await carry_out(engine, sign_ins, caller, project_of(project), [command]))
+    return _answer(await gathering.carry_out(caller, project_of(project), [command]))
 
 
 @router.post("/batch", response_model=TrackerResults, responses=FAILURES, openapi_extra=_reads(TrackedBatch))
-async def track_batch(
-    project: Project, request: Request, engine: Engine, sign_ins: Signing, caller: Tracker
-) -> Response:
+async def track_batch(project: Project, request: Request, gathering: Gathered, caller: Tracker) -> Response:
     """Carry out up to 50 commands in one transaction; what is wrong with one does not keep the others back."""
     project = project_of(project)
     began = clock.timestamp()
@@ -105,7 +103,7 @@ async def track_batch(
         if command is not None:
             right.append((result, command))
     wanted = [command for _, command in right]
-    done = await carry_out(engine, sign_ins, caller, project, wanted) if wanted else []
+    done = await gathering.carry_out(caller, project, wanted) if wanted else []
     for (result, _), fault in zip(right, done, strict=True):
         if fault is not None:
             result |= {"success": False, "errors": [fault]}
@@ -131,10 +129,19 @@ async def tell_system_time(project: Project) -> Response:
 
 
 def _answer(faults: Sequence[str | None]) -> Response:
+    return Response(done(faults), media_type="application/json")
+
+
+def done(faults: Sequence[str | None]) -> bytes:
+    """Return the answer to a single command that was carried out.
+
+    Raises:
+        InvalidRequestError: it was not.
+    """
     (fault,) = faults
     if fault is not None:
         raise wrong(fault)
-    return _reply({"success": True})
+    return b'{"success":true}'
 
 
 def _reply(body: Mapping[str, object]) -> Response:

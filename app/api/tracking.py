@@ -1,15 +1,17 @@
 """`/v1/events`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter
+import orjson
+from fastapi import APIRouter, Response
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.customers.events import NewEvent
-from app.domain.tracking import service
-from app.domain.tracking.schemas import EventBatch, EventsOut, TrackedStatus
+from app.domain.tracking.gathering import Gathering
+from app.domain.tracking.schemas import EventBatch, EventsOut, Tracked, TrackedStatus
 from app.web import idempotency
-from app.web.dependencies import Engine
+from app.web.dependencies import held
 from app.web.guard import requires
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
@@ -18,18 +20,23 @@ router = APIRouter(prefix="/v1", tags=["redemptions"])
 @router.post("/events", response_model=EventsOut)
 async def track_events(
     body: EventBatch,
-    engine: Engine,
+    gathering: Annotated[Gathering, held(Gathering)],
     caller: Annotated[Caller, requires(Scope.EVENTS)],
     idempotency_key: idempotency.Key = None,
-) -> dict[str, object]:
+) -> Response:
     """Store events, all or none, and redeem the codes in them as the redemption mapping says.
 
     With an `Idempotency-Key`, an event without `event_id` is known again by its place.
     """
-    events = [
+    tracked = await gathering.track(new_events(body, caller, idempotency_key))
+    return Response(reply(tracked), media_type="application/json")
+
+
+def new_events(body: EventBatch, caller: Caller, key: str | None) -> list[NewEvent]:
+    """Return the events of a request."""
+    return [
         NewEvent(
-            event.event_id
-            or (idempotency_key and idempotency.derived(caller.key_id, idempotency_key, index)),
+            event.event_id or (key and idempotency.derived(caller.key_id, key, index)),
             event.customer_id,
             event.event_type,
             event.properties,
@@ -37,6 +44,9 @@ async def track_events(
         )
         for index, event in enumerate(body.events)
     ]
-    tracked = await service.track_all(engine, events)
+
+
+def reply(tracked: Sequence[Tracked]) -> bytes:
+    """Return an `EventsOut` that says what became of events."""
     stored = {TrackedStatus.ACCEPTED, TrackedStatus.DUPLICATE}
-    return {"accepted": sum(each.status in stored for each in tracked), "items": tracked}
+    return orjson.dumps({"accepted": sum(each.status in stored for each in tracked), "items": tracked})

@@ -42,7 +42,7 @@ from app.domain.assignments.assigner import Assigner
 from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
-from app.domain.tracking.sign_ins import SignIns
+from app.domain.tracking.gathering import Gathering
 from app.platform import logs, tracing
 from app.platform.database import follow_time
 from app.platform.driver_pool import create_driver_pool
@@ -107,7 +107,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             FailedKeys(),
             direct,
             Assigner(short, direct),
-            SignIns(engine),
+            Gathering(engine),
             renderers,
             RenderBatcher(engine, direct, renderers),
             readiness,

@@ -71,7 +71,7 @@ class TrackerCheck(Check):
         """Return the caller; one who gives the id of its key gives the right one."""
         named: list[str] = []
         try:
-            caller = await admitted(request, self.scopes, lambda header: _secret(header, named))
+            caller = await admitted(request, self.scopes, lambda header: key_in(header, named))
         except UnauthenticatedError as error:
             raise NotRecognisedError(error.detail) from error
         if named and named[0].lower() != str(caller.key_id):
@@ -84,7 +84,7 @@ def requires(*scopes: Scope) -> params.Depends:
     return params.Depends(TrackerCheck(scopes))
 
 
-def _secret(authorization: str | None, named: list[str]) -> str:
+def key_in(authorization: str | None, named: list[str]) -> str:
     """Return the key in a header; put the id that is given with it into `named`.
 
     Raises:

@@ -1,6 +1,8 @@
 """The fast way to a code and the framework's give the same answer to whatever is asked."""
 
+import base64
 import random
+import uuid
 
 import httpx
 import pytest
@@ -85,6 +87,48 @@ RENDER_PATHS = ["/v1/render"] * 12 + [
     "//v1/render",
     "/v1/render%00",
 ]
+E = b'"customer_id":"c","event_type":"visit"'
+EVENTS = [b'{"events":[{%s}]}' % E] * 4 + [b'{"events":[{%s,"event_id":"m"}]}' % E] * 2 + [
+    b'{"events":[]}', b'{"events":{}}', b'{"events":[{}]}', b'{"events":[1]}', b"{}", b"", b"[]", b'{"events":[{%s' % E,
+    b'{"events":[{%s}],"x":1}' % E, b'{"events":[{%s,"x":1}]}' % E, b'{"events":[{%s,"customer_id":"d"}]}' % E,
+    b'{"events":[{"customer_id":"c"}]}', b'{"events":[{"customer_id":"c","event_type":""}]}',
+    b'{"events":[%s]}' % b",".join([b"{%s}" % E] * 10), b'{"events":[%s]}' % b",".join([b"{%s}" % E] * 11),
+    b'{"events":[{%s,"event_id":"m"},{%s,"event_id":"m"}]}' % (E, E),
+    b'{"events":[{%s,"event_id":"m"},{%s,"event_id":"m","properties":{"a":1}}]}' % (E, E),
+    b'{"events":[{%s,"properties":{"a":NaN}}]}' % E, b'{"events":[{%s,"properties":{"a":1e400}}]}' % E,
+    b'{"events":[{%s,"properties":{"a":99999999999999999999}}]}' % E, b'{"events":[{%s,"properties":[]}]}' % E,
+    b'{"events":[{%s,"properties":{"a":"\\u0000"}}]}' % E, b'{"events":[{%s,"properties":{"\\ud800":1}}]}' % E,
+    b'{"events":[{%s,"properties":{"a":%s}}]}' % (E, b"[" * 70 + b"]" * 70), b'{"events":[{%s,"event_id":1}]}' % E,
+    b'{"events":[{%s,"timestamp":"2026-01-01T00:00:00Z"}]}' % E, b'{"events":[{%s,"timestamp":1767225600.5}]}' % E,
+    b'{"events":[{%s,"timestamp":"today"}]}' % E, b'{"events":[{%s,"timestamp":1e20}]}' % E,
+    b'{"events":[{"customer_id":"c","event_type":"buy","properties":{"code":"none"}}]}',
+    b'{"events":[{%s,"properties":{"a":"%s"}}]}' % (E, b"a" * 70_000), b'{"events":[{%s}]}' % E.replace(b"c", b"\xff"),
+]  # fmt: skip
+EVENT_PATHS = ["/v1/events"] * 12 + [
+    "/v1/events/",
+    "/v1/events?x=1",
+    "/v1/events?",
+    "//v1/events",
+    "/v1/events%00",
+]
+V = b'"event_type":"visit"'
+VISITS = [b'{"customer_ids":{"cookie":"k"},%s}' % V] * 4 + [
+    b'{"customer_ids":{"registered":"c"},%s,"timestamp":1767225600.5}' % V, b'{"customer_ids":{},%s}' % V,
+    b'{"customer_ids":{"cookie":null},%s}' % V, b'{"customer_ids":{"cookie":7,"registered":"c"},%s}' % V, b"{}", b"",
+    b'{"customer_ids":"k",%s}' % V, b"[]", b"null", b'{"customer_ids":{"cookie":"k"},%s' % V, b'{"customer_ids":1}',
+    b'{"customer_ids":{"cookie":"k"},%s,"properties":{"a":NaN}}' % V, b'{"customer_ids":{"a":1e400},%s}' % V,
+    b'{"customer_ids":{"cookie":"k"},%s,"properties":[]}' % V, b'{"customer_ids":{"cookie":"k"},%s,"age":1}' % V,
+    b'{"customer_ids":{"cookie":"\\u0000"},%s}' % V, b'{"customer_ids":{"cookie":"\\ud800"},%s}' % V,
+    b'{"customer_ids":{"cookie":"k"},%s,"properties":{"a":%s}}' % (V, b"[" * 70 + b"]" * 70), b"\xff",
+    b'{"customer_ids":{"cookie":"k"},%s,"timestamp":"x"}' % V, b'{"customer_ids":{"cookie":"k"},"event_type":""}',
+]  # fmt: skip
+TRACKED = "/track/v2/projects/default/customers/events"
+VISIT_PATHS = [TRACKED] * 12 + [
+    f"{TRACKED}/",
+    f"{TRACKED}?x=1",
+    TRACKED.replace("default", "x"),
+    f"/{TRACKED}",
+]
 METHODS = ["POST"] * 20 + ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "post"]
 SAME = ("content-type", "cache-control", "x-content-type-options", "www-authenticate", "retry-after", "allow",
         "idempotency-replayed", "location")  # fmt: skip
@@ -118,6 +162,8 @@ def told(reply):
         # Of a message: what stands in it is its code.
         own = (*OWN, "rendered") if body.get("vouchers") else OWN
         body = {name: type(value) if name in own else value for name, value in body.items()}
+        if isinstance(body.get("items"), list):
+            body["items"] = [each | {"event_id": "?"} for each in body["items"]]
         body["vouchers"] = [each | {"code": "?"} for each in body.get("vouchers") or ()]
     return reply.status_code, headers, body
 
@@ -139,12 +185,53 @@ async def test_the_two_ways_to_a_message_do_not_differ(app, engine, monkeypatch)
     assert {200, 401, 403, 404, 405, 409, 415, 422} <= statuses
 
 
+async def test_the_two_ways_of_events_do_not_differ(app, client, engine, monkeypatch):
+    mapping = {"mappings": [{"event_type": "buy", "property": "code"}]}
+    assert (await client.put("/v1/redemption-mapping", json=mapping)).is_success
+    plain = [(b"authorization", f"Bearer {KEY}".encode()), (b"content-type", b"application/json")]
+    each = [("POST", "/v1/events", plain, body) for body in EVENTS]
+    odd = requests(4, EVENT_PATHS, EVENTS, ROUNDS // 6)
+    statuses = await compare(app, engine, monkeypatch, [*each, *odd])
+    assert {200, 401, 403, 404, 405, 415, 422} <= statuses
+
+
+async def test_the_two_ways_of_trackers_do_not_differ(app, client, engine, monkeypatch):
+    key_id = next(
+        key["id"] for key in (await client.get("/v1/api-keys")).json()["items"] if "admin" in key["scopes"]
+    )
+    keys = [
+        f"Token {KEY}",
+        f"token  {KEY} ",
+        "Token",
+        _basic(key_id),
+        _basic(str(uuid.uuid4())),
+        _basic("x"),
+        "Basic ?",
+    ]
+    monkeypatch.setattr(f"{__name__}.KEYS", [*KEYS, *([key] for key in keys * 2)])
+    each = [
+        ("POST", TRACKED, [(b"authorization", key.encode()), (b"content-type", b"application/json")], body)
+        for key in (keys[0], keys[3])
+        for body in VISITS
+    ]
+    odd = requests(5, VISIT_PATHS, VISITS, ROUNDS // 6)
+    statuses = await compare(app, engine, monkeypatch, [*each, *odd])
+    assert {200, 400, 401, 404} <= statuses
+
+
+def _basic(key_id: str) -> str:
+    return "Basic " + base64.b64encode(f"{key_id}:{KEY}".encode()).decode()
+
+
 async def test_plain_messages_take_the_short_way(app, client, engine, monkeypatch):
     """Else the comparison would compare the framework with itself."""
     await fill(engine, "p", 3)
     monkeypatch.setattr(app, "router", None)
     reply = await client.post("/v1/render", content=b"{%s}" % M, headers={"Content-Type": "application/json"})
     assert reply.status_code == 200, reply.text
+    for path, body in (("/v1/events", EVENTS[0]), (TRACKED, VISITS[0])):
+        reply = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert reply.status_code == 200, reply.text
 
 
 async def compare(app, engine, monkeypatch, asked):

@@ -1,0 +1,121 @@
+"""Store what is sent one event at a time: what comes in while one transaction is under way shares the next.
+
+Shops and trackers send each event by itself. By itself each would be eight statements and a commit.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.access.scopes import Caller
+from app.domain.customers.events import NewEvent
+from app.domain.tracking import commands, service
+from app.domain.tracking.commands import Command
+from app.domain.tracking.schemas import Tracked
+from app.domain.tracking.sign_ins import SignIns
+from app.platform.batching import Batcher, Waiter
+from app.platform.errors import OverloadedError
+
+FEW = 10
+"""Events of a request that shares its transaction; one with more has its own."""
+MAX_BATCH = 100
+"""Requests of one transaction."""
+MAX_WAITING = 2000
+PATIENCE = 1.5
+"""Seconds that a request may wait for its transaction. With the statements' own limit it is answered within 5 s."""
+ALONE_AT_ONCE = 4
+"""Requests of a batch that failed which are tried by themselves at a time."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Gathering:
+    """What the requests of one process have to be tracked."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._sign_ins = SignIns(engine)
+        self._events = Batcher[None, Sequence[NewEvent], Sequence[Tracked]](
+            self._serve_events, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
+        )
+        self._commands = Batcher[tuple[Caller | None, str], Sequence[Command], Sequence[str | None]](
+            self._serve_commands, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
+        )
+
+    async def track(self, events: Sequence[NewEvent]) -> Sequence[Tracked]:
+        """Track events, all or none, committed when this returns; see `service.track`.
+
+        Raises:
+            OverloadedError: too many wait, or these waited too long.
+        """
+        if len(events) > FEW:
+            return await service.track_all(self._engine, events)
+        return await self._events.submit(None, events)
+
+    async def carry_out(
+        self, caller: Caller | None, project: str, wanted: Sequence[Command]
+    ) -> Sequence[str | None]:
+        """Carry out commands, all or none; see `commands.carry_out`.
+
+        Raises:
+            ChangesConflictError: others were at work with the same customers for too long; nothing was done.
+            OverloadedError: too many wait, or these waited too long.
+        """
+        if len(wanted) > FEW:
+            return await commands.carry_out(self._engine, self._sign_ins, caller, project, wanted)
+        return await self._commands.submit((caller, project), wanted)
+
+    async def _serve_events(
+        self, _key: None, batch: list[Waiter[Sequence[NewEvent], Sequence[Tracked]]]
+    ) -> None:
+        await _serve(batch, lambda events: service.track_all(self._engine, events))
+
+    async def _serve_commands(
+        self, key: tuple[Caller | None, str], batch: list[Waiter[Sequence[Command], Sequence[str | None]]]
+    ) -> None:
+        caller, project = key
+        await _serve(
+            batch, lambda some: commands.carry_out(self._engine, self._sign_ins, caller, project, some)
+        )
+
+
+async def _serve(
+    batch: list[Waiter[Sequence[Item], Sequence[Result]]],
+    act: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+) -> None:
+    """Do all in one transaction; where that fails each request by itself, for the fault may be one's alone."""
+    try:
+        results = await act([item for waiter in batch for item in waiter.item])
+    except Exception as error:
+        if len(batch) == 1:
+            raise
+        places = asyncio.Semaphore(ALONE_AT_ONCE)
+        await asyncio.gather(*(_serve_alone(waiter, act, places, error) for waiter in batch))
+        return
+    start = 0
+    for waiter in batch:
+        end = start + len(waiter.item)
+        waiter.resolve(results[start:end])
+        start = end
+
+
+async def _serve_alone(
+    waiter: Waiter[Sequence[Item], Sequence[Result]],
+    act: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+    places: asyncio.Semaphore,
+    cause: Exception,
+) -> None:
+    async with places:
+        if time.monotonic() > waiter.deadline:
+            error = OverloadedError()
+            error.__cause__ = cause
+            waiter.fail(error)
+            return
+        try:
+            waiter.resolve(await act(waiter.item))
+        except Exception as error:  # noqa: BLE001  (whatever it was, the one who waits must hear of it)
+            waiter.fail(error)
