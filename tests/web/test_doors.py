@@ -31,7 +31,7 @@ class Body:
 def raw(app):
     """Speaks ASGI: nothing of the body is given before it is asked for."""
 
-    async def raw(path, body, *, key, method="POST", query=b""):
+    async def raw(path, body, *, key, method="POST", query=b"", address="192.0.2.1"):
         messages, sent = aiter(body), []
 
         async def receive():
@@ -48,7 +48,7 @@ def raw(app):
             headers.append((b"authorization", f"Bearer {key}".encode()))
         scope = {
             "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query,
-            "headers": headers, "client": ("192.0.2.1", 1), "server": ("test", 80), "scheme": "http",
+            "headers": headers, "client": (address, 1), "server": ("test", 80), "scheme": "http",
             "root_path": "", "http_version": "1.1", "state": {},
         }  # fmt: skip
         await with_hot_path(app)(scope, receive, send)
@@ -74,13 +74,14 @@ def test_every_route_but_health_has_a_door():
                 assert list(doors.checks_of(route.dependant)), route.path
 
 
-@pytest.mark.parametrize(("method", "path"), list(bodies()))
-async def test_no_body_is_read_without_a_key_or_a_scope(raw, engine, method, path):
+async def test_no_body_is_read_without_a_key_or_a_scope(raw, engine):
     await add_key(engine, READ, "read")
-    for key, expected in ((None, 401), ("wrong", 401), (READ, 403)):
-        body = Body(31 * 1024**2)
-        assert await raw(path, body, key=key, method=method) == expected
-        assert body.read == 0
+    for n, (method, path) in enumerate(bodies()):
+        address = f"192.0.2.{n}"  # who fails too often is refused for that
+        for key, expected in ((None, 401), ("wrong", 401), (READ, 403)):
+            body = Body(31 * 1024**2)
+            assert await raw(path, body, key=key, method=method, address=address) == expected, path
+            assert body.read == 0, path
 
 
 async def test_a_body_is_as_large_as_its_route_needs(raw):
@@ -132,20 +133,17 @@ async def test_others_are_answered_while_large_json_is_parsed(client):
     assert large.result().status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "near"),
-    [
+async def test_an_unknown_parameter_is_refused_with_the_nearest_name(client):
+    for path, near in (
         ("/v1/pools?limt=3", "limit"),
         ("/v1/pools/p?x=1", None),
         ("/v1/assignments?costumer_id=c", "customer_id"),
         ("/v1/pools/p/export?fromat=csv", "format"),
         ("/v1/api-keys?crusor=x", "cursor"),
-    ],
-)
-async def test_an_unknown_parameter_is_refused_with_the_nearest_name(client, path, near):
-    reply = await client.get(path)
-    assert reply.status_code == 422
-    assert near is None or f"did you mean '{near}'" in reply.json()["detail"]
+    ):
+        reply = await client.get(path)
+        assert reply.status_code == 422
+        assert near is None or f"did you mean '{near}'" in reply.json()["detail"]
 
 
 async def test_no_reply_is_stored_or_guessed_at(client, engine):
@@ -174,11 +172,9 @@ async def test_a_redirect_does_not_lead_where_the_host_header_says(client):
     assert reply.headers["location"] == "/v1/pools"
 
 
-@pytest.mark.parametrize(
-    "name", [".", "..", "a\u202eb", "a\u200bb", "a\u00adb", "a\ufe0fb", "\u3164", "a\ufeff"]
-)
-async def test_a_pool_has_no_name_that_deceives(client, name):
-    assert (await client.post("/v1/pools", json={"name": name})).status_code == 422
+async def test_a_pool_has_no_name_that_deceives(client):
+    for name in (".", "..", "a\u202eb", "a\u200bb", "a\u00adb", "a\ufe0fb", "\u3164", "a\ufeff"):
+        assert (await client.post("/v1/pools", json={"name": name})).status_code == 422, ascii(name)
 
 
 async def test_names_that_look_alike_are_one(client, engine):

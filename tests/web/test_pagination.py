@@ -2,8 +2,6 @@
 
 import base64
 
-import pytest
-
 LISTS = [
     "/v1/pools",
     "/v1/pools/p/vouchers",
@@ -25,11 +23,12 @@ NONE_OF_THEM = [
 ]
 
 
-@pytest.mark.parametrize("path", LISTS)
-async def test_what_is_no_cursor_of_a_list_is_refused(client, path):
+async def test_what_is_no_cursor_of_a_list_is_refused(client):
     await client.post("/v1/pools", json={"name": "p"})
     await client.put("/v1/pools/p/alerts", json={"thresholds": [1]})
-    assert (await client.get(path)).status_code == 200
-    for cursor in ["ä", "=", *(base64.urlsafe_b64encode(key).decode().rstrip("=") for key in NONE_OF_THEM)]:
-        reply = await client.get(path, params={"cursor": cursor})
-        assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request"), cursor
+    cursors = ["ä", "=", *(base64.urlsafe_b64encode(key).decode().rstrip("=") for key in NONE_OF_THEM)]
+    for path in LISTS:
+        assert (await client.get(path)).status_code == 200
+        for cursor in cursors:
+            reply = await client.get(path, params={"cursor": cursor})
+            assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request"), cursor

@@ -125,13 +125,12 @@ async def test_a_template_beyond_a_limit_is_stopped_and_takes_nothing(client, en
     assert (await render(client, "still {{ 'here' }}"))["rendered"] == "still here"
 
 
-@pytest.mark.parametrize("template", ESCAPES)
-async def test_what_leads_out_of_the_sandbox_is_a_template_error(client, engine, template):
+async def test_what_leads_out_of_the_sandbox_is_a_template_error(client, engine):
     await fill(engine, "p", 3)
-    reply = await render(client, TAKE + "\n" + template, status=422)
-    assert reply["type"] == "/problems/template-error"
-    assert reply["line"] == 2
-    assert await counts(client, "p") == (3, 0)
+    for template in ESCAPES:
+        reply = await render(client, TAKE + "\n" + template, status=422)
+        assert (reply["type"], reply["line"]) == ("/problems/template-error", 2), template
+        assert await counts(client, "p") == (3, 0), template
 
 
 FILTERS = [
