@@ -3,8 +3,6 @@
 import string
 from urllib.parse import quote
 
-import pytest
-
 from tests.factories import fill
 
 PRINTABLE = "".join(chr(n) for n in range(33, 127))
@@ -29,13 +27,17 @@ def encoded(id_):
     return quote(id_, safe="")
 
 
-@pytest.mark.parametrize("id_", IDS)
-async def test_an_id_of_any_characters_works_on_every_route(client, engine, id_):
-    """As a customer's, an event's, a code's, a campaign's, a message's and an aggregate's."""
-    await fill(engine, "p", [id_])
-    path = encoded(id_)
+async def test_an_id_of_any_characters_works_on_every_route(client, engine):
     mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
     await client.put("/v1/redemption-mapping", json=mapping)
+    for id_ in IDS:
+        await _works(client, engine, id_)
+
+
+async def _works(client, engine, id_):
+    """Use an id as a customer's, an event's, a code's, a campaign's, a message's and an aggregate's."""
+    await fill(engine, "p", [id_])
+    path = encoded(id_)
     given = await client.post(
         "/v1/pools/p/assignments", json={"customer_id": id_, "campaign_id": id_, "message_id": id_}
     )
@@ -69,14 +71,14 @@ async def test_an_id_of_any_characters_works_on_every_route(client, engine, id_)
     assert (await client.get(customer)).status_code == 404
 
 
-@pytest.mark.parametrize("id_", [".", ".."])
-async def test_what_a_client_would_make_another_path_of_is_refused(client, engine, id_):
+async def test_what_a_client_would_make_another_path_of_is_refused(client, engine):
     await fill(engine, "p", 1)
     event = {"customer_id": "c", "event_type": "purchase"}
-    replies = [
-        await client.post("/v1/pools/p/assignments", json={"customer_id": id_}),
-        await client.post("/v1/events", json={"events": [event | {"customer_id": id_}]}),
-        await client.post("/v1/events", json={"events": [event | {"event_id": id_}]}),
-        await client.post("/v1/pools", json={"name": id_}),
-    ]
-    assert [reply.status_code for reply in replies] == [422] * 4, [reply.text for reply in replies]
+    for id_ in (".", ".."):
+        replies = [
+            await client.post("/v1/pools/p/assignments", json={"customer_id": id_}),
+            await client.post("/v1/events", json={"events": [event | {"customer_id": id_}]}),
+            await client.post("/v1/events", json={"events": [event | {"event_id": id_}]}),
+            await client.post("/v1/pools", json={"name": id_}),
+        ]
+        assert [reply.status_code for reply in replies] == [422] * 4, [reply.text for reply in replies]

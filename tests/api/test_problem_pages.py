@@ -1,7 +1,5 @@
 """Every problem has a page that says what to do."""
 
-import pytest
-
 from app.api.problem_pages import REMEDIES, kinds
 from app.platform.errors import DomainError
 
@@ -10,15 +8,15 @@ def test_every_problem_says_what_to_do_and_no_other_is_explained():
     assert {kind.name for kind in kinds().values() if kind.remedy} == set(kinds()) == set(REMEDIES)
 
 
-@pytest.mark.parametrize("name", sorted(REMEDIES))
-async def test_a_problem_has_a_page(client, name):
-    page = await client.get(f"/problems/{name}", headers={"Accept": "text/html"})
-    assert page.status_code == 200
-    assert page.headers["content-type"].startswith("text/html")
-    assert name in page.text
-    assert "What to do" in page.text
-    told = (await client.get(f"/problems/{name}")).json()
-    assert told["remedy"] == REMEDIES[name]
+async def test_a_problem_has_a_page(client):
+    for name in REMEDIES:
+        page = await client.get(f"/problems/{name}", headers={"Accept": "text/html"})
+        assert page.status_code == 200, name
+        assert page.headers["content-type"].startswith("text/html")
+        assert name in page.text
+        assert "What to do" in page.text
+        told = (await client.get(f"/problems/{name}")).json()
+        assert told["remedy"] == REMEDIES[name]
 
 
 async def test_the_type_of_a_problem_leads_to_its_page(client):

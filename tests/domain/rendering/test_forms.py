@@ -167,6 +167,8 @@ async def test_a_misspelt_name_is_an_error_with_its_line_and_the_nearest(engine,
             ("{{ vouchers['summer'].count_avialable }}", "count_available"),
             ("{{ custmer.name }}", "customer"),
             ("{{ 'a'.uper() }}", "upper"),
+            ("{{ 'a' | uper }}", "upper"),
+            ("{{ 'a' is defind }}", "defined"),
         ):
             reply = await form.send(f"\n{template}")
             assert said in f"{reply['detail']} {reply.get('similar')}"

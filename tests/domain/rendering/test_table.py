@@ -14,6 +14,9 @@ CONTEXT = {
     "banner": {"variant": {"name": "A"}},
     "experiment": {"id": 7, "variant": {"name": "B"}},
     "campaign": {"name": "Newsletter"},
+    "tag": {"name": "Popup"},
+    "params": {"size": "L"},
+    "webhook": {"data": {"ok": "yes"}},
 }
 PAGE = [
     "abort",
@@ -40,6 +43,9 @@ PAGE = [
     "action",
     "banner",
     "experiment",
+    "tag",
+    "params",
+    "webhook",
     "random",
     "catalogs",
     "segmentations",

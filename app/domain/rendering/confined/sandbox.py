@@ -32,7 +32,7 @@ from app.domain.rendering.confined.columns import column
 from app.domain.rendering.confined.errors import LimitExceeded, RenderAborted
 from app.domain.rendering.confined.fixed import CONTEXT, Counters, write_in
 from app.domain.rendering.confined.names import digests, links, pictures, times, values
-from app.domain.rendering.confined.names.missing import MissingProperty, UnknownName
+from app.domain.rendering.confined.names.missing import MissingProperty, UnknownName, nearest
 from app.domain.rendering.confined.names.tags import AbortExtension
 from app.domain.rendering.confined.names.values import MESSAGE
 from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Pool, Vouchers
@@ -41,6 +41,8 @@ COUNTED, METHOD, SCRIPT_JSON, PRINTED = "counted loop", "called method", "json i
 COUNTED_AT_ONCE = "counted turns"
 """Names of filters; with their spaces, no template can call them."""
 _KEPT_TEMPLATES = 256
+UNKNOWN = re.compile(r"No (filter|test) named '(.*)'\.", re.DOTALL)
+"""What Jinja says of a filter or test that there is not."""
 
 
 class _Rewrite(NodeTransformer):
@@ -56,8 +58,24 @@ class _Rewrite(NodeTransformer):
         node.nodes = [_guarded(child) for child in node.nodes]
         return node
 
-    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802  (as above)
+    def visit_Name(self, node: nodes.Name) -> nodes.Expr:  # noqa: N802  (as above)
+        if node.ctx != "load" or node.name not in FUNCTIONS:
+            return node
+        named: list[nodes.Expr] = [nodes.Const(node.name)]
+        return nodes.Filter(node, PRINTED, named, [], None, None, lineno=node.lineno)
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Test:  # noqa: N802  (as above)
+        asked = node.node
         self.generic_visit(node)
+        if isinstance(asked, nodes.Name):
+            node.node = asked  # whether there is such a function may be asked
+        return node
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802  (as above)
+        called = node.node
+        self.generic_visit(node)
+        if isinstance(called, nodes.Name):
+            node.node = called
         if not isinstance(node.node, nodes.Getattr):
             return node
         arguments = [nodes.Const(node.node.attr), *node.args]
@@ -66,9 +84,19 @@ class _Rewrite(NodeTransformer):
         )
 
 
+FUNCTIONS = frozenset({"now", "range", "dict", "namespace", "cycler", "joiner", "qr", "datetime"})
+"""Names of functions: each is called where it stands, and is no value."""
+SERIES = frozenset(
+    {"map", "select", "reject", "selectattr", "rejectattr", "unique", "batch", "slice", "reverse"}
+)
+"""Filters whose values are worked out as somebody goes through them."""
+
+
 def _guarded(child: nodes.Expr) -> nodes.Expr:
-    """Have what may be a function refused where it is printed: look-ups refuse it themselves, and data is none."""
-    if isinstance(child, (nodes.Name, nodes.CondExpr, nodes.And, nodes.Or)):
+    """Have what is no text refused where it is printed: look-ups refuse it themselves, and data is none."""
+    if isinstance(child, (nodes.Name, nodes.CondExpr, nodes.And, nodes.Or, nodes.Call)) or (
+        isinstance(child, nodes.Filter) and child.name in SERIES
+    ):
         return nodes.Filter(child, PRINTED, [], [], None, None, lineno=child.lineno)
     return child
 
@@ -182,11 +210,17 @@ CHANGERS = frozenset(
 """Methods of lists and mappings that change them: a template may change what it made itself."""
 
 
-def printable(value: object) -> object:
-    """Refuse to print a function: it lacks its parentheses."""
+def printable(value: object, name: str | None = None) -> object:
+    """Refuse to print what is no data: a function lacks its parentheses, a series is not gone through."""
+    if isinstance(value, (str, int, float, list, dict, tuple)) or value is None:
+        return value
     if callable(value) and not isinstance(value, Undefined):
-        name = getattr(value, "__name__", None) or "this"
+        name = name or getattr(value, "__name__", None) or getattr(value, "name", None) or "this"
         raise TemplateRuntimeError(f"{name} is a function: write {name}() with parentheses.")
+    if isinstance(value, Iterator):
+        raise TemplateRuntimeError("A series is no text: write it with the filter 'join' or 'list'.")
+    if name is None and type(value).__str__ is object.__str__ and repr(value).startswith("<"):
+        raise TemplateRuntimeError(f"A {type(value).__name__} is no text.")
     return value
 
 
@@ -352,9 +386,13 @@ def _compile(environment: Environment, source: str, fixed: Fixed | None) -> Comp
             write_in(environment, tree, fixed.context, Counters(COUNTED, COUNTED_AT_ONCE))
         return Compiled(environment.from_string(tree), names)
     except TemplateSyntaxError as error:
+        said = error.message or "Syntax error."
+        if unknown := UNKNOWN.fullmatch(said):
+            known = environment.filters if unknown[1] == "filter" else environment.tests
+            said += nearest(unknown[2], (name for name in known if name.isidentifier()))
         raise RenderAborted(
             "template-error",
-            error.message or "Syntax error.",
+            said,
             line=error.lineno,
             column=column(environment, source, error.lineno),
         ) from None

@@ -8,10 +8,10 @@ from collections.abc import Set as AbstractSet
 
 from app.domain.rendering.confined.protocol import Item, Job
 
-FIXED = ("campaign", "project", "scenario", "action", "banner", "experiment")
+FIXED = ("campaign", "project", "scenario", "action", "banner", "experiment", "tag")
 """What these may hold is known, so that the rest is a mistake."""
-LENIENT = ("customer", "event", "context")
-_FROM_CONTEXT = ("event", "project", "scenario", "action", "banner", "experiment")
+LENIENT = ("customer", "event", "context", "webhook", "params")
+_FROM_CONTEXT = ("event", "webhook", "params", "project", "scenario", "action", "banner", "experiment", "tag")
 MAX_SEARCHED = 100
 
 

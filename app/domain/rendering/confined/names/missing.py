@@ -16,8 +16,8 @@ UNSUPPORTED = {
 }  # fmt: skip
 KNOWN = [
     "customer", "customer_ids", "event", "context", "aggregates", "campaign", "project", "scenario", "action",
-    "banner", "experiment", "vouchers", "time", "now", "range", "dict", "namespace", "cycler", "joiner", "qr",
-    "datetime",
+    "banner", "experiment", "tag", "webhook", "params", "vouchers", "time", "now", "range", "dict", "namespace",
+    "cycler", "joiner", "qr", "datetime",
 ]  # fmt: skip
 MAX_NAME, MAX_COMPARED = 100, 200
 """Longer names, and more of them, are not compared: it takes time."""
