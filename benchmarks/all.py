@@ -17,6 +17,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "Single assigns over HTTP": ("assign", ["--rounds", "5"], ["--rounds", "3", "--seconds", "4"]),
     "Bulk assigns": ("bulk", ["--rounds", "5"], ["--rounds", "3", "--seconds", "4"]),
     "Messages": ("render", ["--rounds", "5"], ["--rounds", "3", "--seconds", "4"]),
+    "Events": ("events", [], ["--rounds", "3", "--seconds", "4"]),
     "Imports": ("imports", [], ["--rows", "1000000", "--rounds", "3"]),
 }
 
