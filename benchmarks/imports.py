@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ def _round(rows: int) -> Round:
         seconds = asyncio.run(_import(service, file, rows))
         idle, during = asyncio.run(_counts(service, other, MEANWHILE))
         found = Round(copied, seconds, *_peaks(service), idle, during)
-        print(f"{found}; {harness.books_agree(service)}", flush=True)
+        print(f"{found}; {harness.books_agree(service)}", file=sys.stderr, flush=True)
     return found
 
 
