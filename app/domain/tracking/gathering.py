@@ -90,11 +90,11 @@ async def _serve(
     """Do all in one transaction; where that fails each request by itself, for the fault may be one's alone."""
     try:
         results = await act([item for waiter in batch for item in waiter.item])
-    except Exception as error:
+    except Exception:
         if len(batch) == 1:
             raise
         places = asyncio.Semaphore(ALONE_AT_ONCE)
-        await asyncio.gather(*(_serve_alone(waiter, act, places, error) for waiter in batch))
+        await asyncio.gather(*(_serve_alone(waiter, act, places) for waiter in batch))
         return
     start = 0
     for waiter in batch:
@@ -107,13 +107,10 @@ async def _serve_alone(
     waiter: Waiter[Sequence[Item], Sequence[Result]],
     act: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
     places: asyncio.Semaphore,
-    cause: Exception,
 ) -> None:
     async with places:
         if time.monotonic() > waiter.deadline:
-            error = OverloadedError()
-            error.__cause__ = cause
-            waiter.fail(error)
+            waiter.fail(OverloadedError())
             return
         try:
             waiter.resolve(await act(waiter.item))
