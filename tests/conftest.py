@@ -20,6 +20,7 @@ from app.platform.database_url import conninfo
 from app.platform.engines import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
+from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.schema.base import Base
 from app.server.application import create_app, running, with_hot_path
@@ -77,8 +78,9 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture
 async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Of the project `default`."""
     engine = create_engine(settings)
-    yield engine
+    yield of_project(engine, DEFAULT)
     await engine.dispose()
 
 

@@ -79,11 +79,11 @@ def create_long_engine(settings: Settings) -> AsyncEngine:
 
 
 @contextmanager
-def sync_engine(settings: Settings) -> Iterator[Engine]:
-    """Give an engine for a thread, straight to the server, and close it at the end."""
+def sync_engine(settings: Settings, project: int | None = None) -> Iterator[Engine]:
+    """Give an engine for a thread, straight to the server, and close it at the end; see `connect_sync`."""
     engine = create_sync_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect_sync(settings),
+        creator=lambda: connect_sync(settings, project=project),
         poolclass=NullPool,
         hide_parameters=True,
     )

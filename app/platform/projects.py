@@ -1,0 +1,82 @@
+"""Projects, as far as connections know of them: whose rows a transaction sees.
+
+Each row of a project bears its number, and row-level security shows a session the rows of the one that is set
+(`app.project`), and lets it write no others. The service's sessions have the role SERVICE, which may not pass that by.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.platform.connections import SERVICE, LimitedConnection
+
+DEFAULT = 1
+"""Id of the project `default`."""
+_OPTION = "project"
+_EVERYWHERE = 0
+_SET = "SELECT set_config('app.project', %s, true)"
+
+
+class ProjectUnsetError(RuntimeError):
+    """A transaction was to be of a project, and nobody said of which: a fault of ours."""
+
+
+def of_project(engine: AsyncEngine, project_id: int) -> AsyncEngine:
+    """Return the engine of a project, with the same connections: what is done on it is done in that project."""
+    return engine.execution_options(**{_OPTION: project_id})
+
+
+def everywhere(engine: AsyncEngine) -> AsyncEngine:
+    """Return the engine of the service itself, with the same connections: transactions see all projects."""
+    return engine.execution_options(**{_OPTION: _EVERYWHERE})
+
+
+def project_of(of: AsyncEngine | AsyncConnection) -> int:
+    """Return the project of an engine or of a connection.
+
+    Raises:
+        ProjectUnsetError: it has none.
+    """
+    project = _set_for(of)
+    if not project:
+        raise ProjectUnsetError
+    return project
+
+
+def is_bound(engine: AsyncEngine) -> bool:
+    """Return whether an engine says which rows it sees: those of a project, or all."""
+    return _set_for(engine) is not None
+
+
+@asynccontextmanager
+async def as_owner(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Let the block see all projects and all sessions, in the transaction of one project."""
+    driver = await _driver(connection)
+    await driver.execute("SET LOCAL ROLE NONE")
+    yield
+    await driver.execute(f"SET LOCAL ROLE {SERVICE}")
+
+
+async def enter(connection: AsyncConnection) -> None:
+    """Show the transaction that begins the rows of its engine's project; without one, none that belongs to any."""
+    project = _set_for(connection)
+    if project is None:
+        return
+    driver = await _driver(connection)
+    if project == _EVERYWHERE:
+        await driver.execute("SET LOCAL ROLE NONE")
+    else:
+        await driver.execute(_SET, (str(project),))
+
+
+def _set_for(of: AsyncEngine | AsyncConnection) -> int | None:
+    sync = of.sync_engine if isinstance(of, AsyncEngine) else of.sync_connection
+    project: int | None = None if sync is None else sync.get_execution_options().get(_OPTION)
+    return project
+
+
+async def _driver(connection: AsyncConnection) -> LimitedConnection:
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, LimitedConnection)  # noqa: S101  (narrows the type)
+    return driver
