@@ -107,15 +107,17 @@ async def state(connection: AsyncConnection) -> list[Reading]:
     ]
 
 
-async def in_its_project(run: Callable[[], Awaitable[object]], context: JobContext, _worker: object) -> object:
+async def in_its_project(
+    run: Callable[[], Awaitable[object]], context: JobContext, _worker: object
+) -> object:
     """Run a job in the project that it was queued in; what the release before has queued is of `default`.
 
     The worker calls this around each job.
     """
     arguments = context.job.task_kwargs
+    project = cast("int", arguments.pop(PROJECT, DEFAULT))
     if BY_THE_CLOCK in arguments:
         return await run()
-    project = cast("int", arguments.pop(PROJECT, DEFAULT))
     context.additional_context[PROJECT] = project
     token = project_id.set(project)
     try:
@@ -125,7 +127,7 @@ async def in_its_project(run: Callable[[], Awaitable[object]], context: JobConte
 
 
 def engine_of(context: JobContext) -> AsyncEngine:
-    """Return the engine of the job's project; that of what the clock starts is of none, and only `each_due` takes it."""
+    """Return the engine of the job's project; of what the clock starts it is one of none, for `each_due`."""
     engine: AsyncEngine = context.additional_context["engine"]
     if PROJECT in context.additional_context:
         return of_project(engine, project_of_job(context))

@@ -13,10 +13,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import structlog
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -56,6 +56,51 @@ def found_by(query: TextClause) -> Lookup:
 
     async def look(connection: AsyncConnection) -> Collection[int]:
         return (await connection.execute(query)).scalars().all()
+
+    return look
+
+
+class Rounds:
+    """A look-up that reads so many rows at a time, and goes on from there the next time, round after round.
+
+    For what no index tells: a look costs no more than that, however many rows there are.
+    """
+
+    def __init__(self, rows: str, due: str, key: str = "integer", most: int = 2000) -> None:
+        """Make it.
+
+        Args:
+            rows: SQL `SELECT project_id, … AS key … FROM … WHERE (project_id, …) > {after}`.
+            due: SQL that tells of `slice`, one of these rows, whether something is due.
+            key: type of the key.
+            most: rows that are looked at each time.
+        """
+        after = f"(CAST(:project AS integer), CAST(CAST(:key AS text) AS {key}))"
+        self._first = "00000000-0000-0000-0000-000000000000" if key == "uuid" else "0"
+        self._query = text(f"""
+            WITH slice AS MATERIALIZED ({rows.format(after=after)} ORDER BY project_id, key LIMIT :most)
+            SELECT (SELECT count(*) FROM slice) AS n, last.project_id, last.key::text AS key,
+                ARRAY(SELECT DISTINCT project_id FROM slice WHERE {due}) AS due
+            FROM (SELECT project_id, key FROM slice ORDER BY project_id DESC, key DESC LIMIT 1) AS last
+        """)  # noqa: S608  (made of constants)
+        self._most = most
+        self._at = (0, self._first)
+
+    async def __call__(self, connection: AsyncConnection) -> Collection[int]:
+        """Look at the next rows; return the projects in which something is due."""
+        project, key = self._at
+        row = (
+            await connection.execute(self._query, {"project": project, "key": key, "most": self._most})
+        ).one_or_none()
+        self._at = (0, self._first) if row is None or row.n < self._most else (row.project_id, row.key)
+        return () if row is None else cast("list[int]", row.due)
+
+
+def either(*lookups: Lookup) -> Lookup:
+    """Return a look-up of what any of these finds."""
+
+    async def look(connection: AsyncConnection) -> Collection[int]:
+        return {project for lookup in lookups for project in await lookup(connection)}
 
     return look
 
@@ -105,9 +150,11 @@ async def _take(engine: AsyncEngine, sweep: str, project: int, turn: Turn, secon
     try:
         async with limit:
             await turn(of_project(engine, project))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (the others go on)
         pause = PAUSE_SECONDS if limit.expired() else 0.0
-        log.error("a sweep failed in a project", sweep=sweep, error=type(error).__name__, hung=limit.expired())
+        log.error(  # noqa: TRY400  (no code in logs)
+            "a sweep failed in a project", sweep=sweep, error=type(error).__name__, hung=limit.expired()
+        )
     finally:
         if pause:
             _forget_past()
