@@ -103,11 +103,13 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         def of_each(project: int) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
             own, connections = of_project(engine, project), direct.of(project)
+            mine = renderers.of(project)
             return (
                 own,
                 Assigner(of_project(short, project), connections),
                 Gathering(own),
-                RenderBatcher(own, connections, renderers),
+                mine,
+                RenderBatcher(own, connections, mine),
             )
 
         readiness = Readiness(engine, direct, renderers, settings.home)
