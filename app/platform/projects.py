@@ -7,15 +7,15 @@ Each row of a project bears its number, and row-level security shows a session t
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.connections import SERVICE, LimitedConnection
+from app.platform.connections import SERVICE
 
 DEFAULT = 1
 """Id of the project `default`."""
 _OPTION = "project"
 _EVERYWHERE = 0
-_SET = "SELECT set_config('app.project', %s, true)"
 
 
 class ProjectUnsetError(RuntimeError):
@@ -52,31 +52,21 @@ def is_bound(engine: AsyncEngine) -> bool:
 @asynccontextmanager
 async def as_owner(connection: AsyncConnection) -> AsyncIterator[None]:
     """Let the block see all projects and all sessions, in the transaction of one project."""
-    driver = await _driver(connection)
-    await driver.execute("SET LOCAL ROLE NONE")
+    await connection.exec_driver_sql("SET LOCAL ROLE NONE")
     yield
-    await driver.execute(f"SET LOCAL ROLE {SERVICE}")
+    await connection.exec_driver_sql(f"SET LOCAL ROLE {SERVICE}")
 
 
-async def enter(connection: AsyncConnection) -> None:
-    """Show the transaction that begins the rows of its engine's project; without one, none that belongs to any."""
-    project = _set_for(connection)
-    if project is None:
-        return
-    driver = await _driver(connection)
+def enter(connection: Connection) -> None:
+    """Show a transaction that begins the rows of its engine's project; without one, none that belongs to any."""
+    project = connection.get_execution_options().get(_OPTION)
     if project == _EVERYWHERE:
-        await driver.execute("SET LOCAL ROLE NONE")
-    else:
-        await driver.execute(_SET, (str(project),))
+        connection.exec_driver_sql("SET LOCAL ROLE NONE")
+    elif project is not None:
+        connection.exec_driver_sql("SELECT set_config('app.project', %s, true)", (str(project),))
 
 
 def _set_for(of: AsyncEngine | AsyncConnection) -> int | None:
     sync = of.sync_engine if isinstance(of, AsyncEngine) else of.sync_connection
     project: int | None = None if sync is None else sync.get_execution_options().get(_OPTION)
     return project
-
-
-async def _driver(connection: AsyncConnection) -> LimitedConnection:
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, LimitedConnection)  # noqa: S101  (narrows the type)
-    return driver
