@@ -10,11 +10,17 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.connections import SERVICE
+from app.platform.connections import CHECKOUT_SECONDS, SERVICE
+from app.platform.errors import OverloadedError
+from app.platform.places import Places
 
 DEFAULT = 1
 """Id of the project `default`."""
-_OPTION = "project"
+_OPTION, _SHARE = "project", "share"
+KEPT_FOR_OTHERS = 2
+"""Connections of a pool that no project has alone."""
+MOST_WAITING = 1000
+"""Most acts of a project that wait for one; more are refused at once."""
 _EVERYWHERE = 0
 
 
@@ -22,9 +28,35 @@ class ProjectUnsetError(RuntimeError):
     """A transaction was to be of a project, and nobody said of which: a fault of ours."""
 
 
-def of_project(engine: AsyncEngine, project_id: int) -> AsyncEngine:
-    """Return the engine of a project, with the same connections: what is done on it is done in that project."""
-    return engine.execution_options(**{_OPTION: project_id})
+def of_project(engine: AsyncEngine, project_id: int, share: Places | None = None) -> AsyncEngine:
+    """Return the engine of a project, with the same connections: what is done on it is done in that project.
+
+    Args:
+        engine: of the service.
+        project_id: the project's.
+        share: how many of the connections the project may have at a time; all, where there is none.
+    """
+    return engine.execution_options(**{_OPTION: project_id, _SHARE: share})
+
+
+def share_of(size: int) -> Places:
+    """Return a project's share of so many connections: others find one, whatever it waits for."""
+    return Places(max(1, size - KEPT_FOR_OTHERS), MOST_WAITING, CHECKOUT_SECONDS, OverloadedError)
+
+
+@asynccontextmanager
+async def in_share(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Keep to the project's share of connections for the block.
+
+    Raises:
+        OverloadedError: its requests had all of it for too long.
+    """
+    share: Places | None = engine.sync_engine.get_execution_options().get(_SHARE)
+    if share is None:
+        yield
+        return
+    async with share.one():
+        yield
 
 
 def everywhere(engine: AsyncEngine) -> AsyncEngine:
