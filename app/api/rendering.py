@@ -42,7 +42,7 @@ from app.domain.rendering.schemas import (
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.web import idempotency, presence
-from app.web.dependencies import Engine, held, held_by
+from app.web.dependencies import Engine, held_by, held_for_project
 from app.web.guard import requires
 from app.web.problem_document import members
 from app.web.problems import problems
@@ -62,7 +62,7 @@ REFUSED = (
     AssignmentReleasedError,
     IdempotencyKeyReusedError,
 )
-Held = Annotated[Renderers, held(Renderers)]
+Held = Annotated[Renderers, held_for_project(Renderers)]
 
 
 @router.post(

@@ -15,7 +15,7 @@ from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attem
 
 from app.platform import clock
 from app.platform.connections import LimitedConnection
-from app.platform.projects import enter, is_bound
+from app.platform.projects import in_share, is_bound
 
 Result = TypeVar("Result")
 
@@ -34,8 +34,7 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
     It sees the rows of the engine's project (`projects.of_project`).
     """
-    async with engine.begin() as connection:
-        await enter(connection)
+    async with in_share(engine), engine.begin() as connection:
         yield connection
 
 

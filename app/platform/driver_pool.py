@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +16,8 @@ from app.platform.connections import (
     prepare_threshold,
     server_limit,
 )
+from app.platform.places import Places
+from app.platform.projects import share_of
 from app.platform.settings import Settings
 
 _IDLE = pq.TransactionStatus.IDLE
@@ -45,7 +47,7 @@ class DriverPool:
 
     def of(self, project_id: int) -> "ProjectConnections":
         """Return the connections as one project uses them."""
-        return ProjectConnections(self, project_id)
+        return ProjectConnections(self, project_id, share_of(self._size))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[LimitedConnection]:
@@ -122,10 +124,17 @@ class ProjectConnections:
 
     pool: DriverPool
     project_id: int
+    share: Places
 
-    def connection(self) -> AbstractAsyncContextManager[LimitedConnection]:
-        """Give a connection that sees the rows of the project, and no others; see `DriverPool.connection`."""
-        return self.pool.connection_in(self.project_id)
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[LimitedConnection]:
+        """Give a connection that sees the rows of the project, and no others; see `DriverPool.connection`.
+
+        Raises:
+            OverloadedError: its requests had the project's share of connections for too long.
+        """
+        async with self.share.one(), self.pool.connection_in(self.project_id) as connection:
+            yield connection
 
 
 def create_driver_pool(settings: Settings) -> DriverPool:

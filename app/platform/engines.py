@@ -21,6 +21,7 @@ from app.platform.connections import (
     server_limit,
 )
 from app.platform.database_url import conninfo
+from app.platform.projects import enter
 from app.platform.settings import Settings
 
 JOB_SECONDS = 300.0
@@ -58,6 +59,7 @@ def create_engine(
         pool_recycle=3600,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
+    event.listen(engine.sync_engine, "begin", enter)
     return engine
 
 

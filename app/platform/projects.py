@@ -7,24 +7,56 @@ Each row of a project bears its number, and row-level security shows a session t
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.connections import SERVICE, LimitedConnection
+from app.platform.connections import CHECKOUT_SECONDS, SERVICE
+from app.platform.errors import OverloadedError
+from app.platform.places import Places
 
 DEFAULT = 1
 """Id of the project `default`."""
-_OPTION = "project"
+_OPTION, _SHARE = "project", "share"
+KEPT_FOR_OTHERS = 2
+"""Connections of a pool that no project has alone."""
+MOST_WAITING = 1000
+"""Most acts of a project that wait for one; more are refused at once."""
 _EVERYWHERE = 0
-_SET = "SELECT set_config('app.project', %s, true)"
 
 
 class ProjectUnsetError(RuntimeError):
     """A transaction was to be of a project, and nobody said of which: a fault of ours."""
 
 
-def of_project(engine: AsyncEngine, project_id: int) -> AsyncEngine:
-    """Return the engine of a project, with the same connections: what is done on it is done in that project."""
-    return engine.execution_options(**{_OPTION: project_id})
+def of_project(engine: AsyncEngine, project_id: int, share: Places | None = None) -> AsyncEngine:
+    """Return the engine of a project, with the same connections: what is done on it is done in that project.
+
+    Args:
+        engine: of the service.
+        project_id: the project's.
+        share: how many of the connections the project may have at a time; all, where there is none.
+    """
+    return engine.execution_options(**{_OPTION: project_id, _SHARE: share})
+
+
+def share_of(size: int) -> Places:
+    """Return a project's share of so many connections: others find one, whatever it waits for."""
+    return Places(max(1, size - KEPT_FOR_OTHERS), MOST_WAITING, CHECKOUT_SECONDS, OverloadedError)
+
+
+@asynccontextmanager
+async def in_share(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Keep to the project's share of connections for the block.
+
+    Raises:
+        OverloadedError: its requests had all of it for too long.
+    """
+    share: Places | None = engine.sync_engine.get_execution_options().get(_SHARE)
+    if share is None:
+        yield
+        return
+    async with share.one():
+        yield
 
 
 def everywhere(engine: AsyncEngine) -> AsyncEngine:
@@ -52,31 +84,21 @@ def is_bound(engine: AsyncEngine) -> bool:
 @asynccontextmanager
 async def as_owner(connection: AsyncConnection) -> AsyncIterator[None]:
     """Let the block see all projects and all sessions, in the transaction of one project."""
-    driver = await _driver(connection)
-    await driver.execute("SET LOCAL ROLE NONE")
+    await connection.exec_driver_sql("SET LOCAL ROLE NONE")
     yield
-    await driver.execute(f"SET LOCAL ROLE {SERVICE}")
+    await connection.exec_driver_sql(f"SET LOCAL ROLE {SERVICE}")
 
 
-async def enter(connection: AsyncConnection) -> None:
-    """Show the transaction that begins the rows of its engine's project; without one, none that belongs to any."""
-    project = _set_for(connection)
-    if project is None:
-        return
-    driver = await _driver(connection)
+def enter(connection: Connection) -> None:
+    """Show a transaction that begins the rows of its engine's project; without one, none that belongs to any."""
+    project = connection.get_execution_options().get(_OPTION)
     if project == _EVERYWHERE:
-        await driver.execute("SET LOCAL ROLE NONE")
-    else:
-        await driver.execute(_SET, (str(project),))
+        connection.exec_driver_sql("SET LOCAL ROLE NONE")
+    elif project is not None:
+        connection.exec_driver_sql("SELECT set_config('app.project', %s, true)", (str(project),))
 
 
 def _set_for(of: AsyncEngine | AsyncConnection) -> int | None:
     sync = of.sync_engine if isinstance(of, AsyncEngine) else of.sync_connection
     project: int | None = None if sync is None else sync.get_execution_options().get(_OPTION)
     return project
-
-
-async def _driver(connection: AsyncConnection) -> LimitedConnection:
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver, LimitedConnection)  # noqa: S101  (narrows the type)
-    return driver

@@ -47,7 +47,7 @@ from app.platform import logs, tracing
 from app.platform.database import follow_time
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
-from app.platform.projects import of_project
+from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
@@ -102,12 +102,15 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
 
         def of_each(project: int) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
-            own, connections = of_project(engine, project), direct.of(project)
+            own = of_project(engine, project, share_of(settings.database_connections))
+            connections = direct.of(project)
+            mine = renderers.of(project)
             return (
                 own,
-                Assigner(of_project(short, project), connections),
+                Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS)), connections),
                 Gathering(own),
-                RenderBatcher(own, connections, renderers),
+                mine,
+                RenderBatcher(own, connections, mine),
             )
 
         readiness = Readiness(engine, direct, renderers, settings.home)
