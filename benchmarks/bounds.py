@@ -32,6 +32,7 @@ from app.platform.database import run_act
 from app.platform.engines import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
+from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.platform.similar import similar_names
 
@@ -211,7 +212,7 @@ async def taken_away(engine: AsyncEngine) -> None:
 
 async def main(url: str) -> None:
     """Fill the database, and print how long each takes."""
-    engine = create_engine(Settings(DATABASE_URL=url, statement_seconds=300))
+    engine = of_project(create_engine(Settings(DATABASE_URL=url, statement_seconds=300)), DEFAULT)
     async with engine.begin() as connection:
         for statement in FILL:
             await connection.execute(text(statement))

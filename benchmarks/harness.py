@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.pools import service as pools
 from app.platform.database import autocommit, transaction
 from app.platform.engines import create_long_engine
+from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from tests.factories import KEY
 from tests.service import Service
@@ -48,7 +49,7 @@ def on(service: Service, act: Callable[[AsyncEngine], Awaitable[Result]]) -> Res
     async def run() -> Result:
         engine = create_long_engine(Settings(DATABASE_URL=service.database_url))
         try:
-            return await act(engine)
+            return await act(of_project(engine, DEFAULT))
         finally:
             await engine.dispose()
 

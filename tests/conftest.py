@@ -20,6 +20,7 @@ from app.platform.database_url import conninfo
 from app.platform.engines import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
+from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.schema.base import Base
 from app.server.application import create_app, running, with_hot_path
@@ -67,9 +68,8 @@ def database_url(server_url: str) -> Iterator[str]:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
-        connection.execute(
-            ";".join([*(f"DELETE FROM {table}" for table in TABLES), "DELETE FROM project WHERE id > 1"])
-        )  # faster than TRUNCATE here
+        connection.execute(";".join(f"DELETE FROM {table}" for table in TABLES))  # faster than TRUNCATE here
+        connection.execute("DELETE FROM project WHERE id <> 1")
 
 
 @pytest.fixture
@@ -79,8 +79,9 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture
 async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Of the project `default`."""
     engine = create_engine(settings)
-    yield engine
+    yield of_project(engine, DEFAULT)
     await engine.dispose()
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.engines import create_engine
 from app.platform.postgres.server import LocalPostgres
+from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from tests.factories import KEY
 
@@ -88,7 +89,7 @@ class Service:
         return self.environment.get("DATABASE_URL") or LocalPostgres(self.home).url
 
     def engine(self) -> AsyncEngine:
-        return create_engine(Settings(DATABASE_URL=self.database_url))
+        return of_project(create_engine(Settings(DATABASE_URL=self.database_url)), DEFAULT)
 
     def web(self) -> list[psutil.Process]:
         """The processes that answer HTTP."""

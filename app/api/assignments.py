@@ -48,7 +48,7 @@ from app.platform.errors import (
 from app.schema.texts import Why
 from app.schema.times import QueryTime
 from app.web import exports, filters, idempotency, pagination
-from app.web.dependencies import Connection, Engine, held
+from app.web.dependencies import Connection, Engine, held_for_project
 from app.web.guard import permit, requires
 from app.web.headers import bearing
 from app.web.parameters import PoolPath
@@ -133,7 +133,7 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
 async def assign_voucher(
     pool: PoolPath,
     body: AssignmentCreate,
-    assigner: Annotated[Assigner, held(Assigner)],
+    assigner: Annotated[Assigner, held_for_project(Assigner)],
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,

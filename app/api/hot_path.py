@@ -145,11 +145,11 @@ class HotPath:
         if wanted.code is not None:  # rare, and not for a batch
             return None
         pool = nfc(scope["path"].split("/", 4)[3])
-        return self._assign(pool, wanted.to_request(pool, key, caller.key_id), receive)
+        return self._assign(caller.project_id, pool, wanted.to_request(pool, key, caller.key_id), receive)
 
-    async def _assign(self, pool: str, wanted: AssignmentRequest, receive: Receive) -> Answer:
+    async def _assign(self, project: int, pool: str, wanted: AssignmentRequest, receive: Receive) -> Answer:
         cycle = presence.cycle_behind(receive)
-        given = await held_by(self._framework, Assigner).assign(
+        given = await held_by(self._framework, Assigner, project).assign(
             pool, wanted, lambda: cycle is not None and cycle.disconnected
         )
         return reply(given)
@@ -167,15 +167,16 @@ class HotPath:
         wanted = EventBatch.model_validate_json(body)
         if len(wanted.events) > FEW:
             return None
-        return self._track(tracking.new_events(wanted, caller, key))
+        return self._track(caller.project_id, tracking.new_events(wanted, caller, key))
 
-    async def _track(self, events: Sequence[NewEvent]) -> Answer:
-        tracked = await held_by(self._framework, Gathering).track(events)
+    async def _track(self, project: int, events: Sequence[NewEvent]) -> Answer:
+        tracked = await held_by(self._framework, Gathering, project).track(events)
         return tracking.reply(tracked), 200, _JSON
 
     async def _carry_out(self, caller: Caller, command: Command) -> Answer:
+        gathering = held_by(self._framework, Gathering, caller.project_id)
         return (
-            trackers.done(await held_by(self._framework, Gathering).carry_out(caller, DEFAULT, [command])),
+            trackers.done(await gathering.carry_out(caller, DEFAULT, [command])),
             200,
             _JSON,
         )

@@ -65,7 +65,7 @@ class Readiness:
     async def _ask(self) -> list[str]:
         warnings = await asyncio.to_thread(check_disks, self.home)
         async with self.direct.connection() as connection:
-            await connection.execute("SELECT FROM pool LIMIT 1")
+            await connection.execute("SELECT FROM project LIMIT 1")
         try:
             async with autocommit(self.engine) as engine_connection:
                 state = (await engine_connection.execute(text(_STATE), {"seconds": WORKER_SECONDS})).one()

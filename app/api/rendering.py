@@ -42,7 +42,7 @@ from app.domain.rendering.schemas import (
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.web import idempotency, presence
-from app.web.dependencies import Engine, held, held_by
+from app.web.dependencies import Engine, held_by, held_for_project
 from app.web.guard import requires
 from app.web.problem_document import members
 from app.web.problems import problems
@@ -62,7 +62,7 @@ REFUSED = (
     AssignmentReleasedError,
     IdempotencyKeyReusedError,
 )
-Held = Annotated[Renderers, held(Renderers)]
+Held = Annotated[Renderers, held_for_project(Renderers)]
 
 
 @router.post(
@@ -100,9 +100,11 @@ async def render_one(
     target = target_of(body.customer_id, message_id, body.customer, body.context, still_there)
     if key is not None:
         target = replace(target, request=_keyed(caller, "render", key, body))
-    outcome = await held_by(app, RenderBatcher).render(spec, target)
+    outcome = await held_by(app, RenderBatcher, caller.project_id).render(spec, target)
     if target.is_new and outcome.taken and not await still_there():
-        await service.take_back(held_by(app, AsyncEngine), [outcome])  # nobody could name the message
+        await service.take_back(
+            held_by(app, AsyncEngine, caller.project_id), [outcome]
+        )  # nobody could name the message
     aborted = isinstance(outcome.error, MessageAbortedError)
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:

@@ -23,7 +23,7 @@ from app.domain.tracking.trackers import (
 )
 from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
-from app.web.dependencies import held
+from app.web.dependencies import held_for_project
 from app.web.headers import Responses
 from app.web.openapi import body_of
 from app.web.trackers import requires
@@ -31,7 +31,7 @@ from app.web.trackers import requires
 router = APIRouter(prefix="/track/v2/projects/{project:id}", tags=["trackers"])
 BODIES = (TrackedCustomer, TrackedEvent, TrackedBatch)
 """Models of bodies that routes read by themselves."""
-Gathered = Annotated[Gathering, held(Gathering)]
+Gathered = Annotated[Gathering, held_for_project(Gathering)]
 Tracker = Annotated[Caller, requires(Scope.EVENTS)]
 Project = Annotated[
     str, Path(description="The project; there is one, which is called `default`", examples=["default"])

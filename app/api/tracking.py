@@ -11,7 +11,7 @@ from app.domain.customers.events import NewEvent
 from app.domain.tracking.gathering import Gathering
 from app.domain.tracking.schemas import EventBatch, EventsOut, Tracked, TrackedStatus
 from app.web import idempotency
-from app.web.dependencies import held
+from app.web.dependencies import held_for_project
 from app.web.guard import requires
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["redemptions"])
 @router.post("/events", response_model=EventsOut)
 async def track_events(
     body: EventBatch,
-    gathering: Annotated[Gathering, held(Gathering)],
+    gathering: Annotated[Gathering, held_for_project(Gathering)],
     caller: Annotated[Caller, requires(Scope.EVENTS)],
     idempotency_key: idempotency.Key = None,
 ) -> Response:

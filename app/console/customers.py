@@ -28,7 +28,7 @@ from app.domain.tracking import merge as merging
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web import pagination
-from app.web.dependencies import Engine, held
+from app.web.dependencies import Engine, held_for_project
 from app.web.guard import permit
 
 router = APIRouter(prefix="/customers")
@@ -91,7 +91,10 @@ async def change(customer_id: str, visit: TrackerForm, engine: Engine) -> Respon
 
 @router.post("/{customer_id:code}/node")
 async def run_node(
-    customer_id: str, visit: TrackerForm, engine: Engine, renderers: Annotated[Renderers, held(Renderers)]
+    customer_id: str,
+    visit: TrackerForm,
+    engine: Engine,
+    renderers: Annotated[Renderers, held_for_project(Renderers)],
 ) -> Response:
     """Run *set attribute* or *add event* for the customer, or preview it."""
     permit(visit.caller, Scope.ASSIGN)

@@ -15,7 +15,7 @@ from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.schemas import Channel, MessageTarget, Mode, RenderRequest, RenderSpec, parts_of
 from app.platform.database import transaction
 from app.platform.errors import DomainError
-from app.web.dependencies import Engine, held
+from app.web.dependencies import Engine, held_for_project
 from app.web.snippets import literal
 
 router = APIRouter(prefix="/personalization")
@@ -35,7 +35,7 @@ async def page(visit: Assigner, engine: Engine) -> Response:
 
 @router.post("")
 async def render(
-    visit: AssignerForm, engine: Engine, batcher: Annotated[RenderBatcher, held(RenderBatcher)]
+    visit: AssignerForm, engine: Engine, batcher: Annotated[RenderBatcher, held_for_project(RenderBatcher)]
 ) -> Response:
     """Preview a template, which takes no code, or make a test message, which takes what it asks for."""
     mode = Mode.TEST if visit.text("go") == "test" else Mode.PREVIEW

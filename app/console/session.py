@@ -18,7 +18,7 @@ from app.domain.access.scopes import Caller, Scope
 from app.platform.clock import clock
 from app.platform.settings import Settings as AllSettings
 from app.web.body_limit import allow
-from app.web.dependencies import Settings, held
+from app.web.dependencies import PROJECT, Settings, held
 from app.web.guard import permit
 
 COOKIE = "vouchers_session"
@@ -90,6 +90,7 @@ async def _visit(request: Request, settings: Settings, keys: Keys) -> Visit:
     if session is None:
         raise UnauthenticatedError("Sign in with an API key.")
     caller = await keys.recognise(session.key)
+    request.scope[PROJECT] = caller.project_id
     if clock.timestamp() - session.at > RENEW_SECONDS:
         request.state.renew = (session.key, session.csrf)
     return Visit(request, caller, session.csrf, settings, FormData())

@@ -38,6 +38,11 @@ SERVER_OPTIONS = (
     " ".join(f"-c {name}={value}" for name, value in SESSION.items()) + " -c application_name=vouchers"
 )
 
+SERVICE = "vouchers_service"
+"""Role of the sessions that serve projects: it sees and writes the rows of one at a time (app/platform/projects.py)."""
+_AS_SERVICE = f"-c role={SERVICE}"
+_AS_OWNER = "-c role=none"
+
 CONNECT_SECONDS = 2.0
 """Longest wait for a host to take a connection, however many there are."""
 HEAD_START_SECONDS = 0.4
@@ -91,6 +96,8 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
 
     limit: float = 3.0
+    project: int | None = None
+    """The project that its session is set to, where that outlives a transaction."""
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`.
@@ -190,8 +197,9 @@ async def connect(
     extra: str = "",
     autocommit: bool = False,
     prepare_threshold: int | None = 5,
+    as_owner: bool = False,
 ) -> LimitedConnection:
-    """Open a connection to the first host that takes one and may be written to.
+    """Open a connection to the first host that takes one and may be written to; it serves projects.
 
     Args:
         settings: of this process.
@@ -199,12 +207,13 @@ async def connect(
         extra: further options of the server.
         autocommit: whether each statement is a transaction of its own.
         prepare_threshold: after how many uses a statement is prepared; None: never.
+        as_owner: whether it is the database's owner's, who sees all.
 
     Raises:
         psycopg.OperationalError: none did in time.
     """
     url = settings.sqlalchemy_url
-    about = arguments(settings, extra=extra)
+    about = arguments(settings, extra=f"{_AS_OWNER if as_owner else _AS_SERVICE} {extra}")
 
     async def open_at(place: dict[str, str]) -> tuple[dict[str, str], LimitedConnection]:
         given = make_conninfo("", **{**place, **about})
@@ -245,10 +254,19 @@ async def _ask_time(connection: LimitedConnection) -> None:
 
 
 def connect_sync(
-    settings: Settings, *, seconds: float = LONG_SECONDS, extra: str = "", autocommit: bool = False
+    settings: Settings,
+    *,
+    project: int | None = None,
+    seconds: float = LONG_SECONDS,
+    extra: str = "",
+    autocommit: bool = False,
 ) -> LimitedSyncConnection:
-    """Open a connection for a thread, straight to the server: it may hold locks and tables of its session."""
-    about = arguments(settings, direct=True, extra=extra)
+    """Open a connection for a thread, straight to the server: it may hold locks and tables of its session.
+
+    It serves one project, as long as it is open; without one it is the database's owner's, who sees all.
+    """
+    whose = _AS_OWNER if project is None else f"{_AS_SERVICE} -c app.project={project}"
+    about = arguments(settings, direct=True, extra=f"{whose} {extra}")
     given = make_conninfo("", **{**parameters(settings.direct_url), **about})
     connection = LimitedSyncConnection.connect(given, autocommit=autocommit)
     connection.limit = seconds
@@ -276,7 +294,7 @@ async def wait_for(
     """
     while True:
         try:
-            await (await connect(settings)).close()
+            await (await connect(settings, as_owner=True)).close()
         except psycopg.OperationalError as error:
             if is_final(error):
                 raise

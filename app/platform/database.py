@@ -15,6 +15,7 @@ from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attem
 
 from app.platform import clock
 from app.platform.connections import LimitedConnection
+from app.platform.projects import in_share, is_bound
 
 Result = TypeVar("Result")
 
@@ -29,14 +30,21 @@ WHOLE_POOL_SECONDS = 120.0
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Give a connection whose work is committed when the block ends, and undone when it raises."""
-    async with engine.begin() as connection:
+    """Give a connection whose work is committed when the block ends, and undone when it raises.
+
+    It sees the rows of the engine's project (`projects.of_project`).
+    """
+    async with in_share(engine), engine.begin() as connection:
         yield connection
 
 
 @asynccontextmanager
 async def autocommit(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Give a connection on which each statement is a transaction of its own: one round trip instead of three."""
+    """Give a connection on which each statement is a transaction of its own: one round trip instead of three.
+
+    The engine is not one of a project: what is set for a project ends with its transaction.
+    """
+    assert not is_bound(engine)  # noqa: S101  (a fault of ours)
     async with engine.connect() as connection:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Self
 
 import psycopg
@@ -15,9 +16,12 @@ from app.platform.connections import (
     prepare_threshold,
     server_limit,
 )
+from app.platform.places import Places
+from app.platform.projects import share_of
 from app.platform.settings import Settings
 
 _IDLE = pq.TransactionStatus.IDLE
+_SET = "SELECT set_config('app.project', %s, %s)"
 
 
 class DriverPool:
@@ -27,8 +31,11 @@ class DriverPool:
     served; there is no pause that grows. Where one is found broken or lost, the idle ones are closed with it.
     """
 
-    def __init__(self, open_one: Callable[[], Awaitable[LimitedConnection]], size: int) -> None:
+    def __init__(
+        self, open_one: Callable[[], Awaitable[LimitedConnection]], size: int, *, own_sessions: bool = True
+    ) -> None:
         self._open_one = open_one
+        self._own_sessions = own_sessions
         self._idle: list[LimitedConnection] = []
         self._size = size
         self._places = asyncio.Semaphore(size)
@@ -38,9 +45,13 @@ class DriverPool:
         used = self._size - self._places._value  # noqa: SLF001  (asyncio has no other way to ask)
         return used, len(self._idle), self._size
 
+    def of(self, project_id: int) -> "ProjectConnections":
+        """Return the connections as one project uses them."""
+        return ProjectConnections(self, project_id, share_of(self._size))
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[LimitedConnection]:
-        """Give a connection.
+        """Give a connection, for what belongs to no project.
 
         Raises:
             psycopg.OperationalError: there is none in time.
@@ -58,6 +69,25 @@ class DriverPool:
                 await self._take_back(connection)
         finally:
             self._places.release()
+
+    @asynccontextmanager
+    async def connection_in(self, project_id: int) -> AsyncIterator[LimitedConnection]:
+        """Give a connection that sees the rows of a project.
+
+        A session keeps the project that was set, for nobody gets a connection from here without setting his own: the
+        lane of a project that goes on with its connection has nothing to send. Where a pooler lends us sessions, it
+        is set for a transaction.
+        """
+        async with self.connection() as connection:
+            if not self._own_sessions:
+                async with connection.transaction():
+                    await connection.execute(_SET, (str(project_id), True))
+                    yield connection
+                return
+            if connection.project != project_id:
+                await connection.execute(_SET, (str(project_id), False))
+                connection.project = project_id
+            yield connection
 
     async def _idle_or_new(self) -> LimitedConnection:
         if self._idle and self._idle[-1].is_lost():
@@ -88,6 +118,25 @@ class DriverPool:
         await self.close()
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectConnections:
+    """The driver's connections, as one project uses them."""
+
+    pool: DriverPool
+    project_id: int
+    share: Places
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[LimitedConnection]:
+        """Give a connection that sees the rows of the project, and no others; see `DriverPool.connection`.
+
+        Raises:
+            OverloadedError: its requests had the project's share of connections for too long.
+        """
+        async with self.share.one(), self.pool.connection_in(self.project_id) as connection:
+            yield connection
+
+
 def create_driver_pool(settings: Settings) -> DriverPool:
     """Make a pool of direct connections. A statement on one is prepared at once."""
     threshold = prepare_threshold(settings, 0)
@@ -96,4 +145,5 @@ def create_driver_pool(settings: Settings) -> DriverPool:
     async def open_one() -> LimitedConnection:
         return await connect(settings, extra=extra, autocommit=True, prepare_threshold=threshold)
 
-    return DriverPool(open_one, settings.database_connections)
+    own = settings.direct_database_url is None
+    return DriverPool(open_one, settings.database_connections, own_sessions=own)

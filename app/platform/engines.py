@@ -21,6 +21,7 @@ from app.platform.connections import (
     server_limit,
 )
 from app.platform.database_url import conninfo
+from app.platform.projects import enter
 from app.platform.settings import Settings
 
 JOB_SECONDS = 300.0
@@ -58,6 +59,7 @@ def create_engine(
         pool_recycle=3600,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
+    event.listen(engine.sync_engine, "begin", enter)
     return engine
 
 
@@ -79,11 +81,11 @@ def create_long_engine(settings: Settings) -> AsyncEngine:
 
 
 @contextmanager
-def sync_engine(settings: Settings) -> Iterator[Engine]:
-    """Give an engine for a thread, straight to the server, and close it at the end."""
+def sync_engine(settings: Settings, project: int | None = None) -> Iterator[Engine]:
+    """Give an engine for a thread, straight to the server, and close it at the end; see `connect_sync`."""
     engine = create_sync_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect_sync(settings),
+        creator=lambda: connect_sync(settings, project=project),
         poolclass=NullPool,
         hide_parameters=True,
     )

@@ -3,7 +3,7 @@
 from psycopg import errors as pg
 from psycopg import sql
 
-from app.platform.connections import SESSION, connect_sync
+from app.platform.connections import SERVICE, SESSION, connect_sync
 from app.platform.database_url import parameters
 from app.platform.errors import CommandError
 from app.platform.settings import Settings
@@ -30,11 +30,12 @@ def set_for_role(settings: Settings) -> None:
     """
     if settings.direct_database_url is None:
         return
+    wanted = {**SESSION, "role": SERVICE}
     role = parameters(settings.sqlalchemy_url).get("user", "")
     with connect_sync(settings, autocommit=True) as connection:
         present = {row[0].lower() for row in connection.execute(_PRESENT, (role,)).fetchall()}
         database = connection.info.dbname
-        missing = {name: value for name, value in SESSION.items() if f"{name}={value}".lower() not in present}
+        missing = {name: value for name, value in wanted.items() if f"{name}={value}".lower() not in present}
         for name, value in missing.items():
             statement = sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}").format(
                 sql.Identifier(role), sql.Identifier(database), sql.Identifier(name), sql.Literal(value)

@@ -1,7 +1,7 @@
 """The application: what is in it, and what it holds while it runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
@@ -47,6 +47,7 @@ from app.platform import logs, tracing
 from app.platform.database import follow_time
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
+from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
@@ -98,6 +99,20 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         short = create_engine(settings, SHORT_CONNECTIONS)
         direct = create_driver_pool(settings)
         renderers = Renderers(settings)
+
+        def of_each(project: int) -> Sequence[object]:
+            """Make what a project has for itself: its requests wait for each other, never for another's."""
+            own = of_project(engine, project, share_of(settings.database_connections))
+            connections = direct.of(project)
+            mine = renderers.of(project)
+            return (
+                own,
+                Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS)), connections),
+                Gathering(own),
+                mine,
+                RenderBatcher(own, connections, mine),
+            )
+
         readiness = Readiness(engine, direct, renderers, settings.home)
         hold(
             app,
@@ -106,11 +121,9 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             KeyRing(short, settings.key_cache_seconds),
             FailedKeys(),
             direct,
-            Assigner(short, direct),
-            Gathering(engine),
             renderers,
-            RenderBatcher(engine, direct, renderers),
             readiness,
+            of_project=of_each,
         )
         telling = asyncio.create_task(
             tell_connections({"requests": engine, "keys": short}, {"assigns": direct}), name="connections"

@@ -1,6 +1,7 @@
 """What routes ask the framework for: the things that a process holds, each by its type, and a transaction."""
 
-from collections.abc import AsyncIterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, FastAPI, params
@@ -13,15 +14,45 @@ from app.platform.database import transaction
 Thing = TypeVar("Thing")
 
 
-def hold(app: FastAPI, *things: object) -> None:
-    """Keep what the process holds while it runs, one thing of a type."""
+PROJECT = "vouchers.project"
+"""Where the scope of a request has the id of its caller's project."""
+
+Held = dict[type[object], object]
+"""Things by their types."""
+
+_MOST_PROJECTS = 1000
+"""Projects whose things are kept; those of one that was quiet the longest are made anew when it is heard of again."""
+
+
+def hold(app: FastAPI, *things: object, of_project: Callable[[int], Sequence[object]]) -> None:
+    """Keep what the process holds while it runs, one thing of a type.
+
+    Args:
+        app: whose requests ask for them.
+        things: what is one for all.
+        of_project: makes what each project has for itself, given its id.
+    """
     app.state.held = {type(thing): thing for thing in things}
+    app.state.make = of_project
+    app.state.of_projects = OrderedDict()
 
 
-def held_by(app: FastAPI, kind: type[Thing]) -> Thing:
-    """Return the thing of this type that the process holds."""
-    thing: Thing = app.state.held[kind]
-    return thing
+def held_by(app: FastAPI, kind: type[Thing], project: int | None = None) -> Thing:
+    """Return the thing of this type that the process holds, or that it holds for a project."""
+    held: Held = app.state.held if project is None else _held_for(app, project)
+    return held[kind]  # type: ignore[return-value]  # by its type
+
+
+def _held_for(app: FastAPI, project: int) -> Held:
+    projects: OrderedDict[int, Held] = app.state.of_projects
+    held = projects.get(project)
+    if held is None:
+        held = projects[project] = {type(thing): thing for thing in app.state.make(project)}
+        if len(projects) > _MOST_PROJECTS:
+            projects.popitem(last=False)
+    else:
+        projects.move_to_end(project)
+    return held
 
 
 def held(kind: type[object]) -> params.Depends:
@@ -33,8 +64,18 @@ def held(kind: type[object]) -> params.Depends:
     return params.Depends(give)
 
 
+def held_for_project(kind: type[object]) -> params.Depends:
+    """Make a dependency that gives the thing of this type that the caller's project has."""
+
+    async def give(request: HTTPConnection) -> object:
+        return held_by(request.app, kind, request.scope[PROJECT])
+
+    return params.Depends(give)
+
+
 Settings = Annotated[settings.Settings, held(settings.Settings)]
-Engine = Annotated[AsyncEngine, held(AsyncEngine)]
+Engine = Annotated[AsyncEngine, held_for_project(AsyncEngine)]
+"""Of the caller's project."""
 
 
 async def _connection(engine: Engine) -> AsyncIterator[AsyncConnection]:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Receive, Scope, Send
 
 from app.platform import records
-from app.platform.database import ONLY_READS
+from app.platform.database import ONLY_READS, transaction
 from app.schema.texts import inert
 from app.web.headers import Responses
 from app.web.spool import check_room, spooled
@@ -110,7 +110,7 @@ async def stream(
     engine: AsyncEngine, query: Query, columns: Sequence[str], format_: Format
 ) -> AsyncIterator[bytes]:
     """Write the rows of a query; on a connection of its own, because the request's is gone by then."""
-    async with engine.connect() as connection:
+    async with transaction(engine) as connection:
         await connection.execute(ONLY_READS)
         rows = await connection.stream(query.execution_options(yield_per=ROWS_AT_A_TIME))
         if format_ is Format.CSV:

@@ -9,7 +9,7 @@ from fastapi.security import HTTPBearer
 from app.domain.access.errors import ForbiddenError, UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller, Scope
-from app.web.dependencies import held_by
+from app.web.dependencies import PROJECT, held_by
 from app.web.failed_keys import FailedKeys
 
 bearer = HTTPBearer(auto_error=False, description="An API key, as made by `vouchers api-key create`")
@@ -72,6 +72,7 @@ async def admitted(
             address,
         )
         request.scope[_CALLER] = caller
+        request.scope[PROJECT] = caller.project_id
     return permit(caller, *scopes)
 
 

@@ -12,6 +12,7 @@ from app.platform.database import transaction
 from app.platform.engines import create_engine
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
+from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.server.backups import DailyBackups
 from tests.conftest import another_database
@@ -26,7 +27,7 @@ def empty(server_url):
 
 
 async def codes(settings):
-    engine = create_engine(settings)
+    engine = of_project(create_engine(settings), DEFAULT)
     async with transaction(engine) as connection:
         found = set((await connection.execute(text("SELECT code FROM voucher"))).scalars())
         assert await violations(connection) == []

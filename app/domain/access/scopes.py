@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.platform.projects import DEFAULT
+
 SHOWN_CHARACTERS = 2
 MASK = "*" * 6
 
@@ -35,6 +37,7 @@ class Caller:
     scopes: frozenset[Scope]
     requests_per_minute: int | None = None
     """Most requests that it may send; None: no bound."""
+    project_id: int = DEFAULT
 
     def may(self, *scopes: Scope) -> bool:
         """Tell whether any of `scopes` is held; `admin` holds all but `operator`."""

@@ -15,7 +15,7 @@ from app.domain.assignments import claiming, service
 from app.domain.assignments.errors import PoolBusyError
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.platform.batching import Batcher, Waiter, fail_all
-from app.platform.driver_pool import DriverPool
+from app.platform.driver_pool import ProjectConnections
 from app.platform.errors import DomainError, OverloadedError
 from app.platform.metrics import BATCHES
 
@@ -37,7 +37,7 @@ Requests = list[Waiter[AssignmentRequest, LedgerEntry]]
 class Assigner:
     """The assigner of one process."""
 
-    def __init__(self, engine: AsyncEngine, driver_pool: DriverPool) -> None:
+    def __init__(self, engine: AsyncEngine, driver_pool: ProjectConnections) -> None:
         self._claimer = claiming.Claimer(engine, driver_pool)
         self._batcher = Batcher[tuple[str, int], AssignmentRequest, LedgerEntry](
             self._serve, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE

@@ -15,7 +15,7 @@ from uuid import UUID
 from app.domain.lifecycle import picked
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.database import is_conflict
-from app.platform.driver_pool import DriverPool
+from app.platform.driver_pool import ProjectConnections
 from app.platform.metrics import DRAWN
 
 KEPT_SECONDS = 5.0
@@ -42,7 +42,7 @@ class _Pool:
 class Candidates:
     """Of one process."""
 
-    def __init__(self, driver_pool: DriverPool) -> None:
+    def __init__(self, driver_pool: ProjectConnections) -> None:
         self._driver_pool = driver_pool
         self._pools: OrderedDict[str, _Pool] = OrderedDict()
 

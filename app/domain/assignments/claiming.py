@@ -14,8 +14,8 @@ from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle.claim import Claimed
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
-from app.platform.database import autocommit, retry_on_conflict, transaction
-from app.platform.driver_pool import DriverPool
+from app.platform.database import retry_on_conflict, transaction
+from app.platform.driver_pool import ProjectConnections
 from app.platform.errors import DomainError
 
 
@@ -24,7 +24,7 @@ class Claimer:
     """Claims and commits, for one process."""
 
     engine: AsyncEngine
-    driver_pool: DriverPool
+    driver_pool: ProjectConnections
     _ids: Ids = Ids.SINGLE
     """Changes for good with the first claim that gets nothing because customers were merged."""
 
@@ -62,7 +62,7 @@ class Claimer:
             given |= more
         if len(claimed.ledger) + len(claimed.known) + len(claimed.merged) == len(requests):
             return given, reason
-        async with autocommit(self.engine) as reading:
+        async with transaction(self.engine) as reading:
             found = await find_shortage(reading, pool)
         new = {entry.id for entry in claimed.ledger}
         left = [request for request in requests if request.id not in given and request.id not in new]
@@ -78,12 +78,13 @@ class Claimer:
 
 @retry_on_conflict
 async def _claim_on_driver(
-    direct: DriverPool, pool: str, requests: Sequence[AssignmentRequest], ids: Ids
+    direct: ProjectConnections, pool: str, requests: Sequence[AssignmentRequest], ids: Ids
 ) -> Claimed:
-    cursor = CURSORS.of(pool)
+    place = direct.project_id, pool
+    cursor = CURSORS.of(place)
     async with direct.connection() as connection:
         claimed = await lifecycle.claim_direct(connection, pool, requests, cursor, ids)
-    CURSORS.passed(pool, cursor, claimed.draw_keys)
+    CURSORS.passed(place, cursor, claimed.draw_keys)
     return claimed
 
 

@@ -8,6 +8,8 @@ from app.platform.metrics import DRAWN
 
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _MAX_CURSORS = 10_000
+PoolKey = tuple[int, str]
+"""Project and name of a pool."""
 
 
 class Cursors:
@@ -17,9 +19,9 @@ class Cursors:
     """
 
     def __init__(self) -> None:
-        self._by_pool: OrderedDict[str, int] = OrderedDict()
+        self._by_pool: OrderedDict[PoolKey, int] = OrderedDict()
 
-    def of(self, pool: str) -> int:
+    def of(self, pool: PoolKey) -> int:
         """Return the draw key after which the next draw begins."""
         if pool not in self._by_pool:
             self._by_pool[pool] = random.randint(_SMALLEST, _LARGEST)  # noqa: S311  (a place to start, no secret)
@@ -27,7 +29,7 @@ class Cursors:
                 self._by_pool.popitem(last=False)
         return self._by_pool[pool]
 
-    def passed(self, pool: str, cursor: int, draw_keys: Sequence[int]) -> None:
+    def passed(self, pool: PoolKey, cursor: int, draw_keys: Sequence[int]) -> None:
         """Move past the keys that a draw from `cursor` on took."""
         wrapped = [key for key in draw_keys if key <= cursor]
         if draw_keys:

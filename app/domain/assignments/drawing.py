@@ -35,6 +35,7 @@ from app.platform.clock import clock
 from app.platform.database import ConflictError
 from app.platform.errors import DomainError
 from app.platform.metrics import DRAWN
+from app.platform.projects import project_of
 
 PAUSES = (0.01, 0.05, 0.2, 0.5)
 """Seconds between tries while all that is available is locked by others."""
@@ -149,10 +150,11 @@ class Draw:
         return {entry.id: entry for entry in claimed.ledger}
 
     async def _claim_once(self, requests: Sequence[AssignmentRequest], ids: Ids = Ids.ASKED) -> Claimed:
-        cursor = CURSORS.of(self.pool)
+        place = project_of(self.connection), self.pool
+        cursor = CURSORS.of(place)
         allowed = self._allowed or NONE_ALLOWED
         claimed = await lifecycle.claim(self.connection, self.pool, requests, cursor, allowed, ids)
-        CURSORS.passed(self.pool, cursor, claimed.draw_keys)
+        CURSORS.passed(place, cursor, claimed.draw_keys)
         await self._record(len(claimed.draw_keys), claimed.from_hold)
         return claimed
 
@@ -264,9 +266,10 @@ class Draw:
         if self.valid_for:
             await self._lock_lasting(wanted - len(self.locked), allowed)
             return
-        cursor = CURSORS.of(self.pool)
+        place = project_of(self.connection), self.pool
+        cursor = CURSORS.of(place)
         rows = await lifecycle.lock(self.connection, self.pool, wanted, cursor, allowed)
-        CURSORS.passed(self.pool, cursor, [row.draw_key for row in rows])
+        CURSORS.passed(place, cursor, [row.draw_key for row in rows])
         ours = {row.code for row in self.locked}
         self.locked += [row for row in rows if row.code not in ours]
         del self.locked[wanted:]

@@ -23,7 +23,7 @@ from app.domain.customers.schemas import (
 )
 from app.domain.persons import service as persons
 from app.platform.clock import clock
-from app.platform.database import autocommit, retry_on_conflict, transaction
+from app.platform.database import retry_on_conflict, transaction
 from app.platform.settings import get_settings
 from app.platform.versions import Expected, version
 
@@ -202,7 +202,7 @@ async def _wait_for_others(engine: AsyncEngine, number: str) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
             while True:
-                async with autocommit(engine) as connection:
+                async with transaction(engine) as connection:
                     if await queries.have_ended(connection, number):
                         return
                 await asyncio.sleep(0.01)

@@ -20,7 +20,8 @@ from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.database import READS, autocommit
+from app.platform.database import READS, transaction
+from app.platform.projects import as_owner, everywhere
 
 # After the row is locked: what follows on the same code, such as its next draw, bears a later time.
 MOMENT = "greatest(clock_timestamp(), now(), (SELECT at FROM horizon))"
@@ -64,7 +65,7 @@ SELECT greatest(clock_timestamp(), now(), (SELECT at FROM horizon)), id, CAST(%s
 
 async def publish(engine: AsyncEngine) -> datetime:
     """Return the present time; whatever begins from now on is stamped no earlier."""
-    async with autocommit(engine) as connection:
+    async with transaction(everywhere(engine)) as connection:
         horizon: datetime = (await connection.execute(PUBLISH)).scalar_one()
         return horizon
 
@@ -75,8 +76,8 @@ async def settled(engine: AsyncEngine) -> datetime:
     It is the present time, or the begin of the oldest transaction that is under way. What only reads may say so by
     its application name (`database.READS`) and holds nobody up.
     """
-    async with autocommit(engine) as connection:
-        horizon = (await connection.execute(PUBLISH)).scalar_one()
+    horizon = await publish(engine)
+    async with transaction(everywhere(engine)) as connection:  # others' sessions are shown to the owner alone
         found = await connection.execute(UNDER_WAY, {"horizon": horizon, "longest": LONGEST})
         settled_at: datetime = found.scalar_one()
         return settled_at
@@ -84,8 +85,9 @@ async def settled(engine: AsyncEngine) -> datetime:
 
 async def under_way(connection: AsyncConnection) -> set[tuple[object, ...]]:
     """Return the transactions that are under way, besides this one and what only reads."""
-    await connection.execute(CLEAR)
-    return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY)}
+    async with as_owner(connection):
+        await connection.execute(CLEAR)
+        return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY)}
 
 
 async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
 from app.platform.batching import Batcher, Waiter
 from app.platform.connections import hung_since
-from app.platform.driver_pool import DriverPool
+from app.platform.driver_pool import ProjectConnections
 from app.platform.errors import DatabaseUnavailableError
 
 MAX_BATCH = 100
@@ -31,7 +31,7 @@ those who were have their messages within a second, and the others know at once.
 class RenderBatcher:
     """The batcher of one process. A context goes to each target, so that it tells no templates apart."""
 
-    def __init__(self, engine: AsyncEngine, driver_pool: DriverPool, renderers: Renderers) -> None:
+    def __init__(self, engine: AsyncEngine, driver_pool: ProjectConnections, renderers: Renderers) -> None:
         self._quick = QuickMessages(engine, driver_pool, renderers)
         self._engine = engine
         self._renderers = renderers

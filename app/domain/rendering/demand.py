@@ -10,6 +10,7 @@ from app.domain.rendering.confined.protocol import NeedsAsJson
 from app.domain.rendering.message_vouchers import MessageVouchers
 
 _KEPT = 1000
+_Key = tuple[int, bytes]
 NOTHING: NeedsAsJson = {"codes": {}, "occurrences": {}, "counts": [], "aggregates": [], "seen": False}
 
 
@@ -22,19 +23,19 @@ class Demand:
 
 
 class Demands:
-    """By template. Losing one costs one more rendering."""
+    """By project and template. Losing one costs one more rendering."""
 
     def __init__(self) -> None:
-        self._by_template: OrderedDict[bytes, Demand] = OrderedDict()
+        self._by_template: OrderedDict[_Key, Demand] = OrderedDict()
 
-    def each(self, template: str) -> Mapping[str, float] | None:
+    def each(self, project: int, template: str) -> Mapping[str, float] | None:
         """Return how many codes of each pool a message takes; None where that is not known."""
-        demand = self._by_template.get(_digest(template))
+        demand = self._by_template.get(_key(project, template))
         return None if demand is None else demand.each
 
-    def one_code(self, template: str) -> str | None:
+    def one_code(self, project: int, template: str) -> str | None:
         """Return the pool of which each message takes one code, where that is all that it needs."""
-        demand = self._by_template.get(_digest(template))
+        demand = self._by_template.get(_key(project, template))
         if demand is None or list(demand.each.values()) != [1.0]:
             return None
         needs = demand.needs
@@ -42,9 +43,11 @@ class Demands:
             return None
         return next(iter(demand.each))
 
-    async def predict(self, template: str, vouchers: MessageVouchers, messages: int) -> NeedsAsJson:
+    async def predict(
+        self, project: int, template: str, vouchers: MessageVouchers, messages: int
+    ) -> NeedsAsJson:
         """Return what so many messages will probably need, less what they were given before."""
-        demand = self._by_template.get(_digest(template))
+        demand = self._by_template.get(_key(project, template))
         if demand is None:
             return NOTHING
         await vouchers.fetch({**NOTHING, "occurrences": demand.needs["occurrences"]})
@@ -54,9 +57,9 @@ class Demands:
         }
         return {**demand.needs, "codes": codes}
 
-    def record(self, template: str, needs: NeedsAsJson, messages: int) -> None:
+    def record(self, project: int, template: str, needs: NeedsAsJson, messages: int) -> None:
         """Note what so many messages needed."""
-        key = _digest(template)
+        key = _key(project, template)
         known = self._by_template.pop(key, None)
         before = {} if known is None else known.each
         each = {pool: max(n / messages, before.get(pool, 0)) for pool, n in needs["codes"].items()}
@@ -65,8 +68,8 @@ class Demands:
             self._by_template.popitem(last=False)
 
 
-def _digest(template: str) -> bytes:
-    return hashlib.sha256(template.encode(errors="surrogatepass")).digest()
+def _key(project: int, template: str) -> _Key:
+    return project, hashlib.sha256(template.encode(errors="surrogatepass")).digest()
 
 
 DEMANDS = Demands()

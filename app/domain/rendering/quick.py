@@ -21,23 +21,24 @@ from app.domain.rendering.presence import gone
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.rounds import ABOUT, about_of, item_of
 from app.domain.rendering.schemas import MessageTarget, Mode, Outcome, RenderSpec
-from app.platform.database import autocommit
-from app.platform.driver_pool import DriverPool
+from app.platform.database import transaction
+from app.platform.driver_pool import ProjectConnections
 from app.platform.errors import DomainError
 from app.platform.metrics import RENDERS
+from app.platform.projects import project_of
 
 
 class QuickMessages:
-    """The way of one process."""
+    """The way of one project in one process."""
 
-    def __init__(self, engine: AsyncEngine, driver_pool: DriverPool, renderers: Renderers) -> None:
+    def __init__(self, engine: AsyncEngine, driver_pool: ProjectConnections, renderers: Renderers) -> None:
         self._engine = engine
         self._candidates = Candidates(driver_pool)
         self._renderers = renderers
 
     async def make(self, spec: RenderSpec, targets: Sequence[MessageTarget]) -> dict[int, Outcome]:
         """Return the messages that could be made this way, by their places; they are committed."""
-        pool = _pool_of(spec)
+        pool = _pool_of(project_of(self._engine), spec)
         plain = [index for index, target in enumerate(targets) if target.request is None]
         if pool is None or not plain:
             return {}
@@ -88,18 +89,18 @@ class QuickMessages:
             ids = [target.customer_id for target in targets if target.customer_id is not None]
             stored: dict[str, dict[str, object]] = {}
             if ids:
-                async with autocommit(self._engine) as connection:
+                async with transaction(self._engine) as connection:
                     stored = await customers.properties_of(connection, ids)
             for item, target in zip(items, targets, strict=True):
                 item["customer"] = {**stored.get(target.customer_id or "", {}), **target.customer}
         return items
 
 
-def _pool_of(spec: RenderSpec) -> str | None:
+def _pool_of(project: int, spec: RenderSpec) -> str | None:
     """Return the pool of which a message of this template took one code the last time, and needed nothing else."""
     if spec.mode is Mode.PREVIEW or any(name in spec.source for name in ABOUT):
         return None
-    return DEMANDS.one_code(spec.source)
+    return DEMANDS.one_code(project, spec.source)
 
 
 def _supply(codes: Sequence[str]) -> PoolSupply:

@@ -6,22 +6,23 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from copy import copy
 from pathlib import Path
 from typing import ClassVar
 
 import orjson
 
 from app.domain.rendering.confined.protocol import GRACE, HEADER, JOB_SHARE, SHARED_BY, Answer, Job
-from app.platform.errors import DomainError, InvalidRequestError, OverloadedError
+from app.platform.errors import DomainError, InvalidRequestError
 from app.platform.settings import Settings
+from app.platform.turns import Turns
 
 PATIENCE = 10.0
 """Seconds that a message may wait for its turn, and a job for a process."""
 
 MAX_WAITING = 64
-"""Jobs that wait for a process; one more is refused at once."""
+"""Jobs of a project that wait for a process; one more is refused at once."""
 
 
 START_SECONDS = 5.0
@@ -66,28 +67,26 @@ class Renderers:
         ).decode()
         self._seconds = settings.template_seconds
         self.max_template_bytes = settings.template_bytes
-        self._idle: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()
-        for _ in range(settings.render_processes):
-            self._idle.put_nowait(None)
-        self._waiting = 0
+        self._processes: Turns[Process | None] = Turns(
+            [None] * settings.render_processes, PATIENCE, MAX_WAITING
+        )
         # A message holds a connection while it waits for a process. Half of them stay free for others.
-        self._turns = asyncio.Semaphore(max(1, settings.database_connections // 2))
+        self._turns = Turns([None] * max(1, settings.database_connections // 2), PATIENCE)
+        self._project: int | None = None
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def of(self, project: int) -> "Renderers":
+        """Return the same processes as a project uses them: its messages wait in a line of their own."""
+        own = copy(self)
+        own._project = project  # noqa: SLF001  (its own kind)
+        return own
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """Wait for a turn before taking a connection.
 
         Raises:
             OverloadedError: it did not come in time.
         """
-        try:
-            await asyncio.wait_for(self._turns.acquire(), PATIENCE)
-        except TimeoutError:
-            raise OverloadedError from None
-        try:
-            yield
-        finally:
-            self._turns.release()
+        return self._turns.one(self._project)
 
     async def render(self, job: Job) -> Answer:
         """Return the answer to a job.
@@ -127,31 +126,16 @@ class Renderers:
         Raises:
             RendererUnavailableError: none can be started.
         """
-        if not self._idle.empty():
-            process = self._idle.get_nowait()
+        if self._processes.free:
+            process = await self._processes.take(self._project)
             try:
                 if process is None or process.returncode is not None:
                     process = await self._start()
             finally:
-                self._idle.put_nowait(process)
-
-    async def _free(self) -> Process | None:
-        """Return a process that is free, or None where one may be started."""
-        if not self._waiting and not self._idle.empty():
-            return self._idle.get_nowait()
-        if self._waiting >= MAX_WAITING:
-            raise OverloadedError
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._idle.get()
-        except TimeoutError:
-            raise OverloadedError from None
-        finally:
-            self._waiting -= 1
+                self._processes.give_back(process)
 
     async def _once(self, body: bytes, seconds: float) -> Answer:
-        process = await self._free()
+        process = await self._processes.take(self._project)
         try:
             if process is None or process.returncode is not None:
                 process = await self._start()
@@ -178,12 +162,12 @@ class Renderers:
                 raise RendererUnavailableError from None
             raise
         finally:
-            self._idle.put_nowait(process)
+            self._processes.give_back(process)
 
     async def close(self) -> None:
         """End the processes."""
-        while not self._idle.empty():
-            await _end(self._idle.get_nowait())
+        while self._processes.free:
+            await _end(self._processes.free.pop())
 
     async def _start(self) -> Process:
         # Nothing of our environment goes along but where the code is: no database, no key.

@@ -25,6 +25,7 @@ from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, RenderSpec
 from app.domain.rendering.slices import Slices, total
 from app.platform.clock import clock
+from app.platform.projects import project_of
 
 MAX_PASSES = 12
 """How often a message is rendered anew because it asked for more: some templates would never have enough."""
@@ -65,6 +66,7 @@ class Rounds:
         take: Take | None,
     ) -> None:
         self._connection = connection
+        self._project = project_of(connection)
         self._take = take
         self._renderers = renderers
         self._source = spec.source
@@ -84,7 +86,7 @@ class Rounds:
             OrderMattersError: some was taken in vain; make all anew, as one.
         """
         await self._add_customers()
-        needs = await DEMANDS.predict(self._source, self._vouchers, len(self._targets))
+        needs = await DEMANDS.predict(self._project, self._source, self._vouchers, len(self._targets))
         if self._take is not None and self._may_slice():
             answer = await self._in_slices(needs, self._take)
             if answer is not None:
@@ -97,7 +99,7 @@ class Rounds:
                 return answer
             needs = answer["needs"]
             if "results" in answer:
-                DEMANDS.record(self._source, needs, len(self._targets))
+                DEMANDS.record(self._project, self._source, needs, len(self._targets))
                 return answer
         raise TemplateLimitError("The template asks for other vouchers each time it is rendered.", line=None)
 
@@ -112,7 +114,7 @@ class Rounds:
 
         Where a pool is short, who gets none is a matter of the order of all, so all are rendered as one.
         """
-        each = DEMANDS.each(self._source)
+        each = DEMANDS.each(self._project, self._source)
         if each is None:
             probe = await self._render(slice(0, PROBE), self._vouchers.as_json({}))
             if "refused" in probe:
@@ -133,7 +135,7 @@ class Rounds:
                 return answers[-1]
             if not slices.waiting:
                 answer = slices.answer()
-                DEMANDS.record(self._source, answer["needs"], len(self._items))
+                DEMANDS.record(self._project, self._source, answer["needs"], len(self._items))
                 return answer
             needs = total([answer["needs"] for answer in answers])
         if slices.begun:

@@ -20,7 +20,7 @@ from app.domain.webhooks import queries
 from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Message, Place, TakenWebhook, WebhookState
 from app.platform import hooks
 from app.platform.clock import clock
-from app.platform.database import autocommit, transaction
+from app.platform.database import transaction
 from app.platform.settings import Settings
 
 MAX_EVENTS = 1000
@@ -91,13 +91,13 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
             going_on = await _send(engine, settings, sender, webhook, message)
         is_last = False
         while going_on is not None and not is_last and time.monotonic() < end:
-            async with autocommit(engine) as connection:
+            async with transaction(engine) as connection:
                 message = await queries.begin(connection, going_on, Place.before(until), MAX_EVENTS)
             if message is None:
                 break
             is_last = message.events < MAX_EVENTS
             going_on = await _send(engine, settings, sender, going_on, message)
-    async with autocommit(engine) as connection:
+    async with transaction(engine) as connection:
         await queries.note(connection, webhook_id, lease, {"leased_until": None, "lease": None})
 
 
@@ -120,7 +120,7 @@ async def _send(
     answer = await sender.post(webhook.url, str(message.delivery_id), payload, keys)
     if answer.error is None:
         status = "delivered"
-        async with autocommit(engine) as connection:
+        async with transaction(engine) as connection:
             ours = await queries.arrived(connection, webhook, message, answer.status, LEASE_SECONDS)
     else:
         status = "failed" if answer.is_gone else "pending"

@@ -14,13 +14,14 @@ from app.domain.lifecycle import claim
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.driver_pool import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError
+from app.platform.projects import DEFAULT
 from tests.factories import fill
 
 
 @pytest.fixture
 async def assigner(engine, settings):
     async with create_driver_pool(settings) as direct:
-        yield Assigner(engine, direct)
+        yield Assigner(engine, direct.of(DEFAULT))
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from app.domain.vouchers import service as vouchers
 from app.platform import connections
 from app.platform.database import transaction
 from app.platform.engines import create_engine
+from app.platform.projects import DEFAULT, of_project
 from app.server.application import create_app
 from tests.conftest import TABLES
 from tests.domain.lifecycle.told import NOBODY, USED, Said, Told
@@ -89,7 +90,7 @@ class Life(RuleBasedStateMachine):
         self.messages = 0
 
     async def _start(self):
-        self.engine = create_engine(self.settings_of_test)
+        self.engine = of_project(create_engine(self.settings_of_test), DEFAULT)
         async with transaction(self.engine) as connection:
             await connection.execute(text(";".join(f"DELETE FROM {table}" for table in TABLES)))
         await add_key(self.engine, KEY, "admin")
@@ -180,7 +181,7 @@ class Life(RuleBasedStateMachine):
         """Have the same codes drawn in each run of a story: it is told again from the same beginning."""
         async with transaction(self.engine) as connection:
             await connection.execute(text("UPDATE import SET seed = 7 WHERE id = :id"), {"id": import_id})
-        cursors.CURSORS._by_pool["p"] = 0
+        cursors.CURSORS._by_pool[DEFAULT, "p"] = 0
 
     def _one(self, place):
         """Return an assignment, or None where there is none: a story must not depend on what was answered."""

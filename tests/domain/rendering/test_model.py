@@ -19,6 +19,7 @@ from sqlalchemy import text
 from app.domain.rendering import service
 from app.domain.rendering.message_vouchers import MessageVouchers
 from app.platform.engines import create_engine
+from app.platform.projects import DEFAULT, of_project
 from app.server.application import create_app
 from tests.factories import KEY, add_key, fill
 
@@ -44,7 +45,7 @@ class Service:
         self.run(self._start())
 
     async def _start(self):
-        self.engine = create_engine(self.settings)
+        self.engine = of_project(create_engine(self.settings), DEFAULT)
         await add_key(self.engine, KEY, "admin")
         app = create_app(self.settings)
         self.lifespan = app.router.lifespan_context(app)

@@ -102,17 +102,17 @@ def test_a_loop_that_closes_while_a_process_starts_comes_to_an_end(settings, mon
 async def test_so_many_jobs_wait_for_a_process_and_none_for_ever(settings, monkeypatch):
     monkeypatch.setattr(renderers_, "MAX_WAITING", 2)
     renderers = Renderers(settings.model_copy(update={"render_processes": 1}))
-    held = await renderers._free()
-    waiting = [asyncio.create_task(renderers._free()) for _ in range(2)]
+    held = await renderers._processes.take(None)
+    waiting = [asyncio.create_task(renderers._processes.take(None)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
         await renderers.render(job("x"))
     for task in waiting:
-        renderers._idle.put_nowait(held)
+        renderers._processes.give_back(held)
         await task
-    monkeypatch.setattr(renderers_, "PATIENCE", 0)
+    renderers._processes._patience = 0
     with pytest.raises(OverloadedError):
         await renderers.render(job("x"))
-    renderers._idle.put_nowait(held)
+    renderers._processes.give_back(held)
     assert (await renderers.render(job("x")))["results"][0]["texts"] == ["x"]
     await renderers.close()
