@@ -1,5 +1,6 @@
 """How Alembic reaches the database: one migrator at a time, and never a long wait for a lock."""
 
+import time
 from typing import Any
 
 from alembic import context
@@ -23,11 +24,20 @@ def _migrate() -> None:
     if url:
         settings = settings.model_copy(update={"database_url": url, "direct_database_url": None})
     with sync_engine(settings) as engine, engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK})
+        # Asked again and again: one that waits within a statement would be waited for by an index that is built
+        # concurrently.
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK}):
+            connection.rollback()
+            time.sleep(0.1)
         # A migration that cannot have its lock soon gives up, instead of queueing all traffic behind itself.
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.commit()
-        context.configure(connection=connection, target_metadata=Base.metadata, include_name=_ours)
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            include_name=_ours,
+            transaction_per_migration=True,  # one that is interrupted goes on with the one that it was at
+        )
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()

@@ -9,6 +9,7 @@ from app.schema import (
     inventory,
     ledger,
     order,
+    projects,
     redemptions,
     webhooks,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "inventory",
     "ledger",
     "order",
+    "projects",
     "redemptions",
     "webhooks",
 ]

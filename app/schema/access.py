@@ -3,10 +3,11 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Identity, Index, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base
+from app.schema.projects import OfProject
 
 
 class ApiKey(Base):
@@ -15,6 +16,8 @@ class ApiKey(Base):
     __tablename__ = "api_key"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    project_id: Mapped[int] = mapped_column(Integer, ForeignKey("project.id"), server_default="1")
+    """The project that it opens."""
     name: Mapped[str]
     prefix: Mapped[bytes] = mapped_column(index=True)
     """First bytes of the digest, to find the row by; the whole digest is compared in constant time."""
@@ -33,6 +36,7 @@ class ApiKey(Base):
     """Until then the previous secret is good too."""
 
     __table_args__ = (
+        Index("api_key_project_idx", "project_id"),
         Index(
             "api_key_previous_prefix_idx",
             "previous_prefix",
@@ -71,7 +75,7 @@ class KeptReply(Base):
     __table_args__ = (Index("kept_reply_kept_at_idx", "kept_at"),)
 
 
-class AuditEntry(Base):
+class AuditEntry(OfProject, Base):
     """Something that a key did. Rows are only ever added."""
 
     __tablename__ = "audit_entry"
@@ -87,6 +91,6 @@ class AuditEntry(Base):
     details: Mapped[dict[str, object]]
 
     __table_args__ = (
-        Index("audit_entry_pool_idx", "pool", "id", postgresql_where=text("pool IS NOT NULL")),
-        Index("audit_entry_action_idx", "action", "id"),
+        Index("audit_entry_pool_idx", "project_id", "pool", "id", postgresql_where=text("pool IS NOT NULL")),
+        Index("audit_entry_action_idx", "project_id", "action", "id"),
     )

@@ -3,18 +3,19 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, func, text
+from sqlalchemy import Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base
+from app.schema.base import Base, PoolId
+from app.schema.projects import OfProject, refers
 
 
-class Alert(Base):
+class Alert(OfProject, Base):
     """Whom to tell when a pool runs low, and how."""
 
     __tablename__ = "alert"
 
-    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    pool_id: Mapped[PoolId] = mapped_column(primary_key=True)
     webhook_url: Mapped[str | None]
     webhook_secret: Mapped[str | None]
     """In clear, because each webhook is signed with it."""
@@ -29,8 +30,10 @@ class Alert(Base):
     expiring_told_at: Mapped[datetime | None]
     """Set from the telling until no code expires so soon any more."""
 
+    __table_args__ = (refers("alert", "pool_id", to="pool.id"),)
 
-class AlertThreshold(Base):
+
+class AlertThreshold(OfProject, Base):
     """A count of available vouchers to be told of; also the outbox: fallen and not told is to be sent.
 
     Armed (`fell_at` is null) → fallen → told → armed, once the count is above the threshold again.
@@ -38,7 +41,7 @@ class AlertThreshold(Base):
 
     __tablename__ = "alert_threshold"
 
-    pool_id: Mapped[int] = mapped_column(ForeignKey("alert.pool_id", ondelete="CASCADE"), primary_key=True)
+    pool_id: Mapped[PoolId] = mapped_column(primary_key=True)
     threshold: Mapped[int] = mapped_column(primary_key=True)
     fell_at: Mapped[datetime | None]
     """Written by the very transaction that took the count down to the threshold."""
@@ -46,14 +49,16 @@ class AlertThreshold(Base):
     """How many were left then."""
     told_at: Mapped[datetime | None]
 
+    __table_args__ = (refers("alert_threshold", "pool_id", to="alert.pool_id"),)
 
-class Delivery(Base):
+
+class Delivery(OfProject, Base):
     """One message of an alert by one channel; `id` is its `webhook-id`, the same at each try."""
 
     __tablename__ = "delivery"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    pool_id: Mapped[PoolId]
     event: Mapped[str]
     channel: Mapped[str]
     destination: Mapped[str]
@@ -68,15 +73,18 @@ class Delivery(Base):
     attempted_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("delivery_pool_idx", "pool_id", "created_at", "id"),)
+    __table_args__ = (
+        refers("delivery", "pool_id", to="pool.id"),
+        Index("delivery_pool_idx", "project_id", "pool_id", "created_at", "id"),
+    )
 
 
-class StockHistory(Base):
+class StockHistory(OfProject, Base):
     """The stock of a pool as it was early in an hour."""
 
     __tablename__ = "stock_history"
 
-    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    pool_id: Mapped[PoolId] = mapped_column(primary_key=True)
     hour: Mapped[datetime] = mapped_column(primary_key=True)
     taken_at: Mapped[datetime]
     available: Mapped[int]
@@ -87,3 +95,5 @@ class StockHistory(Base):
     void: Mapped[int]
     given_besides: Mapped[int | None]
     """Null in rows older than the column."""
+
+    __table_args__ = (refers("stock_history", "pool_id", to="pool.id"),)

@@ -3,13 +3,14 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Identity, Text, func, text
+from sqlalchemy import Identity, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base
+from app.schema.base import Base, PoolId
+from app.schema.projects import OfProject, refers
 
 
-class BulkChange(Base):
+class BulkChange(OfProject, Base):
     """A change of many vouchers, and how far it is."""
 
     __tablename__ = "bulk_change"
@@ -21,11 +22,11 @@ class BulkChange(Base):
     action: Mapped[str]
     filter: Mapped[dict[str, object]]
     """As it was given, but of customers and of codes only how many."""
-    pool_id: Mapped[int | None]
+    pool_id: Mapped[PoolId | None]
     customer_ids: Mapped[list[str] | None]
     """Null once it has ended: a person who is erased is named nowhere."""
     expires_at: Mapped[datetime | None]
-    to_pool_id: Mapped[int | None]
+    to_pool_id: Mapped[PoolId | None]
     """Where a move leads."""
     to_pool: Mapped[str | None]
     most: Mapped[int | None]
@@ -43,12 +44,14 @@ class BulkChange(Base):
     changed: Mapped[int] = mapped_column(server_default="0")
     skipped: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
     error: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
+    __table_args__ = (Index("bulk_change_created_at_idx", "project_id", "created_at"),)
 
-class BulkChangeCode(Base):
+
+class BulkChangeCode(OfProject, Base):
     """A voucher that a change is about, as long as it is under way.
 
     Codes that were given stand at negative places; the job lists what the filter meets at places from 1 on.
@@ -56,20 +59,20 @@ class BulkChangeCode(Base):
 
     __tablename__ = "bulk_change_code"
 
-    change_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("bulk_change.id", ondelete="CASCADE"), primary_key=True
-    )
+    change_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     n: Mapped[int] = mapped_column(primary_key=True)
     code: Mapped[str] = mapped_column(Text(collation="C"))
 
+    __table_args__ = (refers("bulk_change_code", "change_id", to="bulk_change.id"),)
 
-class VoucherNote(Base):
+
+class VoucherNote(OfProject, Base):
     """What somebody did to a voucher and the voucher's own row does not tell, or not why."""
 
     __tablename__ = "voucher_note"
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    code: Mapped[str] = mapped_column(Text(collation="C"), index=True)
+    code: Mapped[str] = mapped_column(Text(collation="C"))
     at: Mapped[datetime] = mapped_column(server_default=func.now())
     event: Mapped[str]
     reason: Mapped[str | None]
@@ -78,3 +81,5 @@ class VoucherNote(Base):
     expires_at: Mapped[datetime | None]
     from_pool: Mapped[str | None]
     """Of a code that was moved: the name of the pool that had it before."""
+
+    __table_args__ = (Index("voucher_note_code_idx", "project_id", "code"),)

@@ -5,10 +5,11 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base, alike_indexes
+from app.schema.base import ALIKE, ALIKE_BACK, Base, alike_indexes
+from app.schema.projects import OfProject
 
 
-class Customer(Base):
+class Customer(OfProject, Base):
     """What is known of a customer."""
 
     __tablename__ = "customer"
@@ -20,7 +21,7 @@ class Customer(Base):
     """When each property was said to be so, in UNIX seconds; none until an update tells of what time it is."""
 
 
-class CustomerAlias(Base):
+class CustomerAlias(OfProject, Base):
     """An id that a merge has concerned, and the person for whom it stands; of the person itself, too.
 
     Who is in no merge has no row, so that the look-up costs those nothing.
@@ -33,10 +34,10 @@ class CustomerAlias(Base):
     merging: Mapped[bool] = mapped_column(server_default=text("false"))
     """Whether a merge of this person is under way."""
 
-    __table_args__ = (Index("customer_alias_customer_idx", "customer_id"),)
+    __table_args__ = (Index("customer_alias_customer_idx", "project_id", "customer_id"),)
 
 
-class TrackedId(Base):
+class TrackedId(OfProject, Base):
     """An id as shops track it (`registered`, `cookie`, …), and the customer under whom it was put.
 
     Where that customer was merged since, `customer_alias` leads on.
@@ -50,10 +51,10 @@ class TrackedId(Base):
     shared: Mapped[bool] = mapped_column(server_default=text("false"))
     """Whether it came with two registered customers: it stands for neither of them, and nothing is merged by it."""
 
-    __table_args__ = (Index("tracked_id_customer_idx", "customer_id"),)
+    __table_args__ = (Index("tracked_id_customer_idx", "project_id", "customer_id"),)
 
 
-class Aggregate(Base):
+class Aggregate(OfProject, Base):
     """A value that is worked out from a customer's events whenever a template asks for it."""
 
     __tablename__ = "aggregate"
@@ -66,6 +67,8 @@ class Aggregate(Base):
     """Properties that an event must have, with these values."""
     match: Mapped[str] = mapped_column(server_default="contains")
     """Whether these are its values whole (`equal`), or it holds them (`contains`), as was before there was a choice."""
+    alike: Mapped[str] = mapped_column(ALIKE)
+    alike_back: Mapped[str] = mapped_column(ALIKE_BACK)
 
     __table_args__ = (
         CheckConstraint("function IN ('last', 'first', 'count')", name="function"),
@@ -74,7 +77,7 @@ class Aggregate(Base):
     )
 
 
-class Event(Base):
+class Event(OfProject, Base):
     """Something that a customer did, as the shop tracked it."""
 
     __tablename__ = "event"
@@ -89,8 +92,8 @@ class Event(Base):
     """Order in which they came, those of a request in its order; decides where times are equal."""
 
     __table_args__ = (
-        Index("event_customer_idx", "customer_id", "event_type", "timestamp"),
-        Index("event_type_idx", "event_type", "timestamp"),
+        Index("event_customer_idx", "project_id", "customer_id", "event_type", "timestamp"),
+        Index("event_type_idx", "project_id", "event_type", "timestamp"),
     )
 
 
@@ -102,7 +105,7 @@ class ErasureKey(Base):
     key: Mapped[bytes] = mapped_column(primary_key=True)
 
 
-class ErasedEvent(Base):
+class ErasedEvent(OfProject, Base):
     """A mark of an event whose customer was erased: sent again, it does not bring the person back."""
 
     __tablename__ = "erased_event"

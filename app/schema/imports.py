@@ -3,19 +3,20 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Text, func, text
+from sqlalchemy import Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base, ImportStatus
+from app.schema.base import Base, ImportStatus, PoolId
+from app.schema.projects import OfProject, refers
 
 
-class Import(Base):
+class Import(OfProject, Base):
     """One loading of codes into a pool, its options and its figures."""
 
     __tablename__ = "import"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    pool_id: Mapped[int | None] = mapped_column(ForeignKey("pool.id", ondelete="SET NULL"))
+    pool_id: Mapped[PoolId | None]
     pool: Mapped[str]
     status: Mapped[ImportStatus] = mapped_column(server_default="queued")
     dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -24,7 +25,7 @@ class Import(Base):
     sealed: Mapped[bytes | None]
     """The source whole, encrypted; null where the bytes came with the request."""
     options: Mapped[dict[str, object]]
-    schedule_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    schedule_id: Mapped[uuid.UUID | None]
     size: Mapped[int | None]
     """Bytes of the source, known once all of them are in `import_chunk`."""
     sha256: Mapped[str | None]
@@ -62,25 +63,27 @@ class Import(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("import_repeat_idx", "pool_id", "sha256"),
+        refers("import", "pool_id", to="pool.id", ondelete="SET NULL (pool_id)"),
+        Index("import_schedule_id_idx", "project_id", "schedule_id"),
+        Index("import_repeat_idx", "project_id", "pool_id", "sha256"),
         # The last import of each pool in a list.
-        Index("import_pool_id_idx", "pool_id", "created_at"),
+        Index("import_pool_id_idx", "project_id", "pool_id", "created_at"),
     )
 
 
-class ImportChunk(Base):
+class ImportChunk(OfProject, Base):
     """A piece of an import's raw bytes: what was acknowledged with 202 is safe here until it is merged."""
 
     __tablename__ = "import_chunk"
 
-    import_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
-    )
+    import_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes]
 
+    __table_args__ = (refers("import_chunk", "import_id", to="import.id"),)
 
-class ImportSchedule(Base):
+
+class ImportSchedule(OfProject, Base):
     """An import that is repeated by the clock."""
 
     __tablename__ = "import_schedule"
@@ -108,29 +111,29 @@ class ImportSchedule(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class ImportIgnored(Base):
+class ImportIgnored(OfProject, Base):
     """A row whose code was in the pool already, or stands in the file before."""
 
     __tablename__ = "import_ignored"
 
-    import_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
-    )
+    import_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     line: Mapped[int] = mapped_column(primary_key=True)
     code: Mapped[str] = mapped_column(Text(collation="C"))
 
+    __table_args__ = (refers("import_ignored", "import_id", to="import.id"),)
 
-class ImportReject(Base):
+
+class ImportReject(OfProject, Base):
     """A row of an import that did not become a voucher, and why."""
 
     __tablename__ = "import_reject"
 
-    import_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("import.id", ondelete="CASCADE"), primary_key=True
-    )
+    import_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     line: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[str]
     reason: Mapped[str]
     other_pool: Mapped[str | None]
     staged: Mapped[dict[str, object] | None]
     """The row as it would have been merged, where it may be taken after all."""
+
+    __table_args__ = (refers("import_reject", "import_id", to="import.id"),)

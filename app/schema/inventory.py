@@ -3,10 +3,11 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, Text, func, text
+from sqlalchemy import CheckConstraint, Identity, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base, VoucherStatus, alike_indexes
+from app.schema.base import ALIKE, ALIKE_BACK, Base, PoolId, VoucherStatus, alike_indexes
+from app.schema.projects import OfProject, refers
 
 STOCK_SLOTS = 8
 """Rows of `stock` per pool: as many writers change the counts of one pool without waiting for each other."""
@@ -31,17 +32,18 @@ VOUCHER_COLUMNS = """CASE status
     WHEN 'expired' THEN num_nulls(expires_at, expired_at) = 0
         AND num_nonnulls(assignment_id, assigned_at, redeemed_at, voided_at) = 0
     WHEN 'void' THEN voided_at IS NOT NULL AND num_nonnulls(redeemed_at, expired_at) = 0
+    ELSE false
 END"""
 """What each state of a voucher must and must not have: a status that is changed by itself is refused."""
 
 
-class Pool(Base):
+class Pool(OfProject, Base):
     """A named set of vouchers."""
 
     __tablename__ = "pool"
 
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
+    id: Mapped[PoolId] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str]
     description: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     per_customer: Mapped[dict[str, object] | None]
@@ -51,15 +53,22 @@ class Pool(Base):
     """When a code ends for who gets it, counted from then; its own expiry holds where that is earlier. It counts as a
     hold too, so that the claim from pools without it need not know of it."""
 
-    __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"), *alike_indexes("pool"))
+    alike: Mapped[str] = mapped_column(ALIKE)
+    alike_back: Mapped[str] = mapped_column(ALIKE_BACK)
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "name", name="pool_name_key"),
+        CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),
+        *alike_indexes("pool"),
+    )
 
 
-class Stock(Base):
+class Stock(OfProject, Base):
     """The counts of a pool by state, spread over slots; their sum is the truth."""
 
     __tablename__ = "stock"
 
-    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"), primary_key=True)
+    pool_id: Mapped[PoolId] = mapped_column(primary_key=True)
     slot: Mapped[int] = mapped_column(primary_key=True)
     available: Mapped[int] = mapped_column(server_default="0")
     reserved: Mapped[int] = mapped_column(server_default="0")
@@ -75,16 +84,19 @@ class Stock(Base):
     slot, read with the counts."""
 
     # Half-filled pages keep the updates of these few, hot rows on their own page (HOT).
-    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+    __table_args__ = (
+        refers("stock", "pool_id", to="pool.id"),
+        {"postgresql_with": {"fillfactor": "50"}},
+    )
 
 
-class ComingVoucher(Base):
+class ComingVoucher(OfProject, Base):
     """A code that comes into its pool at a time; until then it is in none."""
 
     __tablename__ = "coming_voucher"
 
     code: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
-    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    pool_id: Mapped[PoolId]
     draw_key: Mapped[int]
     import_id: Mapped[uuid.UUID]
     line: Mapped[int]
@@ -94,19 +106,20 @@ class ComingVoucher(Base):
     attributes: Mapped[dict[str, object] | None]
 
     __table_args__ = (
+        refers("coming_voucher", "pool_id", to="pool.id"),
         Index("coming_voucher_valid_from_idx", "valid_from"),
-        Index("coming_voucher_import_idx", "import_id"),
-        Index("coming_voucher_pool_idx", "pool_id"),
+        Index("coming_voucher_import_idx", "project_id", "import_id"),
+        Index("coming_voucher_pool_idx", "project_id", "pool_id"),
     )
 
 
-class Voucher(Base):
+class Voucher(OfProject, Base):
     """One code, and where it stands."""
 
     __tablename__ = "voucher"
 
     code: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
-    pool_id: Mapped[int]
+    pool_id: Mapped[PoolId]
     draw_key: Mapped[int]
     status: Mapped[VoucherStatus] = mapped_column(server_default="available")
     import_id: Mapped[uuid.UUID | None]
@@ -125,7 +138,7 @@ class Voucher(Base):
 
     __table_args__ = (
         # Draws walk its 'available' part, lists and exports all of it.
-        Index("voucher_draw_idx", "pool_id", "status", "draw_key"),
+        Index("voucher_draw_idx", "project_id", "pool_id", "status", "draw_key"),
         # The sweep of expired codes reads its beginning; codes without an expiry are not in it.
         Index(
             "voucher_expiry_idx",
@@ -136,6 +149,7 @@ class Voucher(Base):
         # Whether codes of a pool expire soon; codes without an expiry are not in it.
         Index(
             "voucher_expiring_idx",
+            "project_id",
             "pool_id",
             "expires_at",
             postgresql_where=text("status = 'available' AND expires_at IS NOT NULL"),

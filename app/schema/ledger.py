@@ -3,13 +3,14 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base
+from app.schema.base import Base, PoolId
+from app.schema.projects import OfProject, refers
 
 
-class Assignment(Base):
+class Assignment(OfProject, Base):
     """The ledger: which code went to whom, when, for which campaign and message.
 
     `id` is the idempotency of the request (`app/domain/assignments/identity.py`).
@@ -18,14 +19,14 @@ class Assignment(Base):
     __tablename__ = "assignment"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    pool_id: Mapped[int]
+    pool_id: Mapped[PoolId]
     code: Mapped[str] = mapped_column(Text(collation="C"))
     customer_id: Mapped[str | None]
     customer_mark: Mapped[bytes | None]
     """Stands for a customer who was erased."""
     campaign_id: Mapped[str | None]
     message_id: Mapped[str | None]
-    occurrence: Mapped[int] = mapped_column(server_default="0")
+    occurrence: Mapped[int] = mapped_column(Integer, server_default="0")
     test: Mapped[bool] = mapped_column(server_default=text("false"))
     assigned_at: Mapped[datetime] = mapped_column(server_default=func.now())
     lease_until: Mapped[datetime | None]
@@ -41,31 +42,35 @@ class Assignment(Base):
     __table_args__ = (
         Index(
             "assignment_customer_idx",
+            "project_id",
             "customer_id",
             "assigned_at",
             postgresql_where=text("customer_id IS NOT NULL"),
         ),
         Index(
             "assignment_campaign_idx",
+            "project_id",
             "campaign_id",
             "assigned_at",
             postgresql_where=text("campaign_id IS NOT NULL"),
         ),
-        Index("assignment_pool_idx", "pool_id", "assigned_at"),
+        Index("assignment_pool_idx", "project_id", "pool_id", "assigned_at"),
         # The sweep of lapsed leases reads its beginning.
         Index("assignment_lease_idx", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.
-        Index("assignment_released_idx", "code", postgresql_where=text("released_at IS NOT NULL")),
+        Index(
+            "assignment_released_idx", "project_id", "code", postgresql_where=text("released_at IS NOT NULL")
+        ),
     )
 
 
-class Hold(Base):
+class Hold(OfProject, Base):
     """Vouchers of a pool set aside for a campaign: a number, not particular ones."""
 
     __tablename__ = "hold"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id", ondelete="CASCADE"))
+    pool_id: Mapped[PoolId]
     campaign_id: Mapped[str]
     size: Mapped[int]
     drawn: Mapped[int] = mapped_column(server_default="0")
@@ -76,12 +81,13 @@ class Hold(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
-        UniqueConstraint("pool_id", "campaign_id"),
+        refers("hold", "pool_id", to="pool.id"),
+        UniqueConstraint("project_id", "pool_id", "campaign_id", name="hold_pool_id_campaign_id_key"),
         CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name="drawn"),
     )
 
 
-class MessageDefault(Base):
+class MessageDefault(OfProject, Base):
     """The `default` that a message showed instead of a voucher, so that it shows it again when it is sent again.
 
     `id` is made as an assignment's is.
@@ -94,7 +100,7 @@ class MessageDefault(Base):
     shown_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class AnsweredAgain(Base):
+class AnsweredAgain(OfProject, Base):
     """A request that was answered with what its customer was given before, as the pool's rule says.
 
     A repeat of it is answered with the same, also where that has ended since. `id` is made as an assignment's is.
@@ -107,7 +113,7 @@ class AnsweredAgain(Base):
     answered_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class MessageSeen(Base):
+class MessageSeen(OfProject, Base):
     """What a message saw besides vouchers (counts, the pools that it passed over), or what a node stored.
 
     A retry renders from it. `id` is made as an assignment's is; an erasure deletes the rows of its customer.
@@ -121,5 +127,10 @@ class MessageSeen(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
-        Index("message_seen_customer_idx", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+        Index(
+            "message_seen_customer_idx",
+            "project_id",
+            "customer_id",
+            postgresql_where=text("customer_id IS NOT NULL"),
+        ),
     )

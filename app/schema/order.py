@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Identity, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.schema.base import Base, VoucherStatus
+from app.schema.base import Base, PoolId, VoucherStatus
+from app.schema.projects import OfProject
 
 
 class Horizon(Base):
@@ -20,7 +21,7 @@ class Horizon(Base):
     __table_args__ = (CheckConstraint("id", name="one"),)
 
 
-class PoolChange(Base):
+class PoolChange(OfProject, Base):
     """What happened to a pool besides its codes being handed out, of which the ledger itself tells.
 
     It names no person. Rows of a pool that was deleted stay, and nobody is told of them.
@@ -30,7 +31,7 @@ class PoolChange(Base):
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     changed_at: Mapped[datetime]
-    pool_id: Mapped[int]
+    pool_id: Mapped[PoolId]
     code: Mapped[str | None] = mapped_column(Text(collation="C"))
     assignment_id: Mapped[uuid.UUID | None]
     before: Mapped[VoucherStatus | None]
@@ -40,4 +41,4 @@ class PoolChange(Base):
     about: Mapped[dict[str, object] | None]
     """Of what concerns no voucher: its `type`, and what is told of it."""
 
-    __table_args__ = (Index("pool_change_changed_at_idx", "changed_at", "id"),)
+    __table_args__ = (Index("pool_change_changed_at_idx", "project_id", "changed_at", "id"),)

@@ -7,9 +7,10 @@ from sqlalchemy import Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base
+from app.schema.projects import OfProject
 
 
-class RedemptionMapping(Base):
+class RedemptionMapping(OfProject, Base):
     """Which property of which event type holds the code."""
 
     __tablename__ = "redemption_mapping"
@@ -20,7 +21,7 @@ class RedemptionMapping(Base):
     normalise: Mapped[str | None]
 
 
-class Redemption(Base):
+class Redemption(OfProject, Base):
     """What came of a code that an event (or a direct call) says was used: a use of it, or an issue."""
 
     __tablename__ = "redemption"
@@ -42,11 +43,17 @@ class Redemption(Base):
     """Order in which they came; decides where times are equal."""
 
     __table_args__ = (
-        Index("redemption_code_idx", "code"),
-        Index("redemption_event_idx", "event_id", "property", unique=True),
-        Index("redemption_customer_idx", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+        Index("redemption_code_idx", "project_id", "code"),
+        Index("redemption_event_idx", "project_id", "event_id", "property", unique=True),
+        Index(
+            "redemption_customer_idx",
+            "project_id",
+            "customer_id",
+            postgresql_where=text("customer_id IS NOT NULL"),
+        ),
         Index(
             "redemption_issue_idx",
+            "project_id",
             "outcome",
             "created_at",
             "id",
@@ -54,11 +61,18 @@ class Redemption(Base):
         # What decides on a code: a few rows, however often it was used.
         Index(
             "redemption_deciding_idx",
+            "project_id",
             "code",
             postgresql_where=text("outcome IN ('redeemed', 'not_assigned', 'other_customer', 'cancelled')"),
         ),
         # Whether a cancellation of a code was heard.
-        Index("redemption_cancel_idx", "code", postgresql_where=text("effect = 'cancel'")),
+        Index("redemption_cancel_idx", "project_id", "code", postgresql_where=text("effect = 'cancel'")),
         # However many events race, a code is redeemed once.
-        Index("redemption_once_idx", "code", unique=True, postgresql_where=text("outcome = 'redeemed'")),
+        Index(
+            "redemption_once_idx",
+            "project_id",
+            "code",
+            unique=True,
+            postgresql_where=text("outcome = 'redeemed'"),
+        ),
     )

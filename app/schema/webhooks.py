@@ -3,13 +3,14 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, func, text
+from sqlalchemy import Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base
+from app.schema.projects import OfProject, refers
 
 
-class Webhook(Base):
+class Webhook(OfProject, Base):
     """Whom to tell of what happens, and how far that is done.
 
     What it was told of ends at two places: one in the ledger, one among the changes. All before is told.
@@ -42,7 +43,7 @@ class Webhook(Base):
     disabled_because: Mapped[str | None]
 
 
-class WebhookDelivery(Base):
+class WebhookDelivery(OfProject, Base):
     """One message of a webhook; `id` is its `webhook-id`, the same at each try.
 
     What it says is read from the ledger at each try: from where the webhook is to where the message ends.
@@ -51,7 +52,7 @@ class WebhookDelivery(Base):
     __tablename__ = "webhook_delivery"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    webhook_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("webhook.id", ondelete="CASCADE"))
+    webhook_id: Mapped[uuid.UUID]
     test: Mapped[bool] = mapped_column(server_default=text("false"))
     events: Mapped[int]
     first_at: Mapped[datetime | None]
@@ -69,11 +70,13 @@ class WebhookDelivery(Base):
     delivered_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("webhook_delivery_webhook_idx", "webhook_id", "created_at", "id"),
+        refers("webhook_delivery", "webhook_id", to="webhook.id"),
+        Index("webhook_delivery_webhook_idx", "project_id", "webhook_id", "created_at", "id"),
         Index("webhook_delivery_created_at_idx", "created_at"),
         # One message of a webhook is under way at a time: that is what keeps the order.
         Index(
             "webhook_delivery_pending_idx",
+            "project_id",
             "webhook_id",
             unique=True,
             postgresql_where=text("status = 'pending' AND NOT test"),

@@ -312,6 +312,13 @@ class LocalPostgres:
             role = connection.execute("SELECT FROM pg_roles WHERE rolname = 'vouchers'")
             if not role.rowcount:
                 connection.execute("CREATE ROLE vouchers LOGIN CREATEDB")
+            # As which the service works: under row-level security, which `vouchers`, the owner, is not.
+            service = connection.execute("SELECT FROM pg_roles WHERE rolname = 'vouchers_service'")
+            if not service.rowcount:
+                connection.execute("CREATE ROLE vouchers_service NOLOGIN")
+            may = connection.execute("SELECT pg_has_role('vouchers', 'vouchers_service', 'SET')").fetchone()
+            if may is None or not may[0]:
+                connection.execute("GRANT vouchers_service TO vouchers WITH INHERIT FALSE")
             database = connection.execute("SELECT FROM pg_database WHERE datname = 'vouchers'")
             if not database.rowcount:
                 connection.execute("CREATE DATABASE vouchers OWNER vouchers")

@@ -1,0 +1,78 @@
+"""The table of projects, and what every table has whose rows belong to one.
+
+A row's project is a column that leads every key (docs/architecture.md, Projects). Row-level security, forced, lets the
+service's role see and write the rows of the project that `app.project` says, and no others: a statement that forgets
+its condition sees nothing of another project. What stands outside, each for its reason, is in OUTSIDE.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Identity,
+    Integer,
+    MetaData,
+    Table,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.schema.base import Base
+
+CURRENT = "coalesce(nullif(current_setting('app.project', true), '')::integer, 1)"
+"""SQL: the project of the transaction; `default` where none is set, which only the owner of the tables may leave so."""
+
+OUTSIDE = {
+    "project": "says what projects there are",
+    "api_key": "decides of which project a request is",
+    "kept_reply": "belongs to an API key",
+    "sealing_key": "is one for the service",
+    "erasure_key": "is one for the service",
+    "horizon": "is one for the database",
+}
+"""The tables that are under no policy, and why."""
+
+
+class Project(Base):
+    """A shop of its own within the service: its pools, customers, mapping and keys are seen by no other."""
+
+    __tablename__ = "project"
+
+    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),)
+
+
+class OfProject:
+    """Makes the rows of a table belong to a project."""
+
+    project_id: Mapped[int] = mapped_column(
+        Integer, primary_key=True, autoincrement=False, sort_order=-1, server_default=text(CURRENT)
+    )
+
+
+def refers(table: str, column: str, to: str, ondelete: str = "CASCADE") -> ForeignKeyConstraint:
+    """Return the foreign key of a table's column to a row of the same project.
+
+    Args:
+        table: that refers.
+        column: that refers.
+        to: table and column that it refers to.
+        ondelete: what becomes of the rows that refer to one that is deleted.
+    """
+    target, _, key = to.partition(".")
+    return ForeignKeyConstraint(
+        ["project_id", column],
+        [f"{target}.project_id", f"{target}.{key}"],
+        name=f"{table}_{column}_fkey",
+        ondelete=ondelete,
+    )
+
+
+def tables_of_projects(metadata: MetaData = Base.metadata) -> list[Table]:
+    """Return the tables whose rows belong to a project, those that are referred to first."""
+    return [table for table in metadata.sorted_tables if table.name not in OUTSIDE]
