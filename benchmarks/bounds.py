@@ -62,7 +62,7 @@ KINDS = {
 """Of each kind of code: the state of its voucher, and what its uses come to."""
 VOUCHERS_OF_USES = text("""
 INSERT INTO voucher (code, pool_id, draw_key, status, expires_at, redeemed_at, expired_at, voided_at)
-SELECT :code, 1, 1, CAST(:status AS voucher_status), CASE :status WHEN 'expired' THEN timestamptz '2020-01-01' END,
+SELECT :code, 1, 1, CAST(:status AS text), CASE :status WHEN 'expired' THEN timestamptz '2020-01-01' END,
     CASE :status WHEN 'redeemed' THEN timestamptz '2020-01-01' END,
     CASE :status WHEN 'expired' THEN now() END, CASE :status WHEN 'void' THEN timestamptz '2020-01-01' END
 """)

@@ -7,10 +7,8 @@ no grants.
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from app.platform.connections import SERVICE as ROLE
 from app.platform.errors import CommandError
-
-ROLE = "vouchers_service"
-"""What the service's connections act as: no owner, no superuser, under every policy."""
 
 OUTSIDE = ("api_key",)
 """Tables that have a project and are under no policy: a key decides of which project a request is."""

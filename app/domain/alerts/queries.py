@@ -238,7 +238,7 @@ async def put(
     query = upsert(Alert).values(pool_id=pool_id, **values)
     other_days = Alert.expiring_within_days.is_distinct_from(query.excluded.expiring_within_days)
     query = query.on_conflict_do_update(
-        index_elements=[Alert.pool_id],
+        index_elements=[Alert.project_id, Alert.pool_id],
         set_={
             **values,
             "webhook_secret": func.coalesce(Alert.webhook_secret, query.excluded.webhook_secret),

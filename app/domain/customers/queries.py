@@ -78,7 +78,7 @@ SELECT id, properties - removed FROM unnest(
     SELECT array_agg(key) FILTER (WHERE value = 'null') AS nulls FROM jsonb_each(properties)
 ) AS keys, LATERAL (SELECT coalesce(nulls, '{}') AS removed) AS none
 ORDER BY id
-ON CONFLICT (id) DO UPDATE SET
+ON CONFLICT (project_id, id) DO UPDATE SET
     properties = customer.properties || excluded.properties,
     property_times = CASE WHEN customer.property_times IS NOT NULL THEN customer.property_times || coalesce((
         SELECT jsonb_object_agg(key, extract(epoch FROM now())) FROM jsonb_object_keys(excluded.properties) AS key
@@ -93,7 +93,7 @@ UPDATE customer SET properties = properties - CAST(:keys AS text[]), property_ti
 # Times begin to be kept with the first update that tells one. What was set before was set by the last change.
 KEEP_TIMES = text("""
 INSERT INTO customer (id, property_times) VALUES (:id, '{}')
-ON CONFLICT (id) DO UPDATE SET property_times = coalesce(customer.property_times, (
+ON CONFLICT (project_id, id) DO UPDATE SET property_times = coalesce(customer.property_times, (
     SELECT coalesce(jsonb_object_agg(key, extract(epoch FROM customer.updated_at)), '{}')
     FROM jsonb_object_keys(customer.properties) AS key
 ))
@@ -141,7 +141,11 @@ async def set_as_of(
 async def put_aggregate(connection: AsyncConnection, values: dict[str, object]) -> None:
     """Make or replace an aggregate."""
     changed = {name: value for name, value in values.items() if name != "name"}
-    query = upsert(Aggregate).values(values).on_conflict_do_update(index_elements=["name"], set_=changed)
+    query = (
+        upsert(Aggregate)
+        .values(values)
+        .on_conflict_do_update(index_elements=["project_id", "name"], set_=changed)
+    )
     await connection.execute(query)
 
 
@@ -224,7 +228,7 @@ WITH secret AS (
 ), marked AS (
     INSERT INTO erased_event (mark) SELECT sha256(key || convert_to(id, 'UTF8'))
     FROM (SELECT id FROM events UNION SELECT id::text FROM messages) AS gone, secret
-    ON CONFLICT (mark) DO UPDATE SET erased_at = now()
+    ON CONFLICT (project_id, mark) DO UPDATE SET erased_at = now()
 ), assignments AS (
     UPDATE assignment SET customer_id = NULL, message_id = NULL, customer_mark = mark
     FROM person WHERE customer_id = :customer_id RETURNING id
@@ -345,7 +349,8 @@ WITH gone AS (
     DELETE FROM customer WHERE id = :of RETURNING properties
 ), kept AS (
     INSERT INTO customer (id, properties) SELECT :into, properties FROM gone
-    ON CONFLICT (id) DO UPDATE SET properties = excluded.properties || customer.properties, updated_at = now()
+    ON CONFLICT (project_id, id) DO UPDATE SET
+        properties = excluded.properties || customer.properties, updated_at = now()
 ), events AS (
     UPDATE event SET customer_id = :into WHERE customer_id = :of RETURNING id
 ), messages AS (

@@ -8,7 +8,7 @@ from app.schema.inventory import STOCK_SLOTS
 
 # Every state of a pool as a row of its own.
 _KEPT = "\n        UNION ALL ".join(
-    f"SELECT pool_id, '{state}'::voucher_status AS status, sum({state}) AS n FROM stock GROUP BY pool_id"  # noqa: S608
+    f"SELECT pool_id, '{state}' AS status, sum({state}) AS n FROM stock GROUP BY pool_id"  # noqa: S608
     for state in VoucherStatus
 )
 

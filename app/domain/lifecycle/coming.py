@@ -46,9 +46,9 @@ WITH due AS (
 ), made AS (
     INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, attributes, status, expired_at)
     SELECT code, pool_id, draw_key, import_id, expires_at, attributes,
-        CASE WHEN expires_at <= now() THEN 'expired' ELSE 'available' END::voucher_status,
+        CASE WHEN expires_at <= now() THEN 'expired' ELSE 'available' END,
         CASE WHEN expires_at <= now() THEN now() END
-    FROM due ORDER BY code ON CONFLICT (code) DO NOTHING RETURNING code, status
+    FROM due ORDER BY code ON CONFLICT (project_id, code) DO NOTHING RETURNING code, status
 )
 SELECT due.code, due.pool_id, due.import_id, due.line, made.status::text AS status FROM due LEFT JOIN made USING (code)
 """)

@@ -15,7 +15,7 @@ from app.schema.inventory import ComingVoucher, Stock, Voucher
 VOUCHERS: LiteralString = """
 INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at, attributes)
 SELECT code, %(pool_id)s, draw_key, %(import_id)s, until,
-    CASE WHEN until <= now() THEN 'expired' ELSE 'available' END::voucher_status,
+    CASE WHEN until <= now() THEN 'expired' ELSE 'available' END,
     CASE WHEN until <= now() THEN now() END, attributes
 FROM (SELECT *, COALESCE(expires_at, %(expires_at)s) AS until FROM ({rows}) AS chunk) AS chunk
 ORDER BY draw_key, line

@@ -63,7 +63,7 @@ class Wanted:
 MATCHES = """(
     (CAST(:pool_id AS bigint) IS NULL OR voucher.pool_id = CAST(:pool_id AS bigint))
     AND (CAST(:import_id AS uuid) IS NULL OR voucher.import_id = CAST(:import_id AS uuid))
-    AND (CAST(:status AS voucher_status) IS NULL OR voucher.status = CAST(:status AS voucher_status))
+    AND (CAST(:status AS text) IS NULL OR voucher.status = CAST(:status AS text))
     AND (CAST(:campaign_id AS text) IS NULL OR given.campaign_id = CAST(:campaign_id AS text))
     AND (CAST(:test AS boolean) IS NULL OR given.test = CAST(:test AS boolean))
     AND (CAST(:customer_ids AS text[]) IS NULL OR given.customer_id = ANY (CAST(:customer_ids AS text[])))

@@ -84,7 +84,7 @@ CROSS JOIN LATERAL (
 ) AS ledger
 """
 
-STATUS = "CASE WHEN used_at IS NULL THEN 'assigned' ELSE 'redeemed' END::voucher_status"
+STATUS = "CASE WHEN used_at IS NULL THEN 'assigned' ELSE 'redeemed' END"
 NEW = f"""
 INSERT INTO voucher (
     code, pool_id, draw_key, import_id, expires_at, attributes, status, assignment_id, assigned_at, redeemed_at
@@ -126,7 +126,7 @@ FROM judged WHERE verdict IN ('new', 'taken') AND id IS NOT NULL ORDER BY line
 """  # noqa: S608  (made of constants)
 TOLD_USED = f"""
 INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after, used_at)
-SELECT {MOMENT}, %(pool_id)s, code, id, CASE WHEN id IS NULL THEN 'available' ELSE 'assigned' END::voucher_status,
+SELECT {MOMENT}, %(pool_id)s, code, id, CASE WHEN id IS NULL THEN 'available' ELSE 'assigned' END,
     'redeemed', used_at
 FROM judged WHERE verdict IN ('new', 'taken', 'used') AND used_at IS NOT NULL ORDER BY line
 """  # noqa: S608  (made of constants)

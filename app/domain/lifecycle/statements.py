@@ -82,7 +82,7 @@ def _marks(*, holds: bool) -> str:
     Where the pool ends codes sooner than they would themselves, the voucher keeps its own expiry for a release.
     """
     status = f"CASE WHEN given.lease_seconds IS NULL THEN '{ASSIGN.target}' ELSE '{RESERVE.target}' END"
-    columns = {"status": f"{status}::voucher_status"}
+    columns = {"status": status}
     for column in {**ASSIGN.sets, **RESERVE.sets}:
         assigned, reserved = ASSIGN.sets.get(column), RESERVE.sets.get(column)
         both = (

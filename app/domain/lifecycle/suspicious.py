@@ -21,10 +21,10 @@ WITH aside AS (
 ), made AS (
     INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at, attributes)
     SELECT code, pool_id, draw_key, id, until,
-        CASE WHEN until <= now() THEN 'expired' ELSE 'available' END::voucher_status,
+        CASE WHEN until <= now() THEN 'expired' ELSE 'available' END,
         CASE WHEN until <= now() THEN now() END, attributes
     FROM fresh ORDER BY code
-    ON CONFLICT (code) DO NOTHING RETURNING status
+    ON CONFLICT (project_id, code) DO NOTHING RETURNING status
 )
 SELECT count(*) AS imported, count(*) FILTER (WHERE status = 'expired') AS expired FROM made
 """)

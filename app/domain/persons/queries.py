@@ -32,7 +32,7 @@ INSERT INTO customer_alias (id, customer_id, merging)
 SELECT id, id, true FROM unnest(CAST(:ids AS text[])) AS concerned (id)
 UNION ALL SELECT id, customer_id, true FROM customer_alias
     WHERE customer_id = ANY (CAST(:ids AS text[])) AND id <> ALL (CAST(:ids AS text[]))
-ON CONFLICT (id) DO UPDATE SET merging = true
+ON CONFLICT (project_id, id) DO UPDATE SET merging = true
 """)
 LEAD = text(
     "UPDATE customer_alias SET customer_id = :into, merging = false WHERE customer_id IN (:into, :of)"
@@ -57,7 +57,7 @@ WITH asked AS MATERIALIZED (
 ), registered AS (
     INSERT INTO tracked_id (name, value, customer_id)
     SELECT name, value, value FROM asked WHERE name = '{REGISTERED}' AND NOT known ORDER BY value
-    ON CONFLICT (name, value) DO NOTHING
+    ON CONFLICT (project_id, name, value) DO NOTHING
 )
 SELECT asked.name, asked.value, asked.known, asked.shared, person.id AS customer_id,
     coalesce(alias.merging, false) AS merging,
@@ -74,7 +74,7 @@ SELECT name, value, customer_id FROM unnest(
     CAST(:names AS text[]), CAST(:values AS text[]), CAST(:customers AS text[])
 ) AS new (name, value, customer_id)
 ORDER BY name, value
-ON CONFLICT (name, value) DO NOTHING
+ON CONFLICT (project_id, name, value) DO NOTHING
 """)
 REMOVE_TRACKED = text("""
 DELETE FROM tracked_id USING unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS gone (name, value)

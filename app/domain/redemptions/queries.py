@@ -48,7 +48,7 @@ FROM unnest(
     CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[]), CAST(:effects AS text[]), CAST(:arrivals AS bigint[])
 ) WITH ORDINALITY AS said (event_id, property, code, customer_id, outcome, at, effect, arrival, place)
 ORDER BY place
-ON CONFLICT (event_id, property) DO NOTHING
+ON CONFLICT (project_id, event_id, property) DO NOTHING
 RETURNING id, code
 """)
 

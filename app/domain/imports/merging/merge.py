@@ -187,7 +187,7 @@ def _insert(connection: Connection[TupleRow], target: Target, values: dict[str, 
                 return all_of_it, all_of_it
         except errors.UniqueViolation:
             target.all_new = False
-    imported = connection.execute(vouchers + "ON CONFLICT (code) DO NOTHING", values).rowcount
+    imported = connection.execute(vouchers + "ON CONFLICT (project_id, code) DO NOTHING", values).rowcount
     return _number(connection, ROWS, values), imported
 
 
