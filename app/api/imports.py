@@ -88,7 +88,7 @@ async def preview_import(request: Request, settings: Settings, caller: Manager) 
             return await asyncio.to_thread(previews.preview, file.file, options)
     wanted = await body.json(request, PreviewCreate)
     permit_source(caller, wanted.source)
-    return await previews.preview_of(settings, wanted.source, wanted)
+    return await previews.preview_of(settings, caller.project_id, wanted.source, wanted)
 
 
 @router.post(

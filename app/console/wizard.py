@@ -218,7 +218,8 @@ async def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]
     options = checked(FormatIn, _format(visit))
     if "id" in source:
         return await asyncio.to_thread(_preview_file, visit, str(source["id"]), options)
-    return await previews.preview_of(visit.settings, SOURCE.validate_python(source), options)
+    wanted = SOURCE.validate_python(source)
+    return await previews.preview_of(visit.settings, visit.caller.project_id, wanted, options)
 
 
 def _preview_file(visit: Visit, name: str, options: FormatIn) -> dict[str, object]:

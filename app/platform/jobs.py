@@ -1,6 +1,12 @@
-"""The job queue: procrastinate, in the same database, so that a job and the rows it is about commit together."""
+"""The job queue: procrastinate, in the same database, so that a job and the rows it is about commit together.
 
+A job that is queued in a project bears its number among its arguments, and is run in that project; its task need not
+know of it. What the clock starts is of no project: it looks which have something due (`sweeping.each_due`).
+"""
+
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
+from typing import cast
 
 import structlog
 from procrastinate import App, JobContext, PsycopgConnector, periodic, utils
@@ -10,7 +16,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.clock import clock
+from app.platform.logs import project_id
 from app.platform.metrics import Reading
+from app.platform.projects import DEFAULT, of_project, project_of
 from app.platform.settings import Settings
 
 URGENT = "urgent"
@@ -23,6 +31,10 @@ FETCHES = "fetches"
 """Queue of imports whose source is fetched: they wait for foreign hosts; uploads do not wait for them."""
 LONG = "default"
 """Queue of everything else: imports of what was uploaded, replays, exports."""
+PROJECT = "project"
+"""Argument of each job that was queued in a project."""
+BY_THE_CLOCK = "timestamp"
+"""Argument of each job that the clock queues, in no project."""
 
 # The queue tells its database times of the machine's clock: when a periodic task is due, and when to try again.
 periodic.time = SimpleNamespace(time=clock.timestamp)  # type: ignore[attr-defined,assignment]
@@ -42,20 +54,26 @@ async def enqueue(
 ) -> None:
     """Enqueue a task in the transaction of `connection`: it runs once that has committed, and not if it is undone.
 
+    It runs in the project of the connection.
+
     Args:
         connection: of the transaction that causes the job.
         task: the name under which a room's `tasks` registers it; the caller need not import it.
         queue: where it waits, if not in the default queue.
-        lock: of jobs with the same lock one runs at a time.
+        lock: of jobs of the project with the same lock one runs at a time.
         arguments: what the task takes, as JSON.
+
+    Raises:
+        ProjectUnsetError: the connection is of no project.
     """
+    project = project_of(connection)
     raw = await connection.get_raw_connection()
     options: ConfigureTaskOptions = {"connection": raw.driver_connection}
     if queue is not None:
         options["queue"] = queue
     if lock is not None:
-        options["lock"] = lock
-    await jobs.configure_task(task, **options).defer_async(**arguments)
+        options["lock"] = f"{lock}/{project}"
+    await jobs.configure_task(task, **options).defer_async(**arguments, **{PROJECT: project})
 
 
 _WAITING = text("""
@@ -89,10 +107,36 @@ async def state(connection: AsyncConnection) -> list[Reading]:
     ]
 
 
+async def in_its_project(
+    run: Callable[[], Awaitable[object]], context: JobContext, _worker: object
+) -> object:
+    """Run a job in the project that it was queued in; what the release before has queued is of `default`.
+
+    The worker calls this around each job.
+    """
+    arguments = context.job.task_kwargs
+    project = cast("int", arguments.pop(PROJECT, DEFAULT))
+    if BY_THE_CLOCK in arguments:
+        return await run()
+    context.additional_context[PROJECT] = project
+    token = project_id.set(project)
+    try:
+        return await run()
+    finally:
+        project_id.reset(token)
+
+
 def engine_of(context: JobContext) -> AsyncEngine:
-    """Return the engine that the tasks of a worker share."""
+    """Return the engine of the job's project; of what the clock starts it is one of none, for `each_due`."""
     engine: AsyncEngine = context.additional_context["engine"]
+    if PROJECT in context.additional_context:
+        return of_project(engine, project_of_job(context))
     return engine
+
+
+def project_of_job(context: JobContext) -> int:
+    """Return the project that a job was queued in."""
+    return cast("int", context.additional_context[PROJECT])
 
 
 def settings_of(context: JobContext) -> Settings:

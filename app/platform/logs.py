@@ -17,13 +17,15 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that is being answered, for its log lines and its problem."""
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 """Id of its trace, where traces are made."""
+project_id: ContextVar[int | None] = ContextVar("project_id", default=None)
+"""Id of the project in which something is done, for its log lines."""
 
 
 def configure(level: str) -> None:
     """Send the logs of this process, the libraries' included, to standard error from `level` on."""
     structlog.configure(
         processors=[
-            _add_request_id,
+            _add_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -100,6 +102,8 @@ class RequestLines:
         }
         if (trace := trace_id.get()) is not None:
             line["trace_id"] = trace
+        if (project := project_id.get()) is not None:
+            line["project"] = project
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)
         self._lines.append(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
@@ -109,10 +113,12 @@ class RequestLines:
         self._stream.write(b"".join(lines))
 
 
-def _add_request_id(_logger: object, _level: str, event: EventDict) -> EventDict:
+def _add_ids(_logger: object, _level: str, event: EventDict) -> EventDict:
     current = request_id.get()
     if current is not None:
         event["request_id"] = current
     if (trace := trace_id.get()) is not None:
         event["trace_id"] = trace
+    if (project := project_id.get()) is not None:
+        event.setdefault("project", project)
     return event

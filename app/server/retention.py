@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.database import transaction
 from app.platform.jobs import LONG, engine_of, jobs, log, settings_of
+from app.platform.projects import everywhere
 from app.platform.settings import Settings
 
 BATCH = 5_000
@@ -47,7 +48,7 @@ RULES = (
 
 
 async def forget_old(engine: AsyncEngine, settings: Settings) -> dict[str, int]:
-    """Delete what the settings say is old; return how many rows of each table went."""
+    """Delete what the settings say is old in what an engine sees; return how many rows of each table went."""
     gone = {}
     for rule in RULES:
         days: int | None = getattr(settings, rule.setting)
@@ -73,7 +74,7 @@ async def run_forget_old(context: JobContext, timestamp: int) -> None:
     """Every hour: delete what is old, and jobs that failed long ago."""
     del timestamp
     settings = settings_of(context)
-    gone = await forget_old(engine_of(context), settings)
+    gone = await forget_old(everywhere(engine_of(context)), settings)
     await context.app.job_manager.delete_old_jobs(
         nb_hours=settings.keep_failed_jobs_days * 24,
         include_failed=True,

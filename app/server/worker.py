@@ -27,7 +27,7 @@ from app.platform.clock import clock
 from app.platform.connections import wait_for
 from app.platform.database import follow_time
 from app.platform.engines import create_job_engine, job_pool_arguments
-from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, jobs, log
+from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, in_its_project, jobs, log
 from app.platform.settings import Settings
 from app.server import retention
 from app.server.worker_health import Pulse
@@ -173,6 +173,7 @@ async def _run(settings: Settings, pulse: Pulse | None) -> None:
                     delete_jobs="successful",
                     additional_context={"engine": engine, "settings": settings},
                     install_signal_handlers=False,
+                    worker_middleware=[in_its_project],
                 )
                 await _until_one_ends(
                     _until_time_goes_back(),

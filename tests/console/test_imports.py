@@ -12,6 +12,7 @@ from app.domain.imports import beginning
 from app.domain.imports.merging import pipeline
 from app.domain.imports.options import ImportOptions
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from tests.console.conftest import csrf
 from tests.domain.imports.imported import queue
 
@@ -29,7 +30,7 @@ async def test_what_was_set_aside_is_shown_and_accepted(person, engine, settings
     browser = await person()
     waiting = (await browser.get(f"/console/imports/{import_id}")).text
     assert "Cancel import" in waiting
-    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     page = (await browser.get(f"/console/imports/{import_id}")).text
     assert "Total of all codes" in page
     assert "were set aside" in page
@@ -58,7 +59,7 @@ async def test_a_question_shows_what_may_be_answered_to_who_may_see_codes(person
             beginning.InMemory("a,b\nA1B2,C3D4\nE5F6,G7H8\nI9J1,K2L3\n"),
             ImportOptions(),
         )
-    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     page = (await (await person()).get(f"/console/imports/{import_id}")).text
     assert "What to answer" in page
     assert "A1B2" in page
@@ -108,7 +109,7 @@ async def test_the_wizard_lists_sheets_and_what_comes_with_a_code(person, client
     page = (await browser.post(NEW, data=hidden(page) | {"column": "0", "attribute": "1", "go": "run"})).text
     ended = await browser.post(NEW, data=hidden(page) | {"go": "import"})
     assert ended.url.path.startswith("/console/imports/")
-    await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ended.url.path.rpartition("/")[2]))
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(ended.url.path.rpartition("/")[2]))
     found = (await client.get("/v1/vouchers/A0B0")).json()
     assert (found["pool"], found["attributes"]) == ("sheets", {"pin": "009"})
 
@@ -123,7 +124,7 @@ async def test_codes_that_were_given_elsewhere_go_through_the_wizard(person, cli
     chosen = {"column": "0", "customer_id_column": "1", "assigned_at_column": "2"}
     page = (await browser.post(NEW, data=hidden(page) | chosen | {"go": "run"})).text
     ended = await browser.post(NEW, data=hidden(page) | {"go": "import"})
-    await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ended.url.path.rpartition("/")[2]))
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(ended.url.path.rpartition("/")[2]))
     assert (await client.get("/v1/vouchers/G-1")).json()["customer_id"] == "anna"
 
 

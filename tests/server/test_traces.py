@@ -103,7 +103,7 @@ async def test_the_lines_of_the_log_name_the_trace(spans):
     named = []
 
     async def app(scope, receive, send):
-        named.append(logs._add_request_id(None, "info", {"event": "x"})["trace_id"])
+        named.append(logs._add_ids(None, "info", {"event": "x"})["trace_id"])
         await send({"type": "http.response.start", "status": 204, "headers": []})
 
     scope = {"type": "http", "method": "GET", "headers": [(b"traceparent", CALLER.encode())]}

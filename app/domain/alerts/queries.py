@@ -124,6 +124,40 @@ FOR UPDATE OF import_schedule SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
 """)  # noqa: S608  (made of constants)
 
 
+# In which projects something is to be told. What no index tells is looked for alert by alert, in rounds.
+UNTOLD_IN = text(
+    "SELECT DISTINCT project_id FROM alert_threshold WHERE fell_at IS NOT NULL AND told_at IS NULL"
+)
+_LEFT = """(
+    SELECT sum(stock.available) FROM stock WHERE stock.project_id = slice.project_id AND stock.pool_id = slice.key
+) - (
+    SELECT coalesce(sum(hold.size - hold.drawn), 0) FROM hold
+    WHERE hold.project_id = slice.project_id AND hold.pool_id = slice.key
+        AND (hold.expires_at IS NULL OR hold.expires_at > now())
+)"""
+ALERTS = "SELECT project_id, pool_id AS key FROM alert WHERE (project_id, pool_id) > {after}"
+CROSSED = f"""EXISTS (
+    SELECT FROM alert_threshold AS each, LATERAL (SELECT {_LEFT} AS available) AS left_in
+    WHERE each.project_id = slice.project_id AND each.pool_id = slice.key AND (
+        (each.fell_at IS NULL AND each.threshold >= left_in.available)
+        OR (each.told_at IS NOT NULL AND each.threshold < left_in.available)
+    )
+)"""
+EXPIRING_ALERTS = """SELECT project_id, pool_id AS key, expiring_within_days, expiring_told_at FROM alert
+WHERE (project_id, pool_id) > {after} AND (expiring_within_days IS NOT NULL OR expiring_told_at IS NOT NULL)"""
+EXPIRING_DUE = """(slice.expiring_told_at IS NULL) = (slice.expiring_within_days IS NOT NULL AND EXISTS (
+    SELECT FROM voucher WHERE voucher.project_id = slice.project_id AND voucher.pool_id = slice.key
+        AND status = 'available' AND expires_at > now()
+        AND expires_at <= now() + make_interval(days => slice.expiring_within_days::int)
+))"""
+FAILED_IN = text("""
+SELECT DISTINCT project_id FROM import_schedule WHERE gave_up_at IS NOT NULL AND told_at IS NULL AND EXISTS (
+    SELECT FROM pool JOIN alert ON alert.project_id = pool.project_id AND alert.pool_id = pool.id
+    WHERE pool.project_id = import_schedule.project_id AND pool.name = import_schedule.pool
+)
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class AlertRecord(Recipients):
     """What is set for a pool, but for its thresholds."""

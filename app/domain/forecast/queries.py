@@ -11,6 +11,14 @@ from app.domain.forecast.schemas import HourRecord
 from app.platform import records
 from app.schema.alerts import StockHistory
 
+POOLS = "SELECT project_id, id AS key FROM pool WHERE (project_id, id) > {after}"
+WITHOUT_THIS_HOUR = """NOT EXISTS (
+    SELECT FROM stock_history AS history
+    WHERE history.project_id = slice.project_id AND history.pool_id = slice.key
+        AND history.hour = date_trunc('hour', now())
+)"""
+"""SQL: whether a pool has no row of this hour yet."""
+
 # Whoever comes first in an hour writes its rows; those after find them there. A late one writes what it sees,
 # and when.
 SNAPSHOT = text("""

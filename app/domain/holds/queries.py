@@ -114,6 +114,10 @@ async def remove_expired(connection: AsyncConnection, pool_id: int) -> None:
     await connection.execute(REMOVE_EXPIRED, {"pool_id": pool_id})
 
 
+EXPIRED_IN = text("SELECT DISTINCT project_id FROM hold WHERE expires_at <= now()")
+"""The projects in which holds have expired."""
+
+
 async def pools_with_expired(connection: AsyncConnection) -> Sequence[str]:
     """Return the names of pools that have holds whose time is over."""
     query = text(f"SELECT DISTINCT name FROM hold JOIN pool ON pool.id = pool_id WHERE NOT {HOLD_STANDS}")  # noqa: S608

@@ -21,7 +21,7 @@ from app.domain.lifecycle import stock
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule
 from app.domain.pools import service as pools
 from app.platform.database import retry_on_conflict, transaction
-from app.platform.sweeping import by_halves
+from app.platform.sweeping import by_halves, turn_is_over
 
 
 async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:
@@ -120,6 +120,8 @@ async def sweep(engine: AsyncEngine) -> None:
         names = await queries.pools_with_expired(connection)
     for pool in names:
         await by_halves("holds", [pool], partial(_sweep, engine))
+        if turn_is_over():
+            break
 
 
 @retry_on_conflict

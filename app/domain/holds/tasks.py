@@ -2,8 +2,9 @@
 
 from procrastinate import JobContext
 
-from app.domain.holds import service
+from app.domain.holds import queries, service
 from app.platform.jobs import SWEEPS, engine_of, jobs
+from app.platform.sweeping import each_due, found_by
 
 
 @jobs.periodic(cron="* * * * *", periodic_id="holds")
@@ -17,4 +18,4 @@ from app.platform.jobs import SWEEPS, engine_of, jobs
 async def sweep_holds(context: JobContext, timestamp: int) -> None:
     """Delete holds whose time is over, each minute."""
     del timestamp
-    await service.sweep(engine_of(context))
+    await each_due(engine_of(context), "holds", found_by(queries.EXPIRED_IN), service.sweep)

@@ -101,8 +101,10 @@ def _warnings(table: Table) -> list[dict[str, str]]:
     return found
 
 
-async def preview_of(settings: Settings, source: Source, options: FormatIn) -> dict[str, object]:
-    """Preview a source, fetched as far as it takes.
+async def preview_of(
+    settings: Settings, project: int, source: Source, options: FormatIn
+) -> dict[str, object]:
+    """Preview a source of a project, fetched as far as it takes.
 
     Raises:
         TooManyPreviewsError: others are being fetched, and it waited too long.
@@ -115,13 +117,15 @@ async def preview_of(settings: Settings, source: Source, options: FormatIn) -> d
     if source.type in QUERIED:
         options = options.model_copy(update=AS_QUERIED)
     async with PREVIEWS.one():
-        return await asyncio.to_thread(_fetched_preview, settings, whole, options)
+        return await asyncio.to_thread(_fetched_preview, settings, project, whole, options)
 
 
-def _fetched_preview(settings: Settings, source: StoredSource, options: FormatIn) -> dict[str, object]:
+def _fetched_preview(
+    settings: Settings, project: int, source: StoredSource, options: FormatIn
+) -> dict[str, object]:
     with tempfile.SpooledTemporaryFile(BLOCK_BYTES) as file:
         patience = settings.model_copy(update={"fetch_seconds": min(PREVIEW_SECONDS, settings.fetch_seconds)})
-        with closing(fetching.fetch(patience, source)) as blocks:
+        with closing(fetching.fetch(patience, source, project=project)) as blocks:
             file.writelines(takewhile(lambda _: file.tell() < PREVIEW_BYTES, blocks))
         file.seek(0)
         return preview(cast(BinaryIO, file), options)

@@ -10,7 +10,7 @@ from procrastinate import JobContext, RetryStrategy
 
 from app.domain.imports.merging import pipeline
 from app.platform import disk
-from app.platform.jobs import jobs
+from app.platform.jobs import jobs, project_of_job
 from app.platform.settings import Settings, get_settings
 
 log = structlog.get_logger()
@@ -35,30 +35,30 @@ async def run_import(context: JobContext, import_id: str) -> None:
     What has brought down its worker again and again is given up, for all others would wait for it. A disk that is full
     on this machine is waited for without an end, since nothing else could go on either.
     """
-    settings = get_settings()
+    settings, project = get_settings(), project_of_job(context)
     of = uuid.UUID(import_id)
     if context.job.attempts > ATTEMPTS:
         log.error("import given up: its worker died each time", id=import_id)
-        await asyncio.to_thread(pipeline.give_up, settings, of, GIVEN_UP)
+        await asyncio.to_thread(pipeline.give_up, settings, project, of, GIVEN_UP)
         return
     try:
-        await asyncio.to_thread(pipeline.run, settings, of)
+        await asyncio.to_thread(pipeline.run, settings, project, of)
     except Exception as error:
         full = isinstance(error, psycopg.errors.DiskFull) or disk.is_full(error)
         if (full or isinstance(error, psycopg.OperationalError)) and context.job.attempts < ATTEMPTS:
             if full:
-                await _await_room(settings, of)
+                await _await_room(settings, project, of)
             raise
         log.error(  # noqa: TRY400  (an exception's text could hold codes; its kind and place do not)
             "import failed", id=import_id, error=type(error).__name__, at=_place(error)
         )
-        await asyncio.to_thread(pipeline.give_up, settings, of, DISK_FULL if full else GIVEN_UP)
+        await asyncio.to_thread(pipeline.give_up, settings, project, of, DISK_FULL if full else GIVEN_UP)
 
 
-async def _await_room(settings: Settings, import_id: uuid.UUID) -> None:
+async def _await_room(settings: Settings, project: int, import_id: uuid.UUID) -> None:
     """Tell whoever looks at the import what it waits for, and wait while this machine has no room."""
     with suppress(psycopg.Error, OSError):  # it may be the database that has none
-        await asyncio.to_thread(pipeline.tell_wait, settings, import_id, f"{DISK_FULL} {GOES_ON}")
+        await asyncio.to_thread(pipeline.tell_wait, settings, project, import_id, f"{DISK_FULL} {GOES_ON}")
     while not await asyncio.to_thread(_has_room, settings):  # noqa: ASYNC110  (a disk tells nobody)
         await asyncio.sleep(LOOK_SECONDS)
 

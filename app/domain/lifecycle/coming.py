@@ -18,6 +18,9 @@ from app.domain.lifecycle.uses import settle
 from app.platform import records
 from app.platform.database import patience
 
+COME_IN = "SELECT project_id FROM coming_voucher WHERE valid_from <= now()"
+"""SQL: the projects in which codes come."""
+
 ADD = """
 WITH added AS (
     INSERT INTO coming_voucher (code, pool_id, draw_key, import_id, line, valid_from, expires_at, attributes)

@@ -269,6 +269,12 @@ ORDER BY expires_at LIMIT :most
 """)
 
 
+LAPSED_IN = "SELECT project_id FROM assignment WHERE lease_until <= now()"
+"""SQL: the projects in which leases have lapsed."""
+EXPIRED_IN = "SELECT project_id FROM voucher WHERE status = 'available' AND expires_at <= now()"
+"""SQL: the projects in which vouchers have expired."""
+
+
 async def due_leases(connection: AsyncConnection, but: Sequence[uuid.UUID], most: int) -> Sequence[uuid.UUID]:
     """Return assignments whose lease has lapsed, but for some."""
     return (await connection.execute(DUE_LEASES, {"but": list(but), "most": most})).scalars().all()

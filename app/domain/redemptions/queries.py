@@ -187,6 +187,13 @@ async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> 
     return [(row.event_id, OutcomeAt(row.property, Outcome(row.outcome))) for row in rows]
 
 
+PROJECTS = "SELECT id AS project_id, 0 AS key FROM project WHERE (id, 0) > {after}"
+KNOWN_BY_NOW = """EXISTS (
+    SELECT FROM redemption JOIN voucher USING (project_id, code)
+    WHERE redemption.project_id = slice.project_id AND outcome = 'unknown_code'
+)"""
+"""SQL: whether a project has codes that were unknown when used and are in a pool by now."""
+
 UNKNOWN = text("""
 SELECT code, array_agg(id) AS ids FROM (
     SELECT DISTINCT ON (code) code FROM redemption

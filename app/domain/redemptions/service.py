@@ -43,7 +43,7 @@ from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
 from app.platform.metrics import REDEMPTIONS
 from app.platform.settings import get_settings
-from app.platform.sweeping import is_of_the_row, tell
+from app.platform.sweeping import is_of_the_row, tell, turn_is_over
 from app.platform.versions import Expected, check, version
 
 DIRECT = "direct"
@@ -178,7 +178,7 @@ async def resolve(engine: AsyncEngine) -> int:
                 if not is_of_the_row(error):
                     raise
                 tell("uses", error)
-        if end is None:
+        if end is None or turn_is_over():
             return resolved
         after = end
 

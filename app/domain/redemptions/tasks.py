@@ -1,9 +1,13 @@
 """Jobs of redemptions: what could not be matched is tried again when something has changed."""
 
 from procrastinate import JobContext
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.redemptions import service
+from app.domain.redemptions import queries, service
 from app.platform.jobs import SWEEPS, engine_of, jobs
+from app.platform.sweeping import Rounds, each_due
+
+_known_by_now = Rounds(queries.PROJECTS, queries.KNOWN_BY_NOW)
 
 
 @jobs.task(
@@ -21,7 +25,6 @@ async def resolve_redemptions(context: JobContext) -> None:
 @jobs.task(
     name="sweep_redemptions",
     aliases=["app.redemptions.tasks.sweep_redemptions"],
-    lock="redemptions",
     queue=SWEEPS,
     queueing_lock="sweep_redemptions",
     pass_context=True,
@@ -29,7 +32,11 @@ async def resolve_redemptions(context: JobContext) -> None:
 async def sweep_redemptions(context: JobContext, timestamp: int) -> None:
     """Match unknown codes again each minute: an event may have come while its code was being imported."""
     del timestamp
-    await service.resolve(engine_of(context))
+    await each_due(engine_of(context), "redemptions", _known_by_now, _resolve)
+
+
+async def _resolve(engine: AsyncEngine) -> None:
+    await service.resolve(engine)
 
 
 @jobs.task(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -20,7 +21,7 @@ from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
 from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
 from app.platform.records import OneQuery
-from app.platform.sweeping import by_halves, is_of_the_row
+from app.platform.sweeping import by_halves, is_of_the_row, turn_is_over
 from app.schema.base import VoucherStatus
 
 VOUCHERS_AT_A_TIME = 1000
@@ -151,6 +152,10 @@ def _why(reason: str | None) -> dict[str, str]:
     return {} if reason is None else {"reason": reason}
 
 
+DUE_IN = text(f"{transitions.LAPSED_IN} UNION {transitions.EXPIRED_IN} UNION {coming.COME_IN}")
+"""The projects in which the sweeps have something to do."""
+
+
 async def sweep(engine: AsyncEngine) -> tuple[int, int]:
     """Take back what was reserved and not confirmed in time, and take out what has expired; return how many of each.
 
@@ -164,6 +169,8 @@ async def bring_in(engine: AsyncEngine) -> int:
     came = 0
     while (due := await run_act(engine, coming.come, VOUCHERS_AT_A_TIME)) > 0:
         came += due
+        if turn_is_over():
+            break
     return came
 
 
@@ -189,6 +196,8 @@ async def _sweep(engine: AsyncEngine, what: Sweep[Due]) -> int:
     try:
         while (moved := await run_act(engine, move)) > 0:
             swept += moved
+            if turn_is_over():
+                break
     except Exception as error:
         if not is_of_the_row(error):
             raise
@@ -204,7 +213,7 @@ async def _sweep_past_bad_rows(engine: AsyncEngine, what: Sweep[Due]) -> int:
     bad: list[Due] = []
     while keys := await run_act(engine, what.due, bad, VOUCHERS_AT_A_TIME):
         moved, more = await by_halves(what.name, keys, move)
-        if not moved and not more:
+        if (not moved and not more) or turn_is_over():
             break
         swept, bad = swept + moved, bad + more
     return swept

@@ -2,9 +2,11 @@
 
 import structlog
 from procrastinate import JobContext
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.vouchers import service
 from app.platform.jobs import SWEEPS, engine_of, jobs
+from app.platform.sweeping import each_due, found_by
 
 log = structlog.get_logger()
 
@@ -20,7 +22,11 @@ log = structlog.get_logger()
 async def sweep_vouchers(context: JobContext, timestamp: int) -> None:
     """Take back lapsed leases, take out what has expired and bring in what comes, every five seconds and at a start."""
     del timestamp
-    lapsed, expired = await service.sweep(engine_of(context))
-    came = await service.bring_in(engine_of(context))
+    await each_due(engine_of(context), "vouchers", found_by(service.DUE_IN), _sweep)
+
+
+async def _sweep(engine: AsyncEngine) -> None:
+    lapsed, expired = await service.sweep(engine)
+    came = await service.bring_in(engine)
     if lapsed or expired or came:
         log.info("vouchers swept", lapsed=lapsed, expired=expired, came=came)

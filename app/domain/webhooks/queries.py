@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, text, update
+from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.webhooks import statements
@@ -91,6 +91,8 @@ class WebhookRecord(WebhookState):
     """A webhook with the names of its pools that are there."""
 
     pools: list[str] | None
+    has_news: bool
+    """Whether anything happened since it was told, of whatever kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,26 @@ POOLS = (
     .scalar_subquery()
     .label("pools")
 )
-ALL = select(Webhook, POOLS)
+DUE = """SELECT project_id, id AS key, ledger_at, ledger_id, change_at, change_id FROM webhook
+WHERE (project_id, id) > {after} AND disabled_at IS NULL AND next_try_at <= now()
+    AND (leased_until IS NULL OR leased_until < now())"""
+"""SQL: the webhooks at which nobody is, and that need not wait."""
+NEWS = """(EXISTS (
+    SELECT FROM pool, LATERAL (
+        SELECT FROM assignment WHERE assignment.project_id = slice.project_id AND assignment.pool_id = pool.id
+            AND (assigned_at, assignment.id) > (slice.ledger_at, slice.ledger_id) LIMIT 1
+    ) AS given WHERE pool.project_id = slice.project_id
+) OR EXISTS (
+    SELECT FROM pool_change WHERE pool_change.project_id = slice.project_id
+        AND (changed_at, pool_change.id) > (slice.change_at, slice.change_id)
+))"""
+"""SQL: whether anything happened in its project since a webhook was told, of whatever kind."""
+NEWS_OR_PENDING = f"""{NEWS} OR EXISTS (
+    SELECT FROM webhook_delivery AS message WHERE message.project_id = slice.project_id
+        AND message.webhook_id = slice.key AND message.status = 'pending' AND NOT message.test
+)"""
+HAS_NEWS = literal_column(NEWS.replace("slice.", "webhook."), Boolean).label("has_news")
+ALL = select(Webhook, POOLS, HAS_NEWS)
 DELIVERY = (
     WebhookDelivery.id,
     WebhookDelivery.webhook_id,

@@ -11,7 +11,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.lifecycle import order
 from app.domain.pools import service as pools
-from app.domain.webhooks import queries
+from app.domain.webhooks import queries, sending
 from app.domain.webhooks.errors import TooManyWebhooksError, WebhookNotFoundError
 from app.domain.webhooks.schemas import (
     NewSecret,
@@ -21,6 +21,7 @@ from app.domain.webhooks.schemas import (
     WebhookDetails,
 )
 from app.platform import hooks
+from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
 from app.platform.jobs import URGENT, enqueue
 from app.platform.settings import Settings
@@ -99,13 +100,19 @@ def _details(row: queries.WebhookRecord) -> WebhookDetails:
         events=row.events,
         pools=None if row.pool_ids is None else sorted(row.pools or ()),
         created_at=row.created_at,
-        told_until=min(row.ledger_at, row.change_at),
+        told_until=_told_until(row),
         failures=row.failures,
         failing_since=row.failing_since,
         next_try_at=row.next_try_at if row.failures and row.disabled_at is None else None,
         disabled_at=row.disabled_at,
         disabled_because=row.disabled_because,
     )
+
+
+def _told_until(row: queries.WebhookRecord) -> datetime:
+    """Return the time before which all is told: where nothing happened since, that is the present one."""
+    at = min(row.ledger_at, row.change_at)
+    return at if row.has_news else max(at, clock.now() - sending.IDLE)
 
 
 async def remove(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> None:

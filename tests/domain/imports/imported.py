@@ -7,6 +7,7 @@ from app.domain.imports.merging import pipeline
 from app.domain.imports.options import ImportOptions
 from app.domain.lifecycle import check
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 
 FIGURES = ("rows", "imported", "ignored", "rejected")
 
@@ -35,7 +36,7 @@ async def queue(engine, text, pool="p", **options):
 async def run_job(engine, settings, client, content, pool="p", **options):
     """Import a file by the job itself, as no worker runs here; its figures."""
     import_id = await queue(engine, content, pool, **options)
-    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     return await shown(client, import_id)
 
 

@@ -11,6 +11,7 @@ import pytest
 from app.domain.imports import previews
 from app.domain.imports.sources import fetching
 from app.platform.errors import DomainError
+from app.platform.projects import DEFAULT
 from app.platform.settings import get_settings
 from app.server.worker import work
 from tests.domain.imports.servers import http_server, until
@@ -65,7 +66,7 @@ async def test_every_kind_of_fetch_ends_in_time(settings, sqlite, kind):
             }[kind]
             began = time.monotonic()
             with pytest.raises(DomainError, match=r"did not end within|cannot be read"):
-                await asyncio.to_thread(lambda: list(fetching.fetch(settings, source)))
+                await asyncio.to_thread(lambda: list(fetching.fetch(settings, source, project=DEFAULT)))
             assert time.monotonic() - began < 4
             await until(nothing_is_fetched)
 

@@ -13,6 +13,7 @@ import pytest
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources import courier, couriers, fetching
 from app.domain.imports.sources.couriers import Couriers
+from app.platform.projects import DEFAULT
 from tests.domain.imports.servers import CODES, http_server, until
 
 
@@ -106,6 +107,6 @@ async def test_who_closes_the_socket_ends_the_fetch_and_it_leaves_when_it_has_no
 def test_what_a_library_says_is_told_without_the_secrets_of_the_url(settings):
     source = {"type": "url", "url": "http://u:S3cret@127.0.0.1:1/?token=T0ken"}
     with pytest.raises(UnreadableError, match="cannot be read") as raised:
-        list(fetching.fetch(settings, source))
+        list(fetching.fetch(settings, source, project=DEFAULT))
     assert "S3cret" not in raised.value.detail
     assert "T0ken" not in raised.value.detail

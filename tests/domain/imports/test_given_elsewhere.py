@@ -15,6 +15,7 @@ from app.domain.redemptions import service as redemptions
 from app.domain.tracking import service as tracking
 from app.domain.webhooks import statements as hooks
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import books_agree, counts, queue, run_job
 
 COLUMNS = {
@@ -300,10 +301,10 @@ async def test_a_run_that_is_broken_off_goes_on_after_its_chunks(client, engine,
 
     monkeypatch.setattr(given, "_chunk", breaking)
     with pytest.raises(KeyboardInterrupt):
-        await asyncio.to_thread(pipeline.run, settings, import_id)
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     half = (await client.get(f"/v1/imports/{import_id}")).json()
     assert 0 < half["imported"] < 60
-    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     done = (await client.get(f"/v1/imports/{import_id}")).json()
     assert (done["status"], done["imported"], done["ignored"]) == ("succeeded", 100, 0), done
     assert await counts(client) == {"available": 40, "assigned": 60}

@@ -8,13 +8,14 @@ import pytest
 from app.domain.imports.merging import leftovers, pipeline
 from app.domain.imports.schedules import service
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import listing, queue, shown
 
 DAMAGED = "code\nA1\n" + '"never closed\n'
 
 
 async def run(settings, import_id):
-    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
 
 
 async def pool_is_there(client, pool="p"):

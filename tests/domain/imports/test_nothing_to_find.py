@@ -12,6 +12,7 @@ import pytest
 
 from app.domain.imports.sources import fetching
 from app.platform.errors import DomainError
+from app.platform.projects import DEFAULT
 from tests.domain.imports.servers import CODES
 
 AMBIENT = "aMBIENTs3cret"
@@ -119,7 +120,11 @@ def test_a_database_without_a_password_gets_none(settings):
     with listening(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _AsksForAPassword)) as server:
         url = f"postgresql://shop@127.0.0.1:{server.server_address[1]}/x"
         with pytest.raises(DomainError, match="no password supplied"):
-            list(fetching.fetch(settings, {"type": "database", "url": url, "query": "SELECT 1"}))
+            list(
+                fetching.fetch(
+                    settings, {"type": "database", "url": url, "query": "SELECT 1"}, project=DEFAULT
+                )
+            )
         said = b"".join(server.heard)
         assert b"shop" in said
         assert AMBIENT.encode() not in said
@@ -128,12 +133,12 @@ def test_a_database_without_a_password_gets_none(settings):
 def test_a_database_without_a_user_name_is_refused(settings):
     source = {"type": "database", "url": "postgresql://127.0.0.1:1/x", "query": "SELECT 1"}
     with pytest.raises(DomainError, match="has no user name"):
-        list(fetching.fetch(settings, source))
+        list(fetching.fetch(settings, source, project=DEFAULT))
 
 
 def test_a_url_is_fetched_without_netrc_and_proxy(settings, http):
     url = f"http://127.0.0.1:{http.server_port}/codes.csv"
-    assert b"".join(fetching.fetch(settings, {"type": "url", "url": url})) == CODES
+    assert b"".join(fetching.fetch(settings, {"type": "url", "url": url}, project=DEFAULT)) == CODES
     assert len(http.heard) == 1
     assert "authorization" not in http.heard[0].lower()
 
@@ -143,7 +148,7 @@ def test_s3_without_a_key_is_anonymous(settings, http, key):
     options = {"endpoint_url": f"http://127.0.0.1:{http.server_port}", **key}
     source = {"type": "storage", "url": "s3://codes/a.csv", "options": options}
     try:
-        list(fetching.fetch(settings, source))
+        list(fetching.fetch(settings, source, project=DEFAULT))
     except DomainError as error:
         assert "cannot be read" in error.detail  # noqa: PT017  (the fake server is no S3)
     assert http.heard
@@ -157,7 +162,11 @@ def test_s3_without_a_key_is_anonymous(settings, http, key):
 def test_s3_does_not_look_for_the_other_half_of_a_key(settings, http, key):
     options = {"endpoint_url": f"http://127.0.0.1:{http.server_port}", **key}
     with pytest.raises(DomainError, match="together"):
-        list(fetching.fetch(settings, {"type": "storage", "url": "s3://codes/a.csv", "options": options}))
+        list(
+            fetching.fetch(
+                settings, {"type": "storage", "url": "s3://codes/a.csv", "options": options}, project=DEFAULT
+            )
+        )
     assert http.heard == []
 
 
@@ -188,6 +197,8 @@ async def test_an_sftp_server_is_shown_no_key(settings):
     async with server:
         url = f"sftp://shop@127.0.0.1:{server.get_port()}/codes.csv"
         with pytest.raises(DomainError, match="cannot be read"):
-            await asyncio.to_thread(lambda: list(fetching.fetch(settings, {"type": "storage", "url": url})))
+            await asyncio.to_thread(
+                lambda: list(fetching.fetch(settings, {"type": "storage", "url": url}, project=DEFAULT))
+            )
     assert set(shown) <= {"shop", ""}
     assert shown

@@ -17,6 +17,8 @@ from app.domain.imports.merging import merge, pipeline
 from app.domain.lifecycle.check import violations
 from app.platform import disk
 from app.platform.database_url import conninfo
+from app.platform.jobs import PROJECT
+from app.platform.projects import DEFAULT
 from app.server.worker import work
 from tests.domain.imports.imported import figures, listing, queue, shown
 from tests.domain.imports.servers import until
@@ -37,7 +39,7 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(
     # At their end before the other begins: imports that run at once share the codes as it happens.
     for pool, numbers in (("other", range(1000)), ("p", range(1000, 2000))):
         earlier = await queue(engine, listing(numbers), pool)
-        await asyncio.to_thread(pipeline.run, settings, earlier)
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, earlier)
     text = listing(range(38_000)) + listing(range(2000, 3000))[5:] + '""\n' * 1000
     made = await client.post("/v1/pools/p/imports", json={"source": {"type": "text", "text": text}})
     import_id = made.json()["id"]
@@ -80,14 +82,16 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(
 
 async def test_a_job_that_runs_twice_at_once_imports_once(client, engine, connection, settings):
     import_id = await queue(engine, listing(range(500)) + "\n\x07\n")
-    await asyncio.gather(*(asyncio.to_thread(pipeline.run, settings, import_id) for _ in range(3)))
+    await asyncio.gather(*(asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id) for _ in range(3)))
     assert figures(await shown(client, import_id)) == (501, 500, 0, 1)
     assert await violations(connection) == []
 
 
 async def test_two_imports_of_the_same_codes_into_two_pools_share_them(client, engine, connection, settings):
     imports = [await queue(engine, listing(range(3000)), pool) for pool in ("p", "q")]
-    await asyncio.gather(*(asyncio.to_thread(pipeline.run, settings, import_id) for import_id in imports))
+    await asyncio.gather(
+        *(asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id) for import_id in imports)
+    )
     p, q = [await shown(client, import_id) for import_id in imports]
     assert p["imported"] + q["imported"] == 3000
     assert p["rejected_by"]["in_other_pool"] == q["imported"]
@@ -99,7 +103,7 @@ async def test_two_imports_of_the_same_codes_into_two_pools_share_them(client, e
 
 async def test_codes_are_drawn_while_they_are_imported(client, engine, connection, settings):
     import_id = await queue(engine, listing(range(5000)))
-    job = asyncio.create_task(asyncio.to_thread(pipeline.run, settings, import_id))
+    job = asyncio.create_task(asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id))
     drawn = 0
     while not job.done():
         drawn += (await client.post("/v1/pools/p/assignments", json={})).status_code == 201
@@ -125,7 +129,7 @@ async def test_a_pool_that_is_deleted_meanwhile_fails_the_import_and_stays_delet
         return chunk(*arguments)
 
     monkeypatch.setattr(merge, "chunk", delete_after_two)
-    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     done = await shown(client, import_id)
     assert done["status"] == "failed"
     assert "'p' was deleted" in done["error"]
@@ -167,7 +171,7 @@ def failing_once(monkeypatch, error):
 
 
 def attempt(number):
-    return SimpleNamespace(job=SimpleNamespace(attempts=number))
+    return SimpleNamespace(job=SimpleNamespace(attempts=number), additional_context={PROJECT: DEFAULT})
 
 
 FULL = pytest.mark.parametrize(
@@ -239,12 +243,12 @@ async def test_an_import_that_brings_down_its_worker_each_time_is_given_up(clien
 
 async def test_an_import_that_has_ended_is_not_given_up(client, engine, settings):
     import_id = await queue(engine, "code;n\n;1\n", column="code")
-    await asyncio.to_thread(pipeline.run, settings, import_id)
-    await asyncio.to_thread(pipeline.give_up, settings, import_id, "A fault.")
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    await asyncio.to_thread(pipeline.give_up, settings, DEFAULT, import_id, "A fault.")
     done = await shown(client, import_id)
     assert (done["status"], done["error"]) == ("succeeded", None)
     assert figures(done) == (1, 0, 0, 1)
 
 
 async def test_an_import_that_is_unknown_is_left_alone(settings):
-    await asyncio.to_thread(pipeline.run, settings, uuid.uuid4())
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.uuid4())

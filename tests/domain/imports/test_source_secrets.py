@@ -4,6 +4,7 @@ import pytest
 
 from app.domain.imports.sources import fetching, secrets
 from app.platform.errors import DomainError
+from app.platform.projects import DEFAULT
 from tests.domain.imports.servers import CODES, http_server
 
 TOKEN = "t0p/s3cr@t?#"
@@ -23,7 +24,7 @@ def token(settings, monkeypatch):
 
 
 def get(settings, url, **more):
-    return b"".join(fetching.fetch(settings, {"type": "url", "url": url, **more}))
+    return b"".join(fetching.fetch(settings, {"type": "url", "url": url, **more}, project=DEFAULT))
 
 
 def test_a_secret_with_any_character_arrives_as_it_is(settings, server):
@@ -140,7 +141,11 @@ def test_no_error_tells_a_secret(settings, monkeypatch, where):
         f"postgresql://u:{R}@no-such.test/x",
     ):
         with pytest.raises(DomainError) as raised:
-            list(fetching.fetch(settings, {"type": "database", "url": url, "query": "SELECT 1"}))
+            list(
+                fetching.fetch(
+                    settings, {"type": "database", "url": url, "query": "SELECT 1"}, project=DEFAULT
+                )
+            )
         for form in (TOKEN, "t0ps3cr3t", "s3cr"):
             assert form not in raised.value.detail
             assert raised.value.__cause__ is None

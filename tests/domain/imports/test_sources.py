@@ -21,6 +21,7 @@ from app.domain.imports.sources import secrets as sealing
 from app.platform.database_url import conninfo
 from app.platform.errors import DomainError
 from app.platform.postgres.server import LocalPostgres
+from app.platform.projects import DEFAULT
 from app.platform.settings import get_settings
 from tests.domain.imports.imported import codes, figures
 from tests.domain.imports.servers import CODES, http_server, on_loopback, sftp_server
@@ -168,7 +169,7 @@ async def test_a_query_only_reads(client, fetch, other_database, query, says):
 )
 def test_a_database_is_reached_only_where_the_service_may_go(settings, url, says):
     with pytest.raises(DomainError, match=re.escape(says)) as raised:
-        list(fetching.fetch(settings, {"type": "database", "url": url, "query": "SELECT 1"}))
+        list(fetching.fetch(settings, {"type": "database", "url": url, "query": "SELECT 1"}, project=DEFAULT))
     assert "s3cret" not in raised.value.detail
 
 
@@ -345,7 +346,7 @@ def test_google_cloud_storage(settings, monkeypatch):
 @pytest.mark.parametrize("url", ["http://x/y", "memory://x", "zip://x::file:y", "ftp://x/y", "nonsense"])
 def test_there_is_no_other_storage(settings, url):
     with pytest.raises(DomainError, match=r"There is no storage|URL is not valid"):
-        list(fetching.fetch(settings, {"type": "storage", "url": url}))
+        list(fetching.fetch(settings, {"type": "storage", "url": url}, project=DEFAULT))
 
 
 async def test_analysis_of_customers(client, fetch, connection):

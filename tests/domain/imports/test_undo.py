@@ -11,6 +11,7 @@ from app.domain.imports.schedules import service
 from app.domain.lifecycle import intake
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import listing, queue
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
@@ -28,7 +29,7 @@ async def hold(client, count):
 async def test_an_undo_leaves_what_a_hold_was_promised(client, engine, settings, connection):
     first, second = await queue(engine, listing(range(30))), await queue(engine, listing(range(30, 50)))
     for import_id in (first, second):
-        await asyncio.to_thread(pipeline.run, settings, import_id)
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     await hold(client, 35)
     undone = (await undo(client, first)).json()
     assert (undone["taken_back"], undone["kept"], undone["kept_for_holds"]) == (15, 15, 15)
@@ -45,7 +46,7 @@ async def test_an_undo_goes_on_lot_by_lot_and_where_it_was_broken_off(
 ):
     first, second = await queue(engine, listing(range(30))), await queue(engine, listing(range(30, 40)))
     for import_id in (first, second):
-        await asyncio.to_thread(pipeline.run, settings, import_id)
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     given = (await client.post("/v1/pools/p/assignments", json={})).json()["code"]
     kept = int(given < "K-000030")
     take_back, lots = intake.take_back, []
@@ -72,7 +73,7 @@ async def test_an_undo_goes_on_lot_by_lot_and_where_it_was_broken_off(
 
 async def test_an_undo_and_a_hold_at_once_promise_nothing_twice(client, engine, settings):
     import_id = await queue(engine, listing(range(20)))
-    await asyncio.to_thread(pipeline.run, settings, import_id)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     holding = client.post("/v1/pools/p/holds", json={"campaign_id": "spring", "count": 20})
     undone, held = await asyncio.gather(undo(client, import_id), holding)
     assert undone.status_code == 200, undone.text
@@ -96,13 +97,13 @@ async def test_the_next_run_does_not_bring_back_what_was_undone(client, engine, 
     await begin(engine)
     (first,) = (await client.get("/v1/imports")).json()["items"]
     assert (await undo(client, first["id"])).status_code == 409
-    await asyncio.to_thread(pipeline.run, settings, first["id"])
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, first["id"])
     await begin(engine)
     refused = await undo(client, first["id"])
     assert (refused.status_code, "run of its schedule" in refused.json()["detail"]) == (409, True)
     assert (await client.get(url)).json()["active"] is True  # nothing was done
     second = (await client.get("/v1/imports")).json()["items"][0]
-    await asyncio.to_thread(pipeline.run, settings, second["id"])
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, second["id"])
 
     undone = (await undo(client, first["id"])).json()
     assert (undone["taken_back"], undone["paused_schedule"]) == (5, made.json()["id"])

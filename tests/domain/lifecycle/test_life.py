@@ -135,7 +135,7 @@ class Life(RuleBasedStateMachine):
         source = {"type": "text", "text": "\n".join(["code", *codes])}
         made = self.post("/v1/pools/p/imports", source=source).json()
         self.run(self._same_draws(made["id"]))
-        self.run(asyncio.to_thread(pipeline.run, self.settings_of_test, made["id"]))
+        self.run(asyncio.to_thread(pipeline.run, self.settings_of_test, DEFAULT, made["id"]))
         done = self.get(f"/v1/imports/{made['id']}").json()
         figures = {"status": "succeeded", "rows": CODES, "imported": len(new), "ignored": CODES - len(new)}
         assert {name: done[name] for name in figures} == figures

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from app.domain.imports.merging import pipeline
 from app.domain.lifecycle import check
 from app.domain.vouchers import service as vouchers
+from app.platform.projects import DEFAULT
 from tests.factories import fill
 
 ASSIGN = "/v1/pools/p/assignments"
@@ -28,7 +29,7 @@ def import_(client, settings):
     async def import_(lines, **options):
         body = {"source": {"type": "text", "text": "\n".join(lines)}, **options}
         made = (await client.post("/v1/pools/p/imports", json=body)).json()
-        await asyncio.to_thread(pipeline.run, settings, made["id"])
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, made["id"])
         return (await client.get(f"/v1/imports/{made['id']}")).json()
 
     return import_

@@ -18,6 +18,7 @@ from app.domain.webhooks import queries, sending
 from app.platform import hooks
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from tests.factories import KEY, add_key, fill
 
 ALL = [
@@ -445,7 +446,7 @@ async def test_a_finished_import_and_a_pool_that_runs_low_are_told(client, engin
         body = {"source": {"type": "text", "text": "code\nnew-1\n"}, "column": "code", **more}
         ids.append((await client.post("/v1/pools/p/imports", json=body)).json()["id"])
         if len(ids) < 3:
-            await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ids[-1]))
+            await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(ids[-1]))
     with connect_sync(settings, autocommit=True) as driver:
         pipeline.fail(driver, uuid.UUID(ids[2]), "the source is gone")
     events = await told(engine, settings, receiver, hook)
@@ -464,7 +465,7 @@ async def test_a_cancelled_import_is_told_once_and_a_dry_run_never(client, engin
         body = {"source": {"type": "text", "text": "code\nnew-1\n"}, "column": "code", **more}
         ids.append((await client.post("/v1/pools/p/imports", json=body)).json()["id"])
         assert (await client.post(f"/v1/imports/{ids[-1]}/cancel")).status_code == 200
-        await asyncio.to_thread(pipeline.run, settings, uuid.UUID(ids[-1]))
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(ids[-1]))
     events = await told(engine, settings, receiver, hook)
     assert [event["data"] for event in events] == [{"pool": "p", "import_id": ids[0], "status": "failed"}]
 

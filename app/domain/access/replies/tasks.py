@@ -5,6 +5,7 @@ from procrastinate import JobContext
 from app.domain.access.replies import service
 from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs
+from app.platform.projects import everywhere
 
 
 @jobs.periodic(cron="40 * * * *", periodic_id="forget_replies")
@@ -12,5 +13,5 @@ from app.platform.jobs import SWEEPS, engine_of, jobs
 async def forget_replies(context: JobContext, timestamp: int) -> None:
     """Delete every hour the replies that were kept long enough."""
     del timestamp
-    async with transaction(engine_of(context)) as connection:
+    async with transaction(everywhere(engine_of(context))) as connection:
         await service.forget(connection)

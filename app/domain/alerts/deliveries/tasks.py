@@ -9,6 +9,7 @@ from procrastinate.jobs import Job
 from app.domain.alerts.deliveries import queries, sending
 from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, URGENT, engine_of, jobs, settings_of
+from app.platform.projects import everywhere
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ async def deliver(context: JobContext, delivery_id: str) -> None:
     pass_context=True,
 )
 async def forget_deliveries(context: JobContext, timestamp: int) -> None:
-    """Clear the log of old messages, every hour."""
+    """Clear the log of old messages of all projects, every hour."""
     del timestamp
-    async with transaction(engine_of(context)) as connection:
+    async with transaction(everywhere(engine_of(context))) as connection:
         await queries.forget(connection, KEPT_DAYS)

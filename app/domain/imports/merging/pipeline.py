@@ -80,15 +80,15 @@ WHERE import.id = %s AND NOT dry_run
 Watch = Callable[[float], None]
 
 
-def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None) -> None:
+def run(settings: Settings, project: int, import_id: uuid.UUID, watch: Watch = lambda _: None) -> None:
     """Run an import to its end, unless it has ended before. `watch` hears of the progress, from 0 to 1.
 
     What is wrong with the source, or with where it goes, is written on the import. Whatever else goes wrong
     is raised, and the run may be repeated.
     """
     with ExitStack() as stack:
-        connections = [stack.enter_context(_connect(settings)) for _ in range(rows.SHARES)]
-        side = stack.enter_context(_connect(settings))
+        connections = [stack.enter_context(_connect(settings, project)) for _ in range(rows.SHARES)]
+        side = stack.enter_context(_connect(settings, project))
         for share, connection in enumerate(connections):  # a killed run may still be at its last chunk
             _lock(connection, import_id, share)
         main = connections[0]
@@ -100,7 +100,7 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
                 leftovers.clear(main, import_id)
             return
         try:
-            _Run(settings, connections, side, row, watch).run()
+            _Run(settings, project, connections, side, row, watch).run()
         except ImportCancelledError:
             leftovers.clear(main, import_id)
         except DomainError as error:
@@ -114,15 +114,15 @@ def run(settings: Settings, import_id: uuid.UUID, watch: Watch = lambda _: None)
             )
 
 
-def tell_wait(settings: Settings, import_id: uuid.UUID, why: str) -> None:
+def tell_wait(settings: Settings, project: int, import_id: uuid.UUID, why: str) -> None:
     """Note what an import waits for that has begun; its next run takes the note away."""
-    with _connect(settings) as connection:
+    with _connect(settings, project) as connection:
         connection.execute(WAIT, (why, import_id))
 
 
-def give_up(settings: Settings, import_id: uuid.UUID, why: str) -> None:
+def give_up(settings: Settings, project: int, import_id: uuid.UUID, why: str) -> None:
     """End an import that the service cannot bring to its end; what is merged stays, and its figures stand."""
-    with _connect(settings) as connection:
+    with _connect(settings, project) as connection:
         fail(connection, import_id, f"{why} Import again: what is in the pool by then is ignored.")
 
 
@@ -158,8 +158,8 @@ def _lock(connection: Connection[TupleRow], import_id: uuid.UUID, share: int) ->
 
 
 @contextmanager
-def _connect(settings: Settings) -> Iterator[Connection[TupleRow]]:
-    with connect_sync(settings, extra=WORKSPACE, autocommit=True) as connection:
+def _connect(settings: Settings, project: int) -> Iterator[Connection[TupleRow]]:
+    with connect_sync(settings, project=project, extra=WORKSPACE, autocommit=True) as connection:
         yield connection
 
 
@@ -183,12 +183,13 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
+        project: int,
         connections: list[Connection[TupleRow]],
         side: Connection[TupleRow],
         row: ImportRow,
         watch: Watch,
     ) -> None:
-        self.settings, self.connections, self.side = settings, connections, side
+        self.settings, self.project, self.connections, self.side = settings, project, connections, side
         self.main = connections[0]
         self.row, self.watch = row, watch
         self.id = row.id
@@ -214,7 +215,7 @@ class _Run:
         source["column"] = self.row.options.get("column")  # a query's values are judged by it
         chunks.forget(self.main, self.id)
         # Each chunk is committed by itself: no transaction is open while a foreign host is waited for.
-        with closing(fetching.fetch(self.settings, source, self._unwanted)) as blocks:
+        with closing(fetching.fetch(self.settings, source, self._unwanted, project=self.project)) as blocks:
             size, digest = chunks.write(self.main, self.id, self._counted(blocks))
         self.main.execute(STORED, {"size": size, "sha256": digest, "id": self.id})
         return size
@@ -244,7 +245,9 @@ class _Run:
         sorter = reading.sorter(table, options, queried=queried)
         self.codes_alone = sorter.codes_alone
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
-        beside = stack.enter_context(_connect(self.settings)) if sorter.past is not None else None
+        beside = (
+            stack.enter_context(_connect(self.settings, self.project)) if sorter.past is not None else None
+        )
         rows_ = self._sorted(table, sorter, raw, beside)
         merge.stage(self.connections, rows_, with_attributes=bool(sorter.attributes))
         self._set_aside(sorter.unlike(), beside)

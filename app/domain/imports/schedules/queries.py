@@ -5,11 +5,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, case, delete, func, insert, select, true, update
+from sqlalchemy import RowMapping, case, delete, func, insert, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schedules.schemas import LastImportRecord, ScheduleRecord
 from app.platform import keyset, records
+from app.platform.clock import clock
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportSchedule
 
@@ -140,6 +141,24 @@ async def lock_due(
         .with_for_update(skip_locked=True)
     )
     return records.any_of(await connection.execute(query), DueSchedule)
+
+
+DUE_IN = text("SELECT DISTINCT project_id FROM import_schedule WHERE active AND next_run <= :now")
+ACTIVE = (
+    "SELECT project_id, id AS key, judged FROM import_schedule WHERE (project_id, id) > {after} AND active"
+)
+ENDED = """EXISTS (
+    SELECT FROM (
+        SELECT id, status FROM import WHERE import.project_id = slice.project_id AND import.schedule_id = slice.key
+        ORDER BY created_at DESC LIMIT 1
+    ) AS last WHERE last.id IS DISTINCT FROM slice.judged AND last.status IN ('succeeded', 'failed')
+)"""
+"""SQL: whether the last run of a schedule has ended and was not judged yet."""
+
+
+async def due_in(connection: AsyncConnection) -> Sequence[int]:
+    """Return the projects in which the time of a schedule has come."""
+    return (await connection.execute(DUE_IN, {"now": clock.now()})).scalars().all()
 
 
 async def lock_ended(connection: AsyncConnection, but: Collection[uuid.UUID]) -> EndedRun | None:

@@ -21,7 +21,7 @@ from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError
 from app.platform.metrics import SCHEDULES_GAVE_UP
 from app.platform.settings import Settings
-from app.platform.sweeping import past_a_bad_row
+from app.platform.sweeping import past_a_bad_row, turn_is_over
 from app.platform.versions import Expected, check, version
 from app.schema.base import ImportStatus
 
@@ -159,7 +159,7 @@ async def sweep(engine: AsyncEngine, now: datetime) -> None:
         more = True
         while more:
             async with transaction(engine) as connection:
-                more = await act(connection, now, bad)
+                more = await act(connection, now, bad) and not turn_is_over()
 
 
 async def begin_due(connection: AsyncConnection, now: datetime, bad: set[uuid.UUID]) -> bool:

@@ -1,4 +1,4 @@
-"""A selection over the service's own customers or events that yields a column of codes."""
+"""A selection over the project's own customers or events that yields a column of codes."""
 
 import difflib
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -18,14 +18,14 @@ LOOKED_THROUGH = 5000
 OF_JSON = {"number": "numbers", "boolean": "true or false", "array": "lists", "object": "objects"}
 
 
-def fetch(settings: Settings, source: StoredSource) -> Generator[bytes, None, None]:
+def fetch(settings: Settings, source: StoredSource, project: int) -> Generator[bytes, None, None]:
     """Yield the values of the property, each once. What is no text becomes a reject: no event could redeem it.
 
     Raises:
         UnreadableError: no value is a text, or nobody has such a property.
     """
     kinds: dict[str, int] = {}
-    with sync_engine(settings) as engine, engine.connect() as connection:
+    with sync_engine(settings, project) as engine, engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(selection(source))
         yield from rows_as_csv(
             ["code"],

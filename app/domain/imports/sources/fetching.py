@@ -66,7 +66,7 @@ unseal = secrets.unseal
 
 
 def fetch(
-    settings: Settings, source: StoredSource, unwanted: Unwanted = lambda: False
+    settings: Settings, source: StoredSource, unwanted: Unwanted = lambda: False, *, project: int
 ) -> Generator[bytes, None, None]:
     """Yield the bytes of a source, within the limits of size and time.
 
@@ -74,6 +74,7 @@ def fetch(
         settings: of the service.
         source: whole, as it was given.
         unwanted: tells whether the bytes are wanted no more; it is asked twice a second.
+        project: whose customers and events a selection is over.
 
     Raises:
         UnreadableError: it cannot be had, or not within the limits. The message holds no secret of it.
@@ -82,7 +83,9 @@ def fetch(
     """
     resolved = secrets.filled(source)
     here = source["type"] == "analysis"
-    blocks = analysis.fetch(settings, resolved) if here else _from_process(settings, resolved, unwanted)
+    blocks = (
+        analysis.fetch(settings, resolved, project) if here else _from_process(settings, resolved, unwanted)
+    )
     try:
         with closing(blocks):
             yield from _limited(settings, blocks, unwanted)

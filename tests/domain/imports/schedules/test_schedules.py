@@ -9,6 +9,7 @@ from app.domain.imports.schedules import service
 from app.domain.imports.schedules.clock import next_run
 from app.platform.database import transaction
 from app.platform.metrics import SCHEDULES_GAVE_UP
+from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import codes
 from tests.domain.imports.servers import CODES, http_server, until
 
@@ -338,7 +339,7 @@ async def test_a_question_is_not_tried_again_for_no_try_answers_it(client, engin
     at = datetime.fromisoformat(schedule["next_run"])
     await sweep(engine, at)
     (run,) = await imports_of(client, schedule)
-    await asyncio.to_thread(pipeline.run, settings, run["id"])
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, run["id"])
     await sweep(engine, at)
     shown = (await client.get(f"/v1/import-schedules/{schedule['id']}")).json()
     assert "cannot be told which column" in shown["error"]
