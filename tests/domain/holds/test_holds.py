@@ -7,7 +7,8 @@ from app.domain.alerts import service as alerts
 from app.domain.holds import service
 from app.domain.lifecycle import check
 from app.domain.vouchers import service as vouchers
-from app.platform.database import autocommit
+from app.platform.database import transaction
+from app.platform.projects import everywhere
 from tests.factories import fill
 
 URL = "/v1/pools/p/holds"
@@ -31,9 +32,10 @@ async def until_somebody_waits(engine):
     """Poll until a statement waits for a lock."""
     query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     deadline = time.monotonic() + 10
-    async with autocommit(engine) as connection:
+    async with transaction(everywhere(engine)) as connection:
         while (await connection.execute(query)).scalar_one() == 0:
             assert time.monotonic() < deadline
+            await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
             await asyncio.sleep(0.01)
 
 

@@ -11,6 +11,7 @@ from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.tracking import service as tracking
 from app.platform.database import transaction
+from app.platform.projects import everywhere
 from tests.factories import fill
 
 
@@ -29,7 +30,7 @@ async def is_waiting(engine, task):
     """Tell whether somebody waits for a lock in the database by now."""
     query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     for _ in range(500):
-        async with engine.begin() as connection:
+        async with transaction(everywhere(engine)) as connection:
             if (await connection.execute(query)).scalar_one():
                 return not task.done()
         await asyncio.sleep(0.01)
