@@ -6,22 +6,23 @@ its condition sees nothing of another project. What stands outside, each for its
 """
 
 from datetime import datetime
+from typing import Any, LiteralString
 
 from sqlalchemy import (
     CheckConstraint,
+    ColumnElement,
     ForeignKeyConstraint,
     Identity,
     Integer,
-    MetaData,
-    Table,
     func,
+    inspect,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base
 
-CURRENT = "coalesce(nullif(current_setting('app.project', true), '')::integer, 1)"
+CURRENT: LiteralString = "coalesce(nullif(current_setting('app.project', true), '')::integer, 1)"
 """SQL: the project of the transaction; `default` where none is set, which only the owner of the tables may leave so."""
 
 OUTSIDE = {
@@ -73,6 +74,11 @@ def refers(table: str, column: str, to: str, ondelete: str = "CASCADE") -> Forei
     )
 
 
-def tables_of_projects(metadata: MetaData = Base.metadata) -> list[Table]:
+def own_columns(table: type[OfProject]) -> list[ColumnElement[Any]]:  # type: ignore[explicit-any]  # of any type
+    """Return what a row says besides of which project it is."""
+    return [column for column in inspect(table).columns if column.key != "project_id"]
+
+
+def tables_of_projects() -> list[str]:
     """Return the tables whose rows belong to a project, those that are referred to first."""
-    return [table for table in metadata.sorted_tables if table.name not in OUTSIDE]
+    return [table.name for table in Base.metadata.sorted_tables if table.name not in OUTSIDE]

@@ -15,8 +15,9 @@ from app.platform import keyset, records
 from app.schema.base import VoucherStatus
 from app.schema.changes import BulkChange, BulkChangeCode
 from app.schema.imports import Import
+from app.schema.projects import own_columns
 
-CHANGES = select(*BulkChange.__table__.columns)
+CHANGES = select(*own_columns(BulkChange))
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, object]) -> bool:

@@ -8,35 +8,40 @@ from app.schema.inventory import STOCK_SLOTS
 
 # Every state of a pool as a row of its own.
 _KEPT = "\n        UNION ALL ".join(
-    f"SELECT pool_id, '{state}' AS status, sum({state}) AS n FROM stock GROUP BY pool_id"  # noqa: S608
+    f"SELECT project_id, pool_id, '{state}' AS status, sum({state}) AS n FROM stock GROUP BY 1, 2"  # noqa: S608
     for state in VoucherStatus
 )
 
 # What is wrong, and examples of it: a pool's name or an assignment's id, never a code.
 INVARIANTS = {
     "the stock of a pool does not agree with its vouchers": f"""
-        SELECT concat(name, ' has ', coalesce(counted.n, 0), ' ', status, ', and its stock says ', kept.n)
-        FROM ({_KEPT}) AS kept JOIN pool ON pool.id = kept.pool_id
-        LEFT JOIN (SELECT pool_id, status, count(*) AS n FROM voucher GROUP BY pool_id, status) AS counted
-            USING (pool_id, status)
+        SELECT concat(name, ' has ', coalesce(counted.n, 0), ' ', kept.status, ', and its stock says ', kept.n)
+        FROM ({_KEPT}) AS kept JOIN pool ON (pool.project_id, pool.id) = (kept.project_id, kept.pool_id)
+        LEFT JOIN (SELECT project_id, pool_id, status, count(*) AS n FROM voucher GROUP BY 1, 2, 3) AS counted
+            ON (counted.project_id, counted.pool_id) = (kept.project_id, kept.pool_id)
+                AND counted.status = kept.status
         WHERE kept.n <> coalesce(counted.n, 0)""",  # noqa: S608  (made of constants)
     "a pool does not have its slots of stock": f"""
-        SELECT pool.name FROM pool LEFT JOIN stock ON stock.pool_id = pool.id
-        GROUP BY pool.id HAVING count(stock.slot) <> {STOCK_SLOTS}""",  # noqa: S608  (made of constants)
+        SELECT pool.name FROM pool LEFT JOIN stock
+            ON (stock.project_id, stock.pool_id) = (pool.project_id, pool.id)
+        GROUP BY pool.project_id, pool.id HAVING count(stock.slot) <> {STOCK_SLOTS}""",  # noqa: S608  (made of constants)
     "a voucher is in no pool": """
-        SELECT 'pool ' || pool_id FROM voucher WHERE pool_id NOT IN (SELECT id FROM pool)""",
+        SELECT 'pool ' || pool_id FROM voucher WHERE (project_id, pool_id) NOT IN (SELECT project_id, id FROM pool)""",
     "a code is assigned more than once": """
-        SELECT min(id::text) FROM assignment WHERE released_at IS NULL GROUP BY code HAVING count(*) > 1""",
+        SELECT min(id::text) FROM assignment WHERE released_at IS NULL
+        GROUP BY project_id, code HAVING count(*) > 1""",
     "an assignment that stands is not that of its voucher": """
-        SELECT assignment.id::text FROM assignment LEFT JOIN voucher USING (code)
+        SELECT assignment.id::text FROM assignment LEFT JOIN voucher USING (project_id, code)
         WHERE released_at IS NULL AND (voucher.assignment_id, voucher.pool_id)
             IS DISTINCT FROM (assignment.id, assignment.pool_id)""",
     "a voucher that was handed out has no ledger row that stands": """
-        SELECT voucher.assignment_id::text FROM voucher LEFT JOIN assignment ON assignment.id = assignment_id
+        SELECT voucher.assignment_id::text FROM voucher LEFT JOIN assignment
+            ON assignment.project_id = voucher.project_id AND assignment.id = assignment_id
         WHERE assignment_id IS NOT NULL
             AND (assignment.code IS DISTINCT FROM voucher.code OR released_at IS NOT NULL)""",
     "a lease and its voucher disagree": """
-        SELECT voucher.assignment_id::text FROM voucher JOIN assignment ON assignment.id = assignment_id
+        SELECT voucher.assignment_id::text FROM voucher JOIN assignment
+            ON assignment.project_id = voucher.project_id AND assignment.id = assignment_id
         WHERE (status = 'reserved') <> (lease_until IS NOT NULL)""",
     "an assignment that is not reserved has a lease, or one that lapsed was not released": """
         SELECT id::text FROM assignment
@@ -45,38 +50,40 @@ INVARIANTS = {
     "a hold does not agree with what was drawn from it": """
         SELECT concat(hold.id, ' has drawn ', drawn, ', and the ledger says ', coalesce(counted.n, 0))
         FROM hold LEFT JOIN (
-            SELECT hold_id, count(*) AS n FROM assignment
-            WHERE hold_id IS NOT NULL AND released_at IS NULL GROUP BY hold_id
-        ) AS counted ON counted.hold_id = hold.id
+            SELECT project_id, hold_id, count(*) AS n FROM assignment
+            WHERE hold_id IS NOT NULL AND released_at IS NULL GROUP BY project_id, hold_id
+        ) AS counted ON (counted.project_id, counted.hold_id) = (hold.project_id, hold.id)
         WHERE drawn <> drawn_before + coalesce(counted.n, 0)""",
     "a redeemed voucher has no redemption": """
         SELECT coalesce(assignment_id::text, 'never assigned') FROM voucher
         WHERE status = 'redeemed' AND NOT EXISTS (
-            SELECT FROM redemption WHERE redemption.code = voucher.code
+            SELECT FROM redemption
+            WHERE redemption.project_id = voucher.project_id AND redemption.code = voucher.code
                 AND outcome IN ('redeemed', 'not_assigned', 'other_customer')
         )""",
     "a code is known to be used and could be drawn": """
-        SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
+        SELECT redemption.id::text FROM redemption JOIN voucher USING (project_id, code)
         WHERE effect = 'redeem' AND status = 'available'
             AND outcome NOT IN ('cancelled', 'expired', 'void')""",
     "a use stands, and its voucher is not redeemed": """
-        SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
+        SELECT redemption.id::text FROM redemption JOIN voucher USING (project_id, code)
         WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer', 'already_redeemed')
             AND status <> 'redeemed'""",
     "a use is of an unknown code, and a pool has the code and gave it to nobody": """
-        SELECT redemption.id::text FROM redemption JOIN voucher USING (code)
+        SELECT redemption.id::text FROM redemption JOIN voucher USING (project_id, code)
         WHERE effect = 'redeem' AND outcome = 'unknown_code' AND assignment_id IS NULL AND status <> 'redeemed'""",
     "a use is cancelled, and no cancellation says so": """
         SELECT min(id::text) FROM redemption WHERE outcome = 'cancelled'
-        GROUP BY code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",
+        GROUP BY project_id, code HAVING count(*) FILTER (WHERE effect = 'cancel') = 0""",
     "an import does not agree with the codes that it has yet to bring": """
         SELECT import.id::text FROM import LEFT JOIN (
-            SELECT import_id, count(*) AS n FROM coming_voucher GROUP BY import_id
-        ) AS counted ON counted.import_id = import.id
+            SELECT project_id, import_id, count(*) AS n FROM coming_voucher GROUP BY project_id, import_id
+        ) AS counted ON (counted.project_id, counted.import_id) = (import.project_id, import.id)
         WHERE scheduled <> coalesce(counted.n, 0)""",
     "the stock of a pool does not know its holds": """
-        SELECT pool.name FROM pool JOIN stock ON stock.pool_id = pool.id
-        WHERE holds <> (SELECT count(*) FROM hold WHERE hold.pool_id = pool.id AND drawn < size)
+        SELECT pool.name FROM pool JOIN stock ON (stock.project_id, stock.pool_id) = (pool.project_id, pool.id)
+        WHERE holds <> (SELECT count(*) FROM hold WHERE (hold.project_id, hold.pool_id) = (pool.project_id, pool.id)
+                AND drawn < size)
             + num_nonnulls(per_customer, expires_after_days)""",
     "a code ends as its pool says for who has it, and nobody has it, or it would have ended before": """
         SELECT coalesce(assignment_id::text, 'nobody has it') FROM voucher

@@ -19,7 +19,7 @@ ROOM = text("""
 SELECT pool.id AS pool_id, sum(available)::bigint AS available, LEAST(
     sum(available)::bigint, CASE WHEN max(holds) > 0 THEN CAST(:allowance AS bigint) END
 ) AS n, expires_after_days
-FROM pool JOIN stock ON stock.pool_id = pool.id WHERE name = :pool GROUP BY pool.id
+FROM pool JOIN stock ON stock.pool_id = pool.id WHERE name = :pool GROUP BY pool.project_id, pool.id
 """)
 COLUMNS = f"""ctid AS place, code, draw_key,
     LEAST(voucher.expires_at, (SELECT {END_AFTER} FROM pool WHERE id = :pool_id)) AS expires_at, attributes"""  # noqa: S608

@@ -20,7 +20,8 @@ FREE = text(f"""
 SELECT pool.id, pool.name, CASE WHEN max(holds) > 0 THEN greatest(
     sum(available)::bigint - {HELD.format(pool_id="pool.id")}, 0
 ) END AS free
-FROM pool JOIN stock ON stock.pool_id = pool.id WHERE pool.id = ANY (CAST(:ids AS bigint[])) GROUP BY pool.id
+FROM pool JOIN stock ON stock.pool_id = pool.id WHERE pool.id = ANY (CAST(:ids AS bigint[]))
+GROUP BY pool.project_id, pool.id
 """)  # noqa: S608  (made of constants)
 # Not one update of both by a UNION: one that waits for another finds no row of it any more when it looks again.
 MOVE = text("""

@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.stock import SLOT
 from app.platform.settings import get_settings
+from app.schema.projects import CURRENT
 
-USES = 7_246_552
-"""Number of the advisory lock."""
+USES: LiteralString = f"7246552, {CURRENT}"
+"""The advisory lock of a project."""
 
 SHARED = text(f"SELECT pg_advisory_xact_lock_shared({USES})")
 ALONE = text(f"SELECT pg_advisory_xact_lock({USES})")
@@ -77,7 +78,7 @@ async def alone(connection: AsyncConnection) -> None:
 
 def alone_on(connection: Connection[TupleRow]) -> None:
     """Wait as `alone` does, on a connection of the driver."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", (USES,))
+    connection.execute(f"SELECT pg_advisory_xact_lock({USES})")
 
 
 async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, object]) -> None:

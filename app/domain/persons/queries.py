@@ -1,6 +1,7 @@
 """SQL of ids that are one person."""
 
 from collections.abc import Sequence
+from typing import LiteralString
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -9,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.persons.schemas import REGISTERED, AliasRecord, TrackedId, TrackedRecord
 from app.platform import records
+from app.schema.projects import CURRENT
 
-MERGES = 7_246_553
-"""Number of the advisory lock that a merge holds from its first mark to its end."""
+MERGES: LiteralString = f"7246553, {CURRENT}"
+"""The advisory lock that a merge holds from its first mark to its end, in its project."""
 
 PERSONS = text("""
 SELECT alias.id AS asked, alias.customer_id AS id, alias.merging, ARRAY(
@@ -100,7 +102,7 @@ async def nobody_merges(connection: AsyncConnection) -> bool:
 
 def nobody_merges_on(connection: Connection[TupleRow]) -> bool:
     """Tell the same on a connection of the driver."""
-    row = connection.execute("SELECT pg_try_advisory_xact_lock_shared(%s)", (MERGES,)).fetchone()
+    row = connection.execute(f"SELECT pg_try_advisory_xact_lock_shared({MERGES})").fetchone()
     return row is not None and bool(row[0])
 
 

@@ -24,7 +24,11 @@ KEPT_BY_HOLDS = (
     .label("held")
 )
 COLUMNS = (Pool.id, Pool.name, Pool.description, Pool.created_at, Pool.per_customer, Pool.expires_after_days)
-WITH_COUNTS = select(*COLUMNS, *COUNTS, KEPT_BY_HOLDS).join(Stock, Stock.pool_id == Pool.id).group_by(Pool.id)
+WITH_COUNTS = (
+    select(*COLUMNS, *COUNTS, KEPT_BY_HOLDS)
+    .join(Stock, Stock.pool_id == Pool.id)
+    .group_by(Pool.project_id, Pool.id)
+)
 
 
 async def add(connection: AsyncConnection, name: str, description: str | None) -> int | None:

@@ -20,19 +20,20 @@ from app.domain.redemptions.schemas import (
     Use,
 )
 from app.platform import keyset, records
+from app.schema.projects import CURRENT, own_columns
 from app.schema.redemptions import Redemption, RedemptionMapping
 
 
 async def mapping(connection: AsyncConnection) -> list[MappedEvent]:
     """Return the redemption mapping."""
-    query = select(RedemptionMapping.__table__)
+    query = select(*own_columns(RedemptionMapping))
     rows = await connection.execute(query.order_by(*query.selected_columns))
     return records.all_of(rows, MappedEvent)
 
 
 async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) -> None:
     """Replace the redemption mapping."""
-    await connection.execute(text("LOCK TABLE redemption_mapping IN SHARE ROW EXCLUSIVE MODE"))
+    await connection.execute(text(f"SELECT pg_advisory_xact_lock(hashtext('redemption_mapping'), {CURRENT})"))
     await connection.execute(delete(RedemptionMapping))
     values = [dataclasses.asdict(row) for row in rows]
     if values:

@@ -12,6 +12,7 @@ from app.domain.customers.events import NewEvent
 from app.domain.lifecycle.statements import END_AFTER
 from app.schema.inventory import Voucher
 from app.schema.ledger import MessageDefault, MessageSeen
+from app.schema.projects import CURRENT
 
 
 async def defaults(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -79,7 +80,9 @@ STANDS = text("""
 SELECT count(*) FROM event
 WHERE id = :id AND customer_id = :customer AND event_type = :type AND properties = CAST(:properties AS jsonb)
 """)
-LOCK_NODE = text("SELECT pg_advisory_xact_lock(hashtext('node'), hashtext(:customer))")
+LOCK_NODE = text(
+    f"SELECT pg_advisory_xact_lock(hashtext('node'), hashtext(concat_ws(':', {CURRENT}, CAST(:customer AS text))))"
+)
 LOCK_CUSTOMER = text("SELECT id FROM customer WHERE id = :customer FOR UPDATE")
 
 

@@ -12,6 +12,7 @@ from app.domain.webhooks import statements
 from app.domain.webhooks.schemas import WebhookDeliveryRecord
 from app.platform import keyset, records
 from app.schema.inventory import Pool
+from app.schema.projects import CURRENT, own_columns
 from app.schema.webhooks import Webhook, WebhookDelivery
 
 FIRST_ID, LAST_ID = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
@@ -168,7 +169,7 @@ DELIVERY = (
 
 async def count(connection: AsyncConnection) -> int:
     """Count the webhooks, and keep others from making one until the transaction ends."""
-    await connection.execute(text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE"))
+    await connection.execute(text(f"SELECT pg_advisory_xact_lock(hashtext('webhook'), {CURRENT})"))
     return (await connection.execute(select(func.count()).select_from(Webhook))).scalar_one()
 
 
@@ -212,7 +213,7 @@ def _due() -> tuple[ColumnElement[bool], ...]:
 
 async def due(connection: AsyncConnection) -> list[WebhookState]:
     """Return the webhooks at which nobody is, and that need not wait."""
-    query = select(*Webhook.__table__.columns).where(*_due())
+    query = select(*own_columns(Webhook)).where(*_due())
     return records.all_of(await connection.execute(query), WebhookState)
 
 
@@ -237,7 +238,7 @@ async def take(
         update(Webhook)
         .where(Webhook.id == webhook_id, *_due())
         .values(lease=lease, leased_until=func.now() + timedelta(seconds=seconds))
-        .returning(*Webhook.__table__.columns)
+        .returning(*own_columns(Webhook))
     )
     return records.any_of(await connection.execute(query), TakenWebhook)
 

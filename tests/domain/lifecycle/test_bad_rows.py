@@ -13,6 +13,7 @@ from app.domain.redemptions import service as redemptions
 from app.domain.vouchers import service as vouchers
 from app.platform.database import transaction
 from app.platform.metrics import UNJUDGED
+from app.platform.projects import everywhere
 from tests.factories import fill
 
 
@@ -22,7 +23,7 @@ async def plant(engine):
     planted = []
 
     async def plant(table, condition, change="UPDATE"):
-        async with engine.begin() as connection:
+        async with everywhere(engine).begin() as connection:
             await connection.execute(
                 text("""CREATE OR REPLACE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS
                     $$ BEGIN RAISE EXCEPTION 'an odd row'; END $$""")
@@ -36,7 +37,7 @@ async def plant(engine):
         planted.append(table)
 
     async def dig_out():
-        async with engine.begin() as connection:
+        async with everywhere(engine).begin() as connection:
             for table in planted:
                 await connection.execute(text(f"DROP TRIGGER odd ON {table}"))
         planted.clear()

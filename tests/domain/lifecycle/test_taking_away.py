@@ -30,7 +30,7 @@ async def is_waiting(engine, task):
     """Tell whether somebody waits for a lock in the database by now."""
     query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     for _ in range(500):
-        async with transaction(everywhere(engine)) as connection:
+        async with everywhere(engine).begin() as connection:
             if (await connection.execute(query)).scalar_one():
                 return not task.done()
         await asyncio.sleep(0.01)
