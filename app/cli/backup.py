@@ -4,9 +4,12 @@ import time
 from pathlib import Path
 
 import psycopg
+from sqlalchemy import text
 
+from app.platform import row_security
 from app.platform.connections import connect_sync
 from app.platform.database_url import parameters
+from app.platform.engines import sync_engine
 from app.platform.errors import CommandError
 from app.platform.postgres import dump
 from app.platform.settings import Settings
@@ -46,11 +49,20 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> None:
         connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
         try:
             dump.put_back(parameters(settings.direct_url), file)
+            _secure(settings)
         except BaseException:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("ALTER SCHEMA replaced RENAME TO public")
             raise
         connection.execute("DROP SCHEMA replaced CASCADE")
+
+
+def _secure(settings: Settings) -> None:
+    """Put what was restored under the policies of projects; what is older than these gets them as it is migrated."""
+    with sync_engine(settings) as engine, engine.begin() as connection:
+        if connection.scalar(text("SELECT to_regclass('public.project')")) is not None:
+            row_security.ensure_role(connection)
+            row_security.secure(connection)
 
 
 def _refuse_others(connection: psycopg.Connection) -> None:

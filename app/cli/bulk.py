@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.databases import bring_up, database
+from app.cli.databases import FIRST, Project, bring_up, database, id_of
 from app.platform.errors import CommandError
 from app.schema.base import VoucherStatus
 
@@ -36,10 +36,11 @@ def void(
     code: Code = None,
     reason: Reason = None,
     dry_run: DryRun = False,
+    project: Project = FIRST,
 ) -> None:
     """Take many codes out at once: those of a campaign, an import, a pool, or some codes."""
     chosen = _chosen(pool, campaign, import_id, status, code)
-    _run("void", chosen, reason=reason, dry_run=dry_run)
+    _run(project, "void", chosen, reason=reason, dry_run=dry_run)
 
 
 def release(
@@ -52,10 +53,11 @@ def release(
     code: Code = None,
     reason: Reason = None,
     dry_run: DryRun = False,
+    project: Project = FIRST,
 ) -> None:
     """Take back many codes that were given and not used, so that they are available again."""
     chosen = {**_chosen(pool, campaign, import_id, None, code), "test": test}
-    _run("release", chosen, reason=reason, dry_run=dry_run)
+    _run(project, "release", chosen, reason=reason, dry_run=dry_run)
 
 
 def reinstate(
@@ -65,10 +67,11 @@ def reinstate(
     code: Code = None,
     reason: Reason = None,
     dry_run: DryRun = False,
+    project: Project = FIRST,
 ) -> None:
     """Take the void of many codes back: each is what it was, but for those that were used."""
     chosen = _chosen(pool, campaign, import_id, None, code)
-    _run("reinstate", chosen, reason=reason, dry_run=dry_run)
+    _run(project, "reinstate", chosen, reason=reason, dry_run=dry_run)
 
 
 def set_expiry(
@@ -82,11 +85,12 @@ def set_expiry(
     code: Code = None,
     reason: Reason = None,
     dry_run: DryRun = False,
+    project: Project = FIRST,
 ) -> None:
     """Move the expiry of many codes, as the shop has done."""
     until = None if expires_at == "never" else _time(expires_at)
     chosen = _chosen(pool, campaign, import_id, status, code)
-    _run("set_expiry", chosen, reason=reason, dry_run=dry_run, expires_at=until)
+    _run(project, "set_expiry", chosen, reason=reason, dry_run=dry_run, expires_at=until)
 
 
 def move(
@@ -96,10 +100,11 @@ def move(
     import_id: Import = None,
     reason: Reason = None,
     dry_run: DryRun = False,
+    project: Project = FIRST,
 ) -> None:
     """Move available codes to another pool, all or so many; what holds keep stays."""
     chosen = _chosen(pool, None, import_id, None, None)
-    _run("move", chosen, reason=reason, dry_run=dry_run, to=to, count=count)
+    _run(project, "move", chosen, reason=reason, dry_run=dry_run, to=to, count=count)
 
 
 def _chosen(
@@ -128,9 +133,9 @@ def _time(text: str) -> datetime:
     return time
 
 
-def _run(action: str, chosen: dict[str, object], **about: object) -> None:
+def _run(project: str, action: str, chosen: dict[str, object], **about: object) -> None:
     from app.cli.many import run  # noqa: PLC0415  (`serve` need not load it)
 
     with database() as (settings, _):
         bring_up(settings)
-        raise typer.Exit(run(settings, action, chosen, **about))
+        raise typer.Exit(run(settings, id_of(settings, project), action, chosen, **about))

@@ -6,9 +6,11 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import psycopg
+import typer
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.keys import service as auth
@@ -16,12 +18,19 @@ from app.platform import logs, secret_key
 from app.platform.connections import connect, is_refused, wait_for
 from app.platform.database import transaction
 from app.platform.engines import create_long_engine
+from app.platform.errors import CommandError
 from app.platform.migrate import migrate as apply_migrations
 from app.platform.pooler import set_for_role
 from app.platform.postgres.server import LocalPostgres, ServerStartError
+from app.platform.projects import DEFAULT, everywhere, of_project
 from app.platform.settings import Settings, get_settings
+from app.schema import projects
+from app.schema.names import nfc
 
 Result = TypeVar("Result")
+Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Project in which it is done.")]
+FIRST = "default"
+"""Name of the project that is there from the first start."""
 MOST_PAUSE = 5.0
 """Longest pause between two tries to start the embedded database."""
 
@@ -83,20 +92,44 @@ def _leave(*_: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    """Do something in one transaction on the migrated database."""
+def on_database(act: Callable[[AsyncConnection], Awaitable[Result]], *, over_all: bool = False) -> Result:
+    """Do something in one transaction on the migrated database: in the first project, or over all of them."""
     with database() as (settings, postgres):
         bring_up(settings)
-        return asyncio.run(_transact(with_secret_key(settings, embedded=postgres is not None), act))
+        keyed = with_secret_key(settings, embedded=postgres is not None)
+        return asyncio.run(transact(keyed, act, None if over_all else DEFAULT))
 
 
-async def _transact(settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+async def transact(
+    settings: Settings, act: Callable[[AsyncConnection], Awaitable[Result]], project: int | None = DEFAULT
+) -> Result:
+    """Do something in one transaction, in a project; over all of them, where there is none."""
     engine = create_long_engine(settings)
     try:
-        async with transaction(engine) as connection:
+        bound = everywhere(engine) if project is None else of_project(engine, project)
+        async with transaction(bound) as connection:
             return await act(connection)
     finally:
         await engine.dispose()
+
+
+def id_of(settings: Settings, project: str) -> int:
+    """Return the id of a project by its name, on a database that is migrated.
+
+    Raises:
+        CommandError: there is none of this name.
+    """
+    query = select(projects.Project.id).where(projects.Project.name == nfc(project))
+    found = asyncio.run(transact(settings, lambda connection: connection.scalar(query)))
+    if found is None:
+        raise CommandError(f"There is no project {project!r}.")
+    return found
+
+
+async def all_projects(connection: AsyncConnection) -> list[tuple[int, str]]:
+    """Return id and name of each project."""
+    query = select(projects.Project.id, projects.Project.name).order_by(projects.Project.id)
+    return [(row.id, row.name) for row in await connection.execute(query)]
 
 
 def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:
@@ -121,6 +154,6 @@ def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False
 def bootstrap(settings: Settings) -> None:
     """Make the first key, where there is none, and print it."""
     given = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
-    secret = asyncio.run(_transact(settings, lambda connection: auth.bootstrap(connection, given)))
+    secret = asyncio.run(transact(settings, lambda connection: auth.bootstrap(connection, given)))
     if secret is not None:
         print(f"API key with scope admin, shown once: {secret}", flush=True)

@@ -18,10 +18,8 @@ from typing import Any, TypeAlias
 import httpx
 import orjson
 
+from app.cli.checking import AGREE, violations_of_all
 from app.cli.demo_data import furnish
-from app.domain.lifecycle.check import violations
-from app.platform.database import transaction
-from app.platform.engines import create_long_engine
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings
@@ -41,8 +39,6 @@ class DemoError(CommandError):
 
 TWICE = "SPRING-9999999-C0FFEE"
 """A code that the file has twice."""
-AGREE = "All counts agree with the rows, no code is assigned twice, every assignment is in the ledger."
-"""What `vouchers check` says of books that are in order."""
 QUICK = 10_000
 """Codes of a demo that ends within seconds."""
 
@@ -231,18 +227,9 @@ def _service(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _check(folder: Path) -> None:
     with LocalPostgres(folder / "home") as postgres:
-        broken = asyncio.run(_violations(Settings(DATABASE_URL=postgres.url)))
+        broken = asyncio.run(violations_of_all(Settings(DATABASE_URL=postgres.url)))
     print(f"\n$ vouchers check\n  {broken or AGREE}")
     _must(not broken, "the books agree")
-
-
-async def _violations(settings: Settings) -> list[str]:
-    engine = create_long_engine(settings)
-    try:
-        async with transaction(engine) as connection:
-            return await violations(connection)
-    finally:
-        await engine.dispose()
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -18,21 +18,22 @@ from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
 from app.platform.engines import create_job_engine
 from app.platform.errors import InvalidRequestError
+from app.platform.projects import of_project
 from app.platform.settings import Settings
 from app.schema.base import ImportStatus
 
 SHOWN_REJECTS = 10
 
 
-def run(settings: Settings, pool: str, path: Path, given: Mapping[str, object]) -> int:
-    """Import a file in this process, on a database that is migrated; the exit code."""
+def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[str, object]) -> int:
+    """Import a file into a pool of a project in this process, on a database that is migrated; the exit code."""
     console = Console(highlight=False)
     try:
         TypeAdapter(PoolName).validate_python(pool)
         options = ImportOptions.model_validate(
             {name: value for name, value in given.items() if value is not None}
         )
-        import_id = asyncio.run(_store(settings, pool, path, options))
+        import_id = asyncio.run(_store(settings, project, pool, path, options))
     except ValidationError as error:
         console.print(error.errors()[0]["msg"].removeprefix("Value error, "), style="red")
         return 2
@@ -42,13 +43,15 @@ def run(settings: Settings, pool: str, path: Path, given: Mapping[str, object]) 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"{path.name} → {pool}", total=1.0)
-        pipeline.run(settings, import_id, lambda done: progress.update(task, completed=done))
+        pipeline.run(settings, project, import_id, lambda done: progress.update(task, completed=done))
         progress.update(task, completed=1.0)
-    return asyncio.run(_tell(settings, import_id, console))
+    return asyncio.run(_tell(settings, project, import_id, console))
 
 
-async def _store(settings: Settings, pool: str, path: Path, options: ImportOptions) -> uuid.UUID:
-    engine = create_job_engine(settings)
+async def _store(
+    settings: Settings, project: int, pool: str, path: Path, options: ImportOptions
+) -> uuid.UUID:
+    engine = of_project(create_job_engine(settings), project)
     try:
         with path.open("rb") as file:
             await asyncio.to_thread(previews.look_at, file, options)
@@ -58,8 +61,8 @@ async def _store(settings: Settings, pool: str, path: Path, options: ImportOptio
         await engine.dispose()
 
 
-async def _tell(settings: Settings, import_id: uuid.UUID, console: Console) -> int:
-    engine = create_job_engine(settings)
+async def _tell(settings: Settings, project: int, import_id: uuid.UUID, console: Console) -> int:
+    engine = of_project(create_job_engine(settings), project)
     try:
         async with transaction(engine) as connection:
             done = await service.get(connection, import_id)

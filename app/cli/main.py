@@ -18,7 +18,16 @@ from sqlalchemy.exc import OperationalError
 from app.cli import bulk, persons
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
-from app.cli.databases import bootstrap, bring_up, database, on_database, with_secret_key
+from app.cli.databases import (
+    FIRST,
+    Project,
+    bootstrap,
+    bring_up,
+    database,
+    id_of,
+    on_database,
+    with_secret_key,
+)
 from app.cli.keys import api_key
 from app.platform import tracing
 from app.platform.errors import CommandError
@@ -119,11 +128,12 @@ def demo(
 
 @cli.command()
 def check() -> None:
-    """Recount everything and prove that the books agree; exit 1 and a list where they do not."""
-    from app.cli.demo import AGREE  # noqa: PLC0415  (see above)
-    from app.domain.lifecycle.check import violations  # noqa: PLC0415
+    """Recount everything, project by project, and prove that the books agree; exit 1 and a list where they do not."""
+    from app.cli.checking import AGREE, violations_of_all  # noqa: PLC0415  (see above)
 
-    broken = on_database(violations)
+    with database() as (settings, _):
+        bring_up(settings)
+        broken = asyncio.run(violations_of_all(settings))
     for line in broken:
         print(line)
     if broken:
@@ -174,6 +184,7 @@ def import_file(
         bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, and write nothing.")] = False,
+    project: Project = FIRST,
 ) -> None:
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     from app.cli.import_file import run  # noqa: PLC0415  (see above)
@@ -196,7 +207,7 @@ def import_file(
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,
         }
-        raise typer.Exit(run(settings, pool, file, options))
+        raise typer.Exit(run(settings, id_of(settings, project), pool, file, options))
 
 
 @cli.command()
@@ -235,7 +246,7 @@ def rotate_secrets() -> None:
     """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
     from app.domain.imports.sources.resealing import seal_anew  # noqa: PLC0415  (see above)
 
-    sealed, lost = on_database(lambda connection: seal_anew(connection, get_settings()))
+    sealed, lost = on_database(lambda connection: seal_anew(connection, get_settings()), over_all=True)
     print(f"Sealed anew: {sealed}. Opened by none of the keys: {lost}.")
     if lost:
         raise typer.Exit(1)

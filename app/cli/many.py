@@ -14,13 +14,14 @@ from app.domain.changes.schemas import BulkChangeCreate
 from app.platform.database import transaction
 from app.platform.engines import create_job_engine
 from app.platform.errors import CommandError, DomainError
+from app.platform.projects import of_project
 from app.platform.settings import Settings
 
 POLL_SECONDS = 0.2
 
 
-def run(settings: Settings, action: str, chosen: Mapping[str, object], **about: object) -> int:
-    """Change many vouchers on a database that is migrated; the exit code.
+def run(settings: Settings, project: int, action: str, chosen: Mapping[str, object], **about: object) -> int:
+    """Change many vouchers of a project on a database that is migrated; the exit code.
 
     Raises:
         CommandError: what is asked for cannot be done.
@@ -30,12 +31,12 @@ def run(settings: Settings, action: str, chosen: Mapping[str, object], **about: 
         wanted = BulkChangeCreate.model_validate({"action": action, "filter": given, **about})
     except ValidationError as error:
         raise CommandError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
-    return asyncio.run(_run(settings, wanted))
+    return asyncio.run(_run(settings, project, wanted))
 
 
-async def _run(settings: Settings, wanted: BulkChangeCreate) -> int:
+async def _run(settings: Settings, project: int, wanted: BulkChangeCreate) -> int:
     console = Console(highlight=False)
-    engine = create_job_engine(settings)
+    engine = of_project(create_job_engine(settings), project)
     try:
         try:
             async with transaction(engine) as connection:

@@ -6,18 +6,19 @@ from app.domain.persons.ids import CustomerId
 from app.domain.tracking import merge
 from app.platform.engines import create_job_engine
 from app.platform.errors import CommandError, DomainError
+from app.platform.projects import of_project
 from app.platform.settings import Settings
 
 _ID: TypeAdapter[str] = TypeAdapter(CustomerId)
 
 
-async def merge_two(settings: Settings, of: str, into: str) -> None:
+async def merge_two(settings: Settings, project: int, of: str, into: str) -> None:
     """Merge one customer into another one, and print what moved.
 
     Raises:
         CommandError: an id is none, or others were at work with them for too long.
     """
-    engine = create_job_engine(settings)
+    engine = of_project(create_job_engine(settings), project)
     try:
         merged = await merge.merge(engine, None, _ID.validate_python(into), _ID.validate_python(of))
     except ValidationError as error:
@@ -32,9 +33,9 @@ async def merge_two(settings: Settings, of: str, into: str) -> None:
     )
 
 
-async def merge_all(settings: Settings, *, dry_run: bool) -> None:
+async def merge_all(settings: Settings, project: int, *, dry_run: bool) -> None:
     """Merge each customer whose stored id is read otherwise into the one that it is read as, and print how many."""
-    engine = create_job_engine(settings)
+    engine = of_project(create_job_engine(settings), project)
     try:
         found = await merge.spellings(engine)
         if not dry_run:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.databases import bring_up, database
+from app.cli.databases import FIRST, Project, bring_up, database, id_of
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -17,21 +17,23 @@ def add_to(cli: typer.Typer) -> None:
 def merge_customers(
     of: Annotated[str, typer.Argument(metavar="FROM", help="Id that leads to the other from then on.")],
     into: Annotated[str, typer.Argument(metavar="INTO", help="Id that stays.")],
+    project: Project = FIRST,
 ) -> None:
     """Make two customers one: what is one's becomes the other's. It cannot be taken back."""
     from app.cli.merging import merge_two  # noqa: PLC0415  (`serve` need not load it)
 
     with database() as (settings, _):
         bring_up(settings)
-        asyncio.run(merge_two(settings, of, into))
+        asyncio.run(merge_two(settings, id_of(settings, project), of, into))
 
 
 def merge_spellings(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and merge none.")] = False,
+    project: Project = FIRST,
 ) -> None:
     """Merge customers whose stored ids are read otherwise since VOUCHERS_CUSTOMER_IDS was set; it may be repeated."""
     from app.cli.merging import merge_all  # noqa: PLC0415  (`serve` need not load it)
 
     with database() as (settings, _):
         bring_up(settings)
-        asyncio.run(merge_all(settings, dry_run=dry_run))
+        asyncio.run(merge_all(settings, id_of(settings, project), dry_run=dry_run))

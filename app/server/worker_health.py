@@ -16,7 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.platform.database import autocommit
+from app.platform.database import transaction
+from app.platform.projects import everywhere
 from app.server.sockets import hold
 
 HANGS_SECONDS = 30.0
@@ -44,7 +45,7 @@ class Pulse:
         """Ask the database for a sign of life again and again, until this is cancelled: while jobs are done."""
         while True:
             with suppress(SQLAlchemyError, OSError):
-                async with autocommit(engine) as connection:
+                async with transaction(everywhere(engine)) as connection:
                     await connection.execute(text("SELECT FROM procrastinate_workers LIMIT 1"))
                 self.answered = time.monotonic()
             await asyncio.sleep(ASK_SECONDS)

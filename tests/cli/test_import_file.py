@@ -1,12 +1,13 @@
 import asyncio
 
 from app.cli import import_file as command
+from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import codes
 
 
 def run(settings, path, pool="p", **options):
     """In a thread, as the command has an event loop of its own."""
-    return command.run(settings, pool, path, options)
+    return command.run(settings, DEFAULT, pool, path, options)
 
 
 async def test_a_file_is_imported_with_its_figures_at_the_end(client, settings, tmp_path, capsys):

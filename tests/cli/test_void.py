@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from app.cli import bulk, many, persons
 from app.cli.main import cli
 from app.platform.errors import CommandError
+from app.platform.projects import DEFAULT
 from tests.factories import fill
 
 
@@ -17,17 +18,17 @@ async def test_codes_of_a_campaign_are_taken_out_dry_first(client, engine, setti
     for _ in range(2):
         await client.post("/v1/pools/p/assignments", json={"campaign_id": "k"})
     chosen = {"campaign_id": "k", "pool": None}
-    assert await asyncio.to_thread(many.run, settings, "void", chosen, dry_run=True) == 0
+    assert await asyncio.to_thread(many.run, settings, DEFAULT, "void", chosen, dry_run=True) == 0
     assert "2 of 2 would be changed" in capsys.readouterr().out
     assert (await client.get("/v1/pools/p/counts")).json()["void"] == 0
-    assert await asyncio.to_thread(many.run, settings, "void", chosen, reason="wrong") == 0
+    assert await asyncio.to_thread(many.run, settings, DEFAULT, "void", chosen, reason="wrong") == 0
     assert "2 of 2 changed" in capsys.readouterr().out
-    assert await asyncio.to_thread(many.run, settings, "void", {"pool": "p"}) == 0
+    assert await asyncio.to_thread(many.run, settings, DEFAULT, "void", {"pool": "p"}) == 0
     assert "3 of 5 changed\n  2 left: already" in capsys.readouterr().out
     with pytest.raises(CommandError, match="at least one of"):
-        await asyncio.to_thread(many.run, settings, "void", {"status": "available"})
+        await asyncio.to_thread(many.run, settings, DEFAULT, "void", {"status": "available"})
     with pytest.raises(CommandError, match="no pool"):
-        await asyncio.to_thread(many.run, settings, "void", {"pool": "nope"})
+        await asyncio.to_thread(many.run, settings, DEFAULT, "void", {"pool": "nope"})
 
 
 @pytest.fixture

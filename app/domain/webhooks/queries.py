@@ -149,7 +149,7 @@ NEWS_OR_PENDING = f"""{NEWS} OR EXISTS (
         AND message.webhook_id = slice.key AND message.status = 'pending' AND NOT message.test
 )"""
 HAS_NEWS = literal_column(NEWS.replace("slice.", "webhook."), Boolean).label("has_news")
-ALL = select(Webhook, POOLS, HAS_NEWS)
+ALL = select(*own_columns(Webhook), POOLS, HAS_NEWS)
 DELIVERY = (
     WebhookDelivery.id,
     WebhookDelivery.webhook_id,

@@ -10,6 +10,7 @@ import pytest
 from app.cli import import_file as command
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader.table import Format, open_table
+from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import codes, figures
 from tests.domain.imports.old_spreadsheets import ods, xls
 from tests.domain.imports.packed import spreadsheet, zipped
@@ -45,7 +46,7 @@ async def through(way, content, client, settings, server, tmp_path, fetch, uploa
     if way == "command line":
         path = tmp_path / "codes"
         path.write_bytes(content)
-        assert await asyncio.to_thread(command.run, settings, "p", path, {}) == 0
+        assert await asyncio.to_thread(command.run, settings, DEFAULT, "p", path, {}) == 0
         return None, (await client.get("/v1/imports")).json()["items"][0]
     if way == "url":
         server.content = content
