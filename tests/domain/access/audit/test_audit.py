@@ -6,6 +6,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.keys import service as auth
 from app.domain.access.scopes import Scope
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from tests.factories import add_key, fill
 
 URL = "/v1/audit"
@@ -53,8 +54,8 @@ async def test_no_secret_is_in_the_audit(client, engine):
     reply = await client.put("/v1/pools/p/alerts", json={"thresholds": [5], "webhook_url": HOOK})
     async with transaction(engine) as connection:
         key_id, secret = await auth.create(connection, "shop", [Scope.EVENTS])
-        assert await auth.revoke(connection, key_id)
-        assert not await auth.revoke(connection, key_id)
+        assert await auth.revoke(connection, None, DEFAULT, key_id)
+        assert not await auth.revoke(connection, None, DEFAULT, key_id)
     revoked, created, _ = await entries(client)
     assert created["details"] == {"id": str(key_id), "name": "shop", "scopes": ["events"]}
     assert (revoked["action"], revoked["details"]) == ("api_key.revoked", {"id": str(key_id)})
