@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
@@ -93,3 +94,14 @@ async def test_only_an_admin_sees_the_audit(client, engine):
     key = "pools-0123456789-0123456789-0123456789"
     await add_key(engine, key, "pools", "assign", "events", "read")
     assert (await client.get(URL, headers={"Authorization": f"Bearer {key}"})).status_code == 403
+
+
+async def test_ids_of_entries_grow_where_the_clock_has_gone_back(client, engine):
+    ahead = 4 * 10**15
+    add = text(
+        "INSERT INTO audit_entry (id, key_name, action, details) VALUES (:id, 'k', 'thing.done', '{}')"
+    )
+    async with transaction(engine) as connection:
+        await connection.execute(add, {"id": ahead})
+    await asyncio.gather(*(client.post("/v1/pools", json={"name": f"p{n}"}) for n in range(5)))
+    assert [entry["id"] for entry in await entries(client)] == [ahead + n for n in range(5, -1, -1)]
