@@ -35,6 +35,7 @@ from app.platform.postgres.server import LocalPostgres
 from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.platform.similar import similar_names
+from benchmarks import harness
 
 POOLS, GIVEN, FEW, ROUNDS = 20_000, 300_000, 50, 30
 FILL = (
@@ -90,9 +91,8 @@ async def one_use(engine: AsyncEngine) -> None:
                 if status == "redeemed":
                     await connection.execute(FIRST_USE, {"code": code})
                 await connection.execute(USES, {"code": code, "outcome": outcome, "n": n})
-    async with engine.connect() as connection:
-        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await alone.execute(text("VACUUM ANALYZE redemption"))
+    async with harness.alone(engine) as connection:
+        await connection.execute(text("VACUUM ANALYZE redemption"))
     took: dict[str, list[float]] = {f"{kind}-{n}": [] for kind in KINDS for n in EARLIER}
     for _ in range(ROUNDS + 5):
         for code, times in took.items():  # in turn, so that whatever else the machine does meets all alike
@@ -139,9 +139,8 @@ async def fill(engine: AsyncEngine, pool: str, *, long: str = "none") -> uuid.UU
         import_id: uuid.UUID = made.scalar_one()
         await connection.execute(OF_POOL, {"pool": pool, "import_id": import_id, "long": long, "n": CODES})
         await connection.execute(COUNT, {"pool": pool})
-    async with engine.connect() as connection:
-        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await alone.execute(text("VACUUM ANALYZE voucher"))
+    async with harness.alone(engine) as connection:
+        await connection.execute(text("VACUUM ANALYZE voucher"))
     return import_id
 
 
@@ -216,9 +215,8 @@ async def main(url: str) -> None:
     async with engine.begin() as connection:
         for statement in FILL:
             await connection.execute(text(statement))
-    async with engine.connect() as connection:
-        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await alone.execute(text("VACUUM ANALYZE"))
+    async with harness.alone(engine) as connection:
+        await connection.execute(text("VACUUM ANALYZE"))
     async with engine.begin() as connection:
         few = await pools.id_of(connection, "pool-2")
         wanted = Filter(campaign_id="spring")

@@ -17,7 +17,7 @@ from app.domain.assignments.schemas import Filter as LedgerFilter
 from app.domain.pools import service as pools
 from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.schemas import Filter
-from app.platform.database import autocommit, transaction
+from app.platform.database import transaction
 from app.schema.base import VoucherStatus
 from benchmarks import harness
 from tests.factories import KEY
@@ -141,7 +141,7 @@ async def furnish(engine: AsyncEngine, codes: int, others: int) -> None:
         pool_id = await fill_some(engine, start, min(AT_A_TIME, codes - start))
         async with transaction(engine) as connection:
             await connection.execute(GIVE, {"pool_id": pool_id})
-    async with autocommit(engine) as connection:
+    async with harness.alone(engine) as connection:
         await connection.execute(text("VACUUM ANALYZE"))
 
 
@@ -183,7 +183,7 @@ async def plans(engine: AsyncEngine) -> list[tuple[str, str]]:
         "before_cursor_execute",
         lambda _1, _2, statement, parameters, *_: statements.append((statement, parameters)),
     )
-    async with autocommit(engine) as connection:
+    async with transaction(engine) as connection:
         for name, wanted in asked.items():
             statements.clear()
             await vouchers.find(connection, "large", wanted, None, 101)

@@ -17,7 +17,6 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.platform.database import autocommit
 from benchmarks import harness, load, yardsticks
 from tests.factories import KEY
 from tests.service import Service
@@ -125,7 +124,7 @@ def _assigns(service: Service, pool: str, seconds: float, pause_ms: float = 0) -
 
 
 async def _draw_99_percent(engine: AsyncEngine, pool_id: int) -> None:
-    async with autocommit(engine) as connection:
+    async with harness.alone(engine) as connection:
         for query in (DRAW, RELEASE):
             await connection.execute(query, {"pool_id": pool_id})
         await connection.execute(text("VACUUM ANALYZE voucher"))

@@ -6,17 +6,18 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
 import psutil
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.pools import service as pools
-from app.platform.database import autocommit, transaction
+from app.platform.database import transaction
 from app.platform.engines import create_long_engine
 from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
@@ -77,13 +78,23 @@ def import_pool(service: Service, pool: str, n: int) -> None:
         raise RuntimeError(f"the import ended as {done}")
 
 
+@asynccontextmanager
+async def alone(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Give a connection of the database's owner, on which each statement is a transaction of its own."""
+    async with engine.execution_options(project=None).connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("SET ROLE NONE"))
+        yield connection
+        await connection.execute(text("RESET ROLE"))
+
+
 async def fill(engine: AsyncEngine, pool: str, n: int) -> int:
     """Make a pool of `n` codes, as an import would leave it; its id."""
     async with transaction(engine) as connection:
         pool_id = await pools.ensure(connection, pool)
         await connection.execute(FILL, {"pool_id": pool_id, "prefix": f"{pool}-", "n": n})
         await connection.execute(COUNT, {"pool_id": pool_id, "n": n})
-    async with autocommit(engine) as connection:
+    async with alone(engine) as connection:
         await connection.execute(text("VACUUM ANALYZE voucher"))
     return pool_id
 

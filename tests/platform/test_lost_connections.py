@@ -8,13 +8,14 @@ from sqlalchemy import text
 from app.platform.database import autocommit, transaction
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
+from app.platform.projects import everywhere
 
 AT_ONCE = 3
 
 
 async def end_all_others(engine):
     """End every connection but the one that says so, as a server does that starts again."""
-    async with transaction(engine) as connection:
+    async with transaction(everywhere(engine)) as connection:
         await connection.execute(
             text(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
