@@ -10,7 +10,7 @@ from app.domain.access.keys import service as auth
 from app.domain.access.scopes import Scope
 from app.domain.pools import service as pools
 from app.platform.database import transaction
-from app.platform.projects import everywhere
+from app.platform.projects import DEFAULT, everywhere
 
 KEY = "test-key-0123456789-0123456789-0123456789"
 
@@ -21,10 +21,11 @@ SELECT code, :pool_id, hashtextextended(code, 0) FROM unnest(CAST(:codes AS text
 COUNT = text("UPDATE stock SET available = available + :n WHERE pool_id = :pool_id AND slot = 0")
 
 
-async def add_key(engine: AsyncEngine, secret: str, *scopes: str) -> None:
+async def add_key(engine: AsyncEngine, secret: str, *scopes: str, project_id: int = DEFAULT) -> None:
     """A key with this secret."""
+    row = auth._row(secret, "test", map(Scope, scopes)) | {"project_id": project_id}
     async with transaction(engine) as connection:
-        await keys.add_once(connection, auth._row(secret, "test", map(Scope, scopes)))
+        await keys.add_once(connection, row)
 
 
 async def fill(engine: AsyncEngine, pool: str, codes: Iterable[str] | int) -> list[str]:

@@ -26,6 +26,10 @@ TAGS = [
     {"name": "webhooks", "description": "Be told of each code that is handed out, used or taken back."},
     {"name": "forecast", "description": "When a pool runs out, and how its stock went."},
     {"name": "access", "description": "API keys: who may do what, and for how long."},
+    {
+        "name": "projects",
+        "description": "Shops that share the service, and the keys of each; scope `operator`.",
+    },
     {"name": "audit", "description": "Who did what."},
     {"name": "operation", "description": "Health and metrics."},
 ]

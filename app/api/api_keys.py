@@ -52,6 +52,7 @@ async def create_api_key(
         key, secret = await service.issue(
             connection,
             caller,
+            caller.project_id,
             body.name,
             body.scopes,
             expires_at=body.expires_at,
@@ -66,10 +67,10 @@ async def create_api_key(
 
 @router.get("", response_model=pagination.Page[ApiKeyOut], responses=problems(InvalidRequestError))
 async def list_api_keys(
-    connection: Connection, _caller: Admin, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+    connection: Connection, caller: Admin, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
 ) -> pagination.Listed[ApiKeyRecord]:
-    """List the keys, revoked ones included, oldest first."""
-    rows = await service.list_page(connection, pagination.decode(cursor, KEY), limit + 1)
+    """List the keys of the project, revoked ones included, oldest first."""
+    rows = await service.list_page(connection, caller.project_id, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
@@ -77,10 +78,10 @@ async def list_api_keys(
     "/{key_id}", response_model=ApiKeyOut, responses=bearing(200, "ETag") | problems(ApiKeyNotFoundError)
 )
 async def get_api_key(
-    key_id: uuid.UUID, connection: Connection, _caller: Admin, response: Response
+    key_id: uuid.UUID, connection: Connection, caller: Admin, response: Response
 ) -> ApiKeyRecord:
     """Return one key, without its secret; a revoked one too."""
-    key = await service.get(connection, key_id)
+    key = await service.get(connection, caller.project_id, key_id)
     etag.tag(response, service.version_of(key))
     return key
 
@@ -104,7 +105,9 @@ async def rotate_api_key(
     wanted = body or ApiKeyRotate()
 
     async def rotate() -> dict[str, object]:
-        key, secret = await service.rotate(connection, caller, key_id, wanted.grace_seconds, expected)
+        key, secret = await service.rotate(
+            connection, caller, caller.project_id, key_id, wanted.grace_seconds, expected
+        )
         etag.tag(response, service.version_of(key))
         return {**asdict(key), "secret": secret}
 
@@ -120,5 +123,5 @@ async def revoke_api_key(
     key_id: uuid.UUID, connection: Connection, caller: Admin, expected: etag.IfMatch
 ) -> None:
     """Revoke a key: it stops working within seconds."""
-    if not await service.revoke(connection, key_id, caller, expected):
+    if not await service.revoke(connection, caller, caller.project_id, key_id, expected):
         raise ApiKeyNotFoundError(f"There is no active API key {key_id}.")

@@ -18,6 +18,8 @@ HOLD = uuid.UUID("00000000-0000-4000-8000-000000000003")
 BULK_CHANGE = uuid.UUID("00000000-0000-4000-8000-000000000005")
 WEBHOOK = uuid.UUID("00000000-0000-4000-8000-000000000006")
 API_KEY = uuid.UUID("00000000-0000-4000-8000-000000000004")
+PROJECT, PROJECT_TO_RENAME, PROJECT_TO_DELETE = "shop_cz", "shop_sk", "shop_pl"
+PROJECT_KEY = uuid.UUID("00000000-0000-4000-8000-000000000007")
 ASSIGNMENTS = {
     customer: str(identity.of_message(f"m-{customer}", customer, POOL, 0))
     for customer in ("c-1", "c-2", "c-3")
@@ -36,8 +38,8 @@ REPEATED = {
 }
 
 
-def _of(body: object = None, **path: object) -> Example:
-    return Example({name: str(value) for name, value in path.items()}, body)
+def _of(body: object = None, **place: object) -> Example:
+    return Example({name: str(value) for name, value in place.items()}, body)
 
 
 def _message(**more: object) -> dict[str, object]:
@@ -155,5 +157,12 @@ EXAMPLES: dict[str, Example] = {
     "getApiKey": _of(key_id=API_KEY),
     "rotateApiKey": _of({"grace_seconds": 3600}, key_id=API_KEY),
     "revokeApiKey": _of(key_id=API_KEY),
+    "createProject": _of({"name": "shop_de"}),
+    "updateProject": _of({"name": "shop_hu"}, project=PROJECT_TO_RENAME),
+    "deleteProject": _of(project=PROJECT_TO_DELETE, confirm=PROJECT_TO_DELETE),
+    "createProjectApiKey": _of({"name": "admin of the shop", "scopes": ["admin"]}),
+    "getProjectApiKey": _of(key_id=PROJECT_KEY),
+    "rotateProjectApiKey": _of({"grace_seconds": 3600}, key_id=PROJECT_KEY),
+    "revokeProjectApiKey": _of(key_id=PROJECT_KEY),
 }
 """By `operationId`; what stands in no example has that of its parameter."""

@@ -31,7 +31,6 @@ from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.rendering.schemas import RenderRequest
 from app.domain.tracking.commands import Command
 from app.domain.tracking.gathering import FEW, Gathering
-from app.domain.tracking.projects import DEFAULT
 from app.domain.tracking.schemas import EventBatch
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
@@ -48,7 +47,8 @@ PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
 ROUTE = "/v1/pools/{pool}/assignments"
 RENDER = "/v1/render"
 EVENTS = "/v1/events"
-TRACKED = f"/track/v2/projects/{DEFAULT}/customers/events"
+TRACKED = "/track/v2/projects/{project:id}/customers/events"
+_BEFORE, _BEHIND = TRACKED.split("{project:id}")
 MAX_BODY = 64 * 1024
 """Bytes: many times what an assignment or a message says as a rule."""
 
@@ -116,7 +116,7 @@ class HotPath:
         permission = Permission.EVENTS if route in {EVENTS, TRACKED} else Permission.ASSIGN
         if caller.requests_per_minute is not None or not caller.may(permission):
             return None
-        if head.key_id is not None and head.key_id != str(caller.key_id):
+        if route is TRACKED and not _is_for(caller, scope["path"], head.key_id):
             return None
         body = await _body(receive, read)
         if body is None:
@@ -176,7 +176,7 @@ class HotPath:
     async def _carry_out(self, caller: Caller, command: Command) -> Answer:
         gathering = held_by(self._framework, Gathering, caller.project_id)
         return (
-            trackers.done(await gathering.carry_out(caller, DEFAULT, [command])),
+            trackers.done(await gathering.carry_out(caller, [command])),
             200,
             _JSON,
         )
@@ -192,10 +192,17 @@ def _route(scope: Scope) -> str | None:
     ):
         return None
     path = scope["path"]
-    for route in (RENDER, EVENTS, TRACKED):
+    for route in (RENDER, EVENTS):
         if path == route:
             return route  # the one that is compared by identity
+    if path.startswith(_BEFORE):
+        return TRACKED if path.endswith(_BEHIND) else None
     return ROUTE if PATH.fullmatch(path) else None
+
+
+def _is_for(caller: Caller, path: str, key_id: str | None) -> bool:
+    """Tell whether a tracker names the caller's project, letter by letter, and no other key."""
+    return path[len(_BEFORE) : -len(_BEHIND)] == caller.project and key_id in {None, str(caller.key_id)}
 
 
 def _head(scope: Scope, route: str) -> _Head | None:

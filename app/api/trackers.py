@@ -11,7 +11,7 @@ from app.api.tracker_bodies import body_of_request, command_of, commands_in, jud
 from app.domain.access.scopes import Caller, Scope
 from app.domain.tracking.commands import Command
 from app.domain.tracking.gathering import Gathering
-from app.domain.tracking.projects import project_of
+from app.domain.tracking.projects import check_project
 from app.domain.tracking.trackers import (
     TrackedBatch,
     TrackedCustomer,
@@ -34,7 +34,7 @@ BODIES = (TrackedCustomer, TrackedEvent, TrackedBatch)
 Gathered = Annotated[Gathering, held_for_project(Gathering)]
 Tracker = Annotated[Caller, requires(Scope.EVENTS)]
 Project = Annotated[
-    str, Path(description="The project; there is one, which is called `default`", examples=["default"])
+    str, Path(description="Name of the project that the key belongs to", examples=["default"])
 ]
 FAILURES: Responses = {
     status: {"model": TrackerFailure, "description": description}
@@ -42,7 +42,7 @@ FAILURES: Responses = {
         400: "`errors` says what is wrong",
         401: "No key, or one that is not known",
         403: "The key lacks the scope",
-        404: "There is no such project",
+        404: "The project is not that of the key",
         413: "The body is larger than the service takes",
         429: "Wait as long as `Retry-After` says",
         500: "A fault of the service; nothing was changed",
@@ -66,8 +66,9 @@ async def track_customer(
     An alias that comes with `registered` for the first time makes whoever it stood for this customer, with all that
     was given to them.
     """
+    check_project(caller, project)
     command = command_of("customers", await body_of_request(request))
-    return _answer(await gathering.carry_out(caller, project_of(project), [command]))
+    return _answer(await gathering.carry_out(caller, [command]))
 
 
 @router.post(
@@ -80,14 +81,15 @@ async def track_customer_event(
 
     The same event again (customer, type, timestamp and properties) changes nothing.
     """
+    check_project(caller, project)
     command = command_of("customers/events", await body_of_request(request))
-    return _answer(await gathering.carry_out(caller, project_of(project), [command]))
+    return _answer(await gathering.carry_out(caller, [command]))
 
 
 @router.post("/batch", response_model=TrackerResults, responses=FAILURES, openapi_extra=_reads(TrackedBatch))
 async def track_batch(project: Project, request: Request, gathering: Gathered, caller: Tracker) -> Response:
     """Carry out up to 50 commands in one transaction; what is wrong with one does not keep the others back."""
-    project = project_of(project)
+    check_project(caller, project)
     began = clock.timestamp()
     commands = commands_in(await body_of_request(request))
     results: list[dict[str, object]] = []
@@ -103,28 +105,24 @@ async def track_batch(project: Project, request: Request, gathering: Gathered, c
         if command is not None:
             right.append((result, command))
     wanted = [command for _, command in right]
-    done = await gathering.carry_out(caller, project, wanted) if wanted else []
+    done = await gathering.carry_out(caller, wanted) if wanted else []
     for (result, _), fault in zip(right, done, strict=True):
         if fault is not None:
             result |= {"success": False, "errors": [fault]}
     return _reply({"success": True, "start_time": began, "end_time": clock.timestamp(), "results": results})
 
 
-@router.get(
-    "/system/time", response_model=TrackerTime, responses=FAILURES, dependencies=[requires(Scope.EVENTS)]
-)
-async def get_system_time(project: Project) -> Response:
+@router.get("/system/time", response_model=TrackerTime, responses=FAILURES)
+async def get_system_time(project: Project, caller: Tracker) -> Response:
     """Tell the time of the service, in UNIX seconds."""
-    project_of(project)
+    check_project(caller, project)
     return _reply({"success": True, "time": clock.timestamp()})
 
 
-@router.post(
-    "/system/time", response_model=TrackerTime, responses=FAILURES, dependencies=[requires(Scope.EVENTS)]
-)
-async def tell_system_time(project: Project) -> Response:
+@router.post("/system/time", response_model=TrackerTime, responses=FAILURES)
+async def tell_system_time(project: Project, caller: Tracker) -> Response:
     """Tell the time of the service, as some clients ask for it."""
-    project_of(project)
+    check_project(caller, project)
     return _reply({"success": True, "time": clock.timestamp()})
 
 

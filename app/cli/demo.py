@@ -61,8 +61,7 @@ def run(codes: int, *, keep: bool = False) -> None:
             client.headers["Authorization"] = f"Bearer {key}"
             _story(_Shown(client), file, codes)
             if keep:
-                furnish(client, Path(folder) / "home")
-                _serve_on(url, key)
+                _serve_on(url, furnish(client, Path(folder) / "home"))
         _say("`vouchers check` recounts everything and proves that the books agree:")
         _check(Path(folder))
 

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli.databases import on_database
+from app.cli.projects import FIRST, Of, asked
 from app.domain.access.keys import service as auth
-from app.domain.access.keys.errors import ApiKeyNotFoundError
-from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS
+from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, ApiKeyRecord
 from app.domain.access.scopes import Scope
+from app.domain.projects import service as projects
 from app.platform.clock import clock
 from app.platform.errors import CommandError
-from app.schema.names import visible
+from app.schema.names import nfc, visible
 
 api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke.")
 
@@ -24,6 +24,7 @@ api_key = typer.Typer(no_args_is_help=True, help="API keys: make, list, revoke."
 def create_key(
     name: Annotated[str, typer.Option(help="What the key is for.")],
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
+    project: Of = FIRST,
     expires_at: Annotated[
         str | None, typer.Option(help="From when on it is refused, as 2027-01-31T12:00:00Z.")
     ] = None,
@@ -34,8 +35,12 @@ def create_key(
         wanted = visible(name)
     except ValueError as error:
         raise CommandError(f"The key needs another name: {error}.") from error
-    _, secret = on_database(lambda connection: auth.issue(connection, None, wanted, scope, expires_at=until))
-    print(secret)
+
+    async def create(connection: AsyncConnection) -> str:
+        async with projects.inside(connection, nfc(project)) as of:
+            return (await auth.issue(connection, None, of.id, wanted, scope, expires_at=until))[1]
+
+    print(asked(create))
 
 
 @api_key.command("rotate")
@@ -44,22 +49,26 @@ def rotate_key(
     grace_seconds: Annotated[
         int, typer.Option(min=0, max=MAX_GRACE_SECONDS, help="How long the old secret is good too.")
     ] = DEFAULT_GRACE_SECONDS,
+    project: Of = FIRST,
 ) -> None:
     """Give a key a new secret, which is shown once; its id and scopes stay."""
 
     async def rotate(connection: AsyncConnection) -> str:
-        try:
-            return (await auth.rotate(connection, None, key_id, grace_seconds))[1]
-        except ApiKeyNotFoundError as error:
-            raise CommandError(error.detail) from error
+        async with projects.inside(connection, nfc(project)) as of:
+            return (await auth.rotate(connection, None, of.id, key_id, grace_seconds))[1]
 
-    print(on_database(rotate))
+    print(asked(rotate))
 
 
 @api_key.command("list")
-def list_keys() -> None:
-    """List the keys."""
-    for row in on_database(lambda connection: auth.list_page(connection, None, None)):
+def list_keys(project: Of = FIRST) -> None:
+    """List the keys of a project."""
+
+    async def page(connection: AsyncConnection) -> list[ApiKeyRecord]:
+        of = await projects.get(connection, nfc(project))
+        return await auth.list_page(connection, of.id, None, None)
+
+    for row in asked(page):
         state = "active"
         if row.revoked_at:
             state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
@@ -71,9 +80,15 @@ def list_keys() -> None:
 @api_key.command("revoke")
 def revoke_key(
     key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="Id of the key, as in the list.")],
+    project: Of = FIRST,
 ) -> None:
     """Revoke a key: it stops working within seconds."""
-    if not on_database(lambda connection: auth.revoke(connection, key_id)):
+
+    async def revoke(connection: AsyncConnection) -> bool:
+        async with projects.inside(connection, nfc(project)) as of:
+            return await auth.revoke(connection, None, of.id, key_id)
+
+    if not asked(revoke):
         print(f"There is no active key {key_id}.", file=sys.stderr)
         raise typer.Exit(1)
 

@@ -29,12 +29,14 @@ from app.cli.databases import (
     with_secret_key,
 )
 from app.cli.keys import api_key
+from app.cli.projects import project
 from app.platform import tracing
 from app.platform.errors import CommandError
 from app.platform.settings import Settings, get_settings
 
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
+cli.add_typer(project, name="project")
 bulk.add_to(cli)
 persons.add_to(cli)
 

@@ -20,6 +20,7 @@ from app.console import (
     mapping,
     personalization,
     pools,
+    projects,
     redemptions,
     schedules,
     session,
@@ -36,7 +37,7 @@ from app.web.problems import UNAVAILABLE
 
 PAGES = (
     login, pools, vouchers, changes, wizard, imports, schedules, mapping, personalization, customers, aggregates,
-    redemptions, alerts, webhooks, audit, keys,
+    redemptions, alerts, webhooks, audit, keys, projects,
 )  # fmt: skip
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "

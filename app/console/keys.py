@@ -1,9 +1,10 @@
-"""API keys: made, listed, revoked."""
+"""API keys: made, listed, revoked. The pages of projects have those of each project likewise."""
 
 import uuid
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.pages import model as checked
 from app.console.pages import see, seen_version, show, wrong
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/keys")
 MOST = 1000
 """Most keys that are shown."""
 
-OFFERED = [scope for scope in Scope if scope.value != "operator"]
+OFFERED = [scope for scope in Scope if scope is not Scope.OPERATOR]
 
 
 @router.get("")
@@ -32,15 +33,9 @@ async def page(visit: Admin, engine: Engine) -> Response:
 async def create(visit: AdminForm, engine: Engine) -> Response:
     """Make a key, and show its secret once."""
     try:
-        scopes = [scope for scope in OFFERED if visit.text(f"scope_{scope}")]
-        if not scopes:
-            raise wrong("scopes", "Choose at least one scope.")
-        ends = _end_of_day(visit.given("expires_at"))
-        wanted = checked(ApiKeyCreate, {"name": visit.text("name"), "scopes": scopes, "expires_at": ends})
+        wanted = typed_key(visit, OFFERED)
         async with transaction(engine) as connection:
-            _, secret = await service.issue(
-                connection, visit.caller, wanted.name, wanted.scopes, expires_at=wanted.expires_at
-            )
+            secret = await issue(connection, visit, visit.caller.project_id, wanted)
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return await _page(visit, engine, secret=secret)
@@ -49,10 +44,12 @@ async def create(visit: AdminForm, engine: Engine) -> Response:
 @router.post("/{key_id}/revoke")
 async def revoke(key_id: uuid.UUID, visit: AdminForm, engine: Engine) -> Response:
     """Revoke a key."""
-    if visit.text("sure") != "yes":
-        return await _page(visit, engine, error=wrong(f"sure-{key_id}", "Tick the box to confirm."))
+    try:
+        check_sure(visit, f"sure-{key_id}")
+    except DomainError as error:
+        return await _page(visit, engine, error=error)
     async with transaction(engine) as connection:
-        await service.revoke(connection, key_id, visit.caller)
+        await service.revoke(connection, visit.caller, visit.caller.project_id, key_id)
     return see("/keys", "key-revoked")
 
 
@@ -60,18 +57,63 @@ async def revoke(key_id: uuid.UUID, visit: AdminForm, engine: Engine) -> Respons
 async def rotate(key_id: uuid.UUID, visit: AdminForm, engine: Engine) -> Response:
     """Give a key a new secret, and show it once; the old one is good for some hours more."""
     try:
-        if visit.text("sure") != "yes":
-            raise wrong(f"sure-rotate-{key_id}", "Tick the box to confirm.")
-        hours = visit.text("grace_hours")
-        grace = int(hours) * 3600 if hours.isascii() and hours.isdecimal() else -1
-        wanted = checked(ApiKeyRotate, {"grace_seconds": grace})
+        grace = typed_grace(visit, key_id)
         async with transaction(engine) as connection:
             _, secret = await service.rotate(
-                connection, visit.caller, key_id, wanted.grace_seconds, seen_version(visit)
+                connection, visit.caller, visit.caller.project_id, key_id, grace, seen_version(visit)
             )
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return await _page(visit, engine, secret=secret)
+
+
+def typed_key(visit: Visit, offered: Sequence[Scope]) -> ApiKeyCreate:
+    """Return the key that a form asks for.
+
+    Raises:
+        InvalidRequestError: it does not say what it must.
+    """
+    scopes = [scope for scope in offered if visit.text(f"scope_{scope}")]
+    if not scopes:
+        raise wrong("scopes", "Choose at least one scope.")
+    ends = _end_of_day(visit.given("expires_at"))
+    return checked(ApiKeyCreate, {"name": visit.text("name"), "scopes": scopes, "expires_at": ends})
+
+
+def typed_grace(visit: Visit, key_id: uuid.UUID) -> int:
+    """Return for how many seconds the old secret is to be good too.
+
+    Raises:
+        InvalidRequestError: the form does not say it, or its box is not ticked.
+    """
+    check_sure(visit, f"sure-rotate-{key_id}")
+    hours = visit.text("grace_hours")
+    grace = int(hours) * 3600 if hours.isascii() and hours.isdecimal() else -1
+    return checked(ApiKeyRotate, {"grace_seconds": grace}).grace_seconds
+
+
+def check_sure(visit: Visit, field: str) -> None:
+    """Check that the box of a form is ticked.
+
+    Raises:
+        InvalidRequestError: it is not.
+    """
+    if visit.text("sure") != "yes":
+        raise wrong(field, "Tick the box to confirm.")
+
+
+async def issue(connection: AsyncConnection, visit: Visit, project_id: int, wanted: ApiKeyCreate) -> str:
+    """Make a key of a project; return its secret."""
+    _, secret = await service.issue(
+        connection, visit.caller, project_id, wanted.name, wanted.scopes, expires_at=wanted.expires_at
+    )
+    return secret
+
+
+async def listed(connection: AsyncConnection, project_id: int) -> dict[str, object]:
+    """Return what the list of a project's keys shows."""
+    keys = await service.list_page(connection, project_id, None, MOST)
+    return {"keys": keys, "versions": {key.id: service.version_of(key) for key in keys}}
 
 
 def _end_of_day(text: str | None) -> str | None:
@@ -83,6 +125,5 @@ async def _page(
     visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
 ) -> Response:
     async with transaction(engine) as connection:
-        keys = await service.list_page(connection, None, MOST)
-    versions = {key.id: service.version_of(key) for key in keys}
-    return show(visit, "keys.html", keys=keys, versions=versions, offered=OFFERED, error=error, **about)
+        about |= await listed(connection, visit.caller.project_id)
+    return show(visit, "keys.html", base="/console/keys", offered=OFFERED, error=error, **about)

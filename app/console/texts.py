@@ -3,6 +3,7 @@
 from app.domain.access.scopes import Scope
 
 P, R, A, E, ADMIN = Scope.POOLS, Scope.READ, Scope.ASSIGN, Scope.EVENTS, Scope.ADMIN
+OPERATOR = Scope.OPERATOR
 
 MENU = (
     ("Data & Assets", (
@@ -23,6 +24,9 @@ MENU = (
         ("mapping", "Mapping", (P, E, R)),
         ("keys", "API keys", (ADMIN,)),
         ("audit", "Audit", (ADMIN,)),
+    )),
+    ("Service", (
+        ("projects", "Projects", (OPERATOR,)),
     )),
 )  # fmt: skip
 """The navigation: titles, then pages with their names and the scopes that see them."""
@@ -60,6 +64,9 @@ DONE = {
     "webhook-enabled": "What waits is tried at once.",
     "webhook-deleted": "The webhook is deleted.",
     "key-revoked": "The key is revoked.",
+    "project-made": "The project is made. Make its first key next.",
+    "project-renamed": "The project has its new name.",
+    "project-deleted": "The project is being deleted. Its keys are refused.",
     "signed-out": "You are signed out.",
 }
 """What a page says after a form, by the word in its address: nothing in an address is shown as it is."""
@@ -68,6 +75,6 @@ STATES = {
     "available": "good", "assigned": "busy", "redeemed": "", "void": "bad", "expired": "warn",
     "reserved": "busy", "queued": "", "running": "busy", "succeeded": "good", "failed": "bad", "cancelled": "warn",
     "pending": "busy", "delivered": "good", "active": "good", "paused": "", "armed": "good", "fallen": "bad",
-    "failing": "warn", "disabled": "bad",
+    "failing": "warn", "disabled": "bad", "deleting": "warn",
 }  # fmt: skip
 """The kind of each state, for its dot."""

@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base
@@ -80,7 +80,8 @@ class AuditEntry(OfProject, Base):
 
     __tablename__ = "audit_entry"
 
-    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Microseconds of the clock, and greater than the one before: a number of all projects would tell of others."""
     at: Mapped[datetime] = mapped_column(server_default=func.now())
     key_id: Mapped[uuid.UUID | None]
     """No foreign key: the entry outlives the key. None for the command line."""

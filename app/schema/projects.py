@@ -44,6 +44,8 @@ class Project(Base):
     id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleting_since: Mapped[datetime | None]
+    """Since when a job deletes what belongs to it; its keys are refused."""
 
     __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),)
 

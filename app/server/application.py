@@ -25,6 +25,7 @@ from app.api.hot_path import HotPath
 from app.api.imports import router as imports
 from app.api.nodes import router as nodes
 from app.api.pools import router as pools
+from app.api.projects import router as projects
 from app.api.readiness import Readiness
 from app.api.redemptions import router as redemptions
 from app.api.rendering import router as rendering
@@ -81,6 +82,7 @@ ROUTERS = (
     forecast,
     audit,
     api_keys,
+    projects,
     operation.router,
     problem_pages.router,
 )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request: what stands in its path, and its body; and replies by status, each by a name."""
+    """A request: what stands in its path and must in its query, and its body; and replies by status, each by a name."""
 
-    path: dict[str, str] = field(default_factory=dict)
+    place: dict[str, str] = field(default_factory=dict)
     body: object = None
     replies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)

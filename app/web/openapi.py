@@ -219,8 +219,8 @@ def _complete(operation: Document) -> None:
 def _show(operation: Document, example: Example) -> None:
     """Put an example into an operation."""
     for parameter in operation.get("parameters", ()):
-        if parameter["in"] == "path" and parameter["name"] in example.path:
-            parameter["example"] = example.path[parameter["name"]]
+        if parameter["required"] and parameter["name"] in example.place:
+            parameter["example"] = example.place[parameter["name"]]
     for status, shown in example.replies.items():  # not on the route: the framework takes nulls out of it
         operation["responses"][status]["content"]["application/json"]["examples"] = shown
     if example.body is not None:

@@ -11,14 +11,17 @@ from app.schema.texts import Identifier, clean_code
 from app.web.slashes import STAND_IN
 
 
-def _pool(name: str) -> str:
+def _name(name: str) -> str:
     if "\x00" in name:
-        raise ValueError("a pool's name has no NUL")
+        raise ValueError("a name has no NUL")
     return nfc(name).replace(STAND_IN, "/")
 
 
 PoolPath = Annotated[
-    str, AfterValidator(_pool), Path(description="Name of the pool", examples=["spring_sale"])
+    str, AfterValidator(_name), Path(description="Name of the pool", examples=["spring_sale"])
+]
+ProjectPath = Annotated[
+    str, AfterValidator(_name), Path(description="Name of the project", examples=["shop_cz"])
 ]
 CodePath = Annotated[Identifier, AfterValidator(clean_code), Path(description="The code")]
 CustomerPath = Annotated[CustomerId, Path(description="Id of the customer", examples=["c-1"])]

@@ -6,7 +6,7 @@ from alembic import op
 from app.platform.row_security import ensure_role
 
 revision = "0100"
-down_revision = "0097"
+down_revision = "0098"
 branch_labels = None
 depends_on = None
 

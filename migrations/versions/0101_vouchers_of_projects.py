@@ -12,18 +12,17 @@ branch_labels = None
 depends_on = None
 
 CURRENT = "coalesce(nullif(current_setting('app.project', true), '')::integer, 1)"
-COLUMNS = """CASE status
-    WHEN 'available' THEN num_nonnulls(assignment_id, assigned_at, redeemed_at, expired_at, voided_at) = 0
-    WHEN 'reserved' THEN assignment_id IS NOT NULL
-        AND num_nonnulls(assigned_at, redeemed_at, expired_at, voided_at) = 0
-    WHEN 'assigned' THEN num_nulls(assignment_id, assigned_at) = 0
-        AND num_nonnulls(redeemed_at, expired_at, voided_at) = 0
-    WHEN 'redeemed' THEN redeemed_at IS NOT NULL AND num_nonnulls(assignment_id, assigned_at) <> 1
-        AND num_nonnulls(expired_at, voided_at) = 0
-    WHEN 'expired' THEN num_nulls(expires_at, expired_at) = 0
-        AND num_nonnulls(assignment_id, assigned_at, redeemed_at, voided_at) = 0
-    WHEN 'void' THEN voided_at IS NOT NULL AND num_nonnulls(redeemed_at, expired_at) = 0
-    {otherwise}END"""
+COLUMNS = """status = CASE
+        WHEN voided_at IS NOT NULL THEN 'void'
+        WHEN redeemed_at IS NOT NULL THEN 'redeemed'
+        WHEN expired_at IS NOT NULL THEN 'expired'
+        WHEN assigned_at IS NOT NULL THEN 'assigned'
+        WHEN assignment_id IS NOT NULL THEN 'reserved'
+        ELSE 'available'{cast}
+    END
+    AND num_nonnulls(redeemed_at, expired_at, voided_at) < 2
+    AND ((assignment_id IS NULL) = (assigned_at IS NULL) OR status IN ('reserved', 'void'))
+    AND (expired_at IS NULL OR (assignment_id IS NULL AND expires_at IS NOT NULL))"""
 ALL = (
     "pool_id, draw_key, imported_at, assigned_at, code, status, import_id, assignment_id, expires_at, redeemed_at,"
     " expired_at, voided_at, own_expires_at, attributes"
@@ -54,7 +53,7 @@ def upgrade() -> None:
             own_expires_at timestamptz,
             attributes jsonb,
             CONSTRAINT voucher_code_check CHECK (char_length(code) BETWEEN 1 AND 255),
-            CONSTRAINT voucher_status_check CHECK ({COLUMNS.format(otherwise="ELSE false ")})
+            CONSTRAINT voucher_status_check CHECK ({COLUMNS.format(cast="")})
         )""")
     op.execute(f"INSERT INTO voucher_new (project_id, {ALL}) SELECT 1, {ALL} FROM voucher")  # noqa: S608  (made of constants)
     op.execute("ALTER TABLE voucher_new ADD CONSTRAINT voucher_new_pkey PRIMARY KEY (project_id, code)")
@@ -82,7 +81,7 @@ def downgrade() -> None:
             ALTER pool_id TYPE bigint, DROP COLUMN project_id, ADD CONSTRAINT voucher_pkey PRIMARY KEY (code)""")
     op.execute("ALTER TABLE voucher ALTER status SET DEFAULT 'available'")
     op.execute(
-        f"ALTER TABLE voucher ADD CONSTRAINT voucher_status_check CHECK ({COLUMNS.format(otherwise='')})"
+        f"ALTER TABLE voucher ADD CONSTRAINT voucher_status_check CHECK ({COLUMNS.format(cast='::voucher_status')})"
     )
     op.execute("CREATE INDEX voucher_draw_idx ON voucher (pool_id, status, draw_key)")
     due = "WHERE status = 'available' AND expires_at IS NOT NULL"

@@ -4,7 +4,7 @@ from alembic import op
 from sqlalchemy import text
 
 revision = "0120"
-down_revision = "0105"
+down_revision = "0111"
 branch_labels = None
 depends_on = None
 

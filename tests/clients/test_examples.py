@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -55,13 +55,15 @@ def operations(document):
 
 
 def filled(path, operation):
+    query = {}
     for parameter in operation.get("parameters", ()):
-        if parameter["in"] == "path":
+        if parameter["required"]:
             shown = parameter.get("example") or parameter["schema"]["examples"][0]
-            path = path.replace(f"{{{parameter['name']}}}", quote(shown, safe=""))
-        elif parameter["required"]:
-            raise AssertionError(f"{path} needs {parameter['name']}")
-    return path
+            if parameter["in"] == "path":
+                path = path.replace(f"{{{parameter['name']}}}", quote(shown, safe=""))
+            else:
+                query[parameter["name"]] = shown
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def test_every_example_is_answered(demo):

@@ -28,7 +28,7 @@ def routes():
                         .replace("{change_id}", ID)
                     )
                     path = path.replace("{webhook_id}", ID)
-                    for name in ("{pool}", "{code:path}", "{customer_id:path}"):
+                    for name in ("{pool}", "{project}", "{code:path}", "{customer_id:path}"):
                         path = path.replace(name, "spring")
                     yield method, f"/console{path}"
 

@@ -5,6 +5,7 @@ import unicodedata
 from fastapi.routing import APIRoute
 
 from app.server.application import ROUTERS
+from tests.factories import add_key
 
 ROUTES = [
     (method, route.path)
@@ -23,8 +24,10 @@ def _addressed(path):
     return path
 
 
-async def test_every_route_refuses_what_it_does_not_know(client):
+async def test_every_route_refuses_what_it_does_not_know(client, engine):
     assert len(ROUTES) > 80
+    await add_key(engine, "k" * 40, "admin", "operator")
+    client.headers["Authorization"] = f"Bearer {'k' * 40}"
     for method, path in ROUTES:
         reply = await client.request(method, _addressed(path), params={"nonsense": "1"})
         said = f"{method} {path}: {reply.text}"

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.platform.projects import DEFAULT
-
 SHOWN_CHARACTERS = 2
 MASK = "*" * 6
 
@@ -35,9 +33,12 @@ class Caller:
     key_id: uuid.UUID
     name: str
     scopes: frozenset[Scope]
+    project_id: int
+    """The project that the key belongs to: all that it does, it does there."""
+    project: str
+    """Its name."""
     requests_per_minute: int | None = None
     """Most requests that it may send; None: no bound."""
-    project_id: int = DEFAULT
 
     def may(self, *scopes: Scope) -> bool:
         """Tell whether any of `scopes` is held; `admin` holds all but `operator`."""

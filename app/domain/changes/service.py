@@ -23,6 +23,7 @@ from app.platform.connections import LONG_SECONDS
 from app.platform.database import patience, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.jobs import enqueue
+from app.platform.projects import project_of
 from app.schema.base import VoucherStatus
 
 CODES_AT_A_TIME = 100
@@ -238,7 +239,8 @@ async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
 async def _finish(connection: AsyncConnection, row: ChangeRecord) -> None:
     async with patience(connection, LONG_SECONDS):
         await queries.end(connection, row.id, "succeeded", None)
-    caller = None if row.key_id is None else Caller(row.key_id, row.key_name or "", frozenset())
+    of = project_of(connection)
+    caller = None if row.key_id is None else Caller(row.key_id, row.key_name or "", frozenset(), of, "")
     await audit.record(
         connection,
         caller,

@@ -241,7 +241,6 @@ async def write(
         "hold_id": allowance.hold_id,
         "requests": orjson.dumps([request for request, _ in gifts]).decode(),
         "places": [row.place for _, row in gifts],
-        "codes": [row.code for _, row in gifts],
     }
     statement = statements.write(holds=allowance is not NONE_ALLOWED)
     result = await connection.execute(statement, parameters)

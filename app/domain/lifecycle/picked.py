@@ -32,17 +32,16 @@ WITH request AS MATERIALIZED (
 ), target AS MATERIALIZED (
     SELECT id FROM pool WHERE name = :pool
 ), free AS MATERIALIZED (
-    SELECT picked.position, voucher.*
+    SELECT picked.position, voucher.place
     FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS picked (code, position), LATERAL (
-        SELECT ctid AS place, code, attributes FROM voucher
+        SELECT ctid AS place FROM voucher
         WHERE voucher.code = picked.code AND pool_id + 0 = (SELECT id FROM target)
             AND status::text = 'available' AND {NOT_EXPIRED}
         FOR UPDATE SKIP LOCKED
     ) AS voucher
     WHERE (SELECT max(holds) = 0 FROM stock WHERE pool_id = (SELECT id FROM target))
 ), given AS MATERIALIZED (
-    SELECT request.*, free.place, free.code, free.attributes
-    FROM request JOIN free USING (position)
+    SELECT request.*, free.place FROM request JOIN free USING (position)
     WHERE NOT EXISTS (SELECT FROM assignment WHERE assignment.id = request.id OFFSET 0)
 ), {writing(holds=False)}
 SELECT id, attributes FROM marked

@@ -5,6 +5,7 @@ the other.
 """
 
 import re
+from collections.abc import Sequence
 from enum import Enum, auto
 from functools import cache
 
@@ -26,14 +27,16 @@ def _target(*, holds: bool) -> str:
     return f"SELECT id{f', {END_AFTER} AS end_after' if holds else ''} FROM pool WHERE name = :pool"  # noqa: S608
 
 
-def _locking(*, holds: bool) -> str:
+def _locking(*, holds: bool, told: Sequence[str] = ()) -> str:
     """Return SQL that locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again.
+
+    `locked` has their places and the columns that are `told`.
 
     What others hold locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs
     nothing; of a pool with holds, or a rule for customers, only as many as the draw is allowed may be taken.
     """
     allowed = "CAST(:allowance AS bigint)" if holds else "0"
-    expires_at = "LEAST(expires_at, (SELECT end_after FROM target)) AS expires_at" if holds else "expires_at"
+    columns = "".join(f", {column}" for column in told)
     return f"""
 target AS MATERIALIZED (
     {_target(holds=holds)}
@@ -43,26 +46,27 @@ target AS MATERIALIZED (
     ) AS n
     FROM stock WHERE pool_id = (SELECT id FROM target)
 ), ahead AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
+    SELECT ctid AS place{columns} FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
         AND {NOT_EXPIRED}
     ORDER BY draw_key LIMIT (SELECT n FROM bound)
     FOR UPDATE SKIP LOCKED
 ), behind AS MATERIALIZED (
-    SELECT ctid AS place, code, draw_key, expires_at, attributes FROM voucher
+    SELECT ctid AS place{columns} FROM voucher
     WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key <= :cursor
         AND {NOT_EXPIRED}
     ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
     FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
-    SELECT place, code, draw_key, {expires_at}, attributes, row_number() OVER () AS n
+    SELECT place{columns}, row_number() OVER () AS n
     FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
 )"""  # noqa: S608  (made of constants)
 
 
 # Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the
 # place at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
-# between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`.
+# between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`,
+# which reads code and expiry off the voucher itself: each column costs in each step that it is handed through.
 #
 # Where the pool has holds, only a transaction with an allowance (app/domain/holds/service.py) may take from it. A hold
 # made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
@@ -97,6 +101,10 @@ def _marks(*, holds: bool) -> str:
     return ", ".join(f"{column} = {value}" for column, value in columns.items())
 
 
+GIVEN = "position, id, customer_id, campaign_id, message_id, occurrence, test, lease_seconds"
+"""Columns of a request that was given its voucher."""
+
+
 # The moment is taken once all vouchers are locked, for `marked` is looked for by their places.
 def writing(*, holds: bool) -> str:
     """Return SQL that gives the rows of `given` their vouchers, for a draw that may take from holds or may not."""
@@ -104,6 +112,7 @@ def writing(*, holds: bool) -> str:
     column, value = (
         (", hold_id", ", CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END") if holds else ("", "")
     )
+    of_hold = ", of_hold" if holds else ""
     free = "WHERE NOT of_hold" if holds else ""
     kept = (
         f"- CASE WHEN max(holds) > 0 THEN {HELD.format(pool_id='(SELECT id FROM target)')} ELSE 0 END"  # noqa: S608
@@ -117,7 +126,7 @@ moment AS MATERIALIZED (
     UPDATE voucher SET {_marks(holds=holds)}
     FROM given
     WHERE voucher.ctid = ANY (ARRAY(SELECT place FROM given)) AND voucher.ctid = given.place
-    RETURNING given.*
+    RETURNING {GIVEN}{of_hold}, voucher.code, voucher.draw_key, voucher.expires_at, voucher.attributes
 ), written AS (
     INSERT INTO assignment (
         id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
@@ -205,8 +214,7 @@ WITH sent AS MATERIALIZED (
 ), wanted AS (
     SELECT count(*) AS n FROM fresh
 ), {_locking(holds=holds)}, given AS MATERIALIZED (
-    SELECT fresh.*, locked.place, locked.code, locked.draw_key, locked.expires_at, locked.attributes {of_hold}
-    FROM fresh JOIN locked USING (n)
+    SELECT fresh.*, locked.place {of_hold} FROM fresh JOIN locked USING (n)
 ), {writing(holds=holds)}
 SELECT position, draw_key, {"of_hold" if holds else "false"}, NULL::uuid, code, (SELECT at FROM moment), {LEASE_UNTIL},
     expires_at, attributes
@@ -232,9 +240,11 @@ FROM unnest(CAST(:ids AS uuid[])) AS known (id), LATERAL (
 @cache
 def lock(*, holds: bool) -> TextClause:
     """Return the statement that locks vouchers which are given later in the transaction."""
+    told = ("code", "draw_key", "expires_at", "attributes")
+    expires_at = "LEAST(expires_at, (SELECT end_after FROM target)) AS expires_at" if holds else "expires_at"
     return text(f"""
-WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {_locking(holds=holds)}
-SELECT place, code, draw_key, expires_at, attributes FROM locked ORDER BY n
+WITH wanted AS (SELECT CAST(:n AS bigint) AS n), {_locking(holds=holds, told=told)}
+SELECT place, code, draw_key, {expires_at}, attributes FROM locked ORDER BY n
 """)  # noqa: S608  (made of constants)
 
 
@@ -246,10 +256,9 @@ def write(*, holds: bool) -> TextClause:
 WITH target AS MATERIALIZED (
     {_target(holds=holds)}
 ), given AS MATERIALIZED (
-    SELECT request.*, locked.place, locked.code {of_hold}
-    FROM ({REQUESTS}) AS request JOIN ROWS FROM (
-        unnest(CAST(:places AS tid[])), unnest(CAST(:codes AS text[]))
-    ) WITH ORDINALITY AS locked (place, code, position) USING (position)
+    SELECT request.*, locked.place {of_hold}
+    FROM ({REQUESTS}) AS request
+    JOIN unnest(CAST(:places AS tid[])) WITH ORDINALITY AS locked (place, position) USING (position)
 ), {writing(holds=holds)}
 SELECT count(*) FROM marked
 """)  # noqa: S608  (made of constants)

@@ -6,30 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from app.schema.names import nfc, visible
+from app.schema.names import MAX_NAME, nfc, plain
 from app.schema.texts import Identifier, Input
 
-MAX_NAME = 100
 Sort = Literal["name", "name_desc", "newest", "oldest"]
 """Orders of a list of pools; each has its index."""
 
 
-def _name(name: str) -> str:
-    name = nfc(name)
-    if not 1 <= len(name) <= MAX_NAME:
-        raise ValueError(f"A pool's name has 1 to {MAX_NAME} characters; this one has {len(name)}.")
-    for position, character in enumerate(name, start=1):
-        if character.isspace():
-            kind = "a space" if character == " " else "white space"
-            raise ValueError(f"A pool's name has no white space; there is {kind} at character {position}.")
-        if character == "/" or not character.isprintable():
-            raise ValueError(f"A pool's name has no {character!r}; there is one at character {position}.")
-    return visible(name)
-
-
 PoolName = Annotated[
     str,
-    AfterValidator(_name),
+    AfterValidator(plain("pool")),
     Field(
         description="1 to 100 characters, no white space, no `/`, not `.` or `..`; kept in NFC",
         examples=["spring_sale"],

@@ -29,6 +29,8 @@ from app.platform.errors import ChangesConflictError
 
 REMEMBERED_SECONDS = 24 * 3600
 """For how long an event without a time is known again, as a keyed request is."""
+_SPACE = "default"
+"""The first part of what an event's id is made of: of no meaning, and the same for ever; ids are known by project."""
 PATIENCE = 4.0
 """Seconds for which a request goes on trying while its customers are merged; what is begun then is ended."""
 
@@ -45,9 +47,9 @@ class Command:
     command_id: str | None = None
 
 
-def known_by(project: str, command: Command, day: int) -> str:
+def known_by(command: Command, day: int) -> str:
     """Return the id of an event, which the same command gives again."""
-    content: list[object] = [project, dict(command.ids), command.event_type]
+    content: list[object] = [_SPACE, dict(command.ids), command.event_type]
     if command.command_id is not None:
         content.append(command.command_id)
     else:
@@ -56,7 +58,7 @@ def known_by(project: str, command: Command, day: int) -> str:
 
 
 async def carry_out(
-    engine: AsyncEngine, sign_ins: SignIns, caller: Caller | None, project: str, commands: Sequence[Command]
+    engine: AsyncEngine, sign_ins: SignIns, caller: Caller | None, commands: Sequence[Command]
 ) -> list[str | None]:
     """Carry out commands in one transaction; return of each what is wrong with it, None where it was done.
 
@@ -69,7 +71,7 @@ async def carry_out(
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            return await _in_one(engine, project, commands)
+            return await _in_one(engine, commands)
         except SignInError as error:
             merges = error.merges
         except persons.MergingError:  # somebody else's, which takes its time
@@ -81,10 +83,10 @@ async def carry_out(
 
 
 @retry_on_conflict
-async def _in_one(engine: AsyncEngine, project: str, commands: Sequence[Command]) -> list[str | None]:
+async def _in_one(engine: AsyncEngine, commands: Sequence[Command]) -> list[str | None]:
     async with transaction(engine) as connection:
         whose = await identify(connection, [command.ids for command in commands])
-        event_ids = await _event_ids(connection, project, commands)
+        event_ids = await _event_ids(connection, commands)
         events = [
             NewEvent(event_id, customer, command.event_type, command.properties, command.at)
             for event_id, customer, command in zip(event_ids, whose.customers, commands, strict=True)
@@ -118,12 +120,12 @@ async def _in_one(engine: AsyncEngine, project: str, commands: Sequence[Command]
     return [_fault(command, each) for command, each in zip(commands, of_each, strict=True)]
 
 
-async def _event_ids(connection: AsyncConnection, project: str, commands: Sequence[Command]) -> list[str]:
+async def _event_ids(connection: AsyncConnection, commands: Sequence[Command]) -> list[str]:
     """Return the ids of the commands' events; of one without a time that came within a day, that one's."""
     today = int(clock.timestamp()) // REMEMBERED_SECONDS
-    ids = ["" if command.event_type is None else known_by(project, command, today) for command in commands]
+    ids = ["" if command.event_type is None else known_by(command, today) for command in commands]
     timeless = {
-        place: known_by(project, command, today - 1)
+        place: known_by(command, today - 1)
         for place, command in enumerate(commands)
         if command.event_type is not None and command.at is None and command.command_id is None
     }

@@ -42,7 +42,7 @@ class Gathering:
         self._events = Batcher[None, Sequence[NewEvent], Sequence[Tracked]](
             self._serve_events, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
         )
-        self._commands = Batcher[tuple[Caller | None, str], Sequence[Command], Sequence[str | None]](
+        self._commands = Batcher[Caller | None, Sequence[Command], Sequence[str | None]](
             self._serve_commands, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
         )
 
@@ -56,9 +56,7 @@ class Gathering:
             return await service.track_all(self._engine, events)
         return await self._events.submit(None, events)
 
-    async def carry_out(
-        self, caller: Caller | None, project: str, wanted: Sequence[Command]
-    ) -> Sequence[str | None]:
+    async def carry_out(self, caller: Caller | None, wanted: Sequence[Command]) -> Sequence[str | None]:
         """Carry out commands, all or none; see `commands.carry_out`.
 
         Raises:
@@ -66,8 +64,8 @@ class Gathering:
             OverloadedError: too many wait, or these waited too long.
         """
         if len(wanted) > FEW:
-            return await commands.carry_out(self._engine, self._sign_ins, caller, project, wanted)
-        return await self._commands.submit((caller, project), wanted)
+            return await commands.carry_out(self._engine, self._sign_ins, caller, wanted)
+        return await self._commands.submit(caller, wanted)
 
     async def _serve_events(
         self, _key: None, batch: list[Waiter[Sequence[NewEvent], Sequence[Tracked]]]
@@ -75,12 +73,9 @@ class Gathering:
         await _serve(batch, lambda events: service.track_all(self._engine, events))
 
     async def _serve_commands(
-        self, key: tuple[Caller | None, str], batch: list[Waiter[Sequence[Command], Sequence[str | None]]]
+        self, caller: Caller | None, batch: list[Waiter[Sequence[Command], Sequence[str | None]]]
     ) -> None:
-        caller, project = key
-        await _serve(
-            batch, lambda some: commands.carry_out(self._engine, self._sign_ins, caller, project, some)
-        )
+        await _serve(batch, lambda some: commands.carry_out(self._engine, self._sign_ins, caller, some))
 
 
 async def _serve(

@@ -1,16 +1,17 @@
-"""Projects, as the paths of trackers name them. There is one today."""
+"""Projects, as the paths of trackers name them."""
 
-from app.domain.tracking.errors import ProjectNotFoundError
+from app.domain.access.scopes import Caller
+from app.domain.projects.errors import ProjectNotFoundError
+from app.schema.names import nfc
 
-DEFAULT = "default"
 
-
-def project_of(name: str) -> str:
-    """Return the project that a path names.
+def check_project(caller: Caller, name: str) -> None:
+    """Check that a path names the project of the key that came with it.
 
     Raises:
-        ProjectNotFoundError: there is none of this name.
+        ProjectNotFoundError: it names another one, whether that is there or not.
     """
-    if name != DEFAULT:
-        raise ProjectNotFoundError(f"Invalid project id: there is no project {name[:100]!r}.")
-    return DEFAULT
+    if nfc(name) != caller.project:
+        raise ProjectNotFoundError(
+            name, "Invalid project id: there is no project"
+        )  # as these clients know it

@@ -7,10 +7,11 @@ import pytest
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys import queries
 from app.domain.access.keys.ring import KeyRing
+from app.platform.engines import create_engine
 from tests.factories import KEY, add_key
 
 
-async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine, monkeypatch):
+async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine, settings, monkeypatch):
     await add_key(engine, KEY, "assign")
     asked = []
     ask = queries.with_prefix
@@ -20,7 +21,8 @@ async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine
         return await ask(connection, prefix)
 
     monkeypatch.setattr(queries, "with_prefix", counted)
-    ring = KeyRing(engine, 5)
+    short = create_engine(settings)
+    ring = KeyRing(short, 5)
     callers = await asyncio.gather(*(ring.recognise(KEY) for _ in range(50)))
     assert (len(asked), len({caller.key_id for caller in callers})) == (1, 1)
     unknown = await asyncio.gather(*(ring.recognise("x" * 40) for _ in range(50)), return_exceptions=True)
@@ -28,3 +30,4 @@ async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine
     assert {type(error) for error in unknown} == {UnauthenticatedError}
     with pytest.raises(UnauthenticatedError):
         await ring.recognise("x" * 40)
+    await short.dispose()

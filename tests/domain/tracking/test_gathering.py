@@ -35,9 +35,9 @@ def shared(monkeypatch):
         sizes.append(len(events))
         return await all_events(engine, events)
 
-    async def carry_out(engine, sign_ins, caller, project, some):
+    async def carry_out(engine, sign_ins, caller, some):
         sizes.append(len(some))
-        return await all_commands(engine, sign_ins, caller, project, some)
+        return await all_commands(engine, sign_ins, caller, some)
 
     monkeypatch.setattr(gathering.service, "track_all", track_all)
     monkeypatch.setattr(gathering.commands, "carry_out", carry_out)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.access.keys.schemas import ApiKeyRecord
 from app.platform import keyset, records
 from app.schema.access import ApiKey
+from app.schema.projects import Project
 
 COLUMNS = (
     ApiKey.id,
@@ -36,8 +37,10 @@ STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - US
 
 @dataclass(frozen=True, slots=True)
 class KnownKey(ApiKeyRecord):
-    """A key that stands, with what a secret is compared with."""
+    """A key that stands, with its project and what a secret is compared with."""
 
+    project_id: int
+    project: str
     digest: bytes
     previous_digest: bytes | None
     seconds_left: Decimal | None
@@ -54,10 +57,25 @@ class LockedKey(ApiKeyRecord):
 
 
 async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownKey]:
-    """Return the keys that stand and whose digest, or the one before it, begins so."""
-    query = select(
-        *COLUMNS, ApiKey.digest, ApiKey.previous_digest, SECONDS_LEFT, PREVIOUS_LEFT, STALE.label("stale")
-    ).where(or_(ApiKey.prefix == prefix, ApiKey.previous_prefix == prefix), *STANDS)
+    """Return the keys that stand, of projects that stand, and whose digest, or the one before it, begins so."""
+    query = (
+        select(
+            *COLUMNS,
+            ApiKey.project_id,
+            Project.name.label("project"),
+            ApiKey.digest,
+            ApiKey.previous_digest,
+            SECONDS_LEFT,
+            PREVIOUS_LEFT,
+            STALE.label("stale"),
+        )
+        .join(Project, Project.id == ApiKey.project_id)
+        .where(
+            or_(ApiKey.prefix == prefix, ApiKey.previous_prefix == prefix),
+            *STANDS,
+            Project.deleting_since.is_(None),
+        )
+    )
     return records.all_of(await connection.execute(query), KnownKey)
 
 
@@ -83,16 +101,19 @@ async def any_key(connection: AsyncConnection) -> bool:
 
 
 async def list_page(
-    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int | None
+    connection: AsyncConnection, project_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int | None
 ) -> list[ApiKeyRecord]:
-    """Return a page of keys, oldest first; all of them without a limit."""
-    query = keyset.page(select(*COLUMNS), (ApiKey.created_at, ApiKey.id), key, limit)
+    """Return a page of a project's keys, oldest first; all of them without a limit."""
+    of_project = select(*COLUMNS).where(ApiKey.project_id == project_id)
+    query = keyset.page(of_project, (ApiKey.created_at, ApiKey.id), key, limit)
     return records.all_of(await connection.execute(query), ApiKeyRecord)
 
 
-async def lock(connection: AsyncConnection, key_id: uuid.UUID) -> LockedKey | None:
-    """Lock a key that stands and return it with its digest."""
-    query = select(*COLUMNS, ApiKey.digest, ApiKey.prefix).where(ApiKey.id == key_id, *STANDS)
+async def lock(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> LockedKey | None:
+    """Lock a key of a project that stands and return it with its digest."""
+    query = select(*COLUMNS, ApiKey.digest, ApiKey.prefix).where(
+        ApiKey.id == key_id, ApiKey.project_id == project_id, *STANDS
+    )
     return records.any_of(await connection.execute(query.with_for_update()), LockedKey)
 
 
@@ -104,16 +125,17 @@ async def set_secret(
     return records.one_of(await connection.execute(query), ApiKeyRecord)
 
 
-async def by_id(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord | None:
-    """Return a key as it is shown; None where there never was one of this id."""
-    return records.any_of(await connection.execute(select(*COLUMNS).where(ApiKey.id == key_id)), ApiKeyRecord)
+async def by_id(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> ApiKeyRecord | None:
+    """Return a key of a project as it is shown; None where it never had one of this id."""
+    query = select(*COLUMNS).where(ApiKey.id == key_id, ApiKey.project_id == project_id)
+    return records.any_of(await connection.execute(query), ApiKeyRecord)
 
 
-async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord | None:
-    """Revoke a key; return None where no key that still stands has this id."""
+async def revoke(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> ApiKeyRecord | None:
+    """Revoke a key of a project; return None where no key of it that still stands has this id."""
     query = (
         update(ApiKey)
-        .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+        .where(ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None))
         .values(revoked_at=func.now())
         .returning(*COLUMNS)
     )

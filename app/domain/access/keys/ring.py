@@ -88,7 +88,14 @@ class KeyRing:
     ) -> Caller:
         if row.stale:
             await queries.used(connection, row.id)
-        caller = Caller(row.id, row.name, frozenset(map(Scope, row.scopes)), row.requests_per_minute)
+        caller = Caller(
+            row.id,
+            row.name,
+            frozenset(map(Scope, row.scopes)),
+            row.project_id,
+            row.project,
+            row.requests_per_minute,
+        )
         self._remember(digest, caller, min(self._remember_seconds, seconds))
         return caller
 

@@ -14,6 +14,7 @@ from app.domain.access.keys.errors import ApiKeyNotFoundError, ScopeBeyondError
 from app.domain.access.keys.schemas import ApiKeyRecord
 from app.domain.access.scopes import Caller, Scope
 from app.platform.clock import clock
+from app.platform.projects import DEFAULT
 from app.platform.versions import Expected, check, version
 
 PREFIX_BYTES = 8
@@ -36,13 +37,14 @@ def _new_secret() -> str:
 async def issue(
     connection: AsyncConnection,
     caller: Caller | None,
+    project_id: int,
     name: str,
     scopes: Iterable[Scope],
     *,
     expires_at: datetime | None = None,
     requests_per_minute: int | None = None,
 ) -> tuple[ApiKeyRecord, str]:
-    """Make a key; return it and its secret, which is stored nowhere.
+    """Make a key of a project; return it and its secret, which is stored nowhere.
 
     Raises:
         ScopeBeyondError: it would run the service, and the caller may not.
@@ -51,32 +53,36 @@ async def issue(
     wanted = list(scopes)
     if caller is not None and Scope.OPERATOR in wanted and not caller.may(Scope.OPERATOR):
         raise ScopeBeyondError("Only a key with scope operator makes keys with scope operator.")
-    row = _row(secret, name, wanted) | {"expires_at": expires_at, "requests_per_minute": requests_per_minute}
+    row = _row(secret, name, wanted) | {
+        "project_id": project_id,
+        "expires_at": expires_at,
+        "requests_per_minute": requests_per_minute,
+    }
     key = await queries.add(connection, row)
     await audit.record(connection, caller, "api_key.created", id=str(key.id), name=name, scopes=wanted)
     return key, secret
 
 
 async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]) -> tuple[uuid.UUID, str]:
-    """Make a key at the command line or the first start; return its id and its secret."""
-    key, secret = await issue(connection, None, name, scopes)
+    """Make a key of the first project, at the first start; return its id and its secret."""
+    key, secret = await issue(connection, None, DEFAULT, name, scopes)
     return key.id, secret
 
 
 async def list_page(
-    connection: AsyncConnection, key: tuple[datetime, uuid.UUID] | None, limit: int | None
+    connection: AsyncConnection, project_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int | None
 ) -> list[ApiKeyRecord]:
-    """Return a page of keys, oldest first, without their secrets; all of them without a limit."""
-    return await queries.list_page(connection, key, limit)
+    """Return a page of a project's keys, oldest first, without their secrets; all of them without a limit."""
+    return await queries.list_page(connection, project_id, key, limit)
 
 
-async def get(connection: AsyncConnection, key_id: uuid.UUID) -> ApiKeyRecord:
-    """Return a key without its secret, one that was revoked or has expired too.
+async def get(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> ApiKeyRecord:
+    """Return a key of a project without its secret, one that was revoked or has expired too.
 
     Raises:
-        ApiKeyNotFoundError: no key has this id.
+        ApiKeyNotFoundError: no key of the project has this id.
     """
-    key = await queries.by_id(connection, key_id)
+    key = await queries.by_id(connection, project_id, key_id)
     if key is None:
         raise ApiKeyNotFoundError(f"There is no API key {key_id}.")
     return key
@@ -90,6 +96,7 @@ def version_of(key: ApiKeyRecord) -> str:
 async def rotate(
     connection: AsyncConnection,
     caller: Caller | None,
+    project_id: int,
     key_id: uuid.UUID,
     grace_seconds: int,
     expected: Expected | None = None,
@@ -97,11 +104,11 @@ async def rotate(
     """Give a key a new secret; the one of before is good for so many seconds. The key's id and scopes stay.
 
     Raises:
-        ApiKeyNotFoundError: no key that stands has this id.
+        ApiKeyNotFoundError: no key of the project that stands has this id.
         ScopeBeyondError: the key runs the service, and the caller may not.
         PreconditionFailedError: it is not as expected.
     """
-    before = await queries.lock(connection, key_id)
+    before = await queries.lock(connection, project_id, key_id)
     if before is None:
         raise ApiKeyNotFoundError(f"There is no active API key {key_id}.")
     _within(caller, before)
@@ -124,20 +131,21 @@ async def rotate(
 
 async def revoke(
     connection: AsyncConnection,
+    caller: Caller | None,
+    project_id: int,
     key_id: uuid.UUID,
-    caller: Caller | None = None,
     expected: Expected | None = None,
 ) -> bool:
-    """Revoke a key; return False where no key that still stands has this id.
+    """Revoke a key; return False where no key of the project that still stands has this id.
 
     Raises:
         ScopeBeyondError: the key runs the service, and the caller may not.
         PreconditionFailedError: it is not as expected.
     """
-    before = await queries.lock(connection, key_id) if expected is not None else None
+    before = await queries.lock(connection, project_id, key_id) if expected is not None else None
     if before is not None:
         check(expected, version_of(before))
-    revoked = await queries.revoke(connection, key_id)
+    revoked = await queries.revoke(connection, project_id, key_id)
     if revoked is None:
         return False
     _within(caller, revoked)
@@ -151,9 +159,9 @@ def _within(caller: Caller | None, key: ApiKeyRecord) -> None:
 
 
 async def bootstrap(connection: AsyncConnection, given: str | None) -> str | None:
-    """Make sure that an admin key exists; return the secret of a key that was made because none was given or there."""
+    """Make sure that a key exists, an admin of the first project; return the secret where none was given or there."""
     if given is not None:
-        await queries.add_once(connection, _row(given, "bootstrap", [Scope.ADMIN]))
+        await queries.add_once(connection, _row(given, "bootstrap", [Scope.ADMIN]) | {"project_id": DEFAULT})
         return None
     if await queries.any_key(connection):
         return None

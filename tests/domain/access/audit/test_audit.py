@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
@@ -6,6 +7,7 @@ from app.domain.access.audit import service as audit
 from app.domain.access.keys import service as auth
 from app.domain.access.scopes import Scope
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from tests.factories import add_key, fill
 
 URL = "/v1/audit"
@@ -53,8 +55,8 @@ async def test_no_secret_is_in_the_audit(client, engine):
     reply = await client.put("/v1/pools/p/alerts", json={"thresholds": [5], "webhook_url": HOOK})
     async with transaction(engine) as connection:
         key_id, secret = await auth.create(connection, "shop", [Scope.EVENTS])
-        assert await auth.revoke(connection, key_id)
-        assert not await auth.revoke(connection, key_id)
+        assert await auth.revoke(connection, None, DEFAULT, key_id)
+        assert not await auth.revoke(connection, None, DEFAULT, key_id)
     revoked, created, _ = await entries(client)
     assert created["details"] == {"id": str(key_id), "name": "shop", "scopes": ["events"]}
     assert (revoked["action"], revoked["details"]) == ("api_key.revoked", {"id": str(key_id)})
@@ -92,3 +94,14 @@ async def test_only_an_admin_sees_the_audit(client, engine):
     key = "pools-0123456789-0123456789-0123456789"
     await add_key(engine, key, "pools", "assign", "events", "read")
     assert (await client.get(URL, headers={"Authorization": f"Bearer {key}"})).status_code == 403
+
+
+async def test_ids_of_entries_grow_where_the_clock_has_gone_back(client, engine):
+    ahead = 4 * 10**15
+    add = text(
+        "INSERT INTO audit_entry (id, key_name, action, details) VALUES (:id, 'k', 'thing.done', '{}')"
+    )
+    async with transaction(engine) as connection:
+        await connection.execute(add, {"id": ahead})
+    await asyncio.gather(*(client.post("/v1/pools", json={"name": f"p{n}"}) for n in range(5)))
+    assert [entry["id"] for entry in await entries(client)] == [ahead + n for n in range(5, -1, -1)]

@@ -1,0 +1,83 @@
+"""`vouchers project`."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.cli.databases import on_database
+from app.domain.projects import service
+from app.domain.projects.schemas import ProjectRecord
+from app.platform.errors import CommandError, DomainError
+from app.schema.names import nfc, plain
+
+Result = TypeVar("Result")
+project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, delete.")
+FIRST = "default"
+"""Name of the project that is there from the first start; it keeps it."""
+Of = Annotated[str, typer.Option("--project", metavar="PROJECT", help="The project whose key it is.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the project.")]
+_checked = plain("project")
+
+
+@project.command("create")
+def create_project(name: Name) -> None:
+    """Make a project: a shop with pools, customers, events, mapping and keys of its own."""
+    wanted = _new(name)
+    made = asked(lambda connection: service.create(connection, None, wanted))
+    print(f"Made. Its first key: vouchers api-key create --project {made.name} --name NAME --scope admin")
+
+
+@project.command("list")
+def list_projects() -> None:
+    """List the projects, by name."""
+    for row in asked(lambda connection: service.list_page(connection, None, None)):
+        print(f"{row.created_at:%Y-%m-%d %H:%M}  {row.name}{_state(row)}")
+
+
+@project.command("rename")
+def rename_project(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Its name now.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")],
+) -> None:
+    """Give a project another name; its keys and all that it holds stay."""
+    wanted = _new(new)
+    asked(lambda connection: service.rename(connection, None, nfc(old), wanted))
+
+
+@project.command("delete")
+def delete_project(
+    name: Name,
+    confirm: Annotated[str, typer.Option(metavar="NAME", help="The name once more.")],
+) -> None:
+    """Delete a project with all that it holds: pools, codes, assignments, customers, events, keys, audit."""
+    asked(lambda connection: service.delete(connection, None, nfc(name), nfc(confirm)))
+    print("Its keys are refused. A job deletes the rest; it is listed until nothing is left.")
+
+
+def asked(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    """Do something in one transaction on the migrated database, and say what was wrong with it.
+
+    Raises:
+        CommandError: it is refused.
+    """
+
+    async def told(connection: AsyncConnection) -> Result:
+        try:
+            return await act(connection)
+        except DomainError as error:
+            raise CommandError(error.detail) from error
+
+    return on_database(told)
+
+
+def _new(name: str) -> str:
+    try:
+        return _checked(name)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _state(row: ProjectRecord) -> str:
+    return "" if row.deleting_since is None else f"  being deleted since {row.deleting_since:%Y-%m-%d %H:%M}"

@@ -1,0 +1,143 @@
+"""Projects, for an operator: made, renamed, deleted, and the keys of each. What is in them is not shown here."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.console.keys import check_sure, issue, listed, typed_grace, typed_key
+from app.console.pages import PAGE, model, path, see, seen_version, show, wrong
+from app.console.session import Visit, sent_by, shown_to
+from app.domain.access.keys import service as keys
+from app.domain.access.scopes import Scope
+from app.domain.projects import service
+from app.domain.projects.schemas import ProjectCreate
+from app.platform.database import run_act, transaction
+from app.platform.errors import DomainError, InvalidRequestError
+from app.platform.projects import DEFAULT
+from app.schema.names import nfc
+from app.web import pagination
+from app.web.dependencies import Engine
+
+router = APIRouter(prefix="/projects")
+Operator = Annotated[Visit, shown_to(Scope.OPERATOR)]
+OperatorForm = Annotated[Visit, sent_by(Scope.OPERATOR)]
+KEY = TypeAdapter(str)
+OFFERED = list(Scope)
+
+
+@router.get("")
+async def page(visit: Operator, engine: Engine) -> Response:
+    """Show the projects, and a form for a new one."""
+    return await _page(visit, engine)
+
+
+@router.post("")
+async def create(visit: OperatorForm, engine: Engine) -> Response:
+    """Make a project."""
+    try:
+        wanted = model(ProjectCreate, {"name": visit.text("name").strip()})
+        async with transaction(engine) as connection:
+            made = await service.create(connection, visit.caller, wanted.name)
+    except DomainError as error:
+        return await _page(visit, engine, error=error)
+    return see("/projects" + path(made.name), "project-made")
+
+
+@router.get("/{project}")
+async def one(project: str, visit: Operator, engine: Engine) -> Response:
+    """Show a project: its keys, and forms to rename and to delete it."""
+    return await _one(visit, engine, project)
+
+
+@router.post("/{project}/rename")
+async def rename(project: str, visit: OperatorForm, engine: Engine) -> Response:
+    """Give a project another name."""
+    try:
+        wanted = model(ProjectCreate, {"name": visit.text("new_name").strip()})
+        renamed = await run_act(
+            engine, service.rename, visit.caller, nfc(project), wanted.name, seen_version(visit)
+        )
+    except InvalidRequestError as error:
+        return await _one(visit, engine, project, error=wrong("new_name", error.errors[0]["msg"]))
+    except DomainError as error:
+        return await _one(visit, engine, project, error=error)
+    return see("/projects" + path(renamed.name), "project-renamed")
+
+
+@router.post("/{project}/delete")
+async def delete(project: str, visit: OperatorForm, engine: Engine) -> Response:
+    """Begin to delete a project, where its name was typed once more."""
+    try:
+        async with transaction(engine) as connection:
+            await service.delete(connection, visit.caller, nfc(project), nfc(visit.text("confirm").strip()))
+    except DomainError as error:
+        return await _one(visit, engine, project, error=error)
+    return see("/projects", "project-deleted")
+
+
+@router.post("/{project}/keys")
+async def create_key(project: str, visit: OperatorForm, engine: Engine) -> Response:
+    """Make a key of a project, and show its secret once."""
+    try:
+        wanted = typed_key(visit, OFFERED)
+        async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
+            secret = await issue(connection, visit, of.id, wanted)
+    except DomainError as error:
+        return await _one(visit, engine, project, error=error)
+    return await _one(visit, engine, project, secret=secret)
+
+
+@router.post("/{project}/keys/{key_id}/revoke")
+async def revoke_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: Engine) -> Response:
+    """Revoke a key of a project."""
+    try:
+        check_sure(visit, f"sure-{key_id}")
+        async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
+            await keys.revoke(connection, visit.caller, of.id, key_id)
+    except DomainError as error:
+        return await _one(visit, engine, project, error=error)
+    return see("/projects" + path(project), "key-revoked")
+
+
+@router.post("/{project}/keys/{key_id}/rotate")
+async def rotate_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: Engine) -> Response:
+    """Give a key of a project a new secret, and show it once."""
+    try:
+        grace = typed_grace(visit, key_id)
+        async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
+            _, secret = await keys.rotate(connection, visit.caller, of.id, key_id, grace, seen_version(visit))
+    except DomainError as error:
+        return await _one(visit, engine, project, error=error)
+    return await _one(visit, engine, project, secret=secret)
+
+
+async def _page(visit: Visit, engine: AsyncEngine, error: DomainError | None = None) -> Response:
+    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
+    async with transaction(engine) as connection:
+        rows = await service.list_page(connection, start, PAGE + 1)
+    found = pagination.page(rows, PAGE, lambda row: row.name)
+    return show(visit, "projects.html", error=error, **found)
+
+
+async def _one(
+    visit: Visit, engine: AsyncEngine, name: str, error: DomainError | None = None, **about: object
+) -> Response:
+    async with transaction(engine) as connection:
+        project = await service.get(connection, nfc(name))
+        about |= await listed(connection, project.id)
+    at = "/console/projects" + path(project.name)
+    return show(
+        visit,
+        "project.html",
+        project=project,
+        version=service.version_of(project),
+        first=project.id == DEFAULT,
+        at=at,
+        base=f"{at}/keys",
+        offered=OFFERED,
+        error=error,
+        **about,
+    )

@@ -1,0 +1,1 @@
+"""Projects: shops that share a service, and nothing else."""

@@ -1,0 +1,66 @@
+"""How all that belongs to a project is deleted: in small transactions, from wherever it was broken off."""
+
+import asyncio
+import time
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.projects import queries
+from app.domain.projects.service import DELETION
+from app.platform.database import transaction
+from app.platform.projects import of_project
+
+ROWS = 5_000
+"""Rows of a table that one transaction deletes."""
+LINGER_SECONDS = 10.0
+"""How long a request that was let in before may go on writing, after keys are not honoured any more."""
+
+
+async def run(
+    engine: AsyncEngine, project_id: int, key_seconds: float, rows: int = ROWS, linger: float = LINGER_SECONDS
+) -> None:
+    """Delete what belongs to a project that is being deleted, and the project last of all; done again, it goes on.
+
+    Args:
+        engine: of the service's database.
+        project_id: of the project.
+        key_seconds: how long a process goes on honouring a key.
+        rows: how many a transaction deletes.
+        linger: seconds, beside these, after which no request can write any more.
+    """
+    bound = of_project(engine, project_id)
+    async with transaction(bound) as connection:
+        if not await queries.is_deleting(connection, project_id):
+            return
+    while True:
+        if await _pass(bound, project_id, rows, key_seconds + linger):
+            return
+        await asyncio.sleep(min(1.0, linger))
+
+
+async def _pass(bound: AsyncEngine, project_id: int, rows: int, seconds: float) -> bool:
+    """Delete what is there; return whether nothing more came, and the project is gone."""
+    for table in queries.tables():
+        await _empty(bound, table, project_id, rows)
+    more = True
+    while more:
+        async with transaction(bound) as connection:
+            more = await queries.delete_replies(connection, project_id, rows)
+    async with transaction(bound) as connection:
+        await queries.forget_jobs(connection, project_id, DELETION)
+        over = await queries.seconds_deleting(connection, project_id) >= seconds
+        if not over or await queries.any_left(connection, project_id):
+            return False
+        await queries.remove(connection, project_id)
+        return True
+
+
+async def _empty(bound: AsyncEngine, table: str, project_id: int, rows: int) -> None:
+    after = None
+    while True:
+        began = time.monotonic()
+        async with transaction(bound) as connection:
+            after = await queries.delete_some(connection, table, project_id, after, rows)
+        if after is None:
+            return
+        await asyncio.sleep(time.monotonic() - began)  # as long as it took: others have the half of the disk

@@ -1,0 +1,148 @@
+"""SQL of projects, and of all that belongs to one."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from sqlalchemy import delete, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.projects.schemas import ProjectRecord
+from app.platform import records
+from app.schema.access import ApiKey, KeptReply
+from app.schema.base import Base
+from app.schema.projects import Project, tables_of_projects
+
+COLUMNS = (Project.id, Project.name, Project.created_at, Project.deleting_since)
+IN = text("SELECT current_setting('app.project', true)")
+ENTER = text("SELECT set_config('app.project', :project, true)")
+JOBS = text(
+    "DELETE FROM procrastinate_jobs"
+    " WHERE status = 'todo' AND args ->> 'project' = :project AND task_name <> :deletion"
+)
+
+
+@asynccontextmanager
+async def inside(connection: AsyncConnection, project_id: int) -> AsyncIterator[bool]:
+    """Let the block act upon the rows of another project, in this transaction; tell whether it is another."""
+    before = (await connection.execute(IN)).scalar_one()
+    if before == str(project_id):
+        yield False
+        return
+    await connection.execute(ENTER, {"project": str(project_id)})
+    yield True
+    await connection.execute(ENTER, {"project": before or ""})
+
+
+async def add(connection: AsyncConnection, name: str) -> ProjectRecord | None:
+    """Make a project; return None where the name is taken."""
+    query = upsert(Project).values(name=name).on_conflict_do_nothing().returning(*COLUMNS)
+    return records.any_of(await connection.execute(query), ProjectRecord)
+
+
+async def by_name(connection: AsyncConnection, name: str) -> ProjectRecord | None:
+    """Return a project."""
+    return records.any_of(
+        await connection.execute(select(*COLUMNS).where(Project.name == name)), ProjectRecord
+    )
+
+
+async def lock(connection: AsyncConnection, name: str, *, shared: bool = False) -> ProjectRecord | None:
+    """Return a project, locked against other edits, or (shared) against its deletion, until the transaction ends."""
+    query = select(*COLUMNS).where(Project.name == name).with_for_update(read=shared)
+    return records.any_of(await connection.execute(query), ProjectRecord)
+
+
+async def list_page(connection: AsyncConnection, name: str | None, limit: int | None) -> list[ProjectRecord]:
+    """Return projects by name, from the one behind `name` on."""
+    query = select(*COLUMNS).order_by(Project.name).limit(limit)
+    if name is not None:
+        query = query.where(Project.name > name)
+    return records.all_of(await connection.execute(query), ProjectRecord)
+
+
+async def rename(connection: AsyncConnection, project_id: int, name: str) -> ProjectRecord:
+    """Give a project another name."""
+    query = update(Project).where(Project.id == project_id).values(name=name).returning(*COLUMNS)
+    return records.one_of(await connection.execute(query), ProjectRecord)
+
+
+async def begin_deletion(connection: AsyncConnection, project_id: int) -> ProjectRecord:
+    """Mark a project as being deleted: from then on its keys are not known."""
+    query = update(Project).where(Project.id == project_id).values(deleting_since=func.now())
+    return records.one_of(await connection.execute(query.returning(*COLUMNS)), ProjectRecord)
+
+
+async def deletions(connection: AsyncConnection) -> Sequence[int]:
+    """Return the ids of the projects that are being deleted."""
+    query = select(Project.id).where(Project.deleting_since.is_not(None))
+    return (await connection.execute(query)).scalars().all()
+
+
+async def is_deleting(connection: AsyncConnection, project_id: int) -> bool:
+    """Tell whether a project is there and is being deleted."""
+    return project_id in await deletions(connection)
+
+
+async def forget_jobs(connection: AsyncConnection, project_id: int, deletion: str) -> None:
+    """Delete the jobs of a project that wait, but for those that delete projects."""
+    await connection.execute(JOBS, {"project": str(project_id), "deletion": deletion})
+
+
+def tables() -> list[str]:
+    """Return the tables whose rows belong to a project, those that refer to others first."""
+    return tables_of_projects()[::-1]
+
+
+async def delete_some(
+    connection: AsyncConnection, name: str, project_id: int, after: Sequence[object] | None, rows: int
+) -> Sequence[object] | None:
+    """Delete so many rows of a table in the order of their key; return the key of the last, None after the end.
+
+    Going on behind the last key is what keeps this linear: who began anew each time would pass all that is deleted and
+    not yet cleaned up.
+    """
+    table = Base.metadata.tables[name]
+    key = list(table.primary_key.columns)
+    query = select(*key).where(table.c.project_id == project_id).order_by(*key).limit(rows)
+    if after is not None:
+        query = query.where(tuple_(*key) > tuple(after))
+    found = (await connection.execute(query)).all()
+    if found:
+        last = tuple_(*key) <= tuple(found[-1])
+        which = delete(table).where(table.c.project_id == project_id, last)
+        await connection.execute(which if after is None else which.where(tuple_(*key) > tuple(after)))
+    return found[-1] if len(found) == rows else None
+
+
+async def delete_replies(connection: AsyncConnection, project_id: int, rows: int) -> bool:
+    """Delete so many of the replies that are kept for keys of a project; tell whether there may be more."""
+    doomed = (
+        select(KeptReply.key_id, KeptReply.idempotency_key)
+        .where(KeptReply.key_id.in_(select(ApiKey.id).where(ApiKey.project_id == project_id)))
+        .limit(rows)
+    )
+    key = tuple_(KeptReply.key_id, KeptReply.idempotency_key)
+    return (await connection.execute(delete(KeptReply).where(key.in_(doomed)))).rowcount == rows
+
+
+async def any_left(connection: AsyncConnection, project_id: int) -> bool:
+    """Tell whether any table still has rows of a project."""
+    for name in tables():
+        belongs = Base.metadata.tables[name].c.project_id
+        query = select(belongs).where(belongs == project_id).limit(1)
+        if (await connection.execute(query)).first() is not None:
+            return True
+    return False
+
+
+async def remove(connection: AsyncConnection, project_id: int) -> None:
+    """Delete the keys of a project, and the project."""
+    await connection.execute(delete(ApiKey).where(ApiKey.project_id == project_id))
+    await connection.execute(delete(Project).where(Project.id == project_id))
+
+
+async def seconds_deleting(connection: AsyncConnection, project_id: int) -> float:
+    """Return for how long a project has been marked as being deleted."""
+    age = func.extract("epoch", func.now() - Project.deleting_since)
+    return float((await connection.execute(select(age).where(Project.id == project_id))).scalar_one())

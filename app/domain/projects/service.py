@@ -1,0 +1,161 @@
+"""The rules of projects: how they are made, renamed and given up; what is done in one from outside."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.access.audit import service as audit
+from app.domain.access.scopes import Caller
+from app.domain.projects import queries
+from app.domain.projects.errors import (
+    ProjectDeletingError,
+    ProjectExistsError,
+    ProjectNotFoundError,
+    ProjectStaysError,
+)
+from app.domain.projects.schemas import ProjectRecord
+from app.platform.errors import InvalidRequestError
+from app.platform.jobs import enqueue
+from app.platform.projects import DEFAULT
+from app.platform.versions import Expected, check, version
+
+DELETION = "delete_project"
+"""The task that deletes what belonged to a project."""
+
+
+async def create(connection: AsyncConnection, caller: Caller | None, name: str) -> ProjectRecord:
+    """Make a project.
+
+    Raises:
+        ProjectExistsError: the name is taken.
+    """
+    project = await queries.add(connection, name)
+    if project is None:
+        raise ProjectExistsError(name)
+    await _record(connection, caller, project.id, "project.created", name=name)
+    return project
+
+
+async def get(connection: AsyncConnection, name: str) -> ProjectRecord:
+    """Return a project.
+
+    Raises:
+        ProjectNotFoundError: there is none of this name.
+    """
+    project = await queries.by_name(connection, name)
+    if project is None:
+        raise ProjectNotFoundError(name)
+    return project
+
+
+async def list_page(connection: AsyncConnection, name: str | None, limit: int | None) -> list[ProjectRecord]:
+    """Return projects by name, from the one behind `name` on; all of them without a limit."""
+    return await queries.list_page(connection, name, limit)
+
+
+def version_of(project: ProjectRecord) -> str:
+    """Return the version of a project."""
+    return version(project.name, project.created_at, project.deleting_since)
+
+
+@asynccontextmanager
+async def inside(connection: AsyncConnection, name: str) -> AsyncIterator[ProjectRecord]:
+    """Let the block act in a project, which nobody deletes meanwhile: what is recorded, is recorded there.
+
+    Raises:
+        ProjectNotFoundError: there is none of this name.
+        ProjectDeletingError: it is being deleted.
+    """
+    project = _standing(await queries.lock(connection, name, shared=True), name)
+    async with queries.inside(connection, project.id):
+        yield project
+
+
+async def rename(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    name: str,
+    new_name: str,
+    expected: Expected | None = None,
+) -> ProjectRecord:
+    """Give a project another name. Its keys and what it holds stay; paths of trackers bear the new name.
+
+    Raises:
+        ProjectNotFoundError: there is none of this name.
+        ProjectDeletingError: it is being deleted.
+        ProjectStaysError: it is the first one.
+        ProjectExistsError: the new name is taken.
+        PreconditionFailedError: it is not as expected.
+    """
+    project = _standing(await queries.lock(connection, name), name)
+    check(expected, version_of(project))
+    if new_name == name:
+        return project
+    _movable(project)
+    if await queries.by_name(connection, new_name) is not None:
+        raise ProjectExistsError(new_name)
+    renamed = await queries.rename(connection, project.id, new_name)
+    await _record(connection, caller, project.id, "project.renamed", name=new_name, before=name)
+    return renamed
+
+
+async def delete(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    name: str,
+    confirm: str,
+    expected: Expected | None = None,
+) -> ProjectRecord:
+    """Begin to delete a project: its keys are refused from now on, and a job deletes all that belongs to it.
+
+    Args:
+        connection: of the acting transaction.
+        caller: who does it.
+        name: of the project.
+        confirm: the name once more, from whoever wants it deleted.
+        expected: the version that the caller has seen.
+
+    Raises:
+        ProjectNotFoundError: there is none of this name.
+        InvalidRequestError: the name was not repeated.
+        ProjectStaysError: it is the first one.
+        PreconditionFailedError: it is not as expected.
+    """
+    project = await queries.lock(connection, name)
+    if project is None:
+        raise ProjectNotFoundError(name)
+    if confirm != name:
+        said = "repeat the name of the project that is to be deleted with all that it holds"
+        raise InvalidRequestError(f"confirm: {said}", [{"loc": ["query", "confirm"], "msg": said}])
+    _movable(project)
+    check(expected, version_of(project))
+    if project.deleting_since is not None:
+        return project
+    deleting = await queries.begin_deletion(connection, project.id)
+    await _record(connection, caller, project.id, "project.deleted", name=name)
+    await enqueue(connection, DELETION, doomed=project.id)
+    return deleting
+
+
+def _standing(project: ProjectRecord | None, name: str) -> ProjectRecord:
+    if project is None:
+        raise ProjectNotFoundError(name)
+    if project.deleting_since is not None:
+        raise ProjectDeletingError(name)
+    return project
+
+
+def _movable(project: ProjectRecord) -> None:
+    if project.id == DEFAULT:
+        raise ProjectStaysError(project.name)
+
+
+async def _record(
+    connection: AsyncConnection, caller: Caller | None, project_id: int, action: str, **about: str
+) -> None:
+    """Note an act upon a project where its own people see it, and where the one who acts is at home."""
+    await audit.record(connection, caller, action, **about)
+    async with queries.inside(connection, project_id) as elsewhere:
+        if elsewhere:
+            await audit.record(connection, caller, action, **about)

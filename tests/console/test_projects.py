@@ -1,0 +1,77 @@
+"""The pages of an operator: projects, and the keys of each; and in which project one is."""
+
+import re
+
+from sqlalchemy import text
+
+from tests.console.conftest import csrf
+from tests.shops import client_of
+
+
+async def test_an_operator_makes_a_project_and_its_key_renames_and_deletes_it(person, app, engine):
+    browser = await person("operator")
+    home = await browser.get("/console/")
+    assert home.url.path == "/console/projects"
+    token = {"csrf": await csrf(browser)}
+    for name in ("", "a b", "default"):
+        assert (await browser.post("/console/projects", data=token | {"name": name})).status_code in {
+            409,
+            422,
+        }
+    page = await browser.post("/console/projects", data=token | {"name": "café&<b>"})
+    assert (page.status_code, "first key next" in page.text) == (200, True)
+    assert "café&amp;&lt;b&gt;" in page.text
+    assert "<b>" not in page.text
+    at = page.url.raw_path.decode().partition("?")[0]
+    form = token | {"name": "first", "scope_admin": "yes"}
+    assert (await browser.post(f"{at}/keys", data=token | {"name": "first"})).status_code == 422
+    page = await browser.post(f"{at}/keys", data=form)
+    secret = re.search(r'id="secret">([^<]+)<', page.text)[1]
+    rotate = re.search(r'action="(/console/projects/[^"]+/rotate)"', page.text)[1]
+    async with client_of(app, secret) as shop:
+        assert (await shop.get("/v1/pools")).json()["items"] == []
+        theirs = await browser.post("/console/login", data={"api_key": secret})
+        assert "Project <bdi>café&amp;&lt;b&gt;</bdi>" in theirs.text
+        assert (await browser.get("/console/projects")).status_code == 403
+    browser = await person("operator")
+    token = {"csrf": await csrf(browser)}
+    seen = re.search(rf'{re.escape(rotate)}.*?name="version" value="([^"]+)"', page.text)[1]
+    sure = token | {"sure": "yes", "grace_hours": "0", "version": seen}
+    assert "Tick the box" in (await browser.post(rotate, data=sure | {"sure": ""})).text
+    page = await browser.post(rotate, data=sure)
+    fresh = re.search(r'id="secret">([^<]+)<', page.text)[1]
+    revoke = rotate.removesuffix("rotate") + "revoke"
+    assert "Tick the box" in (await browser.post(revoke, data=token)).text
+    assert (await browser.post(revoke, data=token | {"sure": "yes"})).status_code == 200
+    async with client_of(app, fresh) as shop:
+        assert (await shop.get("/v1/pools")).status_code == 401
+
+    page = await browser.post(f"{at}/rename", data=token | {"new_name": "a b"})
+    assert (page.status_code, "no white space" in page.text) == (422, True)
+    assert (await browser.post(f"{at}/rename", data=token | {"new_name": "default"})).status_code == 409
+    page = await browser.post(f"{at}/rename", data=token | {"new_name": "shop"})
+    assert (page.url.path, (await browser.get(at)).status_code) == ("/console/projects/shop", 404)
+    for confirm in ("", "café"):
+        page = await browser.post("/console/projects/shop/delete", data=token | {"confirm": confirm})
+        assert (page.status_code, "repeat the name" in page.text) == (422, True)
+    page = await browser.post("/console/projects/shop/delete", data=token | {"confirm": "shop"})
+    assert (page.url.path, "deleting</span>" in page.text) == ("/console/projects", True)
+    assert "being deleted since" in (await browser.get("/console/projects/shop")).text
+    async with engine.begin() as connection:
+        waiting = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'delete_project'")
+        assert (await connection.execute(waiting)).scalar_one() == 1
+
+
+async def test_the_first_project_has_no_form_to_rename_or_delete_it(person):
+    browser = await person("operator")
+    page = (await browser.get("/console/projects/default")).text
+    assert "/console/projects/default/keys" in page
+    assert "/delete" not in page
+    assert "/rename" not in page
+
+
+async def test_each_page_says_in_which_project_one_is(person):
+    browser = await person()
+    for path in ("pools", "imports/new", "keys", "audit"):
+        assert "Project <bdi>default</bdi>" in (await browser.get(f"/console/{path}")).text
+    assert 'href="/console/projects"' not in (await browser.get("/console/pools")).text

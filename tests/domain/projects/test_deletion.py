@@ -1,0 +1,139 @@
+"""A project is deleted with all that it holds, in small transactions, and nothing of another one is touched."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.pools import service as pools
+from app.domain.projects import deletion, queries, service
+from app.platform.database import transaction
+from app.platform.projects import everywhere
+from tests.shops import furnish, shops
+
+
+async def held(engine, project_id):
+    """How many rows of a project each table has."""
+    async with transaction(everywhere(engine)) as connection:
+        found = {}
+        for table in [*queries.tables(), "api_key"]:
+            query = text(f'SELECT count(*) FROM "{table}" WHERE project_id = :id')
+            found[table] = (await connection.execute(query, {"id": project_id})).scalar_one()
+        count = text("SELECT count(*) FROM kept_reply JOIN api_key ON id = key_id WHERE project_id = :id")
+        found["kept_reply"] = (await connection.execute(count, {"id": project_id})).scalar_one()
+        count = text("SELECT count(*) FROM procrastinate_jobs WHERE args ->> 'project' = :id")
+        found["jobs"] = (await connection.execute(count, {"id": str(project_id)})).scalar_one()
+        return found
+
+
+async def begin(engine, name):
+    async with transaction(engine) as connection:
+        await service.delete(connection, None, name, name)
+
+
+async def test_all_of_one_project_goes_and_nothing_of_another(app, engine):
+    async with shops(app, engine, "doomed", "other") as (doomed, other):
+        for shop in (doomed, other):
+            await furnish(shop, "x")
+            once = {"Idempotency-Key": "k"}
+            await shop.client.post("/v1/pools", json={"name": "kept"}, headers=once)
+        theirs, before = await held(engine, doomed.id), await held(engine, other.id)
+        assert theirs == before
+        assert sum(n > 0 for n in theirs.values()) > 20
+        await begin(engine, "doomed")
+        await deletion.run(engine, doomed.id, 0, rows=3, linger=0)
+        assert set((await held(engine, doomed.id)).values()) == {0}
+        assert await held(engine, other.id) == before
+        async with transaction(engine) as connection:
+            assert [each.name for each in await service.list_page(connection, None, None)] == [
+                "default",
+                "other",
+            ]
+        await deletion.run(engine, doomed.id, 0, linger=0)  # a job that comes twice
+
+
+async def test_a_deletion_that_is_broken_off_anywhere_goes_on(app, engine, monkeypatch):
+    some, seen = queries.delete_some, []
+
+    async def dying(connection, table, project_id, after, rows):
+        last = await some(connection, table, project_id, after, rows)
+        seen.append(table)
+        if len(seen) % 4 == 0:
+            raise ConnectionError
+        return last
+
+    monkeypatch.setattr(queries, "delete_some", dying)
+    async with shops(app, engine, "doomed") as (doomed,):
+        await furnish(doomed, "x")
+        await begin(engine, "doomed")
+        died = 0
+        while True:
+            if died == 10:
+                monkeypatch.setattr(queries, "delete_some", some)
+            try:
+                await deletion.run(engine, doomed.id, 0, rows=5, linger=0)
+            except ConnectionError:
+                died += 1
+            else:
+                break
+        assert died == 10
+        assert set((await held(engine, doomed.id)).values()) == {0}
+
+
+async def test_a_transaction_deletes_no_more_than_so_many_rows(app, engine, monkeypatch):
+    async with shops(app, engine, "doomed") as (doomed,):
+        async with transaction(doomed.engine) as connection:
+            for n in range(25):
+                await pools.ensure(connection, f"p{n}")
+        some, sizes = queries.delete_some, []
+
+        async def counted(connection, table, project_id, after, rows):
+            if table != "pool":
+                return await some(connection, table, project_id, after, rows)
+            left = text("SELECT count(*) FROM pool")
+            before = (await connection.execute(left)).scalar_one()
+            last = await some(connection, table, project_id, after, rows)
+            sizes.append(before - (await connection.execute(left)).scalar_one())
+            return last
+
+        monkeypatch.setattr(queries, "delete_some", counted)
+        await begin(engine, "doomed")
+        await deletion.run(engine, doomed.id, 0, rows=10, linger=0)
+        assert sizes == [10, 10, 5]
+
+
+async def test_what_a_request_writes_that_was_let_in_before_goes_too(app, engine, monkeypatch):
+    forget, passes = queries.forget_jobs, []
+
+    async def written_meanwhile(connection, project_id, task):
+        await forget(connection, project_id, task)
+        passes.append(project_id)
+        if len(passes) < 3:
+            await pools.ensure(connection, f"late{len(passes)}")
+
+    monkeypatch.setattr(queries, "forget_jobs", written_meanwhile)
+    async with shops(app, engine, "doomed") as (doomed,):
+        await begin(engine, "doomed")
+        await deletion.run(engine, doomed.id, 0, linger=0)
+        assert len(passes) == 3
+        assert set((await held(engine, doomed.id)).values()) == {0}
+
+
+async def test_the_project_stands_as_long_as_a_key_may_still_be_honoured(app, engine):
+    async with shops(app, engine, "doomed") as (doomed,):
+        await begin(engine, "doomed")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await deletion.run(engine, doomed.id, 3600, linger=0.01)
+        async with transaction(engine) as connection:
+            assert (await service.get(connection, "doomed")).deleting_since is not None
+
+
+async def test_no_project_is_deleted_that_nobody_asked_to_delete(app, engine):
+    async with shops(app, engine, "asked", "other") as (_, other):
+        await furnish(other, "x")
+        before = await held(engine, other.id)
+        await begin(engine, "asked")
+        for project_id in (1, other.id, 10**6):
+            await deletion.run(engine, project_id, 0, linger=0)
+        assert await held(engine, other.id) == before
