@@ -58,11 +58,11 @@ ALLOWED = {
 async def test_the_database_allows_each_state_its_columns_and_no_others(engine):
     each = ", ".join(f"(VALUES (NULL::timestamptz), (now())) AS _{name} ({name})" for name in COLUMNS)
     query = f"""
-        SELECT status::text, {", ".join(f"{name} IS NOT NULL" for name in COLUMNS)}
-        FROM unnest(enum_range(NULL::voucher_status)) AS status, {each} WHERE ({VOUCHER_COLUMNS}) IS NOT FALSE
+        SELECT status, {", ".join(f"{name} IS NOT NULL" for name in COLUMNS)}
+        FROM unnest(CAST(:states AS text[])) AS status, {each} WHERE ({VOUCHER_COLUMNS}) IS NOT FALSE
     """
     async with engine.connect() as connection:
-        rows = await connection.execute(text(query))
+        rows = await connection.execute(text(query), {"states": [*VoucherStatus, "odd"]})
     there = {(row[0], frozenset(itertools.compress(COLUMNS, row[1:]))) for row in rows}
     assert there == {
         (status, frozenset(columns) | expiry)
