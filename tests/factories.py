@@ -10,7 +10,7 @@ from app.domain.access.keys import service as auth
 from app.domain.access.scopes import Scope
 from app.domain.pools import service as pools
 from app.platform.database import transaction
-from app.platform.projects import DEFAULT
+from app.platform.projects import DEFAULT, everywhere
 
 KEY = "test-key-0123456789-0123456789-0123456789"
 
@@ -36,3 +36,10 @@ async def fill(engine: AsyncEngine, pool: str, codes: Iterable[str] | int) -> li
         await connection.execute(FILL, {"pool_id": pool_id, "codes": codes})
         await connection.execute(COUNT, {"pool_id": pool_id, "n": len(codes)})
     return codes
+
+
+async def add_projects(engine: AsyncEngine, *names: str) -> list[int]:
+    """Projects with these names; their ids."""
+    query = text("INSERT INTO project (name) SELECT unnest(CAST(:names AS text[])) RETURNING id")
+    async with transaction(everywhere(engine)) as connection:
+        return list((await connection.execute(query, {"names": list(names)})).scalars())

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     keep_failed_jobs_days: int = Field(default=30, ge=1)
     """Jobs that were given up are kept for so many days."""
     job_concurrency: int = Field(default=4, ge=1)
-    """Jobs that one worker runs at the same time."""
+    """Jobs of one project that one worker runs at the same time; half as many more places are for those of others."""
     clock_tolerance_seconds: float = Field(default=300, ge=0)
     """How far a shop's clock may be off when a use is judged by its time."""
     customer_ids: Literal["exact", "lowercase"] = "exact"
@@ -77,7 +77,8 @@ class Settings(BaseSettings):
     """How long a keyed mark of each event and message of an erased person is kept, so that a late retry of one does
     not bring the person back."""
     fetch_concurrency: int = Field(default=4, ge=1)
-    """Imports from a URL, a database or a storage that one worker runs at the same time, beside its other jobs."""
+    """Imports of one project from a URL, a database or a storage that one worker runs at the same time, beside its
+    other jobs; half as many more places are for those of others."""
     max_upload_bytes: int = Field(default=2 * 1024**3, ge=1)
     """Most bytes of one uploaded import file."""
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)

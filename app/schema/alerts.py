@@ -49,7 +49,15 @@ class AlertThreshold(OfProject, Base):
     """How many were left then."""
     told_at: Mapped[datetime | None]
 
-    __table_args__ = (refers("alert_threshold", "pool_id", to="alert.pool_id"),)
+    __table_args__ = (
+        refers("alert_threshold", "pool_id", to="alert.pool_id"),
+        # In which projects something is to be told.
+        Index(
+            "alert_threshold_untold_idx",
+            "project_id",
+            postgresql_where=text("fell_at IS NOT NULL AND told_at IS NULL"),
+        ),
+    )
 
 
 class Delivery(OfProject, Base):
@@ -76,6 +84,8 @@ class Delivery(OfProject, Base):
     __table_args__ = (
         refers("delivery", "pool_id", to="pool.id"),
         Index("delivery_pool_idx", "project_id", "pool_id", "created_at", "id"),
+        # What is old goes, in all projects.
+        Index("delivery_created_at_idx", "created_at"),
     )
 
 

@@ -110,6 +110,15 @@ class ImportSchedule(OfProject, Base):
     """When the alerts of its pool told that it gave up."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
+    __table_args__ = (
+        # In which projects it is to be told that one gave up.
+        Index(
+            "import_schedule_untold_idx",
+            "project_id",
+            postgresql_where=text("gave_up_at IS NOT NULL AND told_at IS NULL"),
+        ),
+    )
+
 
 class ImportIgnored(OfProject, Base):
     """A row whose code was in the pool already, or stands in the file before."""

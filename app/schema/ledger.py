@@ -84,6 +84,8 @@ class Hold(OfProject, Base):
         refers("hold", "pool_id", to="pool.id"),
         UniqueConstraint("project_id", "pool_id", "campaign_id", name="hold_pool_id_campaign_id_key"),
         CheckConstraint("size > 0 AND drawn BETWEEN 0 AND size", name="drawn"),
+        # In which projects some have expired.
+        Index("hold_expires_at_idx", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
     )
 
 

@@ -28,6 +28,7 @@ from app.platform.clock import clock
 from app.platform.connections import wait_for
 from app.platform.database import follow_time
 from app.platform.engines import create_job_engine, job_pool_arguments
+from app.platform.fair_queue import handed_out_fairly, places_of
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, in_its_project, jobs, log
 from app.platform.settings import Settings
 from app.server import retention
@@ -57,7 +58,7 @@ PAUSE_SECONDS = 0.5
 """Between two tries to run jobs."""
 
 URGENT_CONCURRENCY = 16
-"""Urgent jobs that one worker runs at the same time: they wait for the network most of their time."""
+"""Urgent jobs of a project that one worker runs at the same time: they wait for the network most of their time."""
 
 
 SWEEP_CONCURRENCY = 4
@@ -156,7 +157,13 @@ async def _end(tasks: Iterable[asyncio.Task[object]], seconds: float) -> None:
 async def _run(settings: Settings, pulse: Pulse | None) -> None:
     engine = create_job_engine(settings)
     # Each import takes a thread for its whole time: those that are fetched must leave some to the others.
-    threads = ThreadPoolExecutor(settings.job_concurrency + settings.fetch_concurrency + SPARE_THREADS)
+    most = {
+        LONG: settings.job_concurrency,
+        FETCHES: settings.fetch_concurrency,
+        SWEEPS: SWEEP_CONCURRENCY,
+        URGENT: URGENT_CONCURRENCY,
+    }
+    threads = ThreadPoolExecutor(places_of(most[LONG]) + places_of(most[FETCHES]) + SPARE_THREADS)
     asyncio.get_running_loop().set_default_executor(threads)
     connector = PsycopgConnector(**job_pool_arguments(settings))
     grace = max(1.0, settings.stop_seconds - 5)
@@ -164,7 +171,7 @@ async def _run(settings: Settings, pulse: Pulse | None) -> None:
     if pulse is not None:
         beside.append(asyncio.create_task(pulse.follow(engine), name="pulse"))
     try:
-        with jobs.replace_connector(connector) as app:
+        with jobs.replace_connector(connector) as app, handed_out_fairly(app, connector, most):
             async with app.open_async():
                 run = partial(
                     app.run_worker_async,
@@ -179,10 +186,7 @@ async def _run(settings: Settings, pulse: Pulse | None) -> None:
                 )
                 await _until_one_ends(
                     _until_time_goes_back(),
-                    run(queues=[LONG], concurrency=settings.job_concurrency),
-                    run(queues=[FETCHES], concurrency=settings.fetch_concurrency),
-                    run(queues=[SWEEPS], concurrency=SWEEP_CONCURRENCY),
-                    run(queues=[URGENT], concurrency=URGENT_CONCURRENCY),
+                    *(run(queues=[queue], concurrency=places_of(n)) for queue, n in most.items()),
                     seconds=grace + 1,
                 )
     finally:
