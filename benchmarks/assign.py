@@ -7,6 +7,13 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.access.keys import service as keys
+from app.domain.access.scopes import Scope
+from app.domain.projects import service as projects
+from app.platform.database import transaction
+from app.platform.projects import everywhere, of_project
 from benchmarks import harness, load, plot, yardsticks
 from tests.factories import KEY
 
@@ -22,8 +29,12 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=5)
     options.add_argument("--sweep", action="store_true", help="also measure over the number of connections")
+    options.add_argument("--projects", type=int, help="instead: so many projects beside as many pools of one")
     arguments = options.parse_args()
-    measure(arguments.rounds, arguments.seconds, sweep=arguments.sweep)
+    if arguments.projects:
+        measure_projects(arguments.projects, arguments.rounds, arguments.seconds)
+    else:
+        measure(arguments.rounds, arguments.seconds, sweep=arguments.sweep)
 
 
 def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
@@ -66,6 +77,52 @@ def measure(rounds: int, seconds: int, *, sweep: bool) -> None:
             print("\n" + harness.table(["connections", "assigns per second"], points))
             plot.line(PLOT, "Single assigns over HTTP, per second", "connections", points)
         print("\n" + harness.books_agree(service))
+
+
+def measure_projects(n: int, rounds: int, seconds: int) -> None:
+    """So many pools, each of a project of its own, beside as many of one project, in turns."""
+    plenty = 1000 + rounds * seconds * 12_000 // n * 2
+    with harness.service(WORKERS) as service:
+        apart = harness.on(service, lambda engine: _projects(engine, n, plenty))
+        together = [(f"/v1/pools/together-{k}/assignments", KEY) for k in range(n)]
+        harness.on(service, lambda engine: _pools(engine, n, plenty))
+        found: defaultdict[str, list[float]] = defaultdict(list)
+        for turn in range(rounds + 1):
+            for name, places in {"apart": apart, "together": together}.items():
+                done = load.post_all_over(
+                    service.url, places, yardsticks.BODY, connections=CONNECTIONS, seconds=seconds
+                )
+                if done.failed:
+                    raise RuntimeError(f"{done.failed} requests failed")
+                if turn:  # the first warms
+                    found[name].append(done.per_second)
+        one = harness.median(found["together"])
+        ratios = [a / b for a, b in zip(found["apart"], found["together"], strict=True)]
+        rows = [
+            [f"{n} projects, a pool each", harness.median(found["apart"]), harness.median(ratios)],
+            [f"one project, {n} pools", one, 1.0],
+        ]
+        print(f"{harness.machine()}; load by {load.tool()}; medians of {rounds} interleaved rounds\n")
+        print(harness.table(["", "assigns per second", "ratio"], rows))
+        print(f"\nBy round {min(ratios):.2f} to {max(ratios):.2f}")
+        print("\n" + harness.books_agree(service))
+
+
+async def _pools(engine: AsyncEngine, n: int, plenty: int) -> None:
+    for k in range(n):
+        await harness.fill(engine, f"together-{k}", plenty)
+
+
+async def _projects(engine: AsyncEngine, n: int, plenty: int) -> list[tuple[str, str]]:
+    """Make projects with a pool each; return where to assign, and by which key."""
+    places = []
+    for k in range(n):
+        async with transaction(everywhere(engine)) as connection:
+            project = await projects.create(connection, None, f"shop-{k}")
+            _, secret = await keys.issue(connection, None, project.id, "benchmark", [Scope.ASSIGN])
+        await harness.fill(of_project(engine, project.id), "codes", plenty)
+        places.append(("/v1/pools/codes/assignments", secret))
+    return places
 
 
 def _print(found: dict[str, list[float]], calm: list[load.Load]) -> None:

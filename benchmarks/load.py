@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -27,6 +27,16 @@ local body, run, n = [=[{body}]=], "c-{run}-", 0
 function request()
     n = n + 1
     return wrk.format(nil, nil, nil, (string.gsub(body, "CUSTOMER", run .. n)))
+end
+"""
+PLACES = """
+local places = {{ {places} }}
+local plain = request
+function request()
+    local path, key = unpack(places[math.random(#places)])
+    wrk.path = path
+    wrk.headers["Authorization"] = "Bearer " .. key
+    return plain()
 end
 """
 PAUSE = """
@@ -58,6 +68,14 @@ def post(url: str, key: str, body: str, *, connections: int, seconds: float, pau
     return drive(url, key, body, connections, seconds, pause_ms)
 
 
+def post_all_over(
+    url: str, places: Sequence[tuple[str, str]], body: str, *, connections: int, seconds: float
+) -> Load:
+    """POST `body` as `post` does, each time to one of many paths with its key; `wrk` only."""
+    lines = ", ".join(f'{{ "{path}", "{key}" }}' for path, key in places)
+    return _wrk(url, "", body, connections, seconds, 0, PLACES.format(places=lines))
+
+
 def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]) -> float:
     """How long each connection pauses between requests so that all of them make so many a second.
 
@@ -67,9 +85,12 @@ def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]
     return cycle_ms - drive(cycle_ms).p50_ms
 
 
-def _wrk(url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float) -> Load:
+def _wrk(
+    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float, more: str = ""
+) -> Load:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(LUA.format(key=key, body=body, run=secrets.token_hex(4)))
+        script.write(more)
         if pause_ms:
             script.write(PAUSE.format(twice=round(2 * pause_ms)))
         script.flush()

@@ -17,11 +17,11 @@ from app.platform.connections import (
     server_limit,
 )
 from app.platform.places import Places
-from app.platform.projects import share_of
+from app.platform.projects import SET, share_of
 from app.platform.settings import Settings
 
 _IDLE = pq.TransactionStatus.IDLE
-_SET = "SELECT set_config('app.project', %s, %s)"
+_SET_SESSION = "SELECT set_config('app.project', %s, false)"
 
 
 class DriverPool:
@@ -81,11 +81,11 @@ class DriverPool:
         async with self.connection() as connection:
             if not self._own_sessions:
                 async with connection.transaction():
-                    await connection.execute(_SET, (str(project_id), True))
+                    await connection.execute(SET, (str(project_id),))
                     yield connection
                 return
             if connection.project != project_id:
-                await connection.execute(_SET, (str(project_id), False))
+                await connection.execute(_SET_SESSION, (str(project_id),))
                 connection.project = project_id
             yield connection
 

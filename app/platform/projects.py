@@ -19,6 +19,8 @@ DEFAULT = 1
 _OPTION, _SHARE = "project", "share"
 KEPT_FOR_OTHERS = 2
 """Connections of a pool that no project has alone."""
+SET = f"SELECT set_config('role', '{SERVICE}', true), set_config('app.project', %s, true)"
+"""Sets both for a transaction: a session that a pooler lends us may have another role."""
 MOST_WAITING = 1000
 """Most acts of a project that wait for one; more are refused at once."""
 _EVERYWHERE = 0
@@ -39,9 +41,9 @@ def of_project(engine: AsyncEngine, project_id: int, share: Places | None = None
     return engine.execution_options(**{_OPTION: project_id, _SHARE: share})
 
 
-def share_of(size: int) -> Places:
-    """Return a project's share of so many connections: others find one, whatever it waits for."""
-    return Places(max(1, size - KEPT_FOR_OTHERS), MOST_WAITING, CHECKOUT_SECONDS, OverloadedError)
+def share_of(size: int, kept: int = KEPT_FOR_OTHERS) -> Places:
+    """Return a project's share of so many connections: others find one of those kept, whatever it waits for."""
+    return Places(max(1, size - kept), MOST_WAITING, CHECKOUT_SECONDS, OverloadedError)
 
 
 @asynccontextmanager
@@ -61,7 +63,7 @@ async def in_share(engine: AsyncEngine) -> AsyncIterator[None]:
 
 def everywhere(engine: AsyncEngine) -> AsyncEngine:
     """Return the engine of the service itself, with the same connections: transactions see all projects."""
-    return engine.execution_options(**{_OPTION: _EVERYWHERE})
+    return engine.execution_options(**{_OPTION: _EVERYWHERE, _SHARE: None})
 
 
 def project_of(of: AsyncEngine | AsyncConnection) -> int:
@@ -95,7 +97,7 @@ def enter(connection: Connection) -> None:
     if project == _EVERYWHERE:
         connection.exec_driver_sql("SET LOCAL ROLE NONE")
     elif project is not None:
-        connection.exec_driver_sql("SELECT set_config('app.project', %s, true)", (str(project),))
+        connection.exec_driver_sql(SET, (str(project),))
 
 
 def _set_for(of: AsyncEngine | AsyncConnection) -> int | None:

@@ -25,7 +25,7 @@ _SIDES = """
 """
 _CANDIDATES = " UNION ".join(
     _SIDES.format(key=key, side=side, beside=MOST_BESIDE, alike=MOST_ALIKE)
-    for side, key in {"ahead": "lower(name)", "back": "reverse(lower(name))"}.items()
+    for side, key in {"ahead": "alike", "back": "alike_back"}.items()
 )
 
 
@@ -37,7 +37,7 @@ async def similar_names(connection: AsyncConnection, table: str, name: str) -> l
 
     Args:
         connection: of any transaction.
-        table: its name; it has a column `name` and `alike_indexes` (app/schema/base.py).
+        table: its name; it has the columns `name`, `alike` and `alike_back`, with `alike_indexes` (app/schema/base.py).
         name: what was asked for.
     """
     lower = name.lower()

@@ -109,7 +109,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             mine = renderers.of(project)
             return (
                 own,
-                Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS)), connections),
+                Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS, 1)), connections),
                 Gathering(own),
                 mine,
                 RenderBatcher(own, connections, mine),
