@@ -5,6 +5,7 @@ know of it. What the clock starts is of no project: it looks which have somethin
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import cast
 
@@ -50,6 +51,7 @@ async def enqueue(
     *,
     queue: str | None = None,
     lock: str | None = None,
+    later: timedelta | None = None,
     **arguments: JSONValue,
 ) -> None:
     """Enqueue a task in the transaction of `connection`: it runs once that has committed, and not if it is undone.
@@ -61,6 +63,7 @@ async def enqueue(
         task: the name under which a room's `tasks` registers it; the caller need not import it.
         queue: where it waits, if not in the default queue.
         lock: of jobs of the project with the same lock one runs at a time.
+        later: how long it waits before it is due.
         arguments: what the task takes, as JSON.
 
     Raises:
@@ -73,6 +76,8 @@ async def enqueue(
         options["queue"] = queue
     if lock is not None:
         options["lock"] = f"{lock}/{project}"
+    if later is not None:
+        options["schedule_in"] = {"seconds": int(later.total_seconds())}
     await jobs.configure_task(task, **options).defer_async(**arguments, **{PROJECT: project})
 
 

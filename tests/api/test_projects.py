@@ -80,8 +80,9 @@ async def test_the_life_of_a_project(operator, app, engine):
     assert problem(await operator.patch("/v1/projects/store", json={"name": "x"})) == deleting
     assert problem(await operator.post("/v1/projects", json={"name": "store"})) == (409, "project-exists")
     async with transaction(engine) as connection:
-        find = text("SELECT args FROM procrastinate_jobs WHERE task_name = 'delete_project'")
-        (job,) = (await connection.execute(find)).scalars().all()
+        find = text("SELECT args FROM procrastinate_jobs WHERE task_name = 'delete_project' ORDER BY id")
+        job, once_more = (await connection.execute(find)).scalars().all()
+        assert job == once_more
     await deletion.run(engine, job["doomed"], 0, linger=0)
     for method, path in (("GET", ""), ("GET", "/api-keys"), ("DELETE", "?confirm=store")):
         reply = await operator.request(method, f"/v1/projects/store{path}")

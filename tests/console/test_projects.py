@@ -59,7 +59,7 @@ async def test_an_operator_makes_a_project_and_its_key_renames_and_deletes_it(pe
     assert "being deleted since" in (await browser.get("/console/projects/shop")).text
     async with engine.begin() as connection:
         waiting = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'delete_project'")
-        assert (await connection.execute(waiting)).scalar_one() == 1
+        assert (await connection.execute(waiting)).scalar_one() == 2
 
 
 async def test_the_first_project_has_no_form_to_rename_or_delete_it(person):

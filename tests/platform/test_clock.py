@@ -12,6 +12,7 @@ from app.platform import clock as clock_module
 from app.platform.clock import Clock, clock
 from app.platform.connections import connect, connect_sync
 from app.platform.database import follow_time, transaction
+from app.platform.engines import create_engine
 from app.platform.limiter import PerMinute
 from app.server import worker
 
@@ -78,12 +79,14 @@ async def test_the_database_tells_a_process_the_time(way, engine, settings, jump
         connect_sync(settings).close()
     else:
         monkeypatch.setattr(clock_module, "STALE_SECONDS", 0.0)
-        following = asyncio.create_task(follow_time(engine))
+        service = create_engine(settings)
+        following = asyncio.create_task(follow_time(service))
         before = clock._offset
         async with asyncio.timeout(20):
             while clock._offset == before:
                 await asyncio.sleep(0)
         following.cancel()
+        await service.dispose()
     async with transaction(engine) as connection:
         told = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
     assert abs(clock.now() - told) < timedelta(minutes=5)

@@ -21,6 +21,8 @@ async def run(
 ) -> None:
     """Delete what belongs to a project that is being deleted, and the project last of all; done again, it goes on.
 
+    What came too late for that is deleted where it is done once more: no number of a project is used again.
+
     Args:
         engine: of the service's database.
         project_id: of the project.
@@ -30,7 +32,7 @@ async def run(
     """
     bound = of_project(engine, project_id)
     async with transaction(bound) as connection:
-        if not await queries.is_deleting(connection, project_id):
+        if await queries.stands(connection, project_id):
             return
     while True:
         if await _pass(bound, project_id, rows, key_seconds + linger):
@@ -48,8 +50,8 @@ async def _pass(bound: AsyncEngine, project_id: int, rows: int, seconds: float) 
             more = await queries.delete_replies(connection, project_id, rows)
     async with transaction(bound) as connection:
         await queries.forget_jobs(connection, project_id, DELETION)
-        over = await queries.seconds_deleting(connection, project_id) >= seconds
-        if not over or await queries.any_left(connection, project_id):
+        since = await queries.seconds_deleting(connection, project_id)
+        if (since is not None and since < seconds) or await queries.any_left(connection, project_id):
             return False
         await queries.remove(connection, project_id)
         return True

@@ -73,15 +73,10 @@ async def begin_deletion(connection: AsyncConnection, project_id: int) -> Projec
     return records.one_of(await connection.execute(query.returning(*COLUMNS)), ProjectRecord)
 
 
-async def deletions(connection: AsyncConnection) -> Sequence[int]:
-    """Return the ids of the projects that are being deleted."""
-    query = select(Project.id).where(Project.deleting_since.is_not(None))
-    return (await connection.execute(query)).scalars().all()
-
-
-async def is_deleting(connection: AsyncConnection, project_id: int) -> bool:
-    """Tell whether a project is there and is being deleted."""
-    return project_id in await deletions(connection)
+async def stands(connection: AsyncConnection, project_id: int) -> bool:
+    """Tell whether a project is there and nobody asked to delete it."""
+    query = select(Project.id).where(Project.id == project_id, Project.deleting_since.is_(None))
+    return (await connection.execute(query)).first() is not None
 
 
 async def forget_jobs(connection: AsyncConnection, project_id: int, deletion: str) -> None:
@@ -142,7 +137,8 @@ async def remove(connection: AsyncConnection, project_id: int) -> None:
     await connection.execute(delete(Project).where(Project.id == project_id))
 
 
-async def seconds_deleting(connection: AsyncConnection, project_id: int) -> float:
-    """Return for how long a project has been marked as being deleted."""
+async def seconds_deleting(connection: AsyncConnection, project_id: int) -> float | None:
+    """Return for how long a project has been marked as being deleted; None where it is gone."""
     age = func.extract("epoch", func.now() - Project.deleting_since)
-    return float((await connection.execute(select(age).where(Project.id == project_id))).scalar_one())
+    found = (await connection.execute(select(age).where(Project.id == project_id))).scalar_one_or_none()
+    return None if found is None else float(found)

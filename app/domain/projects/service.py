@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +23,8 @@ from app.platform.versions import Expected, check, version
 
 DELETION = "delete_project"
 """The task that deletes what belonged to a project."""
+LATE = timedelta(hours=1)
+"""After this what was let in before (an upload, a fetch) has written all that it will: then once more."""
 
 
 async def create(connection: AsyncConnection, caller: Caller | None, name: str) -> ProjectRecord:
@@ -135,6 +138,7 @@ async def delete(
     deleting = await queries.begin_deletion(connection, project.id)
     await _record(connection, caller, project.id, "project.deleted", name=name)
     await enqueue(connection, DELETION, doomed=project.id)
+    await enqueue(connection, DELETION, doomed=project.id, later=LATE)
     return deleting
 
 
