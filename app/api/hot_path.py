@@ -32,6 +32,7 @@ from app.domain.rendering.schemas import RenderRequest
 from app.domain.tracking.commands import Command
 from app.domain.tracking.gathering import FEW, Gathering
 from app.domain.tracking.schemas import EventBatch
+from app.platform import logs
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
 from app.schema.texts import Identifier
@@ -113,6 +114,7 @@ class HotPath:
                 caller = await keys.recognise(head.secret)
             except DomainError:
                 return None
+        logs.project_id.set(caller.project_id)
         permission = Permission.EVENTS if route in {EVENTS, TRACKED} else Permission.ASSIGN
         if caller.requests_per_minute is not None or not caller.may(permission):
             return None

@@ -8,13 +8,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from app.api.readiness import Readiness
-from app.domain.access.scopes import Scope
+from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service as imports
 from app.domain.pools import service as pools
 from app.domain.rendering.renderers import RendererUnavailableError
 from app.platform import jobs, metrics
 from app.platform.disk import NoRoomError
 from app.platform.errors import DatabaseUnavailableError
+from app.platform.projects import DEFAULT
 from app.platform.stopping import StoppingError
 from app.web.dependencies import Connection, held
 from app.web.guard import requires
@@ -52,11 +53,22 @@ async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> d
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
-    dependencies=[requires(Scope.READ, Scope.POOLS)],
 )
-async def get_metrics(connection: Connection) -> Response:
-    """Return requests, stock, draws, messages, imports, uses, jobs, deliveries, connections, processes."""
-    found = await pools.list_page(connection, None, MAX_POOLS + 1)
-    stock = [(pool.name, asdict(pool.counts)) for pool in found]
-    readings = [*await jobs.state(connection), *await imports.state(connection)]
-    return Response(metrics.exposition(stock, MAX_POOLS, readings), media_type=CONTENT_TYPE_LATEST)
+async def get_metrics(
+    connection: Connection, caller: Annotated[Caller, requires(Scope.READ, Scope.POOLS, Scope.OPERATOR)]
+) -> Response:
+    """Return requests, stock, draws, messages, imports, uses, jobs, deliveries, connections, processes.
+
+    Stock and imports are those of the key's project; what the service does for all of them, only keys of `default`
+    and operators see.
+    """
+    stock, readings = [], []
+    if caller.may(Scope.READ, Scope.POOLS):
+        found = await pools.list_page(connection, None, MAX_POOLS + 1)
+        stock = [(pool.name, asdict(pool.counts)) for pool in found]
+        readings = await imports.state(connection)
+    of_service = caller.project_id == DEFAULT or caller.may(Scope.OPERATOR)
+    if of_service:
+        readings = [*await jobs.state(connection), *readings]
+    shown = metrics.exposition(caller.project, stock, MAX_POOLS, readings, of_service=of_service)
+    return Response(shown, media_type=CONTENT_TYPE_LATEST)

@@ -15,6 +15,7 @@ from app.console import sealed
 from app.domain.access.errors import ForbiddenError, UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller, Scope
+from app.platform import logs
 from app.platform.clock import clock
 from app.platform.settings import Settings as AllSettings
 from app.web.body_limit import allow
@@ -91,6 +92,7 @@ async def _visit(request: Request, settings: Settings, keys: Keys) -> Visit:
         raise UnauthenticatedError("Sign in with an API key.")
     caller = await keys.recognise(session.key)
     request.scope[PROJECT] = caller.project_id
+    logs.project_id.set(caller.project_id)
     if clock.timestamp() - session.at > RENEW_SECONDS:
         request.state.renew = (session.key, session.csrf)
     return Visit(request, caller, session.csrf, settings, FormData())

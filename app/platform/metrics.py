@@ -110,43 +110,52 @@ def forget_process(process_id: int) -> None:
         mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
 
-def exposition(stock: Stock, most_pools: int, readings: Sequence[Reading]) -> bytes:
-    """Return all figures in Prometheus' text format.
+def exposition(
+    project: str, stock: Stock, most_pools: int, readings: Sequence[Reading], *, of_service: bool
+) -> bytes:
+    """Return figures in Prometheus' text format.
 
     Args:
+        project: name of the one that the stock is of.
         stock: pools with their counts as they are right now; one more than `most_pools` tells that there are more.
         most_pools: of how many pools the stock is shown.
         readings: gauges as they are right now.
+        of_service: whether it is told too what the service does for all projects together.
     """
     registry = CollectorRegistry()
-    if FOLDER in os.environ:
+    if not of_service:
+        pass
+    elif FOLDER in os.environ:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         registry.register(_Processes(Path(os.environ[FOLDER])))
     else:
         registry.register(REGISTRY)
-    registry.register(_Now(stock, most_pools, readings))
+    registry.register(_Now(project, stock, most_pools, readings))
     return generate_latest(registry)
 
 
 class _Now(Collector):
     """What is so right now, as the database tells."""
 
-    def __init__(self, stock: Stock, most: int, readings: Sequence[Reading]) -> None:
+    def __init__(self, project: str, stock: Stock, most: int, readings: Sequence[Reading]) -> None:
+        self._project = project
         self._stock = stock
         self._most = most
         self._readings = readings
 
     def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily("vouchers_stock", "Vouchers of a pool by state", labels=["pool", "state"])
+        family = GaugeMetricFamily(
+            "vouchers_stock", "Vouchers of a pool by state", labels=["project", "pool", "state"]
+        )
         held = GaugeMetricFamily(
-            "vouchers_held", "Part of available that holds keep for campaigns", labels=["pool"]
+            "vouchers_held", "Part of available that holds keep for campaigns", labels=["project", "pool"]
         )
         for pool, counts in self._stock[: self._most]:
             for state, n in counts.items():
                 if state == "held":
-                    held.add_metric([pool], n)
+                    held.add_metric([self._project, pool], n)
                 elif state != "total":
-                    family.add_metric([pool, state], n)
+                    family.add_metric([self._project, pool, state], n)
         yield family
         yield held
         cut = len(self._stock) > self._most

@@ -33,6 +33,7 @@ class RequestLog:
             return
         request_id = _given_id(scope) or f"{_PROCESS}-{next(_numbers):x}"
         logs.request_id.set(request_id)
+        logs.project_id.set(None)
         started = time.perf_counter()
         status = 500
 

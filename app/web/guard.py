@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 from app.domain.access.errors import ForbiddenError, UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller, Scope
+from app.platform import logs
 from app.web.dependencies import PROJECT, held_by
 from app.web.failed_keys import FailedKeys
 
@@ -73,6 +74,7 @@ async def admitted(
         )
         request.scope[_CALLER] = caller
         request.scope[PROJECT] = caller.project_id
+        logs.project_id.set(caller.project_id)
     return permit(caller, *scopes)
 
 

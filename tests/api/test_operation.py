@@ -5,22 +5,44 @@ import re
 import httpx
 from sqlalchemy import text
 
+from app.platform.projects import of_project
 from app.platform.settings import Settings
 from app.server.application import create_app
-from tests.factories import KEY, add_key, fill
+from tests.factories import KEY, add_key, add_projects, fill
 
 
 async def test_metrics_tell_requests_batches_and_stock(client, engine):
     await fill(engine, "p", 5)
     await client.post("/v1/pools/p/assignments", json={})
     shown = (await client.get("/metrics")).text
-    assert 'vouchers_stock{pool="p",state="available"} 4.0' in shown
+    assert 'vouchers_stock{pool="p",project="default",state="available"} 4.0' in shown
     assert re.search(
         r'http_server_request_duration_seconds_count\{http_request_method="POST",'
         r'http_response_status_code="201",http_route="/v1/pools/{pool}/assignments"\} \d',
         shown,
     )
     assert "vouchers_assign_batch_size_count" in shown
+
+
+async def test_metrics_show_each_project_its_own_and_the_service_to_few(client, engine):
+    await fill(engine, "ours", 1)
+    (other,) = await add_projects(engine, "other")
+    await fill(of_project(engine, other), "theirs", 2)
+    await add_key(engine, "o" * 40, "read", project_id=other)
+    await add_key(engine, "s" * 40, "operator")
+
+    async def shown(key):
+        return (await client.get("/metrics", headers={"Authorization": f"Bearer {key}"})).text
+
+    ours, theirs, service = [await shown(key) for key in (KEY, "o" * 40, "s" * 40)]
+    assert 'vouchers_stock{pool="theirs",project="other",state="available"} 2.0' in theirs
+    assert ("ours" in ours, "theirs" in ours) == (True, False)
+    assert ("ours" in theirs, "vouchers_jobs_waiting" in theirs, "http_server" in theirs) == (False,) * 3
+    assert ("ours" in service, "theirs" in service, "vouchers_jobs_waiting" in service) == (
+        False,
+        False,
+        True,
+    )
 
 
 async def test_health_and_docs_need_no_key_and_no_outside_host(client):

@@ -70,8 +70,8 @@ async def test_what_an_operator_must_see_is_told(families):
         for family in families.values()
         for sample in family.samples
     }
-    assert values["vouchers_stock", "available", "p"] == 3
-    assert values["vouchers_held", "p"] == 0
+    assert values["vouchers_stock", "available", "default", "p"] == 3
+    assert values["vouchers_held", "default", "p"] == 0
     assert values["vouchers_stock_cut",] == 0
     assert values["vouchers_drawn_total",] >= 2
     assert values["vouchers_renders_total", "rendered", "send"] >= 1

@@ -7,6 +7,7 @@ import httpx
 import orjson
 import pytest
 
+from app.platform import logs
 from app.platform.logs import RequestLines
 from app.server.request_log import RequestLog
 
@@ -23,6 +24,8 @@ class Stream(io.BytesIO):
 
 async def application(scope, receive, send):
     scope["route"] = "/v1/vouchers/{code}"
+    if scope["path"] == "/of-a-project":
+        logs.project_id.set(7)
     if scope["path"] == "/broken":
         raise RuntimeError
     await send({"type": "http.response.start", "status": 201, "headers": []})
@@ -42,6 +45,14 @@ async def logged():
 
 def lines(stream):
     return [orjson.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def test_a_line_tells_the_project_of_the_caller_and_no_other_does(logged):
+    client, stream = logged
+    for path in ("/of-a-project", "/nobody-s"):
+        await client.get(path)
+    await asyncio.sleep(0)
+    assert [line.get("project") for line in lines(stream)] == [7, None]
 
 
 async def test_a_line_says_what_was_asked_and_answered_and_no_code(logged):
