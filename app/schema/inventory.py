@@ -139,8 +139,9 @@ class Voucher(OfProject, Base):
     """What comes with the code, by name: a PIN, a value, a link. Null where nothing does, which costs a row nothing."""
 
     __table_args__ = (
-        # Draws walk its 'available' part, lists and exports all of it.
-        Index("voucher_draw_idx", "project_id", "pool_id", "status", "draw_key"),
+        # Draws walk its 'available' part, lists and exports all of it. A pool is of one project, which need not lead
+        # here: it would make each entry eight bytes longer.
+        Index("voucher_draw_idx", "pool_id", "status", "draw_key"),
         # The sweep of expired codes reads its beginning; codes without an expiry are not in it.
         Index(
             "voucher_expiry_idx",

@@ -57,7 +57,7 @@ def upgrade() -> None:
         )""")
     op.execute(f"INSERT INTO voucher_new (project_id, {ALL}) SELECT 1, {ALL} FROM voucher")  # noqa: S608  (made of constants)
     op.execute("ALTER TABLE voucher_new ADD CONSTRAINT voucher_new_pkey PRIMARY KEY (project_id, code)")
-    op.execute("CREATE INDEX voucher_new_draw_idx ON voucher_new (project_id, pool_id, status, draw_key)")
+    op.execute("CREATE INDEX voucher_new_draw_idx ON voucher_new (pool_id, status, draw_key)")
     due = "WHERE status = 'available' AND expires_at IS NOT NULL"
     op.execute(f"CREATE INDEX voucher_new_expiry_idx ON voucher_new (expires_at) {due}")
     op.execute(
