@@ -30,7 +30,7 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
     """Return the import once it has ended, or as it is after so many seconds."""
     deadline = time.monotonic() + seconds
     found = await following.read(engine, import_id)
-    with following.following():
+    with following.following(engine):
         while found.status not in service.ENDED and time.monotonic() < deadline and not stopping.ending:
             await asyncio.sleep(POLL_SECONDS)
             found = await following.look(engine, import_id)
@@ -50,7 +50,7 @@ async def events(
 
     Each event has an id, by which one who comes back tells what he has had (`last`): that is not told again.
     """
-    with following.following():
+    with following.following(engine):
         async with aclosing(_events(engine, import_id, caller, last)) as told:
             async for event in told:
                 yield event

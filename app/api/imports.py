@@ -134,7 +134,7 @@ async def create_import(
     where an upload or a text shows it in its first rows, else by the import, which fails with the same text.
     """
     seconds = _wait(prefer)
-    if not following.has_room():
+    if not following.has_room(engine):
         seconds = 0  # it is a preference
     # No connection is held while the body comes in, however slowly that is.
     if body.is_form(request):
@@ -310,7 +310,7 @@ async def follow_import(
 
     `EventSource` comes back when the stream ends; once it has had the end, it is answered 204 and stays away.
     """
-    following.check_room()
+    following.check_room(engine)
     await service.get(connection, import_id)
     if last_event_id and await streams.is_told(engine, import_id, caller, last_event_id):
         return Response(status_code=status.HTTP_204_NO_CONTENT)

@@ -48,7 +48,7 @@ async def one(import_id: uuid.UUID, visit: Reader, connection: Connection) -> Re
 @router.get("/{import_id}/progress")
 async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engine: Engine) -> Response:
     """Send the import as events until it has ended."""
-    following.check_room()
+    following.check_room(engine)
     await service.get(connection, import_id)
     return StreamingResponse(_events(engine, import_id), media_type="text/event-stream")
 
@@ -120,7 +120,7 @@ async def _one(
 
 async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:
     before = None
-    with following.following():
+    with following.following(engine):
         while True:
             found = await following.look(engine, import_id)
             shown = {

@@ -143,10 +143,10 @@ async def test_the_first_project_stays(operator):
     assert (await operator.patch("/v1/projects/default", json={"name": "default"})).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", ".", "..", "a\u200bb", "a\x00b", "x" * 101, None, 1])
-async def test_a_name_that_cannot_be_is_refused(operator, name):
-    assert (await operator.post("/v1/projects", json={"name": name})).status_code == 422
-    assert (await operator.patch("/v1/projects/default", json={"name": name})).status_code == 422
+async def test_a_name_that_cannot_be_is_refused(operator):
+    for name in ("", "a b", "a/b", ".", "..", "a\u200bb", "a\x00b", "x" * 101, None, 1):
+        assert (await operator.post("/v1/projects", json={"name": name})).status_code == 422, name
+        assert (await operator.patch("/v1/projects/default", json={"name": name})).status_code == 422, name
 
 
 async def test_a_name_of_any_letters_works_everywhere(operator, app):
@@ -196,7 +196,9 @@ async def test_an_operator_is_let_in_nowhere_else_and_nobody_else_here(operator,
             if operation["security"]:
                 who = client if path.startswith("/v1/projects") else operator
                 reply = await who.request(method, re.sub(r"[{}]", "", place), json={})
-                assert reply.status_code == 403, (method, place, reply.text)
+                allowed = 200 if path == "/metrics" else 403  # the figures of the service, and no stock
+                assert reply.status_code == allowed, (method, place, reply.text)
+                assert "vouchers_stock{" not in reply.text
                 walked += 1
     assert walked > 95
 

@@ -9,6 +9,7 @@ import pytest
 
 from app.server.application import with_hot_path
 from tests.factories import KEY, add_key, fill
+from tests.shops import shops
 
 READ = "read-key-0123456789-0123456789-0123456789"
 PATHS = ["/v1/pools/p/assignments"] * 12 + ["/v1/pools/empty/assignments"] * 6 + [
@@ -126,7 +127,8 @@ TRACKED = "/track/v2/projects/default/customers/events"
 VISIT_PATHS = [TRACKED] * 12 + [
     f"{TRACKED}/",
     f"{TRACKED}?x=1",
-    TRACKED.replace("default", "x"),
+    *(TRACKED.replace("/default", f"/{name}") for name in ("x", "", "Default", "default%20", "%64efault")),
+    *(TRACKED.replace("/default", name) for name in ("", "/x/default", "/default/x", "/default%2F")),
     f"/{TRACKED}",
 ]
 METHODS = ["POST"] * 20 + ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "post"]
@@ -229,9 +231,15 @@ async def test_plain_messages_take_the_short_way(app, client, engine, monkeypatc
     monkeypatch.setattr(app, "router", None)
     reply = await client.post("/v1/render", content=b"{%s}" % M, headers={"Content-Type": "application/json"})
     assert reply.status_code == 200, reply.text
-    for path, body in (("/v1/events", EVENTS[0]), (TRACKED, VISITS[0])):
-        reply = await client.post(path, content=body, headers={"Content-Type": "application/json"})
-        assert reply.status_code == 200, reply.text
+    async with shops(app, engine, "shop") as (shop,):
+        theirs = TRACKED.replace("default", "shop")
+        for who, path, body in (
+            (client, "/v1/events", EVENTS[0]),
+            (client, TRACKED, VISITS[0]),
+            (shop.client, theirs, VISITS[0]),
+        ):
+            reply = await who.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert reply.status_code == 200, reply.text
 
 
 async def compare(app, engine, monkeypatch, asked):

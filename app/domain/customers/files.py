@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from anyio import to_thread
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +15,7 @@ from app.domain.persons import service as persons
 from app.domain.persons.ids import CustomerId
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import InvalidRequestError
+from app.platform.projects import project_of
 from app.schema.texts import Properties
 
 BATCH = 100
@@ -77,13 +78,18 @@ async def load(engine: AsyncEngine, records: Records, id_column: str | None) -> 
     return figures
 
 
-_places = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]()
+_places = WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[int, asyncio.Semaphore]]()
+"""Of each project that is at it, so that none waits for another's."""
+
+
+def _places_of(engine: AsyncEngine) -> asyncio.Semaphore:
+    of_projects = _places.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+    return of_projects.setdefault(project_of(engine), asyncio.Semaphore(PLACES))
 
 
 @retry_on_conflict
 async def _merge(engine: AsyncEngine, properties: dict[str, dict[str, str]]) -> None:
-    place = _places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(PLACES))
-    async with place, transaction(engine) as connection:
+    async with _places_of(engine), transaction(engine) as connection:
         found = await persons.resolve(connection, properties)
         merged: dict[str, dict[str, str]] = {}
         for customer_id, values in properties.items():

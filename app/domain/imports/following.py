@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from app.domain.imports import service
 from app.domain.imports.schemas import ImportRecord
 from app.platform.database import transaction
 from app.platform.errors import OverloadedError
+from app.platform.projects import project_of
 
 MOST = 200
 """Requests of a process that follow imports at a time."""
+MOST_OF_PROJECT = 150
+"""So many of these are of one project at the most."""
 
 EVERY_SECONDS = 0.1
 """How old what is known of an import may be."""
@@ -43,8 +47,8 @@ class _Followers:
     """The followers of one event loop."""
 
     def __init__(self) -> None:
-        self.n = 0
-        self.looks: dict[uuid.UUID, _Look] = {}
+        self.of_project: Counter[int] = Counter()
+        self.looks: dict[tuple[int, uuid.UUID], _Look] = {}
 
     def begin(self, engine: AsyncEngine, import_id: uuid.UUID) -> _Look:
         """Begin to read an import; forget what is older than anybody may be told."""
@@ -55,7 +59,7 @@ class _Followers:
             del self.looks[old]
         task = asyncio.create_task(read(engine, import_id))
         task.add_done_callback(_heard)
-        look = self.looks[import_id] = _Look(now, task)
+        look = self.looks[project_of(engine), import_id] = _Look(now, task)
         return look
 
 
@@ -72,30 +76,33 @@ def _heard(task: asyncio.Task[ImportRecord]) -> None:
         task.exception()
 
 
-def has_room() -> bool:
-    """Return whether one more may follow."""
-    return _followers().n < MOST
+def has_room(engine: AsyncEngine) -> bool:
+    """Return whether one more may follow in this project."""
+    of_project = _followers().of_project
+    return of_project.total() < MOST and of_project[project_of(engine)] < MOST_OF_PROJECT
 
 
-def check_room() -> None:
+def check_room(engine: AsyncEngine) -> None:
     """Refuse a follower where there are too many, before its reply begins.
 
     Raises:
         TooManyFollowersError: there are.
     """
-    if not has_room():
+    if not has_room(engine):
         raise TooManyFollowersError
 
 
 @contextmanager
-def following() -> Iterator[None]:
-    """Count one who follows, for the block."""
-    followers = _followers()
-    followers.n += 1
+def following(engine: AsyncEngine) -> Iterator[None]:
+    """Count one who follows in this project, for the block."""
+    of_project, project = _followers().of_project, project_of(engine)
+    of_project[project] += 1
     try:
         yield
     finally:
-        followers.n -= 1
+        of_project[project] -= 1
+        if not of_project[project]:
+            del of_project[project]
 
 
 async def read(engine: AsyncEngine, import_id: uuid.UUID) -> ImportRecord:
@@ -115,7 +122,7 @@ async def look(engine: AsyncEngine, import_id: uuid.UUID) -> ImportRecord:
         ImportNotFoundError: there is none.
     """
     followers = _followers()
-    known = followers.looks.get(import_id)
+    known = followers.looks.get((project_of(engine), import_id))
     if known is None or (known.found.done() and time.monotonic() - known.at > EVERY_SECONDS):
         known = followers.begin(engine, import_id)
     return await asyncio.shield(known.found)

@@ -6,6 +6,7 @@ import tempfile
 from contextlib import closing
 from itertools import takewhile
 from typing import BinaryIO, cast
+from weakref import WeakValueDictionary
 
 from app.domain.imports.beginning import AS_QUERIED, AS_TEXT, QUERIED, bytes_of
 from app.domain.imports.errors import TooManyPreviewsError
@@ -24,8 +25,16 @@ PREVIEW_BYTES = 64 * 1024**2
 """Most bytes of a source that are fetched for a preview."""
 PREVIEW_SECONDS = 20.0
 """How long that may take: somebody waits for it."""
-PREVIEWS = Places(3, waiting=32, patience=5.0, refusal=TooManyPreviewsError)
+PREVIEWS = Places(4, waiting=32, patience=5.0, refusal=TooManyPreviewsError)
 """Previews that one process fetches at a time, each in a thread; the others wait, which takes no thread."""
+_SHARES = WeakValueDictionary[int, Places]()
+"""Of each project that previews: all places but one."""
+
+
+def _share_of(project: int) -> Places:
+    return _SHARES.setdefault(
+        project, Places(PREVIEWS.most - 1, PREVIEWS.waiting, PREVIEWS.patience, TooManyPreviewsError)
+    )
 
 
 def look_at(file: BinaryIO, options: ImportOptions) -> None:
@@ -116,7 +125,7 @@ async def preview_of(
     await asyncio.to_thread(checking.check, whole)
     if source.type in QUERIED:
         options = options.model_copy(update=AS_QUERIED)
-    async with PREVIEWS.one():
+    async with _share_of(project).one(), PREVIEWS.one():
         return await asyncio.to_thread(_fetched_preview, settings, project, whole, options)
 
 

@@ -31,7 +31,7 @@ CELLS = [
     ("alerts", "GET", "/v1/webhooks", None, "admin pools"),
     ("the audit", "GET", "/v1/audit", None, "admin"),
     ("API keys", "GET", "/v1/api-keys", None, "admin"),
-    ("figures of the service", "GET", "/metrics", None, "admin pools read"),
+    ("figures of the service", "GET", "/metrics", None, "admin pools read operator"),
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.imports import following, service
 from app.domain.imports.errors import ImportNotFoundError
+from app.platform.projects import of_project
 
 SOURCE = {"source": {"type": "text", "text": "code\nA-1\nA-2"}}
 
@@ -49,11 +50,11 @@ async def test_one_who_leaves_takes_nothing_from_the_others_and_what_is_not_ther
     assert [type(each) for each in told] == [ImportNotFoundError] * 3
 
 
-async def test_who_is_one_too_many_is_refused_or_does_not_wait(client, an_import, monkeypatch):
+async def test_who_is_one_too_many_is_refused_or_does_not_wait(client, engine, an_import, monkeypatch):
     monkeypatch.setattr(following, "MOST", 2)
     with ExitStack() as others:
         for _ in range(2):
-            others.enter_context(following.following())
+            others.enter_context(following.following(engine))
         refused = await client.get(f"/v1/imports/{an_import}/progress")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
         made = await client.post("/v1/pools/q/imports", json=SOURCE, headers={"Prefer": "wait=60"})
@@ -61,4 +62,16 @@ async def test_who_is_one_too_many_is_refused_or_does_not_wait(client, an_import
         assert "Preference-Applied" not in made.headers
         wrong = await client.post("/v1/pools/q/imports", json=SOURCE, headers={"Prefer": "wait=x"})
         assert wrong.status_code == 422
-    assert following.has_room()
+    assert following.has_room(engine)
+
+
+async def test_followers_of_one_project_leave_room_to_those_of_others_and_see_their_own(
+    engine, an_import, monkeypatch
+):
+    other = of_project(engine, 2)
+    monkeypatch.setattr(following, "MOST_OF_PROJECT", 1)
+    with following.following(engine):
+        assert (following.has_room(engine), following.has_room(other)) == (False, True)
+    assert (await following.look(engine, an_import)).status == "queued"
+    with pytest.raises(ImportNotFoundError):  # though it is known here what became of it a moment ago
+        await following.look(other, an_import)
