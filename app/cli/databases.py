@@ -117,9 +117,11 @@ def id_of(settings: Settings, project: str) -> int:
     """Return the id of a project by its name, on a database that is migrated.
 
     Raises:
-        CommandError: there is none of this name.
+        CommandError: there is none of this name, or it is being deleted.
     """
-    query = select(projects.Project.id).where(projects.Project.name == nfc(project))
+    query = select(projects.Project.id).where(
+        projects.Project.name == nfc(project), projects.Project.deleting_since.is_(None)
+    )
     found = asyncio.run(transact(settings, lambda connection: connection.scalar(query)))
     if found is None:
         raise CommandError(f"There is no project {project!r}.")

@@ -8,15 +8,17 @@ from sqlalchemy import text
 
 from app.cli.backup import back_up, restore
 from app.domain.lifecycle.check import violations
+from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.engines import create_engine
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
+from app.schema.projects import tables_of_projects
 from app.server.backups import DailyBackups
 from tests.conftest import another_database
-from tests.factories import fill
+from tests.factories import add_projects, fill
 
 
 @pytest.fixture
@@ -56,6 +58,24 @@ async def test_what_is_backed_up_is_restored_whole_or_not_at_all(settings, engin
         restore(settings, file, replace=True)
     with pytest.raises(CommandError, match="cannot be written"):
         back_up(settings, tmp_path / "none" / "a.dump")
+
+
+async def test_a_backup_holds_all_projects_and_a_restore_puts_them_under_their_policies(
+    settings, engine, empty, tmp_path
+):
+    (other,) = await add_projects(engine, "other")
+    given = {
+        project: await fill(of_project(engine, project), f"p{project}", 2) for project in (DEFAULT, other)
+    }
+    back_up(settings, tmp_path / "a.dump")
+    restore(empty, tmp_path / "a.dump", replace=False)
+    for project, mine in given.items():
+        with connect_sync(empty, project=project) as session:
+            assert {code for (code,) in session.execute("SELECT code FROM voucher")} == set(mine)
+    with connect_sync(empty) as owner:
+        forced = "SELECT relname FROM pg_class WHERE relrowsecurity AND relforcerowsecurity"
+        assert {name for (name,) in owner.execute(forced)} >= set(tables_of_projects())
+        assert owner.execute("SELECT count(*) FROM voucher").fetchone() == (4,)
 
 
 def test_a_backup_is_made_each_day_and_so_many_are_kept(settings, tmp_path):

@@ -61,10 +61,10 @@ async def test_a_worker_killed_in_the_middle_is_followed_by_one_that_goes_on(
         figures(done)
         at_kills.append(done["imported"])
         # A worker is taken for dead after ten seconds without a sign; here its job is handed on at once.
-        await connection.exec_driver_sql(
-            "UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing' AND task_name = 'run_import'"
-        )
-        await connection.exec_driver_sql("COMMIT")
+        async with engine.begin() as other:
+            await other.exec_driver_sql(
+                "UPDATE procrastinate_jobs SET status = 'todo' WHERE status = 'doing' AND task_name = 'run_import'"
+            )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER)
 
     async def ended():
