@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.domain.lifecycle import check
 from app.domain.projects import deletion
 from app.platform.database import transaction
 from tests.factories import add_key, fill
@@ -277,6 +278,9 @@ async def test_two_projects_with_the_same_names_codes_and_keys_do_not_meet(app, 
         event = {"event_id": "x_event", "customer_id": "x_customer", "event_type": "visit"}
         replies = [(await client.post("/v1/events", json={"events": [event]})).json() for client in (a, b)]
         assert [reply["items"][0]["status"] for reply in replies][1] == "conflict"
+        for shop in both:
+            async with transaction(shop.engine) as connection:
+                assert await check.violations(connection) == []
 
 
 async def told(client):
