@@ -9,11 +9,6 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.access.keys import service as keys
-from app.domain.access.scopes import Scope
-from app.domain.projects import service as projects
-from app.platform.database import transaction
-from app.platform.projects import everywhere, of_project
 from benchmarks import harness, load, plot, yardsticks
 from tests.factories import KEY
 
@@ -83,7 +78,8 @@ def measure_projects(n: int, rounds: int, seconds: int) -> None:
     """So many pools, each of a project of its own, beside as many of one project, in turns."""
     plenty = 1000 + rounds * seconds * 12_000 // n * 2
     with harness.service(WORKERS) as service:
-        apart = harness.on(service, lambda engine: _projects(engine, n, plenty))
+        made = harness.on(service, lambda engine: harness.projects(engine, n, plenty))
+        apart = [("/v1/pools/codes/assignments", project.key) for project in made]
         together = [(f"/v1/pools/together-{k}/assignments", KEY) for k in range(n)]
         harness.on(service, lambda engine: _pools(engine, n, plenty))
         found: defaultdict[str, list[float]] = defaultdict(list)
@@ -111,18 +107,6 @@ def measure_projects(n: int, rounds: int, seconds: int) -> None:
 async def _pools(engine: AsyncEngine, n: int, plenty: int) -> None:
     for k in range(n):
         await harness.fill(engine, f"together-{k}", plenty)
-
-
-async def _projects(engine: AsyncEngine, n: int, plenty: int) -> list[tuple[str, str]]:
-    """Make projects with a pool each; return where to assign, and by which key."""
-    places = []
-    for k in range(n):
-        async with transaction(everywhere(engine)) as connection:
-            project = await projects.create(connection, None, f"shop-{k}")
-            _, secret = await keys.issue(connection, None, project.id, "benchmark", [Scope.ASSIGN])
-        await harness.fill(of_project(engine, project.id), "codes", plenty)
-        places.append(("/v1/pools/codes/assignments", secret))
-    return places
 
 
 def _print(found: dict[str, list[float]], calm: list[load.Load]) -> None:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +17,13 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.access.keys import service as keys
+from app.domain.access.scopes import Scope
 from app.domain.pools import service as pools
+from app.domain.projects import service as service_of_projects
 from app.platform.database import transaction
 from app.platform.engines import create_long_engine
-from app.platform.projects import DEFAULT, of_project
+from app.platform.projects import DEFAULT, everywhere, of_project
 from app.platform.settings import Settings
 from tests.factories import KEY
 from tests.service import Service
@@ -97,6 +101,33 @@ async def fill(engine: AsyncEngine, pool: str, n: int) -> int:
     async with alone(engine) as connection:
         await connection.execute(text("VACUUM ANALYZE voucher"))
     return pool_id
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A project beside `default`, and a key of it that may assign, render and import."""
+
+    id: int
+    key: str
+
+
+async def projects(engine: AsyncEngine, n: int, codes: int) -> list[Shop]:
+    """Make projects, each with a pool `codes` of so many."""
+    shops = []
+    for k in range(n):
+        async with transaction(everywhere(engine)) as connection:
+            project = await service_of_projects.create(connection, None, f"shop-{k}")
+            _, secret = await keys.issue(
+                connection, None, project.id, "benchmark", [Scope.ASSIGN, Scope.POOLS]
+            )
+        await fill_in(engine, project.id, "codes", codes)
+        shops.append(Shop(project.id, secret))
+    return shops
+
+
+async def fill_in(engine: AsyncEngine, project_id: int, pool: str, n: int) -> int:
+    """Make a pool as `fill` does, in a project."""
+    return await fill(of_project(engine, project_id), pool, n)
 
 
 def books_agree(service: Service) -> str:

@@ -28,7 +28,7 @@ _OF_PROJECTS = text(
     " ORDER BY relname"
 )
 _SECURED = text(
-    "SELECT relname FROM pg_class WHERE oid = to_regclass(quote_ident(:table))"
+    "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(current_schema())"
     " AND relrowsecurity AND relforcerowsecurity"
     " AND (SELECT count(*) FROM pg_policy WHERE polrelid = pg_class.oid"
     "      AND polname IN ('project', 'owner')"
@@ -86,9 +86,10 @@ def secure(connection: Connection) -> None:
             f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {rights} ON {what} TO {ROLE}"
         )
     connection.exec_driver_sql(f"REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {ROLE}")
-    for table in tables_of_projects(connection):
-        if not connection.scalar(_SECURED, {"table": table, "role": ROLE}):
-            _put_under_policies(connection, table)
+    secured = set(connection.scalars(_SECURED, {"role": ROLE}))
+    put = [_under_policies(table) for table in tables_of_projects(connection) if table not in secured]
+    if put:
+        connection.exec_driver_sql(";".join(put))
 
 
 def tables_of_projects(connection: Connection) -> list[str]:
@@ -111,8 +112,8 @@ def lift(connection: Connection) -> None:
         connection.exec_driver_sql(f"REVOKE ALL ON ALL {what} IN SCHEMA {schema} FROM {ROLE}")
 
 
-def _put_under_policies(connection: Connection, table: str) -> None:
-    connection.exec_driver_sql(
+def _under_policies(table: str) -> str:
+    return (
         f'DROP POLICY IF EXISTS project ON "{table}"; DROP POLICY IF EXISTS owner ON "{table}";'
         f' ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;'
         f' CREATE POLICY owner ON "{table}" TO CURRENT_USER USING (true);'

@@ -51,8 +51,10 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO project (name) VALUES ('default')")
     for table in TABLES:
-        op.execute(f'ALTER TABLE "{table}" ADD COLUMN project_id integer NOT NULL DEFAULT 1')
-        op.execute(f'ALTER TABLE "{table}" ALTER COLUMN project_id SET DEFAULT {CURRENT}')
+        op.execute(
+            f'ALTER TABLE "{table}" ADD COLUMN project_id integer NOT NULL DEFAULT 1,'
+            f" ALTER COLUMN project_id SET DEFAULT {CURRENT}"
+        )
     op.execute(
         "ALTER TABLE api_key ADD COLUMN project_id integer NOT NULL DEFAULT 1"
         " CONSTRAINT api_key_project_id_fkey REFERENCES project"

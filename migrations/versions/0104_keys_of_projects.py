@@ -79,12 +79,16 @@ INDEXES = (
 def upgrade() -> None:
     """Apply."""
     op.execute("SET maintenance_work_mem = '256MB'")
-    for index in INDEXES:
-        lead_by_project(index)
+    lead_by_project(INDEXES)
+    there = set(op.get_bind().scalars(text("SELECT conname FROM pg_constraint WHERE contype = 'f'")))
     for table, column, to, key, ondelete in KEYS:
-        _refer(
-            table, column, f"(project_id, {column}) REFERENCES {to} (project_id, {key}) ON DELETE {ondelete}"
+        name = f"{table}_{column}_fkey"
+        refers = (
+            f"FOREIGN KEY (project_id, {column}) REFERENCES {to} (project_id, {key}) ON DELETE {ondelete}"
         )
+        if name not in there:
+            op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {refers} NOT VALID")
+        op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
     op.execute("RESET maintenance_work_mem")
 
 
@@ -92,13 +96,4 @@ def downgrade() -> None:
     """Take back."""
     for table, column, *_ in KEYS:
         op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {table}_{column}_fkey")
-    for index in reversed(INDEXES):
-        lead_no_more(index)
-
-
-def _refer(table: str, column: str, rest: str) -> None:
-    name = f"{table}_{column}_fkey"
-    there = text("SELECT 1 FROM pg_constraint WHERE conname = :name AND conrelid = to_regclass(:table)")
-    if op.get_bind().scalar(there, {"name": name, "table": table}) is None:
-        op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY {rest} NOT VALID")
-    op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+    lead_no_more(INDEXES[::-1])
