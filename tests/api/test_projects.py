@@ -204,7 +204,7 @@ async def test_an_operator_is_let_in_nowhere_else_and_nobody_else_here(operator,
     assert walked > 95
 
 
-async def test_what_an_operator_did_stands_in_both_audits(operator, app, client):
+async def test_what_an_operator_did_stands_in_the_project_and_for_operators(operator, app, client, engine):
     async with await open_shop(operator, app, "shop") as shop:
         (theirs,) = [
             each
@@ -220,11 +220,16 @@ async def test_what_an_operator_did_stands_in_both_audits(operator, app, client)
             "project.created",
         ]
         await operator.delete("/v1/projects/store?confirm=store")
-    ours = (await client.get("/v1/audit")).json()["items"]
+    assert (await client.get("/v1/audit")).json()["items"] == [], (
+        "an admin does not learn which projects there are"
+    )
+    await add_key(engine, "o" * 40, "admin", "operator")
+    async with client_of(app, "o" * 40) as both:
+        ours = (await both.get("/v1/audit")).json()["items"]
     assert [(each["action"], each["details"]) for each in ours] == [
-        ("project.deleted", {"name": "store"}),
-        ("project.renamed", {"name": "store", "before": "shop"}),
-        ("project.created", {"name": "shop"}),
+        ("service.project_deleted", {"name": "store"}),
+        ("service.project_renamed", {"name": "store", "before": "shop"}),
+        ("service.project_created", {"name": "shop"}),
     ]
 
 
