@@ -6,7 +6,6 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-
 OF_SERVICE = "service."
 """What actions upon the service as a whole begin with: which projects there are is shown to operators alone."""
 
