@@ -8,35 +8,38 @@ is free is for a project that has none.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from procrastinate import App
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
-MOST_ASKED = 32
-"""Projects of which a job is looked for at a time; the next look goes on behind the one that had its turn."""
+MOST_ASKED = 64
+"""Projects of which a job is looked for by one statement."""
+MOST_LOOKS = 8
+"""Statements of one look for a job; the next look goes on behind them. Many may have jobs for later alone."""
 OF_JOB = "coalesce((args ->> 'project')::integer, 0)"
 """SQL: the project of a job; 0 where it has none. An index leads to the jobs of each that wait (migration 0120)."""
 
 NEXT = f"""
-WITH RECURSIVE around (project, n, round) AS (
-    VALUES (0, 0, 0), (%(last)s, 0, 1), (0, 0, 2)
+WITH RECURSIVE around (project, n) AS (
+    SELECT %(last)s::integer, 0
     UNION ALL
     SELECT (
         SELECT {OF_JOB} FROM procrastinate_jobs
         WHERE status = 'todo' AND queue_name = %(queue)s AND {OF_JOB} > around.project
         ORDER BY queue_name, {OF_JOB} LIMIT 1
-    ), n + 1, round FROM around WHERE project IS NOT NULL AND round > 0 AND n < {MOST_ASKED}
+    ), n + 1 FROM around WHERE project IS NOT NULL AND n < {MOST_ASKED}
 ), doing AS MATERIALIZED (
     SELECT {OF_JOB} AS project, count(*) AS n FROM procrastinate_jobs
-    WHERE worker_id = %(worker)s AND queue_name = %(queue)s AND status = 'doing' GROUP BY 1
+    WHERE worker_id = %(worker)s::bigint AND queue_name = %(queue)s AND status = 'doing' GROUP BY 1
 ), turn AS MATERIALIZED (
-    SELECT project, coalesce(doing.n, 0) AS has, %(places)s - (SELECT coalesce(sum(n), 0) FROM doing) AS free
-    FROM around LEFT JOIN doing USING (project)
-    WHERE project IS NOT NULL AND (round = 0 OR around.n > 0) ORDER BY round, around.n
-)
-UPDATE procrastinate_jobs SET status = 'doing', worker_id = %(worker)s WHERE id = (
+    SELECT project, coalesce(doing.n, 0) AS has, %(places)s::integer - (SELECT coalesce(sum(n), 0) FROM doing) AS free
+    FROM (SELECT 0 AS project, 0 AS n UNION ALL SELECT project, n FROM around WHERE n > 0) AS asked
+    LEFT JOIN doing USING (project) WHERE project IS NOT NULL ORDER BY asked.n
+), taken AS (
+UPDATE procrastinate_jobs SET status = 'doing', worker_id = %(worker)s::bigint WHERE id = (
     SELECT found.id FROM turn, LATERAL (
         SELECT id FROM procrastinate_jobs AS job
         WHERE status = 'todo' AND queue_name = %(queue)s AND {OF_JOB} = turn.project
@@ -50,11 +53,13 @@ UPDATE procrastinate_jobs SET status = 'doing', worker_id = %(worker)s WHERE id 
             ))
         ORDER BY priority DESC, id LIMIT 1 FOR UPDATE OF job SKIP LOCKED
     ) AS found
-    WHERE turn.project = 0 OR turn.has = 0 OR (turn.has < %(most)s AND turn.free > 1)
+    WHERE turn.project = 0 OR turn.has = 0 OR (turn.has < %(most)s::integer AND turn.free > 1)
     LIMIT 1
 )
 RETURNING id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
     {OF_JOB} AS project
+)
+SELECT taken.*, (SELECT project FROM around WHERE n = {MOST_ASKED}) AS upto FROM (SELECT) AS one LEFT JOIN taken ON true
 """  # noqa: S608  (made of constants)
 
 
@@ -92,19 +97,21 @@ class FairJobs(JobManager):
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return the job that comes next in a queue, taken by the worker; None where none may be begun."""
         (queue,) = queues or ()
+        begin, wrapped = self._last[queue], False
+        for _ in range(MOST_LOOKS):
+            row = await self._look(queue, worker_id, self._last[queue])
+            project, upto = row.pop("project"), row.pop("upto")
+            if row["id"] is not None:
+                self._last[queue] = project or self._last[queue]
+                return Job.from_row(row)
+            self._last[queue] = upto or 0
+            if (upto is None and (wrapped or not begin)) or (wrapped and upto is not None and upto >= begin):
+                break  # that was all of them
+            wrapped = wrapped or upto is None
+        return None
+
+    async def _look(self, queue: str, worker_id: int, last: int) -> dict[str, Any]:  # type: ignore[explicit-any]  # as the library gives a row
         most = self._most[queue]
-        rows = await self.connector.execute_query_all_async(
-            NEXT,
-            queue=queue,
-            worker=worker_id,
-            last=self._last[queue],
-            most=most,
-            places=places_of(most),
+        return await self.connector.execute_query_one_async(
+            NEXT, queue=queue, worker=worker_id, last=last, most=most, places=places_of(most)
         )
-        if not rows:
-            return None
-        (row,) = rows
-        project = row.pop("project")
-        if project:
-            self._last[queue] = project
-        return Job.from_row(row)

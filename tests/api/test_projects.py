@@ -83,7 +83,7 @@ async def test_the_life_of_a_project(operator, app, engine):
         find = text("SELECT args FROM procrastinate_jobs WHERE task_name = 'delete_project' ORDER BY id")
         job, once_more = (await connection.execute(find)).scalars().all()
         assert job == once_more
-    await deletion.run(engine, job["doomed"], 0, linger=0)
+    await deletion.run(engine, job["doomed"], 0)
     for method, path in (("GET", ""), ("GET", "/api-keys"), ("DELETE", "?confirm=store")):
         reply = await operator.request(method, f"/v1/projects/store{path}")
         assert problem(reply) == (404, "project-not-found")

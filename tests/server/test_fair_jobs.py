@@ -99,3 +99,13 @@ async def test_of_a_project_the_more_important_job_comes_first_and_queues_are_ap
     _, jobs = await handed_out(handing, 2)
     assert [job.priority for job in jobs] == [5, 0]
     assert (await handed_out(handing, 1, FETCHES))[0] == [2]
+
+
+async def test_a_job_is_found_behind_many_projects_that_have_none_for_now(handing, queue, engine):
+    later = "UPDATE procrastinate_jobs SET scheduled_at = now() + interval '1 hour'"
+    await queue(*range(2, 150))
+    async with transaction(everywhere(engine)) as connection:
+        await connection.execute(text(later))
+    assert (await handed_out(handing, 1))[0] == [None]
+    await queue(150, 5)
+    assert (await handed_out(handing, 3))[0] == [5, 150, None]

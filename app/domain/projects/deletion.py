@@ -12,13 +12,9 @@ from app.platform.projects import of_project
 
 ROWS = 5_000
 """Rows of a table that one transaction deletes."""
-LINGER_SECONDS = 10.0
-"""How long a request that was let in before may go on writing, after keys are not honoured any more."""
 
 
-async def run(
-    engine: AsyncEngine, project_id: int, key_seconds: float, rows: int = ROWS, linger: float = LINGER_SECONDS
-) -> None:
+async def run(engine: AsyncEngine, project_id: int, seconds: float, rows: int = ROWS) -> None:
     """Delete what belongs to a project that is being deleted, and the project last of all; done again, it goes on.
 
     What came too late for that is deleted where it is done once more: no number of a project is used again.
@@ -26,18 +22,17 @@ async def run(
     Args:
         engine: of the service's database.
         project_id: of the project.
-        key_seconds: how long a process goes on honouring a key.
+        seconds: how long, after the deletion was asked for, requests are still let in and write.
         rows: how many a transaction deletes.
-        linger: seconds, beside these, after which no request can write any more.
     """
     bound = of_project(engine, project_id)
     async with transaction(bound) as connection:
         if await queries.stands(connection, project_id):
             return
     while True:
-        if await _pass(bound, project_id, rows, key_seconds + linger):
+        if await _pass(bound, project_id, rows, seconds):
             return
-        await asyncio.sleep(min(1.0, linger))
+        await asyncio.sleep(min(1.0, seconds))
 
 
 async def _pass(bound: AsyncEngine, project_id: int, rows: int, seconds: float) -> bool:

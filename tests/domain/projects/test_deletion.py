@@ -1,12 +1,13 @@
 """A project is deleted with all that it holds, in small transactions, and nothing of another one is touched."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
 from app.domain.pools import service as pools
-from app.domain.projects import deletion, queries, service
+from app.domain.projects import deletion, queries, service, tasks
 from app.platform.database import transaction
 from app.platform.projects import everywhere
 from tests.shops import furnish, shops
@@ -21,7 +22,9 @@ async def held(engine, project_id):
             found[table] = (await connection.execute(query, {"id": project_id})).scalar_one()
         count = text("SELECT count(*) FROM kept_reply JOIN api_key ON id = key_id WHERE project_id = :id")
         found["kept_reply"] = (await connection.execute(count, {"id": project_id})).scalar_one()
-        count = text("SELECT count(*) FROM procrastinate_jobs WHERE args ->> 'project' = :id")
+        count = text(
+            "SELECT count(*) FROM procrastinate_jobs WHERE args ->> 'project' = :id AND task_name <> 'delete_project'"
+        )
         found["jobs"] = (await connection.execute(count, {"id": str(project_id)})).scalar_one()
         return found
 
@@ -41,7 +44,7 @@ async def test_all_of_one_project_goes_and_nothing_of_another(app, engine):
         assert theirs == before
         assert sum(n > 0 for n in theirs.values()) > 20
         await begin(engine, "doomed")
-        await deletion.run(engine, doomed.id, 0, rows=3, linger=0)
+        await deletion.run(engine, doomed.id, 0, rows=3)
         assert set((await held(engine, doomed.id)).values()) == {0}
         assert await held(engine, other.id) == before
         async with transaction(engine) as connection:
@@ -51,7 +54,7 @@ async def test_all_of_one_project_goes_and_nothing_of_another(app, engine):
             ]
         async with transaction(doomed.engine) as connection:
             await pools.ensure(connection, "late")
-        await deletion.run(engine, doomed.id, 0, linger=0)
+        await deletion.run(engine, doomed.id, 0)
         assert set((await held(engine, doomed.id)).values()) == {0}
 
 
@@ -74,7 +77,7 @@ async def test_a_deletion_that_is_broken_off_anywhere_goes_on(app, engine, monke
             if died == 10:
                 monkeypatch.setattr(queries, "delete_some", some)
             try:
-                await deletion.run(engine, doomed.id, 0, rows=5, linger=0)
+                await deletion.run(engine, doomed.id, 0, rows=5)
             except ConnectionError:
                 died += 1
             else:
@@ -101,7 +104,7 @@ async def test_a_transaction_deletes_no_more_than_so_many_rows(app, engine, monk
 
         monkeypatch.setattr(queries, "delete_some", counted)
         await begin(engine, "doomed")
-        await deletion.run(engine, doomed.id, 0, rows=10, linger=0)
+        await deletion.run(engine, doomed.id, 0, rows=10)
         assert sizes == [10, 10, 5]
 
 
@@ -117,7 +120,7 @@ async def test_what_a_request_writes_that_was_let_in_before_goes_too(app, engine
     monkeypatch.setattr(queries, "forget_jobs", written_meanwhile)
     async with shops(app, engine, "doomed") as (doomed,):
         await begin(engine, "doomed")
-        await deletion.run(engine, doomed.id, 0, linger=0)
+        await deletion.run(engine, doomed.id, 0)
         assert len(passes) == 3
         assert set((await held(engine, doomed.id)).values()) == {0}
 
@@ -127,9 +130,22 @@ async def test_the_project_stands_as_long_as_a_key_may_still_be_honoured(app, en
         await begin(engine, "doomed")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await deletion.run(engine, doomed.id, 3600, linger=0.01)
+                await deletion.run(engine, doomed.id, 3600)
         async with transaction(engine) as connection:
             assert (await service.get(connection, "doomed")).deleting_since is not None
+
+
+async def test_the_job_deletes_a_project_also_the_one_whose_key_asked_for_it(
+    app, engine, settings, monkeypatch
+):
+    monkeypatch.setattr(tasks, "LINGER_SECONDS", 0)
+    async with shops(app, engine, "doomed") as (doomed,):
+        await begin(doomed.engine, "doomed")
+        context = SimpleNamespace(
+            additional_context={"engine": engine, "settings": settings, "project": doomed.id}
+        )
+        await tasks.delete_project(context, doomed=doomed.id)
+        assert set((await held(engine, doomed.id)).values()) == {0}
 
 
 async def test_no_project_is_deleted_that_nobody_asked_to_delete(app, engine):
@@ -138,5 +154,5 @@ async def test_no_project_is_deleted_that_nobody_asked_to_delete(app, engine):
         before = await held(engine, other.id)
         await begin(engine, "asked")
         for project_id in (1, other.id):
-            await deletion.run(engine, project_id, 0, linger=0)
+            await deletion.run(engine, project_id, 0)
         assert await held(engine, other.id) == before
