@@ -7,14 +7,13 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypedDict
 
-import orjson
 import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import statements
-from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed, to_json
 from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT
 from app.platform import records
@@ -138,7 +137,7 @@ def _parameters(
         "hold_id": allowance.hold_id,
         "cursor": cursor,
         "slot": SLOT,
-        "requests": orjson.dumps(requests).decode(),
+        "requests": to_json(requests),
     }
 
 
@@ -239,7 +238,7 @@ async def write(
         "allowance": allowance.n,
         "from_hold": allowance.from_hold,
         "hold_id": allowance.hold_id,
-        "requests": orjson.dumps([request for request, _ in gifts]).decode(),
+        "requests": to_json(request for request, _ in gifts),
         "places": [row.place for _, row in gifts],
     }
     statement = statements.write(holds=allowance is not NONE_ALLOWED)

@@ -7,12 +7,11 @@ transaction of four round trips; who only looks at it needs one, and finds out a
 from collections.abc import Sequence
 from uuid import UUID
 
-import orjson
 import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import text
 
-from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.requests import AssignmentRequest, to_json
 from app.domain.lifecycle.statements import MERGED, REQUESTS, numbered, writing
 from app.domain.lifecycle.stock import SLOT
 from app.schema.inventory import NOT_EXPIRED
@@ -78,7 +77,7 @@ async def take(
     """
     parameters = {
         "pool": pool,
-        "requests": orjson.dumps(requests).decode(),
+        "requests": to_json(requests),
         "codes": list(codes),
         "slot": SLOT,
     }

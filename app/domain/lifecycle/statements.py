@@ -132,8 +132,8 @@ moment AS MATERIALIZED (
         id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
         lease_seconds{column}
     )
-    SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id, occurrence, test,
-        (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
+    SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id,
+        coalesce(occurrence, 0), coalesce(test, false), (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
     FROM marked ORDER BY marked.id
 ), counted AS (
     UPDATE stock SET
@@ -152,7 +152,7 @@ moment AS MATERIALIZED (
 )"""  # noqa: S608  (made of constants)
 
 
-# One JSON text: a fraction of the cost of an array per column.
+# One JSON text (`requests.to_json`): a fraction of the cost of an array per column.
 REQUESTS = """
     SELECT * FROM ROWS FROM (
         json_to_recordset(CAST(:requests AS json)) AS (
@@ -194,8 +194,11 @@ def claim(ids: Ids, *, holds: bool) -> TextClause:
         holds: whether the draw may take from holds.
     """
     asked = ids is Ids.ASKED
-    sent = f"SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent" if asked else REQUESTS  # noqa: S608
-    served = {Ids.SINGLE: f"WHERE NOT {ANY_MERGED}", Ids.ASKED: "WHERE NOT merged", Ids.RESOLVED: ""}[ids]
+    sent = {
+        Ids.SINGLE: f"{REQUESTS} WHERE NOT {ANY_MERGED}",
+        Ids.ASKED: f"SELECT *, {MERGED} AS merged FROM ({REQUESTS}) AS sent",  # noqa: S608
+        Ids.RESOLVED: REQUESTS,
+    }[ids]
     of_hold = ", n <= :from_hold AS of_hold" if holds else ""
     of_merged = (
         "UNION ALL SELECT position, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL FROM sent WHERE merged"
@@ -204,7 +207,7 @@ def claim(ids: Ids, *, holds: bool) -> TextClause:
 WITH sent AS MATERIALIZED (
     {sent}
 ), request AS NOT MATERIALIZED (
-    SELECT * FROM sent {served}
+    SELECT * FROM sent {"WHERE NOT merged" if asked else ""}
 ), known AS MATERIALIZED (
     SELECT request.position, before.id
     FROM request, LATERAL (SELECT id FROM assignment WHERE assignment.id = request.id OFFSET 0) AS before
