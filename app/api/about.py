@@ -36,8 +36,9 @@ TAGS = [
 DESCRIPTION = """A place that holds pools of voucher codes, hands out each code exactly once, puts it into messages, and
 follows it until it is redeemed. It does not compute discounts; the shop does.
 
-Send an API key as `Authorization: Bearer KEY`. The first start of the service prints one; the command
-`vouchers api-key create` makes more, and `vouchers demo --quick --keep` serves data on which every example here works.
+Send an API key as `Authorization: Bearer KEY`; all that a request names is looked for in the key's project. The first
+start of the service prints a key, the command `vouchers api-key create` makes more, and `vouchers demo --quick --keep`
+serves data on which every example here works.
 Every error is a problem document (RFC 9457), whose `type` leads to a page that says what to do; only below `/track/`
 errors are as Exponea's clients read them.
 """

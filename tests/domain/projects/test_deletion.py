@@ -10,6 +10,7 @@ from app.domain.pools import service as pools
 from app.domain.projects import deletion, queries, service, tasks
 from app.platform.database import transaction
 from app.platform.projects import everywhere
+from tests.factories import fill
 from tests.shops import furnish, shops
 
 
@@ -150,9 +151,12 @@ async def test_the_job_deletes_a_project_also_the_one_whose_key_asked_for_it(
 
 async def test_no_project_is_deleted_that_nobody_asked_to_delete(app, engine):
     async with shops(app, engine, "asked", "other") as (_, other):
-        await furnish(other, "x")
-        before = await held(engine, other.id)
+        for own in (engine, other.engine):
+            await fill(own, "p", 3)
+        before = [await held(engine, project_id) for project_id in (1, other.id)]
         await begin(engine, "asked")
         for project_id in (1, other.id):
             await deletion.run(engine, project_id, 0)
-        assert await held(engine, other.id) == before
+        after = [await held(engine, project_id) for project_id in (1, other.id)]
+        assert [each["voucher"] for each in after] == [3, 3]
+        assert after[1] == before[1]
