@@ -16,7 +16,7 @@ from app.platform.engines import create_engine
 from app.platform.projects import everywhere, of_project
 from tests.factories import add_projects
 
-OPERATIONS = int(os.environ.get("VOUCHERS_TEST_OPERATIONS", "400"))
+OPERATIONS = int(os.environ.get("VOUCHERS_TEST_OPERATIONS", "250"))
 """So many; 100,000 by hand."""
 PROJECTS, CONNECTIONS, AT_ONCE = 50, 4, 24
 
