@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from app.domain.access.audit import service
 from app.domain.access.audit.schemas import AuditEntryOut, AuditRecord, Filter
-from app.domain.access.scopes import Scope
+from app.domain.access.scopes import Caller, Scope
 from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
 from app.schema.times import QueryTime
@@ -16,7 +16,7 @@ from app.web.dependencies import Connection
 from app.web.guard import requires
 from app.web.problems import problems
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"], dependencies=[requires(Scope.ADMIN)])
+router = APIRouter(prefix="/v1/audit", tags=["audit"])
 KEY = TypeAdapter(int)
 """What the cursor of a list holds."""
 
@@ -24,6 +24,7 @@ KEY = TypeAdapter(int)
 @router.get("", response_model=pagination.Page[AuditEntryOut], responses=problems(InvalidRequestError))
 async def list_audit_entries(
     connection: Connection,
+    caller: Annotated[Caller, requires(Scope.ADMIN)],
     action: Annotated[
         Identifier | None, Query(description="Only this action, such as `pool.deleted`")
     ] = None,
@@ -34,6 +35,6 @@ async def list_audit_entries(
     cursor: pagination.Cursor = None,
 ) -> pagination.Listed[AuditRecord]:
     """List who did what, newest first."""
-    wanted = Filter(action, pool, since, until)
+    wanted = Filter(action, pool, since, until, of_service=caller.may(Scope.OPERATOR))
     rows = await service.list_page(connection, wanted, pagination.decode(cursor, KEY), limit + 1)
     return pagination.page(rows, limit, lambda row: row.id)

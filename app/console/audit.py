@@ -7,6 +7,7 @@ from app.console.pages import PAGE, show
 from app.console.session import Admin
 from app.domain.access.audit import service
 from app.domain.access.audit.schemas import Filter
+from app.domain.access.scopes import Scope
 from app.web import pagination
 from app.web.dependencies import Connection
 
@@ -18,6 +19,7 @@ KEY = TypeAdapter(int)
 async def page(visit: Admin, connection: Connection) -> Response:
     """Show the audit, newest first."""
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
-    wanted = Filter(visit.given("action"), visit.given("pool"), None, None)
+    of_service = visit.caller.may(Scope.OPERATOR)
+    wanted = Filter(visit.given("action"), visit.given("pool"), of_service=of_service)
     rows = await service.list_page(connection, wanted, start, PAGE + 1)
     return show(visit, "audit.html", **pagination.page(rows, PAGE, lambda row: row.id))

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.domain.lifecycle import check
 from app.domain.projects import deletion
 from app.platform.database import transaction
 from tests.factories import add_key, fill
@@ -203,7 +204,7 @@ async def test_an_operator_is_let_in_nowhere_else_and_nobody_else_here(operator,
     assert walked > 95
 
 
-async def test_what_an_operator_did_stands_in_both_audits(operator, app, client):
+async def test_what_an_operator_did_stands_in_the_project_and_for_operators(operator, app, client, engine):
     async with await open_shop(operator, app, "shop") as shop:
         (theirs,) = [
             each
@@ -219,11 +220,16 @@ async def test_what_an_operator_did_stands_in_both_audits(operator, app, client)
             "project.created",
         ]
         await operator.delete("/v1/projects/store?confirm=store")
-    ours = (await client.get("/v1/audit")).json()["items"]
+    assert (await client.get("/v1/audit")).json()["items"] == [], (
+        "an admin does not learn which projects there are"
+    )
+    await add_key(engine, "o" * 40, "admin", "operator")
+    async with client_of(app, "o" * 40) as both:
+        ours = (await both.get("/v1/audit")).json()["items"]
     assert [(each["action"], each["details"]) for each in ours] == [
-        ("project.deleted", {"name": "store"}),
-        ("project.renamed", {"name": "store", "before": "shop"}),
-        ("project.created", {"name": "shop"}),
+        ("service.project_deleted", {"name": "store"}),
+        ("service.project_renamed", {"name": "store", "before": "shop"}),
+        ("service.project_created", {"name": "shop"}),
     ]
 
 
@@ -277,6 +283,9 @@ async def test_two_projects_with_the_same_names_codes_and_keys_do_not_meet(app, 
         event = {"event_id": "x_event", "customer_id": "x_customer", "event_type": "visit"}
         replies = [(await client.post("/v1/events", json={"events": [event]})).json() for client in (a, b)]
         assert [reply["items"][0]["status"] for reply in replies][1] == "conflict"
+        for shop in both:
+            async with transaction(shop.engine) as connection:
+                assert await check.violations(connection) == []
 
 
 async def told(client):

@@ -1,11 +1,13 @@
 """The pages of an operator: projects, and the keys of each; and in which project one is."""
 
 import re
+from urllib.parse import quote, unquote
 
 from sqlalchemy import text
 
+from app.console.application import PAGES
 from tests.console.conftest import csrf
-from tests.shops import client_of
+from tests.shops import client_of, furnish, shops
 
 
 async def test_an_operator_makes_a_project_and_its_key_renames_and_deletes_it(person, app, engine):
@@ -75,3 +77,26 @@ async def test_each_page_says_in_which_project_one_is(person):
     for path in ("pools", "imports/new", "keys", "audit"):
         assert "Project <bdi>default</bdi>" in (await browser.get(f"/console/{path}")).text
     assert 'href="/console/projects"' not in (await browser.get("/console/pools")).text
+
+
+async def test_no_page_shows_anything_of_another_project(person, app, engine):
+    async with shops(app, engine, "zzz-shop") as (other,):
+        ids = await furnish(other, "zzz")
+        browser = await person()
+        walked = 0
+        for page in PAGES:
+            for route in page.router.routes:
+                if "GET" not in route.methods or route.path == "/login":
+                    continue
+                path = re.sub(r"{(\w+)(?::\w+)?}", lambda name: quote(ids[name[1]], safe=""), route.path)
+                answer = await browser.get(f"/console{path}")
+                asked = [ids[name] for name in ids if ids[name] in unquote(path)]
+                said = answer.text
+                for each in sorted(asked, key=len, reverse=True):
+                    said = said.replace(each, "")
+                assert "zzz" not in said, path
+                # A customer's page is where one is made, too.
+                found = path.startswith("/customers/") or (not asked and path != "/projects")
+                assert answer.status_code in ({200} if found else {403, 404}), (path, answer.text)
+                walked += 1
+        assert walked > 20, walked

@@ -23,14 +23,11 @@ JOBS = text(
 
 
 @asynccontextmanager
-async def inside(connection: AsyncConnection, project_id: int) -> AsyncIterator[bool]:
-    """Let the block act upon the rows of another project, in this transaction; tell whether it is another."""
+async def inside(connection: AsyncConnection, project_id: int) -> AsyncIterator[None]:
+    """Let the block act upon the rows of a project, in a transaction of any."""
     before = (await connection.execute(IN)).scalar_one()
-    if before == str(project_id):
-        yield False
-        return
     await connection.execute(ENTER, {"project": str(project_id)})
-    yield True
+    yield
     await connection.execute(ENTER, {"project": before or ""})
 
 

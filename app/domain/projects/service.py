@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
+from app.domain.access.audit.schemas import OF_SERVICE
 from app.domain.access.scopes import Caller
 from app.domain.projects import queries
 from app.domain.projects.errors import (
@@ -158,8 +159,7 @@ def _movable(project: ProjectRecord) -> None:
 async def _record(
     connection: AsyncConnection, caller: Caller | None, project_id: int, action: str, **about: str
 ) -> None:
-    """Note an act upon a project where its own people see it, and where the one who acts is at home."""
-    await audit.record(connection, caller, action, **about)
-    async with queries.inside(connection, project_id) as elsewhere:
-        if elsewhere:
-            await audit.record(connection, caller, action, **about)
+    """Note an act upon a project where its people see it; and where who acts is at home, for operators to see."""
+    await audit.record(connection, caller, f"{OF_SERVICE}{action.replace('.', '_')}", **about)
+    async with queries.inside(connection, project_id):
+        await audit.record(connection, caller, action, **about)

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.access.audit.schemas import AuditRecord, Filter
+from app.domain.access.audit.schemas import OF_SERVICE, AuditRecord, Filter
 from app.platform import records
 from app.schema.access import AuditEntry
 from app.schema.projects import CURRENT
@@ -42,6 +42,8 @@ async def list_page(
 ) -> list[AuditRecord]:
     """Return entries, newest first."""
     query = select(*COLUMNS).order_by(AuditEntry.id.desc()).limit(limit)
+    if not wanted.of_service:
+        query = query.where(AuditEntry.action.not_like(f"{OF_SERVICE}%"))
     if wanted.action is not None:
         query = query.where(AuditEntry.action == wanted.action)
     if wanted.pool is not None:

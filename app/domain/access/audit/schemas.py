@@ -6,6 +6,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+OF_SERVICE = "service."
+"""What actions upon the service as a whole begin with: which projects there are is shown to operators alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -15,6 +18,8 @@ class Filter:
     pool: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    of_service: bool = False
+    """Whether also what was done to the service as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
