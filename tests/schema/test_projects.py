@@ -24,7 +24,10 @@ FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', '
 """
 POLICIES = [
     "owner vouchers * true",
-    "project vouchers_service * (project_id = (current_setting('app.project'::text))::integer)",
+    (
+        "project vouchers_service * (project_id = ( SELECT (current_setting('app.project'::text))::integer"
+        " AS current_setting))"
+    ),
 ]
 UNIQUE = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid, 1, true) FROM pg_index
