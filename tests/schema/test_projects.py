@@ -64,7 +64,8 @@ def test_a_project_leads_each_key(database):
     assert {f"{name}_pkey" for name in tables_of_projects()} <= {name.strip('"') for name, _ in led}
 
 
-def test_the_service_sees_and_writes_its_project_and_may_do_what_it_does(service):
+def test_the_service_sees_and_writes_its_project_and_may_do_what_it_does(database, service):
+    database.execute("INSERT INTO pool (project_id, name) VALUES (6, 'p')")
     with pytest.raises(pg.UndefinedObject):
         service.execute("SELECT FROM pool")
     with service.transaction():
