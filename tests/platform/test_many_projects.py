@@ -5,7 +5,9 @@ import os
 import random
 from contextlib import suppress
 
+import psycopg
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.identity import random_id
@@ -45,6 +47,10 @@ SELECT (SELECT count(*) FROM customer WHERE id NOT LIKE project_id || '-%')
 """)
 
 
+REFUSALS = (OverloadedError, OperationalError, psycopg.OperationalError)
+"""What a machine that is busy with other things answers at times."""
+
+
 class UndoneError(Exception):
     """What an operation was undone for."""
 
@@ -58,9 +64,8 @@ class Shop:
 
     async def assign(self, n):
         request = AssignmentRequest(random_id(), customer_id=f"{self.project}-{n}")
-        with suppress(OverloadedError):  # a machine that is busy refuses some
-            entry = await self.assigner.assign("p", request)
-            assert entry.code.startswith(f"{self.project}-")
+        entry = await self.assigner.assign("p", request)
+        assert entry.code.startswith(f"{self.project}-")
 
     async def write(self, n):
         async with transaction(self.engine) as connection:
@@ -93,7 +98,7 @@ class Shop:
         await asyncio.sleep(random.random() * 0.004)
         task.cancel()
         (ended,) = await asyncio.gather(task, return_exceptions=True)
-        assert ended is None or isinstance(ended, asyncio.CancelledError), ended
+        assert ended is None or isinstance(ended, (asyncio.CancelledError, *REFUSALS)), ended
 
 
 async def test_fifty_projects_on_four_connections_do_nothing_in_the_wrong_one(engine, settings):
@@ -114,7 +119,7 @@ async def test_fifty_projects_on_four_connections_do_nothing_in_the_wrong_one(en
                 await getattr(random.choice(shops), random.choice(kinds))(n)
 
         results = await asyncio.gather(*(operate(n) for n in range(OPERATIONS)), return_exceptions=True)
-    assert [result for result in results if result is not None] == []
+    assert [result for result in results if result is not None and not isinstance(result, REFUSALS)] == []
     async with transaction(everywhere(engine)) as connection:
         assert (await connection.execute(WRONG)).scalar_one() == 0
         assert (await connection.execute(text("SELECT count(*) FROM assignment"))).scalar_one() > 0
