@@ -54,7 +54,8 @@ class Assignment(OfProject, Base):
             "assigned_at",
             postgresql_where=text("campaign_id IS NOT NULL"),
         ),
-        Index("assignment_pool_idx", "project_id", "pool_id", "assigned_at"),
+        # A pool is of one project; and so the primary key alone is found by the project and an id.
+        Index("assignment_pool_idx", "pool_id", "assigned_at"),
         # The sweep of lapsed leases reads its beginning.
         Index("assignment_lease_idx", "lease_until", postgresql_where=text("lease_until IS NOT NULL")),
         # The present assignment of a code is in `voucher.assignment_id`; this finds the ones before.

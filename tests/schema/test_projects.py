@@ -24,7 +24,10 @@ FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', '
 """
 POLICIES = [
     "owner vouchers * true",
-    "project vouchers_service * (project_id = (current_setting('app.project'::text))::integer)",
+    (
+        "project vouchers_service * (project_id = ( SELECT (current_setting('app.project'::text))::integer"
+        " AS current_setting))"
+    ),
 ]
 UNIQUE = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid, 1, true) FROM pg_index
@@ -61,7 +64,8 @@ def test_a_project_leads_each_key(database):
     assert {f"{name}_pkey" for name in tables_of_projects()} <= {name.strip('"') for name, _ in led}
 
 
-def test_the_service_sees_and_writes_its_project_and_may_do_what_it_does(service):
+def test_the_service_sees_and_writes_its_project_and_may_do_what_it_does(database, service):
+    database.execute("INSERT INTO pool (project_id, name) VALUES (6, 'p')")
     with pytest.raises(pg.UndefinedObject):
         service.execute("SELECT FROM pool")
     with service.transaction():

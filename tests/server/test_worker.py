@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app.platform.jobs import jobs
 from app.server import worker as program
-from tests.factories import fill
+from tests.factories import add_key, add_projects, fill
 from tests.worker import eventually, worker_process
 
 # As version 0.1.0 stored them: the path of the task's module at the time.
@@ -35,23 +35,40 @@ def test_a_task_is_known_by_its_old_name(name):
     assert jobs.tasks[name] is jobs.tasks[name.rpartition(".")[2]]
 
 
-async def test_an_import_that_was_queued_under_the_old_name_is_run(client, engine, settings):
+async def test_jobs_of_the_release_before_and_those_of_another_project_are_run_where_they_belong(
+    client, engine, settings
+):
     await fill(engine, "p", ["A-1"])
     file = {"file": ("c.csv", "code\nA-1\nA-2\n")}
     location = (await client.post("/v1/pools/p/imports", files=file)).headers["Location"]
+    before = (
+        "UPDATE procrastinate_jobs SET task_name = 'app.imports.tasks.run_import', args = args - 'project'"
+    )
     async with engine.begin() as connection:
-        renamed = await connection.execute(
-            text("UPDATE procrastinate_jobs SET task_name = 'app.imports.tasks.run_import'")
-        )
+        renamed = await connection.execute(text(before))
         assert renamed.rowcount == 1
+    (other,) = await add_projects(engine, "other")
+    await add_key(engine, "o" * 40, "admin", project_id=other)
+    theirs = {"Authorization": f"Bearer {'o' * 40}"}
+    elsewhere = (await client.post("/v1/pools/p/imports", files=file, headers=theirs)).headers["Location"]
+    use = {"event_id": "e", "customer_id": "c", "event_type": "purchase", "properties": {"code": "A-1"}}
+    await client.post("/v1/events", json={"events": [use]}, headers=theirs)
+    mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+    await client.put("/v1/redemption-mapping", json=mapping, headers=theirs)
 
     async def done():
-        found = (await client.get(location)).json()
-        return found if found["status"] == "succeeded" else None
+        found = [
+            (await client.get(place, headers=headers)).json()
+            for place, headers in ((location, {}), (elsewhere, theirs))
+        ]
+        redeemed = (await client.get("/v1/pools/p/counts", headers=theirs)).json()["redeemed"]
+        return redeemed and [each["status"] for each in found] == ["succeeded"] * 2 and found
 
     with worker_process(settings):
         found = await eventually(done)
-    assert (found["imported"], found["ignored"]) == (1, 1)
+    assert [(each["imported"], each["ignored"]) for each in found] == [(1, 1), (2, 0)]
+    assert (await client.get("/v1/pools/p/counts")).json()["redeemed"] == 0
+    assert (await client.get(elsewhere)).status_code == 404
 
 
 async def test_a_stalled_job_whose_next_run_is_queued_holds_up_no_other(engine, settings):

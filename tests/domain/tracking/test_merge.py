@@ -11,6 +11,7 @@ from app.domain.persons import ids
 from app.domain.persons import service as persons
 from app.domain.tracking import merge as merging
 from app.platform.database import transaction
+from app.platform.projects import DEFAULT
 from app.platform.settings import Settings
 from app.schema.base import Base
 from tests.factories import fill
@@ -371,7 +372,7 @@ async def test_what_was_stored_in_another_spelling_before_the_setting_is_merged_
     expected = [(" anna", "anna"), ("Anna", "anna"), ("CLEO", "cleo")]
     assert sorted(await merging.spellings(engine)) == expected
     for dry_run, said in ((True, "3 ids would be"), (False, "3 ids are"), (False, "0 ids are")):
-        await merge_all(settings, dry_run=dry_run)
+        await merge_all(settings, DEFAULT, dry_run=dry_run)
         assert said in capsys.readouterr().out
     listed = (await client.get("/v1/assignments", params={"customer_id": " ANNA"})).json()["items"]
     assert sorted(row["code"] for row in listed) == sorted(given[who] for who in ("Anna", " anna", "anna"))
