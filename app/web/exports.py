@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.platform import records
 from app.platform.database import ONLY_READS, transaction
+from app.platform.projects import project_of
 from app.schema.texts import inert
 from app.web.headers import Responses
 from app.web.spool import check_room, spooled
@@ -98,9 +99,10 @@ def response(
     Raises:
         TooManyExportsError: too many are under way.
     """
-    check_room()
+    project = project_of(engine)
+    check_room(project)
     return Download(
-        spooled(stream(engine, query, columns, format_)),
+        spooled(stream(engine, query, columns, format_), project),
         media_type=MEDIA_TYPES[format_],
         headers={"Content-Disposition": f'attachment; filename="{name}.{format_}"', **(headers or {})},
     )

@@ -8,12 +8,14 @@ which pages of an export would not be. Exports read block by block, in turns, wi
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from dataclasses import dataclass, field
 from typing import IO
 
 from app.platform import disk
 from app.platform.errors import OverloadedError
+from app.platform.turns import Turns
 from app.web.pace import Pace
 
 BLOCK = 64 * 1024
@@ -22,6 +24,9 @@ MAX_READING = 3
 
 MAX_OPEN = 32
 """Exports of a process that are under way at all: each may be a file on the disk."""
+
+KEPT_FOR_OTHERS = 8
+"""Of these, so many are no project's alone."""
 
 WAIT_SECONDS = 30.0
 """How long an export may wait for its turn; its reply has not begun by then."""
@@ -43,10 +48,15 @@ class _Spools:
     """The exports of this process."""
 
     def __init__(self) -> None:
-        self.reading = asyncio.Semaphore(MAX_READING)
+        self.reading = Turns([None] * MAX_READING, WAIT_SECONDS)
         self.turn = asyncio.Lock()
         self.pace = Pace()
-        self.open = 0
+        self.open: Counter[Hashable] = Counter()
+        """How many are under way, by project."""
+
+    def has_room(self, project: Hashable) -> bool:
+        """Tell whether one more of a project may begin."""
+        return self.open.total() < MAX_OPEN and self.open[project] < MAX_OPEN - KEPT_FOR_OTHERS
 
 
 _BY_LOOP: dict[asyncio.AbstractEventLoop, _Spools] = {}
@@ -60,13 +70,13 @@ def _spools() -> _Spools:
     return _BY_LOOP[loop]
 
 
-def check_room() -> None:
-    """Refuse an export where too many are under way, before its reply begins.
+def check_room(project: Hashable = None) -> None:
+    """Refuse an export where too many are under way, in all or of the project, before its reply begins.
 
     Raises:
         TooManyExportsError: there are.
     """
-    if _spools().open >= MAX_OPEN:
+    if not _spools().has_room(project):
         raise TooManyExportsError
 
 
@@ -98,19 +108,19 @@ class _Spool:
         return self.file.read(min(BLOCK, self.written - sent))
 
 
-async def spooled(blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Give what `blocks` gives, and have `blocks` never wait for who takes it.
+async def spooled(blocks: AsyncIterator[bytes], project: Hashable = None) -> AsyncGenerator[bytes, None]:
+    """Give what `blocks` gives, and have `blocks` never wait for who takes it. Projects read in turn.
 
     Raises:
         TooManyExportsError: others read for so long that the turn did not come; nothing was given.
     """
-    check_room()
+    check_room(project)
     spools = _spools()
-    spools.open += 1
+    spools.open[project] += 1
     try:
         with tempfile.TemporaryFile() as file:
             spool = _Spool(file)
-            filling = asyncio.create_task(_fill(spools, spool, blocks))
+            filling = asyncio.create_task(_fill(spools, spool, blocks, project))
             try:
                 sent = 0
                 while sent < spool.written or not filling.done():
@@ -126,22 +136,22 @@ async def spooled(blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
                 filling.cancel()
                 await asyncio.wait([filling])
     finally:
-        spools.open -= 1
+        spools.open[project] -= 1
+        spools.open += Counter()  # who has none is forgotten
 
 
-async def _fill(spools: _Spools, spool: _Spool, blocks: AsyncIterator[bytes]) -> None:
+async def _fill(spools: _Spools, spool: _Spool, blocks: AsyncIterator[bytes], project: Hashable) -> None:
     try:
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await spools.reading.acquire()
-        except TimeoutError:
+            await spools.reading.take(project)
+        except OverloadedError:
             raise TooManyExportsError from None
         try:
             async with asyncio.timeout(READ_SECONDS):
                 while await _fill_on(spools, spool, blocks):
                     pass
         finally:
-            spools.reading.release()
+            spools.reading.give_back(None)
     finally:
         spool.more.set()
 

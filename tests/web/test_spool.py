@@ -178,7 +178,7 @@ async def test_exports_that_nobody_reads_leave_the_connections_to_others(client,
                 await asyncio.sleep(0)
         ended += 1
 
-    open_ = [spooled(rows()) for _ in range(20)]
+    open_ = [spooled(rows(), project) for project in (*"ab",) * 10]
     for each in open_:
         await anext(each)
     async with asyncio.timeout(10):
@@ -190,3 +190,23 @@ async def test_exports_that_nobody_reads_leave_the_connections_to_others(client,
     for each in open_:
         await each.aclose()
     assert (await client.get("/v1/pools/p/export")).status_code == 200
+
+
+async def test_exports_of_one_project_leave_room_for_anothers(monkeypatch):
+    spool._BY_LOOP.clear()
+    monkeypatch.setattr(spool, "MAX_OPEN", spool.KEPT_FOR_OTHERS + 2)
+
+    async def rows():
+        yield b"x"
+
+    open_ = [spooled(rows(), "a"), spooled(rows(), "a"), spooled(rows(), "b")]
+    for each in open_[:2]:
+        await anext(each)
+    with pytest.raises(spool.TooManyExportsError):
+        await anext(spooled(rows(), "a"))
+    assert await anext(open_[2]) == b"x"
+    for each in open_:
+        await each.aclose()
+    again = spooled(rows(), "a")
+    assert await anext(again) == b"x"
+    await again.aclose()
