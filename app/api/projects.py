@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.api_keys import KEY as KEYS_KEY
 from app.domain.access.keys import service as keys
 from app.domain.access.keys.errors import ApiKeyNotFoundError
+from app.domain.access.keys.ring import KeyRing
 from app.domain.access.keys.schemas import (
     ApiKeyCreate,
     ApiKeyOut,
@@ -28,12 +29,12 @@ from app.domain.projects.errors import (
     ProjectStaysError,
 )
 from app.domain.projects.schemas import ProjectCreate, ProjectOut, ProjectRecord, ProjectUpdate
-from app.platform.database import run_act
+from app.platform.database import run_act, transaction
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.schema.names import nfc
 from app.web import etag, pagination
-from app.web.dependencies import Connection, Engine
+from app.web.dependencies import Connection, Engine, held
 from app.web.guard import requires
 from app.web.headers import bearing
 from app.web.idempotency import Once
@@ -133,7 +134,8 @@ async def update_project(
 )
 async def delete_project(
     project: ProjectPath,
-    connection: Connection,
+    engine: Engine,
+    ring: Annotated[KeyRing, held(KeyRing)],
     caller: Operator,
     expected: etag.IfMatch,
     response: Response,
@@ -144,7 +146,9 @@ async def delete_project(
     Its keys are refused from the reply on (by other processes within seconds). A job deletes the rest; when nothing is
     left, the project is not found any more.
     """
-    deleting = await service.delete(connection, caller, project, nfc(confirm), expected)
+    async with transaction(engine) as connection:
+        deleting = await service.delete(connection, caller, project, nfc(confirm), expected)
+    ring.forget(deleting.id)
     etag.tag(response, service.version_of(deleting))
     response.headers["Location"] = _path(project)
     return deleting

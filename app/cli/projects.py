@@ -1,11 +1,13 @@
 """`vouchers project`."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.cli import databases
 from app.cli.databases import on_database
 from app.domain.projects import service
 from app.domain.projects.schemas import ProjectRecord
@@ -13,7 +15,7 @@ from app.platform.errors import CommandError, DomainError
 from app.schema.names import nfc, plain
 
 Result = TypeVar("Result")
-project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, delete.")
+project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, export, delete.")
 FIRST = "default"
 """Name of the project that is there from the first start; it keeps it."""
 Of = Annotated[str, typer.Option("--project", metavar="PROJECT", help="The project whose key it is.")]
@@ -44,6 +46,19 @@ def rename_project(
     """Give a project another name; its keys and all that it holds stay."""
     wanted = _new(new)
     asked(lambda connection: service.rename(connection, None, nfc(old), wanted))
+
+
+@project.command("export")
+def export_project(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it is replaced.")],
+) -> None:
+    """Write all that a project holds, without secrets, to a ZIP of NDJSON files, one for each table."""
+    from app.cli.project_file import write  # noqa: PLC0415  (`serve` need not load it)
+
+    with databases.database() as (settings, _):
+        databases.bring_up(settings)
+        print(write(settings, databases.id_of(settings, name), file))
 
 
 @project.command("delete")

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.console.keys import check_sure, issue, listed, typed_grace, typed_key
 from app.console.pages import PAGE, model, path, see, seen_version, show, wrong
-from app.console.session import Visit, sent_by, shown_to
+from app.console.session import Keys, Visit, sent_by, shown_to
 from app.domain.access.keys import service as keys
 from app.domain.access.scopes import Scope
 from app.domain.projects import service
@@ -68,13 +68,15 @@ async def rename(project: str, visit: OperatorForm, engine: Engine) -> Response:
 
 
 @router.post("/{project}/delete")
-async def delete(project: str, visit: OperatorForm, engine: Engine) -> Response:
+async def delete(project: str, visit: OperatorForm, engine: Engine, ring: Keys) -> Response:
     """Begin to delete a project, where its name was typed once more."""
     try:
         async with transaction(engine) as connection:
-            await service.delete(connection, visit.caller, nfc(project), nfc(visit.text("confirm").strip()))
+            confirm = nfc(visit.text("confirm").strip())
+            deleting = await service.delete(connection, visit.caller, nfc(project), confirm)
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
+    ring.forget(deleting.id)
     return see("/projects", "project-deleted")
 
 

@@ -16,6 +16,7 @@ import psycopg
 from app.platform.postgres.server import find_programs
 from app.platform.postgres.settings import tunable
 from app.platform.postgres.user import ServerUser
+from app.platform.row_security import STATEMENTS
 from tests.chaos.between import Network
 
 _TEXT = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync")
@@ -163,6 +164,8 @@ class Pair:
             first.initialise()
             first.start()
             first.execute("CREATE ROLE vouchers LOGIN CREATEDB")
+            for statement in STATEMENTS:  # an administrator's part, for the role may make none
+                first.execute(statement.format(owner="vouchers"))
             first.execute("CREATE DATABASE vouchers OWNER vouchers")
             self.follow(second, first)
         except BaseException:

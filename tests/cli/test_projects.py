@@ -1,6 +1,8 @@
 """`vouchers project` and the keys of a project."""
 
 import asyncio
+import json
+import zipfile
 from contextlib import nullcontext
 
 import pytest
@@ -9,7 +11,8 @@ from typer.testing import CliRunner
 from app.cli import databases
 from app.cli.main import cli
 from app.platform.errors import CommandError
-from tests.shops import client_of
+from tests.factories import fill
+from tests.shops import client_of, shops
 
 
 @pytest.fixture
@@ -65,3 +68,29 @@ async def test_what_is_wrong_is_told_in_a_line(run):
     ):
         with pytest.raises(CommandError, match=said):
             await run(*words)
+
+
+async def test_an_export_has_all_of_the_project_and_no_secret(run, app, engine, tmp_path):
+    file = tmp_path / "a.zip"
+    async with shops(app, engine, "a", "b") as (a, b):
+        for shop in (a, b):
+            await fill(shop.engine, "p", [f"{shop.name}-\\1", f"{shop.name}-2"])
+            url = f"https://example.org/{shop.name}"
+            hook = await shop.client.post("/v1/webhooks", json={"url": url, "events": ["voucher.assigned"]})
+            given = await shop.client.post("/v1/pools/p/assignments", json={"customer_id": f"{shop.name}\n"})
+            assert (hook.status_code, given.status_code) == (201, 201)
+    assert "rows." in await run("project", "export", "a", str(file))
+    assert file.stat().st_mode & 0o777 == 0o600
+    with zipfile.ZipFile(file) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    rows = {name: [json.loads(line) for line in text.splitlines()] for name, text in texts.items()}
+    assert {row["code"] for row in rows["voucher.ndjson"]} == {"a-\\1", "a-2"}
+    assert [row["customer_id"] for row in rows["assignment.ndjson"]] == ["a\n"]
+    assert [row["url"] for row in rows["webhook.ndjson"]] == ["https://example.org/a"]
+    said = "".join(texts.values())
+    assert "whsec_" not in said
+    assert "example.org/b" not in said
+    with pytest.raises(CommandError, match="cannot be written"):
+        await run("project", "export", "a", str(tmp_path / "missing" / "a.zip"))
+    with pytest.raises(CommandError, match="no project"):
+        await run("project", "export", "nope", str(file))

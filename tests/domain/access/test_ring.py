@@ -9,6 +9,7 @@ from app.domain.access.keys import queries
 from app.domain.access.keys.ring import KeyRing
 from app.platform.engines import create_engine
 from tests.factories import KEY, add_key
+from tests.shops import shops
 
 
 async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine, settings, monkeypatch):
@@ -30,4 +31,17 @@ async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine
     assert {type(error) for error in unknown} == {UnauthenticatedError}
     with pytest.raises(UnauthenticatedError):
         await ring.recognise("x" * 40)
+    await short.dispose()
+
+
+async def test_the_keys_of_a_project_that_is_deleted_are_not_remembered(app, engine, settings):
+    short = create_engine(settings)
+    ring = KeyRing(short, 60)
+    async with shops(app, engine, "doomed", "other") as both:
+        for shop in both:
+            await ring.recognise(shop.secret)
+        doomed, other = both
+        ring.forget(doomed.id)
+        assert ring.remembered(doomed.secret) is None
+        assert ring.remembered(other.secret).project == "other"
     await short.dispose()

@@ -99,6 +99,12 @@ class KeyRing:
         self._remember(digest, caller, min(self._remember_seconds, seconds))
         return caller
 
+    def forget(self, project_id: int) -> None:
+        """Forget the keys of a project that is being deleted: this process refuses them at once."""
+        self._known = {
+            digest: entry for digest, entry in self._known.items() if entry[1].project_id != project_id
+        }
+
     def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
         if len(self._known) >= _MAX_CACHED:
             self._known.clear()
