@@ -4,8 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from fastapi import FastAPI
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform import database, projects
 from app.platform.database import transaction
 from app.platform.database_url import conninfo
 from app.platform.engines import create_engine
@@ -105,28 +103,7 @@ def application(max_body_bytes: int) -> FastAPI:
 
 
 @pytest.fixture
-def held_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever holds a connection of the application's asks for no second one of the same pool: two might wait for each
-    other."""
-    held: ContextVar[object] = ContextVar("held", default=None)
-
-    @asynccontextmanager
-    async def in_share(engine: AsyncEngine) -> AsyncIterator[None]:
-        pool, before = engine.sync_engine.pool, held.get()
-        assert pool is not before, "a transaction within a transaction: see projects.beside"
-        shared = engine.sync_engine.get_execution_options().get("share") is not None
-        async with projects.in_share(engine):
-            held.set(pool if shared else before)
-            try:
-                yield
-            finally:
-                held.set(before)
-
-    monkeypatch.setattr(database, "in_share", in_share)
-
-
-@pytest.fixture
-async def app(settings: Settings, engine: AsyncEngine, held_once: None) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[FastAPI]:
     """The application, started, with a key that may do everything."""
     await add_key(engine, KEY, "admin")
     app = application(settings.max_body_bytes)
