@@ -37,9 +37,8 @@ async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float)
     return found
 
 
-async def is_told(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller, last: str) -> bool:
+def is_told(found: ImportRecord, caller: Caller, last: str) -> bool:
     """Return whether who has had the event `last` knows the end of the import: nothing is left to follow."""
-    found = await following.read(engine, import_id)
     return found.status in service.ENDED and last == _event_id(_shown(caller, found))
 
 

@@ -301,7 +301,6 @@ async def undo_import(
 )
 async def follow_import(
     import_id: uuid.UUID,
-    connection: Connection,
     engine: Engine,
     caller: Reader,
     last_event_id: Annotated[str, Header(description="Of who comes back: the last event that was had")] = "",
@@ -311,8 +310,8 @@ async def follow_import(
     `EventSource` comes back when the stream ends; once it has had the end, it is answered 204 and stays away.
     """
     following.check_room(engine)
-    await service.get(connection, import_id)
-    if last_event_id and await streams.is_told(engine, import_id, caller, last_event_id):
+    found = await following.read(engine, import_id)
+    if last_event_id and streams.is_told(found, caller, last_event_id):
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
