@@ -2,7 +2,7 @@
 
 from app.cli.databases import all_projects
 from app.domain.lifecycle.check import violations
-from app.platform.database import transaction
+from app.platform.database import ONLY_READS, transaction
 from app.platform.engines import create_long_engine
 from app.platform.projects import everywhere, of_project
 from app.platform.settings import Settings
@@ -20,6 +20,7 @@ async def violations_of_all(settings: Settings) -> list[str]:
             found = await all_projects(connection)
         for project, name in found:
             async with transaction(of_project(engine, project)) as connection:
+                await connection.execute(ONLY_READS)  # or merges and webhooks would wait for it
                 broken += [f"{name}: {line}" for line in await violations(connection)]
     finally:
         await engine.dispose()

@@ -7,6 +7,7 @@ from pathlib import Path
 from psycopg import sql
 
 from app.platform.connections import connect_sync
+from app.platform.database import READS
 from app.platform.errors import CommandError
 from app.platform.settings import Settings
 from app.schema.projects import tables_of_projects
@@ -39,6 +40,8 @@ def write(settings: Settings, project_id: int, file: Path) -> str:
             zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
             connect_sync(settings, project=project_id) as connection,
         ):
+            # Or merges and webhooks would wait for it.
+            connection.execute(f"SET LOCAL application_name = '{READS}'")
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             for table in tables_of_projects():
                 if table in RAW:

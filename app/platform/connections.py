@@ -40,6 +40,9 @@ SERVER_OPTIONS = (
 
 SERVICE = "vouchers_service"
 """Role of the sessions that serve projects: it sees and writes the rows of one at a time (app/platform/projects.py)."""
+OF_PROJECT = "vouchers/"
+"""Begins the application name of a session while it is at work in a project, whose number follows: who waits for what
+is under way in one, waits for no other's."""
 _AS_SERVICE = f"-c role={SERVICE}"
 _AS_OWNER = "-c role=none"
 
@@ -265,7 +268,8 @@ def connect_sync(
 
     It serves one project, as long as it is open; without one it is the database's owner's, who sees all.
     """
-    whose = _AS_OWNER if project is None else f"{_AS_SERVICE} -c app.project={project}"
+    inside = f"-c app.project={project} -c application_name={OF_PROJECT}{project}"
+    whose = _AS_OWNER if project is None else f"{_AS_SERVICE} {inside}"
     about = arguments(settings, direct=True, extra=f"{whose} {extra}")
     given = make_conninfo("", **{**parameters(settings.direct_url), **about})
     connection = LimitedSyncConnection.connect(given, autocommit=autocommit)

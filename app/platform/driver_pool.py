@@ -17,11 +17,10 @@ from app.platform.connections import (
     server_limit,
 )
 from app.platform.places import Places
-from app.platform.projects import SET, share_of
+from app.platform.projects import SET, SET_SESSION, share_of
 from app.platform.settings import Settings
 
 _IDLE = pq.TransactionStatus.IDLE
-_SET_SESSION = "SELECT set_config('app.project', %s, false)"
 
 
 class DriverPool:
@@ -81,11 +80,12 @@ class DriverPool:
         async with self.connection() as connection:
             if not self._own_sessions:
                 async with connection.transaction():
-                    await connection.execute(SET, (str(project_id),))
+                    await connection.execute(SET, {"project": str(project_id)})
                     yield connection
                 return
             if connection.project != project_id:
-                await connection.execute(_SET_SESSION, (str(project_id),))
+                connection.project = None  # whatever becomes of the statement, nobody takes it for another's
+                await connection.execute(SET_SESSION, {"project": str(project_id)})
                 connection.project = project_id
             yield connection
 

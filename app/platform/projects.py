@@ -10,17 +10,21 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform.connections import CHECKOUT_SECONDS, SERVICE
+from app.platform.connections import CHECKOUT_SECONDS, OF_PROJECT, SERVICE
 from app.platform.errors import OverloadedError
 from app.platform.places import Places
 
 DEFAULT = 1
 """Id of the project `default`."""
-_OPTION, _SHARE = "project", "share"
+_OPTION, _SHARE, _BESIDE = "project", "share", "beside"
 KEPT_FOR_OTHERS = 2
 """Connections of a pool that no project has alone."""
-SET = f"SELECT set_config('role', '{SERVICE}', true), set_config('app.project', %s, true)"
-"""Sets both for a transaction: a session that a pooler lends us may have another role."""
+SET = f"""SELECT set_config('role', '{SERVICE}', true), set_config('app.project', %(project)s, true),
+    set_config('application_name', '{OF_PROJECT}' || %(project)s, true)"""
+"""Sets it for a transaction, and the role: a session that a pooler lends us may have another one."""
+SET_SESSION = f"""SELECT set_config('app.project', %(project)s, false),
+    set_config('application_name', '{OF_PROJECT}' || %(project)s, false)"""
+"""Sets it for a session, until it is set to another."""
 MOST_WAITING = 1000
 """Most acts of a project that wait for one; more are refused at once."""
 _EVERYWHERE = 0
@@ -30,15 +34,29 @@ class ProjectUnsetError(RuntimeError):
     """A transaction was to be of a project, and nobody said of which: a fault of ours."""
 
 
-def of_project(engine: AsyncEngine, project_id: int, share: Places | None = None) -> AsyncEngine:
+def of_project(
+    engine: AsyncEngine, project_id: int, share: Places | None = None, beside: AsyncEngine | None = None
+) -> AsyncEngine:
     """Return the engine of a project, with the same connections: what is done on it is done in that project.
 
     Args:
         engine: of the service.
         project_id: the project's.
         share: how many of the connections the project may have at a time; all, where there is none.
+        beside: has the connections for a transaction within a transaction; the same ones, where there is none.
     """
-    return engine.execution_options(**{_OPTION: project_id, _SHARE: share})
+    options = {_OPTION: project_id, _SHARE: share}
+    return engine.execution_options(**(options if beside is None else options | {_BESIDE: beside}))
+
+
+def beside(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine of the same project for a short transaction while one of `engine` is open.
+
+    It has other connections, and who holds one of these waits for no further one: were they the same, those who hold
+    all of them would wait for each other.
+    """
+    other: AsyncEngine | None = engine.sync_engine.get_execution_options().get(_BESIDE)
+    return of_project(engine if other is None else other, project_of(engine))
 
 
 def share_of(size: int, kept: int = KEPT_FOR_OTHERS) -> Places:
@@ -97,7 +115,7 @@ def enter(connection: Connection) -> None:
     if project == _EVERYWHERE:
         connection.exec_driver_sql("SET LOCAL ROLE NONE")
     elif project is not None:
-        connection.exec_driver_sql(SET, (str(project),))
+        connection.exec_driver_sql(SET, {"project": str(project)})
 
 
 def _set_for(of: AsyncEngine | AsyncConnection) -> int | None:

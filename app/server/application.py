@@ -89,7 +89,8 @@ ROUTERS = (
 
 
 SHORT_CONNECTIONS = 3
-"""Connections for keys and for what assigns ask beside their claim: exports and renders cannot take these."""
+"""Connections for keys, for what assigns ask beside their claim, and for short transactions within others: exports and
+renders cannot take these."""
 
 
 def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -104,7 +105,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
 
         def of_each(project: int) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
-            own = of_project(engine, project, share_of(settings.database_connections))
+            own = of_project(engine, project, share_of(settings.database_connections), beside=short)
             connections = direct.of(project)
             mine = renderers.of(project)
             return (

@@ -114,6 +114,7 @@ async def stream(
     """Write the rows of a query; on a connection of its own, because the request's is gone by then."""
     async with transaction(engine) as connection:
         await connection.execute(ONLY_READS)
+        yield b""  # it has its connection
         rows = await connection.stream(query.execution_options(yield_per=ROWS_AT_A_TIME))
         if format_ is Format.CSV:
             yield _csv([columns])

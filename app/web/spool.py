@@ -111,6 +111,10 @@ class _Spool:
 async def spooled(blocks: AsyncIterator[bytes], project: Hashable = None) -> AsyncGenerator[bytes, None]:
     """Give what `blocks` gives, and have `blocks` never wait for who takes it. Projects read in turn.
 
+    Args:
+        blocks: what is read; the first one is empty, and comes once there is a connection.
+        project: whose export it is.
+
     Raises:
         TooManyExportsError: others read for so long that the turn did not come; nothing was given.
     """
@@ -148,6 +152,8 @@ async def _fill(spools: _Spools, spool: _Spool, blocks: AsyncIterator[bytes], pr
             raise TooManyExportsError from None
         try:
             async with asyncio.timeout(READ_SECONDS):
+                # With its connection, for which others may have to end: they do in the turns that it leaves them.
+                spool.take(await anext(blocks, b""))
                 while await _fill_on(spools, spool, blocks):
                     pass
         finally:

@@ -19,7 +19,7 @@ async def end_all_others(engine):
         await connection.execute(
             text(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND application_name = 'vouchers'"
+                " WHERE datname = current_database() AND starts_with(application_name, 'vouchers')"
                 " AND pid <> pg_backend_pid()"
             )
         )

@@ -120,6 +120,7 @@ async def test_exports_read_in_turns_and_all_of_them_rest_between(monkeypatch):
 
     async def blocks():
         nonlocal at_it, most
+        yield b""
         for _ in range(10):
             at_it += 1
             most = max(most, at_it)
@@ -210,3 +211,21 @@ async def test_exports_of_one_project_leave_room_for_anothers(monkeypatch):
     again = spooled(rows(), "a")
     assert await anext(again) == b"x"
     await again.aclose()
+
+
+async def test_exports_do_not_wait_for_a_connection_in_the_turn_that_another_needs_to_end():
+    spool._BY_LOOP.clear()
+    connection = asyncio.Lock()
+
+    async def rows():
+        async with connection:
+            yield b""
+            for _ in range(3):
+                await asyncio.sleep(0)
+                yield b"x"
+
+    async def whole():
+        return b"".join([block async for block in spooled(rows())])
+
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(whole() for _ in range(3))) == [b"xxx"] * 3

@@ -20,8 +20,9 @@ from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.platform.connections import OF_PROJECT
 from app.platform.database import READS, transaction
-from app.platform.projects import as_owner, everywhere
+from app.platform.projects import as_owner, beside, everywhere, project_of
 
 # After the row is locked: what follows on the same code, such as its next draw, bears a later time.
 MOMENT = "greatest(clock_timestamp(), now(), (SELECT at FROM horizon))"
@@ -33,6 +34,12 @@ ON CONFLICT (id) DO UPDATE SET at = greatest(horizon.at, excluded.at)
 RETURNING at
 """)
 
+# What another project does is none of this one's: merges of two would wait for each other, and webhooks of one for what
+# another does for long. A session that does not say in which it is at work may be in any.
+_CONCERNED = f"""datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    AND application_name NOT IN ('{READS}', 'pg_dump')
+    AND (NOT starts_with(application_name, '{OF_PROJECT}') OR application_name = '{OF_PROJECT}' || :project)"""
+
 # A vacuum that the server starts by itself lasts for long and stamps nothing.
 # Where the server does not track what is under way (`track_activities`), all that a transaction may last is taken off.
 UNDER_WAY = text(f"""
@@ -41,16 +48,14 @@ SELECT least(
     CASE WHEN NOT current_setting('track_activities')::boolean THEN CAST(:horizon AS timestamptz) - :longest END
 )
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-    AND application_name NOT IN ('{READS}', 'pg_dump')
+WHERE {_CONCERNED}
 """)  # noqa: S608  (made of constants)
 
 # What a transaction sees of this table is kept until it ends, unless that is thrown away.
 CLEAR = text("SELECT pg_stat_clear_snapshot()")
 EACH_UNDER_WAY = text(f"""
 SELECT pid, backend_start, xact_start FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-    AND application_name NOT IN ('{READS}', 'pg_dump')
+WHERE {_CONCERNED}
     AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)
 """)  # noqa: S608  (made of constants)
 
@@ -64,30 +69,33 @@ SELECT greatest(clock_timestamp(), now(), (SELECT at FROM horizon)), id, CAST(%s
 
 
 async def publish(engine: AsyncEngine) -> datetime:
-    """Return the present time; whatever begins from now on is stamped no earlier."""
-    async with transaction(everywhere(engine)) as connection:
+    """Return the present time; whatever begins from now on is stamped no earlier; another one may be open."""
+    async with transaction(everywhere(beside(engine))) as connection:
         horizon: datetime = (await connection.execute(PUBLISH)).scalar_one()
         return horizon
 
 
 async def settled(engine: AsyncEngine) -> datetime:
-    """Return a time before which all is committed that was handed out or changed, and will ever be.
+    """Return a time before which all is committed that was handed out or changed in the project, and will ever be.
 
-    It is the present time, or the begin of the oldest transaction that is under way. What only reads may say so by
-    its application name (`database.READS`) and holds nobody up.
+    It is the present time, or the begin of the oldest transaction that is under way in it. What only reads may say so
+    by its application name (`database.READS`) and holds nobody up.
     """
     horizon = await publish(engine)
-    async with transaction(everywhere(engine)) as connection:  # others' sessions are shown to the owner alone
-        found = await connection.execute(UNDER_WAY, {"horizon": horizon, "longest": LONGEST})
+    # Others' sessions are shown to the owner alone.
+    async with transaction(everywhere(beside(engine))) as connection:
+        about = {"horizon": horizon, "longest": LONGEST, "project": str(project_of(engine))}
+        found = await connection.execute(UNDER_WAY, about)
         settled_at: datetime = found.scalar_one()
         return settled_at
 
 
 async def under_way(connection: AsyncConnection) -> set[tuple[object, ...]]:
-    """Return the transactions that are under way, besides this one and what only reads."""
+    """Return the transactions that are under way in the project, besides this one and what only reads."""
+    project = {"project": str(project_of(connection))}
     async with as_owner(connection):
         await connection.execute(CLEAR)
-        return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY)}
+        return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY, project)}
 
 
 async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, object]) -> None:

@@ -30,6 +30,7 @@ from app.domain.tracking import queries
 from app.platform.connections import LONG_SECONDS
 from app.platform.database import patience, retry_on_conflict, transaction
 from app.platform.errors import ChangesConflictError
+from app.platform.projects import beside
 
 PATIENCE = 4.0
 """Seconds that a merge waits for others, all in all."""
@@ -87,7 +88,7 @@ async def merge_all(
         two = [tuple(found[id_].id if id_ in found else id_ for id_ in pair) for pair in pairs]
         concerned = {id_ for into, of in two if into != of for id_ in (into, of)}
         if concerned:
-            async with transaction(engine) as marking:
+            async with transaction(beside(engine)) as marking:
                 await persons.mark(marking, concerned)
             # Where nothing comes of it the marks stay, and mean nothing: the lock tells whether a merge is under way.
             await _wait_for_others(connection, until)

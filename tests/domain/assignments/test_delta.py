@@ -15,7 +15,8 @@ from app.domain.assignments import service
 from app.domain.lifecycle import order
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.database import ONLY_READS, transaction
-from tests.factories import fill
+from app.platform.projects import of_project
+from tests.factories import add_projects, fill
 
 CUTS = int(os.environ.get("VOUCHERS_TEST_CUTS", "10"))
 """1000 is the long form."""
@@ -81,6 +82,15 @@ async def test_what_only_reads_holds_no_export_up(engine):
     async with engine.begin() as other:
         begun = (await other.execute(text("SELECT now()"))).scalar_one()
         assert await order.settled(engine) <= begun
+
+
+async def test_what_is_under_way_in_another_project_holds_no_export_up(engine):
+    (shop,) = await add_projects(engine, "shop")
+    another = of_project(engine, shop)
+    async with transaction(another) as other:
+        begun = (await other.execute(text("SELECT now()"))).scalar_one()
+        assert await order.settled(engine) > begun
+        assert await order.settled(another) <= begun
 
 
 async def test_until_is_kept_where_all_before_it_is_committed_and_cut_where_not(client, engine):

@@ -11,10 +11,11 @@ from app.domain.persons import ids
 from app.domain.persons import service as persons
 from app.domain.tracking import merge as merging
 from app.platform.database import transaction
-from app.platform.projects import DEFAULT
+from app.platform.engines import create_engine
+from app.platform.projects import DEFAULT, of_project, share_of
 from app.platform.settings import Settings
 from app.schema.base import Base
-from tests.factories import fill
+from tests.factories import add_projects, fill
 
 ASSIGN = "/v1/pools/p/assignments"
 LETTER = "{{ vouchers['p'].assign_available() }}"
@@ -378,3 +379,20 @@ async def test_what_was_stored_in_another_spelling_before_the_setting_is_merged_
     assert sorted(row["code"] for row in listed) == sorted(given[who] for who in ("Anna", " anna", "anna"))
     assert len((await client.get("/v1/customers/Cleo/events")).json()["items"]) == 1
     await agrees(engine)
+
+
+async def test_merges_of_two_projects_do_not_wait_for_each_other(engine):
+    (shop,) = await add_projects(engine, "shop")
+    async with transaction(of_project(engine, shop)) as connection:
+        assert await persons.try_alone(connection)
+        merged = await merging.merge(engine, None, ANNA, COOKIE)
+    assert merged.customer_id == ANNA
+
+
+async def test_a_merge_needs_one_connection_of_its_projects_share(settings):
+    whole, short = create_engine(settings, 1), create_engine(settings, 1)
+    engine = of_project(whole, DEFAULT, share_of(1), beside=short)
+    merged = await asyncio.gather(*(merging.merge(engine, None, f"to-{n}", f"of-{n}") for n in range(3)))
+    assert [each.customer_id for each in merged] == ["to-0", "to-1", "to-2"]
+    await whole.dispose()
+    await short.dispose()

@@ -14,13 +14,15 @@ async def seal_anew(connection: AsyncConnection, settings: Settings) -> tuple[in
     cipher = fernet(settings)
     sealed = lost = 0
     for table in (Import, ImportSchedule):
-        query = select(table.id, table.sealed).where(table.sealed.is_not(None), func.length(table.sealed) > 0)
+        columns = table.project_id, table.id, table.sealed
+        query = select(*columns).where(table.sealed.is_not(None), func.length(table.sealed) > 0)
         for row in (await connection.execute(query.with_for_update())).all():
             try:
                 anew = cipher.rotate(bytes(row.sealed))
             except InvalidToken:
                 lost += 1
                 continue
-            await connection.execute(update(table).where(table.id == row.id).values(sealed=anew))
+            own = table.project_id == row.project_id, table.id == row.id
+            await connection.execute(update(table).where(*own).values(sealed=anew))
             sealed += 1
     return sealed, lost
