@@ -91,9 +91,9 @@ def secure(connection: Connection) -> None:
         )
     connection.exec_driver_sql(f"REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {ROLE}")
     secured = set(connection.scalars(_SECURED, {"role": ROLE}))
-    put = [_under_policies(table) for table in tables_of_projects(connection) if table not in secured]
-    if put:
-        connection.exec_driver_sql(";".join(put))
+    for table in tables_of_projects(connection):
+        if table not in secured:
+            connection.exec_driver_sql(_under_policies(table))
 
 
 def tables_of_projects(connection: Connection) -> list[str]:

@@ -15,7 +15,10 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     ensure_role(op.get_bind())
-    secure(op.get_bind())
+    with (
+        op.get_context().autocommit_block()
+    ):  # to wait for one table's lock with another's is how one meets a deadlock
+        secure(op.get_bind())
 
 
 def downgrade() -> None:
