@@ -84,7 +84,8 @@ def measure_projects(n: int, rounds: int, seconds: int) -> None:
         harness.on(service, lambda engine: _pools(engine, n, plenty))
         found: defaultdict[str, list[float]] = defaultdict(list)
         for turn in range(rounds + 1):
-            for name, places in {"apart": apart, "together": together}.items():
+            both = [("apart", apart), ("together", together)]
+            for name, places in both if turn % 2 else reversed(both):
                 done = load.post_all_over(
                     service.url, places, yardsticks.BODY, connections=CONNECTIONS, seconds=seconds
                 )
