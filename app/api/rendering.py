@@ -102,9 +102,8 @@ async def render_one(
         target = replace(target, request=_keyed(caller, "render", key, body))
     outcome = await held_by(app, RenderBatcher, caller.project_id).render(spec, target)
     if target.is_new and outcome.taken and not await still_there():
-        await service.take_back(
-            held_by(app, AsyncEngine, caller.project_id), [outcome]
-        )  # nobody could name the message
+        # Nobody could name the message.
+        await service.take_back(held_by(app, AsyncEngine, caller.project_id), [outcome])
     aborted = isinstance(outcome.error, MessageAbortedError)
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:

@@ -30,7 +30,7 @@ from app.schema.names import nfc
 Result = TypeVar("Result")
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Project in which it is done.")]
 FIRST = "default"
-"""Name of the project that is there from the first start."""
+"""Name of the project that is there from the first start; it keeps it."""
 MOST_PAUSE = 5.0
 """Longest pause between two tries to start the embedded database."""
 

@@ -16,8 +16,6 @@ from app.schema.names import nfc, plain
 
 Result = TypeVar("Result")
 project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, export, delete.")
-FIRST = "default"
-"""Name of the project that is there from the first start; it keeps it."""
 Of = Annotated[str, typer.Option("--project", metavar="PROJECT", help="The project whose key it is.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the project.")]
 _checked = plain("project")

@@ -123,12 +123,10 @@ def exposition(
         of_service: whether it is told too what the service does for all projects together.
     """
     registry = CollectorRegistry()
-    if not of_service:
-        pass
-    elif FOLDER in os.environ:
+    if of_service and FOLDER in os.environ:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         registry.register(_Processes(Path(os.environ[FOLDER])))
-    else:
+    elif of_service:
         registry.register(REGISTRY)
     registry.register(_Now(project, stock, most_pools, readings))
     return generate_latest(registry)
