@@ -65,14 +65,13 @@ class Book:
 
 
 class Callers:
-    """Callers of one service."""
+    """Callers of one service. Those who pause between two acts also send batches of messages and change many vouchers."""
 
     def __init__(self, service: Service, seed: int, many: int = 10, pause: float = 0.0) -> None:
         self._service = service
         self._random = random.Random(seed)
         self._numbers = itertools.count()
         self._many = many
-        """How many there are. Those who pause between two acts also send batches of messages and change many vouchers."""
         self._pause = pause
         self._done = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
