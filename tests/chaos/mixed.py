@@ -65,7 +65,7 @@ class Book:
 
 
 class Callers:
-    """Callers of one service. Those who pause between two acts also send batches of messages and change many vouchers."""
+    """Callers of one service. Those who pause between acts send batches of messages, and change many vouchers, too."""
 
     def __init__(self, service: Service, seed: int, many: int = 10, pause: float = 0.0) -> None:
         self._service = service
