@@ -201,6 +201,7 @@ async def connect(
     autocommit: bool = False,
     prepare_threshold: int | None = 5,
     as_owner: bool = False,
+    direct: bool = False,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to; it serves projects.
 
@@ -211,12 +212,13 @@ async def connect(
         autocommit: whether each statement is a transaction of its own.
         prepare_threshold: after how many uses a statement is prepared; None: never.
         as_owner: whether it is the database's owner's, who sees all.
+        direct: whether it leads to PostgreSQL itself, past a pooler.
 
     Raises:
         psycopg.OperationalError: none did in time.
     """
-    url = settings.sqlalchemy_url
-    about = arguments(settings, extra=f"{_AS_OWNER if as_owner else _AS_SERVICE} {extra}")
+    url = settings.direct_url if direct else settings.sqlalchemy_url
+    about = arguments(settings, direct=direct, extra=f"{_AS_OWNER if as_owner else _AS_SERVICE} {extra}")
 
     async def open_at(place: dict[str, str]) -> tuple[dict[str, str], LimitedConnection]:
         given = make_conninfo("", **{**place, **about})
