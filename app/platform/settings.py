@@ -93,7 +93,8 @@ class Settings(BaseSettings):
     fetch_seconds: float = Field(default=900, gt=0)
     """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
-    """How long a process may go on honouring a key after it was revoked elsewhere."""
+    """How long a process remembers a key. It is told at once of a key that was revoked or rotated elsewhere, and
+    honours it so long (5 s more while the database does not answer) where that does not reach it."""
     smtp_url: SecretStr | None = None
     """Takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
     smtp_plaintext: bool = False

@@ -90,7 +90,7 @@ class Delivery(OfProject, Base):
 
 
 class StockHistory(OfProject, Base):
-    """The stock of a pool as it was early in an hour."""
+    """The stock of a pool as it was early in an hour, and in those after it in which nothing changed."""
 
     __tablename__ = "stock_history"
 
@@ -105,5 +105,7 @@ class StockHistory(OfProject, Base):
     void: Mapped[int]
     given_besides: Mapped[int | None]
     """Null in rows older than the column."""
+    same_until: Mapped[datetime | None]
+    """When a later look last saw the same."""
 
     __table_args__ = (refers("stock_history", "pool_id", to="pool.id"),)

@@ -39,6 +39,7 @@ from app.api.webhooks import router as webhooks
 from app.api.webhooks import sent
 from app.console.application import mount as mount_console
 from app.domain.access.keys.ring import KeyRing
+from app.domain.access.keys.service import KEYS
 from app.domain.assignments.assigner import Assigner
 from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
@@ -50,6 +51,7 @@ from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
 from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
+from app.platform.telling import listen
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
 from app.server.traced import TracedRequests
@@ -116,12 +118,13 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
                 RenderBatcher(own, connections, mine),
             )
 
+        ring = KeyRing(short, settings.key_cache_seconds)
         readiness = Readiness(engine, direct, renderers, settings.home)
         hold(
             app,
             settings,
             engine,
-            KeyRing(short, settings.key_cache_seconds),
+            ring,
             FailedKeys(),
             direct,
             renderers,
@@ -131,10 +134,12 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         telling = asyncio.create_task(
             tell_connections({"requests": engine, "keys": short}, {"assigns": direct}), name="connections"
         )
-        timing = asyncio.create_task(follow_time(short), name="time")
+        beside = [telling, asyncio.create_task(follow_time(short), name="time")]
+        if settings.key_cache_seconds:
+            beside.append(asyncio.create_task(listen(settings, KEYS, ring.hear), name="keys"))
         yield
-        timing.cancel()
-        telling.cancel()
+        for task in beside:
+            task.cancel()
         await renderers.close()
         await direct.close()
         await short.dispose()

@@ -1,8 +1,13 @@
-"""The keys that a process knows: it recognises them, remembers them for seconds, and counts what they send."""
+"""The keys that a process knows: it recognises them, remembers them for seconds, and counts what they send.
+
+What changes a key is told to all processes (`keys.service.KEYS`), which then ask again; where that does not arrive,
+what is remembered ends by itself.
+"""
 
 import asyncio
 import hmac
 import time
+import uuid
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -17,6 +22,8 @@ from app.platform.limiter import PerMinute
 
 _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
+_OVERDUE_SECONDS = 5.0
+"""How long a key that cannot be looked up, because the database does not answer, is honoured beyond its time."""
 
 
 class KeyRing:
@@ -25,7 +32,10 @@ class KeyRing:
     def __init__(self, engine: AsyncEngine, remember_seconds: float) -> None:
         self._engine = engine
         self._remember_seconds = remember_seconds
-        self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._known: dict[bytes, tuple[float, Caller, float]] = {}
+        """Until when each is remembered, and until when at the most while it is looked up again."""
+        self._heard = 0
+        """How often something was forgotten: what was asked before may be what is forgotten."""
         self._asking: dict[bytes, asyncio.Task[Caller]] = {}
         self._limiter = PerMinute()
 
@@ -44,8 +54,7 @@ class KeyRing:
         if caller is not None:
             return caller
         digest = digest_of(secret)
-        if digest in self._known:  # one request asks again; those that come meanwhile need not
-            self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
+        self._prolong(digest)
         asking = self._asking.get(digest)
         if asking is None:  # of many requests that come at once with a key that is new here, one asks for all
             asking = self._asking[digest] = asyncio.create_task(self._ask(digest))
@@ -61,11 +70,12 @@ class KeyRing:
             done.exception()  # it was raised in whoever still waits; where nobody does, that is no fault
 
     async def _ask(self, digest: bytes) -> Caller:
+        heard = self._heard
         async with autocommit(self._engine) as connection:
             for row in await queries.with_prefix(connection, digest[:PREFIX_BYTES]):
                 left = _seconds_left(row, digest)
                 if left > 0:
-                    return await self._recognised(connection, row, digest, left)
+                    return await self._recognised(connection, row, digest, left, heard)
         self._known.pop(digest, None)
         raise UnauthenticatedError("The API key is not known, has expired, or was revoked.")
 
@@ -84,7 +94,7 @@ class KeyRing:
             )
 
     async def _recognised(
-        self, connection: AsyncConnection, row: KnownKey, digest: bytes, seconds: float
+        self, connection: AsyncConnection, row: KnownKey, digest: bytes, seconds: float, heard: int
     ) -> Caller:
         if row.stale:
             await queries.used(connection, row.id)
@@ -96,19 +106,44 @@ class KeyRing:
             row.project,
             row.requests_per_minute,
         )
-        self._remember(digest, caller, min(self._remember_seconds, seconds))
+        if heard == self._heard:
+            self._remember(digest, caller, min(self._remember_seconds, seconds))
         return caller
+
+    def hear(self, word: str | None) -> None:
+        """Forget what was changed elsewhere: the key or the keys of the project whose id this is; None: all."""
+        self._heard += 1
+        about = _id_in(word)
+        self._known = {
+            digest: entry
+            for digest, entry in self._known.items()
+            if about is not None and about not in {entry[1].key_id, entry[1].project_id}
+        }
 
     def forget(self, project_id: int) -> None:
         """Forget the keys of a project that is being deleted: this process refuses them at once."""
-        self._known = {
-            digest: entry for digest, entry in self._known.items() if entry[1].project_id != project_id
-        }
+        self.hear(str(project_id))
 
     def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
+        self._known.pop(digest, None)
         if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        self._known[digest] = (time.monotonic() + seconds, caller)
+            del self._known[next(iter(self._known))]  # the one that was looked up the longest ago
+        until = time.monotonic() + seconds
+        self._known[digest] = (until, caller, until + min(seconds, _OVERDUE_SECONDS))
+
+    def _prolong(self, digest: bytes) -> None:
+        """Let one request ask again for a key whose time is over; those that come meanwhile need not."""
+        if (entry := self._known.get(digest)) is not None:
+            soon = time.monotonic() + min(_REFRESH_SECONDS, self._remember_seconds)
+            self._known[digest] = (min(soon, entry[2]), *entry[1:])
+
+
+def _id_in(word: str | None) -> uuid.UUID | int | None:
+    """Return the id of a key or of a project; None where a word is neither: then it may be about all."""
+    try:
+        return None if word is None else uuid.UUID(word) if "-" in word else int(word)
+    except ValueError:
+        return None
 
 
 def _seconds_left(row: KnownKey, digest: bytes) -> float:
