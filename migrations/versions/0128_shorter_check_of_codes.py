@@ -5,8 +5,8 @@ That none is longer than 255 characters is seen to where codes come in.
 
 from alembic import op
 
-revision = "0150"
-down_revision = "0120"
+revision = "0128"
+down_revision = "0121"
 branch_labels = None
 depends_on = None
 
