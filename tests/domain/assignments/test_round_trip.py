@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from app.domain.assignments.cursors import CURSORS
+from app.domain.assignments.cursors import CURSORS, _Walk
 from app.domain.assignments.drawing import Draw
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.assignments.identity import random_id
@@ -24,7 +24,7 @@ async def half_way(engine, monkeypatch):
         keys = (
             (await connection.execute(text("SELECT draw_key FROM voucher ORDER BY draw_key"))).scalars().all()
         )
-    monkeypatch.setitem(CURSORS._by_pool, PLACE, keys[2])
+    monkeypatch.setitem(CURSORS._by_pool, PLACE, _Walk(keys[2]))
     yield
     await books_agree(engine)
 
