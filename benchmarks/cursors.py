@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.assignments.cursors import Cursors
 from app.domain.assignments.identity import random_id
 from app.domain.lifecycle import claim as lifecycle
+from app.domain.lifecycle.intake import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
 from app.platform.database_url import conninfo
@@ -131,10 +132,12 @@ async def _run(url: str, claims: int, barrier: Barrier, *, together: bool) -> No
             for _ in range(TENTHS):
                 barrier.wait(PATIENCE)
                 for _ in range(claims):
-                    cursor = cursors.of(place)
-                    requests = [AssignmentRequest(random_id()) for _ in range(BATCH)]
-                    claimed = await lifecycle.claim_direct(connection, "codes", requests, cursor, Ids.SINGLE)
-                    cursors.passed(place, cursor, claimed.draw_keys)
+                    left = [AssignmentRequest(random_id()) for _ in range(BATCH)]
+                    for cursor in (cursors.of(place), FIRST):
+                        claimed = await lifecycle.claim_direct(connection, *place, left, cursor, Ids.SINGLE)
+                        cursors.passed(place, cursor, claimed.draw_keys)
+                        if not (left := claimed.left(left)):
+                            break
                 await connection.execute("SELECT pg_stat_force_next_flush()")
                 await connection.execute("SELECT")
                 barrier.wait(PATIENCE)
