@@ -454,7 +454,10 @@ async def test_whichever_is_killed_callers_go_on_at_the_other(pair, both, pool):
         victim = pair[n % 2]
         before = [len(caller.codes) for caller in callers]
 
-        async def all_went_on(before=before):
+        def all_went_on(before=before):
+            for task in going_on:
+                if task.done():
+                    task.result()  # what it met
             return all(len(caller.codes) > had + 20 for caller, had in zip(callers, before, strict=True))
 
         await eventually(all_went_on, 60)
