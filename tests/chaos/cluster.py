@@ -227,8 +227,13 @@ class Cluster:
 
     @property
     def url(self) -> str:
+        return f"{self.read_url}?target_session_attrs=read-write"
+
+    @property
+    def read_url(self) -> str:
+        """All hosts, of which a standby is chosen for reads."""
         places = ",".join(member.front for member in self.members)
-        return f"postgresql://vouchers:{_PASSWORD}@{places}/vouchers?target_session_attrs=read-write"
+        return f"postgresql://vouchers:{_PASSWORD}@{places}/vouchers"
 
     def log(self) -> str:
         """Return what the nodes said at last."""
