@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.clock import clock
-from app.platform.database_url import conninfo
+from app.platform.database_url import conninfo, parameters
 from app.platform.engines import create_engine
 from app.platform.errors import OverloadedError
 from app.platform.projects import in_share, of_project, share_of
@@ -33,11 +33,16 @@ LOOK_SECONDS = 0.05
 
 _FAULTS = (SQLAlchemyError, psycopg.Error, OSError, TimeoutError, OverloadedError)
 _LATEST = text("SELECT max(last_heartbeat) FROM procrastinate_workers")
+_FOLLOWS = text("SELECT pg_is_in_recovery()")
 _WRITTEN = text("SELECT CAST(pg_current_wal_lsn() AS text)")
 _HAS = text(
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
     " >= CAST(:written AS pg_lsn)"
 )
+
+
+class PromotedError(Exception):
+    """A standby has become the primary."""
 
 
 class Standby:
@@ -50,7 +55,9 @@ class Standby:
             settings: of this process.
             url: of the standby, or of all hosts of the database: one that takes writes is passed over.
         """
-        place = {"database_url": conninfo(url.get_secret_value(), "standby"), "direct_database_url": None}
+        given = conninfo(url.get_secret_value(), "standby")
+        self._only_standby = parameters(given)["target_session_attrs"] == "standby"
+        place = {"database_url": given, "direct_database_url": None}
         self.engine = create_engine(settings.model_copy(update=place), tells_time=False)
         self.most_seconds = settings.read_age_seconds
         self.share = settings.database_connections
@@ -64,6 +71,20 @@ class Standby:
                 return False
             self._gone_at = now
         return True
+
+    async def enter(self, engine: AsyncEngine, stack: AsyncExitStack) -> AsyncConnection:
+        """Begin to read; however that ends, the end raises nothing: there is nothing to commit.
+
+        Raises:
+            PromotedError: the server has become the primary since; its connection is given up.
+        """
+        await stack.enter_async_context(in_share(engine))
+        connection = await engine.connect()
+        stack.push_async_callback(_leave, connection)
+        if self._only_standby and not (await connection.execute(_FOLLOWS)).scalar_one():
+            await connection.invalidate()
+            raise PromotedError
+        return connection
 
     def note(self, *, gone: bool) -> None:
         """Remember whether it answered."""
@@ -99,8 +120,10 @@ class Reads:
         if standby is None or engine is None or not standby.admits():
             return None
         try:
-            connection = await _enter(engine, stack)
+            connection = await standby.enter(engine, stack)
             latest = (await connection.execute(_LATEST)).scalar_one()
+        except PromotedError:
+            return None
         except _FAULTS:
             standby.note(gone=True)
             return None
@@ -120,24 +143,16 @@ class Reads:
         written = (await connection.execute(_WRITTEN)).scalar_one()
         try:
             async with asyncio.timeout(CATCH_UP_SECONDS), AsyncExitStack() as stack:
-                there = await _enter(engine, stack)
+                there = await standby.enter(engine, stack)
                 while not (await there.execute(_HAS, {"written": written})).scalar_one():  # noqa: ASYNC110  (of another machine)
                     await asyncio.sleep(LOOK_SECONDS)
-        except TimeoutError:
+        except (TimeoutError, PromotedError):
             return None
         except _FAULTS:
             standby.note(gone=True)
             return None
         standby.note(gone=False)
         return engine
-
-
-async def _enter(engine: AsyncEngine, stack: AsyncExitStack) -> AsyncConnection:
-    """Begin to read; however that ends, the end raises nothing: there is nothing to commit."""
-    await stack.enter_async_context(in_share(engine))
-    connection = await engine.connect()
-    stack.push_async_callback(_leave, connection)
-    return connection
 
 
 async def _leave(connection: AsyncConnection) -> None:

@@ -107,6 +107,12 @@ class Member:
                 return [postmaster, *postmaster.children(recursive=True)]
         return []
 
+    def replaying(self) -> psutil.Process:
+        """The process of a standby that makes what it has got visible."""
+        return next(
+            process for process in self.server() if "startup recovering" in " ".join(process.cmdline())
+        )
+
     def keeper(self) -> list[psutil.Process]:
         """Patroni, and what it runs beside the server."""
         if self._process is None or self._process.poll() is not None:

@@ -227,7 +227,8 @@ async def _lag(cluster: Cluster, callers: Callers) -> None:
 
     await eventually(is_from_standby, BACK)
     assert "Data-Age" in (await export()).headers
-    await asyncio.to_thread(standby.execute, "SELECT pg_wal_replay_pause()")
+    replay = standby.replaying()  # Patroni would resume what was paused by a function
+    replay.suspend()
     try:
         assert "Data-Age" not in (await export()).headers
 
@@ -236,5 +237,5 @@ async def _lag(cluster: Cluster, callers: Callers) -> None:
 
         await eventually(is_current, BACK)
     finally:
-        await asyncio.to_thread(standby.execute, "SELECT pg_wal_replay_resume()")
+        replay.resume()
     await eventually(is_from_standby, BACK)
