@@ -134,7 +134,7 @@ def job_pool_arguments(settings: Settings) -> JobPool:
         "kwargs": arguments(settings, direct=True),
         "connection_class": JobConnection,
         "min_size": 1,
-        "max_size": 8,  # one for each queue that is listened to, and as many for what they do
+        "max_size": 4,  # for what the queues do; those that they listen on are opened beside the pool
         "timeout": 5.0,
         "reconnect_timeout": 2.0,  # the driver's pool would pause for up to two minutes
     }

@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     """Least level that is logged. `WARNING` drops the line per request."""
     database_connections: int = Field(default=10, ge=2)
-    """Most connections that one process holds to PostgreSQL."""
+    """Most connections of each of a process's pools: a web process has two and some more, a worker one and those of
+    imports. The sum is in docs/scaling.md."""
     direct_database_url: SecretStr | None = None
     """PostgreSQL itself, where DATABASE_URL leads to a pooler such as PgBouncer: for migrations, jobs and imports."""
     read_database_url: SecretStr | None = None
