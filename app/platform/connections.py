@@ -5,8 +5,13 @@ end in time is closed, never returned.
 """
 
 import asyncio
+import contextlib
+import os
 import select
+import socket
+import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TypeVar
@@ -16,10 +21,11 @@ from psycopg import errors as pg
 from psycopg import pq, waiting
 from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import TupleRow
+from psycopg.pq.abc import PGconn
+from psycopg.rows import AsyncRowFactory, RowFactory, TupleRow, tuple_row
 
 from app.platform.clock import clock
-from app.platform.database_url import hosts, parameters, resolve
+from app.platform.database_url import hosts, joined, parameters, resolve
 from app.platform.racing import first_of
 from app.platform.settings import Settings
 
@@ -95,12 +101,47 @@ def hung_since(moment: float) -> bool:
     return _hang.at >= moment
 
 
+class _Open:
+    """The connections of this process, so that those can be ended which wait for a server that answers nobody."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[psycopg.AsyncConnection[TupleRow] | psycopg.Connection[TupleRow]] = (
+            weakref.WeakSet()
+        )
+
+    def add(self, connection: psycopg.AsyncConnection[TupleRow] | psycopg.Connection[TupleRow]) -> None:
+        with self._lock:
+            self._all.add(connection)
+
+    def sever(self) -> None:
+        """End each one by its socket, whoever waits on it in whatever thread: the wait fails at once."""
+        with self._lock:
+            connections = list(self._all)
+        for connection in connections:
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.socket(fileno=os.dup(connection.pgconn.socket)) as end,
+            ):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+_open = _Open()
+
+
 class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
 
     limit: float = 3.0
     project: int | None = None
     """The project that its session is set to, where that outlives a transaction."""
+    speaks_for_all: bool = False
+    """Whether a server that does not answer this one in time is taken to answer nobody in this process."""
+
+    def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[TupleRow] = tuple_row) -> None:
+        """Note it among those that are open."""
+        super().__init__(pgconn, row_factory)
+        _open.add(self)
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`.
@@ -115,6 +156,8 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
                 raise
             self.drop()
             _hang.note()
+            if self.speaks_for_all:
+                _open.sever()
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
         except pg.ReadOnlySqlTransaction:
             self.drop()
@@ -152,6 +195,11 @@ class LimitedSyncConnection(psycopg.Connection[TupleRow]):
     """A connection for threads, whose every wait ends."""
 
     limit: float = LONG_SECONDS
+
+    def __init__(self, pgconn: PGconn, row_factory: RowFactory[TupleRow] = tuple_row) -> None:
+        """Note it among those that are open."""
+        super().__init__(pgconn, row_factory)
+        _open.add(self)
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`."""
@@ -193,6 +241,16 @@ _answered: dict[str, dict[str, str]] = {}
 """Where the last connection was opened to, by URL: of several hosts this one is asked first."""
 
 
+def in_order(url: str) -> dict[str, str]:
+    """Return the parameters of a URL for who asks its hosts one after another: first the one that answered last."""
+    places = hosts(parameters(url))
+    last = _answered.get(url, {})
+    places.sort(
+        key=lambda place: (place.get("host"), place.get("port")) != (last.get("host"), last.get("port"))
+    )
+    return joined(places)
+
+
 async def connect(
     settings: Settings,
     *,
@@ -202,6 +260,7 @@ async def connect(
     prepare_threshold: int | None = 5,
     as_owner: bool = False,
     direct: bool = False,
+    tells_time: bool = True,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to; it serves projects.
 
@@ -213,6 +272,7 @@ async def connect(
         prepare_threshold: after how many uses a statement is prepared; None: never.
         as_owner: whether it is the database's owner's, who sees all.
         direct: whether it leads to PostgreSQL itself, past a pooler.
+        tells_time: whether the server's clock is the one that the service follows.
 
     Raises:
         psycopg.OperationalError: none did in time.
@@ -225,7 +285,7 @@ async def connect(
         connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
-        if clock.is_stale():
+        if tells_time and clock.is_stale():
             await _ask_time(connection)
         return place, connection
 
@@ -273,7 +333,7 @@ def connect_sync(
     inside = f"-c app.project={project} -c application_name={OF_PROJECT}{project}"
     whose = _AS_OWNER if project is None else f"{_AS_SERVICE} {inside}"
     about = arguments(settings, direct=True, extra=f"{whose} {extra}")
-    given = make_conninfo("", **{**parameters(settings.direct_url), **about})
+    given = make_conninfo("", **{**in_order(settings.direct_url), **about})
     connection = LimitedSyncConnection.connect(given, autocommit=autocommit)
     connection.limit = seconds
     if clock.is_stale():

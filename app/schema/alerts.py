@@ -44,7 +44,7 @@ class AlertThreshold(OfProject, Base):
     pool_id: Mapped[PoolId] = mapped_column(primary_key=True)
     threshold: Mapped[int] = mapped_column(primary_key=True)
     fell_at: Mapped[datetime | None]
-    """Written by the very transaction that took the count down to the threshold."""
+    """When it was found at or below the threshold: by a sweep, or by the transaction that lifts it again."""
     available: Mapped[int | None]
     """How many were left then."""
     told_at: Mapped[datetime | None]
