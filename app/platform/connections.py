@@ -263,6 +263,7 @@ async def connect(
     prepare_threshold: int | None = 5,
     as_owner: bool = False,
     direct: bool = False,
+    tells_time: bool = True,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to; it serves projects.
 
@@ -274,6 +275,7 @@ async def connect(
         prepare_threshold: after how many uses a statement is prepared; None: never.
         as_owner: whether it is the database's owner's, who sees all.
         direct: whether it leads to PostgreSQL itself, past a pooler.
+        tells_time: whether the server's clock is the one that the service follows.
 
     Raises:
         psycopg.OperationalError: none did in time.
@@ -286,7 +288,7 @@ async def connect(
         connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
-        if clock.is_stale():
+        if tells_time and clock.is_stale():
             await _ask_time(connection)
         return place, connection
 
