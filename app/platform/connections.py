@@ -135,12 +135,15 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     limit: float = 3.0
     project: int | None = None
     """The project that its session is set to, where that outlives a transaction."""
+    prepared: dict[bytes, str]
+    """What was prepared by SQL, and under which name."""
     speaks_for_all: bool = False
     """Whether a server that does not answer this one in time is taken to answer nobody in this process."""
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[TupleRow] = tuple_row) -> None:
         """Note it among those that are open."""
         super().__init__(pgconn, row_factory)
+        self.prepared = {}
         _open.add(self)
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
@@ -260,6 +263,7 @@ async def connect(
     prepare_threshold: int | None = 5,
     as_owner: bool = False,
     direct: bool = False,
+    tells_time: bool = True,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to; it serves projects.
 
@@ -271,6 +275,7 @@ async def connect(
         prepare_threshold: after how many uses a statement is prepared; None: never.
         as_owner: whether it is the database's owner's, who sees all.
         direct: whether it leads to PostgreSQL itself, past a pooler.
+        tells_time: whether the server's clock is the one that the service follows.
 
     Raises:
         psycopg.OperationalError: none did in time.
@@ -283,7 +288,7 @@ async def connect(
         connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
-        if clock.is_stale():
+        if tells_time and clock.is_stale():
             await _ask_time(connection)
         return place, connection
 

@@ -35,6 +35,7 @@ def create_engine(
     *,
     seconds: float | None = None,
     checkout: float = CHECKOUT_SECONDS,
+    tells_time: bool = True,
 ) -> AsyncEngine:
     """Make an engine on the service's database, with its own pool of connections.
 
@@ -43,12 +44,16 @@ def create_engine(
         connections: most connections; by default those of the setting.
         seconds: the longest statement; by default that of a request.
         checkout: longest wait for a connection.
+        tells_time: whether the server's clock is the one that the service follows.
     """
     limit = seconds or settings.statement_seconds
     threshold = prepare_threshold(settings, 5)
 
     async def creator() -> LimitedConnection:
-        return await connect(settings, seconds=limit, extra=server_limit(limit), prepare_threshold=threshold)
+        extra = server_limit(limit)
+        return await connect(
+            settings, seconds=limit, extra=extra, prepare_threshold=threshold, tells_time=tells_time
+        )
 
     engine = create_async_engine(
         "postgresql+psycopg://",
@@ -58,6 +63,7 @@ def create_engine(
         pool_timeout=checkout,
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
+        use_native_hstore=False,  # else each engine looks for that type first
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "begin", enter)

@@ -51,6 +51,7 @@ from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
 from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
+from app.platform.standby import Reads, Standby
 from app.platform.telling import listen
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
@@ -104,6 +105,8 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         short = create_engine(settings, SHORT_CONNECTIONS)
         direct = create_driver_pool(settings)
         renderers = Renderers(settings)
+        url = settings.read_database_url
+        standby = None if url is None else Standby(settings, url)
 
         def of_each(project: int) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
@@ -114,6 +117,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
                 own,
                 Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS, 1)), connections),
                 Gathering(own),
+                Reads(standby, project),
                 mine,
                 RenderBatcher(own, connections, mine),
             )
@@ -143,6 +147,8 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         await renderers.close()
         await direct.close()
         await short.dispose()
+        if standby is not None:
+            await standby.engine.dispose()
         await engine.dispose()
 
     return lifespan
