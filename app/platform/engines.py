@@ -63,6 +63,7 @@ def create_engine(
         pool_timeout=checkout,
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
+        use_native_hstore=False,  # else each engine looks for that type first
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "begin", enter)
