@@ -103,6 +103,20 @@ class DatabaseUnavailableError(DomainError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
+MOVING = "57V01"
+"""SQLSTATE of what a project's old database refuses while the project moves, and after (an operator's intervention)."""
+
+
+class ProjectMovingError(DomainError):
+    """The project moves to another database just now; nothing was done or lost."""
+
+    status, name, title = 503, "project-moving", "The project moves to another database"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__("The project moves to another database; nothing was changed. Try again in a moment.")
+
+
 class ChangesConflictError(DomainError):
     """Two changes met, and neither could be tried again; nothing was changed."""
 
