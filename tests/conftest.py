@@ -29,8 +29,9 @@ from tests.factories import KEY, add_key
 DATABASE = "test"
 os.environ["VOUCHERS_SECRET_KEY"] = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdCE="
 """No test makes a key in the home of the one who runs it."""
+STAYS = ("project", "database")
 TABLES = [
-    *(f'"{table.name}"' for table in reversed(Base.metadata.sorted_tables) if table.name != "project"),
+    *(f'"{table.name}"' for table in reversed(Base.metadata.sorted_tables) if table.name not in STAYS),
     "procrastinate_events",
     "procrastinate_periodic_defers",
     "procrastinate_jobs",
@@ -69,7 +70,7 @@ def database_url(server_url: str) -> Iterator[str]:
             " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         connection.execute(";".join(f"DELETE FROM {table}" for table in TABLES))  # faster than TRUNCATE here
-        connection.execute("DELETE FROM project WHERE id <> 1")
+        connection.execute("DELETE FROM project WHERE id <> 1; DELETE FROM database WHERE id <> 1")
 
 
 @pytest.fixture

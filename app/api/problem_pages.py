@@ -27,6 +27,8 @@ REMEDIES = {
     "conflict": "Send the same request again; nothing was changed.",
     "customer-limit": "`GET /v1/assignments` tells what the customer has; `PATCH /v1/pools/{pool}` changes the rule.",
     "customer-not-found": "Nothing is known of this customer yet. `PATCH /v1/customers/{customer_id}` makes one.",
+    "database-draining": "Name another database, or none: then the one with most room gets the project.",
+    "database-not-found": "Look at the names in `vouchers database list`; the control database is `main`.",
     "database-unavailable": "Wait as long as `Retry-After` says and send the same request again, with the same key.",
     "expired": "The code is past its expiry. Assign another one.",
     "forbidden": "Use a key that holds one of the scopes that `scopes` names.",

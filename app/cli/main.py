@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from app.cli import bulk, persons
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
+from app.cli.database import database as further
 from app.cli.databases import (
     FIRST,
     Project,
@@ -37,6 +38,7 @@ from app.platform.settings import Settings, get_settings
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
 cli.add_typer(project, name="project")
+cli.add_typer(further, name="database")
 bulk.add_to(cli)
 persons.add_to(cli)
 

@@ -7,7 +7,7 @@ end in time is closed, never returned.
 import asyncio
 import select
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -73,6 +73,10 @@ class StatementTimeoutError(psycopg.OperationalError):
 
 class NotWritableError(psycopg.OperationalError):
     """The server takes no writes, or no more; its connection was closed, and the next may lead to one that does."""
+
+
+class BehindError(psycopg.OperationalError):
+    """The database is not migrated to this release; its connection was closed."""
 
 
 class _Hang:
@@ -189,6 +193,8 @@ def server_limit(seconds: float) -> str:
     return f"-c statement_timeout={int(seconds * 950)}"
 
 
+Opened = Callable[[LimitedConnection], Awaitable[None]]
+"""Looks at a connection that was opened, before it is used."""
 _answered: dict[str, dict[str, str]] = {}
 """Where the last connection was opened to, by URL: of several hosts this one is asked first."""
 
@@ -201,6 +207,7 @@ async def connect(
     autocommit: bool = False,
     prepare_threshold: int | None = 5,
     as_owner: bool = False,
+    opened: Opened | None = None,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to; it serves projects.
 
@@ -211,6 +218,7 @@ async def connect(
         autocommit: whether each statement is a transaction of its own.
         prepare_threshold: after how many uses a statement is prepared; None: never.
         as_owner: whether it is the database's owner's, who sees all.
+        opened: looks at it first; where that fails, it is closed.
 
     Raises:
         psycopg.OperationalError: none did in time.
@@ -225,6 +233,12 @@ async def connect(
         )
         if clock.is_stale():
             await _ask_time(connection)
+        if opened is not None:
+            try:
+                await opened(connection)
+            except BaseException:
+                connection.drop()
+                raise
         return place, connection
 
     async def discard(late: tuple[dict[str, str], LimitedConnection]) -> None:

@@ -12,6 +12,7 @@ from psycopg import pq
 from app.platform.connections import (
     CHECKOUT_SECONDS,
     LimitedConnection,
+    Opened,
     connect,
     prepare_threshold,
     server_limit,
@@ -137,13 +138,20 @@ class ProjectConnections:
             yield connection
 
 
-def create_driver_pool(settings: Settings) -> DriverPool:
-    """Make a pool of direct connections. A statement on one is prepared at once."""
+def create_driver_pool(settings: Settings, opened: Opened | None = None) -> DriverPool:
+    """Make a pool of direct connections. A statement on one is prepared at once.
+
+    Args:
+        settings: of this process.
+        opened: looks at each connection that is opened, before it is used.
+    """
     threshold = prepare_threshold(settings, 0)
     extra = server_limit(settings.statement_seconds)
 
     async def open_one() -> LimitedConnection:
-        return await connect(settings, extra=extra, autocommit=True, prepare_threshold=threshold)
+        return await connect(
+            settings, extra=extra, autocommit=True, prepare_threshold=threshold, opened=opened
+        )
 
     own = settings.direct_database_url is None
     return DriverPool(open_one, settings.database_connections, own_sessions=own)

@@ -14,6 +14,7 @@ from app.platform.connections import (
     CHECKOUT_SECONDS,
     LONG_SECONDS,
     LimitedConnection,
+    Opened,
     arguments,
     connect,
     connect_sync,
@@ -34,6 +35,7 @@ def create_engine(
     *,
     seconds: float | None = None,
     checkout: float = CHECKOUT_SECONDS,
+    opened: Opened | None = None,
 ) -> AsyncEngine:
     """Make an engine on the service's database, with its own pool of connections.
 
@@ -42,12 +44,15 @@ def create_engine(
         connections: most connections; by default those of the setting.
         seconds: the longest statement; by default that of a request.
         checkout: longest wait for a connection.
+        opened: looks at each connection that is opened, before it is used.
     """
     limit = seconds or settings.statement_seconds
     threshold = prepare_threshold(settings, 5)
 
     async def creator() -> LimitedConnection:
-        return await connect(settings, seconds=limit, extra=server_limit(limit), prepare_threshold=threshold)
+        return await connect(
+            settings, seconds=limit, extra=server_limit(limit), prepare_threshold=threshold, opened=opened
+        )
 
     engine = create_async_engine(
         "postgresql+psycopg://",

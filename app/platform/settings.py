@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process may go on honouring a key after it was revoked elsewhere."""
+    keys_outlive_control_seconds: float = Field(default=600.0, ge=0)
+    """While the database of `DATABASE_URL` is away, how long a process goes on honouring the keys it knows of projects
+    that live in further databases."""
     smtp_url: SecretStr | None = None
     """Takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
     smtp_plaintext: bool = False

@@ -46,8 +46,7 @@ from app.domain.rendering.renderers import Renderers
 from app.domain.tracking.gathering import Gathering
 from app.platform import logs, tracing
 from app.platform.database import follow_time
-from app.platform.driver_pool import create_driver_pool
-from app.platform.engines import create_engine
+from app.platform.databases import SHORT_CONNECTIONS, Databases, Place
 from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
 from app.server.connections import tell_connections
@@ -88,25 +87,22 @@ ROUTERS = (
 )
 
 
-SHORT_CONNECTIONS = 3
-"""Connections for keys, for what assigns ask beside their claim, and for short transactions within others: exports and
-renders cannot take these."""
-
-
 def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return what an application lives in: it holds connections, keys and renderers from its start to its end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = create_engine(settings)
-        short = create_engine(settings, SHORT_CONNECTIONS)
-        direct = create_driver_pool(settings)
+        databases = Databases(settings)
+        main = databases.main
         renderers = Renderers(settings)
 
-        def of_each(project: int) -> Sequence[object]:
+        def of_each(place: Place) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
-            own = of_project(engine, project, share_of(settings.database_connections), beside=short)
-            connections = direct.of(project)
+            database_id, project = place
+            database = databases.of(database_id)
+            short = database.short
+            own = of_project(database.engine, project, share_of(settings.database_connections), beside=short)
+            connections = database.direct.of(project)
             mine = renderers.of(project)
             return (
                 own,
@@ -116,29 +112,29 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
                 RenderBatcher(own, connections, mine),
             )
 
-        readiness = Readiness(engine, direct, renderers, settings.home)
+        readiness = Readiness(main.engine, main.direct, renderers, settings.home)
         hold(
             app,
             settings,
-            engine,
-            KeyRing(short, settings.key_cache_seconds),
+            main.engine,
+            databases,
+            KeyRing(databases, settings.key_cache_seconds, settings.keys_outlive_control_seconds),
             FailedKeys(),
-            direct,
+            main.direct,
             renderers,
             readiness,
             of_project=of_each,
         )
         telling = asyncio.create_task(
-            tell_connections({"requests": engine, "keys": short}, {"assigns": direct}), name="connections"
+            tell_connections({"requests": main.engine, "keys": main.short}, {"assigns": main.direct}),
+            name="connections",
         )
-        timing = asyncio.create_task(follow_time(short), name="time")
+        timing = asyncio.create_task(follow_time(main.short), name="time")
         yield
         timing.cancel()
         telling.cancel()
         await renderers.close()
-        await direct.close()
-        await short.dispose()
-        await engine.dispose()
+        await databases.close()
 
     return lifespan
 

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.projects.schemas import ProjectRecord
 from app.platform import records
-from app.schema.access import ApiKey, KeptReply
+from app.schema.access import ApiKey
 from app.schema.base import Base
 from app.schema.projects import Project, tables_of_projects
 
-COLUMNS = (Project.id, Project.name, Project.created_at, Project.deleting_since)
+COLUMNS = (Project.id, Project.name, Project.created_at, Project.deleting_since, Project.database_id)
 IN = text("SELECT current_setting('app.project', true)")
 ENTER = text("SELECT set_config('app.project', :project, true)")
 JOBS = text(
@@ -105,17 +105,6 @@ async def delete_some(
         which = delete(table).where(table.c.project_id == project_id, last)
         await connection.execute(which if after is None else which.where(tuple_(*key) > tuple(after)))
     return found[-1] if len(found) == rows else None
-
-
-async def delete_replies(connection: AsyncConnection, project_id: int, rows: int) -> bool:
-    """Delete so many of the replies that are kept for keys of a project; tell whether there may be more."""
-    doomed = (
-        select(KeptReply.key_id, KeptReply.idempotency_key)
-        .where(KeptReply.key_id.in_(select(ApiKey.id).where(ApiKey.project_id == project_id)))
-        .limit(rows)
-    )
-    key = tuple_(KeptReply.key_id, KeptReply.idempotency_key)
-    return (await connection.execute(delete(KeptReply).where(key.in_(doomed)))).rowcount == rows
 
 
 async def any_left(connection: AsyncConnection, project_id: int) -> bool:

@@ -28,6 +28,8 @@ class ProjectRecord:
     name: str
     created_at: datetime
     deleting_since: datetime | None
+    database_id: int
+    """Where it lives."""
 
 
 class ProjectCreate(Input):

@@ -7,7 +7,7 @@ import pytest
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys import queries
 from app.domain.access.keys.ring import KeyRing
-from app.platform.engines import create_engine
+from app.platform.databases import Databases
 from tests.factories import KEY, add_key
 from tests.shops import shops
 
@@ -22,8 +22,8 @@ async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine
         return await ask(connection, prefix)
 
     monkeypatch.setattr(queries, "with_prefix", counted)
-    short = create_engine(settings)
-    ring = KeyRing(short, 5)
+    databases = Databases(settings)
+    ring = KeyRing(databases, 5)
     callers = await asyncio.gather(*(ring.recognise(KEY) for _ in range(50)))
     assert (len(asked), len({caller.key_id for caller in callers})) == (1, 1)
     unknown = await asyncio.gather(*(ring.recognise("x" * 40) for _ in range(50)), return_exceptions=True)
@@ -31,12 +31,12 @@ async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine
     assert {type(error) for error in unknown} == {UnauthenticatedError}
     with pytest.raises(UnauthenticatedError):
         await ring.recognise("x" * 40)
-    await short.dispose()
+    await databases.close()
 
 
 async def test_the_keys_of_a_project_that_is_deleted_are_not_remembered(app, engine, settings):
-    short = create_engine(settings)
-    ring = KeyRing(short, 60)
+    databases = Databases(settings)
+    ring = KeyRing(databases, 60)
     async with shops(app, engine, "doomed", "other") as both:
         for shop in both:
             await ring.recognise(shop.secret)
@@ -44,4 +44,4 @@ async def test_the_keys_of_a_project_that_is_deleted_are_not_remembered(app, eng
         ring.forget(doomed.id)
         assert ring.remembered(doomed.secret) is None
         assert ring.remembered(other.secret).project == "other"
-    await short.dispose()
+    await databases.close()

@@ -3,8 +3,9 @@
 import asyncio
 import hmac
 import time
+from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.errors import TooManyRequestsError, UnauthenticatedError
 from app.domain.access.keys import queries
@@ -13,26 +14,44 @@ from app.domain.access.keys.service import PREFIX_BYTES, digest_of
 from app.domain.access.scopes import Caller, Scope
 from app.platform.batching import copy_exception
 from app.platform.database import autocommit
+from app.platform.databases import MAIN, Databases
 from app.platform.limiter import PerMinute
 
 _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
+AWAY_SECONDS = 1.0
+"""Longest wait for a control database that may be away, where the key is known and its project lives elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key as it was recognised; the moments are of the monotonic clock."""
+
+    until: float
+    """Until then nobody need ask for it again."""
+    caller: Caller
+    outlives: float
+    """Until then it is good while the control database is away."""
 
 
 class KeyRing:
-    """Recognises keys, and remembers them for a few seconds so that the hot path asks no database."""
+    """Recognises keys, and remembers them for a few seconds so that the hot path asks no database.
 
-    def __init__(self, engine: AsyncEngine, remember_seconds: float) -> None:
-        self._engine = engine
+    Those of projects that live elsewhere are good for longer while the control database is away.
+    """
+
+    def __init__(self, databases: Databases, remember_seconds: float, outlive_seconds: float = 0) -> None:
+        self._databases = databases
         self._remember_seconds = remember_seconds
-        self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._outlive_seconds = outlive_seconds
+        self._known: dict[bytes, _Known] = {}
         self._asking: dict[bytes, asyncio.Task[Caller]] = {}
         self._limiter = PerMinute()
 
     def remembered(self, secret: str) -> Caller | None:
         """Return the caller, where this process saw the key within the last seconds."""
         entry = self._known.get(digest_of(secret))
-        return entry[1] if entry is not None and entry[0] > time.monotonic() else None
+        return entry.caller if entry is not None and entry.until > time.monotonic() else None
 
     async def recognise(self, secret: str) -> Caller:
         """Return the caller that holds this key.
@@ -44,16 +63,22 @@ class KeyRing:
         if caller is not None:
             return caller
         digest = digest_of(secret)
-        if digest in self._known:  # one request asks again; those that come meanwhile need not
-            self._remember(digest, self._known[digest][1], min(_REFRESH_SECONDS, self._remember_seconds))
+        known = self._known.get(digest)
+        if known is not None:  # one request asks again; those that come meanwhile need not
+            self._remember(digest, known, min(_REFRESH_SECONDS, self._remember_seconds))
         asking = self._asking.get(digest)
         if asking is None:  # of many requests that come at once with a key that is new here, one asks for all
             asking = self._asking[digest] = asyncio.create_task(self._ask(digest))
             asking.add_done_callback(lambda done: self._asked(digest, done))
+        outlives = known is not None and known.outlives > time.monotonic()
         try:
-            return await asyncio.shield(asking)
+            async with asyncio.timeout(AWAY_SECONDS if outlives else None):
+                return await asyncio.shield(asking)
         except Exception as error:  # noqa: BLE001  (whatever it was, each who waits hears of it)
-            raise copy_exception(error) from None
+            if known is None or not outlives or isinstance(error, UnauthenticatedError):
+                raise copy_exception(error) from None
+            self._remember(digest, known, self._remember_seconds)
+            return known.caller
 
     def _asked(self, digest: bytes, done: "asyncio.Task[Caller]") -> None:
         self._asking.pop(digest, None)
@@ -61,7 +86,7 @@ class KeyRing:
             done.exception()  # it was raised in whoever still waits; where nobody does, that is no fault
 
     async def _ask(self, digest: bytes) -> Caller:
-        async with autocommit(self._engine) as connection:
+        async with autocommit(self._databases.main.short) as connection:
             for row in await queries.with_prefix(connection, digest[:PREFIX_BYTES]):
                 left = _seconds_left(row, digest)
                 if left > 0:
@@ -95,20 +120,24 @@ class KeyRing:
             row.project_id,
             row.project,
             row.requests_per_minute,
+            row.database_id,
         )
-        self._remember(digest, caller, min(self._remember_seconds, seconds))
+        self._databases.learn(row.database_id, row.database_url)
+        elsewhere = self._outlive_seconds if row.database_id != MAIN else 0
+        known = _Known(0, caller, time.monotonic() + min(elsewhere, seconds))
+        self._remember(digest, known, min(self._remember_seconds, seconds))
         return caller
 
     def forget(self, project_id: int) -> None:
         """Forget the keys of a project that is being deleted: this process refuses them at once."""
         self._known = {
-            digest: entry for digest, entry in self._known.items() if entry[1].project_id != project_id
+            digest: known for digest, known in self._known.items() if known.caller.project_id != project_id
         }
 
-    def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
+    def _remember(self, digest: bytes, known: _Known, seconds: float) -> None:
         if len(self._known) >= _MAX_CACHED:
             self._known.clear()
-        self._known[digest] = (time.monotonic() + seconds, caller)
+        self._known[digest] = replace(known, until=time.monotonic() + seconds)
 
 
 def _seconds_left(row: KnownKey, digest: bytes) -> float:
