@@ -103,10 +103,6 @@ class DatabaseUnavailableError(DomainError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
-MOVING = "57V01"
-"""SQLSTATE of what a project's old database refuses while the project moves, and after (an operator's intervention)."""
-
-
 class ProjectMovingError(DomainError):
     """The project moves to another database just now; nothing was done or lost."""
 

@@ -327,7 +327,7 @@ class LocalPostgres:
 
     @staticmethod
     def _let_projects_move(connection: psycopg.Connection[TupleRow]) -> None:
-        """Let `vouchers` follow changes, and store rows as they are: what a project's move to another database needs."""
+        """Let `vouchers` follow changes, and store rows as they are: a project's move to another database needs it."""
         row = connection.execute(
             "SELECT rolreplication, has_parameter_privilege('vouchers', 'session_replication_role', 'SET')"
             " FROM pg_roles WHERE rolname = 'vouchers'"

@@ -1,1 +1,1 @@
-"""How a project moves to another database while it is served: copied, followed, paused for a moment, compared, switched."""
+"""How a project moves to another database while it is served: it is copied, followed, paused, compared, switched."""

@@ -66,10 +66,8 @@ def _at_target(target: Connection) -> list[str]:
         return ["The target is older than PostgreSQL 15."]
     _, sets, role = target.execute(_TARGET).fetchall()[0]
     if not sets:
-        return [
-            f"{role} may not store rows as they are at the target:"
-            f" GRANT SET ON PARAMETER session_replication_role TO {role}; as an administrator."
-        ]
+        statement = f"GRANT SET ON PARAMETER session_replication_role TO {role};"
+        return [f"{role} may not store rows as they are at the target: {statement} as an administrator."]
     return []
 
 

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from app.domain.projects.moving import queries, queue, tables
 from app.domain.projects.moving.ends import Source, Target, writer
+from app.domain.projects.moving.guard import REPLIES
 from app.domain.projects.moving.queries import FOLLOWING, LEFT, MoveRecord
 from app.domain.projects.moving.tables import Connection
 from app.platform.databases import MAIN
@@ -17,7 +18,8 @@ AHEAD = 100_000
 """By so much the target's numbers begin behind those that came: others count on meanwhile."""
 DOING_SECONDS = 10.0
 """Longest wait for the source's workers to find out that a job is not theirs any more."""
-TRIGGER_SECONDS = 600.0
+TRIGGER_SECONDS = 20.0
+"""Longest wait for each table's lock; what is left is taken away another time."""
 OWN_NUMBERS = ("pool_id_seq",)
 """Sequences of which each database has a range of its own: what they number must not collide between projects."""
 
@@ -55,7 +57,9 @@ def lift(control: Connection, project: int, source: Source, target: Target | Non
     queue.unpark(source.connection, project)
     queries.step(control, project, FOLLOWING)
     if target is not None:
-        with suppress(psycopg.OperationalError):  # what it would keep away does not come: nobody is sent there
+        with suppress(
+            psycopg.OperationalError
+        ):  # what it would keep away does not come: nobody is sent there
             target.guard.refuse()
 
 
@@ -63,6 +67,9 @@ def finish(control: Connection, move: MoveRecord, source: Source, target: Target
     """Do what is left once the project lives at the target; can be done again."""
     project = move.project_id
     if move.target_id != MAIN:
+        target.connection.execute(
+            "UPDATE project SET name = 'project-' || id WHERE name = %s AND id <> %s", [move.name, project]
+        )
         target.connection.execute(
             "INSERT INTO project (id, name, created_at) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s)"
             " ON CONFLICT (id) DO UPDATE SET name = excluded.name",
@@ -80,9 +87,14 @@ def finish(control: Connection, move: MoveRecord, source: Source, target: Target
     queries.step(control, project, LEFT)
 
 
-def clear(control: Connection, move: MoveRecord, source: Source) -> None:
-    """Delete the old rows at the source, in small batches, and end the move."""
-    tables.empty(source.connection, source.tables, move.project_id)
+def clear(
+    control: Connection, move: MoveRecord, source: Source, is_over: Callable[[], bool] = lambda: False
+) -> None:
+    """Delete the old rows at the source, in small batches, and end the move; `is_over` leaves it to another time."""
+    kept = REPLIES if move.source_id == MAIN else None  # an hourly job forgets them
+    doomed = [table for table in source.tables if table.name != kept]
+    if not tables.empty(source.connection, doomed, move.project_id, is_over):
+        return
     queue.delete(source.connection, move.project_id)
     source.guard.remove(TRIGGER_SECONDS)
     queries.forget(control, move.project_id)

@@ -14,11 +14,12 @@ import time
 import psycopg
 from psycopg import sql
 
+from app.domain.projects.moving.queue import OF_CONTROL
 from app.domain.projects.moving.tables import Connection, Table
 from app.platform.connections import SERVICE
-from app.platform.errors import MOVING
+from app.platform.moves import MOVING
 
-JOBS = "procrastinate_jobs"
+JOBS, REPLIES = "procrastinate_jobs", "kept_reply"
 LOCK_MILLISECONDS = 150
 """Longest wait for one table's lock: all who write to it wait behind."""
 VACUUM_MILLISECONDS = 1300
@@ -39,13 +40,16 @@ WHERE locktype = 'relation' AND mode IN (
     AND relnamespace = to_regnamespace(current_schema()) AND relname = ANY(%s)
 """
 _STILL = "SELECT EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY(%s))"
-_REFUSE = f"RAISE EXCEPTION 'the project moves to another database' USING ERRCODE = '{MOVING}';"
-_PASS = "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
+_REFUSE = f"RAISE EXCEPTION 'the project moves' USING ERRCODE = '{MOVING}', DETAIL = TG_ARGV[0];"
+_LET = "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
 BODIES = {
-    "open": _PASS,
+    "open": _LET,
     # The owner deletes what is old in all projects at once: it passes these rows over.
     "paused": f"IF TG_OP = 'DELETE' AND current_user <> '{SERVICE}' THEN RETURN NULL; END IF; {_REFUSE}",
-    "left": f"IF current_user <> '{SERVICE}' THEN {_PASS} END IF; {_REFUSE}",
+    # Replies to what was done to keys, and jobs about the project, are the control database's: they go on.
+    "left": f"IF current_user <> '{SERVICE}' OR TG_TABLE_NAME = '{REPLIES}' THEN {_LET} END IF;"
+    f" IF TG_TABLE_NAME = '{JOBS}' AND to_jsonb(NEW) ->> 'task_name' IN {OF_CONTROL} THEN RETURN NEW; END IF;"
+    f" {_REFUSE}",
 }
 
 
@@ -126,9 +130,9 @@ class Guard:
 
     def _become(self, body: str) -> None:
         self._connection.execute(
-            sql.SQL(
-                "CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}"
-            ).format(sql.Identifier(self._name), sql.Literal(f"BEGIN {BODIES[body]} END"))
+            sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
+                sql.Identifier(self._name), sql.Literal(f"BEGIN {BODIES[body]} END")
+            )
         )
 
     def _triggers(self) -> list[tuple[str]]:
@@ -141,12 +145,15 @@ class Guard:
 
     def _create(self, table: str) -> sql.Composed:
         return sql.SQL("; ").join(
-            sql.SQL("CREATE TRIGGER {} BEFORE {} ON {} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {}()").format(
+            sql.SQL(
+                "CREATE TRIGGER {} BEFORE {} ON {} FOR EACH ROW WHEN ({}) EXECUTE FUNCTION {}({})"
+            ).format(
                 sql.Identifier(f"{self._name}_{n}"),
                 sql.SQL(event),
                 sql.Identifier(table),
                 sql.SQL(condition),
                 sql.Identifier(self._name),
+                sql.Literal(str(self._project)),
             )
             for n, (event, condition) in enumerate(self._conditions[table].items())
         )

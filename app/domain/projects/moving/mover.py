@@ -27,7 +27,7 @@ PAUSE_SECONDS = 2.0
 """Longest pause; what is not done by then is tried again later."""
 WRITERS_SECONDS = 1.0
 """Of that, longest wait for transactions that wrote before."""
-TRIES = 4
+TRIES = 30
 TRIGGER_SECONDS = 600.0
 """Longest wait for each table's triggers: a backup or a long change of many codes may be under way."""
 MOST_UNCOMPARED = 100_000
@@ -144,9 +144,7 @@ class Mover:
             if not is_seen:
                 break
             self._stream.confirm(transaction.end)
-        self._pending = [
-            transaction for transaction, is_seen in zip(told, seen, strict=True) if not is_seen
-        ]
+        self._pending = [transaction for transaction, is_seen in zip(told, seen, strict=True) if not is_seen]
 
     def _switch(self) -> None:
         for attempt in range(TRIES):
@@ -167,18 +165,12 @@ class Mover:
         switched = False
         try:
             if not self._source.guard.pause(WRITERS_SECONDS):
-                print('noguard', time.monotonic()-began)
                 return False
-            T=time.monotonic(); print('guard', T-began)
             queue.park(self._source.connection, self._project)
-            print('park', time.monotonic()-T)
             self._round(seconds=PAUSE_SECONDS)
-            print('round', time.monotonic()-T)
             for table in self._rows.tables:
                 self._rows.compare(table, self._uncompared[table.name])
-            print('compare', time.monotonic()-T, {k: len(v) for k,v in self._uncompared.items()})
             finishing.prepare(self._source, self._target, self._project)
-            print('prepare', time.monotonic()-T)
             if time.monotonic() - began > PAUSE_SECONDS:
                 return False
             switched = queries.switch(self._control, self._project)

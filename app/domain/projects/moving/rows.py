@@ -115,13 +115,13 @@ class Rows:
         )
 
     def _stage(self, table: Table, query: sql.Composed) -> None:
-        """Copy what a query finds at the source into a table of the target's session: under policies none is copied to."""
+        """Copy what a query finds at the source into a table of the session: under policies no table is copied to."""
         stage = sql.Identifier(f"moving_{table.name}")
         if table.name not in self._staged:
             self._target.execute(
-                sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} LIMIT 0").format(
-                    stage, table.listed(), table.named
-                )
+                sql.SQL(
+                    "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} LIMIT 0"
+                ).format(stage, table.listed(), table.named)
             )
             self._staged.add(table.name)
         else:

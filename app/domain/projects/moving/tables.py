@@ -1,6 +1,7 @@
 """The tables that move with a project, as the databases describe them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -116,17 +117,34 @@ def upto(
     return behind, last
 
 
-def empty(connection: Connection, tables: list[Table], project: int, rows: int = 5_000) -> None:
-    """Delete all rows of a project, those that refer to others first; so many a transaction, in the order of their key."""
+def empty(
+    connection: Connection,
+    tables: list[Table],
+    project: int,
+    is_over: Callable[[], bool] = lambda: False,
+    rows: int = 5_000,
+) -> bool:
+    """Delete all rows of a project, those that refer to others first; return whether it was all of them.
+
+    Args:
+        connection: of the owner.
+        tables: which.
+        project: the project's id.
+        is_over: tells whether to leave the rest to another time.
+        rows: how many a transaction deletes, in the order of their key.
+    """
     for table in reversed(tables):
         after: Key | None = None
         while True:
             began = time.monotonic()
             which, after = upto(connection, table, project, after, rows)
             connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(table.named, which))
+            if is_over():
+                return False
             if after is None:
                 break
             time.sleep(time.monotonic() - began)  # as long as it took: others have the half of the disk
+    return True
 
 
 def _literal(table: Table, key: Key) -> sql.Composed:
