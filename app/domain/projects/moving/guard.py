@@ -72,9 +72,9 @@ class Guard:
         self._project = project
         self._name = f"moving_{project}"
 
-    def make(self, seconds: float) -> None:
-        """Make function and triggers where they are missing; all pass."""
-        self._become("open")
+    def make(self, seconds: float, *, refuse: bool = False) -> None:
+        """Make function and triggers where they are missing; they let all pass, or refuse all."""
+        self._become("paused" if refuse else "open")
         there = {row[0] for row in self._triggers()}
         for table in self._conditions:
             if table not in there:
@@ -94,14 +94,13 @@ class Guard:
             time.sleep(0.005)
         return True
 
-    def refuse(self) -> None:
-        """Refuse all writes from now on, but for what is under way."""
-        self._become("paused")
-
     def lift(self) -> None:
         """Let the project be written again; waits for nobody."""
-        if self._exists():
-            self._become("open")
+        self._again("open")
+
+    def refuse(self) -> None:
+        """Refuse all writes from now on, but for what is under way."""
+        self._again("paused")
 
     def close(self) -> None:
         """Let nobody who serves projects write here any more."""
@@ -124,9 +123,11 @@ class Guard:
         busy = self._connection.execute(_VACUUMED, [table]).fetchone()
         return LOCK_MILLISECONDS if busy is None else VACUUM_MILLISECONDS
 
-    def _exists(self) -> bool:
+    def _again(self, body: str) -> None:
+        """Give the function another body, if it is there."""
         row = self._connection.execute("SELECT to_regproc(%s) IS NOT NULL", [self._name]).fetchone()
-        return row is not None and bool(row[0])
+        if row is not None and row[0]:
+            self._become(body)
 
     def _become(self, body: str) -> None:
         self._connection.execute(

@@ -32,7 +32,7 @@ TRIGGER_SECONDS = 600.0
 """Longest wait for each table's triggers: a backup or a long change of many codes may be under way."""
 MOST_UNCOMPARED = 100_000
 """Keys that the pause can compare in time."""
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 
 
 class Mover:
@@ -72,14 +72,13 @@ class Mover:
     def _begin(self) -> None:
         """Have changes kept from now on; where what was kept is lost, begin anew."""
         source, target = self._source, self._target
+        target.guard.make(TRIGGER_SECONDS, refuse=True)
         if source.slot.is_whole():
             source.slot.free()
             return
         source.slot.drop()
         queries.begin_anew(self._control, self._project)
         self._move.progress.clear()
-        target.guard.make(TRIGGER_SECONDS)
-        target.guard.refuse()
         with writer(target, self._project) as connection:
             tables.empty(connection, target.tables, self._project)
         source.slot.make(source.tables)
@@ -170,6 +169,7 @@ class Mover:
             self._round(seconds=PAUSE_SECONDS)
             for table in self._rows.tables:
                 self._rows.compare(table, self._uncompared[table.name])
+            queries.step(self._control, self._project, PAUSED)  # fails for who hung and was given up
             finishing.prepare(self._source, self._target, self._project)
             if time.monotonic() - began > PAUSE_SECONDS:
                 return False

@@ -27,7 +27,7 @@ HUNG_SECONDS = 15.0
 """A pause that lasts so long is ended, whoever holds it."""
 ABANDONED_SECONDS = 3600.0
 """A move at which nobody was for so long is undone: its slot keeps all of the source's log."""
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 IsOver = Callable[[], bool]
 """Tells whether to leave the rest to another time."""
 log = structlog.get_logger()
