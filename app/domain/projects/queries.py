@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Text, delete, func, literal_column, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,8 +15,8 @@ from app.schema.access import ApiKey
 from app.schema.base import Base
 from app.schema.projects import Database, Project, tables_of_projects
 
-_DATABASE = (
-    select(Database.name).where(Database.id == Project.database_id).correlate(Project).scalar_subquery()
+_DATABASE: ColumnElement[str] = literal_column(  # as SQL, for what a statement returns of its own rows
+    "(SELECT database.name FROM database WHERE database.id = project.database_id)", Text
 )
 COLUMNS = (
     Project.id,
