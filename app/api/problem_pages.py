@@ -57,6 +57,7 @@ REMEDIES = {
     "precondition-failed": "Read it again, join both changes, and send them with the new `ETag` as `If-Match`.",
     "renderer-unavailable": "Wait as long as `Retry-After` says and send the request again, with the same message id.",
     "project-deleting": "Wait until it is gone (`GET /v1/projects/{project}` answers 404); then its name is free.",
+    "project-moving": "Send the same request again, with the same key: the move takes a moment; nothing was changed.",
     "project-exists": "Use the project that is there, or another name; one being deleted keeps its name to the end.",
     "project-not-found": "A tracker's path bears the name of its key's project; an operator asks `GET /v1/projects`.",
     "project-stays": "Make another project with `POST /v1/projects`, and leave the first one as it is.",

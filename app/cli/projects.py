@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli import databases
 from app.cli.databases import on_database
+from app.cli.project_move import move_project
 from app.domain.projects import service
 from app.domain.projects.databases.placing import choose
 from app.domain.projects.schemas import ProjectRecord
@@ -22,7 +23,8 @@ from app.platform.settings import Settings
 from app.schema.names import nfc, plain
 
 Result = TypeVar("Result")
-project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, export, delete.")
+project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, move, export, delete.")
+project.command("move")(move_project)
 Of = Annotated[str, typer.Option("--project", metavar="PROJECT", help="The project whose key it is.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the project.")]
 _checked = plain("project")

@@ -20,6 +20,7 @@ from psycopg.rows import TupleRow
 
 from app.platform.clock import clock
 from app.platform.database_url import hosts, parameters, resolve
+from app.platform.moves import refusals
 from app.platform.racing import first_of
 from app.platform.settings import Settings
 
@@ -123,6 +124,9 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
         except pg.ReadOnlySqlTransaction:
             self.drop()
             raise NotWritableError("the database takes no writes") from None
+        except psycopg.OperationalError as error:
+            refusals.note(error)
+            raise
         except (asyncio.CancelledError, KeyboardInterrupt):
             if self.pgconn.transaction_status == _ACTIVE:
                 self.drop()

@@ -5,7 +5,7 @@ service's role see and write the rows of the project that `app.project` says, an
 its condition sees nothing of another project. What stands outside, each for its reason, is in OUTSIDE.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from sqlalchemy import (
@@ -82,6 +82,10 @@ class ProjectMove(Base):
     begun_at: Mapped[datetime] = mapped_column(server_default=func.now())
     step_at: Mapped[datetime] = mapped_column(server_default=func.now())
     error: Mapped[str | None]
+    progress: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
+    """The key of the last row that was copied, by table; null: all of it."""
+    keep: Mapped[timedelta] = mapped_column(server_default=text("'1 day'"))
+    """How long the old rows are kept."""
 
 
 class OfProject:

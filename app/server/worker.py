@@ -20,6 +20,7 @@ from app.domain.holds import tasks as holds
 from app.domain.imports import tasks as imports
 from app.domain.imports.schedules import tasks as schedules
 from app.domain.projects import tasks as projects
+from app.domain.projects.moving import tasks as moving
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
@@ -44,6 +45,7 @@ TASKS = (
     forecast,
     holds,
     imports,
+    moving,
     projects,
     retention,
     schedules,

@@ -24,9 +24,11 @@ from app.platform.errors import (
     DomainError,
     InvalidRequestError,
     PayloadTooLargeError,
+    ProjectMovingError,
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
+from app.platform.moves import is_moving
 from app.web import trackers, unknown_fields
 from app.web.body import not_json
 from app.web.headers import Responses
@@ -70,6 +72,8 @@ def problem(error: DomainError, instance: str) -> Response:
 
 def response_to(error: Exception, instance: str) -> Response:
     """Return the response to any error, where no framework is there to choose the handler."""
+    if is_moving(error):
+        error = ProjectMovingError()
     if isinstance(error, DomainError):
         return problem(error, instance)
     if is_conflict(error):

@@ -16,6 +16,7 @@ from app.platform.batching import copy_exception
 from app.platform.database import autocommit
 from app.platform.databases import MAIN, Databases
 from app.platform.limiter import PerMinute
+from app.platform.moves import refusals
 
 _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
@@ -47,9 +48,12 @@ class KeyRing:
         self._known: dict[bytes, _Known] = {}
         self._asking: dict[bytes, asyncio.Task[Caller]] = {}
         self._limiter = PerMinute()
+        self._refusals = refusals.count
 
     def remembered(self, secret: str) -> Caller | None:
         """Return the caller, where this process saw the key within the last seconds."""
+        if refusals.count != self._refusals:
+            self._forget_moved()
         entry = self._known.get(digest_of(secret))
         return entry.caller if entry is not None and entry.until > time.monotonic() else None
 
@@ -129,10 +133,16 @@ class KeyRing:
         return caller
 
     def forget(self, project_id: int) -> None:
-        """Forget the keys of a project that is being deleted: this process refuses them at once."""
+        """Forget the keys of a project, which is being deleted or moves: this process asks for them anew."""
         self._known = {
             digest: known for digest, known in self._known.items() if known.caller.project_id != project_id
         }
+
+    def _forget_moved(self) -> None:
+        """Ask anew where projects live that a database refused because they move, or have moved."""
+        self._refusals = refusals.count
+        for project_id in refusals.take():
+            self.forget(project_id)
 
     def _remember(self, digest: bytes, known: _Known, seconds: float) -> None:
         if len(self._known) >= _MAX_CACHED:
