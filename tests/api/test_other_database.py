@@ -126,9 +126,10 @@ async def test_the_life_of_a_project_in_a_further_database(two, app, client, eng
 
 
 async def test_a_database_of_the_release_before_refuses_its_projects_and_no_others(two, app, engine):
-    behind = text("UPDATE alembic_version SET version_num = '0120'")
+    version = text("UPDATE alembic_version SET version_num = :version")
     async with transaction(two.second) as connection:
-        await connection.execute(behind)
+        present = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        await connection.execute(version, {"version": "0120"})
     refused = await two.there.client.get("/v1/pools")
     assert problem(refused) == (503, "database-unavailable")
     assert "not migrated to this release" in refused.json()["detail"]
@@ -139,7 +140,7 @@ async def test_a_database_of_the_release_before_refuses_its_projects_and_no_othe
     ready = await two.here.client.get("/health/ready")
     assert "Database second does not serve: projects there are refused." in ready.json()["warnings"]
     async with transaction(two.second) as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0130'"))
+        await connection.execute(version, {"version": present})
     assert (
         await two.there.client.post("/v1/pools/p/assignments", json={"customer_id": "c"})
     ).status_code == 201
