@@ -1,31 +1,31 @@
 """`vouchers database`."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import databases
-from app.domain.projects.databases import service
+from app.cli.projects import asked
+from app.domain.projects.databases import placing, service
+from app.domain.projects.databases.balancing import Load, proposals
 from app.domain.projects.databases.schemas import DatabaseRecord, DatabaseState
 from app.platform.database import transaction
 from app.platform.database_url import parameters
-from app.platform.databases import settings_of, unsealed
-from app.platform.engines import create_engine, create_long_engine
+from app.platform.databases import settings_of
+from app.platform.engines import create_long_engine
 from app.platform.errors import CommandError, DomainError
 from app.platform.migrate import migrate
 from app.platform.projects import everywhere
 from app.platform.settings import Settings
-from app.schema.names import plain
+from app.schema.names import nfc, plain
 
-database = typer.Typer(no_args_is_help=True, help="Databases that projects live in: add, list.")
+database = typer.Typer(
+    no_args_is_help=True, help="Databases that projects live in: add, list, drain, balance."
+)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the database.")]
 _checked = plain("database")
-STATE_SECONDS = 5.0
-"""Longest wait for what one database tells of itself."""
 
 
 @database.command("add")
@@ -71,30 +71,40 @@ def list_databases() -> None:
     """List the databases: version, size, projects, and by how much the slowest that follows one is behind."""
     with databases.database() as (settings, postgres):
         databases.bring_up(settings)
-        keyed = databases.with_secret_key(settings, embedded=postgres is not None)
+        keyed = databases.with_further(settings, embedded=postgres is not None)
         rows = asyncio.run(databases.transact(keyed, service.list_all, None))
-        states = asyncio.run(_states(keyed, rows))
+        states = asyncio.run(placing.states(keyed, rows))
     for row, state in zip(rows, states, strict=True):
         print(f"{row.name:<20}  {row.projects:>6} projects  {_told(state)}{_drained(row)}")
 
 
-async def _states(settings: Settings, rows: Sequence[DatabaseRecord]) -> list[DatabaseState | None]:
-    return await asyncio.gather(*(_state(settings, row) for row in rows))
+@database.command("drain")
+def drain_database(
+    name: Name,
+    undo: Annotated[bool, typer.Option("--undo", help="Put new projects there again.")] = False,
+) -> None:
+    """Put no new projects into a database; those that live there stay until they are moved."""
+    asked(lambda connection: service.drain(connection, nfc(name), draining=not undo))
 
 
-async def _state(settings: Settings, row: DatabaseRecord) -> DatabaseState | None:
-    """Return how a database is; None where it does not tell in time."""
-    engine = None
+@database.command("balance")
+def balance_databases() -> None:
+    """Propose which projects to move, so that databases hold alike; nothing is moved by this."""
+    with databases.database() as (settings, postgres):
+        databases.bring_up(settings)
+        loads = asyncio.run(_loads(databases.with_further(settings, embedded=postgres is not None)))
+    for move in proposals(loads, databases.FIRST):
+        print(
+            f"vouchers project move {move.project} {move.target}  # {move.vouchers:,} vouchers, from {move.source}"
+        )
+
+
+async def _loads(settings: Settings) -> dict[str, Load]:
+    engine = create_long_engine(settings)
     try:
-        async with asyncio.timeout(STATE_SECONDS):
-            engine = create_engine(unsealed(settings, row.url), 1)
-            async with transaction(everywhere(engine)) as connection:
-                return await service.state(connection)
-    except (SQLAlchemyError, OSError, DomainError, TimeoutError):
-        return None
+        return await placing.loads(everywhere(engine), settings)
     finally:
-        if engine is not None:
-            await engine.dispose()
+        await engine.dispose()
 
 
 def _told(state: DatabaseState | None) -> str:

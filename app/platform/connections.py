@@ -80,24 +80,22 @@ class BehindError(psycopg.OperationalError):
     """The database is not migrated to this release; its connection was closed."""
 
 
-class _Hang:
-    """When the database of this process last left something without an answer, by the monotonic clock."""
+class Hang:
+    """When a database last left something of this process without an answer, by the monotonic clock."""
 
     at = float("-inf")
 
     def note(self) -> None:
+        """Note that it did just now."""
         self.at = time.monotonic()
 
 
-_hang = _Hang()
+_hangs: dict[str, Hang] = {}
 
 
-def hung_since(moment: float) -> bool:
-    """Tell whether the database left a request without an answer since a moment of the monotonic clock.
-
-    Whoever waited since then for a turn need not wait for the same once more: it has been told.
-    """
-    return _hang.at >= moment
+def hang_of(url: str) -> Hang:
+    """Return when the database of this URL last left something without an answer."""
+    return _hangs.setdefault(url, Hang())
 
 
 class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
@@ -106,6 +104,8 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     limit: float = 3.0
     project: int | None = None
     """The project that its session is set to, where that outlives a transaction."""
+    hang = Hang()
+    """Of its database."""
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`.
@@ -119,7 +119,7 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
             if timeout is not None:
                 raise
             self.drop()
-            _hang.note()
+            self.hang.note()
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
         except pg.ReadOnlySqlTransaction:
             self.drop()
@@ -235,7 +235,7 @@ async def connect(
         connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
-        if clock.is_stale():
+        if opened is None and clock.is_stale():  # of several databases one tells the time
             await _ask_time(connection)
         if opened is not None:
             try:
@@ -258,9 +258,10 @@ async def connect(
                 discard=discard,
             )
     except TimeoutError:
-        _hang.note()
+        hang_of(url).note()
         raise pg.ConnectionTimeout("the database took no connection in time") from None
     connection.limit = seconds or settings.statement_seconds
+    connection.hang = hang_of(url)
     _answered[url] = place
     return connection
 
@@ -306,6 +307,7 @@ async def wait_for(
     settings: Settings,
     pause: float = 0.5,
     is_final: Callable[[psycopg.OperationalError], bool] = lambda _: False,
+    opened: Opened | None = None,
 ) -> None:
     """Wait until the database takes a connection, however long.
 
@@ -313,10 +315,11 @@ async def wait_for(
         settings: of this process.
         pause: seconds between two tries.
         is_final: tells for which errors there is nothing to wait for; these are raised.
+        opened: looks at the connection too.
     """
     while True:
         try:
-            await (await connect(settings, as_owner=True)).close()
+            await (await connect(settings, as_owner=True, opened=opened)).close()
         except psycopg.OperationalError as error:
             if is_final(error):
                 raise

@@ -79,8 +79,9 @@ async def check_version(connection: LimitedConnection) -> None:
 class Database:
     """The pools of connections that a process has to one database."""
 
-    def __init__(self, settings: Settings, *, further: bool = False) -> None:
-        opened = check_version if further else None
+    def __init__(self, settings: Settings, name: str = MAIN_NAME) -> None:
+        opened = None if name == MAIN_NAME else check_version
+        self.name = name
         self.settings = settings
         self.engine = create_engine(settings, opened=opened)
         self.short = create_engine(settings, SHORT_CONNECTIONS, opened=opened)
@@ -99,13 +100,13 @@ class Databases:
     def __init__(self, settings: Settings) -> None:
         self.main = Database(settings)
         self._settings = settings
-        self._urls: dict[int, bytes] = {}
+        self._known: dict[int, tuple[str, bytes]] = {}
         self._open = {MAIN: self.main}
 
-    def learn(self, database_id: int, sealed: bytes | None) -> None:
+    def learn(self, database_id: int, name: str, sealed: bytes | None) -> None:
         """Keep the URL of a database, as the look-up of a key of a project there tells it."""
         if sealed is not None:
-            self._urls[database_id] = sealed
+            self._known[database_id] = name, sealed
 
     def of(self, database_id: int) -> Database:
         """Return a database that was learned of.
@@ -115,13 +116,14 @@ class Databases:
         """
         found = self._open.get(database_id)
         if found is None:
-            settings = unsealed(self._settings, self._urls[database_id])
-            found = self._open[database_id] = Database(settings, further=True)
+            name, sealed = self._known[database_id]
+            settings = unsealed(self._settings, sealed)
+            found = self._open[database_id] = Database(settings, name)
         return found
 
-    def opened(self) -> dict[int, Database]:
-        """Return those that this process has used."""
-        return dict(self._open)
+    def further(self) -> list[Database]:
+        """Return the further ones that this process has used."""
+        return [database for database in self._open.values() if database is not self.main]
 
     async def close(self) -> None:
         """Close all of them."""

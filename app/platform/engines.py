@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from app.platform.connections import (
     CHECKOUT_SECONDS,
     LONG_SECONDS,
+    Hang,
     LimitedConnection,
     Opened,
     arguments,
     connect,
     connect_sync,
+    hang_of,
     prepare_threshold,
     server_limit,
 )
@@ -25,6 +27,7 @@ from app.platform.database_url import conninfo
 from app.platform.projects import enter
 from app.platform.settings import Settings
 
+_HANG = "hang"
 JOB_SECONDS = 300.0
 """Longest statement of a job."""
 
@@ -62,10 +65,20 @@ def create_engine(
         pool_timeout=checkout,
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
+        execution_options={_HANG: hang_of(settings.sqlalchemy_url)},
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "begin", enter)
     return engine
+
+
+def hung_since(engine: AsyncEngine, moment: float) -> bool:
+    """Tell whether the engine's database left a request without an answer since a moment of the monotonic clock.
+
+    Whoever waited since then for a turn need not wait for the same once more: it has been told.
+    """
+    hang: Hang = engine.sync_engine.get_execution_options()[_HANG]
+    return hang.at >= moment
 
 
 def _refuse_lost(adapted: AdaptedConnection, *_: object) -> None:

@@ -103,7 +103,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             short = database.short
             own = of_project(database.engine, project, share_of(settings.database_connections), beside=short)
             connections = database.direct.of(project)
-            mine = renderers.of(project)
+            mine = renderers.of(place)
             return (
                 own,
                 Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS, 1)), connections),
@@ -112,7 +112,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
                 RenderBatcher(own, connections, mine),
             )
 
-        readiness = Readiness(main.engine, main.direct, renderers, settings.home)
+        readiness = Readiness(databases, renderers, settings.home)
         hold(
             app,
             settings,
@@ -125,10 +125,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             readiness,
             of_project=of_each,
         )
-        telling = asyncio.create_task(
-            tell_connections({"requests": main.engine, "keys": main.short}, {"assigns": main.direct}),
-            name="connections",
-        )
+        telling = asyncio.create_task(tell_connections(databases), name="connections")
         timing = asyncio.create_task(follow_time(main.short), name="time")
         yield
         timing.cancel()

@@ -39,7 +39,8 @@ async def open_shop(operator, app, called, **body):
 async def test_the_life_of_a_project(operator, app, engine):
     made = await operator.post("/v1/projects", json=MAKE)
     assert (made.status_code, made.headers["location"]) == (201, "/v1/projects/shop")
-    assert made.json() == {"name": "shop", "created_at": made.json()["created_at"], "deleting_since": None}
+    about = {"created_at": made.json()["created_at"], "deleting_since": None, "database": "main"}
+    assert made.json() == {"name": "shop"} | about
     read = await operator.get("/v1/projects/shop")
     assert (read.json(), read.headers["etag"]) == (made.json(), made.headers["etag"])
     assert [each["name"] for each in (await operator.get("/v1/projects")).json()["items"]] == [

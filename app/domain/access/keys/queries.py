@@ -42,6 +42,8 @@ class KnownKey(ApiKeyRecord):
     project_id: int
     project: str
     database_id: int
+    database: str
+    """Its name."""
     database_url: bytes | None
     """Sealed; None: the project lives in the control database."""
     digest: bytes
@@ -67,6 +69,7 @@ async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownK
             ApiKey.project_id,
             Project.name.label("project"),
             Project.database_id,
+            Database.name.label("database"),
             Database.url.label("database_url"),
             ApiKey.digest,
             ApiKey.previous_digest,

@@ -126,7 +126,7 @@ class KeyRing:
             row.requests_per_minute,
             row.database_id,
         )
-        self._databases.learn(row.database_id, row.database_url)
+        self._databases.learn(row.database_id, row.database, row.database_url)
         elsewhere = self._outlive_seconds if row.database_id != MAIN else 0
         known = _Known(0, caller, time.monotonic() + min(elsewhere, seconds))
         self._remember(digest, known, min(self._remember_seconds, seconds))

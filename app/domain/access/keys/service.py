@@ -59,7 +59,9 @@ async def issue(
         "requests_per_minute": requests_per_minute,
     }
     key = await queries.add(connection, row)
-    await audit.record(connection, caller, "api_key.created", id=str(key.id), name=name, scopes=wanted)
+    await audit.record_at_home(
+        connection, caller, "api_key.created", id=str(key.id), name=name, scopes=wanted
+    )
     return key, secret
 
 
@@ -123,7 +125,7 @@ async def rotate(
         "previous_until": clock.now() + timedelta(seconds=grace_seconds) if grace_seconds else None,
     }
     key = await queries.set_secret(connection, key_id, values)
-    await audit.record(
+    await audit.record_at_home(
         connection, caller, "api_key.rotated", id=str(key_id), name=key.name, grace_seconds=grace_seconds
     )
     return key, secret
@@ -149,7 +151,7 @@ async def revoke(
     if revoked is None:
         return False
     _within(caller, revoked)
-    await audit.record(connection, caller, "api_key.revoked", id=str(key_id))
+    await audit.record_at_home(connection, caller, "api_key.revoked", id=str(key_id))
     return True
 
 

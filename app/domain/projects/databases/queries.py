@@ -1,14 +1,20 @@
 """SQL of databases."""
 
-from sqlalchemy import delete, exists, func, insert, select, text, update
+from sqlalchemy import delete, exists, func, insert, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.projects.databases.schemas import Contents, DatabaseRecord, DatabaseState, ServiceKeys
+from app.domain.projects.databases.schemas import (
+    Address,
+    Contents,
+    DatabaseRecord,
+    DatabaseState,
+    ServiceKeys,
+)
 from app.platform import records
 from app.platform.databases import MAIN
 from app.schema.access import ApiKey, SealingKey
 from app.schema.customers import ErasureKey
-from app.schema.inventory import Voucher
+from app.schema.inventory import Stock, Voucher
 from app.schema.projects import Database, Project
 
 _PROJECTS = (
@@ -27,6 +33,12 @@ TAKE = text("SELECT pg_try_advisory_xact_lock(:lock)")
 async def list_all(connection: AsyncConnection) -> list[DatabaseRecord]:
     """Return the databases in the order in which they were added; the control database is the first."""
     return records.all_of(await connection.execute(select(*COLUMNS).order_by(Database.id)), DatabaseRecord)
+
+
+async def addresses(connection: AsyncConnection) -> list[Address]:
+    """Return the further databases, as a process has to know them."""
+    query = select(Database.id, Database.name, Database.url).where(Database.url.is_not(None))
+    return records.all_of(await connection.execute(query), Address)
 
 
 async def by_name(connection: AsyncConnection, name: str, *, lock: bool = False) -> DatabaseRecord | None:
@@ -53,6 +65,19 @@ async def set_url(connection: AsyncConnection, database_id: int, sealed: bytes) 
     await connection.execute(update(Database).where(Database.id == database_id).values(url=sealed))
 
 
+async def set_draining(connection: AsyncConnection, database_id: int, *, draining: bool) -> None:
+    """Mark a database as one that takes no new projects, or as one that does."""
+    since = func.coalesce(Database.draining_since, func.now()) if draining else null()
+    await connection.execute(update(Database).where(Database.id == database_id).values(draining_since=since))
+
+
+async def vouchers_of(connection: AsyncConnection) -> dict[int, int]:
+    """Return how many vouchers each project has that has any, by the counts of its pools."""
+    states = (Stock.available, Stock.reserved, Stock.assigned, Stock.redeemed, Stock.expired, Stock.void)
+    query = select(Stock.project_id, func.sum(sum(states[1:], states[0]))).group_by(Stock.project_id)
+    return {project: int(n) for project, n in await connection.execute(query)}
+
+
 async def state(connection: AsyncConnection) -> DatabaseState:
     """Return how the database of the connection is."""
     return records.one_of(await connection.execute(STATE), DatabaseState)
@@ -71,9 +96,12 @@ async def contents(connection: AsyncConnection) -> Contents:
     return Contents(name, has_keys, has_vouchers, list(projects))
 
 
-async def projects_of(connection: AsyncConnection, database_id: int) -> list[int]:
-    """Return the projects that live in a database, by the control database."""
-    return list(await connection.scalars(select(Project.id).where(Project.database_id == database_id)))
+async def projects_of(connection: AsyncConnection, database_id: int) -> dict[int, str]:
+    """Return the names of the projects that live in a database, by the control database."""
+    query = select(Project.id, Project.name).where(
+        Project.database_id == database_id, Project.deleting_since.is_(None)
+    )
+    return {row.id: row.name for row in await connection.execute(query)}
 
 
 async def keys(connection: AsyncConnection) -> ServiceKeys:

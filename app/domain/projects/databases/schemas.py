@@ -18,6 +18,15 @@ class DatabaseRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """A further database, and how it is reached."""
+
+    id: int
+    name: str
+    url: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseState:
     """How a database is right now."""
 

@@ -1,11 +1,15 @@
 """The rules of databases: which may be taken, and which gets a new project."""
 
+from contextlib import suppress
+
+from cryptography.fernet import InvalidToken
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.projects.databases import queries
 from app.domain.projects.databases.errors import DatabaseNotFoundError, DatabaseNotOursError
-from app.domain.projects.databases.schemas import DatabaseRecord, DatabaseState
-from app.platform.databases import MAIN, MAIN_NAME
+from app.domain.projects.databases.schemas import DatabaseRecord
+from app.platform.databases import MAIN, MAIN_NAME, Databases
+from app.platform.errors import DatabaseUnavailableError
 from app.platform.projects import DEFAULT
 from app.platform.sealing import fernet
 from app.platform.settings import Settings
@@ -61,18 +65,33 @@ async def list_all(connection: AsyncConnection) -> list[DatabaseRecord]:
     return await queries.list_all(connection)
 
 
-async def state(connection: AsyncConnection) -> DatabaseState:
-    """Return how the database of the connection is."""
-    return await queries.state(connection)
-
-
-async def get(connection: AsyncConnection, name: str) -> DatabaseRecord:
-    """Return a database.
+async def drain(connection: AsyncConnection, name: str, *, draining: bool) -> None:
+    """Put no more new projects into a database; or put some there again. Those that live there stay.
 
     Raises:
         DatabaseNotFoundError: none of this name was added.
     """
-    found = await queries.by_name(connection, name)
+    found = await queries.by_name(connection, name, lock=True)
     if found is None:
         raise DatabaseNotFoundError(name)
-    return found
+    await queries.set_draining(connection, found.id, draining=draining)
+
+
+async def seal_anew(connection: AsyncConnection, settings: Settings) -> int:
+    """Seal the URLs with the first key; return how many. One that no key opens stays as it is."""
+    cipher, sealed = fernet(settings), 0
+    for row in await queries.addresses(connection):
+        with suppress(InvalidToken):
+            await queries.set_url(connection, row.id, cipher.rotate(row.url))
+            sealed += 1
+    return sealed
+
+
+async def learn_all(connection: AsyncConnection, databases: Databases) -> None:
+    """Let a process know all further databases."""
+    for row in await queries.addresses(connection):
+        databases.learn(row.id, row.name, row.url)
+        with suppress(
+            DatabaseUnavailableError
+        ):  # sealed with another key: told where a project there is asked for
+            databases.of(row.id)
