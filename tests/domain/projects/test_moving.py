@@ -36,7 +36,7 @@ def refused(connection, *statement):
     return is_moving(error.value)
 
 
-def test_no_late_commit_slips_through(settings, moving):
+async def test_no_late_commit_slips_through(settings, moving):
     project, guard = moving
     with connect_sync(settings, project=project) as wrote, connect_sync(settings, project=project) as began:
         wrote.execute(WRITE, ["early"])

@@ -25,6 +25,11 @@ STATE = text("""
 SELECT (SELECT max(version_num) FROM alembic_version) AS version, pg_database_size(current_database()) AS bytes,
     (SELECT max(extract(epoch FROM coalesce(replay_lag, interval '0')))::float8 FROM pg_stat_replication) AS lag_seconds
 """)
+POOLS = 10_000_000
+"""Numbers of pools that each database has for itself: indexes of draws lead with them, whatever the project."""
+NUMBER_APART = text(
+    "SELECT setval('pool_id_seq', greatest(CAST(:first AS bigint), last_value)) FROM pool_id_seq"
+)
 ADVISORY_LOCK = 7_246_552
 """Taken in the control database; who cannot take it in another one is in the same."""
 TAKE = text("SELECT pg_try_advisory_xact_lock(:lock)")
@@ -55,9 +60,10 @@ async def by_id(connection: AsyncConnection, database_id: int) -> DatabaseRecord
     )
 
 
-async def add(connection: AsyncConnection, name: str, sealed: bytes) -> None:
-    """Store a database."""
-    await connection.execute(insert(Database).values(name=name, url=sealed))
+async def add(connection: AsyncConnection, name: str, sealed: bytes) -> int:
+    """Store a database; return its id."""
+    query = insert(Database).values(name=name, url=sealed).returning(Database.id)
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def set_url(connection: AsyncConnection, database_id: int, sealed: bytes) -> None:
@@ -121,6 +127,11 @@ async def put_keys(connection: AsyncConnection, keys: ServiceKeys) -> None:
         await connection.execute(insert(SealingKey).values(salt=salt, wrapped=wrapped))
     for key in keys.erasure:
         await connection.execute(insert(ErasureKey).values(key=key))
+
+
+async def number_apart(connection: AsyncConnection, database_id: int) -> None:
+    """Let the pools of a further database have numbers of their own: projects bring theirs when they move."""
+    await connection.execute(NUMBER_APART, {"first": (database_id - MAIN) * POOLS})
 
 
 async def name_further(connection: AsyncConnection, name: str) -> None:

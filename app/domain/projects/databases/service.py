@@ -54,10 +54,11 @@ async def add(
         raise DatabaseNotOursError("The database is not empty: it holds API keys, projects or vouchers.")
     if theirs.sealing and theirs.sealing != ours.sealing:
         raise DatabaseNotOursError("The database holds the key of another service.")
+    database_id = await queries.add(connection, name, sealed)
     await queries.put_keys(other, ours)
     await queries.name_further(other, name)
+    await queries.number_apart(other, database_id)
     await other.commit()
-    await queries.add(connection, name, sealed)
 
 
 async def list_all(connection: AsyncConnection) -> list[DatabaseRecord]:

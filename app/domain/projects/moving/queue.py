@@ -6,10 +6,11 @@ paused, is done once more at the target: every task may be run twice.
 
 from collections.abc import Sequence
 
+from app.domain.access.audit.service import CARRY
 from app.domain.projects.moving.tables import Connection
-from app.domain.projects.service import DELETION
+from app.domain.projects.service import DELETION, TELL
 
-OF_CONTROL = ("carry_audit", DELETION, "tell_project")
+OF_CONTROL = (CARRY, DELETION, TELL)
 """Tasks that stay in the control database, though they are about a project that lives elsewhere."""
 PARKED = "moving "
 _OF = f"args ->> 'project' = %s AND task_name NOT IN {OF_CONTROL}"
