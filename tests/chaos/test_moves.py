@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 
@@ -23,6 +24,7 @@ from tests.chaos.mixed import Callers, audit_books
 from tests.chaos.promises import REFUSED
 from tests.factories import add_key, fill
 from tests.logical import logical_server
+from tests.receivers import Receiver
 from tests.service import Service
 from tests.worker import eventually
 
@@ -30,6 +32,14 @@ MOVES = int(os.environ.get("VOUCHERS_TEST_MOVES", "3"))
 PROJECTS = 8 if MOVES > 10 else 3
 CODES = 20_000
 PAUSE_SECONDS = 2.0
+HOOK = {"events": ["voucher.assigned", "voucher.released", "voucher.redeemed"], "pools": ["p"]}
+TOLD = """
+SELECT 'assignment-' || assignment.id FROM assignment JOIN pool ON pool.id = pool_id AND name = 'p'
+WHERE assignment.project_id = {0} AND pool.project_id = {0}
+UNION ALL SELECT 'change-' || pool_change.id FROM pool_change JOIN pool ON pool.id = pool_id AND name = 'p'
+WHERE pool_change.project_id = {0} AND pool.project_id = {0} AND after IN ('available', 'redeemed')
+"""
+"""Ids of what a webhook is told."""
 KEPT = timedelta(hours=1)
 
 
@@ -70,7 +80,8 @@ class Two:
 @contextlib.asynccontextmanager
 async def two_databases() -> AsyncIterator[Two]:
     with logical_server() as main, logical_server() as other:
-        served = Service(workers=1, DATABASE_URL=main.url)
+        reachable = {"VOUCHERS_ALLOWED_HOSTS": "127.0.0.1"}
+        served = Service(workers=1, DATABASE_URL=main.url, **reachable)
         try:
             await asyncio.to_thread(served.start)
             two = Two(served, {"main": main, "other": other})
@@ -91,6 +102,12 @@ async def test_projects_move_under_everything_that_callers_do(record_property):
             callers.append(await stack.enter_async_context(many))
             mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
             assert (await many.ask("PUT", "/v1/redemption-mapping", mapping)).status_code == 200
+        receiver = Receiver()
+        await receiver.up()
+        stack.push_async_callback(receiver.down)
+        hook = (await callers[0].ask("POST", "/v1/webhooks", {**HOOK, "url": receiver.url})).json()
+        await eventually(lambda: len(callers[0].book.keys) > 20, 30)
+        page = (await callers[0].ask("GET", "/v1/assignments?limit=5")).json()
         at = dict.fromkeys(range(PROJECTS), "main")
         pauses, said = [], []
         for n in range(MOVES):
@@ -107,5 +124,26 @@ async def test_projects_move_under_everything_that_callers_do(record_property):
         assert max(pauses) <= PAUSE_SECONDS, pauses
         for many in callers:
             await audit_books(many)
+        rest = await callers[0].ask("GET", f"/v1/assignments?limit=5&cursor={page['next_cursor']}")
+        assert rest.status_code == 200
+        assert rest.json()["items"]
+        assert not {row["id"] for row in page["items"]} & {row["id"] for row in rest.json()["items"]}
+        await _told(receiver, hook["secret"], [name for (name,) in two.ask(at[0], TOLD.format(shops[0].id))])
         checked = await asyncio.to_thread(two.service.run, "check")
         assert checked.returncode == 0, checked.stdout
+
+
+async def _told(receiver: Receiver, secret: str, expected: list[str]) -> None:
+    """Hold what a webhook was told against what happened: all of it, in order, whichever database it happened in."""
+
+    def arrived() -> list[dict[str, Any]]:
+        events = [event for payload in receiver.payloads(secret) for event in payload["data"]["events"]]
+        return list(
+            {event["id"]: event for event in events}.values()
+        )  # in the order in which each came first
+
+    await eventually(lambda: len(arrived()) >= len(expected), 60)
+    events = arrived()
+    assert {event["id"] for event in events} == set(expected)
+    times = [event["timestamp"] for event in events]
+    assert times == sorted(times, key=lambda moment: moment.ljust(27, "0"))
