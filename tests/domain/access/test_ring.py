@@ -3,11 +3,15 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys import queries
 from app.domain.access.keys.ring import KeyRing
+from app.platform.database import transaction
 from app.platform.databases import Databases
+from app.platform.projects import everywhere
 from tests.factories import KEY, add_key
 from tests.shops import shops
 
@@ -44,4 +48,37 @@ async def test_the_keys_of_a_project_that_is_deleted_are_not_remembered(app, eng
         ring.forget(doomed.id)
         assert ring.remembered(doomed.secret) is None
         assert ring.remembered(other.secret).project == "other"
+    await databases.close()
+
+
+async def test_while_the_control_database_is_away_keys_of_projects_elsewhere_are_good_for_a_set_time(
+    app, engine, settings, monkeypatch
+):
+    databases = Databases(settings)
+    async with shops(app, engine, "here", "there") as (here, there):
+        async with transaction(everywhere(engine)) as connection:
+            await connection.execute(text("INSERT INTO database (name, url) VALUES ('b', 'sealed')"))
+            elsewhere = "UPDATE project SET database_id = (SELECT max(id) FROM database) WHERE id = :id"
+            await connection.execute(text(elsewhere), {"id": there.id})
+        ring, strict = KeyRing(databases, 0, 60), KeyRing(databases, 0, 0)
+        for each in (ring, strict):
+            for shop in (here, there):
+                await each.recognise(shop.secret)
+
+        async def away(*_):
+            raise OperationalError("", None, Exception())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(queries, "with_prefix", away)
+            assert (await ring.recognise(there.secret)).project == "there"
+            for each, shop in ((ring, here), (strict, there), (strict, here)):
+                with pytest.raises(OperationalError):
+                    await each.recognise(shop.secret)
+        async with transaction(everywhere(engine)) as connection:
+            await connection.execute(text("UPDATE api_key SET revoked_at = now()"))
+        with pytest.raises(UnauthenticatedError):
+            await ring.recognise(there.secret)
+        monkeypatch.setattr(queries, "with_prefix", away)
+        with pytest.raises(OperationalError):  # it was revoked, as far as is known
+            await ring.recognise(there.secret)
     await databases.close()
