@@ -92,6 +92,16 @@ def hosts(given: dict[str, str]) -> list[dict[str, str]]:
     ]
 
 
+def joined(places: list[dict[str, str]]) -> dict[str, str]:
+    """Return the parameters for all hosts together, in this order: what `hosts` has split."""
+    lists = {
+        name: ",".join(place.get(name, "") for place in places)
+        for name in ("host", "hostaddr", "port")
+        if any(name in place for place in places)
+    }
+    return {**places[0], **lists}
+
+
 async def resolve(places: list[dict[str, str]]) -> list[dict[str, str]]:
     """Return a place for each address of each host, so that one address that is silent does not stand for all.
 

@@ -1,9 +1,10 @@
 """Engines on the service's own database, each with its pool of connections."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypedDict
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, NullPool, event
 from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.engine.interfaces import AdaptedConnection
@@ -20,10 +21,10 @@ from app.platform.connections import (
     connect,
     connect_sync,
     hang_of,
+    in_order,
     prepare_threshold,
     server_limit,
 )
-from app.platform.database_url import conninfo
 from app.platform.projects import enter
 from app.platform.settings import Settings
 
@@ -114,15 +115,19 @@ def sync_engine(settings: Settings, project: int | None = None) -> Iterator[Engi
 
 
 class JobConnection(LimitedConnection):
-    """A connection of the job queue, whose statements are short but may wait for each other."""
+    """A connection of the job queue, whose statements are short but may wait for each other.
+
+    A server that leaves one of them waiting hangs: jobs amid their long statements on it need not wait any longer.
+    """
 
     limit = 10.0
+    speaks_for_all = True
 
 
 class JobPool(TypedDict):
     """What the job queue opens its pool with."""
 
-    conninfo: str
+    conninfo: Callable[[], Awaitable[str]]
     kwargs: dict[str, str | int]
     connection_class: type[JobConnection]
     min_size: int
@@ -133,12 +138,16 @@ class JobPool(TypedDict):
 
 def job_pool_arguments(settings: Settings) -> JobPool:
     """Return what the job queue opens its pool with: straight to the server, for it listens there."""
+
+    async def conninfo() -> str:
+        return make_conninfo("", **in_order(settings.direct_url))
+
     return {
-        "conninfo": conninfo(settings.direct_url),
+        "conninfo": conninfo,
         "kwargs": arguments(settings, direct=True),
         "connection_class": JobConnection,
         "min_size": 1,
-        "max_size": 8,  # one for each queue that is listened to, and as many for what they do
+        "max_size": 4,  # for what the queues do; those that they listen on are opened beside the pool
         "timeout": 5.0,
         "reconnect_timeout": 2.0,  # the driver's pool would pause for up to two minutes
     }

@@ -39,6 +39,7 @@ from app.api.webhooks import router as webhooks
 from app.api.webhooks import sent
 from app.console.application import mount as mount_console
 from app.domain.access.keys.ring import KeyRing
+from app.domain.access.keys.service import KEYS
 from app.domain.assignments.assigner import Assigner
 from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
@@ -49,6 +50,7 @@ from app.platform.database import follow_time
 from app.platform.databases import SHORT_CONNECTIONS, Databases, Place
 from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
+from app.platform.telling import listen
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
 from app.server.traced import TracedRequests
@@ -112,13 +114,14 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
                 RenderBatcher(own, connections, mine),
             )
 
+        ring = KeyRing(databases, settings.key_cache_seconds, settings.keys_outlive_control_seconds)
         readiness = Readiness(databases, renderers, settings.home)
         hold(
             app,
             settings,
             main.engine,
             databases,
-            KeyRing(databases, settings.key_cache_seconds, settings.keys_outlive_control_seconds),
+            ring,
             FailedKeys(),
             main.direct,
             renderers,
@@ -126,10 +129,12 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             of_project=of_each,
         )
         telling = asyncio.create_task(tell_connections(databases), name="connections")
-        timing = asyncio.create_task(follow_time(main.short), name="time")
+        beside = [telling, asyncio.create_task(follow_time(main.short), name="time")]
+        if settings.key_cache_seconds:
+            beside.append(asyncio.create_task(listen(settings, KEYS, ring.hear), name="keys"))
         yield
-        timing.cancel()
-        telling.cancel()
+        for task in beside:
+            task.cancel()
         await renderers.close()
         await databases.close()
 

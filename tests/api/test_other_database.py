@@ -18,7 +18,8 @@ OPERATOR = "operator-0123456789-0123456789-0123456789"
 
 
 @pytest.fixture
-def second_url(database_url, server_url):
+def second_url(database_url, server_url, cleaner):
+    cleaner.close()  # what is copied has no sessions
     with copy_of(server_url, "second") as url:
         yield url
 

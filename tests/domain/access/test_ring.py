@@ -1,11 +1,13 @@
 """The keys that a process knows."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from app.domain.access import keys
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys import queries
 from app.domain.access.keys.ring import KeyRing
@@ -35,6 +37,64 @@ async def test_a_burst_with_a_key_that_is_new_here_asks_the_database_once(engine
     assert {type(error) for error in unknown} == {UnauthenticatedError}
     with pytest.raises(UnauthenticatedError):
         await ring.recognise("x" * 40)
+    await databases.close()
+
+
+async def test_a_key_that_changed_elsewhere_is_asked_for_again(app, engine, settings):
+    databases = Databases(settings)
+    ring = KeyRing(databases, 60)
+    async with shops(app, engine, "one", "other") as both:
+        one, other = [await ring.recognise(shop.secret) for shop in both]
+        remembered = [lambda shop=shop: ring.remembered(shop.secret) is not None for shop in both]
+        for word, left in ((str(one.key_id), [False, True]), (str(other.project_id), [False, False])):
+            ring.hear(word)
+            assert [each() for each in remembered] == left
+        for word in (None, "what is this", "-"):
+            await ring.recognise(both[0].secret)
+            ring.hear(word)
+            assert not remembered[0]()
+    await databases.close()
+
+
+async def test_what_was_asked_before_a_word_is_not_remembered(engine, settings, monkeypatch):
+    await add_key(engine, KEY, "assign")
+    databases = Databases(settings)
+    ring = KeyRing(databases, 60)
+    ask = queries.with_prefix
+
+    async def told_meanwhile(connection, prefix):
+        rows = await ask(connection, prefix)
+        ring.hear("1")
+        return rows
+
+    monkeypatch.setattr(queries, "with_prefix", told_meanwhile)
+    await ring.recognise(KEY)
+    assert ring.remembered(KEY) is None
+    await databases.close()
+
+
+async def test_a_key_that_cannot_be_asked_for_is_not_honoured_for_ever(engine, settings, monkeypatch):
+    await add_key(engine, KEY, "assign")
+    databases = Databases(settings)
+    ring = KeyRing(databases, 4)
+    now = 1000.0
+    monkeypatch.setattr(keys.ring, "time", SimpleNamespace(monotonic=lambda: now))
+    await ring.recognise(KEY)
+    answers = asyncio.Event()
+
+    async def hangs(*_):
+        await answers.wait()
+        raise OSError
+
+    monkeypatch.setattr(queries, "with_prefix", hangs)
+    for later, honoured in ((3.9, True), (4.1, True), (7.9, True), (8.1, False)):
+        now = 1000 + later
+        asking = asyncio.create_task(ring.recognise(KEY))
+        await asyncio.sleep(0)
+        assert (ring.remembered(KEY) is not None) == honoured, later
+        answers.set()
+        await asyncio.gather(asking, return_exceptions=True)
+        answers.clear()
     await databases.close()
 
 
