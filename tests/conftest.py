@@ -26,6 +26,7 @@ from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.schema.base import Base
 from app.server.application import create_app, running, with_hot_path
+from tests.engines import learning
 from tests.factories import KEY, add_key
 
 DATABASE = "test"
@@ -122,6 +123,12 @@ def database_url(server_url: str, cleaner: Cleaner) -> Iterator[str]:
     """An empty, migrated database, in which commits are real. It is emptied after the test, not rolled back."""
     yield server_url
     cleaner.empty()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines_learn() -> Iterator[None]:
+    with learning():
+        yield
 
 
 @pytest.fixture

@@ -278,6 +278,7 @@ async def connect(
     as_owner: bool = False,
     opened: Opened | None = None,
     direct: bool = False,
+    tells_time: bool = True,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to; it serves projects.
 
@@ -290,6 +291,7 @@ async def connect(
         as_owner: whether it is the database's owner's, who sees all.
         opened: looks at it first; where that fails, it is closed.
         direct: whether it leads to PostgreSQL itself, past a pooler.
+        tells_time: whether the server's clock is the one that the service follows.
 
     Raises:
         psycopg.OperationalError: none did in time.
@@ -302,7 +304,7 @@ async def connect(
         connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
-        if opened is None and clock.is_stale():  # of several databases one tells the time
+        if tells_time and clock.is_stale():
             await _ask_time(connection)
         if opened is not None:
             try:

@@ -40,6 +40,7 @@ def create_engine(
     seconds: float | None = None,
     checkout: float = CHECKOUT_SECONDS,
     opened: Opened | None = None,
+    tells_time: bool = True,
 ) -> AsyncEngine:
     """Make an engine on the service's database, with its own pool of connections.
 
@@ -49,13 +50,20 @@ def create_engine(
         seconds: the longest statement; by default that of a request.
         checkout: longest wait for a connection.
         opened: looks at each connection that is opened, before it is used.
+        tells_time: whether the server's clock is the one that the service follows.
     """
     limit = seconds or settings.statement_seconds
     threshold = prepare_threshold(settings, 5)
 
     async def creator() -> LimitedConnection:
+        extra = server_limit(limit)
         return await connect(
-            settings, seconds=limit, extra=server_limit(limit), prepare_threshold=threshold, opened=opened
+            settings,
+            seconds=limit,
+            extra=extra,
+            prepare_threshold=threshold,
+            opened=opened,
+            tells_time=tells_time,
         )
 
     engine = create_async_engine(
@@ -67,6 +75,7 @@ def create_engine(
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
         execution_options={_HANG: hang_of(settings.sqlalchemy_url)},
+        use_native_hstore=False,  # else each engine looks for that type first
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "begin", enter)

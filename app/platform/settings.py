@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     imports. The sum is in docs/scaling.md."""
     direct_database_url: SecretStr | None = None
     """PostgreSQL itself, where DATABASE_URL leads to a pooler such as PgBouncer: for migrations, jobs and imports."""
+    read_database_url: SecretStr | None = None
+    """A standby of the database, or all its hosts: serves lists, exports and metrics, which say how old they are
+    (`Data-Age`). Unset, or while it is gone: the database itself."""
+    read_age_seconds: float = Field(default=10, gt=0)
+    """How old at the most what a standby serves may be; beyond that, the database itself serves it."""
     prepared_statements: bool | None = None
     """Whether statements are prepared. Unset: unless there is a pooler in between. One that keeps track of them
     (PgBouncer from 1.21 on) can be told so by `true`."""

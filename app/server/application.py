@@ -47,9 +47,10 @@ from app.domain.rendering.renderers import Renderers
 from app.domain.tracking.gathering import Gathering
 from app.platform import logs, tracing
 from app.platform.database import follow_time
-from app.platform.databases import SHORT_CONNECTIONS, Databases, Place
+from app.platform.databases import MAIN, SHORT_CONNECTIONS, Databases, Place
 from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
+from app.platform.standby import Reads, Standby
 from app.platform.telling import listen
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
@@ -97,6 +98,8 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         databases = Databases(settings)
         main = databases.main
         renderers = Renderers(settings)
+        url = settings.read_database_url
+        standby = None if url is None else Standby(settings, url)
 
         def of_each(place: Place) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
@@ -110,6 +113,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
                 own,
                 Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS, 1)), connections),
                 Gathering(own),
+                Reads(standby if database_id == MAIN else None, project),
                 mine,
                 RenderBatcher(own, connections, mine),
             )
@@ -136,6 +140,8 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         for task in beside:
             task.cancel()
         await renderers.close()
+        if standby is not None:
+            await standby.engine.dispose()
         await databases.close()
 
     return lifespan

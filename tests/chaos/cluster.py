@@ -107,6 +107,12 @@ class Member:
                 return [postmaster, *postmaster.children(recursive=True)]
         return []
 
+    def replaying(self) -> psutil.Process:
+        """The process of a standby that makes what it has got visible."""
+        return next(
+            process for process in self.server() if "startup recovering" in " ".join(process.cmdline())
+        )
+
     def keeper(self) -> list[psutil.Process]:
         """Patroni, and what it runs beside the server."""
         if self._process is None or self._process.poll() is not None:
@@ -227,8 +233,13 @@ class Cluster:
 
     @property
     def url(self) -> str:
+        return f"{self.read_url}?target_session_attrs=read-write"
+
+    @property
+    def read_url(self) -> str:
+        """All hosts, of which a standby is chosen for reads."""
         places = ",".join(member.front for member in self.members)
-        return f"postgresql://vouchers:{_PASSWORD}@{places}/vouchers?target_session_attrs=read-write"
+        return f"postgresql://vouchers:{_PASSWORD}@{places}/vouchers"
 
     def log(self) -> str:
         """Return what the nodes said at last."""

@@ -52,6 +52,9 @@ class Book:
     voids: dict[str, str] = field(default_factory=dict)
     """Changes of many vouchers that void the code of a customer, by the customer."""
 
+    ages: Counter[str | None] = field(default_factory=Counter)
+    """How many seconds old lists and exports said that they were at the most."""
+
     def answered(self) -> None:
         """Note that an assign was answered now."""
         now = time.monotonic()
@@ -138,7 +141,7 @@ class Callers:
             self._import,
             self._event,
         ]
-        return [*acts, self._letters, self._void] if self._pause else acts
+        return [*acts, self._letters, self._void, self._look] if self._pause else acts
 
     async def _call(self) -> None:
         acts = self._acts()
@@ -211,6 +214,16 @@ class Callers:
                 self.book.voids[key] = reply.json()["id"]
             else:
                 self.book.odd.append(f"void: {reply.status_code} {reply.text[:200]}")
+
+    async def _look(self) -> None:
+        """Read what may be a little old."""
+        path = self._random.choice(
+            ("/v1/pools/p/vouchers", "/v1/assignments?pool=p", "/v1/audit", "/metrics")
+        )
+        reply = await self.ask("GET", path)
+        if reply.status_code != 200:
+            self.book.odd.append(f"{path}: {reply.status_code} {reply.text[:200]}")
+        self.book.ages[reply.headers.get("Data-Age")] += 1
 
     async def _reserve(self) -> None:
         key = self._new("r")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
 
 from tests.chaos.cluster import Cluster, Member
@@ -36,6 +37,7 @@ SETTINGS = {
     "VOUCHERS_ALLOWED_HOSTS": "127.0.0.1",
     "VOUCHERS_ALERT_RETRY_SECONDS": "0.2",
     "VOUCHERS_IMPORT_CHUNK_ROWS": str(CHUNK),
+    "VOUCHERS_READ_AGE_SECONDS": "5",
 }
 
 
@@ -142,7 +144,11 @@ def cluster():
 
 async def test_nothing_acknowledged_is_lost_and_everything_goes_on_by_itself(cluster, receiver, tmp_path):
     (tmp_path / "codes.csv").write_text("code\n" + "\n".join(f"s-{n}" for n in range(100)))
-    settings = {**SETTINGS, "VOUCHERS_IMPORT_FOLDER": str(tmp_path)}
+    settings = {
+        **SETTINGS,
+        "VOUCHERS_IMPORT_FOLDER": str(tmp_path),
+        "VOUCHERS_READ_DATABASE_URL": cluster.read_url,
+    }
     service = Service(workers=1, DATABASE_URL=cluster.url, **settings)
     try:
         await asyncio.to_thread(service.start)
@@ -160,7 +166,9 @@ async def test_nothing_acknowledged_is_lost_and_everything_goes_on_by_itself(clu
                 faults = [fault for name in named.split(",") for fault in FAULTS if fault.name == name]
             for n, fault in enumerate(faults):
                 await _round(cluster, callers, beside, fault, n)
+            await _lag(cluster, callers)
             await callers.rest()
+            print(f"reads by age: {dict(callers.book.ages)}")  # noqa: T201
             print(f"\nwebhooks: all told {await beside.all_told(callers):.1f} s after the last")  # noqa: T201
             print(f"{dict(callers.book.statuses)}, longest refusal {callers.book.slowest:.1f} s")  # noqa: T201
             await audit(callers, service)
@@ -198,3 +206,36 @@ async def _round(cluster: Cluster, callers: Callers, beside: Beside, fault: Faul
         f" import and schedule done after {jobs:.1f} s ({took}), a standby again {whole:.1f} s after the fault"
     )
     assert assigns < BACK
+
+
+async def _lag(cluster: Cluster, callers: Callers) -> None:
+    """Let the standby keep what it gets to itself: reads turn to the primary, and back; exports never miss a row."""
+    primary = await asyncio.to_thread(cluster.primary)
+    standby = cluster.other(primary)
+
+    async def is_from_standby() -> bool:
+        return "Data-Age" in (await callers.ask("GET", "/v1/assignments?pool=p&limit=1")).headers
+
+    async def export() -> httpx.Response:
+        """Export all assignments; one that was made just now is there, whoever serves it."""
+        given = await callers.ask("POST", "/v1/pools/p/assignments", {}, f"x{random.random()}")
+        made = given.json()
+        callers.book.keys[made["id"]] = made["code"]
+        reply = await callers.ask("GET", "/v1/assignments/export?pool=p&format=ndjson")
+        assert made["id"] in reply.text
+        return reply
+
+    await eventually(is_from_standby, BACK)
+    assert "Data-Age" in (await export()).headers
+    replay = standby.replaying()  # Patroni would resume what was paused by a function
+    replay.suspend()
+    try:
+        assert "Data-Age" not in (await export()).headers
+
+        async def is_current() -> bool:
+            return not await is_from_standby()
+
+        await eventually(is_current, BACK)
+    finally:
+        replay.resume()
+    await eventually(is_from_standby, BACK)

@@ -1,11 +1,14 @@
 """Two services on two ports and one database: what is said to be exact is so, whichever of them is asked."""
 
 import asyncio
+import os
+import random
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 
+import httpx
 import pytest
 
 from tests.conftest import another_database
@@ -18,6 +21,8 @@ pytestmark = pytest.mark.long
 TEMPLATE = "{{ vouchers['POOL'].assign_available() }}"
 TWICE = "{{ vouchers['POOL'].assign_available(cached=False) }} " * 2
 CODE = re.compile(r"\S+-\d+")
+KILLS = int(os.environ.get("VOUCHERS_TEST_KILLS", "2"))
+"""So many; 50 by hand."""
 LONG = "3600"
 """Seconds for which keys are remembered here: who refuses one sooner was told."""
 
@@ -381,6 +386,99 @@ async def test_a_send_whose_service_is_killed_goes_on_at_the_other(pair, both, p
     done = await sent(both[0], "POST", "/v1/render/batch", json=body)
     assert len({item["rendered"] for item in done["items"]}) == 2000
     assert (await counts(both[0], many))["assigned"] == 2000
+
+
+class Caller:
+    """Sends each thing until it is answered, to whichever answers, and now and then once more."""
+
+    def __init__(self, both, pool, name):
+        self.both, self.pool, self.name = both, pool, name
+        self.codes = {}
+        self.asked_again = 0
+
+    async def insist(self, path, body, **headers):
+        while True:
+            try:
+                reply = await random.choice(self.both).post(path, json=body, headers=headers)
+                if reply.status_code < 500:
+                    assert reply.is_success, reply.text
+                    return reply.json()
+            except httpx.HTTPError:
+                pass
+            self.asked_again += 1
+            await asyncio.sleep(0.05)
+
+    def note(self, key, code):
+        assert self.codes.setdefault(key, code) == code, key
+
+    async def assign(self, n):
+        path, key = f"/v1/pools/{self.pool}/assignments", f"{self.name}-a-{n}"
+        given = await self.insist(path, {"customer_id": self.name}, **{"Idempotency-Key": key})
+        self.note(key, given["code"])
+
+    async def assign_many(self, n):
+        items = [{"customer_id": self.name, "idempotency_key": f"{self.name}-b-{n}-{k}"} for k in range(10)]
+        done = await self.insist(f"/v1/pools/{self.pool}/assignments/batch", {"items": items})
+        for asked, item in zip(items, done["items"], strict=True):
+            self.note(asked["idempotency_key"], item["code"])
+
+    async def render(self, n):
+        key = f"{self.name}-m-{n}"
+        body = {"template": TEMPLATE.replace("POOL", self.pool), "channel": "sms"}
+        done = await self.insist("/v1/render", body | {"customer_id": self.name, "message_id": key})
+        self.note(key, done["rendered"])
+
+    async def reserve(self, n):
+        path, key = f"/v1/pools/{self.pool}/assignments", f"{self.name}-l-{n}"
+        body = {"customer_id": self.name, "lease_seconds": 600}
+        reserved = await self.insist(path, body, **{"Idempotency-Key": key})
+        await self.insist(f"/v1/assignments/{reserved['id']}/confirm", None)
+        self.note(key, reserved["code"])
+
+    async def go_on(self, stop):
+        n = 0
+        while not stop.is_set():
+            act = random.choice((self.assign, self.assign_many, self.render, self.reserve))
+            for _ in range(random.choice((1, 1, 2))):
+                await act(n)
+            n += 1
+
+
+async def test_whichever_is_killed_callers_go_on_at_the_other(pair, both, pool):
+    engine = pair[0].engine()
+    await fill(engine, f"{pool}_many", 30_000)
+    await engine.dispose()
+    callers, stop = [Caller(both, f"{pool}_many", f"caller-{n}") for n in range(6)], asyncio.Event()
+    going_on = [asyncio.create_task(caller.go_on(stop)) for caller in callers]
+    for n in range(KILLS):
+        victim = pair[n % 2]
+        before = [len(caller.codes) for caller in callers]
+
+        async def all_went_on(before=before):
+            return all(len(caller.codes) > had + 20 for caller, had in zip(callers, before, strict=True))
+
+        await eventually(all_went_on, 60)
+        (web,) = await eventually(victim.web, 60)
+        web.kill()
+    stop.set()
+    await asyncio.gather(*going_on)
+    assert sum(caller.asked_again for caller in callers) > 0
+    codes = [code for caller in callers for code in caller.codes.values()]
+    assert len(set(codes)) == len(codes)
+    assert (await counts(await eventually_ready(both), f"{pool}_many"))["assigned"] == len(codes)
+
+
+async def eventually_ready(both):
+    """One of them, once it answers."""
+
+    async def ready():
+        for client in both:
+            with suppress(httpx.HTTPError):
+                if (await client.get("/health/ready")).status_code == 200:
+                    return client
+        return None
+
+    return await eventually(ready)
 
 
 def test_nothing_is_out_of_order_then(pair):
