@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,10 +21,12 @@ from app.platform.database_url import conninfo
 from app.platform.engines import create_engine
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
+from app.platform.postgres.settings import FIXED
 from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.schema.base import Base
 from app.server.application import create_app, running, with_hot_path
+from tests.engines import learning
 from tests.factories import KEY, add_key
 
 DATABASE = "test"
@@ -37,6 +40,17 @@ TABLES = [
     "procrastinate_jobs",
     "procrastinate_workers",
 ]
+END_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+END_SECONDS = 30.0
+EMPTY = ";".join(
+    (
+        *(f"DELETE FROM {table}" for table in TABLES),
+        *(f"DELETE FROM {table} WHERE id <> 1" for table in STAYS),
+    )
+)
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +63,12 @@ def server_url() -> Iterator[str]:
     """The migrated database of this test run, on a server of its own."""
     # Not pytest's own folder: a socket's path has at most 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="vp-"))
+    server = LocalPostgres(home)
     try:
-        with LocalPostgres(home) as server:
+        with pytest.MonkeyPatch.context() as patch:  # nobody needs what it holds after a power cut
+            patch.setitem(FIXED, "fsync", "off")
+            server.start()
+        with server:
             with psycopg.connect(conninfo(server.url), autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {DATABASE}")
             url = make_url(server.url).set(database=DATABASE).render_as_string(hide_password=False)
@@ -60,17 +78,57 @@ def server_url() -> Iterator[str]:
         shutil.rmtree(home)
 
 
+class Cleaner:
+    """Empties the database of this test run. It keeps its session, whose begin takes longer than the work."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session: psycopg.Connection | None = None
+
+    def empty(self) -> None:
+        """End all other sessions, and delete every row but that of the project `default`."""
+        try:
+            self._empty(self._connected())
+        except psycopg.OperationalError:  # a test has ended this session as well
+            self.close()
+            self._empty(self._connected())
+
+    def close(self) -> None:
+        """End the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _connected(self) -> psycopg.Connection:
+        if self._session is None:
+            self._session = psycopg.connect(conninfo(self._url), autocommit=True)
+        return self._session
+
+    def _empty(self, session: psycopg.Connection) -> None:
+        deadline = time.monotonic() + END_SECONDS
+        while session.execute(END_OTHERS).rowcount and time.monotonic() < deadline:
+            time.sleep(0.001)  # what is amid a commit ends after it
+        session.execute(EMPTY)  # faster than TRUNCATE here
+
+
+@pytest.fixture(scope="session")
+def cleaner(server_url: str) -> Iterator[Cleaner]:
+    cleaner = Cleaner(server_url)
+    yield cleaner
+    cleaner.close()
+
+
 @pytest.fixture
-def database_url(server_url: str) -> Iterator[str]:
+def database_url(server_url: str, cleaner: Cleaner) -> Iterator[str]:
     """An empty, migrated database, in which commits are real. It is emptied after the test, not rolled back."""
     yield server_url
-    with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-        connection.execute(";".join(f"DELETE FROM {table}" for table in TABLES))  # faster than TRUNCATE here
-        connection.execute("DELETE FROM project WHERE id <> 1; DELETE FROM database WHERE id <> 1")
+    cleaner.empty()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines_learn() -> Iterator[None]:
+    with learning():
+        yield
 
 
 @pytest.fixture

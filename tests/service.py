@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,8 +29,14 @@ class Service:
     """A home, and a `vouchers serve` on it that can be stopped, killed and started again."""
 
     def __init__(
-        self, workers: int = 2, folder: Path | None = None, disk: Path | None = None, **environment: str
+        self,
+        workers: int = 2,
+        folder: Path | None = None,
+        disk: Path | None = None,
+        arguments: Sequence[str] = (),
+        **environment: str,
     ) -> None:
+        self.arguments = arguments
         self.folder = folder
         self.home = Path(tempfile.mkdtemp(prefix="vp-", dir=disk))
         self.workers = workers
@@ -62,6 +69,7 @@ class Service:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "app.cli", "serve", "--port", "0", "--workers", str(self.workers)]
+        command += self.arguments
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 command,

@@ -9,7 +9,19 @@ import pytest
 
 @pytest.mark.docs
 @pytest.mark.parametrize(
-    "name", ["assign", "bulk", "changes", "finding", "growth", "imports", "render", "trackers", "webhooks"]
+    "name",
+    [
+        "assign",
+        "bulk",
+        "changes",
+        "finding",
+        "growth",
+        "imports",
+        "projects_many",
+        "render",
+        "trackers",
+        "webhooks",
+    ],
 )
 def test_it_starts(name):
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}

@@ -46,14 +46,17 @@ class Two:
     """Of the further database."""
     second: AsyncEngine
     """To it, over all projects."""
+    database_id: int
 
 
 async def add(engine: AsyncEngine, settings: Settings, name: str, url: str) -> None:
     """Take a database into the service."""
     other = create_engine(settings_of(settings, url), 1)
-    async with transaction(everywhere(engine)) as connection, everywhere(other).connect() as there:
-        await databases.add(connection, there, settings, name, url)
-    await other.dispose()
+    try:
+        async with transaction(everywhere(engine)) as connection, everywhere(other).connect() as there:
+            await databases.add(connection, there, settings, name, url)
+    finally:
+        await other.dispose()
 
 
 async def open_shop(app, engine: AsyncEngine, settings: Settings, name: str, database: str, url: str) -> Shop:
@@ -72,11 +75,12 @@ async def open_shop(app, engine: AsyncEngine, settings: Settings, name: str, dat
 async def two_databases(app, engine: AsyncEngine, settings: Settings, url: str) -> AsyncIterator[Two]:
     """A shop in each of two databases."""
     await add(engine, settings, SECOND, url)
+    database_id = await choose(engine, settings, SECOND)
     assert settings.database_url is not None
     here = await open_shop(app, engine, settings, "here", "main", settings.database_url)
     there = await open_shop(app, engine, settings, "there", SECOND, url)
     try:
-        yield Two(here, there, settings_of(settings, url), everywhere(there.engine))
+        yield Two(here, there, settings_of(settings, url), everywhere(there.engine), database_id)
     finally:
         for shop in (here, there):
             await shop.client.aclose()

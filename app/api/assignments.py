@@ -50,9 +50,10 @@ from app.schema.times import QueryTime
 from app.web import exports, filters, idempotency, pagination
 from app.web.dependencies import Connection, Engine, held_for_project
 from app.web.guard import permit, requires
-from app.web.headers import bearing
+from app.web.headers import HEADERS, bearing
 from app.web.parameters import PoolPath
 from app.web.problems import problems
+from app.web.reading import ReadConnection, ReadsOfProject, exact
 
 router = APIRouter(prefix="/v1", tags=["assignments"])
 ASSIGN = [requires(Scope.ASSIGN)]
@@ -108,10 +109,11 @@ def _filter(
 EXPORTED = {
     **exports.DESCRIBED[200],
     "headers": {
+        "Data-Age": HEADERS["Data-Age"],
         "Complete-Until": {
             "description": "All before this time is in this export or an earlier one: the `since` of the next one",
             "schema": {"type": "string", "format": "date-time"},
-        }
+        },
     },
 }
 FilterQuery = Annotated[Filter, Depends(_filter)]
@@ -178,11 +180,13 @@ async def assign_vouchers(
 
 
 @router.get(
-    "/assignments", response_model=pagination.Page[AssignmentOut], responses=problems(PoolNotFoundError)
+    "/assignments",
+    response_model=pagination.Page[AssignmentOut],
+    responses=bearing(200, "Data-Age") | problems(PoolNotFoundError),
 )
 async def list_assignments(
     wanted: FilterQuery,
-    connection: Connection,
+    connection: ReadConnection,
     caller: Reader,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
@@ -209,6 +213,7 @@ async def export_assignments(
     wanted: FilterQuery,
     connection: Connection,
     engine: Engine,
+    reads: ReadsOfProject,
     caller: Annotated[Caller, requires(Scope.POOLS)],
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
     changes: Annotated[
@@ -222,7 +227,8 @@ async def export_assignments(
     in whose time it changed (confirmed, released, lapsed, redeemed, cancelled, voided).
     """
     made = await service.exported(connection, engine, caller, wanted, changes=changes)
-    headers = {"Complete-Until": made.complete_until.isoformat().replace("+00:00", "Z")}
+    engine, age = await exact(reads, connection, engine)
+    headers = {"Complete-Until": made.complete_until.isoformat().replace("+00:00", "Z"), **age}
     return exports.response(engine, made.query, service.LEDGER_COLUMNS, format, "assignments", headers)
 
 

@@ -12,18 +12,23 @@ from app.platform.errors import InvalidRequestError
 from app.schema.texts import Identifier
 from app.schema.times import QueryTime
 from app.web import filters, pagination
-from app.web.dependencies import Connection
 from app.web.guard import requires
+from app.web.headers import bearing
 from app.web.problems import problems
+from app.web.reading import ReadConnection
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 KEY = TypeAdapter(int)
 """What the cursor of a list holds."""
 
 
-@router.get("", response_model=pagination.Page[AuditEntryOut], responses=problems(InvalidRequestError))
+@router.get(
+    "",
+    response_model=pagination.Page[AuditEntryOut],
+    responses=bearing(200, "Data-Age") | problems(InvalidRequestError),
+)
 async def list_audit_entries(
-    connection: Connection,
+    connection: ReadConnection,
     caller: Annotated[Caller, requires(Scope.ADMIN)],
     action: Annotated[
         Identifier | None, Query(description="Only this action, such as `pool.deleted`")

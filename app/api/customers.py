@@ -44,6 +44,7 @@ from app.web.headers import bearing
 from app.web.idempotency import OnceIn
 from app.web.parameters import CustomerPath
 from app.web.problems import problems
+from app.web.reading import ReadConnection
 
 router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[requires(Scope.EVENTS)])
 FORM_SCHEMA = body.form_schema(
@@ -86,9 +87,9 @@ async def import_customers(request: Request, engine: Engine, settings: Settings,
         return await keyed.once_done(engine, load, same)
 
 
-@router.get("/customers", response_model=pagination.Page[CustomerOut])
+@router.get("/customers", response_model=pagination.Page[CustomerOut], responses=bearing(200, "Data-Age"))
 async def list_customers(
-    connection: Connection,
+    connection: ReadConnection,
     id_prefix: Annotated[Identifier | None, Query(description="The id begins with this")] = None,
     property: Annotated[  # noqa: A002  (the name of the parameter)
         Identifier | None, Query(description="That have this property")
@@ -115,10 +116,14 @@ async def list_customers(
     return listed
 
 
-@router.get("/customers/{customer_id:id}/events", response_model=pagination.Page[EventOut])
+@router.get(
+    "/customers/{customer_id:id}/events",
+    response_model=pagination.Page[EventOut],
+    responses=bearing(200, "Data-Age"),
+)
 async def list_customer_events(
     customer_id: CustomerPath,
-    connection: Connection,
+    connection: ReadConnection,
     event_type: Annotated[Identifier | None, Query(description="Only of this type")] = None,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,

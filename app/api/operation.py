@@ -19,9 +19,11 @@ from app.platform.disk import NoRoomError
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.projects import DEFAULT
 from app.platform.stopping import StoppingError
-from app.web.dependencies import Connection, held
+from app.web.dependencies import held
 from app.web.guard import requires
+from app.web.headers import bearing
 from app.web.problems import problems
+from app.web.reading import ReadConnection
 
 router = APIRouter(tags=["operation"])
 MAX_POOLS = 1000
@@ -54,10 +56,16 @@ async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> d
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' text format"}},
+    responses={
+        200: {
+            "content": {"text/plain": {}},
+            "description": "Prometheus' text format",
+            **bearing(200, "Data-Age")[200],
+        }
+    },
 )
 async def get_metrics(
-    connection: Connection,
+    connection: ReadConnection,
     caller: Annotated[Caller, requires(Scope.READ, Scope.POOLS, Scope.OPERATOR)],
     databases: Annotated[Databases, held(Databases)],
 ) -> Response:

@@ -37,6 +37,7 @@ from app.web.guard import requires
 from app.web.headers import bearing
 from app.web.parameters import CodePath
 from app.web.problems import problems
+from app.web.reading import ReadConnection
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
 KEY = TypeAdapter(tuple[Outcome, datetime, uuid.UUID])
@@ -83,10 +84,10 @@ async def replay_redemption_mapping(engine: Engine, keyed: idempotency.OnceIn) -
 @router.get(
     "/redemptions",
     response_model=pagination.Page[RedemptionOut],
-    responses=bearing(200, "Deprecation", "Sunset"),
+    responses=bearing(200, "Data-Age", "Deprecation", "Sunset"),
 )
 async def list_redemptions(
-    connection: Connection,
+    connection: ReadConnection,
     caller: Reader,
     response: Response,
     outcome: Annotated[

@@ -22,6 +22,7 @@ from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.parameters import CodePath, PoolPath
 from app.web.problems import problems
+from app.web.reading import ReadConnection, ReadsOfProject, exact
 
 router = APIRouter(tags=["vouchers"])
 KEY = TypeAdapter(service.Key)
@@ -70,11 +71,11 @@ FilterQuery = Annotated[Filter, Depends(_filter)]
 @router.get(
     "/v1/pools/{pool}/vouchers",
     response_model=pagination.Page[VoucherOut],
-    responses=problems(PoolNotFoundError),
+    responses=bearing(200, "Data-Age") | problems(PoolNotFoundError),
 )
 async def list_vouchers(
     pool: PoolPath,
-    connection: Connection,
+    connection: ReadConnection,
     caller: Reader,
     wanted: FilterQuery,
     limit: pagination.Limit = 100,
@@ -102,13 +103,15 @@ async def export_vouchers(
     pool: PoolPath,
     connection: Connection,
     engine: Engine,
+    reads: ReadsOfProject,
     caller: Manager,
     wanted: FilterQuery,
     format: exports.FormatQuery = exports.Format.CSV,  # noqa: A002  (the name of the parameter)
 ) -> StreamingResponse:
     """Return all vouchers of a pool in one stream, of any length, or those that the filter lets pass."""
     query = await service.exported(connection, caller, pool, wanted)
-    return exports.response(engine, query, service.EXPORTED, format, "vouchers")
+    engine, age = await exact(reads, connection, engine)
+    return exports.response(engine, query, service.EXPORTED, format, "vouchers", age)
 
 
 @router.get(

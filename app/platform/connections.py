@@ -5,8 +5,13 @@ end in time is closed, never returned.
 """
 
 import asyncio
+import contextlib
+import os
 import select
+import socket
+import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -16,10 +21,11 @@ from psycopg import errors as pg
 from psycopg import pq, waiting
 from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import TupleRow
+from psycopg.pq.abc import PGconn
+from psycopg.rows import AsyncRowFactory, RowFactory, TupleRow, tuple_row
 
 from app.platform.clock import clock
-from app.platform.database_url import hosts, parameters, resolve
+from app.platform.database_url import hosts, joined, parameters, resolve
 from app.platform.moves import refusals
 from app.platform.racing import first_of
 from app.platform.settings import Settings
@@ -98,6 +104,40 @@ def hang_of(url: str) -> Hang:
     return _hangs.setdefault(url, Hang())
 
 
+class _Open:
+    """The connections of this process, so that those can be ended which wait for a server that answers nobody."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[psycopg.AsyncConnection[TupleRow] | psycopg.Connection[TupleRow]] = (
+            weakref.WeakSet()
+        )
+
+    def add(self, connection: psycopg.AsyncConnection[TupleRow] | psycopg.Connection[TupleRow]) -> None:
+        with self._lock:
+            self._all.add(connection)
+
+    def sever(self, server: tuple[bytes, bytes]) -> None:
+        """End each one to a server by its socket, whoever waits on it in whatever thread: the wait fails at once."""
+        with self._lock:
+            connections = list(self._all)
+        for connection in connections:
+            if connection.closed or _server_of(connection.pgconn) != server:
+                continue
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.socket(fileno=os.dup(connection.pgconn.socket)) as end,
+            ):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+_open = _Open()
+
+
+def _server_of(pgconn: PGconn) -> tuple[bytes, bytes]:
+    return pgconn.host, pgconn.port
+
+
 class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
 
@@ -106,6 +146,13 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """The project that its session is set to, where that outlives a transaction."""
     hang = Hang()
     """Of its database."""
+    speaks_for_all: bool = False
+    """Whether a server that does not answer this one in time is taken to answer nobody in this process."""
+
+    def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[TupleRow] = tuple_row) -> None:
+        """Note it among those that are open."""
+        super().__init__(pgconn, row_factory)
+        _open.add(self)
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`.
@@ -118,8 +165,11 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
         except pg._WaitTimeout:  # noqa: SLF001  (what the driver's own `timeout` raises)
             if timeout is not None:
                 raise
+            server = _server_of(self.pgconn)
             self.drop()
             self.hang.note()
+            if self.speaks_for_all:
+                _open.sever(server)
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
         except pg.ReadOnlySqlTransaction:
             self.drop()
@@ -160,6 +210,11 @@ class LimitedSyncConnection(psycopg.Connection[TupleRow]):
     """A connection for threads, whose every wait ends."""
 
     limit: float = LONG_SECONDS
+
+    def __init__(self, pgconn: PGconn, row_factory: RowFactory[TupleRow] = tuple_row) -> None:
+        """Note it among those that are open."""
+        super().__init__(pgconn, row_factory)
+        _open.add(self)
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`."""
@@ -203,6 +258,16 @@ _answered: dict[str, dict[str, str]] = {}
 """Where the last connection was opened to, by URL: of several hosts this one is asked first."""
 
 
+def in_order(url: str) -> dict[str, str]:
+    """Return the parameters of a URL for who asks its hosts one after another: first the one that answered last."""
+    places = hosts(parameters(url))
+    last = _answered.get(url, {})
+    places.sort(
+        key=lambda place: (place.get("host"), place.get("port")) != (last.get("host"), last.get("port"))
+    )
+    return joined(places)
+
+
 async def connect(
     settings: Settings,
     *,
@@ -212,6 +277,8 @@ async def connect(
     prepare_threshold: int | None = 5,
     as_owner: bool = False,
     opened: Opened | None = None,
+    direct: bool = False,
+    tells_time: bool = True,
 ) -> LimitedConnection:
     """Open a connection to the first host that takes one and may be written to; it serves projects.
 
@@ -223,19 +290,21 @@ async def connect(
         prepare_threshold: after how many uses a statement is prepared; None: never.
         as_owner: whether it is the database's owner's, who sees all.
         opened: looks at it first; where that fails, it is closed.
+        direct: whether it leads to PostgreSQL itself, past a pooler.
+        tells_time: whether the server's clock is the one that the service follows.
 
     Raises:
         psycopg.OperationalError: none did in time.
     """
-    url = settings.sqlalchemy_url
-    about = arguments(settings, extra=f"{_AS_OWNER if as_owner else _AS_SERVICE} {extra}")
+    url = settings.direct_url if direct else settings.sqlalchemy_url
+    about = arguments(settings, direct=direct, extra=f"{_AS_OWNER if as_owner else _AS_SERVICE} {extra}")
 
     async def open_at(place: dict[str, str]) -> tuple[dict[str, str], LimitedConnection]:
         given = make_conninfo("", **{**place, **about})
         connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
-        if opened is None and clock.is_stale():  # of several databases one tells the time
+        if tells_time and clock.is_stale():
             await _ask_time(connection)
         if opened is not None:
             try:
@@ -290,7 +359,7 @@ def connect_sync(
     inside = f"-c app.project={project} -c application_name={OF_PROJECT}{project}"
     whose = _AS_OWNER if project is None else f"{_AS_SERVICE} {inside}"
     about = arguments(settings, direct=True, extra=f"{whose} {extra}")
-    given = make_conninfo("", **{**parameters(settings.direct_url), **about})
+    given = make_conninfo("", **{**in_order(settings.direct_url), **about})
     connection = LimitedSyncConnection.connect(given, autocommit=autocommit)
     connection.limit = seconds
     if clock.is_stale():

@@ -17,11 +17,15 @@ class DatabaseUrlError(CommandError):
     """The URL of the database cannot be read; the message says what is wrong, and never shows the URL."""
 
 
-def parameters(url: str) -> dict[str, str]:
+def parameters(url: str, wanted: str = "read-write") -> dict[str, str]:
     """Return the parameters of a connection as libpq names them.
 
     Several hosts are a list with commas, whether they came as `a:1,b:2`, as `?host=a:1&host=b:2`, as
     `?host=a,b&port=1,2` or as pairs. A server that can only be read is passed over, unless the URL asks for another.
+
+    Args:
+        url: in any spelling.
+        wanted: what kind of server is connected to (`target_session_attrs`), where the URL does not say.
 
     Raises:
         DatabaseUrlError: it is no URL of PostgreSQL.
@@ -33,7 +37,7 @@ def parameters(url: str) -> dict[str, str]:
     except psycopg.ProgrammingError:
         raise DatabaseUrlError("DATABASE_URL cannot be read as a URL of PostgreSQL.") from None
     named = {name: str(value) for name, value in given.items() if value is not None}
-    return {"target_session_attrs": "read-write", **named}
+    return {"target_session_attrs": wanted, **named}
 
 
 def _of_url(scheme: str, rest: str) -> dict[str, str | int | None]:
@@ -92,6 +96,16 @@ def hosts(given: dict[str, str]) -> list[dict[str, str]]:
     ]
 
 
+def joined(places: list[dict[str, str]]) -> dict[str, str]:
+    """Return the parameters for all hosts together, in this order: what `hosts` has split."""
+    lists = {
+        name: ",".join(place.get(name, "") for place in places)
+        for name in ("host", "hostaddr", "port")
+        if any(name in place for place in places)
+    }
+    return {**places[0], **lists}
+
+
 async def resolve(places: list[dict[str, str]]) -> list[dict[str, str]]:
     """Return a place for each address of each host, so that one address that is silent does not stand for all.
 
@@ -120,6 +134,6 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def conninfo(url: str) -> str:
-    """Return a URL in any spelling as libpq takes it."""
-    return make_conninfo("", **parameters(url))
+def conninfo(url: str, wanted: str = "read-write") -> str:
+    """Return a URL in any spelling as libpq takes it; `wanted` as `parameters` takes it."""
+    return make_conninfo("", **parameters(url, wanted))

@@ -30,7 +30,8 @@ Place = tuple[int, int]
 
 def settings_of(settings: Settings, url: str) -> Settings:
     """Return the settings with which the database of this URL is used; it leads to PostgreSQL itself."""
-    return settings.model_copy(update={"database_url": url, "direct_database_url": None})
+    place = {"database_url": url, "direct_database_url": None, "read_database_url": None}
+    return settings.model_copy(update=place)
 
 
 def unsealed(settings: Settings, sealed: bytes | None) -> Settings:
@@ -83,8 +84,9 @@ class Database:
         opened = None if name == MAIN_NAME else check_version
         self.name = name
         self.settings = settings
-        self.engine = create_engine(settings, opened=opened)
-        self.short = create_engine(settings, SHORT_CONNECTIONS, opened=opened)
+        tells = opened is None  # of several databases one tells the time
+        self.engine = create_engine(settings, opened=opened, tells_time=tells)
+        self.short = create_engine(settings, SHORT_CONNECTIONS, opened=opened, tells_time=tells)
         self.direct = create_driver_pool(settings, opened=opened)
 
     async def close(self) -> None:

@@ -150,7 +150,12 @@ def create_driver_pool(settings: Settings, opened: Opened | None = None) -> Driv
 
     async def open_one() -> LimitedConnection:
         return await connect(
-            settings, extra=extra, autocommit=True, prepare_threshold=threshold, opened=opened
+            settings,
+            extra=extra,
+            autocommit=True,
+            prepare_threshold=threshold,
+            opened=opened,
+            tells_time=opened is None,
         )
 
     own = settings.direct_database_url is None

@@ -1,9 +1,10 @@
 """Engines on the service's own database, each with its pool of connections."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypedDict
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, NullPool, event
 from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.engine.interfaces import AdaptedConnection
@@ -20,10 +21,10 @@ from app.platform.connections import (
     connect,
     connect_sync,
     hang_of,
+    in_order,
     prepare_threshold,
     server_limit,
 )
-from app.platform.database_url import conninfo
 from app.platform.projects import enter
 from app.platform.settings import Settings
 
@@ -39,6 +40,7 @@ def create_engine(
     seconds: float | None = None,
     checkout: float = CHECKOUT_SECONDS,
     opened: Opened | None = None,
+    tells_time: bool = True,
 ) -> AsyncEngine:
     """Make an engine on the service's database, with its own pool of connections.
 
@@ -48,13 +50,20 @@ def create_engine(
         seconds: the longest statement; by default that of a request.
         checkout: longest wait for a connection.
         opened: looks at each connection that is opened, before it is used.
+        tells_time: whether the server's clock is the one that the service follows.
     """
     limit = seconds or settings.statement_seconds
     threshold = prepare_threshold(settings, 5)
 
     async def creator() -> LimitedConnection:
+        extra = server_limit(limit)
         return await connect(
-            settings, seconds=limit, extra=server_limit(limit), prepare_threshold=threshold, opened=opened
+            settings,
+            seconds=limit,
+            extra=extra,
+            prepare_threshold=threshold,
+            opened=opened,
+            tells_time=tells_time,
         )
 
     engine = create_async_engine(
@@ -66,6 +75,7 @@ def create_engine(
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
         execution_options={_HANG: hang_of(settings.sqlalchemy_url)},
+        use_native_hstore=False,  # else each engine looks for that type first
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "begin", enter)
@@ -114,15 +124,19 @@ def sync_engine(settings: Settings, project: int | None = None) -> Iterator[Engi
 
 
 class JobConnection(LimitedConnection):
-    """A connection of the job queue, whose statements are short but may wait for each other."""
+    """A connection of the job queue, whose statements are short but may wait for each other.
+
+    A server that leaves one of them waiting hangs: jobs amid their long statements on it need not wait any longer.
+    """
 
     limit = 10.0
+    speaks_for_all = True
 
 
 class JobPool(TypedDict):
     """What the job queue opens its pool with."""
 
-    conninfo: str
+    conninfo: Callable[[], Awaitable[str]]
     kwargs: dict[str, str | int]
     connection_class: type[JobConnection]
     min_size: int
@@ -133,12 +147,16 @@ class JobPool(TypedDict):
 
 def job_pool_arguments(settings: Settings) -> JobPool:
     """Return what the job queue opens its pool with: straight to the server, for it listens there."""
+
+    async def conninfo() -> str:
+        return make_conninfo("", **in_order(settings.direct_url))
+
     return {
-        "conninfo": conninfo(settings.direct_url),
+        "conninfo": conninfo,
         "kwargs": arguments(settings, direct=True),
         "connection_class": JobConnection,
         "min_size": 1,
-        "max_size": 8,  # one for each queue that is listened to, and as many for what they do
+        "max_size": 4,  # for what the queues do; those that they listen on are opened beside the pool
         "timeout": 5.0,
         "reconnect_timeout": 2.0,  # the driver's pool would pause for up to two minutes
     }

@@ -39,9 +39,15 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     """Least level that is logged. `WARNING` drops the line per request."""
     database_connections: int = Field(default=10, ge=2)
-    """Most connections that one process holds to PostgreSQL."""
+    """Most connections of each of a process's pools: a web process has two and some more, a worker one and those of
+    imports. The sum is in docs/scaling.md."""
     direct_database_url: SecretStr | None = None
     """PostgreSQL itself, where DATABASE_URL leads to a pooler such as PgBouncer: for migrations, jobs and imports."""
+    read_database_url: SecretStr | None = None
+    """A standby of the database, or all its hosts: serves lists, exports and metrics, which say how old they are
+    (`Data-Age`). Unset, or while it is gone: the database itself."""
+    read_age_seconds: float = Field(default=10, gt=0)
+    """How old at the most what a standby serves may be; beyond that, the database itself serves it."""
     prepared_statements: bool | None = None
     """Whether statements are prepared. Unset: unless there is a pooler in between. One that keeps track of them
     (PgBouncer from 1.21 on) can be told so by `true`."""
@@ -93,7 +99,8 @@ class Settings(BaseSettings):
     fetch_seconds: float = Field(default=900, gt=0)
     """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
-    """How long a process may go on honouring a key after it was revoked elsewhere."""
+    """How long a process remembers a key. It is told at once of a key that was revoked or rotated elsewhere, and
+    honours it so long (5 s more while the database does not answer) where that does not reach it."""
     keys_outlive_control_seconds: float = Field(default=600.0, ge=0)
     """While the database of `DATABASE_URL` is away, how long a process goes on honouring the keys it knows of projects
     that live in further databases."""

@@ -44,7 +44,7 @@ class AlertThreshold(OfProject, Base):
     pool_id: Mapped[PoolId] = mapped_column(primary_key=True)
     threshold: Mapped[int] = mapped_column(primary_key=True)
     fell_at: Mapped[datetime | None]
-    """Written by the very transaction that took the count down to the threshold."""
+    """When it was found at or below the threshold: by a sweep, or by the transaction that lifts it again."""
     available: Mapped[int | None]
     """How many were left then."""
     told_at: Mapped[datetime | None]
@@ -90,7 +90,7 @@ class Delivery(OfProject, Base):
 
 
 class StockHistory(OfProject, Base):
-    """The stock of a pool as it was early in an hour."""
+    """The stock of a pool as it was early in an hour, and in those after it in which nothing changed."""
 
     __tablename__ = "stock_history"
 
@@ -105,5 +105,7 @@ class StockHistory(OfProject, Base):
     void: Mapped[int]
     given_besides: Mapped[int | None]
     """Null in rows older than the column."""
+    same_until: Mapped[datetime | None]
+    """When a later look last saw the same."""
 
     __table_args__ = (refers("stock_history", "pool_id", to="pool.id"),)

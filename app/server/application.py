@@ -39,6 +39,7 @@ from app.api.webhooks import router as webhooks
 from app.api.webhooks import sent
 from app.console.application import mount as mount_console
 from app.domain.access.keys.ring import KeyRing
+from app.domain.access.keys.service import KEYS
 from app.domain.assignments.assigner import Assigner
 from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
@@ -46,9 +47,11 @@ from app.domain.rendering.renderers import Renderers
 from app.domain.tracking.gathering import Gathering
 from app.platform import logs, tracing
 from app.platform.database import follow_time
-from app.platform.databases import SHORT_CONNECTIONS, Databases, Place
+from app.platform.databases import MAIN, SHORT_CONNECTIONS, Databases, Place
 from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
+from app.platform.standby import Reads, Standby
+from app.platform.telling import listen
 from app.server.connections import tell_connections
 from app.server.request_log import RequestLog
 from app.server.traced import TracedRequests
@@ -95,6 +98,8 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
         databases = Databases(settings)
         main = databases.main
         renderers = Renderers(settings)
+        url = settings.read_database_url
+        standby = None if url is None else Standby(settings, url)
 
         def of_each(place: Place) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
@@ -108,17 +113,19 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
                 own,
                 Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS, 1)), connections),
                 Gathering(own),
+                Reads(standby if database_id == MAIN else None, project),
                 mine,
                 RenderBatcher(own, connections, mine),
             )
 
+        ring = KeyRing(databases, settings.key_cache_seconds, settings.keys_outlive_control_seconds)
         readiness = Readiness(databases, renderers, settings.home)
         hold(
             app,
             settings,
             main.engine,
             databases,
-            KeyRing(databases, settings.key_cache_seconds, settings.keys_outlive_control_seconds),
+            ring,
             FailedKeys(),
             main.direct,
             renderers,
@@ -126,11 +133,15 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             of_project=of_each,
         )
         telling = asyncio.create_task(tell_connections(databases), name="connections")
-        timing = asyncio.create_task(follow_time(main.short), name="time")
+        beside = [telling, asyncio.create_task(follow_time(main.short), name="time")]
+        if settings.key_cache_seconds:
+            beside.append(asyncio.create_task(listen(settings, KEYS, ring.hear), name="keys"))
         yield
-        timing.cancel()
-        telling.cancel()
+        for task in beside:
+            task.cancel()
         await renderers.close()
+        if standby is not None:
+            await standby.engine.dispose()
         await databases.close()
 
     return lifespan

@@ -19,6 +19,7 @@ from app.web import json_bounds, pagination
 from app.web.body_limit import bound
 from app.web.guard import Check
 from app.web.idempotency import NAME as IDEMPOTENCY_KEY
+from app.web.reading import reads, with_primary_behind
 
 Handler = Callable[[Request], Coroutine[object, object, Response]]
 _GUARDED = "vouchers_guarded"
@@ -56,7 +57,7 @@ def guarded(router: APIRouter) -> APIRouter:
 
 def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Handler]:
     def make() -> Handler:
-        handle = inner()
+        handle = with_primary_behind(inner()) if reads(route.dependant) else inner()
         checks = list(checks_of(route.dependant))
         names = set(_query_names(route.dependant))
         large = route.path in LARGE_BODIES

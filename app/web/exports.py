@@ -18,7 +18,7 @@ from app.platform import records
 from app.platform.database import ONLY_READS, transaction
 from app.platform.projects import project_of
 from app.schema.texts import inert
-from app.web.headers import Responses
+from app.web.headers import Responses, bearing
 from app.web.spool import check_room, spooled
 
 ROWS_AT_A_TIME = 1000
@@ -48,7 +48,11 @@ FormatQuery = Annotated[
 ]
 MEDIA_TYPES = {Format.CSV: "text/csv; charset=utf-8", Format.NDJSON: "application/x-ndjson"}
 DESCRIBED: Responses = {
-    200: {"description": "The rows, as a stream", "content": {"text/csv": {}, "application/x-ndjson": {}}}
+    200: {
+        "description": "The rows, as a stream",
+        "content": {"text/csv": {}, "application/x-ndjson": {}},
+        **bearing(200, "Data-Age")[200],
+    }
 }
 
 

@@ -5,6 +5,11 @@ from typing import TypeAlias
 Responses: TypeAlias = dict[int | str, dict[str, object]]
 """What the framework takes as a route's `responses=`."""
 HEADERS: dict[str, dict[str, object]] = {
+    "Data-Age": {
+        "description": "How many seconds old at the most the reply is, where a standby of the database made it; absent"
+        " where the database itself did, whose replies are current",
+        "schema": {"type": "integer"},
+    },
     "Deprecation": {
         "description": "Since when something that the request used is deprecated (RFC 9745)",
         "schema": {"type": "string"},

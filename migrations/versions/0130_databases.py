@@ -9,7 +9,7 @@ from alembic import op
 from app.platform.row_security import secure
 
 revision = "0130"
-down_revision = "0120"
+down_revision = "0128"
 branch_labels = None
 depends_on = None
 

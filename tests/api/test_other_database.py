@@ -4,18 +4,22 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.projects import deletion, elsewhere, queries
+from app.domain.projects.databases import placing
+from app.domain.projects.databases import service as databases
+from app.domain.projects.databases.errors import DatabaseDrainingError, DatabaseNotOursError
 from app.platform.database import transaction
 from app.platform.projects import everywhere
 from tests.factories import add_key, fill
 from tests.shops import client_of, furnish
-from tests.two_databases import copy_of, two_databases
+from tests.two_databases import add, copy_of, two_databases
 from tests.worker import eventually, working
 
 OPERATOR = "operator-0123456789-0123456789-0123456789"
 
 
 @pytest.fixture
-def second_url(database_url, server_url):
+def second_url(database_url, server_url, cleaner):
+    cleaner.close()  # what is copied has no sessions
     with copy_of(server_url, "second") as url:
         yield url
 
@@ -37,6 +41,7 @@ async def rows_of(engine, project_id):
     return found
 
 
+@pytest.mark.long
 async def test_projects_of_the_same_names_in_two_databases_do_the_same_and_do_not_meet(two, engine):
     ids = {}
     for shop in (two.here, two.there):
@@ -144,3 +149,32 @@ async def test_a_database_of_the_release_before_refuses_its_projects_and_no_othe
     assert (
         await two.there.client.post("/v1/pools/p/assignments", json={"customer_id": "c"})
     ).status_code == 201
+
+
+async def test_which_databases_are_taken_and_which_get_a_project(two, second_url, engine, settings):
+    for name, url, said in (
+        ("third", second_url, "was added as 'second' already"),
+        ("third", settings.database_url, "is the control database itself"),
+        ("main", second_url, "is the control database"),
+    ):
+        with pytest.raises(DatabaseNotOursError, match=said):
+            await add(engine, settings, name, url)
+    await add(engine, settings, "second", second_url)  # at another address
+    assert await placing.choose(engine, settings, None) in {1, two.database_id}
+    async with transaction(everywhere(engine)) as connection:
+        await databases.drain(connection, "main", draining=True)
+    assert await placing.choose(engine, settings, None) == two.database_id
+    with pytest.raises(DatabaseDrainingError):
+        await placing.choose(engine, settings, "main")
+    await fill(two.there.engine, "p", 5)
+    loads = await placing.loads(everywhere(engine), settings)
+    assert loads["second"].projects == {"there": 5}
+    async with transaction(everywhere(engine)) as connection:
+        await databases.drain(connection, "main", draining=False)
+        rows = await databases.list_all(connection)
+    states = await placing.states(settings, rows)
+    assert [(row.name, row.projects, row.draining_since) for row in rows] == [
+        ("main", 2, None),
+        ("second", 1, None),
+    ]
+    assert states[0].version == states[1].version

@@ -5,6 +5,7 @@ import itertools
 import random
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -46,6 +47,20 @@ class Book:
     """Replies that no fault explains."""
     last: float = 0.0
     """When the last assign was answered."""
+    pause: float = 0.0
+    """The longest time between two of these; a round begins by setting it to 0."""
+    voids: dict[str, str] = field(default_factory=dict)
+    """Changes of many vouchers that void the code of a customer, by the customer."""
+
+    ages: Counter[str | None] = field(default_factory=Counter)
+    """How many seconds old lists and exports said that they were at the most."""
+
+    def answered(self) -> None:
+        """Note that an assign was answered now."""
+        now = time.monotonic()
+        if self.last:
+            self.pause = max(self.pause, now - self.last)
+        self.last = now
 
     def held(self) -> list[str]:
         """Return the codes that somebody holds, each as often as it was given."""
@@ -53,14 +68,17 @@ class Book:
 
 
 class Callers:
-    """Callers of one service."""
+    """Callers of one service. Those who pause between acts send batches of messages, and change many vouchers, too."""
 
-    def __init__(self, service: Service, seed: int, many: int = 10, key: str = KEY) -> None:
+    def __init__(
+        self, service: Service, seed: int, many: int = 10, pause: float = 0.0, key: str = KEY
+    ) -> None:
         self._service = service
         self._key = key
         self._random = random.Random(seed)
         self._numbers = itertools.count()
         self._many = many
+        self._pause = pause
         self._done = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.book = Book()
@@ -112,7 +130,8 @@ class Callers:
                 raise AssertionError(f"{method} {path} was refused for {PATIENCE} s: {reply.text}")
             await asyncio.sleep(min(1.0, float(reply.headers["Retry-After"])) / 4)
 
-    async def _call(self) -> None:
+    def _acts(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return what a caller chooses from, each as often as it is likely."""
         acts = [self._assign] * 6 + [
             self._batch,
             self._letter,
@@ -122,8 +141,13 @@ class Callers:
             self._import,
             self._event,
         ]
+        return [*acts, self._letters, self._void, self._look] if self._pause else acts
+
+    async def _call(self) -> None:
+        acts = self._acts()
         while not self._done.is_set():
             await self._random.choice(acts)()
+            await asyncio.sleep(self._pause)
 
     def _new(self, kind: str) -> str:
         return f"{kind}{next(self._numbers)}"
@@ -133,7 +157,7 @@ class Callers:
         if reply.status_code not in {200, 201}:
             self.book.odd.append(f"assign: {reply.status_code} {reply.text[:200]}")
             return None
-        self.book.last = time.monotonic()
+        self.book.answered()
         found: dict[str, Any] = reply.json()
         return found
 
@@ -157,6 +181,49 @@ class Callers:
             self.book.messages[message] = reply.json()["rendered"]
         else:
             self.book.odd.append(f"render: {reply.status_code} {reply.text[:200]}")
+
+    async def _letters(self) -> None:
+        """Render a batch of messages, and again those that found no database."""
+        messages = [self._new("l") for _ in range(5)]
+        body = {"template": LETTER, "channel": "sms"}
+        body["recipients"] = [{"customer_id": message, "message_id": message} for message in messages]
+        end = time.monotonic() + PATIENCE
+        while True:
+            reply = await self.ask("POST", "/v1/render/batch", body)
+            items = reply.json()["items"] if reply.status_code == 200 else []
+            if items and all(item["status"] == "rendered" for item in items):
+                break
+            odd = [
+                item for item in items if item["status"] != "rendered" and item["problem"]["status"] != 503
+            ]
+            if not items or odd or time.monotonic() > end:
+                self.book.odd.append(f"batch: {reply.status_code} {odd or reply.text[:200]}")
+                return
+            await asyncio.sleep(0.1)
+        for message, item in zip(messages, items, strict=True):
+            self.book.messages[message] = item["rendered"]
+
+    async def _void(self) -> None:
+        """Void the code of a customer, as a change of many vouchers."""
+        key = self._new("v")
+        if given := await self._given(key, {"customer_id": key}):
+            self.book.keys[key] = given["code"]
+            body = {"action": "void", "filter": {"pool": "p", "customer_ids": [key]}}
+            reply = await self.ask("POST", "/v1/bulk-changes", body)
+            if reply.status_code == 202:
+                self.book.voids[key] = reply.json()["id"]
+            else:
+                self.book.odd.append(f"void: {reply.status_code} {reply.text[:200]}")
+
+    async def _look(self) -> None:
+        """Read what may be a little old."""
+        path = self._random.choice(
+            ("/v1/pools/p/vouchers", "/v1/assignments?pool=p", "/v1/audit", "/metrics")
+        )
+        reply = await self.ask("GET", path)
+        if reply.status_code != 200:
+            self.book.odd.append(f"{path}: {reply.status_code} {reply.text[:200]}")
+        self.book.ages[reply.headers.get("Data-Age")] += 1
 
     async def _reserve(self) -> None:
         key = self._new("r")
@@ -214,7 +281,8 @@ async def audit_books(callers: Callers) -> None:
     assert not book.odd, book.odd
     held = book.held()
     assert len(set(held)) == len(held), "a code was given twice"
-    for key in random.sample(sorted(book.keys), min(200, len(book.keys))):
+    await _ended(callers)
+    for key in random.sample(sorted(book.keys.keys() - book.voids.keys()), min(200, len(book.keys) // 2)):
         if key.startswith("r"):
             again = await callers.ask("POST", "/v1/pools/p/assignments", {"lease_seconds": 3600}, key)
         else:
@@ -229,17 +297,30 @@ async def audit_books(callers: Callers) -> None:
     counts = (await callers.ask("GET", "/v1/pools/p/counts")).json()
     assert counts["redeemed"] == len(book.used)
     assert counts["reserved"] == 0
-    assert counts["assigned"] + counts["redeemed"] == len(held), "a code was burnt"
-    async with asyncio.timeout(60):
-        for import_id, rows in book.imports.items():
-            while (found := (await callers.ask("GET", f"/v1/imports/{import_id}")).json())["status"] in {
-                "queued",
-                "running",
-            }:
-                await asyncio.sleep(0.2)
-            assert (found["status"], found["rows"]) == ("succeeded", rows), found
-            assert found["imported"] + found["ignored"] == rows  # one whose answer was lost was sent again
+    assert counts["void"] == len(book.voids), "a change of many was lost"
+    assert counts["assigned"] + counts["redeemed"] + counts["void"] == len(held), "a code was burnt"
     if book.imports:
         imported = (await callers.ask("GET", "/v1/pools/imported/counts")).json()
         assert imported["total"] == sum(book.imports.values()), "an import was lost"
     assert not book.slow, book.slow
+
+
+async def _ended(callers: Callers) -> None:
+    """Wait for all that was put on its way, and see that each did what it was to do."""
+    book = callers.book
+    async with asyncio.timeout(60):
+        for import_id, rows in book.imports.items():
+            found = await _end_of(callers, f"/v1/imports/{import_id}")
+            assert (found["status"], found["rows"]) == ("succeeded", rows), found
+            assert found["imported"] + found["ignored"] == rows  # one whose answer was lost was sent again
+        for change_id in book.voids.values():
+            found = await _end_of(callers, f"/v1/bulk-changes/{change_id}")
+            assert found["status"] == "succeeded", found
+
+
+async def _end_of(callers: Callers, path: str) -> dict[str, Any]:
+    while True:
+        found: dict[str, Any] = (await callers.ask("GET", path)).json()
+        if found["status"] not in {"queued", "running"}:
+            return found
+        await asyncio.sleep(0.2)

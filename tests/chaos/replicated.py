@@ -148,7 +148,7 @@ class Pair:
     """A primary and a synchronous standby."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="vp-", dir=_in_memory()))
+        self.folder = Path(tempfile.mkdtemp(prefix="vp-", dir=in_memory()))
         self.folder.chmod(0o711)
         user = ServerUser.of(self.folder)
         prefix = user.prefix(find_programs() / "initdb", self.folder)
@@ -201,7 +201,7 @@ class Pair:
         ]
 
 
-def _in_memory() -> str | None:
+def in_memory() -> str | None:
     """Return where files are in memory, if there is room: processes are killed here, and the kernel keeps files."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage("/dev/shm").free > 4 * 1024**3:

@@ -19,8 +19,8 @@ from tests.factories import KEY
 from tests.service import Service, postgres_of, suspend_postgres_of
 from tests.worker import eventually
 
-OUTAGE = 8.0
-"""Seconds for which a database is away."""
+OUTAGE = 6.0
+"""Seconds for which a database is away: longer than a process remembers a key."""
 CODES = 20_000
 
 
@@ -30,7 +30,7 @@ class Shop:
 
     secret: str
     told: Counter = field(default_factory=Counter)
-    slowest: float = 0.0
+    seconds: list[float] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
 
     def client(self, service):
@@ -38,7 +38,12 @@ class Shop:
         return httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30)
 
     def begin_anew(self):
-        self.told, self.slowest = Counter(), 0.0
+        self.told, self.seconds = Counter(), []
+
+    @property
+    def usual(self):
+        """Seconds within which nine of ten replies came."""
+        return sorted(self.seconds)[len(self.seconds) * 9 // 10]
 
 
 @dataclass
@@ -85,7 +90,7 @@ async def load(service, *shops, callers=3):
             began = time.monotonic()
             reply = await client.post("/v1/pools/p/assignments", json={})
             shop.told[reply.status_code] += 1
-            shop.slowest = max(shop.slowest, time.monotonic() - began)
+            shop.seconds.append(time.monotonic() - began)
             if reply.status_code == 201:
                 shop.codes.append(reply.json()["code"])
             await asyncio.sleep(0.05)
@@ -146,7 +151,6 @@ async def test_a_database_that_is_gone_refuses_its_projects_and_costs_others_not
     service, home = two.service, two.other.home
     async with load(service, two.here, two.there):
         await asyncio.sleep(2)
-        before = two.here.slowest
         assert set(two.here.told) == set(two.there.told) == {201}
         two.there.begin_anew()
         if how == "hangs":
@@ -162,7 +166,7 @@ async def test_a_database_that_is_gone_refuses_its_projects_and_costs_others_not
             await asyncio.sleep(max(0, OUTAGE - (time.monotonic() - began)))
             assert two.there.told[201] <= 3  # what was under way
             assert two.there.told[503] > 3
-            assert two.there.slowest < 5
+            assert max(two.there.seconds) < 5
         finally:
             if how == "hangs":
                 for process in stopped:
@@ -173,7 +177,7 @@ async def test_a_database_that_is_gone_refuses_its_projects_and_costs_others_not
     assert up == {'vouchers_database_up{database="main"} 1.0', 'vouchers_database_up{database="b"} 0.0'}
     assert "Database b does not serve: projects there are refused." in warnings
     assert set(two.here.told) == {201}
-    assert two.here.slowest < max(1.0, 4 * before)
+    assert two.here.usual < 1
     await imports(service, two.there, f"THERE-{how[:4]}")
     assert said(service, "check")
     for shop in (two.here, two.there):
@@ -188,7 +192,7 @@ async def test_keys_of_projects_elsewhere_outlive_the_control_database(two):
         stopped = service.suspend_postgres()
         two.here.begin_anew()
         try:
-            await asyncio.sleep(OUTAGE + 4)  # longer than a key is remembered
+            await asyncio.sleep(OUTAGE + 1)
             async with two.there.client(service) as client:
                 assert (await client.get("/health/ready")).status_code == 200
         finally:
@@ -196,7 +200,7 @@ async def test_keys_of_projects_elsewhere_outlive_the_control_database(two):
                 process.resume()
         await is_back(service, two.here)
     assert set(two.there.told) == {201}
-    assert two.there.slowest < 3
+    assert two.there.usual < 1
     assert two.here.told[503]
 
 

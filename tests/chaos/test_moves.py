@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -31,6 +32,7 @@ MOVES = int(os.environ.get("VOUCHERS_TEST_MOVES", "3"))
 PROJECTS = 8 if MOVES > 10 else 3
 CODES = 20_000
 PAUSE_SECONDS = 2.0
+KEPT = timedelta(hours=1)
 HOOK = {"events": ["voucher.assigned", "voucher.released", "voucher.redeemed"], "pools": ["p"]}
 
 

@@ -28,39 +28,31 @@ async def many(engine):
     return engine
 
 
-@pytest.mark.parametrize(
-    ("asked", "meant"),
-    [
-        ("spring_sale_2O26", "spring_sale_2026"),
-        ("sprign_sale_2026", "spring_sale_2026"),
-        ("pring_sale_2026", "spring_sale_2026"),
-        ("spring_sale_202", "spring_sale_2026"),
-        ("spring_sales_2026", "spring_sale_2026"),
-        ("Wellcome", "Welcome"),
-        ("welcome", "Welcome"),
-        ("ünïcode-grösse", "ünïcode-größe"),
-        ("abc", "ab"),
-    ],
-)
-async def test_the_name_that_was_meant_is_found_among_many(many, asked, meant):
-    async with many.begin() as connection:
-        assert meant in await similar_names(connection, "pool", asked)
+MEANT = {
+    "spring_sale_2O26": "spring_sale_2026",
+    "sprign_sale_2026": "spring_sale_2026",
+    "pring_sale_2026": "spring_sale_2026",
+    "spring_sale_202": "spring_sale_2026",
+    "spring_sales_2026": "spring_sale_2026",
+    "Wellcome": "Welcome",
+    "welcome": "Welcome",
+    "ünïcode-grösse": "ünïcode-größe",
+    "abc": "ab",
+}
 
 
-async def test_the_names_are_reached_by_the_indexes_alone(many):
-    values = dict.fromkeys(("ahead", "ahead_half", "back", "back_half"), "spring")
+async def test_the_name_that_was_meant_is_found_among_many_by_the_indexes_alone(many):
     async with many.begin() as connection:
+        found = {asked: await similar_names(connection, "pool", asked) for asked in MEANT}
+        assert {asked: meant for asked, meant in MEANT.items() if meant not in found[asked]} == {}, found
+        for name in ("x", "%", "_", "\\", "'", "é", "🎉" * 100, "z" * 100):
+            assert isinstance(await similar_names(connection, "pool", name), list)
+        values = dict.fromkeys(("ahead", "ahead_half", "back", "back_half"), "spring")
         query = text("EXPLAIN " + _CANDIDATES.format(table="pool"))
         plan = (await connection.execute(query, values)).scalars().all()
     assert sum("Index" in line and " using pool_alike" in line for line in plan) == 6
     assert sum("Index Cond" in line and "alike" in line for line in plan) == 6
     assert not [line for line in plan if "Seq Scan" in line or "Sort" in line], plan
-
-
-async def test_names_of_any_kind_are_answered(many):
-    async with many.begin() as connection:
-        for name in ("x", "%", "_", "\\", "'", "é", "🎉" * 100, "z" * 100):
-            assert isinstance(await similar_names(connection, "pool", name), list)
 
 
 @pytest.mark.long

@@ -1,6 +1,6 @@
 """SQL of alerts: what is set, and what has to be told.
 
-A threshold falls in the claim (claim.py) or here, in the sweep, whichever comes first;
+A threshold falls where a count is lifted (lifecycle/thresholds.py) or here, in the sweep, whichever comes first;
 both only touch armed rows. The sweep skips rows that are locked and so waits for nobody.
 """
 

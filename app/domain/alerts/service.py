@@ -1,8 +1,8 @@
 """The rules of alerts: each threshold is told once when the available count falls to it.
 
-What has fallen is written down by whoever took the count there (the claim), or by the sweep, which compares
-all counts with all thresholds every second. The sweep alone puts messages on their way, and arms again what
-the count has risen above (docs/decisions/0045).
+What has fallen is written down by whoever lifts the count again, or by the sweep, which compares all counts with
+all thresholds every second. The sweep alone puts messages on their way, and arms again what
+the count has risen above (docs/decisions/0045, 0068).
 """
 
 from collections.abc import Sequence

@@ -86,7 +86,7 @@ class Candidates:
         """
         try:
             async with self._driver_pool.connection() as connection:
-                given = await picked.take(connection, name, requests, codes)
+                given = await picked.take(connection, self._driver_pool.project_id, name, requests, codes)
         except Exception as error:
             if not is_conflict(error):
                 raise

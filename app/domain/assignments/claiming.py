@@ -7,11 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.assignments.cursors import CURSORS
 from app.domain.assignments.drawing import Draw
-from app.domain.assignments.errors import PoolHeldError
+from app.domain.assignments.errors import PoolBusyError, PoolHeldError
 from app.domain.assignments.rule import Given
 from app.domain.assignments.shortage import find_shortage
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle.claim import Claimed
+from app.domain.lifecycle.intake import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
 from app.platform.database import retry_on_conflict, transaction
@@ -28,28 +29,40 @@ class Claimer:
     _ids: Ids = Ids.SINGLE
     """Changes for good with the first claim that gets nothing because customers were merged."""
 
-    async def claim(self, pool: str, requests: Sequence[AssignmentRequest]) -> tuple[Given, Exception | None]:
+    async def claim(
+        self, pool: str, requests: Sequence[AssignmentRequest], cursor: int | None = None
+    ) -> tuple[Given, Exception | None]:
         """Claim and commit: what each request was given, and why the rest got none.
 
-        A pool without holds takes one statement, and one more where requests came before. All requests ask for the
-        same `valid_for_seconds`. What is committed is given, whatever happens to the rest.
+        A pool without holds takes one statement, one more where requests came before, and one more where the walk
+        came to its end. All requests ask for the same `valid_for_seconds`. What is committed is given, whatever
+        happens to the rest.
+
+        Args:
+            pool: its name.
+            requests: what is asked for.
+            cursor: where the walk begins; where the last one ended, if it is not said.
         """
         if requests and requests[0].valid_for_seconds:
             return await _claim_in_transaction(self.engine, pool, requests)
-        claimed = await _claim_on_driver(self.driver_pool, pool, requests, self._ids)
+        cursor = CURSORS.of((self.driver_pool.project_id, pool)) if cursor is None else cursor
+        claimed = await _claim_on_driver(self.driver_pool, pool, requests, cursor, self._ids)
         given: Given = {entry.id: entry for entry in claimed.ledger}
         if len(given) == len(requests):
             return given, None
         try:
-            more, reason = await self._serve_rest(pool, requests, claimed)
+            more, reason = await self._serve_rest(pool, requests, claimed, whole=cursor == FIRST)
         except Exception as error:  # noqa: BLE001  (whatever it was, what was given anew would be lost to it)
             return given, error
         return given | more, reason
 
     async def _serve_rest(
-        self, pool: str, requests: Sequence[AssignmentRequest], claimed: Claimed
+        self, pool: str, requests: Sequence[AssignmentRequest], claimed: Claimed, *, whole: bool
     ) -> tuple[Given, Exception | None]:
-        """Find what was given before, claim for customers who were merged, and say why others got none."""
+        """Find what was given before, claim for customers who were merged, and say why others got none.
+
+        Unless the walk was of the `whole` pool, those go on at its beginning where it has any left.
+        """
         given: Given = {}
         reason: Exception | None = None
         if claimed.known:
@@ -57,20 +70,20 @@ class Claimer:
                 rows = await lifecycle.replayed_direct(connection, pool, claimed.known)
             given |= {entry.id: entry for entry in rows}
         if claimed.merged:
-            merged = [requests[place] for place in claimed.merged]
-            more, reason = await _claim_in_transaction(self.engine, pool, merged)
+            more, reason = await _claim_in_transaction(self.engine, pool, claimed.merged)
             given |= more
-        if len(claimed.ledger) + len(claimed.known) + len(claimed.merged) == len(requests):
+        left = claimed.left(requests)
+        if not left:
             return given, reason
         async with transaction(self.engine) as reading:
             found = await find_shortage(reading, pool)
-        new = {entry.id for entry in claimed.ledger}
-        left = [request for request in requests if request.id not in given and request.id not in new]
         if found.any_merged and self._ids is Ids.SINGLE:
             self._ids = Ids.ASKED
             more, reason = await self.claim(pool, left)
         elif found.ruled or isinstance(found.error, PoolHeldError):
             more, reason = await _claim_in_transaction(self.engine, pool, left)
+        elif isinstance(found.error, PoolBusyError) and not whole:
+            more, reason = await self.claim(pool, left, FIRST)
         else:
             return given, found.error
         return given | more, reason
@@ -78,13 +91,12 @@ class Claimer:
 
 @retry_on_conflict
 async def _claim_on_driver(
-    direct: ProjectConnections, pool: str, requests: Sequence[AssignmentRequest], ids: Ids
+    direct: ProjectConnections, pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids
 ) -> Claimed:
-    place = direct.project_id, pool
-    cursor = CURSORS.of(place)
+    project = direct.project_id
     async with direct.connection() as connection:
-        claimed = await lifecycle.claim_direct(connection, pool, requests, cursor, ids)
-    CURSORS.passed(place, cursor, claimed.draw_keys)
+        claimed = await lifecycle.claim_direct(connection, project, pool, requests, cursor, ids)
+    CURSORS.passed((project, pool), cursor, claimed.draw_keys)
     return claimed
 
 

@@ -131,7 +131,7 @@ class Draw:
         claimed = await self._claim_once(requests)
         given: Given = {entry.id: entry for entry in claimed.ledger}
         if claimed.merged:
-            those = [requests[place] for place in claimed.merged]
+            those = claimed.merged
             resolved = await of_persons(self.connection, self.pool, those)
             unique = list({request.id: request for request in resolved}.values())
             given |= as_asked(those, resolved, await self._claim_resolved(unique))

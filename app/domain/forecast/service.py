@@ -2,7 +2,7 @@
 
 One thing is counted over all windows: codes that were given for good (assigned, or reserved and confirmed) and did
 not come back; what became of them since, used or void, changes nothing. The last hour is counted in the ledger, by its
-index and up to MOST rows. Day and week are differences of the stock, of which an hourly row is kept.
+index and up to MOST rows. Day and week are differences of the stock, which is looked at each hour.
 What a pool has left is what anybody may draw: what is available, less what campaigns hold.
 """
 
@@ -19,6 +19,11 @@ from app.platform.clock import clock
 
 HISTORY_DAYS = 90
 """How long the hourly rows are kept."""
+
+FIRST = (0, 0)
+"""Project and pool before all others."""
+AT_A_TIME = 5000
+"""Pools whose stock is noted in one transaction."""
 
 MOST = 20_000
 """Most rows of the ledger that one forecast reads: some 10 ms."""
@@ -70,10 +75,17 @@ async def history(
     return await queries.history(connection, await pools.id_of(connection, name), before, limit)
 
 
-async def keep_history(connection: AsyncConnection) -> None:
-    """Write the rows of this hour that are not there yet, and forget those that are too old."""
-    await queries.snapshot(connection)
-    await queries.forget(connection, HISTORY_DAYS)
+async def keep_history(connection: AsyncConnection, after: tuple[int, int] = FIRST) -> queries.Kept | None:
+    """Note this hour's stock of some pools, where that is not done yet, and forget what is too old.
+
+    Args:
+        connection: which sees a project, or all of them.
+        after: project and pool behind which it begins.
+
+    Returns:
+        How many had to be noted, and which was the last; None where there is no pool behind that.
+    """
+    return await queries.keep(connection, after, AT_A_TIME, HISTORY_DAYS)
 
 
 def _rate(

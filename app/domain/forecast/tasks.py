@@ -1,14 +1,20 @@
 """The job that keeps the stock history."""
 
 from procrastinate import JobContext
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.forecast import queries, service
+from app.domain.forecast import service
 from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs
-from app.platform.sweeping import Rounds, each_due
+from app.platform.projects import everywhere
 
-_without_this_hour = Rounds(queries.POOLS, queries.WITHOUT_THIS_HOUR, most=5000)
+MOST_AT_ONCE = 20
+"""Transactions of one run; the next run goes on."""
+
+
+class _Place:
+    """Where the looks of this worker have come to: project and pool."""
+
+    at = service.FIRST
 
 
 @jobs.periodic(cron="* * * * *", periodic_id="stock_history")
@@ -20,11 +26,17 @@ _without_this_hour = Rounds(queries.POOLS, queries.WITHOUT_THIS_HOUR, most=5000)
     pass_context=True,
 )
 async def keep_stock_history(context: JobContext, timestamp: int) -> None:
-    """Write this hour's rows where they are missing, each minute: an hour may have begun while nothing ran."""
+    """Note this hour's stock where that is missing, each minute: an hour may have begun while nothing ran.
+
+    It is done as the owner, for some thousand pools of whatever projects at a time: a transaction for each project
+    would be the dearest of all that the clock starts. It waits for no lock.
+    """
     del timestamp
-    await each_due(engine_of(context), "stock history", _without_this_hour, _keep, side_by_side=1)
-
-
-async def _keep(engine: AsyncEngine) -> None:
-    async with transaction(engine) as connection:
-        await service.keep_history(connection)
+    engine = everywhere(engine_of(context))
+    for _ in range(MOST_AT_ONCE):
+        async with transaction(engine) as connection:
+            kept = await service.keep_history(connection, _Place.at)
+        at_end = kept is None or kept.is_last
+        _Place.at = service.FIRST if kept is None or at_end else (kept.project_id, kept.pool_id)
+        if kept is None or not kept.due:
+            break

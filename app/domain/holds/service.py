@@ -19,6 +19,7 @@ from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooL
 from app.domain.holds.schemas import HoldRecord, Holds
 from app.domain.lifecycle import stock
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule
+from app.domain.lifecycle.thresholds import note_fallen
 from app.domain.pools import service as pools
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.sweeping import by_halves, turn_is_over
@@ -108,6 +109,7 @@ async def delete(connection: AsyncConnection, caller: Caller | None, pool: str, 
         PoolNotFoundError, HoldNotFoundError: there is no such pool, or the pool has no such hold.
     """
     pool_id = await _lock(connection, pool)
+    await note_fallen(connection, [pool_id])
     if not await queries.remove(connection, pool_id, hold_id):
         raise HoldNotFoundError(f"Pool {pool!r} has no hold {hold_id}.")
     await stock.refresh(connection, pool_id)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypedDict
@@ -13,10 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import statements
+from app.domain.lifecycle.intake import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed, to_json
 from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT
 from app.platform import records
+from app.platform.projects import project_of
 from app.schema.inventory import NOT_EXPIRED
 
 
@@ -64,10 +66,17 @@ class Claimed:
     """Of the vouchers that are newly given."""
     from_hold: int
     """How many of these were taken from the hold."""
-    merged: list[int]
-    """Places of requests that got nothing because their customers may have other ids."""
+    merged: list[AssignmentRequest]
+    """Requests that got nothing because their customers may have other ids."""
     known: list[uuid.UUID]
     """Ids of requests that were given something before."""
+
+    def left(self, requests: Sequence[AssignmentRequest]) -> list[AssignmentRequest]:
+        """Return those that got nothing, because the walk came to the pool's end or was allowed no more."""
+        if len(self.ledger) + len(self.known) + len(self.merged) == len(requests):
+            return []
+        done = {entry.id for entry in self.ledger}.union(self.known, (request.id for request in self.merged))
+        return [request for request in requests if request.id not in done]
 
 
 async def claim(
@@ -78,14 +87,45 @@ async def claim(
     allowance: Allowance,
     ids: Ids = Ids.ASKED,
 ) -> Claimed:
-    """Claim a voucher for each request; none of them asks for a life (`valid_for_seconds`)."""
-    statement = statements.claim(ids, holds=allowance is not NONE_ALLOWED)
-    parameters = _parameters(pool, requests, cursor, allowance)
-    claimed = _claimed(pool, requests, await connection.execute(statement, parameters))
+    """Claim a voucher for each request, from the cursor on and round to it again.
+
+    None of them asks for a life (`valid_for_seconds`). `ledger` is also of what was given before.
+    """
+    claimed = await _walk(connection, pool, requests, cursor, allowance, ids)
+    if (left := claimed.left(requests)) and cursor != FIRST:
+        again = await _walk(connection, pool, left, FIRST, _less(allowance, claimed), ids)
+        claimed = Claimed(
+            claimed.ledger + again.ledger,
+            claimed.draw_keys + again.draw_keys,
+            claimed.from_hold + again.from_hold,
+            claimed.merged + again.merged,
+            claimed.known + again.known,
+        )
     if claimed.known:
         rows = await connection.execute(statements.REPLAYED, {"ids": claimed.known})
         claimed.ledger.extend(replayed(pool, row) for row in rows)
     return claimed
+
+
+async def _walk(
+    connection: AsyncConnection,
+    pool: str,
+    requests: Sequence[AssignmentRequest],
+    cursor: int,
+    allowance: Allowance,
+    ids: Ids,
+) -> Claimed:
+    statement = statements.claim(ids, holds=allowance is not NONE_ALLOWED)
+    parameters = _parameters(project_of(connection), pool, requests, cursor, allowance)
+    return _claimed(pool, requests, await connection.execute(statement, parameters))
+
+
+def _less(allowance: Allowance, claimed: Claimed) -> Allowance:
+    """Return what is left of an allowance."""
+    if allowance is NONE_ALLOWED:
+        return NONE_ALLOWED
+    n, from_hold = allowance.n - len(claimed.ledger), allowance.from_hold - claimed.from_hold
+    return replace(allowance, n=n, from_hold=from_hold)
 
 
 _REPLAYED, _ = statements.numbered(statements.REPLAYED)
@@ -97,24 +137,28 @@ def _direct(ids: Ids) -> tuple[bytes, tuple[str, ...]]:
 
 
 def direct(
-    pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids = Ids.SINGLE
+    project: int, pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids = Ids.SINGLE
 ) -> tuple[bytes, list[object]]:
     """Return the claim from what nobody holds as the driver sends it, and its parameters."""
     statement, names = _direct(ids)
-    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
+    parameters = _parameters(project, pool, requests, cursor, NONE_ALLOWED)
     return statement, [parameters[name] for name in names]
 
 
 async def claim_direct(
     connection: psycopg.AsyncConnection[TupleRow],
+    project: int,
     pool: str,
     requests: Sequence[AssignmentRequest],
     cursor: int,
     ids: Ids,
 ) -> Claimed:
-    """Claim as `claim` does, on a connection of the driver's own, from what nobody holds; `ledger` is what is new."""
+    """Claim from the cursor on to the pool's end, on a connection of the driver's own, from what nobody holds.
+
+    `ledger` is what is new.
+    """
     rows = psycopg.AsyncRawCursor(connection)
-    await rows.execute(*direct(pool, requests, cursor, ids))
+    await rows.execute(*direct(project, pool, requests, cursor, ids))
     return _claimed(pool, requests, await rows.fetchall())
 
 
@@ -128,9 +172,10 @@ async def replayed_direct(
 
 
 def _parameters(
-    pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: Allowance
+    project: int, pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: Allowance
 ) -> dict[str, object]:
     return {
+        "project": project,
         "pool": pool,
         "allowance": allowance.n,
         "from_hold": allowance.from_hold,
@@ -146,13 +191,13 @@ def _claimed(  # type: ignore[explicit-any]  # rows of two drivers, by place
 ) -> Claimed:
     ledger: list[LedgerEntry] = []
     draw_keys: list[int] = []
-    merged: list[int] = []
+    merged: list[AssignmentRequest] = []
     known: list[uuid.UUID] = []
     from_hold = 0
     for position, draw_key, of_hold, known_id, code, at, lease_until, expires_at, attributes in rows:
         if draw_key is None:
             if known_id is None:
-                merged.append(position - 1)
+                merged.append(requests[position - 1])
             else:
                 known.append(known_id)
             continue
@@ -196,10 +241,27 @@ class Locked:
 async def lock(
     connection: AsyncConnection, pool: str, n: int, cursor: int, allowance: Allowance
 ) -> list[Locked]:
-    """Lock up to `n` available vouchers."""
-    parameters = {"pool": pool, "n": n, "cursor": cursor, "allowance": allowance.n}
+    """Lock up to `n` available vouchers, from the cursor on and round to it again.
+
+    Our own locks do not hinder us: a walk that comes round finds what the transaction holds already.
+    """
     statement = statements.lock(holds=allowance is not NONE_ALLOWED)
-    return [Locked(*row) for row in await connection.execute(statement, parameters)]
+    project = project_of(connection)
+    found: dict[str, Locked] = {}
+    for start in dict.fromkeys((cursor, FIRST)):
+        parameters = {
+            "project": project,
+            "pool": pool,
+            "n": n,
+            "cursor": start,
+            "allowance": allowance.n,
+        }
+        for row in await connection.execute(statement, parameters):
+            locked = Locked(*row)
+            found.setdefault(locked.code, locked)
+        if len(found) >= n:
+            break
+    return list(found.values())[:n]
 
 
 _ENDS = f"LEAST(voucher.expires_at, (SELECT {END_AFTER} FROM pool WHERE name = :pool)) AS expires_at"  # noqa: S608
@@ -233,6 +295,7 @@ async def write(
     All writes of a transaction count in the same `slot` of the pool: two transactions never wait for each other's.
     """
     parameters = {
+        "project": project_of(connection),
         "pool": pool,
         "slot": slot,
         "allowance": allowance.n,

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.thresholds import note_fallen
 from app.domain.lifecycle.uses import settle
 from app.platform import records
 from app.platform.database import patience
@@ -132,6 +133,7 @@ async def come(connection: AsyncConnection, most: int) -> int:
             "expired": [expired[pool] for pool in pools],
             "slot": SLOT,
         }
+        await note_fallen(connection, pools)
         await connection.execute(STOCK, moved)  # last, because draws wait for it
     return len(rows)
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle.stock import HELD, SLOT
+from app.domain.lifecycle.thresholds import fall
 
 LOCK_POOLS = text("""
 SELECT id FROM pool WHERE id = CAST(:to AS bigint)
@@ -24,7 +25,7 @@ FROM pool JOIN stock ON stock.pool_id = pool.id WHERE pool.id = ANY (CAST(:ids A
 GROUP BY pool.project_id, pool.id
 """)  # noqa: S608  (made of constants)
 # Not one update of both by a UNION: one that waits for another finds no row of it any more when it looks again.
-MOVE = text("""
+MOVE = text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id
     FROM unnest(CAST(:codes AS text[])) AS asked (code) JOIN voucher ON voucher.code = asked.code
@@ -39,9 +40,9 @@ WITH chosen AS MATERIALIZED (
 ), brought AS (
     UPDATE stock SET available = available + (SELECT count(*) FROM chosen)
     WHERE stock.pool_id = :to AND stock.slot = :slot
-)
+), fallen AS ({fall("(CAST(:to AS bigint))")})
 SELECT count(*) FROM chosen
-""")
+""")  # noqa: S608  (made of constants)
 
 
 async def lock_pools(connection: AsyncConnection, codes: Sequence[str], to: int) -> bool:

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 from sqlalchemy import text
 
 from app.domain.lifecycle.requests import AssignmentRequest, to_json
-from app.domain.lifecycle.statements import MERGED, REQUESTS, numbered, writing
+from app.domain.lifecycle.statements import MERGED, REQUESTS, numbered, target, writing
 from app.domain.lifecycle.stock import SLOT
 from app.schema.inventory import NOT_EXPIRED
 
@@ -29,7 +29,7 @@ TAKE = text(f"""
 WITH request AS MATERIALIZED (
     SELECT * FROM ({REQUESTS}) AS sent WHERE NOT {MERGED}
 ), target AS MATERIALIZED (
-    SELECT id FROM pool WHERE name = :pool
+    {target(holds=False)}
 ), free AS MATERIALIZED (
     SELECT picked.position, voucher.place
     FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS picked (code, position), LATERAL (
@@ -64,6 +64,7 @@ async def look(
 
 async def take(
     connection: psycopg.AsyncConnection[TupleRow],
+    project: int,
     pool: str,
     requests: Sequence[AssignmentRequest],
     codes: Sequence[str],
@@ -76,6 +77,7 @@ async def take(
         By the id of each request that got its code: what comes with the code.
     """
     parameters = {
+        "project": project,
         "pool": pool,
         "requests": to_json(requests),
         "codes": list(codes),

@@ -15,22 +15,23 @@ from sqlalchemy.dialects import postgresql
 from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.requests import LEDGER_ROW
 from app.domain.lifecycle.states import ASSIGN, RESERVE
-from app.domain.lifecycle.stock import HELD
 from app.schema.inventory import NOT_EXPIRED
 
 END_AFTER = "now() + make_interval(days => expires_after_days)"
 """SQL over a `pool`: when what it gives now ends for who gets it; null where only the code's own expiry counts."""
 
 
-def _target(*, holds: bool) -> str:
+def target(*, holds: bool) -> str:
     """Return SQL that finds the pool; what it says of expiry counts as a hold, so that other draws need not ask."""
-    return f"SELECT id{f', {END_AFTER} AS end_after' if holds else ''} FROM pool WHERE name = :pool"  # noqa: S608
+    end_after = f", {END_AFTER} AS end_after" if holds else ""
+    return f"SELECT id{end_after} FROM pool WHERE project_id = CAST(:project AS integer) AND name = :pool"  # noqa: S608
 
 
 def _locking(*, holds: bool, told: Sequence[str] = ()) -> str:
-    """Return SQL that locks up to `wanted` vouchers in draw order, from the process's cursor on and round to it again.
+    """Return SQL that locks up to `wanted` vouchers in draw order, from the process's cursor on to the pool's end.
 
-    `locked` has their places and the columns that are `told`.
+    `locked` has their places and the columns that are `told`. Who gets less walks again, from the beginning: a second
+    walk in the same statement would cost each draw, and few come to the end.
 
     What others hold locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs
     nothing; of a pool with holds, or a rule for customers, only as many as the draw is allowed may be taken.
@@ -39,27 +40,20 @@ def _locking(*, holds: bool, told: Sequence[str] = ()) -> str:
     columns = "".join(f", {column}" for column in told)
     return f"""
 target AS MATERIALIZED (
-    {_target(holds=holds)}
+    {target(holds=holds)}
 ), bound AS MATERIALIZED (
     SELECT LEAST(
         (SELECT n FROM wanted), sum(available)::bigint, CASE WHEN max(holds) > 0 THEN {allowed} END
     ) AS n
     FROM stock WHERE pool_id = (SELECT id FROM target)
-), ahead AS MATERIALIZED (
-    SELECT ctid AS place{columns} FROM voucher
-    WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
-        AND {NOT_EXPIRED}
-    ORDER BY draw_key LIMIT (SELECT n FROM bound)
-    FOR UPDATE SKIP LOCKED
-), behind AS MATERIALIZED (
-    SELECT ctid AS place{columns} FROM voucher
-    WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key <= :cursor
-        AND {NOT_EXPIRED}
-    ORDER BY draw_key LIMIT (SELECT n FROM bound) - (SELECT count(*) FROM ahead)
-    FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
-    SELECT place{columns}, row_number() OVER () AS n
-    FROM (SELECT * FROM ahead UNION ALL SELECT * FROM behind) AS round_trip
+    SELECT *, row_number() OVER () AS n FROM (
+        SELECT ctid AS place{columns} FROM voucher
+        WHERE pool_id = (SELECT id FROM target) AND status = 'available' AND draw_key > :cursor
+            AND {NOT_EXPIRED}
+        ORDER BY draw_key LIMIT (SELECT n FROM bound)
+        FOR UPDATE SKIP LOCKED
+    ) AS walk
 )"""  # noqa: S608  (made of constants)
 
 
@@ -72,7 +66,7 @@ target AS MATERIALIZED (
 # made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
 # refused, and the transaction is run again (`retry_on_conflict`).
 #
-# A threshold of an alert that the count falls to is noted with it: it will be told even if the count rises again.
+# Which thresholds of alerts the count falls to is noted by who lifts it again (thresholds.py), not by each draw.
 #
 # What is taken from a hold says so in the ledger: it returns there. What may be drawn by anybody is what is available
 # and not held, so a draw from a hold takes nothing of it. A draw that is allowed nothing of holds (`holds` is false)
@@ -113,12 +107,6 @@ def writing(*, holds: bool) -> str:
         (", hold_id", ", CASE WHEN of_hold THEN CAST(:hold_id AS uuid) END") if holds else ("", "")
     )
     of_hold = ", of_hold" if holds else ""
-    free = "WHERE NOT of_hold" if holds else ""
-    kept = (
-        f"- CASE WHEN max(holds) > 0 THEN {HELD.format(pool_id='(SELECT id FROM target)')} ELSE 0 END"  # noqa: S608
-        if holds
-        else ""
-    )
     return f"""
 moment AS MATERIALIZED (
     SELECT {MOMENT} AS at
@@ -129,10 +117,10 @@ moment AS MATERIALIZED (
     RETURNING {GIVEN}{of_hold}, voucher.code, voucher.draw_key, voucher.expires_at, voucher.attributes
 ), written AS (
     INSERT INTO assignment (
-        id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
+        project_id, id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
         lease_seconds{column}
     )
-    SELECT id, (SELECT id FROM target), code, customer_id, campaign_id, message_id,
+    SELECT CAST(:project AS integer), id, (SELECT id FROM target), code, customer_id, campaign_id, message_id,
         coalesce(occurrence, 0), coalesce(test, false), (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
     FROM marked ORDER BY marked.id
 ), counted AS (
@@ -142,13 +130,6 @@ moment AS MATERIALIZED (
         assigned = assigned + sums.n - sums.leased
     FROM (SELECT count(*) AS n, count(lease_seconds) AS leased FROM marked) AS sums
     WHERE pool_id = (SELECT id FROM target) AND slot = :slot AND sums.n > 0
-), fallen AS (
-    UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
-    FROM (
-        SELECT sum(available)::bigint - (SELECT count(*) FROM marked {free}) {kept} AS left_in
-        FROM stock WHERE pool_id = (SELECT id FROM target)
-    ) AS sums
-    WHERE pool_id = (SELECT id FROM target) AND fell_at IS NULL AND threshold >= sums.left_in
 )"""  # noqa: S608  (made of constants)
 
 
@@ -257,7 +238,7 @@ def write(*, holds: bool) -> TextClause:
     of_hold = ", position <= :from_hold AS of_hold" if holds else ""
     return text(f"""
 WITH target AS MATERIALIZED (
-    {_target(holds=holds)}
+    {target(holds=holds)}
 ), given AS MATERIALIZED (
     SELECT request.*, locked.place {of_hold}
     FROM ({REQUESTS}) AS request

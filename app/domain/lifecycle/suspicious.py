@@ -1,11 +1,13 @@
 """Rows of imports that were set aside, and are taken after all."""
 
 import uuid
+from typing import LiteralString
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.thresholds import fall
 from app.domain.lifecycle.uses import settle
 
 # The draw key is that of the import's other codes, so the accepted ones stand among them.
@@ -45,10 +47,12 @@ UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored,
     suspicious = suspicious - :imported - :ignored - :in_other_pool
 WHERE id = :id
 """)
-STOCK = text("""
+POOL: LiteralString = "(SELECT pool_id FROM import WHERE id = :id)"
+STOCK = text(f"""
+WITH fallen AS ({fall(POOL)})
 UPDATE stock SET available = available + :imported - :expired, expired = expired + :expired
-WHERE slot = :slot AND pool_id = (SELECT pool_id FROM import WHERE id = :id)
-""")
+WHERE slot = :slot AND pool_id IN {POOL}
+""")  # noqa: S608  (made of constants)
 LEAST = -(2**63) + 1
 
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,10 +27,12 @@ from app.domain.lifecycle.states import (
     Transition,
 )
 from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.thresholds import fall
 from app.platform import records
 from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED
 
+CHOSEN: LiteralString = "(SELECT pool_id FROM chosen)"
 _LEASED_OR_BACK = "assignment.lease_until IS NOT NULL OR '{target}' = 'available'"
 """SQL: whose ledger rows a transition changes."""
 
@@ -53,6 +56,8 @@ def _statement(
     # Of codes that nobody has, only what is final is told, and that it was taken back.
     final = transition.target in {VoucherStatus.REDEEMED, VoucherStatus.VOID}
     told = "true" if final else "(assignment_id IS NOT NULL OR status = 'void')"
+    lifts = transition.target == VoucherStatus.AVAILABLE
+    fallen = f", fallen AS ({fall(CHOSEN)})" if lifts else ""
     return text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, voucher.assigned_at, at
@@ -74,7 +79,7 @@ WITH chosen AS MATERIALIZED (
     INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after, used_at)
     SELECT {MOMENT}, pool_id, code, assignment_id, status, '{transition.target}', {used_at} FROM chosen
     WHERE {told}
-)
+){fallen}
 SELECT code, pool_id, status, assignment_id FROM chosen
 """)  # noqa: S608  (made of constants)
 

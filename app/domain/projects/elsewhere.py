@@ -33,7 +33,7 @@ async def _at_home(
     if told is None or told.database_id == MAIN:
         yield None
         return
-    other = create_engine(unsealed(settings, told.url), 1, opened=check_version)
+    other = create_engine(unsealed(settings, told.url), 1, opened=check_version, tells_time=False)
     try:
         async with transaction(of_project(other, project_id)) as connection:
             yield told, connection

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
 from app.domain.access.audit.schemas import OF_SERVICE
+from app.domain.access.keys import service as keys
 from app.domain.access.scopes import Caller
 from app.domain.projects import queries
 from app.domain.projects.errors import (
@@ -112,6 +113,7 @@ async def rename(
     if await queries.by_name(connection, new_name) is not None:
         raise ProjectExistsError(new_name)
     renamed = await queries.rename(connection, project.id, new_name)
+    await keys.tell_changed(connection, project.id)
     await _record(connection, caller, project, "project.renamed", name=new_name, before=name)
     return renamed
 
@@ -149,6 +151,7 @@ async def delete(
     if project.deleting_since is not None:
         return project
     deleting = await queries.begin_deletion(connection, project.id)
+    await keys.tell_changed(connection, project.id)
     await _record(connection, caller, project, "project.deleted", name=name)
     await enqueue(connection, DELETION, doomed=project.id)
     await enqueue(connection, DELETION, doomed=project.id, later=LATE)

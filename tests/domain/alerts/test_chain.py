@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.alerts.deliveries import sending
+from app.domain.lifecycle.thresholds import note_fallen
 from app.platform.database import transaction
 from app.platform.jobs import enqueue, jobs
 from app.platform.settings import Settings
@@ -118,6 +119,7 @@ async def test_what_falls_while_no_worker_runs_is_told_late(client, engine, sett
     await assign(client, 2)
     async with transaction(engine) as connection:
         pool_id = (await connection.execute(text("SELECT id FROM pool"))).scalar_one()
+        await note_fallen(connection, [pool_id])
         await connection.execute(COUNT, {"pool_id": pool_id, "n": 100})
     async with working(settings):
         await eventually(lambda: all_delivered(client, 1))

@@ -5,6 +5,7 @@ import asyncio
 from sqlalchemy import text
 
 from app.domain.alerts import service
+from app.domain.lifecycle.thresholds import note_fallen
 from app.platform.database import transaction
 from tests.factories import COUNT, fill
 
@@ -40,6 +41,7 @@ async def armed(client):
 async def restock(engine, n):
     async with transaction(engine) as connection:
         pool_id = (await connection.execute(text("SELECT id FROM pool"))).scalar_one()
+        await note_fallen(connection, [pool_id])
         await connection.execute(COUNT, {"pool_id": pool_id, "n": n})
 
 

@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.assignments.assigner import Assigner
+from app.domain.assignments.cursors import CURSORS, _Walk
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.assignments.identity import random_id
 from app.domain.lifecycle import claim
+from app.domain.lifecycle.intake import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.driver_pool import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError
@@ -151,6 +153,7 @@ async def test_what_is_committed_is_answered_whatever_happens_to_the_rest(
 ):
     """A repeat, and one too many, are looked at after the commit: a fault there is theirs alone."""
     await fill(engine, "p", 3)
+    monkeypatch.setitem(CURSORS._by_pool, (DEFAULT, "p"), _Walk(FIRST))
     before = AssignmentRequest(random_id())
     await assigner.assign("p", before)
 

@@ -126,7 +126,7 @@ async def test_rows_older_than_90_days_are_forgotten(client, engine):
         await execute(
             engine,
             "INSERT INTO stock_history"
-            " SELECT id, now() - make_interval(days => :days), now(), 1, 0, 0, 0, 0, 0 FROM pool",
+            " SELECT id, now() - make_interval(days => :days), now(), 2, 0, 0, 0, 0, 0 FROM pool",
             days=days,
         )
     async with transaction(engine) as connection:
@@ -153,6 +153,56 @@ async def test_the_history_is_listed_newest_first_page_by_page(client, engine):
             break
     assert seen == [0, 1, 2, 3, 4]
     assert (await client.get(f"{URL}/history", params={"cursor": "WzFd"})).status_code == 422
+
+
+async def test_hours_without_a_change_take_no_row_and_are_listed(client, engine):
+    await fill(engine, "p", 10)
+    await execute(engine, "UPDATE pool SET created_at = now() - interval '40 days'")
+
+    async def keep():
+        async with transaction(engine) as connection:
+            return await service.keep_history(connection)
+
+    async def rows():
+        async with transaction(engine) as connection:
+            return (await connection.execute(text("SELECT count(*) FROM stock_history"))).scalar_one()
+
+    assert (await keep()).due == 1
+    await execute(
+        engine,
+        "UPDATE stock_history SET hour = hour - interval '30 days', taken_at = hour - interval '30 days'",
+    )
+    await execute(engine, "UPDATE stock_history SET same_until = now() - interval '2 hours'")
+    assert [(await keep()).due for _ in range(2)] == [1, 0]
+    assert await rows() == 1
+    page = (await client.get(f"{URL}/history?limit=4")).json()
+    hours = [datetime.fromisoformat(row["hour"]) for row in page["items"]]
+    assert [(hours[0] - hour) / timedelta(hours=1) for hour in hours] == [0, 1, 2, 3]
+    more = (await client.get(f"{URL}/history", params={"limit": 1000, "cursor": page["next_cursor"]})).json()
+    assert len(more["items"]) == 30 * 24 + 1 - 4
+    assert {row["available"] for row in page["items"] + more["items"]} == {10}
+    # What left since is of the time since it was seen to be the same, not of the 30 days of the row.
+    await assign(client, 3)
+    await execute(engine, "UPDATE assignment SET assigned_at = now() - interval '2 hours'")
+    await execute(engine, "UPDATE stock_history SET same_until = now() - interval '25 hours'")
+    _, by_window = await rates(client)
+    assert (by_window["day"]["assigned"], by_window["week"]["assigned"]) == (3, 3)
+    assert by_window["day"]["per_hour"] == pytest.approx(3 / 25, abs=0.01)
+    assert by_window["week"]["per_hour"] == pytest.approx(3 / (7 * 24), abs=0.01)
+    await keep()
+    assert await rows() == 2
+    page = (await client.get(f"{URL}/history?limit=2")).json()
+    assert [(row["available"], row["assigned"]) for row in page["items"]] == [(7, 3), (10, 0)]
+
+
+async def test_a_pool_that_is_being_deleted_holds_up_no_other(client, engine):
+    await fill(engine, "p", 1)
+    await fill(engine, "q", 1)
+    async with transaction(engine) as connection:
+        await connection.execute(text("SELECT FROM pool WHERE name = 'p' FOR UPDATE"))
+        async with transaction(engine) as other:
+            assert (await service.keep_history(other)).due == 2
+    assert [len((await client.get(f"/v1/pools/{pool}/history")).json()["items"]) for pool in "pq"] == [0, 1]
 
 
 async def test_a_worker_keeps_the_history(client, engine, settings):

@@ -279,10 +279,12 @@ async def test_draws_of_a_hold_let_no_threshold_fall(client, engine):
     await hold(client, count=7)
     await client.put("/v1/pools/p/alerts", json={"thresholds": [2], "webhook_url": "https://example.com/h"})
     assert [await draw(client, "spring") for _ in range(7)] == [201] * 7
-    async with engine.begin() as connection:
+    async with transaction(engine) as connection:
+        await alerts.notify_crossed(connection)
         fallen = (await connection.execute(text("SELECT fell_at FROM alert_threshold"))).scalars().all()
     assert fallen == [None]
     assert await draw(client, "spring") == 201
-    async with engine.begin() as connection:
+    async with transaction(engine) as connection:
+        await alerts.notify_crossed(connection)
         fallen = (await connection.execute(text("SELECT available FROM alert_threshold"))).scalars().all()
     assert fallen == [2]

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from httpx import AsyncClient, Response
+from procrastinate.periodic import PeriodicDeferrer
 
 from app.platform.settings import Settings, get_settings
 from app.server.worker import work
@@ -29,7 +30,17 @@ def settings(database_url: str, tmp_path, monkeypatch) -> Settings:
 
 
 @pytest.fixture
-async def worker(settings: Settings):
+def begun_by_the_clock(monkeypatch) -> None:
+    """Nothing is, unless a test says so: all sweeps, as each worker begins with, take longer than an import."""
+
+    async def nothing(_: PeriodicDeferrer) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(PeriodicDeferrer, "worker", nothing)
+
+
+@pytest.fixture
+async def worker(settings: Settings, begun_by_the_clock: None):
     """Does the jobs while the test runs."""
     task = asyncio.create_task(work(settings))
     yield

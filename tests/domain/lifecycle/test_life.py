@@ -181,7 +181,7 @@ class Life(RuleBasedStateMachine):
         """Have the same codes drawn in each run of a story: it is told again from the same beginning."""
         async with transaction(self.engine) as connection:
             await connection.execute(text("UPDATE import SET seed = 7 WHERE id = :id"), {"id": import_id})
-        cursors.CURSORS._by_pool[DEFAULT, "p"] = 0
+        cursors.CURSORS._by_pool[DEFAULT, "p"] = cursors._Walk(0)
 
     def _one(self, place):
         """Return an assignment, or None where there is none: a story must not depend on what was answered."""

@@ -1,8 +1,13 @@
-"""The keys that a process knows: it recognises them, remembers them for seconds, and counts what they send."""
+"""The keys that a process knows: it recognises them, remembers them for seconds, and counts what they send.
+
+What changes a key is told to all processes (`keys.service.KEYS`), which then ask again; where that does not arrive,
+what is remembered ends by itself.
+"""
 
 import asyncio
 import hmac
 import time
+import uuid
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +25,8 @@ from app.platform.moves import refusals
 
 _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
+_OVERDUE_SECONDS = 5.0
+"""How long a key that cannot be looked up, because the database does not answer, is honoured beyond its time."""
 AWAY_SECONDS = 1.0
 """Longest wait for a control database that may be away, where the key is known and its project lives elsewhere."""
 
@@ -28,9 +35,11 @@ AWAY_SECONDS = 1.0
 class _Known:
     """A key as it was recognised; the moments are of the monotonic clock."""
 
+    caller: Caller
     until: float
     """Until then nobody need ask for it again."""
-    caller: Caller
+    overdue: float
+    """Until then at the most while it is looked up again."""
     outlives: float
     """Until then it is good while the control database is away."""
 
@@ -46,6 +55,8 @@ class KeyRing:
         self._remember_seconds = remember_seconds
         self._outlive_seconds = outlive_seconds
         self._known: dict[bytes, _Known] = {}
+        self._heard = 0
+        """How often something was forgotten: what was asked before may be what is forgotten."""
         self._asking: dict[bytes, asyncio.Task[Caller]] = {}
         self._limiter = PerMinute()
         self._refusals = refusals.count
@@ -67,21 +78,19 @@ class KeyRing:
         if caller is not None:
             return caller
         digest = digest_of(secret)
-        known = self._known.get(digest)
-        if known is not None:  # one request asks again; those that come meanwhile need not
-            self._remember(digest, known, min(_REFRESH_SECONDS, self._remember_seconds))
+        self._prolong(digest)
         asking = self._asking.get(digest)
         if asking is None:  # of many requests that come at once with a key that is new here, one asks for all
             asking = self._asking[digest] = asyncio.create_task(self._ask(digest))
             asking.add_done_callback(lambda done: self._asked(digest, done))
-        outlives = known is not None and known.outlives > time.monotonic()
         try:
-            async with asyncio.timeout(AWAY_SECONDS if outlives else None):
+            async with asyncio.timeout(AWAY_SECONDS if self._outliving(digest) else None):
                 return await asyncio.shield(asking)
         except Exception as error:  # noqa: BLE001  (whatever it was, each who waits hears of it)
-            if known is None or not outlives or isinstance(error, UnauthenticatedError):
+            known = self._outliving(digest)  # it may be known no more
+            if known is None:
                 raise copy_exception(error) from None
-            self._remember(digest, known, self._remember_seconds)
+            self._known[digest] = replace(known, until=time.monotonic() + self._remember_seconds)
             return known.caller
 
     def _asked(self, digest: bytes, done: "asyncio.Task[Caller]") -> None:
@@ -90,11 +99,12 @@ class KeyRing:
             done.exception()  # it was raised in whoever still waits; where nobody does, that is no fault
 
     async def _ask(self, digest: bytes) -> Caller:
+        heard = self._heard
         async with autocommit(self._databases.main.short) as connection:
             for row in await queries.with_prefix(connection, digest[:PREFIX_BYTES]):
                 left = _seconds_left(row, digest)
                 if left > 0:
-                    return await self._recognised(connection, row, digest, left)
+                    return await self._recognised(connection, row, digest, left, heard)
         self._known.pop(digest, None)
         raise UnauthenticatedError("The API key is not known, has expired, or was revoked.")
 
@@ -113,7 +123,7 @@ class KeyRing:
             )
 
     async def _recognised(
-        self, connection: AsyncConnection, row: KnownKey, digest: bytes, seconds: float
+        self, connection: AsyncConnection, row: KnownKey, digest: bytes, seconds: float, heard: int
     ) -> Caller:
         if row.stale:
             await queries.used(connection, row.id)
@@ -127,16 +137,31 @@ class KeyRing:
             row.database_id,
         )
         self._databases.learn(row.database_id, row.database, row.database_url)
-        elsewhere = self._outlive_seconds if row.database_id != MAIN else 0
-        known = _Known(0, caller, time.monotonic() + min(elsewhere, seconds))
-        self._remember(digest, known, min(self._remember_seconds, seconds))
+        if heard == self._heard:
+            self._remember(digest, caller, seconds)
         return caller
+
+    def hear(self, word: str | None) -> None:
+        """Forget what was changed elsewhere: the key or the keys of the project whose id this is.
+
+        None: each may have been changed, and is asked for again; one that outlives the control database still does.
+        """
+        self._heard += 1
+        about = _id_in(word)
+        if about is None:
+            self._known = {
+                digest: replace(known, until=0, overdue=0) for digest, known in self._known.items()
+            }
+            return
+        self._known = {
+            digest: known
+            for digest, known in self._known.items()
+            if about not in {known.caller.key_id, known.caller.project_id}
+        }
 
     def forget(self, project_id: int) -> None:
         """Forget the keys of a project, which is being deleted or moves: this process asks for them anew."""
-        self._known = {
-            digest: known for digest, known in self._known.items() if known.caller.project_id != project_id
-        }
+        self.hear(str(project_id))
 
     def _forget_moved(self) -> None:
         """Ask anew where projects live that a database refused because they move, or have moved."""
@@ -144,10 +169,34 @@ class KeyRing:
         for project_id in refusals.take():
             self.forget(project_id)
 
-    def _remember(self, digest: bytes, known: _Known, seconds: float) -> None:
+    def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
+        """Remember a key that is good for so long."""
+        self._known.pop(digest, None)
         if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        self._known[digest] = replace(known, until=time.monotonic() + seconds)
+            del self._known[next(iter(self._known))]  # the one that was looked up the longest ago
+        now = time.monotonic()
+        until = now + min(self._remember_seconds, seconds)
+        outlives = now + min(self._outlive_seconds if caller.database_id != MAIN else 0, seconds)
+        self._known[digest] = _Known(caller, until, until + min(until - now, _OVERDUE_SECONDS), outlives)
+
+    def _prolong(self, digest: bytes) -> None:
+        """Let one request ask again for a key whose time is over; those that come meanwhile need not."""
+        if (known := self._known.get(digest)) is not None:
+            soon = time.monotonic() + min(_REFRESH_SECONDS, self._remember_seconds)
+            self._known[digest] = replace(known, until=min(soon, known.overdue))
+
+    def _outliving(self, digest: bytes) -> _Known | None:
+        """Return a key that is known and good while the control database is away."""
+        known = self._known.get(digest)
+        return known if known is not None and known.outlives > time.monotonic() else None
+
+
+def _id_in(word: str | None) -> uuid.UUID | int | None:
+    """Return the id of a key or of a project; None where a word is neither: then it may be about all."""
+    try:
+        return None if word is None else uuid.UUID(word) if "-" in word else int(word)
+    except ValueError:
+        return None
 
 
 def _seconds_left(row: KnownKey, digest: bytes) -> float:

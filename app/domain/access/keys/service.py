@@ -15,9 +15,12 @@ from app.domain.access.keys.schemas import ApiKeyRecord
 from app.domain.access.scopes import Caller, Scope
 from app.platform.clock import clock
 from app.platform.projects import DEFAULT
+from app.platform.telling import tell
 from app.platform.versions import Expected, check, version
 
 PREFIX_BYTES = 8
+KEYS = "vouchers_keys"
+"""Channel on which all processes are told which key, or which project's keys, they must ask for again."""
 
 
 def digest_of(secret: str) -> bytes:
@@ -125,6 +128,7 @@ async def rotate(
         "previous_until": clock.now() + timedelta(seconds=grace_seconds) if grace_seconds else None,
     }
     key = await queries.set_secret(connection, key_id, values)
+    await tell(connection, KEYS, str(key_id))
     await audit.record_at_home(
         connection, caller, "api_key.rotated", id=str(key_id), name=key.name, grace_seconds=grace_seconds
     )
@@ -151,8 +155,14 @@ async def revoke(
     if revoked is None:
         return False
     _within(caller, revoked)
+    await tell(connection, KEYS, str(key_id))
     await audit.record_at_home(connection, caller, "api_key.revoked", id=str(key_id))
     return True
+
+
+async def tell_changed(connection: AsyncConnection, project_id: int) -> None:
+    """Tell all processes that what they remember of a project's keys may be old, once this is committed."""
+    await tell(connection, KEYS, str(project_id))
 
 
 def _within(caller: Caller | None, key: ApiKeyRecord) -> None:

@@ -20,6 +20,7 @@ from app.domain.imports.errors import ImportCancelledError
 from app.domain.imports.merging import ignored, rows
 from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
+from app.domain.lifecycle.thresholds import fall
 from app.domain.lifecycle.uses import settle_chunk
 
 STAGED = (
@@ -69,6 +70,7 @@ NEW: LiteralString = f"""
 SELECT count(DISTINCT code) {OF_CHUNK}
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
 """  # noqa: S608  (made of constants)
+FALL: LiteralString = fall("(%(pool_id)s)")
 LEAST = -(2**63)
 VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
 PLAIN: LiteralString = intake.PLAIN.format(rows=ROWS_OF_CHUNK)
@@ -171,6 +173,7 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
         if not target.dry_run and imported:
             values["expired"] = 0 if target.codes_alone else _number(connection, EXPIRED, values)
             settle_chunk(connection, f"SELECT code {OF_CHUNK}", values)
+            connection.execute(FALL, values)
             connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
 

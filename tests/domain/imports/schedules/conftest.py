@@ -1,1 +1,8 @@
-from tests.domain.imports.conftest import settings, worker  # noqa: F401  (fixtures)
+"""Schedules are what the clock begins."""
+
+import pytest
+
+
+@pytest.fixture
+def begun_by_the_clock() -> None:
+    """All that is due, as everywhere."""

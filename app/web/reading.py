@@ -1,0 +1,71 @@
+"""Requests whose reply may be a little old: a standby serves them, and behind it the primary."""
+
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request, Response
+from fastapi.dependencies.models import Dependant
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.platform.database import transaction
+from app.platform.standby import Reads
+from app.web.dependencies import Engine, held_for_project
+
+Handler: TypeAlias = Callable[[Request], Coroutine[object, object, Response]]
+
+DATA_AGE = "Data-Age"
+_AGE, _NEW = "vouchers.data_age", "vouchers.data_new"
+"""Where the scope of a request says how old its data is, and that it asks the primary."""
+
+ReadsOfProject = Annotated[Reads, held_for_project(Reads)]
+
+
+async def _connection(request: Request, of: ReadsOfProject, engine: Engine) -> AsyncIterator[AsyncConnection]:
+    async with AsyncExitStack() as stack:
+        seen = None if _NEW in request.scope else await stack.enter_async_context(of.seen())
+        if seen is None:
+            yield await stack.enter_async_context(transaction(engine))
+        else:
+            request.scope[_AGE] = seen.age
+            yield seen.connection
+
+
+ReadConnection = Annotated[AsyncConnection, Depends(_connection, scope="function")]
+"""For a route that only reads, where a few seconds do not matter: no counts, nothing that the caller has just made."""
+
+
+async def exact(
+    of: Reads, connection: AsyncConnection, engine: AsyncEngine
+) -> tuple[AsyncEngine, dict[str, str]]:
+    """Return the engine that an export reads from, and the header that says so where it is the standby's.
+
+    The standby has all that is committed by now, or it is not taken: exports follow each other without a gap.
+    """
+    standby = await of.exact(connection)
+    return (engine, {}) if standby is None else (standby, {DATA_AGE: "0"})
+
+
+def reads(dependant: Dependant) -> bool:
+    """Tell whether a route takes a `ReadConnection`."""
+    return any(each.call is _connection or reads(each) for each in dependant.dependencies)
+
+
+def with_primary_behind(handle: Handler) -> Handler:
+    """Return a handler that asks the primary where the standby fails, or has not got what the request names."""
+
+    async def handler(request: Request) -> Response:
+        try:
+            response = await handle(request)
+        except Exception:
+            if request.scope.pop(_AGE, None) is None:
+                raise
+            request.scope[_NEW] = True
+            return await handle(request)
+        age: float | None = request.scope.get(_AGE)
+        if age is not None:
+            response.headers[DATA_AGE] = str(math.ceil(age))
+        return response
+
+    return handler

@@ -1,0 +1,241 @@
+"""A PostgreSQL that Patroni keeps, as `deploy/patroni` says: its primary fails under everything that callers do.
+
+Nobody promotes, fences or restarts anything but Patroni, and nobody restarts the service. What is measured is printed.
+`VOUCHERS_TEST_FAILOVERS=50` makes so many failovers, in ways chosen at random.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from tests.chaos.cluster import Cluster, Member
+from tests.chaos.mixed import Callers, audit
+from tests.chaos.promises import REFUSED
+from tests.factories import fill
+from tests.receivers import Receiver, receiver
+from tests.service import Service
+from tests.worker import eventually
+
+__all__ = ["receiver"]
+
+FAILOVERS = int(os.environ.get("VOUCHERS_TEST_FAILOVERS", "0"))
+BACK = 30.0
+"""Seconds in which all has to be back; how long it really took is printed."""
+CODES = 20_000
+CALLERS, PAUSE = 8, 0.2
+"""Callers, and seconds between two acts of each: the jobs which they cause are done as soon as they come, so that who
+waits waits for the failover."""
+ROWS = 20_000
+CHUNK = 1000
+SETTINGS = {
+    "VOUCHERS_ALLOWED_HOSTS": "127.0.0.1",
+    "VOUCHERS_ALERT_RETRY_SECONDS": "0.2",
+    "VOUCHERS_IMPORT_CHUNK_ROWS": str(CHUNK),
+    "VOUCHERS_READ_AGE_SECONDS": "5",
+}
+
+
+@dataclass
+class Beside:
+    """What goes on beside the callers, and ends only after the failovers."""
+
+    cluster: Cluster
+    receiver: Receiver
+    secret: str = ""
+    schedule: str = ""
+    imports: list[str] = field(default_factory=list)
+
+    async def begin(self, callers: Callers) -> None:
+        """Set up what is told, repeated and recognised of all that follows."""
+        mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+        assert (await callers.ask("PUT", "/v1/redemption-mapping", mapping)).status_code == 200
+        hook = {"url": self.receiver.url, "events": ["voucher.assigned"], "pools": ["p"]}
+        self.secret = (await callers.ask("POST", "/v1/webhooks", hook)).json()["secret"]
+        source = {"type": "storage", "url": "file:codes.csv"}
+        body = {"pool": "scheduled", "source": source, "cron": "0 0 1 1 *"}
+        self.schedule = (await callers.ask("POST", "/v1/import-schedules", body)).json()["id"]
+
+    async def before(self, callers: Callers, primary: Member) -> None:
+        """Have an import in its merges and a schedule due when the fault comes."""
+        name = f"long{len(self.imports)}"
+        text = "code\n" + "\n".join(f"{name}-{n}" for n in range(ROWS))
+        body = {"source": {"type": "text", "text": text}}
+        made = (await callers.ask("POST", "/v1/pools/long/imports", body, name)).json()
+        self.imports.append(made["id"])
+        due = "UPDATE import_schedule SET next_run = now() + interval '1 second'"
+        await asyncio.to_thread(primary.execute, due, "vouchers")
+
+        async def merging() -> bool:
+            found = (await callers.ask("GET", f"/v1/imports/{made['id']}")).json()
+            return found["imported"] >= CHUNK or found["status"] == "succeeded"
+
+        await eventually(merging, BACK)
+
+    async def after(self, callers: Callers) -> dict[str, float]:
+        """Wait until the import is whole and the schedule's run has ended; how long each took."""
+        began = time.monotonic()
+        took = {}
+
+        async def imported() -> bool:
+            found = (await callers.ask("GET", f"/v1/imports/{self.imports[-1]}")).json()
+            assert found["status"] != "failed", found
+            return found["status"] == "succeeded" and found["imported"] == ROWS
+
+        async def ran() -> bool:
+            reply = await callers.ask("GET", f"/v1/import-schedules/{self.schedule}")
+            last = reply.json()["last_import"]
+            return last is not None and last["status"] == "succeeded"
+
+        for name, condition in (("import", imported), ("schedule", ran)):
+            await eventually(condition, BACK)
+            took[name] = time.monotonic() - began
+        return took
+
+    def told(self) -> dict[str, str]:
+        """Codes by the event that told of them."""
+        events = [
+            event for payload in self.receiver.payloads(self.secret) for event in payload["data"]["events"]
+        ]
+        return {event["id"]: event["data"]["code"] for event in events}
+
+    async def all_told(self, callers: Callers) -> float:
+        """Wait until each code that somebody holds was told, and none twice; how long it took."""
+        began = time.monotonic()
+        held = set(callers.book.held())
+        try:
+            await eventually(lambda: held <= set(self.told().values()), BACK)
+        except TimeoutError:
+            missing = held - set(self.told().values())
+            told = {**callers.book.keys, **callers.book.messages}
+            raise AssertionError(
+                [f"{who}: {code}" for who, code in told.items() if code in missing]
+            ) from None
+        return time.monotonic() - began
+
+
+@dataclass
+class Fault:
+    """What happens to a primary, how it ends, and whether another takes its place."""
+
+    name: str
+    begin: Callable[[Member], object]
+    end: Callable[[Member], object]
+
+
+FAULTS = (
+    Fault("killed", lambda member: member.kill(), lambda member: member.start()),
+    Fault("stopped", lambda member: member.suspend(), lambda member: member.resume()),
+    Fault("cut off", lambda member: member.cut_off(), lambda member: member.heal()),
+)
+"""Of killed, stopped and cut off, each once; `_round` says what is expected of all."""
+
+
+@pytest.fixture
+def cluster():
+    with Cluster() as cluster:
+        yield cluster
+
+
+async def test_nothing_acknowledged_is_lost_and_everything_goes_on_by_itself(cluster, receiver, tmp_path):
+    (tmp_path / "codes.csv").write_text("code\n" + "\n".join(f"s-{n}" for n in range(100)))
+    settings = {
+        **SETTINGS,
+        "VOUCHERS_IMPORT_FOLDER": str(tmp_path),
+        "VOUCHERS_READ_DATABASE_URL": cluster.read_url,
+    }
+    service = Service(workers=1, DATABASE_URL=cluster.url, **settings)
+    try:
+        await asyncio.to_thread(service.start)
+        engine = service.engine()
+        for part in range(1 + FAILOVERS // 5):  # each in the time of a statement
+            await fill(engine, "p", [f"p{part}-{n:05}" for n in range(CODES)])
+        await engine.dispose()
+        beside = Beside(cluster, receiver)
+        async with Callers(service, 0, 0) as nobody:
+            await beside.begin(nobody)
+        async with Callers(service, random.randrange(2**32), CALLERS, PAUSE) as callers:
+            callers.book.within = REFUSED
+            faults = random.choices(FAULTS, k=FAILOVERS) if FAILOVERS else FAULTS
+            if named := os.environ.get("VOUCHERS_TEST_FAULTS"):
+                faults = [fault for name in named.split(",") for fault in FAULTS if fault.name == name]
+            for n, fault in enumerate(faults):
+                await _round(cluster, callers, beside, fault, n)
+            await _lag(cluster, callers)
+            await callers.rest()
+            print(f"reads by age: {dict(callers.book.ages)}")  # noqa: T201
+            print(f"\nwebhooks: all told {await beside.all_told(callers):.1f} s after the last")  # noqa: T201
+            print(f"{dict(callers.book.statuses)}, longest refusal {callers.book.slowest:.1f} s")  # noqa: T201
+            await audit(callers, service)
+    except BaseException:
+        print(cluster.log(), service.log.read_text()[-20000:], sep="\n")  # noqa: T201
+        raise
+    finally:
+        await asyncio.to_thread(service.__exit__)
+
+
+async def _round(cluster: Cluster, callers: Callers, beside: Beside, fault: Fault, n: int) -> None:
+    """Let a fault come and end, and print how long each thing was away."""
+    book = callers.book
+    primary = await asyncio.to_thread(cluster.primary)
+    before = len(book.keys)
+    await eventually(lambda: len(book.keys) > before + 100, BACK)
+    await beside.before(callers, primary)
+    book.during, book.pause = fault.name, 0.0
+    fault.begin(primary)
+    faulty = time.monotonic()
+    other = cluster.other(primary)
+    await eventually(lambda: asyncio.to_thread(other.takes_writes), BACK)
+    promoted = time.monotonic() - faulty
+    before = len(book.keys)
+    await eventually(lambda: len(book.keys) > before + 20, BACK)
+    assigns = book.pause
+    took = await beside.after(callers)
+    jobs = time.monotonic() - faulty
+    fault.end(primary)
+    ended = time.monotonic()
+    await asyncio.to_thread(cluster.wait_until_whole)
+    whole = time.monotonic() - ended
+    print(  # noqa: T201
+        f"\n{n + 1}. {fault.name}: promoted after {promoted:.1f} s, no assign for {assigns:.1f} s,"
+        f" import and schedule done after {jobs:.1f} s ({took}), a standby again {whole:.1f} s after the fault"
+    )
+    assert assigns < BACK
+
+
+async def _lag(cluster: Cluster, callers: Callers) -> None:
+    """Let the standby keep what it gets to itself: reads turn to the primary, and back; exports never miss a row."""
+    primary = await asyncio.to_thread(cluster.primary)
+    standby = cluster.other(primary)
+
+    async def is_from_standby() -> bool:
+        return "Data-Age" in (await callers.ask("GET", "/v1/assignments?pool=p&limit=1")).headers
+
+    async def export() -> httpx.Response:
+        """Export all assignments; one that was made just now is there, whoever serves it."""
+        given = await callers.ask("POST", "/v1/pools/p/assignments", {}, f"x{random.random()}")
+        made = given.json()
+        callers.book.keys[made["id"]] = made["code"]
+        reply = await callers.ask("GET", "/v1/assignments/export?pool=p&format=ndjson")
+        assert made["id"] in reply.text
+        return reply
+
+    await eventually(is_from_standby, BACK)
+    assert "Data-Age" in (await export()).headers
+    replay = standby.replaying()  # Patroni would resume what was paused by a function
+    replay.suspend()
+    try:
+        assert "Data-Age" not in (await export()).headers
+
+        async def is_current() -> bool:
+            return not await is_from_standby()
+
+        await eventually(is_current, BACK)
+    finally:
+        replay.resume()
+    await eventually(is_from_standby, BACK)

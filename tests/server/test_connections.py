@@ -1,0 +1,133 @@
+"""How many connections to PostgreSQL a process opens at the most: what docs/scaling.md says is so."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import AsyncExitStack, contextmanager
+
+import httpx
+import psycopg
+import pytest
+
+from app.platform.database_url import conninfo
+from app.platform.fair_queue import places_of
+from app.platform.projects import of_project
+from tests.conftest import another_database
+from tests.factories import add_key, add_projects, fill
+from tests.service import Service
+from tests.worker import PROJECT, eventually
+
+pytestmark = pytest.mark.long
+
+N, JOBS, FETCHES = 4, 2, 2
+WEB = 2 * N + 8
+WORKER = N + 8 + 3 * places_of(JOBS) + 4 * places_of(FETCHES)
+"""The formulas of docs/scaling.md."""
+BUSY_QUEUE = 3
+"""Connections of the queue that are opened for what is over in an instant: they may never be seen together."""
+ANALYSIS = {"type": "analysis", "of": "events", "event_type": "e", "property": "code"}
+OPEN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> ALL (%s)"
+HANG = "LOCK TABLE stock, event, customer, voucher IN ACCESS EXCLUSIVE MODE"
+
+
+@pytest.fixture(scope="module")
+def service(server_url):
+    """A service whose requests wait for long, so that all that it opens is open at once."""
+    with another_database(server_url, "connections") as url:
+        few = {"VOUCHERS_DATABASE_CONNECTIONS": N, "VOUCHERS_JOB_CONCURRENCY": JOBS}
+        few |= {"VOUCHERS_FETCH_CONCURRENCY": FETCHES, "VOUCHERS_STATEMENT_SECONDS": 60}
+        given = {name: str(value) for name, value in few.items()}
+        with Service(
+            1, arguments=("--no-jobs",), DATABASE_URL=url, VOUCHERS_KEY_CACHE_SECONDS="3600", **given
+        ) as service:
+            yield service
+
+
+@contextmanager
+def hanging(service):
+    """All hangs that reads codes, counts, events or customers; gives what counts the connections of others."""
+    url = conninfo(service.database_url)
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as looker:
+        holder.execute(HANG)
+        ours = [each.info.backend_pid for each in (holder, looker)]
+        seen = [0]
+
+        def count():
+            (n,) = looker.execute(OPEN, (ours,)).fetchone()
+            seen[0] = max(seen[0], n)
+            return seen[0]
+
+        yield count
+
+
+@pytest.fixture
+async def shops(service):
+    """Clients of three projects, whose keys the service knows, with three pools each."""
+    engine = service.engine()
+    names = [f"shop-{os.urandom(4).hex()}" for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        clients = []
+        for project, name in zip(await add_projects(engine, *names), names, strict=True):
+            secret = f"key-of-{name}-0123456789-0123456789-0123456789"
+            await add_key(engine, secret, "admin", project_id=project)
+            for pool in "pqr":
+                await fill(of_project(engine, project), pool, 5)
+            headers = {"Authorization": f"Bearer {secret}"}
+            client = httpx.AsyncClient(base_url=service.url, headers=headers, timeout=60)
+            clients.append(await stack.enter_async_context(client))
+            assert (await client.get("/v1/pools")).status_code == 200
+        await engine.dispose()
+        yield clients
+
+
+@contextmanager
+def worker(service):
+    command = [sys.executable, "-m", "app.cli", "worker"]
+    with subprocess.Popen(command, cwd=PROJECT, env=service.environment) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+async def ask(client, n):
+    """Ask for something of each kind, again and again."""
+    while True:
+        pool = "pqr"[n % 3]
+        requests = [
+            client.post(f"/v1/pools/{pool}/assignments", json={}),
+            client.get(f"/v1/pools/{pool}/vouchers"),
+            client.post("/v1/imports/preview", json={"source": ANALYSIS}),
+            client.get("/v1/pools", headers={"Authorization": f"Bearer {os.urandom(20).hex()}"}),
+        ]
+        await asyncio.gather(*requests, return_exceptions=True)
+
+
+async def test_a_web_process_opens_as_many_as_the_formula_says(service, shops):
+    with hanging(service) as count:
+        # The key look-ups of strangers hang too, while the known keys are remembered.
+        with psycopg.connect(conninfo(service.database_url)) as keys:
+            keys.execute("LOCK TABLE api_key IN ACCESS EXCLUSIVE MODE")
+            asking = [asyncio.create_task(ask(client, n)) for client in shops for n in range(6)]
+            try:
+                await eventually(lambda: count() >= WEB + 1, 60)  # and the one that has the keys
+                await asyncio.sleep(1)
+            finally:
+                for task in asking:
+                    task.cancel()
+                await asyncio.wait(asking)
+        assert count() == WEB + 1
+
+
+async def test_a_worker_opens_no_more_than_the_formula_says(service, shops):
+    for client in shops:
+        for n in range(3):
+            for source in ({"type": "text", "text": f"code\nA-{n}\n"}, ANALYSIS):
+                reply = await client.post("/v1/pools/p/imports", json={"source": source, "column": 0})
+                assert reply.status_code == 202, reply.text
+    service.stop()
+    with hanging(service) as count, worker(service):
+        await eventually(lambda: count() >= WORKER - BUSY_QUEUE, 60)
+        await asyncio.sleep(1)
+        assert count() <= WORKER
