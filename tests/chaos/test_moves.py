@@ -33,6 +33,7 @@ PROJECTS = 8 if MOVES > 10 else 3
 CODES = 20_000
 PAUSE_SECONDS = 2.0
 KEPT = timedelta(hours=1)
+MAPPING = {"mappings": [{"event_type": "purchase", "property": "code"}]}
 HOOK = {"events": ["voucher.assigned", "voucher.released", "voucher.redeemed"], "pools": ["p"]}
 
 
@@ -88,17 +89,19 @@ async def two_databases() -> AsyncIterator[Two]:
 async def test_projects_move_under_everything_that_callers_do(record_property):
     async with two_databases() as two, contextlib.AsyncExitStack() as stack:
         shops = [await two.shop(f"shop{n}") for n in range(PROJECTS)]
-        callers = []
-        for shop in shops:
-            many = Callers(two.service, random.randrange(2**32), many=3, key=shop.key)
-            many.book.within = REFUSED
-            callers.append(await stack.enter_async_context(many))
-            mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
-            assert (await many.ask("PUT", "/v1/redemption-mapping", mapping)).status_code == 200
         receiver = Receiver()
         await receiver.up()
         stack.push_async_callback(receiver.down)
-        hook = (await callers[0].ask("POST", "/v1/webhooks", {**HOOK, "url": receiver.url})).json()
+        callers = []
+        for shop in shops:
+            async with two.service.client() as client:
+                client.headers["Authorization"] = f"Bearer {shop.key}"
+                assert (await client.put("/v1/redemption-mapping", json=MAPPING)).status_code == 200
+                if shop is shops[0]:
+                    made = await client.post("/v1/webhooks", json={**HOOK, "url": receiver.url})
+            many = Callers(two.service, random.randrange(2**32), many=3, key=shop.key)
+            many.book.within = REFUSED
+            callers.append(await stack.enter_async_context(many))
         await eventually(lambda: len(callers[0].book.keys) > 20, 30)
         page = (await callers[0].ask("GET", "/v1/assignments?limit=5")).json()
         at = dict.fromkeys(range(PROJECTS), "main")
@@ -121,7 +124,7 @@ async def test_projects_move_under_everything_that_callers_do(record_property):
         assert rest.status_code == 200
         assert rest.json()["items"]
         assert not {row["id"] for row in page["items"]} & {row["id"] for row in rest.json()["items"]}
-        await _told(receiver, hook["secret"], callers[0].book)
+        await _told(receiver, made.json()["secret"], callers[0].book)
         checked = await asyncio.to_thread(two.service.run, "check")
         assert checked.returncode == 0, checked.stdout
 
