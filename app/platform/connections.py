@@ -146,12 +146,15 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """The project that its session is set to, where that outlives a transaction."""
     hang = Hang()
     """Of its database."""
+    prepared: dict[bytes, str]
+    """What was prepared by SQL, and under which name."""
     speaks_for_all: bool = False
     """Whether a server that does not answer this one in time is taken to answer nobody in this process."""
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[TupleRow] = tuple_row) -> None:
         """Note it among those that are open."""
         super().__init__(pgconn, row_factory)
+        self.prepared = {}
         _open.add(self)
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:

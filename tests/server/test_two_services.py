@@ -399,7 +399,7 @@ class Caller:
     async def insist(self, path, body, **headers):
         while True:
             try:
-                reply = await random.choice(self.both).post(path, json=body, headers=headers)
+                reply = await random.choice(self.both).post(path, json=body, headers=headers, timeout=5)
                 if reply.status_code < 500:
                     assert reply.is_success, reply.text
                     return reply.json()
@@ -454,11 +454,14 @@ async def test_whichever_is_killed_callers_go_on_at_the_other(pair, both, pool):
         victim = pair[n % 2]
         before = [len(caller.codes) for caller in callers]
 
-        async def all_went_on(before=before):
+        def all_went_on(before=before):
+            for task in going_on:
+                if task.done():
+                    task.result()  # what it met
             return all(len(caller.codes) > had + 20 for caller, had in zip(callers, before, strict=True))
 
-        await eventually(all_went_on, 60)
-        (web,) = await eventually(victim.web, 60)
+        await eventually(all_went_on, 120)
+        (web,) = await eventually(victim.web, 120)
         web.kill()
     stop.set()
     await asyncio.gather(*going_on)
