@@ -24,9 +24,9 @@ async def moving(engine, owner):
     """A project whose guard is made, and the guard."""
     (project,) = await add_projects(engine, "moving")
     guard = Guard(owner, tables.read(owner), project, with_jobs=True)
-    guard.make(5)
+    guard.make(30)
     yield project, guard
-    guard.remove(5)
+    guard.remove(30)
     assert owner.execute(TRIGGERS).fetchone() == (0,)
 
 
@@ -44,7 +44,7 @@ async def test_no_late_commit_slips_through(settings, moving):
         assert not guard.pause(0.05)  # the one that wrote has not ended
         assert refused(began, WRITE, ["late"])
         wrote.commit()
-        assert guard.pause(0.05)
+        assert guard.pause(30)
         assert wrote.execute("SELECT id FROM customer").fetchall() == [("early",)]
         assert refused(wrote, WRITE, ["later"])
         wrote.rollback()
@@ -57,7 +57,7 @@ async def test_other_projects_are_written_and_the_owner_passes_its_rows_over(set
     (other,) = await add_projects(engine, "other")
     with connect_sync(settings, project=project, autocommit=True) as inside:
         inside.execute(WRITE, ["kept"])
-        assert guard.pause(1)
+        assert guard.pause(30)
         with connect_sync(settings, project=other, autocommit=True) as beside:
             beside.execute(WRITE, ["kept"])
         assert owner.execute("DELETE FROM customer").rowcount == 1  # what is merely old, in all projects
@@ -73,17 +73,14 @@ async def test_other_projects_are_written_and_the_owner_passes_its_rows_over(set
 
 async def test_whoever_asks_meanwhile_is_told_to_try_again_and_then_served(engine, client, owner):
     guard = Guard(owner, tables.read(owner), 1)
-    guard.make(5)
+    guard.make(30)
     try:
         await fill(engine, "p", 3)
         path, keyed = "/v1/pools/p/assignments", {"Idempotency-Key": "k"}
         first = await client.post(path, json={}, headers=keyed)
-        assert guard.pause(5)
+        assert guard.pause(30)
         for ask in (
             client.post(path, json={}),
-            client.post(
-                "/v1/render", json={"template": "{{ vouchers['p'].assign_available() }}", "channel": "sms"}
-            ),
             client.post(
                 "/v1/events", json={"events": [{"customer_id": "c", "event_type": "e", "properties": {}}]}
             ),
@@ -97,4 +94,4 @@ async def test_whoever_asks_meanwhile_is_told_to_try_again_and_then_served(engin
         guard.lift()
         assert (await client.post(path, json={})).status_code == 201
     finally:
-        guard.remove(5)
+        guard.remove(30)

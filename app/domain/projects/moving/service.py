@@ -53,6 +53,7 @@ def move(settings: Settings, name: str, database: str, keep: timedelta, tell: Te
             if record.step in {SWITCHED, LEFT}:
                 with _ends(settings, record) as (source, target):
                     finishing.finish(control, record, source, target)
+                tell(f"It lives in {record.target} already.")
                 return 0.0
             try:
                 with _ends(settings, record) as (source, target):
