@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 
@@ -19,10 +20,11 @@ from app.platform.engines import create_engine
 from app.platform.postgres.server import LocalPostgres
 from app.platform.projects import of_project
 from app.platform.settings import Settings
-from tests.chaos.mixed import Callers, audit_books
+from tests.chaos.mixed import Book, Callers, audit_books
 from tests.chaos.promises import REFUSED
 from tests.factories import add_key, fill
 from tests.logical import logical_server
+from tests.receivers import Receiver
 from tests.service import Service
 from tests.worker import eventually
 
@@ -31,6 +33,8 @@ PROJECTS = 8 if MOVES > 10 else 3
 CODES = 20_000
 PAUSE_SECONDS = 2.0
 KEPT = timedelta(hours=1)
+MAPPING = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+HOOK = {"events": ["voucher.assigned", "voucher.released", "voucher.redeemed"], "pools": ["p"]}
 
 
 @dataclass
@@ -70,7 +74,8 @@ class Two:
 @contextlib.asynccontextmanager
 async def two_databases() -> AsyncIterator[Two]:
     with logical_server() as main, logical_server() as other:
-        served = Service(workers=1, DATABASE_URL=main.url)
+        reachable = {"VOUCHERS_ALLOWED_HOSTS": "127.0.0.1"}
+        served = Service(workers=1, DATABASE_URL=main.url, **reachable)
         try:
             await asyncio.to_thread(served.start)
             two = Two(served, {"main": main, "other": other})
@@ -84,13 +89,21 @@ async def two_databases() -> AsyncIterator[Two]:
 async def test_projects_move_under_everything_that_callers_do(record_property):
     async with two_databases() as two, contextlib.AsyncExitStack() as stack:
         shops = [await two.shop(f"shop{n}") for n in range(PROJECTS)]
+        receiver = Receiver()
+        await receiver.up()
+        stack.push_async_callback(receiver.down)
         callers = []
         for shop in shops:
+            async with two.service.client() as client:
+                client.headers["Authorization"] = f"Bearer {shop.key}"
+                assert (await client.put("/v1/redemption-mapping", json=MAPPING)).status_code == 200
+                if shop is shops[0]:
+                    made = await client.post("/v1/webhooks", json={**HOOK, "url": receiver.url})
             many = Callers(two.service, random.randrange(2**32), many=3, key=shop.key)
             many.book.within = REFUSED
             callers.append(await stack.enter_async_context(many))
-            mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
-            assert (await many.ask("PUT", "/v1/redemption-mapping", mapping)).status_code == 200
+        await eventually(lambda: len(callers[0].book.keys) > 20, 30)
+        page = (await callers[0].ask("GET", "/v1/assignments?limit=5")).json()
         at = dict.fromkeys(range(PROJECTS), "main")
         pauses, said = [], []
         for n in range(MOVES):
@@ -107,5 +120,26 @@ async def test_projects_move_under_everything_that_callers_do(record_property):
         assert max(pauses) <= PAUSE_SECONDS, pauses
         for many in callers:
             await audit_books(many)
+        rest = await callers[0].ask("GET", f"/v1/assignments?limit=5&cursor={page['next_cursor']}")
+        assert rest.status_code == 200
+        assert rest.json()["items"]
+        assert not {row["id"] for row in page["items"]} & {row["id"] for row in rest.json()["items"]}
+        await _told(receiver, made.json()["secret"], callers[0].book)
         checked = await asyncio.to_thread(two.service.run, "check")
         assert checked.returncode == 0, checked.stdout
+
+
+async def _told(receiver: Receiver, secret: str, book: Book) -> None:
+    """Hold what a webhook was told against what happened: all of it, in order, whichever database it happened in."""
+    expected = {("voucher.assigned", code) for code in book.held()}
+    expected |= {("voucher.redeemed", code) for code in book.used.values()}
+
+    def arrived() -> list[dict[str, Any]]:
+        events = [event for payload in receiver.payloads(secret) for event in payload["data"]["events"]]
+        return list(
+            {event["id"]: event for event in events}.values()
+        )  # in the order in which each came first
+
+    await eventually(lambda: expected <= {(event["type"], event["data"]["code"]) for event in arrived()}, 60)
+    times = [event["timestamp"] for event in arrived()]
+    assert times == sorted(times, key=lambda moment: moment.ljust(27, "0"))

@@ -66,6 +66,7 @@ def lift(control: Connection, project: int, source: Source, target: Target | Non
 def finish(control: Connection, move: MoveRecord, source: Source, target: Target) -> None:
     """Do what is left once the project lives at the target; can be done again."""
     project = move.project_id
+    move = queries.find(control, project) or move  # it may have another name by now
     if move.target_id != MAIN:
         target.connection.execute(
             "UPDATE project SET name = 'project-' || id WHERE name = %s AND id <> %s", [move.name, project]

@@ -39,6 +39,15 @@ WHERE locktype = 'relation' AND mode IN (
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND relnamespace = to_regnamespace(current_schema()) AND relname = ANY(%s)
 """
+_BUSY = """
+SELECT EXISTS (
+    SELECT FROM pg_locks JOIN pg_class ON pg_class.oid = relation JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()
+        AND database = datid AND datname = current_database()
+        AND relnamespace = to_regnamespace(current_schema()) AND relname = ANY(%s)
+        AND xact_start < clock_timestamp() - make_interval(secs => %s)
+)
+"""
 _STILL = "SELECT EXISTS (SELECT FROM pg_locks WHERE virtualtransaction = ANY(%s))"
 _REFUSE = f"RAISE EXCEPTION 'the project moves' USING ERRCODE = '{MOVING}', DETAIL = TG_ARGV[0];"
 _LET = "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;"
@@ -79,6 +88,11 @@ class Guard:
         for table in self._conditions:
             if table not in there:
                 self._patiently(table, self._create(table), seconds)
+
+    def is_busy(self, seconds: float = 0.5) -> bool:
+        """Tell whether a transaction that writes has lasted for so long."""
+        row = self._connection.execute(_BUSY, [list(self._conditions), seconds]).fetchone()
+        return row is not None and bool(row[0])
 
     def pause(self, seconds: float) -> bool:
         """Refuse all writes of the project from now on; return whether all who wrote before have ended in time."""

@@ -11,16 +11,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psycopg
+
 from app.domain.projects.moving import checks, finishing, queries, queue, tables
 from app.domain.projects.moving.ends import Source, Target, reader, writer
-from app.domain.projects.moving.errors import MoveError
+from app.domain.projects.moving.errors import LateError, MoveError
 from app.domain.projects.moving.queries import FOLLOWING, PAUSED, MoveRecord
 from app.domain.projects.moving.rows import Rows
 from app.domain.projects.moving.snapshot import Snapshot
 from app.domain.projects.moving.stream import Stream, Transaction
 from app.domain.projects.moving.tables import Connection, Key, Table
 
-CAUGHT_UP_SECONDS = 0.5
+CAUGHT_UP_SECONDS = 1.0
 """A round that takes less tells that nothing is left but what comes all the time."""
 ROUND_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
@@ -30,8 +32,8 @@ WRITERS_SECONDS = 1.0
 TRIES = 30
 TRIGGER_SECONDS = 600.0
 """Longest wait for each table's triggers: a backup or a long change of many codes may be under way."""
-MOST_UNCOMPARED = 100_000
-"""Keys that the pause can compare in time."""
+BUSY_SECONDS = 600.0
+"""Longest wait for a moment in which no transaction writes for long."""
 Tell = Callable[[str], object]
 
 
@@ -45,7 +47,6 @@ class Mover:
         self._source, self._target = source, target
         self._project = move.project_id
         self._pending: list[Transaction] = []
-        self._uncompared: dict[str, set[Key]] = defaultdict(set)
         self.paused_seconds = 0.0
 
     def run(self) -> None:
@@ -67,7 +68,10 @@ class Mover:
                 self._round(table)
             self._tell("All is copied, and the same in both databases.")
             self._switch()
-        finishing.finish(self._control, self._move, self._source, self._target)
+        try:
+            finishing.finish(self._control, self._move, self._source, self._target)
+        except psycopg.Error as error:
+            self._tell(f"It lives there now. The service finishes what is left: {error}")
 
     def _begin(self) -> None:
         """Have changes kept from now on; where what was kept is lost, begin anew."""
@@ -120,7 +124,10 @@ class Mover:
         raise MoveError("The project changes faster than it can be copied: try again in a quieter hour.")
 
     def _round(self, compare: Table | None = None, seconds: float = ROUND_SECONDS) -> None:
-        """Bring the target to exactly what the source is at one moment; compare a table as of then."""
+        """Bring the target to exactly what the source is at one moment; compare what was copied, or all of a table.
+
+        What no later round copies is not changed: so once each table was compared, all is.
+        """
         marker = secrets.token_hex(8)
         with self._reader.transaction():
             self._reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -134,11 +141,11 @@ class Mover:
                     for name, keys in transaction.changed.items():
                         changes[name] |= keys
             self._rows.copy_again(changes)
-            for name, keys in changes.items():
-                self._uncompared[name] |= keys
-            if compare is not None:
-                self._rows.compare(compare)
-                self._uncompared.pop(compare.name, None)
+            for table in self._rows.tables:
+                if table is compare:
+                    self._rows.compare(table)
+                elif changes[table.name]:
+                    self._rows.compare(table, changes[table.name])
         for transaction, is_seen in zip(told, seen, strict=True):
             if not is_seen:
                 break
@@ -147,15 +154,21 @@ class Mover:
 
     def _switch(self) -> None:
         for attempt in range(TRIES):
+            self._wait_for_quiet()
             self._catch_up()
-            for table in self._rows.tables:
-                if len(self._uncompared[table.name]) > MOST_UNCOMPARED:
-                    self._round(table)
             if self._try_to_switch():
                 return
             self._tell("Others' writes take too long just now; trying again.")
             time.sleep(min(5.0, 0.2 * 2**attempt))
         raise MoveError("Others' long writes left no moment for the switch: try again in a quieter hour.")
+
+    def _wait_for_quiet(self) -> None:
+        """Wait while somebody's transaction writes for long: the pause would have to wait for it."""
+        end = time.monotonic() + BUSY_SECONDS
+        while self._source.guard.is_busy() and time.monotonic() < end:
+            self._round()
+            queries.step(self._control, self._project, FOLLOWING)
+            time.sleep(0.2)
 
     def _try_to_switch(self) -> bool:
         """Pause the project, compare what changed last, and let it live at the target; False: not now."""
@@ -167,8 +180,8 @@ class Mover:
                 return False
             queue.park(self._source.connection, self._project)
             self._round(seconds=PAUSE_SECONDS)
-            for table in self._rows.tables:
-                self._rows.compare(table, self._uncompared[table.name])
+            if any(transaction.changed for transaction in self._pending):
+                return False
             queries.step(self._control, self._project, PAUSED)  # fails for who hung and was given up
             finishing.prepare(self._source, self._target, self._project)
             if time.monotonic() - began > PAUSE_SECONDS:
@@ -176,6 +189,8 @@ class Mover:
             switched = queries.switch(self._control, self._project)
             if not switched:
                 raise MoveError("Somebody deletes the project, or ended this move.")
+        except LateError:
+            return False
         finally:
             if not switched:
                 finishing.lift(self._control, self._project, self._source, self._target)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import psycopg
@@ -62,7 +62,8 @@ def move(settings: Settings, name: str, database: str, keep: timedelta, tell: Te
                 _note(control, record, error)
                 raise
         if record.keep <= timedelta(0):
-            attend_one(settings, control, record.project_id)
+            with suppress(psycopg.Error):  # the service goes on with it
+                attend_one(settings, control, record.project_id)
         return mover.paused_seconds
 
 

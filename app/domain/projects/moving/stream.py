@@ -19,7 +19,7 @@ from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from app.domain.projects.moving.errors import MoveError
+from app.domain.projects.moving.errors import LateError, MoveError
 from app.domain.projects.moving.tables import Key
 from app.platform.connections import arguments
 from app.platform.database_url import parameters
@@ -79,19 +79,27 @@ class Stream:
         """Return all that was told since the last call, up to a marker that was written at the source.
 
         Raises:
-            MoveError: the marker was not told in time, or the source tells no more.
+            LateError: the marker was not told in time.
+            MoveError: the source tells no more.
         """
+        end = time.monotonic() + seconds
+        found: list[Transaction] = []
         with self._news:
-            told = self._news.wait_for(lambda: marker in self._markers or self._failed, seconds)
-            if self._failed is not None:
-                raise MoveError(f"The source tells no more what changes: {self._failed}") from self._failed
-            if not told:
-                raise MoveError("The source did not tell in time what changed: try again.")
-            self._markers.discard(marker)
-            found = list(self._told)
-            self._told.clear()
-            self._waiting = 0
-            return found
+            while True:
+                found += self._told  # what is told is taken all the time, or the source would be made to wait
+                self._told.clear()
+                self._waiting = 0
+                if marker in self._markers:
+                    self._markers.discard(marker)
+                    return found
+                if self._failed is not None:
+                    raise MoveError(
+                        f"The source tells no more what changes: {self._failed}"
+                    ) from self._failed
+                if time.monotonic() > end:
+                    self._told.extendleft(reversed(found))
+                    raise LateError("The source did not tell in time what changed: try again.")
+                self._news.wait(0.1)
 
     def confirm(self, position: int) -> None:
         """Tell the source that all up to a position is stored: it need not tell that again."""
