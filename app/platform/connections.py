@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors as pg
@@ -86,6 +86,33 @@ class BehindError(psycopg.OperationalError):
     """The database is not migrated to this release; its connection was closed."""
 
 
+Server: TypeAlias = tuple[str, str]
+"""Host and port, as a URL names them."""
+SUSPECT_SECONDS = 30.0
+"""How long a server that left a statement without an answer is asked after the other hosts of its URL."""
+
+
+class _Suspects:
+    """When servers last left a statement of this process without an answer, by the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._servers: dict[Server, float] = {}
+
+    def add(self, server: Server) -> None:
+        self._servers[server] = time.monotonic()
+
+    def __contains__(self, server: Server) -> bool:
+        """Tell whether another host that takes writes is to be preferred to it.
+
+        A primary that has lost its standby, and of whose end nobody was told, takes connections, and no commit on it
+        is ever answered: who was promoted meanwhile takes writes too.
+        """
+        return self._servers.get(server, float("-inf")) > time.monotonic() - SUSPECT_SECONDS
+
+
+_suspects = _Suspects()
+
+
 class Hang:
     """When a database last left something of this process without an answer, by the monotonic clock."""
 
@@ -117,25 +144,26 @@ class _Open:
         with self._lock:
             self._all.add(connection)
 
-    def sever(self, server: tuple[bytes, bytes]) -> None:
+    def sever(self, server: Server) -> None:
         """End each one to a server by its socket, whoever waits on it in whatever thread: the wait fails at once."""
         with self._lock:
             connections = list(self._all)
         for connection in connections:
-            if connection.closed or _server_of(connection.pgconn) != server:
-                continue
-            with (
-                contextlib.suppress(OSError, psycopg.Error),
-                socket.socket(fileno=os.dup(connection.pgconn.socket)) as end,
-            ):
-                end.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError, psycopg.Error):
+                if _server_of(connection.pgconn) == server:
+                    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as end:
+                        end.shutdown(socket.SHUT_RDWR)
 
 
 _open = _Open()
 
 
-def _server_of(pgconn: PGconn) -> tuple[bytes, bytes]:
-    return pgconn.host, pgconn.port
+def _server_of(pgconn: PGconn) -> Server:
+    return pgconn.host.decode(), pgconn.port.decode()
+
+
+def _server_at(place: dict[str, str]) -> Server:
+    return place.get("host", ""), place.get("port") or "5432"
 
 
 class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
@@ -171,6 +199,7 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
             server = _server_of(self.pgconn)
             self.drop()
             self.hang.note()
+            _suspects.add(server)
             if self.speaks_for_all:
                 _open.sever(server)
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
@@ -258,7 +287,7 @@ def server_limit(seconds: float) -> str:
 Opened = Callable[[LimitedConnection], Awaitable[None]]
 """Looks at a connection that was opened, before it is used."""
 _answered: dict[str, dict[str, str]] = {}
-"""Where the last connection was opened to, by URL: of several hosts this one is asked first."""
+"""Where the last connection was opened to, by URL: of several hosts this one is asked first, unless it hung since."""
 
 
 def in_order(url: str) -> dict[str, str]:
@@ -323,7 +352,8 @@ async def connect(
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             places = await resolve(hosts(parameters(url)))
-            places.sort(key=lambda place: place != _answered.get(url))
+            last = _answered.get(url)
+            places.sort(key=lambda place: (_server_at(place) in _suspects, place != last))
             place, connection = await first_of(
                 [partial(open_at, place) for place in places],
                 head_start=HEAD_START_SECONDS,
@@ -335,6 +365,8 @@ async def connect(
     connection.limit = seconds or settings.statement_seconds
     connection.hang = hang_of(url)
     _answered[url] = place
+    if last is not None and _server_at(last) != _server_at(place) and _server_at(last) in _suspects:
+        _open.sever(_server_at(last))  # another one has its place; who still reads there would read what was
     return connection
 
 

@@ -80,6 +80,11 @@ async def test_the_life_of_a_project_in_a_further_database(two, app, client, eng
         assert problem(lost) == (404, "database-not-found")
         made = await operator.post("/v1/projects", json={"name": "shop", "database": "second"})
         assert (made.status_code, made.json()["database"]) == (201, "second")
+        origin = {"Origin": "http://test"}
+        await operator.post("/console/login", data={"api_key": OPERATOR}, headers=origin)
+        page = (await operator.get("/console/projects")).text
+        assert "<td><bdi>second</bdi></td>" in page
+        assert '<option value="second">second</option>' in page
         path = "/v1/projects/shop/api-keys"
         key = (await operator.post(path, json={"name": "first", "scopes": ["admin"]})).json()
         async with client_of(app, key["secret"]) as shop:

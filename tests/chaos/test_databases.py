@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from app.platform.postgres.server import LocalPostgres
-from tests.factories import KEY
+from tests.factories import KEY, fill
+from tests.receivers import Receiver
 from tests.service import Service, postgres_of, suspend_postgres_of
 from tests.worker import eventually
 
@@ -62,15 +63,21 @@ def two(tmp_path_factory):
     file = tmp_path_factory.mktemp("codes") / "codes.csv"
     file.write_text("code\n" + "".join(f"C-{n:06}\n" for n in range(CODES)))
     try:
-        with LocalPostgres(home) as other, Service(workers=1) as service:
+        with LocalPostgres(home) as other, Service(workers=1, VOUCHERS_ALLOWED_HOSTS="127.0.0.1") as service:
             said(service, "database", "add", "b", "--url", other.url)
             said(service, "project", "create", "there", "--database", "b")
             key = said(service, "api-key", "create", "--project", "there", "--name", "k", "--scope", "admin")
-            for project in ("default", "there"):
-                said(service, "import", "p", str(file), "--project", project)
+            said(service, "import", "p", str(file), "--project", "there")
+            asyncio.run(fill_default(service))
             yield Two(service, other, Shop(KEY), Shop(key.strip()))
     finally:
         shutil.rmtree(home)
+
+
+async def fill_default(service):
+    engine = service.engine()
+    await fill(engine, "p", CODES)
+    await engine.dispose()
 
 
 def said(service, *words):
@@ -179,7 +186,6 @@ async def test_a_database_that_is_gone_refuses_its_projects_and_costs_others_not
     assert set(two.here.told) == {201}
     assert two.here.usual < 1
     await imports(service, two.there, f"THERE-{how[:4]}")
-    assert said(service, "check")
     for shop in (two.here, two.there):
         assert len(shop.codes) == len(set(shop.codes))
 
@@ -209,9 +215,31 @@ async def test_the_worker_of_a_further_database_is_started_again_and_its_jobs_go
     (child,) = [each for each in jobs.children() if "spawn_main" in " ".join(each.cmdline())]
     child.kill()
     await imports(two.service, two.there, "AFTER-1")
+    await sweeps_and_webhooks_go_on(two)
     jobs.kill()  # and with it whoever keeps that one
     await imports(two.service, two.there, "AFTER-2")
     await imports(two.service, two.here, "AFTER-2")
     listed = said(two.service, "database", "list")
     assert [line.split()[0] for line in listed.splitlines()] == ["main", "b"]
-    assert "in b" in said(two.service, "project", "list")
+    assert said(two.service, "check")
+
+
+async def sweeps_and_webhooks_go_on(two):
+    """What the clock starts, and what is told others, is done in the further database too."""
+    receiver = Receiver()
+    await receiver.up()
+    try:
+        async with two.there.client(two.service) as client:
+            hook = {"url": receiver.url, "events": ["voucher.assigned"]}
+            made = await client.post("/v1/webhooks", json=hook)
+            assert made.status_code == 201, made.text
+            leased = await client.post("/v1/pools/p/assignments", json={"lease_seconds": 1})
+            two.there.codes.append((await client.post("/v1/pools/p/assignments", json={})).json()["code"])
+
+            async def over():
+                found = await client.get(f"/v1/assignments/{leased.json()['id']}")
+                return found.json()["released_at"] is not None and receiver.received
+
+            await eventually(over, 30)
+    finally:
+        await receiver.down()
