@@ -32,8 +32,9 @@ from tests.factories import KEY, add_key
 DATABASE = "test"
 os.environ["VOUCHERS_SECRET_KEY"] = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdCE="
 """No test makes a key in the home of the one who runs it."""
+STAYS = ("project", "database")
 TABLES = [
-    *(f'"{table.name}"' for table in reversed(Base.metadata.sorted_tables) if table.name != "project"),
+    *(f'"{table.name}"' for table in reversed(Base.metadata.sorted_tables) if table.name not in STAYS),
     "procrastinate_events",
     "procrastinate_periodic_defers",
     "procrastinate_jobs",
@@ -44,7 +45,12 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 END_SECONDS = 30.0
-EMPTY = ";".join((*(f"DELETE FROM {table}" for table in TABLES), "DELETE FROM project WHERE id <> 1"))
+EMPTY = ";".join(
+    (
+        *(f"DELETE FROM {table}" for table in TABLES),
+        *(f"DELETE FROM {table} WHERE id <> 1" for table in STAYS),
+    )
+)
 
 
 @pytest.fixture(scope="session")

@@ -137,26 +137,11 @@ class Service:
 
     def postgres(self) -> list[psutil.Process]:
         """The postmaster of the home, and its children."""
-        pid_file = self.home / "data" / "postmaster.pid"
-        if not pid_file.exists():
-            return []
-        try:
-            postmaster = psutil.Process(int(pid_file.read_text().splitlines()[0]))
-            if str(self.home) not in " ".join(postmaster.cmdline()):
-                return []
-            return [postmaster, *postmaster.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        return postgres_of(self.home)
 
     def suspend_postgres(self) -> list[psutil.Process]:
-        """Stop PostgreSQL in the middle, the postmaster first: it could make another backend meanwhile."""
-        postmaster = self.postgres()[0]
-        postmaster.suspend()
-        stopped = [postmaster, *postmaster.children(recursive=True)]
-        for process in stopped[1:]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.suspend()
-        return stopped
+        """Stop PostgreSQL in the middle."""
+        return suspend_postgres_of(self.home)
 
     def _ready(self, deadline: float) -> tuple[str, float]:
         assert self.process is not None
@@ -172,6 +157,31 @@ class Service:
                 if not line:
                     break
         raise AssertionError(f"the service did not get ready: {said}")
+
+
+def postgres_of(home: Path) -> list[psutil.Process]:
+    """The postmaster of a home, and its children."""
+    pid_file = home / "data" / "postmaster.pid"
+    if not pid_file.exists():
+        return []
+    try:
+        postmaster = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        if str(home) not in " ".join(postmaster.cmdline()):
+            return []
+        return [postmaster, *postmaster.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def suspend_postgres_of(home: Path) -> list[psutil.Process]:
+    """Stop a PostgreSQL in the middle, the postmaster first: it could make another backend meanwhile."""
+    postmaster = postgres_of(home)[0]
+    postmaster.suspend()
+    stopped = [postmaster, *postmaster.children(recursive=True)]
+    for process in stopped[1:]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+    return stopped
 
 
 def _listens(process: psutil.Process) -> bool:

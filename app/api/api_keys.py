@@ -21,10 +21,10 @@ from app.domain.access.scopes import Caller, Scope
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
-from app.web.dependencies import Connection
+from app.web.dependencies import ControlConnection
 from app.web.guard import requires
 from app.web.headers import bearing
-from app.web.idempotency import Once
+from app.web.idempotency import OnceAtControl
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/api-keys", tags=["access"])
@@ -41,7 +41,7 @@ Admin = Annotated[Caller, requires(Scope.ADMIN)]
     | problems(InvalidRequestError, ScopeBeyondError),
 )
 async def create_api_key(
-    body: ApiKeyCreate, connection: Connection, caller: Admin, response: Response, keyed: Once
+    body: ApiKeyCreate, connection: ControlConnection, caller: Admin, response: Response, keyed: OnceAtControl
 ) -> object:
     """Make a key. Its secret is in this reply and nowhere else.
 
@@ -67,7 +67,10 @@ async def create_api_key(
 
 @router.get("", response_model=pagination.Page[ApiKeyOut], responses=problems(InvalidRequestError))
 async def list_api_keys(
-    connection: Connection, caller: Admin, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+    connection: ControlConnection,
+    caller: Admin,
+    limit: pagination.Limit = 100,
+    cursor: pagination.Cursor = None,
 ) -> pagination.Listed[ApiKeyRecord]:
     """List the keys of the project, revoked ones included, oldest first."""
     rows = await service.list_page(connection, caller.project_id, pagination.decode(cursor, KEY), limit + 1)
@@ -78,7 +81,7 @@ async def list_api_keys(
     "/{key_id}", response_model=ApiKeyOut, responses=bearing(200, "ETag") | problems(ApiKeyNotFoundError)
 )
 async def get_api_key(
-    key_id: uuid.UUID, connection: Connection, caller: Admin, response: Response
+    key_id: uuid.UUID, connection: ControlConnection, caller: Admin, response: Response
 ) -> ApiKeyRecord:
     """Return one key, without its secret; a revoked one too."""
     key = await service.get(connection, caller.project_id, key_id)
@@ -94,11 +97,11 @@ async def get_api_key(
 )
 async def rotate_api_key(
     key_id: uuid.UUID,
-    connection: Connection,
+    connection: ControlConnection,
     caller: Admin,
     expected: etag.IfMatch,
     response: Response,
-    keyed: Once,
+    keyed: OnceAtControl,
     body: ApiKeyRotate | None = None,
 ) -> object:
     """Give a key a new secret; the old one is good for another `grace_seconds`. The id stays."""
@@ -120,7 +123,7 @@ async def rotate_api_key(
     responses=problems(ApiKeyNotFoundError, ScopeBeyondError, PreconditionFailedError),
 )
 async def revoke_api_key(
-    key_id: uuid.UUID, connection: Connection, caller: Admin, expected: etag.IfMatch
+    key_id: uuid.UUID, connection: ControlConnection, caller: Admin, expected: etag.IfMatch
 ) -> None:
     """Revoke a key: it stops working within seconds."""
     if not await service.revoke(connection, caller, caller.project_id, key_id, expected):

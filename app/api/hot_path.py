@@ -33,6 +33,7 @@ from app.domain.tracking.commands import Command
 from app.domain.tracking.gathering import FEW, Gathering
 from app.domain.tracking.schemas import EventBatch
 from app.platform import logs
+from app.platform.databases import Place
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
 from app.schema.texts import Identifier
@@ -147,11 +148,11 @@ class HotPath:
         if wanted.code is not None:  # rare, and not for a batch
             return None
         pool = nfc(scope["path"].split("/", 4)[3])
-        return self._assign(caller.project_id, pool, wanted.to_request(pool, key, caller.key_id), receive)
+        return self._assign(caller.place, pool, wanted.to_request(pool, key, caller.key_id), receive)
 
-    async def _assign(self, project: int, pool: str, wanted: AssignmentRequest, receive: Receive) -> Answer:
+    async def _assign(self, place: Place, pool: str, wanted: AssignmentRequest, receive: Receive) -> Answer:
         cycle = presence.cycle_behind(receive)
-        given = await held_by(self._framework, Assigner, project).assign(
+        given = await held_by(self._framework, Assigner, place).assign(
             pool, wanted, lambda: cycle is not None and cycle.disconnected
         )
         return reply(given)
@@ -169,14 +170,14 @@ class HotPath:
         wanted = EventBatch.model_validate_json(body)
         if len(wanted.events) > FEW:
             return None
-        return self._track(caller.project_id, tracking.new_events(wanted, caller, key))
+        return self._track(caller.place, tracking.new_events(wanted, caller, key))
 
-    async def _track(self, project: int, events: Sequence[NewEvent]) -> Answer:
-        tracked = await held_by(self._framework, Gathering, project).track(events)
+    async def _track(self, place: Place, events: Sequence[NewEvent]) -> Answer:
+        tracked = await held_by(self._framework, Gathering, place).track(events)
         return tracking.reply(tracked), 200, _JSON
 
     async def _carry_out(self, caller: Caller, command: Command) -> Answer:
-        gathering = held_by(self._framework, Gathering, caller.project_id)
+        gathering = held_by(self._framework, Gathering, caller.place)
         return (
             trackers.done(await gathering.carry_out(caller, [command])),
             200,

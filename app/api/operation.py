@@ -7,12 +7,14 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
+from app.api import service_figures
 from app.api.readiness import Readiness
 from app.domain.access.scopes import Caller, Scope
 from app.domain.imports import service as imports
 from app.domain.pools import service as pools
 from app.domain.rendering.renderers import RendererUnavailableError
-from app.platform import jobs, metrics
+from app.platform import metrics
+from app.platform.databases import MAIN, Databases
 from app.platform.disk import NoRoomError
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.projects import DEFAULT
@@ -63,12 +65,14 @@ async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> d
     },
 )
 async def get_metrics(
-    connection: ReadConnection, caller: Annotated[Caller, requires(Scope.READ, Scope.POOLS, Scope.OPERATOR)]
+    connection: ReadConnection,
+    caller: Annotated[Caller, requires(Scope.READ, Scope.POOLS, Scope.OPERATOR)],
+    databases: Annotated[Databases, held(Databases)],
 ) -> Response:
     """Return requests, stock, draws, messages, imports, uses, jobs, deliveries, connections, processes.
 
     Stock and imports are those of the key's project; what the service does for all of them, only keys of `default`
-    and operators see.
+    and operators see, for each database that the service has.
     """
     stock, readings = [], []
     if caller.may(Scope.READ, Scope.POOLS):
@@ -77,6 +81,7 @@ async def get_metrics(
         readings = await imports.state(connection)
     of_service = caller.project_id == DEFAULT or caller.may(Scope.OPERATOR)
     if of_service:
-        readings = [*await jobs.state(connection), *readings]
+        here = connection if caller.database_id == MAIN else None
+        readings = [*await service_figures.readings(databases, here), *readings]
     shown = metrics.exposition(caller.project, stock, MAX_POOLS, readings, of_service=of_service)
     return Response(shown, media_type=CONTENT_TYPE_LATEST)

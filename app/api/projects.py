@@ -22,6 +22,8 @@ from app.domain.access.keys.schemas import (
 )
 from app.domain.access.scopes import Caller, Scope
 from app.domain.projects import service
+from app.domain.projects.databases.errors import DatabaseDrainingError, DatabaseNotFoundError
+from app.domain.projects.databases.placing import choose
 from app.domain.projects.errors import (
     ProjectDeletingError,
     ProjectExistsError,
@@ -34,10 +36,10 @@ from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.schema.names import nfc
 from app.web import etag, pagination
-from app.web.dependencies import Connection, Engine, held
+from app.web.dependencies import ControlConnection, ControlEngine, Settings, held
 from app.web.guard import requires
 from app.web.headers import bearing
-from app.web.idempotency import Once
+from app.web.idempotency import OnceAtControl, OnceIn
 from app.web.parameters import ProjectPath
 from app.web.problems import problems
 
@@ -55,25 +57,33 @@ def _path(project: str) -> str:
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=ProjectOut,
-    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed") | problems(ProjectExistsError),
+    responses=bearing(201, "ETag", "Location", "Idempotency-Replayed")
+    | problems(ProjectExistsError, DatabaseNotFoundError, DatabaseDrainingError),
 )
 async def create_project(
-    body: ProjectCreate, connection: Connection, caller: Operator, response: Response, keyed: Once
+    body: ProjectCreate,
+    engine: ControlEngine,
+    settings: Settings,
+    caller: Operator,
+    response: Response,
+    keyed: OnceIn,
 ) -> object:
     """Make a project: a shop with pools, customers, events, mapping and keys of its own."""
+    database_id = await choose(engine, settings, body.database)
+    async with transaction(engine) as connection:
 
-    async def create() -> ProjectRecord:
-        project = await service.create(connection, caller, body.name)
-        etag.tag(response, service.version_of(project))
-        response.headers["Location"] = _path(project.name)
-        return project
+        async def create() -> ProjectRecord:
+            project = await service.create(connection, caller, body.name, database_id)
+            etag.tag(response, service.version_of(project))
+            response.headers["Location"] = _path(project.name)
+            return project
 
-    return await keyed.once(create)
+        return await keyed.once_in(connection, create)
 
 
 @router.get("", response_model=pagination.Page[ProjectOut], responses=problems(InvalidRequestError))
 async def list_projects(
-    connection: Connection,
+    connection: ControlConnection,
     _caller: Operator,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
@@ -87,7 +97,7 @@ async def list_projects(
     "/{project}", response_model=ProjectOut, responses=bearing(200, "ETag") | problems(ProjectNotFoundError)
 )
 async def get_project(
-    project: ProjectPath, connection: Connection, _caller: Operator, response: Response
+    project: ProjectPath, connection: ControlConnection, _caller: Operator, response: Response
 ) -> ProjectRecord:
     """Return one project; one that is being deleted too, until nothing is left of it."""
     found = await service.get(connection, project)
@@ -110,7 +120,7 @@ async def get_project(
 async def update_project(
     project: ProjectPath,
     body: ProjectUpdate,
-    engine: Engine,
+    engine: ControlEngine,
     caller: Operator,
     expected: etag.IfMatch,
     response: Response,
@@ -134,7 +144,7 @@ async def update_project(
 )
 async def delete_project(
     project: ProjectPath,
-    engine: Engine,
+    engine: ControlEngine,
     ring: Annotated[KeyRing, held(KeyRing)],
     caller: Operator,
     expected: etag.IfMatch,
@@ -164,10 +174,10 @@ async def delete_project(
 async def create_project_api_key(
     project: ProjectPath,
     body: ApiKeyCreate,
-    connection: Connection,
+    connection: ControlConnection,
     caller: Operator,
     response: Response,
-    keyed: Once,
+    keyed: OnceAtControl,
 ) -> object:
     """Make a key of a project. Its secret is in this reply and nowhere else."""
 
@@ -196,7 +206,7 @@ async def create_project_api_key(
 )
 async def list_project_api_keys(
     project: ProjectPath,
-    connection: Connection,
+    connection: ControlConnection,
     _caller: Operator,
     limit: pagination.Limit = 100,
     cursor: pagination.Cursor = None,
@@ -213,7 +223,11 @@ async def list_project_api_keys(
     responses=bearing(200, "ETag") | problems(ProjectNotFoundError, ApiKeyNotFoundError),
 )
 async def get_project_api_key(
-    project: ProjectPath, key_id: uuid.UUID, connection: Connection, _caller: Operator, response: Response
+    project: ProjectPath,
+    key_id: uuid.UUID,
+    connection: ControlConnection,
+    _caller: Operator,
+    response: Response,
 ) -> ApiKeyRecord:
     """Return one key of a project, without its secret; a revoked one too."""
     of = await service.get(connection, project)
@@ -237,11 +251,11 @@ async def get_project_api_key(
 async def rotate_project_api_key(
     project: ProjectPath,
     key_id: uuid.UUID,
-    connection: Connection,
+    connection: ControlConnection,
     caller: Operator,
     expected: etag.IfMatch,
     response: Response,
-    keyed: Once,
+    keyed: OnceAtControl,
     body: ApiKeyRotate | None = None,
 ) -> object:
     """Give a key of a project a new secret; the old one is good for another `grace_seconds`. The id stays."""
@@ -266,7 +280,7 @@ async def rotate_project_api_key(
 async def revoke_project_api_key(
     project: ProjectPath,
     key_id: uuid.UUID,
-    connection: Connection,
+    connection: ControlConnection,
     caller: Operator,
     expected: etag.IfMatch,
 ) -> None:

@@ -2,26 +2,28 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from psycopg import errors as pg
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.rendering.renderers import Renderers
 from app.platform.database import autocommit
+from app.platform.databases import Database, Databases, is_behind
 from app.platform.disk import check_disks
-from app.platform.driver_pool import DriverPool
-from app.platform.errors import DatabaseUnavailableError
-from app.platform.migrations import older_versions
+from app.platform.errors import DatabaseUnavailableError, DomainError
 from app.platform.stopping import StoppingError, stopping
+from app.web.problems import UNAVAILABLE
 
 REMEMBER_SECONDS = 0.5
 """How long an answer holds: who asks often costs the database nothing."""
 WORKER_SECONDS = 15
 """A worker silent for so long is taken for gone."""
+ANSWER_SECONDS = 2.0
+"""Longest wait for one of several databases."""
 _STATE = """
 SELECT (SELECT max(version_num) FROM alembic_version) AS version,
     EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)) AS worker
@@ -32,15 +34,13 @@ SELECT (SELECT max(version_num) FROM alembic_version) AS version,
 class Readiness:
     """The state of one process, asked for at most every half second."""
 
-    engine: AsyncEngine
-    direct: DriverPool
+    databases: Databases
     renderers: Renderers
     home: Path
     _until: float = 0.0
     _error: Exception | None = None
     _warnings: list[str] = field(default_factory=list)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _older: frozenset[str] | None = None
 
     async def check(self) -> list[str]:
         """Return what is not as it should be, though requests are served.
@@ -64,18 +64,55 @@ class Readiness:
 
     async def _ask(self) -> list[str]:
         warnings = await asyncio.to_thread(check_disks, self.home)
-        async with self.direct.connection() as connection:
+        further = self.databases.further()
+        if further:
+            warnings += await self._warnings_of(further)
+        else:
+            warnings += await self._ask_main()
+        await self.renderers.check()
+        return warnings
+
+    async def _warnings_of(self, further: Sequence[Database]) -> list[str]:
+        """Return which databases do not answer, asked side by side: projects in the others are served.
+
+        Raises:
+            DatabaseUnavailableError: none of them does.
+        """
+        asked = (_in_time(self._ask_main()), *(_in_time(_ask(database)) for database in further))
+        found = await asyncio.gather(*asked)
+        names = ("main", *(database.name for database in further))
+        silent = [name for name, said in zip(names, found, strict=True) if said is None]
+        if len(silent) == len(names):
+            raise DatabaseUnavailableError("No database answers.")
+        lost = [f"Database {name} does not serve: projects there are refused." for name in silent]
+        return [*lost, *(found[0] or [])]
+
+    async def _ask_main(self) -> list[str]:
+        main = self.databases.main
+        async with main.direct.connection() as connection:
             await connection.execute("SELECT FROM project LIMIT 1")
         try:
-            async with autocommit(self.engine) as engine_connection:
+            async with autocommit(main.engine) as engine_connection:
                 state = (await engine_connection.execute(text(_STATE), {"seconds": WORKER_SECONDS})).one()
         except ProgrammingError as error:
             if isinstance(error.orig, pg.UndefinedTable):
                 raise DatabaseUnavailableError("The database is not migrated yet.") from None
             raise
-        if self._older is None:
-            self._older = older_versions()
-        if state.version is None or state.version in self._older:
+        if is_behind(state.version):
             raise DatabaseUnavailableError("The database is not migrated to this release yet.")
-        await self.renderers.check()
-        return warnings if state.worker else ["No worker is alive: imports and other jobs wait.", *warnings]
+        return [] if state.worker else ["No worker is alive: imports and other jobs wait."]
+
+
+async def _ask(database: Database) -> list[str]:
+    async with database.direct.connection() as connection:
+        await connection.execute("SELECT FROM project LIMIT 1")
+    return []
+
+
+async def _in_time(asked: Awaitable[list[str]]) -> list[str] | None:
+    """Return what a database says; None where it does not answer in time, or cannot serve."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await asked
+    except (*UNAVAILABLE, DomainError, TimeoutError):
+        return None

@@ -100,10 +100,10 @@ async def render_one(
     target = target_of(body.customer_id, message_id, body.customer, body.context, still_there)
     if key is not None:
         target = replace(target, request=_keyed(caller, "render", key, body))
-    outcome = await held_by(app, RenderBatcher, caller.project_id).render(spec, target)
+    outcome = await held_by(app, RenderBatcher, caller.place).render(spec, target)
     if target.is_new and outcome.taken and not await still_there():
         # Nobody could name the message.
-        await service.take_back(held_by(app, AsyncEngine, caller.project_id), [outcome])
+        await service.take_back(held_by(app, AsyncEngine, caller.place), [outcome])
     aborted = isinstance(outcome.error, MessageAbortedError)
     displayed = not aborted and not _hidden(spec, outcome.error)
     if outcome.error is not None and displayed:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.databases import FIRST, Project, bring_up, database, id_of
+from app.cli.databases import FIRST, Project, in_project
 from app.platform.errors import CommandError
 from app.schema.base import VoucherStatus
 
@@ -136,6 +136,5 @@ def _time(text: str) -> datetime:
 def _run(project: str, action: str, chosen: dict[str, object], **about: object) -> None:
     from app.cli.many import run  # noqa: PLC0415  (`serve` need not load it)
 
-    with database() as (settings, _):
-        bring_up(settings)
-        raise typer.Exit(run(settings, id_of(settings, project), action, chosen, **about))
+    with in_project(project) as (settings, project_id):
+        raise typer.Exit(run(settings, project_id, action, chosen, **about))

@@ -3,8 +3,11 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Annotated, TypeVar
 
@@ -14,12 +17,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.keys import service as auth
-from app.platform import logs, secret_key
-from app.platform.connections import connect, is_refused, wait_for
+from app.domain.projects.databases import service as further
+from app.platform import logs, migrate, secret_key
+from app.platform.connections import connect, connect_sync, is_refused, wait_for
 from app.platform.database import transaction
+from app.platform.databases import is_behind, unsealed
 from app.platform.engines import create_long_engine
-from app.platform.errors import CommandError
-from app.platform.migrate import migrate as apply_migrations
+from app.platform.errors import CommandError, DomainError
 from app.platform.pooler import set_for_role
 from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.projects import DEFAULT, everywhere, of_project
@@ -31,6 +35,10 @@ Result = TypeVar("Result")
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Project in which it is done.")]
 FIRST = "default"
 """Name of the project that is there from the first start; it keeps it."""
+MIGRATIONS = 4
+"""Databases that are migrated at the same time."""
+LOOK_SECONDS = 5.0
+"""Longest wait for the version of one."""
 MOST_PAUSE = 5.0
 """Longest pause between two tries to start the embedded database."""
 
@@ -54,9 +62,52 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
 
 
 def bring_up(settings: Settings) -> None:
-    """Bring the database to this release."""
-    apply_migrations(settings.direct_url)
+    """Bring a database to this release; by itself this is the control database."""
+    migrate.migrate(settings.direct_url)
     set_for_role(settings)
+
+
+def bring_up_further(settings: Settings) -> bool:
+    """Bring the further databases to this release, some side by side; return whether all are, and tell which are not.
+
+    One that is broken off goes on the next time with the migration that it was at.
+    """
+    rows = asyncio.run(transact(settings, further.list_all, None))[1:]
+    with ThreadPoolExecutor(MIGRATIONS) as pool:
+        faults = list(pool.map(lambda row: _bring_up_one(settings, row.url), rows))
+    for row, fault in zip(rows, faults, strict=True):
+        if fault is not None:
+            print(f"Database {row.name} is not brought to this release: {fault}", file=sys.stderr, flush=True)
+    return not any(faults)
+
+
+def bring_up_beside(settings: Settings) -> None:
+    """Bring the further databases to this release in a process of its own; meanwhile their projects are refused."""
+    if len(asyncio.run(transact(settings, further.list_all, None))) > 1:
+        _beside.append(subprocess.Popen([sys.executable, "-m", "app.cli", "migrate"]))
+
+
+_beside: list[subprocess.Popen[bytes]] = []
+"""Processes that nobody waits for."""
+
+
+def _bring_up_one(settings: Settings, sealed: bytes | None) -> str | None:
+    """Migrate a database, in a process of its own, for Alembic does one at a time; return what was wrong with it."""
+    try:
+        other = unsealed(settings, sealed)
+        with connect_sync(other, seconds=LOOK_SECONDS) as connection:
+            row = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()
+    except DomainError as error:
+        return error.detail
+    except psycopg.Error as error:
+        return type(error).__name__
+    if row is not None and not is_behind(row[0]):
+        return None
+    environment = {**os.environ, "DATABASE_URL": other.direct_url}
+    environment.pop("VOUCHERS_DIRECT_DATABASE_URL", None)
+    command = [sys.executable, "-m", migrate.__name__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  (ours)
+    return done.stderr.strip().rpartition("\n")[2] or "failed" if done.returncode else None
 
 
 def start(postgres: LocalPostgres, seconds: float) -> None:
@@ -92,12 +143,12 @@ def _leave(*_: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def on_database(act: Callable[[AsyncConnection], Awaitable[Result]], *, over_all: bool = False) -> Result:
-    """Do something in one transaction on the migrated database: in the first project, or over all of them."""
+def on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    """Do something in one transaction on the migrated database, in the first project."""
     with database() as (settings, postgres):
         bring_up(settings)
         keyed = with_secret_key(settings, embedded=postgres is not None)
-        return asyncio.run(transact(keyed, act, None if over_all else DEFAULT))
+        return asyncio.run(transact(keyed, act))
 
 
 async def transact(
@@ -113,25 +164,35 @@ async def transact(
         await engine.dispose()
 
 
-def id_of(settings: Settings, project: str) -> int:
-    """Return the id of a project by its name, on a database that is migrated.
+@contextmanager
+def in_project(project: str) -> Iterator[tuple[Settings, int]]:
+    """Give the settings of the database that a project lives in, which is migrated, and the project's id.
 
     Raises:
-        CommandError: there is none of this name, or it is being deleted.
+        CommandError: there is none of this name, or it is being deleted; or its database cannot be used.
     """
-    query = select(projects.Project.id).where(
-        projects.Project.name == nfc(project), projects.Project.deleting_since.is_(None)
+    query = (
+        select(projects.Project.id, projects.Database.url)
+        .join(projects.Database, projects.Database.id == projects.Project.database_id)
+        .where(projects.Project.name == nfc(project), projects.Project.deleting_since.is_(None))
     )
-    found = asyncio.run(transact(settings, lambda connection: connection.scalar(query)))
-    if found is None:
-        raise CommandError(f"There is no project {project!r}.")
-    return found
 
+    async def look(connection: AsyncConnection) -> tuple[int, bytes | None] | None:
+        row = (await connection.execute(query)).one_or_none()
+        return None if row is None else (row.id, row.url)
 
-async def all_projects(connection: AsyncConnection) -> list[tuple[int, str]]:
-    """Return id and name of each project."""
-    query = select(projects.Project.id, projects.Project.name).order_by(projects.Project.id)
-    return [(row.id, row.name) for row in await connection.execute(query)]
+    with database() as (settings, postgres):
+        bring_up(settings)
+        found = asyncio.run(transact(settings, look))
+        if found is None:
+            raise CommandError(f"There is no project {project!r}.")
+        project_id, sealed = found
+        if sealed is None:
+            yield settings, project_id
+            return
+        other = unsealed(with_secret_key(settings, embedded=postgres is not None), sealed)
+        bring_up(other)
+        yield other, project_id
 
 
 def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:
@@ -151,6 +212,13 @@ def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False
     os.environ.pop("VOUCHERS_SECRET_KEY_FILE", None)
     get_settings.cache_clear()
     return get_settings()
+
+
+def with_further(settings: Settings, *, embedded: bool) -> Settings:
+    """Return the settings with the key that opens the URLs of further databases, where there are any."""
+    if len(asyncio.run(transact(settings, further.list_all, None))) == 1:
+        return settings
+    return with_secret_key(settings, embedded=embedded)
 
 
 def bootstrap(settings: Settings) -> None:

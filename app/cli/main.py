@@ -18,25 +18,30 @@ from sqlalchemy.exc import OperationalError
 from app.cli import bulk, persons
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
+from app.cli.database import database as further
 from app.cli.databases import (
     FIRST,
     Project,
     bootstrap,
     bring_up,
+    bring_up_beside,
+    bring_up_further,
     database,
-    id_of,
-    on_database,
+    in_project,
+    with_further,
     with_secret_key,
 )
 from app.cli.keys import api_key
 from app.cli.projects import project
 from app.platform import tracing
+from app.platform.databases import MAIN_NAME
 from app.platform.errors import CommandError
-from app.platform.settings import Settings, get_settings
+from app.platform.settings import Settings
 
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
 cli.add_typer(project, name="project")
+cli.add_typer(further, name="database")
 bulk.add_to(cli)
 persons.add_to(cli)
 
@@ -73,6 +78,7 @@ def serve(
         supervisor = Supervisor(host, port, workers, with_jobs=not no_jobs, postgres=postgres)
         bring_up(settings)
         bootstrap(with_secret_key(settings, embedded=postgres is not None))
+        bring_up_beside(settings)
 
         def ready() -> None:
             seconds = time.perf_counter() - started
@@ -88,10 +94,18 @@ def worker(
         typer.Option(help="Port of /health/live and /health/ready; 0 takes a free one. Unset: none."),
     ] = None,
     health_host: Annotated[str, typer.Option(help="Address of these.")] = "127.0.0.1",
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--database", metavar="NAME", help="Only those of this database; may be given several times."
+        ),
+    ] = None,
 ) -> None:
-    """Do jobs only: imports, schedules, alerts, webhooks."""
+    """Do jobs only: imports, schedules, alerts, webhooks; those of all databases, each in a process of its own."""
     from app.server import collector  # noqa: PLC0415  (see above)
     from app.server import worker as jobs_worker  # noqa: PLC0415
+    from app.server.crew import Crew, settings_for  # noqa: PLC0415
+    from app.server.spawned import begin_jobs  # noqa: PLC0415
     from app.server.worker_health import Pulse, serve_health  # noqa: PLC0415
 
     pulse = None
@@ -102,15 +116,20 @@ def worker(
     with database() as (settings, postgres):
         keyed = with_secret_key(settings, embedded=postgres is not None, patient=True)
         collector.collect_rarely()
-        asyncio.run(jobs_worker.work(keyed, pulse=pulse))
+        own = MAIN_NAME if not names or MAIN_NAME in names else names[0]
+        served = keyed if own == MAIN_NAME else asyncio.run(settings_for(keyed, own))
+        crew = Crew(keyed, begin_jobs, names or (), own)
+        asyncio.run(jobs_worker.work(served, pulse=pulse, crew=crew, further=own != MAIN_NAME))
 
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database to the present schema."""
-    with database() as (settings, _):
+    """Bring the database to the present schema, and the further ones too."""
+    with database() as (settings, postgres):
         bring_up(settings)
         bootstrap(settings)
+        if not bring_up_further(with_further(settings, embedded=postgres is not None)):
+            raise typer.Exit(1)
 
 
 @cli.command()
@@ -133,9 +152,9 @@ def check() -> None:
     """Recount everything, project by project, and prove that the books agree; exit 1 and a list where they do not."""
     from app.cli.checking import AGREE, violations_of_all  # noqa: PLC0415  (see above)
 
-    with database() as (settings, _):
+    with database() as (settings, postgres):
         bring_up(settings)
-        broken = asyncio.run(violations_of_all(settings))
+        broken = asyncio.run(violations_of_all(with_further(settings, embedded=postgres is not None)))
     for line in broken:
         print(line)
     if broken:
@@ -191,8 +210,7 @@ def import_file(
     """Import a file of codes into a pool, with a progress bar and the figures at the end."""
     from app.cli.import_file import run  # noqa: PLC0415  (see above)
 
-    with database() as (settings, _):
-        bring_up(settings)
+    with in_project(project) as (settings, project_id):
         options = {
             "column": column,
             "delimiter": delimiter,
@@ -209,7 +227,7 @@ def import_file(
             "accept_suspicious": accept_suspicious,
             "dry_run": dry_run,
         }
-        raise typer.Exit(run(settings, id_of(settings, project), pool, file, options))
+        raise typer.Exit(run(settings, project_id, pool, file, options))
 
 
 @cli.command()
@@ -246,9 +264,9 @@ def restore(
 @cli.command("rotate-secrets")
 def rotate_secrets() -> None:
     """Seal with the first key of VOUCHERS_SECRET_KEY what was sealed with the others; then these may go."""
-    from app.domain.imports.sources.resealing import seal_anew  # noqa: PLC0415  (see above)
+    from app.cli.resealing import seal_all  # noqa: PLC0415  (see above)
 
-    sealed, lost = on_database(lambda connection: seal_anew(connection, get_settings()), over_all=True)
+    sealed, lost = seal_all()
     print(f"Sealed anew: {sealed}. Opened by none of the keys: {lost}.")
     if lost:
         raise typer.Exit(1)

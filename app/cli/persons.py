@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.databases import FIRST, Project, bring_up, database, id_of
+from app.cli.databases import FIRST, Project, in_project
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -22,9 +22,8 @@ def merge_customers(
     """Make two customers one: what is one's becomes the other's. It cannot be taken back."""
     from app.cli.merging import merge_two  # noqa: PLC0415  (`serve` need not load it)
 
-    with database() as (settings, _):
-        bring_up(settings)
-        asyncio.run(merge_two(settings, id_of(settings, project), of, into))
+    with in_project(project) as (settings, project_id):
+        asyncio.run(merge_two(settings, project_id, of, into))
 
 
 def merge_spellings(
@@ -34,6 +33,5 @@ def merge_spellings(
     """Merge customers whose stored ids are read otherwise since VOUCHERS_CUSTOMER_IDS was set; it may be repeated."""
     from app.cli.merging import merge_all  # noqa: PLC0415  (`serve` need not load it)
 
-    with database() as (settings, _):
-        bring_up(settings)
-        asyncio.run(merge_all(settings, id_of(settings, project), dry_run=dry_run))
+    with in_project(project) as (settings, project_id):
+        asyncio.run(merge_all(settings, project_id, dry_run=dry_run))

@@ -14,8 +14,8 @@ from app.schema.projects import tables_of_projects
 
 SECRETS = ["secret", "previous_secrets", "webhook_secret", "sealed", "source"]
 """Columns that stay here: with them somebody could sign for the service, or reach where it fetches codes."""
-RAW = frozenset({"import_chunk"})
-"""Tables that stay here: the bytes of files whose import is under way."""
+RAW = frozenset({"import_chunk", "kept_reply"})
+"""Tables that stay here: the bytes of files whose import is under way, and what only a repeat of a request needs."""
 _ROWS = sql.SQL("COPY (SELECT to_jsonb(rows) - 'project_id' - {}::text[] FROM {} AS rows) TO STDOUT")
 
 

@@ -1,5 +1,6 @@
 """`vouchers project`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -9,31 +10,60 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli import databases
 from app.cli.databases import on_database
+from app.cli.project_move import move_project
 from app.domain.projects import service
+from app.domain.projects.databases.placing import choose
 from app.domain.projects.schemas import ProjectRecord
+from app.platform.database import transaction
+from app.platform.databases import MAIN
+from app.platform.engines import create_long_engine
 from app.platform.errors import CommandError, DomainError
+from app.platform.projects import DEFAULT, of_project
+from app.platform.settings import Settings
 from app.schema.names import nfc, plain
 
 Result = TypeVar("Result")
-project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, export, delete.")
+project = typer.Typer(no_args_is_help=True, help="Projects: make, list, rename, move, export, delete.")
+project.command("move")(move_project)
 Of = Annotated[str, typer.Option("--project", metavar="PROJECT", help="The project whose key it is.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the project.")]
 _checked = plain("project")
 
 
 @project.command("create")
-def create_project(name: Name) -> None:
+def create_project(
+    name: Name,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="DB", help="Database that it is to live in; else the one with most room."),
+    ] = None,
+) -> None:
     """Make a project: a shop with pools, customers, events, mapping and keys of its own."""
     wanted = _new(name)
-    made = asked(lambda connection: service.create(connection, None, wanted))
+    with databases.database() as (settings, postgres):
+        databases.bring_up(settings)
+        keyed = databases.with_further(settings, embedded=postgres is not None)
+        made = asyncio.run(_create(keyed, wanted, None if database is None else nfc(database)))
     print(f"Made. Its first key: vouchers api-key create --project {made.name} --name NAME --scope admin")
+
+
+async def _create(settings: Settings, name: str, database: str | None) -> ProjectRecord:
+    engine = of_project(create_long_engine(settings), DEFAULT)
+    try:
+        database_id = await choose(engine, settings, database)
+        async with transaction(engine) as connection:
+            return await service.create(connection, None, name, database_id)
+    except DomainError as error:
+        raise CommandError(error.detail) from error
+    finally:
+        await engine.dispose()
 
 
 @project.command("list")
 def list_projects() -> None:
     """List the projects, by name."""
     for row in asked(lambda connection: service.list_page(connection, None, None)):
-        print(f"{row.created_at:%Y-%m-%d %H:%M}  {row.name}{_state(row)}")
+        print(f"{row.created_at:%Y-%m-%d %H:%M}  {row.name}{_place(row)}{_state(row)}")
 
 
 @project.command("rename")
@@ -54,9 +84,8 @@ def export_project(
     """Write all that a project holds, without secrets, to a ZIP of NDJSON files, one for each table."""
     from app.cli.project_file import write  # noqa: PLC0415  (`serve` need not load it)
 
-    with databases.database() as (settings, _):
-        databases.bring_up(settings)
-        print(write(settings, databases.id_of(settings, name), file))
+    with databases.in_project(name) as (settings, project_id):
+        print(write(settings, project_id, file))
 
 
 @project.command("delete")
@@ -90,6 +119,10 @@ def _new(name: str) -> str:
         return _checked(name)
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+def _place(row: ProjectRecord) -> str:
+    return "" if row.database_id == MAIN else f"  in {row.database}"
 
 
 def _state(row: ProjectRecord) -> str:

@@ -14,7 +14,7 @@ from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyRotate
 from app.domain.access.scopes import Scope
 from app.platform.database import transaction
 from app.platform.errors import DomainError
-from app.web.dependencies import Engine
+from app.web.dependencies import ControlEngine
 
 router = APIRouter(prefix="/keys")
 MOST = 1000
@@ -24,13 +24,13 @@ OFFERED = [scope for scope in Scope if scope is not Scope.OPERATOR]
 
 
 @router.get("")
-async def page(visit: Admin, engine: Engine) -> Response:
+async def page(visit: Admin, engine: ControlEngine) -> Response:
     """Show the keys."""
     return await _page(visit, engine)
 
 
 @router.post("")
-async def create(visit: AdminForm, engine: Engine) -> Response:
+async def create(visit: AdminForm, engine: ControlEngine) -> Response:
     """Make a key, and show its secret once."""
     try:
         wanted = typed_key(visit, OFFERED)
@@ -42,7 +42,7 @@ async def create(visit: AdminForm, engine: Engine) -> Response:
 
 
 @router.post("/{key_id}/revoke")
-async def revoke(key_id: uuid.UUID, visit: AdminForm, engine: Engine) -> Response:
+async def revoke(key_id: uuid.UUID, visit: AdminForm, engine: ControlEngine) -> Response:
     """Revoke a key."""
     try:
         check_sure(visit, f"sure-{key_id}")
@@ -54,7 +54,7 @@ async def revoke(key_id: uuid.UUID, visit: AdminForm, engine: Engine) -> Respons
 
 
 @router.post("/{key_id}/rotate")
-async def rotate(key_id: uuid.UUID, visit: AdminForm, engine: Engine) -> Response:
+async def rotate(key_id: uuid.UUID, visit: AdminForm, engine: ControlEngine) -> Response:
     """Give a key a new secret, and show it once; the old one is good for some hours more."""
     try:
         grace = typed_grace(visit, key_id)

@@ -13,13 +13,15 @@ from app.console.session import Keys, Visit, sent_by, shown_to
 from app.domain.access.keys import service as keys
 from app.domain.access.scopes import Scope
 from app.domain.projects import service
+from app.domain.projects.databases import service as databases
+from app.domain.projects.databases.placing import choose
 from app.domain.projects.schemas import ProjectCreate
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.platform.projects import DEFAULT
 from app.schema.names import nfc
 from app.web import pagination
-from app.web.dependencies import Engine
+from app.web.dependencies import ControlEngine
 
 router = APIRouter(prefix="/projects")
 Operator = Annotated[Visit, shown_to(Scope.OPERATOR)]
@@ -29,31 +31,33 @@ OFFERED = list(Scope)
 
 
 @router.get("")
-async def page(visit: Operator, engine: Engine) -> Response:
+async def page(visit: Operator, engine: ControlEngine) -> Response:
     """Show the projects, and a form for a new one."""
     return await _page(visit, engine)
 
 
 @router.post("")
-async def create(visit: OperatorForm, engine: Engine) -> Response:
+async def create(visit: OperatorForm, engine: ControlEngine) -> Response:
     """Make a project."""
     try:
-        wanted = model(ProjectCreate, {"name": visit.text("name").strip()})
+        given = {"name": visit.text("name").strip(), "database": visit.given("database")}
+        wanted = model(ProjectCreate, given)
+        database_id = await choose(engine, visit.settings, wanted.database)
         async with transaction(engine) as connection:
-            made = await service.create(connection, visit.caller, wanted.name)
+            made = await service.create(connection, visit.caller, wanted.name, database_id)
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return see("/projects" + path(made.name), "project-made")
 
 
 @router.get("/{project}")
-async def one(project: str, visit: Operator, engine: Engine) -> Response:
+async def one(project: str, visit: Operator, engine: ControlEngine) -> Response:
     """Show a project: its keys, and forms to rename and to delete it."""
     return await _one(visit, engine, project)
 
 
 @router.post("/{project}/rename")
-async def rename(project: str, visit: OperatorForm, engine: Engine) -> Response:
+async def rename(project: str, visit: OperatorForm, engine: ControlEngine) -> Response:
     """Give a project another name."""
     try:
         wanted = model(ProjectCreate, {"name": visit.text("new_name").strip()})
@@ -68,7 +72,7 @@ async def rename(project: str, visit: OperatorForm, engine: Engine) -> Response:
 
 
 @router.post("/{project}/delete")
-async def delete(project: str, visit: OperatorForm, engine: Engine, ring: Keys) -> Response:
+async def delete(project: str, visit: OperatorForm, engine: ControlEngine, ring: Keys) -> Response:
     """Begin to delete a project, where its name was typed once more."""
     try:
         async with transaction(engine) as connection:
@@ -81,7 +85,7 @@ async def delete(project: str, visit: OperatorForm, engine: Engine, ring: Keys) 
 
 
 @router.post("/{project}/keys")
-async def create_key(project: str, visit: OperatorForm, engine: Engine) -> Response:
+async def create_key(project: str, visit: OperatorForm, engine: ControlEngine) -> Response:
     """Make a key of a project, and show its secret once."""
     try:
         wanted = typed_key(visit, OFFERED)
@@ -93,7 +97,7 @@ async def create_key(project: str, visit: OperatorForm, engine: Engine) -> Respo
 
 
 @router.post("/{project}/keys/{key_id}/revoke")
-async def revoke_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: Engine) -> Response:
+async def revoke_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: ControlEngine) -> Response:
     """Revoke a key of a project."""
     try:
         check_sure(visit, f"sure-{key_id}")
@@ -105,7 +109,7 @@ async def revoke_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engin
 
 
 @router.post("/{project}/keys/{key_id}/rotate")
-async def rotate_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: Engine) -> Response:
+async def rotate_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: ControlEngine) -> Response:
     """Give a key of a project a new secret, and show it once."""
     try:
         grace = typed_grace(visit, key_id)
@@ -120,8 +124,11 @@ async def _page(visit: Visit, engine: AsyncEngine, error: DomainError | None = N
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
     async with transaction(engine) as connection:
         rows = await service.list_page(connection, start, PAGE + 1)
+        places = await databases.list_all(connection)
     found = pagination.page(rows, PAGE, lambda row: row.name)
-    return show(visit, "projects.html", error=error, **found)
+    open_ones = [row.name for row in places if row.draining_since is None]
+    offered = [("", "The one with most room"), *((name, name) for name in open_ones)]
+    return show(visit, "projects.html", error=error, databases=places, offered=offered, **found)
 
 
 async def _one(

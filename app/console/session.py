@@ -19,7 +19,7 @@ from app.platform import logs
 from app.platform.clock import clock
 from app.platform.settings import Settings as AllSettings
 from app.web.body_limit import allow
-from app.web.dependencies import PROJECT, Settings, held
+from app.web.dependencies import PLACE, Settings, held
 from app.web.guard import permit
 
 COOKIE = "vouchers_session"
@@ -91,7 +91,7 @@ async def _visit(request: Request, settings: Settings, keys: Keys) -> Visit:
     if session is None:
         raise UnauthenticatedError("Sign in with an API key.")
     caller = await keys.recognise(session.key)
-    request.scope[PROJECT] = caller.project_id
+    request.scope[PLACE] = caller.place
     logs.project_id.set(caller.project_id)
     if clock.timestamp() - session.at > RENEW_SECONDS:
         request.state.renew = (session.key, session.csrf)

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -26,6 +26,7 @@ from psycopg.rows import AsyncRowFactory, RowFactory, TupleRow, tuple_row
 
 from app.platform.clock import clock
 from app.platform.database_url import hosts, joined, parameters, resolve
+from app.platform.moves import refusals
 from app.platform.racing import first_of
 from app.platform.settings import Settings
 
@@ -81,26 +82,26 @@ class NotWritableError(psycopg.OperationalError):
     """The server takes no writes, or no more; its connection was closed, and the next may lead to one that does."""
 
 
+class BehindError(psycopg.OperationalError):
+    """The database is not migrated to this release; its connection was closed."""
+
+
 Server: TypeAlias = tuple[str, str]
 """Host and port, as a URL names them."""
 SUSPECT_SECONDS = 30.0
 """How long a server that left a statement without an answer is asked after the other hosts of its URL."""
 
 
-class _Hang:
-    """When the database of this process last left something without an answer, by the monotonic clock."""
-
-    at = float("-inf")
+class _Suspects:
+    """When servers last left a statement of this process without an answer, by the monotonic clock."""
 
     def __init__(self) -> None:
         self._servers: dict[Server, float] = {}
 
-    def note(self, server: Server | None = None) -> None:
-        self.at = time.monotonic()
-        if server is not None:
-            self._servers[server] = self.at
+    def add(self, server: Server) -> None:
+        self._servers[server] = time.monotonic()
 
-    def is_suspect(self, server: Server) -> bool:
+    def __contains__(self, server: Server) -> bool:
         """Tell whether another host that takes writes is to be preferred to it.
 
         A primary that has lost its standby, and of whose end nobody was told, takes connections, and no commit on it
@@ -109,15 +110,25 @@ class _Hang:
         return self._servers.get(server, float("-inf")) > time.monotonic() - SUSPECT_SECONDS
 
 
-_hang = _Hang()
+_suspects = _Suspects()
 
 
-def hung_since(moment: float) -> bool:
-    """Tell whether the database left a request without an answer since a moment of the monotonic clock.
+class Hang:
+    """When a database last left something of this process without an answer, by the monotonic clock."""
 
-    Whoever waited since then for a turn need not wait for the same once more: it has been told.
-    """
-    return _hang.at >= moment
+    at = float("-inf")
+
+    def note(self) -> None:
+        """Note that it did just now."""
+        self.at = time.monotonic()
+
+
+_hangs: dict[str, Hang] = {}
+
+
+def hang_of(url: str) -> Hang:
+    """Return when the database of this URL last left something without an answer."""
+    return _hangs.setdefault(url, Hang())
 
 
 class _Open:
@@ -161,6 +172,8 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     limit: float = 3.0
     project: int | None = None
     """The project that its session is set to, where that outlives a transaction."""
+    hang = Hang()
+    """Of its database."""
     prepared: dict[bytes, str]
     """What was prepared by SQL, and under which name."""
     speaks_for_all: bool = False
@@ -185,13 +198,17 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
                 raise
             server = _server_of(self.pgconn)
             self.drop()
-            _hang.note(server)
+            self.hang.note()
+            _suspects.add(server)
             if self.speaks_for_all:
                 _open.sever(server)
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
         except pg.ReadOnlySqlTransaction:
             self.drop()
             raise NotWritableError("the database takes no writes") from None
+        except psycopg.OperationalError as error:
+            refusals.note(error)
+            raise
         except (asyncio.CancelledError, KeyboardInterrupt):
             if self.pgconn.transaction_status == _ACTIVE:
                 self.drop()
@@ -267,6 +284,8 @@ def server_limit(seconds: float) -> str:
     return f"-c statement_timeout={int(seconds * 950)}"
 
 
+Opened = Callable[[LimitedConnection], Awaitable[None]]
+"""Looks at a connection that was opened, before it is used."""
 _answered: dict[str, dict[str, str]] = {}
 """Where the last connection was opened to, by URL: of several hosts this one is asked first, unless it hung since."""
 
@@ -289,6 +308,7 @@ async def connect(
     autocommit: bool = False,
     prepare_threshold: int | None = 5,
     as_owner: bool = False,
+    opened: Opened | None = None,
     direct: bool = False,
     tells_time: bool = True,
 ) -> LimitedConnection:
@@ -301,6 +321,7 @@ async def connect(
         autocommit: whether each statement is a transaction of its own.
         prepare_threshold: after how many uses a statement is prepared; None: never.
         as_owner: whether it is the database's owner's, who sees all.
+        opened: looks at it first; where that fails, it is closed.
         direct: whether it leads to PostgreSQL itself, past a pooler.
         tells_time: whether the server's clock is the one that the service follows.
 
@@ -317,6 +338,12 @@ async def connect(
         )
         if tells_time and clock.is_stale():
             await _ask_time(connection)
+        if opened is not None:
+            try:
+                await opened(connection)
+            except BaseException:
+                connection.drop()
+                raise
         return place, connection
 
     async def discard(late: tuple[dict[str, str], LimitedConnection]) -> None:
@@ -326,18 +353,19 @@ async def connect(
         async with asyncio.timeout(CONNECT_SECONDS):
             places = await resolve(hosts(parameters(url)))
             last = _answered.get(url)
-            places.sort(key=lambda place: (_hang.is_suspect(_server_at(place)), place != last))
+            places.sort(key=lambda place: (_server_at(place) in _suspects, place != last))
             place, connection = await first_of(
                 [partial(open_at, place) for place in places],
                 head_start=HEAD_START_SECONDS,
                 discard=discard,
             )
     except TimeoutError:
-        _hang.note()
+        hang_of(url).note()
         raise pg.ConnectionTimeout("the database took no connection in time") from None
     connection.limit = seconds or settings.statement_seconds
+    connection.hang = hang_of(url)
     _answered[url] = place
-    if last is not None and _server_at(last) != _server_at(place) and _hang.is_suspect(_server_at(last)):
+    if last is not None and _server_at(last) != _server_at(place) and _server_at(last) in _suspects:
         _open.sever(_server_at(last))  # another one has its place; who still reads there would read what was
     return connection
 
@@ -383,6 +411,7 @@ async def wait_for(
     settings: Settings,
     pause: float = 0.5,
     is_final: Callable[[psycopg.OperationalError], bool] = lambda _: False,
+    opened: Opened | None = None,
 ) -> None:
     """Wait until the database takes a connection, however long.
 
@@ -390,10 +419,11 @@ async def wait_for(
         settings: of this process.
         pause: seconds between two tries.
         is_final: tells for which errors there is nothing to wait for; these are raised.
+        opened: looks at the connection too.
     """
     while True:
         try:
-            await (await connect(settings, as_owner=True)).close()
+            await (await connect(settings, as_owner=True, opened=opened)).close()
         except psycopg.OperationalError as error:
             if is_final(error):
                 raise

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from app.platform.connections import (
     CHECKOUT_SECONDS,
     LimitedConnection,
+    Opened,
     connect,
     prepare_threshold,
     server_limit,
@@ -174,13 +175,25 @@ async def _run_after(
     return await rows.fetchall()
 
 
-def create_driver_pool(settings: Settings) -> DriverPool:
-    """Make a pool of direct connections. A statement on one is prepared at once."""
+def create_driver_pool(settings: Settings, opened: Opened | None = None) -> DriverPool:
+    """Make a pool of direct connections. A statement on one is prepared at once.
+
+    Args:
+        settings: of this process.
+        opened: looks at each connection that is opened, before it is used.
+    """
     threshold = prepare_threshold(settings, 0)
     extra = server_limit(settings.statement_seconds)
 
     async def open_one() -> LimitedConnection:
-        return await connect(settings, extra=extra, autocommit=True, prepare_threshold=threshold)
+        return await connect(
+            settings,
+            extra=extra,
+            autocommit=True,
+            prepare_threshold=threshold,
+            opened=opened,
+            tells_time=opened is None,
+        )
 
     own = settings.direct_database_url is None
     return DriverPool(open_one, settings.database_connections, own_sessions=own)

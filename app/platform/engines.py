@@ -14,10 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from app.platform.connections import (
     CHECKOUT_SECONDS,
     LONG_SECONDS,
+    Hang,
     LimitedConnection,
+    Opened,
     arguments,
     connect,
     connect_sync,
+    hang_of,
     in_order,
     prepare_threshold,
     server_limit,
@@ -25,6 +28,7 @@ from app.platform.connections import (
 from app.platform.projects import enter
 from app.platform.settings import Settings
 
+_HANG = "hang"
 JOB_SECONDS = 300.0
 """Longest statement of a job."""
 
@@ -35,6 +39,7 @@ def create_engine(
     *,
     seconds: float | None = None,
     checkout: float = CHECKOUT_SECONDS,
+    opened: Opened | None = None,
     tells_time: bool = True,
 ) -> AsyncEngine:
     """Make an engine on the service's database, with its own pool of connections.
@@ -44,6 +49,7 @@ def create_engine(
         connections: most connections; by default those of the setting.
         seconds: the longest statement; by default that of a request.
         checkout: longest wait for a connection.
+        opened: looks at each connection that is opened, before it is used.
         tells_time: whether the server's clock is the one that the service follows.
     """
     limit = seconds or settings.statement_seconds
@@ -52,7 +58,12 @@ def create_engine(
     async def creator() -> LimitedConnection:
         extra = server_limit(limit)
         return await connect(
-            settings, seconds=limit, extra=extra, prepare_threshold=threshold, tells_time=tells_time
+            settings,
+            seconds=limit,
+            extra=extra,
+            prepare_threshold=threshold,
+            opened=opened,
+            tells_time=tells_time,
         )
 
     engine = create_async_engine(
@@ -63,11 +74,21 @@ def create_engine(
         pool_timeout=checkout,
         hide_parameters=True,  # they hold codes, and errors are logged
         pool_recycle=3600,
+        execution_options={_HANG: hang_of(settings.sqlalchemy_url)},
         use_native_hstore=False,  # else each engine looks for that type first
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "begin", enter)
     return engine
+
+
+def hung_since(engine: AsyncEngine, moment: float) -> bool:
+    """Tell whether the engine's database left a request without an answer since a moment of the monotonic clock.
+
+    Whoever waited since then for a turn need not wait for the same once more: it has been told.
+    """
+    hang: Hang = engine.sync_engine.get_execution_options()[_HANG]
+    return hang.at >= moment
 
 
 def _refuse_lost(adapted: AdaptedConnection, *_: object) -> None:

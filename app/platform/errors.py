@@ -103,6 +103,16 @@ class DatabaseUnavailableError(DomainError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
+class ProjectMovingError(DomainError):
+    """The project moves to another database just now; nothing was done or lost."""
+
+    status, name, title = 503, "project-moving", "The project moves to another database"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__("The project moves to another database; nothing was changed. Try again in a moment.")
+
+
 class ChangesConflictError(DomainError):
     """Two changes met, and neither could be tried again; nothing was changed."""
 

@@ -86,6 +86,8 @@ class Reading:
     name: str
     meaning: str
     value: float | Mapping[str, float]
+    database: str | None = None
+    """Where it was read, where there are several."""
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
@@ -163,14 +165,19 @@ class _Now(Collector):
         build = GaugeMetricFamily("vouchers_build_info", "The release that answers", labels=["version"])
         build.add_metric([version("voucher-pools")], 1)
         yield build
+        families: dict[str, GaugeMetricFamily] = {}
         for reading in self._readings:
+            by_queue = isinstance(reading.value, Mapping)
+            of_database = [] if reading.database is None else [reading.database]
+            if reading.name not in families:
+                labels = ["database"] * bool(of_database) + ["queue"] * by_queue
+                families[reading.name] = GaugeMetricFamily(reading.name, reading.meaning, labels=labels)
             if isinstance(reading.value, Mapping):
-                by_queue = GaugeMetricFamily(reading.name, reading.meaning, labels=["queue"])
                 for queue, value in reading.value.items():
-                    by_queue.add_metric([queue], value)
-                yield by_queue
+                    families[reading.name].add_metric([*of_database, queue], value)
             else:
-                yield GaugeMetricFamily(reading.name, reading.meaning, value=reading.value)
+                families[reading.name].add_metric(of_database, reading.value)
+        yield from families.values()
 
 
 class _Processes(Collector):

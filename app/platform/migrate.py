@@ -4,6 +4,7 @@ from alembic import command
 from alembic.config import Config
 
 from app.platform.migrations import FOLDER
+from app.platform.settings import get_settings
 
 
 def config(url: str) -> Config:
@@ -21,3 +22,7 @@ def migrate(url: str) -> None:
         url: SQLAlchemy URL of the database.
     """
     command.upgrade(config(url), "head")
+
+
+if __name__ == "__main__":
+    migrate(get_settings().direct_url)

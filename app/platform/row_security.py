@@ -10,8 +10,9 @@ from sqlalchemy.exc import ProgrammingError
 from app.platform.connections import SERVICE as ROLE
 from app.platform.errors import CommandError
 
-OUTSIDE = ("api_key",)
-"""Tables that have a project and are under no policy: a key decides of which project a request is."""
+OUTSIDE = ("api_key", "project_move")
+"""Tables that have a project and are under no policy: a key decides of which project a request is, and a project that
+moves is the service's work."""
 
 STATEMENTS = (
     f"CREATE ROLE {ROLE} NOLOGIN",

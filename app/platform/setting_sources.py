@@ -13,7 +13,14 @@ from app.platform.errors import CommandError
 
 PREFIX = "VOUCHERS_"
 FILE = "_FILE"
-SECRETS = ("database_url", "bootstrap_key", "direct_database_url", "secret_key", "smtp_url")
+SECRETS = (
+    "database_url",
+    "bootstrap_key",
+    "direct_database_url",
+    "read_database_url",
+    "secret_key",
+    "smtp_url",
+)
 """Settings that may be given as the name of a file: what a process lists of its environment then holds no secret."""
 
 _OTHERS = re.compile(

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process remembers a key. It is told at once of a key that was revoked or rotated elsewhere, and
     honours it so long (5 s more while the database does not answer) where that does not reach it."""
+    keys_outlive_control_seconds: float = Field(default=600.0, ge=0)
+    """While the database of `DATABASE_URL` is away, how long a process goes on honouring the keys it knows of projects
+    that live in further databases."""
     smtp_url: SecretStr | None = None
     """Takes the emails of alerts: `smtp://user:password@host:587`, or `smtps://` for TLS from the start."""
     smtp_plaintext: bool = False

@@ -21,6 +21,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.database import transaction
+from app.platform.databases import MAIN
 from app.platform.logs import project_id
 from app.platform.metrics import UNJUDGED
 from app.platform.projects import everywhere, of_project
@@ -37,6 +38,9 @@ MOST_SECONDS = 30.0
 """After so long a turn is broken off: it hangs."""
 PAUSE_SECONDS = 60.0
 """How long a project that hung is left out of a sweep."""
+
+HERE = text("SELECT id FROM project WHERE database_id = :main AND id = ANY(:due)")
+"""In a further database each project that lives there says that it is where it is."""
 
 Lookup = Callable[[AsyncConnection], Awaitable[Collection[int]]]
 Turn = Callable[[AsyncEngine], Awaitable[None]]
@@ -125,7 +129,7 @@ async def each_due(
         seconds: the longest turn.
     """
     async with transaction(everywhere(engine)) as connection:
-        due = list(await lookup(connection))
+        due = await _here(connection, await lookup(connection))
     if not due:
         return
     random.shuffle(due)  # where time is short, another one is last each time
@@ -136,6 +140,13 @@ async def each_due(
             await _take(engine, sweep, project, turn, seconds)
 
     await asyncio.gather(*(take_turns() for _ in range(min(side_by_side, len(due)))))
+
+
+async def _here(connection: AsyncConnection, due: Collection[int]) -> list[int]:
+    """Return those of the projects that live in this database: rows of others are on their way, or left for a time."""
+    if not due:
+        return []
+    return list((await connection.execute(HERE, {"main": MAIN, "due": list(due)})).scalars())
 
 
 async def _take(engine: AsyncEngine, sweep: str, project: int, turn: Turn, seconds: float) -> None:

@@ -58,7 +58,7 @@ class SealingKey(Base):
     __table_args__ = (CheckConstraint("id", name="one"),)
 
 
-class KeptReply(Base):
+class KeptReply(OfProject, Base):
     """The reply to a request with an idempotency key, kept for a while to answer the same request again."""
 
     __tablename__ = "kept_reply"

@@ -5,12 +5,13 @@ service's role see and write the rows of the project that `app.project` says, an
 its condition sees nothing of another project. What stands outside, each for its reason, is in OUTSIDE.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
+    ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Integer,
@@ -28,12 +29,29 @@ CURRENT: LiteralString = "coalesce(nullif(current_setting('app.project', true), 
 OUTSIDE = {
     "project": "says what projects there are",
     "api_key": "decides of which project a request is",
-    "kept_reply": "belongs to an API key",
+    "database": "says where projects live",
+    "project_move": "is the service's own work",
     "sealing_key": "is one for the service",
     "erasure_key": "is one for the service",
     "horizon": "is one for the database",
 }
 """The tables that are under no policy, and why."""
+
+
+class Database(Base):
+    """A database that projects live in; the first row is the one that holds the table. Further ones hold just that."""
+
+    __tablename__ = "database"
+
+    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    url: Mapped[bytes | None]
+    """Sealed; null: it is the control database itself."""
+    draining_since: Mapped[datetime | None]
+    """Since when no new project is put there."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),)
 
 
 class Project(Base):
@@ -46,8 +64,28 @@ class Project(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deleting_since: Mapped[datetime | None]
     """Since when a job deletes what belongs to it; its keys are refused."""
+    database_id: Mapped[int] = mapped_column(Integer, ForeignKey("database.id"), server_default="1")
+    """Where it lives, by the control database; in a further one that is always the first row."""
 
     __table_args__ = (CheckConstraint(r"name ~ '^[^\s/]{1,100}$'", name="name"),)
+
+
+class ProjectMove(Base):
+    """A project that is on its way to another database, and how far it is."""
+
+    __tablename__ = "project_move"
+
+    project_id: Mapped[int] = mapped_column(Integer, ForeignKey("project.id"), primary_key=True)
+    source_id: Mapped[int] = mapped_column(Integer, ForeignKey("database.id"))
+    target_id: Mapped[int] = mapped_column(Integer, ForeignKey("database.id"))
+    step: Mapped[str]
+    begun_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    step_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    error: Mapped[str | None]
+    progress: Mapped[dict[str, object]] = mapped_column(server_default=text("'{}'"))
+    """The key of the last row that was copied, by table; null: all of it."""
+    keep: Mapped[timedelta] = mapped_column(server_default=text("'1 day'"))
+    """How long the old rows are kept."""
 
 
 class OfProject:

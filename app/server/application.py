@@ -47,8 +47,7 @@ from app.domain.rendering.renderers import Renderers
 from app.domain.tracking.gathering import Gathering
 from app.platform import logs, tracing
 from app.platform.database import follow_time
-from app.platform.driver_pool import create_driver_pool
-from app.platform.engines import create_engine
+from app.platform.databases import MAIN, SHORT_CONNECTIONS, Databases, Place
 from app.platform.projects import of_project, share_of
 from app.platform.settings import Settings, get_settings
 from app.platform.standby import Reads, Standby
@@ -91,65 +90,59 @@ ROUTERS = (
 )
 
 
-SHORT_CONNECTIONS = 3
-"""Connections for keys, for what assigns ask beside their claim, and for short transactions within others: exports and
-renders cannot take these."""
-
-
 def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return what an application lives in: it holds connections, keys and renderers from its start to its end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = create_engine(settings)
-        short = create_engine(settings, SHORT_CONNECTIONS)
-        direct = create_driver_pool(settings)
+        databases = Databases(settings)
+        main = databases.main
         renderers = Renderers(settings)
         url = settings.read_database_url
         standby = None if url is None else Standby(settings, url)
 
-        def of_each(project: int) -> Sequence[object]:
+        def of_each(place: Place) -> Sequence[object]:
             """Make what a project has for itself: its requests wait for each other, never for another's."""
-            own = of_project(engine, project, share_of(settings.database_connections), beside=short)
-            connections = direct.of(project)
-            mine = renderers.of(project)
+            database_id, project = place
+            database = databases.of(database_id)
+            short = database.short
+            own = of_project(database.engine, project, share_of(settings.database_connections), beside=short)
+            connections = database.direct.of(project)
+            mine = renderers.of(place)
             return (
                 own,
                 Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS, 1)), connections),
                 Gathering(own),
-                Reads(standby, project),
+                Reads(standby if database_id == MAIN else None, project),
                 mine,
                 RenderBatcher(own, connections, mine),
             )
 
-        ring = KeyRing(short, settings.key_cache_seconds)
-        readiness = Readiness(engine, direct, renderers, settings.home)
+        ring = KeyRing(databases, settings.key_cache_seconds, settings.keys_outlive_control_seconds)
+        readiness = Readiness(databases, renderers, settings.home)
         hold(
             app,
             settings,
-            engine,
+            main.engine,
+            databases,
             ring,
             FailedKeys(),
-            direct,
+            main.direct,
             renderers,
             readiness,
             of_project=of_each,
         )
-        telling = asyncio.create_task(
-            tell_connections({"requests": engine, "keys": short}, {"assigns": direct}), name="connections"
-        )
-        beside = [telling, asyncio.create_task(follow_time(short), name="time")]
+        telling = asyncio.create_task(tell_connections(databases), name="connections")
+        beside = [telling, asyncio.create_task(follow_time(main.short), name="time")]
         if settings.key_cache_seconds:
             beside.append(asyncio.create_task(listen(settings, KEYS, ring.hear), name="keys"))
         yield
         for task in beside:
             task.cancel()
         await renderers.close()
-        await direct.close()
-        await short.dispose()
         if standby is not None:
             await standby.engine.dispose()
-        await engine.dispose()
+        await databases.close()
 
     return lifespan
 

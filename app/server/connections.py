@@ -1,26 +1,25 @@
 """How many connections to the database a process has, told every few seconds."""
 
 import asyncio
-from collections.abc import Mapping
 
 from sqlalchemy import QueuePool
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.platform.driver_pool import DriverPool
+from app.platform.databases import Databases
 from app.platform.metrics import CONNECTIONS, MOST_CONNECTIONS
 
 SECONDS = 5.0
 
 
-async def tell_connections(engines: Mapping[str, AsyncEngine], pools: Mapping[str, DriverPool]) -> None:
-    """Set the gauges again and again, until this is cancelled."""
+async def tell_connections(databases: Databases) -> None:
+    """Set the gauges again and again, until this is cancelled; pools to a further database are named after it."""
     while True:
-        for name, engine in engines.items():
-            pool = engine.sync_engine.pool
-            if isinstance(pool, QueuePool):
-                _tell(name, pool.checkedout(), pool.checkedin(), pool.size())
-        for name, direct in pools.items():
-            _tell(name, *direct.figures())
+        for database in (databases.main, *databases.further()):
+            before = "" if database is databases.main else f"{database.name}/"
+            for name, engine in (("requests", database.engine), ("keys", database.short)):
+                pool = engine.sync_engine.pool
+                if isinstance(pool, QueuePool):
+                    _tell(before + name, pool.checkedout(), pool.checkedin(), pool.size())
+            _tell(f"{before}assigns", *database.direct.figures())
         await asyncio.sleep(SECONDS)
 
 

@@ -24,12 +24,12 @@ def begin_web(
     serve_web(beat, own, held, beats)
 
 
-def begin_jobs(beat: ctypes.c_double) -> None:
-    """Do the jobs in this process."""
+def begin_jobs(beat: ctypes.c_double, sealed: bytes | None = None) -> None:
+    """Do the jobs in this process: those of the control database, or of the one whose sealed URL is given."""
     _begin()
     from app.server.jobs_process import serve_jobs  # noqa: PLC0415  (it loads what does the jobs)
 
-    serve_jobs(beat)
+    serve_jobs(beat, sealed, begin_jobs)
 
 
 def _begin() -> None:

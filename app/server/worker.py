@@ -20,18 +20,21 @@ from app.domain.holds import tasks as holds
 from app.domain.imports import tasks as imports
 from app.domain.imports.schedules import tasks as schedules
 from app.domain.projects import tasks as projects
+from app.domain.projects.moving import tasks as moving
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
 from app.platform import tracing
 from app.platform.clock import clock
-from app.platform.connections import wait_for
+from app.platform.connections import Opened, wait_for
 from app.platform.database import follow_time
+from app.platform.databases import check_version
 from app.platform.engines import create_job_engine, job_pool_arguments
 from app.platform.fair_queue import handed_out_fairly, places_of
 from app.platform.jobs import FETCHES, LONG, SWEEPS, URGENT, in_its_project, jobs, log
 from app.platform.settings import Settings
 from app.server import retention
+from app.server.crew import Crew
 from app.server.worker_health import Pulse
 
 TASKS = (
@@ -42,6 +45,7 @@ TASKS = (
     forecast,
     holds,
     imports,
+    moving,
     projects,
     retention,
     schedules,
@@ -94,11 +98,21 @@ async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
 
 
 async def work(
-    settings: Settings, beat: Callable[[], None] = lambda: None, pulse: Pulse | None = None
+    settings: Settings,
+    beat: Callable[[], None] = lambda: None,
+    pulse: Pulse | None = None,
+    *,
+    crew: Crew | None = None,
+    further: bool = False,
 ) -> None:
     """Run jobs until the process is told to stop (SIGTERM or SIGINT); an outage of the database ends nothing.
 
-    `beat` is called each second while the process is alive, and `pulse` kept, where somebody asks for it.
+    Args:
+        settings: of this process, with the database whose jobs it runs.
+        beat: is called each second while the process is alive.
+        pulse: is kept, where somebody asks for it.
+        crew: runs those of other databases beside.
+        further: whether it is a further database: one that is not migrated to this release is waited for.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -107,11 +121,17 @@ async def work(
             loop.add_signal_handler(number, stop.set)
     tracing.begin(settings)
     beating = asyncio.create_task(_beat(beat, pulse))
+    others = asyncio.create_task(crew.keep(stop)) if crew is not None else None
+    opened = check_version if further else None
     try:
         while not stop.is_set():
-            await _until_first(stop.wait(), _try(settings, pulse), seconds=settings.stop_seconds)
+            await _until_first(stop.wait(), _try(settings, pulse, opened), seconds=settings.stop_seconds)
+        if others is not None:
+            await others
     finally:
         beating.cancel()
+        if others is not None:
+            others.cancel()
 
 
 async def _beat(beat: Callable[[], None], pulse: Pulse | None) -> None:
@@ -122,10 +142,10 @@ async def _beat(beat: Callable[[], None], pulse: Pulse | None) -> None:
         await asyncio.sleep(1)
 
 
-async def _try(settings: Settings, pulse: Pulse | None) -> None:
+async def _try(settings: Settings, pulse: Pulse | None, opened: Opened | None) -> None:
     """Run jobs as long as the database answers."""
     try:
-        await wait_for(settings)
+        await wait_for(settings, opened=opened)
         await _run(settings, pulse)
     except Exception as error:  # noqa: BLE001  (whatever ended the worker, its work goes on)
         log.error("the worker lost its database, and goes on as soon as it can", error=type(error).__name__)

@@ -10,12 +10,13 @@ from starlette.requests import HTTPConnection
 
 from app.platform import settings
 from app.platform.database import transaction
+from app.platform.databases import MAIN, Place
 
 Thing = TypeVar("Thing")
 
 
-PROJECT = "vouchers.project"
-"""Where the scope of a request has the id of its caller's project."""
+PLACE = "vouchers.place"
+"""Where the scope of a request has its caller's project, and the database that it lives in."""
 
 Held = dict[type[object], object]
 """Things by their types."""
@@ -24,34 +25,34 @@ _MOST_PROJECTS = 1000
 """Projects whose things are kept; those of one that was quiet the longest are made anew when it is heard of again."""
 
 
-def hold(app: FastAPI, *things: object, of_project: Callable[[int], Sequence[object]]) -> None:
+def hold(app: FastAPI, *things: object, of_project: Callable[[Place], Sequence[object]]) -> None:
     """Keep what the process holds while it runs, one thing of a type.
 
     Args:
         app: whose requests ask for them.
         things: what is one for all.
-        of_project: makes what each project has for itself, given its id.
+        of_project: makes what each project has for itself, given where it is.
     """
     app.state.held = {type(thing): thing for thing in things}
     app.state.make = of_project
     app.state.of_projects = OrderedDict()
 
 
-def held_by(app: FastAPI, kind: type[Thing], project: int | None = None) -> Thing:
+def held_by(app: FastAPI, kind: type[Thing], place: Place | None = None) -> Thing:
     """Return the thing of this type that the process holds, or that it holds for a project."""
-    held: Held = app.state.held if project is None else _held_for(app, project)
+    held: Held = app.state.held if place is None else _held_for(app, place)
     return held[kind]  # type: ignore[return-value]  # by its type
 
 
-def _held_for(app: FastAPI, project: int) -> Held:
-    projects: OrderedDict[int, Held] = app.state.of_projects
-    held = projects.get(project)
+def _held_for(app: FastAPI, place: Place) -> Held:
+    projects: OrderedDict[Place, Held] = app.state.of_projects
+    held = projects.get(place)
     if held is None:
-        held = projects[project] = {type(thing): thing for thing in app.state.make(project)}
+        held = projects[place] = {type(thing): thing for thing in app.state.make(place)}
         if len(projects) > _MOST_PROJECTS:
             projects.popitem(last=False)
     else:
-        projects.move_to_end(project)
+        projects.move_to_end(place)
     return held
 
 
@@ -68,7 +69,7 @@ def held_for_project(kind: type[object]) -> params.Depends:
     """Make a dependency that gives the thing of this type that the caller's project has."""
 
     async def give(request: HTTPConnection) -> object:
-        return held_by(request.app, kind, request.scope[PROJECT])
+        return held_by(request.app, kind, request.scope[PLACE])
 
     return params.Depends(give)
 
@@ -78,6 +79,15 @@ Engine = Annotated[AsyncEngine, held_for_project(AsyncEngine)]
 """Of the caller's project."""
 
 
+async def _control_engine(request: HTTPConnection) -> AsyncEngine:
+    _, project = request.scope[PLACE]
+    return held_by(request.app, AsyncEngine, (MAIN, project))
+
+
+ControlEngine = Annotated[AsyncEngine, Depends(_control_engine)]
+"""Of the control database, for what stands there whatever the caller's project lives in: projects and keys."""
+
+
 async def _connection(engine: Engine) -> AsyncIterator[AsyncConnection]:
     async with transaction(engine) as connection:
         yield connection
@@ -85,3 +95,12 @@ async def _connection(engine: Engine) -> AsyncIterator[AsyncConnection]:
 
 # scope="function" commits before the reply leaves: what a caller was told is true, and stays so.
 Connection = Annotated[AsyncConnection, Depends(_connection, scope="function")]
+
+
+async def _control(engine: ControlEngine) -> AsyncIterator[AsyncConnection]:
+    async with transaction(engine) as connection:
+        yield connection
+
+
+ControlConnection = Annotated[AsyncConnection, Depends(_control, scope="function")]
+"""To the control database, in the caller's project."""

@@ -10,7 +10,7 @@ from app.domain.access.errors import ForbiddenError, UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller, Scope
 from app.platform import logs
-from app.web.dependencies import PROJECT, held_by
+from app.web.dependencies import PLACE, held_by
 from app.web.failed_keys import FailedKeys
 
 bearer = HTTPBearer(auto_error=False, description="An API key, as made by `vouchers api-key create`")
@@ -73,7 +73,7 @@ async def admitted(
             address,
         )
         request.scope[_CALLER] = caller
-        request.scope[PROJECT] = caller.project_id
+        request.scope[PLACE] = caller.place
         logs.project_id.set(caller.project_id)
     return permit(caller, *scopes)
 

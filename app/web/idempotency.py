@@ -21,7 +21,7 @@ from app.domain.access.scopes import Caller
 from app.platform.database import transaction
 from app.platform.settings import Settings as AllSettings
 from app.schema.texts import Identifier
-from app.web.dependencies import Connection, Settings
+from app.web.dependencies import Connection, ControlConnection, Settings
 from app.web.guard import caller_of
 
 NAME = "Idempotency-Key"
@@ -152,6 +152,20 @@ class Keyed(KeyedRequest):
         return await self.once_in(self._connection, act)
 
 
+class KeyedAtControl(Keyed):
+    """Does what a request asks for once; a dependency of routes whose transaction is in the control database."""
+
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        connection: ControlConnection,
+        settings: Settings,
+        key: Key = None,
+    ) -> None:
+        super().__init__(request, response, connection, settings, key)
+
+
 async def id_once(
     connection: AsyncConnection,
     settings: AllSettings,
@@ -184,4 +198,5 @@ async def id_once(
 
 
 Once = Annotated[Keyed, Depends()]
+OnceAtControl = Annotated[KeyedAtControl, Depends()]
 OnceIn = Annotated[KeyedRequest, Depends()]

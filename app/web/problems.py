@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from app.platform import disk
+from app.platform.connections import BehindError
 from app.platform.database import is_conflict
 from app.platform.errors import (
     ChangesConflictError,
@@ -23,9 +24,11 @@ from app.platform.errors import (
     DomainError,
     InvalidRequestError,
     PayloadTooLargeError,
+    ProjectMovingError,
     UnsupportedMediaTypeError,
 )
 from app.platform.logs import request_id
+from app.platform.moves import is_moving
 from app.web import trackers, unknown_fields
 from app.web.body import not_json
 from app.web.headers import Responses
@@ -69,6 +72,8 @@ def problem(error: DomainError, instance: str) -> Response:
 
 def response_to(error: Exception, instance: str) -> Response:
     """Return the response to any error, where no framework is there to choose the handler."""
+    if is_moving(error):
+        error = ProjectMovingError()
     if isinstance(error, DomainError):
         return problem(error, instance)
     if is_conflict(error):
@@ -79,15 +84,19 @@ def response_to(error: Exception, instance: str) -> Response:
         return problem(disk.NoRoomError(), instance)
     if isinstance(error, UNAVAILABLE):
         log.error("database unavailable", error=type(error).__name__)
-        return problem(
-            DatabaseUnavailableError("The database did not answer; nothing was changed. Try again."), instance
-        )
+        return problem(DatabaseUnavailableError(_why_unavailable(error)), instance)
     if isinstance(error, DataError):
         return problem(
             InvalidRequestError("A value cannot be stored, for instance one out of range."), instance
         )
     log.error("unexpected error", exc_info=error)
     return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
+
+
+def _why_unavailable(error: Exception) -> str:
+    if isinstance(getattr(error, "orig", None) or error, BehindError):
+        return "The project's database is not migrated to this release yet; nothing was changed. Try again later."
+    return "The database did not answer; nothing was changed. Try again."
 
 
 def problems(*errors: type[DomainError]) -> Responses:

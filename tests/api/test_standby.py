@@ -85,7 +85,7 @@ async def test_what_the_standby_has_not_got_yet_is_looked_up_in_the_database(
     await fill(engine, "p", 3)
     await sign_of_life(engine)
     (other,) = await add_projects(engine, "empty")
-    reads = held_by(app, Reads, 1)
+    reads = held_by(app, Reads, (1, 1))
     behind = Reads(reads._standby, other)  # sees no pool
     monkeypatch.setattr(reads, "_engine", behind._engine)
     reply = await client.get("/v1/pools/p/vouchers")

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import bulk, many, persons
+from app.cli import databases, many
 from app.cli.main import cli
 from app.platform.errors import CommandError
 from app.platform.projects import DEFAULT
@@ -34,9 +34,8 @@ async def test_codes_of_a_campaign_are_taken_out_dry_first(client, engine, setti
 @pytest.fixture
 def run(settings, monkeypatch):
     """Run the command line with some words on the test's database; return what it printed."""
-    for module in (bulk, persons):
-        monkeypatch.setattr(module, "database", lambda: nullcontext((settings, None)))
-        monkeypatch.setattr(module, "bring_up", lambda _: None)
+    monkeypatch.setattr(databases, "database", lambda: nullcontext((settings, None)))
+    monkeypatch.setattr(databases, "bring_up", lambda _: None)
 
     async def run(*words):
         result = await asyncio.to_thread(CliRunner().invoke, cli, words)

@@ -57,6 +57,7 @@ def test_every_secret_may_stand_in_a_file(monkeypatch, tmp_path):
         "database_url": "postgresql://u:p@host.test/d",
         "bootstrap_key": "k" * 40,
         "direct_database_url": "postgresql://u:p@direct.test/d",
+        "read_database_url": "postgresql://u:p@standby.test/d",
         "secret_key": Fernet.generate_key().decode(),
         "smtp_url": "smtp://u:p@mail.test",
     }

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.platform.databases import MAIN, Place
+
 SHOWN_CHARACTERS = 2
 MASK = "*" * 6
 
@@ -39,6 +41,13 @@ class Caller:
     """Its name."""
     requests_per_minute: int | None = None
     """Most requests that it may send; None: no bound."""
+    database_id: int = MAIN
+    """The database that the project lives in."""
+
+    @property
+    def place(self) -> Place:
+        """Return where the project is: what a process holds for it, it holds under this."""
+        return self.database_id, self.project_id
 
     def may(self, *scopes: Scope) -> bool:
         """Tell whether any of `scopes` is held; `admin` holds all but `operator`."""

@@ -10,8 +10,8 @@ from procrastinate import JobContext, RetryStrategy
 
 from app.domain.imports.merging import pipeline
 from app.platform import disk
-from app.platform.jobs import jobs, project_of_job
-from app.platform.settings import Settings, get_settings
+from app.platform.jobs import jobs, project_of_job, settings_of
+from app.platform.settings import Settings
 
 log = structlog.get_logger()
 ATTEMPTS = 8
@@ -35,7 +35,7 @@ async def run_import(context: JobContext, import_id: str) -> None:
     What has brought down its worker again and again is given up, for all others would wait for it. A disk that is full
     on this machine is waited for without an end, since nothing else could go on either.
     """
-    settings, project = get_settings(), project_of_job(context)
+    settings, project = settings_of(context), project_of_job(context)
     of = uuid.UUID(import_id)
     if context.job.attempts > ATTEMPTS:
         log.error("import given up: its worker died each time", id=import_id)

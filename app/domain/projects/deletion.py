@@ -39,10 +39,6 @@ async def _pass(bound: AsyncEngine, project_id: int, rows: int, seconds: float) 
     """Delete what is there; return whether nothing more came, and the project is gone."""
     for table in queries.tables():
         await _empty(bound, table, project_id, rows)
-    more = True
-    while more:
-        async with transaction(bound) as connection:
-            more = await queries.delete_replies(connection, project_id, rows)
     async with transaction(bound) as connection:
         await queries.forget_jobs(connection, project_id, DELETION)
         since = await queries.seconds_deleting(connection, project_id)

@@ -2,18 +2,30 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import delete, func, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Text, delete, func, literal_column, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.projects.schemas import ProjectRecord
 from app.platform import records
-from app.schema.access import ApiKey, KeptReply
+from app.schema.access import ApiKey
 from app.schema.base import Base
-from app.schema.projects import Project, tables_of_projects
+from app.schema.projects import Database, Project, tables_of_projects
 
-COLUMNS = (Project.id, Project.name, Project.created_at, Project.deleting_since)
+_DATABASE: ColumnElement[str] = literal_column(  # as SQL, for what a statement returns of its own rows
+    "(SELECT database.name FROM database WHERE database.id = project.database_id)", Text
+)
+COLUMNS = (
+    Project.id,
+    Project.name,
+    Project.created_at,
+    Project.deleting_since,
+    Project.database_id,
+    _DATABASE.label("database"),
+)
 IN = text("SELECT current_setting('app.project', true)")
 ENTER = text("SELECT set_config('app.project', :project, true)")
 JOBS = text(
@@ -31,9 +43,10 @@ async def inside(connection: AsyncConnection, project_id: int) -> AsyncIterator[
     await connection.execute(ENTER, {"project": before or ""})
 
 
-async def add(connection: AsyncConnection, name: str) -> ProjectRecord | None:
+async def add(connection: AsyncConnection, name: str, database_id: int) -> ProjectRecord | None:
     """Make a project; return None where the name is taken."""
-    query = upsert(Project).values(name=name).on_conflict_do_nothing().returning(*COLUMNS)
+    values = {"name": name, "database_id": database_id}
+    query = upsert(Project).values(values).on_conflict_do_nothing().returning(*COLUMNS)
     return records.any_of(await connection.execute(query), ProjectRecord)
 
 
@@ -68,6 +81,49 @@ async def begin_deletion(connection: AsyncConnection, project_id: int) -> Projec
     """Mark a project as being deleted: from then on its keys are not known."""
     query = update(Project).where(Project.id == project_id).values(deleting_since=func.now())
     return records.one_of(await connection.execute(query.returning(*COLUMNS)), ProjectRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a further database is told of a project that lives there, and how it is reached."""
+
+    id: int
+    name: str
+    created_at: datetime
+    deleting_since: datetime | None
+    database_id: int
+    url: bytes | None
+
+
+async def told(connection: AsyncConnection, project_id: int) -> Told | None:
+    """Return what is to be told of a project; None where it is gone."""
+    columns = (Project.id, Project.name, Project.created_at, Project.deleting_since, Project.database_id)
+    query = select(*columns, Database.url).join(Database, Database.id == Project.database_id)
+    return records.any_of(await connection.execute(query.where(Project.id == project_id)), Told)
+
+
+async def put(connection: AsyncConnection, told: Told) -> None:
+    """Store the row of a project in the further database that it lives in; whoever had its name before has another."""
+    stale = update(Project).where(Project.name == told.name, Project.id != told.id)
+    await connection.execute(stale.values(name=func.concat("project-", Project.id)))
+    values = {"name": told.name, "deleting_since": told.deleting_since}
+    query = text(
+        "INSERT INTO project (id, name, created_at, deleting_since) OVERRIDING SYSTEM VALUE"
+        " VALUES (:id, :name, :created_at, :deleting_since) ON CONFLICT (id) DO UPDATE"
+        " SET name = excluded.name, deleting_since = excluded.deleting_since"
+    )
+    await connection.execute(query, values | {"id": told.id, "created_at": told.created_at})
+
+
+async def is_there(connection: AsyncConnection, project_id: int) -> bool:
+    """Tell whether a database has the row of a project."""
+    return (await connection.execute(select(Project.id).where(Project.id == project_id))).first() is not None
+
+
+async def is_deleting(connection: AsyncConnection, project_id: int) -> bool:
+    """Tell whether a project is marked as being deleted in this database."""
+    query = select(Project.id).where(Project.id == project_id, Project.deleting_since.is_not(None))
+    return (await connection.execute(query)).first() is not None
 
 
 async def stands(connection: AsyncConnection, project_id: int) -> bool:
@@ -105,17 +161,6 @@ async def delete_some(
         which = delete(table).where(table.c.project_id == project_id, last)
         await connection.execute(which if after is None else which.where(tuple_(*key) > tuple(after)))
     return found[-1] if len(found) == rows else None
-
-
-async def delete_replies(connection: AsyncConnection, project_id: int, rows: int) -> bool:
-    """Delete so many of the replies that are kept for keys of a project; tell whether there may be more."""
-    doomed = (
-        select(KeptReply.key_id, KeptReply.idempotency_key)
-        .where(KeptReply.key_id.in_(select(ApiKey.id).where(ApiKey.project_id == project_id)))
-        .limit(rows)
-    )
-    key = tuple_(KeptReply.key_id, KeptReply.idempotency_key)
-    return (await connection.execute(delete(KeptReply).where(key.in_(doomed)))).rowcount == rows
 
 
 async def any_left(connection: AsyncConnection, project_id: int) -> bool:

@@ -28,12 +28,22 @@ class ProjectRecord:
     name: str
     created_at: datetime
     deleting_since: datetime | None
+    database_id: int
+    """Where it lives."""
+    database: str
+    """The name of that."""
 
 
 class ProjectCreate(Input):
     """A project to make."""
 
     name: ProjectName
+    database: str | None = Field(
+        default=None,
+        max_length=MAX_NAME,
+        description="Name of the database that it is to live in; null: the one with most room",
+        examples=["main"],
+    )
 
 
 class ProjectUpdate(Input):
@@ -50,3 +60,4 @@ class ProjectOut(BaseModel):
     deleting_since: datetime | None = Field(
         description="Since when it is being deleted, and its keys are refused; null: it stands"
     )
+    database: str = Field(description="Name of the database that it lives in", examples=["main"])

@@ -18,27 +18,39 @@ from app.domain.projects.errors import (
     ProjectStaysError,
 )
 from app.domain.projects.schemas import ProjectRecord
+from app.platform.databases import MAIN
 from app.platform.errors import InvalidRequestError
 from app.platform.jobs import enqueue
 from app.platform.projects import DEFAULT
 from app.platform.versions import Expected, check, version
 
+TELL = "tell_project"
+"""The task that tells the database that a project lives in what the control database says of it."""
 DELETION = "delete_project"
 """The task that deletes what belonged to a project."""
 LATE = timedelta(hours=1)
 """After this what was let in before (an upload, a fetch) has written all that it will: then once more."""
 
 
-async def create(connection: AsyncConnection, caller: Caller | None, name: str) -> ProjectRecord:
+async def create(
+    connection: AsyncConnection, caller: Caller | None, name: str, database_id: int = MAIN
+) -> ProjectRecord:
     """Make a project.
+
+    Args:
+        connection: to the control database, as that of all acts upon projects.
+        caller: who does it.
+        name: of the project.
+        database_id: where it is to live (`databases.placing.choose`).
 
     Raises:
         ProjectExistsError: the name is taken.
     """
-    project = await queries.add(connection, name)
+    project = await queries.add(connection, name, database_id)
     if project is None:
         raise ProjectExistsError(name)
-    await _record(connection, caller, project.id, "project.created", name=name)
+    about = {} if database_id == MAIN else {"database": project.database}
+    await _record(connection, caller, project, "project.created", name=name, **about)
     return project
 
 
@@ -102,7 +114,7 @@ async def rename(
         raise ProjectExistsError(new_name)
     renamed = await queries.rename(connection, project.id, new_name)
     await keys.tell_changed(connection, project.id)
-    await _record(connection, caller, project.id, "project.renamed", name=new_name, before=name)
+    await _record(connection, caller, project, "project.renamed", name=new_name, before=name)
     return renamed
 
 
@@ -140,7 +152,7 @@ async def delete(
         return project
     deleting = await queries.begin_deletion(connection, project.id)
     await keys.tell_changed(connection, project.id)
-    await _record(connection, caller, project.id, "project.deleted", name=name)
+    await _record(connection, caller, project, "project.deleted", name=name)
     await enqueue(connection, DELETION, doomed=project.id)
     await enqueue(connection, DELETION, doomed=project.id, later=LATE)
     return deleting
@@ -160,9 +172,14 @@ def _movable(project: ProjectRecord) -> None:
 
 
 async def _record(
-    connection: AsyncConnection, caller: Caller | None, project_id: int, action: str, **about: str
+    connection: AsyncConnection, caller: Caller | None, project: ProjectRecord, action: str, **about: str
 ) -> None:
-    """Note an act upon a project where its people see it; and where who acts is at home, for operators to see."""
-    await audit.record(connection, caller, f"{OF_SERVICE}{action.replace('.', '_')}", **about)
-    async with queries.inside(connection, project_id):
-        await audit.record(connection, caller, action, **about)
+    """Note an act upon a project where its people see it; and where who acts is at home, for operators to see.
+
+    A further database that the project lives in is told of it by a job.
+    """
+    await audit.record_at_home(connection, caller, f"{OF_SERVICE}{action.replace('.', '_')}", **about)
+    async with queries.inside(connection, project.id):
+        await audit.record_at_home(connection, caller, action, **about)
+    if project.database_id != MAIN:
+        await enqueue(connection, TELL, of=project.id)

@@ -18,7 +18,9 @@ from app.platform.errors import (
     DatabaseUnavailableError,
     DomainError,
     InvalidRequestError,
+    ProjectMovingError,
 )
+from app.platform.moves import is_moving
 from app.platform.stopping import StoppingError, stopping
 
 CHUNK = 250
@@ -202,7 +204,11 @@ async def _render_anyway(
             return [Outcome(target, error=ChangesConflictError()) for target in chunk]
         if not isinstance(error, OperationalError):
             raise
-        unavailable = DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
+        unavailable: DomainError = DatabaseUnavailableError(
+            "The database did not answer; nothing was taken. Try again."
+        )
+        if is_moving(error):
+            unavailable = ProjectMovingError()
         return [Outcome(target, error=unavailable) for target in chunk]
 
 

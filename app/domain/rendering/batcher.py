@@ -12,8 +12,8 @@ from app.domain.rendering.quick import QuickMessages
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Outcome, RenderSpec
 from app.platform.batching import Batcher, Waiter
-from app.platform.connections import hung_since
 from app.platform.driver_pool import ProjectConnections
+from app.platform.engines import hung_since
 from app.platform.errors import DatabaseUnavailableError
 
 MAX_BATCH = 100
@@ -58,7 +58,7 @@ class RenderBatcher:
         return await self._batcher.submit(spec, target, gone)
 
     async def _serve(self, spec: RenderSpec, waiters: list[Waiter[MessageTarget, Outcome]]) -> None:
-        waiters = [waiter for waiter in waiters if not _was_left(waiter)]
+        waiters = [waiter for waiter in waiters if not self._was_left(waiter)]
         if not waiters:
             return
         made = await self._quick.make(spec, [waiter.item for waiter in waiters])
@@ -72,10 +72,9 @@ class RenderBatcher:
         for waiter, outcome in zip(left, outcomes, strict=True):
             waiter.resolve(outcome)
 
-
-def _was_left(waiter: Waiter[MessageTarget, Outcome]) -> bool:
-    """Tell whoever waited while the database left others without an answer; return whether it was told."""
-    if not hung_since(waiter.deadline - PATIENCE):
-        return False
-    waiter.fail(DatabaseUnavailableError("The database did not answer; nothing was taken. Try again."))
-    return True
+    def _was_left(self, waiter: Waiter[MessageTarget, Outcome]) -> bool:
+        """Tell whoever waited while the database left others without an answer; return whether it was told."""
+        if not hung_since(self._engine, waiter.deadline - PATIENCE):
+            return False
+        waiter.fail(DatabaseUnavailableError("The database did not answer; nothing was taken. Try again."))
+        return True

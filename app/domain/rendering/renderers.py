@@ -14,6 +14,7 @@ from typing import ClassVar
 import orjson
 
 from app.domain.rendering.confined.protocol import GRACE, HEADER, JOB_SHARE, SHARED_BY, Answer, Job
+from app.platform.databases import Place
 from app.platform.errors import DomainError, InvalidRequestError
 from app.platform.settings import Settings
 from app.platform.turns import Turns
@@ -70,14 +71,20 @@ class Renderers:
         self._processes: Turns[Process | None] = Turns(
             [None] * settings.render_processes, PATIENCE, MAX_WAITING
         )
-        # A message holds a connection while it waits for a process. Half of them stay free for others.
-        self._turns = Turns([None] * max(1, settings.database_connections // 2), PATIENCE)
+        # A message holds a connection while it waits for a process. Half of those to its database stay free for others.
+        self._most = max(1, settings.database_connections // 2)
+        self._turns_of: dict[int, Turns[None]] = {}
+        self._turns = Turns([None] * self._most, PATIENCE)
         self._project: int | None = None
 
-    def of(self, project: int) -> "Renderers":
+    def of(self, place: Place) -> "Renderers":
         """Return the same processes as a project uses them: its messages wait in a line of their own."""
+        database_id, project = place
         own = copy(self)
         own._project = project  # noqa: SLF001  (its own kind)
+        own._turns = self._turns_of.setdefault(  # noqa: SLF001
+            database_id, Turns([None] * self._most, PATIENCE)
+        )
         return own
 
     def turn(self) -> AbstractAsyncContextManager[None]:

@@ -31,8 +31,8 @@ from app.domain.rendering.schemas import (
     RenderSpec,
 )
 from app.domain.tracking import service as tracking
-from app.platform.connections import hung_since
 from app.platform.database import retry_on_conflict, transaction
+from app.platform.engines import hung_since
 from app.platform.errors import ClientGoneError, DatabaseUnavailableError, DomainError
 from app.platform.metrics import RENDERS
 
@@ -68,7 +68,7 @@ async def render(
     began = time.monotonic()
     try:
         async with renderers.turn():
-            if hung_since(began):
+            if hung_since(engine, began):
                 raise DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
             try:
                 outcomes = await _render(engine, renderers, spec, targets, request, ready)

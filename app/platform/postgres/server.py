@@ -23,6 +23,7 @@ from typing import Self
 from urllib.parse import quote
 
 import psycopg
+from psycopg.rows import TupleRow
 
 from app.platform.errors import CommandError
 from app.platform.postgres.settings import FIXED, PORT, tunable
@@ -312,6 +313,7 @@ class LocalPostgres:
             role = connection.execute("SELECT FROM pg_roles WHERE rolname = 'vouchers'")
             if not role.rowcount:
                 connection.execute("CREATE ROLE vouchers LOGIN CREATEDB")
+            self._let_projects_move(connection)
             # As which the service works: under row-level security, which `vouchers`, the owner, is not.
             service = connection.execute("SELECT FROM pg_roles WHERE rolname = 'vouchers_service'")
             if not service.rowcount:
@@ -322,6 +324,17 @@ class LocalPostgres:
             database = connection.execute("SELECT FROM pg_database WHERE datname = 'vouchers'")
             if not database.rowcount:
                 connection.execute("CREATE DATABASE vouchers OWNER vouchers")
+
+    @staticmethod
+    def _let_projects_move(connection: psycopg.Connection[TupleRow]) -> None:
+        """Let `vouchers` follow changes, and store rows as they are: a project's move to another database needs it."""
+        row = connection.execute(
+            "SELECT rolreplication, has_parameter_privilege('vouchers', 'session_replication_role', 'SET')"
+            " FROM pg_roles WHERE rolname = 'vouchers'"
+        ).fetchone()
+        if row != (True, True):
+            connection.execute("ALTER ROLE vouchers REPLICATION")
+            connection.execute("GRANT SET ON PARAMETER session_replication_role TO vouchers")
 
     def _shut_down(self) -> None:
         """Stop the server in an orderly way, however many are connected."""

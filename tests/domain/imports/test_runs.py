@@ -170,8 +170,9 @@ def failing_once(monkeypatch, error):
     monkeypatch.setattr(merge, "order", meet)
 
 
-def attempt(number):
-    return SimpleNamespace(job=SimpleNamespace(attempts=number), additional_context={PROJECT: DEFAULT})
+def attempt(settings, number):
+    held = {PROJECT: DEFAULT, "settings": settings}
+    return SimpleNamespace(job=SimpleNamespace(attempts=number), additional_context=held)
 
 
 FULL = pytest.mark.parametrize(
@@ -195,7 +196,7 @@ async def test_an_import_that_meets_a_full_disk_tells_what_it_waits_for_and_goes
     monkeypatch.setattr(disk, "check_disks", check_disks)
     monkeypatch.setattr(tasks, "LOOK_SECONDS", 0.01)
     import_id = str(await queue(engine, "code\nA1\n"))
-    run = asyncio.create_task(tasks.run_import(attempt(0), import_id))
+    run = asyncio.create_task(tasks.run_import(attempt(settings, 0), import_id))
 
     async def waits():
         return (await shown(client, import_id))["note"]
@@ -208,7 +209,7 @@ async def test_an_import_that_meets_a_full_disk_tells_what_it_waits_for_and_goes
     room.set()
     with pytest.raises(type(error)):  # so the queue begins it again
         await run
-    await tasks.run_import(attempt(1), import_id)
+    await tasks.run_import(attempt(settings, 1), import_id)
     done = await shown(client, import_id)
     assert (done["status"], done["note"]) == ("succeeded", None)
     assert figures(done) == (1, 1, 0, 0)
@@ -218,7 +219,7 @@ async def test_an_import_that_meets_a_full_disk_tells_what_it_waits_for_and_goes
 async def test_an_import_that_found_no_room_to_the_last_says_so(error, client, engine, settings, monkeypatch):
     failing_once(monkeypatch, error)
     import_id = str(await queue(engine, "code\nA1\n"))
-    await tasks.run_import(attempt(tasks.ATTEMPTS), import_id)
+    await tasks.run_import(attempt(settings, tasks.ATTEMPTS), import_id)
     done = await shown(client, import_id)
     assert (done["status"], done["note"]) == ("failed", None)
     assert done["error"].startswith(f"{tasks.DISK_FULL} Import again")

@@ -21,8 +21,6 @@ async def held(engine, project_id):
         for table in [*queries.tables(), "api_key"]:
             query = text(f'SELECT count(*) FROM "{table}" WHERE project_id = :id')
             found[table] = (await connection.execute(query, {"id": project_id})).scalar_one()
-        count = text("SELECT count(*) FROM kept_reply JOIN api_key ON id = key_id WHERE project_id = :id")
-        found["kept_reply"] = (await connection.execute(count, {"id": project_id})).scalar_one()
         count = text(
             "SELECT count(*) FROM procrastinate_jobs WHERE args ->> 'project' = :id AND task_name <> 'delete_project'"
         )

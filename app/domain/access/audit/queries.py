@@ -1,6 +1,8 @@
 """SQL of the audit. Rows are added and read; nothing here changes or removes one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import BigInteger, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.access.audit.schemas import OF_SERVICE, AuditRecord, Filter
 from app.platform import records
 from app.schema.access import AuditEntry
-from app.schema.projects import CURRENT
+from app.schema.projects import CURRENT, Project
 
 COLUMNS = (
     AuditEntry.id,
@@ -35,6 +37,29 @@ async def add(connection: AsyncConnection, values: Mapping[str, object]) -> None
     )
     while (await connection.execute(add_one)).first() is None:
         pass  # another act of the project at the same microsecond: the next one is free
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A project, where it lives, and the time."""
+
+    project_id: int
+    database_id: int
+    now: datetime
+
+
+async def home(connection: AsyncConnection) -> Home | None:
+    """Return where the project of the transaction lives, by the control database."""
+    query = select(Project.id.label("project_id"), Project.database_id, func.now().label("now"))
+    return records.any_of(await connection.execute(query.where(Project.id == literal_column(CURRENT))), Home)
+
+
+async def put(connection: AsyncConnection, values: Mapping[str, object]) -> None:
+    """Add an entry that was made elsewhere, unless it was added already."""
+    said = (AuditEntry.at, AuditEntry.action, AuditEntry.details)
+    query = select(AuditEntry.id).where(*(column == values[column.key] for column in said))
+    if (await connection.execute(query)).first() is None:
+        await add(connection, values)
 
 
 async def list_page(

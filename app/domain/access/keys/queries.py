@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.access.keys.schemas import ApiKeyRecord
 from app.platform import keyset, records
 from app.schema.access import ApiKey
-from app.schema.projects import Project
+from app.schema.projects import Database, Project
 
 COLUMNS = (
     ApiKey.id,
@@ -41,6 +41,11 @@ class KnownKey(ApiKeyRecord):
 
     project_id: int
     project: str
+    database_id: int
+    database: str
+    """Its name."""
+    database_url: bytes | None
+    """Sealed; None: the project lives in the control database."""
     digest: bytes
     previous_digest: bytes | None
     seconds_left: Decimal | None
@@ -63,6 +68,9 @@ async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownK
             *COLUMNS,
             ApiKey.project_id,
             Project.name.label("project"),
+            Project.database_id,
+            Database.name.label("database"),
+            Database.url.label("database_url"),
             ApiKey.digest,
             ApiKey.previous_digest,
             SECONDS_LEFT,
@@ -70,6 +78,7 @@ async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownK
             STALE.label("stale"),
         )
         .join(Project, Project.id == ApiKey.project_id)
+        .join(Database, Database.id == Project.database_id)
         .where(
             or_(ApiKey.prefix == prefix, ApiKey.previous_prefix == prefix),
             *STANDS,

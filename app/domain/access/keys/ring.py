@@ -8,8 +8,9 @@ import asyncio
 import hmac
 import time
 import uuid
+from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.errors import TooManyRequestsError, UnauthenticatedError
 from app.domain.access.keys import queries
@@ -18,31 +19,54 @@ from app.domain.access.keys.service import PREFIX_BYTES, digest_of
 from app.domain.access.scopes import Caller, Scope
 from app.platform.batching import copy_exception
 from app.platform.database import autocommit
+from app.platform.databases import MAIN, Databases
 from app.platform.limiter import PerMinute
+from app.platform.moves import refusals
 
 _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
 _OVERDUE_SECONDS = 5.0
 """How long a key that cannot be looked up, because the database does not answer, is honoured beyond its time."""
+AWAY_SECONDS = 1.0
+"""Longest wait for a control database that may be away, where the key is known and its project lives elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key as it was recognised; the moments are of the monotonic clock."""
+
+    caller: Caller
+    until: float
+    """Until then nobody need ask for it again."""
+    overdue: float
+    """Until then at the most while it is looked up again."""
+    outlives: float
+    """Until then it is good while the control database is away."""
 
 
 class KeyRing:
-    """Recognises keys, and remembers them for a few seconds so that the hot path asks no database."""
+    """Recognises keys, and remembers them for a few seconds so that the hot path asks no database.
 
-    def __init__(self, engine: AsyncEngine, remember_seconds: float) -> None:
-        self._engine = engine
+    Those of projects that live elsewhere are good for longer while the control database is away.
+    """
+
+    def __init__(self, databases: Databases, remember_seconds: float, outlive_seconds: float = 0) -> None:
+        self._databases = databases
         self._remember_seconds = remember_seconds
-        self._known: dict[bytes, tuple[float, Caller, float]] = {}
-        """Until when each is remembered, and until when at the most while it is looked up again."""
+        self._outlive_seconds = outlive_seconds
+        self._known: dict[bytes, _Known] = {}
         self._heard = 0
         """How often something was forgotten: what was asked before may be what is forgotten."""
         self._asking: dict[bytes, asyncio.Task[Caller]] = {}
         self._limiter = PerMinute()
+        self._refusals = refusals.count
 
     def remembered(self, secret: str) -> Caller | None:
         """Return the caller, where this process saw the key within the last seconds."""
+        if refusals.count != self._refusals:
+            self._forget_moved()
         entry = self._known.get(digest_of(secret))
-        return entry[1] if entry is not None and entry[0] > time.monotonic() else None
+        return entry.caller if entry is not None and entry.until > time.monotonic() else None
 
     async def recognise(self, secret: str) -> Caller:
         """Return the caller that holds this key.
@@ -60,9 +84,14 @@ class KeyRing:
             asking = self._asking[digest] = asyncio.create_task(self._ask(digest))
             asking.add_done_callback(lambda done: self._asked(digest, done))
         try:
-            return await asyncio.shield(asking)
+            async with asyncio.timeout(AWAY_SECONDS if self._outliving(digest) else None):
+                return await asyncio.shield(asking)
         except Exception as error:  # noqa: BLE001  (whatever it was, each who waits hears of it)
-            raise copy_exception(error) from None
+            known = self._outliving(digest)  # it may be known no more
+            if known is None:
+                raise copy_exception(error) from None
+            self._known[digest] = replace(known, until=time.monotonic() + self._remember_seconds)
+            return known.caller
 
     def _asked(self, digest: bytes, done: "asyncio.Task[Caller]") -> None:
         self._asking.pop(digest, None)
@@ -71,7 +100,7 @@ class KeyRing:
 
     async def _ask(self, digest: bytes) -> Caller:
         heard = self._heard
-        async with autocommit(self._engine) as connection:
+        async with autocommit(self._databases.main.short) as connection:
             for row in await queries.with_prefix(connection, digest[:PREFIX_BYTES]):
                 left = _seconds_left(row, digest)
                 if left > 0:
@@ -106,37 +135,61 @@ class KeyRing:
             row.project_id,
             row.project,
             row.requests_per_minute,
+            row.database_id,
         )
+        self._databases.learn(row.database_id, row.database, row.database_url)
         if heard == self._heard:
-            self._remember(digest, caller, min(self._remember_seconds, seconds))
+            self._remember(digest, caller, seconds)
         return caller
 
     def hear(self, word: str | None) -> None:
-        """Forget what was changed elsewhere: the key or the keys of the project whose id this is; None: all."""
+        """Forget what was changed elsewhere: the key or the keys of the project whose id this is.
+
+        None: each may have been changed, and is asked for again; one that outlives the control database still does.
+        """
         self._heard += 1
         about = _id_in(word)
+        if about is None:
+            self._known = {
+                digest: replace(known, until=0, overdue=0) for digest, known in self._known.items()
+            }
+            return
         self._known = {
-            digest: entry
-            for digest, entry in self._known.items()
-            if about is not None and about not in {entry[1].key_id, entry[1].project_id}
+            digest: known
+            for digest, known in self._known.items()
+            if about not in {known.caller.key_id, known.caller.project_id}
         }
 
     def forget(self, project_id: int) -> None:
-        """Forget the keys of a project that is being deleted: this process refuses them at once."""
+        """Forget the keys of a project, which is being deleted or moves: this process asks for them anew."""
         self.hear(str(project_id))
 
+    def _forget_moved(self) -> None:
+        """Ask anew where projects live that a database refused because they move, or have moved."""
+        self._refusals = refusals.count
+        for project_id in refusals.take():
+            self.forget(project_id)
+
     def _remember(self, digest: bytes, caller: Caller, seconds: float) -> None:
+        """Remember a key that is good for so long."""
         self._known.pop(digest, None)
         if len(self._known) >= _MAX_CACHED:
             del self._known[next(iter(self._known))]  # the one that was looked up the longest ago
-        until = time.monotonic() + seconds
-        self._known[digest] = (until, caller, until + min(seconds, _OVERDUE_SECONDS))
+        now = time.monotonic()
+        until = now + min(self._remember_seconds, seconds)
+        outlives = now + min(self._outlive_seconds if caller.database_id != MAIN else 0, seconds)
+        self._known[digest] = _Known(caller, until, until + min(until - now, _OVERDUE_SECONDS), outlives)
 
     def _prolong(self, digest: bytes) -> None:
         """Let one request ask again for a key whose time is over; those that come meanwhile need not."""
-        if (entry := self._known.get(digest)) is not None:
+        if (known := self._known.get(digest)) is not None:
             soon = time.monotonic() + min(_REFRESH_SECONDS, self._remember_seconds)
-            self._known[digest] = (min(soon, entry[2]), *entry[1:])
+            self._known[digest] = replace(known, until=min(soon, known.overdue))
+
+    def _outliving(self, digest: bytes) -> _Known | None:
+        """Return a key that is known and good while the control database is away."""
+        known = self._known.get(digest)
+        return known if known is not None and known.outlives > time.monotonic() else None
 
 
 def _id_in(word: str | None) -> uuid.UUID | int | None:

@@ -62,7 +62,9 @@ async def issue(
         "requests_per_minute": requests_per_minute,
     }
     key = await queries.add(connection, row)
-    await audit.record(connection, caller, "api_key.created", id=str(key.id), name=name, scopes=wanted)
+    await audit.record_at_home(
+        connection, caller, "api_key.created", id=str(key.id), name=name, scopes=wanted
+    )
     return key, secret
 
 
@@ -127,7 +129,7 @@ async def rotate(
     }
     key = await queries.set_secret(connection, key_id, values)
     await tell(connection, KEYS, str(key_id))
-    await audit.record(
+    await audit.record_at_home(
         connection, caller, "api_key.rotated", id=str(key_id), name=key.name, grace_seconds=grace_seconds
     )
     return key, secret
@@ -154,7 +156,7 @@ async def revoke(
         return False
     _within(caller, revoked)
     await tell(connection, KEYS, str(key_id))
-    await audit.record(connection, caller, "api_key.revoked", id=str(key_id))
+    await audit.record_at_home(connection, caller, "api_key.revoked", id=str(key_id))
     return True
 
 

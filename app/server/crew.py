@@ -1,0 +1,135 @@
+"""The workers of further databases: each a process of its own, so that a database that hangs holds up no other's jobs.
+
+Whoever does the jobs of one database keeps those processes, as the control database lists them.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+import psycopg
+import structlog
+
+from app.platform.connections import connect
+from app.platform.databases import MAIN_NAME, unsealed
+from app.platform.errors import CommandError
+from app.platform.metrics import forget_process
+from app.platform.settings import Settings
+from app.server.roles import Role
+
+LIST_SECONDS = 5.0
+"""Between two looks which databases there are."""
+LOOK_SECONDS = 0.5
+"""Between two looks at the processes."""
+SILENCE_SECONDS = 30.0
+"""A process silent for so long hangs, and is replaced."""
+LISTED = "SELECT name, url FROM database WHERE url IS NOT NULL ORDER BY id"
+
+log = structlog.get_logger()
+
+
+async def further(settings: Settings) -> dict[str, bytes]:
+    """Return the sealed URLs of the further databases, by their names.
+
+    Raises:
+        psycopg.Error: the control database does not answer, or is not migrated yet.
+    """
+    async with await connect(settings, as_owner=True, autocommit=True, prepare_threshold=None) as connection:
+        found = await (await connection.execute(LISTED)).fetchall()
+    return {name: bytes(url) for name, url in found}
+
+
+async def settings_for(settings: Settings, name: str) -> Settings:
+    """Return the settings with which a further database is used; wait for the control database to tell.
+
+    Raises:
+        CommandError: there is none of this name.
+    """
+    while True:
+        try:
+            found = await further(settings)
+        except (psycopg.Error, OSError):
+            await asyncio.sleep(LIST_SECONDS)
+            continue
+        if name not in found:
+            raise CommandError(f"There is no database {name!r}.")
+        return unsealed(settings, found[name])
+
+
+class Crew:
+    """Keeps a worker process for each further database.
+
+    Args:
+        settings: with which the control database is reached.
+        begin: where such a process begins; takes its sign of life and a sealed URL.
+        names: which databases; all, where there are none.
+        own: the database that this process serves itself.
+    """
+
+    def __init__(  # type: ignore[explicit-any]  # what a process begins with
+        self,
+        settings: Settings,
+        begin: Callable[..., None],
+        names: Collection[str] = (),
+        own: str = MAIN_NAME,
+    ) -> None:
+        self._settings = settings
+        self._begin = begin
+        self._names = names
+        self._own = own
+        self._roles: dict[str, Role] = {}
+
+    async def keep(self, stop: asyncio.Event) -> None:
+        """Keep them alive until this is to stop, and then let them finish.
+
+        While the control database is away, those that are known go on.
+        """
+        listed = float("-inf")
+        try:
+            while not stop.is_set():
+                if time.monotonic() - listed > LIST_SECONDS:
+                    with suppress(psycopg.Error, OSError):
+                        self._follow(await further(self._settings))
+                    listed = time.monotonic()
+                self._revive()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            await self._finish()
+        finally:
+            for role in self._roles.values():
+                if role.now is not None:
+                    role.now.kill()
+
+    def _follow(self, listed: dict[str, bytes]) -> None:
+        wanted = {name: url for name, url in listed.items() if name != self._own}
+        if self._names:
+            wanted = {name: url for name, url in wanted.items() if name in self._names}
+        for name in [name for name, role in self._roles.items() if (wanted.get(name),) != role.arguments]:
+            role = self._roles.pop(name)  # its URL is another one
+            if role.now is not None:
+                role.now.signal(signal.SIGTERM)
+        for name in wanted.keys() - self._roles.keys():
+            self._roles[name] = Role(
+                f"jobs-{name}", self._begin, (wanted[name],), SILENCE_SECONDS, signal.SIGTERM
+            )
+
+    def _revive(self) -> None:
+        for name, role in self._roles.items():
+            now = role.now
+            if now is not None and now.alive and not now.hangs(role.silence):
+                continue
+            if now is not None:
+                log.warning("the worker of a database died or hangs, starting it again", database=name)
+                now.kill()
+                if now.process.pid is not None:
+                    forget_process(now.process.pid)
+            role.start()
+
+    async def _finish(self) -> None:
+        running = [role.now for role in self._roles.values() if role.now is not None]
+        for each in running:
+            each.signal(signal.SIGTERM)
+        seconds = self._settings.stop_seconds
+        await asyncio.gather(*(asyncio.to_thread(each.process.join, seconds) for each in running))

@@ -1,0 +1,97 @@
+"""What keeps a project from being written while it moves; moves themselves are in tests/chaos."""
+
+import psycopg
+import pytest
+
+from app.domain.projects.moving import tables
+from app.domain.projects.moving.guard import Guard
+from app.platform.connections import connect_sync
+from app.platform.moves import is_moving
+from tests.factories import add_projects, fill
+
+WRITE = "INSERT INTO customer (id, properties) VALUES (%s, '{}')"
+TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'moving%'"
+
+
+@pytest.fixture
+def owner(settings):
+    with connect_sync(settings, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def moving(engine, owner):
+    """A project whose guard is made, and the guard."""
+    (project,) = await add_projects(engine, "moving")
+    guard = Guard(owner, tables.read(owner), project, with_jobs=True)
+    guard.make(30)
+    yield project, guard
+    guard.remove(30)
+    assert owner.execute(TRIGGERS).fetchone() == (0,)
+
+
+def refused(connection, *statement):
+    with pytest.raises(psycopg.OperationalError) as error:
+        connection.execute(*statement)
+    return is_moving(error.value)
+
+
+async def test_no_late_commit_slips_through(settings, moving):
+    project, guard = moving
+    with connect_sync(settings, project=project) as wrote, connect_sync(settings, project=project) as began:
+        wrote.execute(WRITE, ["early"])
+        began.execute("SELECT count(*) FROM customer")
+        assert not guard.pause(0.05)  # the one that wrote has not ended
+        assert refused(began, WRITE, ["late"])
+        wrote.commit()
+        assert guard.pause(30)
+        assert wrote.execute("SELECT id FROM customer").fetchall() == [("early",)]
+        assert refused(wrote, WRITE, ["later"])
+        wrote.rollback()
+        guard.lift()
+        wrote.execute(WRITE, ["after"])
+
+
+async def test_other_projects_are_written_and_the_owner_passes_its_rows_over(settings, engine, owner, moving):
+    project, guard = moving
+    (other,) = await add_projects(engine, "other")
+    with connect_sync(settings, project=project, autocommit=True) as inside:
+        inside.execute(WRITE, ["kept"])
+        assert guard.pause(30)
+        with connect_sync(settings, project=other, autocommit=True) as beside:
+            beside.execute(WRITE, ["kept"])
+        assert owner.execute("DELETE FROM customer").rowcount == 1  # what is merely old, in all projects
+        assert refused(owner, "UPDATE customer SET properties = '{}'")
+        job = f"""('default', 'x', '{{"project": {project}}}')"""
+        assert refused(inside, f"INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES {job}")
+        guard.close()
+        assert refused(inside, "DELETE FROM customer")
+        assert refused(inside, "UPDATE customer SET properties = '{}'")
+        assert owner.execute("UPDATE customer SET properties = '{}'").rowcount == 1  # as a migration may
+        assert owner.execute("DELETE FROM customer").rowcount == 1
+
+
+async def test_whoever_asks_meanwhile_is_told_to_try_again_and_then_served(engine, client, owner):
+    guard = Guard(owner, tables.read(owner), 1)
+    guard.make(30)
+    try:
+        await fill(engine, "p", 3)
+        path, keyed = "/v1/pools/p/assignments", {"Idempotency-Key": "k"}
+        first = await client.post(path, json={}, headers=keyed)
+        assert guard.pause(30)
+        for ask in (
+            client.post(path, json={}),
+            client.post(
+                "/v1/events", json={"events": [{"customer_id": "c", "event_type": "e", "properties": {}}]}
+            ),
+            client.put("/v1/aggregates/a", json={"event_type": "e", "function": "count", "property": "p"}),
+        ):
+            reply = await ask
+            assert (reply.status_code, reply.json()["type"]) == (503, "/problems/project-moving"), reply.text
+            assert reply.headers["retry-after"] == "1"
+        again = await client.post(path, json={}, headers=keyed)
+        assert (again.status_code, again.json()) == (200, first.json())
+        guard.lift()
+        assert (await client.post(path, json={})).status_code == 201
+    finally:
+        guard.remove(30)
