@@ -6,6 +6,7 @@ test can cut, so that a node is cut off as it would be on a machine of its own.
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -33,9 +34,11 @@ _PATIENCE = 60.0
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """Return a port that stays free until it is used, seconds later: none that the system gives to who connects."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Member:
