@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -249,13 +250,17 @@ async def _lag(cluster: Cluster, callers: Callers) -> None:
         return "Data-Age" in (await callers.ask("GET", "/v1/assignments?pool=p&limit=1")).headers
 
     async def export() -> httpx.Response:
-        """Export all assignments; one that was made just now is there, whoever serves it."""
+        """Export all assignments, once that reaches one that was made just now: it is there, whoever serves it."""
         given = await callers.ask("POST", "/v1/pools/p/assignments", {}, f"x{random.random()}")
         made = given.json()
         callers.book.keys[made["id"]] = made["code"]
-        reply = await callers.ask("GET", "/v1/assignments/export?pool=p&format=ndjson")
-        assert made["id"] in reply.text
-        return reply
+        made_at = datetime.fromisoformat(made["assigned_at"])
+        async with asyncio.timeout(BACK):
+            while True:
+                reply = await callers.ask("GET", "/v1/assignments/export?pool=p&format=ndjson")
+                if datetime.fromisoformat(reply.headers["Complete-Until"]) > made_at:
+                    assert made["id"] in reply.text
+                    return reply
 
     await eventually(is_from_standby, BACK)
     assert "Data-Age" in (await export()).headers
