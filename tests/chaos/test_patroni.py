@@ -251,9 +251,9 @@ async def _lag(cluster: Cluster, callers: Callers) -> None:
 
     async def export() -> httpx.Response:
         """Export all assignments, once that reaches one that was made just now: it is there, whoever serves it."""
-        given = await callers.ask("POST", "/v1/pools/p/assignments", {}, f"x{random.random()}")
-        made = given.json()
-        callers.book.keys[made["id"]] = made["code"]
+        key = f"x{random.random()}"
+        made = (await callers.ask("POST", "/v1/pools/p/assignments", {"customer_id": key}, key)).json()
+        callers.book.keys[key] = made["code"]
         made_at = datetime.fromisoformat(made["assigned_at"])
         async with asyncio.timeout(BACK):
             while True:
