@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -26,7 +27,7 @@ from tests.worker import eventually
 __all__ = ["receiver"]
 
 FAILOVERS = int(os.environ.get("VOUCHERS_TEST_FAILOVERS", "0"))
-BACK = 30.0
+BACK = 60.0
 """Seconds in which all has to be back; how long it really took is printed."""
 CODES = 20_000
 CALLERS, PAUSE = 8, 0.2
@@ -144,6 +145,7 @@ MORE = (
     # Its PostgreSQL goes on as a primary that nobody has told of its end: it must acknowledge nothing.
     Fault("Patroni killed", lambda member: member.kill(server=False), lambda member: member.start_anew()),
     Fault("PostgreSQL killed", lambda member: member.kill(keeper=False), lambda _: None),
+    Fault("switched over", lambda member: member.hand_over(), lambda _: None),
     # Who was promoted dies before there is a standby again: only it has all that was acknowledged.
     Fault("both killed", lambda member: member.kill(), lambda member: member.start_as_the_other_dies()),
     # Down long enough to be replaced, and back before anybody looks: its late commits are nobody's.
@@ -248,13 +250,17 @@ async def _lag(cluster: Cluster, callers: Callers) -> None:
         return "Data-Age" in (await callers.ask("GET", "/v1/assignments?pool=p&limit=1")).headers
 
     async def export() -> httpx.Response:
-        """Export all assignments; one that was made just now is there, whoever serves it."""
-        given = await callers.ask("POST", "/v1/pools/p/assignments", {}, f"x{random.random()}")
-        made = given.json()
-        callers.book.keys[made["id"]] = made["code"]
-        reply = await callers.ask("GET", "/v1/assignments/export?pool=p&format=ndjson")
-        assert made["id"] in reply.text
-        return reply
+        """Export all assignments, once that reaches one that was made just now: it is there, whoever serves it."""
+        key = f"x{random.random()}"
+        made = (await callers.ask("POST", "/v1/pools/p/assignments", {"customer_id": key}, key)).json()
+        callers.book.keys[key] = made["code"]
+        made_at = datetime.fromisoformat(made["assigned_at"])
+        async with asyncio.timeout(BACK):
+            while True:
+                reply = await callers.ask("GET", "/v1/assignments/export?pool=p&format=ndjson")
+                if datetime.fromisoformat(reply.headers["Complete-Until"]) > made_at:
+                    assert made["id"] in reply.text
+                    return reply
 
     await eventually(is_from_standby, BACK)
     assert "Data-Age" in (await export()).headers
