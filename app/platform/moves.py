@@ -35,7 +35,11 @@ refusals = Refusals()
 
 
 def is_moving(error: BaseException) -> bool:
-    """Return whether an error is such a refusal."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig
-    return isinstance(error, psycopg.Error) and error.diag.sqlstate == MOVING
+    """Return whether an error is such a refusal, or comes of one: the job queue has errors of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        driver = cause.orig if isinstance(cause, DBAPIError) else cause
+        if isinstance(driver, psycopg.Error) and driver.diag.sqlstate == MOVING:
+            return True
+        cause = cause.__cause__
+    return False

@@ -95,3 +95,15 @@ async def test_whoever_asks_meanwhile_is_told_to_try_again_and_then_served(engin
         assert (await client.post(path, json={})).status_code == 201
     finally:
         guard.remove(30)
+
+
+async def test_what_is_refused_by_the_job_queue_is_told_in_the_same_words(client, owner):
+    guard = Guard(owner, [], 1, with_jobs=True)  # all but the job was written before the pause
+    guard.make(30)
+    try:
+        assert guard.pause(30)
+        source = {"source": {"type": "text", "text": "code\nA1\n"}}
+        reply = await client.post("/v1/pools/p/imports", json=source)
+        assert (reply.status_code, reply.json()["type"]) == (503, "/problems/project-moving"), reply.text
+    finally:
+        guard.remove(30)

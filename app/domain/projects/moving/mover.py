@@ -25,8 +25,8 @@ from app.domain.projects.moving.tables import Connection, Key, Table
 CAUGHT_UP_SECONDS = 1.0
 """A round that takes less tells that nothing is left but what comes all the time."""
 ROUND_SECONDS = 600.0
-PAUSE_SECONDS = 2.0
-"""Longest pause; what is not done by then is tried again later."""
+PAUSE_SECONDS = 1.5
+"""Longest pause before the switch; what is not done by then is tried again later."""
 WRITERS_SECONDS = 1.0
 """Of that, longest wait for transactions that wrote before."""
 TRIES = 30
