@@ -127,20 +127,20 @@ async def _run(url: str, claims: int, barrier: Barrier, *, together: bool) -> No
         cursors.passed(place, 0, [0])
     async with create_driver_pool(Settings(DATABASE_URL=url)) as direct:
         connections = direct.of(DEFAULT)
-        async with connections.connection() as connection:
+        await connections.fetch(b"SELECT 1", [])
+        barrier.wait(PATIENCE)
+        for _ in range(TENTHS):
             barrier.wait(PATIENCE)
-            for _ in range(TENTHS):
-                barrier.wait(PATIENCE)
-                for _ in range(claims):
-                    left = [AssignmentRequest(random_id()) for _ in range(BATCH)]
-                    for cursor in (cursors.of(place), FIRST):
-                        claimed = await lifecycle.claim_direct(connection, *place, left, cursor, Ids.SINGLE)
-                        cursors.passed(place, cursor, claimed.draw_keys)
-                        if not (left := claimed.left(left)):
-                            break
-                await connection.execute("SELECT pg_stat_force_next_flush()")
-                await connection.execute("SELECT")
-                barrier.wait(PATIENCE)
+            for _ in range(claims):
+                left = [AssignmentRequest(random_id()) for _ in range(BATCH)]
+                for cursor in (cursors.of(place), FIRST):
+                    claimed = await lifecycle.claim_direct(connections, "codes", left, cursor, Ids.SINGLE)
+                    cursors.passed(place, cursor, claimed.draw_keys)
+                    if not (left := claimed.left(left)):
+                        break
+            await connections.fetch(b"SELECT pg_stat_force_next_flush()", [])
+            await connections.fetch(b"SELECT 1", [])
+            barrier.wait(PATIENCE)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def y4(service: Service, pool: str, *, seconds: float, size: int = 1000) -> floa
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             requests = [AssignmentRequest(uuid.uuid4(), f"c-{given + n}", None, None) for n in range(size)]
-            statement, parameters = claim.direct(DEFAULT, pool, requests, cursor)
+            statement, parameters = claim.as_sent(DEFAULT, pool, requests, cursor)
             rows = psycopg.RawCursor(connection).execute(statement, parameters, prepare=True).fetchall()
             keys = [row[1] for row in rows]
             cursor = max([key for key in keys if key <= cursor] or keys)

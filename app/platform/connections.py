@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors as pg
@@ -81,13 +81,32 @@ class NotWritableError(psycopg.OperationalError):
     """The server takes no writes, or no more; its connection was closed, and the next may lead to one that does."""
 
 
+Server: TypeAlias = tuple[str, str]
+"""Host and port, as a URL names them."""
+SUSPECT_SECONDS = 30.0
+"""How long a server that left a statement without an answer is asked after the other hosts of its URL."""
+
+
 class _Hang:
     """When the database of this process last left something without an answer, by the monotonic clock."""
 
     at = float("-inf")
 
-    def note(self) -> None:
+    def __init__(self) -> None:
+        self._servers: dict[Server, float] = {}
+
+    def note(self, server: Server | None = None) -> None:
         self.at = time.monotonic()
+        if server is not None:
+            self._servers[server] = self.at
+
+    def is_suspect(self, server: Server) -> bool:
+        """Tell whether another host that takes writes is to be preferred to it.
+
+        A primary that has lost its standby, and of whose end nobody was told, takes connections, and no commit on it
+        is ever answered: who was promoted meanwhile takes writes too.
+        """
+        return self._servers.get(server, float("-inf")) > time.monotonic() - SUSPECT_SECONDS
 
 
 _hang = _Hang()
@@ -114,19 +133,26 @@ class _Open:
         with self._lock:
             self._all.add(connection)
 
-    def sever(self) -> None:
-        """End each one by its socket, whoever waits on it in whatever thread: the wait fails at once."""
+    def sever(self, server: Server) -> None:
+        """End each one to a server by its socket, whoever waits on it in whatever thread: the wait fails at once."""
         with self._lock:
             connections = list(self._all)
         for connection in connections:
-            with (
-                contextlib.suppress(OSError, psycopg.Error),
-                socket.socket(fileno=os.dup(connection.pgconn.socket)) as end,
-            ):
-                end.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError, psycopg.Error):
+                if _server_of(connection.pgconn) == server:
+                    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as end:
+                        end.shutdown(socket.SHUT_RDWR)
 
 
 _open = _Open()
+
+
+def _server_of(pgconn: PGconn) -> Server:
+    return pgconn.host.decode(), pgconn.port.decode()
+
+
+def _server_at(place: dict[str, str]) -> Server:
+    return place.get("host", ""), place.get("port") or "5432"
 
 
 class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
@@ -135,12 +161,15 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     limit: float = 3.0
     project: int | None = None
     """The project that its session is set to, where that outlives a transaction."""
+    prepared: dict[bytes, str]
+    """What was prepared by SQL, and under which name."""
     speaks_for_all: bool = False
     """Whether a server that does not answer this one in time is taken to answer nobody in this process."""
 
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[TupleRow] = tuple_row) -> None:
         """Note it among those that are open."""
         super().__init__(pgconn, row_factory)
+        self.prepared = {}
         _open.add(self)
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
@@ -154,10 +183,11 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
         except pg._WaitTimeout:  # noqa: SLF001  (what the driver's own `timeout` raises)
             if timeout is not None:
                 raise
+            server = _server_of(self.pgconn)
             self.drop()
-            _hang.note()
+            _hang.note(server)
             if self.speaks_for_all:
-                _open.sever()
+                _open.sever(server)
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
         except pg.ReadOnlySqlTransaction:
             self.drop()
@@ -238,7 +268,7 @@ def server_limit(seconds: float) -> str:
 
 
 _answered: dict[str, dict[str, str]] = {}
-"""Where the last connection was opened to, by URL: of several hosts this one is asked first."""
+"""Where the last connection was opened to, by URL: of several hosts this one is asked first, unless it hung since."""
 
 
 def in_order(url: str) -> dict[str, str]:
@@ -295,7 +325,8 @@ async def connect(
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             places = await resolve(hosts(parameters(url)))
-            places.sort(key=lambda place: place != _answered.get(url))
+            last = _answered.get(url)
+            places.sort(key=lambda place: (_hang.is_suspect(_server_at(place)), place != last))
             place, connection = await first_of(
                 [partial(open_at, place) for place in places],
                 head_start=HEAD_START_SECONDS,
@@ -306,6 +337,8 @@ async def connect(
         raise pg.ConnectionTimeout("the database took no connection in time") from None
     connection.limit = seconds or settings.statement_seconds
     _answered[url] = place
+    if last is not None and _server_at(last) != _server_at(place) and _hang.is_suspect(_server_at(last)):
+        _open.sever(_server_at(last))  # another one has its place; who still reads there would read what was
     return connection
 
 

@@ -1,13 +1,14 @@
 """The driver's own connections, for the hot path, which leaves SQLAlchemy out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
 import psycopg
 from psycopg import pq
+from psycopg.rows import TupleRow
 
 from app.platform.connections import (
     CHECKOUT_SECONDS,
@@ -69,25 +70,33 @@ class DriverPool:
         finally:
             self._places.release()
 
-    @asynccontextmanager
-    async def connection_in(self, project_id: int) -> AsyncIterator[LimitedConnection]:
-        """Give a connection that sees the rows of a project.
+    async def fetch(self, project_id: int, statement: bytes, parameters: Sequence[object]) -> list[TupleRow]:
+        """Run a statement in a project, as a transaction of its own, and return its rows.
 
-        A session keeps the project that was set, for nobody gets a connection from here without setting his own: the
-        lane of a project that goes on with its connection has nothing to send. Where a pooler lends us sessions, it
-        is set for a transaction.
+        A session keeps the project that was set, for each statement says its own: the lane of a project that goes on
+        with its connection has nothing to send. Where a pooler lends us sessions, it is set for a transaction.
+
+        Args:
+            project_id: the project's.
+            statement: with PostgreSQL's own `$1`.
+            parameters: in their order.
         """
         async with self.connection() as connection:
             if not self._own_sessions:
                 async with connection.transaction():
                     await connection.execute(SET, {"project": str(project_id)})
-                    yield connection
-                return
-            if connection.project != project_id:
-                connection.project = None  # whatever becomes of the statement, nobody takes it for another's
-                await connection.execute(SET_SESSION, {"project": str(project_id)})
+                    return await _run(connection, statement, parameters)
+            if connection.project == project_id:
+                return await _run(connection, statement, parameters)
+            is_new, connection.project = connection.project is None, None  # whatever becomes of the statement
+            entering = SET_SESSION.format(project=int(project_id))
+            if is_new:
+                await connection.execute(entering.encode(), prepare=False)  # two at once
                 connection.project = project_id
-            yield connection
+                return await _run(connection, statement, parameters)
+            rows = await _run_after(connection, entering, statement, parameters)
+            connection.project = project_id
+            return rows
 
     async def _idle_or_new(self) -> LimitedConnection:
         if self._idle and self._idle[-1].is_lost():
@@ -126,15 +135,43 @@ class ProjectConnections:
     project_id: int
     share: Places
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[LimitedConnection]:
-        """Give a connection that sees the rows of the project, and no others; see `DriverPool.connection`.
+    async def fetch(self, statement: bytes, parameters: Sequence[object]) -> list[TupleRow]:
+        """Run a statement that sees the rows of the project, and no others; see `DriverPool.fetch`.
 
         Raises:
             OverloadedError: its requests had the project's share of connections for too long.
         """
-        async with self.share.one(), self.pool.connection_in(self.project_id) as connection:
-            yield connection
+        async with self.share.one():
+            return await self.pool.fetch(self.project_id, statement, parameters)
+
+
+async def _run(
+    connection: LimitedConnection, statement: bytes, parameters: Sequence[object]
+) -> list[TupleRow]:
+    rows = psycopg.AsyncRawCursor(connection)
+    await rows.execute(statement, parameters)
+    return await rows.fetchall()
+
+
+async def _run_after(
+    connection: LimitedConnection, entering: str, statement: bytes, parameters: Sequence[object]
+) -> list[TupleRow]:
+    """Run a statement after another one, in one message to the server and one transaction.
+
+    That takes PostgreSQL's simple protocol, and so a statement that is prepared by its own SQL. A message for each
+    would cost a tenth of a millisecond more, a fifth of a claim.
+    """
+    name = connection.prepared.get(statement)
+    if name is None:
+        name = f"after_{len(connection.prepared)}"
+        await psycopg.AsyncRawCursor(connection).execute(f"PREPARE {name} AS ".encode() + statement)
+        connection.prepared[statement] = name
+    rows = psycopg.AsyncClientCursor(connection)
+    places = ", ".join(["%s"] * len(parameters))
+    await rows.execute(f"{entering}; EXECUTE {name} ({places})".encode(), parameters)
+    while rows.nextset():
+        pass
+    return await rows.fetchall()
 
 
 def create_driver_pool(settings: Settings) -> DriverPool:

@@ -22,8 +22,7 @@ KEPT_FOR_OTHERS = 2
 SET = f"""SELECT set_config('role', '{SERVICE}', true), set_config('app.project', %(project)s, true),
     set_config('application_name', '{OF_PROJECT}' || %(project)s, true)"""
 """Sets it for a transaction, and the role: a session that a pooler lends us may have another one."""
-SET_SESSION = f"""SELECT set_config('app.project', %(project)s, false),
-    set_config('application_name', '{OF_PROJECT}' || %(project)s, false)"""
+SET_SESSION = f"SET app.project = '{{project}}'; SET application_name = '{OF_PROJECT}{{project}}'"
 """Sets it for a session, until it is set to another."""
 MOST_WAITING = 1000
 """Most acts of a project that wait for one; more are refused at once."""

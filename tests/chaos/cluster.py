@@ -50,7 +50,7 @@ class Member:
         self._prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
         self._suspended: list[psutil.Process] = []
-        self.others_rest = 0
+        self.peer: Member | None = None
         self.wires: Wires | None = None
         """What all ways into this node and out of it lead through."""
 
@@ -131,9 +131,21 @@ class Member:
             self._process.wait()
         psutil.wait_procs(processes, 10)
 
-    def suspend(self) -> None:
+    def start_anew(self) -> None:
+        """End what is left of it, and start it."""
+        self.kill()
+        self.start()
+
+    def start_as_the_other_dies(self) -> None:
+        """Start it while the other one dies and starts again."""
+        assert self.peer is not None
+        self.start()
+        self.peer.kill()
+        self.peer.start()
+
+    def suspend(self, *, server: bool = True) -> None:
         """Stop them in the middle, parents first: they could make another child meanwhile."""
-        self._suspended = [*self.keeper(), *self.server()]
+        self._suspended = [*self.keeper(), *(self.server() if server else [])]
         for process in self._suspended:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
@@ -146,10 +158,10 @@ class Member:
 
     def cut_off(self) -> None:
         """Cut it off from everybody; nobody but this node asks the other's Patroni."""
-        self.wires.cut(self.port, self.rest, self.etcd, self.others_rest)
+        self.wires.cut(self.port, self.rest, self.etcd, self.peer.rest)
 
     def heal(self) -> None:
-        self.wires.heal(self.port, self.rest, self.etcd, self.others_rest)
+        self.wires.heal(self.port, self.rest, self.etcd, self.peer.rest)
 
 
 class Cluster:
@@ -194,7 +206,7 @@ class Cluster:
         self._start_etcd()
         first, second = self.members
         first.wires = second.wires = self._wires
-        first.others_rest, second.others_rest = second.rest, first.rest
+        first.peer, second.peer = second, first
         first.start()
         self._wait(first.takes_writes)
         self._wait(lambda: self.says(first, "primary"))

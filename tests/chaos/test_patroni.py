@@ -133,7 +133,15 @@ FAULTS = (
     Fault("stopped", lambda member: member.suspend(), lambda member: member.resume()),
     Fault("cut off", lambda member: member.cut_off(), lambda member: member.heal()),
 )
-"""Of killed, stopped and cut off, each once; `_round` says what is expected of all."""
+MORE = (
+    # Its PostgreSQL goes on as a primary that nobody has told of its end: it must acknowledge nothing.
+    Fault("Patroni killed", lambda member: member.kill(server=False), lambda member: member.start_anew()),
+    Fault("PostgreSQL killed", lambda member: member.kill(keeper=False), lambda _: None),
+    # Who was promoted dies before there is a standby again: only it has all that was acknowledged.
+    Fault("both killed", lambda member: member.kill(), lambda member: member.start_as_the_other_dies()),
+    # Down long enough to be replaced, and back before anybody looks: its late commits are nobody's.
+    Fault("Patroni stopped", lambda member: member.suspend(server=False), lambda member: member.resume()),
+)
 
 
 @pytest.fixture
@@ -161,9 +169,11 @@ async def test_nothing_acknowledged_is_lost_and_everything_goes_on_by_itself(clu
             await beside.begin(nobody)
         async with Callers(service, random.randrange(2**32), CALLERS, PAUSE) as callers:
             callers.book.within = REFUSED
-            faults = random.choices(FAULTS, k=FAILOVERS) if FAILOVERS else FAULTS
+            faults = random.choices((*FAULTS, *MORE), k=FAILOVERS) if FAILOVERS else FAULTS
             if named := os.environ.get("VOUCHERS_TEST_FAULTS"):
-                faults = [fault for name in named.split(",") for fault in FAULTS if fault.name == name]
+                faults = [
+                    fault for name in named.split(",") for fault in (*FAULTS, *MORE) if fault.name == name
+                ]
             for n, fault in enumerate(faults):
                 await _round(cluster, callers, beside, fault, n)
             await _lag(cluster, callers)

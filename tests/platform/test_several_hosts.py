@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from app.platform import secret_key
-from app.platform.connections import NotWritableError, connect, connect_sync
+from app.platform.connections import NotWritableError, StatementTimeoutError, connect, connect_sync
 from app.platform.database import autocommit
 from app.platform.database_url import DatabaseUrlError, hosts, parameters, resolve
 from app.platform.driver_pool import create_driver_pool
@@ -125,6 +125,58 @@ async def test_a_host_that_is_silent_holds_up_none(database_url):
             connection = await connect(settings)
             assert connection.info.host == given["host"]
             await connection.close()
+
+
+@pytest.fixture
+def twice(database_url):
+    """The test's database as two hosts, the second by another spelling of its folder."""
+    given = parameters(database_url)
+    folder, port = given["host"], given["port"]
+    return (
+        Settings(
+            DATABASE_URL=f"host={folder},{folder}/. port={port} user={given['user']} dbname={given['dbname']}"
+        ),
+        [folder, f"{folder}/."],
+    )
+
+
+async def test_a_server_that_hangs_is_asked_last_and_left_by_all_once_another_serves(twice):
+    settings, hosts = twice
+    other = await connect(settings)
+    hangs = await connect(settings, seconds=0.05)
+    assert [one.info.host for one in (other, hangs)] == [hosts[0]] * 2
+    with pytest.raises(StatementTimeoutError):
+        await hangs.execute("SELECT pg_sleep(60)")
+    assert not other.is_lost()
+    after = await connect(settings)
+    with connect_sync(settings) as thread:
+        assert [one.info.host for one in (after, thread)] == [hosts[1]] * 2
+    assert other.is_lost()
+    assert not after.is_lost()
+    await other.close()
+    await after.close()
+
+
+async def test_what_waits_long_ends_with_the_queue_that_its_server_leaves_without_an_answer(settings):
+    def sleep():
+        with connect_sync(settings) as connection:
+            connection.execute("SELECT pg_sleep(60)")
+
+    query = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
+    looking = await connect(settings, as_owner=True)
+    waits = asyncio.create_task(asyncio.to_thread(sleep))
+    given = job_pool_arguments(settings)
+    queue = await given["connection_class"].connect(await given["conninfo"](), **given["kwargs"])
+    queue.limit = 0.05
+    while await (await looking.execute(query)).fetchone() == (0,):
+        await asyncio.sleep(0.01)
+        await looking.rollback()
+    with pytest.raises(StatementTimeoutError):
+        await queue.execute("SELECT pg_sleep(60)")
+    with pytest.raises(psycopg.OperationalError):
+        await waits
+    await looking.close()
+    await queue.close()
 
 
 async def test_the_last_error_is_told_where_no_host_serves():

@@ -4,9 +4,11 @@ import asyncio
 import os
 import random
 import re
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
@@ -14,14 +16,14 @@ import pytest
 from tests.conftest import another_database
 from tests.factories import KEY, fill
 from tests.service import Service
-from tests.worker import eventually
+from tests.worker import PROJECT, eventually
 
 pytestmark = pytest.mark.long
 
 TEMPLATE = "{{ vouchers['POOL'].assign_available() }}"
 TWICE = "{{ vouchers['POOL'].assign_available(cached=False) }} " * 2
 CODE = re.compile(r"\S+-\d+")
-KILLS = int(os.environ.get("VOUCHERS_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("VOUCHERS_TEST_KILLS", "1"))
 """So many; 50 by hand."""
 LONG = "3600"
 """Seconds for which keys are remembered here: who refuses one sooner was told."""
@@ -29,7 +31,7 @@ LONG = "3600"
 
 @pytest.fixture(scope="module")
 def pair(server_url):
-    """One that does jobs and one that does not; they start, and migrate, at the same time."""
+    """One that does jobs and one that does not, and a worker; the two start, and migrate, at the same time."""
     with another_database(server_url, "two_services") as url, ExitStack() as stack:
         environment = {"DATABASE_URL": url, "VOUCHERS_KEY_CACHE_SECONDS": LONG}
         services = [Service(1, arguments=given, **environment) for given in ((), ("--no-jobs",))]
@@ -37,7 +39,19 @@ def pair(server_url):
             service.environment.pop("VOUCHERS_SECRET_KEY")  # the database hands on the one that was made
         with ThreadPoolExecutor() as threads:
             list(threads.map(stack.enter_context, services))
+        stack.enter_context(worker_beside(services[0]))
         yield services
+
+
+@contextmanager
+def worker_beside(service):
+    """`vouchers worker` on the database of a service."""
+    command = [sys.executable, "-m", "app.cli", "worker"]
+    with subprocess.Popen(command, cwd=PROJECT, env=service.environment) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -388,6 +402,32 @@ async def test_a_send_whose_service_is_killed_goes_on_at_the_other(pair, both, p
     assert (await counts(both[0], many))["assigned"] == 2000
 
 
+async def test_two_workers_do_each_job_once(pair, both, pool):
+    """The service that does jobs, and a worker beside it."""
+    alert = {"thresholds": [50], "webhook_url": "https://hooks.example.org/low"}
+    await sent(both[0], "PUT", f"/v1/pools/{pool}/alerts", json=alert)
+    batch = {"items": [{"customer_id": f"w-{n}"} for n in range(20)]}
+    await sent(both[1], "POST", f"/v1/pools/{pool}/assignments/batch", json=batch)
+    codes = "\n".join(["code", *(f"{pool}-new-{n}" for n in range(500))])
+    body = {"source": {"type": "text", "text": codes}, "has_header": True}
+    replies = await each(both, "POST", f"/v1/pools/{pool}/imports", json=body)
+    assert {reply.status_code for reply in replies} == {202}
+
+    async def done():
+        found = [await sent(both[0], "GET", f"/v1/imports/{reply.json()['id']}") for reply in replies]
+        return all(one["status"] == "succeeded" for one in found) and found
+
+    imports = await eventually(done, 60)
+    assert sum(one["imported"] for one in imports) == 500
+    assert sum(one["ignored"] for one in imports) == 500
+    assert (await counts(both[1], pool))["available"] == 540
+
+    async def told():
+        return (await sent(both[1], "GET", f"/v1/pools/{pool}/alerts/deliveries"))["items"]
+
+    assert len(await eventually(told)) == 1
+
+
 class Caller:
     """Sends each thing until it is answered, to whichever answers, and now and then once more."""
 
@@ -399,7 +439,7 @@ class Caller:
     async def insist(self, path, body, **headers):
         while True:
             try:
-                reply = await random.choice(self.both).post(path, json=body, headers=headers)
+                reply = await random.choice(self.both).post(path, json=body, headers=headers, timeout=5)
                 if reply.status_code < 500:
                     assert reply.is_success, reply.text
                     return reply.json()
@@ -454,11 +494,14 @@ async def test_whichever_is_killed_callers_go_on_at_the_other(pair, both, pool):
         victim = pair[n % 2]
         before = [len(caller.codes) for caller in callers]
 
-        async def all_went_on(before=before):
+        def all_went_on(before=before):
+            for task in going_on:
+                if task.done():
+                    task.result()  # what it met
             return all(len(caller.codes) > had + 20 for caller, had in zip(callers, before, strict=True))
 
-        await eventually(all_went_on, 60)
-        (web,) = await eventually(victim.web, 60)
+        await eventually(all_went_on, 120)
+        (web,) = await eventually(victim.web, 120)
         web.kill()
     stop.set()
     await asyncio.gather(*going_on)

@@ -67,10 +67,9 @@ class Candidates:
             return codes
 
     async def _look(self, name: str, pool: _Pool, n: int) -> None:
-        async with self._driver_pool.connection() as connection:
-            rows = await picked.look(connection, name, pool.cursor, n)
-            if len(rows) < n:  # round to the beginning
-                rows += await picked.look(connection, name, _SMALLEST, n - len(rows))
+        rows = await picked.look(self._driver_pool, name, pool.cursor, n)
+        if len(rows) < n:  # round to the beginning
+            rows += await picked.look(self._driver_pool, name, _SMALLEST, n - len(rows))
         pool.codes = list({code: None for code, _ in reversed(rows)})
         pool.looked_at = time.monotonic()
         if rows:
@@ -85,8 +84,7 @@ class Candidates:
             By the id of each request that got its code: what comes with the code.
         """
         try:
-            async with self._driver_pool.connection() as connection:
-                given = await picked.take(connection, self._driver_pool.project_id, name, requests, codes)
+            given = await picked.take(self._driver_pool, name, requests, codes)
         except Exception as error:
             if not is_conflict(error):
                 raise

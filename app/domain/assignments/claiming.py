@@ -66,8 +66,7 @@ class Claimer:
         given: Given = {}
         reason: Exception | None = None
         if claimed.known:
-            async with self.driver_pool.connection() as connection:
-                rows = await lifecycle.replayed_direct(connection, pool, claimed.known)
+            rows = await lifecycle.replayed_direct(self.driver_pool, pool, claimed.known)
             given |= {entry.id: entry for entry in rows}
         if claimed.merged:
             more, reason = await _claim_in_transaction(self.engine, pool, claimed.merged)
@@ -93,10 +92,8 @@ class Claimer:
 async def _claim_on_driver(
     direct: ProjectConnections, pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids
 ) -> Claimed:
-    project = direct.project_id
-    async with direct.connection() as connection:
-        claimed = await lifecycle.claim_direct(connection, project, pool, requests, cursor, ids)
-    CURSORS.passed((project, pool), cursor, claimed.draw_keys)
+    claimed = await lifecycle.claim_direct(direct, pool, requests, cursor, ids)
+    CURSORS.passed((direct.project_id, pool), cursor, claimed.draw_keys)
     return claimed
 
 

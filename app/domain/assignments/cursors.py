@@ -11,8 +11,9 @@ _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _MAX_CURSORS = 10_000
 _WIDE = 8
 """Times the usual distance of two codes: so far ahead the next one is only where others were."""
-_DRAWS = 16
-"""Draws after which a process that meets others may leave again: where little is left, it would meet them anywhere."""
+_SOON, _LATE = 16, 1024
+"""Draws after which a process that meets others leaves: the first time, and at the latest. Where little is left it
+would meet them anywhere, and come to the end of the pool more often."""
 PoolKey = tuple[int, str]
 """Project and name of a pool."""
 
@@ -26,6 +27,15 @@ class _Walk:
     """Of two codes that follow each other where nobody else draws; 0 where that is not known."""
     draws: int = 0
     """Since it began here."""
+    leaves_after: int = _SOON
+    """So many draws."""
+
+    def leave(self) -> None:
+        """Go on anywhere else; stay longer the next time, unless it was worth it this time."""
+        self.at = _anywhere()
+        worth = self.draws > 8 * self.leaves_after
+        self.leaves_after = _SOON if worth else min(2 * self.leaves_after, _LATE)
+        self.draws = 0
 
 
 class Cursors:
@@ -64,8 +74,8 @@ class Cursors:
         walk.at = last
         walk.draws += 1
         if walk.distance and first - cursor > max(_WIDE, n / 2) * walk.distance:
-            if walk.draws > _DRAWS:
-                walk.at, walk.draws = _anywhere(), 0
+            if walk.draws > walk.leaves_after:
+                walk.leave()
             return
         seen = (last - first) / (n - 1) if n > 1 else float(first - cursor)
         walk.distance += (min(seen, 4 * walk.distance) - walk.distance) / 8 if walk.distance else seen

@@ -7,8 +7,6 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypedDict
 
-import psycopg
-from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +16,7 @@ from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replay
 from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT
 from app.platform import records
+from app.platform.driver_pool import ProjectConnections
 from app.platform.projects import project_of
 from app.schema.inventory import NOT_EXPIRED
 
@@ -136,7 +135,7 @@ def _direct(ids: Ids) -> tuple[bytes, tuple[str, ...]]:
     return statements.numbered(statements.claim(ids, holds=False))
 
 
-def direct(
+def as_sent(
     project: int, pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids = Ids.SINGLE
 ) -> tuple[bytes, list[object]]:
     """Return the claim from what nobody holds as the driver sends it, and its parameters."""
@@ -146,8 +145,7 @@ def direct(
 
 
 async def claim_direct(
-    connection: psycopg.AsyncConnection[TupleRow],
-    project: int,
+    direct: ProjectConnections,
     pool: str,
     requests: Sequence[AssignmentRequest],
     cursor: int,
@@ -157,18 +155,15 @@ async def claim_direct(
 
     `ledger` is what is new.
     """
-    rows = psycopg.AsyncRawCursor(connection)
-    await rows.execute(*direct(project, pool, requests, cursor, ids))
-    return _claimed(pool, requests, await rows.fetchall())
+    statement, parameters = as_sent(direct.project_id, pool, requests, cursor, ids)
+    return _claimed(pool, requests, await direct.fetch(statement, parameters))
 
 
 async def replayed_direct(
-    connection: psycopg.AsyncConnection[TupleRow], pool: str, known: Sequence[uuid.UUID]
+    direct: ProjectConnections, pool: str, known: Sequence[uuid.UUID]
 ) -> list[LedgerEntry]:
     """Return what requests were given before, on a connection of the driver's own."""
-    rows = psycopg.AsyncRawCursor(connection)
-    await rows.execute(_REPLAYED, [list(known)])
-    return [replayed(pool, row) for row in await rows.fetchall()]
+    return [replayed(pool, row) for row in await direct.fetch(_REPLAYED, [list(known)])]
 
 
 def _parameters(

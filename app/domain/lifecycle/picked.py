@@ -7,13 +7,12 @@ transaction of four round trips; who only looks at it needs one, and finds out a
 from collections.abc import Sequence
 from uuid import UUID
 
-import psycopg
-from psycopg.rows import TupleRow
 from sqlalchemy import text
 
 from app.domain.lifecycle.requests import AssignmentRequest, to_json
 from app.domain.lifecycle.statements import MERGED, REQUESTS, numbered, target, writing
 from app.domain.lifecycle.stock import SLOT
+from app.platform.driver_pool import ProjectConnections
 from app.schema.inventory import NOT_EXPIRED
 
 LOOK = text(f"""
@@ -52,19 +51,15 @@ TAKE_DIRECT, _TAKE_NAMES = numbered(TAKE)
 """As the driver sends them."""
 
 
-async def look(
-    connection: psycopg.AsyncConnection[TupleRow], pool: str, cursor: int, n: int
-) -> list[tuple[str, int]]:
+async def look(direct: ProjectConnections, pool: str, cursor: int, n: int) -> list[tuple[str, int]]:
     """Return up to `n` available vouchers of the pool after `cursor`, as code and draw key; none of them is locked."""
     parameters: dict[str, object] = {"pool": pool, "cursor": cursor, "n": n}
-    rows = psycopg.AsyncRawCursor(connection)
-    await rows.execute(LOOK_DIRECT, [parameters[name] for name in _LOOK_NAMES])
-    return [(code, draw_key) for code, draw_key in await rows.fetchall()]
+    rows = await direct.fetch(LOOK_DIRECT, [parameters[name] for name in _LOOK_NAMES])
+    return [(code, draw_key) for code, draw_key in rows]
 
 
 async def take(
-    connection: psycopg.AsyncConnection[TupleRow],
-    project: int,
+    direct: ProjectConnections,
     pool: str,
     requests: Sequence[AssignmentRequest],
     codes: Sequence[str],
@@ -77,12 +72,10 @@ async def take(
         By the id of each request that got its code: what comes with the code.
     """
     parameters = {
-        "project": project,
+        "project": direct.project_id,
         "pool": pool,
         "requests": to_json(requests),
         "codes": list(codes),
         "slot": SLOT,
     }
-    rows = psycopg.AsyncRawCursor(connection)
-    await rows.execute(TAKE_DIRECT, [parameters[name] for name in _TAKE_NAMES])
-    return dict(await rows.fetchall())
+    return dict(await direct.fetch(TAKE_DIRECT, [parameters[name] for name in _TAKE_NAMES]))

@@ -90,7 +90,8 @@ class KeyRing:
         wait = self._limiter.hit(caller.requests_per_minute, str(caller.key_id))
         if wait is not None:
             raise TooManyRequestsError(
-                f"This key may send {caller.requests_per_minute} requests a minute.", round(wait) + 1
+                f"This key may send {caller.requests_per_minute} requests a minute to each process.",
+                round(wait) + 1,
             )
 
     async def _recognised(

@@ -82,7 +82,9 @@ class ApiKeyOut(BaseModel):
     created_at: datetime = Field(description="When it was made")
     expires_at: datetime | None = Field(description="When it expires; null: never")
     last_used_at: datetime | None = Field(description="When it was last used, to the minute; null: never")
-    requests_per_minute: int | None = Field(description="Most requests a minute; null: no bound")
+    requests_per_minute: int | None = Field(
+        description="Most requests that one process takes from it in a minute; null: no bound"
+    )
     previous_until: datetime | None = Field(
         description="Until when the secret before the last rotation is good; null: there is none"
     )
