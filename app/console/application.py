@@ -34,6 +34,7 @@ from app.platform.settings import Settings
 from app.web.dependencies import held_by
 from app.web.home import home
 from app.web.problems import UNAVAILABLE
+from app.web.reading import backed
 
 PAGES = (
     login, pools, vouchers, changes, wizard, imports, schedules, mapping, personalization, customers, aggregates,
@@ -55,7 +56,7 @@ def mount(app: FastAPI) -> None:
     console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     console.state = app.state  # what the process holds
     for page in PAGES:
-        console.include_router(page.router)
+        console.include_router(backed(page.router))
     console.add_api_route("/static/{name}", static)
     console.middleware("http")(_careful)
     for kind in (DomainError, *UNAVAILABLE, OSError, DataError, Exception):

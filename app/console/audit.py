@@ -9,14 +9,14 @@ from app.domain.access.audit import service
 from app.domain.access.audit.schemas import Filter
 from app.domain.access.scopes import Scope
 from app.web import pagination
-from app.web.dependencies import Connection
+from app.web.reading import ReadConnection
 
 router = APIRouter(prefix="/audit")
 KEY = TypeAdapter(int)
 
 
 @router.get("")
-async def page(visit: Admin, connection: Connection) -> Response:
+async def page(visit: Admin, connection: ReadConnection) -> Response:
     """Show the audit, newest first."""
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
     of_service = visit.caller.may(Scope.OPERATOR)

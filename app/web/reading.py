@@ -3,10 +3,12 @@
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Annotated, TypeAlias
 
-from fastapi import Depends, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.database import transaction
@@ -50,6 +52,18 @@ async def exact(
 def reads(dependant: Dependant) -> bool:
     """Tell whether a route takes a `ReadConnection`."""
     return any(each.call is _connection or reads(each) for each in dependant.dependencies)
+
+
+def backed(router: APIRouter) -> APIRouter:
+    """Put the primary behind each route of a router that takes a `ReadConnection`; API routes have it by their door."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and reads(route.dependant):
+            route.get_route_handler = partial(_backed, route.get_route_handler)  # type: ignore[method-assign]  # as app/web/doors.py does
+    return router
+
+
+def _backed(inner: Callable[[], Handler]) -> Handler:
+    return with_primary_behind(inner())
 
 
 def with_primary_behind(handle: Handler) -> Handler:

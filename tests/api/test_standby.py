@@ -15,7 +15,7 @@ from app.platform.projects import everywhere
 from app.platform.settings import Settings
 from app.platform.standby import Reads, Standby
 from app.web.dependencies import held_by
-from tests.factories import add_projects, fill
+from tests.factories import KEY, add_projects, fill
 
 LISTS = (
     "/v1/pools/p/vouchers",
@@ -53,10 +53,12 @@ async def ages(client, paths):
     return [reply.headers.get("Data-Age") for reply in replies]
 
 
-async def test_lists_tell_how_old_they_are_and_exports_are_current(client, engine):
+async def test_lists_tell_how_old_they_are_and_exports_are_current(client, engine, monkeypatch):
+    monkeypatch.setattr(standby, "CATCH_UP_SECONDS", 60.0)
     await fill(engine, "p", 3)
     await sign_of_life(engine, 100.5)
-    assert all(101 <= int(age) <= 3600 for age in await ages(client, LISTS))
+    await client.post("/console/login", data={"api_key": KEY}, headers={"Origin": "http://test"})
+    assert all(101 <= int(age) <= 3600 for age in await ages(client, (*LISTS, "/console/audit")))
     assert await ages(client, EXPORTS) == ["0", "0"]
     assert await ages(client, CURRENT) == [None] * len(CURRENT)
 
@@ -100,6 +102,7 @@ class TestGone:
         await fill(engine, "p", 3)
         await sign_of_life(engine)
         tried = []
+        monkeypatch.setattr(standby, "GONE_SECONDS", 3600.0)
         admits = Standby.admits
         monkeypatch.setattr(Standby, "admits", lambda self: tried.append(admits(self)) or tried[-1])
         assert await ages(client, LISTS + EXPORTS) == [None] * len(LISTS + EXPORTS)

@@ -6,6 +6,7 @@ test can cut, so that a node is cut off as it would be on a machine of its own.
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -33,9 +34,11 @@ _PATIENCE = 60.0
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """Return a port that stays free until it is used, seconds later: none that the system gives to who connects."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Member:
@@ -49,6 +52,8 @@ class Member:
         self._folder = folder
         self._prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
+        self._helpers: list[subprocess.Popen[bytes]] = []
+        self._configuration = folder.parent / CONFIGURATION.name
         self._suspended: list[psutil.Process] = []
         self.peer: Member | None = None
         self.wires: Wires | None = None
@@ -66,6 +71,15 @@ class Member:
 
     def start(self) -> None:
         """Start Patroni, which starts PostgreSQL."""
+        self._process = self._run("patroni")
+
+    def hand_over(self) -> None:
+        """Switch over to the other node, as an operator would for the maintenance of this one."""
+        assert self.peer is not None
+        wanted = ("--leader", self.name, "--candidate", self.peer.name, "--force")
+        self._helpers.append(self._run("patronictl", "-c", str(self._configuration), "switchover", *wanted))
+
+    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         given = {
             "NAME": self.name,
             "ETCD_HOSTS": f"127.0.0.1:{self.wires.ports[self.etcd]}",
@@ -81,8 +95,8 @@ class Member:
         }
         environment = {**_as_shipped(), **{f"PATRONI_{name}": value for name, value in given.items()}}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._prefix, "/usr/bin/patroni", str(self._folder.parent / "patroni.yaml")],
+            return subprocess.Popen(
+                [*self._prefix, f"/usr/bin/{program}", *(arguments or [str(self._configuration)])],
                 cwd="/",
                 env={**environment, "PATH": os.defpath, "LC_ALL": "C"},
                 stdout=log,
@@ -129,6 +143,9 @@ class Member:
                 process.kill()
         if keeper and self._process is not None:
             self._process.wait()
+        for helper in self._helpers:
+            helper.kill()
+            helper.wait()
         psutil.wait_procs(processes, 10)
 
     def start_anew(self) -> None:
@@ -172,7 +189,8 @@ class Cluster:
         self.folder.chmod(0o711)
         user = ServerUser.of(self.folder)
         prefix = user.prefix(find_programs() / "initdb", self.folder)
-        shutil.copy(CONFIGURATION, self.folder)
+        (self.folder / CONFIGURATION.name).write_text(CONFIGURATION.read_text())
+        (self.folder / CONFIGURATION.name).chmod(0o644)  # whoever may read it where it was
         self.members = []
         for name in ("a", "b"):
             (self.folder / name).mkdir(mode=0o711)

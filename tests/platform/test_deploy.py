@@ -44,6 +44,13 @@ async def families(client, engine):
     return {family.name: family for family in text_string_to_metric_families(shown)}
 
 
+def test_a_primary_that_cannot_reach_etcd_steps_down_before_another_may_be_promoted():
+    node = yaml.safe_load((DEPLOY / "patroni" / "patroni.yaml").read_text())
+    kept = node["bootstrap"]["dcs"]
+    assert kept["loop_wait"] + 2 * kept["retry_timeout"] <= kept["ttl"]
+    assert kept["synchronous_mode"]
+
+
 async def test_every_metric_that_is_asked_for_is_there_with_its_labels(families):
     names = set()
     labels = {}

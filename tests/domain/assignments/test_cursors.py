@@ -22,7 +22,8 @@ class Codes:
         cursor = cursors.of(POOL)
         begin = bisect.bisect_right(self.keys, cursor)
         found = []
-        for key in (*self.keys[begin:], *self.keys[:begin]):
+        for place in range(begin, begin + len(self.keys)):
+            key = self.keys[place % len(self.keys)]
             if key in self.free:
                 found.append(key)
                 if len(found) == n:

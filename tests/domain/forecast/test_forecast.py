@@ -168,12 +168,13 @@ async def test_hours_without_a_change_take_no_row_and_are_listed(client, engine)
             return (await connection.execute(text("SELECT count(*) FROM stock_history"))).scalar_one()
 
     assert (await keep()).due == 1
-    await execute(
-        engine,
-        "UPDATE stock_history SET hour = hour - interval '30 days', taken_at = hour - interval '30 days'",
-    )
-    await execute(engine, "UPDATE stock_history SET same_until = now() - interval '2 hours'")
-    assert [(await keep()).due for _ in range(2)] == [1, 0]
+    async with transaction(engine) as connection:  # in one hour, whatever the clock says
+        for then in (
+            "hour = date_trunc('hour', now()) - interval '30 days', taken_at = now() - interval '30 days'",
+            "same_until = now() - interval '2 hours'",
+        ):
+            await connection.execute(text(f"UPDATE stock_history SET {then}"))
+        assert [(await service.keep_history(connection)).due for _ in range(2)] == [1, 0]
     assert await rows() == 1
     page = (await client.get(f"{URL}/history?limit=4")).json()
     hours = [datetime.fromisoformat(row["hour"]) for row in page["items"]]
