@@ -28,6 +28,7 @@ from app.schema.base import Base
 from app.server.application import create_app, running, with_hot_path
 from tests.engines import learning
 from tests.factories import KEY, add_key
+from tests.held_once import hold_once
 
 DATABASE = "test"
 os.environ["VOUCHERS_SECRET_KEY"] = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdCE="
@@ -162,7 +163,12 @@ def application(max_body_bytes: int) -> FastAPI:
 
 
 @pytest.fixture
-async def app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+def held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_once(monkeypatch)
+
+
+@pytest.fixture
+async def app(settings: Settings, engine: AsyncEngine, held_once: None) -> AsyncIterator[FastAPI]:
     """The application, started, with a key that may do everything."""
     await add_key(engine, KEY, "admin")
     app = application(settings.max_body_bytes)

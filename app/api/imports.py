@@ -38,7 +38,7 @@ from app.platform.errors import (
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
 )
-from app.platform.outbound import AddressForbiddenError
+from app.platform.reachable import AddressForbiddenError
 from app.web import body, filters, idempotency, openapi, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import Manager, Reader, permit_source

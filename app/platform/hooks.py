@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 from app.platform import outbound, tracing
 from app.platform.clock import clock
 from app.platform.errors import DomainError
+from app.platform.reachable import AddressForbiddenError, check_host
 from app.platform.settings import Settings
 
 TIMEOUT = 15.0
@@ -217,9 +218,9 @@ async def refusal(settings: Settings, url: str) -> str | None:
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            await asyncio.to_thread(outbound.check_host, settings, parts.host, port)
+            await asyncio.to_thread(check_host, settings, parts.host, port)
     except TimeoutError:
         return None
-    except outbound.AddressForbiddenError as error:
+    except AddressForbiddenError as error:
         return None if isinstance(error.__cause__, OSError) else error.detail
     return None

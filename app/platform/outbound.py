@@ -6,26 +6,14 @@ every redirect.
 """
 
 import asyncio
-import ipaddress
-import socket
 import ssl
 from functools import cache
-from typing import Protocol
 
 import httpx
 
-from app.platform.addresses import Address, is_public, meant
-from app.platform.errors import DomainError
+from app.platform.reachable import AddressForbiddenError, Allowed, check_host
 
 MAX_REDIRECTS = 5
-
-
-class Allowed(Protocol):
-    """What tells where the service may go beside public addresses, as its settings do."""
-
-    @property
-    def allowed_hosts(self) -> tuple[str, ...]:
-        """Names of hosts, addresses and networks."""
 
 
 def http_client(settings: Allowed, *, timeout: float, keep: bool = False) -> httpx.AsyncClient:
@@ -45,41 +33,6 @@ def http_client(settings: Allowed, *, timeout: float, keep: bool = False) -> htt
         max_redirects=MAX_REDIRECTS,
         trust_env=False,  # a proxy would resolve names itself
     )
-
-
-def check_host(settings: Allowed, host: str, port: int) -> list[str]:
-    """Return the addresses of a host, if the service may connect to all of them. Blocks while it resolves.
-
-    Raises:
-        AddressForbiddenError: the name is not known, or an address is private and not in the allow list.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise AddressForbiddenError(f"The host name {host!r} cannot be resolved.") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    for address in addresses:
-        if not _may_reach(settings, host, address):
-            raise AddressForbiddenError(
-                f"{host!r} is at {address}, which is no public address and not in VOUCHERS_ALLOWED_HOSTS."
-            )
-    return addresses
-
-
-def _may_reach(settings: Allowed, host: str, address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if is_public(ip):
-        return True
-    return any(
-        _covers(allowed.strip().lower(), host.lower(), meant(ip)) for allowed in settings.allowed_hosts
-    )
-
-
-def _covers(allowed: str, host: str, ip: Address) -> bool:
-    try:
-        return ip in ipaddress.ip_network(allowed, strict=False)
-    except ValueError:
-        return allowed == host
 
 
 @cache
@@ -117,9 +70,3 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-
-class AddressForbiddenError(DomainError):
-    """A request that the service was to make leads to where it may not go."""
-
-    status, name, title = 422, "address-forbidden", "The service may not connect to this address"

@@ -1,7 +1,7 @@
 """The life of vouchers by random walk, over HTTP, judged by `vouchers check` and a model in plain Python.
 
 The model knows the state of each code, what became of each assignment and what each hold keeps; every reply that can be
-foretold is. `VOUCHERS_TEST_STEPS=20000 pytest -n 0 tests/domain/lifecycle/test_life.py` plays so many steps.
+foretold is. `VOUCHERS_TEST_STEPS=20000 pytest -n 0 -m long tests/domain/lifecycle/test_life.py` plays so many steps.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections import Counter
 
 import httpx
 import hypothesis
+import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -625,7 +626,8 @@ class Life(RuleBasedStateMachine):
         assert self.run(violations()) == []
 
 
-def test_any_life_of_a_pool_breaks_no_invariant(settings, monkeypatch):
+@pytest.mark.parametrize("steps", [STEPS // 2, pytest.param(STEPS, marks=pytest.mark.long)])
+def test_any_life_of_a_pool_breaks_no_invariant(settings, monkeypatch, steps):
     # A machine with much else to do is no failure of the model.
     monkeypatch.setattr(connections, "CONNECT_SECONDS", 60)
     monkeypatch.setattr(undoing, "AT_A_TIME", 5)
@@ -633,7 +635,7 @@ def test_any_life_of_a_pool_breaks_no_invariant(settings, monkeypatch):
     run_state_machine_as_test(
         Life,
         settings=hypothesis.settings(
-            max_examples=max(1, STEPS // STORY),
+            max_examples=max(1, steps // STORY),
             stateful_step_count=STORY,
             deadline=None,
             phases=[Phase.generate],  # to shrink such a long story takes minutes

@@ -1,6 +1,6 @@
 """Random templates, retries, crashes and run-outs against a model in memory.
 
-`VOUCHERS_EXAMPLES=500 pytest tests/rendering/test_model.py` tries more of them.
+`VOUCHERS_EXAMPLES=500 pytest -n 0 -m long tests/domain/rendering/test_model.py` tries more of them.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections import Counter
 from unittest.mock import patch
 
 import httpx
+import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -222,13 +223,14 @@ def crash(ending):
     return patch.object(service, "render", service_render)
 
 
-def test_messages_and_stock_agree_with_the_model(settings):
+@pytest.mark.parametrize("examples", [EXAMPLES // 2, pytest.param(EXAMPLES, marks=pytest.mark.long)])
+def test_messages_and_stock_agree_with_the_model(settings, examples):
     Messages.service = Service(settings)
     try:
         run_state_machine_as_test(
             Messages,
             settings=hypothesis_settings(
-                max_examples=EXAMPLES,
+                max_examples=examples,
                 stateful_step_count=15,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

@@ -360,6 +360,7 @@ def test_folders_of_others_are_left_alone(new_home: Path) -> None:
     assert [(path.stat().st_mode, path.stat().st_uid) for path in foreign] == before
 
 
+@pytest.mark.long
 @as_root
 def test_programs_that_only_root_may_execute(new_home: Path) -> None:
     """In a container, whose root may pass over permissions, but has no special right to read."""

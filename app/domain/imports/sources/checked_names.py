@@ -6,14 +6,14 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from app.platform import outbound
-from app.platform.settings import Settings
+from app.domain.imports.sources.limits import Limits
+from app.platform.reachable import check_host
 
 
 class CheckedNames(AbstractResolver):
     """A resolver for aiohttp. What is connected to is what was checked."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Limits) -> None:
         self._settings = settings
 
     async def resolve(  # noqa: D102  (aiohttp)
@@ -29,7 +29,7 @@ class CheckedNames(AbstractResolver):
                 proto=0,
                 flags=socket.AI_NUMERICHOST,
             )
-            for address in await asyncio.to_thread(outbound.check_host, self._settings, host, port)
+            for address in await asyncio.to_thread(check_host, self._settings, host, port)
         ]
 
     async def close(self) -> None:

@@ -14,8 +14,8 @@ import orjson
 
 from app.domain.imports.sources import kinds
 from app.domain.imports.sources.frames import BYTES, END, FAULT, HEAD
+from app.domain.imports.sources.limits import limits_of
 from app.platform.errors import DomainError
-from app.platform.settings import Settings
 
 MEMORY = 2 * 1024**3
 """Most address space: one row of a query may be of any size."""
@@ -27,13 +27,13 @@ def main() -> None:
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no part of the source
     wanted = orjson.loads(sys.stdin.buffer.read())
-    settings = Settings.model_validate(wanted["settings"])
+    limits = limits_of(wanted["settings"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    signal.alarm(int(settings.fetch_seconds) + GRACE_SECONDS)  # where nobody is left to end this process
+    signal.alarm(int(limits.fetch_seconds) + GRACE_SECONDS)  # where nobody is left to end this process
     with suppress(BrokenPipeError):
         try:
-            for block in kinds.fetch(settings, wanted["source"]):
+            for block in kinds.fetch(limits, wanted["source"]):
                 _write(out, BYTES, block)
         except DomainError as error:
             _write(out, FAULT, orjson.dumps({"name": error.name, "detail": error.detail}))

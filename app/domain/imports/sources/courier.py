@@ -13,12 +13,12 @@ import socket
 from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 
 import orjson
 
 from app.domain.imports.sources import url
 from app.domain.imports.sources.frames import BEGUN, BYTES, END, FAULT, HEAD, UNWORDED
+from app.domain.imports.sources.limits import limits_of
 from app.platform.errors import DomainError
 
 MEMORY = 2 * 1024**3
@@ -29,14 +29,6 @@ IDLE_SECONDS = 60.0
 """How long this process stays while there is nothing to fetch."""
 RESOLVERS = 64
 """Threads that resolve names: one may wait for long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What limits a fetch."""
-
-    allowed_hosts: tuple[str, ...]
-    fetch_seconds: float
 
 
 class Courier:
@@ -104,12 +96,9 @@ async def _until_first(*acts: Coroutine[object, object, object]) -> None:
 
 
 async def _send(writer: asyncio.StreamWriter, wanted: dict[str, dict[str, object]]) -> None:
-    settings = wanted["settings"]
-    hosts, seconds = settings["allowed_hosts"], settings["fetch_seconds"]
-    assert isinstance(hosts, list) and isinstance(seconds, int | float)  # noqa: S101, PT018  (narrows the types)
-    limits = Limits(tuple(hosts), seconds)
+    limits = limits_of(wanted["settings"])
     try:
-        async with asyncio.timeout(seconds + GRACE_SECONDS):
+        async with asyncio.timeout(limits.fetch_seconds + GRACE_SECONDS):
             async with aclosing(url.blocks(limits, str(wanted["source"]["url"]))) as blocks:
                 await _send_all(writer, blocks)
     except DomainError as error:

@@ -14,12 +14,12 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.sources.limits import Limits
 from app.domain.imports.sources.local import inside
 from app.domain.imports.sources.rows_as_csv import PARTITION, rows_as_csv
 from app.domain.imports.sources.urls import SourceUrl
 from app.domain.imports.stored import StoredSource
-from app.platform import outbound
-from app.platform.settings import Settings
+from app.platform.reachable import check_host
 
 ALLOWED_PARAMETERS = {"sslmode", "charset", "connect_timeout"}
 """Parameters of a URL that do not change where it leads."""
@@ -36,7 +36,7 @@ SESSION = "-c statement_timeout={} -c timezone=UTC -c datestyle=ISO"
 COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
-def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
+def fetch(settings: Limits, source: StoredSource) -> Iterator[bytes]:
     """Yield the rows of the query, with its column names as header.
 
     `source` may tell by `column` which one will hold the codes.
@@ -88,7 +88,7 @@ def url_of(text: str) -> URL:
     return url
 
 
-def _engine(settings: Settings, url: URL) -> Engine:
+def _engine(settings: Limits, url: URL) -> Engine:
     """Return an engine that connects to the address that was checked, and to no other."""
     try:
         if url.get_backend_name() == "sqlite":
@@ -100,7 +100,7 @@ def _engine(settings: Settings, url: URL) -> Engine:
             raise UnreadableError("The database URL has no host.")
         if not url.username:  # the library would take the name under which the service runs
             raise UnreadableError("The database URL has no user name.")
-        address = outbound.check_host(settings, url.host, port)[0]
+        address = check_host(settings, url.host, port)[0]
         if url.drivername == "postgresql+psycopg":
             limit = int(settings.fetch_seconds * 1000)
             arguments = {

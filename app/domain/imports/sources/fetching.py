@@ -24,13 +24,13 @@ import orjson
 
 import app
 from app.domain.imports.errors import ImportCancelledError, UnreadableError
-from app.domain.imports.sources import analysis, secrets
+from app.domain.imports.sources import analysis, masking, secrets
 from app.domain.imports.sources.couriers import Couriers
 from app.domain.imports.sources.frames import BYTES, END, HEAD, UNWORDED
 from app.domain.imports.stored import StoredSource
 from app.platform.errors import DomainError
 from app.platform.memory_file import memory_file
-from app.platform.outbound import AddressForbiddenError
+from app.platform.reachable import AddressForbiddenError
 from app.platform.settings import Settings
 
 MAY_BE_EMPTY = {"database", "analysis"}
@@ -90,7 +90,7 @@ def fetch(
         with closing(blocks):
             yield from _limited(settings, blocks, unwanted)
     except DomainError as error:
-        detail = secrets.without(resolved, error.detail)
+        detail = masking.without(resolved, error.detail)
         raise type(error)(detail) from None
 
 
@@ -160,7 +160,7 @@ def _frames(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
 
 def _error(source: StoredSource, fault: dict[str, str]) -> DomainError:
     if fault["name"] == UNWORDED:
-        said = secrets.without(source, fault["detail"].strip().partition("\n")[0])[:MAX_SAID]
+        said = masking.without(source, fault["detail"].strip().partition("\n")[0])[:MAX_SAID]
         return UnreadableError(f"The source cannot be read: {said}.")
     known = AddressForbiddenError if fault["name"] == AddressForbiddenError.name else UnreadableError
     return known(fault["detail"])

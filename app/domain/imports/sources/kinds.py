@@ -4,17 +4,17 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.sources import secrets
+from app.domain.imports.sources import masking
+from app.domain.imports.sources.limits import Limits
 from app.domain.imports.stored import StoredSource
 from app.platform.errors import DomainError
-from app.platform.settings import Settings
 
-Fetch = Callable[[Settings, StoredSource], Iterator[bytes]]
+Fetch = Callable[[Limits, StoredSource], Iterator[bytes]]
 KINDS = ("database", "storage")
 """Each is imported only where it is used, for a process starts for each fetch."""
 
 
-def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
+def fetch(settings: Limits, source: StoredSource) -> Iterator[bytes]:
     """Yield the bytes of a source.
 
     Raises:
@@ -28,5 +28,5 @@ def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
         raise
     except Exception as error:  # noqa: BLE001  (drivers raise whatever they like)
         said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        said = secrets.without(source, said)[:300]
+        said = masking.without(source, said)[:300]
         raise UnreadableError(f"The source cannot be read: {said or type(error).__name__}.") from None

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from app.domain.imports.errors import UnreadableError
-from app.platform.settings import Settings
+from app.domain.imports.sources.limits import Limits
 
 
-def inside(settings: Settings, path: str) -> Path:
+def inside(settings: Limits, path: str) -> Path:
     """Return a path in the folder that imports may read.
 
     Raises:

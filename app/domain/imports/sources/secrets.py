@@ -7,20 +7,20 @@ query values of a URL, and the credentials among a storage's options. The operat
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import quote
 
 import orjson
 from cryptography.fernet import InvalidToken
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.sources.masking import HIDDEN
 from app.domain.imports.sources.urls import SourceUrl
 from app.domain.imports.stored import StoredSource
 from app.platform.errors import InvalidRequestError
 from app.platform.sealing import fernet
 from app.platform.settings import Settings
 
-HIDDEN = "***"
 REFERENCE = re.compile(r"\$\{env:([A-Za-z0-9_]*)\}")
 LIKE_A_REFERENCE = re.compile(r"\$\{\s*env", re.IGNORECASE)
 PREFIX, HOSTS = "VOUCHERS_SOURCE_", "_HOSTS"
@@ -86,32 +86,6 @@ def masked(source: StoredSource) -> dict[str, object]:
     if options := source.get("options"):
         visible["options"] = dict.fromkeys(options, HIDDEN)
     return visible
-
-
-def without(source: StoredSource, text: str) -> str:
-    """Return a text about a source without the source's secrets."""
-    for secret in sorted(_secrets(source), key=len, reverse=True):
-        for form in {secret, quote(secret, safe=""), quote(secret), repr(secret)[1:-1]}:
-            text = text.replace(form, HIDDEN)
-    return text
-
-
-def _secrets(source: StoredSource) -> set[str]:
-    found = set(_strings(source.get("options") or {}))
-    try:
-        url = SourceUrl.parse(source.get("url", ""))
-    except ValueError:
-        return found
-    return {secret for secret in found | url.secrets() if secret}
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if name not in {"region_name", "endpoint_url"}:
-                yield from _strings(item)
 
 
 def _replaced(source: StoredSource, put: Put) -> StoredSource:

@@ -8,11 +8,11 @@ import fsspec
 from fsspec import AbstractFileSystem
 
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.sources.limits import Limits
 from app.domain.imports.sources.local import inside
 from app.domain.imports.sources.urls import SourceUrl
 from app.domain.imports.stored import StoredSource
-from app.platform import outbound
-from app.platform.settings import Settings
+from app.platform.reachable import check_host
 
 Opened = tuple[AbstractFileSystem, str]
 """A file system, and a path in it."""
@@ -27,7 +27,7 @@ OPTIONS: dict[str, set[str]] = {
 }
 
 
-def fetch(settings: Settings, source: StoredSource) -> Iterator[bytes]:
+def fetch(settings: Limits, source: StoredSource) -> Iterator[bytes]:
     """Yield the bytes of the file."""
     check(source)
     with (
@@ -57,12 +57,12 @@ def check(source: StoredSource) -> None:
 
 
 @contextmanager
-def _local(settings: Settings, url: str, _: dict[str, object]) -> Iterator[Opened]:
+def _local(settings: Limits, url: str, _: dict[str, object]) -> Iterator[Opened]:
     yield fsspec.filesystem("file"), str(inside(settings, unquote(urlsplit(url).path)))
 
 
 @contextmanager
-def _s3(settings: Settings, url: str, options: dict[str, object]) -> Iterator[Opened]:
+def _s3(settings: Limits, url: str, options: dict[str, object]) -> Iterator[Opened]:
     from app.domain.imports.sources.checked_names import CheckedNames  # noqa: PLC0415  (aiohttp comes with the extra)
 
     if any(not isinstance(value, str) for value in options.values() if value is not None):
@@ -95,18 +95,18 @@ def _key(url: str) -> str:
     return f"{parts.netloc}{unquote(parts.path)}"
 
 
-def _check_endpoint(settings: Settings, endpoint: str) -> None:
+def _check_endpoint(settings: Limits, endpoint: str) -> None:
     try:
         url = SourceUrl.parse(endpoint)
     except ValueError as error:
         raise UnreadableError(f"`endpoint_url`: {error}.") from error
     if url.scheme not in {"http", "https"} or not url.host or url.user is not None:
         raise UnreadableError("`endpoint_url` has the form https://host.")
-    outbound.check_host(settings, url.host, int(url.port or 443))
+    check_host(settings, url.host, int(url.port or 443))
 
 
 @contextmanager
-def _gs(_: Settings, url: str, options: dict[str, object]) -> Iterator[Opened]:
+def _gs(_: Limits, url: str, options: dict[str, object]) -> Iterator[Opened]:
     token = options.get("token", "anon")
     # Other kinds of credentials name programs to run and addresses to ask.
     of_account = (
@@ -127,11 +127,11 @@ def _gs(_: Settings, url: str, options: dict[str, object]) -> Iterator[Opened]:
 
 
 @contextmanager
-def _sftp(settings: Settings, url: str, options: dict[str, object]) -> Iterator[Opened]:
+def _sftp(settings: Limits, url: str, options: dict[str, object]) -> Iterator[Opened]:
     parts = urlsplit(url)
     if not parts.hostname:
         raise UnreadableError("The SFTP URL has no host.")
-    address = outbound.check_host(settings, parts.hostname, parts.port or 22)[0]
+    address = check_host(settings, parts.hostname, parts.port or 22)[0]
     filesystem = fsspec.filesystem(
         "sftp",
         host=address,

@@ -5,11 +5,12 @@ from http import HTTPStatus
 
 from app.domain.imports.errors import UnreadableError
 from app.platform import outbound
+from app.platform.reachable import Allowed
 
 STEP_SECONDS = 30.0
 
 
-async def blocks(allowed: outbound.Allowed, url: str) -> AsyncGenerator[bytes, None]:
+async def blocks(allowed: Allowed, url: str) -> AsyncGenerator[bytes, None]:
     """Yield the body of the reply. Each step has an end; that the whole has one is seen to by who asks."""
     # Packed in transit it could unpack to anything; a packed file is opened by the reader, with care.
     headers = {"Accept-Encoding": "identity"}
