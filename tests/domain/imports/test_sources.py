@@ -1,5 +1,6 @@
 """Each source against a real server of its kind."""
 
+import asyncio
 import re
 import shutil
 import socket
@@ -23,6 +24,7 @@ from app.platform.errors import DomainError
 from app.platform.postgres.server import LocalPostgres
 from app.platform.projects import DEFAULT
 from app.platform.settings import get_settings
+from app.server.worker import work
 from tests.domain.imports.imported import codes, figures
 from tests.domain.imports.servers import CODES, http_server, on_loopback, sftp_server
 
@@ -108,19 +110,23 @@ async def test_a_url_that_leads_nowhere_fails_with_the_reason(client, fetch, ser
     assert says in done["error"]
 
 
-async def test_a_url_that_never_ends_is_given_up(client, fetch, server, monkeypatch):
-    for name, value, says in [
-        ("VOUCHERS_FETCH_SECONDS", "0.3", "did not end within 0.3 seconds"),
-        ("VOUCHERS_MAX_UPLOAD_BYTES", "50", "larger than 50 bytes"),
-    ]:
-        with monkeypatch.context() as patch:
-            patch.setenv(name, value)
-            get_settings.cache_clear()
-            done = (await fetch({"type": "url", "url": f"{server.url}/endless"})).json()
-        assert done["status"] == "failed"
-        assert says in done["error"]
-    get_settings.cache_clear()
-    assert (await fetch({"type": "url", "url": server.url})).json()["status"] == "succeeded"
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ({"fetch_seconds": 0.3}, "did not end within 0.3 seconds"),
+        ({"max_upload_bytes": 50}, "larger than 50 bytes"),
+    ],
+    ids=["time", "size"],
+)
+async def test_a_url_that_never_ends_is_given_up(client, settings, begun_by_the_clock, server, limit, says):
+    worker = asyncio.create_task(work(settings.model_copy(update=limit)))
+    for path, status in (("/endless", "failed"), ("", "succeeded")):
+        wanted = {"source": {"type": "url", "url": server.url + path}}
+        done = (await client.post("/v1/pools/p/imports", json=wanted, headers={"Prefer": "wait=30"})).json()
+        assert done["status"] == status
+        assert status == "succeeded" or says in done["error"]
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
 
 
 async def test_database(client, fetch, other_database):
