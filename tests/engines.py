@@ -6,13 +6,12 @@ engines of the application talk to one kind of server here, in one dialect.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg as Dialect
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.platform import engines
 
@@ -21,7 +20,11 @@ from app.platform import engines
 def learning() -> Iterator[None]:
     """Let the engines of the block share what they compiled and what they were told."""
     statements: dict[object, object] = {}
-    create = partial(create_async_engine, execution_options={"compiled_cache": statements})
+
+    def create(url: str, *, execution_options: dict[str, object], **options: Any) -> AsyncEngine:
+        more = {**execution_options, "compiled_cache": statements}
+        return create_async_engine(url, execution_options=more, **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engines, "create_async_engine", create)
         patch.setattr(Dialect, "__eq__", lambda one, other: type(one) is type(other))

@@ -159,8 +159,9 @@ async def test_what_does_not_exist_is_not_cancelled(client):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("begun_by_the_clock", ["all that is due"])
 async def test_slow_sources_hold_up_neither_uploads_nor_the_clock(
-    client, connection, worker, upload, settings
+    client, connection, begun_by_the_clock, worker, upload, settings
 ):
     """The sources never end: whatever ends while all of them are under way waited for none."""
     (settings.import_folder / "codes.csv").write_bytes(b"code\nS-1\n")
