@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,20 +10,18 @@ from psycopg import errors as pg
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
+from app.api.answers import in_time
 from app.domain.rendering.renderers import Renderers
 from app.platform.database import autocommit
 from app.platform.databases import Database, Databases, is_behind
 from app.platform.disk import check_disks
-from app.platform.errors import DatabaseUnavailableError, DomainError
+from app.platform.errors import DatabaseUnavailableError
 from app.platform.stopping import StoppingError, stopping
-from app.web.problems import UNAVAILABLE
 
 REMEMBER_SECONDS = 0.5
 """How long an answer holds: who asks often costs the database nothing."""
 WORKER_SECONDS = 15
 """A worker silent for so long is taken for gone."""
-ANSWER_SECONDS = 2.0
-"""Longest wait for one of several databases."""
 _STATE = """
 SELECT (SELECT max(version_num) FROM alembic_version) AS version,
     EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)) AS worker
@@ -78,7 +76,7 @@ class Readiness:
         Raises:
             DatabaseUnavailableError: none of them does.
         """
-        asked = (_in_time(self._ask_main()), *(_in_time(_ask(database)) for database in further))
+        asked = (in_time(self._ask_main()), *(in_time(_ask(database)) for database in further))
         found = await asyncio.gather(*asked)
         names = ("main", *(database.name for database in further))
         silent = [name for name, said in zip(names, found, strict=True) if said is None]
@@ -107,12 +105,3 @@ async def _ask(database: Database) -> list[str]:
     async with database.direct.connection() as connection:
         await connection.execute("SELECT FROM project LIMIT 1")
     return []
-
-
-async def _in_time(asked: Awaitable[list[str]]) -> list[str] | None:
-    """Return what a database says; None where it does not answer in time, or cannot serve."""
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await asked
-    except (*UNAVAILABLE, DomainError, TimeoutError):
-        return None

@@ -1,22 +1,18 @@
 """What the service does for all projects together, in each of its databases."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.answers import in_time
 from app.domain.projects.databases import service
 from app.platform import jobs
 from app.platform.database import transaction
 from app.platform.databases import Database, Databases
-from app.platform.errors import DomainError
 from app.platform.metrics import Reading
 from app.platform.projects import everywhere
-from app.web.problems import UNAVAILABLE
-
-ANSWER_SECONDS = 2.0
-"""Longest wait for one of several databases; its figures are left out then."""
 
 
 async def readings(databases: Databases, connection: AsyncConnection | None) -> Sequence[Reading]:
@@ -27,13 +23,13 @@ async def readings(databases: Databases, connection: AsyncConnection | None) -> 
         connection: to the control database, where the caller's project lives there.
     """
     if connection is None:
-        await _in_time(_learn_all(databases))
+        await in_time(_learn_all(databases))
     else:
         await service.learn_all(connection, databases)
         if not databases.further():
             return await jobs.state(connection)
     asked = (databases.main, *databases.further())
-    found = await asyncio.gather(*(_in_time(_jobs(database)) for database in asked))
+    found = await asyncio.gather(*(in_time(_jobs(database)) for database in asked))
     told = list(zip((database.name for database in asked), found, strict=True))
     return [
         *(
@@ -53,12 +49,3 @@ async def _learn_all(databases: Databases) -> Sequence[Reading]:
 async def _jobs(database: Database) -> Sequence[Reading]:
     async with transaction(everywhere(database.engine)) as connection:
         return await jobs.state(connection)
-
-
-async def _in_time(asked: Awaitable[Sequence[Reading]]) -> Sequence[Reading] | None:
-    """Return what a database tells; None where it does not in time."""
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await asked
-    except (*UNAVAILABLE, DomainError, TimeoutError):
-        return None
