@@ -1,7 +1,8 @@
 """Every benchmark in one run: `python -m benchmarks.all [--quick]`. Writes `docs/figures.md` and README's table.
 
-Nothing there is typed. All at default settings, log level included, on imported pools, each request with a customer of
-its own. `--quick` makes fewer rounds; the page says what was run.
+Nothing there is typed: the first table of the page is made of the ratios that the benchmarks print beside their goals,
+the others are theirs. All at default settings, log level included, each request with a customer of its own. `--quick`
+makes fewer and shorter rounds, and imports 2 instead of 20 million codes; the page says what was run.
 """
 
 import argparse
@@ -12,15 +13,26 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs/figures.md"
-RUNS: dict[str, tuple[str, list[str], list[str]]] = {
-    "Single assigns over HTTP": ("assign", ["--rounds", "5"], ["--rounds", "3", "--seconds", "4"]),
-    "Bulk assigns": ("bulk", ["--rounds", "5"], ["--rounds", "3", "--seconds", "4"]),
-    "Messages": ("render", ["--rounds", "5"], ["--rounds", "3", "--seconds", "4"]),
-    "Events": ("events", [], ["--rounds", "3", "--seconds", "4"]),
-    "Imports": ("imports", [], ["--rows", "1000000", "--rounds", "3"]),
-}
+from benchmarks import goals, harness
 
+PAGE = Path(__file__).parent.parent / "docs/figures.md"
+QUICK = ["--rounds", "3", "--seconds", "3"]
+RUNS: dict[str, tuple[str, list[str], list[str]]] = {
+    "Beside a constant answer": ("wire", [], QUICK),
+    "Single assigns over HTTP": ("assign", [], QUICK),
+    "Bulk assigns": ("bulk", [], QUICK),
+    "Messages": ("render", [], QUICK),
+    "Events": ("events", [], QUICK),
+    "The log of requests": ("logged", ["--rounds", "9"], ["--rounds", "5", "--seconds", "2"]),
+    "Imports": (
+        "imports",
+        ["--rows", "1000000", "20000000"],
+        ["--rows", "1000000", "2000000", "--rounds", "3"],
+    ),
+    "Assigns beside imports": ("beside", [], ["--rows", "2000000"]),
+    "What a code takes on the disk": ("sizes", [], ["--codes", "100000"]),
+}
+"""By title: the benchmark, its options in the whole form and in the quick one."""
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"(?<=<!-- made by benchmarks\.all -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -60,22 +72,26 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="fewer rounds")
     arguments = options.parse_args()
-    parts = [
-        "# Figures\n\nMade by `python -m benchmarks.all"
-        + (" --quick" if arguments.quick else "")
-        + f"` on {datetime.now(UTC):%Y-%m-%d}; each part says by which command, on what, and in how many rounds."
-        " Ratios are of one run on one machine; absolute figures are that machine's.\n"
-    ]
+    parts: list[str] = []
+    printed = ""
     for title, (name, whole, quick) in RUNS.items():
         command = [f"benchmarks.{name}", *(quick if arguments.quick else whole)]
         started = time.monotonic()
         said = subprocess.run(
-            [sys.executable, "-m", *command], capture_output=True, text=True, check=True
+            [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, check=True
         ).stdout
         print(said, flush=True)
+        printed += said
         seconds = time.monotonic() - started
-        parts.append(f"## {title}\n\n`python -m {' '.join(command)}`, {seconds:.0f} s\n\n{said.strip()}\n")
-    page = "\n".join(parts)
+        rest = goals.PRINTED.sub("", said).strip()
+        parts.append(f"## {title}\n\n`python -m {' '.join(command)}`, {seconds:.0f} s\n\n{rest}\n")
+    head = (
+        f"# Figures\n\nMade by `python -m benchmarks.all{' --quick' if arguments.quick else ''}` on"
+        f" {datetime.now(UTC):%Y-%m-%d}; each part says by which command, on what, and in how many rounds. Ratios are"
+        " those of the medians of one run on one machine, the spread is that of single rounds; absolute figures are"
+        f" that machine's.\n\n{harness.machine()}\n\n{goals.collect(printed)}\n"
+    )
+    page = "\n".join([head, *parts])
     PAGE.write_text(page)
     README.write_text(BLOCK.sub(lambda _: headlines(page), README.read_text()))
 

@@ -6,7 +6,7 @@ from itertools import count
 
 import orjson
 
-from benchmarks import harness, yardsticks
+from benchmarks import goals, harness, yardsticks
 from tests.service import Service
 
 ITEMS = 1000
@@ -34,6 +34,7 @@ def main() -> None:
             [f"Y4: the batch statement of {ITEMS:,} on one connection", harness.median(y4), 1.0],
         ]
         print(f"{harness.machine()}; medians of {rounds} interleaved rounds\n")
+        print(goals.table(goals.row("bulk", ours, y4)))
         print(harness.table(["", "codes per second", "against Y4"], rows))
         print("\n" + harness.books_agree(service))
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.customers.events import NewEvent, add_events
 from app.platform.database import transaction
-from benchmarks import harness, load
+from benchmarks import goals, harness, load
 from tests.factories import KEY
 from tests.service import Service
 
@@ -50,8 +50,16 @@ def main() -> None:
         }
         measures["events"](), measures["assigns"]()  # warm
         turns = [{name: measure() for name, measure in measures.items()} for _ in range(rounds)]
-        of = {name: harness.median([turn[name] for turn in turns]) for name in measures}
+        each = {name: [turn[name] for turn in turns] for name in measures}
+        of = {name: harness.median(rates) for name, rates in each.items()}
         print(f"{harness.machine()}; load by {load.tool()}; medians of {rounds} interleaved rounds\n")
+        print(
+            goals.table(
+                goals.row("event", each["events"], each["assigns"]),
+                goals.row("events", each["many"], each["inserted"]),
+                goals.row("redeeming", each["redeeming"], each["many"]),
+            )
+        )
         rows = [
             [
                 f"single events, {CONNECTIONS} connections",

@@ -5,19 +5,15 @@ against a small one, assigns during an import against idle, and steady assigns f
 """
 
 import argparse
-import secrets
-import tempfile
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from benchmarks import harness, load, yardsticks
+from benchmarks import beside, harness, load, yardsticks
 from tests.factories import KEY
 from tests.service import Service
 
@@ -105,7 +101,9 @@ def _ratios(service: Service, rounds: int, seconds: int, large: int) -> list[lis
     idle, busy = [], []
     for n in range(min(rounds, 3)):
         idle.append(assigns("large"))
-        busy.append(_during_import(service, n, lambda: assigns("large")))
+        busy.append(
+            harness.median(beside.during_import(service, "large", f"I{n}", lambda: assigns("large", 1)))
+        )
     rows.append(_row("assigns per second: during an import of 1 M into the same pool / idle", busy, idle))
     return rows
 
@@ -138,26 +136,6 @@ def _counts_ms(service: Service, pool: str, n: int = 200) -> float:
             client.get(f"/v1/pools/{pool}/counts").raise_for_status()
             times.append((time.perf_counter() - started) * 1e3)
     return harness.median(times)
-
-
-def _during_import(service: Service, n: int, act: Callable[[], float]) -> float:
-    """Return what `act` gives while an import of a million codes runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "codes.csv"
-        file.write_text("code\n" + "".join(f"I{n}-{secrets.token_hex(8)}\n" for _ in range(1_000_000)))
-        headers = {"Authorization": f"Bearer {KEY}"}
-        with (
-            httpx.Client(base_url=service.url, headers=headers, timeout=300) as client,
-            file.open("rb") as content,
-        ):
-            report = client.post("/v1/pools/large/imports", files={"file": content}).json()
-            found = act()
-            still = client.get(f"/v1/imports/{report['id']}").json()["status"]
-            if still not in {"queued", "running"}:
-                raise RuntimeError("the import ended before the measurement did")
-            while client.get(f"/v1/imports/{report['id']}").json()["status"] in {"queued", "running"}:
-                time.sleep(0.5)
-    return found
 
 
 def _steady(service: Service, minutes: float) -> str:

@@ -3,10 +3,11 @@
 import argparse
 import asyncio
 import platform
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ from tests.factories import KEY
 from tests.service import Service
 
 Result = TypeVar("Result")
+LOG_LEVEL = str(Settings.model_fields["log_level"].default)
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 * 2**30
+"""How much room a service needs there."""
 
 FILL = text("""
 INSERT INTO voucher (code, pool_id, draw_key)
@@ -61,17 +66,34 @@ def on(service: Service, act: Callable[[AsyncEngine], Awaitable[Result]]) -> Res
     return asyncio.run(run())
 
 
-def service(workers: int) -> Service:
+def service(workers: int, disk: Path | None = None, log_level: str = LOG_LEVEL) -> Service:
     """A service with default settings, the log level included."""
-    return Service(workers=workers, VOUCHERS_LOG_LEVEL=str(Settings.model_fields["log_level"].default))
+    return Service(workers=workers, disk=disk, VOUCHERS_LOG_LEVEL=log_level)
+
+
+def memory() -> Path | None:
+    """Return a folder in memory, for data that no disk shall slow down; None where there is none with room."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES else None
+
+
+def in_memory() -> str:
+    """Return what to say of a figure whose data folder is to be in memory."""
+    return f"in {MEMORY}" if memory() else f"on disk: {MEMORY} has no room"
 
 
 def import_pool(service: Service, pool: str, n: int) -> None:
     """Import a pool of `n` codes by upload, as a user would; ready to draw from when it returns."""
+    import_codes(service, pool, (f"{pool}-{number:09d}" for number in range(n)))
+
+
+def import_codes(service: Service, pool: str, codes: Iterable[str]) -> int:
+    """Import these codes by upload, as `import_pool` does; return how many."""
+    n = 0
     headers = {"Authorization": f"Bearer {KEY}", "Prefer": "wait=60"}
     with tempfile.TemporaryFile() as file, httpx.Client(base_url=service.url, headers=headers) as client:
         file.write(b"code\n")
-        file.writelines(b"%s-%09d\n" % (pool.encode(), number) for number in range(n))
+        for n, code in enumerate(codes, 1):  # noqa: B007  (the last one counts them)
+            file.write(b"%s\n" % code.encode())
         file.seek(0)
         path = f"/v1/pools/{pool}/imports"
         done = client.post(path, files={"file": ("codes.csv", file)}, timeout=600).json()
@@ -80,6 +102,17 @@ def import_pool(service: Service, pool: str, n: int) -> None:
             done = client.get(f"/v1/imports/{done['id']}").json()
     if done["imported"] != n:
         raise RuntimeError(f"the import ended as {done}")
+    return n
+
+
+def pool_id(service: Service, pool: str) -> int:
+    """Return the id of a pool."""
+
+    async def find(engine: AsyncEngine) -> int:
+        async with transaction(engine) as connection:
+            return await pools.ensure(connection, pool)
+
+    return on(service, find)
 
 
 @asynccontextmanager

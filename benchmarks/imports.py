@@ -3,7 +3,7 @@
 For each size, in each round: a fresh service, COPY of the same file into an empty table with the same columns and
 indexes, then the upload of it, until the import has succeeded. Then another file of a million is imported, while
 another client asks for the counts of a pool, and what that costs it is measured. Figures are medians of the rounds,
-peaks the highest; sizes beyond the first have one round.
+ratios those of the medians, peaks the highest; sizes beyond the first have one round.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import psycopg
 
 from app.platform.database_url import conninfo
 from app.platform.postgres.server import LocalPostgres
-from benchmarks import harness
+from benchmarks import goals, harness
 from tests.service import Service
 
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -54,21 +54,21 @@ def main() -> None:
     options.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     options.add_argument("--rounds", type=int, default=5)
     arguments = options.parse_args()
-    table: list[list[Any]] = []
-    for rows in arguments.rows:
-        rounds = 1 if table else arguments.rounds
-        found = [_round(rows) for _ in range(rounds)]
+    found = {
+        rows: [_round(rows) for _ in range(1 if number else arguments.rounds)]
+        for number, rows in enumerate(arguments.rows)
+    }
+    print(f"\n{harness.machine()}; medians of {arguments.rounds} rounds, one beyond the first size\n")
+    print(goals.table(*_goals(found)))
+    table: list[list[float]] = []
+    for rows, rounds in found.items():
         copied, seconds, idle, during = (
-            harness.median([getattr(one, name) for one in found])
-            for name in ("copied", "seconds", "idle", "during")
+            harness.median(_each(rounds, name)) for name in ("copied", "seconds", "idle", "during")
         )
         per_code = seconds / rows * 1e6
-        first = table[0][4] if table else per_code
-        peaks = max(one.web for one in found), max(one.jobs for one in found)
-        ratio = harness.median([one.seconds / one.copied for one in found])
-        row = [rows, copied, seconds, ratio, per_code, per_code / first, *peaks, idle, during, during / idle]
-        table.append(row)
-    print(f"\n{harness.machine()}; medians of {arguments.rounds} rounds, one beyond the first size\n")
+        ratios = seconds / copied, per_code, per_code / (table[0][4] if table else per_code)
+        peaks = max(_each(rounds, "web")), max(_each(rounds, "jobs"))
+        table.append([rows, copied, seconds, *ratios, *peaks, idle, during, during / idle])
     print(harness.table(HEAD, table))
 
 
@@ -84,19 +84,46 @@ class Round:
     during: float
 
 
+def _each(rounds: Sequence[Round], name: str) -> list[float]:
+    return [getattr(one, name) for one in rounds]
+
+
+def _goals(found: dict[int, list[Round]]) -> Iterator[list[str]]:
+    """Yield the rows of the first size, and those of the others beside it."""
+    (first, rounds), *others = found.items()
+    of_first = [_each(rounds, name) for name in ("seconds", "copied")]
+    seconds, copied = map(harness.median, of_first)
+    said = f"{seconds:.2f} s / {copied:.2f} s"
+    yield goals.row("import", *of_first, said=said, size=goals.size(first))
+    for rows, larger in others:
+        took = harness.median(_each(larger, "seconds"))
+        yield goals.row(
+            "large import",
+            [took / rows],
+            [seconds / first],
+            said=f"{took:.0f} s",
+            size=goals.size(rows),
+            than=goals.size(first),
+        )
+    during, idle = (_each(rounds, name) for name in ("during", "idle"))
+    said = f"{harness.median(during):.1f} ms / {harness.median(idle):.1f} ms"
+    yield goals.row("counts", during, idle, said=said)
+
+
 def _round(rows: int) -> Round:
     with harness.service(workers=1) as service, tempfile.TemporaryDirectory() as folder:
-        file = _write(Path(folder) / "codes.csv", "SAVE", rows)
-        other = _write(Path(folder) / "other.csv", "LATE", MEANWHILE)
+        file = write(Path(folder) / "codes.csv", "SAVE", rows)
+        other = write(Path(folder) / "other.csv", "LATE", MEANWHILE)
         copied = _copy(service, file)
-        seconds = asyncio.run(_import(service, file, rows))
+        seconds = asyncio.run(send(service, "big", file, rows))
         idle, during = asyncio.run(_counts(service, other, MEANWHILE))
         found = Round(copied, seconds, *_peaks(service), idle, during)
         print(f"{found}; {harness.books_agree(service)}", file=sys.stderr, flush=True)
     return found
 
 
-def _write(file: Path, prefix: str, rows: int) -> Path:
+def write(file: Path, prefix: str, rows: int) -> Path:
+    """Write a file of codes; return it."""
     with file.open("w") as out:
         out.write("code\n")
         out.writelines(f"{code}\n" for code in _codes(prefix, rows))
@@ -146,17 +173,17 @@ async def _counts(service: Service, path: Path, rows: int) -> tuple[float, float
         idle = await _ask(asker, lambda: time.monotonic() < until)
         ended = asyncio.Event()
         asking = asyncio.create_task(_ask(asker, lambda: not ended.is_set()))
-        await _import(service, path, rows)
+        await send(service, "big", path, rows)
         ended.set()
         return _p99(idle), _p99(await asking)
 
 
-async def _import(service: Service, path: Path, rows: int) -> float:
-    """Seconds from the first byte sent until it has succeeded."""
+async def send(service: Service, pool: str, path: Path, rows: int) -> float:
+    """Import a file into a pool; return the seconds from the first byte sent until it has succeeded."""
     async with service.client() as client:
         started = time.perf_counter()
         with path.open("rb") as file:
-            reply = await client.post("/v1/pools/big/imports", files={"file": file}, timeout=600)
+            reply = await client.post(f"/v1/pools/{pool}/imports", files={"file": file}, timeout=600)
         done = reply.json()
         while done["status"] in {"queued", "running"}:
             await asyncio.sleep(0.1)

@@ -9,6 +9,7 @@ import random
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,9 @@ from urllib.parse import urlsplit
 import httptools
 
 WRK = ("wrk", "-t1", "--timeout", "30s", "--latency")
+LONGEST = 2 * 3600
+"""Seconds after which `wrk` ends, whatever it waits for."""
+
 LUA = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -26,9 +30,11 @@ wrk.headers["Authorization"] = "Bearer {key}"
 local body, run, n = [=[{body}]=], "c-{run}-", 0
 function request()
     n = n + 1
+    {each}
     return wrk.format(nil, nil, nil, (string.gsub(body, "CUSTOMER", run .. n)))
 end
 """
+KEYED = 'wrk.headers["Idempotency-Key"] = run .. n'
 PLACES = """
 local places = {{ {places} }}
 local plain = request
@@ -53,19 +59,35 @@ class Load:
     p99_ms: float
     failed: int
 
+    def good(self) -> "Load":
+        """Return itself, where no request has failed."""
+        if self.failed:
+            raise RuntimeError(f"{self.failed} requests failed")
+        return self
+
 
 def tool() -> str:
     """Return what drives the load."""
     return "wrk" if shutil.which("wrk") else "Python clients"
 
 
-def post(url: str, key: str, body: str, *, connections: int, seconds: float, pause_ms: float = 0) -> Load:
+def post(
+    url: str,
+    key: str,
+    body: str,
+    *,
+    connections: int,
+    seconds: float,
+    pause_ms: float = 0,
+    keyed: bool = False,
+) -> Load:
     """POST `body` to `url` over so many connections for so long, each pausing so long on average between requests.
 
-    Where the body says CUSTOMER, each request has one of its own.
+    Where the body says CUSTOMER, each request has one of its own; `keyed` ones also have an `Idempotency-Key` each.
     """
-    drive = _wrk if shutil.which("wrk") else _python
-    return drive(url, key, body, connections, seconds, pause_ms)
+    if shutil.which("wrk"):
+        return _wrk(url, _script(key, body, pause_ms, keyed=keyed), connections, seconds)
+    return _python(url, key, body, connections, seconds, pause_ms, keyed=keyed)
 
 
 def post_all_over(
@@ -73,7 +95,14 @@ def post_all_over(
 ) -> Load:
     """POST `body` as `post` does, each time to one of many paths with its key; `wrk` only."""
     lines = ", ".join(f'{{ "{path}", "{key}" }}' for path, key in places)
-    return _wrk(url, "", body, connections, seconds, 0, PLACES.format(places=lines))
+    return _wrk(url, _script("", body) + PLACES.format(places=lines), connections, seconds)
+
+
+def post_during(
+    act: Callable[[], object], url: str, key: str, body: str, *, connections: int, pause_ms: float
+) -> Load:
+    """POST `body` as `post` does keyed requests, for as long as `act` takes; `wrk` only."""
+    return _wrk(url, _script(key, body, pause_ms, keyed=True), connections, LONGEST, act)
 
 
 def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]) -> float:
@@ -85,21 +114,32 @@ def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]
     return cycle_ms - drive(cycle_ms).p50_ms
 
 
+def _script(key: str, body: str, pause_ms: float = 0, *, keyed: bool = False) -> str:
+    each = KEYED if keyed else ""
+    script = LUA.format(key=key, body=body, run=secrets.token_hex(4), each=each)
+    return script + (PAUSE.format(twice=round(2 * pause_ms)) if pause_ms else "")
+
+
 def _wrk(
-    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float, more: str = ""
+    url: str, script: str, connections: int, seconds: float, act: Callable[[], object] | None = None
 ) -> Load:
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(LUA.format(key=key, body=body, run=secrets.token_hex(4)))
-        script.write(more)
-        if pause_ms:
-            script.write(PAUSE.format(twice=round(2 * pause_ms)))
-        script.flush()
-        said = subprocess.run(
-            [*WRK, f"-c{connections}", f"-d{seconds:g}s", "-s", script.name, url],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+    """Run `wrk` for so long, or until `act` is done: told to end, it reports as it does by itself."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        command = [*WRK, f"-c{connections}", f"-d{seconds:g}s", "-s", file.name, url]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            if act is not None:
+                act()
+                process.send_signal(signal.SIGINT)
+            said, _ = process.communicate()
+        finally:
+            process.kill()
+    return _load(said)
+
+
+def _load(said: str) -> Load:
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     socket_errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     return Load(
@@ -122,10 +162,13 @@ def _milliseconds(text: str) -> float:
     return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
 
 
-def _python(url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float) -> Load:
+def _python(
+    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float, *, keyed: bool
+) -> Load:
     shares = [16] * (connections // 16) + ([connections % 16] if connections % 16 else [])
     with multiprocessing.get_context("spawn").Pool(len(shares)) as processes:
-        parts = processes.starmap(_clients, [(url, key, body, share, seconds, pause_ms) for share in shares])
+        loads = [(url, key, body, share, seconds, pause_ms, keyed) for share in shares]
+        parts = processes.starmap(_clients, loads)
     latencies = sorted(latency for part in parts for latency in part[0])
     return Load(
         len(latencies) / seconds,
@@ -136,17 +179,23 @@ def _python(url: str, key: str, body: str, connections: int, seconds: float, pau
 
 
 def _clients(
-    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float
+    url: str,
+    key: str,
+    body: str,
+    connections: int,
+    seconds: float,
+    pause_ms: float,
+    keyed: bool,
 ) -> tuple[list[float], int]:
-    return asyncio.run(_drive(url, key, body, connections, seconds, pause_ms))
+    return asyncio.run(_drive(url, key, body, connections, seconds, pause_ms, keyed=keyed))
 
 
 async def _drive(
-    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float
+    url: str, key: str, body: str, connections: int, seconds: float, pause_ms: float, *, keyed: bool
 ) -> tuple[list[float], int]:
     parts = urlsplit(url)
     head = (
-        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: "
     )
     latencies: list[float] = []
@@ -164,7 +213,8 @@ async def _drive(
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         while (started := time.perf_counter()) < end:
             own = body.replace("CUSTOMER", f"c-{secrets.token_hex(8)}")
-            writer.write(f"{head}{len(own.encode())}\r\n\r\n{own}".encode())
+            more = f"\r\nIdempotency-Key: {secrets.token_hex(8)}" if keyed else ""
+            writer.write(f"{head}{len(own.encode())}{more}\r\n\r\n{own}".encode())
             reply = Reply()
             parser = httptools.HttpResponseParser(reply)
             while not reply.done:

@@ -12,7 +12,7 @@ import time
 import orjson
 from jinja2 import Environment
 
-from benchmarks import harness, load
+from benchmarks import goals, harness, load
 from tests.factories import KEY
 from tests.service import Service
 
@@ -72,6 +72,7 @@ def main() -> None:
             renders.append(_renders(service, seconds))
             assigns.append(_assigns(service, seconds))
         print(f"{harness.machine()}; load by {load.tool()}; medians of {rounds} interleaved rounds\n")
+        print(goals.table(goals.row("render", renders, assigns), goals.row("batch", bulk, plain)))
         _print_bulk(harness.median(plain), harness.median(bulk))
         _print_single(harness.median(renders), harness.median(assigns))
         print("\n" + harness.books_agree(service))

@@ -12,15 +12,19 @@ import pytest
     "name",
     [
         "assign",
+        "beside",
         "bulk",
         "changes",
         "finding",
         "growth",
         "imports",
+        "logged",
         "projects_many",
         "render",
+        "sizes",
         "trackers",
         "webhooks",
+        "wire",
     ],
 )
 def test_it_starts(name):

@@ -1,0 +1,89 @@
+"""What the benchmarks are judged by: ratios of one run on one machine, each beside what is aimed at.
+
+A benchmark prints its rows by `table`; `python -m benchmarks.all` puts those of all of them into one, in this order.
+"""
+
+import re
+from collections.abc import Sequence
+
+from benchmarks import harness
+
+HEAD = ("what", "measured", "goal", "spread")
+PRINTED = re.compile(r"^\| what \| measured \| goal \| spread \|\n\|[- |]+\n((?:\|.*\n)+)\n*", re.MULTILINE)
+
+GOALS = {
+    "processors": ("CPU of all processes for one assign, 64 connections / for one constant answer", "≤ 2"),
+    "throughput": ("single assign / constant answer, throughput, data folder in memory", "≥ 0.5"),
+    "one connection": ("single assign, one connection / one claim by `pgbench -c 1`, time", "≤ 1.3"),
+    "latencies at half": ("p99 / p50 at 64 connections, half of the top rate", "≤ 2.5"),
+    "latencies at full": ("p99 / p50 at 64 connections, full load", "≤ 2.5"),
+    "bulk": ("bulk, 1,000 a request / the statement itself", "≥ 1.2"),
+    "render": ("single render / single assign", "≥ 0.5"),
+    "batch": ("batch render of 10,000 / plain Jinja2 in one process, time", "≤ 1.0"),
+    "event": ("single event over HTTP, 64 connections / single assign", "≥ 0.6"),
+    "events": ("1,000 events a request, four clients / the bare insert of the same rows", "≥ 0.4"),
+    "redeeming": ("the same, each redeeming a code / not redeeming", "≥ 0.5"),
+    "log": ("the request log at its default level, CPU of an assign, per cent", "≤ 5"),
+    "import": ("import of {size} codes / `COPY` into the same table, time", "≤ 1.1"),
+    "large import": ("import of {size} codes, time for each / of {than}", "≤ 1.3"),
+    "meanwhile": ("assigns in another pool while {size} codes are imported, p99 / idle", "≤ 3"),
+    "after": ("assigns in that pool in the {minute} after / in a pool of 200,000", "≥ 0.9"),
+    "counts": ("counts while 1 M codes are imported, p99 / idle", "≤ 1.5"),
+    "same pool": ("assigns while 1 M codes are imported into the same pool / idle", "≥ 0.8"),
+    "imported": ("bytes a code, imported", "≤ 170"),
+    "assigned": ("bytes a code, assigned", "≤ 330"),
+}
+"""By name: what is measured, and the goal."""
+
+
+def row(
+    name: str,
+    first: Sequence[float],
+    second: Sequence[float] | None = None,
+    *,
+    said: str = "",
+    **words: str,
+) -> list[str]:
+    """Return the row of a goal: the ratio of the medians, and how far the ratios of single rounds lie apart.
+
+    Where there is no second, the first are the figures themselves. `said` explains the ratio; `words` fill the name.
+    """
+    what, goal = GOALS[name]
+    base = second or [1.0] * len(first)
+    measured = _number(harness.median(first) / harness.median(base))
+    each = [a / b for a, b in zip(first, base, strict=True)]
+    spread = (
+        f"{_number(min(each))} to {_number(max(each))}, {len(each)} rounds" if len(each) > 1 else "one round"
+    )
+    return [what.format(**words), f"{measured} ({said})" if said else measured, goal, spread]
+
+
+def table(*rows: Sequence[str]) -> str:
+    """Return a table of such rows, with an empty line after it."""
+    return harness.table(HEAD, rows) + "\n"
+
+
+def collect(printed: str) -> str:
+    """Return one table of all rows in what the benchmarks have printed.
+
+    Raises:
+        LookupError: there is none for one of the goals.
+    """
+    lines = [line for lines in PRINTED.findall(printed) for line in lines.splitlines()]
+    rows = []
+    for what, _ in GOALS.values():
+        pattern = re.compile(r"\| " + re.sub(r"\\\{\w+\\\}", ".+", re.escape(what)) + r" \|")
+        found = [line for line in lines if pattern.match(line)]
+        if not found:
+            raise LookupError(f"nothing says: {what}")
+        rows += found
+    return "\n".join([harness.table(HEAD, []), *rows])
+
+
+def size(n: int) -> str:
+    """Return a number of codes as the goals say it."""
+    return f"{n / 1e6:g} M"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"

@@ -1,0 +1,47 @@
+"""The first table of the figures is made of what the benchmarks have printed, and lacks no goal."""
+
+import pytest
+
+from benchmarks import goals
+
+
+def printed():
+    """Each benchmark prints rows of its own between other things; here each goal is one's."""
+    rows = [
+        goals.row(
+            name, [2.0, 3.0, 4.0], [2.0, 2.0, 2.0], said="x / y", size="20 M", than="1 M", minute="minute"
+        )
+        for name in reversed(goals.GOALS)
+    ]
+    return "".join(
+        f"a machine\n\n{goals.table(one)}\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n" for one in rows
+    )
+
+
+def test_a_row_says_ratio_and_spread():
+    row = goals.row("bulk", [20.0, 30.0, 90.0], [20.0, 20.0, 30.0])
+    assert row == ["bulk, 1,000 a request / the statement itself", "1.50", "≥ 1.2", "1.00 to 3.00, 3 rounds"]
+    assert goals.row("imported", [198.4])[1:] == ["198", "≤ 170", "one round"]
+
+
+def test_all_rows_come_together_in_the_order_of_the_goals():
+    lines = goals.collect(printed()).splitlines()
+    assert lines[:2] == ["| what | measured | goal | spread |", "| --- | --- | --- | --- |"]
+    assert len(lines) == 2 + len(goals.GOALS)
+    assert lines[2].startswith("| CPU of all processes for one assign")
+    assert (
+        "| import of 20 M codes, time for each / of 1 M | 1.50 (x / y) | ≤ 1.3 | 1.00 to 2.00, 3 rounds |"
+        in lines
+    )
+    assert "assigned" in lines[-1]
+
+
+def test_a_row_that_nobody_printed_is_missed():
+    with pytest.raises(LookupError, match="bulk"):
+        goals.collect(printed().replace("| bulk,", "| else,"))
+
+
+def test_what_is_left_of_a_part_has_no_goals():
+    rest = goals.PRINTED.sub("", printed())
+    assert "goal" not in rest
+    assert rest.count("| 1 | 2 |") == len(goals.GOALS)
