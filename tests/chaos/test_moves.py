@@ -112,6 +112,7 @@ async def test_projects_move_under_everything_that_callers_do(record_property):
             before = [len(many.book.keys) for many in callers]
             arguments = (two.settings("main"), shops[moved].name, at[moved], KEPT, said.append)
             pauses.append(await asyncio.to_thread(service.move, *arguments))
+            print(f"{n + 1}. {shops[moved].name} to {at[moved]}: a pause of {pauses[-1]:.2f} s")
             for many, count in zip(callers, before, strict=True):
                 await eventually(lambda: len(many.book.keys) > count + 20, 30)  # noqa: B023  (called at once)
         for many in callers:
