@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -107,19 +108,22 @@ async def test_projects_move_under_everything_that_callers_do():
         await eventually(lambda: len(callers[0].book.keys) > 20, 30)
         page = (await callers[0].ask("GET", "/v1/assignments?limit=5")).json()
         at = dict.fromkeys(range(PROJECTS), "main")
-        pauses, said = [], []
+        pauses: list[float] = []
+        said: list[str] = []
         for n in range(MOVES):
             moved = 0 if n < 2 else random.randrange(PROJECTS)
             at[moved] = "other" if at[moved] == "main" else "main"
             before = [len(many.book.keys) for many in callers]
             arguments = (two.settings("main"), shops[moved].name, at[moved], KEPT, said.append)
             pauses.append(await asyncio.to_thread(service.move, *arguments))
-            print(f"{n + 1}. {shops[moved].name} to {at[moved]}: a pause of {pauses[-1]:.2f} s")
+            sys.stdout.write(
+                f"\n{n + 1}. {shops[moved].name} to {at[moved]}: a pause of {pauses[-1]:.2f} s\n"
+            )
             for many, count in zip(callers, before, strict=True):
                 await eventually(lambda: len(many.book.keys) > count + 20, 30)  # noqa: B023  (called at once)
         for many in callers:
             await many.rest()
-        print(*(dict(many.book.statuses) for many in callers))
+        sys.stdout.write("\n".join(str(dict(many.book.statuses)) for many in callers))
         assert max(pauses) <= PAUSE_SECONDS * SLACK, pauses
         for many in callers:
             await audit_books(many)
