@@ -51,6 +51,7 @@ class Load:
     per_second: float
     p50_ms: float
     p99_ms: float
+    longest_ms: float
     failed: int
 
 
@@ -69,11 +70,17 @@ def post(url: str, key: str, body: str, *, connections: int, seconds: float, pau
 
 
 def post_all_over(
-    url: str, places: Sequence[tuple[str, str]], body: str, *, connections: int, seconds: float
+    url: str,
+    places: Sequence[tuple[str, str]],
+    body: str,
+    *,
+    connections: int,
+    seconds: float,
+    pause_ms: float = 0,
 ) -> Load:
     """POST `body` as `post` does, each time to one of many paths with its key; `wrk` only."""
     lines = ", ".join(f'{{ "{path}", "{key}" }}' for path, key in places)
-    return _wrk(url, "", body, connections, seconds, 0, PLACES.format(places=lines))
+    return _wrk(url, "", body, connections, seconds, pause_ms, PLACES.format(places=lines))
 
 
 def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]) -> float:
@@ -106,6 +113,7 @@ def _wrk(
         float(_found(r"Requests/sec:\s+([\d.]+)", said)),
         _milliseconds(_found(r" 50%\s+(\S+)", said)),
         _milliseconds(_found(r" 99%\s+(\S+)", said)),
+        _milliseconds(_found(r"Latency(?:\s+\S+){2}\s+(\S+)", said)),
         int(failed[1] if failed else 0) + sum(map(int, socket_errors.groups() if socket_errors else ())),
     )
 
@@ -131,6 +139,7 @@ def _python(url: str, key: str, body: str, connections: int, seconds: float, pau
         len(latencies) / seconds,
         latencies[len(latencies) // 2] * 1e3,
         latencies[len(latencies) * 99 // 100] * 1e3,
+        latencies[-1] * 1e3,
         sum(part[1] for part in parts),
     )
 
