@@ -14,6 +14,7 @@ import pytest
         "assign",
         "bulk",
         "changes",
+        "databases",
         "finding",
         "growth",
         "imports",
