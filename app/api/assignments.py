@@ -59,8 +59,8 @@ router = APIRouter(prefix="/v1", tags=["assignments"])
 ASSIGN = [requires(Scope.ASSIGN)]
 KEY = TypeAdapter(service.Key)
 """What the cursor of a list holds."""
-_FIRST = {"content-type": "application/json"}
-_REPLAYED = {**_FIRST, "idempotency-replayed": "true"}
+FIRST = {"content-type": "application/json"}
+REPLAYED = {**FIRST, "idempotency-replayed": "true"}
 NO_VOUCHER = (PoolNotFoundError, PoolExhaustedError, CustomerLimitError, PoolBusyError, OverloadedError)
 OTHER_THAN_BEFORE = (
     IdempotencyKeyReusedError,
@@ -176,7 +176,7 @@ async def assign_vouchers(
         for index, item in enumerate(body.items)
     ]
     result = await service.assign_many(engine, pool, requests, atomic=body.atomic)
-    return Response(orjson.dumps(result, option=orjson.OPT_UTC_Z), headers=_FIRST)
+    return Response(orjson.dumps(result, option=orjson.OPT_UTC_Z), headers=FIRST)
 
 
 @router.get(
@@ -304,4 +304,4 @@ def reply(given: LedgerEntry) -> tuple[bytes, int, dict[str, str]]:
         },
         option=orjson.OPT_UTC_Z,
     )
-    return (body, 200, _REPLAYED) if given.replayed else (body, 201, _FIRST)
+    return (body, 200, REPLAYED) if given.replayed else (body, 201, FIRST)

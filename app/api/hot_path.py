@@ -9,7 +9,8 @@ framework: so there is one judge of a request, and no two that differ. A test ho
 
 import json
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import rendering, trackers, tracking
-from app.api.assignments import reply
+from app.api.assignments import FIRST, REPLAYED, reply
 from app.api.tracker_bodies import command_of
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
@@ -27,7 +28,7 @@ from app.domain.access.scopes import Scope as Permission
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.schemas import AssignmentCreate
 from app.domain.customers.events import NewEvent
-from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.rendering.schemas import RenderRequest
 from app.domain.tracking.commands import Command
 from app.domain.tracking.gathering import FEW, Gathering
@@ -38,11 +39,11 @@ from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
 from app.schema.texts import Identifier
 from app.web import json_bounds, presence
-from app.web.dependencies import held_by
+from app.web.dependencies import PLACE, held_by
 from app.web.failed_keys import FailedKeys
 from app.web.guard import secret_in
 from app.web.problems import response_to
-from app.web.replies import ReplyHeaders, own
+from app.web.replies import ReplyHeaders, lines_of, own, raw
 from app.web.trackers import key_in
 
 PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
@@ -60,6 +61,11 @@ Answer: TypeAlias = tuple[bytes, int, Mapping[str, str]]
 _READ = frozenset({b"authorization", b"content-type", b"idempotency-key"})
 _JSON = {"content-type": "application/json"}
 _identifier = TypeAdapter(Identifier)
+_HEADS = {
+    scheme: [lines_of([*raw(headers), *own(scheme)]) for headers in (FIRST, REPLAYED)]
+    for scheme in ("http", "https")
+}
+"""Lines of the heads of assignments that are new, and that were given before."""
 
 
 @dataclass(slots=True)
@@ -98,10 +104,54 @@ class HotPath:
             scope["route"] = route
             await ReplyHeaders(response_to(error, scope["path"]))(scope, receive, send)
         else:
-            raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-            raw += [(b"content-length", b"%d" % len(body)), *own(scope["scheme"])]
-            await send({"type": "http.response.start", "status": status, "headers": raw})
+            told = [*raw(headers), (b"content-length", b"%d" % len(body)), *own(scope["scheme"])]
+            await send({"type": "http.response.start", "status": status, "headers": told})
             await send({"type": "http.response.body", "body": body})
+
+    def begin(
+        self,
+        scope: Scope,
+        body: bytes,
+        request_id: str,
+        gone: Callable[[], bool],
+        tell: Callable[[bytes, int, bytes], None],
+    ) -> bool:
+        """Begin to answer an assignment that has come whole, without a task; False where `__call__` shall do it.
+
+        Args:
+            scope: ASGI's.
+            body: all of it.
+            request_id: for the problem.
+            gone: whether nobody waits for the answer any more.
+            tell: gets body, status and lines of the head, in this call or later.
+        """
+        if _route(scope) is not ROUTE or (head := _head(scope, ROUTE)) is None or len(body) > MAX_BODY:
+            return False
+        caller = held_by(self._framework, KeyRing).remembered(head.secret)
+        if caller is None or not _may(caller, ROUTE):
+            return False
+        try:
+            json_bounds.check(body)
+            wanted = _wanted(scope, caller, body, head.idempotency_key)
+        except (InvalidRequestError, ValueError):
+            return False
+        if wanted is None:
+            return False
+        scope["route"], scope[PLACE] = ROUTE, caller.place
+        heads = _HEADS[scope["scheme"]]
+
+        def told(given: LedgerEntry | Exception) -> None:
+            if isinstance(given, LedgerEntry):
+                made, status, _ = reply(given)
+                tell(made, status, heads[given.replayed])
+            else:
+                tell(*copy_context().run(_failed, given, scope, request_id))
+
+        try:
+            held_by(self._framework, Assigner, caller.place).begin(*wanted, told, gone)
+        except Exception as error:  # noqa: BLE001  (every error becomes a problem)
+            told(error)
+        return True
 
     async def _answering(
         self, scope: Scope, route: str, head: _Head, receive: Receive, read: list[Message]
@@ -116,8 +166,7 @@ class HotPath:
             except DomainError:
                 return None
         logs.project_id.set(caller.project_id)
-        permission = Permission.EVENTS if route in {EVENTS, TRACKED} else Permission.ASSIGN
-        if caller.requests_per_minute is not None or not caller.may(permission):
+        if not _may(caller, route):
             return None
         if route is TRACKED and not _is_for(caller, scope["path"], head.key_id):
             return None
@@ -144,11 +193,8 @@ class HotPath:
     def _assigning(
         self, scope: Scope, caller: Caller, body: bytes, key: str | None, receive: Receive
     ) -> Coroutine[object, object, Answer] | None:
-        wanted = AssignmentCreate.model_validate_json(body)
-        if wanted.code is not None:  # rare, and not for a batch
-            return None
-        pool = nfc(scope["path"].split("/", 4)[3])
-        return self._assign(caller.place, pool, wanted.to_request(pool, key, caller.key_id), receive)
+        wanted = _wanted(scope, caller, body, key)
+        return None if wanted is None else self._assign(caller.place, *wanted, receive)
 
     async def _assign(self, place: Place, pool: str, wanted: AssignmentRequest, receive: Receive) -> Answer:
         cycle = presence.cycle_behind(receive)
@@ -203,6 +249,23 @@ def _route(scope: Scope) -> str | None:
     return ROUTE if PATH.fullmatch(path) else None
 
 
+def _may(caller: Caller, route: str) -> bool:
+    """Tell whether a caller may use a route, with no bound that would have to be counted."""
+    permission = Permission.EVENTS if route in {EVENTS, TRACKED} else Permission.ASSIGN
+    return caller.requests_per_minute is None and caller.may(permission)
+
+
+def _wanted(
+    scope: Scope, caller: Caller, body: bytes, key: str | None
+) -> tuple[str, AssignmentRequest] | None:
+    """Return pool and request of an assignment; None where it asks for a code of its choice."""
+    wanted = AssignmentCreate.model_validate_json(body)
+    if wanted.code is not None:  # rare, and not for a batch
+        return None
+    pool = nfc(scope["path"].split("/", 4)[3])
+    return pool, wanted.to_request(pool, key, caller.key_id)
+
+
 def _is_for(caller: Caller, path: str, key_id: str | None) -> bool:
     """Tell whether a tracker names the caller's project, letter by letter, and no other key."""
     return path[len(_BEFORE) : -len(_BEHIND)] == caller.project and key_id in {None, str(caller.key_id)}
@@ -229,6 +292,16 @@ def _head(scope: Scope, route: str) -> _Head | None:
         return _Head(secret, None if key is None else _identifier.validate_python(key.decode("latin-1")))
     except (UnauthenticatedError, ValidationError):
         return None
+
+
+def _failed(error: Exception, scope: Scope, request_id: str) -> tuple[bytes, int, bytes]:
+    """Return the problem, as body, status and lines of the head; sets whose it is in the current context."""
+    logs.request_id.set(request_id)
+    _, project = scope[PLACE]
+    logs.project_id.set(project)
+    response = response_to(error, scope["path"])
+    told = [header for header in response.raw_headers if header[0] != b"content-length"]
+    return bytes(response.body), response.status_code, lines_of([*told, *own(scope["scheme"])])
 
 
 def _again(read: list[Message], receive: Receive) -> Receive:

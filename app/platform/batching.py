@@ -12,9 +12,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 from app.platform.errors import ClientGoneError, OverloadedError
+from app.platform.logs import log
 
 STALL_SECONDS = 0.3
 """A batch that takes longer no longer holds up those that wait behind it."""
@@ -47,22 +49,27 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class Waiter(Generic[Item, Result]):
-    """One item, and the future of whoever waits for its result."""
+    """One item, and who waits for its result."""
 
     item: Item
-    future: "asyncio.Future[Result]"
+    tell: Callable[[Result | Exception], None]
     deadline: float
     gone: Callable[[], bool]
+    done: bool = False
+    """Whether it was told, or waits no more."""
 
     def resolve(self, result: Result) -> None:
         """Give the result to whoever still waits."""
-        if not self.future.done():
-            self.future.set_result(result)
+        self._end(result)
 
     def fail(self, error: Exception) -> None:
-        """Raise `error` in whoever still waits."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        """Give the error to whoever still waits."""
+        self._end(error)
+
+    def _end(self, outcome: Result | Exception) -> None:
+        if not self.done:
+            self.done = True
+            self.tell(outcome)
 
 
 @dataclass(slots=True)
@@ -124,6 +131,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._queues: dict[Key, _Queue[Item, Result]] = {}
         self._paces: dict[int, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None  # asking each time costs a call to the system
+        self._told: list[tuple[Callable[[Result | Exception], None], Result | Exception]] = []
 
     async def submit(self, key: Key, item: Item, gone: Callable[[], bool] = _never) -> Result:
         """Return the result of an item, served with others of its key.
@@ -134,6 +142,50 @@ class Batcher(Generic[Key, Item, Result]):
             ClientGoneError: `gone` said so; the item was not served.
             OverloadedError: too many wait, or this one waited too long.
         """
+        future: asyncio.Future[Result] = self._running().create_future()
+        waiter = self._enqueue(key, item, partial(_settle, future), gone)
+        try:
+            return await future
+        finally:
+            waiter.done = True
+
+    def begin(
+        self,
+        key: Key,
+        item: Item,
+        tell: Callable[[Result | Exception], None],
+        gone: Callable[[], bool] = _never,
+    ) -> None:
+        """Have an item served as `submit` does; `tell` is called with its result, or with the error.
+
+        Those of a batch are told in one turn of the event loop, after the next batch is on its way.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        self._enqueue(key, item, partial(self._tell_later, tell), gone)
+
+    def _tell_later(self, tell: Callable[[Result | Exception], None], outcome: Result | Exception) -> None:
+        if not self._told:
+            self._running().call_soon(self._tell)
+        self._told.append((tell, outcome))
+
+    def _tell(self) -> None:
+        told, self._told = self._told, []
+        for tell, outcome in told:
+            try:
+                tell(outcome)
+            except Exception as error:  # noqa: BLE001  (the others must hear of theirs)
+                log.error("unexpected error", exc_info=error)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def _enqueue(
+        self, key: Key, item: Item, tell: Callable[[Result | Exception], None], gone: Callable[[], bool]
+    ) -> Waiter[Item, Result]:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(pace=self._paces.get(hash(key), 0.0))
@@ -145,13 +197,11 @@ class Batcher(Generic[Key, Item, Result]):
         ):
             TURNED_AWAY.n += 1
             raise OverloadedError
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        waiter: Waiter[Item, Result] = Waiter(item, self._loop.create_future(), now + self._patience, gone)
+        waiter: Waiter[Item, Result] = Waiter(item, tell, now + self._patience, gone)
         waiting.append(waiter)
         if not queue.tasks:
             self._start(key, queue)
-        return await waiter.future
+        return waiter
 
     def _start(self, key: Key, queue: _Queue[Item, Result]) -> None:
         task = asyncio.create_task(self._run(key, queue))
@@ -208,8 +258,8 @@ class Batcher(Generic[Key, Item, Result]):
                     break
                 seen.add(identity)
             waiting.popleft()
-            if waiter.future.done():
-                continue  # cancelled: nobody waits for it
+            if waiter.done:
+                continue  # nobody waits for it
             if waiter.gone():
                 waiter.fail(ClientGoneError())
             elif waiter.deadline < now:
@@ -219,10 +269,19 @@ class Batcher(Generic[Key, Item, Result]):
         return batch
 
 
+def _settle(future: "asyncio.Future[Result]", outcome: Result | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
 def fail_all(batch: list[Waiter[Item, Result]], error: Exception) -> None:
     """Raise `error` in each that still waits: a copy each, for one object raised in several tasks chains to itself."""
     for waiter in batch:
-        if not waiter.future.done():
+        if not waiter.done:
             waiter.fail(copy_exception(error))
 
 

@@ -88,21 +88,32 @@ class RequestLines:
         self._stream = LogStream(stream or sys.stderr.buffer)
         self._lines: list[bytes] = []
 
-    def add(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """Log that a request was answered with `status` after so many seconds."""
+    def add(
+        self,
+        method: str,
+        route: str | None,
+        status: int,
+        seconds: float,
+        request: str | None,
+        project: int | None,
+    ) -> None:
+        """Log that a request was answered with `status` after so many seconds.
+
+        `request` is its id, and `project` that of the project in which it was.
+        """
         line: dict[str, object] = {
             "method": method,
             "route": route,
             "status": status,
             "milliseconds": round(seconds * 1000, 2),
             "event": "request",
-            "request_id": request_id.get(),
+            "request_id": request,
             "level": "info",
             "timestamp": datetime.now(UTC),  # noqa: TID251
         }
         if (trace := trace_id.get()) is not None:
             line["trace_id"] = trace
-        if (project := project_id.get()) is not None:
+        if project is not None:
             line["project"] = project
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._write)

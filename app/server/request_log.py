@@ -4,17 +4,39 @@ import itertools
 import logging
 import time
 import uuid
+from collections.abc import Callable
+from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform import logs
 from app.platform.logs import RequestLines, log
 from app.platform.metrics import observe_request
+from app.web.dependencies import PLACE
 
 _REQUEST_ID_HEADER = b"x-request-id"
 _MAX_REQUEST_ID = 100
 _PROCESS = uuid.uuid4().hex[:16]
 _numbers = itertools.count(1)
+
+
+class AtOnce(Protocol):
+    """An application that can answer what it knows at sight without a task for each request."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...  # noqa: D102  (ASGI)
+
+    def begin(
+        self,
+        scope: Scope,
+        body: bytes,
+        request_id: str,
+        gone: Callable[[], bool],
+        tell: Callable[[bytes, int, bytes], None],
+    ) -> bool:
+        """Begin to answer a request that has come whole; False where `__call__` shall do it.
+
+        `tell` gets body, status and lines of the head, in this call or later. `gone` tells whether nobody waits.
+        """
 
 
 class RequestLog:
@@ -23,15 +45,35 @@ class RequestLog:
     The route's template stands for the path, because a path may hold a code.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp | AtOnce) -> None:
         self.app = app
         self._lines = RequestLines() if log.is_enabled_for(logging.INFO) else None
+        self._begin = getattr(app, "begin", None)
+
+    def begin(
+        self, scope: Scope, body: bytes, gone: Callable[[], bool], send: Callable[[bytes, int, bytes], None]
+    ) -> bool:
+        """Do as `AtOnce.begin`; `send` gets the reply with the request's id."""
+        if self._begin is None:
+            return False
+        given = _given_id(scope)
+        if given is not None and not given.isprintable():
+            return False
+        request_id = given or _new_id()
+        started = time.perf_counter()
+
+        def tell(body: bytes, status: int, lines: bytes) -> None:
+            send(body, status, b"%bx-request-id: %b\r\n" % (lines, request_id.encode("latin-1")))
+            _, project = scope[PLACE]
+            self._note(scope, status, time.perf_counter() - started, request_id, project)
+
+        return bool(self._begin(scope, body, request_id, gone, tell))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  (ASGI)
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _given_id(scope) or f"{_PROCESS}-{next(_numbers):x}"
+        request_id = _given_id(scope) or _new_id()
         logs.request_id.set(request_id)
         logs.project_id.set(None)
         started = time.perf_counter()
@@ -47,17 +89,24 @@ class RequestLog:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            seconds = time.perf_counter() - started
-            route = route_of(scope)
-            observe_request(scope["method"], route, status, seconds)
-            if self._lines is not None:
-                self._lines.add(scope["method"], route, status, seconds)
+            self._note(scope, status, time.perf_counter() - started, request_id, logs.project_id.get())
+
+    def _note(self, scope: Scope, status: int, seconds: float, request_id: str, project: int | None) -> None:
+        """Count the request, and log its line."""
+        route = route_of(scope)
+        observe_request(scope["method"], route, status, seconds)
+        if self._lines is not None:
+            self._lines.add(scope["method"], route, status, seconds, request_id, project)
 
 
 def route_of(scope: Scope) -> str | None:
     """Return the template of the route that took a request: its path may hold a code."""
     route = scope.get("route")
     return route if isinstance(route, str) else getattr(route, "path", None)
+
+
+def _new_id() -> str:
+    return f"{_PROCESS}-{next(_numbers):x}"
 
 
 def _given_id(scope: Scope) -> str | None:

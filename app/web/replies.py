@@ -1,5 +1,7 @@
 """Headers that every reply bears: none is stored on its way, guessed at, framed or told to others."""
 
+from collections.abc import Iterable, Mapping
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ALWAYS = (
@@ -14,6 +16,16 @@ _HSTS = (b"strict-transport-security", b"max-age=31536000")
 def own(scheme: str) -> list[tuple[bytes, bytes]]:
     """Return the headers for a reply that has none of them, over `scheme`."""
     return [*_ALWAYS, _NO_STORE, _HSTS] if scheme == "https" else [*_ALWAYS, _NO_STORE]
+
+
+def raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Return headers as ASGI has them."""
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as they stand in the head of a reply."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 class ReplyHeaders:

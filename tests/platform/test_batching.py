@@ -1,11 +1,13 @@
 """Who is let into a queue: judged by how many wait and for how long, with queues that the test makes old."""
 
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 
+from app.platform import batching
 from app.platform.batching import TURNED_AWAY, Batcher
-from app.platform.errors import OverloadedError
+from app.platform.errors import ClientGoneError, OverloadedError
 
 
 @pytest.fixture
@@ -94,3 +96,45 @@ async def test_no_more_are_let_in_than_are_served_soon_once_it_is_known_how_long
     assert batcher._queues["k"].pace == queue.pace  # an idle moment forgets nothing
     batcher.go.set()
     await again
+
+
+async def test_those_of_a_batch_are_told_together_and_one_who_cannot_listen_harms_no_other(
+    batcher, monkeypatch
+):
+    told = []
+
+    def deaf(_):
+        raise RuntimeError
+
+    log = Mock()
+    monkeypatch.setattr(batching, "log", log)
+    batcher.go.set()
+    batcher.begin("k", 1, deaf)
+    batcher.begin("k", 2, told.append)
+    batcher.begin("k", 3, told.append, lambda: True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    first, second = told
+    assert first == 2
+    assert isinstance(second, ClientGoneError)
+    log.error.assert_called_once()
+
+
+async def test_one_too_many_is_not_begun(batcher):
+    tasks = await begin(batcher, 5)
+    told = []
+    with pytest.raises(OverloadedError):
+        batcher.begin("k", 6, told.append)
+    batcher.go.set()
+    await asyncio.gather(*tasks)
+    assert told == []
+
+
+async def test_who_was_cancelled_is_not_served(batcher):
+    tasks = await begin(batcher, 2)
+    tasks[1].cancel()
+    await asyncio.sleep(0)
+    batcher.go.set()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [done[0], done[2]] == [0, 2]
+    assert isinstance(done[1], asyncio.CancelledError)

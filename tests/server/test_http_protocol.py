@@ -2,15 +2,14 @@
 
 import asyncio
 import contextlib
-import socket
 
 import orjson
 import pytest
-import uvicorn
 
 from app.platform.settings import get_settings
 from app.server import http_protocol
 from app.server.http_protocol import Protocol
+from tests.loopback import served
 
 HEAD = b"POST / HTTP/1.1\r\nHost: test\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
@@ -76,20 +75,8 @@ async def application():
 
 @pytest.fixture
 async def port(application):
-    """A server with the protocol, on loopback."""
-    config = uvicorn.Config(
-        application, http=Protocol, log_config=None, lifespan="off", ws="none", timeout_keep_alive=1
-    )
-    server = uvicorn.Server(config)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        task = asyncio.create_task(server._serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        server.force_exit = True
-        await task
+    async with served(application) as port:
+        yield port
 
 
 async def answer(port, *pieces, pause=0.0, seconds=8):

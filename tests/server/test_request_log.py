@@ -10,6 +10,7 @@ import pytest
 from app.platform import logs
 from app.platform.logs import RequestLines
 from app.server.request_log import RequestLog
+from app.web.dependencies import PLACE
 
 
 class Stream(io.BytesIO):
@@ -67,6 +68,27 @@ async def test_a_line_says_what_was_asked_and_answered_and_no_code(logged):
         "method": "POST", "route": "/v1/vouchers/{code}", "status": 201, "event": "request",
         "request_id": "mine", "level": "info",
     }  # fmt: skip
+
+
+async def test_what_is_answered_at_once_has_its_line_too(logged):
+    client, stream = logged
+    log = client._transport.app
+    told = []
+
+    def begin(scope, body, request_id, gone, tell):
+        scope["route"], scope[PLACE] = "/v1/pools/{pool}/assignments", (1, 7)
+        tell(body, 201, b"x: y\r\n")
+        return True
+
+    log._begin = begin
+    for sent in ([], [(b"x-request-id", b"mine")], [(b"x-request-id", b"\xa0")]):
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": sent}
+        log.begin(scope, b"hi", lambda: False, lambda *reply: told.append(reply))
+    await asyncio.sleep(0)
+    first, second = lines(stream)
+    assert (first["project"], first["status"], first["route"]) == (7, 201, "/v1/pools/{pool}/assignments")
+    assert second["request_id"] == "mine"
+    assert told[1] == (b"hi", 201, b"x: y\r\nx-request-id: mine\r\n")
 
 
 async def test_a_request_that_raises_has_its_line_too(logged):

@@ -62,6 +62,20 @@ class Assigner:
         """
         return await self._batcher.submit((pool, request.valid_for_seconds), request, gone)
 
+    def begin(
+        self,
+        pool: str,
+        request: AssignmentRequest,
+        tell: Callable[[LedgerEntry | Exception], None],
+        gone: Callable[[], bool],
+    ) -> None:
+        """Do as `assign`, and tell the voucher, or the error, instead of returning it.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        self._batcher.begin((pool, request.valid_for_seconds), request, tell, gone)
+
     async def _serve(self, key: tuple[str, int], batch: Requests) -> None:
         """Claim for a batch, and again for what found everything locked."""
         pool, _ = key
