@@ -23,8 +23,9 @@ from app.domain.access.scopes import Scope
 from app.domain.pools import service as pools
 from app.domain.projects import service as service_of_projects
 from app.platform.database import transaction
+from app.platform.databases import MAIN
 from app.platform.engines import create_long_engine
-from app.platform.projects import DEFAULT, everywhere, of_project
+from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from tests.factories import KEY
 from tests.service import Service
@@ -146,16 +147,26 @@ class Shop:
 
 async def projects(engine: AsyncEngine, n: int, codes: int) -> list[Shop]:
     """Make projects, each with a pool `codes` of so many."""
-    shops = []
-    for k in range(n):
-        async with transaction(everywhere(engine)) as connection:
-            project = await service_of_projects.create(connection, None, f"shop-{k}")
-            _, secret = await keys.issue(
-                connection, None, project.id, "benchmark", [Scope.ASSIGN, Scope.POOLS]
-            )
-        await fill_in(engine, project.id, "codes", codes)
-        shops.append(Shop(project.id, secret))
-    return shops
+    return [await project(engine, f"shop-{k}", codes) for k in range(n)]
+
+
+async def project(
+    engine: AsyncEngine, name: str, codes: int, database_id: int = MAIN, home: AsyncEngine | None = None
+) -> Shop:
+    """Make a project with a pool `codes` of so many.
+
+    Args:
+        engine: on the control database, in any project.
+        name: of the project.
+        codes: how many.
+        database_id: of the database that it is to live in.
+        home: on that database; none where it is the control database.
+    """
+    async with transaction(engine) as connection:
+        made = await service_of_projects.create(connection, None, name, database_id)
+        _, secret = await keys.issue(connection, None, made.id, "benchmark", [Scope.ASSIGN, Scope.POOLS])
+    await fill_in(engine if home is None else home, made.id, "codes", codes)
+    return Shop(made.id, secret)
 
 
 async def fill_in(engine: AsyncEngine, project_id: int, pool: str, n: int) -> int:

@@ -57,6 +57,7 @@ class Load:
     per_second: float
     p50_ms: float
     p99_ms: float
+    longest_ms: float
     failed: int
 
     def good(self) -> "Load":
@@ -91,11 +92,18 @@ def post(
 
 
 def post_all_over(
-    url: str, places: Sequence[tuple[str, str]], body: str, *, connections: int, seconds: float
+    url: str,
+    places: Sequence[tuple[str, str]],
+    body: str,
+    *,
+    connections: int,
+    seconds: float,
+    pause_ms: float = 0,
 ) -> Load:
     """POST `body` as `post` does, each time to one of many paths with its key; `wrk` only."""
     lines = ", ".join(f'{{ "{path}", "{key}" }}' for path, key in places)
-    return _wrk(url, _script("", body) + PLACES.format(places=lines), connections, seconds)
+    script = _script("", body) + PLACES.format(places=lines) + _pause(pause_ms)
+    return _wrk(url, script, connections, seconds)
 
 
 def post_during(
@@ -117,7 +125,11 @@ def pause_ms(per_second: float, connections: int, drive: Callable[[float], Load]
 def _script(key: str, body: str, pause_ms: float = 0, *, keyed: bool = False) -> str:
     each = KEYED if keyed else ""
     script = LUA.format(key=key, body=body, run=secrets.token_hex(4), each=each)
-    return script + (PAUSE.format(twice=round(2 * pause_ms)) if pause_ms else "")
+    return script + _pause(pause_ms)
+
+
+def _pause(ms: float) -> str:
+    return PAUSE.format(twice=round(2 * ms)) if ms else ""
 
 
 def _wrk(
@@ -128,14 +140,14 @@ def _wrk(
         file.write(script)
         file.flush()
         command = [*WRK, f"-c{connections}", f"-d{seconds:g}s", "-s", file.name, url]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            if act is not None:
-                act()
-                process.send_signal(signal.SIGINT)
-            said, _ = process.communicate()
-        finally:
-            process.kill()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                if act is not None:
+                    act()
+                    process.send_signal(signal.SIGINT)
+                said, _ = process.communicate()
+            finally:
+                process.kill()
     return _load(said)
 
 
@@ -146,6 +158,7 @@ def _load(said: str) -> Load:
         float(_found(r"Requests/sec:\s+([\d.]+)", said)),
         _milliseconds(_found(r" 50%\s+(\S+)", said)),
         _milliseconds(_found(r" 99%\s+(\S+)", said)),
+        _milliseconds(_found(r"Latency(?:\s+\S+){2}\s+(\S+)", said)),
         int(failed[1] if failed else 0) + sum(map(int, socket_errors.groups() if socket_errors else ())),
     )
 
@@ -174,6 +187,7 @@ def _python(
         len(latencies) / seconds,
         latencies[len(latencies) // 2] * 1e3,
         latencies[len(latencies) * 99 // 100] * 1e3,
+        latencies[-1] * 1e3,
         sum(part[1] for part in parts),
     )
 

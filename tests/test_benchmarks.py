@@ -15,6 +15,7 @@ import pytest
         "beside",
         "bulk",
         "changes",
+        "databases",
         "finding",
         "growth",
         "imports",
