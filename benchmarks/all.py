@@ -1,8 +1,9 @@
 """Every benchmark in one run: `python -m benchmarks.all [--quick]`. Writes `docs/figures.md` and README's table.
 
 Nothing there is typed: the first table of the page is made of the ratios that the benchmarks print beside their goals,
-the others are theirs. All at default settings, log level included, each request with a customer of its own. `--quick`
-makes fewer and shorter rounds, and imports 2 instead of 20 million codes; the page says what was run.
+the others are theirs. All at default settings, log level included; the service draws from imported pools, each request
+has a customer of its own. `--quick` makes fewer and shorter rounds, and imports 2 instead of 20 million codes; the
+page says what was run.
 """
 
 import argparse
@@ -10,6 +11,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,13 +26,13 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "Bulk assigns": ("bulk", [], QUICK),
     "Messages": ("render", [], QUICK),
     "Events": ("events", [], QUICK),
-    "The log of requests": ("logged", ["--rounds", "9"], ["--rounds", "5", "--seconds", "2"]),
+    "The log of requests": ("logged", ["--rounds", "9"], ["--rounds", "4", "--seconds", "2"]),
     "Imports": (
         "imports",
         ["--rows", "1000000", "20000000"],
         ["--rows", "1000000", "2000000", "--rounds", "3"],
     ),
-    "Assigns beside imports": ("beside", [], ["--rows", "2000000"]),
+    "Assigns beside imports": ("beside", [], ["--rows", "2000000", "--after", "30"]),
     "What a code takes on the disk": ("sizes", [], ["--codes", "100000"]),
 }
 """By title: the benchmark, its options in the whole form and in the quick one."""
@@ -67,13 +70,41 @@ def headlines(page: str) -> str:
     return "\n".join(made) + "\n"
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a benchmark has printed."""
+
+    title: str
+    command: str
+    seconds: float
+    printed: str
+
+
+def page_of(parts: Sequence[Part], command: str) -> str:
+    """Return the page: all goals first, then what else each part has printed.
+
+    Raises:
+        LookupError: a part lacks a row.
+    """
+    head = (
+        f"# Figures\n\nMade by `{command}` on {datetime.now(UTC):%Y-%m-%d}; each part says by which command, on what,"
+        " and in how many rounds. Ratios are those of the medians of one run on one machine, the spread is that of"
+        " single rounds; absolute figures are that machine's. Default settings, the level of the log included.\n\n"
+        f"{harness.machine()}\n\n{goals.collect(''.join(part.printed for part in parts))}\n"
+    )
+    made = [head]
+    for part in parts:
+        rest = goals.PRINTED.sub("", part.printed).strip()
+        made.append(f"## {part.title}\n\n`python -m {part.command}`, {part.seconds:.0f} s\n\n{rest}\n")
+    return "\n".join(made)
+
+
 def main() -> None:
     """Run, and write the page."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="fewer rounds")
+    options.add_argument("--quick", action="store_true", help="fewer rounds, and smaller imports")
     arguments = options.parse_args()
-    parts: list[str] = []
-    printed = ""
+    parts = []
     for title, (name, whole, quick) in RUNS.items():
         command = [f"benchmarks.{name}", *(quick if arguments.quick else whole)]
         started = time.monotonic()
@@ -81,17 +112,8 @@ def main() -> None:
             [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, check=True
         ).stdout
         print(said, flush=True)
-        printed += said
-        seconds = time.monotonic() - started
-        rest = goals.PRINTED.sub("", said).strip()
-        parts.append(f"## {title}\n\n`python -m {' '.join(command)}`, {seconds:.0f} s\n\n{rest}\n")
-    head = (
-        f"# Figures\n\nMade by `python -m benchmarks.all{' --quick' if arguments.quick else ''}` on"
-        f" {datetime.now(UTC):%Y-%m-%d}; each part says by which command, on what, and in how many rounds. Ratios are"
-        " those of the medians of one run on one machine, the spread is that of single rounds; absolute figures are"
-        f" that machine's.\n\n{harness.machine()}\n\n{goals.collect(printed)}\n"
-    )
-    page = "\n".join([head, *parts])
+        parts.append(Part(title, " ".join(command), time.monotonic() - started, said))
+    page = page_of(parts, "python -m benchmarks.all" + (" --quick" if arguments.quick else ""))
     PAGE.write_text(page)
     README.write_text(BLOCK.sub(lambda _: headlines(page), README.read_text()))
 

@@ -34,9 +34,9 @@ def main() -> None:
     """Measure and print."""
     rounds, seconds = harness.rounds_and_seconds(__doc__)
     with harness.service(workers=2) as service:
-        harness.on(service, lambda engine: harness.fill(engine, "codes", rounds * seconds * 15_000))
+        harness.import_pool(service, "codes", rounds * seconds * 15_000)
         used = (rounds + 1) * seconds * 15_000
-        harness.on(service, lambda engine: harness.fill(engine, POOL, used))
+        harness.import_pool(service, POOL, used)
         codes = _given(service, used)
         with service_client(service) as client:
             client.put("/v1/redemption-mapping", json=MAPPING).raise_for_status()

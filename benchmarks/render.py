@@ -60,8 +60,7 @@ def main() -> None:
     rounds, seconds = arguments.rounds, arguments.seconds
     with harness.service(WORKERS) as service:
         harness.import_pool(service, "bulk", (rounds + 1) * RECIPIENTS)
-        plenty = int(rounds * seconds * 25_000)
-        harness.on(service, lambda engine: harness.fill(engine, "single", plenty))
+        harness.import_pool(service, "single", int(rounds * seconds * 25_000))
         plain, bulk = [], []
         for _ in range(rounds):
             plain.append(_plain())
