@@ -12,7 +12,7 @@ from app.server.http_protocol import Protocol
 
 
 @asynccontextmanager
-async def served(application: ASGIApp, *trusted: str) -> AsyncIterator[int]:
+async def served(application: ASGIApp, *trusted: str, idle_seconds: int = 60) -> AsyncIterator[int]:
     """A server with the protocol, behind proxies that are `trusted`; its port."""
     config = uvicorn.Config(
         application,
@@ -20,7 +20,7 @@ async def served(application: ASGIApp, *trusted: str) -> AsyncIterator[int]:
         log_config=None,
         lifespan="off",
         ws="none",
-        timeout_keep_alive=1,
+        timeout_keep_alive=idle_seconds,
         proxy_headers=bool(trusted),
         forwarded_allow_ips=list(trusted),
     )

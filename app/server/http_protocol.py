@@ -173,15 +173,18 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if len(self.tasks) + len(self._at_once) >= self.admission.most and self._may_refuse(cycle):
             self._refuse_one(cycle)
-        elif self._fresh and app is self.app and self._begin is not None and not self.flow.write_paused:
+        elif self._fresh and app is self.app and self._may_begin(cycle):
             self._held = cycle  # for its body may have come with its head
         else:
             super()._start_asgi_task(cycle, app)
 
+    def _may_begin(self, cycle: RequestResponseCycle) -> bool:
+        return self._begin is not None and not self.flow.write_paused and not cycle.waiting_for_100_continue
+
     def _begin_held(self) -> None:
         """Answer at once a request that has come whole, where the application can."""
         cycle, begin = self._held, self._begin
-        if cycle is None or begin is None or cycle.waiting_for_100_continue:
+        if cycle is None or begin is None:
             return
         self._at_once.add(cycle)
         gone, tell = partial(getattr, cycle, "disconnected"), partial(self._tell, cycle)
@@ -189,11 +192,12 @@ class Protocol(HttpToolsProtocol):
             self._held = None
         else:
             self._at_once.discard(cycle)
+            self._start_held()
 
     def _awaits_small_body(self) -> bool:
         """Tell whether what is held lacks a body that many clients send right behind the head."""
         cycle = self._held
-        if cycle is None or not cycle.more_body or cycle.waiting_for_100_continue:
+        if cycle is None:
             return False
         length = next((value for name, value in cycle.scope["headers"] if name == b"content-length"), b"")
         return length.isdigit() and int(length) <= SMALL_BODY_BYTES

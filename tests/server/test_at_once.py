@@ -149,6 +149,21 @@ async def test_requests_in_one_breath_are_answered_in_their_order(application, p
     assert reply.index(b"at once") < reply.index(b"task: hi")
 
 
+async def test_each_in_one_breath_is_offered_once(application, port):
+    offered = []
+
+    def begin(scope, body, gone, tell):
+        offered.append(scope["path"])
+        return False
+
+    application.begin = begin
+    reply = await answer(
+        port, b"".join(each.replace(b" / ", b" /%d " % n) for n, each in enumerate([ASK, ASK, LAST]))
+    )
+    assert reply.count(b"task: hi") == 3
+    assert offered == ["/0"]
+
+
 async def test_who_has_hung_up_is_told_nothing(application, port):
     application.waits = True
     _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -75,7 +75,7 @@ async def application():
 
 @pytest.fixture
 async def port(application):
-    async with served(application) as port:
+    async with served(application, idle_seconds=1) as port:
         yield port
 
 
