@@ -107,7 +107,16 @@ class _Suspects:
         A primary that has lost its standby, and of whose end nobody was told, takes connections, and no commit on it
         is ever answered: who was promoted meanwhile takes writes too.
         """
-        return self._servers.get(server, float("-inf")) > time.monotonic() - SUSPECT_SECONDS
+        return self.since(server) > float("-inf")
+
+    def since(self, server: Server) -> float:
+        """Return when it last did, or minus infinity where that is long ago: the least is to be preferred.
+
+        Who was promoted may leave a commit waiting too, until it knows that it has no standby. The one that did so
+        last would be asked for half a minute, though it is the one that has ended.
+        """
+        at = self._servers.get(server, float("-inf"))
+        return at if at > time.monotonic() - SUSPECT_SECONDS else float("-inf")
 
 
 _suspects = _Suspects()
@@ -353,7 +362,7 @@ async def connect(
         async with asyncio.timeout(CONNECT_SECONDS):
             places = await resolve(hosts(parameters(url)))
             last = _answered.get(url)
-            places.sort(key=lambda place: (_server_at(place) in _suspects, place != last))
+            places.sort(key=lambda place: (_suspects.since(_server_at(place)), place != last))
             place, connection = await first_of(
                 [partial(open_at, place) for place in places],
                 head_start=HEAD_START_SECONDS,

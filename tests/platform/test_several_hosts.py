@@ -1,6 +1,7 @@
 """Several hosts in one URL: every spelling, every way in which the service connects."""
 
 import asyncio
+import itertools
 import socket
 from urllib.parse import quote
 
@@ -155,6 +156,18 @@ async def test_a_server_that_hangs_is_asked_last_and_left_by_all_once_another_se
     assert not after.is_lost()
     await other.close()
     await after.close()
+
+
+async def test_where_all_hang_the_one_that_did_so_last_is_asked_last(twice):
+    """Who was promoted may hang for a moment; who was left behind hangs for good."""
+    settings, _ = twice
+    asked = []
+    for _ in range(5):
+        hangs = await connect(settings, seconds=0.05)
+        asked.append(hangs.info.host)
+        with pytest.raises(StatementTimeoutError):
+            await hangs.execute("SELECT pg_sleep(60)")
+    assert all(one != other for one, other in itertools.pairwise(asked)), asked
 
 
 async def test_what_waits_long_ends_with_the_queue_that_its_server_leaves_without_an_answer(settings):
