@@ -1,9 +1,10 @@
-"""Projects in several databases: `python -m benchmarks.databases [--rounds 3] [--seconds 4] [--away 30]`.
+"""Projects in several databases: `python -m benchmarks.databases [--rounds 3] [--seconds 4] [--away 30] [--memory]`.
 
 First nine projects of one service, all in one database, beside nine of another one, three in each of three databases:
 the same load on each, in turns, and what an assign takes of the processors. Each PostgreSQL is a server of its own,
 with fsync on. Then single assigns, some 300 a second, in the projects of two of the three databases while the third is
-killed, and while it hangs; meanwhile others go on asking for its projects. `--away 0` leaves that out.
+killed, and while it hangs; meanwhile others go on asking for its projects. `--away 0` leaves that out. With `--memory`
+all data folders are in memory: what is left is the service's and the processors', without the moods of a disk.
 """
 
 import argparse
@@ -101,12 +102,14 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=int, default=4)
     options.add_argument("--away", type=int, default=30, help="seconds for which a database is away")
+    options.add_argument("--memory", action="store_true", help="data folders in memory")
     arguments = options.parse_args()
+    disk = harness.memory() if arguments.memory else None
     rounds, away = arguments.rounds, arguments.away
     codes = 1000 + (rounds + 1) * arguments.seconds * MOST // EACH // (1 + FURTHER)
     later = rounds * len(STATES) * (away + 2 * EDGE) * PER_SECOND // EACH
-    with _side(FURTHER, codes + later) as three:
-        with _side(0, codes) as one:
+    with _side(FURTHER, codes + later, disk) as three:
+        with _side(0, codes, disk) as one:
             _print_turns(_in_turns({"one": one, "three": three}, rounds, arguments.seconds))
             print(f"\nOne database: {harness.books_agree(one.service)}", flush=True)
         if away:
@@ -115,11 +118,11 @@ def main() -> None:
 
 
 @contextmanager
-def _side(further: int, codes: int) -> Iterator[Side]:
+def _side(further: int, codes: int, disk: Path | None) -> Iterator[Side]:
     """Give a service with so many further databases, and as many projects however many there are."""
     with ExitStack() as stack:
-        servers = [stack.enter_context(_server()) for _ in range(further)]
-        service = stack.enter_context(harness.service(WORKERS))
+        servers = [stack.enter_context(_server(disk)) for _ in range(further)]
+        service = stack.enter_context(harness.service(WORKERS, disk))
         for n, server in enumerate(servers):
             done = service.run("database", "add", f"further-{n + 1}", "--url", server.url)
             if done.returncode:
@@ -130,8 +133,8 @@ def _side(further: int, codes: int) -> Iterator[Side]:
 
 
 @contextmanager
-def _server() -> Iterator[LocalPostgres]:
-    home = Path(tempfile.mkdtemp(prefix="vp-"))
+def _server(disk: Path | None) -> Iterator[LocalPostgres]:
+    home = Path(tempfile.mkdtemp(prefix="vp-", dir=disk))
     try:
         with LocalPostgres(home) as server:
             yield server
