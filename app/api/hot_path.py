@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from fastapi import FastAPI, Request
 from pydantic import TypeAdapter, ValidationError
@@ -28,11 +28,11 @@ from app.domain.access.scopes import Scope as Permission
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.schemas import AssignmentCreate
 from app.domain.customers.events import NewEvent
-from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
+from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.rendering.schemas import RenderRequest
 from app.domain.tracking.commands import Command
 from app.domain.tracking.gathering import FEW, Gathering
-from app.domain.tracking.schemas import EventBatch
+from app.domain.tracking.schemas import EventBatch, Tracked
 from app.platform import logs
 from app.platform.databases import Place
 from app.platform.errors import DomainError, InvalidRequestError
@@ -58,14 +58,16 @@ MAX_BODY = 64 * 1024
 Answer: TypeAlias = tuple[bytes, int, Mapping[str, str]]
 """Body, status and headers."""
 
+Told: TypeAlias = Callable[[Answer | Exception], None]
+Result = TypeVar("Result")
+
 _READ = frozenset({b"authorization", b"content-type", b"idempotency-key"})
-_JSON = {"content-type": "application/json"}
 _identifier = TypeAdapter(Identifier)
 _HEADS = {
     scheme: [lines_of([*raw(headers), *own(scheme)]) for headers in (FIRST, REPLAYED)]
     for scheme in ("http", "https")
 }
-"""Lines of the heads of assignments that are new, and that were given before."""
+"""Lines of the heads of answers, and of those that tell what was given before."""
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ class HotPath:
         gone: Callable[[], bool],
         tell: Callable[[bytes, int, bytes], None],
     ) -> bool:
-        """Begin to answer an assignment that has come whole, without a task; False where `__call__` shall do it.
+        """Begin to answer a request that has come whole, without a task; False where `__call__` shall do it.
 
         Args:
             scope: ASGI's.
@@ -125,33 +127,55 @@ class HotPath:
             gone: whether nobody waits for the answer any more.
             tell: gets body, status and lines of the head, in this call or later.
         """
-        if _route(scope) is not ROUTE or (head := _head(scope, ROUTE)) is None or len(body) > MAX_BODY:
+        route = _route(scope)
+        if route is None or (head := _head(scope, route)) is None or len(body) > MAX_BODY:
             return False
         caller = held_by(self._framework, KeyRing).remembered(head.secret)
-        if caller is None or not _may(caller, ROUTE):
+        if caller is None or not _may(caller, route):
+            return False
+        if route is TRACKED and not _is_for(caller, scope["path"], head.key_id):
             return False
         try:
             json_bounds.check(body)
-            wanted = _wanted(scope, caller, body, head.idempotency_key)
+            begin = self._beginning(scope, route, caller, body, head.idempotency_key)
         except (InvalidRequestError, ValueError):
             return False
-        if wanted is None:
+        if begin is None:
             return False
-        scope["route"], scope[PLACE] = ROUTE, caller.place
+        scope["route"], scope[PLACE] = route, caller.place
         heads = _HEADS[scope["scheme"]]
 
-        def told(given: LedgerEntry | Exception) -> None:
-            if isinstance(given, LedgerEntry):
-                made, status, _ = reply(given)
-                tell(made, status, heads[given.replayed])
+        def told(answer: Answer | Exception) -> None:
+            if isinstance(answer, Exception):
+                tell(*copy_context().run(_failed, answer, scope, request_id))
             else:
-                tell(*copy_context().run(_failed, given, scope, request_id))
+                made, status, headers = answer
+                tell(made, status, heads[headers is REPLAYED])
 
         try:
-            held_by(self._framework, Assigner, caller.place).begin(*wanted, told, gone)
+            begin(told, gone)
         except Exception as error:  # noqa: BLE001  (every error becomes a problem)
             told(error)
         return True
+
+    def _beginning(
+        self, scope: Scope, route: str, caller: Caller, body: bytes, key: str | None
+    ) -> Callable[[Told, Callable[[], bool]], None] | None:
+        """Return what begins to answer, given whom to tell and whether they have gone; None: it takes a task."""
+        if route is ROUTE:
+            wanted = _wanted(scope, caller, body, key)
+            assigner = held_by(self._framework, Assigner, caller.place)
+            return (
+                (lambda told, gone: assigner.begin(*wanted, _answers(told, reply), gone)) if wanted else None
+            )
+        if route is RENDER:
+            return None
+        gathering = held_by(self._framework, Gathering, caller.place)
+        if route is EVENTS:
+            events = _events(caller, body, key)
+            return (lambda told, _: gathering.begin(events, _answers(told, _tracked))) if events else None
+        command = command_of("customers/events", json.loads(body))
+        return lambda told, _: gathering.begin_one(caller, command, _answers(told, _done))
 
     async def _answering(
         self, scope: Scope, route: str, head: _Head, receive: Receive, read: list[Message]
@@ -213,22 +237,15 @@ class HotPath:
     def _tracking(
         self, caller: Caller, body: bytes, key: str | None
     ) -> Coroutine[object, object, Answer] | None:
-        wanted = EventBatch.model_validate_json(body)
-        if len(wanted.events) > FEW:
-            return None
-        return self._track(caller.place, tracking.new_events(wanted, caller, key))
+        events = _events(caller, body, key)
+        return None if events is None else self._track(caller.place, events)
 
     async def _track(self, place: Place, events: Sequence[NewEvent]) -> Answer:
-        tracked = await held_by(self._framework, Gathering, place).track(events)
-        return tracking.reply(tracked), 200, _JSON
+        return _tracked(await held_by(self._framework, Gathering, place).track(events))
 
     async def _carry_out(self, caller: Caller, command: Command) -> Answer:
         gathering = held_by(self._framework, Gathering, caller.place)
-        return (
-            trackers.done(await gathering.carry_out(caller, [command])),
-            200,
-            _JSON,
-        )
+        return _done(await gathering.carry_out(caller, [command]))
 
 
 def _route(scope: Scope) -> str | None:
@@ -264,6 +281,33 @@ def _wanted(
         return None
     pool = nfc(scope["path"].split("/", 4)[3])
     return pool, wanted.to_request(pool, key, caller.key_id)
+
+
+def _events(caller: Caller, body: bytes, key: str | None) -> list[NewEvent] | None:
+    """Return the events of a request; None where they are many."""
+    wanted = EventBatch.model_validate_json(body)
+    return tracking.new_events(wanted, caller, key) if len(wanted.events) <= FEW else None
+
+
+def _tracked(tracked: Sequence[Tracked]) -> Answer:
+    return tracking.reply(tracked), 200, FIRST
+
+
+def _done(done: Sequence[str | None]) -> Answer:
+    return trackers.done(done), 200, FIRST
+
+
+def _answers(told: Told, answer: Callable[[Result], Answer]) -> Callable[[Result | Exception], None]:
+    """Return what tells the answer that a result makes, or the error."""
+
+    def tell(result: Result | Exception) -> None:
+        try:
+            made = result if isinstance(result, Exception) else answer(result)
+        except Exception as error:  # noqa: BLE001  (whoever waits must hear of it)
+            made = error
+        told(made)
+
+    return tell
 
 
 def _is_for(caller: Caller, path: str, key_id: str | None) -> bool:

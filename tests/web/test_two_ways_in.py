@@ -8,6 +8,7 @@ import uuid
 import httpx
 import pytest
 
+from app.api import tracking
 from app.domain.access.keys.ring import KeyRing
 from app.server.application import with_hot_path
 from app.web.dependencies import held_by
@@ -205,10 +206,7 @@ async def test_the_two_ways_in_do_not_differ(app, engine, monkeypatch, rounds):
 
     assert PATH.fullmatch("/v1/pools/p/assignments")
     asked = [*each_once(PATHS[0], PATHS, BODIES), *requests(1, PATHS, BODIES, rounds)]
-    remember_keys(app)
-    async with served(with_hot_path(app)) as port:  # where plain ones are answered without a task
-        at_once = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}")
-        statuses = await compare(app, engine, monkeypatch, asked, at_once)
+    statuses = await compare_with_at_once(app, engine, monkeypatch, asked)
     assert {200, 201, 401, 403, 404, 405, 409, 413, 415, 422} <= statuses | {200}
 
 
@@ -226,7 +224,7 @@ async def test_the_two_ways_of_events_do_not_differ(app, client, engine, monkeyp
     assert (await client.put("/v1/redemption-mapping", json=mapping)).is_success
     each = each_once(EVENT_PATHS[0], EVENT_PATHS, EVENTS)
     odd = requests(4, EVENT_PATHS, EVENTS, rounds)
-    statuses = await compare(app, engine, monkeypatch, [*each, *odd])
+    statuses = await compare_with_at_once(app, engine, monkeypatch, [*each, *odd])
     assert {200, 401, 403, 404, 405, 415, 422} <= statuses
 
 
@@ -251,7 +249,7 @@ async def test_the_two_ways_of_trackers_do_not_differ(app, client, engine, monke
         for body in VISITS
     ]
     odd = requests(5, VISIT_PATHS, VISITS, rounds)
-    statuses = await compare(app, engine, monkeypatch, [*each, *odd])
+    statuses = await compare_with_at_once(app, engine, monkeypatch, [*each, *odd])
     assert {200, 400, 401, 404} <= statuses
 
 
@@ -259,7 +257,7 @@ def _basic(key_id: str) -> str:
     return "Basic " + base64.b64encode(f"{key_id}:{KEY}".encode()).decode()
 
 
-async def test_plain_assignments_are_answered_at_once(app, engine, monkeypatch):
+async def test_plain_requests_are_answered_at_once(app, engine, monkeypatch):
     """Once the key is known; else the comparison would compare one way with itself."""
     await fill(engine, "p", 3)
     remember_keys(app)
@@ -277,6 +275,13 @@ async def test_plain_assignments_are_answered_at_once(app, engine, monkeypatch):
         reply = await client.post(PATHS[0], json={}, headers=headers | {"X-Request-Id": "mine"})
         assert reply.status_code == 409
         assert reply.json()["request_id"] == reply.headers["x-request-id"] == "mine"
+        for path, body in (("/v1/events", EVENTS[0]), (TRACKED, VISITS[0])):
+            json_body = headers | {"Content-Type": "application/json"}
+            reply = await client.post(path, content=body, headers=json_body)
+            assert reply.status_code == 200, reply.text
+        monkeypatch.setattr(tracking, "reply", lambda _: 1 / 0)
+        reply = await client.post("/v1/events", content=EVENTS[0], headers=json_body)
+        assert (reply.status_code, reply.json()["title"]) == (500, "Internal error")
 
 
 async def test_plain_messages_take_the_short_way(app, client, engine, monkeypatch):
@@ -294,6 +299,14 @@ async def test_plain_messages_take_the_short_way(app, client, engine, monkeypatc
         ):
             reply = await who.post(path, content=body, headers={"Content-Type": "application/json"})
             assert reply.status_code == 200, reply.text
+
+
+async def compare_with_at_once(app, engine, monkeypatch, asked):
+    """Compare also with what is answered without a task, where it comes over a wire by a key that is known."""
+    remember_keys(app)
+    async with served(with_hot_path(app)) as port:
+        at_once = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}")
+        return await compare(app, engine, monkeypatch, asked, at_once)
 
 
 def remember_keys(app):

@@ -56,6 +56,16 @@ class Gathering:
             return await service.track_all(self._engine, events)
         return await self._events.submit(None, events)
 
+    def begin(
+        self, events: Sequence[NewEvent], tell: Callable[[Sequence[Tracked] | Exception], None]
+    ) -> None:
+        """Do as `track`, with at most `FEW` events, and tell what became of them, or the error.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        self._events.begin(None, events, tell)
+
     async def carry_out(self, caller: Caller | None, wanted: Sequence[Command]) -> Sequence[str | None]:
         """Carry out commands, all or none; see `commands.carry_out`.
 
@@ -66,6 +76,16 @@ class Gathering:
         if len(wanted) > FEW:
             return await commands.carry_out(self._engine, self._sign_ins, caller, wanted)
         return await self._commands.submit(caller, wanted)
+
+    def begin_one(
+        self, caller: Caller, command: Command, tell: Callable[[Sequence[str | None] | Exception], None]
+    ) -> None:
+        """Do as `carry_out` with one command, and tell what came of it, or the error.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        self._commands.begin(caller, [command], tell)
 
     async def _serve_events(
         self, _key: None, batch: list[Waiter[Sequence[NewEvent], Sequence[Tracked]]]
