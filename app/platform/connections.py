@@ -112,8 +112,8 @@ class _Suspects:
     def since(self, server: Server) -> float:
         """Return when it last did, or minus infinity where that is long ago: the least is to be preferred.
 
-        Who was promoted may leave a commit waiting too, until it knows that it has no standby. The one that did so
-        last would be asked for half a minute, though it is the one that has ended.
+        Who was promoted may leave a commit waiting too, until it knows that it has no standby. Of two that are suspect
+        the one that was left behind would else be asked for half a minute, if it was the last to take a connection.
         """
         at = self._servers.get(server, float("-inf"))
         return at if at > time.monotonic() - SUSPECT_SECONDS else float("-inf")

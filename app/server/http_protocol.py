@@ -188,7 +188,11 @@ class Protocol(HttpToolsProtocol):
             return
         self._at_once.add(cycle)
         gone, tell = partial(getattr, cycle, "disconnected"), partial(self._tell, cycle)
-        if begin(cast("Scope", cycle.scope), bytes(cycle.body), gone, tell):
+        try:
+            begun = begin(cast("Scope", cycle.scope), bytes(cycle.body), gone, tell)
+        except Exception:  # noqa: BLE001  (the parser would take it for a fault of the client; its task tells it)
+            begun = False
+        if begun:
             self._held = None
         else:
             self._at_once.discard(cycle)

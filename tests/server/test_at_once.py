@@ -164,6 +164,11 @@ async def test_each_in_one_breath_is_offered_once(application, port):
     assert offered == ["/0"]
 
 
+async def test_a_fault_in_the_beginning_is_left_to_the_task(application, port):
+    application.begin = lambda *_: 1 / 0
+    assert (await answer(port, LAST)).endswith(b"task: hi")
+
+
 async def test_who_has_hung_up_is_told_nothing(application, port):
     application.waits = True
     _, writer = await asyncio.open_connection("127.0.0.1", port)
