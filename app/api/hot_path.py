@@ -43,7 +43,7 @@ from app.web.dependencies import PLACE, held_by
 from app.web.failed_keys import FailedKeys
 from app.web.guard import secret_in
 from app.web.problems import response_to
-from app.web.replies import ReplyHeaders, lines_of, own, raw
+from app.web.replies import ReplyHeaders, Tell, lines_of, own, raw
 from app.web.trackers import key_in
 
 PATH = re.compile(r"/v1/pools/([^/\x00-\x20]+)/assignments")
@@ -110,14 +110,7 @@ class HotPath:
             await send({"type": "http.response.start", "status": status, "headers": told})
             await send({"type": "http.response.body", "body": body})
 
-    def begin(
-        self,
-        scope: Scope,
-        body: bytes,
-        request_id: str,
-        gone: Callable[[], bool],
-        tell: Callable[[bytes, int, bytes], None],
-    ) -> bool:
+    def begin(self, scope: Scope, body: bytes, request_id: str, gone: Callable[[], bool], tell: Tell) -> bool:
         """Begin to answer a request that has come whole, without a task; False where `__call__` shall do it.
 
         Args:

@@ -13,8 +13,7 @@ from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-Tell: TypeAlias = Callable[[bytes, int, bytes], None]
-"""Takes body, status and lines of the head of a reply."""
+from app.web.replies import Tell
 
 Begin: TypeAlias = Callable[[Scope, bytes, Callable[[], bool], Tell], bool]
 """Begins to answer a request; see `RequestLog.begin`."""

@@ -5,7 +5,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,30 +12,12 @@ from app.platform import logs
 from app.platform.logs import RequestLines, log
 from app.platform.metrics import observe_request
 from app.web.dependencies import PLACE
+from app.web.replies import Tell
 
 _REQUEST_ID_HEADER = b"x-request-id"
 _MAX_REQUEST_ID = 100
 _PROCESS = uuid.uuid4().hex[:16]
 _numbers = itertools.count(1)
-
-
-class AtOnce(Protocol):
-    """An application that can answer what it knows at sight without a task for each request."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...  # noqa: D102  (ASGI)
-
-    def begin(
-        self,
-        scope: Scope,
-        body: bytes,
-        request_id: str,
-        gone: Callable[[], bool],
-        tell: Callable[[bytes, int, bytes], None],
-    ) -> bool:
-        """Begin to answer a request that has come whole; False where `__call__` shall do it.
-
-        `tell` gets body, status and lines of the head, in this call or later. `gone` tells whether nobody waits.
-        """
 
 
 class RequestLog:
@@ -45,15 +26,16 @@ class RequestLog:
     The route's template stands for the path, because a path may hold a code.
     """
 
-    def __init__(self, app: ASGIApp | AtOnce) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._lines = RequestLines() if log.is_enabled_for(logging.INFO) else None
         self._begin = getattr(app, "begin", None)
 
-    def begin(
-        self, scope: Scope, body: bytes, gone: Callable[[], bool], send: Callable[[bytes, int, bytes], None]
-    ) -> bool:
-        """Do as `AtOnce.begin`; `send` gets the reply with the request's id."""
+    def begin(self, scope: Scope, body: bytes, gone: Callable[[], bool], send: Tell) -> bool:
+        """Begin to answer a request that has come whole, as `HotPath.begin` does; False where `__call__` shall do it.
+
+        `send` gets the reply with the request's id, in this call or later. `gone` tells whether nobody waits for it.
+        """
         if self._begin is None:
             return False
         given = _given_id(scope)

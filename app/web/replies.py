@@ -1,8 +1,12 @@
 """Headers that every reply bears: none is stored on its way, guessed at, framed or told to others."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Tell: TypeAlias = Callable[[bytes, int, bytes], None]
+"""Takes body, status and lines of the head of a reply."""
 
 _ALWAYS = (
     (b"x-content-type-options", b"nosniff"),
