@@ -33,6 +33,7 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
         ["--rows", "1000000", "2000000", "--rounds", "3"],
     ),
     "Assigns beside imports": ("beside", [], ["--rows", "2000000", "--after", "30"]),
+    "A large pool": ("large", [], ["--codes", "2200000", "--given", "2000000", "--rounds", "5"]),
     "What a code takes on the disk": ("sizes", [], ["--codes", "100000"]),
 }
 """By title: the benchmark, its options in the whole form and in the quick one."""

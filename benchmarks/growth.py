@@ -71,7 +71,7 @@ def _ratios(service: Service, rounds: int, seconds: int, large: int) -> list[lis
         return harness.on(service, lambda engine: harness.fill(engine, pool, n))
 
     def assigns(pool: str, duration: int = seconds) -> float:
-        return _assigns(service, pool, duration).per_second
+        return assigns_of(service, pool, duration).per_second
 
     # A small pool lasts for little more than a second: a fresh one a round, and a second for each.
     large_found, small_found = [], []
@@ -95,7 +95,7 @@ def _ratios(service: Service, rounds: int, seconds: int, large: int) -> list[lis
     counts: dict[str, list[float]] = {"large": [], "small-0": []}
     for _ in range(rounds):
         for pool, found in counts.items():
-            found.append(_counts_ms(service, pool))
+            found.append(counts_ms(service, pool))
     rows.append(_row(f"GET counts, ms: pool of {large:,} / of 10,000", counts["large"], counts["small-0"]))
 
     idle, busy = [], []
@@ -113,7 +113,8 @@ def _row(what: str, first: list[float], second: list[float]) -> list[object]:
     return [what, a, b, a / b]
 
 
-def _assigns(service: Service, pool: str, seconds: float, pause_ms: float = 0) -> load.Load:
+def assigns_of(service: Service, pool: str, seconds: float, pause_ms: float = 0) -> load.Load:
+    """Assign from a pool as fast as its answers come, or with pauses."""
     url = f"{service.url}/v1/pools/{pool}/assignments"
     done = load.post(url, KEY, yardsticks.BODY, connections=CONNECTIONS, seconds=seconds, pause_ms=pause_ms)
     if done.failed:
@@ -128,7 +129,8 @@ async def _draw_99_percent(engine: AsyncEngine, pool_id: int) -> None:
         await connection.execute(text("VACUUM ANALYZE voucher"))
 
 
-def _counts_ms(service: Service, pool: str, n: int = 200) -> float:
+def counts_ms(service: Service, pool: str, n: int = 200) -> float:
+    """Return how long the counts of a pool take, the middle one of `n`."""
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
         times = []
         for _ in range(n):
@@ -140,8 +142,8 @@ def _counts_ms(service: Service, pool: str, n: int = 200) -> float:
 
 def _steady(service: Service, minutes: float) -> str:
     """Steady assigns at 70 % of the top speed: the first minutes against the last, and the memory of the server."""
-    top = _assigns(service, "large", 10).per_second
-    pause = load.pause_ms(0.7 * top, CONNECTIONS, lambda ms: _assigns(service, "large", 5, ms))
+    top = assigns_of(service, "large", 10).per_second
+    pause = load.pause_ms(0.7 * top, CONNECTIONS, lambda ms: assigns_of(service, "large", 5, ms))
     memory: list[float] = []
     end = threading.Event()
 
@@ -153,7 +155,7 @@ def _steady(service: Service, minutes: float) -> str:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    loads = [_assigns(service, "large", 30, pause) for _ in range(round(minutes * 2))]
+    loads = [assigns_of(service, "large", 30, pause) for _ in range(round(minutes * 2))]
     end.set()
     watcher.join()
     rates = [one.per_second for one in loads]

@@ -19,6 +19,7 @@ import pytest
         "finding",
         "growth",
         "imports",
+        "large",
         "logged",
         "projects_many",
         "render",

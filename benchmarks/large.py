@@ -1,0 +1,153 @@
+"""A pool of 110 million codes, of which 100 million were given: `python -m benchmarks.large [--codes N] [--given N]`.
+
+Assigns and counts there beside those of a service that has nothing but a pool of 10,000, in turns. The codes and the
+ledger are made by SQL: rows in draw order, the first `--given` of them given, ids and codes in no order; indexes are
+made after the rows. It needs some 60 GB of disk and, on two cores, the better part of an hour.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.pools import service as pools
+from app.platform.database import transaction
+from benchmarks import goals, growth, harness, load
+
+SMALL = 10_000
+AT_A_TIME = 5_000_000
+TABLES = ("voucher", "assignment")
+
+# Multiplied by an odd number, 32 bits stay one of a kind: codes in no order, beside keys that rise.
+NUMBERS = """
+SELECT n, 'L' || lpad(to_hex((n * 2654435761) % 4294967296), 8, '0') AS code,
+    CAST(-9.2e18 + n * (1.84e19 / CAST(:codes AS numeric)) AS bigint) AS draw_key, CAST(md5(n::text) AS uuid) AS id
+FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+"""
+GIVE = text(f"""
+WITH numbers AS MATERIALIZED ({NUMBERS}), given AS (
+    INSERT INTO voucher (project_id, code, pool_id, draw_key, status, assignment_id, assigned_at)
+    SELECT 1, code, :pool_id, draw_key, 'assigned', id, now() FROM numbers ORDER BY n
+)
+INSERT INTO assignment (project_id, id, pool_id, code, customer_id, assigned_at)
+SELECT 1, id, :pool_id, code, 'c-' || n, now() FROM numbers ORDER BY n
+""")
+STORE = text(f"""
+INSERT INTO voucher (project_id, code, pool_id, draw_key)
+SELECT 1, code, :pool_id, draw_key FROM ({NUMBERS}) AS numbers ORDER BY n
+""")
+COUNT = text("""
+UPDATE stock SET available = available + :available, assigned = assigned + :given
+WHERE project_id = 1 AND pool_id = :pool_id AND slot = 0
+""")
+KEYS = text("""
+SELECT format('ALTER TABLE %I DROP CONSTRAINT %I', CAST(:name AS text), conname) AS drop,
+    format('ALTER TABLE %I ADD CONSTRAINT %I %s', CAST(:name AS text), conname, pg_get_constraintdef(oid)) AS make
+FROM pg_constraint WHERE conrelid = CAST(:name AS regclass) AND contype IN ('p', 'u')
+""")
+INDEXES = text(
+    "SELECT format('DROP INDEX %I', indexname) AS drop, indexdef AS make FROM pg_indexes WHERE tablename = :name"
+)
+SIZE = text(
+    "SELECT sum(pg_total_relation_size(CAST(name AS regclass))) FROM unnest(CAST(:names AS text[])) AS name"
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--codes", type=int, default=110_000_000)
+    options.add_argument("--given", type=int, default=100_000_000)
+    arguments = options.parse_args()
+    with harness.service(workers=2) as large, harness.service(workers=2) as small:
+        began = time.monotonic()
+        harness.on(large, lambda engine: _fill(engine, arguments.codes, arguments.given))
+        filled = time.monotonic() - began
+        size = harness.on(large, _size)
+        millions = f"{arguments.codes / 1e6:g} M"
+        rates: dict[str, list[float]] = {"large": [], "small": []}
+        counts: dict[str, list[float]] = {"large": [], "small": []}
+        for n in range(arguments.rounds + 1):
+            harness.on(small, lambda engine, n=n: harness.fill(engine, f"small-{n}", SMALL))  # type: ignore[misc]
+            # A small pool lasts for little more than a second. The first turn warms.
+            turn = {
+                "small": growth.assigns_of(small, f"small-{n}", 1).per_second,
+                "large": growth.assigns_of(large, "large", 1).per_second,
+            }
+            of_counts = {
+                "small": growth.counts_ms(small, f"small-{n}"),
+                "large": growth.counts_ms(large, "large"),
+            }
+            for name in rates if n else ():
+                rates[name].append(turn[name])
+                counts[name].append(of_counts[name])
+        print(f"{harness.machine()}; load by {load.tool()}; medians of {arguments.rounds} rounds in turns\n")
+        print(
+            goals.table(
+                goals.row("large assigns", rates["large"], rates["small"], size=millions),
+                goals.row("large counts", counts["large"], counts["small"], size=millions),
+            )
+        )
+        made = f"{arguments.codes:,} codes, {arguments.given:,} of them given ({size / 1e9:.0f} GB, {filled:.0f} s)"
+        rows = [
+            [f"assigns per second: {made}", harness.median(rates["large"])],
+            [f"assigns per second: a service with a pool of {SMALL:,}", harness.median(rates["small"])],
+            ["GET counts of the large one, ms", harness.median(counts["large"])],
+            ["GET counts of the small one, ms", harness.median(counts["small"])],
+        ]
+        print(harness.table(["what", "median"], rows))
+        print("\n" + harness.books_agree(large))
+
+
+async def _fill(engine: AsyncEngine, codes: int, given: int) -> None:
+    async with transaction(engine) as connection:
+        pool_id = await pools.ensure(connection, "large")
+    async with harness.alone(engine) as connection:
+        await connection.execute(text("SET maintenance_work_mem = '1GB'"))
+        await connection.execute(text("SET synchronous_commit = off"))
+        makes = [make for name in TABLES async for make in _dropped(connection, name)]
+        about = {"pool_id": pool_id, "codes": codes}
+        for first, last in _parts(1, given):
+            await connection.execute(GIVE, about | {"first": first, "last": last})
+            _tell(f"{last:,} given")
+        for first, last in _parts(given + 1, codes):
+            await connection.execute(STORE, about | {"first": first, "last": last})
+        await connection.execute(COUNT, {"pool_id": pool_id, "given": given, "available": codes - given})
+        for make in makes:
+            await connection.execute(text(make.replace(":", r"\:")))
+            _tell(make)
+        for name in TABLES:
+            await connection.execute(text(f"ALTER TABLE {name} RESET (autovacuum_enabled)"))
+            await connection.execute(text(f"VACUUM (FREEZE, ANALYZE) {name}"))
+        await connection.execute(text("RESET synchronous_commit"))
+        await connection.execute(text("RESET maintenance_work_mem"))
+
+
+async def _dropped(connection: AsyncConnection, table: str) -> AsyncIterator[str]:
+    """Drop keys and indexes of a table; give the statements that make them again."""
+    await connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = off)"))
+    for query in (KEYS, INDEXES):
+        for drop, make in (await connection.execute(query, {"name": table})).all():
+            await connection.execute(text(drop))
+            yield make
+
+
+def _parts(first: int, last: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + AT_A_TIME - 1, last)) for start in range(first, last + 1, AT_A_TIME))
+
+
+async def _size(engine: AsyncEngine) -> float:
+    async with harness.alone(engine) as connection:
+        return float((await connection.execute(SIZE, {"names": list(TABLES)})).scalar_one())
+
+
+def _tell(what: str) -> None:
+    print(f"{time.strftime('%X')} {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
