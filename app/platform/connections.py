@@ -5,16 +5,11 @@ end in time is closed, never returned.
 """
 
 import asyncio
-import contextlib
-import os
 import select
-import socket
-import threading
 import time
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg import errors as pg
@@ -26,6 +21,7 @@ from psycopg.rows import AsyncRowFactory, RowFactory, TupleRow, tuple_row
 
 from app.platform.clock import clock
 from app.platform.database_url import hosts, joined, parameters, resolve
+from app.platform.hanging import Hang, hang_of, open_connections, server_at, server_of, suspects
 from app.platform.moves import refusals
 from app.platform.racing import first_of
 from app.platform.settings import Settings
@@ -86,95 +82,6 @@ class BehindError(psycopg.OperationalError):
     """The database is not migrated to this release; its connection was closed."""
 
 
-Server: TypeAlias = tuple[str, str]
-"""Host and port, as a URL names them."""
-SUSPECT_SECONDS = 30.0
-"""How long a server that left a statement without an answer is asked after the other hosts of its URL."""
-
-
-class _Suspects:
-    """When servers last left a statement of this process without an answer, by the monotonic clock."""
-
-    def __init__(self) -> None:
-        self._servers: dict[Server, float] = {}
-
-    def add(self, server: Server) -> None:
-        self._servers[server] = time.monotonic()
-
-    def __contains__(self, server: Server) -> bool:
-        """Tell whether another host that takes writes is to be preferred to it.
-
-        A primary that has lost its standby, and of whose end nobody was told, takes connections, and no commit on it
-        is ever answered: who was promoted meanwhile takes writes too.
-        """
-        return self.since(server) > float("-inf")
-
-    def since(self, server: Server) -> float:
-        """Return when it last did, or minus infinity where that is long ago: the least is to be preferred.
-
-        Who was promoted may leave a commit waiting too, until it knows that it has no standby. Of two that are suspect
-        the one that was left behind would else be asked for half a minute, if it was the last to take a connection.
-        """
-        at = self._servers.get(server, float("-inf"))
-        return at if at > time.monotonic() - SUSPECT_SECONDS else float("-inf")
-
-
-_suspects = _Suspects()
-
-
-class Hang:
-    """When a database last left something of this process without an answer, by the monotonic clock."""
-
-    at = float("-inf")
-
-    def note(self) -> None:
-        """Note that it did just now."""
-        self.at = time.monotonic()
-
-
-_hangs: dict[str, Hang] = {}
-
-
-def hang_of(url: str) -> Hang:
-    """Return when the database of this URL last left something without an answer."""
-    return _hangs.setdefault(url, Hang())
-
-
-class _Open:
-    """The connections of this process, so that those can be ended which wait for a server that answers nobody."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._all: weakref.WeakSet[psycopg.AsyncConnection[TupleRow] | psycopg.Connection[TupleRow]] = (
-            weakref.WeakSet()
-        )
-
-    def add(self, connection: psycopg.AsyncConnection[TupleRow] | psycopg.Connection[TupleRow]) -> None:
-        with self._lock:
-            self._all.add(connection)
-
-    def sever(self, server: Server) -> None:
-        """End each one to a server by its socket, whoever waits on it in whatever thread: the wait fails at once."""
-        with self._lock:
-            connections = list(self._all)
-        for connection in connections:
-            with contextlib.suppress(OSError, psycopg.Error):
-                if _server_of(connection.pgconn) == server:
-                    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as end:
-                        end.shutdown(socket.SHUT_RDWR)
-
-
-_open = _Open()
-
-
-def _server_of(pgconn: PGconn) -> Server:
-    return pgconn.host.decode(), pgconn.port.decode()
-
-
-def _server_at(place: dict[str, str]) -> Server:
-    return place.get("host", ""), place.get("port") or "5432"
-
-
 class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection whose every wait ends: after `limit` seconds it is closed, and the wait fails."""
 
@@ -192,7 +99,7 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
         """Note it among those that are open."""
         super().__init__(pgconn, row_factory)
         self.prepared = {}
-        _open.add(self)
+        open_connections.add(self)
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`.
@@ -205,12 +112,12 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
         except pg._WaitTimeout:  # noqa: SLF001  (what the driver's own `timeout` raises)
             if timeout is not None:
                 raise
-            server = _server_of(self.pgconn)
+            server = server_of(self.pgconn)
             self.drop()
             self.hang.note()
-            _suspects.add(server)
+            suspects.add(server)
             if self.speaks_for_all:
-                _open.sever(server)
+                open_connections.sever(server)
             raise StatementTimeoutError(f"the database did not answer within {end:g} s") from None
         except pg.ReadOnlySqlTransaction:
             self.drop()
@@ -255,7 +162,7 @@ class LimitedSyncConnection(psycopg.Connection[TupleRow]):
     def __init__(self, pgconn: PGconn, row_factory: RowFactory[TupleRow] = tuple_row) -> None:
         """Note it among those that are open."""
         super().__init__(pgconn, row_factory)
-        _open.add(self)
+        open_connections.add(self)
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for the server as the driver does, and never longer than `limit`."""
@@ -362,7 +269,7 @@ async def connect(
         async with asyncio.timeout(CONNECT_SECONDS):
             places = await resolve(hosts(parameters(url)))
             last = _answered.get(url)
-            places.sort(key=lambda place: (_suspects.since(_server_at(place)), place != last))
+            places.sort(key=lambda place: (suspects.since(server_at(place)), place != last))
             place, connection = await first_of(
                 [partial(open_at, place) for place in places],
                 head_start=HEAD_START_SECONDS,
@@ -374,8 +281,10 @@ async def connect(
     connection.limit = seconds or settings.statement_seconds
     connection.hang = hang_of(url)
     _answered[url] = place
-    if last is not None and _server_at(last) != _server_at(place) and _server_at(last) in _suspects:
-        _open.sever(_server_at(last))  # another one has its place; who still reads there would read what was
+    if last is not None and server_at(last) != server_at(place) and server_at(last) in suspects:
+        open_connections.sever(
+            server_at(last)
+        )  # another one has its place; who still reads there would read what was
     return connection
 
 

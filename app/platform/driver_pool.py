@@ -57,11 +57,10 @@ class DriverPool:
         Raises:
             psycopg.OperationalError: there is none in time.
         """
-        try:
-            async with asyncio.timeout(CHECKOUT_SECONDS):
-                await self._places.acquire()
-        except TimeoutError:
-            raise psycopg.OperationalError("no connection became free in time") from None
+        if self._places.locked():
+            await self._wait()
+        else:
+            await self._places.acquire()  # at once, where a bound would cost more than the place
         try:
             connection = await self._idle_or_new()
             try:
@@ -70,6 +69,13 @@ class DriverPool:
                 await self._take_back(connection)
         finally:
             self._places.release()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(CHECKOUT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            raise psycopg.OperationalError("no connection became free in time") from None
 
     async def fetch(self, project_id: int, statement: bytes, parameters: Sequence[object]) -> list[TupleRow]:
         """Run a statement in a project, as a transaction of its own, and return its rows.

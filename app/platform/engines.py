@@ -14,17 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from app.platform.connections import (
     CHECKOUT_SECONDS,
     LONG_SECONDS,
-    Hang,
     LimitedConnection,
     Opened,
     arguments,
     connect,
     connect_sync,
-    hang_of,
     in_order,
     prepare_threshold,
     server_limit,
 )
+from app.platform.hanging import Hang, hang_of
 from app.platform.projects import enter
 from app.platform.settings import Settings
 

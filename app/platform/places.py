@@ -30,7 +30,17 @@ class Places:
             OverloadedError: as the `refusal` says: too many wait, or this one waited too long.
         """
         line = self._lines.setdefault(asyncio.get_running_loop(), _Line(self.most))
-        if line.free.locked() and line.waiting >= self.waiting:
+        if line.free.locked():
+            await self._wait(line)
+        else:
+            await line.free.acquire()  # at once
+        try:
+            yield
+        finally:
+            line.free.release()
+
+    async def _wait(self, line: "_Line") -> None:
+        if line.waiting >= self.waiting:
             raise self._refusal
         line.waiting += 1
         try:
@@ -40,10 +50,6 @@ class Places:
             raise self._refusal from None
         finally:
             line.waiting -= 1
-        try:
-            yield
-        finally:
-            line.free.release()
 
 
 class _Line:
