@@ -2,30 +2,27 @@
 
 Uvicorn bounds neither the head of a request nor the time for it. The parser's callbacks count here, and one round a
 second over all connections looks at the times, so that a request costs no timer of its own.
-Head and body of a response are sent in one call to the system instead of two. A request that has come whole is offered
-to the application before it gets a task of its own (`at_once.py`).
+Head and body of a response are sent in one call to the system instead of two.
 """
 
 import asyncio
 import resource
 import time
 from collections import Counter
-from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from weakref import WeakSet
 
-from starlette.types import Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.platform.batching import TURNED_AWAY
 from app.platform.metrics import observe_request
 from app.platform.settings import get_settings
 from app.platform.stopping import stopping
-from app.server import at_once
 from app.server.admission import Admission
+from app.server.at_once import AtOnce
 from app.server.refusals import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
@@ -36,13 +33,10 @@ from app.server.refusals import (
     TOO_SLOW,
     Refusal,
 )
-from app.web.replies import lines_of
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_LINES = 100
 MAX_TARGET_BYTES = 8 * 1024
-SMALL_BODY_BYTES = 64 * 1024
-"""A body of so many is waited for before a request is given a task."""
 
 HEAD_SECONDS = 10.0
 """From the first byte of a connection or request to the end of its head."""
@@ -72,13 +66,11 @@ RESERVED_FILES = 128
 """Files and sockets that a process needs beside its connections."""
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(AtOnce):
     """As Uvicorn's, on a transport that gathers what is written in one turn of the event loop, and with bounds."""
 
     _by_address: ClassVar[Counter[str]] = Counter()
     _swept: ClassVar[WeakSet[ServerState]] = WeakSet()
-    _at_once: ClassVar[set[RequestResponseCycle]] = set()
-    """Requests under way that have no task."""
     admission: ClassVar[Admission] = Admission()
 
     def __init__(
@@ -89,9 +81,6 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._begin = at_once.beginning_of(config)
-        self._fresh = False
-        self._held: RequestResponseCycle | None = None
         self._refusal: Refusal | None = None
         self._address: str | None = None
         self._in_head = True
@@ -124,7 +113,6 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
         super().connection_lost(exc)
-        self._start_held()
         if self._address is not None:
             self._by_address[self._address] -= 1
             if self._by_address[self._address] <= 0:
@@ -140,11 +128,7 @@ class Protocol(HttpToolsProtocol):
         self._moved = False
         self._received = len(data)
         self._since_message += self._received
-        try:
-            super().data_received(data)
-        finally:
-            if self._held is not None and not self._awaits_small_body():
-                self._start_held()
+        super().data_received(data)
         # What the parser keeps of a line without end is seen by nobody else.
         self._unparsed = 0 if self._moved else self._unparsed + self._received
         if self._unparsed > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -163,69 +147,16 @@ class Protocol(HttpToolsProtocol):
             self._stop(HEAD_TOO_LARGE)
         self._in_head, self._moved = False, True
         self._head_since, self._body_since, self._body_bytes = None, self._data_at, 0
-        self._fresh = True
         super().on_headers_complete()
-        self._fresh = False
         self.headers = []  # what comes after the body, a trailer, is no header of the request
         if stopping.leaving:
             self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if len(self.tasks) + len(self._at_once) >= self.admission.most and self._may_refuse(cycle):
+        if len(self.tasks) + len(self.without_task) >= self.admission.most and self._may_refuse(cycle):
             self._refuse_one(cycle)
-        elif self._fresh and app is self.app and self._may_begin(cycle):
-            self._held = cycle  # for its body may have come with its head
         else:
             super()._start_asgi_task(cycle, app)
-
-    def _may_begin(self, cycle: RequestResponseCycle) -> bool:
-        return self._begin is not None and not self.flow.write_paused and not cycle.waiting_for_100_continue
-
-    def _begin_held(self) -> None:
-        """Answer at once a request that has come whole, where the application can."""
-        cycle, begin = self._held, self._begin
-        if cycle is None or begin is None:
-            return
-        self._at_once.add(cycle)
-        gone, tell = partial(getattr, cycle, "disconnected"), partial(self._tell, cycle)
-        try:
-            begun = begin(cast("Scope", cycle.scope), bytes(cycle.body), gone, tell)
-        except Exception:  # noqa: BLE001  (the parser would take it for a fault of the client; its task tells it)
-            begun = False
-        if begun:
-            self._held = None
-        else:
-            self._at_once.discard(cycle)
-            self._start_held()
-
-    def _awaits_small_body(self) -> bool:
-        """Tell whether what is held lacks a body that many clients send right behind the head."""
-        cycle = self._held
-        if cycle is None:
-            return False
-        length = next((value for name, value in cycle.scope["headers"] if name == b"content-length"), b"")
-        return length.isdigit() and int(length) <= SMALL_BODY_BYTES
-
-    def _start_held(self) -> None:
-        """Give a task to a request that cannot be answered at once."""
-        cycle, self._held = self._held, None
-        if cycle is not None:
-            super()._start_asgi_task(cycle, self.app)
-
-    def _tell(self, cycle: RequestResponseCycle, body: bytes, status: int, lines: bytes) -> None:
-        """Send the reply to a request that has no task; `lines` are of its head."""
-        self._at_once.discard(cycle)
-        if cycle.disconnected:
-            return
-        cycle.response_started = cycle.response_complete = True
-        own = [(b"content-length", b"%d" % len(body))]
-        if not cycle.keep_alive:
-            own.append((b"connection", b"close"))
-        head = lines_of([*self.server_state.default_headers, *own])
-        self.transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, lines, body))
-        if not cycle.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
 
     def _may_refuse(self, cycle: RequestResponseCycle) -> bool:
         return (
@@ -254,7 +185,6 @@ class Protocol(HttpToolsProtocol):
         self._since_message = self._received
         self._body_since = None
         super().on_message_complete()
-        self._begin_held()
 
     def on_response_complete(self) -> None:
         """Go on with what waits on the connection. That it is idle too long is seen by the rounds, without a timer."""
@@ -330,7 +260,7 @@ class Protocol(HttpToolsProtocol):
     @classmethod
     def look(cls, state: ServerState, *, turn: float, now: float) -> None:
         """Judge anew how many requests to let in."""
-        under_way = [*state.tasks, *cls._at_once]
+        under_way = [*state.tasks, *cls.without_task]
         cls.admission.look(under_way, state.total_requests, TURNED_AWAY.n, turn=turn, now=now)
 
     @classmethod

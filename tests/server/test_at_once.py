@@ -58,7 +58,7 @@ async def application():
 async def port(application):
     async with served(application) as port:
         yield port
-    assert not Protocol._at_once
+    assert not Protocol.without_task
 
 
 async def answer(port, *pieces):
@@ -180,7 +180,7 @@ async def test_who_has_hung_up_is_told_nothing(application, port):
     async with asyncio.timeout(8):
         while not gone():
             await asyncio.sleep(0.01)
-    assert len(Protocol._at_once) == 1
+    assert len(Protocol.without_task) == 1
     application.tell(tell)
 
 
