@@ -3,13 +3,12 @@
 import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.redemptions.rules import Said
+from app.domain.redemptions.rules import Said, Verdicts
 from app.domain.redemptions.schemas import (
     Effect,
     MappedEvent,
@@ -20,6 +19,7 @@ from app.domain.redemptions.schemas import (
     Use,
 )
 from app.platform import keyset, records
+from app.platform.database import ConflictError
 from app.schema.projects import CURRENT, own_columns
 from app.schema.redemptions import Redemption, RedemptionMapping
 
@@ -40,115 +40,152 @@ async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) 
         await connection.execute(insert(RedemptionMapping), values)
 
 
-ADD_USES = text("""
-INSERT INTO redemption (event_id, property, code, customer_id, outcome, redeemed_at, effect, arrival)
-SELECT event_id, property, code, customer_id, outcome, coalesce(at, clock_timestamp()), effect,
-    coalesce(arrival, nextval('arrival'))
-FROM unnest(
-    CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
-    CAST(:outcomes AS text[]), CAST(:ats AS timestamptz[]), CAST(:effects AS text[]), CAST(:arrivals AS bigint[])
-) WITH ORDINALITY AS said (event_id, property, code, customer_id, outcome, at, effect, arrival, place)
-ORDER BY place
-ON CONFLICT (project_id, event_id, property) DO NOTHING
-RETURNING id, code
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """A use that was stored just now."""
-
-    id: uuid.UUID
-    code: str | None
-
-
-async def add_uses(connection: AsyncConnection, uses: Sequence[Use]) -> list[Added]:
-    """Store what is said of codes; what was not there before."""
-    parameters = {
-        "event_ids": [use.event_id for use in uses],
-        "properties": [use.property for use in uses],
-        "codes": [use.code for use in uses],
-        "customers": [use.customer_id for use in uses],
-        "outcomes": [use.outcome for use in uses],
-        "ats": [use.at for use in uses],
-        "effects": [use.effect for use in uses],
-        "arrivals": [use.arrival for use in uses],
-    }
-    return records.all_of(await connection.execute(ADD_USES, parameters), Added)
-
-
 MAX_SAID = 200
 """Most things said of a code of which a cancellation was heard that are judged together."""
 
 # What is judged: the new, and of what was said before only that which decides. Uses that came too late, however
 # many, have no say, unless a cancellation takes back those before them. Each with its voucher and the ledger row that
 # held at its time, the present one or one that was released since. Who was erased is compared by a mark
-# (app/schema/customers.py). Ties go by arrival.
+# (app/schema/customers.py). Ties go by arrival, of which the new are the last. What stands stored of a place of an
+# event is not new. Each look-up goes by an index, however large the tables have become since the plan was made.
 SAID = text("""
-WITH said AS (
-    SELECT * FROM redemption WHERE id = ANY (CAST(:new AS uuid[]))
+WITH told AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
+        CAST(:effects AS text[]), CAST(:ats AS timestamptz[]), CAST(:arrivals AS bigint[])
+    ) WITH ORDINALITY AS sent (event_id, property, code, customer_id, effect, at, arrival, place)
+    WHERE NOT EXISTS (
+        SELECT FROM redemption WHERE redemption.event_id = sent.event_id AND redemption.property = sent.property
+        OFFSET 0
+    )
+), heard AS MATERIALIZED (
+    SELECT code, cancels FROM (
+        SELECT code, bool_or(effect = 'cancel') AS cancels FROM told GROUP BY code
+        UNION ALL
+        SELECT unnest(CAST(:also AS text[])), false
+    ) AS asked
+    WHERE EXISTS (SELECT FROM redemption WHERE redemption.code = asked.code OFFSET 0)
+), stored AS (
+    SELECT unnest(CAST(:ids AS uuid[])) AS id
     UNION
-    SELECT * FROM redemption WHERE code = ANY (CAST(:codes AS text[]))
-        AND outcome IN ('redeemed', 'not_assigned', 'other_customer')
+    SELECT deciding.id FROM heard CROSS JOIN LATERAL (
+        SELECT id FROM redemption WHERE redemption.code = heard.code
+            AND outcome IN ('redeemed', 'not_assigned', 'other_customer') OFFSET 0
+    ) AS deciding
     UNION
-    SELECT of_code.* FROM (
-        SELECT DISTINCT code FROM unnest(CAST(:codes AS text[])) AS asked (code)
-        WHERE EXISTS (SELECT FROM redemption WHERE redemption.code = asked.code AND effect = 'cancel')
-    ) AS cancelled CROSS JOIN LATERAL (
-        SELECT * FROM redemption WHERE redemption.code = cancelled.code AND outcome NOT IN ('void', 'expired')
+    SELECT of_code.id FROM heard CROSS JOIN LATERAL (
+        SELECT id FROM redemption WHERE redemption.code = heard.code AND outcome NOT IN ('void', 'expired')
         LIMIT :most
     ) AS of_code
+    WHERE cancels
+        OR EXISTS (SELECT FROM redemption WHERE redemption.code = heard.code AND effect = 'cancel' OFFSET 0)
+), said AS (
+    SELECT place, NULL::uuid AS id, code, effect, NULL AS outcome, customer_id, NULL::bytea AS customer_mark,
+        coalesce(at, clock_timestamp()) AS at, coalesce(arrival, 9223372036854775807) AS arrival,
+        NULL::timestamptz AS created_at
+    FROM told
+    UNION ALL
+    SELECT NULL, redemption.id, code, effect, outcome, customer_id, customer_mark, redeemed_at, arrival, created_at
+    FROM stored CROSS JOIN LATERAL (
+        SELECT * FROM redemption WHERE redemption.id = stored.id OFFSET 0
+    ) AS redemption
 )
-SELECT said.id, said.code, said.effect, said.outcome, said.redeemed_at AS at,
+SELECT said.place, said.id, said.code, said.effect, said.outcome, said.at,
     coalesce(said.customer_mark, sha256(key || convert_to(said.customer_id, 'UTF8'))) AS customer,
-    voucher.status, voucher.expires_at, voucher.voided_at, held.id IS NOT NULL AS given,
-    coalesce(held.customer_mark, sha256(key || convert_to(held.customer_id, 'UTF8'))) AS given_to,
+    voucher.status, voucher.redeemed_at, voucher.expires_at, voucher.voided_at,
+    coalesce(former.id, present.id) IS NOT NULL AS given,
+    CASE WHEN former.id IS NOT NULL
+        THEN coalesce(former.customer_mark, sha256(key || convert_to(former.customer_id, 'UTF8')))
+        ELSE coalesce(present.customer_mark, sha256(key || convert_to(present.customer_id, 'UTF8')))
+    END AS given_to,
     voucher.assignment_id IS NOT NULL AS stands
 FROM said CROSS JOIN (SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key) AS secret
-LEFT JOIN voucher ON voucher.code = said.code
+LEFT JOIN LATERAL (SELECT * FROM voucher WHERE voucher.code = said.code OFFSET 0) AS voucher ON true
 LEFT JOIN LATERAL (
-    SELECT * FROM (
-        SELECT id, customer_id, customer_mark, assigned_at FROM assignment
-        WHERE id = voucher.assignment_id
-            AND assigned_at <= said.redeemed_at + make_interval(secs => :tolerance)
-        UNION ALL
-        SELECT id, customer_id, customer_mark, assigned_at FROM assignment
-        WHERE code = said.code AND assigned_at <= said.redeemed_at AND released_at > said.redeemed_at
-    ) AS candidate ORDER BY assigned_at > said.redeemed_at LIMIT 1
-) AS held ON true
-ORDER BY said.code, said.redeemed_at, said.arrival NULLS FIRST, said.created_at, said.id
+    SELECT id, customer_id, customer_mark, assigned_at FROM assignment
+    WHERE assignment.id = voucher.assignment_id
+        AND assigned_at <= said.at + make_interval(secs => :tolerance)
+    OFFSET 0
+) AS present ON true
+LEFT JOIN LATERAL (
+    SELECT id, customer_id, customer_mark FROM assignment
+    WHERE (present.assigned_at <= said.at) IS NOT TRUE
+        AND code = said.code AND assigned_at <= said.at AND released_at > said.at
+    LIMIT 1
+) AS former ON true
+ORDER BY said.code, said.at, said.arrival NULLS FIRST, said.place, said.created_at, said.id
 """)
 
 
 async def said_of(
-    connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID], tolerance: float
-) -> list[tuple[str, Said]]:
-    """Return the uses of these codes that decide, each with its code and with what it is judged by.
+    connection: AsyncConnection,
+    uses: Sequence[Use],
+    also: Sequence[str],
+    ids: Sequence[uuid.UUID],
+    tolerance: float,
+) -> list[Said]:
+    """Return what decides on codes, each with what it is judged by, code by code and in the order of time.
 
-    They come code by code, in the order of time.
+    Args:
+        connection: of a transaction that has locked the vouchers of these codes.
+        uses: what is new; what is stored by now of the same place of an event is left out.
+        also: codes of which nothing is new.
+        ids: what is stored and has not been judged.
+        tolerance: seconds that the shop's clock may be off.
     """
-    parameters = {"codes": list(codes), "new": list(new), "tolerance": tolerance, "most": MAX_SAID + 1}
-    return [
-        (
-            row.code,
-            Said(
-                row.id,
-                Effect(row.effect),
-                row.customer and bytes(row.customer),
-                row.at,
-                Outcome(row.outcome),
-                row.status,
-                row.expires_at,
-                row.voided_at,
-                row.given,
-                row.given_to and bytes(row.given_to),
-                row.stands,
-            ),
-        )
-        for row in await connection.execute(SAID, parameters)
-    ]
+    parameters = {
+        **_parameters(uses),
+        "also": list(also),
+        "ids": list(ids),
+        "tolerance": tolerance,
+        "most": MAX_SAID + 1,
+    }
+    rows = await connection.execute(SAID, parameters)
+    return [_said(row, None if row.place is None else uses[row.place - 1]) for row in rows]
 
 
+def _said(row: records.AnyRow, use: Use | None) -> Said:
+    return Said(
+        row.place,
+        row.id,
+        row.code,
+        Effect(row.effect) if use is None else use.effect,
+        Outcome(row.outcome) if use is None else use.outcome,
+        row.at,
+        row.customer,
+        row.status,
+        row.redeemed_at,
+        row.expires_at,
+        row.voided_at,
+        row.given,
+        row.given_to,
+        row.stands,
+    )
+
+
+def _parameters(uses: Sequence[Use]) -> dict[str, object]:
+    return {
+        "event_ids": [use.event_id for use in uses],
+        "properties": [use.property for use in uses],
+        "codes": [use.code for use in uses],
+        "customers": [use.customer_id for use in uses],
+        "effects": [use.effect for use in uses],
+        "ats": [use.at for use in uses],
+        "arrivals": [use.arrival for use in uses],
+    }
+
+
+ADD_USES = text("""
+INSERT INTO redemption (event_id, property, code, customer_id, effect, redeemed_at, arrival, outcome)
+SELECT event_id, property, code, customer_id, effect, at, coalesce(arrival, nextval('arrival')), outcome
+FROM unnest(
+    CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
+    CAST(:effects AS text[]), CAST(:ats AS timestamptz[]), CAST(:arrivals AS bigint[]), CAST(:outcomes AS text[])
+) WITH ORDINALITY AS judged (event_id, property, code, customer_id, effect, at, arrival, outcome, place)
+ORDER BY place
+ON CONFLICT (project_id, event_id, property) DO NOTHING
+RETURNING id
+""")
 SET_OUTCOMES = text("""
 UPDATE redemption SET outcome = judged.outcome
 FROM unnest(CAST(:ids AS uuid[]), CAST(:outcomes AS text[])) AS judged (id, outcome)
@@ -156,13 +193,33 @@ WHERE redemption.id = judged.id
 """)
 
 
-async def set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID, Outcome]) -> None:
-    """Write what came of uses."""
+async def store(connection: AsyncConnection, uses: Sequence[Use], verdicts: Verdicts) -> list[uuid.UUID]:
+    """Store what was judged: of these uses those that are new, and what others come to; return the ids of the new.
+
+    Raises:
+        ConflictError: another transaction has stored one of the new meanwhile.
+    """
     # A code has one redemption at any time: the one that is none any more goes first.
-    for redeemed in (False, True):
-        part = {id_: value for id_, value in outcomes.items() if (value is Outcome.REDEEMED) is redeemed}
-        if part:
-            await connection.execute(SET_OUTCOMES, {"ids": list(part), "outcomes": list(part.values())})
+    lost = {id_: outcome for id_, outcome in verdicts.changed.items() if outcome != Outcome.REDEEMED}
+    await _set_outcomes(connection, lost)
+    ids: list[uuid.UUID] = []
+    if verdicts.new:
+        new = [uses[each.place - 1] for each in verdicts.new]
+        judged = {
+            "outcomes": [each.outcome for each in verdicts.new],
+            "ats": [each.at for each in verdicts.new],
+        }
+        ids += (await connection.execute(ADD_USES, _parameters(new) | judged)).scalars()
+        if len(ids) < len(new):
+            raise ConflictError
+    await _set_outcomes(connection, {id_: each for id_, each in verdicts.changed.items() if id_ not in lost})
+    return ids
+
+
+async def _set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID, Outcome]) -> None:
+    if outcomes:
+        parameters = {"ids": list(outcomes), "outcomes": list(outcomes.values())}
+        await connection.execute(SET_OUTCOMES, parameters)
 
 
 OUTCOME = (Redemption.event_id, Redemption.property, Redemption.outcome)

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
 from app.domain.redemptions.schemas import USED_OUTCOMES, Effect, Normalise, Outcome, Use
@@ -78,26 +81,86 @@ def _code(value: str, normalise: Normalise | None) -> str | None:
     return code if len(code) <= MAX_CODE_LENGTH else None
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """Something that was said of a code, with what it is judged by.
 
     `given_to` is who held the code at the time, `given` whether anybody did. Who was erased is known by a mark, which
     tells whether two are the same person and nothing else.
     """
 
-    id: UUID
+    place: int | None
+    """Of what is new: where it stands there, from 1 on. None: it is stored."""
+    id: UUID | None
+    """Of what is stored."""
+    code: str | None
     effect: Effect
-    customer: str | bytes | None
-    at: datetime
     outcome: Outcome
+    at: datetime
+    customer: bytes | None
     status: VoucherStatus | None
+    redeemed_at: datetime | None
     expires_at: datetime | None
     voided_at: datetime | None
     given: bool
-    given_to: str | bytes | None
+    given_to: bytes | None
     stands: bool
     """Whether an assignment of the code stands, so that a cancellation can give it back to somebody."""
+
+
+class New(NamedTuple):
+    """What came of something new."""
+
+    place: int
+    """Where it stands among what is new, from 1 on."""
+    outcome: Outcome
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What comes of all that was said of some codes."""
+
+    new: list[New]
+    """What is to be stored, by place."""
+    changed: dict[UUID, Outcome]
+    """By the id of what is stored: what comes of it by now, where that is another outcome than before."""
+    used: dict[str, datetime]
+    """Codes whose vouchers are to be redeemed, and when they were used."""
+    used_then: dict[str, datetime]
+    """Codes whose vouchers are redeemed, and when they were used as is known by now."""
+    unused: list[str]
+    """Codes of which no use stands any more."""
+
+
+def judge_all(said: Iterable[Said], tolerance: timedelta, most: int) -> Verdicts:
+    """Judge what was said of codes; a new thing that names no code stays as it is.
+
+    Args:
+        said: code by code, and in the order of time.
+        tolerance: how far the shop's clock may be off.
+        most: things said of one code that can all be weighed; of more, no cancellation takes back any.
+    """
+    verdicts = Verdicts([], {}, {}, {}, [])
+    for code, group in groupby(said, attrgetter("code")):
+        of_code = list(group)
+        if code is None:
+            outcomes, at = [each.outcome for each in of_code], None
+        else:
+            outcomes, at = judge(of_code, tolerance, complete=len(of_code) <= most)
+        for each, outcome in zip(of_code, outcomes, strict=True):
+            if each.place is not None:
+                verdicts.new.append(New(each.place, outcome, each.at))
+            elif each.id is not None and each.outcome != outcome:
+                verdicts.changed[each.id] = outcome
+        if at is None:
+            if Outcome.CANCELLED in outcomes:
+                verdicts.unused.append(code)
+        elif of_code[0].status != VoucherStatus.REDEEMED:
+            verdicts.used[code] = at
+        elif of_code[0].redeemed_at != at:
+            verdicts.used_then[code] = at
+    verdicts.new.sort()
+    return verdicts
 
 
 def judge(

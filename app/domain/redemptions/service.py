@@ -2,12 +2,10 @@
 
 import dataclasses
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as StdMapping
 from datetime import datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -31,7 +29,6 @@ from app.domain.redemptions.schemas import (
     RedemptionRecord,
     Use,
 )
-from app.domain.vouchers import service as vouchers
 from app.domain.vouchers.errors import (
     AlreadyRedeemedError,
     VoucherExpiredError,
@@ -49,6 +46,8 @@ from app.platform.versions import Expected, check, version
 DIRECT = "direct"
 """Stands for the property of a use that was told directly, with a key."""
 
+NOT_MATCHED = {Outcome.UNKNOWN_CODE, Outcome.NOT_A_STRING}
+"""Outcomes of what names no voucher."""
 AT_A_TIME = 1000
 """Codes or events that are worked through in one transaction."""
 
@@ -80,16 +79,15 @@ async def redeem(
     # The key takes the place of an event's id: of two requests with one key the second finds the row of the first.
     named = None if idempotency_key is None else f"\n{idempotency_key}"
     use = Use(named, DIRECT if named else None, code, customer_id, Outcome.UNKNOWN_CODE, at)
-    added = await queries.add_uses(connection, [use])
-    if not added:
+    _, stored = await _judge(connection, [use])
+    if not stored:
         before = await queries.by_event(connection, str(named), DIRECT)
         if (before.code, before.customer_id) != (code, customer_id):
             raise IdempotencyKeyReusedError(
                 "The same idempotency key came before with another code or customer.", redemption_id=before.id
             )
         return before, True
-    await _rejudge(connection, [code], [added[0].id])
-    redemption = await queries.by_id(connection, added[0].id)
+    redemption = await queries.by_id(connection, stored[0])
     match redemption.outcome:
         case Outcome.UNKNOWN_CODE:
             raise VoucherNotFoundError
@@ -188,7 +186,7 @@ async def _resolve_one(engine: AsyncEngine, code: str, ids: Sequence[uuid.UUID])
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
         await transitions.lock(connection, [code])
-        await _rejudge(connection, [code], ids)
+        await _judge(connection, (), [code], ids)
 
 
 async def replay(engine: AsyncEngine) -> dict[str, int]:
@@ -226,7 +224,7 @@ async def _replay_some(
             for use in uses_in(row.id, row, by_type)
         ]
         await lock_codes(connection, uses)
-        return rows, await store_and_judge(connection, uses)
+        return rows, len(await store_and_judge(connection, uses))
 
 
 class EventLike(Protocol):
@@ -262,48 +260,51 @@ async def lock_codes(connection: AsyncConnection, uses: Iterable[Use]) -> None:
         await transitions.lock(connection, codes)
 
 
-async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> int:
-    """Store what is said of codes whose vouchers are locked, and judge it; return how much was new."""
+async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> dict[int, Outcome]:
+    """Judge what is said of codes whose vouchers are locked, and store what of it is new.
+
+    Return what came of that, by its place among the uses, from 0 on.
+    """
     if not uses:
-        return 0
-    added = await queries.add_uses(connection, uses)
-    known = {row.id: row.code for row in added if row.code is not None}
-    if known:
-        await _rejudge(connection, set(known.values()), known)
-    return len(added)
+        return {}
+    verdicts, _ = await _judge(connection, uses)
+    return {each.place - 1: each.outcome for each in verdicts.new}
 
 
-async def _rejudge(connection: AsyncConnection, codes: Iterable[str], new: Iterable[uuid.UUID]) -> None:
-    """Judge what is new of these codes, whose vouchers are locked, and let outcomes and vouchers follow."""
+async def _judge(
+    connection: AsyncConnection, uses: Sequence[Use], also: Sequence[str] = (), ids: Sequence[uuid.UUID] = ()
+) -> tuple[rules.Verdicts, list[uuid.UUID]]:
+    """Judge codes whose vouchers are locked, and let what is stored and the vouchers follow.
+
+    Args:
+        connection: of the transaction.
+        uses: what is said of codes, and stored where it is new.
+        also: further codes.
+        ids: what is stored of these and was not judged yet.
+
+    Return the verdicts, and the ids of what was new.
+    """
     tolerance = get_settings().clock_tolerance_seconds
-    outcomes: dict[uuid.UUID, Outcome] = {}
-    used: dict[str, datetime] = {}
-    unused: list[str] = []
-    rows = await queries.said_of(connection, codes, new, tolerance)
-    for code, group in groupby(rows, itemgetter(0)):
-        said = [each for _, each in group]
-        complete = len(said) <= queries.MAX_SAID
-        judged, at = rules.judge(said, timedelta(seconds=tolerance), complete=complete)
-        outcomes |= {
-            each.id: outcome for each, outcome in zip(said, judged, strict=True) if each.outcome != outcome
-        }
-        if at is not None:
-            used[code] = at
-        elif Outcome.CANCELLED in judged:
-            unused.append(code)
-    await queries.set_outcomes(connection, outcomes)
-    for outcome in outcomes.values():
-        REDEMPTIONS.labels(outcome).inc()
-    if used:
-        await vouchers.redeem(connection, used)
-    if unused:
-        await transitions.cancel(connection, unused)
+    said = await queries.said_of(connection, uses, also, ids, tolerance)
+    verdicts = rules.judge_all(said, timedelta(seconds=tolerance), queries.MAX_SAID)
+    stored = await queries.store(connection, uses, verdicts)
+    judged = Counter(verdicts.changed.values())
+    judged.update(each.outcome for each in verdicts.new if each.outcome not in NOT_MATCHED)
+    for outcome, n in judged.items():
+        REDEMPTIONS.labels(outcome).inc(n)
+    if verdicts.used:
+        await transitions.redeem(connection, verdicts.used)
+    if verdicts.used_then:
+        await transitions.backdate(connection, verdicts.used_then)
+    if verdicts.unused:
+        await transitions.cancel(connection, verdicts.unused)
+    return verdicts, stored
 
 
 async def judge_again(connection: AsyncConnection, codes: Sequence[str]) -> None:
     """Judge what was said of codes whose vouchers are locked, once two customers turn out to be one."""
     if codes:
-        await _rejudge(connection, codes, [])
+        await _judge(connection, (), codes)
 
 
 async def doubtful_codes(connection: AsyncConnection, customers: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.customers.events import NewEvent, add_events, conflicting
 from app.domain.lifecycle import uses as uses_lock
 from app.domain.persons import service as persons
+from app.domain.redemptions.schemas import OutcomeAt
 from app.domain.redemptions.service import (
     chief,
     lock_codes,
@@ -48,17 +50,22 @@ async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
         sent.setdefault(id_, event)
     await uses_lock.beside_others(connection)
     by_type = await mapped_properties(connection)
-    uses = [use for id_, event in sent.items() for use in uses_in(id_, event, by_type)]
-    await lock_codes(connection, uses)
+    uses = [(id_, use) for id_, event in sent.items() for use in uses_in(id_, event, by_type)]
+    await lock_codes(connection, (use for _, use in uses))
     times = await add_events(connection, sent)
     known = {id_: event for id_, event in sent.items() if id_ not in times}
     unlike = await conflicting(connection, known) if known else {}
-    await store_and_judge(
-        connection,
-        [dataclasses.replace(use, at=times[use.event_id]) for use in uses if use.event_id in times],
-    )
-    mapped = by_type.keys() & {event.event_type for event in events}
-    outcomes = await outcomes_of_events(connection, ids) if mapped else {}
+    new = [(id_, dataclasses.replace(use, at=times[id_])) for id_, use in uses if id_ in times]
+    judged = await store_and_judge(connection, [use for _, use in new])
+    outcomes: dict[str, list[OutcomeAt]] = defaultdict(list)
+    stored_before = {id_ for id_, event in known.items() if event.event_type in by_type}
+    for place, (id_, use) in enumerate(new):
+        if place in judged:
+            outcomes[id_].append(OutcomeAt(str(use.property), judged[place]))
+        else:
+            stored_before.add(id_)
+    if stored_before:
+        outcomes |= await outcomes_of_events(connection, sorted(stored_before))
     tracked = []
     seen: set[str] = set()
     for id_, event in zip(ids, events, strict=True):
@@ -67,8 +74,8 @@ async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
         elif id_ in unlike or not _same(event, sent[id_]):
             tracked.append(Tracked(id_, TrackedStatus.CONFLICT, None))
         else:
-            new = id_ in times and id_ not in seen
-            status = TrackedStatus.ACCEPTED if new else TrackedStatus.DUPLICATE
+            first = id_ in times and id_ not in seen
+            status = TrackedStatus.ACCEPTED if first else TrackedStatus.DUPLICATE
             of_codes = outcomes.get(id_, [])
             tracked.append(Tracked(id_, status, chief(of_codes), of_codes))
         seen.add(id_)

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Generic, TypeVar
 
 from sqlalchemy import text
@@ -109,12 +108,6 @@ async def status(connection: AsyncConnection, code: str) -> VoucherStatus | None
     """Return the state of a voucher; None where no pool holds the code."""
     voucher = await queries.by_code(connection, code)
     return None if voucher is None else voucher.status
-
-
-async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None:
-    """Make vouchers redeemed, each at its time; of those that are redeemed, only the time may change."""
-    await transitions.redeem(connection, used)
-    await transitions.backdate(connection, used)
 
 
 async def void(
