@@ -19,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, RowFactory, TupleRow, tuple_row
 
+from app.platform.arrays import TextsDumper
 from app.platform.clock import clock
 from app.platform.database_url import hosts, joined, parameters, resolve
 from app.platform.hanging import Hang, hang_of, open_connections, server_at, server_of, suspects
@@ -98,6 +99,7 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[TupleRow] = tuple_row) -> None:
         """Note it among those that are open."""
         super().__init__(pgconn, row_factory)
+        self.adapters.register_dumper(list, TextsDumper)
         self.prepared = {}
         open_connections.add(self)
 

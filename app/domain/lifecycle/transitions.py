@@ -192,9 +192,10 @@ async def _run(connection: AsyncConnection, statement: TextClause, **parameters:
     return records.all_of(rows, MovedVoucher)
 
 
-async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> Moved:
+async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None:
     """Make vouchers redeemed, each at its time."""
-    return await _run(connection, _REDEEM, codes=list(used), ats=list(used.values()))
+    ats = [at.isoformat() for at in used.values()]
+    await connection.execute(_REDEEM, {"slot": SLOT, "codes": list(used), "ats": ats})
 
 
 async def cancel(connection: AsyncConnection, codes: list[str]) -> Moved:

@@ -141,26 +141,17 @@ async def said_of(
         "most": MAX_SAID + 1,
     }
     rows = await connection.execute(SAID, parameters)
-    return [_said(row, None if row.place is None else uses[row.place - 1]) for row in rows]
-
-
-def _said(row: records.AnyRow, use: Use | None) -> Said:
-    return Said(
-        row.place,
-        row.id,
-        row.code,
-        Effect(row.effect) if use is None else use.effect,
-        Outcome(row.outcome) if use is None else use.outcome,
-        row.at,
-        row.customer,
-        row.status,
-        row.redeemed_at,
-        row.expires_at,
-        row.voided_at,
-        row.given,
-        row.given_to,
-        row.stands,
-    )
+    return [
+        Said(
+            place,
+            id_,
+            code,
+            Effect(effect),
+            uses[place - 1].outcome if outcome is None else Outcome(outcome),
+            *judged_by,
+        )
+        for place, id_, code, effect, outcome, *judged_by in rows
+    ]
 
 
 def _parameters(uses: Sequence[Use]) -> dict[str, object]:
@@ -170,7 +161,7 @@ def _parameters(uses: Sequence[Use]) -> dict[str, object]:
         "codes": [use.code for use in uses],
         "customers": [use.customer_id for use in uses],
         "effects": [use.effect for use in uses],
-        "ats": [use.at for use in uses],
+        "ats": [use.at and use.at.isoformat() for use in uses],
         "arrivals": [use.arrival for use in uses],
     }
 
@@ -207,7 +198,7 @@ async def store(connection: AsyncConnection, uses: Sequence[Use], verdicts: Verd
         new = [uses[each.place - 1] for each in verdicts.new]
         judged = {
             "outcomes": [each.outcome for each in verdicts.new],
-            "ats": [each.at for each in verdicts.new],
+            "ats": [each.at.isoformat() for each in verdicts.new],
         }
         ids += (await connection.execute(ADD_USES, _parameters(new) | judged)).scalars()
         if len(ids) < len(new):

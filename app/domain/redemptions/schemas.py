@@ -4,6 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -59,8 +60,7 @@ USED_OUTCOMES = (Outcome.REDEEMED, Outcome.NOT_ASSIGNED, Outcome.OTHER_CUSTOMER)
 """The outcomes by which a voucher becomes redeemed: the shop took the code, even if it should not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """Says that a code was used: by whom, when, and where it says so.
 
     A code that is None: there is nothing that can be a code. A time that is None: when it is stored.

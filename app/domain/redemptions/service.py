@@ -218,11 +218,7 @@ async def _replay_some(
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
         rows = await events_of_customers.list_events(connection, event_type, key, AT_A_TIME)
-        uses = [
-            dataclasses.replace(use, arrival=row.arrival)
-            for row in rows
-            for use in uses_in(row.id, row, by_type)
-        ]
+        uses = [use._replace(arrival=row.arrival) for row in rows for use in uses_in(row.id, row, by_type)]
         await lock_codes(connection, uses)
         return rows, len(await store_and_judge(connection, uses))
 

@@ -55,7 +55,7 @@ async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     times = await add_events(connection, sent)
     known = {id_: event for id_, event in sent.items() if id_ not in times}
     unlike = await conflicting(connection, known) if known else {}
-    new = [(id_, dataclasses.replace(use, at=times[id_])) for id_, use in uses if id_ in times]
+    new = [(id_, use._replace(at=times[id_])) for id_, use in uses if id_ in times]
     judged = await store_and_judge(connection, [use for _, use in new])
     outcomes: dict[str, list[OutcomeAt]] = defaultdict(list)
     stored_before = {id_ for id_, event in known.items() if event.event_type in by_type}
