@@ -31,6 +31,11 @@ def lead_no_more(names: Sequence[str]) -> None:
     _replace(names, lambda old: old.replace("(project_id, ", "(", 1), is_done=lambda old: not _is_led(old))
 
 
+def reword(name: str, there: str, instead: str) -> None:
+    """Put other columns in the place of an index's own, both as PostgreSQL writes them."""
+    _replace([name], lambda old: old.replace(there, instead, 1), is_done=lambda old: instead in old)
+
+
 def _is_led(definition: str) -> bool:
     return "USING btree (project_id, " in definition
 

@@ -43,7 +43,8 @@ class Redemption(OfProject, Base):
     """Order in which they came; decides where times are equal."""
 
     __table_args__ = (
-        Index("redemption_code_idx", "project_id", "code"),
+        # What decides on a code is a few of its rows, by their outcomes, however often it was used.
+        Index("redemption_code_idx", "project_id", "code", "outcome"),
         Index("redemption_event_idx", "project_id", "event_id", "property", unique=True),
         Index(
             "redemption_customer_idx",
@@ -57,13 +58,6 @@ class Redemption(OfProject, Base):
             "outcome",
             "created_at",
             "id",
-        ),
-        # What decides on a code: a few rows, however often it was used.
-        Index(
-            "redemption_deciding_idx",
-            "project_id",
-            "code",
-            postgresql_where=text("outcome IN ('redeemed', 'not_assigned', 'other_customer', 'cancelled')"),
         ),
         # Whether a cancellation of a code was heard.
         Index("redemption_cancel_idx", "project_id", "code", postgresql_where=text("effect = 'cancel'")),

@@ -33,7 +33,7 @@ from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED
 
 CHOSEN: LiteralString = "(SELECT pool_id FROM chosen)"
-_LEASED_OR_BACK = "assignment.lease_until IS NOT NULL OR '{target}' = 'available'"
+_LEASED_OR_BACK = "chosen.status = 'reserved' OR '{target}' = 'available'"
 """SQL: whose ledger rows a transition changes."""
 
 

@@ -19,7 +19,7 @@ from app.domain.redemptions.schemas import (
     Use,
 )
 from app.platform import keyset, records
-from app.platform.database import ConflictError
+from app.platform.ids import ordered_ids
 from app.schema.projects import CURRENT, own_columns
 from app.schema.redemptions import Redemption, RedemptionMapping
 
@@ -40,15 +40,20 @@ async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) 
         await connection.execute(insert(RedemptionMapping), values)
 
 
+def _person(id_: str, mark: str) -> str:
+    """Return SQL that tells persons apart: by their ids, or where anybody among them was erased all by their marks."""
+    of_mark = f"encode(coalesce({mark}, sha256(key || convert_to({id_}, 'UTF8'))), 'hex')"
+    return f"CASE WHEN erased THEN {of_mark} ELSE {id_} END"
+
+
 MAX_SAID = 200
 """Most things said of a code of which a cancellation was heard that are judged together."""
 
 # What is judged: the new, and of what was said before only that which decides. Uses that came too late, however
 # many, have no say, unless a cancellation takes back those before them. Each with its voucher and the ledger row that
-# held at its time, the present one or one that was released since. Who was erased is compared by a mark
-# (app/schema/customers.py). Ties go by arrival, of which the new are the last. What stands stored of a place of an
-# event is not new. Each look-up goes by an index, however large the tables have become since the plan was made.
-SAID = text("""
+# held at its time, the present one or one that was released since. Ties go by arrival, and the new has arrived last.
+# What is stored of the same place of an event is not new. OFFSET 0 keeps each look-up a look-up, as in the claim.
+SAID = text(f"""
 WITH told AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
@@ -89,32 +94,39 @@ WITH told AS MATERIALIZED (
     FROM stored CROSS JOIN LATERAL (
         SELECT * FROM redemption WHERE redemption.id = stored.id OFFSET 0
     ) AS redemption
+), judged AS MATERIALIZED (
+    SELECT said.*, voucher.status, voucher.redeemed_at, voucher.expires_at, voucher.voided_at,
+        coalesce(former.id, present.id) IS NOT NULL AS given,
+        CASE WHEN former.id IS NULL THEN present.customer_id ELSE former.customer_id END AS given_to,
+        CASE WHEN former.id IS NULL THEN present.customer_mark ELSE former.customer_mark END AS given_mark,
+        voucher.assignment_id IS NOT NULL AS stands
+    FROM said
+    LEFT JOIN LATERAL (
+        SELECT status, redeemed_at, expires_at, voided_at, assignment_id FROM voucher
+        WHERE voucher.code = said.code OFFSET 0
+    ) AS voucher ON true
+    LEFT JOIN LATERAL (
+        SELECT id, customer_id, customer_mark, assigned_at FROM assignment
+        WHERE assignment.id = voucher.assignment_id
+            AND assigned_at <= said.at + make_interval(secs => :tolerance)
+        OFFSET 0
+    ) AS present ON true
+    LEFT JOIN LATERAL (
+        SELECT id, customer_id, customer_mark FROM assignment
+        WHERE (present.assigned_at <= said.at) IS NOT TRUE
+            AND code = said.code AND assigned_at <= said.at AND released_at > said.at
+        LIMIT 1
+    ) AS former ON true
 )
-SELECT said.place, said.id, said.code, said.effect, said.outcome, said.at,
-    coalesce(said.customer_mark, sha256(key || convert_to(said.customer_id, 'UTF8'))) AS customer,
-    voucher.status, voucher.redeemed_at, voucher.expires_at, voucher.voided_at,
-    coalesce(former.id, present.id) IS NOT NULL AS given,
-    CASE WHEN former.id IS NOT NULL
-        THEN coalesce(former.customer_mark, sha256(key || convert_to(former.customer_id, 'UTF8')))
-        ELSE coalesce(present.customer_mark, sha256(key || convert_to(present.customer_id, 'UTF8')))
-    END AS given_to,
-    voucher.assignment_id IS NOT NULL AS stands
-FROM said CROSS JOIN (SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key) AS secret
-LEFT JOIN LATERAL (SELECT * FROM voucher WHERE voucher.code = said.code OFFSET 0) AS voucher ON true
-LEFT JOIN LATERAL (
-    SELECT id, customer_id, customer_mark, assigned_at FROM assignment
-    WHERE assignment.id = voucher.assignment_id
-        AND assigned_at <= said.at + make_interval(secs => :tolerance)
-    OFFSET 0
-) AS present ON true
-LEFT JOIN LATERAL (
-    SELECT id, customer_id, customer_mark FROM assignment
-    WHERE (present.assigned_at <= said.at) IS NOT TRUE
-        AND code = said.code AND assigned_at <= said.at AND released_at > said.at
-    LIMIT 1
-) AS former ON true
-ORDER BY said.code, said.at, said.arrival NULLS FIRST, said.place, said.created_at, said.id
-""")
+SELECT place, id, code, effect, outcome, at, {_person("customer_id", "customer_mark")},
+    status, redeemed_at, expires_at, voided_at, given, {_person("given_to", "given_mark")}, stands
+FROM judged CROSS JOIN (
+    SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key,
+        bool_or(customer_mark IS NOT NULL OR given_mark IS NOT NULL) AS erased
+    FROM judged
+) AS any_person
+ORDER BY code, at, arrival NULLS FIRST, place, created_at, id
+""")  # noqa: S608  (made of constants)
 
 
 async def said_of(
@@ -135,6 +147,7 @@ async def said_of(
     """
     parameters = {
         **_parameters(uses),
+        "ats": [use.at and use.at.isoformat() for use in uses],
         "also": list(also),
         "ids": list(ids),
         "tolerance": tolerance,
@@ -161,21 +174,19 @@ def _parameters(uses: Sequence[Use]) -> dict[str, object]:
         "codes": [use.code for use in uses],
         "customers": [use.customer_id for use in uses],
         "effects": [use.effect for use in uses],
-        "ats": [use.at and use.at.isoformat() for use in uses],
         "arrivals": [use.arrival for use in uses],
     }
 
 
 ADD_USES = text("""
-INSERT INTO redemption (event_id, property, code, customer_id, effect, redeemed_at, arrival, outcome)
-SELECT event_id, property, code, customer_id, effect, at, coalesce(arrival, nextval('arrival')), outcome
+INSERT INTO redemption (id, event_id, property, code, customer_id, effect, redeemed_at, arrival, outcome)
+SELECT id, event_id, property, code, customer_id, effect, at, coalesce(arrival, nextval('arrival')), outcome
 FROM unnest(
-    CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]), CAST(:customers AS text[]),
-    CAST(:effects AS text[]), CAST(:ats AS timestamptz[]), CAST(:arrivals AS bigint[]), CAST(:outcomes AS text[])
-) WITH ORDINALITY AS judged (event_id, property, code, customer_id, effect, at, arrival, outcome, place)
+    CAST(:ids AS uuid[]), CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]),
+    CAST(:customers AS text[]), CAST(:effects AS text[]), CAST(:ats AS timestamptz[]), CAST(:arrivals AS bigint[]),
+    CAST(:outcomes AS text[])
+) WITH ORDINALITY AS judged (id, event_id, property, code, customer_id, effect, at, arrival, outcome, place)
 ORDER BY place
-ON CONFLICT (project_id, event_id, property) DO NOTHING
-RETURNING id
 """)
 SET_OUTCOMES = text("""
 UPDATE redemption SET outcome = judged.outcome
@@ -184,25 +195,23 @@ WHERE redemption.id = judged.id
 """)
 
 
-async def store(connection: AsyncConnection, uses: Sequence[Use], verdicts: Verdicts) -> list[uuid.UUID]:
+async def store(connection: AsyncConnection, uses: Sequence[Use], verdicts: Verdicts) -> list[str]:
     """Store what was judged: of these uses those that are new, and what others come to; return the ids of the new.
 
-    Raises:
-        ConflictError: another transaction has stored one of the new meanwhile.
+    Where another transaction has stored one of them meanwhile, it is a conflict: run yours again.
     """
     # A code has one redemption at any time: the one that is none any more goes first.
     lost = {id_: outcome for id_, outcome in verdicts.changed.items() if outcome != Outcome.REDEEMED}
     await _set_outcomes(connection, lost)
-    ids: list[uuid.UUID] = []
-    if verdicts.new:
-        new = [uses[each.place - 1] for each in verdicts.new]
+    ids = ordered_ids(len(verdicts.new))
+    if ids:
         judged = {
-            "outcomes": [each.outcome for each in verdicts.new],
+            "ids": ids,
             "ats": [each.at.isoformat() for each in verdicts.new],
+            "outcomes": [each.outcome for each in verdicts.new],
         }
-        ids += (await connection.execute(ADD_USES, _parameters(new) | judged)).scalars()
-        if len(ids) < len(new):
-            raise ConflictError
+        new = [uses[each.place - 1] for each in verdicts.new]
+        await connection.execute(ADD_USES, _parameters(new) | judged)
     await _set_outcomes(connection, {id_: each for id_, each in verdicts.changed.items() if id_ not in lost})
     return ids
 

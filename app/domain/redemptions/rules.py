@@ -84,8 +84,8 @@ def _code(value: str, normalise: Normalise | None) -> str | None:
 class Said(NamedTuple):
     """Something that was said of a code, with what it is judged by.
 
-    `given_to` is who held the code at the time, `given` whether anybody did. Who was erased is known by a mark, which
-    tells whether two are the same person and nothing else.
+    `given_to` is who held the code at the time, `given` whether anybody did. Where anybody
+    was erased persons are known by marks, which tell whether two are the same and nothing else.
     """
 
     place: int | None
@@ -96,13 +96,13 @@ class Said(NamedTuple):
     effect: Effect
     outcome: Outcome
     at: datetime
-    customer: bytes | None
+    customer: str | None
     status: VoucherStatus | None
     redeemed_at: datetime | None
     expires_at: datetime | None
     voided_at: datetime | None
     given: bool
-    given_to: bytes | None
+    given_to: str | None
     stands: bool
     """Whether an assignment of the code stands, so that a cancellation can give it back to somebody."""
 

@@ -87,7 +87,7 @@ async def redeem(
                 "The same idempotency key came before with another code or customer.", redemption_id=before.id
             )
         return before, True
-    redemption = await queries.by_id(connection, stored[0])
+    redemption = await queries.by_id(connection, uuid.UUID(stored[0]))
     match redemption.outcome:
         case Outcome.UNKNOWN_CODE:
             raise VoucherNotFoundError
@@ -269,7 +269,7 @@ async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> d
 
 async def _judge(
     connection: AsyncConnection, uses: Sequence[Use], also: Sequence[str] = (), ids: Sequence[uuid.UUID] = ()
-) -> tuple[rules.Verdicts, list[uuid.UUID]]:
+) -> tuple[rules.Verdicts, list[str]]:
     """Judge codes whose vouchers are locked, and let what is stored and the vouchers follow.
 
     Args:

@@ -1,7 +1,6 @@
 """Store what is tracked, and redeem the codes in it."""
 
 import dataclasses
-import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from app.domain.redemptions.service import (
 )
 from app.domain.tracking.schemas import Tracked, TrackedStatus
 from app.platform.database import retry_on_conflict, transaction
+from app.platform.ids import ordered_ids
 
 
 async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
@@ -44,7 +44,7 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
 
 async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
     """Store events as `track` does, of customers whose ids are those under which all is kept."""
-    ids = [event.event_id or str(uuid.uuid4()) for event in events]
+    ids = [event.event_id or own for event, own in zip(events, ordered_ids(len(events)), strict=True)]
     sent: dict[str, NewEvent] = {}
     for id_, event in zip(ids, events, strict=True):
         sent.setdefault(id_, event)
