@@ -36,3 +36,12 @@ def test_the_versions_before_this_release_are_all_but_the_last():
     scripts = ScriptDirectory.from_config(config("postgresql://"))
     everything = {script.revision for script in scripts.walk_revisions()}
     assert older_versions() == everything - set(scripts.get_heads())
+
+
+def test_an_index_of_uses_that_was_left_unfinished_is_made_after_all(empty_database):
+    command.upgrade(config(empty_database), "0140")
+    with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
+        connection.execute("CREATE INDEX redemption_code_idx_new ON redemption (project_id, code, outcome)")
+        connection.execute("DROP INDEX redemption_code_idx")
+    migrate(empty_database)
+    command.check(config(empty_database))

@@ -58,7 +58,7 @@ RETURNING id, timestamp
 async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> dict[str, datetime]:
     """Store events by their ids; return the times of those that were not there before."""
     rows = await connection.execute(ADD_EVENTS, {**_parameters(events), "n": len(events)})
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 RECENT = text("""

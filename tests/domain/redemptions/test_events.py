@@ -319,3 +319,61 @@ async def test_a_cancellation_of_a_code_that_nobody_was_given_changes_nothing(cl
     assert (await client.get(f"/v1/vouchers/{code}")).json()["status"] == "redeemed"
     async with engine.begin() as connection:
         assert await check.violations(connection) == []
+
+
+async def test_an_event_that_was_forgotten_and_comes_again_uses_its_code_no_second_time(client, engine):
+    """Old events go where the operator says so (`keep_events_days`); what they said of codes stays."""
+    await fill(engine, "p", 1)
+    await map_(client, "voucher_code", "other_code")
+    event = {"event_id": "e1", "properties": {"voucher_code": await assigned(client)}}
+    assert await track(client, event) == ["redeemed"]
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM event"))
+    more = {"event_id": "e1", "properties": {**event["properties"], "other_code": "nope"}}
+    assert await track(client, more) == ["redeemed"]
+    listed = (await client.get("/v1/redemptions", params={"customer_id": CUSTOMER})).json()["items"]
+    assert [each["outcome"] for each in listed] == ["redeemed", "unknown_code"]
+
+
+async def test_what_many_events_of_a_request_say_of_codes_comes_to_what_it_comes_to_one_by_one(
+    client, engine
+):
+    await fill(engine, "p", 3)
+    mapping = [
+        {"event_type": "purchase", "property": "codes[*]"},
+        {"event_type": "refund", "property": "code", "effect": "cancel"},
+    ]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+    one, two = await assigned(client), await assigned(client)
+    events = [
+        {"properties": {"codes": [two, 7, one, "nope", "x" * 300]}},
+        {"properties": {"codes": [one]}},
+        {"event_type": "refund", "properties": {"code": one}},
+        {"properties": {"codes": [one]}, "customer_id": "bob"},
+    ]
+    at = [{**event, "timestamp": f"2027-01-05T10:0{minute}:00Z"} for minute, event in enumerate(events)]
+    defaults = {"customer_id": CUSTOMER, "event_type": "purchase"}
+    reply = await client.post("/v1/events", json={"events": [defaults | event for event in at]})
+    said = [[each["outcome"] for each in item["redemptions"]] for item in reply.json()["items"]]
+    assert said == [
+        ["redeemed", "not_a_string", "redeemed", "unknown_code", "unknown_code"],
+        ["cancelled"],
+        ["cancelled"],
+        ["already_redeemed"],
+    ]
+    assert [(await voucher(client, code))["status"] for code in (one, two)] == ["redeemed", "redeemed"]
+    again = await client.post("/v1/events", json={"events": [defaults | at[0] | {"event_id": "late"}]})
+    assert again.json()["items"][0]["redemptions"][0]["outcome"] == "already_redeemed"
+
+
+async def test_of_two_direct_redemptions_with_one_key_at_once_one_counts(client, engine):
+    await fill(engine, "p", 2)
+    codes = [await assigned(client), await assigned(client)]
+    replies = await asyncio.gather(
+        *(
+            client.post(f"/v1/vouchers/{code}/redemptions", json={}, headers={"Idempotency-Key": "till"})
+            for code in codes
+        )
+    )
+    assert sorted(reply.status_code for reply in replies) == [201, 422]
+    assert (await client.get("/v1/pools/p/counts")).json()["redeemed"] == 1
