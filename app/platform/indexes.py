@@ -32,8 +32,8 @@ def lead_no_more(names: Sequence[str]) -> None:
 
 
 def reword(name: str, there: str, instead: str) -> None:
-    """Put other columns in the place of an index's own, both as PostgreSQL writes them."""
-    _replace([name], lambda old: old.replace(there, instead, 1), is_done=lambda old: instead in old)
+    """Make an index anew with other words in its definition, both as PostgreSQL writes them."""
+    _replace([name], lambda old: old.replace(there, instead, 1), is_done=lambda old: there not in old)
 
 
 def _is_led(definition: str) -> bool:

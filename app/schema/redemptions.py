@@ -43,8 +43,7 @@ class Redemption(OfProject, Base):
     """Order in which they came; decides where times are equal."""
 
     __table_args__ = (
-        # What decides on a code is a few of its rows, by their outcomes, however often it was used.
-        Index("redemption_code_idx", "project_id", "code", "outcome"),
+        Index("redemption_code_idx", "project_id", "code"),
         Index("redemption_event_idx", "project_id", "event_id", "property", unique=True),
         Index(
             "redemption_customer_idx",
@@ -58,6 +57,13 @@ class Redemption(OfProject, Base):
             "outcome",
             "created_at",
             "id",
+        ),
+        # What decides on a code, with `redemption_once_idx`: a few rows, however often it was used.
+        Index(
+            "redemption_deciding_idx",
+            "project_id",
+            "code",
+            postgresql_where=text("outcome IN ('not_assigned', 'other_customer', 'cancelled')"),
         ),
         # Whether a cancellation of a code was heard.
         Index("redemption_cancel_idx", "project_id", "code", postgresql_where=text("effect = 'cancel'")),

@@ -38,10 +38,19 @@ def test_the_versions_before_this_release_are_all_but_the_last():
     assert older_versions() == everything - set(scripts.get_heads())
 
 
-def test_an_index_of_uses_that_was_left_unfinished_is_made_after_all(empty_database):
+def test_an_index_that_was_left_without_its_name_is_finished(empty_database):
     command.upgrade(config(empty_database), "0140")
     with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
-        connection.execute("CREATE INDEX redemption_code_idx_new ON redemption (project_id, code, outcome)")
-        connection.execute("DROP INDEX redemption_code_idx")
-    migrate(empty_database)
-    command.check(config(empty_database))
+        connection.execute(
+            "CREATE INDEX redemption_deciding_idx_new ON redemption (project_id, code)"
+            " WHERE outcome IN ('not_assigned', 'other_customer', 'cancelled')"
+        )
+        connection.execute("DROP INDEX redemption_deciding_idx")
+        migrate(empty_database)
+        command.check(config(empty_database))
+        query = "SELECT pg_get_indexdef('redemption_deciding_idx'::regclass)"
+        definition = connection.execute(query).fetchone()[0]
+    assert "'redeemed'" not in definition
+    command.downgrade(config(empty_database), "0140")
+    with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
+        assert "'redeemed'" in connection.execute(query).fetchone()[0]

@@ -73,10 +73,14 @@ WITH told AS MATERIALIZED (
 ), stored AS (
     SELECT unnest(CAST(:ids AS uuid[])) AS id
     UNION
-    SELECT deciding.id FROM heard CROSS JOIN LATERAL (
+    SELECT redeemed.id FROM heard CROSS JOIN LATERAL (
+        SELECT id FROM redemption WHERE redemption.code = heard.code AND outcome = 'redeemed' OFFSET 0
+    ) AS redeemed
+    UNION
+    SELECT taken.id FROM heard CROSS JOIN LATERAL (
         SELECT id FROM redemption WHERE redemption.code = heard.code
-            AND outcome IN ('redeemed', 'not_assigned', 'other_customer') OFFSET 0
-    ) AS deciding
+            AND outcome IN ('not_assigned', 'other_customer') OFFSET 0
+    ) AS taken
     UNION
     SELECT of_code.id FROM heard CROSS JOIN LATERAL (
         SELECT id FROM redemption WHERE redemption.code = heard.code AND outcome NOT IN ('void', 'expired')
