@@ -20,4 +20,5 @@ class TextsDumper(ListDumper):
         if joined.count("\0") != len(obj) - 1:  # of none, or with that in one, which no text may have
             return super().dump(obj)
         quoted = joined.replace("\\", r"\\").replace('"', r"\"").replace("\0", '","')
-        return f'{{"{quoted}"}}'.encode()
+        encoding = "utf-8" if self.connection is None else self.connection.info.encoding
+        return f'{{"{quoted}"}}'.encode(encoding)

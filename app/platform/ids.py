@@ -12,7 +12,7 @@ _COUNTED = 0xFFF
 
 
 def ordered_ids(n: int) -> list[str]:
-    """Return up to 4,096 new ids in ascending order: UUIDv7 with a counter (RFC 9562, sections 5.7 and 6.2)."""
+    """Return new ids, each 4,096 in ascending order: UUIDv7 with a counter (RFC 9562, sections 5.7 and 6.2)."""
     at = f"{time.time_ns() // 1_000_000:012x}"
     begin = f"{at[:8]}-{at[8:]}-7"
     random = os.urandom(_BYTES * n).hex()

@@ -55,11 +55,15 @@ def uses(
     at: datetime | None,
     mapped: Iterable[MappedProperty],
 ) -> Iterator[Use]:
-    """Yield what an event says of codes. An absent, null or blank property says nothing; a code counts once."""
+    """Yield what an event says of codes. An absent, null or blank property says nothing; a code counts once.
+
+    So does a place, which two mapped paths may lead to.
+    """
     seen: set[tuple[str, Effect]] = set()
+    places: set[str] = set()
     for each in mapped:
         for number, (place, value) in enumerate(values_at(properties, each.path)):
-            if number >= MAX_CODES or value is None:
+            if number >= MAX_CODES or value is None or place in places:
                 continue
             code, outcome = None, Outcome.NOT_A_STRING
             if isinstance(value, str):
@@ -70,6 +74,7 @@ def uses(
                     continue
                 if code is not None:
                     seen.add((code, each.effect))
+            places.add(place)
             yield Use(event_id, place, code, customer_id, outcome, at, each.effect)
 
 

@@ -377,3 +377,10 @@ async def test_of_two_direct_redemptions_with_one_key_at_once_one_counts(client,
     )
     assert sorted(reply.status_code for reply in replies) == [201, 422]
     assert (await client.get("/v1/pools/p/counts")).json()["redeemed"] == 1
+
+
+async def test_two_mappings_that_lead_to_one_place_find_one_code_there(client):
+    await map_(client, "items[*].code", "items[0].code")
+    properties = {"items": [{"code": "one"}], "items[0].code": "two"}
+    assert await track(client, {"properties": properties}) == ["unknown_code"]
+    assert len(await issues(client)) == 1
