@@ -9,6 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.schema.base import Base, PoolId
 from app.schema.projects import OfProject, refers
 
+IS_TEST = "coalesce(assignment.test, false)"
+"""SQL: whether an `assignment` was a test send."""
+
 
 class Assignment(OfProject, Base):
     """The ledger: which code went to whom, when, for which campaign and message.
@@ -26,8 +29,10 @@ class Assignment(OfProject, Base):
     """Stands for a customer who was erased."""
     campaign_id: Mapped[str | None]
     message_id: Mapped[str | None]
-    occurrence: Mapped[int] = mapped_column(Integer, server_default="0")
-    test: Mapped[bool] = mapped_column(server_default=text("false"))
+    occurrence: Mapped[int | None] = mapped_column(Integer)
+    """Null: 0, as of most; null costs a row nothing."""
+    test: Mapped[bool | None]
+    """Null: false, as of most (IS_TEST)."""
     assigned_at: Mapped[datetime] = mapped_column(server_default=func.now())
     lease_until: Mapped[datetime | None]
     """Set while the voucher is only reserved."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Text, func, literal_column, select, text, tuple_, union_all
+from sqlalchemy import Boolean, Text, func, literal_column, select, text, tuple_, union_all
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
@@ -18,7 +18,7 @@ from app.platform import keyset, records
 from app.platform.records import OneQuery, Query
 from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED, Pool, Voucher
-from app.schema.ledger import AnsweredAgain, Assignment
+from app.schema.ledger import IS_TEST, AnsweredAgain, Assignment
 from app.schema.order import PoolChange
 
 KNOWN = text(f"""
@@ -102,7 +102,7 @@ LEDGER_SELECTED = (
     Assignment.customer_id,
     Assignment.campaign_id,
     Assignment.message_id,
-    Assignment.test,
+    literal_column(IS_TEST, Boolean).label("test"),
     Assignment.assigned_at,
     literal_column(STATUS, Text).label("status"),
     Assignment.lease_until,

@@ -65,7 +65,8 @@ MATCHES = """(
     AND (CAST(:import_id AS uuid) IS NULL OR voucher.import_id = CAST(:import_id AS uuid))
     AND (CAST(:status AS text) IS NULL OR voucher.status = CAST(:status AS text))
     AND (CAST(:campaign_id AS text) IS NULL OR given.campaign_id = CAST(:campaign_id AS text))
-    AND (CAST(:test AS boolean) IS NULL OR given.test = CAST(:test AS boolean))
+    AND (CAST(:test AS boolean) IS NULL
+        OR given.id IS NOT NULL AND coalesce(given.test, false) = CAST(:test AS boolean))
     AND (CAST(:customer_ids AS text[]) IS NULL OR given.customer_id = ANY (CAST(:customer_ids AS text[])))
 )"""
 """SQL: whether a `voucher` and the assignment of it that stands (`given`) are what was asked for."""

@@ -121,7 +121,7 @@ moment AS MATERIALIZED (
         lease_seconds{column}
     )
     SELECT CAST(:project AS integer), id, (SELECT id FROM target), code, customer_id, campaign_id, message_id,
-        coalesce(occurrence, 0), coalesce(test, false), (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
+        occurrence, test, (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
     FROM marked ORDER BY marked.id
 ), counted AS (
     UPDATE stock SET

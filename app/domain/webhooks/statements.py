@@ -6,6 +6,8 @@ as rows and dicts they cost three times as much in the worker, beside assigns th
 
 from sqlalchemy import text
 
+from app.schema.ledger import IS_TEST
+
 # As the API writes times.
 _TIME = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 
@@ -32,7 +34,7 @@ def _event(kind: str, type_: str, at: str, data: str) -> str:
 EXPIRY = "SELECT expires_at FROM voucher WHERE voucher.code = {}.code OFFSET 0"
 PERSON = "customer_id, campaign_id, message_id"
 
-_GIVEN = _voucher(f"code, assignment.id AS assignment_id, {PERSON}, test")
+_GIVEN = _voucher(f"code, assignment.id AS assignment_id, {PERSON}, {IS_TEST} AS test")
 # What is only reserved is told once it is confirmed. Pool by pool, as the index goes.
 GIVEN = f"""
 SELECT assignment.assigned_at AS at, false AS is_change, assignment.id AS ledger_id, NULL::bigint AS change_id,
