@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import Index, Text, func, text
+from sqlalchemy import Identity, Index, Integer, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.schema.base import Base, ImportStatus, PoolId
@@ -16,6 +16,8 @@ class Import(OfProject, Base):
     __tablename__ = "import"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    number: Mapped[int] = mapped_column(Integer, Identity(always=True))
+    """What its vouchers name it by."""
     pool_id: Mapped[PoolId | None]
     pool: Mapped[str]
     status: Mapped[ImportStatus] = mapped_column(server_default="queued")
@@ -64,6 +66,7 @@ class Import(OfProject, Base):
 
     __table_args__ = (
         refers("import", "pool_id", to="pool.id", ondelete="SET NULL (pool_id)"),
+        Index("import_number_idx", "project_id", "number", unique=True),
         Index("import_schedule_id_idx", "project_id", "schedule_id"),
         Index("import_repeat_idx", "project_id", "pool_id", "sha256"),
         # The last import of each pool in a list.

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime
+from typing import LiteralString
 
 from sqlalchemy import CheckConstraint, Identity, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,6 +20,19 @@ MAX_CODE_LENGTH = 255
 
 NOT_EXPIRED = "(voucher.expires_at IS NULL OR voucher.expires_at > now())"
 """SQL: whether a voucher may be handed out as far as time goes."""
+
+
+IMPORTED_AT = """coalesce(voucher.imported_at, (
+    SELECT started_at FROM import WHERE import.number = voucher.import_number
+))"""
+"""SQL: when a `voucher` came in."""
+
+
+def of_import(id_: LiteralString) -> LiteralString:
+    """Return SQL: whether a `voucher` came by the import with this id, an SQL expression."""
+    return (
+        f"(voucher.import_number = (SELECT number FROM import WHERE id = {id_}) OR voucher.import_id = {id_})"  # noqa: S608
+    )
 
 
 VOUCHER_COLUMNS = """status = CASE
@@ -125,7 +139,11 @@ class Voucher(OfProject, Base):
     draw_key: Mapped[int]
     status: Mapped[VoucherStatus] = mapped_column(server_default="available")
     import_id: Mapped[uuid.UUID | None]
-    imported_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """Of codes that came before imports had numbers; null for all others. `of_import` knows both."""
+    import_number: Mapped[int | None] = mapped_column(Integer)
+    """Which import brought it: a fourth of the bytes of its id."""
+    imported_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    """Null where an import brought it as it ran: then when that began (IMPORTED_AT), which costs a row nothing."""
     expires_at: Mapped[datetime | None]
     own_expires_at: Mapped[datetime | None]
     """The code's own expiry ('infinity': none), where its pool's rule ends it sooner for who has it; a release restores

@@ -45,8 +45,8 @@ WITH due AS (
         ORDER BY valid_from, code LIMIT :most FOR UPDATE SKIP LOCKED
     )) RETURNING *
 ), made AS (
-    INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, attributes, status, expired_at)
-    SELECT code, pool_id, draw_key, import_id, expires_at, attributes,
+    INSERT INTO voucher (code, pool_id, draw_key, import_number, expires_at, attributes, status, expired_at)
+    SELECT code, pool_id, draw_key, (SELECT number FROM import WHERE import.id = due.import_id), expires_at, attributes,
         CASE WHEN expires_at <= now() THEN 'expired' ELSE 'available' END,
         CASE WHEN expires_at <= now() THEN now() END
     FROM due ORDER BY code ON CONFLICT (project_id, code) DO NOTHING RETURNING code, status

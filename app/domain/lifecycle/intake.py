@@ -9,12 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import patience
 from app.schema.imports import Import
-from app.schema.inventory import ComingVoucher, Stock, Voucher
+from app.schema.inventory import ComingVoucher, Stock, Voucher, of_import
 
 # `rows` have `code`, `draw_key`, `expires_at`, `attributes` and `line`. In draw order, so that heap and index agree.
 VOUCHERS: LiteralString = """
-INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at, attributes)
-SELECT code, %(pool_id)s, draw_key, %(import_id)s, until,
+INSERT INTO voucher (
+    code, pool_id, draw_key, import_number, imported_at, expires_at, status, expired_at, attributes
+)
+SELECT code, %(pool_id)s, draw_key, (SELECT number FROM import WHERE id = %(import_id)s), NULL, until,
     CASE WHEN until <= now() THEN 'expired' ELSE 'available' END,
     CASE WHEN until <= now() THEN now() END, attributes
 FROM (SELECT *, COALESCE(expires_at, %(expires_at)s) AS until FROM ({rows}) AS chunk) AS chunk
@@ -22,15 +24,16 @@ ORDER BY draw_key, line
 """
 # Of codes that bring nothing but themselves: all is as the table has it by default, and that is quicker by a tenth.
 PLAIN: LiteralString = """
-INSERT INTO voucher (code, pool_id, draw_key, import_id)
-SELECT code, %(pool_id)s, draw_key, %(import_id)s FROM ({rows}) AS chunk ORDER BY draw_key, line
+INSERT INTO voucher (code, pool_id, draw_key, import_number, imported_at)
+SELECT code, %(pool_id)s, draw_key, (SELECT number FROM import WHERE id = %(import_id)s), NULL
+FROM ({rows}) AS chunk ORDER BY draw_key, line
 """
 # A code that has expired comes in as expired: it is never counted as available.
-EXPIRED: LiteralString = """
-SELECT count(*) FROM ({rows}) AS chunk JOIN voucher USING (code)
-WHERE COALESCE(chunk.expires_at, %(expires_at)s) <= now() AND voucher.import_id = %(import_id)s
+EXPIRED: LiteralString = f"""
+SELECT count(*) FROM ({{rows}}) AS chunk JOIN voucher USING (code)
+WHERE COALESCE(chunk.expires_at, %(expires_at)s) <= now() AND {of_import("%(import_id)s")}
     AND voucher.status = 'expired'
-"""
+"""  # noqa: S608  (made of constants)
 STOCK = """
 UPDATE stock SET available = available + %(imported)s - %(expired)s, expired = expired + %(expired)s
 WHERE pool_id = %(pool_id)s AND slot = %(slot)s
@@ -41,19 +44,19 @@ WHERE pool_id = %(pool_id)s AND slot = %(slot)s
 # code has to wait.
 FIRST = -(2**63)
 """Before all draw keys."""
-LOCK_FREE = text("""
+LOCK_FREE = text(f"""
 WITH part AS MATERIALIZED (
-    SELECT code, draw_key, import_id FROM voucher
+    SELECT code, draw_key, {of_import(":import_id")} AS is_of_import FROM voucher
     WHERE pool_id = :pool_id AND status = 'available' AND draw_key > :after ORDER BY draw_key LIMIT :at_a_time
 ), locked AS MATERIALIZED (
     SELECT code FROM voucher
     WHERE code = ANY (ARRAY(
-            SELECT code FROM part WHERE import_id = :import_id ORDER BY draw_key LIMIT CAST(:free AS bigint)
-        )) AND pool_id = :pool_id AND status = 'available' AND import_id = :import_id
+            SELECT code FROM part WHERE is_of_import ORDER BY draw_key LIMIT CAST(:free AS bigint)
+        )) AND pool_id = :pool_id AND status = 'available' AND {of_import(":import_id")}
     ORDER BY code FOR UPDATE
 )
 SELECT (SELECT max(draw_key) FROM part HAVING count(*) = :at_a_time) AS upto, ARRAY(SELECT code FROM locked) AS codes
-""")
+""")  # noqa: S608  (made of constants)
 # What was said of the use of such a code (after its expiry, say) is of a code that no pool holds from now on: the next
 # import of it finds that.
 TAKE_BACK = text("""
@@ -66,9 +69,9 @@ SELECT count(*) FROM gone
 """)
 
 
-AVAILABLE = text("""
-SELECT count(*) FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND import_id = :import_id
-""")
+AVAILABLE = text(f"""
+SELECT count(*) FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND {of_import(":import_id")}
+""")  # noqa: S608  (made of constants)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from app.domain.lifecycle.notes import Note, NoteEvent
 from app.platform import records
 from app.platform.database import ConflictError
 from app.schema.base import VoucherStatus
+from app.schema.inventory import of_import
 
 Action = Literal["void", "release", "reinstate", "set_expiry", "move"]
 EVENTS: dict[Action, NoteEvent] = {
@@ -60,9 +61,9 @@ class Wanted:
         }
 
 
-MATCHES = """(
+MATCHES = f"""(
     (CAST(:pool_id AS bigint) IS NULL OR voucher.pool_id = CAST(:pool_id AS bigint))
-    AND (CAST(:import_id AS uuid) IS NULL OR voucher.import_id = CAST(:import_id AS uuid))
+    AND (CAST(:import_id AS uuid) IS NULL OR {of_import("CAST(:import_id AS uuid)")})
     AND (CAST(:status AS text) IS NULL OR voucher.status = CAST(:status AS text))
     AND (CAST(:campaign_id AS text) IS NULL OR given.campaign_id = CAST(:campaign_id AS text))
     AND (CAST(:test AS boolean) IS NULL

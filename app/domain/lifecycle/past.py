@@ -87,9 +87,11 @@ CROSS JOIN LATERAL (
 STATUS = "CASE WHEN used_at IS NULL THEN 'assigned' ELSE 'redeemed' END"
 NEW = f"""
 INSERT INTO voucher (
-    code, pool_id, draw_key, import_id, expires_at, attributes, status, assignment_id, assigned_at, redeemed_at
+    code, pool_id, draw_key, import_number, imported_at, expires_at, attributes, status, assignment_id, assigned_at,
+    redeemed_at
 )
-SELECT code, %(pool_id)s, draw_key, %(import_id)s, until, attributes, {STATUS}, id, given_at, used_at
+SELECT code, %(pool_id)s, draw_key, (SELECT number FROM import WHERE id = %(import_id)s), NULL, until, attributes,
+    {STATUS}, id, given_at, used_at
 FROM judged WHERE verdict = 'new' ORDER BY draw_key, line
 """  # noqa: S608  (made of constants)
 TAKEN = f"""

@@ -17,12 +17,12 @@ WITH aside AS (
         nullif(staged -> 'attributes', 'null') AS attributes
     FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
 ), fresh AS (
-    SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), :least) AS draw_key, import.id,
+    SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), :least) AS draw_key, number,
         COALESCE(aside.expires_at, (options ->> 'expires_at')::timestamptz) AS until, aside.attributes
     FROM aside JOIN import ON import.id = :id ORDER BY code, line
 ), made AS (
-    INSERT INTO voucher (code, pool_id, draw_key, import_id, expires_at, status, expired_at, attributes)
-    SELECT code, pool_id, draw_key, id, until,
+    INSERT INTO voucher (code, pool_id, draw_key, import_number, expires_at, status, expired_at, attributes)
+    SELECT code, pool_id, draw_key, number, until,
         CASE WHEN until <= now() THEN 'expired' ELSE 'available' END,
         CASE WHEN until <= now() THEN now() END, attributes
     FROM fresh ORDER BY code

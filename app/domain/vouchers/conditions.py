@@ -4,11 +4,11 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Boolean, func, literal_column
+from sqlalchemy import Boolean, func, literal_column, text
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.platform.records import OneQuery
-from app.schema.inventory import Voucher
+from app.schema.inventory import Voucher, of_import
 from app.schema.ledger import IS_TEST, Assignment
 
 
@@ -39,13 +39,14 @@ def meeting(query: OneQuery, wanted: Conditions, code: InstrumentedAttribute[str
         Assignment.customer_id: wanted.customer_id,
         Assignment.campaign_id: wanted.campaign_id,
         Assignment.message_id: wanted.message_id,
-        Voucher.import_id: wanted.import_id,
     }
     for column, value in equal.items():
         if value is not None:
             query = query.where(column == value)
     if wanted.test is not None:
         query = query.where(Assignment.id.is_not(None), literal_column(IS_TEST, Boolean) == wanted.test)
+    if wanted.import_id is not None:
+        query = query.where(text(of_import(":import_id")).bindparams(import_id=wanted.import_id))
     if wanted.expires_after is not None:
         query = query.where(Voucher.expires_at >= wanted.expires_after)
     if wanted.expires_before is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, func, select, tuple_
+from sqlalchemy import ColumnElement, DateTime, FromClause, func, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.vouchers.conditions import meeting
@@ -18,7 +18,7 @@ from app.domain.vouchers.schemas import Filter, VoucherRecord
 from app.platform import keyset
 from app.platform.records import AnyRow, OneQuery
 from app.schema.base import VoucherStatus
-from app.schema.inventory import Pool, Voucher
+from app.schema.inventory import IMPORTED_AT, Pool, Voucher
 from app.schema.ledger import Assignment
 
 LAST_CHARACTER = chr(0x10FFFF)
@@ -34,7 +34,7 @@ COLUMNS = (
     Voucher.status,
     Voucher.draw_key,
     Voucher.assignment_id,
-    Voucher.imported_at,
+    literal_column(IMPORTED_AT, DateTime(timezone=True)).label("imported_at"),
     Voucher.assigned_at,
     Voucher.redeemed_at,
     Voucher.expires_at,

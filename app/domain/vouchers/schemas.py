@@ -83,7 +83,9 @@ class VoucherOut(BaseModel):
     code: str = Field(description="The code; masked for a key that may only read")
     pool: str = Field(description="The pool that holds it")
     status: VoucherStatus = Field(description="Its state")
-    imported_at: datetime = Field(description="When it was imported")
+    imported_at: datetime = Field(
+        description="When it was imported: of what an import brings, when that began"
+    )
     assigned_at: datetime | None = Field(description="When it was handed out")
     customer_id: str | None = Field(description="Customer who has it")
     redeemed_at: datetime | None = Field(description="When it was used")

@@ -5,21 +5,23 @@ from typing import LiteralString
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from app.schema.inventory import of_import
+
 MOST = 50_000
 """Rows that are kept of an import: one that a schedule repeats each night may ignore nearly all of a large file."""
 
 # The first of the lines with a new code is the one that was imported.
-NOTE: LiteralString = """
+NOTE: LiteralString = f"""
 INSERT INTO import_ignored (import_id, line, code)
 SELECT %(import_id)s, chunk.line, chunk.code
 FROM (
-    SELECT line, code, row_number() OVER (PARTITION BY code ORDER BY line) AS turn FROM ({rows}) AS chunk
+    SELECT line, code, row_number() OVER (PARTITION BY code ORDER BY line) AS turn FROM ({{rows}}) AS chunk
 ) AS chunk LEFT JOIN voucher ON voucher.code = chunk.code
 WHERE (turn > 1 AND voucher.code IS NULL)
-    OR (voucher.pool_id = %(pool_id)s AND (turn > 1 OR voucher.import_id IS DISTINCT FROM %(import_id)s))
+    OR (voucher.pool_id = %(pool_id)s AND (turn > 1 OR {of_import("%(import_id)s")} IS NOT TRUE))
 LIMIT greatest(0, %(most)s - (SELECT count(*) FROM import_ignored WHERE import_id = %(import_id)s))
 ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608  (made of constants)
 
 
 def note(connection: Connection[TupleRow], rows: LiteralString, values: dict[str, object]) -> None:
