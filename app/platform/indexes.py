@@ -23,12 +23,12 @@ Found = Row[tuple[str, str, str, bool, bool, int, bool]]
 
 def lead_by_project(names: Sequence[str]) -> None:
     """Let `project_id` lead indexes and keys."""
-    _replace(names, lambda old: old.replace("USING btree (", "USING btree (project_id, ", 1), is_done=_is_led)
+    replace(names, lambda old: old.replace("USING btree (", "USING btree (project_id, ", 1), is_done=_is_led)
 
 
 def lead_no_more(names: Sequence[str]) -> None:
     """Take `project_id` out of indexes and keys that it leads."""
-    _replace(names, lambda old: old.replace("(project_id, ", "(", 1), is_done=lambda old: not _is_led(old))
+    replace(names, lambda old: old.replace("(project_id, ", "(", 1), is_done=lambda old: not _is_led(old))
 
 
 def reword(name: str, there: str, instead: str) -> None:
@@ -40,7 +40,17 @@ def _is_led(definition: str) -> bool:
     return "USING btree (project_id, " in definition
 
 
-def _replace(names: Sequence[str], change: Callable[[str], str], *, is_done: Callable[[str], bool]) -> None:
+def build(name: str, on: str) -> None:
+    """Build an index that is not there, or whose building broke off."""
+    found = op.get_bind().execute(_INDEXES, {"names": [name]}).one_or_none()
+    if found is None or not found.indisvalid:
+        with op.get_context().autocommit_block():
+            op.get_bind().exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            op.get_bind().exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {on}")
+
+
+def replace(names: Sequence[str], change: Callable[[str], str], *, is_done: Callable[[str], bool]) -> None:
+    """Let indexes that are as `change` makes their definitions take the place of those that are not yet."""
     both = [*names, *(f"{name}_new" for name in names)]
     there: dict[str, Found] = {row.name: row for row in op.get_bind().execute(_INDEXES, {"names": both})}
     at_once: list[str] = []

@@ -22,6 +22,16 @@ NOT_EXPIRED = "(voucher.expires_at IS NULL OR voucher.expires_at > now())"
 """SQL: whether a voucher may be handed out as far as time goes."""
 
 
+STATES = (
+    "voucher.status = 'available'",
+    "voucher.status = 'assigned'",
+    "(voucher.status <> 'available' AND voucher.status <> 'assigned')",
+)
+"""SQL: the states of a `voucher` that have an index each, by which the vouchers of a pool are found."""
+
+ANY_STATE = f"({' OR '.join(STATES)})"
+"""SQL: true of every `voucher`. What reads a whole pool says so, for then these indexes serve it."""
+
 IMPORTED_AT = """coalesce(voucher.imported_at, (
     SELECT started_at FROM import WHERE import.number = voucher.import_number
 ))"""
@@ -157,9 +167,18 @@ class Voucher(OfProject, Base):
     """What comes with the code, by name: a PIN, a value, a link. Null where nothing does, which costs a row nothing."""
 
     __table_args__ = (
-        # Draws walk its 'available' part, lists and exports all of it. A pool is of one project, which need not lead
-        # here: it would make each entry eight bytes longer.
-        Index("voucher_draw_idx", "pool_id", "status", "draw_key"),
+        # Draws walk the first, exports all three (STATES). Where all are of one state no entry tells it, and those that
+        # are assigned are listed in the ledger's order: here all of a pool are equal, and take few bytes. A pool is of
+        # one project, which need not lead.
+        Index("voucher_draw_idx", "pool_id", "draw_key", postgresql_where=text("status = 'available'")),
+        Index("voucher_assigned_idx", "pool_id", postgresql_where=text("status = 'assigned'")),
+        Index(
+            "voucher_ended_idx",
+            "pool_id",
+            "status",
+            "draw_key",
+            postgresql_where=text("status <> 'available' AND status <> 'assigned'"),
+        ),
         # The sweep of expired codes reads its beginning; codes without an expiry are not in it.
         Index(
             "voucher_expiry_idx",

@@ -15,6 +15,7 @@ from app.platform import keyset, records
 from app.schema.base import VoucherStatus
 from app.schema.changes import BulkChange, BulkChangeCode
 from app.schema.imports import Import
+from app.schema.inventory import ANY_STATE
 from app.schema.projects import own_columns
 
 CHANGES = select(*own_columns(BulkChange))
@@ -89,7 +90,7 @@ WHERE given.released_at IS NULL AND voucher.assignment_id = given.id AND {{whose
 ORDER BY voucher.draw_key"""  # noqa: S608  (made of constants)
 _BY_POOL = f"""
 SELECT voucher.code FROM voucher LEFT JOIN assignment AS given ON given.id = voucher.assignment_id
-WHERE voucher.pool_id = CAST(:pool_id AS bigint) AND {MATCHES}
+WHERE voucher.pool_id = CAST(:pool_id AS bigint) AND {ANY_STATE} AND {MATCHES}
 ORDER BY voucher.status, voucher.draw_key"""  # noqa: S608  (made of constants)
 
 

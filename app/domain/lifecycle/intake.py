@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.platform.database import patience
 from app.schema.imports import Import
-from app.schema.inventory import ComingVoucher, Stock, Voucher, of_import
+from app.schema.inventory import ANY_STATE, ComingVoucher, Stock, Voucher, of_import
 
 # `rows` have `code`, `draw_key`, `expires_at`, `attributes` and `line`. In draw order, so that heap and index agree.
 VOUCHERS: LiteralString = """
@@ -116,9 +116,11 @@ async def count_left(connection: AsyncConnection, part: Part) -> int:
 
 
 # Locked in the order of the codes, as everybody locks them; then nothing is left to wait for.
-LOCK_ALL = text("""
-SELECT count(*) FROM (SELECT FROM voucher WHERE pool_id = :pool_id ORDER BY code FOR UPDATE) AS locked
-""")
+LOCK_ALL = text(f"""
+SELECT count(*) FROM (
+    SELECT FROM voucher WHERE pool_id = :pool_id AND {ANY_STATE} ORDER BY code FOR UPDATE
+) AS locked
+""")  # noqa: S608  (made of constants)
 
 
 async def lock_vouchers(connection: AsyncConnection, pool_id: int) -> None:
@@ -133,4 +135,4 @@ async def remove_vouchers(connection: AsyncConnection, pool_id: int) -> None:
         await connection.execute(delete(ComingVoucher).where(ComingVoucher.pool_id == pool_id))
         coming = update(Import).where(Import.pool_id == pool_id, Import.scheduled > 0)
         await connection.execute(coming.values(scheduled=0))
-        await connection.execute(delete(Voucher).where(Voucher.pool_id == pool_id))
+        await connection.execute(delete(Voucher).where(Voucher.pool_id == pool_id, text(ANY_STATE)))

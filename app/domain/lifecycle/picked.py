@@ -34,7 +34,7 @@ WITH request AS MATERIALIZED (
     FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS picked (code, position), LATERAL (
         SELECT ctid AS place FROM voucher
         WHERE voucher.code = picked.code AND pool_id + 0 = (SELECT id FROM target)
-            AND status::text = 'available' AND {NOT_EXPIRED}
+            AND status || '' = 'available' AND {NOT_EXPIRED}
         FOR UPDATE SKIP LOCKED
     ) AS voucher
     WHERE (SELECT max(holds) = 0 FROM stock WHERE pool_id = (SELECT id FROM target))

@@ -2,7 +2,19 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, Executable, RowMapping, delete, exists, func, null, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Executable,
+    RowMapping,
+    delete,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
@@ -10,7 +22,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.domain.pools.schemas import PoolCounts, PoolHead, PoolRecord, Sort
 from app.platform import records
 from app.platform.similar import similar_names
-from app.schema.inventory import Pool, Stock, Voucher
+from app.schema.inventory import ANY_STATE, Pool, Stock, Voucher
 from app.schema.ledger import Assignment, Hold
 from app.schema.redemptions import Redemption
 
@@ -102,7 +114,7 @@ async def keep(connection: AsyncConnection, name: str) -> int | None:
 
 async def was_used(connection: AsyncConnection, pool_id: int) -> bool:
     """Tell whether anybody is known to have used a code of the pool, whatever came of it."""
-    used = exists().where(Voucher.pool_id == pool_id, Redemption.code == Voucher.code)
+    used = exists().where(Voucher.pool_id == pool_id, text(ANY_STATE), Redemption.code == Voucher.code)
     return bool((await connection.execute(select(used))).scalar_one())
 
 

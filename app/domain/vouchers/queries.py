@@ -4,15 +4,15 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.vouchers.finding import COLUMNS, matching
 from app.domain.vouchers.schemas import Filter, Happening, VoucherRecord
 from app.platform import records
-from app.platform.records import OneQuery
+from app.platform.records import Query
 from app.schema.changes import VoucherNote
-from app.schema.inventory import Pool, Voucher
+from app.schema.inventory import STATES, Pool, Voucher
 from app.schema.ledger import Assignment
 from app.schema.redemptions import Redemption
 
@@ -79,11 +79,14 @@ EXPORTED = (
 )
 
 
-def of_pool(pool_id: int, wanted: Filter) -> OneQuery:
+def of_pool(pool_id: int, wanted: Filter) -> Query:
     """Return the query of all vouchers of a pool that a filter lets pass; its columns are EXPORTED."""
     query = matching(VOUCHERS.where(Voucher.pool_id == pool_id), wanted)
     columns = query.selected_columns
-    return query.with_only_columns(*(columns[name] for name in EXPORTED), maintain_column_froms=True)
+    exported = query.with_only_columns(*(columns[name] for name in EXPORTED), maintain_column_froms=True)
+    if wanted.status is not None:
+        return exported
+    return union_all(*(exported.where(text(state)) for state in STATES))
 
 
 async def by_code(connection: AsyncConnection, code: str) -> VoucherRecord | None:

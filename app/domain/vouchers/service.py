@@ -19,7 +19,7 @@ from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundErro
 from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
 from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
-from app.platform.records import OneQuery
+from app.platform.records import Query
 from app.platform.sweeping import by_halves, is_of_the_row, turn_is_over
 from app.schema.base import VoucherStatus
 
@@ -36,7 +36,7 @@ Due = TypeVar("Due")
 async def find(
     connection: AsyncConnection, pool: str, wanted: Filter, key: Key | None, limit: int
 ) -> finding.Found:
-    """Return a page of a pool's vouchers: state by state in draw order, or as the index goes that serves the filter.
+    """Return a page of a pool's vouchers: state by state, or as the index goes that serves the filter.
 
     A page may be short, even empty, and go on.
 
@@ -45,7 +45,7 @@ async def find(
         InvalidRequestError: the key is of another filter.
     """
     pool_id = await pools.id_of(connection, pool)
-    if key is not None and len(key) != finding.key_length(wanted):
+    if key is not None and not finding.is_key_of(wanted, key):
         raise InvalidRequestError(
             "The cursor is one of another filter.", [{"loc": ["query", "cursor"], "msg": "of another filter"}]
         )
@@ -61,7 +61,7 @@ async def _of_person(connection: AsyncConnection, wanted: Filter) -> Filter:
 EXPORTED = queries.EXPORTED
 
 
-async def exported(connection: AsyncConnection, caller: Caller, pool: str, wanted: Filter) -> OneQuery:
+async def exported(connection: AsyncConnection, caller: Caller, pool: str, wanted: Filter) -> Query:
     """Return the query of all vouchers of a pool that a filter lets pass, for an export.
 
     Raises:

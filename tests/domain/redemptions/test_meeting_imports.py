@@ -49,7 +49,7 @@ def staged(url, codes):
     connection = psycopg.connect(conninfo(url), autocommit=True)
     rows = [f"{line}\t{code}\t\\N\n" for line, code in enumerate(codes)]
     merge.stage([connection], [[rows]], with_attributes=False)
-    merge.order(connection, 1, merge.LEAST)
+    merge.order(connection, 1, 0, merge.LEAST)
     return connection
 
 

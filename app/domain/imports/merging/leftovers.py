@@ -6,6 +6,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from app.domain.imports.merging import chunks
+from app.schema.inventory import STATES
 
 # Nothing of it is in the pool: none was merged, or nothing was to be, or the pool has gone.
 NO_FIGURES = """
@@ -13,17 +14,22 @@ UPDATE import SET imported = 0, ignored = 0, in_other_pool = 0, invalid = 0, sus
     total = NULL
 WHERE id = %s AND (imported + ignored + in_other_pool = 0 OR dry_run OR pool_id IS NULL)
 """
+HAS_NONE = " AND ".join(
+    f"NOT EXISTS (SELECT FROM voucher WHERE voucher.pool_id = pool.id AND {state})" for state in STATES
+)
+"""SQL: whether a `pool` has no voucher; each index of its vouchers is asked for one entry."""
+
 # Whoever refers to the pool, or imports into it, waits for this lock, and finds the pool gone or makes it anew.
-LOCK_POOL = """
+LOCK_POOL = f"""
 SELECT pool.id FROM pool JOIN import ON import.pool_id = pool.id
 WHERE import.id = %(id)s AND EXISTS (SELECT FROM import AS maker WHERE maker.pool_id = pool.id AND maker.made_pool)
-    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.pool_id = pool.id)
+    AND {HAS_NONE}
 FOR UPDATE OF pool
-"""
+"""  # noqa: S608  (made of constants)
 # The audit tells of all that people did to a pool, in whatever room.
-REMOVE_POOL = """
+REMOVE_POOL = f"""
 DELETE FROM pool USING import WHERE import.id = %(id)s AND pool.id = import.pool_id AND pool.description IS NULL
-    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.pool_id = pool.id)
+    AND {HAS_NONE}
     AND NOT EXISTS (SELECT FROM coming_voucher WHERE coming_voucher.pool_id = pool.id)
     AND NOT EXISTS (SELECT FROM assignment WHERE assignment.pool_id = pool.id)
     AND NOT EXISTS (SELECT FROM import AS other WHERE other.pool_id = pool.id AND other.status <> 'failed')
@@ -38,7 +44,7 @@ DELETE FROM pool USING import WHERE import.id = %(id)s AND pool.id = import.pool
         SELECT FROM audit_entry
         WHERE audit_entry.pool = pool.name AND at >= pool.created_at AND action NOT LIKE 'import.%%'
     )
-"""
+"""  # noqa: S608  (made of constants)
 
 
 def lock_pool(connection: Connection[TupleRow], import_id: uuid.UUID) -> bool:

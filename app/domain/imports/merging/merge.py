@@ -40,11 +40,12 @@ SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)
 
 # A table in draw order is read from front to back, whatever its size. What is merged already is left out.
-ORDERED = """
+_DRAW_KEY = "GREATEST((hashtextextended(code, {seed}) & {most}) + {first}, {least} + 1)"
+ORDERED = f"""
 CREATE TEMP TABLE ordered AS
-SELECT line, code, expires_at, attributes, GREATEST(hashtextextended(code, {seed}), {least} + 1) AS draw_key FROM staged
-WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY draw_key, line
-"""
+SELECT line, code, expires_at, attributes, {_DRAW_KEY} AS draw_key FROM staged
+WHERE {_DRAW_KEY} > {{after}} ORDER BY draw_key, line
+"""  # noqa: S608  (made of constants)
 INDEX = "CREATE INDEX ON ordered (draw_key)"
 
 OF_CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
@@ -72,6 +73,8 @@ SELECT count(DISTINCT code) {OF_CHUNK}
 """  # noqa: S608  (made of constants)
 FALL: LiteralString = fall("(%(pool_id)s)")
 LEAST = -(2**63)
+KEYS = range(LEAST, 2**63)
+"""Draw keys."""
 VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
 PLAIN: LiteralString = intake.PLAIN.format(rows=ROWS_OF_CHUNK)
 EXPIRED: LiteralString = intake.EXPIRED.format(rows=ROWS_OF_CHUNK)
@@ -117,9 +120,26 @@ def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: lis
     return int(row[0]) if row else 0
 
 
-def order(connection: Connection[TupleRow], seed: int, after: int) -> None:
+def keys_of(share: int) -> range:
+    """Return the draw keys of a share.
+
+    Where both went through all of them, each would put its rows between those of the other: pages of the index that
+    were filled in order would be split in the middle, and stay little more than half full.
+    """
+    width = 2**64 // rows.SHARES
+    return range(LEAST + share * width, LEAST + (share + 1) * width)
+
+
+def before(share: int) -> int:
+    """Return the draw key behind which a share begins."""
+    return max(LEAST, keys_of(share).start - 1)
+
+
+def order(connection: Connection[TupleRow], seed: int, share: int, after: int) -> None:
     """Put the rows of a share into draw order, but for what is merged already."""
-    values = {"seed": seed, "least": LEAST, "after": after}
+    keys = keys_of(share)
+    most = keys.stop - keys.start - 1
+    values = {"seed": seed, "most": most, "first": keys.start, "least": LEAST, "after": after}
     connection.execute(
         ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
     )
@@ -127,10 +147,10 @@ def order(connection: Connection[TupleRow], seed: int, after: int) -> None:
     connection.execute(INDEX)
 
 
-def chunk_ends(staged: int, limit: int) -> list[int]:
+def chunk_ends(staged: int, limit: int, keys: range = KEYS) -> list[int]:
     """Return where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
     chunks = max(1, -(-staged // limit))
-    return [LEAST + 2**64 * n // chunks - 1 for n in range(1, chunks + 1)]
+    return [keys.start + (keys.stop - keys.start) * n // chunks - 1 for n in range(1, chunks + 1)]
 
 
 def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: int, progress: float) -> None:

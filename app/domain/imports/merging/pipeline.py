@@ -41,7 +41,7 @@ WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB
 LOCK_SHARE = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
 BEGIN = """
 UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()), error = NULL,
-    merged_to = COALESCE(merged_to, array_fill(%s::bigint, ARRAY[%s]))
+    merged_to = COALESCE(merged_to, %s::bigint[])
 WHERE id = %s AND status IN ('queued', 'running')
 RETURNING id, pool, pool_id, dry_run, source, sealed, options, seed, size, merged_to
 """
@@ -92,7 +92,7 @@ def run(settings: Settings, project: int, import_id: uuid.UUID, watch: Watch = l
         for share, connection in enumerate(connections):  # a killed run may still be at its last chunk
             _lock(connection, import_id, share)
         main = connections[0]
-        begin = (merge.LEAST, rows.SHARES, import_id)
+        begin = ([merge.before(share) for share in range(rows.SHARES)], import_id)
         row = main.cursor(row_factory=class_row(ImportRow)).execute(BEGIN, begin).fetchone()
         if row is None:
             # Cancelled before it was begun, or while its worker died.
@@ -242,7 +242,7 @@ class _Run:
             cast(BinaryIO, io.BufferedReader(raw, chunks.BLOCK_BYTES)), reading.format_of(options), names
         )
         queried = self.row.source["type"] in fetching.MAY_BE_EMPTY
-        sorter = reading.sorter(table, options, queried=queried)
+        sorter = reading.sorter(table, options, queried=queried, seed=self.row.seed)
         self.codes_alone = sorter.codes_alone
         self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
         beside = (
@@ -316,13 +316,14 @@ class _Run:
             reraise=True,
         )
         connection, after = self.connections[share], self.merged_to[share]
-        merge.order(connection, self.row.seed, after)
-        for upto in merge.chunk_ends(self.staged[share], self.settings.import_chunk_rows):
+        merge.order(connection, self.row.seed, share, after)
+        for upto in merge.chunk_ends(
+            self.staged[share], self.settings.import_chunk_rows, merge.keys_of(share)
+        ):
             if upto > after:
                 self.merged_to[share] = upto
-                done = (
-                    sum(place - merge.LEAST for place in self.merged_to[: rows.SHARES]) / 2**64 / rows.SHARES
-                )
+                places = enumerate(self.merged_to[: rows.SHARES])
+                done = sum(place - merge.before(of) for of, place in places) / 2**64
                 progress = STAGING + (1 - STAGING) * done
                 again(merge.chunk, connection, target, after, upto, progress)
                 after = upto

@@ -54,8 +54,14 @@ def columns_named(options: StoredOptions) -> Iterator[ColumnName]:
             yield from value
 
 
-def sorter(table: Table, options: StoredOptions, *, queried: bool = False) -> Sorter:
-    """Return what sorts the rows of the table; what was `queried` is taken as it is, without the marks of spreadsheets.
+def sorter(table: Table, options: StoredOptions, *, queried: bool = False, seed: int = 0) -> Sorter:
+    """Return what sorts the rows of the table.
+
+    Args:
+        table: that is read.
+        options: of the import.
+        queried: whether values are taken as they are, without the marks of spreadsheets.
+        seed: of the draw keys; 0 where nothing is merged.
 
     Raises:
         ImportUndecidedError: the file leaves open what the options do not say.
@@ -76,6 +82,7 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False) -> So
         zone_of(options),
         options.get("date_format"),
         past(table, options),
+        seed & 0xFFFFFFFF,
         [table.aside] if table.aside is not None and judged else [],
     )
 

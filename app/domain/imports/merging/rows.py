@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from enum import Enum
+from itertools import repeat
 
 import orjson
 
@@ -22,6 +23,9 @@ from app.schema.texts import FORMULA, clean_code
 
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
+MIX, HALF = 0x9E3779B1, 1 << 31
+"""A share has half of the draw order: so which one it is must not show in a code. The checksum alone is linear: of
+codes that differ in one sign alone, some would always be drawn before others."""
 MOST_KEPT = 1000
 """Characters of a rejected value that are kept."""
 DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
@@ -92,6 +96,8 @@ class Sorter:
     """How times are written, in the directives of strptime; None: in ISO 8601."""
     past: Past | None = None
     """Where rows tell to whom their code was given before; None where they do not."""
+    seed: int = 0
+    """Of the import (32 bits), by which the codes are dealt into shares."""
     aside: list[int] = field(default_factory=list)
     """Lines that are unlike the rest for certain."""
 
@@ -119,7 +125,7 @@ class Sorter:
                 continue
             self._refuse_destroyed(line, code)
             if told is None:
-                shares[_share(code)].append(f"{line}\t{_escaped(code)}\t{besides}\n")
+                shares[_share(code, self.seed)].append(f"{line}\t{_escaped(code)}\t{besides}\n")
             else:
                 besides = besides if self.attributes else f"{besides}\t\\N"
                 given.append(f"{line}\t{_escaped(code)}\t{besides}\t{told}\n")
@@ -183,14 +189,14 @@ class Sorter:
         except IndexError:
             return None
         if self.shapes is None or self.shapes.hopeless or not codes:
-            return _dealt(batch.lines, codes) if _is_plain(codes, codes) else None
+            return _dealt(batch.lines, codes, self.seed) if _is_plain(codes, codes) else None
         found = self.shapes.found(codes)
         # Their shapes show it too, and are few: letters and digits do not matter, and lengths are kept.
         whole = found[0] is None or len(found[0]) == len(codes)  # no code has a line break in it
         if not whole or not _is_plain(found[1], codes) or self._may_be_unlike(codes, found[1]):
             return None
         self.shapes.add(batch.lines, codes, found)
-        return _dealt(batch.lines, codes)
+        return _dealt(batch.lines, codes, self.seed)
 
     def _may_be_unlike(self, codes: Sequence[str], shapes: Collection[str]) -> bool:
         """Return whether the heading comes again, or a placeholder is among the codes."""
@@ -254,12 +260,13 @@ def _is_plain(values: Collection[str], codes: Sequence[str]) -> bool:
     )
 
 
-def _dealt(lines: Iterable[int], codes: Sequence[str]) -> Sorted:
+def _dealt(lines: Iterable[int], codes: Sequence[str], seed: int) -> Sorted:
     """Return the codes dealt into their shares, without a look at them."""
     shares: tuple[list[str], list[str]] = ([], [])
     to_first, to_second = shares[0].append, shares[1].append  # looked up once, not per row
-    for line, code, checksum in zip(lines, codes, map(zlib.crc32, map(str.encode, codes)), strict=True):
-        if checksum % SHARES:
+    checksums = map(zlib.crc32, map(str.encode, codes), repeat(seed))
+    for line, code, checksum in zip(lines, codes, checksums, strict=True):
+        if checksum * MIX & HALF:
             to_second(f"{line}\t{code}\t\\N\n")
         else:
             to_first(f"{line}\t{code}\t\\N\n")
@@ -287,8 +294,8 @@ def code_of(cell: str, marks: Marks = Marks.ANY) -> str:
     return code
 
 
-def _share(code: str) -> int:
-    return zlib.crc32(code.encode()) % SHARES
+def _share(code: str, seed: int) -> int:
+    return int(zlib.crc32(code.encode(), seed) * MIX & HALF != 0)
 
 
 def fault(code: str | None) -> str | None:

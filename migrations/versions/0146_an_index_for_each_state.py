@@ -1,0 +1,46 @@
+"""What is available, what is assigned and the rest have an index each: most entries need not tell their state then.
+
+Each is built beside the work of the table; then the one that was for all gives way in a moment. A statement that reads
+a whole pool has to say that it wants all three (ANY_STATE). Imports that are under way begin anew: their shares are
+dealt otherwise now, and what they brought counts as ignored.
+"""
+
+from alembic import op
+
+from app.platform.indexes import build, replace
+
+revision = "0146"
+down_revision = "0145"
+branch_labels = None
+depends_on = None
+
+ALL, AVAILABLE = "(pool_id, status, draw_key)", "(pool_id, draw_key) WHERE (status = 'available'::text)"
+NEW = {
+    "voucher_assigned_idx": "voucher (pool_id) WHERE status = 'assigned'",
+    "voucher_ended_idx": """voucher (pool_id, status, draw_key)
+        WHERE status <> 'available' AND status <> 'assigned'""",
+}
+BEGIN_ANEW = """
+UPDATE import SET merged_to = NULL, imported = 0, ignored = 0, in_other_pool = 0, conflicting = 0
+WHERE status = 'running' AND merged_to IS NOT NULL
+"""
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.execute("SET maintenance_work_mem = '256MB'")
+    for name, on in NEW.items():
+        build(name, on)
+    replace(
+        ["voucher_draw_idx"], lambda old: old.replace(ALL, AVAILABLE, 1), is_done=lambda old: AVAILABLE in old
+    )
+    op.execute("RESET maintenance_work_mem")
+    op.execute(BEGIN_ANEW)
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.execute(BEGIN_ANEW)
+    replace(["voucher_draw_idx"], lambda old: old.replace(AVAILABLE, ALL, 1), is_done=lambda old: ALL in old)
+    for name in NEW:
+        op.execute(f"DROP INDEX IF EXISTS {name}")
