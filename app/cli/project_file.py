@@ -3,6 +3,7 @@
 import os
 import zipfile
 from pathlib import Path
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -10,13 +11,20 @@ from app.platform.connections import connect_sync
 from app.platform.database import READS
 from app.platform.errors import CommandError
 from app.platform.settings import Settings
+from app.schema.inventory import IMPORTED_AT
+from app.schema.ledger import IS_TEST, OCCURRENCE
 from app.schema.projects import tables_of_projects
 
 SECRETS = ["secret", "previous_secrets", "webhook_secret", "sealed", "source"]
 """Columns that stay here: with them somebody could sign for the service, or reach where it fetches codes."""
 RAW = frozenset({"import_chunk", "kept_reply"})
 """Tables that stay here: the bytes of files whose import is under way, and what only a repeat of a request needs."""
-_ROWS = sql.SQL("COPY (SELECT to_jsonb(rows) - 'project_id' - {}::text[] FROM {} AS rows) TO STDOUT")
+_ROWS = sql.SQL("COPY (SELECT (to_jsonb({0}) || {1}) - 'project_id' - {2}::text[] FROM {0}) TO STDOUT")
+_LEFT_OUT: dict[str, LiteralString] = {
+    "assignment": f"jsonb_build_object('occurrence', {OCCURRENCE}, 'test', {IS_TEST})",
+    "voucher": f"jsonb_build_object('imported_at', {IMPORTED_AT})",
+}
+"""What rows leave out and is told all the same."""
 
 
 def write(settings: Settings, project_id: int, file: Path) -> str:
@@ -46,7 +54,8 @@ def write(settings: Settings, project_id: int, file: Path) -> str:
             for table in tables_of_projects():
                 if table in RAW:
                     continue
-                query = _ROWS.format(sql.Literal(SECRETS), sql.Identifier(table))
+                left_out = sql.SQL(_LEFT_OUT.get(table, "'{}'::jsonb"))
+                query = _ROWS.format(sql.Identifier(table), left_out, sql.Literal(SECRETS))
                 with (
                     archive.open(f"{table}.ndjson", "w", force_zip64=True) as entry,
                     connection.cursor().copy(query) as copy,

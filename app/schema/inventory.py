@@ -33,7 +33,7 @@ ANY_STATE = f"({' OR '.join(STATES)})"
 """SQL: true of every `voucher`. What reads a whole pool says so, for then these indexes serve it."""
 
 IMPORTED_AT = """coalesce(voucher.imported_at, (
-    SELECT started_at FROM import WHERE import.number = voucher.import_number
+    SELECT coalesce(started_at, created_at) FROM import WHERE import.number = voucher.import_number
 ))"""
 """SQL: when a `voucher` came in."""
 

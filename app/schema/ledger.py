@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.schema.base import Base, PoolId
 from app.schema.projects import OfProject, refers
 
+OCCURRENCE = "coalesce(assignment.occurrence, 0)"
+"""SQL: which of its pool's codes in its message an `assignment` is."""
 IS_TEST = "coalesce(assignment.test, false)"
 """SQL: whether an `assignment` was a test send."""
 
@@ -30,7 +32,7 @@ class Assignment(OfProject, Base):
     campaign_id: Mapped[str | None]
     message_id: Mapped[str | None]
     occurrence: Mapped[int | None] = mapped_column(Integer)
-    """Null: 0, as of most; null costs a row nothing."""
+    """Null: 0, as of most, for null costs a row nothing (OCCURRENCE)."""
     test: Mapped[bool | None]
     """Null: false, as of most (IS_TEST)."""
     assigned_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,11 +1,15 @@
 """A plan that is kept suits every project, whichever it was made in: nothing is read by the project alone."""
 
+import re
+
 import psycopg
 import pytest
 
+from app.domain.imports.merging.leftovers import HAS_NONE
 from app.domain.lifecycle import statements
 from app.platform.connections import SESSION
 from app.platform.database_url import conninfo
+from app.schema.inventory import ANY_STATE
 
 MANY, FEW = 1, 2
 """A project with many rows, and one with few."""
@@ -74,3 +78,21 @@ def test_a_plan_made_in_a_small_project_suits_a_large_one(small):
                 condition,
                 statement,
             )
+
+
+OF_POOLS = {
+    f"SELECT FROM voucher WHERE pool_id = $1 AND {ANY_STATE}": ("draw", "assigned", "ended"),
+    f"DELETE FROM voucher WHERE pool_id = $1 AND {ANY_STATE}": ("draw", "assigned", "ended"),
+    "SELECT FROM voucher WHERE pool_id = $1 AND status = 'available' ORDER BY draw_key LIMIT 1": ("draw",),
+    "SELECT FROM voucher WHERE pool_id = $1 AND status = 'assigned'": ("assigned",),
+    "SELECT FROM voucher WHERE pool_id = $1 AND status = 'void' ORDER BY draw_key": ("ended",),
+    f"SELECT FROM pool WHERE id = $1 AND {HAS_NONE}": ("draw", "assigned", "ended"),
+}
+
+
+@pytest.mark.parametrize("statement", OF_POOLS)
+def test_vouchers_of_a_pool_are_found_by_the_indexes_of_their_states(small, statement):
+    small.execute(f"PREPARE of_pool AS {statement}")
+    plan = "\n".join(row[0] for row in small.execute("EXPLAIN EXECUTE of_pool (1)"))
+    assert set(re.findall(r"voucher_(\w+)_idx", plan)) == set(OF_POOLS[statement]), plan
+    assert "Seq Scan on voucher" not in plan

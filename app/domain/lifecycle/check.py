@@ -27,6 +27,10 @@ INVARIANTS = {
         GROUP BY pool.project_id, pool.id HAVING count(stock.slot) <> {STOCK_SLOTS}""",  # noqa: S608  (made of constants)
     "a voucher is in no pool": """
         SELECT 'pool ' || pool_id FROM voucher WHERE (project_id, pool_id) NOT IN (SELECT project_id, id FROM pool)""",
+    "a voucher tells neither when it came nor by which import": """
+        SELECT 'pool ' || voucher.pool_id FROM voucher LEFT JOIN import
+            ON (import.project_id, import.number) = (voucher.project_id, voucher.import_number)
+        WHERE (voucher.imported_at IS NULL OR voucher.import_number IS NOT NULL) AND import.number IS NULL""",
     "a code is assigned more than once": """
         SELECT min(id::text) FROM assignment WHERE released_at IS NULL
         GROUP BY project_id, code HAVING count(*) > 1""",

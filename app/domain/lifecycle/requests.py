@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from app.schema.ledger import IS_TEST
+from app.schema.ledger import IS_TEST, OCCURRENCE
 
 MADE_WITHIN = timedelta(minutes=1)
 """A message is made in less: so long before it was given its code was looked for."""
@@ -107,7 +107,7 @@ END"""
 
 LEDGER_ROW = f"""
     assignment.id, assignment.code, assignment.customer_id, assignment.campaign_id, assignment.message_id,
-    coalesce(assignment.occurrence, 0), {IS_TEST}, assignment.assigned_at, assignment.lease_until,
+    {OCCURRENCE}, {IS_TEST}, assignment.assigned_at, assignment.lease_until,
     assignment.lease_seconds, assignment.released_at, voucher.expires_at, {STATUS} AS status,
     voucher.attributes
 """

@@ -9,6 +9,8 @@ BREAKS = {
     "the stock of a pool does not agree with its vouchers": "UPDATE stock SET void = void + 1 WHERE slot = 3",
     "a pool does not have its slots of stock": "DELETE FROM stock WHERE slot = 3",
     "a voucher is in no pool": "UPDATE voucher SET pool_id = 0 WHERE code = 'a'",
+    "a voucher tells neither when it came nor by which import": """
+        UPDATE voucher SET imported_at = NULL WHERE code = 'a'""",
     "a code is assigned more than once": """
         INSERT INTO assignment (id, pool_id, code) SELECT gen_random_uuid(), pool_id, code FROM assignment""",
     "an assignment that stands is not that of its voucher": """

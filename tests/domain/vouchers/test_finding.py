@@ -6,6 +6,7 @@ from sqlalchemy import Engine, event, text
 from app.domain.vouchers import finding
 from app.platform import keyset
 from app.platform.database import transaction
+from app.web import pagination
 from tests.factories import add_key, fill
 
 LIST = "/v1/pools/p/vouchers"
@@ -91,6 +92,26 @@ async def test_assignments_are_found_too(client, given):
             assert set(await walk(client, "/v1/assignments", **dict(wanted))) == expected, wanted
         export = await client.get("/v1/assignments/export", params=dict(wanted) | {"format": "ndjson"})
         assert export.status_code == 200
+
+
+async def test_what_was_taken_back_and_given_anew_is_listed_once(client, engine):
+    codes = await fill(engine, "p", 3)
+    for _ in range(3):
+        made = [(await client.post("/v1/pools/p/assignments", json={})).json() for _ in codes]
+        for assignment in made:
+            assert (await client.post(f"/v1/assignments/{assignment['id']}/release")).status_code == 200
+    again = [(await client.post("/v1/pools/p/assignments", json={})).json()["code"] for _ in range(2)]
+    assert await walk(client, LIST, limit=1, status="assigned") == again  # as they were given
+    every = await walk(client, LIST, limit=1)
+    assert (len(every), set(every)) == (3, set(codes))
+    assert every[1:] == again
+
+
+async def test_a_cursor_of_a_release_that_had_another_order_is_refused(client, engine):
+    await fill(engine, "p", 1)
+    cursor = pagination.encode(("assigned", 5, "p-000000"))
+    reply = await client.get(LIST, params={"cursor": cursor})
+    assert (reply.status_code, reply.json()["detail"]) == (422, "The cursor is one of another filter.")
 
 
 @pytest.mark.parametrize("wanted", [{}, {"code_contains": "-000"}, {"import_id": str(finding.UUID(int=0))}])
