@@ -23,21 +23,17 @@ Found = Row[tuple[str, str, str, bool, bool, int, bool]]
 
 def lead_by_project(names: Sequence[str]) -> None:
     """Let `project_id` lead indexes and keys."""
-    replace(names, lambda old: old.replace("USING btree (", "USING btree (project_id, ", 1), is_done=_is_led)
+    _replace(names, lambda old: old.replace("USING btree (", "USING btree (project_id, ", 1), is_done=_is_led)
 
 
 def lead_no_more(names: Sequence[str]) -> None:
     """Take `project_id` out of indexes and keys that it leads."""
-    replace(names, lambda old: old.replace("(project_id, ", "(", 1), is_done=lambda old: not _is_led(old))
+    _replace(names, lambda old: old.replace("(project_id, ", "(", 1), is_done=lambda old: not _is_led(old))
 
 
 def reword(name: str, there: str, instead: str) -> None:
     """Make an index anew with other words in its definition, both as PostgreSQL writes them."""
     _replace([name], lambda old: old.replace(there, instead, 1), is_done=lambda old: there not in old)
-
-
-def _is_led(definition: str) -> bool:
-    return "USING btree (project_id, " in definition
 
 
 def build(name: str, on: str) -> None:
@@ -49,8 +45,11 @@ def build(name: str, on: str) -> None:
             op.get_bind().exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {on}")
 
 
-def replace(names: Sequence[str], change: Callable[[str], str], *, is_done: Callable[[str], bool]) -> None:
-    """Let indexes that are as `change` makes their definitions take the place of those that are not yet."""
+def _is_led(definition: str) -> bool:
+    return "USING btree (project_id, " in definition
+
+
+def _replace(names: Sequence[str], change: Callable[[str], str], *, is_done: Callable[[str], bool]) -> None:
     both = [*names, *(f"{name}_new" for name in names)]
     there: dict[str, Found] = {row.name: row for row in op.get_bind().execute(_INDEXES, {"names": both})}
     at_once: list[str] = []

@@ -7,7 +7,7 @@ when it came where that is when its import began. Each lock is held for a moment
 from alembic import op
 
 revision = "0145"
-down_revision = "0140"
+down_revision = "0150"
 branch_labels = None
 depends_on = None
 

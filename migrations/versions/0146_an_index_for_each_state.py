@@ -7,7 +7,7 @@ dealt otherwise now, and what they brought counts as ignored.
 
 from alembic import op
 
-from app.platform.indexes import build, replace
+from app.platform.indexes import build, reword
 
 revision = "0146"
 down_revision = "0145"
@@ -31,9 +31,7 @@ def upgrade() -> None:
     op.execute("SET maintenance_work_mem = '256MB'")
     for name, on in NEW.items():
         build(name, on)
-    replace(
-        ["voucher_draw_idx"], lambda old: old.replace(ALL, AVAILABLE, 1), is_done=lambda old: AVAILABLE in old
-    )
+    reword("voucher_draw_idx", ALL, AVAILABLE)
     op.execute("RESET maintenance_work_mem")
     op.execute(BEGIN_ANEW)
 
@@ -41,6 +39,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.execute(BEGIN_ANEW)
-    replace(["voucher_draw_idx"], lambda old: old.replace(AVAILABLE, ALL, 1), is_done=lambda old: ALL in old)
+    reword("voucher_draw_idx", AVAILABLE, ALL)
     for name in NEW:
         op.execute(f"DROP INDEX IF EXISTS {name}")

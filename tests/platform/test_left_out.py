@@ -35,7 +35,7 @@ SELECT code, occurrence, test, import_id = %s, imported_at FROM voucher JOIN ass
 @pytest.fixture
 def before(empty_database):
     """A database of the release before, with rows, and the import that they are of."""
-    command.upgrade(config(empty_database), "0140")
+    command.upgrade(config(empty_database), "0150")
     of = uuid.uuid4()
     with psycopg.connect(
         conninfo(empty_database), autocommit=True, cursor_factory=psycopg.ClientCursor
@@ -55,7 +55,7 @@ def test_rows_from_before_stay_and_the_way_back_fills_in(before, monkeypatch, la
         assert connection.execute(ROWS, (of,)).fetchall() == there
         connection.execute(SINCE)
         assert connection.execute(ROWS, (of,)).fetchall() == [*there, ("new", None, None, None, None)]
-        command.downgrade(config(url), "0140")
+        command.downgrade(config(url), "0150")
         (began,) = connection.execute("SELECT started_at FROM import").fetchone()
         assert connection.execute(ROWS, (of,)).fetchall() == [*there, ("new", 0, False, True, began)]
         migrate(url)
