@@ -48,7 +48,7 @@ def main() -> None:
         places = _import_small(service, turns, seconds)
         idle, busy, took = meanwhile(service, rows)
         large, small = after(service, places, seconds)
-        during, quiet = same_pool(service, arguments.rounds)
+        during, quiet, million = same_pool(service, arguments.rounds)
         agree = harness.books_agree(service)
     size, minute = goals.size(rows), "minute" if arguments.after == 60 else f"{arguments.after} s"
     said = f"{busy.p99_ms:.1f} ms / {idle.p99_ms:.1f} ms; p50 {busy.p50_ms:.1f} ms / {idle.p50_ms:.1f} ms"
@@ -65,7 +65,10 @@ def main() -> None:
         [f"the same, during the import, which took {took:.1f} s", busy.per_second],
         [f"as many as go from the pool of {size}, in the {minute} after", harness.median(large)],
         [f"from pools of {SMALL:,}, in turns with it", harness.median(small)],
-        ["from a pool into which 1 M codes are imported", harness.median(during)],
+        [
+            f"from a pool into which 1 M codes are imported, which took {harness.median(million):.1f} s",
+            harness.median(during),
+        ],
         ["from that pool, idle", harness.median(quiet)],
     ]
     print(harness.table(["assigns", "per second"], table))
@@ -105,31 +108,36 @@ def after(service: Service, places: list[str], seconds: int) -> tuple[list[float
     return large, small
 
 
-def same_pool(service: Service, rounds: int) -> tuple[list[float], list[float]]:
-    """Assigns a second from a pool into which a million codes are imported, and from the same one idle, in turns."""
+def same_pool(service: Service, rounds: int) -> tuple[list[float], list[float], list[float]]:
+    """Assigns a second from a pool into which a million codes are imported, and from the same one idle, in turns.
+
+    At last the seconds of the imports.
+    """
     harness.import_pool(service, "same", MILLION)
-    during, quiet = [], []
+    during, quiet, took = [], [], []
     for number in range(rounds):
         time.sleep(SETTLING)
         quiet.append(harness.median([assigns(service, "same", 1) for _ in range(3)]))
-        during.append(
-            harness.median(during_import(service, "same", f"I{number}", lambda: assigns(service, "same", 1)))
-        )
-    return during, quiet
+        found, seconds = during_import(service, "same", f"I{number}", lambda: assigns(service, "same", 1))
+        during.append(harness.median(found))
+        took.append(seconds)
+    return during, quiet, took
 
 
-def during_import(service: Service, pool: str, prefix: str, act: Callable[[], float]) -> list[float]:
-    """Return what `act` gives again and again while a million codes are imported into the pool."""
+def during_import(
+    service: Service, pool: str, prefix: str, act: Callable[[], float]
+) -> tuple[list[float], float]:
+    """Return what `act` gives again and again while a million codes are imported into the pool, and its seconds."""
     found = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
         file = imports.write(Path(folder) / "codes.csv", prefix, MILLION)
         importing = thread.submit(lambda: asyncio.run(imports.send(service, pool, file, MILLION)))
         while not importing.done():
             found.append(act())
-        importing.result()
+        seconds = importing.result()
     if len(found) < 2:
         raise RuntimeError("the import ended before the measurement did")
-    return found[:-1]  # the import ended during the last
+    return found[:-1], seconds  # the import ended during the last
 
 
 def assigns(service: Service, pool: str, seconds: float) -> float:

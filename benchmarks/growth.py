@@ -101,9 +101,8 @@ def _ratios(service: Service, rounds: int, seconds: int, large: int) -> list[lis
     idle, busy = [], []
     for n in range(min(rounds, 3)):
         idle.append(assigns("large"))
-        busy.append(
-            harness.median(beside.during_import(service, "large", f"I{n}", lambda: assigns("large", 1)))
-        )
+        during, _ = beside.during_import(service, "large", f"I{n}", lambda: assigns("large", 1))
+        busy.append(harness.median(during))
     rows.append(_row("assigns per second: during an import of 1 M into the same pool / idle", busy, idle))
     return rows
 

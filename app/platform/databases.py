@@ -7,6 +7,7 @@ that hangs or is gone takes nothing from the others. While there is no further o
 from functools import cache
 
 from cryptography.fernet import InvalidToken
+from sqlalchemy import Connection, event
 
 from app.platform.connections import BehindError, LimitedConnection
 from app.platform.driver_pool import create_driver_pool
@@ -88,6 +89,17 @@ class Database:
         self.engine = create_engine(settings, opened=opened, tells_time=tells)
         self.short = create_engine(settings, SHORT_CONNECTIONS, opened=opened, tells_time=tells)
         self.direct = create_driver_pool(settings, opened=opened)
+        self.tells_time = tells
+        self._begun = 0
+        for engine in (self.engine, self.short):
+            event.listen(engine.sync_engine, "begin", self._count)
+
+    def begun(self) -> int:
+        """Return how many transactions this process has begun there so far."""
+        return self._begun + self.direct.begun
+
+    def _count(self, _: Connection) -> None:
+        self._begun += 1
 
     async def close(self) -> None:
         """Close them."""
@@ -122,6 +134,10 @@ class Databases:
             settings = unsealed(self._settings, sealed)
             found = self._open[database_id] = Database(settings, name)
         return found
+
+    def all(self) -> list[Database]:
+        """Return those that this process has used."""
+        return list(self._open.values())
 
     def further(self) -> list[Database]:
         """Return the further ones that this process has used."""

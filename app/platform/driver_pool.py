@@ -40,6 +40,8 @@ class DriverPool:
         self._idle: list[LimitedConnection] = []
         self._size = size
         self._places = asyncio.Semaphore(size)
+        self.begun = 0
+        """How often a connection was given."""
 
     def figures(self) -> tuple[int, int, int]:
         """Return how many connections are in use, are idle, and may be at most."""
@@ -61,6 +63,7 @@ class DriverPool:
             await self._wait()
         else:
             await self._places.acquire()  # at once, where a bound would cost more than the place
+        self.begun += 1
         try:
             connection = await self._idle_or_new()
             try:

@@ -51,6 +51,9 @@ DRAWN = Counter("vouchers_drawn", "Vouchers drawn from pools, for whatever purpo
 SHORTAGES = Counter("vouchers_shortages", "Draws that found too little, by why", ["reason"])
 RENDERS = Counter("vouchers_renders", "Messages rendered, by what came of them", ["mode", "outcome"])
 IMPORTS = Counter("vouchers_imports", "Imports that ended, by how", ["outcome"])
+RESTED = Counter(
+    "vouchers_import_rest_seconds", "Time that imports have rested because processes had many requests"
+)
 REDEMPTIONS = Counter("vouchers_redemptions", "Uses of codes that were judged, by outcome", ["outcome"])
 DELIVERIES = Counter(
     "vouchers_deliveries", "Tries to deliver a message, by what came of them", ["channel", "outcome"]

@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     import_folder: Path | None = None
     """Folder whose files and SQLite databases imports may read. Unset: none on this machine."""
     import_chunk_rows: int = Field(default=50_000, ge=1)
-    """Rows that an import merges in one transaction."""
+    """Rows that an import merges in one transaction; a twentieth of them while processes have many requests."""
     fetch_seconds: float = Field(default=900, gt=0)
     """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)

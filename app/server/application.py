@@ -53,6 +53,7 @@ from app.platform.settings import Settings, get_settings
 from app.platform.standby import Reads, Standby
 from app.platform.telling import listen
 from app.server.connections import tell_connections
+from app.server.marks import mark_databases
 from app.server.request_log import RequestLog
 from app.server.traced import TracedRequests
 from app.web import openapi, problems
@@ -133,7 +134,8 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             of_project=of_each,
         )
         telling = asyncio.create_task(tell_connections(databases), name="connections")
-        beside = [telling, asyncio.create_task(follow_time(main.short), name="time")]
+        marking = asyncio.create_task(mark_databases(databases), name="marks")
+        beside = [telling, marking, asyncio.create_task(follow_time(main.short), name="time")]
         if settings.key_cache_seconds:
             beside.append(asyncio.create_task(listen(settings, KEYS, ring.hear), name="keys"))
         yield

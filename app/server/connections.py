@@ -13,7 +13,7 @@ SECONDS = 5.0
 async def tell_connections(databases: Databases) -> None:
     """Set the gauges again and again, until this is cancelled; pools to a further database are named after it."""
     while True:
-        for database in (databases.main, *databases.further()):
+        for database in databases.all():
             before = "" if database is databases.main else f"{database.name}/"
             for name, engine in (("requests", database.engine), ("keys", database.short)):
                 pool = engine.sync_engine.pool

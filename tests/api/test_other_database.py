@@ -7,6 +7,7 @@ from app.domain.projects import deletion, elsewhere, queries
 from app.domain.projects.databases import placing
 from app.domain.projects.databases import service as databases
 from app.domain.projects.databases.errors import DatabaseDrainingError, DatabaseNotOursError
+from app.platform import giving_way
 from app.platform.database import transaction
 from app.platform.projects import everywhere
 from tests.factories import add_key, fill
@@ -14,6 +15,7 @@ from tests.shops import client_of, furnish
 from tests.two_databases import add, copy_of, two_databases
 from tests.worker import eventually, working
 
+MARKED = text(f"SELECT NOT pg_try_advisory_xact_lock({giving_way.MARK})")
 OPERATOR = "operator-0123456789-0123456789-0123456789"
 
 
@@ -67,6 +69,22 @@ async def test_projects_of_the_same_names_in_two_databases_do_the_same_and_do_no
     assert here == there
     assert await rows_of(engine, two.there.id) == {"kept_reply": 1}
     assert await rows_of(two.second, two.here.id) == {}
+
+
+async def test_requests_to_one_database_do_not_slow_down_the_jobs_of_another(two, engine, monkeypatch):
+    monkeypatch.setattr(giving_way, "MANY", 0.1)
+
+    async def is_marked(by_owner):
+        async with transaction(by_owner) as connection:
+            return (await connection.execute(MARKED)).scalar_one()
+
+    async def ask(shop, database):
+        await shop.client.get("/v1/pools")
+        return await is_marked(database)
+
+    await eventually(lambda: ask(two.here, everywhere(engine)))
+    assert not await is_marked(two.second)
+    await eventually(lambda: ask(two.there, two.second))
 
 
 def problem(reply):

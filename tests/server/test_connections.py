@@ -21,7 +21,7 @@ from tests.worker import PROJECT, eventually
 pytestmark = pytest.mark.long
 
 N, JOBS, FETCHES = 4, 2, 2
-WEB = 2 * N + 8
+WEB = 2 * N + 9
 WORKER = N + 8 + 3 * places_of(JOBS) + 4 * places_of(FETCHES)
 """The formulas of docs/scaling.md."""
 BUSY_QUEUE = 3

@@ -42,9 +42,10 @@ def test_the_shares_have_all_draw_keys_between_them():
     assert [merge.keys_of(share) for share in range(rows.SHARES)] == HALVES
     assert [merge.before(share) for share in range(rows.SHARES)] == [-(2**63), -1]
     for share, keys in enumerate(HALVES):
-        ends = merge.chunk_ends(100, 30, merge.keys_of(share))
-        assert (len(ends), ends[-1], ends) == (4, keys.stop - 1, sorted(ends))
-        assert ends[0] > merge.before(share)
+        ends = [merge.before(share)]
+        while ends[-1] < keys.stop - 1:
+            ends.append(merge.end_of_chunk(ends[-1], 100, 30, merge.keys_of(share)))
+        assert (len(ends), ends[-1], ends) == (5, keys.stop - 1, sorted(ends))
 
 
 async def test_codes_lie_in_the_half_of_their_share(client, upload, engine):

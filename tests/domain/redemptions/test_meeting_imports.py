@@ -16,6 +16,7 @@ from app.domain.redemptions import service
 from app.domain.tracking import service as tracking
 from app.platform.database import transaction
 from app.platform.database_url import conninfo
+from app.platform.giving_way import Pace
 from tests.factories import fill
 
 RACES = int(os.environ.get("VOUCHERS_TEST_RACES", "600"))
@@ -48,14 +49,15 @@ def staged(url, codes):
     """A connection with these codes ready to be merged."""
     connection = psycopg.connect(conninfo(url), autocommit=True)
     rows = [f"{line}\t{code}\t\\N\n" for line, code in enumerate(codes)]
-    merge.stage([connection], [[rows]], with_attributes=False)
+    merge.stage([connection], iter([[rows]]), Pace(connection), with_attributes=False)
     merge.order(connection, 1, 0, merge.LEAST)
     return connection
 
 
 def merge_all(connection, target, limit, n):
-    after = merge.LEAST
-    for upto in merge.chunk_ends(n, limit):
+    after, keys = merge.LEAST, merge.keys_of(0)
+    while after < keys.stop - 1:
+        upto = merge.end_of_chunk(after, n, limit, keys)
         merge.chunk(connection, target, after, upto, 1)
         after = upto
 

@@ -1,11 +1,10 @@
 """Rows of codes that were given elsewhere or come later: staged beside the others, and brought in before them."""
 
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from typing import LiteralString
 
-from psycopg import Connection, Copy, errors
+from psycopg import Connection, errors
 from psycopg.rows import TupleRow
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
@@ -15,6 +14,7 @@ from app.domain.lifecycle import past
 from app.domain.lifecycle.stock import SLOT
 from app.domain.persons import service as persons
 from app.domain.persons.service import MergingError
+from app.platform.giving_way import Pace
 
 PLACE = rows.SHARES
 """Place in `import.merged_to`: after the shares."""
@@ -69,10 +69,15 @@ WHERE id = %(import_id)s AND status = 'running'
 """
 
 
-def staging(connection: Connection[TupleRow]) -> AbstractContextManager[Copy]:
-    """Return what takes the rows while the file is read."""
+def begin(connection: Connection[TupleRow]) -> None:
+    """Make room for the rows."""
     connection.execute(STAGED)
-    return connection.cursor().copy(COPY)
+
+
+def stage(connection: Connection[TupleRow], rows_: Iterable[str]) -> None:
+    """Copy rows, as PostgreSQL's COPY takes them."""
+    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+        copy.write("".join(rows_))
 
 
 def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
@@ -87,6 +92,7 @@ def bring_in(
     seed: int,
     staged: int,
     after: int,
+    pace: Pace,
     watch: Callable[[], None],
 ) -> None:
     """Bring in all that is staged beyond the draw key `after`; a run that is killed goes on after its last chunk.
@@ -109,11 +115,12 @@ def bring_in(
         wait=wait_random(0, 0.5),
         reraise=True,
     )
-    for upto in merge.chunk_ends(staged, CHUNK_ROWS):
-        if upto > after:
+    while after < merge.KEYS.stop - 1:
+        with pace.step(CHUNK_ROWS) as limit:
+            upto = merge.end_of_chunk(after, staged, limit)
             again(_chunk, connection, target, after, upto)
-            after = upto
-            watch()
+        after = upto
+        watch()
 
 
 def _chunk(connection: Connection[TupleRow], target: merge.Target, after: int, upto: int) -> None:

@@ -6,8 +6,9 @@ is killed leaves whole chunks behind, and the next one goes on after them.
 The rows are dealt into shares; each has a connection that orders and merges it, side by side with the others.
 """
 
+import itertools
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,10 @@ from app.domain.lifecycle import intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.thresholds import fall
 from app.domain.lifecycle.uses import settle_chunk
+from app.platform.giving_way import Pace
+
+BATCHES = 20
+"""Batches of rows that are staged by one statement."""
 
 STAGED = (
     'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz, attributes jsonb)'
@@ -100,18 +105,36 @@ class PoolGoneError(Exception):
 
 
 def stage(
-    connections: Sequence[Connection[TupleRow]], batches: Iterable[list[list[str]]], *, with_attributes: bool
+    connections: Sequence[Connection[TupleRow]],
+    batches: Iterator[list[list[str]]],
+    pace: Pace,
+    *,
+    with_attributes: bool,
 ) -> None:
     """Copy the rows of each share into its staging table while they are still being read."""
+    for connection in connections:
+        connection.execute(STAGED)
     statement = COPY_ALL if with_attributes else COPY
+    ended = False
+    while not ended:
+        with pace.step(BATCHES) as most:
+            ended = _copy(connections, itertools.islice(batches, most), statement) < most
+
+
+def _copy(
+    connections: Sequence[Connection[TupleRow]], batches: Iterable[list[list[str]]], statement: LiteralString
+) -> int:
+    """Copy batches, and return how many there were."""
+    n = 0
     with ExitStack() as stack:
-        copies = []
-        for connection in connections:
-            connection.execute(STAGED)
-            copies.append(stack.enter_context(stack.enter_context(connection.cursor()).copy(statement)))
-        for batch in batches:
+        copies = [
+            stack.enter_context(stack.enter_context(connection.cursor()).copy(statement))
+            for connection in connections
+        ]
+        for n, batch in enumerate(batches, 1):  # noqa: B007  (the last one counts them)
             for copy, block in zip(copies, batch, strict=True):
                 copy.write("".join(block))
+    return n
 
 
 def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
@@ -147,10 +170,16 @@ def order(connection: Connection[TupleRow], seed: int, share: int, after: int) -
     connection.execute(INDEX)
 
 
-def chunk_ends(staged: int, limit: int, keys: range = KEYS) -> list[int]:
-    """Return where the chunks end: draw keys are evenly spread, so equal ranges hold some `limit` rows each."""
-    chunks = max(1, -(-staged // limit))
-    return [keys.start + (keys.stop - keys.start) * n // chunks - 1 for n in range(1, chunks + 1)]
+def end_of_chunk(after: int, staged: int, limit: int, keys: range = KEYS) -> int:
+    """Return where the chunk behind `after` ends: draw keys are evenly spread, so a range holds some `limit` rows.
+
+    Args:
+        after: where the chunk before ended.
+        staged: rows in all of `keys`.
+        limit: rows that the chunk is to hold.
+        keys: the draw keys that the rows may have.
+    """
+    return min(keys.stop - 1, after - (-(keys.stop - keys.start) * limit // max(1, staged)))
 
 
 def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: int, progress: float) -> None:

@@ -27,6 +27,7 @@ from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.lifecycle import order
 from app.platform.connections import connect_sync
 from app.platform.errors import DomainError
+from app.platform.giving_way import Pace
 from app.platform.metrics import IMPORTS
 from app.platform.settings import Settings
 
@@ -199,6 +200,7 @@ class _Run:
         self.codes_alone = False
         self.given = 0
         self.told = self.asked = time.monotonic()
+        self.pace = Pace(side)
 
     def run(self) -> None:
         self.size = self._store() if self.row.size is None else self.row.size
@@ -249,7 +251,7 @@ class _Run:
             stack.enter_context(_connect(self.settings, self.project)) if sorter.past is not None else None
         )
         rows_ = self._sorted(table, sorter, raw, beside)
-        merge.stage(self.connections, rows_, with_attributes=bool(sorter.attributes))
+        merge.stage(self.connections, rows_, self.pace, with_attributes=bool(sorter.attributes))
         self._set_aside(sorter.unlike(), beside)
         total = sum(self.staged) + self.given + self.invalid + self.suspicious
         if not total and self.row.source["type"] not in fetching.MAY_BE_EMPTY:
@@ -258,20 +260,26 @@ class _Run:
         if beside is not None:
             after = self.merged_to[given.PLACE] if len(self.merged_to) > given.PLACE else merge.LEAST
             given.bring_in(
-                beside, self._target(0), self.row.seed, self.given, after, lambda: self._tell(STAGING)
+                beside,
+                self._target(0),
+                self.row.seed,
+                self.given,
+                after,
+                self.pace,
+                lambda: self._tell(STAGING),
             )
 
     def _sorted(
         self, table: Table, sorter: rows.Sorter, raw: chunks.ChunkFile, beside: Connection[TupleRow] | None
     ) -> Iterator[list[list[str]]]:
-        with ExitStack() as stack:
-            copy = None if beside is None else stack.enter_context(given.staging(beside))
-            for batch in table.batches:
-                sorted_ = sorter.sort(batch)
-                if copy is not None:
-                    copy.write("".join(sorted_.given))
-                    self.given += len(sorted_.given)
-                yield self._rejected(sorted_, raw)
+        if beside is not None:
+            given.begin(beside)
+        for batch in table.batches:
+            sorted_ = sorter.sort(batch)
+            if beside is not None and sorted_.given:
+                given.stage(beside, sorted_.given)
+                self.given += len(sorted_.given)
+            yield self._rejected(sorted_, raw)
 
     def _rejected(self, sorted_: rows.Sorted, raw: chunks.ChunkFile) -> list[list[str]]:
         """Count what was sorted, and write down its rejects; return the rows of each share."""
@@ -316,18 +324,19 @@ class _Run:
             reraise=True,
         )
         connection, after = self.connections[share], self.merged_to[share]
-        merge.order(connection, self.row.seed, share, after)
-        for upto in merge.chunk_ends(
-            self.staged[share], self.settings.import_chunk_rows, merge.keys_of(share)
-        ):
-            if upto > after:
+        keys = merge.keys_of(share)
+        with self.pace.step():
+            merge.order(connection, self.row.seed, share, after)
+        while after < keys.stop - 1:
+            with self.pace.step(self.settings.import_chunk_rows) as limit:
+                upto = merge.end_of_chunk(after, self.staged[share], limit, keys)
                 self.merged_to[share] = upto
                 places = enumerate(self.merged_to[: rows.SHARES])
                 done = sum(place - merge.before(of) for of, place in places) / 2**64
                 progress = STAGING + (1 - STAGING) * done
                 again(merge.chunk, connection, target, after, upto, progress)
-                after = upto
-                self.watch(progress)
+            after = upto
+            self.watch(progress)
 
     def _finish(self) -> None:
         with self.main.transaction():

@@ -1,0 +1,108 @@
+"""Long jobs give way to requests: processes mark a database where they have many, and a job looks before each step.
+
+The mark is an advisory lock: it is seen from every machine at once, a look costs a tenth of a millisecond, and it goes
+with the session of whoever dies. Under it a job does a part of what it would do at once, then rests `REST` times as
+long as that took, with no transaction open. So it always ends, if later.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from app.platform.connections import LimitedConnection, connect
+from app.platform.metrics import RESTED
+from app.platform.settings import Settings
+
+MANY = 20.0
+"""Transactions a second from which on a process has many requests; who follows an import makes ten."""
+LOOK_SECONDS = 0.25
+"""Between two looks whether it has."""
+KEPT_SECONDS = 1.0
+"""How long the mark outlives them."""
+
+PART = 20
+"""A step under the mark is so small a part of the usual one."""
+REST = 2.0
+"""A rest against the step before it; as many times more as jobs of the process give way."""
+LONGEST_REST = 1.0
+"""Seconds after which a job looks again, however long its step took."""
+
+MARK = "7246554, 0"
+"""The advisory lock."""
+_IS_FREE = f"SELECT pg_try_advisory_xact_lock({MARK})"
+
+
+async def mark_requests(settings: Settings, begun: Callable[[], int], *, tells_time: bool = True) -> None:
+    """Hold the mark of a database while this process has many requests there, until this is cancelled.
+
+    Args:
+        settings: with which the database is used.
+        begun: tells how many transactions requests have begun there so far.
+        tells_time: whether its clock is the one that the service follows.
+    """
+    holder: LimitedConnection | None = None
+    before, until = begun(), 0.0
+    try:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now, before, new = monotonic(), begun(), begun() - before
+            if new >= MANY * LOOK_SECONDS:
+                until = now + KEPT_SECONDS
+            if holder is not None and (now >= until or holder.is_lost()):
+                holder.drop()
+                holder = None
+            if holder is None and now < until:
+                with suppress(psycopg.Error, OSError):  # it is away: no job gets on there either
+                    holder = await connect(
+                        settings, direct=True, autocommit=True, opened=_hold, tells_time=tells_time
+                    )
+    finally:
+        if holder is not None:
+            holder.drop()
+
+
+async def _hold(connection: LimitedConnection) -> None:
+    await connection.execute(f"SELECT pg_advisory_lock_shared({MARK})")
+
+
+_giving_way: set["Pace"] = set()
+"""Jobs of this process that go in small steps right now."""
+
+
+class Pace:
+    """The steps of a long job. Its threads share it: under the mark they have their turns.
+
+    Args:
+        connection: looks for the mark; it is in no transaction.
+    """
+
+    def __init__(self, connection: Connection[TupleRow]) -> None:
+        self._connection = connection
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def step(self, usual: int = 1) -> Iterator[int]:
+        """Do a step in the block, which leaves no transaction open; give how much it may do, of so much as usual."""
+        if not self._is_marked():
+            yield usual
+            return
+        with self._turn:
+            _giving_way.add(self)
+            try:
+                began = monotonic()
+                yield max(1, usual // PART)
+                rest = min(LONGEST_REST, REST * len(_giving_way) * (monotonic() - began))
+                RESTED.inc(rest)
+                sleep(rest)
+            finally:
+                _giving_way.discard(self)
+
+    def _is_marked(self) -> bool:
+        row = self._connection.execute(_IS_FREE).fetchone()
+        return row is None or not row[0]

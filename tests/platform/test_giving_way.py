@@ -1,0 +1,140 @@
+"""Long jobs rest while processes have many requests, in bounds, and do not where none has."""
+
+import asyncio
+import itertools
+import threading
+
+import psycopg
+import pytest
+
+from app.platform import giving_way
+from app.platform.database_url import conninfo
+from app.platform.giving_way import LONGEST_REST, MARK, PART, REST, Pace, mark_requests
+from app.platform.metrics import RESTED
+from tests.worker import eventually
+
+HOLDERS = """
+SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND classid = 7246554 AND granted AND datname = current_database()
+"""
+
+
+@pytest.fixture
+def looker(database_url):
+    with psycopg.connect(conninfo(database_url), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def mark(database_url):
+    """Some process has many requests."""
+    with psycopg.connect(conninfo(database_url), autocommit=True) as connection:
+        connection.execute(f"SELECT pg_advisory_lock_shared({MARK})")
+        yield
+
+
+@pytest.fixture
+def rests(monkeypatch):
+    """The rests that were taken, which are over at once."""
+    taken = []
+    monkeypatch.setattr(giving_way, "sleep", taken.append)
+    return taken
+
+
+def step_of(pace, seconds, monkeypatch):
+    """Do a step that takes so long by the clock; return how much it might do of a thousand."""
+    monkeypatch.setattr(giving_way, "monotonic", itertools.count(0, seconds).__next__)
+    with pace.step(1000) as part:
+        return part
+
+
+def test_who_is_alone_never_rests(looker, rests, monkeypatch):
+    assert step_of(Pace(looker), 5, monkeypatch) == 1000
+    assert rests == []
+
+
+def test_under_the_mark_steps_are_small_and_rests_are_bounded(mark, looker, rests, monkeypatch):
+    pace, before = Pace(looker), RESTED._value.get()
+    assert step_of(pace, 0.125, monkeypatch) == 1000 // PART
+    assert step_of(pace, 3600, monkeypatch) == 1000 // PART
+    assert rests == [REST * 0.125, LONGEST_REST]
+    assert RESTED._value.get() == pytest.approx(before + sum(rests))
+    with pace.step() as part:
+        assert part == 1
+
+
+def test_a_step_that_fails_is_not_rested_for_and_leaves_its_turn(mark, looker, rests):
+    pace = Pace(looker)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), pace.step():
+            raise ZeroDivisionError
+    assert rests == []
+
+
+def test_those_that_give_way_at_the_same_time_rest_longer(mark, looker, rests, monkeypatch):
+    monkeypatch.setattr(giving_way, "monotonic", itertools.count(0, 0.125).__next__)
+    with Pace(looker).step(), Pace(looker).step():
+        pass
+    with Pace(looker).step():
+        pass
+    first, _, alone = rests
+    assert (first, alone) == (2 * REST * 0.125, REST * 0.125)
+
+
+def test_threads_of_a_job_have_their_turns_under_the_mark(mark, looker, rests):
+    pace, inside, most = Pace(looker), [], []
+
+    def act():
+        for _ in range(50):
+            with pace.step():
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=act) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (200, 1)
+
+
+async def test_a_process_marks_while_it_has_many_requests(settings, looker, monkeypatch):
+    monkeypatch.setattr(giving_way, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(giving_way, "KEPT_SECONDS", 0.05)
+    each, begun = [0], [0]
+
+    def count():
+        begun[0] += each[0]
+        return begun[0]
+
+    def holders():
+        return [pid for (pid,) in looker.execute(HOLDERS).fetchall()]
+
+    marking = asyncio.create_task(mark_requests(settings, count))
+    try:
+        await asyncio.sleep(0.1)
+        assert holders() == []
+        each[0] = 1
+        (holder,) = await eventually(holders)
+        looker.execute("SELECT pg_terminate_backend(%s)", (holder,))
+        await eventually(lambda: holders() not in ([], [holder]))
+        each[0] = 0
+        await eventually(lambda: holders() == [])
+        each[0] = 1
+        await eventually(holders)
+    finally:
+        marking.cancel()
+        await asyncio.wait([marking])
+    await eventually(lambda: holders() == [])
+
+
+async def test_requests_over_http_are_marked(client, looker, monkeypatch):
+    monkeypatch.setattr(giving_way, "MANY", 0.1)
+    await client.post("/v1/pools", json={"name": "p"})
+
+    async def is_marked():
+        await client.post("/v1/pools/p/assignments", json={})
+        return looker.execute(HOLDERS).fetchall()
+
+    await eventually(is_marked)
