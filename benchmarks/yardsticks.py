@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import redis
+from psycopg.types.numeric import Int4
 from sqlalchemy import create_engine, insert
 
 from app.domain.lifecycle import claim
@@ -82,7 +83,8 @@ def y4(service: Service, pool: str, *, seconds: float, size: int = 1000) -> floa
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             requests = [AssignmentRequest(uuid.uuid4(), f"c-{given + n}", None, None) for n in range(size)]
-            statement, parameters = claim.as_sent(DEFAULT, pool, requests, cursor)
+            statement, others = claim.as_sent(pool, requests, cursor)
+            parameters = [Int4(DEFAULT), *others]
             rows = psycopg.RawCursor(connection).execute(statement, parameters, prepare=True).fetchall()
             keys = [row[1] for row in rows]
             cursor = max([key for key in keys if key <= cursor] or keys)

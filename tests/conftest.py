@@ -29,6 +29,7 @@ from app.server.application import create_app, running, with_hot_path
 from tests.engines import learning
 from tests.factories import KEY, add_key
 from tests.held_once import hold_once
+from tests.named import Watch, watching
 
 DATABASE = "test"
 os.environ["VOUCHERS_SECRET_KEY"] = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdCE="
@@ -130,6 +131,20 @@ def database_url(server_url: str, cleaner: Cleaner) -> Iterator[str]:
 def engines_learn() -> Iterator[None]:
     with learning():
         yield
+
+
+@pytest.fixture(scope="session")
+def watch() -> Iterator[Watch]:
+    with watching() as watch:
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def statements_name_their_project(watch: Watch) -> Iterator[None]:
+    """No statement of the application leaves its project to row-level security."""
+    before = len(watch.found)
+    yield
+    assert watch.found[before:] == []
 
 
 @pytest.fixture

@@ -7,17 +7,18 @@ end in time is closed, never returned.
 import asyncio
 import select
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import pq, waiting
-from psycopg.abc import PQGen
+from psycopg.abc import Params, PQGen, QueryNoTemplate
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
-from psycopg.rows import AsyncRowFactory, RowFactory, TupleRow, tuple_row
+from psycopg.rows import AsyncRowFactory, Row, RowFactory, TupleRow, tuple_row
+from psycopg.types.numeric import Int4
 
 from app.platform.arrays import TextsDumper
 from app.platform.clock import clock
@@ -47,6 +48,8 @@ SERVICE = "vouchers_service"
 OF_PROJECT = "vouchers/"
 """Begins the application name of a session while it is at work in a project, whose number follows: who waits for what
 is under way in one, waits for no other's."""
+PARAMETER = "project"
+"""The parameter by which a statement names its project (app/platform/named.py)."""
 _AS_SERVICE = f"-c role={SERVICE}"
 _AS_OWNER = "-c role=none"
 
@@ -160,10 +163,13 @@ class LimitedSyncConnection(psycopg.Connection[TupleRow]):
     """A connection for threads, whose every wait ends."""
 
     limit: float = LONG_SECONDS
+    project: Int4 | None = None
+    """The project that it serves."""
 
     def __init__(self, pgconn: PGconn, row_factory: RowFactory[TupleRow] = tuple_row) -> None:
         """Note it among those that are open."""
         super().__init__(pgconn, row_factory)
+        self.cursor_factory = _NamingCursor
         open_connections.add(self)
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
@@ -181,6 +187,22 @@ class LimitedSyncConnection(psycopg.Connection[TupleRow]):
             self._closed = True
             self.pgconn.finish()
             raise NotWritableError("the database takes no writes") from None
+
+
+class _NamingCursor(psycopg.Cursor[Row]):
+    """Gives each statement that takes parameters by name the project of its connection (app/platform/named.py)."""
+
+    def execute(  # type: ignore[override]  # nobody here gives it templates
+        self,
+        query: QueryNoTemplate,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        if isinstance(params, Mapping) and isinstance(self.connection, LimitedSyncConnection):
+            params = {**params, PARAMETER: self.connection.project}
+        return super().execute(query, params, prepare=prepare, binary=binary)
 
 
 def arguments(settings: Settings, *, direct: bool = False, extra: str = "") -> dict[str, str | int]:
@@ -317,6 +339,7 @@ def connect_sync(
     given = make_conninfo("", **{**in_order(settings.direct_url), **about})
     connection = LimitedSyncConnection.connect(given, autocommit=autocommit)
     connection.limit = seconds
+    connection.project = None if project is None else Int4(project)
     if clock.is_stale():
         asked = time.monotonic()
         row = connection.execute(clock.query, prepare=False).fetchone()

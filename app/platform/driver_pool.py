@@ -9,6 +9,7 @@ from typing import Self
 import psycopg
 from psycopg import pq
 from psycopg.rows import TupleRow
+from psycopg.types.numeric import Int4
 
 from app.platform.connections import (
     CHECKOUT_SECONDS,
@@ -88,9 +89,10 @@ class DriverPool:
 
         Args:
             project_id: the project's.
-            statement: with PostgreSQL's own `$1`.
-            parameters: in their order.
+            statement: with PostgreSQL's own `$1`, which is the project.
+            parameters: the others, in their order.
         """
+        parameters = (Int4(project_id), *parameters)
         async with self.connection() as connection:
             if not self._own_sessions:
                 async with connection.transaction():

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TypedDict
 
 from psycopg.conninfo import make_conninfo
+from psycopg.types.numeric import Int4
 from sqlalchemy import Engine, NullPool, event
 from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy.engine.interfaces import AdaptedConnection
@@ -24,7 +25,8 @@ from app.platform.connections import (
     server_limit,
 )
 from app.platform.hanging import Hang, hang_of
-from app.platform.projects import enter
+from app.platform.named import name_project
+from app.platform.projects import OPTION, enter
 from app.platform.settings import Settings
 
 _HANG = "hang"
@@ -78,6 +80,7 @@ def create_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_lost)
     event.listen(engine.sync_engine, "begin", enter)
+    event.listen(engine.sync_engine, "before_execute", name_project, retval=True)
     return engine
 
 
@@ -115,7 +118,9 @@ def sync_engine(settings: Settings, project: int | None = None) -> Iterator[Engi
         creator=lambda: connect_sync(settings, project=project),
         poolclass=NullPool,
         hide_parameters=True,
+        execution_options={} if project is None else {OPTION: Int4(project)},
     )
+    event.listen(engine, "before_execute", name_project, retval=True)
     try:
         yield engine
     finally:

@@ -7,6 +7,7 @@ Each row of a project bears its number, and row-level security shows a session t
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from psycopg.types.numeric import Int4
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -16,12 +17,16 @@ from app.platform.places import Places
 
 DEFAULT = 1
 """Id of the project `default`."""
-_OPTION, _SHARE, _BESIDE = "project", "share", "beside"
+OPTION = "project"
+"""Execution option of an engine: the number of its project, or 0 for all."""
+_SHARE, _BESIDE = "share", "beside"
 KEPT_FOR_OTHERS = 2
 """Connections of a pool that no project has alone."""
 SET = f"""SELECT set_config('role', '{SERVICE}', true), set_config('app.project', %(project)s, true),
     set_config('application_name', '{OF_PROJECT}' || %(project)s, true)"""
 """Sets it for a transaction, and the role: a session that a pooler lends us may have another one."""
+SET_INSIDE = "SELECT set_config('app.project', %(project)s, true)"
+"""Sets another one for a part of a transaction, which goes on being under way in its own."""
 SET_SESSION = f"SET app.project = '{{project}}'; SET application_name = '{OF_PROJECT}{{project}}'"
 """Sets it for a session, until it is set to another."""
 MOST_WAITING = 1000
@@ -44,7 +49,7 @@ def of_project(
         share: how many of the connections the project may have at a time; all, where there is none.
         beside: has the connections for a transaction within a transaction; the same ones, where there is none.
     """
-    options = {_OPTION: project_id, _SHARE: share}
+    options = {OPTION: Int4(project_id), _SHARE: share}
     return engine.execution_options(**(options if beside is None else options | {_BESIDE: beside}))
 
 
@@ -80,7 +85,7 @@ async def in_share(engine: AsyncEngine) -> AsyncIterator[None]:
 
 def everywhere(engine: AsyncEngine) -> AsyncEngine:
     """Return the engine of the service itself, with the same connections: transactions see all projects."""
-    return engine.execution_options(**{_OPTION: _EVERYWHERE, _SHARE: None})
+    return engine.execution_options(**{OPTION: _EVERYWHERE, _SHARE: None})
 
 
 def project_of(of: AsyncEngine | AsyncConnection) -> int:
@@ -103,14 +108,31 @@ def is_bound(engine: AsyncEngine) -> bool:
 @asynccontextmanager
 async def as_owner(connection: AsyncConnection) -> AsyncIterator[None]:
     """Let the block see all projects and all sessions, in the transaction of one project."""
+    project = project_of(connection)
+    await connection.execution_options(**{OPTION: _EVERYWHERE})
     await connection.exec_driver_sql("SET LOCAL ROLE NONE")
     yield
     await connection.exec_driver_sql(f"SET LOCAL ROLE {SERVICE}")
+    await connection.execution_options(**{OPTION: project})
+
+
+@asynccontextmanager
+async def inside(connection: AsyncConnection, project_id: int) -> AsyncIterator[None]:
+    """Let the block act upon the rows of another project, in the transaction of one."""
+    before = project_of(connection)
+    await _act_in(connection, Int4(project_id))
+    yield
+    await _act_in(connection, before)
+
+
+async def _act_in(connection: AsyncConnection, project: int) -> None:
+    await connection.execution_options(**{OPTION: project})
+    await connection.exec_driver_sql(SET_INSIDE, {"project": str(project)})
 
 
 def enter(connection: Connection) -> None:
     """Show a transaction that begins the rows of its engine's project; without one, none that belongs to any."""
-    project = connection.get_execution_options().get(_OPTION)
+    project = connection.get_execution_options().get(OPTION)
     if project == _EVERYWHERE:
         connection.exec_driver_sql("SET LOCAL ROLE NONE")
     elif project is not None:
@@ -119,5 +141,5 @@ def enter(connection: Connection) -> None:
 
 def _set_for(of: AsyncEngine | AsyncConnection) -> int | None:
     sync = of.sync_engine if isinstance(of, AsyncEngine) else of.sync_connection
-    project: int | None = None if sync is None else sync.get_execution_options().get(_OPTION)
+    project: int | None = None if sync is None else sync.get_execution_options().get(OPTION)
     return project

@@ -15,11 +15,16 @@ MOST_COMPARED = 10
 # By the operators of the indexes, which compare bytes whatever the language of the database. chr(1114111) is the last
 # character that there is: what lies below it begins with the half.
 _SIDES = """
-    (SELECT name FROM {{table}} WHERE {key} ~>=~ CAST(:{side} AS text) ORDER BY {key} USING ~<~ LIMIT {beside})
-    UNION (SELECT name FROM {{table}} WHERE {key} ~<~ CAST(:{side} AS text) ORDER BY {key} USING ~>~ LIMIT {beside})
-    UNION (
+    (
+        SELECT name FROM {{table}} WHERE project_id = :project AND {key} ~>=~ CAST(:{side} AS text)
+        ORDER BY {key} USING ~<~ LIMIT {beside}
+    ) UNION (
+        SELECT name FROM {{table}} WHERE project_id = :project AND {key} ~<~ CAST(:{side} AS text)
+        ORDER BY {key} USING ~>~ LIMIT {beside}
+    ) UNION (
         SELECT name FROM {{table}}
-        WHERE {key} ~>=~ CAST(:{side}_half AS text) AND {key} ~<~ (CAST(:{side}_half AS text) || chr(1114111))
+        WHERE project_id = :project AND {key} ~>=~ CAST(:{side}_half AS text)
+            AND {key} ~<~ (CAST(:{side}_half AS text) || chr(1114111))
         ORDER BY {key} USING ~<~ LIMIT {alike}
     )
 """

@@ -6,8 +6,9 @@ from datetime import datetime
 from sqlalchemy import Identity, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.platform.named import OfProject
 from app.schema.base import Base, PoolId
-from app.schema.projects import OfProject, refers
+from app.schema.projects import refers
 
 
 class BulkChange(OfProject, Base):

@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.platform.named import OfProject
 from app.schema.base import ALIKE, ALIKE_BACK, Base, alike_indexes
-from app.schema.projects import OfProject
 
 
 class Customer(OfProject, Base):

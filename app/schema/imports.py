@@ -6,8 +6,9 @@ from datetime import datetime
 from sqlalchemy import Identity, Index, Integer, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.platform.named import OfProject
 from app.schema.base import Base, ImportStatus, PoolId
-from app.schema.projects import OfProject, refers
+from app.schema.projects import refers
 
 
 class Import(OfProject, Base):

@@ -7,8 +7,9 @@ from typing import LiteralString
 from sqlalchemy import CheckConstraint, Identity, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.platform.named import OfProject
 from app.schema.base import ALIKE, ALIKE_BACK, Base, PoolId, VoucherStatus, alike_indexes
-from app.schema.projects import OfProject, refers
+from app.schema.projects import refers
 
 STOCK_SLOTS = 8
 """Rows of `stock` per pool: as many writers change the counts of one pool without waiting for each other."""
@@ -33,16 +34,16 @@ ANY_STATE = f"({' OR '.join(STATES)})"
 """SQL: true of every `voucher`. What reads a whole pool says so, for then these indexes serve it."""
 
 IMPORTED_AT = """coalesce(voucher.imported_at, (
-    SELECT coalesce(started_at, created_at) FROM import WHERE import.number = voucher.import_number
+    SELECT coalesce(started_at, created_at) FROM import
+    WHERE import.project_id = voucher.project_id AND import.number = voucher.import_number
 ))"""
 """SQL: when a `voucher` came in."""
 
 
-def of_import(id_: LiteralString) -> LiteralString:
-    """Return SQL: whether a `voucher` came by the import with this id, an SQL expression."""
-    return (
-        f"(voucher.import_number = (SELECT number FROM import WHERE id = {id_}) OR voucher.import_id = {id_})"  # noqa: S608
-    )
+def of_import(id_: LiteralString, project: LiteralString = ":project") -> LiteralString:
+    """Return SQL: whether a `voucher` came by the import with this id in a project, both SQL expressions."""
+    number = f"SELECT number FROM import WHERE project_id = {project} AND id = {id_}"  # noqa: S608
+    return f"(voucher.import_number = ({number}) OR voucher.import_id = {id_})"
 
 
 VOUCHER_COLUMNS = """status = CASE

@@ -6,8 +6,9 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Index, Integer, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.platform.named import OfProject
 from app.schema.base import Base, PoolId
-from app.schema.projects import OfProject, refers
+from app.schema.projects import refers
 
 OCCURRENCE = "coalesce(assignment.occurrence, 0)"
 """SQL: which of its pool's codes in its message an `assignment` is."""

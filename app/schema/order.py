@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Identity, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.platform.named import OfProject
 from app.schema.base import Base, PoolId, VoucherStatus
-from app.schema.projects import OfProject
 
 
 class Horizon(Base):

@@ -1,12 +1,13 @@
 """The table of projects, and what every table has whose rows belong to one.
 
-A row's project is a column that leads every key (docs/architecture.md, Projects). Row-level security, forced, lets the
-service's role see and write the rows of the project that `app.project` says, and no others: a statement that forgets
-its condition sees nothing of another project. What stands outside, each for its reason, is in OUTSIDE.
+A row's project is a column that leads every key (docs/architecture.md, Projects). Two belts hold it. Each statement
+names its project by a parameter (app/platform/named.py). And row-level security, forced, lets the service's role see
+and write the rows of the project that `app.project` says, and no others: a statement that forgets its condition sees
+nothing of another project. What stands outside, each for its reason, is in OUTSIDE.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, LiteralString
+from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
@@ -21,10 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.platform.named import OfProject
 from app.schema.base import Base
-
-CURRENT: LiteralString = "coalesce(nullif(current_setting('app.project', true), '')::integer, 1)"
-"""SQL: the project of the transaction; `default` where none is set, which only the owner of the tables may leave so."""
 
 OUTSIDE = {
     "project": "says what projects there are",
@@ -88,14 +87,6 @@ class ProjectMove(Base):
     """How long the old rows are kept."""
 
 
-class OfProject:
-    """Makes the rows of a table belong to a project."""
-
-    project_id: Mapped[int] = mapped_column(
-        Integer, primary_key=True, autoincrement=False, sort_order=-1, server_default=text(CURRENT)
-    )
-
-
 def refers(table: str, column: str, to: str, ondelete: str = "CASCADE") -> ForeignKeyConstraint:
     """Return the foreign key of a table's column to a row of the same project.
 
@@ -116,7 +107,9 @@ def refers(table: str, column: str, to: str, ondelete: str = "CASCADE") -> Forei
 
 def own_columns(table: type[OfProject]) -> list[ColumnElement[Any]]:  # type: ignore[explicit-any]  # of any type
     """Return what a row says besides of which project it is."""
-    return [column for column in inspect(table).columns if column.key != "project_id"]
+    return [
+        getattr(table, column.key) for column in inspect(table).column_attrs if column.key != "project_id"
+    ]
 
 
 def tables_of_projects() -> list[str]:

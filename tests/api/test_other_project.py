@@ -3,7 +3,13 @@
 import json
 from urllib.parse import quote
 
+import pytest
+from sqlalchemy import text
+
 from app.api.examples import EXAMPLES
+from app.platform import connections, projects
+from app.platform.connections import SERVICE
+from app.platform.database import transaction
 from tests.shops import furnish, shops
 
 TEXT = {"type": "text", "text": "code\nown-1\n"}
@@ -118,9 +124,22 @@ def is_refusal(reply):
     return reply.headers["content-type"].startswith("text/csv") and reply.text.count("\n") == 1
 
 
-async def test_no_operation_shows_or_touches_anything_of_another_project(app, engine):
+@pytest.fixture(autouse=True, params=(True, False), ids=("behind the policy", "by the statements alone"))
+def is_behind_policy(request, monkeypatch):
+    """Whether row-level security keeps the service to a project; else it works as the owner, who sees all."""
+    if not request.param:
+        monkeypatch.setattr(connections, "_AS_SERVICE", connections._AS_OWNER)
+        monkeypatch.setattr(projects, "SERVICE", "none")
+        monkeypatch.setattr(projects, "SET", projects.SET.replace(SERVICE, "none"))
+    return request.param
+
+
+async def test_no_operation_shows_or_touches_anything_of_another_project(app, engine, is_behind_policy):
     async with shops(app, engine, "own", "zzz-shop") as (own, other):
         ids = await furnish(other, "zzz")
+        async with transaction(own.engine) as connection:
+            sees_other = (await connection.execute(text("SELECT EXISTS (SELECT FROM pool)"))).scalar_one()
+        assert sees_other is not is_behind_policy
         before = await everything(other.client)
         document = (await own.client.get("/openapi.json")).json()
         wrong = []

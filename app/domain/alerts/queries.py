@@ -40,21 +40,23 @@ STATE = (
 
 # What anybody may draw: what is available, less what campaigns hold.
 LEFT_IN_STOCK = f"""left_in AS (
-    SELECT pool_id, sum(stock.available)::bigint - {HELD.format(pool_id="stock.pool_id")} AS available FROM stock
-    WHERE pool_id IN (SELECT pool_id FROM alert) GROUP BY pool_id
+    SELECT pool_id,
+        sum(stock.available)::bigint - {HELD.format(project=":project", pool_id="stock.pool_id")} AS available
+    FROM stock WHERE project_id = :project AND pool_id IN (SELECT pool_id FROM alert WHERE project_id = :project)
+    GROUP BY pool_id
 )"""  # noqa: S608  (made of constants)
 
 # A threshold that the count is at or below already has been crossed: it is told at once.
 SET_THRESHOLDS = text(f"""
-INSERT INTO alert_threshold (pool_id, threshold, fell_at, told_at, available)
-SELECT CAST(:pool_id AS bigint), threshold,
+INSERT INTO alert_threshold (project_id, pool_id, threshold, fell_at, told_at, available)
+SELECT :project, CAST(:pool_id AS bigint), threshold,
     CASE WHEN left_in.available <= threshold THEN now() END,
     NULL,
     CASE WHEN left_in.available <= threshold THEN left_in.available END
 FROM unnest(CAST(:thresholds AS bigint[])) AS threshold,
     (
-        SELECT sum(available)::bigint - {HELD.format(pool_id=":pool_id")} AS available
-        FROM stock WHERE pool_id = :pool_id
+        SELECT sum(available)::bigint - {HELD.format(project=":project", pool_id=":pool_id")} AS available
+        FROM stock WHERE project_id = :project AND pool_id = :pool_id
     ) AS left_in
 ON CONFLICT DO NOTHING
 """)  # noqa: S608  (made of constants)
@@ -62,24 +64,26 @@ ON CONFLICT DO NOTHING
 REARM = text(f"""
 WITH {LEFT_IN_STOCK}, risen AS (
     SELECT alert_threshold.pool_id, threshold FROM alert_threshold JOIN left_in USING (pool_id)
-    WHERE told_at IS NOT NULL AND threshold < left_in.available
+    WHERE alert_threshold.project_id = :project AND told_at IS NOT NULL AND threshold < left_in.available
     FOR UPDATE OF alert_threshold SKIP LOCKED
 )
 UPDATE alert_threshold SET fell_at = NULL, told_at = NULL, available = NULL
 FROM risen
-WHERE alert_threshold.pool_id = risen.pool_id AND alert_threshold.threshold = risen.threshold
+WHERE alert_threshold.project_id = :project AND alert_threshold.pool_id = risen.pool_id
+    AND alert_threshold.threshold = risen.threshold
 """)  # noqa: S608  (made of constants)
 
 FALL = text(f"""
 WITH {LEFT_IN_STOCK}, fallen AS (
     SELECT alert_threshold.pool_id, threshold, left_in.available
     FROM alert_threshold JOIN left_in USING (pool_id)
-    WHERE fell_at IS NULL AND threshold >= left_in.available
+    WHERE alert_threshold.project_id = :project AND fell_at IS NULL AND threshold >= left_in.available
     FOR UPDATE OF alert_threshold SKIP LOCKED
 )
 UPDATE alert_threshold SET fell_at = now(), available = fallen.available
 FROM fallen
-WHERE alert_threshold.pool_id = fallen.pool_id AND alert_threshold.threshold = fallen.threshold
+WHERE alert_threshold.project_id = :project AND alert_threshold.pool_id = fallen.pool_id
+    AND alert_threshold.threshold = fallen.threshold
 """)  # noqa: S608  (made of constants)
 
 ENABLED_WEBHOOK = "CASE WHEN webhook_disabled_at IS NULL THEN webhook_url END AS webhook_url"
@@ -88,37 +92,41 @@ ENABLED_WEBHOOK = "CASE WHEN webhook_disabled_at IS NULL THEN webhook_url END AS
 FALLEN = text(f"""
 SELECT alert_threshold.pool_id, pool.name, threshold, alert_threshold.available, fell_at AS at,
     {ENABLED_WEBHOOK}, email, further_emails
-FROM alert_threshold JOIN alert USING (pool_id) JOIN pool ON pool.id = alert.pool_id
-WHERE fell_at IS NOT NULL AND told_at IS NULL
+FROM alert_threshold JOIN alert USING (project_id, pool_id) JOIN pool ON pool.project_id = :project
+    AND pool.id = alert.pool_id
+WHERE alert_threshold.project_id = :project AND fell_at IS NOT NULL AND told_at IS NULL
 ORDER BY fell_at, threshold DESC LIMIT :limit
 FOR UPDATE OF alert_threshold SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
 """)  # noqa: S608  (made of constants)
 
-SOON = """FROM voucher WHERE voucher.pool_id = alert.pool_id AND status = 'available'
+SOON = """FROM voucher
+    WHERE voucher.project_id = :project AND voucher.pool_id = alert.pool_id AND status = 'available'
     AND expires_at > now() AND expires_at <= now() + make_interval(days => expiring_within_days::int)"""
 EXPIRING_SOON = f"EXISTS (SELECT {SOON})"
 EXPIRING = text(f"""
 SELECT alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, further_emails, expiring_within_days, now() AS at,
     soon.available, soon.first
-FROM alert JOIN pool ON pool.id = alert.pool_id CROSS JOIN LATERAL (
+FROM alert JOIN pool ON pool.project_id = :project AND pool.id = alert.pool_id CROSS JOIN LATERAL (
     SELECT count(*) AS available, min(expires_at) AS first {SOON}
 ) AS soon
-WHERE expiring_within_days IS NOT NULL AND expiring_told_at IS NULL AND {EXPIRING_SOON}
+WHERE alert.project_id = :project AND expiring_within_days IS NOT NULL AND expiring_told_at IS NULL
+    AND {EXPIRING_SOON}
 FOR UPDATE OF alert SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
 """)  # noqa: S608  (made of constants)
 EXPIRING_NO_MORE = text(f"""
 UPDATE alert SET expiring_told_at = NULL
-WHERE pool_id IN (
-    SELECT pool_id FROM alert WHERE expiring_told_at IS NOT NULL FOR UPDATE SKIP LOCKED
+WHERE project_id = :project AND pool_id IN (
+    SELECT pool_id FROM alert WHERE project_id = :project AND expiring_told_at IS NOT NULL FOR UPDATE SKIP LOCKED
 ) AND (expiring_within_days IS NULL OR NOT {EXPIRING_SOON})
 """)  # noqa: S608  (made of constants)
 
 FAILED_SCHEDULES = text(f"""
 SELECT import_schedule.id, alert.pool_id, pool.name, {ENABLED_WEBHOOK}, email, further_emails, gave_up_at AS at,
     import_schedule.error, import_schedule.next_run, import.id AS import_id, import.choices IS NOT NULL AS asked
-FROM import_schedule JOIN pool ON pool.name = import_schedule.pool JOIN alert ON alert.pool_id = pool.id
-    LEFT JOIN import ON import.id = import_schedule.judged
-WHERE gave_up_at IS NOT NULL AND told_at IS NULL
+FROM import_schedule JOIN pool ON pool.project_id = :project AND pool.name = import_schedule.pool
+    JOIN alert ON alert.project_id = :project AND alert.pool_id = pool.id
+    LEFT JOIN import ON import.project_id = :project AND import.id = import_schedule.judged
+WHERE import_schedule.project_id = :project AND gave_up_at IS NOT NULL AND told_at IS NULL
 ORDER BY gave_up_at LIMIT :limit
 FOR UPDATE OF import_schedule SKIP LOCKED FOR KEY SHARE OF pool SKIP LOCKED
 """)  # noqa: S608  (made of constants)
@@ -257,12 +265,12 @@ async def put(
 
 COPY = text("""
 INSERT INTO alert (
-    pool_id, webhook_url, webhook_secret, previous_secrets, webhook_disabled_at, email, further_emails,
+    project_id, pool_id, webhook_url, webhook_secret, previous_secrets, webhook_disabled_at, email, further_emails,
     expiring_within_days
 )
-SELECT :into, webhook_url, webhook_secret, previous_secrets, webhook_disabled_at, email, further_emails,
+SELECT :project, :into, webhook_url, webhook_secret, previous_secrets, webhook_disabled_at, email, further_emails,
     expiring_within_days
-FROM alert WHERE pool_id = :of
+FROM alert WHERE project_id = :project AND pool_id = :of
 RETURNING pool_id
 """)
 

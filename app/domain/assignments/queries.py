@@ -23,8 +23,9 @@ from app.schema.order import PoolChange
 
 KNOWN = text(f"""
 SELECT {LEDGER_ROW}, pool.name
-FROM assignment JOIN pool ON pool.id = assignment.pool_id LEFT JOIN voucher ON voucher.code = assignment.code
-WHERE assignment.id = ANY (CAST(:ids AS uuid[]))
+FROM assignment JOIN pool ON pool.project_id = :project AND pool.id = assignment.pool_id
+LEFT JOIN voucher ON voucher.project_id = :project AND voucher.code = assignment.code
+WHERE assignment.project_id = :project AND assignment.id = ANY (CAST(:ids AS uuid[]))
 """)  # noqa: S608  (made of constants)
 
 
@@ -50,9 +51,11 @@ async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledger
 # What a rule of the pool counts, the last one first. What has expired unused is no good to show again.
 STANDING = text(f"""
 SELECT {LEDGER_ROW}, pool.name
-FROM assignment JOIN pool ON pool.id = assignment.pool_id JOIN voucher ON voucher.assignment_id = assignment.id
+FROM assignment JOIN pool ON pool.project_id = :project AND pool.id = assignment.pool_id
+JOIN voucher ON voucher.project_id = :project AND voucher.assignment_id = assignment.id
     AND voucher.code = assignment.code
-WHERE assignment.customer_id = ANY (CAST(:customers AS text[])) AND pool.name = :pool
+WHERE assignment.project_id = :project AND assignment.customer_id = ANY (CAST(:customers AS text[]))
+    AND pool.name = :pool
     AND assignment.released_at IS NULL
     AND (assignment.lease_until IS NULL OR assignment.lease_until > now())
     AND (CAST(:days AS bigint) IS NULL

@@ -28,8 +28,8 @@ async def add(connection: AsyncConnection, values: Mapping[str, object]) -> bool
 
 
 ADD_CODES = text("""
-INSERT INTO bulk_change_code (change_id, n, code)
-SELECT CAST(:change_id AS uuid), -(CAST(:start AS bigint) + place), code
+INSERT INTO bulk_change_code (project_id, change_id, n, code)
+SELECT :project, CAST(:change_id AS uuid), -(CAST(:start AS bigint) + place), code
 FROM unnest(CAST(:codes AS text[])) WITH ORDINALITY AS given (code, place)
 """)
 
@@ -79,18 +79,23 @@ async def end(connection: AsyncConnection, change_id: uuid.UUID, status: str, er
     await connection.execute(delete(BulkChangeCode).where(BulkChangeCode.change_id == change_id))
 
 
-CLEAR = text("DELETE FROM bulk_change_code WHERE change_id = :change_id AND n > 0")
+CLEAR = text("DELETE FROM bulk_change_code WHERE project_id = :project AND change_id = :change_id AND n > 0")
 # In the order in which the vouchers lie in the table: neighbours are changed together.
 _BY_CODES = """
-SELECT asked.code FROM (SELECT DISTINCT code FROM bulk_change_code WHERE change_id = :change_id AND n < 0) AS asked
-LEFT JOIN voucher ON voucher.code = asked.code ORDER BY voucher.draw_key, asked.code"""
+SELECT asked.code FROM (
+    SELECT DISTINCT code FROM bulk_change_code WHERE project_id = :project AND change_id = :change_id AND n < 0
+) AS asked LEFT JOIN voucher ON voucher.project_id = :project
+    AND voucher.code = asked.code ORDER BY voucher.draw_key, asked.code"""
 _BY_ASSIGNMENT = f"""
-SELECT voucher.code FROM assignment AS given JOIN voucher ON voucher.code = given.code
-WHERE given.released_at IS NULL AND voucher.assignment_id = given.id AND {{whose}} AND {MATCHES}
+SELECT voucher.code FROM assignment AS given
+JOIN voucher ON voucher.project_id = :project AND voucher.code = given.code
+WHERE given.project_id = :project AND given.released_at IS NULL AND voucher.assignment_id = given.id
+    AND {{whose}} AND {MATCHES}
 ORDER BY voucher.draw_key"""  # noqa: S608  (made of constants)
 _BY_POOL = f"""
-SELECT voucher.code FROM voucher LEFT JOIN assignment AS given ON given.id = voucher.assignment_id
-WHERE voucher.pool_id = CAST(:pool_id AS bigint) AND {ANY_STATE} AND {MATCHES}
+SELECT voucher.code FROM voucher
+LEFT JOIN assignment AS given ON given.project_id = :project AND given.id = voucher.assignment_id
+WHERE voucher.project_id = :project AND voucher.pool_id = CAST(:pool_id AS bigint) AND {ANY_STATE} AND {MATCHES}
 ORDER BY voucher.status, voucher.draw_key"""  # noqa: S608  (made of constants)
 
 
@@ -112,8 +117,8 @@ async def list_codes(
     await connection.execute(CLEAR, {"change_id": wanted.change_id})
     result = await connection.execute(
         text(f"""
-INSERT INTO bulk_change_code (change_id, n, code)
-SELECT CAST(:change_id AS uuid), row_number() OVER (), code FROM ({found} LIMIT :most) AS found
+INSERT INTO bulk_change_code (project_id, change_id, n, code)
+SELECT :project, CAST(:change_id AS uuid), row_number() OVER (), code FROM ({found} LIMIT :most) AS found
 """),  # noqa: S608  (made of constants)
         parameters | {"most": most},
     )

@@ -39,15 +39,15 @@ class StoredEvent:
 # read here and not at the begin of the transaction: of two events without a time, the first is the one that
 # locked the code first.
 ADD_EVENTS = text("""
-INSERT INTO event (id, customer_id, event_type, properties, timestamp, arrival)
-SELECT id, customer_id, event_type, CAST(properties AS jsonb), coalesce(at, now), first + place
+INSERT INTO event (project_id, id, customer_id, event_type, properties, timestamp, arrival)
+SELECT :project, id, customer_id, event_type, CAST(properties AS jsonb), coalesce(at, now), first + place
 FROM (SELECT clock_timestamp() AS now, setval('arrival', nextval('arrival') + :n) - :n AS first) AS arrived, unnest(
     CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:types AS text[]),
     CAST(:properties AS text[]), CAST(:timestamps AS timestamptz[])
 ) WITH ORDINALITY AS sent (id, customer_id, event_type, properties, at, place)
 WHERE NOT EXISTS (
-    SELECT FROM erased_event
-    WHERE mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(sent.id, 'UTF8'))
+    SELECT FROM erased_event WHERE project_id = :project
+        AND mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(sent.id, 'UTF8'))
 )
 ORDER BY id, place
 ON CONFLICT DO NOTHING
@@ -64,10 +64,11 @@ async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]
 RECENT = text("""
 SELECT id FROM unnest(CAST(:ids AS text[])) AS asked (id)
 WHERE EXISTS (
-    SELECT FROM event WHERE event.id = asked.id AND received_at > now() - make_interval(secs => :seconds)
+    SELECT FROM event
+    WHERE event.project_id = :project AND event.id = asked.id AND received_at > now() - make_interval(secs => :seconds)
 ) OR EXISTS (
-    SELECT FROM erased_event
-    WHERE mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(asked.id, 'UTF8'))
+    SELECT FROM erased_event WHERE project_id = :project
+        AND mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(asked.id, 'UTF8'))
         AND erased_at > now() - make_interval(secs => :seconds)
 )
 """)
@@ -86,7 +87,7 @@ FROM unnest(
     CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:types AS text[]),
     CAST(:properties AS text[]), CAST(:timestamps AS timestamptz[])
 ) AS sent (id, customer_id, event_type, properties, at)
-LEFT JOIN event ON event.id = sent.id
+LEFT JOIN event ON event.project_id = :project AND event.id = sent.id
 WHERE event.id IS NULL OR (event.customer_id, event.event_type, event.properties)
         IS DISTINCT FROM (sent.customer_id, sent.event_type, CAST(sent.properties AS jsonb))
     OR event.timestamp <> coalesce(sent.at, event.timestamp)

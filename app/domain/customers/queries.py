@@ -41,9 +41,11 @@ ALIASES = (
 TRACKED_IDS = literal_column(
     """
 ARRAY(
-    SELECT ARRAY[name, value] FROM tracked_id WHERE customer_id = ANY (
-        ARRAY(SELECT alias.id FROM customer_alias AS alias WHERE alias.customer_id = customer.id) || customer.id
-    ) ORDER BY name, value
+    SELECT ARRAY[name, value] FROM tracked_id
+    WHERE tracked_id.project_id = customer.project_id AND tracked_id.customer_id = ANY (ARRAY(
+        SELECT alias.id FROM customer_alias AS alias
+        WHERE alias.project_id = customer.project_id AND alias.customer_id = customer.id
+    ) || customer.id) ORDER BY name, value
 )
 """,
     ARRAY(Text, dimensions=2),
@@ -71,8 +73,8 @@ async def properties_of(connection: AsyncConnection, ids: Sequence[str]) -> dict
 
 # In the order of ids, so that two of these never wait for each other.
 MERGE = text("""
-INSERT INTO customer (id, properties)
-SELECT id, properties - removed FROM unnest(
+INSERT INTO customer (project_id, id, properties)
+SELECT :project, id, properties - removed FROM unnest(
     CAST(:ids AS text[]), CAST(:properties AS jsonb[])
 ) AS given (id, properties), LATERAL (
     SELECT array_agg(key) FILTER (WHERE value = 'null') AS nulls FROM jsonb_each(properties)
@@ -88,11 +90,11 @@ ON CONFLICT (project_id, id) DO UPDATE SET
 TAKE_AWAY = text("""
 UPDATE customer SET properties = properties - CAST(:keys AS text[]), property_times = property_times || (
     SELECT jsonb_object_agg(key, extract(epoch FROM now())) FROM unnest(CAST(:keys AS text[])) AS key
-) WHERE id = :id
+) WHERE project_id = :project AND id = :id
 """)
 # Times begin to be kept with the first update that tells one. What was set before was set by the last change.
 KEEP_TIMES = text("""
-INSERT INTO customer (id, property_times) VALUES (:id, '{}')
+INSERT INTO customer (project_id, id, property_times) VALUES (:project, :id, '{}')
 ON CONFLICT (project_id, id) DO UPDATE SET property_times = coalesce(customer.property_times, (
     SELECT coalesce(jsonb_object_agg(key, extract(epoch FROM customer.updated_at)), '{}')
     FROM jsonb_object_keys(customer.properties) AS key
@@ -101,7 +103,8 @@ ON CONFLICT (project_id, id) DO UPDATE SET property_times = coalesce(customer.pr
 SET_AS_OF = text("""
 WITH given AS (
     SELECT told.key, told.value FROM jsonb_each(CAST(:properties AS jsonb)) AS told, customer
-    WHERE customer.id = :id AND CAST(:at AS float8) >= coalesce((customer.property_times ->> told.key)::float8, 0)
+    WHERE customer.project_id = :project AND customer.id = :id
+        AND CAST(:at AS float8) >= coalesce((customer.property_times ->> told.key)::float8, 0)
 ), newer AS (
     SELECT coalesce(jsonb_object_agg(key, value) FILTER (WHERE value <> 'null'), '{}') AS properties,
         coalesce(array_agg(key) FILTER (WHERE value = 'null'), '{}') AS removed,
@@ -110,7 +113,7 @@ WITH given AS (
 )
 UPDATE customer SET properties = (customer.properties - newer.removed) || newer.properties,
     property_times = customer.property_times || newer.times, updated_at = now()
-FROM newer WHERE customer.id = :id AND newer.times IS NOT NULL
+FROM newer WHERE customer.project_id = :project AND customer.id = :id AND newer.times IS NOT NULL
 """)
 
 
@@ -173,7 +176,7 @@ async def remove_aggregate(connection: AsyncConnection, name: str) -> bool:
 
 
 MATCHING = """
-FROM event WHERE customer_id = ANY (CAST(:customers AS text[])) AND event_type = :event_type
+FROM event WHERE project_id = :project AND customer_id = ANY (CAST(:customers AS text[])) AND event_type = :event_type
     AND NOT EXISTS (
         SELECT FROM jsonb_each(CAST(:where AS jsonb)) AS wanted (path, value), LATERAL (
             SELECT CASE WHEN jsonb_exists(properties, path) THEN properties -> path
@@ -220,21 +223,21 @@ WITH secret AS (
 ), person AS (
     SELECT sha256(key || convert_to(CAST(:customer_id AS text), 'UTF8')) AS mark FROM secret
 ), customers AS (
-    DELETE FROM customer WHERE id = :customer_id RETURNING id
+    DELETE FROM customer WHERE project_id = :project AND id = :customer_id RETURNING id
 ), events AS (
-    DELETE FROM event WHERE customer_id = :customer_id RETURNING id
+    DELETE FROM event WHERE project_id = :project AND customer_id = :customer_id RETURNING id
 ), messages AS (
-    DELETE FROM message_seen WHERE customer_id = :customer_id RETURNING id
+    DELETE FROM message_seen WHERE project_id = :project AND customer_id = :customer_id RETURNING id
 ), marked AS (
-    INSERT INTO erased_event (mark) SELECT sha256(key || convert_to(id, 'UTF8'))
+    INSERT INTO erased_event (project_id, mark) SELECT :project, sha256(key || convert_to(id, 'UTF8'))
     FROM (SELECT id FROM events UNION SELECT id::text FROM messages) AS gone, secret
     ON CONFLICT (project_id, mark) DO UPDATE SET erased_at = now()
 ), assignments AS (
     UPDATE assignment SET customer_id = NULL, message_id = NULL, customer_mark = mark
-    FROM person WHERE customer_id = :customer_id RETURNING id
+    FROM person WHERE project_id = :project AND customer_id = :customer_id RETURNING id
 ), redemptions AS (
     UPDATE redemption SET customer_id = NULL, event_id = NULL, customer_mark = mark
-    FROM person WHERE customer_id = :customer_id RETURNING id
+    FROM person WHERE project_id = :project AND customer_id = :customer_id RETURNING id
 )
 SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
@@ -242,10 +245,12 @@ SELECT
 """)
 WAS_ERASED = text("""
 SELECT EXISTS (
-    SELECT FROM erased_event
-    WHERE mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(CAST(:id AS text), 'UTF8'))
+    SELECT FROM erased_event WHERE project_id = :project AND mark = sha256(
+        coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(CAST(:id AS text), 'UTF8')
+    )
 )
 """)
+# Over all projects.
 FORGET_MARKS = text("DELETE FROM erased_event WHERE erased_at < now() - make_interval(days => :days)")
 SETTLED = text("""
 SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:number AS text) AS xid8) AS settled
@@ -346,19 +351,19 @@ async def sample_events(connection: AsyncConnection, limit: int) -> list[tuple[s
 
 TAKE_OVER = text("""
 WITH gone AS (
-    DELETE FROM customer WHERE id = :of RETURNING properties
+    DELETE FROM customer WHERE project_id = :project AND id = :of RETURNING properties
 ), kept AS (
-    INSERT INTO customer (id, properties) SELECT :into, properties FROM gone
+    INSERT INTO customer (project_id, id, properties) SELECT :project, :into, properties FROM gone
     ON CONFLICT (project_id, id) DO UPDATE SET
         properties = excluded.properties || customer.properties, updated_at = now()
 ), events AS (
-    UPDATE event SET customer_id = :into WHERE customer_id = :of RETURNING id
+    UPDATE event SET customer_id = :into WHERE project_id = :project AND customer_id = :of RETURNING id
 ), messages AS (
-    UPDATE message_seen SET customer_id = :into WHERE customer_id = :of
+    UPDATE message_seen SET customer_id = :into WHERE project_id = :project AND customer_id = :of
 ), assignments AS (
-    UPDATE assignment SET customer_id = :into WHERE customer_id = :of RETURNING id
+    UPDATE assignment SET customer_id = :into WHERE project_id = :project AND customer_id = :of RETURNING id
 ), redemptions AS (
-    UPDATE redemption SET customer_id = :into WHERE customer_id = :of RETURNING id
+    UPDATE redemption SET customer_id = :into WHERE project_id = :project AND customer_id = :of RETURNING id
 )
 SELECT
     (SELECT count(*) FROM gone) AS customers, (SELECT count(*) FROM events) AS events,

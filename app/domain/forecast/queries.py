@@ -70,15 +70,16 @@ SELECT pool.id AS pool_id, window_start,
 FROM pool
 CROSS JOIN unnest(CAST(:starts AS timestamptz[])) AS window_start
 CROSS JOIN LATERAL (
-    SELECT sum(assigned + redeemed + given_besides)::bigint AS drawn FROM stock WHERE pool_id = pool.id
+    SELECT sum(assigned + redeemed + given_besides)::bigint AS drawn FROM stock
+    WHERE project_id = :project AND pool_id = pool.id
 ) AS out_now
 LEFT JOIN LATERAL (
     SELECT coalesce(same_until, taken_at) AS seen_at, assigned + redeemed + coalesce(given_besides, 0) AS drawn
     FROM stock_history
-    WHERE pool_id = pool.id AND taken_at <= window_start AND hour <= window_start
+    WHERE project_id = :project AND pool_id = pool.id AND taken_at <= window_start AND hour <= window_start
     ORDER BY hour DESC LIMIT 1
 ) AS back_then ON true
-WHERE pool.id = ANY (CAST(:pool_ids AS bigint[]))
+WHERE pool.project_id = :project AND pool.id = ANY (CAST(:pool_ids AS bigint[]))
 ORDER BY window_start
 """)
 
@@ -86,7 +87,8 @@ HISTORY = text("""
 SELECT seen.hour, CASE WHEN seen.hour = kept.hour THEN kept.taken_at ELSE seen.hour END AS taken_at,
     available, reserved, assigned, redeemed, expired, void
 FROM (
-    SELECT * FROM stock_history WHERE pool_id = :pool_id AND hour < coalesce(:before, 'infinity'::timestamptz)
+    SELECT * FROM stock_history
+    WHERE project_id = :project AND pool_id = :pool_id AND hour < coalesce(:before, 'infinity'::timestamptz)
     ORDER BY hour DESC LIMIT :most
 ) AS kept, LATERAL generate_series(
     kept.hour, greatest(kept.hour, date_trunc('hour', kept.same_until)), interval '1 hour'
@@ -125,12 +127,13 @@ LATELY = text("""
 SELECT count(*) AS read, min(assigned_at) AS first,
     count(*) FILTER (
         WHERE released_at IS NULL AND lease_until IS NULL AND (lease_seconds IS NULL OR EXISTS (
-            SELECT FROM voucher WHERE voucher.code = newest.code AND voucher.assigned_at IS NOT NULL
+            SELECT FROM voucher
+            WHERE voucher.project_id = :project AND voucher.code = newest.code AND voucher.assigned_at IS NOT NULL
         ))
     ) AS given
 FROM (
     SELECT code, assigned_at, released_at, lease_until, lease_seconds FROM assignment
-    WHERE pool_id = :pool_id AND assigned_at >= :since
+    WHERE project_id = :project AND pool_id = :pool_id AND assigned_at >= :since
     ORDER BY assigned_at DESC LIMIT :most
 ) AS newest
 """)

@@ -16,7 +16,7 @@ from app.platform import records
 from app.schema.ledger import Hold
 
 # Does not conflict with what refers to the pool, such as an import.
-LOCK_POOL = text("SELECT id FROM pool WHERE name = :pool FOR NO KEY UPDATE")
+LOCK_POOL = text("SELECT id FROM pool WHERE project_id = :project AND name = :pool FOR NO KEY UPDATE")
 
 
 async def lock(connection: AsyncConnection, pool: str) -> int | None:
@@ -32,7 +32,9 @@ class PoolToDraw:
     per_customer: StoredRule | None
 
 
-LOCK_TO_DRAW = text("SELECT id, per_customer FROM pool WHERE name = :pool FOR NO KEY UPDATE")
+LOCK_TO_DRAW = text(
+    "SELECT id, per_customer FROM pool WHERE project_id = :project AND name = :pool FOR NO KEY UPDATE"
+)
 
 
 async def lock_to_draw(connection: AsyncConnection, pool: str) -> PoolToDraw | None:
@@ -55,11 +57,11 @@ async def add(
 
 FREE = text(f"""
 SELECT
-    (SELECT sum(available)::bigint FROM stock WHERE pool_id = :pool_id)
+    (SELECT sum(available)::bigint FROM stock WHERE project_id = :project AND pool_id = :pool_id)
         - coalesce(sum(size - drawn), 0)::bigint AS free,
     coalesce(sum(size - drawn) FILTER (WHERE campaign_id = :campaign_id), 0)::bigint AS own,
     min(id::text) FILTER (WHERE campaign_id = :campaign_id)::uuid AS hold_id
-FROM hold WHERE pool_id = :pool_id AND {HOLD_STANDS}
+FROM hold WHERE project_id = :project AND pool_id = :pool_id AND {HOLD_STANDS}
 """)  # noqa: S608  (made of constants)
 
 
@@ -80,7 +82,10 @@ async def free(connection: AsyncConnection, pool_id: int, campaign_id: str | Non
     return Free(*row)
 
 
-DREW = text("UPDATE hold SET drawn = drawn + :n WHERE id = :id RETURNING pool_id, drawn = size AS used_up")
+DREW = text("""
+UPDATE hold SET drawn = drawn + :n WHERE project_id = :project AND id = :id
+RETURNING pool_id, drawn = size AS used_up
+""")
 
 
 async def record_draws(connection: AsyncConnection, hold_id: uuid.UUID, n: int) -> int | None:
@@ -91,7 +96,8 @@ async def record_draws(connection: AsyncConnection, hold_id: uuid.UUID, n: int) 
 
 LIST = text(f"""
 SELECT hold.id, pool.name AS pool, campaign_id, size AS count, drawn, expires_at, hold.created_at
-FROM hold JOIN pool ON pool.id = pool_id WHERE pool_id = :pool_id AND {HOLD_STANDS} ORDER BY campaign_id
+FROM hold JOIN pool ON pool.project_id = :project AND pool.id = pool_id
+WHERE hold.project_id = :project AND pool_id = :pool_id AND {HOLD_STANDS} ORDER BY campaign_id
 """)  # noqa: S608  (made of constants)
 
 
@@ -102,11 +108,15 @@ async def of_pool(connection: AsyncConnection, pool_id: int) -> list[HoldRecord]
 
 async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) -> bool:
     """Delete a hold; return False where the pool has none of this id."""
-    query = text("DELETE FROM hold WHERE pool_id = :pool_id AND id = :id RETURNING id")
+    query = text(
+        "DELETE FROM hold WHERE project_id = :project AND pool_id = :pool_id AND id = :id RETURNING id"
+    )
     return (await connection.execute(query, {"pool_id": pool_id, "id": hold_id})).first() is not None
 
 
-REMOVE_EXPIRED = text(f"DELETE FROM hold WHERE pool_id = :pool_id AND NOT {HOLD_STANDS}")  # noqa: S608  (a constant)
+REMOVE_EXPIRED = text(
+    f"DELETE FROM hold WHERE project_id = :project AND pool_id = :pool_id AND NOT {HOLD_STANDS}"  # noqa: S608
+)
 
 
 async def remove_expired(connection: AsyncConnection, pool_id: int) -> None:
@@ -120,5 +130,8 @@ EXPIRED_IN = text("SELECT DISTINCT project_id FROM hold WHERE expires_at <= now(
 
 async def pools_with_expired(connection: AsyncConnection) -> Sequence[str]:
     """Return the names of pools that have holds whose time is over."""
-    query = text(f"SELECT DISTINCT name FROM hold JOIN pool ON pool.id = pool_id WHERE NOT {HOLD_STANDS}")  # noqa: S608
+    query = text(f"""
+SELECT DISTINCT name FROM hold JOIN pool ON pool.project_id = :project AND pool.id = pool_id
+WHERE hold.project_id = :project AND NOT {HOLD_STANDS}
+""")  # noqa: S608
     return (await connection.execute(query)).scalars().all()

@@ -125,7 +125,8 @@ async def list_page(
 LAST_OF_POOLS = text("""
 SELECT pool.id AS pool_id, last.id, last.status, last.created_at
 FROM unnest(CAST(:ids AS bigint[])) AS pool (id), LATERAL (
-    SELECT id, status, created_at FROM import WHERE pool_id = pool.id AND NOT dry_run
+    SELECT id, status, created_at FROM import
+    WHERE project_id = :project AND pool_id = pool.id AND NOT dry_run
     ORDER BY created_at DESC LIMIT 1
 ) AS last
 """)
@@ -183,7 +184,7 @@ async def lock(connection: AsyncConnection, import_id: uuid.UUID) -> LockedImpor
 
 _NOT_ENDED = text("""
 SELECT count(*) AS n, EXTRACT(epoch FROM now() - min(created_at))::float AS age
-FROM import WHERE status IN ('queued', 'running')
+FROM import WHERE project_id = :project AND status IN ('queued', 'running')
 """)
 
 
@@ -195,11 +196,12 @@ async def not_ended(connection: AsyncConnection) -> tuple[int, float]:
 
 # As who makes, ends or draws from a hold locks it: what is counted stays true.
 LOCK_POOL = text("""
-SELECT pool.id FROM pool JOIN import ON import.pool_id = pool.id WHERE import.id = :id FOR NO KEY UPDATE OF pool
+SELECT pool.id FROM pool JOIN import ON import.project_id = :project AND import.pool_id = pool.id
+WHERE pool.project_id = :project AND import.id = :id FOR NO KEY UPDATE OF pool
 """)
 FREE = text(f"""
-SELECT (SELECT sum(available)::bigint FROM stock WHERE pool_id = :pool_id) - held.n
-FROM (SELECT {HELD.format(pool_id=":pool_id")} AS n) AS held WHERE held.n > 0
+SELECT (SELECT sum(available)::bigint FROM stock WHERE project_id = :project AND pool_id = :pool_id) - held.n
+FROM (SELECT {HELD.format(project=":project", pool_id=":pool_id")} AS n) AS held WHERE held.n > 0
 """)  # noqa: S608  (made of constants)
 
 

@@ -17,7 +17,6 @@ from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT
 from app.platform import records
 from app.platform.driver_pool import ProjectConnections
-from app.platform.projects import project_of
 from app.schema.inventory import NOT_EXPIRED
 
 
@@ -115,7 +114,7 @@ async def _walk(
     ids: Ids,
 ) -> Claimed:
     statement = statements.claim(ids, holds=allowance is not NONE_ALLOWED)
-    parameters = _parameters(project_of(connection), pool, requests, cursor, allowance)
+    parameters = _parameters(pool, requests, cursor, allowance)
     return _claimed(pool, requests, await connection.execute(statement, parameters))
 
 
@@ -136,11 +135,11 @@ def _direct(ids: Ids) -> tuple[bytes, tuple[str, ...]]:
 
 
 def as_sent(
-    project: int, pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids = Ids.SINGLE
+    pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids = Ids.SINGLE
 ) -> tuple[bytes, list[object]]:
-    """Return the claim from what nobody holds as the driver sends it, and its parameters."""
+    """Return the claim from what nobody holds as the driver sends it, and its parameters after the project."""
     statement, names = _direct(ids)
-    parameters = _parameters(project, pool, requests, cursor, NONE_ALLOWED)
+    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
     return statement, [parameters[name] for name in names]
 
 
@@ -155,7 +154,7 @@ async def claim_direct(
 
     `ledger` is what is new.
     """
-    statement, parameters = as_sent(direct.project_id, pool, requests, cursor, ids)
+    statement, parameters = as_sent(pool, requests, cursor, ids)
     return _claimed(pool, requests, await direct.fetch(statement, parameters))
 
 
@@ -167,10 +166,9 @@ async def replayed_direct(
 
 
 def _parameters(
-    project: int, pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: Allowance
+    pool: str, requests: Sequence[AssignmentRequest], cursor: int, allowance: Allowance
 ) -> dict[str, object]:
     return {
-        "project": project,
         "pool": pool,
         "allowance": allowance.n,
         "from_hold": allowance.from_hold,
@@ -241,11 +239,9 @@ async def lock(
     Our own locks do not hinder us: a walk that comes round finds what the transaction holds already.
     """
     statement = statements.lock(holds=allowance is not NONE_ALLOWED)
-    project = project_of(connection)
     found: dict[str, Locked] = {}
     for start in dict.fromkeys((cursor, FIRST)):
         parameters = {
-            "project": project,
             "pool": pool,
             "n": n,
             "cursor": start,
@@ -259,12 +255,15 @@ async def lock(
     return list(found.values())[:n]
 
 
-_ENDS = f"LEAST(voucher.expires_at, (SELECT {END_AFTER} FROM pool WHERE name = :pool)) AS expires_at"  # noqa: S608
+_ENDS = f"""LEAST(voucher.expires_at, (
+    SELECT {END_AFTER} FROM pool WHERE project_id = :project AND name = :pool
+)) AS expires_at"""  # noqa: S608
 THIS = text(f"""
 SELECT ctid AS place, code, draw_key, {_ENDS}, attributes FROM voucher
-WHERE code = :code AND pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
+WHERE project_id = :project AND code = :code AND status = 'available' AND {NOT_EXPIRED}
+    AND pool_id = (SELECT id FROM pool WHERE project_id = :project AND name = :pool)
     AND NOT EXISTS (
-        SELECT FROM pool WHERE name = :pool AND LEAST(voucher.expires_at, {END_AFTER})
+        SELECT FROM pool WHERE project_id = :project AND name = :pool AND LEAST(voucher.expires_at, {END_AFTER})
             < now() + make_interval(secs => CAST(:valid_for AS double precision))
     )
 FOR UPDATE
@@ -290,7 +289,6 @@ async def write(
     All writes of a transaction count in the same `slot` of the pool: two transactions never wait for each other's.
     """
     parameters = {
-        "project": project_of(connection),
         "pool": pool,
         "slot": slot,
         "allowance": allowance.n,
@@ -307,12 +305,14 @@ async def write(
 WHAT_IS_LEFT = text(f"""
 SELECT counts.available > 0 AND EXISTS (
     SELECT FROM voucher
-    WHERE pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED} AND code <> ALL (CAST(:ours AS text[]))
+    WHERE project_id = :project AND pool_id = pool.id AND status = 'available' AND {NOT_EXPIRED}
+        AND code <> ALL (CAST(:ours AS text[]))
 ) AS any_left, counts.holds > 0 AS held, pool.per_customer IS NOT NULL AS ruled, {ANY_MERGED} AS any_merged
 FROM pool, LATERAL (
-    SELECT sum(available) AS available, max(holds) AS holds FROM stock WHERE pool_id = pool.id
+    SELECT sum(available) AS available, max(holds) AS holds FROM stock
+    WHERE project_id = :project AND pool_id = pool.id
 ) AS counts
-WHERE name = :pool
+WHERE pool.project_id = :project AND name = :pool
 """)  # noqa: S608  (made of constants)
 
 
@@ -339,7 +339,8 @@ async def what_is_left(connection: AsyncConnection, pool: str, ours: Sequence[st
 # The first in draw order: the same one as long as nobody draws it.
 NEXT = text(f"""
 SELECT ctid AS place, code, draw_key, {_ENDS}, attributes FROM voucher
-WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND {NOT_EXPIRED}
+WHERE project_id = :project AND pool_id = (SELECT id FROM pool WHERE project_id = :project AND name = :pool)
+    AND status = 'available' AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT 1
 """)  # noqa: S608  (made of constants)
 

@@ -24,29 +24,38 @@ COME_IN = "SELECT project_id FROM coming_voucher WHERE valid_from <= now()"
 
 ADD = """
 WITH added AS (
-    INSERT INTO coming_voucher (code, pool_id, draw_key, import_id, line, valid_from, expires_at, attributes)
-    SELECT code, %(pool_id)s, draw_key, %(import_id)s, line, valid_from, until, attributes
+    INSERT INTO coming_voucher (
+        project_id, code, pool_id, draw_key, import_id, line, valid_from, expires_at, attributes
+    )
+    SELECT %(project)s, code, %(pool_id)s, draw_key, %(import_id)s, line, valid_from, until, attributes
     FROM judged WHERE verdict = 'later' ORDER BY code RETURNING code
 )
-UPDATE import SET scheduled = scheduled + (SELECT count(*) FROM added) WHERE id = %(import_id)s
+UPDATE import SET scheduled = scheduled + (SELECT count(*) FROM added)
+WHERE project_id = %(project)s AND id = %(import_id)s
 """
 """Of the rows that are judged (`past.py`)."""
 
 # Whoever deletes a pool locks it first: what comes into it is deleted with it, or finds it gone.
 POOLS = text("""
-SELECT id FROM pool WHERE id IN (
-    SELECT pool_id FROM coming_voucher WHERE valid_from <= now() ORDER BY valid_from LIMIT :most
+SELECT id FROM pool WHERE project_id = :project AND id IN (
+    SELECT pool_id FROM coming_voucher WHERE project_id = :project
+        AND valid_from <= now() ORDER BY valid_from LIMIT :most
 ) ORDER BY id FOR KEY SHARE
 """)
 COME = text("""
 WITH due AS (
-    DELETE FROM coming_voucher WHERE code = ANY (ARRAY(
-        SELECT code FROM coming_voucher WHERE valid_from <= now() AND pool_id = ANY (CAST(:pools AS bigint[]))
+    DELETE FROM coming_voucher WHERE project_id = :project AND code = ANY (ARRAY(
+        SELECT code FROM coming_voucher
+        WHERE project_id = :project AND valid_from <= now() AND pool_id = ANY (CAST(:pools AS bigint[]))
         ORDER BY valid_from, code LIMIT :most FOR UPDATE SKIP LOCKED
     )) RETURNING *
 ), made AS (
-    INSERT INTO voucher (code, pool_id, draw_key, import_number, expires_at, attributes, status, expired_at)
-    SELECT code, pool_id, draw_key, (SELECT number FROM import WHERE import.id = due.import_id), expires_at, attributes,
+    INSERT INTO voucher (
+        project_id, code, pool_id, draw_key, import_number, expires_at, attributes, status, expired_at
+    )
+    SELECT project_id, code, pool_id, draw_key,
+        (SELECT number FROM import WHERE import.project_id = due.project_id AND import.id = due.import_id),
+        expires_at, attributes,
         CASE WHEN expires_at <= now() THEN 'expired' ELSE 'available' END,
         CASE WHEN expires_at <= now() THEN now() END
     FROM due ORDER BY code ON CONFLICT (project_id, code) DO NOTHING RETURNING code, status
@@ -58,11 +67,12 @@ STOCK = text("""
 UPDATE stock SET available = stock.available + moved.available, expired = stock.expired + moved.expired
 FROM unnest(CAST(:pools AS bigint[]), CAST(:available AS bigint[]), CAST(:expired AS bigint[]))
     AS moved (pool_id, available, expired)
-WHERE stock.pool_id = moved.pool_id AND slot = :slot
+WHERE stock.project_id = :project AND stock.pool_id = moved.pool_id AND slot = :slot
 """)
 FIGURES = text("""
 UPDATE import SET scheduled = scheduled - come.n
-FROM unnest(CAST(:imports AS uuid[]), CAST(:n AS bigint[])) AS come (import_id, n) WHERE import.id = come.import_id
+FROM unnest(CAST(:imports AS uuid[]), CAST(:n AS bigint[])) AS come (import_id, n)
+WHERE import.project_id = :project AND import.id = come.import_id
 """)
 # The rows of an import stay as many as they were.
 LOST = text("""
@@ -71,25 +81,28 @@ WITH lost AS (
     FROM unnest(
         CAST(:imports AS uuid[]), CAST(:lines AS bigint[]), CAST(:codes AS text[]), CAST(:pools AS bigint[])
     ) AS lost (import_id, line, code, pool_id)
-    JOIN voucher ON voucher.code = lost.code JOIN pool ON pool.id = voucher.pool_id
-    JOIN import ON import.id = lost.import_id
+    JOIN voucher ON voucher.project_id = :project AND voucher.code = lost.code
+    JOIN pool ON pool.project_id = :project AND pool.id = voucher.pool_id
+    JOIN import ON import.project_id = :project AND import.id = lost.import_id
 ), told AS (
-    INSERT INTO import_reject (import_id, line, value, reason, other_pool)
-    SELECT import_id, line, code, 'in_other_pool', name FROM lost WHERE elsewhere ON CONFLICT DO NOTHING
+    INSERT INTO import_reject (project_id, import_id, line, value, reason, other_pool)
+    SELECT :project, import_id, line, code, 'in_other_pool', name FROM lost WHERE elsewhere ON CONFLICT DO NOTHING
 )
 UPDATE import SET imported = imported - sums.n, in_other_pool = in_other_pool + sums.elsewhere,
     ignored = ignored + sums.n - sums.elsewhere
 FROM (
     SELECT import_id, count(*) AS n, count(*) FILTER (WHERE elsewhere) AS elsewhere FROM lost GROUP BY import_id
-) AS sums WHERE import.id = sums.import_id
+) AS sums WHERE import.project_id = :project AND import.id = sums.import_id
 """)
 TAKE_BACK = text("""
-WITH gone AS (DELETE FROM coming_voucher WHERE import_id = :import_id RETURNING code)
+WITH gone AS (DELETE FROM coming_voucher WHERE project_id = :project AND import_id = :import_id RETURNING code)
 UPDATE import SET scheduled = scheduled - (SELECT count(*) FROM gone), undone = undone + (SELECT count(*) FROM gone)
-WHERE id = :import_id RETURNING (SELECT count(*) FROM gone)
+WHERE project_id = :project AND id = :import_id RETURNING (SELECT count(*) FROM gone)
 """)
 OF_CODE = text("""
-SELECT pool.name AS pool, valid_from FROM coming_voucher JOIN pool ON pool.id = pool_id WHERE code = :code
+SELECT pool.name AS pool, valid_from
+FROM coming_voucher AS coming JOIN pool ON pool.project_id = :project AND pool.id = pool_id
+WHERE coming.project_id = :project AND code = :code
 """)
 
 

@@ -12,33 +12,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.lifecycle import stock
 
 LOCK_OF_ONE = text("""
-SELECT FROM pool WHERE id = (SELECT pool_id FROM assignment WHERE id = :id AND hold_id IS NOT NULL)
-FOR NO KEY UPDATE
+SELECT FROM pool WHERE project_id = :project AND id = (
+    SELECT pool_id FROM assignment WHERE project_id = :project AND id = :id AND hold_id IS NOT NULL
+) FOR NO KEY UPDATE
 """)
 LOCK_OF_THESE = text("""
-SELECT id FROM pool WHERE id IN (
-    SELECT pool_id FROM assignment WHERE id = ANY (CAST(:ids AS uuid[])) AND hold_id IS NOT NULL
+SELECT id FROM pool WHERE project_id = :project AND id IN (
+    SELECT pool_id FROM assignment
+    WHERE project_id = :project AND id = ANY (CAST(:ids AS uuid[])) AND hold_id IS NOT NULL
 ) ORDER BY id FOR NO KEY UPDATE
 """)
 LOCK_OF_LAPSED = text("""
-SELECT id FROM pool WHERE id IN (
+SELECT id FROM pool WHERE project_id = :project AND id IN (
     SELECT pool_id FROM (
-        SELECT pool_id, hold_id FROM assignment WHERE lease_until <= now() ORDER BY lease_until LIMIT :most
+        SELECT pool_id, hold_id FROM assignment
+        WHERE project_id = :project AND lease_until <= now() ORDER BY lease_until LIMIT :most
     ) AS lapsed WHERE hold_id IS NOT NULL
 ) ORDER BY id FOR NO KEY UPDATE
 """)
 LOCK_OF_CODES = text("""
-SELECT id FROM pool WHERE id IN (
-    SELECT given.pool_id FROM voucher JOIN assignment AS given ON given.id = voucher.assignment_id
-    WHERE voucher.code = ANY (CAST(:codes AS text[])) AND given.hold_id IS NOT NULL
+SELECT id FROM pool WHERE project_id = :project AND id IN (
+    SELECT given.pool_id FROM voucher
+    JOIN assignment AS given ON given.project_id = :project AND given.id = voucher.assignment_id
+    WHERE voucher.project_id = :project AND voucher.code = ANY (CAST(:codes AS text[])) AND given.hold_id IS NOT NULL
 ) ORDER BY id FOR NO KEY UPDATE
 """)
 GIVE_BACK = text("""
 UPDATE hold SET drawn = drawn - back.n
 FROM (
-    SELECT hold_id, count(*) AS n FROM assignment WHERE id = ANY (CAST(:ids AS uuid[])) GROUP BY hold_id
+    SELECT hold_id, count(*) AS n FROM assignment
+    WHERE project_id = :project AND id = ANY (CAST(:ids AS uuid[])) GROUP BY hold_id
 ) AS back
-WHERE hold.id = back.hold_id
+WHERE hold.project_id = :project AND hold.id = back.hold_id
 RETURNING pool_id
 """)
 

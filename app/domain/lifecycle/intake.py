@@ -14,9 +14,10 @@ from app.schema.inventory import ANY_STATE, ComingVoucher, Stock, Voucher, of_im
 # `rows` have `code`, `draw_key`, `expires_at`, `attributes` and `line`. In draw order, so that heap and index agree.
 VOUCHERS: LiteralString = """
 INSERT INTO voucher (
-    code, pool_id, draw_key, import_number, imported_at, expires_at, status, expired_at, attributes
+    project_id, code, pool_id, draw_key, import_number, imported_at, expires_at, status, expired_at, attributes
 )
-SELECT code, %(pool_id)s, draw_key, (SELECT number FROM import WHERE id = %(import_id)s), NULL, until,
+SELECT %(project)s, code, %(pool_id)s, draw_key,
+    (SELECT number FROM import WHERE project_id = %(project)s AND id = %(import_id)s), NULL, until,
     CASE WHEN until <= now() THEN 'expired' ELSE 'available' END,
     CASE WHEN until <= now() THEN now() END, attributes
 FROM (SELECT *, COALESCE(expires_at, %(expires_at)s) AS until FROM ({rows}) AS chunk) AS chunk
@@ -24,19 +25,21 @@ ORDER BY draw_key, line
 """
 # Of codes that bring nothing but themselves: all is as the table has it by default, and that is quicker by a tenth.
 PLAIN: LiteralString = """
-INSERT INTO voucher (code, pool_id, draw_key, import_number, imported_at)
-SELECT code, %(pool_id)s, draw_key, (SELECT number FROM import WHERE id = %(import_id)s), NULL
+INSERT INTO voucher (project_id, code, pool_id, draw_key, import_number, imported_at)
+SELECT %(project)s, code, %(pool_id)s, draw_key,
+    (SELECT number FROM import WHERE project_id = %(project)s AND id = %(import_id)s), NULL
 FROM ({rows}) AS chunk ORDER BY draw_key, line
 """
 # A code that has expired comes in as expired: it is never counted as available.
 EXPIRED: LiteralString = f"""
 SELECT count(*) FROM ({{rows}}) AS chunk JOIN voucher USING (code)
-WHERE COALESCE(chunk.expires_at, %(expires_at)s) <= now() AND {of_import("%(import_id)s")}
+WHERE voucher.project_id = %(project)s AND COALESCE(chunk.expires_at, %(expires_at)s) <= now()
+    AND {of_import("%(import_id)s", "%(project)s")}
     AND voucher.status = 'expired'
 """  # noqa: S608  (made of constants)
 STOCK = """
 UPDATE stock SET available = available + %(imported)s - %(expired)s, expired = expired + %(expired)s
-WHERE pool_id = %(pool_id)s AND slot = %(slot)s
+WHERE project_id = %(project)s AND pool_id = %(pool_id)s AND slot = %(slot)s
 """
 
 # Whoever stores a use locks the voucher first: what was said of these codes is committed once all are locked, and seen
@@ -47,10 +50,11 @@ FIRST = -(2**63)
 LOCK_FREE = text(f"""
 WITH part AS MATERIALIZED (
     SELECT code, draw_key, {of_import(":import_id")} AS is_of_import FROM voucher
-    WHERE pool_id = :pool_id AND status = 'available' AND draw_key > :after ORDER BY draw_key LIMIT :at_a_time
+    WHERE project_id = :project AND pool_id = :pool_id AND status = 'available' AND draw_key > :after
+    ORDER BY draw_key LIMIT :at_a_time
 ), locked AS MATERIALIZED (
     SELECT code FROM voucher
-    WHERE code = ANY (ARRAY(
+    WHERE project_id = :project AND code = ANY (ARRAY(
             SELECT code FROM part WHERE is_of_import ORDER BY draw_key LIMIT CAST(:free AS bigint)
         )) AND pool_id = :pool_id AND status = 'available' AND {of_import(":import_id")}
     ORDER BY code FOR UPDATE
@@ -61,16 +65,19 @@ SELECT (SELECT max(draw_key) FROM part HAVING count(*) = :at_a_time) AS upto, AR
 # import of it finds that.
 TAKE_BACK = text("""
 WITH gone AS (
-    DELETE FROM voucher WHERE code = ANY (CAST(:codes AS text[])) AND status = 'available' RETURNING code
+    DELETE FROM voucher
+    WHERE project_id = :project AND code = ANY (CAST(:codes AS text[])) AND status = 'available' RETURNING code
 ), unknown AS (
-    UPDATE redemption SET outcome = 'unknown_code' FROM gone WHERE redemption.code = gone.code
+    UPDATE redemption SET outcome = 'unknown_code' FROM gone
+    WHERE redemption.project_id = :project AND redemption.code = gone.code
 )
 SELECT count(*) FROM gone
 """)
 
 
 AVAILABLE = text(f"""
-SELECT count(*) FROM voucher WHERE pool_id = :pool_id AND status = 'available' AND {of_import(":import_id")}
+SELECT count(*) FROM voucher
+WHERE project_id = :project AND pool_id = :pool_id AND status = 'available' AND {of_import(":import_id")}
 """)  # noqa: S608  (made of constants)
 
 
@@ -118,7 +125,7 @@ async def count_left(connection: AsyncConnection, part: Part) -> int:
 # Locked in the order of the codes, as everybody locks them; then nothing is left to wait for.
 LOCK_ALL = text(f"""
 SELECT count(*) FROM (
-    SELECT FROM voucher WHERE pool_id = :pool_id AND {ANY_STATE} ORDER BY code FOR UPDATE
+    SELECT FROM voucher WHERE project_id = :project AND pool_id = :pool_id AND {ANY_STATE} ORDER BY code FOR UPDATE
 ) AS locked
 """)  # noqa: S608  (made of constants)
 

@@ -19,10 +19,13 @@ ROOM = text("""
 SELECT pool.id AS pool_id, sum(available)::bigint AS available, LEAST(
     sum(available)::bigint, CASE WHEN max(holds) > 0 THEN CAST(:allowance AS bigint) END
 ) AS n, expires_after_days
-FROM pool JOIN stock ON stock.pool_id = pool.id WHERE name = :pool GROUP BY pool.project_id, pool.id
+FROM pool JOIN stock ON stock.project_id = :project AND stock.pool_id = pool.id
+WHERE pool.project_id = :project AND name = :pool GROUP BY pool.project_id, pool.id
 """)
 COLUMNS = f"""ctid AS place, code, draw_key,
-    LEAST(voucher.expires_at, (SELECT {END_AFTER} FROM pool WHERE id = :pool_id)) AS expires_at, attributes"""  # noqa: S608
+    LEAST(voucher.expires_at, (
+        SELECT {END_AFTER} FROM pool WHERE project_id = :project AND id = :pool_id
+    )) AS expires_at, attributes"""  # noqa: S608
 UNTIL = "(SELECT now() + make_interval(secs => CAST(:valid_for AS double precision)))"
 LONG_ENOUGH = f"(expires_at IS NULL OR expires_at > {UNTIL})"
 OF_OTHERS = "code <> ALL (CAST(:ours AS text[]))"
@@ -34,19 +37,22 @@ _WALK = f"""
 WITH chosen AS MATERIALIZED (
     SELECT code, draw_key FROM (
         SELECT code, draw_key, expires_at FROM voucher
-        WHERE pool_id = :pool_id AND status = 'available' AND draw_key > :after AND draw_key <= :upto
+        WHERE project_id = :project AND pool_id = :pool_id AND status = 'available'
+            AND draw_key > :after AND draw_key <= :upto
         ORDER BY draw_key LIMIT :most
     ) AS near
     WHERE {LONG_ENOUGH} AND {OF_OTHERS} LIMIT :wanted
 ), found AS MATERIALIZED (
     SELECT {COLUMNS} FROM voucher
-    WHERE code = ANY (ARRAY(SELECT code FROM chosen)) AND pool_id = :pool_id AND status = 'available'
+    WHERE project_id = :project AND code = ANY (ARRAY(SELECT code FROM chosen)) AND pool_id = :pool_id
+        AND status = 'available'
         AND {LONG_ENOUGH} {{lock}}
 )
 SELECT summary.n, summary.last, found.* FROM (
     SELECT count(*) AS n, CASE WHEN count(*) < :wanted THEN (
         SELECT draw_key FROM voucher
-        WHERE pool_id = :pool_id AND status = 'available' AND draw_key > :after AND draw_key <= :upto
+        WHERE project_id = :project AND pool_id = :pool_id AND status = 'available'
+            AND draw_key > :after AND draw_key <= :upto
         ORDER BY draw_key OFFSET :most - 1 LIMIT 1
     ) ELSE max(draw_key) END AS last
     FROM chosen
@@ -55,7 +61,8 @@ ORDER BY draw_key
 """  # noqa: S608  (made of constants)
 _BY_EXPIRY = f"""
 SELECT {COLUMNS} FROM voucher
-WHERE pool_id = :pool_id AND status = 'available' AND expires_at IS NOT NULL AND expires_at > {UNTIL} AND {OF_OTHERS}
+WHERE project_id = :project AND pool_id = :pool_id AND status = 'available'
+    AND expires_at IS NOT NULL AND expires_at > {UNTIL} AND {OF_OTHERS}
 ORDER BY voucher.expires_at LIMIT :wanted {{lock}}
 """  # noqa: S608  (made of constants)
 WALK = {lock: text(_WALK.format(lock=LOCK if lock else "")) for lock in (True, False)}

@@ -76,7 +76,8 @@ MATCHES = f"""(
 # have taken it all the same.
 USED = """EXISTS (
     SELECT FROM redemption
-    WHERE redemption.code = voucher.code AND redemption.effect = 'redeem' AND redemption.outcome <> 'cancelled'
+    WHERE redemption.project_id = :project AND redemption.code = voucher.code AND redemption.effect = 'redeem'
+        AND redemption.outcome <> 'cancelled'
 )"""
 
 REASONS: dict[Action, str] = {
@@ -106,8 +107,8 @@ SELECT asked.code, voucher.pool_id, voucher.assignment_id, given.hold_id, CASE
         {reasons}
     END AS skipped
 FROM unnest(CAST(:codes AS text[])) AS asked (code)
-LEFT JOIN voucher ON voucher.code = asked.code
-LEFT JOIN assignment AS given ON given.id = voucher.assignment_id
+LEFT JOIN voucher ON voucher.project_id = :project AND voucher.code = asked.code
+LEFT JOIN assignment AS given ON given.project_id = :project AND given.id = voucher.assignment_id
 """)  # noqa: S608  (made of constants)
     for action, reasons in REASONS.items()
 }

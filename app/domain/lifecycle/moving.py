@@ -13,15 +13,16 @@ from app.domain.lifecycle.stock import HELD, SLOT
 from app.domain.lifecycle.thresholds import fall
 
 LOCK_POOLS = text("""
-SELECT id FROM pool WHERE id = CAST(:to AS bigint)
-    OR id IN (SELECT pool_id FROM voucher WHERE code = ANY (CAST(:codes AS text[])))
+SELECT id FROM pool WHERE project_id = :project AND (id = CAST(:to AS bigint)
+    OR id IN (SELECT pool_id FROM voucher WHERE project_id = :project AND code = ANY (CAST(:codes AS text[]))))
 ORDER BY id FOR NO KEY UPDATE
 """)
 FREE = text(f"""
 SELECT pool.id, pool.name, CASE WHEN max(holds) > 0 THEN greatest(
-    sum(available)::bigint - {HELD.format(pool_id="pool.id")}, 0
+    sum(available)::bigint - {HELD.format(project=":project", pool_id="pool.id")}, 0
 ) END AS free
-FROM pool JOIN stock ON stock.pool_id = pool.id WHERE pool.id = ANY (CAST(:ids AS bigint[]))
+FROM pool JOIN stock ON stock.project_id = :project AND stock.pool_id = pool.id
+WHERE pool.project_id = :project AND pool.id = ANY (CAST(:ids AS bigint[]))
 GROUP BY pool.project_id, pool.id
 """)  # noqa: S608  (made of constants)
 # Not one update of both by a UNION: one that waits for another finds no row of it any more when it looks again.
@@ -29,17 +30,17 @@ MOVE = text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id
     FROM unnest(CAST(:codes AS text[])) AS asked (code) JOIN voucher ON voucher.code = asked.code
-    WHERE voucher.status = 'available' AND voucher.pool_id <> :to
+    WHERE voucher.project_id = :project AND voucher.status = 'available' AND voucher.pool_id <> :to
     ORDER BY voucher.code FOR UPDATE OF voucher
 ), moved AS (
-    UPDATE voucher SET pool_id = :to FROM chosen WHERE voucher.code = chosen.code
+    UPDATE voucher SET pool_id = :to FROM chosen WHERE voucher.project_id = :project AND voucher.code = chosen.code
 ), taken AS (
     UPDATE stock SET available = available - sums.n
     FROM (SELECT pool_id, count(*) AS n FROM chosen GROUP BY pool_id) AS sums
-    WHERE stock.pool_id = sums.pool_id AND stock.slot = :slot
+    WHERE stock.project_id = :project AND stock.pool_id = sums.pool_id AND stock.slot = :slot
 ), brought AS (
     UPDATE stock SET available = available + (SELECT count(*) FROM chosen)
-    WHERE stock.pool_id = :to AND stock.slot = :slot
+    WHERE stock.project_id = :project AND stock.pool_id = :to AND stock.slot = :slot
 ), fallen AS ({fall("(CAST(:to AS bigint))")})
 SELECT count(*) FROM chosen
 """)  # noqa: S608  (made of constants)

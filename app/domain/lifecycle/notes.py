@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 NoteEvent = Literal["voided", "released", "reinstated", "expiry_set", "moved"]
 
 ADD = text("""
-INSERT INTO voucher_note (code, event, reason, change_id, assignment_id, expires_at, from_pool)
-SELECT code, :event, :reason, CAST(:change_id AS uuid), assignment_id, CAST(:expires_at AS timestamptz),
+INSERT INTO voucher_note (project_id, code, event, reason, change_id, assignment_id, expires_at, from_pool)
+SELECT :project, code, :event, :reason, CAST(:change_id AS uuid), assignment_id, CAST(:expires_at AS timestamptz),
     CAST(:from_pool AS text)
 FROM unnest(CAST(:codes AS text[]), CAST(:assignment_ids AS uuid[])) AS noted (code, assignment_id)
 """)

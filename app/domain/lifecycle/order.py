@@ -38,7 +38,7 @@ RETURNING at
 # another does for long. A session that does not say in which it is at work may be in any.
 _CONCERNED = f"""datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
     AND application_name NOT IN ('{READS}', 'pg_dump')
-    AND (NOT starts_with(application_name, '{OF_PROJECT}') OR application_name = '{OF_PROJECT}' || :project)"""
+    AND (NOT starts_with(application_name, '{OF_PROJECT}') OR application_name = '{OF_PROJECT}' || :own)"""
 
 # A vacuum that the server starts by itself lasts for long and stamps nothing.
 # Where the server does not track what is under way (`track_activities`), all that a transaction may last is taken off.
@@ -63,8 +63,9 @@ LONGEST = timedelta(hours=2)
 """Longer than any transaction of the service that writes."""
 
 RECORD = """
-INSERT INTO pool_change (changed_at, pool_id, about)
-SELECT greatest(clock_timestamp(), now(), (SELECT at FROM horizon)), id, CAST(%s AS jsonb) FROM pool WHERE name = %s
+INSERT INTO pool_change (project_id, changed_at, pool_id, about)
+SELECT project_id, greatest(clock_timestamp(), now(), (SELECT at FROM horizon)), id, CAST(%(about)s AS jsonb)
+FROM pool WHERE project_id = %(project)s AND name = %(pool)s
 """
 
 
@@ -84,7 +85,7 @@ async def settled(engine: AsyncEngine) -> datetime:
     horizon = await publish(engine)
     # Others' sessions are shown to the owner alone.
     async with transaction(everywhere(beside(engine))) as connection:
-        about = {"horizon": horizon, "longest": LONGEST, "project": str(project_of(engine))}
+        about = {"horizon": horizon, "longest": LONGEST, "own": str(project_of(engine))}
         found = await connection.execute(UNDER_WAY, about)
         settled_at: datetime = found.scalar_one()
         return settled_at
@@ -92,10 +93,10 @@ async def settled(engine: AsyncEngine) -> datetime:
 
 async def under_way(connection: AsyncConnection) -> set[tuple[object, ...]]:
     """Return the transactions that are under way in the project, besides this one and what only reads."""
-    project = {"project": str(project_of(connection))}
+    own = {"own": str(project_of(connection))}
     async with as_owner(connection):
         await connection.execute(CLEAR)
-        return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY, project)}
+        return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY, own)}
 
 
 async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, object]) -> None:
@@ -103,7 +104,7 @@ async def record(connection: AsyncConnection, pool: str, type_: str, about: dict
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
     assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101  (narrows the type)
-    await driver.execute(RECORD, _recorded(pool, type_, about))
+    await driver.execute(RECORD, {"project": project_of(connection), **_recorded(pool, type_, about)})
 
 
 def record_on(
@@ -113,5 +114,5 @@ def record_on(
     connection.execute(RECORD, _recorded(pool, type_, about))
 
 
-def _recorded(pool: str, type_: str, about: dict[str, object]) -> tuple[str, str]:
-    return orjson.dumps({"type": type_, **about}).decode(), pool
+def _recorded(pool: str, type_: str, about: dict[str, object]) -> dict[str, str]:
+    return {"about": orjson.dumps({"type": type_, **about}).decode(), "pool": pool}

@@ -27,7 +27,8 @@ CREATE TEMP TABLE judged (
 
 LOCK: LiteralString = """
 SELECT count(*) FROM (
-    SELECT FROM voucher WHERE code = ANY (ARRAY(SELECT code FROM ({rows}) AS chunk)) ORDER BY code FOR UPDATE
+    SELECT FROM voucher WHERE project_id = %(project)s AND code = ANY (ARRAY(SELECT code FROM ({rows}) AS chunk))
+    ORDER BY code FOR UPDATE
 ) AS locked
 """
 # `rows` have `line`, `code`, `draw_key`, `expires_at`, `attributes`, `id`, `customer_id`, `campaign_id`, `given_at`,
@@ -50,7 +51,9 @@ SELECT chunk.line, chunk.code, chunk.draw_key, coalesce(chunk.expires_at, %(expi
         WHEN ledger.known THEN CASE
             WHEN voucher.status = 'assigned' AND voucher.assignment_id = chunk.id AND chunk.used_at IS NOT NULL
                 AND NOT EXISTS (
-                    SELECT FROM redemption WHERE redemption.code = chunk.code AND redeemed_at = chunk.used_at
+                    SELECT FROM redemption
+                    WHERE redemption.project_id = %(project)s AND redemption.code = chunk.code
+                        AND redeemed_at = chunk.used_at
                 ) THEN 'used' ELSE 'same' END
         WHEN voucher.status = 'available' THEN 'taken'
         WHEN voucher.assignment_id IS NOT NULL AND (
@@ -66,69 +69,75 @@ FROM (
         coalesce(person.customer_id, chunk.customer_id) AS customer_id, chunk.customer_id AS given_id,
         row_number() OVER same_code AS turn, first_value(chunk.customer_id) OVER same_code AS first_customer
     FROM ({rows}) AS chunk LEFT JOIN LATERAL (
-        SELECT customer_id FROM customer_alias WHERE customer_alias.id = chunk.customer_id OFFSET 0
+        SELECT customer_id FROM customer_alias
+        WHERE project_id = %(project)s AND customer_alias.id = chunk.customer_id OFFSET 0
     ) AS person ON true
     WINDOW same_code AS (PARTITION BY code ORDER BY line)
 ) AS chunk CROSS JOIN (SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key) AS secret
 LEFT JOIN LATERAL (
-    SELECT * FROM voucher WHERE voucher.code = chunk.code OFFSET 0
+    SELECT * FROM voucher WHERE project_id = %(project)s AND voucher.code = chunk.code OFFSET 0
 ) AS voucher ON true
 LEFT JOIN LATERAL (
-    SELECT * FROM coming_voucher WHERE coming_voucher.code = chunk.code OFFSET 0
+    SELECT * FROM coming_voucher WHERE project_id = %(project)s AND coming_voucher.code = chunk.code OFFSET 0
 ) AS coming ON true
 LEFT JOIN LATERAL (
-    SELECT customer_id, customer_mark FROM assignment WHERE assignment.id = voucher.assignment_id OFFSET 0
+    SELECT customer_id, customer_mark FROM assignment
+    WHERE project_id = %(project)s AND assignment.id = voucher.assignment_id OFFSET 0
 ) AS holder ON true
 CROSS JOIN LATERAL (
-    SELECT EXISTS (SELECT FROM assignment WHERE assignment.id = chunk.id) AS known OFFSET 0
+    SELECT EXISTS (
+        SELECT FROM assignment WHERE project_id = %(project)s AND assignment.id = chunk.id
+    ) AS known OFFSET 0
 ) AS ledger
 """
 
 STATUS = "CASE WHEN used_at IS NULL THEN 'assigned' ELSE 'redeemed' END"
 NEW = f"""
 INSERT INTO voucher (
-    code, pool_id, draw_key, import_number, imported_at, expires_at, attributes, status, assignment_id, assigned_at,
-    redeemed_at
+    project_id, code, pool_id, draw_key, import_number, imported_at, expires_at, attributes, status, assignment_id,
+    assigned_at, redeemed_at
 )
-SELECT code, %(pool_id)s, draw_key, (SELECT number FROM import WHERE id = %(import_id)s), NULL, until, attributes,
+SELECT %(project)s, code, %(pool_id)s, draw_key,
+    (SELECT number FROM import WHERE project_id = %(project)s AND id = %(import_id)s), NULL, until, attributes,
     {STATUS}, id, given_at, used_at
 FROM judged WHERE verdict = 'new' ORDER BY draw_key, line
 """  # noqa: S608  (made of constants)
 TAKEN = f"""
 UPDATE voucher SET status = {STATUS}, assignment_id = judged.id, assigned_at = judged.given_at,
     redeemed_at = judged.used_at
-FROM judged WHERE verdict = 'taken' AND voucher.code = judged.code
+FROM judged WHERE verdict = 'taken' AND voucher.project_id = %(project)s AND voucher.code = judged.code
     AND voucher.code = ANY (ARRAY(SELECT code FROM judged WHERE verdict = 'taken'))
 """  # noqa: S608  (made of constants)
 USED = """
 UPDATE voucher SET status = 'redeemed', redeemed_at = judged.used_at
-FROM judged WHERE verdict = 'used' AND voucher.code = judged.code
+FROM judged WHERE verdict = 'used' AND voucher.project_id = %(project)s AND voucher.code = judged.code
     AND voucher.code = ANY (ARRAY(SELECT code FROM judged WHERE verdict = 'used'))
 """
 LEDGER = """
-INSERT INTO assignment (id, pool_id, code, customer_id, campaign_id, assigned_at)
-SELECT id, %(pool_id)s, code, customer_id, campaign_id, given_at
+INSERT INTO assignment (project_id, id, pool_id, code, customer_id, campaign_id, assigned_at)
+SELECT %(project)s, id, %(pool_id)s, code, customer_id, campaign_id, given_at
 FROM judged WHERE verdict IN ('new', 'taken') AND id IS NOT NULL ORDER BY id
 """
 USES = """
-INSERT INTO redemption (code, customer_id, outcome, redeemed_at)
-SELECT code, customer_id, CASE WHEN id IS NULL THEN 'not_assigned' ELSE 'redeemed' END, used_at
+INSERT INTO redemption (project_id, code, customer_id, outcome, redeemed_at)
+SELECT %(project)s, code, customer_id, CASE WHEN id IS NULL THEN 'not_assigned' ELSE 'redeemed' END, used_at
 FROM judged WHERE verdict IN ('new', 'taken', 'used') AND used_at IS NOT NULL ORDER BY line
 """
 # What was said of such a code before comes too late: it is used, and was nobody's.
 SETTLED = """
 UPDATE redemption SET outcome = 'already_redeemed'
-FROM judged WHERE verdict IN ('new', 'taken') AND judged.id IS NULL AND redemption.code = judged.code
+FROM judged WHERE verdict IN ('new', 'taken') AND judged.id IS NULL
+    AND redemption.project_id = %(project)s AND redemption.code = judged.code
     AND redemption.outcome = 'unknown_code' AND redemption.effect = 'redeem'
 """
 TOLD_GIVEN = f"""
-INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after)
-SELECT {MOMENT}, %(pool_id)s, code, id, 'available', 'assigned'
+INSERT INTO pool_change (project_id, changed_at, pool_id, code, assignment_id, before, after)
+SELECT %(project)s, {MOMENT}, %(pool_id)s, code, id, 'available', 'assigned'
 FROM judged WHERE verdict IN ('new', 'taken') AND id IS NOT NULL ORDER BY line
 """  # noqa: S608  (made of constants)
 TOLD_USED = f"""
-INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after, used_at)
-SELECT {MOMENT}, %(pool_id)s, code, id, CASE WHEN id IS NULL THEN 'available' ELSE 'assigned' END,
+INSERT INTO pool_change (project_id, changed_at, pool_id, code, assignment_id, before, after, used_at)
+SELECT %(project)s, {MOMENT}, %(pool_id)s, code, id, CASE WHEN id IS NULL THEN 'available' ELSE 'assigned' END,
     'redeemed', used_at
 FROM judged WHERE verdict IN ('new', 'taken', 'used') AND used_at IS NOT NULL ORDER BY line
 """  # noqa: S608  (made of constants)
@@ -143,7 +152,7 @@ FROM (
         count(*) FILTER (WHERE verdict <> 'used') AS n
     FROM judged WHERE verdict IN ('new', 'taken', 'used')
 ) AS sums
-WHERE pool_id = %(pool_id)s AND slot = %(slot)s
+WHERE project_id = %(project)s AND pool_id = %(pool_id)s AND slot = %(slot)s
 """
 DONE = ("new", "taken", "used", "later")
 """Verdicts by which something is done."""

@@ -17,8 +17,8 @@ from app.schema.inventory import NOT_EXPIRED
 
 LOOK = text(f"""
 SELECT code, draw_key FROM voucher
-WHERE pool_id = (SELECT id FROM pool WHERE name = :pool) AND status = 'available' AND draw_key > :cursor
-    AND {NOT_EXPIRED}
+WHERE pool_id = (SELECT id FROM pool WHERE project_id = :project AND name = :pool)
+    AND status = 'available' AND draw_key > :cursor AND {NOT_EXPIRED}
 ORDER BY draw_key LIMIT :n
 """)  # noqa: S608  (made of constants)
 
@@ -40,7 +40,9 @@ WITH request AS MATERIALIZED (
     WHERE (SELECT max(holds) = 0 FROM stock WHERE pool_id = (SELECT id FROM target))
 ), given AS MATERIALIZED (
     SELECT request.*, free.place FROM request JOIN free USING (position)
-    WHERE NOT EXISTS (SELECT FROM assignment WHERE assignment.id = request.id OFFSET 0)
+    WHERE NOT EXISTS (
+        SELECT FROM assignment WHERE project_id = :project AND assignment.id = request.id OFFSET 0
+    )
 ), {writing(holds=False)}
 SELECT id, attributes FROM marked
 """)  # noqa: S608  (made of constants)
@@ -72,7 +74,6 @@ async def take(
         By the id of each request that got its code: what comes with the code.
     """
     parameters = {
-        "project": direct.project_id,
         "pool": pool,
         "requests": to_json(requests),
         "codes": list(codes),

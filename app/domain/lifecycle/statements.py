@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.requests import LEDGER_ROW
 from app.domain.lifecycle.states import ASSIGN, RESERVE
+from app.platform.connections import PARAMETER
 from app.schema.inventory import NOT_EXPIRED
 
 END_AFTER = "now() + make_interval(days => expires_after_days)"
@@ -24,7 +25,7 @@ END_AFTER = "now() + make_interval(days => expires_after_days)"
 def target(*, holds: bool) -> str:
     """Return SQL that finds the pool; what it says of expiry counts as a hold, so that other draws need not ask."""
     end_after = f", {END_AFTER} AS end_after" if holds else ""
-    return f"SELECT id{end_after} FROM pool WHERE project_id = CAST(:project AS integer) AND name = :pool"  # noqa: S608
+    return f"SELECT id{end_after} FROM pool WHERE project_id = :project AND name = :pool"  # noqa: S608
 
 
 def _locking(*, holds: bool, told: Sequence[str] = ()) -> str:
@@ -33,7 +34,8 @@ def _locking(*, holds: bool, told: Sequence[str] = ()) -> str:
     `locked` has their places and the columns that are `told`. Who gets less walks again, from the beginning: a second
     walk in the same statement would cost each draw, and few come to the end.
 
-    What others hold locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs
+    The pool is found in its project, and all else by the pool: a condition by project on each table costs 7 % of a
+    claim. What others hold locked is skipped, never waited for. Stock bounds the walk, so that an exhausted pool costs
     nothing; of a pool with holds, or a rule for customers, only as many as the draw is allowed may be taken.
     """
     allowed = "CAST(:allowance AS bigint)" if holds else "0"
@@ -120,7 +122,7 @@ moment AS MATERIALIZED (
         project_id, id, pool_id, code, customer_id, campaign_id, message_id, occurrence, test, assigned_at, lease_until,
         lease_seconds{column}
     )
-    SELECT CAST(:project AS integer), id, (SELECT id FROM target), code, customer_id, campaign_id, message_id,
+    SELECT :project, id, (SELECT id FROM target), code, customer_id, campaign_id, message_id,
         occurrence, test, (SELECT at FROM moment), {LEASE_UNTIL}, lease_seconds{value}
     FROM marked ORDER BY marked.id
 ), counted AS (
@@ -157,9 +159,11 @@ class Ids(Enum):
     """Its requests name persons; the transaction has looked for whom their ids stand."""
 
 
-ANY_MERGED = "(SELECT EXISTS (SELECT FROM customer_alias))"
+ANY_MERGED = "(SELECT EXISTS (SELECT FROM customer_alias WHERE project_id = :project))"
 MERGED = f"""(
-    {ANY_MERGED} AND (SELECT true FROM customer_alias AS alias WHERE alias.id = sent.customer_id) IS NOT NULL
+    {ANY_MERGED} AND (
+        SELECT true FROM customer_alias AS alias WHERE alias.project_id = :project AND alias.id = sent.customer_id
+    ) IS NOT NULL
 )"""  # noqa: S608  (made of constants)
 
 
@@ -191,7 +195,9 @@ WITH sent AS MATERIALIZED (
     SELECT * FROM sent {"WHERE NOT merged" if asked else ""}
 ), known AS MATERIALIZED (
     SELECT request.position, before.id
-    FROM request, LATERAL (SELECT id FROM assignment WHERE assignment.id = request.id OFFSET 0) AS before
+    FROM request, LATERAL (
+        SELECT id FROM assignment WHERE project_id = :project AND assignment.id = request.id OFFSET 0
+    ) AS before
 ), fresh AS MATERIALIZED (
     SELECT *, row_number() OVER (ORDER BY position) AS n
     FROM request WHERE NOT EXISTS (SELECT FROM known WHERE known.id = request.id)
@@ -213,9 +219,10 @@ SELECT position, NULL, false, id, NULL, NULL, NULL, NULL, NULL FROM known
 REPLAYED = text(f"""
 SELECT {LEDGER_ROW}
 FROM unnest(CAST(:ids AS uuid[])) AS known (id), LATERAL (
-    SELECT * FROM assignment WHERE assignment.id = known.id OFFSET 0
+    SELECT * FROM assignment WHERE project_id = :project AND assignment.id = known.id OFFSET 0
 ) AS assignment LEFT JOIN LATERAL (
-    SELECT status, expires_at, attributes FROM voucher WHERE voucher.code = assignment.code OFFSET 0
+    SELECT status, expires_at, attributes FROM voucher
+    WHERE project_id = :project AND voucher.code = assignment.code OFFSET 0
 ) AS voucher ON true
 """)  # noqa: S608  (made of constants)
 
@@ -249,11 +256,11 @@ SELECT count(*) FROM marked
 
 
 def numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
-    """Return a statement with PostgreSQL's own `$1`, and the names of its parameters in that order.
+    """Return a statement with PostgreSQL's own `$1`, which is its project, and the names of the others in their order.
 
     The driver translates its own placeholders anew each time where a statement is longer than 4096 bytes.
     """
     compiled = str(statement.compile(dialect=postgresql.psycopg.dialect()))  # type: ignore[no-untyped-call]
-    names = tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled)))
+    names = tuple(dict.fromkeys([PARAMETER, *re.findall(r"%\((\w+)\)s", compiled)]))
     numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", compiled)
-    return numbered.replace("%%", "%").encode(), names
+    return numbered.replace("%%", "%").encode(), names[1:]

@@ -21,20 +21,22 @@ HOLD_STANDS = "(hold.expires_at IS NULL OR hold.expires_at > now())"
 """SQL: whether a `hold` has not expired."""
 HELD = f"""(
     SELECT coalesce(sum(hold.size - hold.drawn), 0)::bigint FROM hold
-    WHERE hold.pool_id = {{pool_id}} AND {HOLD_STANDS}
+    WHERE hold.project_id = {{project}} AND hold.pool_id = {{pool_id}} AND {HOLD_STANDS}
 )"""  # noqa: S608  (made of constants)
 """SQL: how many vouchers the holds of a pool still keep."""
 
-OPEN = text("INSERT INTO stock (pool_id, slot) SELECT :pool_id, generate_series(0, :slots - 1)")
+OPEN = text("""
+INSERT INTO stock (project_id, pool_id, slot) SELECT :project, :pool_id, generate_series(0, :slots - 1)
+""")
 
 REFRESH = text("""
 UPDATE stock SET holds = active.n
 FROM (
-    SELECT (SELECT count(*) FROM hold WHERE pool_id = :pool_id AND drawn < size) + (
-        SELECT count(per_customer) + count(expires_after_days) FROM pool WHERE id = :pool_id
+    SELECT (SELECT count(*) FROM hold WHERE project_id = :project AND pool_id = :pool_id AND drawn < size) + (
+        SELECT count(per_customer) + count(expires_after_days) FROM pool WHERE project_id = :project AND id = :pool_id
     ) AS n
 ) AS active
-WHERE pool_id = :pool_id AND holds <> active.n
+WHERE project_id = :project AND pool_id = :pool_id AND holds <> active.n
 """)
 
 

@@ -15,14 +15,16 @@ TAKE = text("""
 WITH aside AS (
     SELECT line, staged ->> 'code' AS code, (staged ->> 'expires_at')::timestamptz AS expires_at,
         nullif(staged -> 'attributes', 'null') AS attributes
-    FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
+    FROM import_reject WHERE project_id = :project AND import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
 ), fresh AS (
     SELECT DISTINCT ON (code) code, pool_id, GREATEST(hashtextextended(code, seed), :least) AS draw_key, number,
         COALESCE(aside.expires_at, (options ->> 'expires_at')::timestamptz) AS until, aside.attributes
-    FROM aside JOIN import ON import.id = :id ORDER BY code, line
+    FROM aside JOIN import ON import.project_id = :project AND import.id = :id ORDER BY code, line
 ), made AS (
-    INSERT INTO voucher (code, pool_id, draw_key, import_number, expires_at, status, expired_at, attributes)
-    SELECT code, pool_id, draw_key, number, until,
+    INSERT INTO voucher (
+        project_id, code, pool_id, draw_key, import_number, expires_at, status, expired_at, attributes
+    )
+    SELECT :project, code, pool_id, draw_key, number, until,
         CASE WHEN until <= now() THEN 'expired' ELSE 'available' END,
         CASE WHEN until <= now() THEN now() END, attributes
     FROM fresh ORDER BY code
@@ -30,28 +32,31 @@ WITH aside AS (
 )
 SELECT count(*) AS imported, count(*) FILTER (WHERE status = 'expired') AS expired FROM made
 """)
-SET_ASIDE = "SELECT staged ->> 'code' FROM import_reject WHERE import_id = :id AND staged IS NOT NULL"
+SET_ASIDE: LiteralString = """
+    SELECT staged ->> 'code' FROM import_reject WHERE project_id = :project AND import_id = :id AND staged IS NOT NULL
+"""
 ELSEWHERE = text("""
 UPDATE import_reject SET reason = 'in_other_pool', other_pool = pool.name, staged = NULL
-FROM voucher JOIN pool ON pool.id = voucher.pool_id
-WHERE import_reject.import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
-    AND voucher.code = staged ->> 'code'
-    AND voucher.pool_id <> (SELECT pool_id FROM import WHERE id = :id)
+FROM voucher JOIN pool ON pool.project_id = :project AND pool.id = voucher.pool_id
+WHERE import_reject.project_id = :project AND import_reject.import_id = :id AND reason = 'suspicious'
+    AND staged IS NOT NULL AND voucher.project_id = :project AND voucher.code = staged ->> 'code'
+    AND voucher.pool_id <> (SELECT pool_id FROM import WHERE project_id = :project AND id = :id)
 """)
-GONE = text(
-    "DELETE FROM import_reject WHERE import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL"
-)
+GONE = text("""
+DELETE FROM import_reject
+WHERE project_id = :project AND import_id = :id AND reason = 'suspicious' AND staged IS NOT NULL
+""")
 FIGURES = text("""
 UPDATE import SET imported = imported + :imported, ignored = ignored + :ignored,
     in_other_pool = in_other_pool + :in_other_pool,
     suspicious = suspicious - :imported - :ignored - :in_other_pool
-WHERE id = :id
+WHERE project_id = :project AND id = :id
 """)
-POOL: LiteralString = "(SELECT pool_id FROM import WHERE id = :id)"
+POOL: LiteralString = "(SELECT pool_id FROM import WHERE project_id = :project AND id = :id)"
 STOCK = text(f"""
 WITH fallen AS ({fall(POOL)})
 UPDATE stock SET available = available + :imported - :expired, expired = expired + :expired
-WHERE slot = :slot AND pool_id IN {POOL}
+WHERE project_id = :project AND slot = :slot AND pool_id IN {POOL}
 """)  # noqa: S608  (made of constants)
 LEAST = -(2**63) + 1
 

@@ -13,18 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.lifecycle.stock import HELD
 
 
-def fall(pools: LiteralString) -> LiteralString:
+def fall(pools: LiteralString, project: LiteralString = ":project") -> LiteralString:
     """Return SQL that lets thresholds fall that the counts of pools are at or below; it locks them before any count.
 
     Args:
         pools: SQL of their ids, for after an `IN`.
+        project: SQL of theirs.
     """
     return f"""UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
     FROM (
-        SELECT pool_id, sum(available)::bigint - {HELD.format(pool_id="stock.pool_id")} AS left_in
-        FROM stock WHERE pool_id IN {pools} GROUP BY pool_id
+        SELECT pool_id, sum(available)::bigint - {HELD.format(project=project, pool_id="stock.pool_id")} AS left_in
+        FROM stock WHERE project_id = {project} AND pool_id IN {pools} GROUP BY pool_id
     ) AS sums
-    WHERE alert_threshold.pool_id = sums.pool_id AND fell_at IS NULL AND threshold >= sums.left_in"""  # noqa: S608
+    WHERE alert_threshold.project_id = {project} AND alert_threshold.pool_id = sums.pool_id AND fell_at IS NULL
+        AND threshold >= sums.left_in"""  # noqa: S608
 
 
 FALL = text(fall("(SELECT unnest(CAST(:pools AS bigint[])))"))

@@ -64,9 +64,10 @@ WITH chosen AS MATERIALIZED (
     FROM {choice.replace("WHERE", f"WHERE voucher.status IN ({sources}) AND", 1)}
 ), moved AS (
     UPDATE voucher SET status = '{transition.target}', {sets}
-    FROM chosen WHERE voucher.code = chosen.code
+    FROM chosen WHERE voucher.project_id = :project AND voucher.code = chosen.code
 ), ledger AS (
-    UPDATE assignment SET {ledger} FROM chosen WHERE assignment.id = chosen.assignment_id
+    UPDATE assignment SET {ledger} FROM chosen
+    WHERE assignment.project_id = :project AND assignment.id = chosen.assignment_id
         AND ({whose.format(target=transition.target)})
 ), counted AS (
     UPDATE stock SET {taken}, {transition.target} = stock.{transition.target} + sums.n,
@@ -74,10 +75,10 @@ WITH chosen AS MATERIALIZED (
     FROM (
         SELECT pool_id, count(*) AS n, {transition.given_besides} AS besides, {sums} FROM chosen GROUP BY pool_id
     ) AS sums
-    WHERE stock.pool_id = sums.pool_id AND stock.slot = :slot
+    WHERE stock.project_id = :project AND stock.pool_id = sums.pool_id AND stock.slot = :slot
 ), told AS (
-    INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after, used_at)
-    SELECT {MOMENT}, pool_id, code, assignment_id, status, '{transition.target}', {used_at} FROM chosen
+    INSERT INTO pool_change (project_id, changed_at, pool_id, code, assignment_id, before, after, used_at)
+    SELECT :project, {MOMENT}, pool_id, code, assignment_id, status, '{transition.target}', {used_at} FROM chosen
     WHERE {told}
 ){fallen}
 SELECT code, pool_id, status, assignment_id FROM chosen
@@ -86,15 +87,17 @@ SELECT code, pool_id, status, assignment_id FROM chosen
 
 # Locks are taken in the order of the codes, so that two transactions never wait for each other.
 _BY_CODE = """unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
-    JOIN voucher ON voucher.code = asked.code
+    JOIN voucher ON voucher.project_id = :project AND voucher.code = asked.code
     WHERE true ORDER BY voucher.code FOR UPDATE OF voucher"""
 _GIVEN = """assignment AS given
-    JOIN voucher ON voucher.code = given.code AND voucher.assignment_id = given.id
+    JOIN voucher ON given.project_id = :project AND voucher.project_id = :project
+        AND voucher.code = given.code AND voucher.assignment_id = given.id
     CROSS JOIN (SELECT now()) AS clock (at)"""
 # A use that was heard of before the code was known, and is not judged yet: it took the code all the same.
 _NOT_USED = """NOT EXISTS (
         SELECT FROM redemption
-        WHERE redemption.code = voucher.code AND outcome = 'unknown_code' AND effect = 'redeem'
+        WHERE redemption.project_id = :project AND redemption.code = voucher.code AND outcome = 'unknown_code'
+            AND effect = 'redeem'
     )"""
 _BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id AND {_NOT_USED} FOR UPDATE OF voucher"
 _STILL_LEASED = f"""{_GIVEN}
@@ -105,7 +108,7 @@ _LAPSED = f"""{_GIVEN}
     ORDER BY given.lease_until LIMIT :most
     FOR UPDATE OF voucher SKIP LOCKED"""
 _EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
-    WHERE voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
+    WHERE voucher.project_id = :project AND voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
     FOR UPDATE OF voucher SKIP LOCKED"""
 _BY_ASSIGNMENTS = f"""{_GIVEN}
     WHERE given.id = ANY (CAST(:ids AS uuid[])) AND {_NOT_USED} ORDER BY voucher.code FOR UPDATE OF voucher"""
@@ -153,12 +156,12 @@ _EXTEND = _statement(
 _SET_EXPIRY = text(f"""
 WITH moved AS (
     UPDATE voucher SET expires_at = CAST(:expires_at AS timestamptz), own_expires_at = NULL
-    WHERE code = ANY (CAST(:codes AS text[])) AND status <> 'redeemed'
+    WHERE project_id = :project AND code = ANY (CAST(:codes AS text[])) AND status <> 'redeemed'
         AND (status <> 'expired' OR CAST(:expires_at AS timestamptz) <= now())
     RETURNING code, pool_id, assignment_id, status
 )
-INSERT INTO pool_change (changed_at, pool_id, code, assignment_id, before, after)
-SELECT {MOMENT}, pool_id, code, assignment_id, status, status FROM moved WHERE assignment_id IS NOT NULL
+INSERT INTO pool_change (project_id, changed_at, pool_id, code, assignment_id, before, after)
+SELECT :project, {MOMENT}, pool_id, code, assignment_id, status, status FROM moved WHERE assignment_id IS NOT NULL
 """)  # noqa: S608  (made of constants)
 _LAPSE_THESE = _statement(
     LAPSE,
@@ -266,11 +269,13 @@ async def expire(connection: AsyncConnection, most: int) -> Moved:
 
 
 DUE_LEASES = text("""
-SELECT id FROM assignment WHERE lease_until <= now() AND id <> ALL (CAST(:but AS uuid[]))
+SELECT id FROM assignment
+WHERE project_id = :project AND lease_until <= now() AND id <> ALL (CAST(:but AS uuid[]))
 ORDER BY lease_until LIMIT :most
 """)
 DUE_EXPIRIES = text("""
-SELECT code FROM voucher WHERE status = 'available' AND expires_at <= now() AND code <> ALL (CAST(:but AS text[]))
+SELECT code FROM voucher
+WHERE project_id = :project AND status = 'available' AND expires_at <= now() AND code <> ALL (CAST(:but AS text[]))
 ORDER BY expires_at LIMIT :most
 """)
 
@@ -307,7 +312,8 @@ async def expire_these(connection: AsyncConnection, codes: Sequence[str]) -> Mov
 _BACKDATE = text("""
 UPDATE voucher SET redeemed_at = at
 FROM unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
-WHERE voucher.code = asked.code AND voucher.status = 'redeemed' AND voucher.redeemed_at <> at
+WHERE voucher.project_id = :project AND voucher.code = asked.code AND voucher.status = 'redeemed'
+    AND voucher.redeemed_at <> at
 """)
 
 
@@ -316,7 +322,9 @@ async def backdate(connection: AsyncConnection, used: dict[str, datetime]) -> No
     await connection.execute(_BACKDATE, {"codes": list(used), "ats": list(used.values())})
 
 
-LOCK_VOUCHERS = text("SELECT FROM voucher WHERE code = ANY (CAST(:codes AS text[])) ORDER BY code FOR UPDATE")
+LOCK_VOUCHERS = text("""
+SELECT FROM voucher WHERE project_id = :project AND code = ANY (CAST(:codes AS text[])) ORDER BY code FOR UPDATE
+""")
 
 
 async def lock(connection: AsyncConnection, codes: Iterable[str]) -> None:

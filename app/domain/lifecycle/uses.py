@@ -19,15 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.stock import SLOT
 from app.platform.settings import get_settings
-from app.schema.projects import CURRENT
 
-USES: LiteralString = f"7246552, {CURRENT}"
-"""The advisory lock of a project."""
+# A project's uses have an advisory lock of its number.
+SHARED = text("SELECT pg_advisory_xact_lock_shared(7246552, :project)")
+ALONE: LiteralString = "SELECT pg_advisory_xact_lock(7246552, {project})"
 
-SHARED = text(f"SELECT pg_advisory_xact_lock_shared({USES})")
-ALONE = text(f"SELECT pg_advisory_xact_lock({USES})")
-
-ANY_UNKNOWN = "SELECT FROM redemption WHERE outcome = 'unknown_code' LIMIT 1"
+ANY_UNKNOWN: LiteralString = """
+SELECT FROM redemption WHERE project_id = {project} AND outcome = 'unknown_code' LIMIT 1
+"""
 
 # A code that was never given: its first use takes it, the others come too late. What is used after its expiry is an
 # issue and takes nothing, as for any voucher (app/domain/redemptions/rules.py).
@@ -38,23 +37,25 @@ WITH used AS MATERIALIZED (
             redemption.redeemed_at >= voucher.expires_at + make_interval(secs => {tolerance}), false
         ) AS late
     FROM ({codes}) AS fresh (code)
-    JOIN redemption ON redemption.code = fresh.code AND redemption.outcome = 'unknown_code'
+    JOIN redemption ON redemption.project_id = {project} AND redemption.code = fresh.code
+        AND redemption.outcome = 'unknown_code'
         AND redemption.effect = 'redeem'
-    JOIN voucher ON voucher.code = fresh.code AND voucher.assignment_id IS NULL
-        AND voucher.status IN ('available', 'expired')
+    JOIN voucher ON voucher.project_id = {project} AND voucher.code = fresh.code
+        AND voucher.assignment_id IS NULL AND voucher.status IN ('available', 'expired')
 ), judged AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY code, late ORDER BY redeemed_at, created_at, id) AS turn FROM used
 ), outcomes AS (
     UPDATE redemption SET outcome = CASE
         WHEN late THEN 'expired' WHEN turn = 1 THEN 'not_assigned' ELSE 'already_redeemed' END
-    FROM judged WHERE redemption.id = judged.id
+    FROM judged WHERE redemption.project_id = {project} AND redemption.id = judged.id
 ), taken AS (
     UPDATE voucher SET status = 'redeemed', redeemed_at = judged.redeemed_at, expired_at = NULL
-    FROM judged WHERE judged.turn = 1 AND NOT judged.late AND voucher.code = judged.code
+    FROM judged
+    WHERE judged.turn = 1 AND NOT judged.late AND voucher.project_id = {project} AND voucher.code = judged.code
     RETURNING voucher.pool_id, voucher.code, judged.status AS before, judged.redeemed_at
 ), told AS (
-    INSERT INTO pool_change (changed_at, pool_id, code, before, after, used_at)
-    SELECT {moment}, pool_id, code, before, 'redeemed', redeemed_at FROM taken
+    INSERT INTO pool_change (project_id, changed_at, pool_id, code, before, after, used_at)
+    SELECT {project}, {moment}, pool_id, code, before, 'redeemed', redeemed_at FROM taken
 ), sums AS (
     SELECT pool_id, count(*) AS n, count(*) FILTER (WHERE before = 'available') AS available,
         count(*) FILTER (WHERE before = 'expired') AS expired
@@ -62,7 +63,7 @@ WITH used AS MATERIALIZED (
 )
 UPDATE stock SET redeemed = redeemed + sums.n, available = stock.available - sums.available,
     expired = stock.expired - sums.expired, given_besides = stock.given_besides - sums.n
-FROM sums WHERE stock.pool_id = sums.pool_id AND stock.slot = {slot}
+FROM sums WHERE stock.project_id = {project} AND stock.pool_id = sums.pool_id AND stock.slot = {slot}
 """
 
 
@@ -73,12 +74,12 @@ async def beside_others(connection: AsyncConnection) -> None:
 
 async def alone(connection: AsyncConnection) -> None:
     """Wait for the uses that are being stored; until the transaction ends, no other is."""
-    await connection.execute(ALONE)
+    await connection.execute(text(ALONE.format(project=":project")))
 
 
 def alone_on(connection: Connection[TupleRow]) -> None:
     """Wait as `alone` does, on a connection of the driver."""
-    connection.execute(f"SELECT pg_advisory_xact_lock({USES})")
+    connection.execute(ALONE.format(project="%(project)s").encode(), {})
 
 
 async def settle(connection: AsyncConnection, codes: LiteralString, parameters: dict[str, object]) -> None:
@@ -90,8 +91,8 @@ async def settle(connection: AsyncConnection, codes: LiteralString, parameters: 
         parameters: what the query takes.
     """
     await alone(connection)
-    if (await connection.execute(text(ANY_UNKNOWN))).first() is not None:
-        await connection.execute(text(_settling(codes)), parameters)
+    if (await connection.execute(text(ANY_UNKNOWN.format(project=":project")))).first() is not None:
+        await connection.execute(text(_settling(codes, ":project")), parameters)
 
 
 def settle_chunk(
@@ -99,10 +100,10 @@ def settle_chunk(
 ) -> None:
     """Settle as `settle` does, on a connection of the driver."""
     alone_on(connection)
-    if connection.execute(ANY_UNKNOWN).fetchone() is not None:
-        connection.execute(_settling(codes).encode(), parameters)
+    if connection.execute(ANY_UNKNOWN.format(project="%(project)s").encode(), {}).fetchone() is not None:
+        connection.execute(_settling(codes, "%(project)s").encode(), parameters)
 
 
-def _settling(codes: LiteralString) -> str:
+def _settling(codes: LiteralString, project: LiteralString) -> str:
     tolerance = float(get_settings().clock_tolerance_seconds)
-    return SETTLE.format(codes=codes, slot=SLOT, tolerance=tolerance, moment=MOMENT)
+    return SETTLE.format(codes=codes, project=project, slot=SLOT, tolerance=tolerance, moment=MOMENT)

@@ -10,43 +10,48 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.persons.schemas import REGISTERED, AliasRecord, TrackedId, TrackedRecord
 from app.platform import records
-from app.schema.projects import CURRENT
 
-MERGES: LiteralString = f"7246553, {CURRENT}"
-"""The advisory lock that a merge holds from its first mark to its end, in its project."""
+# A merge holds an advisory lock of its project from its first mark to its end.
+_SHARED: LiteralString = "SELECT pg_try_advisory_xact_lock_shared(7246553, {project})"
 
 PERSONS = text("""
 SELECT alias.id AS asked, alias.customer_id AS id, alias.merging, ARRAY(
     SELECT other.id FROM customer_alias AS other
-    WHERE other.customer_id = alias.customer_id AND other.id <> other.customer_id ORDER BY other.id
+    WHERE other.project_id = :project AND other.customer_id = alias.customer_id AND other.id <> other.customer_id
+    ORDER BY other.id
 ) AS aliases
-FROM customer_alias AS alias WHERE alias.id = ANY (CAST(:ids AS text[]))
+FROM customer_alias AS alias WHERE alias.project_id = :project AND alias.id = ANY (CAST(:ids AS text[]))
 """)
-NO_MERGE = text(f"SELECT pg_try_advisory_xact_lock_shared({MERGES})")
-ALONE = text(f"SELECT pg_try_advisory_xact_lock({MERGES})")
+NO_MERGE = text(_SHARED.format(project=":project"))
+ALONE = text("SELECT pg_try_advisory_xact_lock(7246553, :project)")
 # What a merge that came to nothing has marked is marked still: whoever is alone takes that off.
 MARK = text("""
 WITH stale AS (
     UPDATE customer_alias SET merging = false
-    WHERE merging AND customer_id <> ALL (CAST(:ids AS text[]))
+    WHERE project_id = :project AND merging AND customer_id <> ALL (CAST(:ids AS text[]))
 )
-INSERT INTO customer_alias (id, customer_id, merging)
-SELECT id, id, true FROM unnest(CAST(:ids AS text[])) AS concerned (id)
-UNION ALL SELECT id, customer_id, true FROM customer_alias
-    WHERE customer_id = ANY (CAST(:ids AS text[])) AND id <> ALL (CAST(:ids AS text[]))
+INSERT INTO customer_alias (project_id, id, customer_id, merging)
+SELECT :project, id, id, true FROM unnest(CAST(:ids AS text[])) AS concerned (id)
+UNION ALL SELECT :project, id, customer_id, true FROM customer_alias
+    WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[])) AND id <> ALL (CAST(:ids AS text[]))
 ON CONFLICT (project_id, id) DO UPDATE SET merging = true
 """)
-LEAD = text(
-    "UPDATE customer_alias SET customer_id = :into, merging = false WHERE customer_id IN (:into, :of)"
+LEAD = text("""
+UPDATE customer_alias SET customer_id = :into, merging = false
+WHERE project_id = :project AND customer_id IN (:into, :of)
+""")
+FORGET = text("DELETE FROM customer_alias WHERE project_id = :project AND customer_id = :id")
+FORGET_TRACKED = text(
+    "DELETE FROM tracked_id WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[]))"
 )
-FORGET = text("DELETE FROM customer_alias WHERE customer_id = :id")
-FORGET_TRACKED = text("DELETE FROM tracked_id WHERE customer_id = ANY (CAST(:ids AS text[]))")
 # Of a person: the id under which all is kept, and all that lead to it.
 IS_REGISTERED = """
 EXISTS (
-    SELECT FROM tracked_id AS named WHERE named.name = 'registered' AND named.customer_id = ANY (
-        ARRAY(SELECT other.id FROM customer_alias AS other WHERE other.customer_id = {person}) || {person}
-    )
+    SELECT FROM tracked_id AS named
+    WHERE named.project_id = :project AND named.name = 'registered' AND named.customer_id = ANY (ARRAY(
+        SELECT other.id FROM customer_alias AS other
+        WHERE other.project_id = :project AND other.customer_id = {person}
+    ) || {person})
 )
 """
 # A registered one who was not tracked before is noted in the same round trip, and is not `known` in what comes back.
@@ -55,24 +60,25 @@ WITH asked AS MATERIALIZED (
     SELECT asked.name, asked.value, tracked.name IS NOT NULL AS known, coalesce(tracked.shared, false) AS shared,
         coalesce(tracked.customer_id, CASE WHEN asked.name = '{REGISTERED}' THEN asked.value END) AS customer_id
     FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS asked (name, value)
-    LEFT JOIN tracked_id AS tracked USING (name, value)
+    LEFT JOIN tracked_id AS tracked
+        ON tracked.project_id = :project AND tracked.name = asked.name AND tracked.value = asked.value
 ), registered AS (
-    INSERT INTO tracked_id (name, value, customer_id)
-    SELECT name, value, value FROM asked WHERE name = '{REGISTERED}' AND NOT known ORDER BY value
+    INSERT INTO tracked_id (project_id, name, value, customer_id)
+    SELECT :project, name, value, value FROM asked WHERE name = '{REGISTERED}' AND NOT known ORDER BY value
     ON CONFLICT (project_id, name, value) DO NOTHING
 )
 SELECT asked.name, asked.value, asked.known, asked.shared, person.id AS customer_id,
     coalesce(alias.merging, false) AS merging,
     asked.name = '{REGISTERED}' OR asked.known AND {IS_REGISTERED.format(person="person.id")} AS registered
 FROM asked
-LEFT JOIN customer_alias AS alias ON alias.id = asked.customer_id
+LEFT JOIN customer_alias AS alias ON alias.project_id = :project AND alias.id = asked.customer_id
 CROSS JOIN LATERAL (SELECT coalesce(alias.customer_id, asked.customer_id) AS id) AS person
 """)  # noqa: S608  (made of constants)
 REGISTERED_PERSON = text("SELECT" + IS_REGISTERED.format(person="CAST(:id AS text)"))
 # In the order of the key, so that two of these never wait for each other.
 ADD_TRACKED = text("""
-INSERT INTO tracked_id (name, value, customer_id)
-SELECT name, value, customer_id FROM unnest(
+INSERT INTO tracked_id (project_id, name, value, customer_id)
+SELECT :project, name, value, customer_id FROM unnest(
     CAST(:names AS text[]), CAST(:values AS text[]), CAST(:customers AS text[])
 ) AS new (name, value, customer_id)
 ORDER BY name, value
@@ -80,13 +86,15 @@ ON CONFLICT (project_id, name, value) DO NOTHING
 """)
 REMOVE_TRACKED = text("""
 DELETE FROM tracked_id USING unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS gone (name, value)
-WHERE tracked_id.name = gone.name AND tracked_id.value = gone.value
+WHERE tracked_id.project_id = :project AND tracked_id.name = gone.name AND tracked_id.value = gone.value
 """)
 SHARE_TRACKED = text("""
-UPDATE tracked_id SET shared = true, customer_id = :customer WHERE name = :name AND value = :value
+UPDATE tracked_id SET shared = true, customer_id = :customer
+WHERE project_id = :project AND name = :name AND value = :value
 """)
 TRACKED_OF = text("""
-SELECT name, value FROM tracked_id WHERE customer_id = ANY (CAST(:ids AS text[])) ORDER BY name, value
+SELECT name, value FROM tracked_id
+WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[])) ORDER BY name, value
 """)
 
 
@@ -102,7 +110,7 @@ async def nobody_merges(connection: AsyncConnection) -> bool:
 
 def nobody_merges_on(connection: Connection[TupleRow]) -> bool:
     """Tell the same on a connection of the driver."""
-    row = connection.execute(f"SELECT pg_try_advisory_xact_lock_shared({MERGES})").fetchone()
+    row = connection.execute(_SHARED.format(project="%(project)s").encode(), {}).fetchone()
     return row is not None and bool(row[0])
 
 

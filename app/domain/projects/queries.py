@@ -1,7 +1,6 @@
 """SQL of projects, and of all that belongs to one."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,21 +25,10 @@ COLUMNS = (
     Project.database_id,
     _DATABASE.label("database"),
 )
-IN = text("SELECT current_setting('app.project', true)")
-ENTER = text("SELECT set_config('app.project', :project, true)")
 JOBS = text(
     "DELETE FROM procrastinate_jobs"
-    " WHERE status = 'todo' AND args ->> 'project' = :project AND task_name <> :deletion"
+    " WHERE status = 'todo' AND args ->> 'project' = :doomed AND task_name <> :deletion"
 )
-
-
-@asynccontextmanager
-async def inside(connection: AsyncConnection, project_id: int) -> AsyncIterator[None]:
-    """Let the block act upon the rows of a project, in a transaction of any."""
-    before = (await connection.execute(IN)).scalar_one()
-    await connection.execute(ENTER, {"project": str(project_id)})
-    yield
-    await connection.execute(ENTER, {"project": before or ""})
 
 
 async def add(connection: AsyncConnection, name: str, database_id: int) -> ProjectRecord | None:
@@ -134,7 +122,7 @@ async def stands(connection: AsyncConnection, project_id: int) -> bool:
 
 async def forget_jobs(connection: AsyncConnection, project_id: int, deletion: str) -> None:
     """Delete the jobs of a project that wait, but for those that delete projects."""
-    await connection.execute(JOBS, {"project": str(project_id), "deletion": deletion})
+    await connection.execute(JOBS, {"doomed": str(project_id), "deletion": deletion})
 
 
 def tables() -> list[str]:

@@ -22,6 +22,7 @@ from app.platform.databases import MAIN
 from app.platform.errors import InvalidRequestError
 from app.platform.jobs import enqueue
 from app.platform.projects import DEFAULT
+from app.platform.projects import inside as inside_project
 from app.platform.versions import Expected, check, version
 
 TELL = "tell_project"
@@ -85,7 +86,7 @@ async def inside(connection: AsyncConnection, name: str) -> AsyncIterator[Projec
         ProjectDeletingError: it is being deleted.
     """
     project = _standing(await queries.lock(connection, name, shared=True), name)
-    async with queries.inside(connection, project.id):
+    async with inside_project(connection, project.id):
         yield project
 
 
@@ -179,7 +180,7 @@ async def _record(
     A further database that the project lives in is told of it by a job.
     """
     await audit.record_at_home(connection, caller, f"{OF_SERVICE}{action.replace('.', '_')}", **about)
-    async with queries.inside(connection, project.id):
+    async with inside_project(connection, project.id):
         await audit.record_at_home(connection, caller, action, **about)
     if project.database_id != MAIN:
         await enqueue(connection, TELL, of=project.id)

@@ -20,7 +20,7 @@ from app.domain.redemptions.schemas import (
 )
 from app.platform import keyset, records
 from app.platform.ids import ordered_ids
-from app.schema.projects import CURRENT, own_columns
+from app.schema.projects import own_columns
 from app.schema.redemptions import Redemption, RedemptionMapping
 
 
@@ -33,7 +33,7 @@ async def mapping(connection: AsyncConnection) -> list[MappedEvent]:
 
 async def set_mapping(connection: AsyncConnection, rows: Iterable[MappedEvent]) -> None:
     """Replace the redemption mapping."""
-    await connection.execute(text(f"SELECT pg_advisory_xact_lock(hashtext('redemption_mapping'), {CURRENT})"))
+    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('redemption_mapping'), :project)"))
     await connection.execute(delete(RedemptionMapping))
     values = [dataclasses.asdict(row) for row in rows]
     if values:
@@ -60,8 +60,8 @@ WITH told AS MATERIALIZED (
         CAST(:effects AS text[]), CAST(:ats AS timestamptz[]), CAST(:arrivals AS bigint[])
     ) WITH ORDINALITY AS sent (event_id, property, code, customer_id, effect, at, arrival, place)
     WHERE NOT EXISTS (
-        SELECT FROM redemption WHERE redemption.event_id = sent.event_id AND redemption.property = sent.property
-        OFFSET 0
+        SELECT FROM redemption WHERE project_id = :project
+            AND redemption.event_id = sent.event_id AND redemption.property = sent.property OFFSET 0
     )
 ), heard AS MATERIALIZED (
     SELECT code, cancels FROM (
@@ -69,25 +69,32 @@ WITH told AS MATERIALIZED (
         UNION ALL
         SELECT unnest(CAST(:also AS text[])), false
     ) AS asked
-    WHERE EXISTS (SELECT FROM redemption WHERE redemption.code = asked.code OFFSET 0)
+    WHERE EXISTS (
+        SELECT FROM redemption WHERE project_id = :project AND redemption.code = asked.code OFFSET 0
+    )
 ), stored AS (
     SELECT unnest(CAST(:ids AS uuid[])) AS id
     UNION
     SELECT redeemed.id FROM heard CROSS JOIN LATERAL (
-        SELECT id FROM redemption WHERE redemption.code = heard.code AND outcome = 'redeemed' OFFSET 0
+        SELECT id FROM redemption
+        WHERE project_id = :project AND redemption.code = heard.code AND outcome = 'redeemed' OFFSET 0
     ) AS redeemed
     UNION
     SELECT taken.id FROM heard CROSS JOIN LATERAL (
-        SELECT id FROM redemption WHERE redemption.code = heard.code
+        SELECT id FROM redemption WHERE project_id = :project AND redemption.code = heard.code
             AND outcome IN ('not_assigned', 'other_customer') OFFSET 0
     ) AS taken
     UNION
     SELECT of_code.id FROM heard CROSS JOIN LATERAL (
-        SELECT id FROM redemption WHERE redemption.code = heard.code AND outcome NOT IN ('void', 'expired')
+        SELECT id FROM redemption WHERE project_id = :project AND redemption.code = heard.code
+            AND outcome NOT IN ('void', 'expired')
         LIMIT :most
     ) AS of_code
     WHERE cancels
-        OR EXISTS (SELECT FROM redemption WHERE redemption.code = heard.code AND effect = 'cancel' OFFSET 0)
+        OR EXISTS (
+            SELECT FROM redemption
+            WHERE project_id = :project AND redemption.code = heard.code AND effect = 'cancel' OFFSET 0
+        )
 ), said AS (
     SELECT place, NULL::uuid AS id, code, effect, NULL AS outcome, customer_id, NULL::bytea AS customer_mark,
         coalesce(at, clock_timestamp()) AS at, coalesce(arrival, 9223372036854775807) AS arrival,
@@ -96,7 +103,7 @@ WITH told AS MATERIALIZED (
     UNION ALL
     SELECT NULL, redemption.id, code, effect, outcome, customer_id, customer_mark, redeemed_at, arrival, created_at
     FROM stored CROSS JOIN LATERAL (
-        SELECT * FROM redemption WHERE redemption.id = stored.id OFFSET 0
+        SELECT * FROM redemption WHERE project_id = :project AND redemption.id = stored.id OFFSET 0
     ) AS redemption
 ), judged AS MATERIALIZED (
     SELECT said.*, voucher.status, voucher.redeemed_at, voucher.expires_at, voucher.voided_at,
@@ -107,17 +114,17 @@ WITH told AS MATERIALIZED (
     FROM said
     LEFT JOIN LATERAL (
         SELECT status, redeemed_at, expires_at, voided_at, assignment_id FROM voucher
-        WHERE voucher.code = said.code OFFSET 0
+        WHERE project_id = :project AND voucher.code = said.code OFFSET 0
     ) AS voucher ON true
     LEFT JOIN LATERAL (
         SELECT id, customer_id, customer_mark, assigned_at FROM assignment
-        WHERE assignment.id = voucher.assignment_id
+        WHERE project_id = :project AND assignment.id = voucher.assignment_id
             AND assigned_at <= said.at + make_interval(secs => :tolerance)
         OFFSET 0
     ) AS present ON true
     LEFT JOIN LATERAL (
         SELECT id, customer_id, customer_mark FROM assignment
-        WHERE (present.assigned_at <= said.at) IS NOT TRUE
+        WHERE project_id = :project AND (present.assigned_at <= said.at) IS NOT TRUE
             AND code = said.code AND assigned_at <= said.at AND released_at > said.at
         LIMIT 1
     ) AS former ON true
@@ -183,8 +190,10 @@ def _parameters(uses: Sequence[Use]) -> dict[str, object]:
 
 
 ADD_USES = text("""
-INSERT INTO redemption (id, event_id, property, code, customer_id, effect, redeemed_at, arrival, outcome)
-SELECT id, event_id, property, code, customer_id, effect, at, coalesce(arrival, nextval('arrival')), outcome
+INSERT INTO redemption (
+    project_id, id, event_id, property, code, customer_id, effect, redeemed_at, arrival, outcome
+)
+SELECT :project, id, event_id, property, code, customer_id, effect, at, coalesce(arrival, nextval('arrival')), outcome
 FROM unnest(
     CAST(:ids AS uuid[]), CAST(:event_ids AS text[]), CAST(:properties AS text[]), CAST(:codes AS text[]),
     CAST(:customers AS text[]), CAST(:effects AS text[]), CAST(:ats AS timestamptz[]), CAST(:arrivals AS bigint[]),
@@ -195,7 +204,7 @@ ORDER BY place
 SET_OUTCOMES = text("""
 UPDATE redemption SET outcome = judged.outcome
 FROM unnest(CAST(:ids AS uuid[]), CAST(:outcomes AS text[])) AS judged (id, outcome)
-WHERE redemption.id = judged.id
+WHERE redemption.project_id = :project AND redemption.id = judged.id
 """)
 
 
@@ -231,7 +240,7 @@ OUTCOME = (Redemption.event_id, Redemption.property, Redemption.outcome)
 
 DOUBTFUL = text("""
 SELECT DISTINCT code FROM redemption
-WHERE customer_id = ANY (CAST(:customers AS text[])) AND code IS NOT NULL
+WHERE project_id = :project AND customer_id = ANY (CAST(:customers AS text[])) AND code IS NOT NULL
     AND (effect = 'cancel' OR outcome = 'other_customer')
 ORDER BY code
 """)
@@ -259,13 +268,14 @@ KNOWN_BY_NOW = """EXISTS (
 UNKNOWN = text("""
 SELECT code, array_agg(id) AS ids FROM (
     SELECT DISTINCT ON (code) code FROM redemption
-    WHERE outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
+    WHERE project_id = :project AND outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
 ) AS page JOIN redemption USING (code) JOIN voucher USING (code)
-WHERE outcome = 'unknown_code' GROUP BY code
+WHERE redemption.project_id = :project AND voucher.project_id = :project AND outcome = 'unknown_code' GROUP BY code
 """)
 PAGE_END = text("""
 SELECT max(code) FROM (
-    SELECT DISTINCT code FROM redemption WHERE outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
+    SELECT DISTINCT code FROM redemption
+    WHERE project_id = :project AND outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
 ) AS page
 """)
 
@@ -284,9 +294,10 @@ async def known_by_now(
 
 FORGET_UNMAPPED = text("""
 DELETE FROM redemption USING event
-WHERE redemption.event_id = event.id AND outcome IN ('unknown_code', 'not_a_string') AND NOT EXISTS (
+WHERE redemption.project_id = :project AND event.project_id = :project AND redemption.event_id = event.id
+    AND outcome IN ('unknown_code', 'not_a_string') AND NOT EXISTS (
     SELECT FROM redemption_mapping AS mapping
-    WHERE mapping.event_type = event.event_type
+    WHERE mapping.project_id = :project AND mapping.event_type = event.event_type
         AND regexp_replace(redemption.property, '\\[\\d+\\]', '[*]', 'g') = mapping.property
 )
 """)

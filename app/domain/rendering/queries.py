@@ -12,7 +12,6 @@ from app.domain.customers.events import NewEvent
 from app.domain.lifecycle.statements import END_AFTER
 from app.schema.inventory import Voucher
 from app.schema.ledger import MessageDefault, MessageSeen
-from app.schema.projects import CURRENT
 
 
 async def defaults(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
@@ -38,7 +37,8 @@ async def existing(connection: AsyncConnection, codes: Sequence[str]) -> set[str
 ABOUT = text(f"""
 SELECT code, attributes,
     CASE WHEN status = 'available' THEN LEAST(expires_at, {END_AFTER}) ELSE expires_at END AS expires_at
-FROM voucher JOIN pool ON pool.id = voucher.pool_id WHERE code = ANY (CAST(:codes AS text[]))
+FROM voucher JOIN pool ON pool.project_id = :project AND pool.id = voucher.pool_id
+WHERE voucher.project_id = :project AND code = ANY (CAST(:codes AS text[]))
 """)  # noqa: S608  (made of constants)
 
 
@@ -78,12 +78,13 @@ async def change_seen(connection: AsyncConnection, id_: uuid.UUID, value: Mappin
 
 STANDS = text("""
 SELECT count(*) FROM event
-WHERE id = :id AND customer_id = :customer AND event_type = :type AND properties = CAST(:properties AS jsonb)
+WHERE project_id = :project AND id = :id AND customer_id = :customer AND event_type = :type
+    AND properties = CAST(:properties AS jsonb)
 """)
 LOCK_NODE = text(
-    f"SELECT pg_advisory_xact_lock(hashtext('node'), hashtext(concat_ws(':', {CURRENT}, CAST(:customer AS text))))"
+    "SELECT pg_advisory_xact_lock(hashtext('node'), hashtext(concat_ws(':', :project, CAST(:customer AS text))))"
 )
-LOCK_CUSTOMER = text("SELECT id FROM customer WHERE id = :customer FOR UPDATE")
+LOCK_CUSTOMER = text("SELECT id FROM customer WHERE project_id = :project AND id = :customer FOR UPDATE")
 
 
 async def lock_customer(connection: AsyncConnection, customer_id: str) -> None:

@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 # Python decides what an id would be; this leaves out those of which it surely is the same.
 SPELT_OTHERWISE = text("""
 SELECT DISTINCT id FROM (
-    SELECT id FROM customer UNION ALL SELECT customer_id FROM assignment WHERE customer_id IS NOT NULL
-    UNION ALL SELECT customer_id FROM event UNION ALL SELECT customer_id FROM redemption
+    SELECT id FROM customer WHERE project_id = :project
+    UNION ALL SELECT customer_id FROM assignment WHERE project_id = :project AND customer_id IS NOT NULL
+    UNION ALL SELECT customer_id FROM event WHERE project_id = :project
+    UNION ALL SELECT customer_id FROM redemption WHERE project_id = :project
 ) AS known (id)
 WHERE id IS NOT NULL AND (id <> lower(id) OR id ~ '^\\s|\\s$') ORDER BY id
 """)
@@ -22,13 +24,13 @@ async def spelt_otherwise(connection: AsyncConnection) -> Sequence[str]:
 
 TAKEN = text("""
 SELECT id FROM unnest(CAST(:ids AS text[])) AS asked (id)
-WHERE EXISTS (SELECT FROM tracked_id WHERE customer_id = asked.id)
-    OR EXISTS (SELECT FROM customer_alias WHERE customer_alias.id = asked.id)
-    OR EXISTS (SELECT FROM customer WHERE customer.id = asked.id)
-    OR EXISTS (SELECT FROM assignment WHERE customer_id = asked.id)
-    OR EXISTS (SELECT FROM event WHERE customer_id = asked.id)
-    OR EXISTS (SELECT FROM redemption WHERE customer_id = asked.id)
-    OR EXISTS (SELECT FROM message_seen WHERE customer_id = asked.id)
+WHERE EXISTS (SELECT FROM tracked_id WHERE project_id = :project AND customer_id = asked.id)
+    OR EXISTS (SELECT FROM customer_alias WHERE project_id = :project AND customer_alias.id = asked.id)
+    OR EXISTS (SELECT FROM customer WHERE project_id = :project AND customer.id = asked.id)
+    OR EXISTS (SELECT FROM assignment WHERE project_id = :project AND customer_id = asked.id)
+    OR EXISTS (SELECT FROM event WHERE project_id = :project AND customer_id = asked.id)
+    OR EXISTS (SELECT FROM redemption WHERE project_id = :project AND customer_id = asked.id)
+    OR EXISTS (SELECT FROM message_seen WHERE project_id = :project AND customer_id = asked.id)
 """)
 
 

@@ -12,7 +12,7 @@ from app.domain.webhooks import statements
 from app.domain.webhooks.schemas import WebhookDeliveryRecord
 from app.platform import keyset, records
 from app.schema.inventory import Pool
-from app.schema.projects import CURRENT, own_columns
+from app.schema.projects import own_columns
 from app.schema.webhooks import Webhook, WebhookDelivery
 
 FIRST_ID, LAST_ID = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
@@ -169,7 +169,7 @@ DELIVERY = (
 
 async def count(connection: AsyncConnection) -> int:
     """Count the webhooks, and keep others from making one until the transaction ends."""
-    await connection.execute(text(f"SELECT pg_advisory_xact_lock(hashtext('webhook'), {CURRENT})"))
+    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('webhook'), :project)"))
     return (await connection.execute(select(func.count()).select_from(Webhook))).scalar_one()
 
 

@@ -31,7 +31,7 @@ def _event(kind: str, type_: str, at: str, data: str) -> str:
     )
 
 
-EXPIRY = "SELECT expires_at FROM voucher WHERE voucher.code = {}.code OFFSET 0"
+EXPIRY = "SELECT expires_at FROM voucher WHERE project_id = :project AND voucher.code = {}.code OFFSET 0"
 PERSON = "customer_id, campaign_id, message_id"
 
 _GIVEN = _voucher(f"code, assignment.id AS assignment_id, {PERSON}, {IS_TEST} AS test")
@@ -42,16 +42,17 @@ SELECT assignment.assigned_at AS at, false AS is_change, assignment.id AS ledger
 FROM (
     SELECT found.* FROM pool, LATERAL (
         SELECT * FROM assignment
-        WHERE assignment.pool_id = pool.id AND assigned_at >= :ledger_at AND assigned_at <= :ledger_end_at
+        WHERE assignment.project_id = :project AND assignment.pool_id = pool.id
+            AND assigned_at >= :ledger_at AND assigned_at <= :ledger_end_at
             AND (assigned_at, assignment.id) > (:ledger_at, CAST(:ledger_id AS uuid))
             AND (assigned_at, assignment.id) <= (:ledger_end_at, CAST(:ledger_end_id AS uuid))
             AND lease_seconds IS NULL
         ORDER BY assigned_at, assignment.id LIMIT :most
     ) AS found
-    WHERE 'voucher.assigned' = ANY (CAST(:events AS text[]))
+    WHERE pool.project_id = :project AND 'voucher.assigned' = ANY (CAST(:events AS text[]))
         AND (CAST(:pool_ids AS bigint[]) IS NULL OR pool.id = ANY (CAST(:pool_ids AS bigint[])))
     ORDER BY assigned_at, found.id LIMIT :most
-) AS assignment JOIN pool ON pool.id = assignment.pool_id
+) AS assignment JOIN pool ON pool.project_id = :project AND pool.id = assignment.pool_id
 LEFT JOIN LATERAL ({EXPIRY.format("assignment")}) AS voucher ON true
 """  # noqa: S608  (made of constants)
 
@@ -80,14 +81,15 @@ SELECT changed_at AS at, true AS is_change, NULL::uuid AS ledger_id, change.id A
     {_event("change", "type", "changed_at", _SAID)} AS event
 FROM (
     SELECT *, {TYPE} AS type FROM pool_change
-    WHERE changed_at >= :change_at AND changed_at <= :change_end_at
+    WHERE project_id = :project AND changed_at >= :change_at AND changed_at <= :change_end_at
         AND (changed_at, id) > (:change_at, CAST(:change_id AS bigint))
         AND (changed_at, id) <= (:change_end_at, CAST(:change_end_id AS bigint))
         AND {TYPE} = ANY (CAST(:events AS text[]))
         AND (CAST(:pool_ids AS bigint[]) IS NULL OR pool_id = ANY (CAST(:pool_ids AS bigint[])))
     ORDER BY changed_at, id LIMIT :most
-) AS change JOIN pool ON pool.id = change.pool_id LEFT JOIN LATERAL (
-    SELECT {PERSON}, test, lapsed FROM assignment WHERE assignment.id = change.assignment_id OFFSET 0
+) AS change JOIN pool ON pool.project_id = :project AND pool.id = change.pool_id LEFT JOIN LATERAL (
+    SELECT {PERSON}, test, lapsed FROM assignment
+    WHERE project_id = :project AND assignment.id = change.assignment_id OFFSET 0
 ) AS given ON true LEFT JOIN LATERAL ({EXPIRY.format("change")}) AS voucher ON true
 """  # noqa: S608  (made of constants)
 
@@ -117,9 +119,9 @@ _PLACED = "events, first_at, last_at, ledger_at, ledger_id, change_at, change_id
 _PLACED_IN_MESSAGE = ", ".join(f"message.{column}" for column in _PLACED.split(", "))
 BEGUN = text(f"""
 {_MESSAGE}, begun AS (
-    INSERT INTO webhook_delivery (webhook_id, {_PLACED})
-    SELECT id, {_PLACED_IN_MESSAGE} FROM message, webhook
-    WHERE message.events > 0 AND webhook.id = :webhook_id AND webhook.lease = :lease
+    INSERT INTO webhook_delivery (project_id, webhook_id, {_PLACED})
+    SELECT :project, id, {_PLACED_IN_MESSAGE} FROM message, webhook
+    WHERE message.events > 0 AND webhook.project_id = :project AND webhook.id = :webhook_id AND webhook.lease = :lease
     RETURNING id
 )
 SELECT message.*, begun.id AS delivery_id FROM message, begun
@@ -131,12 +133,13 @@ WITH ours AS (
     UPDATE webhook SET leased_until = now() + make_interval(secs => :seconds), failures = 0, failing_since = NULL,
         next_try_at = now(), ledger_at = :ledger_at, ledger_id = :ledger_id, change_at = :change_at,
         change_id = :change_id
-    WHERE id = :webhook_id AND lease = :lease
+    WHERE project_id = :project AND id = :webhook_id AND lease = :lease
     RETURNING id
 ), noted AS (
     UPDATE webhook_delivery SET status = 'delivered', attempts = attempts + 1, response_status = :status,
         error = NULL, attempted_at = now(), delivered_at = now()
-    FROM ours WHERE webhook_delivery.id = :delivery_id AND status = 'pending'
+    FROM ours
+    WHERE webhook_delivery.project_id = :project AND webhook_delivery.id = :delivery_id AND status = 'pending'
 )
 SELECT count(*) FROM ours
 """)

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 
-import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -14,9 +13,10 @@ from app.domain.lifecycle import check
 from app.domain.pools import service as pools
 from app.domain.redemptions import service
 from app.domain.tracking import service as tracking
+from app.platform.connections import connect_sync
 from app.platform.database import transaction
-from app.platform.database_url import conninfo
 from app.platform.giving_way import Pace
+from app.platform.projects import DEFAULT
 from tests.factories import fill
 
 RACES = int(os.environ.get("VOUCHERS_TEST_RACES", "600"))
@@ -45,9 +45,9 @@ async def new_import(engine, pool_id):
         return (await connection.execute(insert, {"pool_id": pool_id})).scalar_one()
 
 
-def staged(url, codes):
+def staged(settings, codes):
     """A connection with these codes ready to be merged."""
-    connection = psycopg.connect(conninfo(url), autocommit=True)
+    connection = connect_sync(settings, project=DEFAULT, autocommit=True)
     rows = [f"{line}\t{code}\t\\N\n" for line, code in enumerate(codes)]
     merge.stage([connection], iter([[rows]]), Pace(connection), with_attributes=False)
     merge.order(connection, 1, 0, merge.LEAST)
@@ -70,11 +70,11 @@ async def drawn(client):
     return codes
 
 
-async def test_a_use_before_the_import_takes_the_code(client, engine, mapped, database_url, connection):
+async def test_a_use_before_the_import_takes_the_code(client, engine, mapped, settings, connection):
     pool_id = await new_pool(engine)
     assert (await tracking.track_all(engine, [event("KA"), event("KA")]))[0].redemption == "unknown_code"
     target = merge.Target(0, await new_import(engine, pool_id), pool_id, None, dry_run=False)
-    with staged(database_url, ["KA", "KB"]) as merging:
+    with staged(settings, ["KA", "KB"]) as merging:
         await asyncio.to_thread(merge_all, merging, target, 10, 2)
     assert await drawn(client) == ["KB"]
     listed = (await client.get("/v1/redemptions")).json()["items"]
@@ -82,10 +82,10 @@ async def test_a_use_before_the_import_takes_the_code(client, engine, mapped, da
     assert await check.violations(connection) == []
 
 
-async def test_an_event_under_way_is_waited_for_by_the_merge(client, engine, mapped, database_url):
+async def test_an_event_under_way_is_waited_for_by_the_merge(client, engine, mapped, settings):
     pool_id = await new_pool(engine)
     target = merge.Target(0, await new_import(engine, pool_id), pool_id, None, dry_run=False)
-    with staged(database_url, ["KA"]) as merging:
+    with staged(settings, ["KA"]) as merging:
         async with transaction(engine) as tracked:
             (told,) = await tracking.track(tracked, [event("KA")])
             assert told.redemption == "unknown_code"
@@ -98,7 +98,7 @@ async def test_an_event_under_way_is_waited_for_by_the_merge(client, engine, map
 
 
 async def test_an_event_waits_for_a_merge_under_way_and_sees_its_vouchers(
-    client, engine, mapped, database_url, monkeypatch
+    client, engine, mapped, settings, monkeypatch
 ):
     pool_id = await new_pool(engine)
     target = merge.Target(0, await new_import(engine, pool_id), pool_id, None, dry_run=False)
@@ -111,7 +111,7 @@ async def test_an_event_waits_for_a_merge_under_way_and_sees_its_vouchers(
         asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(20)
 
     monkeypatch.setattr(merge, "settle_chunk", slowly)
-    with staged(database_url, ["KA"]) as merging:
+    with staged(settings, ["KA"]) as merging:
         merged = asyncio.create_task(asyncio.to_thread(merge_all, merging, target, 10, 1))
         await settled.wait()
         told = asyncio.create_task(tracking.track_all(engine, [event("KA")]))
@@ -123,7 +123,7 @@ async def test_an_event_waits_for_a_merge_under_way_and_sees_its_vouchers(
     assert await drawn(client) == []
 
 
-async def test_uses_race_an_import_while_others_draw(client, engine, mapped, database_url, connection):
+async def test_uses_race_an_import_while_others_draw(client, engine, mapped, settings, connection):
     pool_id = await new_pool(engine)
     target = merge.Target(0, await new_import(engine, pool_id), pool_id, None, dry_run=False)
     codes = [f"R-{n:06}" for n in range(RACES)]
@@ -146,7 +146,7 @@ async def test_uses_race_an_import_while_others_draw(client, engine, mapped, dat
             told = await tracking.track_all(engine, [event(code) for code in part])
             outcomes.update(zip(part, (one.redemption for one in told), strict=True))
 
-    with staged(database_url, codes) as merging:
+    with staged(settings, codes) as merging:
         drawing = asyncio.create_task(draw())
         using = asyncio.gather(*(use(order[share::4]) for share in range(4)))
         await asyncio.to_thread(merge_all, merging, target, 20, RACES)

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, func, literal_column, select
+from sqlalchemy import BigInteger, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit.schemas import OF_SERVICE, AuditRecord, Filter
 from app.platform import records
+from app.platform.named import PROJECT
 from app.schema.access import AuditEntry
-from app.schema.projects import CURRENT, Project
+from app.schema.projects import Project
 
 COLUMNS = (
     AuditEntry.id,
@@ -24,9 +25,7 @@ COLUMNS = (
 )
 
 
-_LAST = (
-    select(func.max(AuditEntry.id)).where(AuditEntry.project_id == literal_column(CURRENT)).scalar_subquery()
-)
+_LAST = select(func.max(AuditEntry.id)).where(AuditEntry.project_id == PROJECT).scalar_subquery()
 _NEXT = func.greatest((func.extract("epoch", func.clock_timestamp()) * 1_000_000).cast(BigInteger), _LAST + 1)
 
 
@@ -51,7 +50,7 @@ class Home:
 async def home(connection: AsyncConnection) -> Home | None:
     """Return where the project of the transaction lives, by the control database."""
     query = select(Project.id.label("project_id"), Project.database_id, func.now().label("now"))
-    return records.any_of(await connection.execute(query.where(Project.id == literal_column(CURRENT))), Home)
+    return records.any_of(await connection.execute(query.where(Project.id == PROJECT)), Home)
 
 
 async def put(connection: AsyncConnection, values: Mapping[str, object]) -> None:

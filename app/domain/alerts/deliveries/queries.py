@@ -34,7 +34,8 @@ DESTINATION = """CASE
     WHEN delivery.channel = 'webhook' THEN CASE WHEN alert.webhook_disabled_at IS NULL THEN alert.webhook_url END
     WHEN delivery.destination = ANY (alert.email || alert.further_emails) THEN delivery.destination
     WHEN NOT EXISTS (
-        SELECT FROM delivery AS other WHERE other.pool_id = delivery.pool_id AND other.channel = 'email'
+        SELECT FROM delivery AS other
+        WHERE other.project_id = delivery.project_id AND other.pool_id = delivery.pool_id AND other.channel = 'email'
             AND other.payload = delivery.payload AND other.id <> delivery.id
             AND other.destination = (alert.email || alert.further_emails)[delivery.place + 1]
     ) THEN (alert.email || alert.further_emails)[delivery.place + 1]

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1024**2
 """Bytes of each chunk but the last."""
 
-READ = "SELECT data FROM import_chunk WHERE import_id = %s AND number = %s"
-FORGET = "DELETE FROM import_chunk WHERE import_id = %s"
-WRITE = "INSERT INTO import_chunk (import_id, number, data) VALUES (%s, %s, %b)"
+READ = """
+SELECT data FROM import_chunk WHERE project_id = %(project)s AND import_id = %(id)s AND number = %(number)s
+"""
+FORGET = "DELETE FROM import_chunk WHERE project_id = %(project)s AND import_id = %(id)s"
+WRITE = """
+INSERT INTO import_chunk (project_id, import_id, number, data)
+VALUES (%(project)s, %(id)s, %(number)s, %(data)b)
+"""
 
 
 def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -34,14 +39,14 @@ def cut(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def forget(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
     """Delete the bytes of an import."""
-    connection.execute(FORGET, (import_id,))
+    connection.execute(FORGET, {"id": import_id})
 
 
 def write(connection: Connection[TupleRow], import_id: uuid.UUID, blocks: Iterable[bytes]) -> tuple[int, str]:
     """Store the bytes of an import; return how many they are, and their SHA-256."""
     size, digest = 0, hashlib.sha256()
     for number, data in enumerate(cut(blocks)):
-        connection.execute(WRITE, (import_id, number, data))
+        connection.execute(WRITE, {"id": import_id, "number": number, "data": data})
         digest.update(data)
         size += len(data)
     return size, digest.hexdigest()
@@ -81,7 +86,7 @@ class ChunkFile(io.RawIOBase):
             return 0
         if number != self._number:
             with self._connection.cursor(binary=True) as cursor:
-                row = cursor.execute(READ, (self._import_id, number)).fetchone()
+                row = cursor.execute(READ, {"id": self._import_id, "number": number}).fetchone()
             self._number, self._data = number, bytes(row[0]) if row else b""
         target = memoryview(buffer).cast("B")
         piece = self._data[start : start + len(target)]

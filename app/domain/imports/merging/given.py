@@ -33,9 +33,9 @@ COPY given (
 """
 # Not kept to be accepted: an accepted row is a code that anybody may draw, and this one was given.
 SET_ASIDE = f"""
-WITH gone AS (DELETE FROM given WHERE line = ANY(%s) RETURNING *), kept AS (
-    INSERT INTO import_reject (import_id, line, value, reason)
-    SELECT %s, line, left(code, {rows.MOST_KEPT}), 'suspicious' FROM gone ON CONFLICT DO NOTHING
+WITH gone AS (DELETE FROM given WHERE line = ANY(%(lines)s) RETURNING *), kept AS (
+    INSERT INTO import_reject (project_id, import_id, line, value, reason)
+    SELECT %(project)s, %(id)s, line, left(code, {rows.MOST_KEPT}), 'suspicious' FROM gone ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)
@@ -46,26 +46,30 @@ WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY d
 """
 CHUNK: LiteralString = "SELECT * FROM ordered_given WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 REJECTED = """
-INSERT INTO import_reject (import_id, line, value, reason, other_pool)
-SELECT %(import_id)s, judged.line, judged.code,
+INSERT INTO import_reject (project_id, import_id, line, value, reason, other_pool)
+SELECT %(project)s, %(import_id)s, judged.line, judged.code,
     CASE verdict WHEN 'elsewhere' THEN 'in_other_pool' ELSE verdict END, pool.name
-FROM judged LEFT JOIN voucher ON verdict = 'elsewhere' AND voucher.code = judged.code
-LEFT JOIN coming_voucher AS coming ON verdict = 'elsewhere' AND coming.code = judged.code
-LEFT JOIN pool ON pool.id = coalesce(voucher.pool_id, coming.pool_id)
+FROM judged
+LEFT JOIN voucher ON verdict = 'elsewhere' AND voucher.project_id = %(project)s AND voucher.code = judged.code
+LEFT JOIN coming_voucher AS coming
+    ON verdict = 'elsewhere' AND coming.project_id = %(project)s AND coming.code = judged.code
+LEFT JOIN pool ON pool.project_id = %(project)s AND pool.id = coalesce(voucher.pool_id, coming.pool_id)
 WHERE verdict IN ('elsewhere', 'given_to_another', 'not_available')
 ON CONFLICT DO NOTHING
 """
 IGNORED = """
-INSERT INTO import_ignored (import_id, line, code)
-SELECT %(import_id)s, line, code FROM judged WHERE verdict = 'same'
-LIMIT greatest(0, %(most)s - (SELECT count(*) FROM import_ignored WHERE import_id = %(import_id)s))
+INSERT INTO import_ignored (project_id, import_id, line, code)
+SELECT %(project)s, %(import_id)s, line, code FROM judged WHERE verdict = 'same'
+LIMIT greatest(0, %(most)s - (
+    SELECT count(*) FROM import_ignored WHERE project_id = %(project)s AND import_id = %(import_id)s
+))
 ON CONFLICT DO NOTHING
 """
 FIGURES = """
 UPDATE import SET imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
     in_other_pool = in_other_pool + %(in_other_pool)s, conflicting = conflicting + %(conflicting)s,
     merged_to[%(place)s + 1] = %(upto)s
-WHERE id = %(import_id)s AND status = 'running'
+WHERE project_id = %(project)s AND id = %(import_id)s AND status = 'running'
 """
 
 
@@ -82,7 +86,7 @@ def stage(connection: Connection[TupleRow], rows_: Iterable[str]) -> None:
 
 def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
     """Make rejects of the staged rows of these lines; return how many there were."""
-    row = connection.execute(SET_ASIDE, (lines, import_id)).fetchone()
+    row = connection.execute(SET_ASIDE, {"lines": lines, "id": import_id}).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -10,16 +10,19 @@ from app.schema.inventory import of_import
 MOST = 50_000
 """Rows that are kept of an import: one that a schedule repeats each night may ignore nearly all of a large file."""
 
+OF_IMPORT = of_import("%(import_id)s", "%(project)s")
 # The first of the lines with a new code is the one that was imported.
 NOTE: LiteralString = f"""
-INSERT INTO import_ignored (import_id, line, code)
-SELECT %(import_id)s, chunk.line, chunk.code
+INSERT INTO import_ignored (project_id, import_id, line, code)
+SELECT %(project)s, %(import_id)s, chunk.line, chunk.code
 FROM (
     SELECT line, code, row_number() OVER (PARTITION BY code ORDER BY line) AS turn FROM ({{rows}}) AS chunk
-) AS chunk LEFT JOIN voucher ON voucher.code = chunk.code
+) AS chunk LEFT JOIN voucher ON voucher.project_id = %(project)s AND voucher.code = chunk.code
 WHERE (turn > 1 AND voucher.code IS NULL)
-    OR (voucher.pool_id = %(pool_id)s AND (turn > 1 OR {of_import("%(import_id)s")} IS NOT TRUE))
-LIMIT greatest(0, %(most)s - (SELECT count(*) FROM import_ignored WHERE import_id = %(import_id)s))
+    OR (voucher.pool_id = %(pool_id)s AND (turn > 1 OR {OF_IMPORT} IS NOT TRUE))
+LIMIT greatest(0, %(most)s - (
+    SELECT count(*) FROM import_ignored WHERE project_id = %(project)s AND import_id = %(import_id)s
+))
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (made of constants)
 

@@ -36,10 +36,11 @@ COPY_ALL = "COPY staged (line, code, expires_at, attributes) FROM STDIN"
 
 # Kept whole, so that it can be taken after all.
 SET_ASIDE = f"""
-WITH gone AS (DELETE FROM staged WHERE line = ANY(%s) RETURNING *),
+WITH gone AS (DELETE FROM staged WHERE line = ANY(%(lines)s) RETURNING *),
     kept AS (
-        INSERT INTO import_reject (import_id, line, value, reason, staged)
-        SELECT %s, line, left(code, {rows.MOST_KEPT}), 'suspicious', to_jsonb(gone) FROM gone ON CONFLICT DO NOTHING
+        INSERT INTO import_reject (project_id, import_id, line, value, reason, staged)
+        SELECT %(project)s, %(id)s, line, left(code, {rows.MOST_KEPT}), 'suspicious', to_jsonb(gone) FROM gone
+        ON CONFLICT DO NOTHING
     )
 SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)
@@ -55,14 +56,14 @@ INDEX = "CREATE INDEX ON ordered (draw_key)"
 
 OF_CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 ROWS = f"SELECT count(*) {OF_CHUNK}"
-POOL = "SELECT FROM pool WHERE id = %(pool_id)s FOR KEY SHARE"
+POOL = "SELECT FROM pool WHERE project_id = %(project)s AND id = %(pool_id)s FOR KEY SHARE"
 ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, attributes, line {OF_CHUNK}"
 IN_OTHER_POOL: LiteralString = f"""
-INSERT INTO import_reject (import_id, line, value, reason, other_pool)
-SELECT %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
+INSERT INTO import_reject (project_id, import_id, line, value, reason, other_pool)
+SELECT %(project)s, %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
 FROM (SELECT line, code {OF_CHUNK}) AS chunk
-JOIN voucher USING (code) JOIN pool ON pool.id = voucher.pool_id
-WHERE voucher.pool_id IS DISTINCT FROM %(pool_id)s
+JOIN voucher USING (code) JOIN pool ON pool.project_id = %(project)s AND pool.id = voucher.pool_id
+WHERE voucher.project_id = %(project)s AND voucher.pool_id IS DISTINCT FROM %(pool_id)s
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (made of constants)
 FIGURES = """
@@ -70,13 +71,13 @@ UPDATE import SET
     imported = imported + %(imported)s, ignored = ignored + %(ignored)s,
     in_other_pool = in_other_pool + %(in_other_pool)s, merged_to[%(share)s + 1] = %(upto)s,
     progress = GREATEST(progress, %(progress)s)
-WHERE id = %(import_id)s AND status = 'running'
+WHERE project_id = %(project)s AND id = %(import_id)s AND status = 'running'
 """
 NEW: LiteralString = f"""
 SELECT count(DISTINCT code) {OF_CHUNK}
-    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.code = ordered.code)
+    AND NOT EXISTS (SELECT FROM voucher WHERE voucher.project_id = %(project)s AND voucher.code = ordered.code)
 """  # noqa: S608  (made of constants)
-FALL: LiteralString = fall("(%(pool_id)s)")
+FALL: LiteralString = fall("(%(pool_id)s)", "%(project)s")
 LEAST = -(2**63)
 KEYS = range(LEAST, 2**63)
 """Draw keys."""
@@ -139,7 +140,7 @@ def _copy(
 
 def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
     """Make rejects of the staged rows of these lines; return how many there were in this share."""
-    row = connection.execute(SET_ASIDE, (lines, import_id)).fetchone()
+    row = connection.execute(SET_ASIDE, {"lines": lines, "id": import_id}).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -42,40 +42,54 @@ WORKSPACE = "-c work_mem=128MB -c maintenance_work_mem=64MB -c temp_buffers=32MB
 LOCK_SHARE = "SELECT pg_advisory_lock(hashtextextended(%s::text, %s))"
 BEGIN = """
 UPDATE import SET status = 'running', started_at = COALESCE(started_at, now()), error = NULL,
-    merged_to = COALESCE(merged_to, %s::bigint[])
-WHERE id = %s AND status IN ('queued', 'running')
+    merged_to = COALESCE(merged_to, %(before)s::bigint[])
+WHERE project_id = %(project)s AND id = %(id)s AND status IN ('queued', 'running')
 RETURNING id, pool, pool_id, dry_run, source, sealed, options, seed, size, merged_to
 """
 STORED = """
 UPDATE import SET size = %(size)s, fetched = %(size)s, sha256 = %(sha256)s, repeats = (
     SELECT id FROM import AS earlier
-    WHERE earlier.pool_id = import.pool_id AND earlier.sha256 = %(sha256)s AND earlier.status = 'succeeded'
+    WHERE earlier.project_id = %(project)s AND earlier.pool_id = import.pool_id AND earlier.sha256 = %(sha256)s
+        AND earlier.status = 'succeeded'
         AND NOT earlier.dry_run AND earlier.id <> import.id
     ORDER BY earlier.created_at LIMIT 1
-) WHERE id = %(id)s
+) WHERE project_id = %(project)s AND id = %(id)s
 """
-FETCHED = "UPDATE import SET fetched = %s WHERE id = %s AND status = 'running'"
-TELL = "UPDATE import SET progress = %s WHERE id = %s AND status = 'running'"
+FETCHED = """
+UPDATE import SET fetched = %(size)s WHERE project_id = %(project)s AND id = %(id)s AND status = 'running'
+"""
+TELL = """
+UPDATE import SET progress = %(progress)s WHERE project_id = %(project)s AND id = %(id)s AND status = 'running'
+"""
 REJECT = """
-INSERT INTO import_reject (import_id, line, value, reason)
-SELECT %s, * FROM unnest(%s::bigint[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
+INSERT INTO import_reject (project_id, import_id, line, value, reason)
+SELECT %(project)s, %(id)s, * FROM unnest(%(lines)s::bigint[], %(values)s::text[], %(reasons)s::text[])
+ON CONFLICT DO NOTHING
 """
-STAGED = "UPDATE import SET total = %s, invalid = %s, suspicious = %s WHERE id = %s"
-BESIDE = "UPDATE import SET columns_not_imported = %s WHERE id = %s"
+STAGED = """
+UPDATE import SET total = %(total)s, invalid = %(invalid)s, suspicious = %(suspicious)s
+WHERE project_id = %(project)s AND id = %(id)s
+"""
+BESIDE = "UPDATE import SET columns_not_imported = %(beside)s WHERE project_id = %(project)s AND id = %(id)s"
 FINISH = """
 UPDATE import SET status = 'succeeded', progress = 1, finished_at = now()
-WHERE id = %s AND status = 'running' AND imported + ignored + in_other_pool + invalid + suspicious + conflicting = total
+WHERE project_id = %(project)s AND id = %(id)s AND status = 'running'
+    AND imported + ignored + in_other_pool + invalid + suspicious + conflicting = total
 RETURNING id
 """
 FAIL = """
-UPDATE import SET status = 'failed', error = %s, choices = %s, finished_at = now()
-WHERE id = %s AND status IN ('queued', 'running')
+UPDATE import SET status = 'failed', error = %(error)s, choices = %(choices)s, finished_at = now()
+WHERE project_id = %(project)s AND id = %(id)s AND status IN ('queued', 'running')
 """
-WAIT = "UPDATE import SET error = %s WHERE id = %s AND status IN ('queued', 'running')"
-STATUS = "SELECT status FROM import WHERE id = %s"
+WAIT = """
+UPDATE import SET error = %(error)s
+WHERE project_id = %(project)s AND id = %(id)s AND status IN ('queued', 'running')
+"""
+STATUS = "SELECT status FROM import WHERE project_id = %(project)s AND id = %(id)s"
 ENDED = """
-SELECT pool.name, import.status::text FROM import JOIN pool ON pool.id = import.pool_id
-WHERE import.id = %s AND NOT dry_run
+SELECT pool.name, import.status::text
+FROM import JOIN pool ON pool.project_id = %(project)s AND pool.id = import.pool_id
+WHERE import.project_id = %(project)s AND import.id = %(id)s AND NOT dry_run
 """
 
 Watch = Callable[[float], None]
@@ -93,7 +107,7 @@ def run(settings: Settings, project: int, import_id: uuid.UUID, watch: Watch = l
         for share, connection in enumerate(connections):  # a killed run may still be at its last chunk
             _lock(connection, import_id, share)
         main = connections[0]
-        begin = ([merge.before(share) for share in range(rows.SHARES)], import_id)
+        begin = {"before": [merge.before(share) for share in range(rows.SHARES)], "id": import_id}
         row = main.cursor(row_factory=class_row(ImportRow)).execute(BEGIN, begin).fetchone()
         if row is None:
             # Cancelled before it was begun, or while its worker died.
@@ -118,7 +132,7 @@ def run(settings: Settings, project: int, import_id: uuid.UUID, watch: Watch = l
 def tell_wait(settings: Settings, project: int, import_id: uuid.UUID, why: str) -> None:
     """Note what an import waits for that has begun; its next run takes the note away."""
     with _connect(settings, project) as connection:
-        connection.execute(WAIT, (why, import_id))
+        connection.execute(WAIT, {"error": why, "id": import_id})
 
 
 def give_up(settings: Settings, project: int, import_id: uuid.UUID, why: str) -> None:
@@ -131,7 +145,8 @@ def fail(connection: Connection[TupleRow], import_id: uuid.UUID, why: str, choic
     """End an import that cannot succeed, if it has not; where nothing of it is in the pool, its figures say so."""
     with connection.transaction():
         leftovers.lock_pool(connection, import_id)
-        if not connection.execute(FAIL, (why, choices and Jsonb(choices), import_id)).rowcount:
+        failed = {"error": why, "choices": choices and Jsonb(choices), "id": import_id}
+        if not connection.execute(FAIL, failed).rowcount:
             return
         leftovers.clear(connection, import_id)
         _tell_end(connection, import_id)
@@ -140,14 +155,14 @@ def fail(connection: Connection[TupleRow], import_id: uuid.UUID, why: str, choic
 
 def _tell_end(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
     """Note that an import has ended, for those who asked to be told of it."""
-    found = connection.execute(ENDED, (import_id,)).fetchone()
+    found = connection.execute(ENDED, {"id": import_id}).fetchone()
     if found is not None:
         pool, status = found
         order.record_on(connection, pool, "import.finished", {"import_id": str(import_id), "status": status})
 
 
 def _status(connection: Connection[TupleRow], import_id: uuid.UUID) -> str | None:
-    found = connection.execute(STATUS, (import_id,)).fetchone()
+    found = connection.execute(STATUS, {"id": import_id}).fetchone()
     return None if found is None else str(found[0])
 
 
@@ -229,7 +244,7 @@ class _Run:
             size += len(block)
             if time.monotonic() - self.told > TELL_SECONDS:
                 self.told = time.monotonic()
-                self.side.execute(FETCHED, (size, self.id))
+                self.side.execute(FETCHED, {"size": size, "id": self.id})
             yield block
 
     def _stage(self, stack: ExitStack) -> None:
@@ -246,7 +261,7 @@ class _Run:
         queried = self.row.source["type"] in fetching.MAY_BE_EMPTY
         sorter = reading.sorter(table, options, queried=queried, seed=self.row.seed)
         self.codes_alone = sorter.codes_alone
-        self.side.execute(BESIDE, (reading.beside(table, options, sorter.column), self.id))
+        self.side.execute(BESIDE, {"beside": reading.beside(table, options, sorter.column), "id": self.id})
         beside = (
             stack.enter_context(_connect(self.settings, self.project)) if sorter.past is not None else None
         )
@@ -256,7 +271,8 @@ class _Run:
         total = sum(self.staged) + self.given + self.invalid + self.suspicious
         if not total and self.row.source["type"] not in fetching.MAY_BE_EMPTY:
             raise reading.no_rows()
-        self.side.execute(STAGED, (total, self.invalid, self.suspicious, self.id))
+        counts = {"total": total, "invalid": self.invalid, "suspicious": self.suspicious, "id": self.id}
+        self.side.execute(STAGED, counts)
         if beside is not None:
             after = self.merged_to[given.PLACE] if len(self.merged_to) > given.PLACE else merge.LEAST
             given.bring_in(
@@ -288,7 +304,8 @@ class _Run:
         self.invalid += len(sorted_.rejects)
         if sorted_.rejects:
             lines, values, reasons = zip(*((r.line, r.value, r.reason) for r in sorted_.rejects), strict=True)
-            self.side.execute(REJECT, (self.id, list(lines), list(values), list(reasons)))
+            rejects = {"lines": list(lines), "values": list(values), "reasons": list(reasons), "id": self.id}
+            self.side.execute(REJECT, rejects)
         self._tell(STAGING * raw.place / max(1, self.size))
         return sorted_.shares
 
@@ -340,7 +357,7 @@ class _Run:
 
     def _finish(self) -> None:
         with self.main.transaction():
-            if self.main.execute(FINISH, (self.id,)).fetchone() is None:
+            if self.main.execute(FINISH, {"id": self.id}).fetchone() is None:
                 if _status(self.main, self.id) != "running":
                     raise ImportCancelledError("The import was cancelled.")
                 raise AssertionError(f"the figures of import {self.id} do not add up to its rows")
@@ -352,7 +369,7 @@ class _Run:
         self.watch(progress)
         if time.monotonic() - self.told > TELL_SECONDS:
             self.told = time.monotonic()
-            if not self.side.execute(TELL, (progress, self.id)).rowcount:
+            if not self.side.execute(TELL, {"progress": progress, "id": self.id}).rowcount:
                 raise ImportCancelledError("The import was cancelled.")
 
     def _unwanted(self) -> bool:

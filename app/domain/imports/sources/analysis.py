@@ -74,12 +74,12 @@ def _check_names(connection: Connection, source: StoredSource) -> None:
     """
     table, event_type = _table(source), source.get("event_type")
     things = "customer" if table is Customer else "event"
-    if event_type is not None and not _is_there(connection, Event.event_type == event_type):
+    if event_type is not None and not _is_there(connection, Event, Event.event_type == event_type):
         known = select(Event.event_type).limit(LOOKED_THROUGH).subquery()
         names = connection.execute(select(known.c.event_type).distinct()).scalars().all()
         raise UnreadableError(f"There is no event of the type {event_type!r}{_nearest(event_type, names)}.")
     for name in (source["property"], *(source.get("where") or {})):
-        if not _is_there(connection, func.jsonb_exists(table.properties, name)):
+        if not _is_there(connection, table, func.jsonb_exists(table.properties, name)):
             some = select(table.properties).limit(LOOKED_THROUGH).subquery()
             keys = connection.execute(select(func.jsonb_object_keys(some.c.properties)).distinct())
             raise UnreadableError(
@@ -87,8 +87,8 @@ def _check_names(connection: Connection, source: StoredSource) -> None:
             )
 
 
-def _is_there(connection: Connection, condition: ColumnElement[bool]) -> bool:
-    return bool(connection.execute(select(exists().where(condition))).scalar_one())
+def _is_there(connection: Connection, table: type[Customer | Event], condition: ColumnElement[bool]) -> bool:
+    return bool(connection.execute(select(exists(select(table.id).where(condition)))).scalar_one())
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
