@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import psycopg
 import pytest
@@ -43,7 +43,7 @@ def texts(value, name):
     elif isinstance(value, Mapping):
         for key, each in value.items():
             yield from texts(each, f"{name}[{key!r}]")
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif isinstance(value, list | tuple):
         for place, each in enumerate(value):
             yield from texts(each, f"{name}[{place}]")
 
