@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from app.domain.lifecycle.check import violations
 from app.platform.database import transaction
+from app.platform.projects import everywhere
 from app.platform.settings import Settings
 from app.server import retention
 from app.server.retention import RULES, forget_old
@@ -55,7 +56,7 @@ async def age(engine, days):
 async def test_by_default_nothing_goes(lived, engine, settings):
     before = await counts(engine)
     await age(engine, 10_000)
-    assert await forget_old(engine, settings) == {}
+    assert await forget_old(everywhere(engine), settings) == {}
     assert await counts(engine) == before
 
 
@@ -66,12 +67,12 @@ async def test_what_is_old_goes_in_batches_and_what_is_used_stays_used(
     event, rendered = lived
     days = {rule.setting: 30 for rule in RULES}
     short = Settings(DATABASE_URL=settings.database_url, **days)
-    assert set((await forget_old(engine, short)).values()) == {0}
+    assert set((await forget_old(everywhere(engine), short)).values()) == {0}
     before = (await client.get("/v1/pools/p/counts")).json()
     had = await counts(engine)
     assert all(had.values())
     await age(engine, 31)
-    assert await forget_old(engine, short) == had
+    assert await forget_old(everywhere(engine), short) == had
     assert set((await counts(engine)).values()) == {0}
 
     assert (await client.get("/v1/pools/p/counts")).json() == before

@@ -11,6 +11,7 @@ from app.domain.customers.events import NewEvent
 from app.domain.lifecycle import check
 from app.domain.tracking import service as tracking
 from app.platform.database import transaction
+from app.platform.projects import everywhere
 from app.schema.base import Base
 from tests.factories import fill
 
@@ -80,7 +81,7 @@ async def test_marks_are_forgotten_after_their_time(client, engine):
         "/v1/events", json={"events": [{"event_id": "e", "customer_id": WHO, "event_type": "x"}]}
     )
     await client.delete(f"/v1/customers/{WHO}")
-    async with transaction(engine) as connection:
+    async with transaction(everywhere(engine)) as connection:
         assert await service.forget_marks(connection) == 0
         await connection.execute(text("UPDATE erased_event SET erased_at = now() - interval '91 days'"))
         assert await service.forget_marks(connection) == 1
