@@ -81,10 +81,10 @@ def numbered(statement: str, values: Any, session: Any) -> tuple[str, tuple[int,
         values = {f"p{number}": value for number, value in enumerate(values)}
         places = iter(values)
         statement = re.sub(r"%s", lambda _: f"%({next(places)})s", statement)
-    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)[sbt]", statement)))
+    names = list(dict.fromkeys(re.findall(r"%\(([^()]+)\)[sbt]", statement)))
     adapter = Transformer(session)
     adapter.dump_sequence([values[name] for name in names], [PyFormat.AUTO] * len(names))
-    query = re.sub(r"%\((\w+)\)[sbt]", lambda found: f"${names.index(found[1]) + 1}", statement)
+    query = re.sub(r"%\(([^()]+)\)[sbt]", lambda found: f"${names.index(found[1]) + 1}", statement)
     return query.replace("%%", "%"), adapter.types or ()
 
 
