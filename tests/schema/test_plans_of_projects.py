@@ -86,7 +86,11 @@ OF_POOLS = {
     "SELECT FROM voucher WHERE pool_id = $1 AND status = 'available' ORDER BY draw_key LIMIT 1": ("draw",),
     "SELECT FROM voucher WHERE pool_id = $1 AND status = 'assigned'": ("assigned",),
     "SELECT FROM voucher WHERE pool_id = $1 AND status = 'void' ORDER BY draw_key": ("ended",),
-    f"SELECT FROM pool WHERE id = $1 AND {HAS_NONE}": ("draw", "assigned", "ended"),
+    f"SELECT FROM pool WHERE id = $1 AND {HAS_NONE.replace('%(project)s', '1')}": (
+        "draw",
+        "assigned",
+        "ended",
+    ),
 }
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from app.domain.forecast import service
 from app.platform.database import transaction
 from app.platform.jobs import enqueue
+from app.platform.projects import everywhere
 from tests.factories import add_key, fill
 from tests.worker import eventually, working
 
@@ -64,7 +65,7 @@ async def test_each_window_counts_what_left_in_it(client, engine):
     await execute(engine, "UPDATE pool SET created_at = now() - interval '11 days'")
     for n, ago in ((40, "10 days"), (24, "3 days"), (12, "5 hours"), (6, "0 hours")):
         await assign(client, n)
-        async with transaction(engine) as connection:
+        async with transaction(everywhere(engine)) as connection:
             await service.keep_history(connection)
         await execute(
             engine,
@@ -110,7 +111,7 @@ async def test_the_history_has_one_row_an_hour_however_often_it_is_written(clien
     await fill(engine, "p", 10)
 
     async def keep():
-        async with transaction(engine) as connection:
+        async with transaction(everywhere(engine)) as connection:
             await service.keep_history(connection)
 
     await asyncio.gather(*(keep() for _ in range(8)))
@@ -129,7 +130,7 @@ async def test_rows_older_than_90_days_are_forgotten(client, engine):
             " SELECT id, now() - make_interval(days => :days), now(), 2, 0, 0, 0, 0, 0 FROM pool",
             days=days,
         )
-    async with transaction(engine) as connection:
+    async with transaction(everywhere(engine)) as connection:
         await service.keep_history(connection)
     hours = [row["hour"] for row in (await client.get(f"{URL}/history")).json()["items"]]
     age = [(datetime.now(UTC) - datetime.fromisoformat(hour)).days for hour in hours]
@@ -160,7 +161,7 @@ async def test_hours_without_a_change_take_no_row_and_are_listed(client, engine)
     await execute(engine, "UPDATE pool SET created_at = now() - interval '40 days'")
 
     async def keep():
-        async with transaction(engine) as connection:
+        async with transaction(everywhere(engine)) as connection:
             return await service.keep_history(connection)
 
     async def rows():
@@ -168,7 +169,7 @@ async def test_hours_without_a_change_take_no_row_and_are_listed(client, engine)
             return (await connection.execute(text("SELECT count(*) FROM stock_history"))).scalar_one()
 
     assert (await keep()).due == 1
-    async with transaction(engine) as connection:  # in one hour, whatever the clock says
+    async with transaction(everywhere(engine)) as connection:  # in one hour, whatever the clock says
         for then in (
             "hour = date_trunc('hour', now()) - interval '30 days', taken_at = now() - interval '30 days'",
             "same_until = now() - interval '2 hours'",
@@ -201,7 +202,7 @@ async def test_a_pool_that_is_being_deleted_holds_up_no_other(client, engine):
     await fill(engine, "q", 1)
     async with transaction(engine) as connection:
         await connection.execute(text("SELECT FROM pool WHERE name = 'p' FOR UPDATE"))
-        async with transaction(engine) as other:
+        async with transaction(everywhere(engine)) as other:
             assert (await service.keep_history(other)).due == 2
     assert [len((await client.get(f"/v1/pools/{pool}/history")).json()["items"]) for pool in "pq"] == [0, 1]
 

@@ -447,7 +447,7 @@ async def test_a_finished_import_and_a_pool_that_runs_low_are_told(client, engin
         ids.append((await client.post("/v1/pools/p/imports", json=body)).json()["id"])
         if len(ids) < 3:
             await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(ids[-1]))
-    with connect_sync(settings, autocommit=True) as driver:
+    with connect_sync(settings, project=DEFAULT, autocommit=True) as driver:
         pipeline.fail(driver, uuid.UUID(ids[2]), "the source is gone")
     events = await told(engine, settings, receiver, hook)
     assert [(event["type"], event["data"]) for event in events] == [
