@@ -1,15 +1,17 @@
 """A pool of 110 million codes, of which 100 million were given: `python -m benchmarks.large [--codes N] [--given N]`.
 
-Assigns and counts there beside those of a service that has nothing but a pool of 10,000, in turns. The codes and the
-ledger are made by SQL: rows in draw order, the first `--given` of them given, ids and codes in no order; indexes are
-made after the rows, while the service is stopped. It needs some 60 GB of disk and, on two cores, the better part of
-an hour.
+Assigns and counts there beside those of a service that has nothing but a pool of 10,000, in turns, before and after its
+indexes by code and by id have been read into memory. The codes and the ledger are made by SQL: rows in draw order, the
+first `--given` of them given, ids and codes in no order; indexes are made after the rows, while the service is stopped.
+It needs some 60 GB of disk and, on two cores, the better part of an hour.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -54,6 +56,9 @@ FROM pg_constraint WHERE conrelid = CAST(:name AS regclass) AND contype IN ('p',
 INDEXES = text(
     "SELECT format('DROP INDEX %I', indexname) AS drop, indexdef AS make FROM pg_indexes WHERE tablename = :name"
 )
+FILES = text(
+    "SELECT pg_relation_filepath(CAST(name AS regclass)) FROM unnest(ARRAY['voucher_pkey', 'assignment_pkey']) AS name"
+)
 SIZE = text(
     "SELECT sum(pg_total_relation_size(CAST(name AS regclass))) FROM unnest(CAST(:names AS text[])) AS name"
 )
@@ -70,35 +75,22 @@ def main() -> None:
         filled = _fill_stopped(large, arguments.codes, arguments.given)
         size = harness.on(large, _size)
         millions = f"{arguments.codes / 1e6:g} M"
-        rates: dict[str, list[float]] = {"large": [], "small": []}
-        counts: dict[str, list[float]] = {"large": [], "small": []}
-        for n in range(arguments.rounds + 1):
-            harness.on(small, lambda engine, n=n: harness.fill(engine, f"small-{n}", SMALL))  # type: ignore[misc]
-            # A small pool lasts for little more than a second. The first turn warms.
-            turn = {
-                "small": growth.assigns_of(small, f"small-{n}", 1).per_second,
-                "large": growth.assigns_of(large, "large", 1).per_second,
-            }
-            of_counts = {
-                "small": growth.counts_ms(small, f"small-{n}"),
-                "large": growth.counts_ms(large, "large"),
-            }
-            for name in rates if n else ():
-                rates[name].append(turn[name])
-                counts[name].append(of_counts[name])
+        cold = _in_turns(large, small, arguments.rounds, "cold")
+        _warm(large)
+        warm = _in_turns(large, small, arguments.rounds, "warm")
         print(f"{harness.machine()}; load by {load.tool()}; medians of {arguments.rounds} rounds in turns\n")
         print(
             goals.table(
-                goals.row("large assigns", rates["large"], rates["small"], size=millions),
-                goals.row("large counts", counts["large"], counts["small"], size=millions),
+                goals.row("large assigns", warm.large, warm.small, size=millions, said=_ratio(cold)),
+                goals.row("large counts", warm.large_counts, warm.small_counts, size=millions),
             )
         )
         made = f"{arguments.codes:,} codes, {arguments.given:,} of them given ({size / 1e9:.0f} GB, {filled:.0f} s)"
         rows = [
-            [f"assigns per second: {made}", harness.median(rates["large"])],
-            [f"assigns per second: a service with a pool of {SMALL:,}", harness.median(rates["small"])],
-            ["GET counts of the large one, ms", harness.median(counts["large"])],
-            ["GET counts of the small one, ms", harness.median(counts["small"])],
+            [f"assigns per second: {made}", harness.median(warm.large)],
+            [f"assigns per second: a service with a pool of {SMALL:,}", harness.median(warm.small)],
+            ["GET counts of the large one, ms", harness.median(warm.large_counts)],
+            ["GET counts of the small one, ms", harness.median(warm.small_counts)],
         ]
         print(harness.table(["what", "median"], rows))
         print("\n" + harness.books_agree(large))
@@ -136,6 +128,47 @@ async def _fill(engine: AsyncEngine, codes: int, given: int) -> None:
             await connection.execute(text(f"VACUUM (FREEZE, ANALYZE) {name}"))
         await connection.execute(text("RESET synchronous_commit"))
         await connection.execute(text("RESET maintenance_work_mem"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Assigns a second, and milliseconds of counts."""
+
+    large: list[float] = field(default_factory=list)
+    small: list[float] = field(default_factory=list)
+    large_counts: list[float] = field(default_factory=list)
+    small_counts: list[float] = field(default_factory=list)
+
+
+def _in_turns(large: Service, small: Service, rounds: int, name: str) -> _Turns:
+    """Measure both in turns, a second each: a small pool lasts for little more."""
+    turns = _Turns()
+    for n in range(rounds):
+        pool = f"{name}-{n}"
+        harness.on(small, partial(harness.fill, pool=pool, n=SMALL))
+        turns.small.append(growth.assigns_of(small, pool, 1).per_second)
+        turns.large.append(growth.assigns_of(large, "large", 1).per_second)
+        turns.small_counts.append(growth.counts_ms(small, pool))
+        turns.large_counts.append(growth.counts_ms(large, "large"))
+    return turns
+
+
+def _ratio(cold: _Turns) -> str:
+    return f"{harness.median(cold.large) / harness.median(cold.small):.2f} before its indexes are in memory"
+
+
+def _warm(service: Service) -> None:
+    """Read the indexes by code and by id, each of which an assign enters at random, as hours of work would."""
+
+    async def files(engine: AsyncEngine) -> list[str]:
+        async with harness.alone(engine) as connection:
+            return list((await connection.execute(FILES)).scalars())
+
+    for file in harness.on(service, files):
+        for segment in (service.home / "data").glob(f"{file}*"):
+            with segment.open("rb") as read:
+                while read.read(2**20):
+                    pass
 
 
 async def _dropped(connection: AsyncConnection, table: str) -> AsyncIterator[str]:
