@@ -9,8 +9,8 @@ from alembic import op
 
 from app.platform.indexes import build, reword
 
-revision = "0146"
-down_revision = "0145"
+revision = "0152"
+down_revision = "0151"
 branch_labels = None
 depends_on = None
 

@@ -6,7 +6,7 @@ when it came where that is when its import began. Each lock is held for a moment
 
 from alembic import op
 
-revision = "0145"
+revision = "0151"
 down_revision = "0150"
 branch_labels = None
 depends_on = None
@@ -30,8 +30,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back; the values are filled in."""
     op.execute("""
-        UPDATE voucher SET import_id = import.id, imported_at = coalesce(imported_at, started_at) FROM import
-        WHERE (import.project_id, import.number) = (voucher.project_id, voucher.import_number)""")
+        UPDATE voucher SET import_id = import.id, imported_at = coalesce(imported_at, started_at, import.created_at)
+        FROM import WHERE (import.project_id, import.number) = (voucher.project_id, voucher.import_number)""")
     op.execute("ALTER TABLE voucher DROP COLUMN import_number, ALTER imported_at SET NOT NULL")
     op.execute("ALTER TABLE import DROP COLUMN number")
     op.execute("""
