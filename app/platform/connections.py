@@ -306,9 +306,8 @@ async def connect(
     connection.hang = hang_of(url)
     _answered[url] = place
     if last is not None and server_at(last) != server_at(place) and server_at(last) in suspects:
-        open_connections.sever(
-            server_at(last)
-        )  # another one has its place; who still reads there would read what was
+        # Another one has its place; who still reads there would read what was.
+        open_connections.sever(server_at(last))
     return connection
 
 
