@@ -87,8 +87,13 @@ class Pace:
         self._turn = threading.Lock()
 
     @contextmanager
-    def step(self, usual: int = 1) -> Iterator[int]:
-        """Do a step in the block, which leaves no transaction open; give how much it may do, of so much as usual."""
+    def step(self, usual: int = 1, least: int = 1) -> Iterator[int]:
+        """Do a step in the block, which leaves no transaction open; give how much it may do.
+
+        Args:
+            usual: how much a step does where nobody has many requests.
+            least: so much is always done at once, for a step by itself costs something too.
+        """
         if not self._is_marked():
             yield usual
             return
@@ -96,7 +101,7 @@ class Pace:
             _giving_way.add(self)
             try:
                 began = monotonic()
-                yield max(1, usual // PART)
+                yield max(min(usual, least), usual // PART)
                 rest = min(LONGEST_REST, REST * len(_giving_way) * (monotonic() - began))
                 RESTED.inc(rest)
                 sleep(rest)

@@ -59,8 +59,9 @@ def test_under_the_mark_steps_are_small_and_rests_are_bounded(mark, looker, rest
     assert step_of(pace, 3600, monkeypatch) == 1000 // PART
     assert rests == [REST * 0.125, LONGEST_REST]
     assert RESTED._value.get() == pytest.approx(before + sum(rests))
-    with pace.step() as part:
-        assert part == 1
+    for usual, least, some in ((1, 1, 1), (1000, 500, 500), (100, 500, 100), (50_000, 500, 2500)):
+        with pace.step(usual, least) as part:
+            assert part == some
 
 
 def test_a_step_that_fails_is_not_rested_for_and_leaves_its_turn(mark, looker, rests):

@@ -120,7 +120,7 @@ def bring_in(
         reraise=True,
     )
     while after < merge.KEYS.stop - 1:
-        with pace.step(CHUNK_ROWS) as limit:
+        with pace.step(CHUNK_ROWS, merge.LEAST_ROWS) as limit:
             upto = merge.end_of_chunk(after, staged, limit)
             again(_chunk, connection, target, after, upto)
         after = upto

@@ -27,6 +27,8 @@ from app.platform.giving_way import Pace
 
 BATCHES = 20
 """Batches of rows that are staged by one statement."""
+LEAST_ROWS = 500
+"""Fewer are not merged in a transaction for the sake of others, unless the setting says so."""
 
 STAGED = (
     'CREATE TEMP TABLE staged (line bigint, code text COLLATE "C", expires_at timestamptz, attributes jsonb)'

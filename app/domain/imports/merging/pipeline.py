@@ -345,7 +345,7 @@ class _Run:
         with self.pace.step():
             merge.order(connection, self.row.seed, share, after)
         while after < keys.stop - 1:
-            with self.pace.step(self.settings.import_chunk_rows) as limit:
+            with self.pace.step(self.settings.import_chunk_rows, merge.LEAST_ROWS) as limit:
                 upto = merge.end_of_chunk(after, self.staged[share], limit, keys)
                 self.merged_to[share] = upto
                 places = enumerate(self.merged_to[: rows.SHARES])
