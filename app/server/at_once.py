@@ -16,7 +16,6 @@ from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from app.web.replies import Tell, lines_of
 
@@ -33,17 +32,13 @@ class AtOnce(HttpToolsProtocol):
     without_task: ClassVar[set[RequestResponseCycle]] = set()
     """Requests under way that have none."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, object],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._begin = beginning_of(config)
-        self._fresh = False
-        self._held: RequestResponseCycle | None = None
+    _begin: Begin | None = None
+    _fresh = False
+    _held: RequestResponseCycle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # noqa: D102
+        super().connection_made(transport)
+        self._begin = beginning_of(self.config)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
         super().connection_lost(exc)
