@@ -21,9 +21,11 @@ SELECT code, :pool_id, hashtextextended(code, 0) FROM unnest(CAST(:codes AS text
 COUNT = text("UPDATE stock SET available = available + :n WHERE pool_id = :pool_id AND slot = 0")
 
 
-async def add_key(engine: AsyncEngine, secret: str, *scopes: str, project_id: int = DEFAULT) -> None:
+async def add_key(
+    engine: AsyncEngine, secret: str, *scopes: str, project_id: int = DEFAULT, name: str = "test"
+) -> None:
     """A key with this secret."""
-    row = auth._row(secret, "test", map(Scope, scopes)) | {"project_id": project_id}
+    row = auth._row(secret, name, map(Scope, scopes)) | {"project_id": project_id}
     async with transaction(engine) as connection:
         await keys.add_once(connection, row)
 

@@ -1,12 +1,12 @@
 """SQL of API keys."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import ARRAY, LargeBinary, Uuid, any_, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -61,8 +61,9 @@ class LockedKey(ApiKeyRecord):
     prefix: bytes
 
 
-async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownKey]:
+async def with_prefixes(connection: AsyncConnection, prefixes: Sequence[bytes]) -> list[KnownKey]:
     """Return the keys that stand, of projects that stand, and whose digest, or the one before it, begins so."""
+    any_prefix = any_(bindparam("prefixes", list(prefixes), ARRAY(LargeBinary)))
     query = (
         select(
             *COLUMNS,
@@ -80,7 +81,7 @@ async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownK
         .join(Project, Project.id == ApiKey.project_id)
         .join(Database, Database.id == Project.database_id)
         .where(
-            or_(ApiKey.prefix == prefix, ApiKey.previous_prefix == prefix),
+            or_(ApiKey.prefix == any_prefix, ApiKey.previous_prefix == any_prefix),
             *STANDS,
             Project.deleting_since.is_(None),
         )
@@ -88,9 +89,11 @@ async def with_prefix(connection: AsyncConnection, prefix: bytes) -> list[KnownK
     return records.all_of(await connection.execute(query), KnownKey)
 
 
-async def used(connection: AsyncConnection, key_id: uuid.UUID) -> None:
-    """Note that a key was used just now."""
-    await connection.execute(update(ApiKey).where(ApiKey.id == key_id, STALE).values(last_used_at=func.now()))
+async def used(connection: AsyncConnection, key_ids: Sequence[uuid.UUID]) -> None:
+    """Note that keys were used just now; what another one is writing is noted by it."""
+    these = ApiKey.id == any_(bindparam("ids", list(key_ids), ARRAY(Uuid)))
+    free = select(ApiKey.id).where(these, STALE).with_for_update(skip_locked=True)
+    await connection.execute(update(ApiKey).where(ApiKey.id.in_(free)).values(last_used_at=func.now()))
 
 
 async def add(connection: AsyncConnection, values: dict[str, object]) -> ApiKeyRecord:

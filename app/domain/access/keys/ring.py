@@ -1,16 +1,17 @@
 """The keys that a process knows: it recognises them, remembers them for seconds, and counts what they send.
 
 What changes a key is told to all processes (`keys.service.KEYS`), which then ask again; where that does not arrive,
-what is remembered ends by itself.
+what is remembered ends by itself. Keys in use whose time ends soon are asked for together: what a process asks does not
+grow with their number.
 """
 
 import asyncio
 import hmac
 import time
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from itertools import islice
 
 from app.domain.access.errors import TooManyRequestsError, UnauthenticatedError
 from app.domain.access.keys import queries
@@ -27,11 +28,13 @@ _MAX_CACHED = 10_000
 _REFRESH_SECONDS = 1.0
 _OVERDUE_SECONDS = 5.0
 """How long a key that cannot be looked up, because the database does not answer, is honoured beyond its time."""
+_MOST_AT_ONCE = 500
+"""Most keys that are asked for together."""
 AWAY_SECONDS = 1.0
 """Longest wait for a control database that may be away, where the key is known and its project lives elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Known:
     """A key as it was recognised; the moments are of the monotonic clock."""
 
@@ -42,6 +45,8 @@ class _Known:
     """Until then at the most while it is looked up again."""
     outlives: float
     """Until then it is good while the control database is away."""
+    used: bool = False
+    """Whether a request had it since it was asked for."""
 
 
 class KeyRing:
@@ -66,7 +71,10 @@ class KeyRing:
         if refusals.count != self._refusals:
             self._forget_moved()
         entry = self._known.get(digest_of(secret))
-        return entry.caller if entry is not None and entry.until > time.monotonic() else None
+        if entry is None or entry.until <= time.monotonic():
+            return None
+        entry.used = True
+        return entry.caller
 
     async def recognise(self, secret: str) -> Caller:
         """Return the caller that holds this key.
@@ -99,14 +107,48 @@ class KeyRing:
             done.exception()  # it was raised in whoever still waits; where nobody does, that is no fault
 
     async def _ask(self, digest: bytes) -> Caller:
+        """Ask for a key, and for those in use that would be asked for soon."""
         heard = self._heard
+        digests = list(dict.fromkeys((digest, *islice(self._due(), _MOST_AT_ONCE))))
+        found = await self._found(digests)
+        for each in digests:
+            if each not in found:
+                self._known.pop(each, None)
+            elif heard == self._heard:
+                self._remember(each, *found[each])
+        if digest not in found:
+            raise UnauthenticatedError("The API key is not known, has expired, or was revoked.")
+        return found[digest][0]
+
+    def _due(self) -> Iterator[bytes]:
+        """Yield the keys in use whose time ends soon; drop those that are good for nothing more."""
+        now = time.monotonic()
+        for digest, known in list(self._known.items()):  # the longest known first
+            if known.until > now + self._remember_seconds / 2:
+                return
+            if known.used:
+                yield digest
+            elif max(known.until, known.overdue, known.outlives) < now:
+                del self._known[digest]
+
+    async def _found(self, digests: Sequence[bytes]) -> dict[bytes, tuple[Caller, float]]:
+        """Look keys up, and note that they are used.
+
+        Returns:
+            By digest, of those that stand: who holds it, and for how many seconds it is good.
+        """
+        wanted, found = set(digests), dict[bytes, tuple[Caller, float]]()
         async with autocommit(self._databases.main.short) as connection:
-            for row in await queries.with_prefix(connection, digest[:PREFIX_BYTES]):
-                left = _seconds_left(row, digest)
-                if left > 0:
-                    return await self._recognised(connection, row, digest, left, heard)
-        self._known.pop(digest, None)
-        raise UnauthenticatedError("The API key is not known, has expired, or was revoked.")
+            rows = await queries.with_prefixes(connection, [digest[:PREFIX_BYTES] for digest in digests])
+            for row in rows:
+                self._databases.learn(row.database_id, row.database, row.database_url)
+                for digest in wanted.intersection((row.digest, row.previous_digest)):
+                    if (left := _seconds_left(row, digest)) > 0:
+                        found[digest] = _caller(row), left
+            held = {caller.key_id for caller, _ in found.values()}
+            if stale := [row.id for row in rows if row.stale and row.id in held]:
+                await queries.used(connection, stale)
+        return found
 
     def meter(self, caller: Caller) -> None:
         """Count a request of a key that may send so many a minute.
@@ -122,25 +164,6 @@ class KeyRing:
                 f"This key may send {caller.requests_per_minute} requests a minute to each process.",
                 round(wait) + 1,
             )
-
-    async def _recognised(
-        self, connection: AsyncConnection, row: KnownKey, digest: bytes, seconds: float, heard: int
-    ) -> Caller:
-        if row.stale:
-            await queries.used(connection, row.id)
-        caller = Caller(
-            row.id,
-            row.name,
-            frozenset(map(Scope, row.scopes)),
-            row.project_id,
-            row.project,
-            row.requests_per_minute,
-            row.database_id,
-        )
-        self._databases.learn(row.database_id, row.database, row.database_url)
-        if heard == self._heard:
-            self._remember(digest, caller, seconds)
-        return caller
 
     def hear(self, word: str | None) -> None:
         """Forget what was changed elsewhere: the key or the keys of the project whose id this is.
@@ -198,6 +221,18 @@ def _id_in(word: str | None) -> uuid.UUID | int | None:
         return None if word is None else uuid.UUID(word) if "-" in word else int(word)
     except ValueError:
         return None
+
+
+def _caller(row: KnownKey) -> Caller:
+    return Caller(
+        row.id,
+        row.name,
+        frozenset(map(Scope, row.scopes)),
+        row.project_id,
+        row.project,
+        row.requests_per_minute,
+        row.database_id,
+    )
 
 
 def _seconds_left(row: KnownKey, digest: bytes) -> float:
