@@ -7,7 +7,7 @@ end in time is closed, never returned.
 import asyncio
 import select
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Self, TypeVar
 
@@ -94,8 +94,8 @@ class LimitedConnection(psycopg.AsyncConnection[TupleRow]):
     """The project that its session is set to, where that outlives a transaction."""
     hang = Hang()
     """Of its database."""
-    prepared: dict[bytes, str]
-    """What was prepared by SQL, and under which name."""
+    prepared: dict[tuple[bytes, Sequence[int]], bytes]
+    """Statements that are prepared besides the driver's, with the types of their parameters, and under which names."""
     speaks_for_all: bool = False
     """Whether a server that does not answer this one in time is taken to answer nobody in this process."""
 

@@ -27,8 +27,6 @@ SET = f"""SELECT set_config('role', '{SERVICE}', true), set_config('app.project'
 """Sets it for a transaction, and the role: a session that a pooler lends us may have another one."""
 SET_INSIDE = "SELECT set_config('app.project', %(project)s, true)"
 """Sets another one for a part of a transaction, which goes on being under way in its own."""
-SET_SESSION = f"SET app.project = '{{project}}'; SET application_name = '{OF_PROJECT}{{project}}'"
-"""Sets it for a session, until it is set to another."""
 MOST_WAITING = 1000
 """Most acts of a project that wait for one; more are refused at once."""
 _EVERYWHERE = 0
