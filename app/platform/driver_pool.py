@@ -61,17 +61,33 @@ class DriverPool:
         Raises:
             psycopg.OperationalError: there is none in time.
         """
+        connection = await self._take()
+        try:
+            yield connection
+        finally:
+            await self._give_back(connection)
+
+    async def _take(self) -> LimitedConnection:
         if self._places.locked():
             await self._wait()
         else:
             await self._places.acquire()  # at once, where a bound would cost more than the place
         self.begun += 1
         try:
-            connection = await self._idle_or_new()
-            try:
-                yield connection
-            finally:
-                await self._take_back(connection)
+            return await self._idle_or_new()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def _give_back(self, connection: LimitedConnection) -> None:
+        try:
+            if not connection.closed and connection.pgconn.transaction_status == _IDLE:
+                self._idle.append(connection)
+                return
+            broken = connection.broken or connection.closed
+            await connection.close()
+            if broken:
+                await self.close()
         finally:
             self._places.release()
 
@@ -95,26 +111,22 @@ class DriverPool:
             parameters: the others, in their order.
         """
         parameters = (Int4(project_id), *parameters)
-        async with self.connection() as connection:
-            if not self._own_sessions:
-                async with connection.transaction():
-                    await connection.execute(SET, {"project": str(project_id)})
-                    return await _run(connection, statement, parameters)
-            return await fetch_in(connection, project_id, statement, parameters)
+        connection = await self._take()
+        try:
+            if self._own_sessions:
+                return await fetch_in(connection, project_id, statement, parameters)
+            async with connection.transaction():
+                await connection.execute(SET, {"project": str(project_id)})
+                rows = psycopg.AsyncRawCursor(connection)
+                await rows.execute(statement, parameters)
+                return await rows.fetchall()
+        finally:
+            await self._give_back(connection)
 
     async def _idle_or_new(self) -> LimitedConnection:
         if self._idle and self._idle[-1].is_lost():
             await self.close()
         return self._idle.pop() if self._idle else await self._open_one()
-
-    async def _take_back(self, connection: LimitedConnection) -> None:
-        if not connection.closed and connection.pgconn.transaction_status == _IDLE:
-            self._idle.append(connection)
-            return
-        broken = connection.broken or connection.closed
-        await connection.close()
-        if broken:
-            await self.close()
 
     async def close(self) -> None:
         """Close the idle connections; more can be opened."""
@@ -147,14 +159,6 @@ class ProjectConnections:
         """
         async with self.share.one():
             return await self.pool.fetch(self.project_id, statement, parameters)
-
-
-async def _run(
-    connection: LimitedConnection, statement: bytes, parameters: Sequence[object]
-) -> list[TupleRow]:
-    rows = psycopg.AsyncRawCursor(connection)
-    await rows.execute(statement, parameters)
-    return await rows.fetchall()
 
 
 def create_driver_pool(settings: Settings, opened: Opened | None = None) -> DriverPool:

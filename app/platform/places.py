@@ -1,8 +1,6 @@
 """Places for what an event loop does few of at a time: who finds all taken waits in line, and not for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 from app.platform.errors import OverloadedError
@@ -22,22 +20,24 @@ class Places:
         self.most, self.waiting, self.patience, self._refusal = most, waiting, patience, refusal
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    def one(self) -> "_Place":
         """Take a place for the block.
 
         Raises:
             OverloadedError: as the `refusal` says: too many wait, or this one waited too long.
         """
-        line = self._lines.setdefault(asyncio.get_running_loop(), _Line(self.most))
+        loop = asyncio.get_running_loop()
+        line = self._lines.get(loop)
+        if line is None:
+            line = self._lines[loop] = _Line(self.most)
+        return _Place(self, line)
+
+    async def take(self, line: "_Line") -> None:
+        """Take a place of a line, at once where one is free."""
         if line.free.locked():
             await self._wait(line)
         else:
-            await line.free.acquire()  # at once
-        try:
-            yield
-        finally:
-            line.free.release()
+            await line.free.acquire()
 
     async def _wait(self, line: "_Line") -> None:
         if line.waiting >= self.waiting:
@@ -58,3 +58,18 @@ class _Line:
     def __init__(self, most: int) -> None:
         self.free = asyncio.Semaphore(most)
         self.waiting = 0
+
+
+class _Place:
+    """A place for a block; a generator as its context manager would cost as much as the rest of the way to a connection."""
+
+    __slots__ = ("_line", "_places")
+
+    def __init__(self, places: Places, line: _Line) -> None:
+        self._places, self._line = places, line
+
+    async def __aenter__(self) -> None:
+        await self._places.take(self._line)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._line.free.release()
