@@ -61,7 +61,7 @@ class _Line:
 
 
 class _Place:
-    """A place for a block; a generator as its context manager would cost as much as the rest of the way to a connection."""
+    """A place for a block; as a generator it would cost as much as the rest of the way to a connection."""
 
     __slots__ = ("_line", "_places")
 
