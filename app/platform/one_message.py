@@ -7,7 +7,7 @@ changes would cost a round trip. (docs/performance.md)
 from collections.abc import Sequence
 from itertools import count
 
-from psycopg import DatabaseError, errors, generators, pq
+from psycopg import DatabaseError, OperationalError, errors, generators, pq
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq.abc import PGconn, PGresult
@@ -85,11 +85,18 @@ def _last_result(pgconn: PGconn) -> PQGen[PGresult]:
     yield from generators.send(pgconn)
     results: list[PGresult] = []
     try:
-        while not results or results[-1].status != pq.ExecStatus.PIPELINE_SYNC:
-            results += yield from generators.fetch_many(pgconn)
+        while True:
+            result = yield from generators.fetch(pgconn)
+            if result is None:  # one of them has ended; and where the connection is lost, all have
+                if pgconn.status == pq.ConnStatus.BAD:
+                    raise OperationalError("the connection is lost")
+            elif result.status == pq.ExecStatus.PIPELINE_SYNC:
+                break
+            else:
+                results.append(result)
         pgconn.exit_pipeline_mode()
     finally:
         failed = next((result for result in results if result.status == _FAILED), None)
         if failed is not None:  # before it closes a connection, a server says why
             raise errors.error_from_result(failed)
-    return results[-2]
+    return results[-1]

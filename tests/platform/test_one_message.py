@@ -7,9 +7,11 @@ import pytest
 from psycopg.types.numeric import Int4
 from sqlalchemy import text
 
+from app.platform import connections
 from app.platform.connections import StatementTimeoutError, connect
 from app.platform.database import transaction
 from app.platform.driver_pool import create_driver_pool
+from app.platform.hanging import Hang, Suspects
 from app.platform.one_message import fetch_in
 from app.platform.projects import everywhere
 from tests.factories import add_projects
@@ -83,6 +85,18 @@ async def test_a_row_of_another_project_is_refused(engine, connection):
     assert await written(engine) == []
 
 
+async def test_what_fails_only_as_it_commits_is_said(settings):
+    async with await connect(settings, autocommit=True, as_owner=True) as connection:
+        await connection.execute(
+            "CREATE TEMPORARY TABLE once (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED)"
+        )
+        for ids in ("(1), (1)", "(2), (2)"):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                await fetch_in(connection, 1, f"INSERT INTO once VALUES {ids} RETURNING id".encode(), [])
+            assert connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        assert await fetch_in(connection, 1, b"SELECT count(*) FROM once", []) == [(0,)]
+
+
 async def test_a_server_that_ends_the_session_is_quoted(settings):
     async with await connect(settings, autocommit=True, as_owner=True) as connection:
         with pytest.raises(psycopg.OperationalError, match="administrator"):
@@ -90,9 +104,11 @@ async def test_a_server_that_ends_the_session_is_quoted(settings):
         assert connection.closed
 
 
-async def test_a_wait_that_ends_or_is_given_up_closes_the_connection(settings):
+async def test_a_wait_that_ends_or_is_given_up_closes_the_connection(settings, monkeypatch):
+    monkeypatch.setattr(connections, "suspects", Suspects())
     for end in ("limit", "cancel"):
         async with await connect(settings, autocommit=True) as connection:
+            connection.hang = Hang()
             connection.limit = 0.2 if end == "limit" else 30
             waiting = asyncio.create_task(fetch_in(connection, 1, b"SELECT pg_sleep(20)", []))
             await asyncio.sleep(0.1)

@@ -127,6 +127,7 @@ class KeyRing:
             if known.until > now + self._remember_seconds / 2:
                 return
             if known.used:
+                known.used = False  # who asks meanwhile for another one need not ask for it too
                 yield digest
             elif max(known.until, known.overdue, known.outlives) < now:
                 del self._known[digest]
