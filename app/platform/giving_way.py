@@ -7,17 +7,22 @@ long as that took, with no transaction open. So it always ends, if later.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
+from typing import TypeVar
 
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.connections import LimitedConnection, connect
+from app.platform.database import transaction
 from app.platform.metrics import RESTED
 from app.platform.settings import Settings
+
+Result = TypeVar("Result")
 
 MANY = 20.0
 """Transactions a second from which on a process has many requests; who follows an import makes ten."""
@@ -111,3 +116,31 @@ class Pace:
     def _is_marked(self) -> bool:
         row = self._connection.execute(_IS_FREE).fetchone()
         return row is None or not row[0]
+
+
+class Unhurried:
+    """The steps of a job of the event loop, which are small anyway: it rests after each under the mark.
+
+    Args:
+        engine: of the database that the job is at work in.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._looked = float("-inf")
+        self._is_marked = False
+
+    async def step(self, step: Awaitable[Result]) -> Result:
+        """Do a step, which leaves no transaction open, and rest; return what it gave."""
+        began = monotonic()
+        result = await step
+        ended = monotonic()
+        if ended - self._looked >= LOOK_SECONDS:
+            async with transaction(self._engine) as connection:
+                self._is_marked = not (await connection.exec_driver_sql(_IS_FREE)).scalar_one()
+            self._looked = ended
+        if self._is_marked:
+            rest = min(LONGEST_REST, REST * (ended - began))
+            RESTED.inc(rest)
+            await asyncio.sleep(rest)
+        return result

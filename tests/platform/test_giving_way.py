@@ -9,7 +9,7 @@ import pytest
 
 from app.platform import giving_way
 from app.platform.database_url import conninfo
-from app.platform.giving_way import LONGEST_REST, MARK, PART, REST, Pace, mark_requests
+from app.platform.giving_way import LONGEST_REST, MARK, PART, REST, Pace, Unhurried, mark_requests
 from app.platform.metrics import RESTED
 from tests.worker import eventually
 
@@ -139,3 +139,20 @@ async def test_requests_over_http_are_marked(client, looker, monkeypatch):
         return looker.execute(HOLDERS).fetchall()
 
     await eventually(is_marked)
+
+
+@pytest.mark.parametrize("many", [True, False])
+async def test_a_job_of_small_steps_rests_after_each_under_the_mark(many, engine, request, monkeypatch):
+    if many:
+        request.getfixturevalue("mark")
+    taken = []
+
+    async def rest(seconds):
+        taken.append(seconds)
+
+    monkeypatch.setattr(giving_way.asyncio, "sleep", rest)
+    job = Unhurried(engine)
+    for seconds in (0.125, 3600):
+        monkeypatch.setattr(giving_way, "monotonic", itertools.count(0, seconds).__next__)
+        assert await job.step(asyncio.to_thread(lambda: 7)) == 7
+    assert taken == ([REST * 0.125, LONGEST_REST] if many else [])

@@ -22,6 +22,7 @@ from app.platform.clock import clock
 from app.platform.connections import LONG_SECONDS
 from app.platform.database import patience, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
+from app.platform.giving_way import Unhurried
 from app.platform.jobs import enqueue
 from app.platform.projects import project_of
 from app.schema.base import VoucherStatus
@@ -192,7 +193,8 @@ async def cancel(connection: AsyncConnection, caller: Caller | None, change_id: 
 async def run(engine: AsyncEngine, change_id: uuid.UUID) -> None:
     """Do a change, from where an earlier run of it ended."""
     if await _list(engine, change_id):
-        while await _chunk(engine, change_id):
+        unhurried = Unhurried(engine)
+        while await unhurried.step(_chunk(engine, change_id)):
             pass
 
 

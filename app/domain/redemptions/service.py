@@ -37,6 +37,7 @@ from app.domain.vouchers.errors import (
 )
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
+from app.platform.giving_way import Unhurried
 from app.platform.jobs import enqueue
 from app.platform.metrics import REDEMPTIONS
 from app.platform.settings import get_settings
@@ -199,11 +200,11 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
         await uses_lock.alone(connection)
         await queries.forget_unmapped(connection)
         by_type = await mapped_properties(connection)
-    events = found = 0
+    events, found, unhurried = 0, 0, Unhurried(engine)
     for event_type in by_type:
         key = None
         while True:
-            rows, new = await _replay_some(engine, event_type, by_type, key)
+            rows, new = await unhurried.step(_replay_some(engine, event_type, by_type, key))
             events, found = events + len(rows), found + new
             if len(rows) < AT_A_TIME:
                 break

@@ -19,6 +19,7 @@ from app.domain.vouchers.errors import AlreadyRedeemedError, VoucherNotFoundErro
 from app.domain.vouchers.schemas import Happening, HistoryRecord, VoucherRecord
 from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
+from app.platform.giving_way import Unhurried
 from app.platform.records import Query
 from app.platform.sweeping import by_halves, is_of_the_row, turn_is_over
 from app.schema.base import VoucherStatus
@@ -159,8 +160,8 @@ async def sweep(engine: AsyncEngine) -> tuple[int, int]:
 
 async def bring_in(engine: AsyncEngine) -> int:
     """Bring the codes whose time has come into their pools; return how many were due."""
-    came = 0
-    while (due := await run_act(engine, coming.come, VOUCHERS_AT_A_TIME)) > 0:
+    came, unhurried = 0, Unhurried(engine)
+    while (due := await unhurried.step(run_act(engine, coming.come, VOUCHERS_AT_A_TIME))) > 0:
         came += due
         if turn_is_over():
             break
@@ -185,9 +186,9 @@ async def _sweep(engine: AsyncEngine, what: Sweep[Due]) -> int:
     async def move(connection: AsyncConnection) -> int:
         return len(await what.some(connection, VOUCHERS_AT_A_TIME))
 
-    swept = 0
+    swept, unhurried = 0, Unhurried(engine)
     try:
-        while (moved := await run_act(engine, move)) > 0:
+        while (moved := await unhurried.step(run_act(engine, move))) > 0:
             swept += moved
             if turn_is_over():
                 break
