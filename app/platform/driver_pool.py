@@ -98,7 +98,13 @@ class DriverPool:
         except TimeoutError:
             raise psycopg.OperationalError("no connection became free in time") from None
 
-    async def fetch(self, project_id: int, statement: bytes, parameters: Sequence[object]) -> list[TupleRow]:
+    async def fetch(
+        self,
+        project_id: int,
+        statement: bytes,
+        parameters: Sequence[object],
+        first: bytes | None = None,
+    ) -> list[TupleRow]:
         """Run a statement in a project, as a transaction of its own, and return its rows.
 
         A session keeps the project that was set, for each statement says its own: the lane of a project that goes on
@@ -109,15 +115,18 @@ class DriverPool:
             project_id: the project's.
             statement: with PostgreSQL's own `$1`, which is the project.
             parameters: the others, in their order.
+            first: a statement that comes before it in the transaction, and takes the project as `$1`.
         """
         parameters = (Int4(project_id), *parameters)
         connection = await self._take()
         try:
             if self._own_sessions:
-                return await fetch_in(connection, project_id, statement, parameters)
+                return await fetch_in(connection, project_id, statement, parameters, first)
             async with connection.transaction():
                 await connection.execute(SET, {"project": str(project_id)})
                 rows = psycopg.AsyncRawCursor(connection)
+                if first is not None:
+                    await rows.execute(first, parameters[:1])
                 await rows.execute(statement, parameters)
                 return await rows.fetchall()
         finally:
@@ -151,14 +160,16 @@ class ProjectConnections:
     project_id: int
     share: Places
 
-    async def fetch(self, statement: bytes, parameters: Sequence[object]) -> list[TupleRow]:
+    async def fetch(
+        self, statement: bytes, parameters: Sequence[object], first: bytes | None = None
+    ) -> list[TupleRow]:
         """Run a statement that sees the rows of the project, and no others; see `DriverPool.fetch`.
 
         Raises:
             OverloadedError: its requests had the project's share of connections for too long.
         """
         async with self.share.one():
-            return await self.pool.fetch(self.project_id, statement, parameters)
+            return await self.pool.fetch(self.project_id, statement, parameters, first)
 
 
 def create_driver_pool(settings: Settings, opened: Opened | None = None) -> DriverPool:

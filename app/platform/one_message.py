@@ -22,7 +22,11 @@ _numbers = count()
 
 
 async def fetch_in(
-    connection: LimitedConnection, project_id: int, statement: bytes, parameters: Sequence[object]
+    connection: LimitedConnection,
+    project_id: int,
+    statement: bytes,
+    parameters: Sequence[object],
+    first: bytes | None = None,
 ) -> list[TupleRow]:
     """Run a statement in a project and return its rows.
 
@@ -31,24 +35,31 @@ async def fetch_in(
         project_id: the project's.
         statement: with PostgreSQL's own `$1`.
         parameters: all of them, in their order.
+        first: a statement that comes before it, and takes the project.
 
     Raises:
         psycopg.Error: as the driver's cursors do; nothing was changed then.
     """
-    return await connection.wait(_exchange(connection, project_id, statement, parameters))
+    return await connection.wait(_exchange(connection, project_id, statement, parameters, first))
 
 
 def _exchange(
-    connection: LimitedConnection, project_id: int, statement: bytes, parameters: Sequence[object]
+    connection: LimitedConnection,
+    project_id: int,
+    statement: bytes,
+    parameters: Sequence[object],
+    first: bytes | None,
 ) -> PQGen[list[TupleRow]]:
     values = Transformer.from_context(connection)
     dumped = values.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
     before, connection.project = connection.project, None  # whatever becomes of the statement
     known = dict(connection.prepared)
     connection.pgconn.enter_pipeline_mode()
+    project = b"%d" % project_id
     if before != project_id:
-        project = b"%d" % project_id
         _send(connection, _ENTER, (), [project, OF_PROJECT.encode() + project], ())
+    if first is not None:
+        _send(connection, first, (), [project], ())
     _send(connection, statement, values.types or (), dumped, values.formats or ())
     try:
         result = yield from _last_result(connection.pgconn)

@@ -113,7 +113,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             return (
                 own,
                 Assigner(of_project(short, project, share_of(SHORT_CONNECTIONS, 1)), connections),
-                Gathering(own),
+                Gathering(own, connections),
                 Reads(standby if database_id == MAIN else None, project),
                 mine,
                 RenderBatcher(own, connections, mine),

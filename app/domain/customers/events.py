@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 import orjson
 from sqlalchemy import select, text
@@ -38,18 +39,24 @@ class StoredEvent:
 # In the order of their ids, so that two batches with the same events never wait for each other. The clock is
 # read here and not at the begin of the transaction: of two events without a time, the first is the one that
 # locked the code first.
-ADD_EVENTS = text("""
+INSERT: LiteralString = """
 INSERT INTO event (project_id, id, customer_id, event_type, properties, timestamp, arrival)
-SELECT :project, id, customer_id, event_type, CAST(properties AS jsonb), coalesce(at, now), first + place
+SELECT :project, id, {customer}, event_type, CAST(properties AS jsonb), coalesce(at, now), first + place
 FROM (SELECT clock_timestamp() AS now, setval('arrival', nextval('arrival') + :n) - :n AS first) AS arrived, unnest(
     CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:types AS text[]),
     CAST(:properties AS text[]), CAST(:timestamps AS timestamptz[])
 ) WITH ORDINALITY AS sent (id, customer_id, event_type, properties, at, place)
-WHERE NOT EXISTS (
-    SELECT FROM erased_event WHERE project_id = :project
-        AND mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(sent.id, 'UTF8'))
-)
+WHERE {condition}
 ORDER BY id, place
+"""
+"""Of events that are sent, as far as a condition holds: `parameters_of`."""
+ERASED: LiteralString = """EXISTS (
+    SELECT FROM erased_event WHERE project_id = :project
+        AND mark = sha256(coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to({id}, 'UTF8'))
+)"""
+"""Of an event: whether it was erased with its customer."""
+ADD_EVENTS = text(f"""
+{INSERT.format(customer="customer_id", condition=f"NOT {ERASED.format(id='sent.id')}")}
 ON CONFLICT DO NOTHING
 RETURNING id, timestamp
 """)
@@ -57,7 +64,7 @@ RETURNING id, timestamp
 
 async def add_events(connection: AsyncConnection, events: Mapping[str, NewEvent]) -> dict[str, datetime]:
     """Store events by their ids; return the times of those that were not there before."""
-    rows = await connection.execute(ADD_EVENTS, {**_parameters(events), "n": len(events)})
+    rows = await connection.execute(ADD_EVENTS, parameters_of(events))
     return dict(rows.all())
 
 
@@ -99,13 +106,15 @@ async def conflicting(connection: AsyncConnection, events: Mapping[str, NewEvent
 
     By id: whether it was erased with its customer; else it is stored with another content.
     """
-    rows = await connection.execute(CONFLICTING, _parameters(events))
+    rows = await connection.execute(CONFLICTING, parameters_of(events))
     return {row.id: row.erased for row in rows}
 
 
-def _parameters(events: Mapping[str, NewEvent]) -> dict[str, object]:
+def parameters_of(events: Mapping[str, NewEvent]) -> dict[str, object]:
+    """Return events by their ids as a statement takes them."""
     values = events.values()
     return {
+        "n": len(events),
         "ids": list(events),
         "customers": [event.customer_id for event in values],
         "types": [event.event_type for event in values],

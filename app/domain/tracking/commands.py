@@ -120,8 +120,8 @@ async def _in_one(engine: AsyncEngine, commands: Sequence[Command]) -> list[str 
     return [_fault(command, each) for command, each in zip(commands, of_each, strict=True)]
 
 
-async def _event_ids(connection: AsyncConnection, commands: Sequence[Command]) -> list[str]:
-    """Return the ids of the commands' events; of one without a time that came within a day, that one's."""
+def event_ids(commands: Sequence[Command]) -> tuple[list[str], dict[int, str]]:
+    """Return the ids of the commands' events, and by place the other one of those without a time: of the day before."""
     today = int(clock.timestamp()) // REMEMBERED_SECONDS
     ids = ["" if command.event_type is None else known_by(command, today) for command in commands]
     timeless = {
@@ -129,6 +129,12 @@ async def _event_ids(connection: AsyncConnection, commands: Sequence[Command]) -
         for place, command in enumerate(commands)
         if command.event_type is not None and command.at is None and command.command_id is None
     }
+    return ids, timeless
+
+
+async def _event_ids(connection: AsyncConnection, commands: Sequence[Command]) -> list[str]:
+    """Return the ids of the commands' events; of one without a time that came within a day, that one's."""
+    ids, timeless = event_ids(commands)
     if timeless:
         before = await recent(connection, list(timeless.values()), REMEMBERED_SECONDS)
         for place, id_ in timeless.items():

@@ -1,6 +1,7 @@
 """Store what is sent one event at a time: what comes in while one transaction is under way shares the next.
 
-Shops and trackers send each event by itself. By itself each would be eight statements and a commit.
+Shops and trackers send each event by itself. By itself each would be eight statements and a commit; where all of a
+batch are plain, one statement does (plain.py).
 """
 
 import asyncio
@@ -14,9 +15,11 @@ from app.domain.access.scopes import Caller
 from app.domain.customers.events import NewEvent
 from app.domain.tracking import commands, service
 from app.domain.tracking.commands import Command
+from app.domain.tracking.plain import Plain
 from app.domain.tracking.schemas import Tracked
 from app.domain.tracking.sign_ins import SignIns
 from app.platform.batching import Batcher, Waiter
+from app.platform.driver_pool import ProjectConnections
 from app.platform.errors import OverloadedError
 
 FEW = 10
@@ -36,8 +39,9 @@ Result = TypeVar("Result")
 class Gathering:
     """What the requests of one process have to be tracked."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, direct: ProjectConnections) -> None:
         self._engine = engine
+        self._plain = Plain(direct)
         self._sign_ins = SignIns(engine)
         self._events = Batcher[None, Sequence[NewEvent], Sequence[Tracked]](
             self._serve_events, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
@@ -90,12 +94,21 @@ class Gathering:
     async def _serve_events(
         self, _key: None, batch: list[Waiter[Sequence[NewEvent], Sequence[Tracked]]]
     ) -> None:
-        await _serve(batch, lambda events: service.track_all(self._engine, events))
+        await _serve(batch, self._track)
+
+    async def _track(self, events: Sequence[NewEvent]) -> Sequence[Tracked]:
+        tracked = await self._plain.store(events)
+        return await service.track_all(self._engine, events) if tracked is None else tracked
 
     async def _serve_commands(
         self, caller: Caller | None, batch: list[Waiter[Sequence[Command], Sequence[str | None]]]
     ) -> None:
-        await _serve(batch, lambda some: commands.carry_out(self._engine, self._sign_ins, caller, some))
+        await _serve(batch, lambda some: self._carry_out(caller, some))
+
+    async def _carry_out(self, caller: Caller | None, some: Sequence[Command]) -> Sequence[str | None]:
+        if await self._plain.carry_out(some):
+            return [None] * len(some)
+        return await commands.carry_out(self._engine, self._sign_ins, caller, some)
 
 
 async def _serve(

@@ -68,6 +68,7 @@ async def test_the_same_event_twice_at_once_is_one(client, shared):
 
 
 async def test_what_fails_for_one_fails_for_that_one(client, monkeypatch):
+    await client.put("/v1/redemption-mapping", json={"mappings": [MAPPING]})
     all_events = service.track_all
 
     async def track_all(engine, events):
@@ -81,6 +82,8 @@ async def test_what_fails_for_one_fails_for_that_one(client, monkeypatch):
 
 
 async def test_a_request_that_waited_too_long_is_told_so(client, monkeypatch):
+    await client.put("/v1/redemption-mapping", json={"mappings": [MAPPING]})
+
     async def track_all(_engine, events):
         raise DatabaseUnavailableError("It cannot be.")
 

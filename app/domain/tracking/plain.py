@@ -1,0 +1,178 @@
+"""Events that say nothing of codes, of customers who are known for sure: stored by one statement, in one message.
+
+All else (a type that is mapped, a person with several ids, an event that was stored or erased before, a cookie that is
+new) is left to `service.track` and `commands.carry_out`, which ask of each by itself: then nothing is stored here.
+Where that happens again and again, few batches are tried.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import psycopg
+from sqlalchemy import text
+
+from app.domain.customers.events import ERASED, INSERT, NewEvent, parameters_of
+from app.domain.lifecycle import uses
+from app.domain.lifecycle.statements import numbered
+from app.domain.persons.schemas import REGISTERED
+from app.domain.tracking.commands import Command, event_ids
+from app.domain.tracking.schemas import Tracked, TrackedStatus
+from app.platform.database import is_conflict
+from app.platform.driver_pool import ProjectConnections
+from app.platform.ids import ordered_ids
+
+MOST_PASSED = 64
+"""Most batches that are not tried after one that was not plain."""
+
+# A mapping that changes waits for the lock that is taken first, so that it finds what was stored beside it. A merge
+# marks whom it concerns, and waits for who is at work: so whoever finds no mark here is waited for.
+_LOCK, _ = numbered(uses.SHARED)
+_PLAIN = f"""
+NOT EXISTS (
+    SELECT FROM redemption_mapping WHERE project_id = :project AND event_type = ANY (CAST(:types AS text[]))
+) AND NOT EXISTS (
+    SELECT FROM unnest(CAST(:given AS text[])) AS given (id)
+    WHERE EXISTS (SELECT FROM event WHERE event.project_id = :project AND event.id = given.id)
+        OR (SELECT EXISTS (SELECT FROM erased_event WHERE project_id = :project)) AND {ERASED.format(id="given.id")}
+)
+"""  # noqa: S608  (made of constants)
+_ALONE = """
+AND NOT EXISTS (SELECT FROM customer_alias WHERE project_id = :project AND id = ANY ({customers}))
+"""
+STORE = text(f"""
+WITH stored AS (
+    {INSERT.format(customer="customer_id", condition=_PLAIN + _ALONE.format(customers="CAST(:customers AS text[])"))}
+    RETURNING id
+)
+SELECT count(*) FROM stored
+""")  # noqa: S608  (made of constants)
+# Whose an event is: the customer for whom all of its ids stand. A registered one who is new stands for itself.
+STORE_OF_TRACKED = text(f"""
+WITH named AS MATERIALIZED (
+    SELECT asked.place, asked.name, asked.value, tracked.name IS NULL AS new,
+        CASE WHEN NOT tracked.shared THEN tracked.customer_id
+            WHEN tracked.name IS NULL AND asked.name = '{REGISTERED}' THEN asked.value END AS customer_id
+    FROM unnest(
+        CAST(:places AS bigint[]), CAST(:names AS text[]), CAST(:values AS text[])
+    ) AS asked (place, name, value)
+    LEFT JOIN tracked_id AS tracked
+        ON tracked.project_id = :project AND tracked.name = asked.name AND tracked.value = asked.value
+), whose AS MATERIALIZED (
+    SELECT place, min(customer_id) AS customer_id,
+        bool_and(customer_id IS NOT NULL) AND min(customer_id) = max(customer_id) AS sure
+    FROM named GROUP BY place
+), plain AS MATERIALIZED (
+    SELECT WHERE {_PLAIN} {_ALONE.format(customers="ARRAY(SELECT customer_id FROM whose)")}
+        AND (SELECT bool_and(sure) FROM whose)
+), registered AS (
+    INSERT INTO tracked_id (project_id, name, value, customer_id)
+    SELECT DISTINCT :project, name, value, value FROM named WHERE new AND EXISTS (SELECT FROM plain) ORDER BY value
+    ON CONFLICT (project_id, name, value) DO NOTHING
+), stored AS (
+    {
+    INSERT.format(
+        customer="(SELECT customer_id FROM whose WHERE whose.place = sent.place)",
+        condition="EXISTS (SELECT FROM plain)",
+    )
+}
+    RETURNING id
+)
+SELECT count(*) FROM stored
+""")  # noqa: S608  (made of constants)
+_STORE, _NAMES = numbered(STORE)
+_STORE_OF_TRACKED, _NAMES_OF_TRACKED = numbered(STORE_OF_TRACKED)
+
+
+class _Tries:
+    """Whether a batch is tried: the more of them were not plain, the fewer are."""
+
+    def __init__(self) -> None:
+        self.passing = 0
+        """Batches that are not tried."""
+        self._next = 1
+
+    def is_due(self) -> bool:
+        if self.passing:
+            self.passing -= 1
+            return False
+        return True
+
+    def was(self, *, plain: bool) -> bool:
+        if plain:
+            self._next = 1
+        else:
+            self.passing, self._next = self._next, min(2 * self._next, MOST_PASSED)
+        return plain
+
+
+class Plain:
+    """What one process stores of a project so."""
+
+    def __init__(self, direct: ProjectConnections) -> None:
+        self._direct = direct
+        self.events, self.commands = _Tries(), _Tries()
+
+    async def store(self, events: Sequence[NewEvent]) -> list[Tracked] | None:
+        """Store events where all of them are plain, committed when this returns; else return None, and store none.
+
+        Raises:
+            psycopg.OperationalError: the database did not do it, or did not say so.
+            OverloadedError: the project's requests had its share of connections for too long.
+        """
+        if not self.events.is_due():
+            return None
+        given = [event.event_id for event in events if event.event_id is not None]
+        ids = [event.event_id or own for event, own in zip(events, ordered_ids(len(events)), strict=True)]
+        by_id = dict(zip(ids, events, strict=True))
+        is_plain = len(by_id) == len(events) and await self._stored(
+            _STORE, _NAMES, {**parameters_of(by_id), "given": given}
+        )
+        if not self.events.was(plain=is_plain):
+            return None
+        return [Tracked(id_, TrackedStatus.ACCEPTED, None) for id_ in ids]
+
+    async def carry_out(self, commands: Sequence[Command]) -> bool:
+        """Carry out commands where all are plain events, committed when this returns True; else do nothing.
+
+        Raises:
+            psycopg.OperationalError: the database did not do it, or did not say so.
+            OverloadedError: the project's requests had its share of connections for too long.
+        """
+        if any(command.event_type is None for command in commands) or not self.commands.is_due():
+            return False
+        ids, timeless = event_ids(commands)
+        events = {
+            id_: NewEvent(id_, "", command.event_type or "", command.properties, command.at)
+            for id_, command in zip(ids, commands, strict=True)
+        }
+        named = [
+            (place, name, value)
+            for place, command in enumerate(commands, 1)
+            for name, value in command.ids.items()
+        ]
+        places, names, values = map(list, zip(*named, strict=True))
+        return self.commands.was(
+            plain=len(events) == len(commands)
+            and await self._stored(
+                _STORE_OF_TRACKED,
+                _NAMES_OF_TRACKED,
+                {
+                    **parameters_of(events),
+                    "given": [*ids, *timeless.values()],
+                    "places": places,
+                    "names": names,
+                    "values": values,
+                },
+            )
+        )
+
+    async def _stored(self, statement: bytes, names: Sequence[str], parameters: Mapping[str, object]) -> bool:
+        try:
+            rows = await self._direct.fetch(statement, [parameters[name] for name in names], first=_LOCK)
+        except (
+            psycopg.DatabaseError,
+            ValueError,
+        ) as error:  # it is of one of them, or another one was faster
+            if isinstance(error, psycopg.OperationalError) and not is_conflict(error):
+                raise
+            return False
+        return bool(rows[0][0])
