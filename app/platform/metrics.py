@@ -52,7 +52,7 @@ SHORTAGES = Counter("vouchers_shortages", "Draws that found too little, by why",
 RENDERS = Counter("vouchers_renders", "Messages rendered, by what came of them", ["mode", "outcome"])
 IMPORTS = Counter("vouchers_imports", "Imports that ended, by how", ["outcome"])
 RESTED = Counter(
-    "vouchers_import_rest_seconds", "Time that imports have rested because processes had many requests"
+    "vouchers_job_rest_seconds", "Time that long jobs have rested because processes had many requests"
 )
 REDEMPTIONS = Counter("vouchers_redemptions", "Uses of codes that were judged, by outcome", ["outcome"])
 DELIVERIES = Counter(
