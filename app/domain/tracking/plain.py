@@ -1,8 +1,8 @@
 """Events that say nothing of codes, of customers who are known for sure: stored by one statement, in one message.
 
-All else (a type that is mapped, a person with several ids, an event that was stored or erased before, a cookie that is
-new) is left to `service.track` and `commands.carry_out`, which ask of each by itself: then nothing is stored here.
-Where that happens again and again, few batches are tried.
+All else (a type that is mapped, a customer who is being merged, an event that was stored or erased before, a cookie
+that is new) is left to `service.track` and `commands.carry_out`, which ask of each by itself: then nothing is stored
+here. Where that happens again and again, few batches are tried.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,57 +24,63 @@ MOST_PASSED = 64
 """Most batches that are not tried after one that was not plain."""
 
 # A mapping that changes waits for the lock that is taken first, so that it finds what was stored beside it. A merge
-# marks whom it concerns, and waits for who is at work: so whoever finds no mark here is waited for.
+# marks whom it concerns, and waits for who is at work: so whoever finds no mark here is waited for. OFFSET 0 keeps each
+# look-up a look-up, as in the claim: the plan is kept, and may be of a time when the tables were empty.
 _LOCK, _ = numbered(uses.SHARED)
 _PLAIN = f"""
 NOT EXISTS (
     SELECT FROM redemption_mapping WHERE project_id = :project AND event_type = ANY (CAST(:types AS text[]))
 ) AND NOT EXISTS (
     SELECT FROM unnest(CAST(:given AS text[])) AS given (id)
-    WHERE EXISTS (SELECT FROM event WHERE event.project_id = :project AND event.id = given.id)
+    WHERE EXISTS (SELECT FROM event WHERE event.project_id = :project AND event.id = given.id OFFSET 0)
         OR (SELECT EXISTS (SELECT FROM erased_event WHERE project_id = :project)) AND {ERASED.format(id="given.id")}
 )
 """  # noqa: S608  (made of constants)
-_ALONE = """
-AND NOT EXISTS (SELECT FROM customer_alias WHERE project_id = :project AND id = ANY ({customers}))
-"""
+_PERSON = """coalesce((
+    SELECT customer_id FROM customer_alias WHERE project_id = :project AND customer_alias.id = sent.customer_id
+), sent.customer_id)"""
+_NONE_MERGES = """NOT EXISTS (
+    SELECT FROM customer_alias
+    WHERE project_id = :project AND customer_alias.id = ANY (CAST(:customers AS text[])) AND merging
+)"""
 STORE = text(f"""
 WITH stored AS (
-    {INSERT.format(customer="customer_id", condition=_PLAIN + _ALONE.format(customers="CAST(:customers AS text[])"))}
-    RETURNING id
+    {INSERT.format(customer=_PERSON, condition=f"{_PLAIN} AND {_NONE_MERGES}")} RETURNING id
 )
 SELECT count(*) FROM stored
 """)  # noqa: S608  (made of constants)
-# Whose an event is: the customer for whom all of its ids stand. A registered one who is new stands for itself.
+_OF_PLACE = "(ARRAY(SELECT customer_id FROM whose ORDER BY place))[sent.place]"
+# Whose an event is: the person for whom all of its ids stand. A registered one who is new stands for himself.
 STORE_OF_TRACKED = text(f"""
 WITH named AS MATERIALIZED (
     SELECT asked.place, asked.name, asked.value, tracked.name IS NULL AS new,
-        CASE WHEN NOT tracked.shared THEN tracked.customer_id
-            WHEN tracked.name IS NULL AND asked.name = '{REGISTERED}' THEN asked.value END AS customer_id
+        coalesce(alias.customer_id, known.id) AS customer_id, alias.merging IS NOT TRUE AS still
     FROM unnest(
         CAST(:places AS bigint[]), CAST(:names AS text[]), CAST(:values AS text[])
     ) AS asked (place, name, value)
-    LEFT JOIN tracked_id AS tracked
-        ON tracked.project_id = :project AND tracked.name = asked.name AND tracked.value = asked.value
+    LEFT JOIN LATERAL (
+        SELECT * FROM tracked_id
+        WHERE project_id = :project AND tracked_id.name = asked.name AND tracked_id.value = asked.value OFFSET 0
+    ) AS tracked ON true
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN NOT tracked.shared THEN tracked.customer_id
+            WHEN tracked.name IS NULL AND asked.name = '{REGISTERED}' THEN asked.value END AS id
+    ) AS known
+    LEFT JOIN LATERAL (
+        SELECT * FROM customer_alias WHERE project_id = :project AND customer_alias.id = known.id OFFSET 0
+    ) AS alias ON true
 ), whose AS MATERIALIZED (
     SELECT place, min(customer_id) AS customer_id,
-        bool_and(customer_id IS NOT NULL) AND min(customer_id) = max(customer_id) AS sure
+        bool_and(still AND customer_id IS NOT NULL) AND min(customer_id) = max(customer_id) AS sure
     FROM named GROUP BY place
 ), plain AS MATERIALIZED (
-    SELECT WHERE {_PLAIN} {_ALONE.format(customers="ARRAY(SELECT customer_id FROM whose)")}
-        AND (SELECT bool_and(sure) FROM whose)
+    SELECT WHERE {_PLAIN} AND (SELECT bool_and(sure) FROM whose)
 ), registered AS (
     INSERT INTO tracked_id (project_id, name, value, customer_id)
     SELECT DISTINCT :project, name, value, value FROM named WHERE new AND EXISTS (SELECT FROM plain) ORDER BY value
     ON CONFLICT (project_id, name, value) DO NOTHING
 ), stored AS (
-    {
-    INSERT.format(
-        customer="(SELECT customer_id FROM whose WHERE whose.place = sent.place)",
-        condition="EXISTS (SELECT FROM plain)",
-    )
-}
-    RETURNING id
+    {INSERT.format(customer=_OF_PLACE, condition="EXISTS (SELECT FROM plain)")} RETURNING id
 )
 SELECT count(*) FROM stored
 """)  # noqa: S608  (made of constants)

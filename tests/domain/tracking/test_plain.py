@@ -21,6 +21,10 @@ from tests.factories import fill
 TRACK = "/track/v2/projects/default/customers/events"
 MAPPING = {"event_type": "purchase", "property": "voucher_code", "effect": "redeem"}
 
+MERGING = """
+INSERT INTO customer_alias (id, customer_id, merging) VALUES ('anna', 'anna', true), ('cookie', 'cookie', true)
+"""
+
 
 @pytest.fixture
 def judged(monkeypatch):
@@ -92,11 +96,20 @@ async def test_a_mapped_type_is_judged_and_others_with_it(client, engine, judged
     assert len(judged) == 2
 
 
-async def test_an_event_of_a_merged_customer_becomes_the_other_ones(client, judged):
+async def test_an_event_of_a_merged_customer_becomes_the_other_ones(client, plain, engine, judged):
     assert (await client.post("/v1/customers/anna/merge", json={"from": "cookie"})).is_success
     assert await send(client, visit("cookie"), visit("c")) == [("accepted", None)] * 2
-    assert len(judged) == 2
-    assert len((await client.get("/v1/customers/anna/events")).json()["items"]) == 1
+    assert await plain.carry_out([tracked(1, registered="anna"), tracked(2, registered="cookie")])
+    assert await whose(engine) == ["anna", "c", "anna", "anna"]
+    assert judged == []
+
+
+async def test_an_event_of_a_customer_who_is_being_merged_waits_with_all_others(plain, engine):
+    async with transaction(engine) as connection:
+        await connection.execute(text(MERGING))
+    assert await plain.store([NewEvent(None, "anna", "visit", {}), NewEvent(None, "c", "visit", {})]) is None
+    assert not await plain.carry_out([tracked(1, registered="c"), tracked(2, registered="cookie")])
+    assert await whose(engine) == []
 
 
 async def test_a_mapping_that_is_being_changed_is_waited_for(client, engine):
