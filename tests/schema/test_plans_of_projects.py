@@ -5,8 +5,11 @@ import re
 import psycopg
 import pytest
 
+from app.domain.customers.events import ADD_EVENTS, RECENT
+from app.domain.customers.queries import WAS_ERASED
 from app.domain.imports.merging.leftovers import HAS_NONE
 from app.domain.lifecycle import statements
+from app.domain.tracking import plain
 from app.platform.connections import SESSION
 from app.platform.database_url import conninfo
 from app.schema.inventory import ANY_STATE
@@ -24,7 +27,10 @@ INSERT INTO event (project_id, id, customer_id, event_type, properties, timestam
 SELECT project_id, code, code, 'purchase', '{}', now() FROM voucher;
 INSERT INTO redemption (project_id, code, outcome, redeemed_at, event_id, property)
 SELECT project_id, code, 'not_assigned', now(), code, 'code' FROM voucher;
-ANALYZE pool, voucher, assignment, event, redemption
+INSERT INTO erased_event (project_id, mark) SELECT project_id, sha256(convert_to(code, 'UTF8')) FROM voucher;
+INSERT INTO tracked_id (project_id, name, value, customer_id) SELECT project_id, 'cookie', code, code FROM voucher;
+INSERT INTO customer_alias (project_id, id, customer_id) SELECT project_id, code, code FROM voucher;
+ANALYZE pool, voucher, assignment, event, redemption, erased_event, tracked_id, customer_alias
 """
 LOOK_UPS = [
     "SELECT FROM assignment WHERE id = $1::uuid",
@@ -37,9 +43,13 @@ LOOK_UPS = [
     "SELECT FROM redemption WHERE code = $1::text",
     statements.numbered(statements.claim(statements.Ids.SINGLE, holds=False))[0].decode(),
     statements.numbered(statements.claim(statements.Ids.SINGLE, holds=True))[0].decode(),
+    *(
+        statements.numbered(statement)[0].decode()
+        for statement in (plain.STORE, plain.STORE_OF_TRACKED, ADD_EVENTS, RECENT, WAS_ERASED)
+    ),
 ]
 PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = %s"
-LARGE = {"voucher", "assignment", "event", "redemption"}
+LARGE = {"voucher", "assignment", "event", "redemption", "erased_event", "tracked_id"}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.customers.events import ERASED
 from app.domain.customers.schemas import (
     AggregateRecord,
     CustomerFilter,
@@ -243,13 +244,7 @@ SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
 """)
-WAS_ERASED = text("""
-SELECT EXISTS (
-    SELECT FROM erased_event WHERE project_id = :project AND mark = sha256(
-        coalesce((SELECT key FROM erasure_key LIMIT 1), '') || convert_to(CAST(:id AS text), 'UTF8')
-    )
-)
-""")
+WAS_ERASED = text(f"SELECT {ERASED.format(id='CAST(:id AS text)', condition='true')}")
 # Over all projects.
 FORGET_MARKS = text("DELETE FROM erased_event WHERE erased_at < now() - make_interval(days => :days)")
 SETTLED = text("""
