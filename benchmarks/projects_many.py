@@ -147,7 +147,7 @@ async def _looks(settings: Settings, rounds: int) -> dict[str, object]:
     async def look_up_key() -> None:
         digest = digest_of(f"key-of-{secrets.choice(ids)}")
         async with autocommit(engine) as connection:
-            if not await keys.with_prefix(connection, digest[:PREFIX_BYTES]):
+            if not await keys.with_prefixes(connection, [digest[:PREFIX_BYTES]]):
                 raise RuntimeError("the key is not found")
 
     async def list_projects(after: str | None) -> None:
