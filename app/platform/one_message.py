@@ -17,7 +17,6 @@ from app.platform.connections import OF_PROJECT, LimitedConnection
 
 _ENTER = b"SELECT set_config('app.project', $1, false), set_config('application_name', $2, false)"
 """Sets the project of a session, until it is set to another."""
-_FAILED = pq.ExecStatus.FATAL_ERROR
 _numbers = count()
 
 
@@ -105,9 +104,15 @@ def _last_result(pgconn: PGconn) -> PQGen[PGresult]:
                 break
             else:
                 results.append(result)
-        pgconn.exit_pipeline_mode()
-    finally:
-        failed = next((result for result in results if result.status == _FAILED), None)
-        if failed is not None:  # before it closes a connection, a server says why
-            raise errors.error_from_result(failed)
+    except DatabaseError:
+        _check(results)  # before it closes a connection, a server says why
+        raise
+    pgconn.exit_pipeline_mode()
+    _check(results)
     return results[-1]
+
+
+def _check(results: Sequence[PGresult]) -> None:
+    for result in results:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            raise errors.error_from_result(result)

@@ -174,11 +174,13 @@ class Plain:
     async def _stored(self, statement: bytes, names: Sequence[str], parameters: Mapping[str, object]) -> bool:
         try:
             rows = await self._direct.fetch(statement, [parameters[name] for name in names], first=_LOCK)
+        except psycopg.OperationalError as error:
+            if is_conflict(error):
+                return False
+            raise
         except (
             psycopg.DatabaseError,
             ValueError,
-        ) as error:  # it is of one of them, or another one was faster
-            if isinstance(error, psycopg.OperationalError) and not is_conflict(error):
-                raise
+        ):  # one of them is odd, or another one was faster to store it
             return False
         return bool(rows[0][0])
