@@ -3,7 +3,7 @@
 Nothing there is typed: the first table of the page is made of the ratios that the benchmarks print beside their goals,
 the others are theirs. All at default settings, log level included; the service draws from imported pools, each request
 has a customer of its own. `--quick` makes fewer and shorter rounds, and imports 2 instead of 20 million codes; the
-page says what was run.
+page says what was run. `--only events` makes one part again, and leaves the others as they are.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,20 +93,31 @@ def page_of(parts: Sequence[Part], command: str) -> str:
         " single rounds; absolute figures are that machine's. Default settings, the level of the log included.\n\n"
         f"{harness.machine()}\n\n{goals.collect(''.join(part.printed for part in parts))}\n"
     )
-    made = [head]
-    for part in parts:
-        rest = goals.PRINTED.sub("", part.printed).strip()
-        made.append(f"## {part.title}\n\n`python -m {part.command}`, {part.seconds:.0f} s\n\n{rest}\n")
-    return "\n".join(made)
+    return "\n".join([head, *map(_section, parts)])
+
+
+def page_with(page: str, part: Part) -> str:
+    """Return the page with a part that was made again, which says when."""
+    again = replace(part, command=f"{part.command}` again on `{datetime.now(UTC):%Y-%m-%d}")
+    section = re.compile(rf"^## {re.escape(part.title)}\n.*?(?=\n## |\Z)", re.MULTILINE | re.DOTALL)
+    return section.sub(lambda _: _section(again), goals.renew(page, part.printed))
+
+
+def _section(part: Part) -> str:
+    rest = goals.PRINTED.sub("", part.printed).strip()
+    return f"## {part.title}\n\n`python -m {part.command}`, {part.seconds:.0f} s\n\n{rest}\n"
 
 
 def main() -> None:
     """Run, and write the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="fewer rounds, and smaller imports")
+    options.add_argument("--only", choices=[name for name, *_ in RUNS.values()], help="make this part again")
     arguments = options.parse_args()
     parts = []
     for title, (name, whole, quick) in RUNS.items():
+        if arguments.only not in {None, name}:
+            continue
         command = [f"benchmarks.{name}", *(quick if arguments.quick else whole)]
         started = time.monotonic()
         said = subprocess.run(
@@ -114,7 +125,10 @@ def main() -> None:
         ).stdout
         print(said, flush=True)
         parts.append(Part(title, " ".join(command), time.monotonic() - started, said))
-    page = page_of(parts, "python -m benchmarks.all" + (" --quick" if arguments.quick else ""))
+    if arguments.only:
+        page = page_with(PAGE.read_text(), parts[0])
+    else:
+        page = page_of(parts, "python -m benchmarks.all" + (" --quick" if arguments.quick else ""))
     PAGE.write_text(page)
     README.write_text(BLOCK.sub(lambda _: headlines(page), README.read_text()))
 

@@ -74,15 +74,31 @@ def collect(printed: str) -> str:
     Raises:
         LookupError: there is none for one of the goals.
     """
-    lines = [line for lines in PRINTED.findall(printed) for line in lines.splitlines()]
-    rows = []
-    for what, _ in GOALS.values():
-        pattern = re.compile(r"\| " + re.sub(r"\\\{\w+\\\}", ".+", re.escape(what)) + r" \|")
-        found = [line for line in lines if pattern.match(line)]
-        if not found:
+    found = _found(printed)
+    for name, (what, _) in GOALS.items():
+        if not found[name]:
             raise LookupError(f"nothing says: {what}")
-        rows += found
-    return "\n".join([harness.table(HEAD, []), *rows])
+    return "\n".join([harness.table(HEAD, []), *(line for lines in found.values() for line in lines)])
+
+
+def renew(page: str, printed: str) -> str:
+    """Return a page that has a table of all goals with the rows in what was printed in the place of its own."""
+    new = {name: lines[0] for name, lines in _found(printed).items() if lines}
+
+    def newest(line: str) -> str:
+        return next((said for name, said in new.items() if re.match(_pattern(name), line)), line)
+
+    return "\n".join(map(newest, page.split("\n")))
+
+
+def _found(printed: str) -> dict[str, list[str]]:
+    lines = [line for lines in PRINTED.findall(printed) for line in lines.splitlines()]
+    return {name: [line for line in lines if re.match(_pattern(name), line)] for name in GOALS}
+
+
+def _pattern(name: str) -> str:
+    """Return what begins the row of a goal, whatever its size."""
+    return r"\| " + re.sub(r"\\\{\w+\\\}", ".+", re.escape(GOALS[name][0])) + r" \|"
 
 
 def size(n: int) -> str:

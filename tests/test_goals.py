@@ -1,9 +1,11 @@
 """The first table of the figures is made of what the benchmarks have printed, and lacks no goal."""
 
+import re
+
 import pytest
 
 from benchmarks import goals
-from benchmarks.all import Part, page_of
+from benchmarks.all import Part, page_of, page_with
 
 
 def printed():
@@ -51,3 +53,21 @@ def test_the_page_has_the_goals_first_and_what_else_was_printed():
         "## Bulk assigns\n\n`python -m benchmarks.bulk --rounds 5`, 7 s\n\na machine"
     )
     assert page.count("| 1 | 2 |") == len(goals.GOALS)
+
+
+def test_a_part_that_is_made_again_takes_the_place_of_its_own():
+    bulk = Part("bulk", "benchmarks.bulk", 7.2, printed())
+    page = page_of([bulk, Part("events", "benchmarks.events", 7.2, "| b |\n")], "python -m benchmarks.all")
+    rows = goals.table(goals.row("event", [3.0, 3.0], [1.0, 1.0]))
+    again = page_with(page, Part("events", "benchmarks.events", 8.0, f"{rows}\n| other | things |\n"))
+    lines = again.splitlines()
+    (made,) = [line for line in lines if line.startswith("| single event over HTTP")]
+    assert "3.00" in made
+    before, events = again.split("\n## events\n")
+    rest = page.split("\n## events\n")[0].splitlines()
+    assert [line for line in before.splitlines() if line != made] == [
+        line for line in rest if not line.startswith("| single event over HTTP")
+    ]
+    assert re.fullmatch(
+        r"\n`python -m benchmarks\.events` again on `[\d-]+`, 8 s\n\n\| other \| things \|\n", events
+    )
