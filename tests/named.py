@@ -115,6 +115,8 @@ class Watch:
     def __init__(self) -> None:
         self.found: list[str] = []
         self._seen: set[tuple[str, tuple[int, ...]]] = set()
+        self._run: set[tuple[object, ...]] = set()
+        """Statements of the application, with the kinds of their values, as they were run: most are run often."""
 
     def look(self, statement: str, values: Any, session: Any, cursor: Callable[[], Any]) -> None:
         """Note what a statement of the driver leaves to the policy.
@@ -125,8 +127,10 @@ class Watch:
             session: the driver's connection that it is about to run on.
             cursor: opens one there.
         """
-        if not statement.lstrip().startswith(STATEMENTS) or not _is_of_app():
+        run = (statement, *map(type, values.values() if isinstance(values, Mapping) else values or ()))
+        if run in self._run or not statement.lstrip().startswith(STATEMENTS) or not _is_of_app():
             return
+        self._run.add(run)
         query, types = numbered(statement, values, session)
         if (query, types) not in self._seen:
             self._seen.add((query, types))
