@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import psycopg
 from psycopg import Connection
@@ -22,6 +22,7 @@ from app.platform.database import transaction
 from app.platform.metrics import RESTED
 from app.platform.settings import Settings
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 MANY = 20.0
@@ -76,8 +77,8 @@ async def _hold(connection: LimitedConnection) -> None:
     await connection.execute(f"SELECT pg_advisory_lock_shared({MARK})")
 
 
-_giving_way: set["Pace"] = set()
-"""Jobs of this process that go in small steps right now."""
+_giving_way: set["Pace | Unhurried"] = set()
+"""Jobs of this process that give way right now."""
 
 
 class Pace:
@@ -107,9 +108,7 @@ class Pace:
             try:
                 began = monotonic()
                 yield max(min(usual, least), usual // PART)
-                rest = min(LONGEST_REST, REST * len(_giving_way) * (monotonic() - began))
-                RESTED.inc(rest)
-                sleep(rest)
+                sleep(_rest_after(monotonic() - began))
             finally:
                 _giving_way.discard(self)
 
@@ -130,17 +129,35 @@ class Unhurried:
         self._looked = float("-inf")
         self._is_marked = False
 
-    async def step(self, step: Awaitable[Result]) -> Result:
-        """Do a step, which leaves no transaction open, and rest; return what it gave."""
-        began = monotonic()
-        result = await step
-        ended = monotonic()
-        if ended - self._looked >= LOOK_SECONDS:
+    async def step(
+        self,
+        act: Callable[Arguments, Awaitable[Result]],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Result:
+        """Do an act, which leaves no transaction open, and rest; return what it gave."""
+        if not await self._look():
+            return await act(*arguments, **named)
+        _giving_way.add(self)
+        try:
+            began = monotonic()
+            result = await act(*arguments, **named)
+            await asyncio.sleep(_rest_after(monotonic() - began))
+        finally:
+            _giving_way.discard(self)
+        return result
+
+    async def _look(self) -> bool:
+        """Look for the mark, unless that was done a moment ago."""
+        if monotonic() - self._looked >= LOOK_SECONDS:
             async with transaction(self._engine) as connection:
                 self._is_marked = not (await connection.exec_driver_sql(_IS_FREE)).scalar_one()
-            self._looked = ended
-        if self._is_marked:
-            rest = min(LONGEST_REST, REST * (ended - began))
-            RESTED.inc(rest)
-            await asyncio.sleep(rest)
-        return result
+            self._looked = monotonic()
+        return self._is_marked
+
+
+def _rest_after(seconds: float) -> float:
+    """Return how long a job rests that was at work for so long, and count it."""
+    rest = min(LONGEST_REST, REST * len(_giving_way) * seconds)
+    RESTED.inc(rest)
+    return rest

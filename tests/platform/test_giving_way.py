@@ -151,8 +151,26 @@ async def test_a_job_of_small_steps_rests_after_each_under_the_mark(many, engine
         taken.append(seconds)
 
     monkeypatch.setattr(giving_way.asyncio, "sleep", rest)
-    job = Unhurried(engine)
-    for seconds in (0.125, 3600):
+    for seconds, rest_seconds in ((0.125, REST * 0.125), (3600, LONGEST_REST)):
+        job = Unhurried(engine)
         monkeypatch.setattr(giving_way, "monotonic", itertools.count(0, seconds).__next__)
-        assert await job.step(asyncio.to_thread(lambda: 7)) == 7
-    assert taken == ([REST * 0.125, LONGEST_REST] if many else [])
+        assert await job.step(asyncio.to_thread, int, "7") == 7
+        assert taken == ([rest_seconds] if many else [])
+        taken.clear()
+
+
+async def test_of_two_jobs_of_small_steps_each_rests_twice_as_long(mark, engine, monkeypatch):
+    taken, at_work, resting = [], asyncio.Barrier(2), asyncio.Barrier(2)
+
+    async def rest(seconds):
+        taken.append(seconds)
+        await resting.wait()
+
+    async def act():
+        await at_work.wait()
+
+    monkeypatch.setattr(giving_way.asyncio, "sleep", rest)
+    monkeypatch.setattr(giving_way, "_rest_after", lambda _: len(giving_way._giving_way))
+    await asyncio.gather(*(Unhurried(engine).step(act) for _ in range(2)))
+    assert taken == [2, 2]
+    assert not giving_way._giving_way

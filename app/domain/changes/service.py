@@ -194,7 +194,7 @@ async def run(engine: AsyncEngine, change_id: uuid.UUID) -> None:
     """Do a change, from where an earlier run of it ended."""
     if await _list(engine, change_id):
         unhurried = Unhurried(engine)
-        while await unhurried.step(_chunk(engine, change_id)):
+        while await unhurried.step(_chunk, engine, change_id):
             pass
 
 

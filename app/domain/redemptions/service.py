@@ -204,7 +204,7 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
     for event_type in by_type:
         key = None
         while True:
-            rows, new = await unhurried.step(_replay_some(engine, event_type, by_type, key))
+            rows, new = await unhurried.step(_replay_some, engine, event_type, by_type, key)
             events, found = events + len(rows), found + new
             if len(rows) < AT_A_TIME:
                 break

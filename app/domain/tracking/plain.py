@@ -178,9 +178,6 @@ class Plain:
             if is_conflict(error):
                 return False
             raise
-        except (
-            psycopg.DatabaseError,
-            ValueError,
-        ):  # one of them is odd, or another one was faster to store it
-            return False
+        except (psycopg.DatabaseError, ValueError):
+            return False  # one of them is odd, or another process was faster to store it
         return bool(rows[0][0])

@@ -161,7 +161,7 @@ async def sweep(engine: AsyncEngine) -> tuple[int, int]:
 async def bring_in(engine: AsyncEngine) -> int:
     """Bring the codes whose time has come into their pools; return how many were due."""
     came, unhurried = 0, Unhurried(engine)
-    while (due := await unhurried.step(run_act(engine, coming.come, VOUCHERS_AT_A_TIME))) > 0:
+    while (due := await unhurried.step(run_act, engine, coming.come, VOUCHERS_AT_A_TIME)) > 0:
         came += due
         if turn_is_over():
             break
@@ -188,7 +188,7 @@ async def _sweep(engine: AsyncEngine, what: Sweep[Due]) -> int:
 
     swept, unhurried = 0, Unhurried(engine)
     try:
-        while (moved := await unhurried.step(run_act(engine, move))) > 0:
+        while (moved := await unhurried.step(run_act, engine, move)) > 0:
             swept += moved
             if turn_is_over():
                 break

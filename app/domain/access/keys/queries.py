@@ -1,7 +1,7 @@
 """SQL of API keys."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -89,7 +89,7 @@ async def with_prefixes(connection: AsyncConnection, prefixes: Sequence[bytes]) 
     return records.all_of(await connection.execute(query), KnownKey)
 
 
-async def used(connection: AsyncConnection, key_ids: Sequence[uuid.UUID]) -> None:
+async def used(connection: AsyncConnection, key_ids: Collection[uuid.UUID]) -> None:
     """Note that keys were used just now; what another one is writing is noted by it."""
     these = ApiKey.id == any_(bindparam("ids", list(key_ids), ARRAY(Uuid)))
     free = select(ApiKey.id).where(these, STALE).with_for_update(skip_locked=True)

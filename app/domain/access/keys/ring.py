@@ -138,7 +138,7 @@ class KeyRing:
         Returns:
             By digest, of those that stand: who holds it, and for how many seconds it is good.
         """
-        wanted, found = set(digests), dict[bytes, tuple[Caller, float]]()
+        wanted, found, stale = set(digests), dict[bytes, tuple[Caller, float]](), set[uuid.UUID]()
         async with autocommit(self._databases.main.short) as connection:
             rows = await queries.with_prefixes(connection, [digest[:PREFIX_BYTES] for digest in digests])
             for row in rows:
@@ -146,8 +146,8 @@ class KeyRing:
                 for digest in wanted.intersection((row.digest, row.previous_digest)):
                     if (left := _seconds_left(row, digest)) > 0:
                         found[digest] = _caller(row), left
-            held = {caller.key_id for caller, _ in found.values()}
-            if stale := [row.id for row in rows if row.stale and row.id in held]:
+                        stale |= {row.id} if row.stale else set()
+            if stale:
                 await queries.used(connection, stale)
         return found
 
