@@ -3,13 +3,14 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Status
+from procrastinate.worker import Worker
 
 from app.domain.alerts import tasks as alerts
 from app.domain.alerts.deliveries import tasks as deliveries
@@ -122,16 +123,15 @@ async def work(
     tracing.begin(settings)
     beating = asyncio.create_task(_beat(beat, pulse))
     others = asyncio.create_task(crew.keep(stop)) if crew is not None else None
-    opened = check_version if further else None
+    working = asyncio.create_task(_go_on(stop, settings, pulse, check_version if further else None))
     try:
-        while not stop.is_set():
-            await _until_first(stop.wait(), _try(settings, pulse, opened), seconds=settings.stop_seconds)
-        if others is not None:
-            await others
+        await stop.wait()
     finally:
+        stop.set()  # for whom a cancellation is lost on
+        await _end([working], settings.stop_seconds)
         beating.cancel()
         if others is not None:
-            others.cancel()
+            await others
 
 
 async def _beat(beat: Callable[[], None], pulse: Pulse | None) -> None:
@@ -142,30 +142,25 @@ async def _beat(beat: Callable[[], None], pulse: Pulse | None) -> None:
         await asyncio.sleep(1)
 
 
-async def _try(settings: Settings, pulse: Pulse | None, opened: Opened | None) -> None:
-    """Run jobs as long as the database answers."""
-    try:
-        await wait_for(settings, opened=opened)
-        await _run(settings, pulse)
-    except Exception as error:  # noqa: BLE001  (whatever ended the worker, its work goes on)
-        log.error("the worker lost its database, and goes on as soon as it can", error=type(error).__name__)
-    await asyncio.sleep(PAUSE_SECONDS)
-
-
-async def _until_first(*acts: Coroutine[object, None, object], seconds: float) -> None:
-    """Wait until one of them ends; let the others end too."""
-    tasks = [asyncio.create_task(act) for act in acts]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await _end(tasks, seconds)
+async def _go_on(stop: asyncio.Event, settings: Settings, pulse: Pulse | None, opened: Opened | None) -> None:
+    """Run jobs as long as the database answers, and again as soon as it does."""
+    while not stop.is_set():
+        try:
+            await wait_for(settings, opened=opened)
+            await _run(stop, settings, pulse)
+        except Exception as error:  # noqa: BLE001  (whatever ended the worker, its work goes on)
+            log.error(
+                "the worker lost its database, and goes on as soon as it can", error=type(error).__name__
+            )
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _end(tasks: Iterable[asyncio.Task[object]], seconds: float) -> None:
     """Cancel tasks until all have ended, again each time that many seconds have passed.
 
     Once is not enough: before Python 3.12 `asyncio.wait_for`, by which a pool waits for its connections, loses a
-    cancellation that comes together with what it waits for.
+    cancellation that comes together with what it waits for. Whoever may finish something for so long is told to stop
+    besides, or looks whether it is: that is never lost.
     """
     pending = set(tasks)
     while pending:
@@ -174,7 +169,7 @@ async def _end(tasks: Iterable[asyncio.Task[object]], seconds: float) -> None:
         _, pending = await asyncio.wait(pending, timeout=seconds)
 
 
-async def _run(settings: Settings, pulse: Pulse | None) -> None:
+async def _run(stop: asyncio.Event, settings: Settings, pulse: Pulse | None) -> None:
     engine = create_job_engine(settings)
     # Each import takes a thread for its whole time: those that are fetched must leave some to the others.
     most = {
@@ -193,8 +188,9 @@ async def _run(settings: Settings, pulse: Pulse | None) -> None:
     try:
         with jobs.replace_connector(connector) as app, handed_out_fairly(app, connector, most):
             async with app.open_async():
-                run = partial(
-                    app.run_worker_async,
+                worker = partial(
+                    Worker,
+                    app,
                     fetch_job_polling_interval=1,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=STALLED_SECONDS,
@@ -205,8 +201,9 @@ async def _run(settings: Settings, pulse: Pulse | None) -> None:
                     worker_middleware=[in_its_project],
                 )
                 await _until_one_ends(
+                    [worker(queues=[queue], concurrency=places_of(n)) for queue, n in most.items()],
                     _until_time_goes_back(),
-                    *(run(queues=[queue], concurrency=places_of(n)) for queue, n in most.items()),
+                    stop.wait(),
                     seconds=grace + 1,
                 )
     finally:
@@ -225,12 +222,16 @@ async def _until_time_goes_back() -> None:
     log.warning("the database's clock went back: the worker begins anew")
 
 
-async def _until_one_ends(*workers: Coroutine[object, None, None], seconds: float) -> None:
-    """Run workers; when one was told to stop, or failed, or this is cancelled, let all of them finish."""
-    tasks = [asyncio.create_task(worker) for worker in workers]
+async def _until_one_ends(
+    workers: Sequence[Worker], *others: Coroutine[object, None, object], seconds: float
+) -> None:
+    """Run workers; when one or another of these ends, or this is cancelled, let all workers finish."""
+    tasks = [asyncio.create_task(act) for act in (*(worker.run() for worker in workers), *others)]  # type: ignore[no-untyped-call]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        for worker in workers:
+            worker.stop()  # type: ignore[no-untyped-call]
         await _end(tasks, seconds)
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception):

@@ -121,13 +121,33 @@ async def test_a_task_that_loses_its_cancellation_is_told_again():
     assert task.cancelled()
 
 
+async def test_a_runner_that_loses_its_cancellation_stops_all_the_same():
+    """It would else take the whole time that jobs have to finish, though it runs none."""
+
+    class Runner:
+        def __init__(self) -> None:
+            self.stopped = asyncio.Event()
+
+        def stop(self) -> None:
+            self.stopped.set()
+
+        async def run(self) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            await self.stopped.wait()
+
+    async with asyncio.timeout(5):
+        await program._until_one_ends([Runner(), Runner()], asyncio.sleep(0), seconds=60)
+
+
 @pytest.mark.long
-async def test_a_worker_that_is_stopped_as_it_starts_leaves_no_pool_behind(settings):
+async def test_a_worker_that_is_stopped_as_it_starts_ends_soon_and_leaves_no_pool_behind(settings):
     """The tasks of a pool that is left open outlive their cancellation, and so would the process."""
-    for n in range(0, 12, 2):
+    for n in range(30):
         task = asyncio.create_task(program.work(settings))
         await asyncio.sleep(n / 200)
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(settings.stop_seconds / 2):
+            await asyncio.gather(task, return_exceptions=True)
         left = [each.get_name() for each in asyncio.all_tasks() if each.get_name().startswith("pool-")]
         assert left == [], n

@@ -42,8 +42,7 @@ def begun_by_the_clock(monkeypatch) -> None:
 @pytest.fixture
 async def worker(settings: Settings, begun_by_the_clock: None):
     """Does the jobs while the test runs."""
-    # One that is ended as it begins may take as long as it has to stop, and a second.
-    task = asyncio.create_task(work(settings.model_copy(update={"stop_seconds": 6.0})))
+    task = asyncio.create_task(work(settings))
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
