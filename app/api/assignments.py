@@ -40,7 +40,6 @@ from app.domain.vouchers.errors import (
     VoucherVoidError,
 )
 from app.platform.errors import (
-    ChangesConflictError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
     OverloadedError,
@@ -67,7 +66,6 @@ OTHER_THAN_BEFORE = (
     AssignmentReleasedError,
     VoucherVoidError,
     InvalidRequestError,
-    ChangesConflictError,
 )
 Reader = Annotated[Caller, requires(Scope.ASSIGN, Scope.POOLS, Scope.READ)]
 

@@ -30,7 +30,6 @@ from app.domain.imports.reader.records import open_records
 from app.domain.tracking import merge as merging
 from app.platform.database import run_act
 from app.platform.errors import (
-    ChangesConflictError,
     InvalidRequestError,
     PayloadTooLargeError,
     UnsupportedMediaTypeError,
@@ -154,7 +153,7 @@ async def get_customer(customer_id: CustomerPath, connection: Connection) -> Cus
 @router.patch(
     "/customers/{customer_id:id}",
     response_model=CustomerOut,
-    responses=problems(InvalidRequestError, ChangesConflictError),
+    responses=problems(InvalidRequestError),
 )
 async def update_customer(
     customer_id: CustomerPath, update: CustomerUpdate, engine: Engine
@@ -166,7 +165,7 @@ async def update_customer(
 @router.post(
     "/customers/{customer_id:id}/merge",
     response_model=MergedOut,
-    responses=bearing(200, "Idempotency-Replayed") | problems(ChangesConflictError),
+    responses=bearing(200, "Idempotency-Replayed"),
 )
 async def merge_customers(
     customer_id: CustomerPath,

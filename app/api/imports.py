@@ -32,7 +32,6 @@ from app.domain.pools.errors import PoolNotFoundError
 from app.domain.pools.schemas import PoolName
 from app.platform.database import transaction
 from app.platform.errors import (
-    ChangesConflictError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
     PayloadTooLargeError,
@@ -276,8 +275,7 @@ async def cancel_import(
 @router.post(
     "/v1/imports/{import_id}/undo",
     response_model=Undone,
-    responses=bearing(200, "Idempotency-Replayed")
-    | problems(ImportNotFoundError, ImportNotFinishedError, ChangesConflictError),
+    responses=bearing(200, "Idempotency-Replayed") | problems(ImportNotFoundError, ImportNotFinishedError),
 )
 async def undo_import(
     import_id: uuid.UUID, caller: Manager, engine: Engine, keyed: idempotency.OnceIn

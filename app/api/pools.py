@@ -4,7 +4,6 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.scopes import Scope
 from app.domain.alerts import service as alerts
@@ -14,7 +13,6 @@ from app.domain.pools import service
 from app.domain.pools.errors import PoolExistsError, PoolNotEmptyError, PoolNotFoundError
 from app.domain.pools.schemas import Counts, PoolCounts, PoolCreate, PoolOut, PoolRecord, PoolUpdate
 from app.platform.database import run_act
-from app.platform.errors import ChangesConflictError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine
@@ -42,9 +40,7 @@ async def create_pool(
     """Make a pool; `like` another one with the settings of that."""
 
     async def create() -> PoolRecord:
-        pool = await service.create(connection, caller, body.name, body.description)
-        if body.like is not None:
-            pool = await alerts.copy_settings(connection, caller, body.like, body.name, body.description)
+        pool = await alerts.create_pool(connection, caller, body)
         etag.tag(response, service.version_of(pool))
         response.headers["Location"] = f"/v1/pools/{quote(pool.name, safe='')}"
         return pool
@@ -119,7 +115,6 @@ async def update_pool(
         PoolNotFoundError,
         PoolNotEmptyError,
         PoolHasSchedulesError,
-        ChangesConflictError,
         PreconditionFailedError,
     ),
 )
@@ -128,9 +123,4 @@ async def delete_pool(pool: PoolPath, engine: Engine, caller: Manager, expected:
 
     Its schedules must be gone or paused before.
     """
-
-    async def act(connection: AsyncConnection) -> None:
-        await schedules.check_none_active(connection, pool)
-        await service.delete(connection, caller, pool, expected)
-
-    await run_act(engine, act)
+    await run_act(engine, schedules.delete_pool, caller, pool, expected)

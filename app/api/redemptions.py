@@ -28,7 +28,7 @@ from app.domain.vouchers.errors import (
     VoucherVoidError,
 )
 from app.platform.database import run_act
-from app.platform.errors import ChangesConflictError, IdempotencyKeyReusedError
+from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.versions import PreconditionFailedError
 from app.schema.times import QueryTime
 from app.web import deprecation, etag, idempotency, pagination
@@ -132,7 +132,6 @@ async def list_redemptions(
             VoucherVoidError,
             VoucherExpiredError,
             IdempotencyKeyReusedError,
-            ChangesConflictError,
         ),
     },
 )

@@ -59,11 +59,7 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
         typed = {name: visit.given(name) for name in ("description", "like")}
         wanted = checked(PoolCreate, {"name": visit.text("name"), **typed})
         async with transaction(engine) as connection:
-            await service.create(connection, visit.caller, wanted.name, wanted.description)
-            if wanted.like is not None:
-                await alerts.copy_settings(
-                    connection, visit.caller, wanted.like, wanted.name, wanted.description
-                )
+            await alerts.create_pool(connection, visit.caller, wanted)
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _list(visit, connection, error=error)
@@ -138,7 +134,7 @@ async def ask_delete(pool: str, visit: Manager, connection: Connection) -> Respo
 async def delete(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     """Delete a pool."""
     try:
-        await run_act(engine, service.delete, visit.caller, pool)
+        await run_act(engine, schedules.delete_pool, visit.caller, pool)
     except DomainError as error:
         return _ask_delete(visit, pool, 0, error=error)
     return see("/pools", "pool-deleted")

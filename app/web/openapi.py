@@ -22,6 +22,7 @@ from app.web.problem_document import MEDIA_TYPE
 from app.web.problems import Problem, routes_of
 
 METHODS = frozenset({"get", "put", "post", "delete", "patch", "head"})
+SAFE = frozenset({"get", "head"})
 SCHEMAS = "#/components/schemas/"
 FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")
 SECURED = {
@@ -29,15 +30,17 @@ SECURED = {
     "403": "`forbidden`: the key lacks the scope",
     "429": "`too-many-requests`: wait as long as `Retry-After` says",
 }
-WITH_INPUT = {"422": "`invalid-request`: `errors` says what is wrong, and where"}
 WITH_BODY = {
     "413": "`payload-too-large`: the body is larger than the service takes",
     "415": "`unsupported-media-type`: the body is of a type that this route does not read",
 }
 ALWAYS = {
+    "422": "`invalid-request`: `errors` says what is wrong, and where",
     "500": "`internal-error`: a fault of the service; nothing was changed",
     "503": "`database-unavailable` or `overloaded`: try again as `Retry-After` says",
 }
+"""Of whatever can be asked: that it knows no such parameter is said by each."""
+TO_CHANGE = {"409": "`conflict`: another change of the same was under way each time; nothing was changed"}
 WITH_KEY = {"422": "`idempotency-key-reused`: the key came before with another request"}
 FRAMEWORK_SUCCESS = "Successful Response"
 SUCCESS = {
@@ -124,7 +127,7 @@ def completed(
 ) -> Document:
     """Return the document with what all operations have in common, and with the names of things."""
     for method, operation in _operations(document):
-        _complete(operation)
+        _complete(method, operation)
         _describe_success(method, operation)
         _describe_parameters(operation)
         if "403" in operation["responses"]:
@@ -186,15 +189,15 @@ def _operations(document: Document) -> Iterable[tuple[str, Document]]:
                 yield method, operation
 
 
-def _complete(operation: Document) -> None:
+def _complete(method: str, operation: Document) -> None:
     responses = operation["responses"]
     if "422" in responses and MEDIA_TYPE not in responses["422"].get("content", {}):
         del responses["422"]  # the framework's, which is never sent
     common = {} if "400" in responses else dict(ALWAYS)  # who says that says by itself how it refuses
     if operation.setdefault("security", []) and common:
         common |= SECURED
-    if common and (operation.get("parameters") or "requestBody" in operation):
-        common |= WITH_INPUT
+    if common and method not in SAFE:
+        common |= TO_CHANGE
     if common and "requestBody" in operation:
         common |= WITH_BODY
     parameters = {each["name"] for each in operation.get("parameters", ())}

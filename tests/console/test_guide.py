@@ -188,3 +188,18 @@ async def test_webhooks(person, engine):
     assert (await browser.post(f"{address}/delete", data={"csrf": token})).status_code == 422
     gone = await browser.post(f"{address}/delete", data={"csrf": token, "sure": "yes"})
     assert "The webhook is deleted" in gone.text
+
+
+async def test_a_pool_does_not_come_back_by_its_schedule(person, client):
+    """As the API has it: the rule is the domain's."""
+    await client.post("/v1/pools", json={"name": "p"})
+    source = {"type": "url", "url": "https://files.example.org/codes.csv"}
+    made = await client.post("/v1/import-schedules", json={"pool": "p", "source": source, "cron": "0 3 * * *"})
+    schedule = f"/v1/import-schedules/{made.json()['id']}"
+    browser = await person()
+    sure = {"csrf": await csrf(browser), "sure": "yes"}
+    refused = await browser.post("/console/pools/p/delete", data=sure)
+    assert (refused.status_code, "would bring pool" in refused.text) == (409, True)
+    assert (await client.get("/v1/pools/p")).status_code == 200
+    await client.patch(schedule, json={"active": False})
+    assert "The pool is deleted" in (await browser.post("/console/pools/p/delete", data=sure)).text

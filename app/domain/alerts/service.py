@@ -19,7 +19,7 @@ from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import Alerts, AlertState, AlertsUpdate, NewSecret
 from app.domain.lifecycle import order
 from app.domain.pools import service as pools
-from app.domain.pools.schemas import PoolRecord, PoolRef
+from app.domain.pools.schemas import PoolCreate, PoolRecord, PoolRef
 from app.platform import hooks
 from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
@@ -75,18 +75,20 @@ async def put(
     return replace(await _get(connection, pool), webhook_secret=secret if secret == fresh else None)
 
 
-async def copy_settings(
-    connection: AsyncConnection, caller: Caller | None, of: str, into: str, description: str | None = None
-) -> PoolRecord:
-    """Give a new pool the settings of another one: its rules, and alerts with the same webhook and key.
+async def create_pool(connection: AsyncConnection, caller: Caller | None, wanted: PoolCreate) -> PoolRecord:
+    """Make a pool; `like` another one with its settings: its rules, and alerts with the same webhook and key.
 
     Raises:
-        PoolNotFoundError: there is no such pool.
+        PoolExistsError: the name is taken.
+        PoolNotFoundError: there is none that it could be like.
     """
-    pool = await pools.copy_settings(connection, caller, of, into, description)
-    if await queries.copy(connection, await pools.id_of(connection, of), pool.id):
+    pool = await pools.create(connection, caller, wanted.name, wanted.description)
+    if wanted.like is None:
+        return pool
+    pool = await pools.copy_settings(connection, caller, wanted.like, wanted.name, wanted.description)
+    if await queries.copy(connection, await pools.id_of(connection, wanted.like), pool.id):
         thresholds = [state.threshold for state in await queries.thresholds(connection, pool.id)]
-        await audit.record(connection, caller, "alerts.set", pool=into, thresholds=thresholds)
+        await audit.record(connection, caller, "alerts.set", pool=wanted.name, thresholds=thresholds)
     return pool
 
 

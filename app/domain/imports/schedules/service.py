@@ -16,6 +16,7 @@ from app.domain.imports.schedules import queries
 from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleRecord, ScheduleUpdate
+from app.domain.pools import service as pools
 from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import InvalidRequestError
@@ -238,11 +239,13 @@ def _giving_up(schedule_id: uuid.UUID, pool: str, now: datetime) -> dict[str, ob
     return {"gave_up_at": now, "told_at": None}
 
 
-async def check_none_active(connection: AsyncConnection, pool: str) -> None:
-    """Refuse to go on where schedules import into a pool.
+async def delete_pool(
+    connection: AsyncConnection, caller: Caller | None, pool: str, expected: Expected | None = None
+) -> None:
+    """Delete a pool and its vouchers, where no schedule would bring it back; see `pools.delete`.
 
     Raises:
-        PoolHasSchedulesError: there are some.
+        PoolHasSchedulesError: schedules import into it.
     """
     active = [str(schedule_id) for schedule_id in await queries.active_of(connection, pool)]
     if active:
@@ -251,6 +254,7 @@ async def check_none_active(connection: AsyncConnection, pool: str) -> None:
             pool=pool,
             schedules=active[:100],
         )
+    await pools.delete(connection, caller, pool, expected)
 
 
 def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:
