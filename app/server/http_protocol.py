@@ -23,6 +23,7 @@ from app.platform.settings import get_settings
 from app.platform.stopping import stopping
 from app.server.admission import Admission
 from app.server.at_once import AtOnce
+from app.server.parser import Parser
 from app.server.refusals import (
     BAD_REQUEST,
     HEAD_TOO_LARGE,
@@ -81,6 +82,7 @@ class Protocol(AtOnce):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser: Parser = Parser(self)
         self._refusal: Refusal | None = None
         self._address: str | None = None
         self._in_head = True
@@ -140,6 +142,8 @@ class Protocol(AtOnce):
             self._stop(TARGET_TOO_LONG)
 
     def on_headers_complete(self) -> None:  # noqa: D102
+        if self.parser.leaves_out():
+            return
         if len(self.headers) > MAX_HEAD_LINES or (
             self._since_message > MAX_HEAD_BYTES  # no head in it is longer
             and sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES
@@ -149,7 +153,7 @@ class Protocol(AtOnce):
         self._head_since, self._body_since, self._body_bytes = None, self._data_at, 0
         super().on_headers_complete()
         self.headers = []  # what comes after the body, a trailer, is no header of the request
-        if stopping.leaving:
+        if stopping.leaving or self.parser.should_upgrade():  # behind CONNECT comes no request
             self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -181,6 +185,8 @@ class Protocol(AtOnce):
         super().on_body(body)
 
     def on_message_complete(self) -> None:  # noqa: D102
+        if self.parser.left_out:
+            return
         self._in_head, self._moved = True, True
         self._since_message = self._received
         self._body_since = None
@@ -365,9 +371,9 @@ class _Gathering:
         self._transport.close()
 
     def _send(self) -> None:
-        if self._written:
+        if self._written and not self.is_closing():
             self._transport.write(b"".join(self._written))
-            self._written.clear()
+        self._written.clear()
 
     def __getattr__(self, name: str) -> Any:  # type: ignore[explicit-any]  # what the transport has
         return getattr(self._transport, name)

@@ -5,6 +5,7 @@ import contextlib
 
 import orjson
 import pytest
+import uvloop
 
 from app.platform.settings import get_settings
 from app.server import http_protocol
@@ -329,9 +330,73 @@ async def test_no_request_is_smuggled_in_the_body_of_another(port, application, 
     assert "/smuggled" not in [scope["path"] for scope in application.seen]
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+"""As Java's own client sends with each request."""
+
+
+@pytest.mark.parametrize("asks", [H2C, b"Connection: upgrade\r\nUpgrade: websocket\r\n"])
+@pytest.mark.parametrize(
+    ("lines", "body", "length"),
+    [
+        (b"Content-Length: 37\r\n", b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"[:37], b"37"),
+        (b"Transfer-Encoding: chunked\r\n", b"5\r\nGET /\r\n" + CHUNKED, b"5"),
+        (b"", b"", b"0"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_what_asks_for_another_protocol_is_read_as_if_it_did_not(
+    port, application, asks, lines, body, length, size
+):
+    one = HEAD.replace(b" / ", b" /one ") + lines + asks + b"\r\n" + body
+    sent = one + one + GET.replace(b" / ", b" /last ") + b"Connection: close\r\n\r\n"
+    reply = await answer(port, *(sent[at : at + size] for at in range(0, len(sent), size)))
+    said = [part.rpartition(b"\r\n\r\n")[2] for part in reply.split(b"HTTP/1.1 200 OK")[1:]]
+    assert said == [length, length, b"0"]
+    assert [scope["path"] for scope in application.seen] == ["/one", "/one", "/last"]
+    assert b"upgrade" not in dict(application.seen[0]["headers"])
+
+
+async def test_however_many_ask_at_once_for_another_protocol_they_are_answered(port, application):
+    asks = GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    reply = await answer(port, (asks + b"\r\n") * 3000 + asks + b"Connection: close\r\n\r\n")
+    assert reply.count(b"HTTP/1.1 200 OK") == 3001
+
+
+async def test_a_head_that_asks_for_another_protocol_stays_within_the_bounds(port):
+    many = b"".join(b"X-%d: 1\r\n" % n for n in range(200))
+    assert status(await answer(port, GET + H2C + many + b"\r\n")) == 431
+    assert status(await answer(port, GET + H2C + b"X: " + b"x" * 70_000 + b"\r\n\r\n")) == 431
+
+
+async def test_nothing_is_read_behind_what_asks_for_a_tunnel(port, application):
+    asked = b"CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n"
+    reply = await answer(port, asked, GET + b"\r\n", pause=0.1)
+    assert (reply.count(b"HTTP/1.1 "), b"connection: close" in reply) == (1, True)
+
+
 async def test_what_asks_for_another_protocol_stays_within_the_bounds_of_this_one(port, fast):
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     upgrade += b"Sec-WebSocket-Key: eA==\r\n\r\n"
     assert status(await answer(port, GET + upgrade)) == 200
     while Protocol._by_address:
         await asyncio.sleep(0.01)
+
+
+def test_a_reply_to_somebody_who_is_gone_is_no_fault(monkeypatch):
+    """It waits for the event loop to come round, and the connection may be lost meanwhile."""
+    faults, gathered = [], http_protocol._Gathering.write
+
+    def write(self, data):
+        self._transport.abort()
+        self._loop.call_later(0.05, gathered, self, data)
+
+    async def ask():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        async with served(Application()) as port:
+            assert await answer(port, GET + b"\r\n") == b""
+            await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(http_protocol._Gathering, "write", write)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # asyncio's own says nothing of it
+        runner.run(ask())
+    assert faults == []
