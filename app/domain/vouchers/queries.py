@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle import coming, transitions
 from app.domain.vouchers.finding import COLUMNS, matching
 from app.domain.vouchers.schemas import Filter, Happening, VoucherRecord
 from app.platform import records
@@ -30,6 +31,8 @@ OF_LEDGER = (
     Assignment.released_at,
 )
 OF_REDEMPTION = (Redemption.customer_id, Redemption.redeemed_at, Redemption.effect)
+DUE_IN = text(f"{transitions.LAPSED_IN} UNION {transitions.EXPIRED_IN} UNION {coming.COME_IN}")
+"""The projects in which the sweeps have something to do."""
 
 
 @dataclass(frozen=True, slots=True)

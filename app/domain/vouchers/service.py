@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
@@ -144,10 +143,6 @@ async def release(connection: AsyncConnection, assignment_id: uuid.UUID, reason:
 
 def _why(reason: str | None) -> dict[str, str]:
     return {} if reason is None else {"reason": reason}
-
-
-DUE_IN = text(f"{transitions.LAPSED_IN} UNION {transitions.EXPIRED_IN} UNION {coming.COME_IN}")
-"""The projects in which the sweeps have something to do."""
 
 
 async def sweep(engine: AsyncEngine) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import structlog
 from procrastinate import JobContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.vouchers import service
+from app.domain.vouchers import queries, service
 from app.platform.jobs import SWEEPS, engine_of, jobs
 from app.platform.sweeping import each_due, found_by
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 async def sweep_vouchers(context: JobContext, timestamp: int) -> None:
     """Take back lapsed leases, take out what has expired and bring in what comes, every five seconds and at a start."""
     del timestamp
-    await each_due(engine_of(context), "vouchers", found_by(service.DUE_IN), _sweep)
+    await each_due(engine_of(context), "vouchers", found_by(queries.DUE_IN), _sweep)
 
 
 async def _sweep(engine: AsyncEngine) -> None:
