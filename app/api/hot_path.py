@@ -1,6 +1,6 @@
 """The hot path: answers single assigns, single renders and a few events before the framework sees them.
 
-It is the twin of the routes `assign` in `assignments.py`, `render_message` in `rendering.py`, `track_events` in
+It is the twin of the routes `assign_voucher` in `assignments.py`, `render_message` in `rendering.py`, `track_events` in
 `tracking.py` and `track_customer_event` in `trackers.py`, which document them, made of the same pieces: keys, schemas,
 assigner, batchers, problems. What it leaves out is the framework's work between the socket and these, most of the cost
 of such a request (docs/performance.md). It answers what is plain and right, and leaves whatever is odd or wrong to the

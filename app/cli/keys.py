@@ -62,7 +62,11 @@ def rotate_key(
 
 
 @api_key.command("list")
-def list_keys(project: Of = FIRST) -> None:
+def list_keys(
+    project: Annotated[
+        str, typer.Option(metavar="PROJECT", help="The project whose keys are listed.")
+    ] = FIRST,
+) -> None:
     """List the keys of a project."""
 
     async def page(connection: AsyncConnection) -> list[ApiKeyRecord]:

@@ -172,7 +172,7 @@ _UNDER_WAY: set[asyncio.Future[None]] = set()
 
 
 def _chunks(targets: Sequence[MessageTarget], size: int) -> list[list[MessageTarget]]:
-    """Yield the chunks in order; a message that comes twice is in two of them, so that it finds its codes again."""
+    """Return the chunks in order; a message that comes twice is in two of them, so that it finds its codes again."""
     chunks: list[list[MessageTarget]] = [[]]
     messages: set[tuple[str, str | None]] = set()
     for target in targets:
