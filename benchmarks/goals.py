@@ -1,4 +1,4 @@
-"""What the benchmarks are judged by: ratios of one run on one machine, each beside what is aimed at.
+"""What the benchmarks are judged by: ratios of one run on one machine, each beside its goal, and whether it is met.
 
 A benchmark prints its rows by `table`; `python -m benchmarks.all` puts those of all of them into one, in this order.
 """
@@ -8,8 +8,13 @@ from collections.abc import Sequence
 
 from benchmarks import harness
 
-HEAD = ("what", "measured", "goal", "spread")
-PRINTED = re.compile(r"^\| what \| measured \| goal \| spread \|\n\|[- |]+\n((?:\|.*\n)+)\n*", re.MULTILINE)
+HEAD = ("what", "measured", "goal", "met", "spread")
+PRINTED = re.compile(
+    r"^\| what \| measured \| goal \| met \| spread \|\n\|[- |]+\n((?:\|.*\n)+)\n*", re.MULTILINE
+)
+UNJUDGED = "| what | measured | goal | spread |\n| --- | --- | --- | --- |"
+"""How the table begins of a page that does not tell whether goals are met."""
+NUMBER = r"-?[\d,]+(?:\.\d+)?"
 
 GOALS = {
     "processors": ("CPU of all processes for one assign, 64 connections / for one constant answer", "≤ 2"),
@@ -55,12 +60,35 @@ def row(
     """
     what, goal = GOALS[name]
     base = second or [1.0] * len(first)
-    measured = _number(harness.median(first) / harness.median(base))
+    ratio = _number(harness.median(first) / harness.median(base))
+    measured = f"{ratio} ({said})" if said else ratio
     each = [a / b for a, b in zip(first, base, strict=True)]
     spread = (
         f"{_number(min(each))} to {_number(max(each))}, {len(each)} rounds" if len(each) > 1 else "one round"
     )
-    return [what.format(**words), f"{measured} ({said})" if said else measured, goal, spread]
+    return [what.format(**words), measured, goal, met(measured, goal), spread]
+
+
+def met(measured: str, goal: str) -> str:
+    """Return `yes` or `no`: whether a goal is met by what was measured, both as the table shows them.
+
+    One of several goals is enough. One with a unit is compared with the first figure that has it.
+
+    Raises:
+        ValueError: the goal is none that a figure can be compared with.
+    """
+
+    def reaches(one: str) -> bool:
+        goal = re.fullmatch(rf"([≤≥]) ({NUMBER})(\S*)", one)
+        if goal is None:
+            raise ValueError(one)
+        figure = re.search(f"({NUMBER}){re.escape(goal[3])}", measured)
+        if figure is None:
+            return False
+        value, bound = (float(text.replace(",", "")) for text in (figure[1], goal[2]))
+        return value <= bound if goal[1] == "≤" else value >= bound
+
+    return "yes" if any(map(reaches, goal.split(", or "))) else "no"
 
 
 def table(*rows: Sequence[str]) -> str:
@@ -82,13 +110,23 @@ def collect(printed: str) -> str:
 
 
 def renew(page: str, printed: str) -> str:
-    """Return a page that has a table of all goals with the rows in what was printed in the place of its own."""
+    """Return a page that has a table of all goals with the rows in what was printed in the place of its own.
+
+    All rows are judged anew, also those of a page that did not tell whether goals are met.
+    """
     new = {name: lines[0] for name, lines in _found(printed).items() if lines}
+    patterns = {name: re.compile(_pattern(name)) for name in GOALS}
 
     def newest(line: str) -> str:
-        return next((said for name, said in new.items() if re.match(_pattern(name), line)), line)
+        name = next((name for name, pattern in patterns.items() if pattern.match(line)), None)
+        return line if name is None else _judged(new.get(name, line))
 
-    return "\n".join(map(newest, page.split("\n")))
+    return "\n".join(map(newest, page.replace(UNJUDGED, harness.table(HEAD, [])).split("\n")))
+
+
+def _judged(line: str) -> str:
+    what, measured, goal, *_, spread = line.strip("| ").split(" | ")
+    return harness.table([what, measured, goal, met(measured, goal), spread], []).splitlines()[0]
 
 
 def _found(printed: str) -> dict[str, list[str]]:

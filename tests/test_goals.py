@@ -5,7 +5,7 @@ import re
 import pytest
 
 from benchmarks import goals
-from benchmarks.all import Part, page_of, page_with
+from benchmarks.all import PAGE, Part, page_of, page_with
 
 
 def printed():
@@ -23,17 +23,58 @@ def printed():
 
 def test_a_row_says_ratio_and_spread():
     row = goals.row("bulk", [20.0, 30.0, 90.0], [20.0, 20.0, 30.0])
-    assert row == ["bulk, 1,000 a request / the statement itself", "1.50", "≥ 1.2", "1.00 to 3.00, 3 rounds"]
-    assert goals.row("imported", [198.4])[1:] == ["198", "≤ 170", "one round"]
+    assert row == [
+        "bulk, 1,000 a request / the statement itself",
+        "1.50",
+        "≥ 1.2",
+        "yes",
+        "1.00 to 3.00, 3 rounds",
+    ]
+    assert goals.row("imported", [198.4])[1:] == ["198", "≤ 170", "no", "one round"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "goal", "said"),
+    [
+        ("1.30 (9 s)", "≤ 1.3", "yes"),
+        ("1.31 (1 s)", "≤ 1.3", "no"),
+        ("0.49", "≥ 0.5", "no"),
+        ("-3.20", "≤ 5", "yes"),
+        ("3.01 (1,200/s, 0.83 ms / 2,024/s)", "≤ 1.3, or ≥ 1,200/s", "yes"),
+        ("3.01 (673/s, 1.49 ms / 2,024/s)", "≤ 1.3, or ≥ 1,200/s", "no"),
+        ("1.20 (673/s)", "≤ 1.3, or ≥ 1,200/s", "yes"),
+    ],
+)
+def test_a_goal_is_met_or_not_as_the_table_shows_it(measured, goal, said):
+    assert goals.met(measured, goal) == said
+
+
+def test_all_goals_can_be_compared():
+    assert {goals.met("1.00", goal) for _, goal in goals.GOALS.values()} == {"yes", "no"}
+    with pytest.raises(ValueError, match="fast"):
+        goals.met("1.00", "fast")
+
+
+def test_a_page_that_does_not_tell_what_is_met_is_judged():
+    page = f"# A\n\n{goals.table(goals.row('bulk', [2.0], [1.0]), goals.row('imported', [198.4]))}| b |\n"
+    old = page.replace(" met |", "").replace("| --- |", "|", 1).replace(" yes |", "").replace(" no |", "")
+    assert goals.UNJUDGED in old
+    assert goals.renew(old, "") == goals.renew(page, "") == page
+
+
+def test_the_page_of_figures_tells_what_is_met():
+    for page in [PAGE.read_text()] if PAGE.exists() else []:
+        assert goals.collect(page).splitlines()[:2] == goals.table().splitlines()[:2]
+        assert goals.renew(page, "") == page
 
 
 def test_all_rows_come_together_in_the_order_of_the_goals():
     lines = goals.collect(printed()).splitlines()
-    assert lines[:2] == ["| what | measured | goal | spread |", "| --- | --- | --- | --- |"]
+    assert lines[:2] == ["| what | measured | goal | met | spread |", "| --- | --- | --- | --- | --- |"]
     assert len(lines) == 2 + len(goals.GOALS)
     assert lines[2].startswith("| CPU of all processes for one assign")
     assert (
-        "| import of 20 M codes, time for each / of 1 M | 1.50 (x / y) | ≤ 1.3 | 1.00 to 2.00, 3 rounds |"
+        "| import of 20 M codes, time for each / of 1 M | 1.50 (x / y) | ≤ 1.3 | no | 1.00 to 2.00, 3 rounds |"
         in lines
     )
     assert "assigned" in lines[-1]
@@ -48,7 +89,7 @@ def test_the_page_has_the_goals_first_and_what_else_was_printed():
     page = page_of(
         [Part("Bulk assigns", "benchmarks.bulk --rounds 5", 7.2, printed())], "python -m benchmarks.all"
     )
-    assert page.count("| what | measured | goal | spread |") == 1
+    assert page.count("| what | measured | goal | met | spread |") == 1
     assert page.index("≥ 1.2") < page.index(
         "## Bulk assigns\n\n`python -m benchmarks.bulk --rounds 5`, 7 s\n\na machine"
     )
