@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.assignments import queries as ledger
 from app.domain.assignments.drawing import Draw
 from app.domain.assignments.schemas import Filter
-from app.domain.customers.events import NewEvent
 from app.domain.forecast import service as forecast
 from app.domain.imports import undoing
 from app.domain.lifecycle.requests import AssignmentRequest
@@ -36,6 +35,7 @@ from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.platform.similar import similar_names
 from benchmarks import harness
+from tests.factories import new_event
 
 POOLS, GIVEN, FEW, ROUNDS = 20_000, 300_000, 50, 30
 FILL = (
@@ -97,7 +97,7 @@ async def one_use(engine: AsyncEngine) -> None:
     for _ in range(ROUNDS + 5):
         for code, times in took.items():  # in turn, so that whatever else the machine does meets all alike
             began = time.perf_counter()
-            await tracking.track_all(engine, [NewEvent(None, "c", "purchase", {"code": code})])
+            await tracking.track_all(engine, [new_event("c", "purchase", {"code": code})])
             times.append((time.perf_counter() - began) * 1000)
     for kind in KINDS:
         medians = [statistics.median(took[f"{kind}-{n}"][5:]) for n in EARLIER]
@@ -186,7 +186,7 @@ async def taken_away(engine: AsyncEngine) -> None:
             async with engine.begin() as connection:
                 await Draw(connection, "others").claim([AssignmentRequest(uuid.uuid4())])
             drawn = time.perf_counter()
-            await tracking.track_all(engine, [NewEvent(None, "c", "purchase", {"code": f"x{drawn}"})])
+            await tracking.track_all(engine, [new_event("c", "purchase", {"code": f"x{drawn}"})])
             for name, seconds in (("draw", drawn - began), ("use", time.perf_counter() - drawn)):
                 waited[name] = max(waited.get(name, 0), seconds)
             await asyncio.sleep(0.02)

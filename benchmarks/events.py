@@ -13,10 +13,10 @@ import httpx
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.customers.events import NewEvent, add_events
+from app.domain.customers.events import add_events
 from app.platform.database import transaction
 from benchmarks import goals, harness, load
-from tests.factories import KEY
+from tests.factories import KEY, new_event
 from tests.service import Service
 
 CONNECTIONS = 64
@@ -151,7 +151,7 @@ async def _inserted(engine: AsyncEngine, seconds: float) -> float:
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
         events = {
-            f"i-{next(numbers)}": NewEvent(None, f"i-{stored}-{place}", "visit", {"page": "/spring"})
+            f"i-{next(numbers)}": new_event(f"i-{stored}-{place}", "visit", {"page": "/spring"})
             for place in range(EVENTS)
         }
         async with transaction(engine) as connection:

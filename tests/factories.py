@@ -1,6 +1,7 @@
 """What tests begin with."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -8,8 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.access.keys import queries as keys
 from app.domain.access.keys import service as auth
 from app.domain.access.scopes import Scope
+from app.domain.customers.events import NewEvent
 from app.domain.pools import service as pools
 from app.platform.database import transaction
+from app.platform.ids import ordered_ids
 from app.platform.projects import DEFAULT, everywhere
 
 KEY = "test-key-0123456789-0123456789-0123456789"
@@ -45,3 +48,10 @@ async def add_projects(engine: AsyncEngine, *names: str) -> list[int]:
     query = text("INSERT INTO project (name) SELECT unnest(CAST(:names AS text[])) RETURNING id")
     async with transaction(everywhere(engine)) as connection:
         return list((await connection.execute(query, {"names": list(names)})).scalars())
+
+
+def new_event(
+    customer_id: str, event_type: str, properties: dict[str, object], timestamp: datetime | None = None
+) -> NewEvent:
+    """An event that was sent without an id."""
+    return NewEvent(*ordered_ids(1), customer_id, event_type, properties, timestamp, made=True)

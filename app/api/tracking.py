@@ -10,6 +10,7 @@ from app.domain.access.scopes import Caller, Scope
 from app.domain.customers.events import NewEvent
 from app.domain.tracking.gathering import Gathering
 from app.domain.tracking.schemas import EventBatch, EventsOut, Tracked, TrackedStatus
+from app.platform.ids import ordered_ids
 from app.web import idempotency
 from app.web.dependencies import held_for_project
 from app.web.guard import requires
@@ -33,14 +34,16 @@ async def track_events(
 
 
 def new_events(body: EventBatch, caller: Caller, key: str | None) -> list[NewEvent]:
-    """Return the events of a request."""
+    """Return the events of a request, each with an id: whatever is tried again finds what was stored."""
+    made = ordered_ids(len(body.events))
     return [
         NewEvent(
-            event.event_id or (key and idempotency.derived(caller.key_id, key, index)),
+            event.event_id or (idempotency.derived(caller.key_id, key, index) if key else made[index]),
             event.customer_id,
             event.event_type,
             event.properties,
             event.timestamp,
+            made=not event.event_id and not key,
         )
         for index, event in enumerate(body.events)
     ]

@@ -194,7 +194,9 @@ async def test_a_pool_does_not_come_back_by_its_schedule(person, client):
     """As the API has it: the rule is the domain's."""
     await client.post("/v1/pools", json={"name": "p"})
     source = {"type": "url", "url": "https://files.example.org/codes.csv"}
-    made = await client.post("/v1/import-schedules", json={"pool": "p", "source": source, "cron": "0 3 * * *"})
+    made = await client.post(
+        "/v1/import-schedules", json={"pool": "p", "source": source, "cron": "0 3 * * *"}
+    )
     schedule = f"/v1/import-schedules/{made.json()['id']}"
     browser = await person()
     sure = {"csrf": await csrf(browser), "sure": "yes"}

@@ -17,11 +17,13 @@ from app.schema.customers import Event
 class NewEvent:
     """An event to store."""
 
-    event_id: str | None
+    event_id: str
     customer_id: str
     event_type: str
     properties: dict[str, object]
     timestamp: datetime | None = None
+    made: bool = False
+    """Whether its id was made here: what is stored of it, an earlier try of the same has stored."""
 
 
 @dataclass(frozen=True, slots=True)

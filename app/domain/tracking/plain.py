@@ -18,7 +18,6 @@ from app.domain.tracking.commands import Command, event_ids
 from app.domain.tracking.schemas import Tracked, TrackedStatus
 from app.platform.database import is_conflict
 from app.platform.driver_pool import ProjectConnections
-from app.platform.ids import ordered_ids
 
 MOST_PASSED = 64
 """Most batches that are not tried after one that was not plain."""
@@ -126,15 +125,14 @@ class Plain:
         """
         if not self.events.is_due():
             return None
-        given = [event.event_id for event in events if event.event_id is not None]
-        ids = [event.event_id or own for event, own in zip(events, ordered_ids(len(events)), strict=True)]
-        by_id = dict(zip(ids, events, strict=True))
+        given = [event.event_id for event in events if not event.made]
+        by_id = {event.event_id: event for event in events}
         is_plain = len(by_id) == len(events) and await self._stored(
             _STORE, _NAMES, {**parameters_of(by_id), "given": given}
         )
         if not self.events.was(plain=is_plain):
             return None
-        return [Tracked(id_, TrackedStatus.ACCEPTED, None) for id_ in ids]
+        return [Tracked(event.event_id, TrackedStatus.ACCEPTED, None) for event in events]
 
     async def carry_out(self, commands: Sequence[Command]) -> bool:
         """Carry out commands where all are plain events, committed when this returns True; else do nothing.

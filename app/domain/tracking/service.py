@@ -20,7 +20,6 @@ from app.domain.redemptions.service import (
 )
 from app.domain.tracking.schemas import Tracked, TrackedStatus
 from app.platform.database import retry_on_conflict, transaction
-from app.platform.ids import ordered_ids
 
 
 async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
@@ -44,10 +43,9 @@ async def track(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
 
 async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[Tracked]:
     """Store events as `track` does, of customers whose ids are those under which all is kept."""
-    ids = [event.event_id or own for event, own in zip(events, ordered_ids(len(events)), strict=True)]
     sent: dict[str, NewEvent] = {}
-    for id_, event in zip(ids, events, strict=True):
-        sent.setdefault(id_, event)
+    for event in events:
+        sent.setdefault(event.event_id, event)
     await uses_lock.beside_others(connection)
     by_type = await mapped_properties(connection)
     uses = [(id_, use) for id_, event in sent.items() for use in uses_in(id_, event, by_type)]
@@ -68,13 +66,14 @@ async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
         outcomes |= await outcomes_of_events(connection, sorted(stored_before))
     tracked = []
     seen: set[str] = set()
-    for id_, event in zip(ids, events, strict=True):
+    for event in events:
+        id_ = event.event_id
         if unlike.get(id_):
             tracked.append(Tracked(id_, TrackedStatus.ERASED, None))
         elif id_ in unlike or not _same(event, sent[id_]):
             tracked.append(Tracked(id_, TrackedStatus.CONFLICT, None))
         else:
-            first = id_ in times and id_ not in seen
+            first = event.made or (id_ in times and id_ not in seen)
             status = TrackedStatus.ACCEPTED if first else TrackedStatus.DUPLICATE
             of_codes = outcomes.get(id_, [])
             tracked.append(Tracked(id_, status, chief(of_codes), of_codes))

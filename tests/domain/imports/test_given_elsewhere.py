@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.changes import service as changes
-from app.domain.customers.events import NewEvent
 from app.domain.imports.merging import given, pipeline
 from app.domain.lifecycle import check
 from app.domain.redemptions import service as redemptions
@@ -17,6 +16,7 @@ from app.domain.webhooks import statements as hooks
 from app.platform.database import transaction
 from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import books_agree, counts, queue, run_job
+from tests.factories import new_event
 
 COLUMNS = {
     "customer_id_column": "customer",
@@ -245,7 +245,7 @@ async def test_a_code_that_was_used_before_its_past_came_in_does_not_go_back_to_
 async def test_the_past_waits_for_a_use_that_is_being_stored(client, run, engine):
     await map_codes(client)
     async with transaction(engine) as using:
-        event = NewEvent(None, "ben", "purchase", {"voucher_code": "A-2"})
+        event = new_event("ben", "purchase", {"voucher_code": "A-2"})
         (told,) = await tracking.track(using, [event])
         assert told.redemption == "unknown_code"
         running = asyncio.create_task(run(FILE))

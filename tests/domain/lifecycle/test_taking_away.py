@@ -5,14 +5,13 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from app.domain.customers.events import NewEvent
 from app.domain.lifecycle import check, intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.tracking import service as tracking
 from app.platform.database import transaction
 from app.platform.projects import everywhere
-from tests.factories import fill
+from tests.factories import fill, new_event
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +21,7 @@ async def mapped(client):
 
 
 async def use(engine, code):
-    (told,) = await tracking.track_all(engine, [NewEvent(None, "c", "purchase", {"code": code})])
+    (told,) = await tracking.track_all(engine, [new_event("c", "purchase", {"code": code})])
     return told.redemption
 
 
@@ -56,7 +55,7 @@ async def test_uses_of_other_codes_wait_for_no_deletion(client, engine):
 async def test_a_deletion_waits_for_a_use_of_its_code_and_is_refused(client, engine):
     await fill(engine, "p", ["K", "L"])
     async with transaction(engine) as using:
-        (told,) = await tracking.track(using, [NewEvent(None, "c", "purchase", {"code": "K"})])
+        (told,) = await tracking.track(using, [new_event("c", "purchase", {"code": "K"})])
         assert told.redemption == "not_assigned"
         deleting = asyncio.create_task(client.delete("/v1/pools/p"))
         assert await is_waiting(engine, deleting)

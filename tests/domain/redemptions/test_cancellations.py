@@ -12,7 +12,7 @@ from app.domain.customers.events import NewEvent
 from app.domain.lifecycle import check
 from app.domain.redemptions import queries
 from app.domain.tracking import service as tracking
-from tests.factories import fill
+from tests.factories import fill, new_event
 
 START = datetime.now(UTC) + timedelta(days=1)
 USES_AND_REFUNDS = [
@@ -38,7 +38,10 @@ def event(what, code, minute=0, event_id=None):
     """What `use anna` or `cancel bob` says, so many minutes after the start."""
     kind, customer = what.split()
     event_type = {"use": "purchase", "cancel": "refund"}[kind]
-    return NewEvent(event_id, customer, event_type, {"code": code}, START + timedelta(minutes=minute))
+    at = START + timedelta(minutes=minute)
+    if event_id is None:
+        return new_event(customer, event_type, {"code": code}, at)
+    return NewEvent(event_id, customer, event_type, {"code": code}, at)
 
 
 async def tell(engine, *events):

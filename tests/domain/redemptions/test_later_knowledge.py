@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from app.domain.customers.events import NewEvent
 from app.domain.lifecycle import check
 from app.domain.redemptions import service
 from app.domain.redemptions.schemas import Outcome
 from app.domain.tracking import service as tracking
-from tests.factories import fill
+from tests.factories import fill, new_event
 
 START = datetime.now(UTC) + timedelta(days=1)
 DOCS = Path(__file__).parents[3] / "docs" / "state-machine.md"
@@ -37,7 +36,7 @@ GIVEN = ("redeemed", "other_customer", "already_redeemed", "cancelled", "not_red
 
 def said(outcome, kind, customer, minute):
     code = 7 if outcome == "not_a_string" else outcome
-    return NewEvent(None, customer, kind, {"code": code}, START + timedelta(minutes=minute))
+    return new_event(customer, kind, {"code": code}, START + timedelta(minutes=minute))
 
 
 async def map_(client, *kinds):

@@ -7,7 +7,6 @@ import random
 import pytest
 from sqlalchemy import text
 
-from app.domain.customers.events import NewEvent
 from app.domain.imports.merging import merge
 from app.domain.lifecycle import check
 from app.domain.pools import service as pools
@@ -17,14 +16,14 @@ from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.giving_way import Pace
 from app.platform.projects import DEFAULT
-from tests.factories import fill
+from tests.factories import fill, new_event
 
 RACES = int(os.environ.get("VOUCHERS_TEST_RACES", "600"))
 """Codes whose use races their import; 10000 for the long form."""
 
 
 def event(code, **more):
-    return NewEvent(None, "c1", "purchase", {"code": code}, **more)
+    return new_event("c1", "purchase", {"code": code}, **more)
 
 
 @pytest.fixture
@@ -163,7 +162,7 @@ async def test_uses_race_an_import_while_others_draw(client, engine, mapped, set
 
 async def test_an_event_under_way_when_the_mapping_changes_is_judged_by_the_new_one(client, engine, mapped):
     async with transaction(engine) as tracked:
-        (told,) = await tracking.track(tracked, [NewEvent(None, "c1", "purchase", {"other": "X"})])
+        (told,) = await tracking.track(tracked, [new_event("c1", "purchase", {"other": "X"})])
         assert told.redemption is None
         body = {"mappings": [{"event_type": "purchase", "property": "other"}]}
         changed = asyncio.create_task(client.put("/v1/redemption-mapping", json=body))

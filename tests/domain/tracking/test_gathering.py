@@ -3,6 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 
 from app.domain.tracking import commands, gathering, service
@@ -105,3 +106,34 @@ async def test_trackers_share_transactions_also_where_somebody_signs_in(client, 
     assert len(shared) < 15
     events = (await client.get("/v1/customers/anna/events")).json()["items"]
     assert {event["properties"]["n"] for event in events} == {0, 10}
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+async def test_an_event_without_an_id_is_stored_once_though_the_answer_to_its_batch_is_lost(
+    client, engine, monkeypatch, mapped
+):
+    """The database has committed it, and nobody knows: each of the batch is tried again by itself."""
+    if mapped:
+        assert (await client.put("/v1/redemption-mapping", json={"mappings": [MAPPING]})).is_success
+    lost = []
+
+    def losing(act):
+        async def once(*arguments):
+            result = await act(*arguments)
+            if not lost and len(arguments[-1]) > 1:
+                lost.append(arguments[-1])
+                raise psycopg.OperationalError("the connection is lost")
+            return result
+
+        return once
+
+    monkeypatch.setattr(gathering.Gathering, "_track", losing(gathering.Gathering._track))
+    (code,) = await fill(engine, "p", 1)
+    replies = await asyncio.gather(*(sent(client, n, code if n == 5 else None) for n in range(10)))
+    assert len(lost) == 1
+    said = {(reply.status_code, reply.json()["items"][0]["status"]) for reply in replies}
+    assert said == {(200, "accepted")}
+    for n in range(10):
+        stored = (await client.get(f"/v1/customers/c{n}/events")).json()["items"]
+        assert [event["event_id"] for event in stored] == [replies[n].json()["items"][0]["event_id"]]
+    assert (replies[5].json()["items"][0]["redemption"] == "not_assigned") is mapped

@@ -16,7 +16,7 @@ from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.driver_pool import create_driver_pool
 from app.platform.projects import DEFAULT
-from tests.factories import fill
+from tests.factories import fill, new_event
 
 TRACK = "/track/v2/projects/default/customers/events"
 MAPPING = {"event_type": "purchase", "property": "voucher_code", "effect": "redeem"}
@@ -107,7 +107,7 @@ async def test_an_event_of_a_merged_customer_becomes_the_other_ones(client, plai
 async def test_an_event_of_a_customer_who_is_being_merged_waits_with_all_others(plain, engine):
     async with transaction(engine) as connection:
         await connection.execute(text(MERGING))
-    assert await plain.store([NewEvent(None, "anna", "visit", {}), NewEvent(None, "c", "visit", {})]) is None
+    assert await plain.store([new_event("anna", "visit", {}), new_event("c", "visit", {})]) is None
     assert not await plain.carry_out([tracked(1, registered="c"), tracked(2, registered="cookie")])
     assert await whose(engine) == []
 
@@ -131,7 +131,7 @@ async def test_of_several_that_store_one_id_one_does(plain, settings, engine):
     async with create_driver_pool(settings) as direct:
         others = [plain, *(Plain(direct.of(DEFAULT)) for _ in range(3))]
         for n in range(20):
-            events = [NewEvent(f"e-{n}", "c", "visit", {}), NewEvent(None, "c", "visit", {})]
+            events = [NewEvent(f"e-{n}", "c", "visit", {}), new_event("c", "visit", {})]
             for one in others:
                 one.events.passing = 0
             stored = await asyncio.gather(*(one.store(events) for one in others))
@@ -142,7 +142,7 @@ async def test_of_several_that_store_one_id_one_does(plain, settings, engine):
 
 @pytest.mark.parametrize("bad", ["\0", "\ud800"])
 async def test_what_cannot_be_stored_is_left_to_the_way_of_all_others(plain, engine, bad):
-    assert await plain.store([NewEvent(None, bad, "visit", {}), NewEvent(None, "c", "visit", {})]) is None
+    assert await plain.store([new_event(bad, "visit", {}), new_event("c", "visit", {})]) is None
     async with transaction(engine) as connection:
         assert (await connection.execute(text("SELECT count(*) FROM event"))).scalar_one() == 0
 
@@ -158,11 +158,11 @@ async def test_where_events_are_not_plain_few_batches_are_tried(plain, client):
 
     plain._stored = noted
     for _ in range(10 * MOST_PASSED):
-        assert await plain.store([NewEvent(None, "c", "purchase", {})]) is None
+        assert await plain.store([new_event("c", "purchase", {})]) is None
     assert 10 < len(tried) < 20
     plain.events.passing = 0
-    assert len(await plain.store([NewEvent(None, "c", "visit", {})])) == 1
-    assert len(await plain.store([NewEvent(None, "c", "visit", {})])) == 1
+    assert len(await plain.store([new_event("c", "visit", {})])) == 1
+    assert len(await plain.store([new_event("c", "visit", {})])) == 1
 
 
 def tracked(n=0, at=1767225600.5, command_id=None, event_type="visit", **ids):
