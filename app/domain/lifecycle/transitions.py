@@ -35,16 +35,26 @@ from app.schema.inventory import NOT_EXPIRED
 CHOSEN: LiteralString = "(SELECT pool_id FROM chosen)"
 _LEASED_OR_BACK = "chosen.status = 'reserved' OR '{target}' = 'available'"
 """SQL: whose ledger rows a transition changes."""
+# Locks are taken in the order of the codes, so that two transactions never wait for each other.
+_IN_ORDER = "ORDER BY voucher.code FOR UPDATE OF voucher"
 
 
 def _statement(
-    transition: Transition, choice: str, ledger: str = "lease_until = NULL", whose: str = _LEASED_OR_BACK
+    transition: Transition,
+    source: str,
+    condition: str,
+    order: str = _IN_ORDER,
+    *,
+    ledger: str = "lease_until = NULL",
+    whose: str = _LEASED_OR_BACK,
 ) -> TextClause:
     """Return one statement that changes voucher, ledger and stock together, and returns what it changed.
 
     Args:
-        transition: from where to where.
-        choice: the vouchers that are to go this way, as `FROM … WHERE …` up to the lock; it may give an `at`.
+        transition: from where to where; only vouchers in one of its states go this way.
+        source: what vouchers are looked for in, as in `FROM`, with an `at`.
+        condition: which of them are to go this way.
+        order: in which order they are locked, and how many.
         ledger: what becomes of their ledger rows.
         whose: of which of them.
     """
@@ -61,7 +71,9 @@ def _statement(
     return text(f"""
 WITH chosen AS MATERIALIZED (
     SELECT voucher.code, voucher.pool_id, voucher.status, voucher.assignment_id, voucher.assigned_at, at
-    FROM {choice.replace("WHERE", f"WHERE voucher.status IN ({sources}) AND", 1)}
+    FROM {source}
+    WHERE voucher.status IN ({sources}) AND ({condition})
+    {order}
 ), moved AS (
     UPDATE voucher SET status = '{transition.target}', {sets}
     FROM chosen WHERE voucher.project_id = :project AND voucher.code = chosen.code
@@ -85,72 +97,65 @@ SELECT code, pool_id, status, assignment_id FROM chosen
 """)  # noqa: S608  (made of constants)
 
 
-# Locks are taken in the order of the codes, so that two transactions never wait for each other.
-_BY_CODE = """unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
-    JOIN voucher ON voucher.project_id = :project AND voucher.code = asked.code
-    WHERE true ORDER BY voucher.code FOR UPDATE OF voucher"""
+_ASKED = """unnest(CAST(:codes AS text[]), CAST(:ats AS timestamptz[])) AS asked (code, at)
+    JOIN voucher ON voucher.project_id = :project AND voucher.code = asked.code"""
 _GIVEN = """assignment AS given
     JOIN voucher ON given.project_id = :project AND voucher.project_id = :project
         AND voucher.code = given.code AND voucher.assignment_id = given.id
     CROSS JOIN (SELECT now()) AS clock (at)"""
+_ALL = "voucher CROSS JOIN (SELECT now()) AS clock (at)"
+_THESE = "given.id = ANY (CAST(:ids AS uuid[]))"
 # A use that was heard of before the code was known, and is not judged yet: it took the code all the same.
 _NOT_USED = """NOT EXISTS (
         SELECT FROM redemption
         WHERE redemption.project_id = :project AND redemption.code = voucher.code AND outcome = 'unknown_code'
             AND effect = 'redeem'
     )"""
-_BY_ASSIGNMENT = f"{_GIVEN} WHERE given.id = :id AND {_NOT_USED} FOR UPDATE OF voucher"
-_STILL_LEASED = f"""{_GIVEN}
-    WHERE given.id = ANY (CAST(:ids AS uuid[])) AND given.lease_until > now() AND {NOT_EXPIRED}
-    ORDER BY voucher.code FOR UPDATE OF voucher"""
-_LAPSED = f"""{_GIVEN}
-    WHERE given.lease_until <= now() AND (given.hold_id IS NULL OR given.pool_id = ANY (CAST(:pools AS bigint[])))
-    ORDER BY given.lease_until LIMIT :most
-    FOR UPDATE OF voucher SKIP LOCKED"""
-_EXPIRED = """voucher CROSS JOIN (SELECT now()) AS clock (at)
-    WHERE voucher.project_id = :project AND voucher.expires_at <= now() ORDER BY voucher.expires_at LIMIT :most
-    FOR UPDATE OF voucher SKIP LOCKED"""
-_BY_ASSIGNMENTS = f"""{_GIVEN}
-    WHERE given.id = ANY (CAST(:ids AS uuid[])) AND {_NOT_USED} ORDER BY voucher.code FOR UPDATE OF voucher"""
+_LAPSED = "given.lease_until <= now()"
+_EXPIRED = "voucher.expires_at <= now()"
+_SOME = "ORDER BY {due} LIMIT :most FOR UPDATE OF voucher SKIP LOCKED"
+"""SQL: those that were due first, but for what others are at."""
 _TAKEN_BACK = "lease_until = NULL, released_at = now()"
 _RUN_OUT = f"{_TAKEN_BACK}, lapsed = true"
 
-_REDEEM = _statement(REDEEM, _BY_CODE)
+_REDEEM = _statement(REDEEM, _ASKED, "true")
 # A code that nobody was given stays redeemed: it was used all the same, and must not be drawn.
-_CANCELLED = _BY_CODE.replace("WHERE true", "WHERE voucher.assignment_id IS NOT NULL")
-_CANCEL = _statement(CANCEL, _CANCELLED)
-_VOID = _statement(VOID, _BY_CODE)
-_CONFIRM = _statement(CONFIRM, _STILL_LEASED)
-_RELEASE = _statement(RELEASE, _BY_ASSIGNMENT, _TAKEN_BACK)
-_LAPSE = _statement(LAPSE, _LAPSED, _RUN_OUT)
-_EXPIRE = _statement(EXPIRE, _EXPIRED)
-_RELEASE_MANY = _statement(RELEASE, _BY_ASSIGNMENTS, _TAKEN_BACK)
+_CANCEL = _statement(CANCEL, _ASKED, "voucher.assignment_id IS NOT NULL")
+_VOID = _statement(VOID, _ASKED, "true")
+_CONFIRM = _statement(CONFIRM, _GIVEN, f"{_THESE} AND given.lease_until > now() AND {NOT_EXPIRED}")
+_RELEASE = _statement(
+    RELEASE, _GIVEN, f"given.id = :id AND {_NOT_USED}", "FOR UPDATE OF voucher", ledger=_TAKEN_BACK
+)
+_RELEASE_MANY = _statement(RELEASE, _GIVEN, f"{_THESE} AND {_NOT_USED}", ledger=_TAKEN_BACK)
+_LAPSE = _statement(
+    LAPSE,
+    _GIVEN,
+    f"{_LAPSED} AND (given.hold_id IS NULL OR given.pool_id = ANY (CAST(:pools AS bigint[])))",
+    _SOME.format(due="given.lease_until"),
+    ledger=_RUN_OUT,
+)
+_LAPSE_THESE = _statement(LAPSE, _GIVEN, f"{_THESE} AND {_LAPSED}", ledger=_RUN_OUT)
+_EXPIRE = _statement(
+    EXPIRE, _ALL, f"voucher.project_id = :project AND {_EXPIRED}", _SOME.format(due="voucher.expires_at")
+)
+_EXPIRE_THESE = _statement(EXPIRE, _ASKED, _EXPIRED)
 _REINSTATE = (
-    _statement(REINSTATE_ASSIGNED, _BY_CODE.replace("WHERE true", "WHERE voucher.assigned_at IS NOT NULL")),
+    _statement(REINSTATE_ASSIGNED, _ASKED, "voucher.assigned_at IS NOT NULL"),
     # The lease that it had: what is over by now, the next sweep takes back as it does any other.
     _statement(
         REINSTATE_RESERVED,
-        _BY_CODE.replace(
-            "WHERE true", "WHERE voucher.assignment_id IS NOT NULL AND voucher.assigned_at IS NULL"
-        ),
-        "lease_until = assignment.assigned_at + make_interval(secs => assignment.lease_seconds)",
-        "true",
+        _ASKED,
+        "voucher.assignment_id IS NOT NULL AND voucher.assigned_at IS NULL",
+        ledger="lease_until = assignment.assigned_at + make_interval(secs => assignment.lease_seconds)",
+        whose="true",
     ),
-    _statement(
-        REINSTATE_AVAILABLE,
-        _BY_CODE.replace("WHERE true", f"WHERE voucher.assignment_id IS NULL AND {NOT_EXPIRED}"),
-    ),
-    _statement(
-        REINSTATE_EXPIRED,
-        _BY_CODE.replace("WHERE true", "WHERE voucher.assignment_id IS NULL AND voucher.expires_at <= now()"),
-    ),
+    _statement(REINSTATE_AVAILABLE, _ASKED, f"voucher.assignment_id IS NULL AND {NOT_EXPIRED}"),
+    _statement(REINSTATE_EXPIRED, _ASKED, f"voucher.assignment_id IS NULL AND {_EXPIRED}"),
 )
 _EXTEND = _statement(
     EXTEND,
-    _BY_CODE.replace(
-        "WHERE true",
-        "WHERE (CAST(:expires_at AS timestamptz) IS NULL OR CAST(:expires_at AS timestamptz) > now())",
-    ),
+    _ASKED,
+    "CAST(:expires_at AS timestamptz) IS NULL OR CAST(:expires_at AS timestamptz) > now()",
 )
 # Who was given such a code is told; `before` and `after` are the same then.
 _SET_EXPIRY = text(f"""
@@ -163,14 +168,6 @@ WITH moved AS (
 INSERT INTO pool_change (project_id, changed_at, pool_id, code, assignment_id, before, after)
 SELECT :project, {MOMENT}, pool_id, code, assignment_id, status, status FROM moved WHERE assignment_id IS NOT NULL
 """)  # noqa: S608  (made of constants)
-_LAPSE_THESE = _statement(
-    LAPSE,
-    f"""{_GIVEN}
-    WHERE given.id = ANY (CAST(:ids AS uuid[])) AND given.lease_until <= now()
-    ORDER BY voucher.code FOR UPDATE OF voucher""",
-    _RUN_OUT,
-)
-_EXPIRE_THESE = _statement(EXPIRE, _BY_CODE.replace("WHERE true", "WHERE voucher.expires_at <= now()"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,21 +134,21 @@ DUE = """SELECT project_id, id AS key, ledger_at, ledger_id, change_at, change_i
 WHERE (project_id, id) > {after} AND disabled_at IS NULL AND next_try_at <= now()
     AND (leased_until IS NULL OR leased_until < now())"""
 """SQL: the webhooks at which nobody is, and that need not wait."""
-NEWS = """(EXISTS (
+_NEWS = """(EXISTS (
     SELECT FROM pool, LATERAL (
-        SELECT FROM assignment WHERE assignment.project_id = slice.project_id AND assignment.pool_id = pool.id
-            AND (assigned_at, assignment.id) > (slice.ledger_at, slice.ledger_id) LIMIT 1
-    ) AS given WHERE pool.project_id = slice.project_id
+        SELECT FROM assignment WHERE assignment.project_id = {of}.project_id AND assignment.pool_id = pool.id
+            AND (assigned_at, assignment.id) > ({of}.ledger_at, {of}.ledger_id) LIMIT 1
+    ) AS given WHERE pool.project_id = {of}.project_id
 ) OR EXISTS (
-    SELECT FROM pool_change WHERE pool_change.project_id = slice.project_id
-        AND (changed_at, pool_change.id) > (slice.change_at, slice.change_id)
+    SELECT FROM pool_change WHERE pool_change.project_id = {of}.project_id
+        AND (changed_at, pool_change.id) > ({of}.change_at, {of}.change_id)
 ))"""
-"""SQL: whether anything happened in its project since a webhook was told, of whatever kind."""
-NEWS_OR_PENDING = f"""{NEWS} OR EXISTS (
+"""SQL: whether anything happened in its project since the webhook `of` was told, of whatever kind."""
+NEWS_OR_PENDING = f"""{_NEWS.format(of="slice")} OR EXISTS (
     SELECT FROM webhook_delivery AS message WHERE message.project_id = slice.project_id
         AND message.webhook_id = slice.key AND message.status = 'pending' AND NOT message.test
 )"""
-HAS_NEWS = literal_column(NEWS.replace("slice.", "webhook."), Boolean).label("has_news")
+HAS_NEWS = literal_column(_NEWS.format(of="webhook"), Boolean).label("has_news")
 ALL = select(*own_columns(Webhook), POOLS, HAS_NEWS)
 DELIVERY = (
     WebhookDelivery.id,
