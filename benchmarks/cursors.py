@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.assignments.cursors import Cursors
 from app.domain.assignments.identity import random_id
 from app.domain.lifecycle import claim as lifecycle
-from app.domain.lifecycle.intake import FIRST
+from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
 from app.platform.database_url import conninfo

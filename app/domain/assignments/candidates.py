@@ -5,14 +5,13 @@ of its own on, apart from where its assigns draw, and forgets soon what it has s
 """
 
 import asyncio
-import random
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.domain.lifecycle import picked
+from app.domain.lifecycle import draw_keys, picked
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.database import is_conflict
 from app.platform.driver_pool import ProjectConnections
@@ -24,12 +23,11 @@ PAUSE_SECONDS = 2.0
 """So long a pool is left alone that gave nothing several times: it has holds or a rule."""
 MISSES = 3
 _MAX_POOLS = 1000
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 @dataclass(slots=True)
 class _Pool:
-    cursor: int = field(default_factory=lambda: random.randint(_SMALLEST, _LARGEST))  # noqa: S311  (no secret)
+    cursor: int = field(default_factory=draw_keys.anywhere)
     codes: list[str] = field(default_factory=list)
     """The next one is the last."""
     looked_at: float = 0.0
@@ -69,7 +67,7 @@ class Candidates:
     async def _look(self, name: str, pool: _Pool, n: int) -> None:
         rows = await picked.look(self._driver_pool, name, pool.cursor, n)
         if len(rows) < n:  # round to the beginning
-            rows += await picked.look(self._driver_pool, name, _SMALLEST, n - len(rows))
+            rows += await picked.look(self._driver_pool, name, draw_keys.FIRST, n - len(rows))
         pool.codes = list({code: None for code, _ in reversed(rows)})
         pool.looked_at = time.monotonic()
         if rows:

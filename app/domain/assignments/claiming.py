@@ -12,7 +12,7 @@ from app.domain.assignments.rule import Given
 from app.domain.assignments.shortage import find_shortage
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle.claim import Claimed
-from app.domain.lifecycle.intake import FIRST
+from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
 from app.platform.database import is_conflict, retry_on_conflict, transaction

@@ -1,13 +1,12 @@
 """Where this process's draws from each pool have come to."""
 
-import random
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.domain.lifecycle.draw_keys import anywhere
 from app.platform.metrics import DRAWN
 
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _MAX_CURSORS = 10_000
 _WIDE = 8
 """Times the usual distance of two codes: so far ahead the next one is only where others were."""
@@ -32,7 +31,7 @@ class _Walk:
 
     def leave(self) -> None:
         """Go on anywhere else; stay longer the next time, unless it was worth it this time."""
-        self.at = _anywhere()
+        self.at = anywhere()
         worth = self.draws > 8 * self.leaves_after
         self.leaves_after = _SOON if worth else min(2 * self.leaves_after, _LATE)
         self.draws = 0
@@ -53,7 +52,7 @@ class Cursors:
         """Return the draw key after which the next draw begins."""
         walk = self._by_pool.get(pool)
         if walk is None:
-            walk = self._by_pool[pool] = _Walk(_anywhere())
+            walk = self._by_pool[pool] = _Walk(anywhere())
             if len(self._by_pool) > _MAX_CURSORS:
                 self._by_pool.popitem(last=False)
         return walk.at
@@ -79,10 +78,6 @@ class Cursors:
             return
         seen = (last - first) / (n - 1) if n > 1 else float(first - cursor)
         walk.distance += (min(seen, 4 * walk.distance) - walk.distance) / 8 if walk.distance else seen
-
-
-def _anywhere() -> int:
-    return random.randint(_SMALLEST, _LARGEST)  # noqa: S311  (a place to start, no secret)
 
 
 CURSORS = Cursors()

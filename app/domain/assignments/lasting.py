@@ -5,7 +5,6 @@ taken by their index. What is left are codes without an expiry among many that e
 order is looked through step by step, and the process remembers how far it came, so that the next draw goes on there.
 """
 
-import random
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle import lasting
+from app.domain.lifecycle import draw_keys, lasting
 from app.domain.lifecycle.claim import Allowance, Locked
 from app.domain.lifecycle.lasting import Room, Wanted
 
@@ -24,7 +23,6 @@ STEP, STEPS, SECONDS = 20_000, 200, 1.0
 """Codes that one statement looks through after that, and how many such statements a draw takes, and how long."""
 KNOWN_SECONDS = 5
 """How long it is remembered that nothing was met all around, unless codes came in since."""
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _MAX_PLACES = 10_000
 Range = tuple[int, int]
 
@@ -35,7 +33,7 @@ class Place:
 
     available: int
     """The fewest codes that the pool has had since the search began: more means that some came in."""
-    at: int = field(default_factory=lambda: random.randint(_SMALLEST, _LARGEST))  # noqa: S311  (no secret)
+    at: int = field(default_factory=draw_keys.anywhere)
     """Up to which draw key it has looked."""
     since: int = 0
     """Behind which draw key it began to meet nothing."""
@@ -43,7 +41,7 @@ class Place:
     """Whether it has passed the end since then, and goes on from the front."""
     none_at: float | None = None
     """When it had been all around and had met nothing."""
-    shown: int = _SMALLEST
+    shown: int = draw_keys.FIRST
     """Behind which draw key the code stands that previews show."""
 
     def __post_init__(self) -> None:
@@ -63,7 +61,7 @@ class Place:
 
     def ahead(self) -> Range:
         """Return between which draw keys to look next."""
-        return self.at, self.since if self.is_round else _LARGEST
+        return self.at, self.since if self.is_round else draw_keys.LAST
 
     def passed(self, between: Range, last: int | None) -> bool:
         """Note up to where it was looked (None: to the end of what was ahead); return whether that closes the round.
@@ -76,7 +74,7 @@ class Place:
             self.at = last
             return False
         closed = self.is_round
-        self.at, self.is_round = (self.since, False) if closed else (_SMALLEST, True)
+        self.at, self.is_round = (self.since, False) if closed else (draw_keys.FIRST, True)
         return closed
 
 

@@ -15,7 +15,7 @@ from app.domain.imports import queries
 from app.domain.imports.errors import ImportNotFinishedError
 from app.domain.imports.schemas import ImportRecord
 from app.domain.imports.service import ENDED, get
-from app.domain.lifecycle import coming, intake
+from app.domain.lifecycle import coming, draw_keys, intake
 from app.domain.lifecycle.stock import SLOT
 from app.platform.database import run_act
 
@@ -33,7 +33,7 @@ class Undone:
     kept_for_holds: int = 0
     """How many of these stay because holds need them."""
     paused_schedule: uuid.UUID | None = None
-    upto: int | None = intake.FIRST
+    upto: int | None = draw_keys.FIRST
     """The draw key up to which it has looked; None where it has come to the end."""
 
 
@@ -65,7 +65,7 @@ async def _undo_some(
     if row.pool_id is not None and before.upto is not None:  # else it was a dry run, or the pool is gone
         part = intake.Part(import_id, row.pool_id, before.upto, AT_A_TIME, free)
         # First: what comes into the pool meanwhile is found there by what follows.
-        to_come = await coming.take_back(connection, import_id) if before.upto == intake.FIRST else 0
+        to_come = await coming.take_back(connection, import_id) if before.upto == draw_keys.FIRST else 0
         n, upto = await intake.take_back(connection, part, SLOT)
         # What holds need stays: there is nothing more to take.
         upto = None if free is not None and free <= n else upto
@@ -80,7 +80,7 @@ async def _undo_some(
     }
     if undone.upto is None:
         action = "import.undone"
-    elif before.upto == intake.FIRST:
+    elif before.upto == draw_keys.FIRST:
         action = "import.undo_begun"
     else:
         return undone

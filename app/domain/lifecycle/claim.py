@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import statements
-from app.domain.lifecycle.intake import FIRST
+from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed, to_json
 from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT

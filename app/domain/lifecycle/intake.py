@@ -45,8 +45,6 @@ WHERE project_id = %(project)s AND pool_id = %(pool_id)s AND slot = %(slot)s
 # Whoever stores a use locks the voucher first: what was said of these codes is committed once all are locked, and seen
 # by the statement after this one; who comes later waits, and finds a code that no pool holds. So no use of another
 # code has to wait.
-FIRST = -(2**63)
-"""Before all draw keys."""
 LOCK_FREE = text(f"""
 WITH part AS MATERIALIZED (
     SELECT code, draw_key, {of_import(":import_id")} AS is_of_import FROM voucher

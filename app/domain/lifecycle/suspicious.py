@@ -6,6 +6,7 @@ from typing import LiteralString
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.thresholds import fall
 from app.domain.lifecycle.uses import settle
@@ -58,12 +59,11 @@ WITH fallen AS ({fall(POOL)})
 UPDATE stock SET available = available + :imported - :expired, expired = expired + :expired
 WHERE project_id = :project AND slot = :slot AND pool_id IN {POOL}
 """)  # noqa: S608  (made of constants)
-LEAST = -(2**63) + 1
 
 
 async def take(connection: AsyncConnection, import_id: uuid.UUID) -> dict[str, int]:
     """Make vouchers of the suspicious rows of an import; return what became of them."""
-    imported, expired = (await connection.execute(TAKE, {"id": import_id, "least": LEAST})).one()
+    imported, expired = (await connection.execute(TAKE, {"id": import_id, "least": FIRST + 1})).one()
     await settle(connection, SET_ASIDE, {"id": import_id})
     in_other_pool = (await connection.execute(ELSEWHERE, {"id": import_id})).rowcount
     ignored = (await connection.execute(GONE, {"id": import_id})).rowcount - imported

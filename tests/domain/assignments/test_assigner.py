@@ -12,7 +12,7 @@ from app.domain.assignments.cursors import CURSORS, _Walk
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.assignments.identity import random_id
 from app.domain.lifecycle import claim
-from app.domain.lifecycle.intake import FIRST
+from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.driver_pool import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from app.domain.lifecycle import check, intake
+from app.domain.lifecycle import check, draw_keys, intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.tracking import service as tracking
@@ -75,7 +75,7 @@ async def test_uses_of_other_codes_wait_for_no_undo_and_one_of_its_codes_is_of_a
             text("UPDATE voucher SET import_id = :id WHERE code = 'K'"), {"id": import_id}
         )
     async with transaction(engine) as undoing:
-        part = intake.Part(import_id, pool_id, intake.FIRST, 10, None)
+        part = intake.Part(import_id, pool_id, draw_keys.FIRST, 10, None)
         assert await intake.take_back(undoing, part, SLOT) == (1, None)
         assert await use(engine, "L") == "not_assigned"
         waiting = asyncio.create_task(use(engine, "K"))

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.imports.merging import merge
-from app.domain.lifecycle import check
+from app.domain.lifecycle import check, draw_keys
 from app.domain.pools import service as pools
 from app.domain.redemptions import service
 from app.domain.tracking import service as tracking
@@ -49,12 +49,12 @@ def staged(settings, codes):
     connection = connect_sync(settings, project=DEFAULT, autocommit=True)
     rows = [f"{line}\t{code}\t\\N\n" for line, code in enumerate(codes)]
     merge.stage([connection], iter([[rows]]), Pace(connection), with_attributes=False)
-    merge.order(connection, 1, 0, merge.LEAST)
+    merge.order(connection, 1, 0, draw_keys.FIRST)
     return connection
 
 
 def merge_all(connection, target, limit, n):
-    after, keys = merge.LEAST, merge.keys_of(0)
+    after, keys = draw_keys.FIRST, merge.keys_of(0)
     while after < keys.stop - 1:
         upto = merge.end_of_chunk(after, n, limit, keys)
         merge.chunk(connection, target, after, upto, 1)

@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from app.domain.imports.errors import ImportCancelledError
 from app.domain.imports.merging import ignored, merge, rows
-from app.domain.lifecycle import past
+from app.domain.lifecycle import draw_keys, past
 from app.domain.lifecycle.stock import SLOT
 from app.domain.persons import service as persons
 from app.domain.persons.service import MergingError
@@ -105,7 +105,7 @@ def bring_in(
         PoolGoneError: the pool was deleted meanwhile.
         ImportCancelledError: the import was cancelled meanwhile.
     """
-    values = {"seed": seed, "least": merge.LEAST, "after": after}
+    values = {"seed": seed, "least": draw_keys.FIRST, "after": after}
     connection.execute(
         ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
     )
@@ -119,7 +119,7 @@ def bring_in(
         wait=wait_random(0, 0.5),
         reraise=True,
     )
-    while after < merge.KEYS.stop - 1:
+    while after < draw_keys.LAST:
         with pace.step(CHUNK_ROWS, merge.LEAST_ROWS) as limit:
             upto = merge.end_of_chunk(after, staged, limit)
             again(_chunk, connection, target, after, upto)

@@ -19,7 +19,7 @@ from psycopg.rows import TupleRow
 
 from app.domain.imports.errors import ImportCancelledError
 from app.domain.imports.merging import ignored, rows
-from app.domain.lifecycle import intake
+from app.domain.lifecycle import draw_keys, intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.thresholds import fall
 from app.domain.lifecycle.uses import settle_chunk
@@ -80,9 +80,7 @@ SELECT count(DISTINCT code) {OF_CHUNK}
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.project_id = %(project)s AND voucher.code = ordered.code)
 """  # noqa: S608  (made of constants)
 FALL: LiteralString = fall("(%(pool_id)s)", "%(project)s")
-LEAST = -(2**63)
-KEYS = range(LEAST, 2**63)
-"""Draw keys."""
+KEYS = range(draw_keys.FIRST, draw_keys.LAST + 1)
 VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
 PLAIN: LiteralString = intake.PLAIN.format(rows=ROWS_OF_CHUNK)
 EXPIRED: LiteralString = intake.EXPIRED.format(rows=ROWS_OF_CHUNK)
@@ -152,20 +150,20 @@ def keys_of(share: int) -> range:
     Where both went through all of them, each would put its rows between those of the other: pages of the index that
     were filled in order would be split in the middle, and stay little more than half full.
     """
-    width = 2**64 // rows.SHARES
-    return range(LEAST + share * width, LEAST + (share + 1) * width)
+    width = draw_keys.COUNT // rows.SHARES
+    return range(draw_keys.FIRST + share * width, draw_keys.FIRST + (share + 1) * width)
 
 
 def before(share: int) -> int:
     """Return the draw key behind which a share begins."""
-    return max(LEAST, keys_of(share).start - 1)
+    return max(draw_keys.FIRST, keys_of(share).start - 1)
 
 
 def order(connection: Connection[TupleRow], seed: int, share: int, after: int) -> None:
     """Put the rows of a share into draw order, but for what is merged already."""
     keys = keys_of(share)
     most = keys.stop - keys.start - 1
-    values = {"seed": seed, "most": most, "first": keys.start, "least": LEAST, "after": after}
+    values = {"seed": seed, "most": most, "first": keys.start, "least": draw_keys.FIRST, "after": after}
     connection.execute(
         ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
     )

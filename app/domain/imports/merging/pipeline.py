@@ -24,7 +24,7 @@ from app.domain.imports.reader import dates
 from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.domain.imports.stored import StoredOptions, StoredSource
-from app.domain.lifecycle import order
+from app.domain.lifecycle import draw_keys, order
 from app.platform.connections import connect_sync
 from app.platform.errors import DomainError
 from app.platform.giving_way import Pace
@@ -274,7 +274,7 @@ class _Run:
         counts = {"total": total, "invalid": self.invalid, "suspicious": self.suspicious, "id": self.id}
         self.side.execute(STAGED, counts)
         if beside is not None:
-            after = self.merged_to[given.PLACE] if len(self.merged_to) > given.PLACE else merge.LEAST
+            after = self.merged_to[given.PLACE] if len(self.merged_to) > given.PLACE else draw_keys.FIRST
             given.bring_in(
                 beside,
                 self._target(0),
@@ -349,7 +349,7 @@ class _Run:
                 upto = merge.end_of_chunk(after, self.staged[share], limit, keys)
                 self.merged_to[share] = upto
                 places = enumerate(self.merged_to[: rows.SHARES])
-                done = sum(place - merge.before(of) for of, place in places) / 2**64
+                done = sum(place - merge.before(of) for of, place in places) / draw_keys.COUNT
                 progress = STAGING + (1 - STAGING) * done
                 again(merge.chunk, connection, target, after, upto, progress)
             after = upto
