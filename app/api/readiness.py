@@ -12,20 +12,15 @@ from sqlalchemy.exc import ProgrammingError
 
 from app.api.answers import in_time
 from app.domain.rendering.renderers import Renderers
+from app.platform import jobs
 from app.platform.database import autocommit
-from app.platform.databases import Database, Databases, is_behind
+from app.platform.databases import VERSION, Database, Databases, is_behind
 from app.platform.disk import check_disks
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.stopping import StoppingError, stopping
 
 REMEMBER_SECONDS = 0.5
 """How long an answer holds: who asks often costs the database nothing."""
-WORKER_SECONDS = 15
-"""A worker silent for so long is taken for gone."""
-_STATE = """
-SELECT (SELECT max(version_num) FROM alembic_version) AS version,
-    EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)) AS worker
-"""
 
 
 @dataclass(slots=True)
@@ -91,14 +86,15 @@ class Readiness:
             await connection.execute("SELECT FROM project LIMIT 1")
         try:
             async with autocommit(main.engine) as engine_connection:
-                state = (await engine_connection.execute(text(_STATE), {"seconds": WORKER_SECONDS})).one()
+                version = await engine_connection.scalar(text(VERSION))
+                alive = await jobs.workers_alive(engine_connection)
         except ProgrammingError as error:
             if isinstance(error.orig, pg.UndefinedTable):
                 raise DatabaseUnavailableError("The database is not migrated yet.") from None
             raise
-        if is_behind(state.version):
+        if is_behind(version):
             raise DatabaseUnavailableError("The database is not migrated to this release yet.")
-        return [] if state.worker else ["No worker is alive: imports and other jobs wait."]
+        return [] if alive else ["No worker is alive: imports and other jobs wait."]
 
 
 async def _ask(database: Database) -> list[str]:

@@ -89,19 +89,25 @@ FROM (
     WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now()) GROUP BY queue_name
 ) AS waiting
 """)
+_FAILED = text("SELECT count(*) FROM procrastinate_jobs WHERE status = 'failed'")
 _ALIVE = text("""
-SELECT (SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)),
-    (SELECT count(*) FROM procrastinate_jobs WHERE status = 'failed')
+SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)
 """)
 ALIVE_SECONDS = 15
 """A worker silent for so long is taken for gone."""
+
+
+async def workers_alive(connection: AsyncConnection) -> int:
+    """Return how many runners of jobs are alive: one a queue for each worker."""
+    return int((await connection.execute(_ALIVE, {"seconds": ALIVE_SECONDS})).scalar_one())
 
 
 async def state(connection: AsyncConnection) -> list[Reading]:
     """Return how many jobs wait, for how long, how many failed, and how many workers are alive."""
     queues = (URGENT, SWEEPS, FETCHES, LONG)
     rows = {row.queue: row for row in (await connection.execute(_WAITING)).all()}
-    alive, failed = (await connection.execute(_ALIVE, {"seconds": ALIVE_SECONDS})).one()
+    alive = await workers_alive(connection)
+    failed = (await connection.execute(_FAILED)).scalar_one()
     waiting = {queue: rows[queue].n if queue in rows else 0 for queue in queues}
     oldest = {queue: (rows[queue].age or 0.0) if queue in rows else 0.0 for queue in queues}
     return [

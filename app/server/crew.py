@@ -17,14 +17,12 @@ from app.platform.databases import MAIN_NAME, unsealed
 from app.platform.errors import CommandError
 from app.platform.metrics import forget_process
 from app.platform.settings import Settings
-from app.server.roles import Role
+from app.server.roles import JOBS_SILENCE_SECONDS, Role
 
 LIST_SECONDS = 5.0
 """Between two looks which databases there are."""
 LOOK_SECONDS = 0.5
 """Between two looks at the processes."""
-SILENCE_SECONDS = 30.0
-"""A process silent for so long hangs, and is replaced."""
 LISTED = "SELECT name, url FROM database WHERE url IS NOT NULL ORDER BY id"
 
 log = structlog.get_logger()
@@ -112,7 +110,7 @@ class Crew:
                 role.now.signal(signal.SIGTERM)
         for name in wanted.keys() - self._roles.keys():
             self._roles[name] = Role(
-                f"jobs-{name}", self._begin, (wanted[name],), SILENCE_SECONDS, signal.SIGTERM
+                f"jobs-{name}", self._begin, (wanted[name],), JOBS_SILENCE_SECONDS, signal.SIGTERM
             )
 
     def _revive(self) -> None:

@@ -12,6 +12,9 @@ from multiprocessing.context import SpawnProcess
 FIRST_SECONDS = 60.0
 """How long a process may take to start before it must give signs of life."""
 
+JOBS_SILENCE_SECONDS = 30.0
+"""A process that does jobs is silent for so long only if it hangs: an import may hold up its event loop for less."""
+
 REPLACED = signal.SIGUSR1
 """Tells a web process that another one has taken its place."""
 

@@ -21,15 +21,12 @@ from app.platform.metrics import forget_process
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
 from app.server.backups import DailyBackups
-from app.server.roles import REPLACED, Role, Running, shared_times
+from app.server.roles import JOBS_SILENCE_SECONDS, REPLACED, Role, Running, shared_times
 from app.server.sockets import hold
 from app.server.spawned import begin_jobs, begin_web
 
 SILENCE_SECONDS = 10.0
 """A web process silent for so long hangs, and is replaced."""
-
-JOBS_SILENCE_SECONDS = 30.0
-"""The same for the process that does the jobs, whose loop an import may hold up."""
 
 LOOK_SECONDS = 0.2
 """Between two looks at the processes."""

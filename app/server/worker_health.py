@@ -18,10 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform.database import transaction
 from app.platform.projects import everywhere
+from app.server.roles import JOBS_SILENCE_SECONDS
 from app.server.sockets import hold
 
-HANGS_SECONDS = 30.0
-"""A worker whose loop is silent for so long hangs: it should be started again."""
 AWAY_SECONDS = 10.0
 """A worker whose database is silent for so long does no jobs."""
 ASK_SECONDS = 2.0
@@ -53,7 +52,7 @@ class Pulse:
     def fault(self, path: str) -> str | None:
         """Return what is wrong, if anything is."""
         now = time.monotonic()
-        if now - self.beaten > HANGS_SECONDS:
+        if now - self.beaten > JOBS_SILENCE_SECONDS:
             return "The worker hangs."
         if path == "/health/ready" and now - self.answered > AWAY_SECONDS:
             return "The worker does no jobs: its database does not answer."

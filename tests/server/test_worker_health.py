@@ -6,8 +6,9 @@ import time
 import httpx
 import pytest
 
+from app.server.roles import JOBS_SILENCE_SECONDS
 from app.server.sockets import PortTakenError
-from app.server.worker_health import AWAY_SECONDS, HANGS_SECONDS, Pulse, serve_health
+from app.server.worker_health import AWAY_SECONDS, Pulse, serve_health
 from tests.worker import eventually
 
 
@@ -51,7 +52,7 @@ async def test_a_worker_is_ready_while_its_database_answers(asked, engine):
 
 def test_a_worker_whose_loop_is_silent_hangs_and_still_says_so(asked):
     pulse, client = asked
-    pulse.beaten = time.monotonic() - HANGS_SECONDS - 1
+    pulse.beaten = time.monotonic() - JOBS_SILENCE_SECONDS - 1
     assert statuses(client) == [503, 503]
     assert client.get("/health/live").json()["warnings"] == ["The worker hangs."]
 
