@@ -119,6 +119,35 @@ async def test_a_key_that_changed_elsewhere_is_asked_for_again(app, engine, sett
     await databases.close()
 
 
+async def test_who_comes_after_a_word_is_not_answered_by_what_was_asked_before_it(
+    engine, settings, monkeypatch
+):
+    await add_key(engine, KEY, "assign")
+    databases = Databases(settings)
+    ring = KeyRing(databases, 60)
+    ask, read, told = queries.with_prefixes, asyncio.Event(), asyncio.Event()
+
+    async def slow(connection, prefixes):
+        rows = await ask(connection, prefixes)
+        read.set()
+        await told.wait()
+        return rows
+
+    monkeypatch.setattr(queries, "with_prefixes", slow)
+    before = asyncio.create_task(ring.recognise(KEY))
+    await read.wait()
+    async with transaction(everywhere(engine)) as connection:
+        await connection.execute(text("UPDATE api_key SET revoked_at = now()"))
+    ring.hear("1")
+    after = asyncio.create_task(ring.recognise(KEY))
+    await asyncio.sleep(0)
+    told.set()
+    assert (await before).name == "test"
+    with pytest.raises(UnauthenticatedError):
+        await after
+    await databases.close()
+
+
 async def test_what_was_asked_before_a_word_is_not_remembered(engine, settings, monkeypatch):
     await add_key(engine, KEY, "assign")
     databases = Databases(settings)

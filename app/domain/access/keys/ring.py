@@ -102,7 +102,8 @@ class KeyRing:
             return known.caller
 
     def _asked(self, digest: bytes, done: "asyncio.Task[Caller]") -> None:
-        self._asking.pop(digest, None)
+        if self._asking.get(digest) is done:
+            del self._asking[digest]
         if not done.cancelled():
             done.exception()  # it was raised in whoever still waits; where nobody does, that is no fault
 
@@ -172,6 +173,7 @@ class KeyRing:
         None: each may have been changed, and is asked for again; one that outlives the control database still does.
         """
         self._heard += 1
+        self._asking = {}  # whoever comes from here on asks for himself
         about = _id_in(word)
         if about is None:
             self._known = {
