@@ -45,8 +45,8 @@ FAILURES: Responses = {
         404: "The project is not that of the key",
         413: "The body is larger than the service takes",
         429: "Wait as long as `Retry-After` says",
-        500: "A fault of the service; nothing was changed",
-        503: "Try again as `Retry-After` says; nothing was changed",
+        500: "A fault of the service",
+        503: "Try again as `Retry-After` says; what was done is known again",
     }.items()
 }
 

@@ -97,10 +97,17 @@ class UnsupportedMediaTypeError(DomainError):
 
 
 class DatabaseUnavailableError(DomainError):
-    """PostgreSQL cannot be reached right now; nothing was done or lost."""
+    """PostgreSQL did not answer, or its answer was lost; what was asked for may have been done."""
 
     status, name, title = 503, "database-unavailable", "The database cannot be reached"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+    def __init__(
+        self,
+        said: str = "The database did not answer, or its answer was lost: this may have been done. Send it again with"
+        " the same Idempotency-Key or id, and it is done once.",
+    ) -> None:
+        super().__init__(said)
 
 
 class ProjectMovingError(DomainError):

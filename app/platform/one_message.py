@@ -37,7 +37,8 @@ async def fetch_in(
         first: a statement that comes before it, and takes the project.
 
     Raises:
-        psycopg.Error: as the driver's cursors do; nothing was changed then.
+        psycopg.Error: as the driver's cursors do. Nothing was changed where the server has said why; where it has not,
+            it may have been.
     """
     return await connection.wait(_exchange(connection, project_id, statement, parameters, first))
 

@@ -36,7 +36,7 @@ WITH_BODY = {
 }
 ALWAYS = {
     "422": "`invalid-request`: `errors` says what is wrong, and where",
-    "500": "`internal-error`: a fault of the service; nothing was changed",
+    "500": "`internal-error`: a fault of the service",
     "503": "`database-unavailable` or `overloaded`: try again as `Retry-After` says",
 }
 """Of whatever can be asked: that it knows no such parameter is said by each."""

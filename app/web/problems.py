@@ -84,7 +84,7 @@ def response_to(error: Exception, instance: str) -> Response:
         return problem(disk.NoRoomError(), instance)
     if isinstance(error, UNAVAILABLE):
         log.error("database unavailable", error=type(error).__name__)
-        return problem(DatabaseUnavailableError(_why_unavailable(error)), instance)
+        return problem(_why_unavailable(error), instance)
     if isinstance(error, DataError):
         return problem(
             InvalidRequestError("A value cannot be stored, for instance one out of range."), instance
@@ -93,10 +93,11 @@ def response_to(error: Exception, instance: str) -> Response:
     return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
 
 
-def _why_unavailable(error: Exception) -> str:
+def _why_unavailable(error: Exception) -> DatabaseUnavailableError:
     if isinstance(getattr(error, "orig", None) or error, BehindError):
-        return "The project's database is not migrated to this release yet; nothing was changed. Try again later."
-    return "The database did not answer; nothing was changed. Try again."
+        said = "The project's database is not migrated to this release yet; nothing was changed. Try again later."
+        return DatabaseUnavailableError(said)
+    return DatabaseUnavailableError()
 
 
 def problems(*errors: type[DomainError]) -> Responses:

@@ -204,11 +204,7 @@ async def _render_anyway(
             return [Outcome(target, error=ChangesConflictError()) for target in chunk]
         if not isinstance(error, OperationalError):
             raise
-        unavailable: DomainError = DatabaseUnavailableError(
-            "The database did not answer; nothing was taken. Try again."
-        )
-        if is_moving(error):
-            unavailable = ProjectMovingError()
+        unavailable = ProjectMovingError() if is_moving(error) else DatabaseUnavailableError()
         return [Outcome(target, error=unavailable) for target in chunk]
 
 
