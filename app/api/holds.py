@@ -3,12 +3,14 @@
 import uuid
 
 from fastapi import APIRouter, status
+from pydantic import Field, TypeAdapter
 
 from app.domain.access.scopes import Scope
 from app.domain.holds import service
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
-from app.domain.holds.schemas import HoldCreate, HoldList, HoldOut, Holds
+from app.domain.holds.schemas import HoldCreate, HoldOut
 from app.domain.pools.errors import PoolNotFoundError
+from app.web import pagination
 from app.web.dependencies import Connection
 from app.web.guard import Manager, requires
 from app.web.headers import bearing
@@ -17,6 +19,8 @@ from app.web.parameters import PoolPath
 from app.web.problems import problems
 
 router = APIRouter(prefix="/v1/pools/{pool}/holds", tags=["holds"])
+KEY = TypeAdapter(str)
+"""What the cursor of the list holds."""
 
 
 @router.post(
@@ -35,15 +39,24 @@ async def create_hold(
     )
 
 
+class HoldPage(pagination.Page[HoldOut]):
+    """Holds of a pool, ordered by campaign."""
+
+    free: int = Field(description="Available vouchers that are not held")
+
+
 @router.get(
     "",
-    response_model=HoldList,
+    response_model=HoldPage,
     responses=problems(PoolNotFoundError),
     dependencies=[requires(Scope.POOLS, Scope.READ)],
 )
-async def list_holds(pool: PoolPath, connection: Connection) -> Holds:
-    """Return the holds of a pool, and how many available codes are left for all others."""
-    return await service.of_pool(connection, pool)
+async def list_holds(
+    pool: PoolPath, connection: Connection, limit: pagination.Limit = 100, cursor: pagination.Cursor = None
+) -> object:
+    """List the holds of a pool by campaign, and tell how many available codes are left for all others."""
+    found = await service.of_pool(connection, pool, pagination.decode(cursor, KEY), limit + 1)
+    return {**pagination.page(found.items, limit, lambda hold: hold.campaign_id), "free": found.free}
 
 
 @router.delete(

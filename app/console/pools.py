@@ -43,6 +43,8 @@ SORTS: dict[Sort, str] = {
 }
 VOUCHER_KEY = TypeAdapter(vouchers.Key)
 HISTORY_HOURS = 168
+MOST_HOLDS = 500
+"""Holds that the page of a pool shows."""
 LAST_DAY = date(9998, 12, 31)
 
 
@@ -225,7 +227,8 @@ async def _one(
         history=history,
         chart=_chart([row.available for row in history]),
         forecast=await forecast.forecast(connection, name),
-        holds=await holds.of_pool(connection, name),
+        holds=await holds.of_pool(connection, name, None, MOST_HOLDS + 1),
+        most_holds=MOST_HOLDS,
         imports=await imports.list_page(connection, name, None, None, 3),
         items=items,
         next_cursor=next_cursor,

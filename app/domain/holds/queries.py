@@ -94,16 +94,27 @@ async def record_draws(connection: AsyncConnection, hold_id: uuid.UUID, n: int) 
     return int(row.pool_id) if row.used_up else None
 
 
-LIST = text(f"""
+_HOLDS = """
 SELECT hold.id, pool.name AS pool, campaign_id, size AS count, drawn, expires_at, hold.created_at
 FROM hold JOIN pool ON pool.project_id = :project AND pool.id = pool_id
-WHERE hold.project_id = :project AND pool_id = :pool_id AND {HOLD_STANDS} ORDER BY campaign_id
-""")  # noqa: S608  (made of constants)
+"""
+ONE = text(f"{_HOLDS} WHERE hold.project_id = :project AND hold.id = :id")
+LIST = text(f"""
+{_HOLDS}
+WHERE hold.project_id = :project AND pool_id = :pool_id AND campaign_id > :after AND {HOLD_STANDS}
+ORDER BY campaign_id LIMIT :limit
+""")
 
 
-async def of_pool(connection: AsyncConnection, pool_id: int) -> list[HoldRecord]:
-    """Return the holds of a pool, by campaign."""
-    return records.all_of(await connection.execute(LIST, {"pool_id": pool_id}), HoldRecord)
+async def by_id(connection: AsyncConnection, hold_id: uuid.UUID) -> HoldRecord:
+    """Return a hold that is there."""
+    return records.one_of(await connection.execute(ONE, {"id": hold_id}), HoldRecord)
+
+
+async def of_pool(connection: AsyncConnection, pool_id: int, after: str, limit: int) -> list[HoldRecord]:
+    """Return holds of a pool, by campaign, of those behind `after`."""
+    parameters = {"pool_id": pool_id, "after": after, "limit": limit}
+    return records.all_of(await connection.execute(LIST, parameters), HoldRecord)
 
 
 async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) -> bool:

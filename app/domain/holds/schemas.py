@@ -48,7 +48,7 @@ class HoldRecord:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """The holds of a pool, and how many available vouchers nobody holds."""
+    """Holds of a pool, and how many available vouchers nobody holds."""
 
     items: list[HoldRecord]
     free: int
@@ -64,10 +64,3 @@ class HoldOut(BaseModel):
     drawn: int = Field(description="How many of them the campaign has drawn")
     expires_at: datetime | None = Field(description="When the rest is given back")
     created_at: datetime = Field(description="When it was made")
-
-
-class HoldList(BaseModel):
-    """The holds of a pool."""
-
-    items: list[HoldOut] = Field(description="The holds, ordered by campaign")
-    free: int = Field(description="Available vouchers that are not held")

@@ -92,14 +92,14 @@ async def create(
         count=size,
         expires_at=expires_at and expires_at.isoformat(),
     )
-    return next(hold for hold in await queries.of_pool(connection, pool_id) if hold.id == hold_id)
+    return await queries.by_id(connection, hold_id)
 
 
-async def of_pool(connection: AsyncConnection, pool: str) -> Holds:
-    """Return the holds of a pool, and what is left for all others."""
+async def of_pool(connection: AsyncConnection, pool: str, after: str | None, limit: int) -> Holds:
+    """Return holds of a pool by campaign, of campaigns behind `after`, and what is left for all others."""
     pool_id = await pools.id_of(connection, pool)
     free = await queries.free(connection, pool_id)
-    return Holds(await queries.of_pool(connection, pool_id), max(free.free, 0))
+    return Holds(await queries.of_pool(connection, pool_id, after or "", limit), max(free.free, 0))
 
 
 async def delete(connection: AsyncConnection, caller: Caller | None, pool: str, hold_id: uuid.UUID) -> None:

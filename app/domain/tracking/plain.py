@@ -176,6 +176,6 @@ class Plain:
             if is_conflict(error):
                 return False
             raise
-        except (psycopg.DatabaseError, ValueError):
-            return False  # one of them is odd, or another process was faster to store it
+        except (psycopg.IntegrityError, psycopg.DataError, ValueError):
+            return False  # another process was faster to store one of them, or one is odd
         return bool(rows[0][0])

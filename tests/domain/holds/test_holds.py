@@ -40,11 +40,25 @@ async def until_somebody_waits(engine):
         await asyncio.sleep(0.01)
 
 
+async def test_the_holds_of_a_pool_are_listed_page_by_page(client, engine):
+    await fill(engine, "p", 10)
+    for campaign in ("c", "a", "b", "ä"):
+        await hold(client, campaign, 2)
+    listed, cursor = [], None
+    for left in (True, False):
+        page = (await client.get(URL, params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+        listed += [each["campaign_id"] for each in page["items"]]
+        assert (page["free"], page["next_cursor"] is not None) == (2, left)
+        cursor = page["next_cursor"]
+    assert len(listed) == 4
+    assert set(listed) == {"a", "b", "c", "ä"}
+
+
 async def test_what_is_held_for_a_campaign_only_that_campaign_draws(client, engine):
     await fill(engine, "p", 5)
     made = await hold(client, count=3)
     assert made.status_code == 201
-    assert (await client.get(URL)).json() == {"items": [made.json()], "free": 2}
+    assert (await client.get(URL)).json() == {"items": [made.json()], "next_cursor": None, "free": 2}
     assert [await draw(client), await draw(client, "other")] == [201, 201]
     refused = await client.post(ASSIGN, json={"campaign_id": "other"})
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/pool-exhausted")
@@ -83,7 +97,7 @@ async def test_a_deleted_hold_gives_back_what_it_kept(client, engine):
 async def test_a_hold_that_has_expired_holds_nothing_and_is_swept(client, engine):
     await fill(engine, "p", 1)
     await hold(client, expires_at="2000-01-01T00:00:00Z")
-    assert (await client.get(URL)).json() == {"items": [], "free": 1}
+    assert (await client.get(URL)).json() == {"items": [], "next_cursor": None, "free": 1}
     assert await draw(client) == 201
     await service.sweep(engine)
     assert await stock_holds(engine) == [0]
