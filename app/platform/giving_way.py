@@ -39,6 +39,9 @@ REST = 2.0
 LONGEST_REST = 1.0
 """Seconds after which a job looks again, however long its step took."""
 
+APART_SECONDS = 0.01
+"""Between a look that finds the mark and the one that makes sure: the first may have met another job's look."""
+
 MARK = "7246554, 0"
 """The advisory lock."""
 _IS_FREE = f"SELECT pg_try_advisory_xact_lock({MARK})"
@@ -77,11 +80,11 @@ async def _hold(connection: LimitedConnection) -> None:
     await connection.execute(f"SELECT pg_advisory_lock_shared({MARK})")
 
 
-_giving_way: set["Pace | Unhurried"] = set()
+_giving_way: set["UnhurriedSync | Unhurried"] = set()
 """Jobs of this process that give way right now."""
 
 
-class Pace:
+class UnhurriedSync:
     """The steps of a long job. Its threads share it: under the mark they have their turns.
 
     Args:
@@ -113,8 +116,14 @@ class Pace:
                 _giving_way.discard(self)
 
     def _is_marked(self) -> bool:
+        if self._is_free():
+            return False
+        sleep(APART_SECONDS)
+        return not self._is_free()
+
+    def _is_free(self) -> bool:
         row = self._connection.execute(_IS_FREE).fetchone()
-        return row is None or not row[0]
+        return row is not None and bool(row[0])
 
 
 class Unhurried:
@@ -150,10 +159,16 @@ class Unhurried:
     async def _look(self) -> bool:
         """Look for the mark, unless that was done a moment ago."""
         if monotonic() - self._looked >= LOOK_SECONDS:
-            async with transaction(self._engine) as connection:
-                self._is_marked = not (await connection.exec_driver_sql(_IS_FREE)).scalar_one()
+            self._is_marked = not await self._is_free()
+            if self._is_marked:
+                await asyncio.sleep(APART_SECONDS)
+                self._is_marked = not await self._is_free()
             self._looked = monotonic()
         return self._is_marked
+
+    async def _is_free(self) -> bool:
+        async with transaction(self._engine) as connection:
+            return bool((await connection.exec_driver_sql(_IS_FREE)).scalar_one())
 
 
 def _rest_after(seconds: float) -> float:

@@ -9,7 +9,16 @@ import pytest
 
 from app.platform import giving_way
 from app.platform.database_url import conninfo
-from app.platform.giving_way import LONGEST_REST, MARK, PART, REST, Pace, Unhurried, mark_requests
+from app.platform.giving_way import (
+    APART_SECONDS,
+    LONGEST_REST,
+    MARK,
+    PART,
+    REST,
+    Unhurried,
+    UnhurriedSync,
+    mark_requests,
+)
 from app.platform.metrics import RESTED
 from tests.worker import eventually
 
@@ -37,7 +46,9 @@ def mark(database_url):
 def rests(monkeypatch):
     """The rests that were taken, which are over at once."""
     taken = []
-    monkeypatch.setattr(giving_way, "sleep", taken.append)
+    monkeypatch.setattr(
+        giving_way, "sleep", lambda seconds: seconds == APART_SECONDS or taken.append(seconds)
+    )
     return taken
 
 
@@ -49,12 +60,21 @@ def step_of(pace, seconds, monkeypatch):
 
 
 def test_who_is_alone_never_rests(looker, rests, monkeypatch):
-    assert step_of(Pace(looker), 5, monkeypatch) == 1000
+    assert step_of(UnhurriedSync(looker), 5, monkeypatch) == 1000
     assert rests == []
 
 
+def test_the_look_of_another_job_is_no_mark(database_url, looker, monkeypatch):
+    with psycopg.connect(conninfo(database_url), autocommit=True) as other:
+        other.execute(f"SELECT pg_advisory_lock({MARK})")  # as a look does, which is over at once
+        over = f"SELECT pg_advisory_unlock({MARK})"
+        monkeypatch.setattr(giving_way, "sleep", lambda _: other.execute(over))
+        with UnhurriedSync(looker).step(1000) as part:
+            assert part == 1000
+
+
 def test_under_the_mark_steps_are_small_and_rests_are_bounded(mark, looker, rests, monkeypatch):
-    pace, before = Pace(looker), RESTED._value.get()
+    pace, before = UnhurriedSync(looker), RESTED._value.get()
     assert step_of(pace, 0.125, monkeypatch) == 1000 // PART
     assert step_of(pace, 3600, monkeypatch) == 1000 // PART
     assert rests == [REST * 0.125, LONGEST_REST]
@@ -65,7 +85,7 @@ def test_under_the_mark_steps_are_small_and_rests_are_bounded(mark, looker, rest
 
 
 def test_a_step_that_fails_is_not_rested_for_and_leaves_its_turn(mark, looker, rests):
-    pace = Pace(looker)
+    pace = UnhurriedSync(looker)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), pace.step():
             raise ZeroDivisionError
@@ -74,16 +94,16 @@ def test_a_step_that_fails_is_not_rested_for_and_leaves_its_turn(mark, looker, r
 
 def test_those_that_give_way_at_the_same_time_rest_longer(mark, looker, rests, monkeypatch):
     monkeypatch.setattr(giving_way, "monotonic", itertools.count(0, 0.125).__next__)
-    with Pace(looker).step(), Pace(looker).step():
+    with UnhurriedSync(looker).step(), UnhurriedSync(looker).step():
         pass
-    with Pace(looker).step():
+    with UnhurriedSync(looker).step():
         pass
     first, _, alone = rests
     assert (first, alone) == (2 * REST * 0.125, REST * 0.125)
 
 
 def test_threads_of_a_job_have_their_turns_under_the_mark(mark, looker, rests):
-    pace, inside, most = Pace(looker), [], []
+    pace, inside, most = UnhurriedSync(looker), [], []
 
     def act():
         for _ in range(50):
@@ -148,7 +168,8 @@ async def test_a_job_of_small_steps_rests_after_each_under_the_mark(many, engine
     taken = []
 
     async def rest(seconds):
-        taken.append(seconds)
+        if seconds != APART_SECONDS:
+            taken.append(seconds)
 
     monkeypatch.setattr(giving_way.asyncio, "sleep", rest)
     for seconds, rest_seconds in ((0.125, REST * 0.125), (3600, LONGEST_REST)):
@@ -163,8 +184,9 @@ async def test_of_two_jobs_of_small_steps_each_rests_twice_as_long(mark, engine,
     taken, at_work, resting = [], asyncio.Barrier(2), asyncio.Barrier(2)
 
     async def rest(seconds):
-        taken.append(seconds)
-        await resting.wait()
+        if seconds != APART_SECONDS:
+            taken.append(seconds)
+            await resting.wait()
 
     async def act():
         await at_work.wait()

@@ -14,7 +14,7 @@ from app.domain.redemptions import service
 from app.domain.tracking import service as tracking
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
-from app.platform.giving_way import Pace
+from app.platform.giving_way import UnhurriedSync
 from app.platform.projects import DEFAULT
 from tests.factories import fill, new_event
 
@@ -48,7 +48,7 @@ def staged(settings, codes):
     """A connection with these codes ready to be merged."""
     connection = connect_sync(settings, project=DEFAULT, autocommit=True)
     rows = [f"{line}\t{code}\t\\N\n" for line, code in enumerate(codes)]
-    merge.stage([connection], iter([[rows]]), Pace(connection), with_attributes=False)
+    merge.stage([connection], iter([[rows]]), UnhurriedSync(connection), with_attributes=False)
     merge.order(connection, 1, 0, draw_keys.FIRST)
     return connection
 

@@ -127,6 +127,7 @@ async def test_an_event_without_an_id_is_stored_once_though_the_answer_to_its_ba
 
         return once
 
+    monkeypatch.setattr(gathering, "PATIENCE", 20)  # however slow the machine is
     monkeypatch.setattr(gathering.Gathering, "_track", losing(gathering.Gathering._track))
     (code,) = await fill(engine, "p", 1)
     replies = await asyncio.gather(*(sent(client, n, code if n == 5 else None) for n in range(10)))

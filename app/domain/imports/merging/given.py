@@ -14,7 +14,7 @@ from app.domain.lifecycle import draw_keys, past
 from app.domain.lifecycle.stock import SLOT
 from app.domain.persons import service as persons
 from app.domain.persons.service import MergingError
-from app.platform.giving_way import Pace
+from app.platform.giving_way import UnhurriedSync
 
 PLACE = rows.SHARES
 """Place in `import.merged_to`: after the shares."""
@@ -96,7 +96,7 @@ def bring_in(
     seed: int,
     staged: int,
     after: int,
-    pace: Pace,
+    pace: UnhurriedSync,
     watch: Callable[[], None],
 ) -> None:
     """Bring in all that is staged beyond the draw key `after`; a run that is killed goes on after its last chunk.

@@ -23,7 +23,7 @@ from app.domain.lifecycle import draw_keys, intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.thresholds import fall
 from app.domain.lifecycle.uses import settle_chunk
-from app.platform.giving_way import Pace
+from app.platform.giving_way import UnhurriedSync
 
 BATCHES = 20
 """Batches of rows that are staged by one statement."""
@@ -108,7 +108,7 @@ class PoolGoneError(Exception):
 def stage(
     connections: Sequence[Connection[TupleRow]],
     batches: Iterator[list[list[str]]],
-    pace: Pace,
+    pace: UnhurriedSync,
     *,
     with_attributes: bool,
 ) -> None:

@@ -27,7 +27,7 @@ from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.lifecycle import draw_keys, order
 from app.platform.connections import connect_sync
 from app.platform.errors import DomainError
-from app.platform.giving_way import Pace
+from app.platform.giving_way import UnhurriedSync
 from app.platform.metrics import IMPORTS
 from app.platform.settings import Settings
 
@@ -215,7 +215,7 @@ class _Run:
         self.codes_alone = False
         self.given = 0
         self.told = self.asked = time.monotonic()
-        self.pace = Pace(side)
+        self.pace = UnhurriedSync(side)
 
     def run(self) -> None:
         self.size = self._store() if self.row.size is None else self.row.size
