@@ -28,7 +28,7 @@ EVERYWHERE = {
     "app.domain.forecast.queries.KEEP",
     "app.domain.holds.queries.EXPIRED_IN",
     "app.domain.imports.schedules.queries.DUE_IN",
-    "app.domain.vouchers.service.DUE_IN",
+    "app.domain.vouchers.queries.DUE_IN",
 }
 """What only the owner runs, over all projects: what a sweep looks up, and what is as old as a setting says"""
 TABLE = re.compile(rf"\b({'|'.join(TABLES)})\b")
