@@ -40,11 +40,12 @@ class StoredEvent:
 
 # In the order of their ids, so that two batches with the same events never wait for each other. The clock is
 # read here and not at the begin of the transaction: of two events without a time, the first is the one that
-# locked the code first.
+# locked the code first. Their order of arrival is that of the request: the sequence gives each statement a block of
+# 16,384 numbers (migration 0153), more than there are events in one.
 INSERT: LiteralString = """
 INSERT INTO event (project_id, id, customer_id, event_type, properties, timestamp, arrival)
 SELECT :project, id, {customer}, event_type, CAST(properties AS jsonb), coalesce(at, now), first + place
-FROM (SELECT clock_timestamp() AS now, setval('arrival', nextval('arrival') + :n) - :n AS first) AS arrived, unnest(
+FROM (SELECT clock_timestamp() AS now, nextval('arrival') AS first) AS arrived, unnest(
     CAST(:ids AS text[]), CAST(:customers AS text[]), CAST(:types AS text[]),
     CAST(:properties AS text[]), CAST(:timestamps AS timestamptz[])
 ) WITH ORDINALITY AS sent (id, customer_id, event_type, properties, at, place)
@@ -121,7 +122,6 @@ def parameters_of(events: Mapping[str, NewEvent]) -> dict[str, object]:
     """Return events by their ids as a statement takes them."""
     values = events.values()
     return {
-        "n": len(events),
         "ids": list(events),
         "customers": [event.customer_id for event in values],
         "types": [event.event_type for event in values],

@@ -1,10 +1,12 @@
 """Events that come one at a time share transactions, and each is judged by itself."""
 
 import asyncio
+from itertools import pairwise
 from types import SimpleNamespace
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from app.domain.tracking import commands, gathering, service
 from app.platform.errors import DatabaseUnavailableError
@@ -138,3 +140,28 @@ async def test_an_event_without_an_id_is_stored_once_though_the_answer_to_its_ba
         stored = (await client.get(f"/v1/customers/c{n}/events")).json()["items"]
         assert [event["event_id"] for event in stored] == [replies[n].json()["items"][0]["event_id"]]
     assert (replies[5].json()["items"][0]["redemption"] == "not_assigned") is mapped
+
+
+async def test_what_arrives_at_once_is_numbered_in_blocks_and_what_comes_later_behind(client, engine):
+    """Where two things are said of one moment, the order of arrival decides."""
+
+    def send(request, n):
+        events = [
+            {"customer_id": "c", "event_type": "visit", "properties": {"request": request}} for _ in range(n)
+        ]
+        return client.post("/v1/events", json={"events": events})
+
+    for turn in range(3):
+        at_once = await asyncio.gather(*(send(6 * turn + n, 1 + 499 * (n % 2)) for n in range(6)))
+        assert {reply.status_code for reply in at_once} == {200}
+    async with engine.begin() as connection:
+        blocks = (
+            await connection.execute(
+                text("""SELECT (properties ->> 'request')::int AS request, min(arrival), max(arrival), count(*)
+                    FROM event GROUP BY 1 ORDER BY min(arrival)""")
+            )
+        ).all()
+    assert sum(block.count for block in blocks) == 3 * (3 + 1500)
+    several = [block for block in blocks if block.count > 1]
+    assert all(before[2] < after[1] for before, after in pairwise(several))
+    assert [block.request // 6 for block in several] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
