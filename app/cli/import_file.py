@@ -35,7 +35,7 @@ def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[
         )
         import_id = asyncio.run(_store(settings, project, pool, path, options))
     except ValidationError as error:
-        console.print(error.errors()[0]["msg"].removeprefix("Value error, "), style="red")
+        console.print(_says(error), style="red", markup=False)
         return 2
     except (InvalidRequestError, UnreadableError, OSError) as error:
         console.print(str(error), style="red", markup=False)
@@ -46,6 +46,12 @@ def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[
         pipeline.run(settings, project, import_id, lambda done: progress.update(task, completed=done))
         progress.update(task, completed=1.0)
     return asyncio.run(_tell(settings, project, import_id, console))
+
+
+def _says(error: ValidationError) -> str:
+    """Return what is wrong with the first option that is, and which one it is; of the pool's name, its message."""
+    wrong = error.errors()[0]
+    return ": ".join([*map(str, wrong["loc"][:1]), wrong["msg"].removeprefix("Value error, ")])
 
 
 async def _store(

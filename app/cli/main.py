@@ -15,19 +15,16 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
-from app.cli import bulk, persons
+from app.cli import bulk, imports, persons
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
 from app.cli.database import database as further
 from app.cli.databases import (
-    FIRST,
-    Project,
     bootstrap,
     bring_up,
     bring_up_beside,
     bring_up_further,
     database,
-    in_project,
     with_further,
     with_secret_key,
 )
@@ -42,6 +39,7 @@ cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
 cli.add_typer(project, name="project")
 cli.add_typer(further, name="database")
+imports.add_to(cli)
 bulk.add_to(cli)
 persons.add_to(cli)
 
@@ -160,74 +158,6 @@ def check() -> None:
     if broken:
         raise typer.Exit(1)
     print(AGREE)
-
-
-@cli.command("import")
-def import_file(
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="Name of the pool; made if it is not there.")],
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, help="CSV, XLSX, XLS or ODS, packed or not."
-        ),
-    ],
-    column: Annotated[
-        str | None, typer.Option(help="Name or 0-based index of the column with the codes.")
-    ] = None,
-    delimiter: Annotated[str | None, typer.Option(help="What stands between columns.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="How the file is encoded.")] = None,
-    has_header: Annotated[
-        bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
-    ] = None,
-    skip_lines: Annotated[int | None, typer.Option(help="Lines before the table.")] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet of a spreadsheet, by name or index.")] = None,
-    attribute: Annotated[
-        list[str] | None,
-        typer.Option(help="Column that comes with the code, as a PIN; may be given several times."),
-    ] = None,
-    valid_from: Annotated[
-        str | None, typer.Option("--valid-from-column", help="From when a code may be drawn.")
-    ] = None,
-    customer_id: Annotated[
-        str | None,
-        typer.Option("--customer-id-column", help="Of codes that were given elsewhere: to whom."),
-    ] = None,
-    assigned_at: Annotated[
-        str | None, typer.Option("--assigned-at-column", help="When; else when it was used, or now.")
-    ] = None,
-    campaign_id: Annotated[
-        str | None, typer.Option("--campaign-id-column", help="For which campaign.")
-    ] = None,
-    redeemed_at: Annotated[
-        str | None, typer.Option("--redeemed-at-column", help="When the code was used.")
-    ] = None,
-    accept_suspicious: Annotated[
-        bool, typer.Option("--accept-suspicious", help="Take also what is unlike the rest of the file.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report, and write nothing.")] = False,
-    project: Project = FIRST,
-) -> None:
-    """Import a file of codes into a pool, with a progress bar and the figures at the end."""
-    from app.cli.import_file import run  # noqa: PLC0415  (see above)
-
-    with in_project(project) as (settings, project_id):
-        options = {
-            "column": column,
-            "delimiter": delimiter,
-            "encoding": encoding,
-            "has_header": has_header,
-            "skip_lines": skip_lines,
-            "sheet": sheet,
-            "attribute_columns": attribute or None,
-            "valid_from_column": valid_from,
-            "customer_id_column": customer_id,
-            "assigned_at_column": assigned_at,
-            "campaign_id_column": campaign_id,
-            "redeemed_at_column": redeemed_at,
-            "accept_suspicious": accept_suspicious,
-            "dry_run": dry_run,
-        }
-        raise typer.Exit(run(settings, project_id, pool, file, options))
 
 
 @cli.command()

@@ -1,6 +1,13 @@
 import asyncio
+from contextlib import nullcontext
 
+import typer.main
+from typer.testing import CliRunner
+
+from app.cli import databases
 from app.cli import import_file as command
+from app.cli.main import cli
+from app.domain.imports.options import ImportOptions
 from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import codes
 
@@ -25,3 +32,34 @@ async def test_a_file_is_imported_with_its_figures_at_the_end(client, settings, 
     assert await asyncio.to_thread(run, settings, path, pool="a b") == 2
     assert await asyncio.to_thread(run, settings, tmp_path / "missing.csv") == 2
     assert await codes(client) == {"A1", "A2"}
+
+
+def test_the_command_has_every_option_of_the_api():
+    parameters = {each.name for each in typer.main.get_command(cli).commands["import"].params}
+    assert parameters - {"pool", "file", "project"} == set(ImportOptions.model_fields)
+
+
+async def test_the_command_says_until_when_codes_are_valid(client, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(databases, "database", lambda: nullcontext((settings, None)))
+    monkeypatch.setattr(databases, "bring_up", lambda _: None)
+    path = tmp_path / "codes.csv"
+    path.write_text("code,until,pin\n'A,1',31.12.2030,7\n'A,2',,8\n")
+
+    async def run(*words):
+        given = ("import", "p", str(path), "--column", "code", "--quote", "'", "--attribute", "pin", *words)
+        result = await asyncio.to_thread(CliRunner().invoke, cli, given)
+        return result.exit_code, result.output
+
+    column = ("--expires-at-column", "until", "--date-format", "DD.MM.YYYY")
+    code, said = await run(*column, "--timezone", "Europe/[/b]")
+    assert (code, said) == (
+        2,
+        "timezone: there is no time zone 'Europe/[/b]'; one is named as Europe/Prague\n",
+    )
+    code, said = await run(*column, "--timezone", "Europe/Prague", "--expires-at", "2031-06-30")
+    assert (code, "2 imported" in said) == (0, True), said
+    items = (await client.get("/v1/pools/p/vouchers")).json()["items"]
+    assert {(each["code"], each["expires_at"], each["attributes"]["pin"]) for each in items} == {
+        ("A,1", "2030-12-31T23:00:00Z", "7"),
+        ("A,2", "2031-06-30T22:00:00Z", "8"),
+    }
