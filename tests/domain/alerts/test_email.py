@@ -14,9 +14,10 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 from app.domain.alerts.deliveries import emails
+from app.domain.pools.schemas import PoolName
 from app.platform.settings import Settings
 from tests.factories import fill
 from tests.worker import eventually, working
@@ -178,7 +179,7 @@ async def listening(tls=None, *, from_the_start=False):
         server.close()
 
 
-def one_message():
+def one_message(pool="p"):
     return SimpleNamespace(
         id=uuid.uuid4(),
         destination="campaigns@example.com",
@@ -186,9 +187,32 @@ def one_message():
         payload={
             "type": "pool.exhausted",
             "timestamp": "2026-01-01T00:00:00+00:00",
-            "data": {"pool": "p"},
+            "data": {"pool": pool},
         },
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "spring:2026",
+        "夏:Ü",
+        "ü" * 100,
+        "a:" * 50,
+        "=?utf-8?q?a=0D=0ABcc=3Ax=40y.z?=",
+        "=?utf-8?b?DQoNClNlbmQgbWUgbW9uZXk=?=",
+    ],
+)
+def test_a_pool_is_named_whole_in_the_subject_and_adds_no_header(name):
+    def composed(pool):
+        email = emails.compose(SimpleNamespace(email_from="v@example.com"), one_message(pool))
+        return message_from_bytes(email.as_bytes(policy=policy.SMTP), policy=policy.default)
+
+    assert TypeAdapter(PoolName).validate_python(name) == name
+    email = composed(name)
+    assert email["Subject"] == f"Pool {name} is exhausted".replace("=?", "= ?")
+    assert email.get_content().startswith(f"Pool {name} is exhausted: no code is available.")
+    assert email.keys() == composed("p").keys()
 
 
 def to_server(settings, scheme, port, **changes):

@@ -13,13 +13,16 @@ TIMEOUT = 30.0
 """Seconds for each step of the conversation with the server."""
 
 WORDS = {
-    "pool.low": "Pool {pool} runs low: {available} codes are available (threshold {threshold}).",
-    "pool.exhausted": "Pool {pool} is exhausted: no code is available.",
-    "pool.expiring_soon": "Pool {pool}: {expiring} available codes expire within {within_days} days, "
-    "the first at {first_expires_at}.",
-    "schedule.failed": "The import schedule of pool {pool} failed: {error}",
-    "pool.test": "Pool {pool}: this is a test. {available} codes are available.",
+    "pool.low": ("Pool {pool} runs low", "{available} codes are available (threshold {threshold})."),
+    "pool.exhausted": ("Pool {pool} is exhausted", "no code is available."),
+    "pool.expiring_soon": (
+        "Pool {pool}",
+        "{expiring} available codes expire within {within_days} days, the first at {first_expires_at}.",
+    ),
+    "schedule.failed": ("The import schedule of pool {pool} failed", "{error}"),
+    "pool.test": ("Pool {pool}", "this is a test. {available} codes are available."),
 }
+"""By event the subject, and what follows it in the text."""
 
 
 async def send(settings: Settings, message: Pending) -> None:
@@ -51,13 +54,14 @@ def _start_tls(settings: Settings, scheme: str) -> bool | None:
 
 def compose(settings: Settings, message: Pending) -> EmailMessage:  # type: ignore[explicit-any]  # of its policy
     """Return the email; a repeat bears the same `Message-ID`, by which mailboxes know it for one."""
-    text = WORDS[message.payload["type"]].format(**message.payload["data"])
+    subject, rest = (words.format(**message.payload["data"]) for words in WORDS[message.payload["type"]])
     email = EmailMessage()
     email["From"] = settings.email_from
     email["To"] = message.destination
-    email["Subject"] = text.partition(":")[0]
+    # A name may look like an encoded word (RFC 2047), which the library would decode, line breaks and all.
+    email["Subject"] = subject.replace("=?", "= ?")
     email["Date"] = format_datetime(message.created_at)
     email["Message-ID"] = f"<{message.id}@voucher-pools>"
     email["Auto-Submitted"] = "auto-generated"
-    email.set_content(f"{text}\n\nIt happened at {message.payload['timestamp']}.\n")
+    email.set_content(f"{subject}: {rest}\n\nIt happened at {message.payload['timestamp']}.\n")
     return email
