@@ -44,7 +44,9 @@ async def set_alerts(
     expected: etag.IfMatch,
     response: Response,
 ) -> Alerts:
-    """Set the thresholds of a pool: each is told once when the available count falls to it, again after it rose above.
+    """Set the thresholds of a pool: each is told once when what anybody may draw falls to it, again after that rose.
+
+    Anybody may draw what is available, less what holds keep for their campaigns.
 
     The webhook follows Standard Webhooks; the key of its signatures is in the reply that makes it, once.
     """

@@ -48,7 +48,8 @@ class AlertsUpdate(Input):
     """When to tell of a pool, and whom."""
 
     thresholds: Thresholds = Field(
-        description="Counts of available codes; 0 is told as `pool.exhausted`", examples=[[1000, 100, 0]]
+        description="Counts of what anybody may draw (available codes less held ones); 0 is told as `pool.exhausted`",
+        examples=[[1000, 100, 0]],
     )
     webhook_url: WebhookUrl | None = Field(
         default=None, description="Receives a POST", examples=["https://example.com/hooks/vouchers"]
@@ -130,19 +131,21 @@ class NewSecret:
 class ThresholdOut(BaseModel):
     """A threshold and where it stands."""
 
-    threshold: int = Field(description="Count of available codes")
+    threshold: int = Field(description="Count of what anybody may draw: available codes less held ones")
     armed: bool = Field(
         description="Whether a message will be sent when the count falls to it; false while the count is at it or below"
     )
     fell_at: datetime | None = Field(description="When the count fell to it; null while it is armed")
-    available: int | None = Field(description="Available codes at that time")
+    available: int | None = Field(description="How many codes anybody could draw at that time")
 
 
 class AlertsOut(BaseModel):
     """When a pool is told of, and to whom."""
 
     pool: str = Field(description="Name of the pool")
-    thresholds: list[int] = Field(description="Counts of available codes, greatest first")
+    thresholds: list[int] = Field(
+        description="Counts of what anybody may draw (available codes less held ones), greatest first"
+    )
     states: list[ThresholdOut] = Field(description="Where each threshold stands")
     webhook_url: str | None = Field(description="Receives a POST")
     webhook_secret: str | None = Field(

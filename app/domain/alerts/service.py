@@ -1,4 +1,4 @@
-"""The rules of alerts: each threshold is told once when the available count falls to it.
+"""The rules of alerts: each threshold is told once when what anybody may draw falls to it.
 
 What has fallen is written down by whoever lifts the count again, or by the sweep, which compares all counts with
 all thresholds every second. The sweep alone puts messages on their way, and arms again what
@@ -186,7 +186,7 @@ async def send_test(connection: AsyncConnection, name: str) -> list[DeliveryReco
     """
     pool = await pools.get(connection, name)
     alert = await _of(connection, pool)
-    data = {"pool": name, "available": pool.counts.available}
+    data = {"pool": name, "available": pool.counts.available - pool.counts.held}
     return await deliveries.send(connection, alert, "pool.test", clock.now(), data)
 
 

@@ -27,6 +27,20 @@ async def test_a_threshold_above_the_count_is_not_armed_for_the_count_did_not_fa
     }
 
 
+async def test_what_is_told_is_what_anybody_may_draw(client, engine):
+    await fill(engine, "p", 5)
+    held = await client.post("/v1/pools/p/holds", json={"campaign_id": "spring", "count": 3})
+    assert held.status_code == 201
+    made = (await client.put(URL, json={"thresholds": [2], "webhook_url": HOOK})).json()
+    (message,) = (await client.post(f"{URL}/test")).json()["items"]
+    assert made["states"][0]["available"] == message["payload"]["data"]["available"] == 2
+    document = (await client.get("/openapi.json")).json()["components"]["schemas"]
+    for schema in ("Threshold", "Alerts", "AlertsUpdate"):
+        described = document[schema]["properties"]
+        told = described.get("threshold", described.get("thresholds"))["description"]
+        assert "anybody may draw" in told
+
+
 @pytest.mark.parametrize(
     ("body", "loc", "says"),
     [

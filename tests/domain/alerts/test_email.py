@@ -85,7 +85,7 @@ async def test_an_email_arrives_after_the_server_had_refused_it(client, engine, 
     envelope, email = mailbox.received[0]
     assert (envelope.mail_from, envelope.rcpt_tos) == ("vouchers@example.com", ["campaigns@example.com"])
     assert email["Subject"] == "Pool p runs low"
-    assert "1 codes are available (threshold 1)" in email.get_content()
+    assert "1 codes are left that anybody may draw (threshold 1)" in email.get_content()
     assert email["Message-ID"] == f"<{item['id']}@voucher-pools>"
     assert (item["channel"], item["event"]) == ("email", "pool.low")
 
@@ -211,7 +211,7 @@ def test_a_pool_is_named_whole_in_the_subject_and_adds_no_header(name):
     assert TypeAdapter(PoolName).validate_python(name) == name
     email = composed(name)
     assert email["Subject"] == f"Pool {name} is exhausted".replace("=?", "= ?")
-    assert email.get_content().startswith(f"Pool {name} is exhausted: no code is available.")
+    assert email.get_content().startswith(f"Pool {name} is exhausted: no code is left that anybody may draw.")
     assert email.keys() == composed("p").keys()
 
 

@@ -13,14 +13,17 @@ TIMEOUT = 30.0
 """Seconds for each step of the conversation with the server."""
 
 WORDS = {
-    "pool.low": ("Pool {pool} runs low", "{available} codes are available (threshold {threshold})."),
-    "pool.exhausted": ("Pool {pool} is exhausted", "no code is available."),
+    "pool.low": (
+        "Pool {pool} runs low",
+        "{available} codes are left that anybody may draw (threshold {threshold}).",
+    ),
+    "pool.exhausted": ("Pool {pool} is exhausted", "no code is left that anybody may draw."),
     "pool.expiring_soon": (
         "Pool {pool}",
         "{expiring} available codes expire within {within_days} days, the first at {first_expires_at}.",
     ),
     "schedule.failed": ("The import schedule of pool {pool} failed", "{error}"),
-    "pool.test": ("Pool {pool}", "this is a test. {available} codes are available."),
+    "pool.test": ("Pool {pool}", "this is a test. {available} codes are left that anybody may draw."),
 }
 """By event the subject, and what follows it in the text."""
 

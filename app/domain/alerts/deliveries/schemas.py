@@ -71,7 +71,7 @@ class AlertMessage(BaseModel):
     type: Event = Field(description="What it tells")
     timestamp: datetime = Field(description="When it happened")
     data: dict[str, object] = Field(
-        description="`pool`, and what is told of it, such as `threshold` and `available`"
+        description="`pool`, and what is told of it, as `threshold` and `available`: how many codes anybody may draw"
     )
 
 
