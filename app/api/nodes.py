@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.rendering import REFUSED, Held, derived_id, target_of
 from app.domain.access.scopes import Caller, Scope
-from app.domain.rendering import batch, nodes
-from app.domain.rendering.renderers import RendererDiedError, Renderers
+from app.domain.rendering import nodes
+from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import (
     MessageTarget,
     NodeOut,
@@ -52,10 +52,7 @@ class AskedNode:
 
     async def run(self, node: Node) -> dict[str, object]:
         """Render and store what one of the nodes does."""
-        try:
-            vouchers, stored = await node(self._engine, self._renderers, self._spec, self._target)
-        except RendererDiedError:
-            raise batch.worker_killed_error() from None
+        vouchers, stored = await node(self._engine, self._renderers, self._spec, self._target)
         return {"stored": stored, "message_id": self._target.message_id, "vouchers": vouchers}
 
 

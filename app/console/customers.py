@@ -22,11 +22,11 @@ from app.domain.customers.schemas import CustomerFilter, CustomerMerge, Customer
 from app.domain.imports.reader.records import open_records
 from app.domain.persons import service as persons
 from app.domain.rendering import nodes
-from app.domain.rendering.renderers import RendererDiedError, Renderers
+from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
 from app.domain.tracking import merge as merging
 from app.platform.database import run_act, transaction
-from app.platform.errors import DomainError, InvalidRequestError
+from app.platform.errors import DomainError
 from app.web import pagination
 from app.web.dependencies import Engine, held_for_project
 from app.web.guard import permit
@@ -106,10 +106,7 @@ async def run_node(
         # The same form sent again has the same message, and so takes no second code.
         message = visit.given("message_id") or str(uuid.uuid4())
         target = MessageTarget(customer_id, message, is_new=False)
-        try:
-            codes, stored = await node(engine, renderers, spec, target)
-        except RendererDiedError:
-            raise InvalidRequestError("The template takes more than it may.") from None
+        codes, stored = await node(engine, renderers, spec, target)
     except DomainError as error:
         return await _one(visit, engine, customer_id, error=error)
     result = {"stored": stored, "vouchers": codes}

@@ -2,6 +2,7 @@
 
 import re
 
+from app.domain.rendering.renderers import RendererDiedError, Renderers
 from tests.console.conftest import csrf
 from tests.factories import fill
 
@@ -142,6 +143,18 @@ async def test_mapping_nodes_aggregates_and_erasure(person, client, engine):
     page = await browser.post("/console/customers/c/erase", data={"csrf": token, "sure": "yes"})
     assert "The customer is erased" in page.text
     assert "purchase" not in (await browser.get("/console/customers/c")).text
+
+
+async def test_a_node_that_ends_its_process_is_told_of_as_the_api_tells(person, monkeypatch):
+    async def die(*_):
+        raise RendererDiedError
+
+    monkeypatch.setattr(Renderers, "render", die)
+    browser = await person()
+    node = {"csrf": await csrf(browser), "node": "properties", "template": "{}", "go": "run"}
+    page = await browser.post("/console/customers/c/node", data=node)
+    assert page.status_code == 422
+    assert "The template takes too much time or memory; it was stopped." in page.text
 
 
 async def test_alerts_holds_and_keys(person, engine):

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.rendering import service
-from app.domain.rendering.errors import TemplateLimitError
+from app.domain.rendering.errors import TemplateLimitError, worker_killed_error
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import KeyedRequest, MessageTarget, Mode, Outcome, RenderSpec
 from app.platform.database import is_conflict
@@ -250,8 +250,3 @@ async def _render_singly(
         except DomainError as error:
             outcomes.append(Outcome(target, error=error))
     return outcomes
-
-
-def worker_killed_error() -> TemplateLimitError:
-    """Return the error for a message that ended its process."""
-    return TemplateLimitError("The template takes too much time or memory; it was stopped.", line=None)

@@ -15,6 +15,11 @@ class TemplateLimitError(DomainError):
     status, name, title = 422, "template-limit", "The template exceeds a limit"
 
 
+def worker_killed_error() -> TemplateLimitError:
+    """Return the error for a message that ended its process."""
+    return TemplateLimitError("The template takes too much time or memory; it was stopped.", line=None)
+
+
 class MessageAbortedError(DomainError):
     """The template said `{% abort %}`: the message is not sent, and takes nothing."""
 

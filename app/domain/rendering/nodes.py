@@ -14,9 +14,9 @@ from app.domain.assignments import identity
 from app.domain.customers import service as customers
 from app.domain.customers.events import NewEvent
 from app.domain.rendering import queries, service
-from app.domain.rendering.errors import TemplateError
+from app.domain.rendering.errors import TemplateError, worker_killed_error
 from app.domain.rendering.persons import of_persons
-from app.domain.rendering.renderers import Renderers
+from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import EventBody, MessageTarget, Mode, RenderSpec
 from app.domain.tracking import service as tracking
 from app.platform.database import retry_on_conflict, transaction
@@ -68,6 +68,7 @@ async def _run(
 
     Raises:
         TemplateError: the template renders to something else. Nothing is stored or taken then.
+        TemplateLimitError: it takes more time or memory than it may. Nothing is stored or taken then either.
         IdempotencyKeyReusedError: the message came before with another template.
         PoolExhaustedError and the other errors of a message.
     """
@@ -106,7 +107,10 @@ async def _run(
             return outcome.vouchers, body
 
     async with renderers.turn():
-        return await attempt()
+        try:
+            return await attempt()
+        except RendererDiedError:
+            raise worker_killed_error() from None
 
 
 def _node_id(spec: RenderSpec, target: MessageTarget, customer_id: str | None) -> uuid.UUID:

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from app.domain.rendering.renderers import RendererDiedError, Renderers
 from tests.domain.rendering.help import counts, render
 from tests.factories import fill
 
@@ -53,6 +54,20 @@ async def test_a_node_again_has_the_same_code_and_stores_nothing_twice(client, e
     async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM event"))).scalar_one() == (url == ADD)
     assert await counts(client, "p") == (1, 1)
+
+
+@pytest.mark.parametrize("url", [SET, ADD])
+async def test_a_node_that_ends_its_process_exceeds_a_limit_and_takes_nothing(
+    client, engine, monkeypatch, url
+):
+    async def die(*_):
+        raise RendererDiedError
+
+    await fill(engine, "p", 1)
+    monkeypatch.setattr(Renderers, "render", die)
+    reply = await client.post(url, json={"template": CODE})
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/template-limit")
+    assert await counts(client, "p") == (1, 0)
 
 
 async def test_a_code_with_quotes_in_it_is_written_whole(client, engine):
