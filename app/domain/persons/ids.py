@@ -13,12 +13,17 @@ def as_read(id_: str) -> str:
     return id_.strip().lower() if get_settings().customer_ids == "lowercase" else id_
 
 
-def _given(id_: str) -> str:
+def checked(id_: str) -> str:
+    """Return an id as it is read.
+
+    Raises:
+        ValueError: what it is read as is no id.
+    """
     read = as_read(id_)
     if not 0 < len(read) <= MAX_ID_LENGTH:  # nothing is left, or letters became two: İ
         raise ValueError(f"an id has 1 to {MAX_ID_LENGTH} characters beside white space")
     return no_step(read)
 
 
-CustomerId = Annotated[IdText, AfterValidator(_given)]
+CustomerId = Annotated[IdText, AfterValidator(checked)]
 """The id of a customer."""

@@ -12,7 +12,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from app.domain.persons.ids import as_read
+from app.domain.persons.ids import checked
 from app.domain.persons.schemas import REGISTERED
 from app.schema.texts import Identifier, Properties
 from app.schema.times import Time
@@ -37,11 +37,11 @@ def _said(value: object) -> object:
 
 
 def _named(ids: dict[str, str]) -> dict[str, str]:
+    """Read the registered id as ids of customers are read; an alias stays as it is, but may become one of them."""
     if not ids:
         raise ValueError("At least one id should be specified.")
-    if REGISTERED in ids:
-        ids[REGISTERED] = as_read(ids[REGISTERED])
-    return ids
+    read = {name: checked(id_) for name, id_ in ids.items()}
+    return ids | {REGISTERED: read[REGISTERED]} if REGISTERED in read else ids
 
 
 _IdName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]

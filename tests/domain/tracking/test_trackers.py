@@ -454,6 +454,21 @@ async def test_a_spelling_of_ids_that_is_set_holds_for_registered_ones(client, t
     assert await events_of(client, "abc") == ["a"]
 
 
+@pytest.mark.parametrize("name", ["registered", "cookie"])
+@pytest.mark.parametrize("id_", [" .. ", "\t.", "İ" * 255])
+async def test_an_id_is_checked_as_it_is_read(client, track, engine, monkeypatch, name, id_):
+    """White space goes from around dots, and a letter becomes two."""
+    monkeypatch.setattr("app.domain.persons.ids.get_settings", lambda: Settings(customer_ids="lowercase"))
+    for path, body in (
+        ("customers", {"customer_ids": {name: id_}}),
+        ("customers/events", event({name: id_})),
+    ):
+        (said,) = (await track(path, body, status=400))["errors"]
+        assert said.startswith("customer_ids: ")
+    assert await ids_in(engine) == []
+    assert (await client.get("/v1/customers")).json()["items"] == []
+
+
 async def test_signing_in_meets_whatever_happens_at_the_same_time(client, track, engine):
     """Assigning, redeeming, rendering and registering beside it; real commits."""
     await fill(engine, "p", 60)
