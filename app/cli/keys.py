@@ -64,7 +64,7 @@ def rotate_key(
 @api_key.command("list")
 def list_keys(
     project: Annotated[
-        str, typer.Option(metavar="PROJECT", help="The project whose keys are listed.")
+        str, typer.Option("--project", metavar="PROJECT", help="The project whose keys are listed.")
     ] = FIRST,
 ) -> None:
     """List the keys of a project."""
