@@ -114,6 +114,22 @@ async def test_each_of_several_addresses_gets_an_email_of_its_own(client, engine
     assert sorted(item["destination"] for item in items) == both
 
 
+async def test_a_message_to_an_address_that_no_email_can_bear_has_failed(client, engine, settings, mailbox):
+    await fill(engine, "p", 3)
+    encoded = "=?utf-8?q?x=0D=0A?=@example.com"
+    assert (await client.put(URL, json={"thresholds": [1], "email": encoded})).status_code == 200
+    await client.post(f"{URL}/test")
+    async with working(settings):
+
+        async def failed():
+            (item,) = (await client.get(f"{URL}/deliveries")).json()["items"]
+            return item["status"] == "failed" and item
+
+        item = await eventually(failed)
+    assert item["error"].startswith("ValueError: ")
+    assert not mailbox.received
+
+
 def server_context(tmp_path, name):
     """Return the TLS side of a server whose certificate bears a name and is signed by nobody known."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -107,8 +107,9 @@ async def _try(settings: Settings, message: Pending) -> tuple[dict[str, object],
 async def _try_email(settings: Settings, message: Pending) -> dict[str, object]:
     try:
         await emails.send(settings, message)
-    except FAILURES as error:
-        final = isinstance(error, SMTPResponseException) and error.code in FINAL_SMTP
+    except (*FAILURES, ValueError) as error:  # a ValueError: of such an address no email can be made
+        refused = isinstance(error, SMTPResponseException) and error.code in FINAL_SMTP
+        final = refused or isinstance(error, ValueError)
         return {
             "status": "failed" if final else "pending",
             "error": f"{type(error).__name__}: {error}"[:500],
