@@ -231,13 +231,21 @@ _answered: dict[str, dict[str, str]] = {}
 
 
 def in_order(url: str) -> dict[str, str]:
-    """Return the parameters of a URL for who asks its hosts one after another: first the one that answered last."""
-    places = hosts(parameters(url))
+    """Return the parameters of a URL for who asks its hosts one after another, in the order of `_sorted`."""
+    return joined(_sorted(url, hosts(parameters(url))))
+
+
+def _sorted(url: str, places: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the places of a URL as they are asked: first the one that answered last, last those that hung since."""
     last = _answered.get(url, {})
-    places.sort(
-        key=lambda place: (place.get("host"), place.get("port")) != (last.get("host"), last.get("port"))
+    return sorted(
+        places,
+        key=lambda place: (
+            suspects.since(server_at(place)),
+            server_at(place) != server_at(last),
+            place != last,  # of the addresses of a host
+        ),
     )
-    return joined(places)
 
 
 async def connect(
@@ -293,9 +301,8 @@ async def connect(
         async with asyncio.timeout(CONNECT_SECONDS):
             places = await resolve(hosts(parameters(url)))
             last = _answered.get(url)
-            places.sort(key=lambda place: (suspects.since(server_at(place)), place != last))
             place, connection = await first_of(
-                [partial(open_at, place) for place in places],
+                [partial(open_at, place) for place in _sorted(url, places)],
                 head_start=HEAD_START_SECONDS,
                 discard=discard,
             )

@@ -8,15 +8,17 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from procrastinate import PsycopgConnector
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from app.platform import secret_key
+from app.platform import connections, secret_key
 from app.platform.connections import NotWritableError, StatementTimeoutError, connect, connect_sync
 from app.platform.database import autocommit
 from app.platform.database_url import DatabaseUrlError, hosts, parameters, resolve
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine, job_pool_arguments
+from app.platform.hanging import Suspects
 from app.platform.migrate import migrate
 from app.platform.racing import first_of
 from app.platform.settings import Settings
@@ -129,8 +131,10 @@ async def test_a_host_that_is_silent_holds_up_none(database_url):
 
 
 @pytest.fixture
-def twice(database_url):
-    """The test's database as two hosts, the second by another spelling of its folder."""
+def twice(database_url, monkeypatch):
+    """The test's database as two hosts, the second by another spelling of its folder; nothing is known of either."""
+    monkeypatch.setattr(connections, "suspects", Suspects())
+    monkeypatch.setattr(connections, "_answered", {})
     given = parameters(database_url)
     folder, port = given["host"], given["port"]
     return (
@@ -168,6 +172,19 @@ async def test_where_all_hang_the_one_that_did_so_last_is_asked_last(twice):
         with pytest.raises(StatementTimeoutError):
             await hangs.execute("SELECT pg_sleep(60)")
     assert all(one != other for one, other in itertools.pairwise(asked)), asked
+
+
+async def test_threads_and_the_queue_ask_a_server_that_hangs_last_too(twice):
+    settings, hosts = twice
+    hangs = await connect(settings, seconds=0.05)
+    hung = hangs.info.host
+    with pytest.raises(StatementTimeoutError):
+        await hangs.execute("SELECT pg_sleep(60)")
+    other = next(host for host in hosts if host != hung)
+    with connect_sync(settings) as thread:
+        assert thread.info.host == other
+    queue = conninfo_to_dict(await job_pool_arguments(settings)["conninfo"]())
+    assert queue["host"] == f"{other},{hung}"
 
 
 async def test_what_waits_long_ends_with_the_queue_that_its_server_leaves_without_an_answer(settings):
