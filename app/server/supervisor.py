@@ -35,7 +35,7 @@ MOST_PAUSE = 5.0
 """Longest pause between two tries to start the embedded database."""
 
 SPARE_SECONDS = 5.0
-"""What a process that was replaced may take beyond its own times, before it is killed."""
+"""What a process that was replaced, or a start of the database, may take beyond the times of a stop."""
 
 log = structlog.get_logger()
 
@@ -160,6 +160,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Let every process finish, and end by force the one that does not."""
+        self._stop.set()  # for the threads, where an error ends this
         running = [role.now for role in self._roles if role.now is not None]
         for each in running:
             each.signal(signal.SIGTERM)
@@ -171,7 +172,9 @@ class Supervisor:
                 log.warning("process did not end in time, and was killed", role=each.process.name)
                 each.kill()
         if self._keeper.is_alive():
-            self._keeper.join()
+            self._keeper.join(max(SPARE_SECONDS, deadline - time.monotonic()))
+            if self._keeper.is_alive():
+                log.warning("the start of the database did not end in time, and is left to itself")
         for held in self._held:
             held.close()
 

@@ -12,6 +12,7 @@ from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.engines import create_engine
 from app.platform.errors import CommandError
+from app.platform.postgres import dump
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
@@ -81,6 +82,19 @@ def test_a_backup_is_made_each_day_and_so_many_are_kept(settings, tmp_path):
     assert not daily.look(now + timedelta(days=3, hours=1))
     assert daily.look(now)  # the clock was put back
     assert not daily.look(now + timedelta(hours=1))
+
+
+def test_a_backup_that_hangs_is_given_up_and_leaves_nothing(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(dump, "SILENCE_SECONDS", 2)
+    daily = DailyBackups(settings.sqlalchemy_url, tmp_path, 2, threading.Event())
+    now = datetime(2026, 11, 26, 3, tzinfo=UTC)
+    with connect_sync(settings) as holder:
+        holder.execute("LOCK TABLE voucher IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match="did not get on for 2 s"):
+            daily.look(now)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert daily.look(now)
 
 
 def test_a_home_of_another_major_version_is_told_and_what_to_do(tmp_path):

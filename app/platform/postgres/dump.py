@@ -2,15 +2,20 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
 from app.platform.errors import CommandError
+from app.platform.postgres.programs import run
 from app.platform.postgres.server import find_programs
 
+SILENCE_SECONDS = 3600.0
+"""A backup that has not grown for so long hangs. One that grows may take as long as it likes."""
+RESTORE_SECONDS = 86_400.0
+"""Longest time to put a backup back: nothing tells how far that is."""
 SUFFIX = ".dump"
 _FORM = "vouchers-%Y%m%dT%H%M%SZ" + SUFFIX
 
@@ -35,7 +40,14 @@ def back_up(parameters: Mapping[str, str], file: Path) -> None:
         anywhere = {**parameters, "target_session_attrs": "any"}  # it may well come from a standby
         # The owner sees the rows of all projects by a policy, unless it is a superuser, whom policies do not bind.
         what = ("--format=custom", "--no-owner", "--no-acl", "--enable-row-security")
-        _run("pg_dump", anywhere, *what, f"--file={unfinished}")
+        _run(
+            "pg_dump",
+            anywhere,
+            *what,
+            f"--file={unfinished}",
+            seconds=SILENCE_SECONDS,
+            progress=lambda: unfinished.stat().st_size,
+        )
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
         unfinished.replace(file)
@@ -60,6 +72,7 @@ def put_back(parameters: Mapping[str, str], file: Path) -> None:
         "--single-transaction",
         "--exit-on-error",
         str(file),
+        seconds=RESTORE_SECONDS,
     )
 
 
@@ -81,21 +94,24 @@ def name_of(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime(_FORM)
 
 
-def _run(program: str, parameters: Mapping[str, str], *arguments: str) -> None:
+def _run(
+    program: str,
+    parameters: Mapping[str, str],
+    *arguments: str,
+    seconds: float,
+    progress: Callable[[], int] = lambda: 0,
+) -> None:
     given = {name: value for name, value in parameters.items() if name not in {"password", "options"}}
-    path = find_programs() / program
-    environment = {"PATH": os.defpath, "LC_ALL": "C"}
-    if "password" in parameters:
-        environment["PGPASSWORD"] = parameters["password"]  # never among the arguments, which everybody sees
     target = f"--dbname={make_conninfo('', **given)}"
-    done = subprocess.run(  # noqa: S603  (no shell; the programs are the wheel's)
-        [str(path), target, "--no-password", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0:
-        said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), done.stderr)
-        raise BackupError(f"{program}: {said.strip()}")
+    secret = {}
+    if "password" in parameters:
+        secret["PGPASSWORD"] = parameters["password"]  # never among the arguments, which everybody sees
+    command = [str(find_programs() / program), target, "--no-password", *arguments]
+    try:
+        code, said = run(command, seconds, environment=secret, progress=progress)
+    except subprocess.TimeoutExpired as error:
+        raise BackupError(f"{program} did not get on for {seconds:g} s, and was ended.") from error
+    if code != 0:
+        raise BackupError(
+            f"{program}: {next((line for line in said.splitlines() if 'error' in line.lower()), said)}"
+        )

@@ -10,7 +10,6 @@ import fcntl
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,12 +25,14 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from app.platform.errors import CommandError
+from app.platform.postgres.programs import run
 from app.platform.postgres.settings import FIXED, PORT, tunable
 from app.platform.postgres.user import ServerUser
 
 _SOCKET_PATH_LIMIT = 107 if sys.platform == "linux" else 103  # bytes
 _START_SECONDS = 600  # recovery after a crash reads back up to max_wal_size
 _PATIENCE_SECONDS = 60  # for what is left of a killed server, or one that is on its way up or down
+_PROGRAM_SECONDS = _START_SECONDS + _PATIENCE_SECONDS  # for one of its programs; pg_ctl ends by itself before
 
 # What PostgreSQL says when it takes something for a living predecessor, which may soon be gone.
 _IN_THE_WAY = ("is still in use", "already exists", "is empty")
@@ -117,17 +118,14 @@ class LocalPostgres:
     def stop(self) -> None:
         """Leave the server, and stop it if nobody else uses it. To stop twice does nothing.
 
-        Open transactions are rolled back. Raises `LocalPostgresError` if it does not stop.
+        Open transactions are rolled back. Raises `LocalPostgresError` if it does not stop, or cannot be left now.
         """
         if self._share is None:
             return
         with self._changing():
             try:
-                fcntl.flock(self._share, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return  # others use it
-            else:
-                self._shut_down()
+                if _is_had(self._share):  # nobody else uses it
+                    self._shut_down()
             finally:
                 os.close(self._share)
                 self._share = None
@@ -146,7 +144,7 @@ class LocalPostgres:
         with suppress(FileExistsError):
             self._home.mkdir(mode=0o700, parents=True)
             self._user.owns(self._home)
-        with self._changing():
+        with self._changing(_PROGRAM_SECONDS):  # others may be at a recovery, and then it is there
             self._share = self._open_lock("lock")
             fcntl.flock(self._share, fcntl.LOCK_SH)
             self._prefix = self._user.prefix(self._bin / "initdb", self._home)
@@ -167,11 +165,21 @@ class LocalPostgres:
                     return
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Keep everyone else from starting, joining, leaving and stopping."""
+    def _changing(self, seconds: float = _PATIENCE_SECONDS) -> Iterator[None]:
+        """Keep everyone else from starting, joining, leaving and stopping.
+
+        Raises `LocalPostgresError` if somebody else does so for longer than `seconds`, or is stopped amid it.
+        """
         lock = self._open_lock("lock.change")
+        deadline = time.monotonic() + seconds
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _is_had(lock):
+                if time.monotonic() > deadline:
+                    raise LocalPostgresError(
+                        f"PostgreSQL in {self._home} has been on its way up or down for {seconds:g} s: if the process"
+                        f" that is at it hangs, end it (it has {self._home / 'lock.change'} open)"
+                    )
+                time.sleep(0.05)
             yield
         finally:
             os.close(lock)
@@ -351,27 +359,27 @@ class LocalPostgres:
             raise LocalPostgresError(f"PostgreSQL in {self._home} does not stop: {said}")
 
     def _command(self, program: str, *arguments: str) -> tuple[bool, str]:
-        """Run one of PostgreSQL's programs as the server's user, without the service's secrets.
+        """Run one of PostgreSQL's programs as the server's user; return whether it succeeded, and what it said.
 
-        Return whether it succeeded, and what it said. What interrupts us interrupts the program too:
-        then initdb and pg_ctl take back what they began.
+        Raises `LocalPostgresError` if it does not end.
         """
-        with subprocess.Popen(  # noqa: S603 - no shell; the programs are the wheel's
-            [*self._prefix, str(self._bin / program), *arguments],
-            cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process:
-            try:
-                said, _ = process.communicate()
-            except BaseException:
-                process.send_signal(signal.SIGINT)
-                raise
-        return process.returncode == 0, said.strip()
+        command = [*self._prefix, str(self._bin / program), *arguments]
+        try:
+            code, said = run(command, _PROGRAM_SECONDS, folder="/")
+        except subprocess.TimeoutExpired as error:
+            raise LocalPostgresError(
+                f"{program} for {self._home} did not end within {_PROGRAM_SECONDS:g} s, and was ended"
+            ) from error
+        return code == 0, said
+
+
+def _is_had(lock: int) -> bool:
+    """Take a lock for us alone, if it is free; return whether it was."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def find_programs() -> Path:

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL's life, with real processes, and real deaths of them."""
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -19,6 +20,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from app.platform.postgres import server
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.postgres.settings import shared_buffers_mib
 from app.platform.postgres.user import ServerUser
@@ -413,3 +415,23 @@ def test_home_that_cannot_be_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LocalPostgresError, match="VOUCHERS_HOME"):
         LocalPostgres(tmp_path / "file").start()
+
+
+def test_who_hangs_amid_a_change_holds_up_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_PATIENCE_SECONDS", "_PROGRAM_SECONDS"):
+        monkeypatch.setattr(server, name, 0.2)
+    with (tmp_path / "lock.change").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(LocalPostgresError, match=r"on its way up or down.*lock\.change"):
+            LocalPostgres(tmp_path).start()
+
+
+def test_a_program_that_hangs_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_PROGRAM_SECONDS", 0.2)
+    monkeypatch.setattr(server, "find_programs", lambda: tmp_path)
+    (tmp_path / "pg_ctl").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "pg_ctl").chmod(0o700)
+    with pytest.raises(LocalPostgresError, match=r"pg_ctl .* did not end"):
+        LocalPostgres(tmp_path)._command("pg_ctl", "start")
