@@ -1,8 +1,8 @@
 """The application: what is in it, and what it holds while it runs."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -45,7 +45,7 @@ from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.rendering.batcher import RenderBatcher
 from app.domain.rendering.renderers import Renderers
 from app.domain.tracking.gathering import Gathering
-from app.platform import logs, tracing
+from app.platform import background, logs, tracing
 from app.platform.database import follow_time
 from app.platform.databases import MAIN, SHORT_CONNECTIONS, Databases, Place
 from app.platform.projects import of_project, share_of
@@ -133,11 +133,13 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             readiness,
             of_project=of_each,
         )
-        telling = asyncio.create_task(tell_connections(databases), name="connections")
-        marking = asyncio.create_task(mark_databases(databases), name="marks")
-        beside = [telling, marking, asyncio.create_task(follow_time(main.short), name="time")]
+        beside = [
+            background.begin("connections", partial(tell_connections, databases)),
+            background.begin("marks", partial(mark_databases, databases)),
+            background.begin("time", partial(follow_time, main.short)),
+        ]
         if settings.key_cache_seconds:
-            beside.append(asyncio.create_task(listen(settings, KEYS, ring.hear), name="keys"))
+            beside.append(background.begin("keys", partial(listen, settings, KEYS, ring.hear)))
         yield
         for task in beside:
             task.cancel()

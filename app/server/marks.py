@@ -1,7 +1,9 @@
 """What jobs give way to: each database that this process has many requests at is marked."""
 
 import asyncio
+from functools import partial
 
+from app.platform.background import keep
 from app.platform.databases import Database, Databases
 from app.platform.giving_way import mark_requests
 
@@ -17,7 +19,8 @@ async def mark_databases(databases: Databases) -> None:
             for database in databases.all():
                 if database not in marked:
                     marked.add(database)
-                    group.create_task(
-                        mark_requests(database.settings, database.begun, tells_time=database.tells_time)
+                    mark = partial(
+                        mark_requests, database.settings, database.begun, tells_time=database.tells_time
                     )
+                    group.create_task(keep(f"marks of {database.name}", mark))
             await asyncio.sleep(SECONDS)

@@ -25,7 +25,7 @@ from app.domain.projects.moving import tasks as moving
 from app.domain.redemptions import tasks as redemptions
 from app.domain.vouchers import tasks as vouchers
 from app.domain.webhooks import tasks as webhooks
-from app.platform import tracing
+from app.platform import background, tracing
 from app.platform.clock import clock
 from app.platform.connections import Opened, wait_for
 from app.platform.database import follow_time
@@ -121,8 +121,8 @@ async def work(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
     tracing.begin(settings)
-    beating = asyncio.create_task(_beat(beat, pulse))
-    others = asyncio.create_task(crew.keep(stop)) if crew is not None else None
+    beating = background.begin("beat", partial(_beat, beat, pulse))
+    others = background.begin("crew", partial(crew.keep, stop)) if crew is not None else None
     working = asyncio.create_task(_go_on(stop, settings, pulse, check_version if further else None))
     try:
         await stop.wait()
@@ -182,9 +182,9 @@ async def _run(stop: asyncio.Event, settings: Settings, pulse: Pulse | None) -> 
     asyncio.get_running_loop().set_default_executor(threads)
     connector = PsycopgConnector(**job_pool_arguments(settings))
     grace = max(1.0, settings.stop_seconds - 5)
-    beside = [asyncio.create_task(follow_time(engine), name="time")]
+    beside = [background.begin("time", partial(follow_time, engine))]
     if pulse is not None:
-        beside.append(asyncio.create_task(pulse.follow(engine), name="pulse"))
+        beside.append(background.begin("pulse", partial(pulse.follow, engine)))
     try:
         with jobs.replace_connector(connector) as app, handed_out_fairly(app, connector, most):
             async with app.open_async():
