@@ -7,10 +7,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import psycopg
 from procrastinate import JobContext, PsycopgConnector
-from procrastinate.exceptions import UniqueViolation
+from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 from procrastinate.worker import Worker
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.domain.alerts import tasks as alerts
 from app.domain.alerts.deliveries import tasks as deliveries
@@ -58,6 +60,9 @@ TASKS = (
 
 TIME_SECONDS = 1.0
 """Between two looks whether time went back."""
+
+LOST = (psycopg.Error, SQLAlchemyError, ConnectorException, OSError)
+"""Errors that tell of the database, of each library by which the worker uses it, and of the network."""
 
 PAUSE_SECONDS = 0.5
 """Between two tries to run jobs."""
@@ -123,7 +128,8 @@ async def work(
     tracing.begin(settings)
     beating = background.begin("beat", partial(_beat, beat, pulse))
     others = background.begin("crew", partial(crew.keep, stop)) if crew is not None else None
-    working = asyncio.create_task(_go_on(stop, settings, pulse, check_version if further else None))
+    opened = check_version if further else None
+    working = background.begin("jobs", partial(_go_on, stop, settings, pulse, opened))
     try:
         await stop.wait()
     finally:
@@ -143,12 +149,12 @@ async def _beat(beat: Callable[[], None], pulse: Pulse | None) -> None:
 
 
 async def _go_on(stop: asyncio.Event, settings: Settings, pulse: Pulse | None, opened: Opened | None) -> None:
-    """Run jobs as long as the database answers, and again as soon as it does."""
+    """Run jobs as long as the database answers, and again as soon as it does; raise what does not come of it."""
     while not stop.is_set():
         try:
             await wait_for(settings, opened=opened)
             await _run(stop, settings, pulse)
-        except Exception as error:  # noqa: BLE001  (whatever ended the worker, its work goes on)
+        except LOST as error:
             log.error(
                 "the worker lost its database, and goes on as soon as it can", error=type(error).__name__
             )

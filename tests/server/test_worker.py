@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+from unittest.mock import Mock
 
+import psycopg
 import pytest
+from procrastinate.exceptions import ConnectorException
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.platform import background
 from app.platform.jobs import jobs
 from app.server import worker as program
 from tests.factories import add_key, add_projects, fill
@@ -138,6 +143,38 @@ async def test_a_runner_that_loses_its_cancellation_stops_all_the_same():
 
     async with asyncio.timeout(5):
         await program._until_one_ends([Runner(), Runner()], asyncio.sleep(0), seconds=60)
+
+
+async def test_only_what_tells_of_the_database_is_told_as_its_loss_and_the_worker_goes_on_after_all(
+    settings, monkeypatch
+):
+    lost = [psycopg.OperationalError(), ConnectorException(), TimeoutError(), SQLAlchemyError()]
+    ends = [*lost, ValueError("of ours"), None]
+
+    async def run(stop, *_):
+        if (end := ends.pop(0)) is not None:
+            raise end
+        stop.set()
+
+    async def wait_for(*_, **__):
+        pass
+
+    for module, name, value in (
+        (program, "_run", run),
+        (program, "wait_for", wait_for),
+        (program, "PAUSE_SECONDS", 0.01),
+        (program, "log", told := Mock()),
+        (background, "PAUSE_SECONDS", 0.01),
+        (background, "log", faults := Mock()),
+    ):
+        monkeypatch.setattr(module, name, value)
+    async with asyncio.timeout(10):
+        await program.work(settings)
+    assert [call.kwargs["error"] for call in told.error.call_args_list] == [
+        type(each).__name__ for each in lost
+    ]
+    faults.exception.assert_called_once()
+    assert faults.exception.call_args.kwargs["task"] == "jobs"
 
 
 @pytest.mark.long
