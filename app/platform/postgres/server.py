@@ -124,7 +124,7 @@ class LocalPostgres:
             return
         with self._changing():
             try:
-                if _is_had(self._share):  # nobody else uses it
+                if _try_lock(self._share):  # nobody else uses it
                     self._shut_down()
             finally:
                 os.close(self._share)
@@ -173,7 +173,7 @@ class LocalPostgres:
         lock = self._open_lock("lock.change")
         deadline = time.monotonic() + seconds
         try:
-            while not _is_had(lock):
+            while not _try_lock(lock):
                 if time.monotonic() > deadline:
                     raise LocalPostgresError(
                         f"PostgreSQL in {self._home} has been on its way up or down for {seconds:g} s: if the process"
@@ -373,7 +373,7 @@ class LocalPostgres:
         return code == 0, said
 
 
-def _is_had(lock: int) -> bool:
+def _try_lock(lock: int) -> bool:
     """Take a lock for us alone, if it is free; return whether it was."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
