@@ -45,6 +45,10 @@ WHERE pool_id = :pool_id AND slot = 0
 """)
 
 
+SMALL = 20_000
+"""Codes of a pool that lasts for a turn of a second."""
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -73,14 +77,14 @@ def _ratios(service: Service, rounds: int, seconds: int, large: int) -> list[lis
     def assigns(pool: str, duration: int = seconds) -> float:
         return assigns_of(service, pool, duration).per_second
 
-    # A small pool lasts for little more than a second: a fresh one a round, and a second for each.
+    # A small pool is used up in a turn of a second: a fresh one a round.
     large_found, small_found = [], []
     fill("large", large)
     for n in range(rounds):
-        fill(f"small-{n}", 10_000)
+        fill(f"small-{n}", SMALL)
         small_found.append(assigns(f"small-{n}", 1))
         large_found.append(assigns("large", 1))
-    rows.append(_row(f"assigns per second: pool of {large:,} / of 10,000", large_found, small_found))
+    rows.append(_row(f"assigns per second: pool of {large:,} / of {SMALL:,}", large_found, small_found))
 
     fresh_found, old_found = [], []
     fill("fresh", 1_000_000)
@@ -96,7 +100,7 @@ def _ratios(service: Service, rounds: int, seconds: int, large: int) -> list[lis
     for _ in range(rounds):
         for pool, found in counts.items():
             found.append(counts_ms(service, pool))
-    rows.append(_row(f"GET counts, ms: pool of {large:,} / of 10,000", counts["large"], counts["small-0"]))
+    rows.append(_row(f"GET counts, ms: pool of {large:,} / of {SMALL:,}", counts["large"], counts["small-0"]))
 
     idle, busy = [], []
     for n in range(min(rounds, 3)):

@@ -1,6 +1,6 @@
 """A pool of 110 million codes, of which 100 million were given: `python -m benchmarks.large [--codes N] [--given N]`.
 
-Assigns and counts there beside those of a service that has nothing but a pool of 10,000, in turns, before and after its
+Assigns and counts there beside those of a service that has nothing but a pool of 20,000, in turns, before and after its
 indexes by code and by id have been read into memory. The codes and the ledger are made by SQL: rows in draw order, the
 first `--given` of them given, ids and codes in no order; indexes are made after the rows, while the service is stopped.
 It needs some 60 GB of disk and, on two cores, the better part of an hour.
@@ -22,7 +22,6 @@ from app.platform.postgres.server import LocalPostgres
 from benchmarks import goals, growth, harness, load
 from tests.service import Service
 
-SMALL = 10_000
 AT_A_TIME = 5_000_000
 TABLES = ("voucher", "assignment")
 
@@ -88,7 +87,7 @@ def main() -> None:
         made = f"{arguments.codes:,} codes, {arguments.given:,} of them given ({size / 1e9:.0f} GB, {filled:.0f} s)"
         rows = [
             [f"assigns per second: {made}", harness.median(warm.large)],
-            [f"assigns per second: a service with a pool of {SMALL:,}", harness.median(warm.small)],
+            [f"assigns per second: a service with a pool of {growth.SMALL:,}", harness.median(warm.small)],
             ["GET counts of the large one, ms", harness.median(warm.large_counts)],
             ["GET counts of the small one, ms", harness.median(warm.small_counts)],
         ]
@@ -141,11 +140,11 @@ class _Turns:
 
 
 def _in_turns(large: Service, small: Service, rounds: int, name: str) -> _Turns:
-    """Measure both in turns, a second each: a small pool lasts for little more."""
+    """Measure both in turns, a second each, in which a small pool is used up."""
     turns = _Turns()
     for n in range(rounds):
         pool = f"{name}-{n}"
-        harness.on(small, partial(harness.fill, pool=pool, n=SMALL))
+        harness.on(small, partial(harness.fill, pool=pool, n=growth.SMALL))
         turns.small.append(growth.assigns_of(small, pool, 1).per_second)
         turns.large.append(growth.assigns_of(large, "large", 1).per_second)
         turns.small_counts.append(growth.counts_ms(small, pool))
