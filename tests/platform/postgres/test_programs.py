@@ -34,7 +34,8 @@ def test_what_hangs_is_ended(code, monkeypatch):
     assert begun[0].wait(20) != 0
 
 
-def test_what_gets_on_may_take_as_long_as_it_likes(tmp_path):
+def test_what_gets_on_may_take_as_long_as_it_likes(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "_ENDING_SECONDS", 0.5)
     grows = tmp_path / "grows"
     grows.touch()
     code = "for n in 1 2 3 4; do sleep 0.2; echo $n >> $0; done; sleep 600"
