@@ -142,7 +142,8 @@ class Protocol(AtOnce):
             self._stop(TARGET_TOO_LONG)
 
     def on_headers_complete(self) -> None:  # noqa: D102
-        if self.parser.leaves_out():
+        asks_for_another = self.parser.should_upgrade()
+        if asks_for_another and self.parser.leaves_out():
             return
         if len(self.headers) > MAX_HEAD_LINES or (
             self._since_message > MAX_HEAD_BYTES  # no head in it is longer
@@ -153,7 +154,7 @@ class Protocol(AtOnce):
         self._head_since, self._body_since, self._body_bytes = None, self._data_at, 0
         super().on_headers_complete()
         self.headers = []  # what comes after the body, a trailer, is no header of the request
-        if stopping.leaving or self.parser.should_upgrade():  # behind CONNECT comes no request
+        if stopping.leaving or asks_for_another:  # behind CONNECT comes no request
             self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -185,7 +186,7 @@ class Protocol(AtOnce):
         super().on_body(body)
 
     def on_message_complete(self) -> None:  # noqa: D102
-        if self.parser.left_out:
+        if self.parser.left_out is not None:
             return
         self._in_head, self._moved = True, True
         self._since_message = self._received

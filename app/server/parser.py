@@ -10,6 +10,8 @@ from typing import Protocol as Interface
 
 from httptools import HttpParserUpgrade, HttpRequestParser
 
+_read = HttpRequestParser.feed_data
+
 
 class Reads(Interface):
     """Whom the parser tells, of what this one needs."""
@@ -26,18 +28,19 @@ class Parser(HttpRequestParser):
         super().__init__(protocol)
         self.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn's; it closes by itself
         self._protocol = protocol
-        self._head: bytes | None = None
+        self.left_out: bytes | None = None
+        """The head of the message at hand, where it is read again."""
 
     def leaves_out(self) -> bool:
-        """Tell, once a head is complete, whether it is read again without its wish for another protocol.
+        """Tell of a head that asks for another protocol whether it is read again without that.
 
         The protocol then makes nothing of it, nor of the end of the message. CONNECT asks for nothing else.
         """
-        if not self.should_upgrade() or self.get_method() == b"CONNECT":
+        if self.get_method() == b"CONNECT":
             return False
         lines = [b"%b: %b\r\n" % line for line in self._protocol.headers if line[0] != b"upgrade"]
         version = self.get_http_version().encode()
-        self._head = b"%b %b HTTP/%b\r\n%b\r\n" % (
+        self.left_out = b"%b %b HTTP/%b\r\n%b\r\n" % (
             self.get_method(),
             self._protocol.url,
             version,
@@ -45,23 +48,18 @@ class Parser(HttpRequestParser):
         )
         return True
 
-    @property
-    def left_out(self) -> bool:
-        """Whether the message at hand is read again."""
-        return self._head is not None
-
     def feed_data(self, data: "bytes | bytearray | memoryview[int] | array[int]") -> None:
         """Read on."""
         parser = self
         while True:
             try:
-                super(Parser, parser).feed_data(data)
+                _read(parser, data)
             except HttpParserUpgrade as upgrade:
-                head, parser._head = parser._head, None
+                head, parser.left_out = parser.left_out, None
                 if head is None:
                     raise
                 data = memoryview(data)[upgrade.args[0] :]
                 parser = self._protocol.parser = Parser(self._protocol)
-                super(Parser, parser).feed_data(head)
+                _read(parser, head)
             else:
                 return
