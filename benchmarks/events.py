@@ -13,10 +13,10 @@ import httpx
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.customers.events import add_events
+from app.domain.customers.events import NewEvent, add_events
 from app.platform.database import transaction
 from benchmarks import goals, harness, load
-from tests.factories import KEY, new_event
+from tests.factories import KEY
 from tests.service import Service
 
 CONNECTIONS = 64
@@ -151,8 +151,8 @@ async def _inserted(engine: AsyncEngine, seconds: float) -> float:
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
         events = {
-            f"i-{next(numbers)}": new_event(f"i-{stored}-{place}", "visit", {"page": "/spring"})
-            for place in range(EVENTS)
+            id_: NewEvent(id_, f"i-{stored}-{place}", "visit", {"page": "/spring"})
+            for place, id_ in enumerate(f"i-{next(numbers)}" for _ in range(EVENTS))
         }
         async with transaction(engine) as connection:
             stored += len(await add_events(connection, events))

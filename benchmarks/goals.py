@@ -12,8 +12,6 @@ HEAD = ("what", "measured", "goal", "met", "spread")
 PRINTED = re.compile(
     r"^\| what \| measured \| goal \| met \| spread \|\n\|[- |]+\n((?:\|.*\n)+)\n*", re.MULTILINE
 )
-UNJUDGED = "| what | measured | goal | spread |\n| --- | --- | --- | --- |"
-"""How the table begins of a page that does not tell whether goals are met."""
 NUMBER = r"-?[\d,]+(?:\.\d+)?"
 
 GOALS = {
@@ -112,20 +110,26 @@ def collect(printed: str) -> str:
 def renew(page: str, printed: str) -> str:
     """Return a page that has a table of all goals with the rows in what was printed in the place of its own.
 
-    All rows are judged anew, also those of a page that did not tell whether goals are met.
+    All rows are judged anew.
+
+    Raises:
+        LookupError: the page has no row for one that was printed.
     """
     new = {name: lines[0] for name, lines in _found(printed).items() if lines}
     patterns = {name: re.compile(_pattern(name)) for name in GOALS}
 
     def newest(line: str) -> str:
         name = next((name for name, pattern in patterns.items() if pattern.match(line)), None)
-        return line if name is None else _judged(new.get(name, line))
+        return line if name is None else _judged(new.pop(name, line))
 
-    return "\n".join(map(newest, page.replace(UNJUDGED, harness.table(HEAD, [])).split("\n")))
+    renewed = "\n".join(map(newest, page.split("\n")))
+    if new:
+        raise LookupError(f"no row of the page is about: {', '.join(new)}")
+    return renewed
 
 
 def _judged(line: str) -> str:
-    what, measured, goal, *_, spread = line.strip("| ").split(" | ")
+    what, measured, goal, _, spread = line.strip("| ").split(" | ")
     return harness.table([what, measured, goal, met(measured, goal), spread], []).splitlines()[0]
 
 

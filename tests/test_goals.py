@@ -55,11 +55,17 @@ def test_all_goals_can_be_compared():
         goals.met("1.00", "fast")
 
 
-def test_a_page_that_does_not_tell_what_is_met_is_judged():
+def test_the_rows_of_a_page_are_judged_anew():
     page = f"# A\n\n{goals.table(goals.row('bulk', [2.0], [1.0]), goals.row('imported', [198.4]))}| b |\n"
-    old = page.replace(" met |", "").replace("| --- |", "|", 1).replace(" yes |", "").replace(" no |", "")
-    assert goals.UNJUDGED in old
-    assert goals.renew(old, "") == goals.renew(page, "") == page
+    wrong = page.replace(" yes |", " no |", 1)
+    assert wrong != page
+    assert goals.renew(wrong, "") == goals.renew(page, "") == page
+
+
+def test_a_row_for_which_the_page_has_no_place_is_told():
+    page = goals.table(goals.row("bulk", [2.0], [1.0]))
+    with pytest.raises(LookupError, match="imported"):
+        goals.renew(page, f"{goals.table(goals.row('imported', [198.4]))}\n\n")
 
 
 def test_the_page_of_figures_tells_what_is_met():

@@ -35,7 +35,7 @@ async def track_events(
 
 def new_events(body: EventBatch, caller: Caller, key: str | None) -> list[NewEvent]:
     """Return the events of a request, each with an id: whatever is tried again finds what was stored."""
-    made = ordered_ids(len(body.events))
+    made = [] if key else ordered_ids(len(body.events))
     return [
         NewEvent(
             event.event_id or (idempotency.derived(caller.key_id, key, index) if key else made[index]),

@@ -231,7 +231,7 @@ async def assign_this(
 
 
 def _item(index: int, row: LedgerEntry | DomainError | None) -> dict[str, object]:
-    # No record: ten thousand of them take three times as long to make and to write.
+    # No record: a thousand of them take two to three times as long to make and to write.
     if not isinstance(row, LedgerEntry):
         status = "customer_limit" if isinstance(row, CustomerLimitError) else "exhausted"
         nothing = dict.fromkeys(("code", "id", "lease_until", "expires_at", "attributes"))
