@@ -24,7 +24,7 @@ from app.domain.customers import service as customers
 from app.domain.lifecycle import order, transitions
 from app.domain.lifecycle import uses as uses_lock
 from app.domain.persons import service as persons
-from app.domain.persons.ids import as_read
+from app.domain.persons.ids import checked
 from app.domain.redemptions import service as redemptions
 from app.domain.tracking import queries
 from app.platform.connections import LONG_SECONDS
@@ -149,4 +149,12 @@ async def spellings(engine: AsyncEngine) -> list[tuple[str, str]]:
     """Return the stored ids that are read otherwise by now (`VOUCHERS_CUSTOMER_IDS`), each with what it is read as."""
     async with transaction(engine) as connection, patience(connection, LONG_SECONDS):
         found = await queries.spelt_otherwise(connection)
-    return [(id_, read_as) for id_ in found if (read_as := as_read(id_)) not in {id_, ""}]
+    return [(id_, read_as) for id_ in found if (read_as := _read_as(id_)) not in {id_, None}]
+
+
+def _read_as(id_: str) -> str | None:
+    """Return what an id is read as; None where that is none, so that nobody can be asked for by it."""
+    try:
+        return checked(id_)
+    except ValueError:
+        return None

@@ -368,6 +368,7 @@ async def test_what_was_stored_in_another_spelling_before_the_setting_is_merged_
     await fill(engine, "p", 9)
     given = {who: (await assign(client, who, "m"))["code"] for who in ("Anna", " anna", "anna", "ben")}
     await track(client, "e", "CLEO")
+    await track(client, "no id is left of it", " .. ")
     assert await merging.spellings(engine) == []
     monkeypatch.setattr(ids, "get_settings", lambda: Settings(customer_ids="lowercase"))
     expected = [(" anna", "anna"), ("Anna", "anna"), ("CLEO", "cleo")]
