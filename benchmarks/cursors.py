@@ -19,7 +19,6 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.assignments.cursors import Cursors
-from app.domain.assignments.identity import random_id
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
@@ -27,6 +26,7 @@ from app.domain.lifecycle.statements import Ids
 from app.platform.database_url import conninfo
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_long_engine
+from app.platform.ids import ordered_id
 from app.platform.migrate import migrate
 from app.platform.postgres.server import LocalPostgres
 from app.platform.projects import DEFAULT, of_project
@@ -132,7 +132,7 @@ async def _run(url: str, claims: int, barrier: Barrier, *, together: bool) -> No
         for _ in range(TENTHS):
             barrier.wait(PATIENCE)
             for _ in range(claims):
-                left = [AssignmentRequest(random_id()) for _ in range(BATCH)]
+                left = [AssignmentRequest(ordered_id()) for _ in range(BATCH)]
                 for cursor in (cursors.of(place), FIRST):
                     claimed = await lifecycle.claim_direct(connections, "codes", left, cursor, Ids.SINGLE)
                     cursors.passed(place, cursor, claimed.draw_keys)

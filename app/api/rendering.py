@@ -18,7 +18,6 @@ from app.domain.assignments.errors import (
     PoolBusyError,
     PoolExhaustedError,
 )
-from app.domain.assignments.identity import random_id
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import batch, service
 from app.domain.rendering.batcher import RenderBatcher
@@ -41,6 +40,7 @@ from app.domain.rendering.schemas import (
     parts_of,
 )
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
+from app.platform.ids import ordered_id
 from app.web import idempotency, presence
 from app.web.dependencies import Engine, held_by, held_for_project
 from app.web.guard import requires
@@ -256,7 +256,7 @@ def target_of(
     """Return for whom a message is made; one that has no id gets a new one."""
     is_new = message_id is None
     return MessageTarget(
-        customer_id, message_id or str(random_id()), is_new, customer or {}, context or {}, still_there
+        customer_id, message_id or str(ordered_id()), is_new, customer or {}, context or {}, still_there
     )
 
 

@@ -10,12 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from app.domain.assignments.assigner import Assigner
-from app.domain.assignments.identity import random_id
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.database import transaction
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
 from app.platform.errors import OverloadedError
+from app.platform.ids import ordered_id
 from app.platform.projects import everywhere, of_project
 from tests.factories import add_projects
 
@@ -63,7 +63,7 @@ class Shop:
         self.assigner = Assigner(self.engine, direct.of(project))
 
     async def assign(self, n):
-        request = AssignmentRequest(random_id(), customer_id=f"{self.project}-{n}")
+        request = AssignmentRequest(ordered_id(), customer_id=f"{self.project}-{n}")
         entry = await self.assigner.assign("p", request)
         assert entry.code.startswith(f"{self.project}-")
 

@@ -4,8 +4,6 @@ Ids are UUIDv5 (RFC 9562, section 5.5) over a text in which no part can run into
 """
 
 import hashlib
-import os
-import struct
 import uuid
 
 import orjson
@@ -34,24 +32,3 @@ def drawn_anew(id_: uuid.UUID) -> uuid.UUID:
 
 
 _FREE, _VERSION_5 = ~(0xF << 76 | 3 << 62), 5 << 76 | 2 << 62
-_VERSION, _VARIANT = 4 << 12, 2 << 62
-_NO_VERSION, _NO_VARIANT = 2**64 - 1 - (0xF << 12), 2**62 - 1
-_AT_ONCE = 256
-_random: list[int] = []
-
-
-def random_id() -> uuid.UUID:
-    """Return an id that no other request has: a UUIDv4 from the system's own source, of which many are fetched at once.
-
-    An id that comes again is answered with what was given for it before. A generator of the process, seeded alike
-    in two places by a library or a fork, would so hand out the codes of others.
-    """
-    if not _random:
-        _random.extend(
-            (high & _NO_VERSION | _VERSION) << 64 | low & _NO_VARIANT | _VARIANT
-            for high, low in struct.iter_unpack("=QQ", os.urandom(16 * _AT_ONCE))
-        )
-    return uuid.UUID(int=_random.pop())  # a third of the time that `bytes` and `version` take
-
-
-os.register_at_fork(after_in_child=_random.clear)

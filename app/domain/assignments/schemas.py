@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
 
 from app.domain.assignments import identity
-from app.domain.assignments.identity import random_id
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
 from app.domain.persons.ids import CustomerId
 from app.domain.vouchers.conditions import Conditions
 from app.platform.errors import InvalidRequestError
+from app.platform.ids import ordered_id
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import CampaignId, Identifier, Input, clean_code
 
@@ -69,7 +69,7 @@ class AssignmentCreate(Input):
         elif self.message_id is not None:
             request_id = identity.of_message(self.message_id, self.customer_id, pool, 0)
         else:
-            request_id = random_id()
+            request_id = ordered_id()
         return AssignmentRequest(
             request_id,
             self.customer_id,

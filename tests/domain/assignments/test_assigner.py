@@ -10,12 +10,12 @@ from sqlalchemy import text
 from app.domain.assignments.assigner import Assigner
 from app.domain.assignments.cursors import CURSORS, _Walk
 from app.domain.assignments.errors import PoolExhaustedError
-from app.domain.assignments.identity import random_id
 from app.domain.lifecycle import claim
 from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.driver_pool import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError
+from app.platform.ids import ordered_id
 from app.platform.projects import DEFAULT
 from tests.factories import fill
 
@@ -52,9 +52,9 @@ async def test_what_comes_while_a_statement_is_under_way_is_one_batch(assigner, 
 
     monkeypatch.setattr(assigner, "_claim", watched)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await asyncio.sleep(0)
-        rest = [asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()))) for _ in range(30)]
+        rest = [asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id()))) for _ in range(30)]
         await waiting(assigner, 30)
     given = await asyncio.gather(first, *rest)
     assert sizes == [1, 30]
@@ -64,9 +64,9 @@ async def test_what_comes_while_a_statement_is_under_way_is_one_batch(assigner, 
 
 async def test_one_key_twice_in_a_batch_is_one_voucher_and_one_replay(assigner, engine, client):
     await fill(engine, "p", 10)
-    request = AssignmentRequest(random_id(), customer_id="c")
+    request = AssignmentRequest(ordered_id(), customer_id="c")
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await asyncio.sleep(0)
         twice = [asyncio.create_task(assigner.assign("p", request)) for _ in range(2)]
         await waiting(assigner, 2)
@@ -80,11 +80,13 @@ async def test_one_key_twice_in_a_batch_is_one_voucher_and_one_replay(assigner, 
 async def test_who_left_before_the_batch_began_takes_no_voucher_and_disturbs_nobody(assigner, engine, client):
     await fill(engine, "p", 10)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await asyncio.sleep(0)
-        hung_up = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()), gone=lambda: True))
-        cancelled = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
-        stays = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        hung_up = asyncio.create_task(
+            assigner.assign("p", AssignmentRequest(ordered_id()), gone=lambda: True)
+        )
+        cancelled = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
+        stays = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await waiting(assigner, 3)
         cancelled.cancel()
     assert (await first).code != (await stays).code
@@ -95,7 +97,7 @@ async def test_who_left_before_the_batch_began_takes_no_voucher_and_disturbs_nob
 
 async def test_who_leaves_in_mid_batch_finds_the_voucher_when_asking_again(assigner, engine, client):
     await fill(engine, "p", 10)
-    request = AssignmentRequest(random_id())
+    request = AssignmentRequest(ordered_id())
     async with held_up(engine):
         leaves = asyncio.create_task(assigner.assign("p", request))
         await waiting(assigner, 0)
@@ -109,37 +111,37 @@ async def test_a_full_lane_turns_the_next_one_away_at_once(assigner, engine, mon
     await fill(engine, "p", 10)
     monkeypatch.setattr(assigner._batcher, "_max_waiting", 2)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await asyncio.sleep(0)
-        rest = [asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()))) for _ in range(2)]
+        rest = [asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id()))) for _ in range(2)]
         await waiting(assigner, 2)
         with pytest.raises(OverloadedError):
-            await assigner.assign("p", AssignmentRequest(random_id()))
+            await assigner.assign("p", AssignmentRequest(ordered_id()))
     await asyncio.gather(first, *rest)
 
 
 async def test_once_the_first_has_waited_half_its_time_the_next_is_turned_away_at_once(assigner, engine):
     await fill(engine, "p", 10)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await waiting(assigner, 0)
-        early = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        early = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await waiting(assigner, 1)
         (queue,) = assigner._batcher._queues.values()
         queue.waiting[0].deadline -= assigner._batcher._patience / 2
         with pytest.raises(OverloadedError):
             async with asyncio.timeout(0.1):
-                await assigner.assign("p", AssignmentRequest(random_id()))
+                await assigner.assign("p", AssignmentRequest(ordered_id()))
     assert (await first).code != (await early).code
 
 
 async def test_who_waited_too_long_is_told_so_and_takes_no_voucher(assigner, engine, client, monkeypatch):
     await fill(engine, "p", 10)
     async with held_up(engine):
-        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        first = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await asyncio.sleep(0)
         monkeypatch.setattr(assigner._batcher, "_patience", -1.0)
-        late = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        late = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await waiting(assigner, 1)
     await first
     with pytest.raises(OverloadedError):
@@ -154,18 +156,18 @@ async def test_what_is_committed_is_answered_whatever_happens_to_the_rest(
     """A repeat, and one too many, are looked at after the commit: a fault there is theirs alone."""
     await fill(engine, "p", 3)
     monkeypatch.setitem(CURSORS._by_pool, (DEFAULT, "p"), _Walk(FIRST))
-    before = AssignmentRequest(random_id())
+    before = AssignmentRequest(ordered_id())
     await assigner.assign("p", before)
 
     async def broken(*_):
         raise OSError("gone")
 
     monkeypatch.setattr(claim, what, broken)
-    other = before if what == "replayed_direct" else AssignmentRequest(random_id())
+    other = before if what == "replayed_direct" else AssignmentRequest(ordered_id())
     async with held_up(engine):
-        blocking = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        blocking = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         await waiting(assigner, 0)
-        new = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
+        new = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
         left = asyncio.create_task(assigner.assign("p", other))
         await waiting(assigner, 2)
     assert (await blocking).code != (await new).code
@@ -181,8 +183,8 @@ async def test_pools_go_side_by_side(assigner, engine):
         await connection.execute(
             text("SELECT FROM stock JOIN pool ON pool.id = pool_id WHERE name = 'p' FOR UPDATE OF stock")
         )
-        stuck = asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id())))
-        assert (await assigner.assign("q", AssignmentRequest(random_id()))).code == "q-000000"
+        stuck = asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id())))
+        assert (await assigner.assign("q", AssignmentRequest(ordered_id()))).code == "q-000000"
         assert not stuck.done()
     assert (await stuck).code == "p-000000"
 
@@ -190,7 +192,7 @@ async def test_pools_go_side_by_side(assigner, engine):
 async def test_of_batches_larger_than_the_pool_as_many_are_served_as_it_has(assigner, engine):
     await fill(engine, "p", 3)
     async with held_up(engine):
-        tasks = [asyncio.create_task(assigner.assign("p", AssignmentRequest(random_id()))) for _ in range(5)]
+        tasks = [asyncio.create_task(assigner.assign("p", AssignmentRequest(ordered_id()))) for _ in range(5)]
         await waiting(assigner, 0)
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert (

@@ -15,6 +15,7 @@ from app.domain.assignments import service
 from app.domain.lifecycle import order
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.database import ONLY_READS, transaction
+from app.platform.ids import ordered_id
 from app.platform.projects import of_project
 from tests.factories import add_projects, fill
 
@@ -48,7 +49,7 @@ async def test_what_is_under_way_when_an_export_is_made_is_in_the_next_one(clien
     async with transaction(engine) as begun, transaction(engine) as claimed:
         await begun.execute(text("SELECT 1"))
         after = await given(client)
-        requests = [AssignmentRequest(service.identity.random_id()) for _ in range(5)]
+        requests = [AssignmentRequest(ordered_id()) for _ in range(5)]
         await service.claim_many(claimed, "p", requests)
         first, until = await exported(client)
         assert [row["id"] for row in first] == [before["id"]]
@@ -169,7 +170,7 @@ async def test_no_row_is_lost_and_none_is_there_twice_wherever_is_cut(client, en
         async with transaction(engine) as connection:
             await connection.execute(text("SELECT 1"))
             await asyncio.sleep(random.random() / 20)
-            await service.claim_many(connection, "p", [AssignmentRequest(service.identity.random_id())])
+            await service.claim_many(connection, "p", [AssignmentRequest(ordered_id())])
             await asyncio.sleep(random.random() / 20)
 
     acts = (single, single, batch, render, slow, slow)

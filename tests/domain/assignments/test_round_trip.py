@@ -6,9 +6,9 @@ from sqlalchemy import text
 from app.domain.assignments.cursors import CURSORS, _Walk
 from app.domain.assignments.drawing import Draw
 from app.domain.assignments.errors import PoolExhaustedError
-from app.domain.assignments.identity import random_id
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.platform.database import transaction
+from app.platform.ids import ordered_id
 from app.platform.projects import DEFAULT
 from tests.domain.imports.imported import books_agree
 from tests.factories import fill
@@ -30,7 +30,7 @@ async def half_way(engine, monkeypatch):
 
 
 def requests(n, **more):
-    return [AssignmentRequest(random_id(), **more) for _ in range(n)]
+    return [AssignmentRequest(ordered_id(), **more) for _ in range(n)]
 
 
 async def bulk(client, n, **more):
