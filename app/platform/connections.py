@@ -278,24 +278,15 @@ async def connect(
     """
     url = settings.direct_url if direct else settings.sqlalchemy_url
     about = arguments(settings, direct=direct, extra=f"{_AS_OWNER if as_owner else _AS_SERVICE} {extra}")
+    looks = [*([_ask_time] if tells_time and clock.is_stale() else []), *([opened] if opened else [])]
 
     async def open_at(place: dict[str, str]) -> tuple[dict[str, str], LimitedConnection]:
         given = make_conninfo("", **{**place, **about})
         connection = await LimitedConnection.connect(
             given, autocommit=autocommit, prepare_threshold=prepare_threshold
         )
-        if tells_time and clock.is_stale():
-            await _ask_time(connection)
-        if opened is not None:
-            try:
-                await opened(connection)
-            except BaseException:
-                connection.drop()
-                raise
+        await _look(connection, looks)
         return place, connection
-
-    async def discard(late: tuple[dict[str, str], LimitedConnection]) -> None:
-        await late[1].close()
 
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -304,7 +295,7 @@ async def connect(
             place, connection = await first_of(
                 [partial(open_at, place) for place in _sorted(url, places)],
                 head_start=HEAD_START_SECONDS,
-                discard=discard,
+                discard=_discard,
             )
     except TimeoutError:
         hang_of(url).note()
@@ -316,6 +307,20 @@ async def connect(
         # Another one has its place; who still reads there would read what was.
         open_connections.sever(server_at(last))
     return connection
+
+
+async def _look(connection: LimitedConnection, looks: Sequence[Opened]) -> None:
+    """Look at a connection that was opened; where that fails, it is closed."""
+    try:
+        for look in looks:
+            await look(connection)
+    except BaseException:
+        connection.drop()
+        raise
+
+
+async def _discard(late: tuple[dict[str, str], LimitedConnection]) -> None:
+    await late[1].close()
 
 
 async def _ask_time(connection: LimitedConnection) -> None:

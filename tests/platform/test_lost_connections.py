@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from app.platform import connections
+from app.platform.clock import Clock
 from app.platform.database import autocommit, transaction
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
@@ -57,3 +59,19 @@ async def test_a_driver_pool_opens_lost_connections_anew(engine, settings):
         await all_at_once(use)
         await end_all_others(engine)
         await all_at_once(use)
+
+
+@pytest.mark.parametrize("look", ["the time is asked", "the caller's"])
+async def test_a_connection_is_closed_where_what_looks_at_it_fails(look, settings, monkeypatch):
+    seen = []
+
+    async def fail(connection):
+        seen.append(connection)
+        raise ConnectionAbortedError
+
+    monkeypatch.setattr(connections, "clock", Clock())  # which does not know the time yet
+    if look == "the time is asked":
+        monkeypatch.setattr(connections, "_ask_time", fail)
+    with pytest.raises(ConnectionAbortedError):
+        await connections.connect(settings, opened=fail)
+    assert [connection.closed for connection in seen] == [True]
