@@ -67,26 +67,8 @@ async def begin(
     if idempotency_key is not None:
         change_id = uuid.uuid5(_KEYED, f"{caller and caller.key_id} {idempotency_key}")
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
-    added = await queries.add(
-        connection,
-        {
-            "id": change_id,
-            "fingerprint": fingerprint,
-            "action": wanted.action,
-            "filter": _filter_kept(wanted, from_file=codes is not None),
-            "pool_id": await _pool_id(connection, wanted.filter),
-            "customer_ids": wanted.filter.customer_ids,
-            "expires_at": wanted.expires_at,
-            "to_pool_id": None if wanted.to is None else await pools.id_of(connection, wanted.to),
-            "to_pool": wanted.to,
-            "most": wanted.count,
-            "reason": wanted.reason,
-            "dry_run": wanted.dry_run,
-            "key_id": caller and caller.key_id,
-            "key_name": caller and caller.name,
-        },
-    )
-    if not added:
+    row = await _row(connection, caller, wanted, from_file=codes is not None)
+    if not await queries.add(connection, {"id": change_id, "fingerprint": fingerprint, **row}):
         before = await get(connection, change_id)
         if before.fingerprint != fingerprint:
             raise IdempotencyKeyReusedError(
@@ -101,6 +83,26 @@ async def begin(
         connection, caller, "bulk_change.asked", pool=wanted.filter.pool, **_about(wanted, change_id)
     )
     return await get(connection, change_id), False
+
+
+async def _row(
+    connection: AsyncConnection, caller: Caller | None, wanted: Request, *, from_file: bool
+) -> dict[str, object]:
+    """Return what is kept of a request."""
+    return {
+        "action": wanted.action,
+        "filter": _filter_kept(wanted, from_file=from_file),
+        "pool_id": await _pool_id(connection, wanted.filter),
+        "customer_ids": wanted.filter.customer_ids,
+        "expires_at": wanted.expires_at,
+        "to_pool_id": None if wanted.to is None else await pools.id_of(connection, wanted.to),
+        "to_pool": wanted.to,
+        "most": wanted.count,
+        "reason": wanted.reason,
+        "dry_run": wanted.dry_run,
+        "key_id": caller and caller.key_id,
+        "key_name": caller and caller.name,
+    }
 
 
 async def _pool_id(connection: AsyncConnection, chosen: BulkFilter) -> int | None:
