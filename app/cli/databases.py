@@ -48,7 +48,9 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
     """Give the settings with a database that runs: the one they name, or the embedded one for the time."""
     settings = get_settings()
     logs.configure(settings.log_level)
-    signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what was started is stopped
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, _leave)
     if settings.database_url is not None:
         asyncio.run(wait_for_database(settings))
         yield settings, None
@@ -139,8 +141,8 @@ async def wait_for_database(settings: Settings) -> None:
         await (await connect(settings)).close()
 
 
-def _leave(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.domain.imports import beginning, previews, service
-from app.domain.imports.errors import UnreadableError
+from app.domain.imports.errors import ImportEndedError, UnreadableError
 from app.domain.imports.merging import pipeline
 from app.domain.imports.options import ImportOptions
 from app.domain.pools.schemas import PoolName
@@ -26,7 +27,10 @@ SHOWN_REJECTS = 10
 
 
 def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[str, object]) -> int:
-    """Import a file into a pool of a project in this process, on a database that is migrated; the exit code."""
+    """Import a file into a pool of a project in this process, on a database that is migrated; the exit code.
+
+    Who breaks it off cancels the import. What ends otherwise is left to the service, which takes it up.
+    """
     console = Console(highlight=False)
     try:
         TypeAdapter(PoolName).validate_python(pool)
@@ -40,12 +44,36 @@ def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[
     except (InvalidRequestError, UnreadableError, OSError) as error:
         console.print(str(error), style="red", markup=False)
         return 1 if type(error) is UnreadableError else 2
+    try:
+        _show(settings, project, import_id, f"{path.name} → {pool}", console)
+    except (KeyboardInterrupt, SystemExit):
+        imported = asyncio.run(_cancel(settings, project, import_id))
+        console.print(f"Broken off. {imported:,} codes have come in, and stay: import it again to go on.")
+        raise
+    return asyncio.run(_tell(settings, project, import_id, console))
+
+
+def _show(settings: Settings, project: int, import_id: uuid.UUID, what: str, console: Console) -> None:
+    """Run the import with a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"{path.name} → {pool}", total=1.0)
+        task = progress.add_task(what, total=1.0)
         pipeline.run(settings, project, import_id, lambda done: progress.update(task, completed=done))
         progress.update(task, completed=1.0)
-    return asyncio.run(_tell(settings, project, import_id, console))
+
+
+async def _cancel(settings: Settings, project: int, import_id: uuid.UUID) -> int:
+    """Cancel the import, unless it has ended; return how many codes it has brought."""
+    engine = of_project(create_job_engine(settings), project)
+    try:
+        with suppress(ImportEndedError):
+            async with transaction(engine) as connection:
+                await service.cancel(connection, None, import_id)
+        await asyncio.to_thread(pipeline.run, settings, project, import_id)  # deletes what it had stored
+        async with transaction(engine) as connection:
+            return (await service.get(connection, import_id)).imported
+    finally:
+        await engine.dispose()
 
 
 def _says(error: ValidationError) -> str:

@@ -4,6 +4,7 @@ Each command loads what it needs by itself: that of `serve` stays in memory, and
 """
 
 import asyncio
+import io
 import sys
 import time
 from importlib.metadata import version
@@ -204,6 +205,9 @@ def rotate_secrets() -> None:
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know an arrow
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli()
     except CommandError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.changes import service
+from app.domain.changes.errors import BulkChangeEndedError
 from app.domain.changes.schemas import BulkChangeCreate
 from app.platform.database import transaction
 from app.platform.engines import create_job_engine
@@ -22,6 +24,8 @@ POLL_SECONDS = 0.2
 
 def run(settings: Settings, project: int, action: str, chosen: Mapping[str, object], **about: object) -> int:
     """Change many vouchers of a project on a database that is migrated; the exit code.
+
+    Who breaks it off cancels the change. What ends otherwise is left to the service, which takes it up.
 
     Raises:
         CommandError: what is asked for cannot be done.
@@ -43,14 +47,12 @@ async def _run(settings: Settings, project: int, wanted: BulkChangeCreate) -> in
                 change, _ = await service.begin(connection, None, wanted, by_job=False)
         except DomainError as error:
             raise CommandError(error.detail) from error
-        doing = asyncio.create_task(service.run(engine, change.id))
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(wanted.action, total=1.0)
-            while not (await asyncio.wait([doing], timeout=POLL_SECONDS))[0]:
-                progress.update(task, completed=await _progress(engine, change.id))
-            progress.update(task, completed=1.0)
-        await doing
+        try:
+            await _show(engine, change.id, wanted.action, console)
+        except asyncio.CancelledError:
+            changed = await _cancel(engine, change.id)
+            console.print(f"Broken off. {changed:,} are changed, and stay so: ask for it again to go on.")
+            raise
         async with transaction(engine) as connection:
             done = await service.get(connection, change.id)
     finally:
@@ -60,6 +62,31 @@ async def _run(settings: Settings, project: int, wanted: BulkChangeCreate) -> in
     for reason, n in sorted(done.skipped_by.items()):
         console.print(f"  {n:,} left: {reason}", markup=False)
     return 0
+
+
+async def _show(engine: AsyncEngine, change_id: uuid.UUID, action: str, console: Console) -> None:
+    """Do the change with a progress bar."""
+    doing = asyncio.create_task(service.run(engine, change_id))
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(action, total=1.0)
+            while not (await asyncio.wait([doing], timeout=POLL_SECONDS))[0]:
+                progress.update(task, completed=await _progress(engine, change_id))
+            progress.update(task, completed=1.0)
+        await doing
+    finally:
+        doing.cancel()
+        await asyncio.wait([doing])
+
+
+async def _cancel(engine: AsyncEngine, change_id: uuid.UUID) -> int:
+    """Cancel the change, unless it has ended; return how many vouchers it has changed."""
+    with suppress(BulkChangeEndedError):
+        async with transaction(engine) as connection:
+            await service.cancel(connection, None, change_id)
+    async with transaction(engine) as connection:
+        return (await service.get(connection, change_id)).changed
 
 
 async def _progress(engine: AsyncEngine, change_id: uuid.UUID) -> float:

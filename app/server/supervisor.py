@@ -69,8 +69,9 @@ class Supervisor:
         """Keep everything running until SIGTERM or SIGINT; call `on_ready` once requests are answered."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        if not _on_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, lambda *_: self._replace.set())
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            told = self._stop if _on_terminal() else self._replace
+            signal.signal(signal.SIGHUP, lambda *_: told.set())
         metrics = tempfile.TemporaryDirectory(prefix="vouchers-metrics-")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics.name
         try:

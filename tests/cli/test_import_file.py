@@ -1,15 +1,22 @@
 import asyncio
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 
+import pytest
 import typer.main
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from app.cli import databases
 from app.cli import import_file as command
 from app.cli.main import cli
+from app.domain.imports.merging import merge
 from app.domain.imports.options import ImportOptions
+from app.platform.database import transaction
 from app.platform.projects import DEFAULT
-from tests.domain.imports.imported import codes
+from tests.domain.imports.imported import codes, listing
 
 
 def run(settings, path, pool="p", **options):
@@ -63,3 +70,48 @@ async def test_the_command_says_until_when_codes_are_valid(client, settings, tmp
         ("A,1", "2030-12-31T23:00:00Z", "7"),
         ("A,2", "2031-06-30T22:00:00Z", "8"),
     }
+
+
+async def test_an_import_that_is_broken_off_is_cancelled_and_what_came_in_stays(
+    client, engine, settings, tmp_path, monkeypatch, capsys
+):
+    path, real, chunks = tmp_path / "codes.csv", merge.chunk, []
+    path.write_text(listing(range(400)))
+
+    def broken_off_at_the_third(*arguments):
+        chunks.append(arguments)
+        if len(chunks) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(merge, "chunk", broken_off_at_the_third)
+    slowly = settings.model_copy(update={"import_chunk_rows": 10})
+    with pytest.raises(KeyboardInterrupt):
+        await asyncio.to_thread(run, slowly, path)
+    assert len(chunks) < 20  # of 40
+    came = await codes(client)
+    assert f"Broken off. {len(came)} codes have come in, and stay" in capsys.readouterr().out
+    assert 0 < len(came) < 400
+    (broken,) = (await client.get("/v1/imports")).json()["items"]
+    assert (broken["status"], broken["error"], broken["imported"]) == (
+        "failed",
+        "It was cancelled.",
+        len(came),
+    )
+    async with transaction(engine) as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM import_chunk"))).scalar_one() == 0
+    assert await asyncio.to_thread(run, settings, path) == 0
+    assert f"{400 - len(came)} imported, {len(came)} ignored" in capsys.readouterr().out
+
+
+def test_a_terminal_that_knows_no_arrow_gets_an_escape(database_url, tmp_path):
+    path = tmp_path / "ü.csv"
+    path.write_text("code\nA1\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.cli", "import", "p", str(path)],
+        env={**os.environ, "DATABASE_URL": database_url, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert rb"\u2192 p" in ended.stdout
+    assert b"1 imported" in ended.stdout

@@ -24,9 +24,11 @@ CLAIM = {
 EVERYWHERE = {
     "app.domain.alerts.queries.FAILED_IN",
     "app.domain.alerts.queries.UNTOLD_IN",
+    "app.domain.changes.queries.LEFT_IN",
     "app.domain.customers.queries.FORGET_MARKS",
     "app.domain.forecast.queries.KEEP",
     "app.domain.holds.queries.EXPIRED_IN",
+    "app.domain.imports.queries.LEFT_IN",
     "app.domain.imports.schedules.queries.DUE_IN",
     "app.domain.vouchers.queries.DUE_IN",
 }

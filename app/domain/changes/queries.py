@@ -56,6 +56,24 @@ async def list_page(
     return records.all_of(await connection.execute(query), ChangeRecord)
 
 
+LEFT_SECONDS = 60
+"""A change of this age that has no job may have been left behind: it may run twice at a time, but need not."""
+_LEFT = f"""
+change.status IN ('queued', 'running') AND change.created_at < now() - make_interval(secs => {LEFT_SECONDS})
+AND NOT EXISTS (
+    SELECT FROM procrastinate_jobs AS job
+    WHERE job.status IN ('todo', 'doing') AND job.args ->> 'change_id' = change.id::text
+)"""
+LEFT_IN = text(f"SELECT DISTINCT project_id FROM bulk_change AS change WHERE {_LEFT}")  # noqa: S608  (made of constants)
+"""Projects in which a change has no job."""
+_WITHOUT_JOB = text(f"SELECT id FROM bulk_change AS change WHERE project_id = :project AND {_LEFT}")  # noqa: S608  (see above)
+
+
+async def without_job(connection: AsyncConnection) -> Sequence[uuid.UUID]:
+    """Return changes that have not ended and have no job."""
+    return (await connection.execute(_WITHOUT_JOB)).scalars().all()
+
+
 async def pool_of_import(connection: AsyncConnection, import_id: uuid.UUID) -> tuple[bool, int | None]:
     """Return whether there is such an import, and the pool that it brought codes into."""
     row = (await connection.execute(select(Import.pool_id).where(Import.id == import_id))).one_or_none()

@@ -78,11 +78,16 @@ async def begin(
         return before, True
     await _keep_codes(connection, change_id, wanted.filter.codes, codes)
     if by_job:
-        await enqueue(connection, "run_bulk_change", change_id=str(change_id))
+        await enqueue_run(connection, change_id)
     await audit.record(
         connection, caller, "bulk_change.asked", pool=wanted.filter.pool, **_about(wanted, change_id)
     )
     return await get(connection, change_id), False
+
+
+async def enqueue_run(connection: AsyncConnection, change_id: uuid.UUID) -> None:
+    """Enqueue the job of a change in this transaction."""
+    await enqueue(connection, "run_bulk_change", change_id=str(change_id))
 
 
 async def _row(

@@ -1,13 +1,16 @@
-"""The job of a change of many vouchers."""
+"""Jobs of changes of many vouchers."""
 
 import uuid
 
 import structlog
 from procrastinate import JobContext, RetryStrategy
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.changes import service
-from app.platform.jobs import engine_of, jobs
+from app.domain.changes import queries, service
+from app.platform.database import transaction
+from app.platform.jobs import SWEEPS, engine_of, jobs
+from app.platform.sweeping import each_due, found_by
 
 log = structlog.get_logger()
 ATTEMPTS = 8
@@ -32,3 +35,17 @@ async def run_bulk_change(context: JobContext, change_id: str) -> None:
             raise
         log.error("bulk change failed", id=change_id, error=type(error).__name__)  # noqa: TRY400  (no code in logs)
         await service.give_up(engine, uuid.UUID(change_id))
+
+
+@jobs.periodic(cron="* * * * *", periodic_id="bulk_changes")
+@jobs.task(name="take_up_bulk_changes", queue=SWEEPS, queueing_lock="take_up_bulk_changes", pass_context=True)
+async def take_up_bulk_changes(context: JobContext, timestamp: int) -> None:
+    """Go on with changes that have no job, for a command line does its own: it may have been killed."""
+    del timestamp
+    await each_due(engine_of(context), "bulk changes", found_by(queries.LEFT_IN), _take_up)
+
+
+async def _take_up(engine: AsyncEngine) -> None:
+    async with transaction(engine) as connection:
+        for change_id in await queries.without_job(connection):
+            await service.enqueue_run(connection, change_id)

@@ -194,6 +194,28 @@ async def not_ended(connection: AsyncConnection) -> tuple[int, float]:
     return row.n, row.age or 0.0
 
 
+LEFT_SECONDS = 60
+"""An import of this age that nobody runs was left behind: there is a moment between its begin and its run."""
+_LEFT = f"""
+import.status IN ('queued', 'running') AND import.created_at < now() - make_interval(secs => {LEFT_SECONDS})
+AND NOT EXISTS (
+    SELECT FROM procrastinate_jobs AS job
+    WHERE job.status IN ('todo', 'doing') AND job.args ->> 'import_id' = import.id::text
+)"""
+LEFT_IN = text(f"SELECT DISTINCT project_id FROM import WHERE {_LEFT}")  # noqa: S608  (made of constants)
+"""Projects in which an import has no job."""
+# Who runs it holds its first share (merging/pipeline.py).
+_LEFT_BEHIND = text(f"""
+SELECT id, size IS NULL AS fetched FROM import
+WHERE project_id = :project AND {_LEFT} AND pg_try_advisory_xact_lock(hashtextextended(id::text, 0))
+""")  # noqa: S608  (made of constants)
+
+
+async def left_behind(connection: AsyncConnection) -> list[tuple[uuid.UUID, bool]]:
+    """Return imports that have not ended and that nobody runs, each with whether its source has to be fetched."""
+    return [(row.id, row.fetched) for row in await connection.execute(_LEFT_BEHIND)]
+
+
 # As who makes, ends or draws from a hold locks it: what is counted stays true.
 LOCK_POOL = text("""
 SELECT pool.id FROM pool JOIN import ON import.project_id = :project AND import.pool_id = pool.id

@@ -1,4 +1,4 @@
-"""The job of an import."""
+"""Jobs of imports."""
 
 import asyncio
 import uuid
@@ -7,11 +7,15 @@ from contextlib import suppress
 import psycopg
 import structlog
 from procrastinate import JobContext, RetryStrategy
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.domain.imports import beginning, queries
 from app.domain.imports.merging import pipeline
 from app.platform import disk
-from app.platform.jobs import jobs, project_of_job, settings_of
+from app.platform.database import transaction
+from app.platform.jobs import SWEEPS, engine_of, jobs, project_of_job, settings_of
 from app.platform.settings import Settings
+from app.platform.sweeping import each_due, found_by
 
 log = structlog.get_logger()
 ATTEMPTS = 8
@@ -53,6 +57,21 @@ async def run_import(context: JobContext, import_id: str) -> None:
             "import failed", id=import_id, error=type(error).__name__, at=_place(error)
         )
         await asyncio.to_thread(pipeline.give_up, settings, project, of, DISK_FULL if full else GIVEN_UP)
+
+
+@jobs.periodic(cron="* * * * *", periodic_id="imports")
+@jobs.task(name="take_up_imports", queue=SWEEPS, queueing_lock="take_up_imports", pass_context=True)
+async def take_up_imports(context: JobContext, timestamp: int) -> None:
+    """Go on with imports that were left behind: those of a command line that was killed have no job."""
+    del timestamp
+    await each_due(engine_of(context), "imports", found_by(queries.LEFT_IN), _take_up)
+
+
+async def _take_up(engine: AsyncEngine) -> None:
+    async with transaction(engine) as connection:
+        for import_id, fetched in await queries.left_behind(connection):
+            log.warning("an import was left behind, and goes on", id=str(import_id))
+            await beginning.begin(connection, import_id, fetched=fetched)
 
 
 async def _await_room(settings: Settings, project: int, import_id: uuid.UUID) -> None:

@@ -8,7 +8,7 @@ import io
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -216,14 +216,21 @@ class _Run:
         self.given = 0
         self.told = self.asked = time.monotonic()
         self.pace = UnhurriedSync(side)
+        self.broken_off = False
+        """Whether a share has failed, or the process is to end: then the others end after their chunks."""
 
     def run(self) -> None:
         self.size = self._store() if self.row.size is None else self.row.size
         with ExitStack() as stack:
             self._stage(stack)
-        with ThreadPoolExecutor(rows.SHARES) as threads:  # it waits for all, also where one fails
-            for merged in [threads.submit(self._merge, share) for share in range(rows.SHARES)]:
-                merged.result()
+        with ThreadPoolExecutor(rows.SHARES) as threads:  # it waits for all
+            merges = [threads.submit(self._merge, share) for share in range(rows.SHARES)]
+            try:
+                for merged in as_completed(merges):
+                    merged.result()
+            except BaseException:
+                self.broken_off = True
+                raise
         self._finish()
 
     def _store(self) -> int:
@@ -344,7 +351,7 @@ class _Run:
         keys = merge.keys_of(share)
         with self.pace.step():
             merge.order(connection, self.row.seed, share, after)
-        while after < keys.stop - 1:
+        while after < keys.stop - 1 and not self.broken_off:
             with self.pace.step(self.settings.import_chunk_rows, merge.LEAST_ROWS) as limit:
                 upto = merge.end_of_chunk(after, self.staged[share], limit, keys)
                 self.merged_to[share] = upto
