@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.cli.leaving import leave_cleanly
 from app.domain.access.keys import service as auth
 from app.domain.projects.databases import service as further
 from app.platform import logs, migrate, secret_key
@@ -48,9 +48,7 @@ def database() -> Iterator[tuple[Settings, LocalPostgres | None]]:
     """Give the settings with a database that runs: the one they name, or the embedded one for the time."""
     settings = get_settings()
     logs.configure(settings.log_level)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what was started is stopped
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
-            signal.signal(number, _leave)
+    leave_cleanly()
     if settings.database_url is not None:
         asyncio.run(wait_for_database(settings))
         yield settings, None
@@ -139,10 +137,6 @@ async def wait_for_database(settings: Settings) -> None:
             await wait_for(settings, is_final=is_refused)
     except TimeoutError:
         await (await connect(settings)).close()
-
-
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def on_database(act: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:

@@ -20,6 +20,7 @@ import orjson
 
 from app.cli.checking import AGREE, violations_of_all
 from app.cli.demo_data import furnish
+from app.cli.leaving import leave_cleanly
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import Settings
@@ -53,6 +54,7 @@ def run(codes: int, *, keep: bool = False) -> None:
     Raises:
         DemoError: an answer was not what it must be.
     """
+    leave_cleanly()
     with tempfile.TemporaryDirectory(prefix="vouchers-") as folder:
         file = Path(folder) / "spring_sale.csv"
         messy = write_csv(file, codes)
