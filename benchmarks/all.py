@@ -24,9 +24,9 @@ RUNS: dict[str, tuple[str, list[str], list[str]]] = {
     "Beside a constant answer": ("wire", [], QUICK),
     "Single assigns over HTTP": ("assign", [], QUICK),
     "Bulk assigns": ("bulk", [], QUICK),
-    "Messages": ("render", [], QUICK),
+    "Messages": ("render", [], ["--rounds", "5", "--seconds", "3"]),
     "Events": ("events", [], QUICK),
-    "The log of requests": ("logged", ["--rounds", "9"], ["--rounds", "4", "--seconds", "2"]),
+    "The log of requests": ("logged", ["--rounds", "15"], ["--rounds", "15", "--seconds", "2"]),
     "Imports": (
         "imports",
         ["--rows", "1000000", "20000000"],

@@ -37,6 +37,7 @@ GOALS = {
     "counts": ("counts while 1 M codes are imported, p99 / idle", "≤ 1.5"),
     "same pool": ("assigns while 1 M codes are imported into the same pool / idle", "≥ 0.8"),
     "large assigns": ("assigns from a pool of {size} codes / from one of 20,000", "≥ 0.85"),
+    "large keyed assigns": ("the same, each with an `Idempotency-Key` of its own", "≥ 0.85"),
     "large counts": ("counts of a pool of {size} codes / of one of 20,000, time", "≤ 1.5"),
     "imported": ("bytes a code, imported", "≤ 170"),
     "assigned": ("bytes a code, assigned", "≤ 330"),

@@ -116,13 +116,14 @@ def _row(what: str, first: list[float], second: list[float]) -> list[object]:
     return [what, a, b, a / b]
 
 
-def assigns_of(service: Service, pool: str, seconds: float, pause_ms: float = 0) -> load.Load:
-    """Assign from a pool as fast as its answers come, or with pauses."""
+def assigns_of(
+    service: Service, pool: str, seconds: float, pause_ms: float = 0, *, keyed: bool = False
+) -> load.Load:
+    """Assign from a pool as fast as its answers come, or with pauses; each `keyed` one has an `Idempotency-Key`."""
     url = f"{service.url}/v1/pools/{pool}/assignments"
-    done = load.post(url, KEY, yardsticks.BODY, connections=CONNECTIONS, seconds=seconds, pause_ms=pause_ms)
-    if done.failed:
-        raise RuntimeError(f"{done.failed} requests failed")
-    return done
+    return load.post(
+        url, KEY, yardsticks.BODY, connections=CONNECTIONS, seconds=seconds, pause_ms=pause_ms, keyed=keyed
+    ).good()
 
 
 async def _draw_99_percent(engine: AsyncEngine, pool_id: int) -> None:

@@ -78,20 +78,25 @@ def main() -> None:
         _warm(large)
         warm = _in_turns(large, small, arguments.rounds, "warm")
         print(f"{harness.machine()}; load by {load.tool()}; medians of {arguments.rounds} rounds in turns\n")
-        print(
-            goals.table(
-                goals.row("large assigns", warm.large, warm.small, size=millions, said=_ratio(cold)),
-                goals.row("large counts", warm.large_counts, warm.small_counts, size=millions),
+        goal_rows = [
+            goals.row(name, both.large, both.small, size=millions, said=said)
+            for name, both, said in (
+                ("large assigns", warm.assigns, _before(cold.assigns)),
+                ("large keyed assigns", warm.keyed, _before(cold.keyed)),
+                ("large counts", warm.counts, ""),
             )
-        )
+        ]
+        print(goals.table(*goal_rows))
         made = f"{arguments.codes:,} codes, {arguments.given:,} of them given ({size / 1e9:.0f} GB, {filled:.0f} s)"
         rows = [
-            [f"assigns per second: {made}", harness.median(warm.large)],
-            [f"assigns per second: a service with a pool of {growth.SMALL:,}", harness.median(warm.small)],
-            ["GET counts of the large one, ms", harness.median(warm.large_counts)],
-            ["GET counts of the small one, ms", harness.median(warm.small_counts)],
+            [what, *both.medians()]
+            for what, both in (
+                (f"assigns per second: {made}; a service with a pool of {growth.SMALL:,}", warm.assigns),
+                ("the same, each with an `Idempotency-Key`", warm.keyed),
+                ("GET counts, ms", warm.counts),
+            )
         ]
-        print(harness.table(["what", "median"], rows))
+        print(harness.table(["what", "large", "small"], rows))
         print("\n" + harness.books_agree(large))
 
 
@@ -130,13 +135,27 @@ async def _fill(engine: AsyncEngine, codes: int, given: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turns:
-    """Assigns a second, and milliseconds of counts."""
+class _Both:
+    """A figure of the large pool and of the small one, turn by turn."""
 
     large: list[float] = field(default_factory=list)
     small: list[float] = field(default_factory=list)
-    large_counts: list[float] = field(default_factory=list)
-    small_counts: list[float] = field(default_factory=list)
+
+    def medians(self) -> tuple[float, float]:
+        return harness.median(self.large), harness.median(self.small)
+
+    def ratio(self) -> float:
+        large, small = self.medians()
+        return large / small
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Assigns a second, without a key and each with its own, and milliseconds of counts."""
+
+    assigns: _Both = field(default_factory=_Both)
+    keyed: _Both = field(default_factory=_Both)
+    counts: _Both = field(default_factory=_Both)
 
 
 def _in_turns(large: Service, small: Service, rounds: int, name: str) -> _Turns:
@@ -144,16 +163,18 @@ def _in_turns(large: Service, small: Service, rounds: int, name: str) -> _Turns:
     turns = _Turns()
     for n in range(rounds):
         pool = f"{name}-{n}"
-        harness.on(small, partial(harness.fill, pool=pool, n=growth.SMALL))
-        turns.small.append(growth.assigns_of(small, pool, 1).per_second)
-        turns.large.append(growth.assigns_of(large, "large", 1).per_second)
-        turns.small_counts.append(growth.counts_ms(small, pool))
-        turns.large_counts.append(growth.counts_ms(large, "large"))
+        for keyed, both in ((False, turns.assigns), (True, turns.keyed)):
+            full = f"{pool}-keyed" if keyed else pool
+            harness.on(small, partial(harness.fill, pool=full, n=growth.SMALL))
+            both.small.append(growth.assigns_of(small, full, 1, keyed=keyed).per_second)
+            both.large.append(growth.assigns_of(large, "large", 1, keyed=keyed).per_second)
+        turns.counts.small.append(growth.counts_ms(small, pool))
+        turns.counts.large.append(growth.counts_ms(large, "large"))
     return turns
 
 
-def _ratio(cold: _Turns) -> str:
-    return f"{harness.median(cold.large) / harness.median(cold.small):.2f} before its indexes are in memory"
+def _before(cold: _Both) -> str:
+    return f"{cold.ratio():.2f} before its indexes are in memory"
 
 
 def _warm(service: Service) -> None:
