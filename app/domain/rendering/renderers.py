@@ -39,6 +39,10 @@ PATIENT = 10
 """So many times what a job may take of the processor it may take by the clock: others load the machine as well."""
 
 
+_FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT})
+"""How a process ended that was killed, as by a system short of memory, or told to stop before it could ignore that."""
+
+
 class RendererUnavailableError(DomainError):
     """No process could render; nothing was taken, and the template is not at fault."""
 
@@ -159,7 +163,7 @@ class Renderers:
         except asyncio.IncompleteReadError:
             ended, process = process, None
             await _end(ended, within=ENDING_SECONDS)
-            if ended is not None and ended.returncode == -signal.SIGKILL:
+            if ended is not None and ended.returncode in _FROM_OUTSIDE:
                 raise _KilledError from None
             raise RendererDiedError from None
         except BaseException as error:  # a request that was cancelled leaves a process amid its answer

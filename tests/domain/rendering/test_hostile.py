@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from app.platform.settings import Settings
 from tests.domain.rendering.help import FORMS, counts, render, sent
@@ -131,6 +132,57 @@ async def test_what_leads_out_of_the_sandbox_is_a_template_error(client, engine)
         reply = await render(client, TAKE + "\n" + template, status=422)
         assert (reply["type"], reply["line"]) == ("/problems/template-error", 2), template
         assert await counts(client, "p") == (3, 0), template
+
+
+async def test_a_pool_that_is_passed_over_again_and_again_is_kept_once(client, engine, connection):
+    await fill(engine, "p", 1)
+    await fill(engine, "none", 0)
+    call = "{{ vouchers['none'].assign_available(fallback=['p']) }}"
+    await render(client, "{% for n in range(999) %}" + call + "{% endfor %}")
+    seen = (await connection.execute(text("SELECT seen FROM message_seen"))).scalars().all()
+    assert [each["passed"] for each in seen] == [[["none", 0]]]
+
+
+async def test_names_that_nobody_set_count_as_output(client):
+    template = "{% set long = 'x' * 10**5 %}{% for n in range(99) %}{{ customer[long ~ n] }}{% endfor %}"
+    reply = await render(client, template, status=422)
+    assert (reply["type"], "'undefined'" in reply["detail"]) == ("/problems/template-limit", True)
+
+
+async def test_what_the_service_makes_of_a_template_cannot_be_named_in_it(client):
+    """Such as the count of loops, from which a template could take what it has counted."""
+    for name in ("counted turns", "counted loop", "called method", "printed name", "json in a script"):
+        reply = await render(client, f"{{{{ [-(10**9)] | map('{name}') | list }}}}", status=422)
+        assert (reply["type"], reply["detail"]) == ("/problems/template-error", f"No filter named '{name}'.")
+
+
+HALVES = [
+    "{{ vouchers['\\ud800'].assign_available() }}",
+    "{{ vouchers['p'].assign_available(fallback=['\\ud800']) }}",
+    "{% set _ = vouchers['p'].assign_available(default='\\ud800') %}",
+    "{{ aggregates['\\ud800'] }}",
+    "{{ customer['\\ud800'] }}",
+    "{{ context.x['\\ud800'].y }}",
+    "{{ project['\\ud800'] }}",
+    "{{ '\\ud800' | json_load }}",
+    "{{ 'x' | from_timestamp(timezone='\\ud800') }}",
+    "{{ '%c' % 55296 }}",
+]
+
+
+async def test_half_a_surrogate_pair_fails_its_own_message_and_says_so(client, engine):
+    await fill(engine, "p", 30)
+    for template in HALVES:
+        reply = await render(client, TAKE + template, status=422)
+        assert reply["type"] == "/problems/template-error", (template, reply)
+        recipients = [{"customer_id": f"c{n}", "message_id": "m", "context": {"n": n}} for n in range(6)]
+        only = f"{{% if context.n < 4 %}}{template}{{% endif %}}here"
+        body = {"template": only, "channel": "sms", "recipients": recipients}
+        items = (await client.post("/v1/render/batch", json=body)).json()["items"]
+        assert [item["status"] for item in items] == ["failed"] * 4 + ["rendered"] * 2, template
+    assert await counts(client, "p") == (30, 0)
+    reply = await render(client, "{% abort '\\ud800' %}")
+    assert (reply["status"], reply["reason"]) == ("aborted", "?")
 
 
 FILTERS = [

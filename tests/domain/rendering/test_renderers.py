@@ -74,6 +74,52 @@ async def test_a_process_that_is_stopped_is_replaced(one):
     assert (await renderers.render(job("c")))["results"][0]["texts"] == ["c"]
 
 
+async def test_a_process_that_is_told_to_stop_goes_on_until_its_service_ends_it(one):
+    renderers, (process,) = one
+    before = children()
+    os.kill(process, signal.SIGTERM)  # it may be starting, and is replaced then
+    assert (await renderers.render(job("a")))["results"][0]["texts"] == ["a"]
+    (process,) = children() - before or {process}
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(process, number)
+        assert (await renderers.render(job("b")))["results"][0]["texts"] == ["b"]
+    assert process in children()
+
+
+NAMES = [
+    "{% for n in range(999) %}{{ vouchers[n | string].count_available() }}{% endfor %}",
+    "{% for n in range(999) %}{{ vouchers[n | string].assign_available() }}{% endfor %}",
+    "{{ vouchers['p'].assign_available(fallback=range(999) | map('string') | list) }}",
+    "{% for n in range(999) %}{{ aggregates[n | string] }}{% endfor %}",
+]
+
+
+async def test_a_message_has_no_more_than_so_many_pools_and_aggregates_looked_up(one):
+    """Each is asked of the database, in the transaction of the message."""
+    renderers, _ = one
+    for template in NAMES:
+        needs = (await renderers.render(job(template)))["needs"]
+        assert len(needs["codes"]) + len(needs["aggregates"]) == 100, template
+    known = {"codes": [], "valid_for": 0, "short": None, "looked_up": 0, "similar": None, "limits": None}
+    known["counts"] = {"available": 1, "total": 1}
+    wanted = job(NAMES[0]) | {"pools": {str(n): known for n in range(999)}}
+    error = (await renderers.render(wanted))["results"][0]["error"]
+    assert (error["name"], "at most 100 pools" in error["detail"]) == ("template-limit", True)
+
+
+async def test_templates_that_are_kept_leave_their_memory_to_those_that_come(settings):
+    renderers = Renderers(
+        settings.model_copy(update={"render_processes": 1, "template_memory_bytes": 128 * 1024**2})
+    )
+    wanted = job("{% if context.b %}{{ context.a }}{% endif %}")
+    wanted["items"] = wanted["items"] * 100  # so many are worth a template of their own
+    for n in range(110):
+        wanted["context"] = {"a": f"{n:03}" + "x" * 10**6}
+        assert (await renderers.render(wanted))["results"][0]["texts"] == [""]
+        assert "results" in await renderers.render(job("{{ ('x' * 10**7) | length }}"))
+    await renderers.close()
+
+
 async def test_a_process_that_was_killed_between_two_jobs_is_replaced(one):
     renderers, (process,) = one
     for moment in range(4):

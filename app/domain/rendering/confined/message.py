@@ -57,6 +57,8 @@ class Message:
         self.drawn: dict[str, int] = defaultdict(int)
         self._customer_id = item["customer_id"]
         self._limits_before: dict[str, Limit] = {}
+        self._asked: dict[str, set[str]] = defaultdict(set)
+        """The names of the pools, and of the aggregates, that were asked for."""
         self._limited: str | None = None
         """The pool whose rule gives this customer nothing more."""
 
@@ -129,7 +131,7 @@ class Message:
             if (use := self._taken(pool, pool, number, valid_for)) is not None:
                 return use, void
             if index + 1 < len(places) and not self._supply.preview:
-                self._new_seen.setdefault("passed", []).append([pool, number])
+                self._note_passed(pool, number)
         return None, void
 
     def _replacement(self, pool: str, number: int, valid_for: int) -> Use | None:
@@ -164,6 +166,11 @@ class Message:
         if limit is not None:
             self._limits_before.setdefault(pool, limit.copy())
         return limit
+
+    def _note_passed(self, pool: str, number: int) -> None:
+        passed = self._new_seen.setdefault("passed", [])
+        if [pool, number] not in passed:
+            passed.append([pool, number])
 
     def _passed(self, pool: str, number: int) -> bool:
         return [pool, number] in self._seen().get("passed", ())
@@ -217,6 +224,7 @@ class Message:
 
     def aggregate(self, name: str) -> object:
         """Return the customer's value of an aggregate."""
+        self._ask("aggregates", name)
         self._supply.needs.aggregates.add(name)
         known = self._supply.aggregates.get(name)
         if known is None:
@@ -274,11 +282,19 @@ class Message:
 
     def _known(self, pool: str) -> None:
         """Ask for the pool, also for one that is only a fallback; raise where there is no such pool."""
+        self._ask("pools", pool)
         if pool not in self._supply.pools:
             self._supply.needs.missing = True
             self._supply.needs.codes[pool] += 0
         elif (similar := self._supply.pools[pool]["similar"]) is not None:
             raise RenderAborted("pool-not-found", "", pool=pool, similar=similar)
+
+    def _ask(self, kind: str, name: str) -> None:
+        """Count the names of a kind that the message asks for: each is looked up in the database."""
+        asked = self._asked[kind]
+        asked.add(name)
+        if len(asked) > self._supply.max_vouchers:
+            raise LimitExceeded(f"A message asks for at most {self._supply.max_vouchers} {kind}.")
 
     def _before(self, key: str, number: int) -> str | bool | None:
         """Return the code that this place of the message was given before; false where it was voided."""

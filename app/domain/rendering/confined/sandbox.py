@@ -3,11 +3,13 @@
 What a template costs in time and memory is bounded by the process that it runs in (`worker.py`), not here.
 """
 
+import gc
+import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import orjson
 from jinja2 import (
@@ -39,8 +41,11 @@ from app.domain.rendering.confined.vouchers import LOOP_LIMIT, Pool, Vouchers
 
 COUNTED, METHOD, SCRIPT_JSON, PRINTED = "counted loop", "called method", "json in a script", "printed name"
 COUNTED_AT_ONCE = "counted turns"
-"""Names of filters; with their spaces, no template can call them."""
+"""Names of filters; with their spaces, no template can write them after a `|`."""
+OWN_FILTERS = frozenset({COUNTED, COUNTED_AT_ONCE, METHOD, SCRIPT_JSON, PRINTED})
 _KEPT_TEMPLATES = 256
+_KEPT_SIZE = 16 * 1024**2
+"""Of the sources and contexts of the templates that are kept: what is made shares the memory with them."""
 UNKNOWN = re.compile(r"No (filter|test) named '(.*)'\.", re.DOTALL)
 """What Jinja says of a filter or test that there is not."""
 
@@ -327,6 +332,20 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             return self.undefined(obj=obj, name=name)
         return self.message.missing(obj, name)
 
+    def call_filter(
+        self,
+        name: str,
+        value: object,
+        args: Sequence[object] | None = None,
+        kwargs: Mapping[str, object] | None = None,
+        context: Context | None = None,
+        eval_ctx: EvalContext | None = None,
+    ) -> object:
+        """Call a filter that a template names by a text, as `map` does: none of the rewriting's own."""
+        if name in OWN_FILTERS:
+            raise TemplateRuntimeError(f"No filter named {name!r}.")
+        return super().call_filter(name, value, args, kwargs, context, eval_ctx)
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         parsed = super()._parse(source, name, filename)
         for node in parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
@@ -344,6 +363,8 @@ class Compiled:
 
     template: Template
     names: frozenset[str]
+    size: int
+    """Of what it was made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +373,13 @@ class Fixed:
 
     context: Mapping[str, object]
     key: bytes
+    size: int
+
+    @classmethod
+    def of(cls, context: Mapping[str, object]) -> Self:
+        """Return a context with its digest: the whole of it, kept for each template, would take much memory."""
+        text = orjson.dumps(context)
+        return cls(context, hashlib.sha256(text).digest(), len(text))
 
 
 class Templates:
@@ -360,6 +388,8 @@ class Templates:
     def __init__(self) -> None:
         self._environments = {escape: MessageEnvironment(autoescape=escape) for escape in (False, True)}
         self._compiled: OrderedDict[tuple[bool, str, bytes | None], Compiled] = OrderedDict()
+        self._size = 0
+        self._forgotten = 0
 
     def of(self, source: str, *, autoescape: bool, fixed: Fixed | None = None) -> Compiled:
         """Return the template of this source, where `fixed` is given made for that context.
@@ -372,19 +402,33 @@ class Templates:
         if found is not None:
             self._compiled.move_to_end(key)
             return found
-        self._compiled[key] = compiled = _compile(self._environments[autoescape], source, fixed)
-        if len(self._compiled) > _KEPT_TEMPLATES:
-            self._compiled.popitem(last=False)
+        size = len(source) + (0 if fixed is None else fixed.size)
+        self._make_room(size)
+        template, names = _compile(self._environments[autoescape], source, fixed)
+        self._compiled[key] = compiled = Compiled(template, names, size)
+        self._size += size
         return compiled
 
+    def _make_room(self, size: int) -> None:
+        """Forget what was used least lately until a template of this size can be kept."""
+        while self._compiled and (len(self._compiled) >= _KEPT_TEMPLATES or self._size + size > _KEPT_SIZE):
+            _, forgotten = self._compiled.popitem(last=False)
+            self._size -= forgotten.size
+            self._forgotten += forgotten.size
+        if (
+            self._forgotten > _KEPT_SIZE
+        ):  # what is compiled refers to itself, and few objects may be much memory
+            self._forgotten = 0
+            gc.collect()
 
-def _compile(environment: Environment, source: str, fixed: Fixed | None) -> Compiled:
+
+def _compile(environment: Environment, source: str, fixed: Fixed | None) -> tuple[Template, frozenset[str]]:
     try:
         tree = environment.parse(source)
         names = frozenset(meta.find_undeclared_variables(tree))
         if fixed is not None and CONTEXT in names:
             write_in(environment, tree, fixed.context, Counters(COUNTED, COUNTED_AT_ONCE))
-        return Compiled(environment.from_string(tree), names)
+        return environment.from_string(tree), names
     except TemplateSyntaxError as error:
         said = error.message or "Syntax error."
         if unknown := UNKNOWN.fullmatch(said):

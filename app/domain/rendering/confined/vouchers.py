@@ -70,6 +70,8 @@ class Pool:
             raise TemplateRuntimeError(
                 f"'default' is a text of up to {MAX_DEFAULT_LENGTH} characters, not {_shown(default)}."
             )
+        if default is not None:
+            default.encode()  # raises where it holds half a surrogate pair
         if valid_for is not None and (
             isinstance(valid_for, bool)
             or not isinstance(valid_for, int)
@@ -120,6 +122,7 @@ class Aggregates(Named):
     def __getitem__(self, name: object) -> object:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"An aggregate is named by a text, not by {_shown(name)}.")
+        name.encode()  # raises where it holds half a surrogate pair
         value = self._message.aggregate(name)
         if value is not None:
             return value
@@ -129,8 +132,15 @@ class Aggregates(Named):
 
 
 def _kept(name: str) -> str:
-    """Return the name of a pool as it is kept, in Unicode's composed form."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    """Return the name of a pool as it is kept, in Unicode's composed form.
+
+    Raises:
+        UnicodeEncodeError: it holds half a surrogate pair.
+    """
+    if name.isascii():
+        return name
+    name.encode()
+    return unicodedata.normalize("NFC", name)
 
 
 def _shown(value: object) -> str:

@@ -61,7 +61,10 @@ def _confine(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then closes our input
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # Ctrl-C and the like are for the service, which then closes our input
     signal.signal(signal.SIGVTALRM, _too_slow)
 
 
@@ -147,7 +150,7 @@ def _fixed(job: Job) -> Fixed | None:
     items = job["items"]
     if len(items) < MANY or not job["context"] or any("context" in item for item in items):
         return None
-    return Fixed(job["context"], orjson.dumps(job["context"]))
+    return Fixed.of(job["context"])
 
 
 def _render(
@@ -179,6 +182,10 @@ def _render(
         if left < 0:
             raise LimitExceeded(f"The message has more than {limits['output_bytes']} bytes.")
         texts.append(text)
+    if sum(len(path.encode()) for path in message.undefined) > left:
+        raise LimitExceeded(
+            f"The message and the names in 'undefined' have more than {limits['output_bytes']} bytes."
+        )
     return texts
 
 
@@ -214,7 +221,8 @@ def _line(error: Exception) -> int | None:
 
 
 def _problem(name: str, detail: str, line: int | None) -> Problem:
-    return {"name": name, "detail": detail, "line": line}
+    # Half a surrogate pair cannot be said as JSON.
+    return {"name": name, "detail": detail.encode(errors="replace").decode(), "line": line}
 
 
 if __name__ == "__main__":
