@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -99,11 +100,42 @@ async def render_whole(
         ready(outcomes)
         written = True
 
-    outcomes = await render_chunk(engine, renderers, spec, targets, ready=note)
+    try:
+        outcomes = await service.render(engine, renderers, spec, targets, ready=note)
+    except (RendererDiedError, InvalidRequestError):
+        outcomes = await _render_the_others(engine, renderers, spec, targets, note)
     _refuse_limit(outcomes)
     if not written:
         ready(outcomes)
     return outcomes
+
+
+async def _render_the_others(
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
+    ready: Callable[[list[Outcome]], None],
+) -> list[Outcome]:
+    """Make in one transaction all messages but those that fail by themselves: a preview of each tells which."""
+    alone = await _render_singly(engine, renderers, replace(spec, mode=Mode.PREVIEW), targets)
+    if spec.mode is Mode.PREVIEW:
+        return alone
+    failed = [isinstance(each.error, TemplateLimitError | InvalidRequestError) for each in alone]
+
+    def all_of(made: Sequence[Outcome]) -> list[Outcome]:
+        others = iter(made)
+        return [each if bad else next(others) for each, bad in zip(alone, failed, strict=True)]
+
+    fit = [target for target, bad in zip(targets, failed, strict=True) if not bad]
+    if not fit:
+        return alone
+    try:
+        return all_of(
+            await service.render(engine, renderers, spec, fit, ready=lambda made: ready(all_of(made)))
+        )
+    except RendererDiedError:
+        return all_of([Outcome(target, error=worker_killed_error()) for target in fit])
 
 
 def _refuse_limit(outcomes: Sequence[Outcome]) -> None:
@@ -197,15 +229,20 @@ async def _render_anyway(
         return [Outcome(target, error=StoppingError()) for target in chunk]
     try:
         return await render_chunk(engine, renderers, spec, chunk, request)
-    except DomainError as error:
+    except Exception as failure:  # noqa: BLE001  (raised again where it is unexpected)
+        error = _told(failure)
         return [Outcome(target, error=error) for target in chunk]
-    except Exception as error:
-        if is_conflict(error):
-            return [Outcome(target, error=ChangesConflictError()) for target in chunk]
-        if not isinstance(error, OperationalError):
-            raise
-        unavailable = ProjectMovingError() if is_moving(error) else DatabaseUnavailableError()
-        return [Outcome(target, error=unavailable) for target in chunk]
+
+
+def _told(failure: Exception) -> DomainError:
+    """Return what those are told whose messages a failure kept from being made; raise it where it is unexpected."""
+    if isinstance(failure, DomainError):
+        return failure
+    if is_conflict(failure):
+        return ChangesConflictError()
+    if not isinstance(failure, OperationalError):
+        raise failure
+    return ProjectMovingError() if is_moving(failure) else DatabaseUnavailableError()
 
 
 async def render_chunk(
@@ -214,11 +251,10 @@ async def render_chunk(
     spec: RenderSpec,
     chunk: Sequence[MessageTarget],
     request: KeyedRequest | None = None,
-    ready: Callable[[list[Outcome]], None] | None = None,
 ) -> list[Outcome]:
     """Return the outcomes of a chunk, each failing by itself where that can be told apart."""
     try:
-        return await service.render(engine, renderers, spec, chunk, request, ready)
+        return await service.render(engine, renderers, spec, chunk, request)
     except RendererDiedError:
         if len(chunk) == 1:
             return [Outcome(chunk[0], error=worker_killed_error())]
@@ -235,18 +271,22 @@ async def _render_singly(
     chunk: Sequence[MessageTarget],
     request: KeyedRequest | None = None,
 ) -> list[Outcome]:
-    """Render one message at a time, so that only the one that killed the worker fails."""
+    """Render one message at a time, so that only the one that killed the worker fails.
+
+    What was made before something else failed, such as the database, stays made: the rest is told so, and not tried.
+    """
     outcomes: list[Outcome] = []
     deaths = 0
-    for target in chunk:
-        if deaths == MAX_DEATHS:
-            outcomes.append(Outcome(target, error=worker_killed_error()))
-            continue
+    for place, target in enumerate(chunk):
         try:
             outcomes += await service.render(engine, renderers, spec, [target], request)
+            continue
         except RendererDiedError:
             deaths += 1
-            outcomes.append(Outcome(target, error=worker_killed_error()))
-        except DomainError as error:
-            outcomes.append(Outcome(target, error=error))
+            error: DomainError = worker_killed_error()
+        except Exception as failure:  # noqa: BLE001  (raised again where it is unexpected)
+            error = _told(failure)
+        outcomes.append(Outcome(target, error=error))
+        if deaths == MAX_DEATHS or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return outcomes + [Outcome(each, error=error) for each in chunk[place + 1 :]]
     return outcomes

@@ -167,10 +167,12 @@ HALVES = [
     "{{ '\\ud800' | json_load }}",
     "{{ 'x' | from_timestamp(timezone='\\ud800') }}",
     "{{ '%c' % 55296 }}",
+    "{{ vouchers['\\0'].assign_available() }}",
+    "{{ aggregates['a\\0'] }}",
 ]
 
 
-async def test_half_a_surrogate_pair_fails_its_own_message_and_says_so(client, engine):
+async def test_what_is_no_text_fails_its_own_message_and_says_so(client, engine):
     await fill(engine, "p", 30)
     for template in HALVES:
         reply = await render(client, TAKE + template, status=422)
@@ -181,8 +183,8 @@ async def test_half_a_surrogate_pair_fails_its_own_message_and_says_so(client, e
         items = (await client.post("/v1/render/batch", json=body)).json()["items"]
         assert [item["status"] for item in items] == ["failed"] * 4 + ["rendered"] * 2, template
     assert await counts(client, "p") == (30, 0)
-    reply = await render(client, "{% abort '\\ud800' %}")
-    assert (reply["status"], reply["reason"]) == ("aborted", "?")
+    reply = await render(client, "{% abort '\\ud800\\0' %}")
+    assert (reply["status"], reply["reason"]) == ("aborted", "??")
 
 
 FILTERS = [

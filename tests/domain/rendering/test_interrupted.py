@@ -6,11 +6,12 @@ import uuid
 import orjson
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app.api import rendering
 from app.domain.rendering import service
 from app.domain.rendering.batch import render_one_by_one
-from app.domain.rendering.renderers import Renderers
+from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import Channel, KeyedRequest, MessageTarget, RenderSpec, parts_of
 from app.web.dependencies import held_by
 from tests.domain.rendering.help import counts, render
@@ -355,3 +356,41 @@ async def test_nodes_that_read_and_write_one_property_lose_no_step(client):
     template = {"template": '{"n": {{ (customer.n or 0) + 1 }}}'}
     await asyncio.gather(*(client.post(SET, json=template) for _ in range(20)))
     assert (await client.get("/v1/customers/c1")).json()["properties"] == {"n": 20}
+
+
+async def test_a_nameless_batch_with_a_message_that_ends_its_process_is_made_in_one_transaction(
+    client, engine, connection
+):
+    """Else what a killed service had made before that would be lost: nobody can name it."""
+    await fill(engine, "p", 9)
+    recipients = [{"customer_id": f"c{n}", "context": {"n": 9 if n == 2 else 1}} for n in range(5)]
+    deadly = ONE + "{% set _ = 9 ** (9 ** context.n) %}"
+    for mode, left in (("preview", 9), ("send", 5)):
+        items = await batch(client, deadly, 5, recipients=recipients, mode=mode)
+        assert [item["status"] for item in items] == ["rendered"] * 2 + ["failed"] + ["rendered"] * 2
+        assert items[2]["problem"]["type"] == "/problems/template-limit"
+        assert await counts(client, "p") == (left, 9 - left)
+    transactions = "SELECT count(DISTINCT xmin::text) FROM assignment"
+    assert (await connection.execute(text(transactions))).scalar_one() == 1
+
+
+async def test_a_database_that_fails_amid_messages_made_singly_takes_none_from_those_made_before(
+    client, engine, monkeypatch
+):
+    await fill(engine, "p", 9)
+    whole, tried = service.render, []
+
+    async def failing(engine, renderers, spec, targets, *rest, **named):
+        if len(targets) > 1:
+            raise RendererDiedError
+        tried.append(targets[0].customer_id)
+        if targets[0].customer_id == "c2":
+            raise OperationalError("SELECT", {}, ConnectionResetError())
+        return await whole(engine, renderers, spec, targets, *rest, **named)
+
+    monkeypatch.setattr(service, "render", failing)
+    items = await batch(client, ONE, 5, key="k")
+    assert [item["status"] for item in items] == ["rendered"] * 2 + ["failed"] * 3
+    assert {item["problem"]["type"] for item in items[2:]} == {"/problems/database-unavailable"}
+    assert tried == ["c0", "c1", "c2"]  # each more would wait in vain as well
+    assert await counts(client, "p") == (7, 2)

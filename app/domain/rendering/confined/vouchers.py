@@ -122,8 +122,7 @@ class Aggregates(Named):
     def __getitem__(self, name: object) -> object:
         if not isinstance(name, str):
             raise TemplateRuntimeError(f"An aggregate is named by a text, not by {_shown(name)}.")
-        name.encode()  # raises where it holds half a surrogate pair
-        value = self._message.aggregate(name)
+        value = self._message.aggregate(_sayable(name))
         if value is not None:
             return value
         if self._message.strict:
@@ -132,15 +131,22 @@ class Aggregates(Named):
 
 
 def _kept(name: str) -> str:
-    """Return the name of a pool as it is kept, in Unicode's composed form.
+    """Return the name of a pool as it is kept, in Unicode's composed form."""
+    name = _sayable(name)
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def _sayable(text: str) -> str:
+    """Return a text that the database can be told.
 
     Raises:
         UnicodeEncodeError: it holds half a surrogate pair.
+        TemplateRuntimeError: it holds a NUL.
     """
-    if name.isascii():
-        return name
-    name.encode()
-    return unicodedata.normalize("NFC", name)
+    text.encode()
+    if "\0" in text:
+        raise TemplateRuntimeError("A name holds a NUL.")
+    return text
 
 
 def _shown(value: object) -> str:

@@ -221,8 +221,9 @@ def _line(error: Exception) -> int | None:
 
 
 def _problem(name: str, detail: str, line: int | None) -> Problem:
-    # Half a surrogate pair cannot be said as JSON.
-    return {"name": name, "detail": detail.encode(errors="replace").decode(), "line": line}
+    # Half a surrogate pair cannot be said as JSON, and a NUL not be stored.
+    said = detail.encode(errors="replace").decode().replace("\0", "?")
+    return {"name": name, "detail": said, "line": line}
 
 
 if __name__ == "__main__":
