@@ -12,7 +12,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from app.domain.projects.moving import service, tables
+from app.domain.projects.moving import queries, service, tables
 from app.domain.projects.moving.errors import MoveError
 from app.platform.connections import connect_sync
 from app.platform.databases import settings_of
@@ -181,6 +181,40 @@ def test_a_move_that_was_broken_off_behind_the_switch_is_finished_by_the_service
         assert two.ask("other", JOB.format(two.project)) == [("default", "run_import")]
         two.move("main")
         assert two.is_clean(without="other"), step
+
+
+def test_where_the_answer_to_the_switch_is_lost_one_database_takes_writes(two, monkeypatch):
+    switch = queries.switch
+
+    def lost(control, project):
+        assert switch(control, project)
+        control.close()
+        raise psycopg.OperationalError("the connection was lost")
+
+    monkeypatch.setattr(queries, "switch", lost)
+    with pytest.raises(psycopg.OperationalError):
+        two.move("other")
+    assert not two.write("main")
+    assert two.write("other")
+    service.attend(two.settings)
+    service.attend(two.settings)
+    assert two.is_clean(without="main")
+    monkeypatch.undo()
+    two.move("main")
+    assert two.kept("main") == [(two.rows,)]
+
+
+def test_a_project_that_has_moved_does_its_jobs_though_the_database_it_left_is_away(two):
+    two.move("other")
+    two.kill("queries.switch", 1, "main")
+    two.servers["other"].stop()
+    service.attend(two.settings)
+    assert two.ask("main", JOB.format(two.project)) == [("default", "run_import")]
+    assert two.write("main")
+    two.servers["other"].start()
+    service.attend(two.settings)
+    service.attend(two.settings)  # the old rows
+    assert two.is_clean(without="other")
 
 
 def test_a_database_that_is_gone_meanwhile_is_waited_for(two):

@@ -52,7 +52,13 @@ def prepare(source: Source, target: Target, project: int) -> None:
 
 
 def lift(control: Connection, project: int, source: Source, target: Target | None) -> None:
-    """Let the source serve the project as before. Where it cannot be reached, whoever comes next does."""
+    """Let the source serve the project as before. Where it cannot be reached, whoever comes next does.
+
+    Nothing is done unless the move is paused still, nor where the control database cannot say so: if the answer to the
+    switch was lost, the project may live at the target, and two databases would take its writes.
+    """
+    if not queries.is_paused(control, project):
+        return
     source.guard.lift()
     queue.unpark(source.connection, project)
     queries.step(control, project, FOLLOWING)
@@ -63,8 +69,8 @@ def lift(control: Connection, project: int, source: Source, target: Target | Non
             target.guard.refuse()
 
 
-def finish(control: Connection, move: MoveRecord, source: Source, target: Target) -> None:
-    """Do what is left once the project lives at the target; can be done again."""
+def arrive(control: Connection, move: MoveRecord, target: Target) -> None:
+    """Let the target do all of the project's work, once it lives there; can be done again."""
     project = move.project_id
     move = queries.find(control, project) or move  # it may have another name by now
     if move.target_id != MAIN:
@@ -77,6 +83,11 @@ def finish(control: Connection, move: MoveRecord, source: Source, target: Target
             [project, move.name, move.created_at],
         )
     queue.unpark(target.connection, project)
+
+
+def finish(control: Connection, move: MoveRecord, source: Source, target: Target) -> None:
+    """Do what is left once the project has arrived; can be done again."""
+    project = move.project_id
     source.guard.close()
     source.slot.drop()
     if move.source_id != MAIN:

@@ -69,6 +69,7 @@ class Mover:
             self._tell("All is copied, and the same in both databases.")
             self._switch()
         try:
+            finishing.arrive(self._control, self._move, self._target)
             finishing.finish(self._control, self._move, self._source, self._target)
         except psycopg.Error as error:
             self._tell(f"It lives there now. The service finishes what is left: {error}")

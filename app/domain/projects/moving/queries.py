@@ -128,6 +128,14 @@ def step(control: Connection, project: int, name: str, error: str | None = None)
     )
 
 
+def is_paused(control: Connection, project: int) -> bool:
+    """Return whether a project's move is paused."""
+    row = control.execute(
+        "SELECT FROM project_move WHERE project_id = %s AND step = %s", [project, PAUSED]
+    ).fetchone()
+    return row is not None
+
+
 def copied(control: Connection, project: int, table: str, upto: Key | None) -> None:
     """Store up to which key a table was copied; None: all of it."""
     control.execute(

@@ -51,8 +51,7 @@ def move(settings: Settings, name: str, database: str, keep: timedelta, tell: Te
         with _alone(control, record.project_id):
             record = queries.find(control, record.project_id) or record
             if record.step in {SWITCHED, LEFT}:
-                with _ends(settings, record) as (source, target):
-                    finishing.finish(control, record, source, target)
+                _finish(settings, control, record)
                 tell(f"It lives in {record.target} already.")
                 return 0.0
             try:
@@ -139,14 +138,22 @@ def _attend(settings: Settings, control: Connection, record: MoveRecord, is_over
         with source_of(unsealed(settings, record.source_url), record.project_id) as source:
             finishing.lift(control, record.project_id, source, None)
     elif record.step == SWITCHED:
-        with _ends(settings, record) as (source, target):
-            finishing.finish(control, record, source, target)
+        _finish(settings, control, record)
     elif record.step == LEFT:
         if record.deleting or record.seconds >= record.keep.total_seconds():
             with source_of(unsealed(settings, record.source_url), record.project_id) as source:
                 finishing.clear(control, record, source, is_over)
     elif record.step == UNDOING or record.deleting or record.seconds > ABANDONED_SECONDS:
         _undo(settings, control, record)
+
+
+def _finish(settings: Settings, control: Connection, record: MoveRecord) -> None:
+    """Do what is left of a move that is switched: first at the target, for the source may be away for long."""
+    project = record.project_id
+    with target_of(unsealed(settings, record.target_url), project) as target:
+        finishing.arrive(control, record, target)
+        with source_of(unsealed(settings, record.source_url), project) as source:
+            finishing.finish(control, record, source, target)
 
 
 def _undo(
