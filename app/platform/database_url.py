@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import socket
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -48,14 +48,19 @@ def _of_url(scheme: str, rest: str) -> dict[str, str | int | None]:
     before, _, query = rest.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     places = [place for name, value in pairs if name == "host" for place in value.split(",")]
-    others = [(name, value) for name, value in pairs if name != "host"]
+    # libpq takes a plus as it is, and `%20` alone for a space.
+    others = [
+        (name, value)
+        for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+        if name != "host"
+    ]
     if not places:
         return conninfo_to_dict(f"postgresql://{rest}")
     ports = [port for name, value in others if name == "port" for port in value.split(",")]
     split = [_host_and_port(place) for place in places]
     if any(port for _, port in split):
         ports = [port or (ports[0] if ports else "5432") for _, port in split]
-    query = urlencode([(name, value) for name, value in others if name != "port"])
+    query = urlencode([(name, value) for name, value in others if name != "port"], quote_via=quote)
     found: dict[str, str | int | None] = conninfo_to_dict(
         f"postgresql://{before}" + (f"?{query}" if query else "")
     )

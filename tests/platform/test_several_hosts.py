@@ -40,6 +40,23 @@ def test_several_hosts_are_read_in_every_spelling(url):
     assert {(one["target_session_attrs"], one["password"]) for one in found} == {("read-write", "secret")}
 
 
+ODD = "p +%&=?@:/#'\\ü,x"
+
+
+def test_what_a_url_says_besides_hosts_is_the_same_wherever_it_names_them():
+    options, password = "-c geqo=off -c search_path=a,b", ODD
+    inside = quote(password, safe="")
+    said = f"options={quote(options)}&application_name=a+b&sslrootcert={quote('/my certs/ca.pem')}"
+    for url in (
+        f"postgresql://u:{inside}@a,b/d?{said}",
+        f"postgresql://u:{inside}@/d?host=a,b&{said}",
+        f"postgresql+psycopg://u@/d?host=a&host=b&password={inside}&{said}",
+    ):
+        for one in hosts(parameters(url)):
+            assert (one["password"], one["options"]) == (password, options), url
+            assert (one["application_name"], one["sslrootcert"]) == ("a+b", "/my certs/ca.pem"), url
+
+
 def test_what_is_odd_about_hosts():
     wanted = parameters("postgresql://u@a,b:2/d?target_session_attrs=primary")
     assert wanted["target_session_attrs"] == "primary"
