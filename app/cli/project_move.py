@@ -28,16 +28,26 @@ def move_project(
             "--without-target", help="With --undo: the other database will not come back; leave it."
         ),
     ] = False,
+    without_source: Annotated[
+        bool,
+        typer.Option(
+            "--without-source",
+            help="It has moved, and the database that it left will not come back: end the move without that.",
+        ),
+    ] = False,
 ) -> None:
     """Move a project to another database while it is served; started again, it goes on where it was broken off."""
-    if bool(database) == undo:
-        raise CommandError("Give the database to move to, or --undo.")
+    if sum((bool(database), undo, without_source)) != 1:
+        raise CommandError("Give the database to move to, or --undo, or --without-source.")
     with databases.database() as (settings, postgres):
         databases.bring_up(settings)
         keyed = databases.with_secret_key(settings, embedded=postgres is not None)
         try:
             if undo:
                 service.undo(keyed, nfc(name), _tell, without_target=without_target)
+                return
+            if without_source:
+                service.leave_source(keyed, nfc(name), _tell)
                 return
             seconds = service.move(keyed, nfc(name), nfc(database), timedelta(hours=keep), _tell)
         except DomainError as error:

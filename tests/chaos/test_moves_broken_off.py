@@ -54,7 +54,7 @@ BEFORE = [
     ("finishing.prepare", 1),
 ]
 """Steps before the switch: after so many calls of this the mover is killed; less than 0: before."""
-BEHIND = [("queries.switch", 1), ("queue.unpark", 1), ("guard.Guard.close", 1), ("slots.Slot.drop", 2)]
+BEHIND = [("queries.switch", 1), ("queue.unpark", 1), ("guard.Guard.close", 1), ("slots.Slot.drop", 3)]
 LEFTOVERS = {
     "slots": "SELECT slot_name FROM pg_replication_slots",
     "publications": "SELECT pubname FROM pg_publication",
@@ -215,6 +215,28 @@ def test_a_project_that_has_moved_does_its_jobs_though_the_database_it_left_is_a
     service.attend(two.settings)
     service.attend(two.settings)  # the old rows
     assert two.is_clean(without="other")
+
+
+@pytest.mark.parametrize("step", ["queries.switch", "finishing.finish"])
+def test_a_project_goes_on_without_the_database_that_it_left(two, step):
+    with pytest.raises(MoveError, match="has left no database"):
+        service.leave_source(two.settings, "shop", str)
+    two.move("other")
+    two.kill(step, 1, "main")
+    with pytest.raises(MoveError, match="is there"):
+        service.leave_source(two.settings, "shop", str)
+    two.servers["other"].stop()
+    service.leave_source(two.settings, "shop", str)
+    assert two.ask("main", "SELECT step FROM project_move") == []
+    assert two.ask("main", JOB.format(two.project)) == [("default", "run_import")]
+    assert two.write("main")
+    assert not any(two.ask("main", LEFTOVERS[what]) for what in ("triggers", "functions", "parked jobs"))
+    two.servers["other"].start()  # after all: what lies there does not hinder it
+    two.move("other")
+    assert two.ask("other", LEFTOVERS["slots"]) == []
+    two.move("main")
+    assert two.is_clean(without="other")
+    assert two.kept("main") == [(two.rows,)]
 
 
 def test_a_database_that_is_gone_meanwhile_is_waited_for(two):

@@ -47,8 +47,8 @@ def prepare(source: Source, target: Target, project: int) -> None:
     moment = source.connection.execute(_MOMENT).fetchone()
     assert moment is not None  # noqa: S101  (a function)
     target.connection.execute(_HORIZON, [moment[0]])
-    queue.put(target.connection, project, queue.waiting(source.connection, project))
     target.guard.lift()
+    queue.put(target.connection, project, queue.waiting(source.connection, project))
 
 
 def lift(control: Connection, project: int, source: Source, target: Target | None) -> None:

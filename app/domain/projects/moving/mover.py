@@ -18,6 +18,7 @@ from app.domain.projects.moving.ends import Source, Target, reader, writer
 from app.domain.projects.moving.errors import LateError, MoveError
 from app.domain.projects.moving.queries import FOLLOWING, PAUSED, MoveRecord
 from app.domain.projects.moving.rows import Rows
+from app.domain.projects.moving.slots import Slot
 from app.domain.projects.moving.snapshot import Snapshot
 from app.domain.projects.moving.stream import Stream, Transaction
 from app.domain.projects.moving.tables import Connection, Key, Table
@@ -84,6 +85,7 @@ class Mover:
         source.slot.drop()
         queries.begin_anew(self._control, self._project)
         self._move.progress.clear()
+        Slot(target.connection, self._project).drop()  # of an earlier move, which ended without this database
         with writer(target, self._project) as connection:
             tables.empty(connection, target.tables, self._project)
         source.slot.make(source.tables)

@@ -97,6 +97,44 @@ def undo(settings: Settings, name: str, tell: Tell, *, without_target: bool = Fa
     tell("Undone: the project stays where it was.")
 
 
+def leave_source(settings: Settings, name: str, tell: Tell) -> None:
+    """End the move of a project that was switched, without the database that it left: that will not come back.
+
+    Args:
+        settings: of the control database.
+        name: of the project.
+        tell: is told when it is done.
+
+    Raises:
+        MoveError: the project has left none, or that can be reached: then what is left there goes by itself.
+    """
+    with _control(settings) as control:
+        place = queries.place(control, name)
+        project = 0 if place is None else place.project_id
+        with _alone(control, project):
+            record = queries.find(control, project)
+            if record is None or record.step not in {SWITCHED, LEFT}:
+                raise MoveError(f"Project {name!r} has left no database.")
+            if _answers(settings, record):
+                raise MoveError(f"Database {record.source!r} is there: what is left in it goes by itself.")
+            with target_of(unsealed(settings, record.target_url), project) as target:
+                finishing.arrive(control, record, target)
+                target.guard.remove(finishing.TRIGGER_SECONDS)
+            queries.forget(control, project)
+    tell(
+        f"Done: the project lives in {record.target}; what it left in {record.source} is not looked after any more."
+    )
+
+
+def _answers(settings: Settings, record: MoveRecord) -> bool:
+    """Return whether the database that a project left can be reached."""
+    try:
+        with source_of(unsealed(settings, record.source_url), record.project_id):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
 def attend(settings: Settings, is_over: IsOver = lambda: False) -> None:
     """Look after all moves that nobody is at: lift pauses, finish what is switched, undo what was given up.
 
