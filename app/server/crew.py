@@ -14,7 +14,7 @@ import structlog
 
 from app.platform.connections import connect
 from app.platform.databases import MAIN_NAME, unsealed
-from app.platform.errors import CommandError
+from app.platform.errors import CommandError, DatabaseUnavailableError
 from app.platform.metrics import forget_process
 from app.platform.settings import Settings
 from app.server.roles import JOBS_SILENCE_SECONDS, Role
@@ -78,6 +78,8 @@ class Crew:
         self._names = names
         self._own = own
         self._roles: dict[str, Role] = {}
+        self._closed: set[bytes] = set()
+        """URLs that no key of this process opens."""
 
     async def keep(self, stop: asyncio.Event) -> None:
         """Keep them alive until this is to stop, and then let them finish.
@@ -104,6 +106,7 @@ class Crew:
         wanted = {name: url for name, url in listed.items() if name != self._own}
         if self._names:
             wanted = {name: url for name, url in wanted.items() if name in self._names}
+        wanted = {name: url for name, url in wanted.items() if self._opens(name, url)}
         for name in [name for name, role in self._roles.items() if (wanted.get(name),) != role.arguments]:
             role = self._roles.pop(name)  # its URL is another one
             if role.now is not None:
@@ -112,6 +115,17 @@ class Crew:
             self._roles[name] = Role(
                 f"jobs-{name}", self._begin, (wanted[name],), JOBS_SILENCE_SECONDS, signal.SIGTERM
             )
+
+    def _opens(self, name: str, url: bytes) -> bool:
+        """Return whether a key opens a URL: its worker would else end at once, again and again."""
+        try:
+            unsealed(self._settings, url)
+        except DatabaseUnavailableError as error:
+            if url not in self._closed:
+                self._closed.add(url)
+                log.warning("the jobs of a database are not done", database=name, error=error.detail)
+            return False
+        return True
 
     def _revive(self) -> None:
         for name, role in self._roles.items():
