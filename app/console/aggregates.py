@@ -1,16 +1,16 @@
 """Aggregates: values of a customer's events, and what they are for one customer now."""
 
 from fastapi import APIRouter, Response
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.console.pages import PAGE, json_of, see, show, wrong
+from app.console.pages import PAGE, json_of, see, show
 from app.console.pages import model as checked
 from app.console.session import Tracker, TrackerForm, Visit
 from app.domain.customers import service
 from app.domain.customers.schemas import AggregateIn
 from app.platform.database import transaction
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.texts import Identifier
 from app.web import pagination
 from app.web.dependencies import Engine
@@ -30,9 +30,7 @@ async def page(visit: Tracker, engine: Engine) -> Response:
 async def put(visit: TrackerForm, engine: Engine) -> Response:
     """Make or replace an aggregate."""
     try:
-        name = visit.given("name")
-        if name is None or len(name) > 255:  # noqa: PLR2004  (as an identifier)
-            raise wrong("name", "A name has 1 to 255 characters.")
+        name = _name(visit)
         wanted = checked(
             AggregateIn,
             {
@@ -43,7 +41,7 @@ async def put(visit: TrackerForm, engine: Engine) -> Response:
             },
         )
         async with transaction(engine) as connection:
-            await service.put_aggregate(connection, NAME.validate_python(name), wanted.model_dump())
+            await service.put_aggregate(connection, name, wanted.model_dump())
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return see("/aggregates", "aggregate-made")
@@ -55,6 +53,18 @@ async def delete(visit: TrackerForm, engine: Engine) -> Response:
     async with transaction(engine) as connection:
         await service.delete_aggregate(connection, visit.text("name"))
     return see("/aggregates", "aggregate-deleted")
+
+
+def _name(visit: Visit) -> str:
+    """Return the name that was typed.
+
+    Raises:
+        InvalidRequestError: an aggregate cannot be called so.
+    """
+    try:
+        return NAME.validate_python(visit.given("name") or "")
+    except ValidationError as error:
+        raise InvalidRequestError.from_errors(error.errors(), "body", "name") from error
 
 
 async def _page(

@@ -2,12 +2,13 @@
 
 import uuid
 from datetime import datetime
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.console.pages import PAGE, see, seen_version, show, wrong
+from app.console.pages import PAGE, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.alerts import service
@@ -93,9 +94,11 @@ async def _page(
             rows = await deliveries.list_page(connection, pool, start, PAGE + 1)
             listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     version = service.version_of(alerts) if alerts is not None else None
+    at = "/console/alerts" + ("" if pool is None else "?" + urlencode({"pool": pool}))
     return show(
         visit,
         "alerts.html",
+        at=at,
         pools=names,
         pool=pool,
         alerts=alerts,
@@ -112,6 +115,7 @@ def _addresses(text: str) -> list[str] | None:
 
 def _thresholds(text: str) -> list[int]:
     parts = [part.strip() for part in text.replace(";", ",").split(",") if part.strip()]
-    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+    numbers = [number for part in parts if isinstance(number := whole(part), int)]
+    if not parts or len(numbers) < len(parts):
         raise wrong("thresholds", "Give whole numbers with commas between, such as 1000, 100, 0.")
-    return [int(part) for part in parts]
+    return numbers

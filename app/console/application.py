@@ -1,6 +1,8 @@
 """The console as an application of its own, mounted under `/console`."""
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -33,7 +35,7 @@ from app.platform.errors import DomainError, InvalidRequestError, NotFoundError
 from app.platform.settings import Settings
 from app.web.dependencies import held_by
 from app.web.home import home
-from app.web.problems import UNAVAILABLE
+from app.web.problems import UNAVAILABLE, routes_of
 from app.web.reading import backed
 
 PAGES = (
@@ -96,6 +98,17 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (narrows the type)
     if isinstance(error.__cause__, DomainError):
         return await problem_page(request, error.__cause__)
-    if error.status_code == 404:  # noqa: PLR2004
+    if error.status_code == HTTPStatus.NOT_FOUND:
         return await problem_page(request, _NotFoundError("Nothing is at this address."))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return _page_above(request) if request.method == "GET" else Response(None, 405, error.headers)
     return await problem_page(request, InvalidRequestError(str(error.detail)))
+
+
+def _page_above(request: Request) -> Response:
+    """Lead from the address of a form, which an answer to it leaves in the browser, to the page that it stands on."""
+    pages = [route.path_regex for route in routes_of(request.app.routes) if "GET" in (route.methods or ())]
+    way = request.url.path.removeprefix("/console")
+    while way and not any(page.match(way) for page in pages):
+        way = way.rpartition("/")[0]
+    return RedirectResponse(f"/console{quote(way)}" if way else "/console/", 303)

@@ -137,6 +137,7 @@ async def _one(
         visit,
         "change.html",
         error=error,
+        at="/console" + path("changes", change_id),
         found=found,
         ended=found.status in service.ENDED,
         action=dict(ACTIONS)[found.action],

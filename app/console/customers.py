@@ -144,7 +144,9 @@ async def _list(
         start = pagination.decode(query.get("cursor"), KEY)
         rows, _ = await service.search(connection, CustomerFilter(search or None), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.id)
-    return show(visit, "customers.html", search=search, **listed, error=error, **about)
+    return show(
+        visit, "customers.html", error=error, at="/console/customers", search=search, **listed, **about
+    )
 
 
 async def _one(

@@ -115,7 +115,8 @@ async def _one(
     listed = pagination.page(rows, PAGE, lambda row: row.line)
     ended = found.status in service.ENDED
     ignored = await service.list_ignored(connection, import_id, 0, PAGE) if found.ignored else []
-    return show(visit, "import.html", error=error, found=found, ended=ended, ignored=ignored, **listed)
+    at = "/console" + path("imports", import_id)
+    return show(visit, "import.html", error=error, at=at, found=found, ended=ended, ignored=ignored, **listed)
 
 
 async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.pages import model as checked
-from app.console.pages import see, seen_version, show, wrong
+from app.console.pages import see, seen_version, show, whole, wrong
 from app.console.session import Admin, AdminForm, Visit
 from app.domain.access.keys import service
 from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyRotate
@@ -87,8 +87,8 @@ def typed_grace(visit: Visit, key_id: uuid.UUID) -> int:
         InvalidRequestError: the form does not say it, or its box is not ticked.
     """
     check_sure(visit, f"sure-rotate-{key_id}")
-    hours = visit.text("grace_hours")
-    grace = int(hours) * 3600 if hours.isascii() and hours.isdecimal() else -1
+    hours = whole(visit.text("grace_hours"))
+    grace = hours * 3600 if isinstance(hours, int) else -1
     return checked(ApiKeyRotate, {"grace_seconds": grace}).grace_seconds
 
 

@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.console import session
 from app.console.pages import TEMPLATES, see
-from app.console.session import Keys, Visit, sent_by, shown_to
+from app.console.session import Failures, Keys, Visit, sent_by, shown_to
 from app.console.texts import DONE, MENU
 from app.domain.access.errors import UnauthenticatedError
 from app.web.dependencies import Settings
@@ -26,17 +26,19 @@ async def sign_in(
     request: Request,
     settings: Settings,
     keys: Keys,
+    failures: Failures,
     api_key: Annotated[str, Form()] = "",
     wanted: Annotated[str, Form(alias="next")] = "",
 ) -> Response:
     """Begin a session, where the key is known."""
     session.check_origin(request)
     try:
-        await keys.recognise(api_key.strip())
+        await session.caller_with(request, keys, failures, api_key.strip())
     except (UnauthenticatedError, UnicodeEncodeError):
         return _page(request, wanted, "This API key is not known, or was revoked.", 401)
     # Only addresses of the console, so that nobody is led elsewhere.
-    inside = wanted.startswith("/console/") and "\\" not in wanted and "//" not in wanted
+    page = wanted.partition("?")[0]
+    inside = page.startswith("/console/") and "\\" not in page and "//" not in page
     response = RedirectResponse(wanted if inside else "/console/", 303)
     session.begin(request, response, settings, api_key.strip())
     return response

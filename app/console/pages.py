@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import orjson
 from fastapi import Request, Response
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from app.console import session
 from app.console.session import Visit
 from app.console.texts import DONE, MENU, STATES
-from app.platform.errors import DomainError, InvalidRequestError
+from app.platform.errors import DomainError, Fault, InvalidRequestError
 from app.platform.versions import Expected
 from app.web.body import validated
 from app.web.problems import response_to
@@ -25,6 +25,9 @@ Model = TypeVar("Model", bound=BaseModel)
 HERE = Path(__file__).parent
 PAGE = 50
 """Rows of a list on one page."""
+
+MOST_DIGITS = 18
+"""Of a number that is typed; all are below 2 to the power of 63."""
 
 
 def _number(value: int | None) -> str:
@@ -53,8 +56,18 @@ TEMPLATES.filters |= {
 TEMPLATES.globals |= {"STATES": STATES}
 
 
-def show(visit: Visit, template: str, /, error: DomainError | None = None, **about: object) -> Response:
-    """Return a page; `error` is what was wrong with the form that led to it."""
+def show(
+    visit: Visit, template: str, /, error: DomainError | None = None, at: str = "", **about: object
+) -> Response:
+    """Return a page.
+
+    Args:
+        visit: of whom.
+        template: its file.
+        error: what was wrong with the form that led to it.
+        at: the address of the page, where it also answers forms that are sent to others.
+        about: what the template shows.
+    """
     query = dict(visit.request.query_params)
     next_cursor = about.get("next_cursor")
     text = TEMPLATES.get_template(template).render(
@@ -64,14 +77,23 @@ def show(visit: Visit, template: str, /, error: DomainError | None = None, **abo
             "error": error,
             "caller": visit.caller,
             "csrf": visit.csrf,
-            "typed": visit.typed or query,
+            "typed": query | visit.typed,
             "wrong": _by_field(error),
-            "done": DONE.get(query.get("done", "")),
+            "done": DONE.get(query.get("done", "")) if error is None else None,
             "menu": _menu(visit),
-            "next_page": "?" + urlencode({**query, "cursor": next_cursor}) if next_cursor else None,
+            "at": at,
+            "next_page": _next_page(query, at, str(next_cursor)) if next_cursor else None,
         }
     )
     return HTMLResponse(text, 200 if error is None else error.status)
+
+
+def _next_page(query: Mapping[str, str], at: str, cursor: str) -> str:
+    """Return where a list goes on, with what it was asked for by."""
+    page, _, given = at.partition("?")
+    kept = {**query, **dict(parse_qsl(given)), "cursor": cursor}
+    kept.pop("done", None)
+    return f"{page}?{urlencode(kept)}"
 
 
 def see(path: str, done: str = "", **query: str) -> Response:
@@ -90,13 +112,21 @@ async def problem_page(request: Request, error: Exception) -> Response:
     answer = response_to(error, request.url.path)
     problem = orjson.loads(answer.body)
     if problem["status"] == 401:  # noqa: PLR2004  (unauthenticated)
-        wanted = request.url.path if request.method == "GET" else "/console/pools"
-        away = RedirectResponse("/console/login?" + urlencode({"next": wanted}), 303)
+        away = RedirectResponse("/console/login?" + urlencode(_back(request)), 303)
         session.end(away)
         return away
     text = TEMPLATES.get_template("problem.html").render(problem=problem)
     headers = {"Retry-After": answer.headers["retry-after"]} if "retry-after" in answer.headers else None
     return HTMLResponse(text, problem["status"], headers)
+
+
+def _back(request: Request) -> dict[str, str]:
+    """Return what the sign-in has to know: where to go on, and that a form which was sent was not obeyed."""
+    if request.method == "GET":
+        asked = request.scope["raw_path"].decode("latin-1"), request.url.query
+        return {"next": "?".join(filter(None, asked))}
+    page = urlsplit(request.headers.get("referer", ""))
+    return {"next": "?".join(filter(None, (page.path, page.query))), "done": "not-done"}
 
 
 def model(kind: type[Model], values: Mapping[str, object]) -> Model:
@@ -130,6 +160,21 @@ def json_of(visit: Visit, name: str) -> dict[str, object] | None:
     if not isinstance(value, dict):
         raise wrong(name, 'This must be a JSON object, such as {"type": "spring"}.')
     return value
+
+
+def whole(text: str | None) -> int | str | None:
+    """Return what was typed as a whole number, where it is one; anything else as it is, for a model to refuse."""
+    if text is None or not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS:
+        return text
+    return int(text)
+
+
+def renamed(error: InvalidRequestError, place: str, field: str) -> InvalidRequestError:
+    """Return the error with the fault at one place put to the field of a form that has another name."""
+    faults: list[Fault] = [
+        {**fault, "loc": [field]} if fault["loc"][-1] == place else fault for fault in error.errors
+    ]
+    return InvalidRequestError(error.detail, faults)
 
 
 def wrong(field: str, message: str) -> InvalidRequestError:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.console.pages import PAGE, path, see, seen_version, show
+from app.console.pages import PAGE, path, renamed, see, seen_version, show, whole
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Reader, Visit
 from app.domain.alerts import service as alerts
@@ -89,9 +89,12 @@ async def set_rule(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     """Say how many codes a customer gets; nothing typed: as many as are asked for."""
 
     def typed() -> PoolUpdate:
-        count, days = (_number(visit.given(name)) for name in ("count_each", "days"))
+        count, days = (whole(visit.given(name)) for name in ("count_each", "days"))
         rule = None if count is None else {"count": count, "days": days, "then": visit.text("then")}
-        return validated(PoolUpdate, {"per_customer": rule})
+        try:
+            return validated(PoolUpdate, {"per_customer": rule})
+        except InvalidRequestError as error:  # the page has another field that is called a count
+            raise renamed(error, "count", "count_each") from error
 
     return await _changed(visit, engine, pool, typed)
 
@@ -101,7 +104,7 @@ async def set_expiry(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     """Say how many days a code holds for who gets it; nothing typed: as long as it holds by itself."""
 
     def typed() -> PoolUpdate:
-        return validated(PoolUpdate, {"expires_after_days": _number(visit.given("expires_after_days"))})
+        return validated(PoolUpdate, {"expires_after_days": whole(visit.given("expires_after_days"))})
 
     return await _changed(visit, engine, pool, typed)
 
@@ -120,16 +123,10 @@ async def _changed(
     return see(path("pools", pool), "pool-changed")
 
 
-def _number(text: str | None) -> int | str | None:
-    """Return what was typed as a whole number, where it is one."""
-    return int(text) if text is not None and text.isdecimal() and text.isascii() else text
-
-
 @router.get("/{pool}/delete")
 async def ask_delete(pool: str, visit: Manager, connection: Connection) -> Response:
     """Ask before a pool is deleted."""
-    found = await service.get(connection, pool)
-    return _ask_delete(visit, pool, found.counts.total)
+    return await _ask_delete(visit, connection, pool)
 
 
 @router.post("/{pool}/delete")
@@ -138,7 +135,8 @@ async def delete(pool: str, visit: ManagerForm, engine: Engine) -> Response:
     try:
         await run_act(engine, schedules.delete_pool, visit.caller, pool)
     except DomainError as error:
-        return _ask_delete(visit, pool, 0, error=error)
+        async with transaction(engine) as connection:
+            return await _ask_delete(visit, connection, pool, error)
     return see("/pools", "pool-deleted")
 
 
@@ -220,6 +218,7 @@ async def _one(
         visit,
         "pool.html",
         error=error,
+        at="/console" + path("pools", name),
         pool=pool,
         version=service.version_of(pool),
         states=list(VoucherStatus),
@@ -283,7 +282,10 @@ def _chart(values: list[int]) -> str:
     return f"M0,40 L{' L'.join(points)} L100,40 Z"
 
 
-def _ask_delete(visit: Visit, pool: str, total: int, error: DomainError | None = None) -> Response:
+async def _ask_delete(
+    visit: Visit, connection: AsyncConnection, pool: str, error: DomainError | None = None
+) -> Response:
+    total = (await service.get(connection, pool)).counts.total
     return show(
         visit,
         "confirm.html",

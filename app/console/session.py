@@ -20,12 +20,14 @@ from app.platform.clock import clock
 from app.platform.settings import Settings as AllSettings
 from app.web.body_limit import allow
 from app.web.dependencies import PLACE, Settings, held
-from app.web.guard import permit
+from app.web.failed_keys import FailedKeys
+from app.web.guard import permit, recognise
 
 COOKIE = "vouchers_session"
 IDLE_SECONDS = 30 * 60
 RENEW_SECONDS = 60
 Keys = Annotated[KeyRing, held(KeyRing)]
+Failures = Annotated[FailedKeys, held(FailedKeys)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,20 @@ def end(response: Response) -> None:
     response.delete_cookie(COOKIE, path="/console", httponly=True, samesite="strict")
 
 
-async def _visit(request: Request, settings: Settings, keys: Keys) -> Visit:
+async def caller_with(request: Request, keys: KeyRing, failures: FailedKeys, secret: str) -> Caller:
+    """Return whose key it is; keys that are not known, and requests with one, are limited as the API's are.
+
+    Raises:
+        UnauthenticatedError, TooManyRequestsError: it is not let in.
+    """
+    return await recognise(keys, failures, secret, request.client.host if request.client else "")
+
+
+async def _visit(request: Request, settings: Settings, keys: Keys, failures: Failures) -> Visit:
     session = sealed.unseal(settings, "session", request.cookies.get(COOKIE, ""), IDLE_SECONDS, SESSION)
     if session is None:
         raise UnauthenticatedError("Sign in with an API key.")
-    caller = await keys.recognise(session.key)
+    caller = await caller_with(request, keys, failures, session.key)
     request.scope[PLACE] = caller.place
     logs.project_id.set(caller.project_id)
     if clock.timestamp() - session.at > RENEW_SECONDS:

@@ -67,6 +67,7 @@ DONE = {
     "project-made": "The project is made. Make its first key next.",
     "project-renamed": "The project has its new name.",
     "project-deleted": "The project is being deleted. Its keys are refused.",
+    "not-done": "The session had ended, so what you sent was not done. Sign in, and send it again.",
     "signed-out": "You are signed out.",
 }
 """What a page says after a form, by the word in its address: nothing in an address is shown as it is."""

@@ -22,13 +22,13 @@ from app.web.guard import permit
 router = APIRouter(prefix="/vouchers")
 
 
-@router.get("/{code:path}")
+@router.get("/{code:code}")
 async def one(code: str, visit: Reader, connection: Connection) -> Response:
     """Show a voucher and its history."""
     return await _show(visit, connection, clean_code(code))
 
 
-@router.post("/{code:path}/void")
+@router.post("/{code:code}/void")
 async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     """Take a code out for good."""
     try:
@@ -40,7 +40,7 @@ async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     return see(path("vouchers", code), "voided")
 
 
-@router.post("/{code:path}/release/{assignment_id}")
+@router.post("/{code:code}/release/{assignment_id}")
 async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: Engine) -> Response:
     """Make a code available again."""
     try:
@@ -54,7 +54,7 @@ async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: E
     return see(path("vouchers", code), "released")
 
 
-@router.post("/{code:path}/redeem")
+@router.post("/{code:code}/redeem")
 async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
     """Redeem a code without an event."""
     try:

@@ -108,4 +108,5 @@ async def _one(
         webhook = await service.get(connection, webhook_id)
         rows = await service.list_deliveries(connection, webhook_id, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
-    return show(visit, "webhook.html", webhook=webhook, **listed, error=error, **about)
+    at = "/console" + path("webhooks", webhook_id)
+    return show(visit, "webhook.html", error=error, at=at, webhook=webhook, **listed, **about)

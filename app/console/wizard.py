@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
 from app.console import sealed, spool
-from app.console.pages import json_of, path, see, show, wrong
+from app.console.pages import json_of, path, see, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.imports import beginning, previews, service
@@ -211,7 +211,7 @@ def _sheets(visit: Visit) -> list[str]:
 def _attributes(visit: Visit) -> list[str]:
     """Return the columns that come with the code: ticked, or carried as a list with commas."""
     given = ",".join(value for value in visit.form.getlist("attribute") if isinstance(value, str))
-    return [index for index in given.split(",") if index.isdigit()]
+    return [index for index in given.split(",") if isinstance(whole(index), int)]
 
 
 async def _preview(visit: Visit, source: dict[str, object]) -> dict[str, object]:
@@ -228,12 +228,10 @@ def _preview_file(visit: Visit, name: str, options: FormatIn) -> dict[str, objec
 
 
 def _options(visit: Visit) -> dict[str, object]:
-    chosen: dict[str, object] = (
-        {"column": int(visit.text("column") or 0)} if visit.text("column").isdigit() else {}
-    )
-    for name in ("expires_at_column", "valid_from_column", *PAST):
-        if visit.text(name).strip().isdigit():
-            chosen[name] = int(visit.text(name))
+    named = ("column", "expires_at_column", "valid_from_column", *PAST)
+    chosen: dict[str, object] = {
+        name: index for name in named if isinstance(index := whole(visit.given(name)), int)
+    }
     if attributes := [int(index) for index in _attributes(visit) if index != visit.text("column")]:
         chosen["attribute_columns"] = attributes
     return _format(visit) | chosen
@@ -285,11 +283,11 @@ def _cron(visit: Visit) -> str:
     every = visit.text("every")
     if every == "cron":
         return visit.text("cron")
-    hour, _, minute = (visit.text("at") or "06:00").partition(":")
-    if not (hour.isdigit() and minute.isdigit()):
+    hour, minute = (whole(part) for part in (visit.text("at") or "06:00").partition(":")[::2])
+    if not (isinstance(hour, int) and isinstance(minute, int)):
         raise wrong("at", "Give a time such as 06:00.")
     weekday = visit.text("weekday") or "1"
-    return EVERY.get(every, EVERY["day"]).format(minute=int(minute), hour=int(hour), weekday=weekday)
+    return EVERY.get(every, EVERY["day"]).format(minute=minute, hour=hour, weekday=weekday)
 
 
 def _times(visit: Visit) -> list[datetime]:

@@ -1,11 +1,13 @@
 """No page or form works without session, token and scope; what is hostile is shown as text."""
 
+import httpx
 import pytest
 from fastapi.routing import APIRoute, APIRouter
 
 from app.console import session
 from app.console.application import PAGES
 from app.console.session import COOKIE
+from app.web.failed_keys import FAILURES_PER_MINUTE
 from tests.console.conftest import csrf
 from tests.factories import KEY, fill
 
@@ -28,7 +30,7 @@ def routes():
                         .replace("{change_id}", ID)
                     )
                     path = path.replace("{webhook_id}", ID)
-                    for name in ("{pool}", "{project}", "{code:path}", "{customer_id:path}"):
+                    for name in ("{pool}", "{project}", "{code:code}", "{customer_id:code}"):
                         path = path.replace(name, "spring")
                     yield method, f"/console{path}"
 
@@ -104,6 +106,52 @@ async def test_a_session_ends_after_idle_time(person, monkeypatch):
     client = await person()
     monkeypatch.setattr(session, "IDLE_SECONDS", -1)
     assert (await client.get("/console/pools")).url.path == "/console/login"
+
+
+async def test_who_guesses_keys_at_the_sign_in_is_stopped(person, client):
+    guesser = await person()
+    for n in range(FAILURES_PER_MINUTE):
+        answer = await guesser.post("/console/login", data={"api_key": f"guess-{n}"})
+        assert answer.status_code == 401
+    answer = await guesser.post("/console/login", data={"api_key": KEY})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+    stranger = await client.get("/v1/pools", headers={"Authorization": "Bearer of-nobody"})
+    assert stranger.status_code == 429, "guesses count wherever they are made"
+
+
+async def test_a_session_sends_no_more_requests_than_its_key_may(app, client):
+    limited = {"name": "few", "scopes": ["read"], "requests_per_minute": 3}
+    secret = (await client.post("/v1/api-keys", json=limited)).json()["secret"]
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as browser:
+        browser.headers["Origin"] = "http://test"
+        await browser.post("/console/login", data={"api_key": secret})
+        answers = [await browser.get("/console/pools") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].headers["retry-after"]
+
+
+async def test_the_sign_in_leads_back_to_what_was_asked_for(person, engine):
+    await fill(engine, "spring", ["A/B?50%"])
+    client = await person()
+    for wanted in ("/console/vouchers/A%2FB%3F50%25", "/console/pools/spring?status=void&code="):
+        client.cookies.clear()
+        sign_in = await client.get(wanted)
+        assert sign_in.url.path == "/console/login"
+        page = await client.post("/console/login", data={"api_key": KEY, "next": sign_in.url.params["next"]})
+        assert (page.status_code, page.url.raw_path.decode()) == (200, wanted)
+
+
+async def test_a_form_of_a_session_that_ended_is_told_of_and_leads_back_to_its_page(person):
+    client = await person("assign")
+    client.cookies.clear()
+    answer = await client.post(
+        "/console/personalization", headers={"Referer": "http://test/console/personalization?pool=p"}
+    )
+    assert "what you sent was not done" in answer.text
+    assert answer.url.params["next"] == "/console/personalization?pool=p"
+    answer = await client.post("/console/personalization")
+    assert answer.url.params["next"] == ""
 
 
 async def test_the_cookie_and_the_headers_are_strict(client):

@@ -1,0 +1,137 @@
+"""What forms are answered with: where a page that answers one leads, and what is said of what was typed."""
+
+import re
+from urllib.parse import quote
+
+import pytest
+
+from tests.console.conftest import csrf
+from tests.factories import fill
+
+
+@pytest.fixture
+async def browser(person, engine):
+    await fill(engine, "spring", 60)
+    browser = await person()
+    browser.form = {"csrf": await csrf(browser)}
+    return browser
+
+
+async def test_a_page_that_answers_a_form_leads_on_as_the_page_itself(browser, client):
+    page = await browser.post(
+        "/console/pools/spring/holds", data=browser.form | {"campaign_id": "k", "count": "99"}
+    )
+    assert page.status_code == 409
+    assert 'method="get" action="/console/pools/spring"' in page.text
+    next_page = re.search(r'href="([^"]+)">Next page', page.text)[1]
+    assert next_page.startswith("/console/pools/spring?cursor=")
+    assert (await browser.get(next_page)).status_code == 200
+    page = await browser.get("/console/pools/spring?status=available&done=hold-made")
+    next_page = re.search(r'href="([^"]+)">Next page', page.text)[1].replace("&amp;", "&")
+    assert "status=available" in next_page
+    assert "The codes are held" in page.text
+    assert "The codes are held" not in (await browser.get(next_page)).text
+    rows = "".join(f"c-{n:02}\n" for n in range(60))
+    page = await browser.post(
+        "/console/customers/import",
+        data=browser.form,
+        files={"file": ("a.csv", b"customer_id\n" + rows.encode())},
+    )
+    next_page = re.search(r'href="([^"]+)">Next page', page.text)[1]
+    assert "c-59" in (await browser.get(next_page)).text
+
+
+PAGES = {
+    "pools/spring/change?x=y": "pools/spring",
+    "pools/spring/holds/00000000-0000-4000-8000-000000000000/delete": "pools/spring",
+    "keys/00000000-0000-4000-8000-000000000000/rotate": "keys",
+    "alerts/delete": "alerts",
+    "logout": "pools",
+}
+
+
+async def test_the_address_of_a_form_leads_to_its_page(browser):
+    for address, page in PAGES.items():
+        answer = await browser.get(f"/console/{address}")
+        assert (answer.status_code, answer.url.path, answer.url.query) == (200, f"/console/{page}", b"")
+
+
+async def test_a_method_that_no_page_has_is_refused_as_such(browser):
+    answer = await browser.put("/console/pools")
+    assert (answer.status_code, "GET" in answer.headers["allow"]) == (405, True)
+
+
+ALERTS = {"pool": "spring", "thresholds": "0", "webhook_url": "https://hooks.test/x"}
+NUMBERS = (
+    ("pools/spring/rule", "count_each", {"then": "same"}),
+    ("pools/spring/rule", "days", {"count_each": "1", "then": "same"}),
+    ("pools/spring/expiry", "expires_after_days", {}),
+    ("pools/spring/holds", "count", {"campaign_id": "k"}),
+    ("alerts", "thresholds", ALERTS),
+    ("alerts", "expiring_within_days", ALERTS),
+    ("changes", "count", {"action": "move", "pool": "spring", "to": "other"}),
+)
+
+
+def marked(page):
+    """The fields that a page says are wrong."""
+    return re.findall(r'<input id="f-(\w+)" [^>]*aria-invalid="true"', page.text)
+
+
+@pytest.mark.parametrize("typed", ["9" * 5000, "\u00b2", "zwei"])
+async def test_what_is_no_number_is_told_beside_its_field_and_kept(browser, typed):
+    for address, field, form in NUMBERS:
+        page = await browser.post(f"/console/{address}", data=browser.form | form | {field: typed})
+        assert (page.status_code, marked(page)) == (422, [field]), address
+        assert f'value="{typed}"' in page.text
+        said = re.search(r'role="alert"><p><strong>.*?</strong> (.*?)</p>', page.text)[1]
+        assert said.count("Input should") <= 1, "said once"
+
+
+async def test_an_aggregate_of_no_name_is_refused_beside_the_field(browser):
+    for name in (".", "..", "a\0b", "", "x" * 256):
+        form = browser.form | {"name": name, "event_type": "e", "function": "count"}
+        page = await browser.post("/console/aggregates", data=form)
+        assert (page.status_code, marked(page)) == (422, ["name"])
+
+
+async def test_a_pool_that_stays_is_told_with_the_number_of_its_vouchers(browser, client):
+    await client.post("/v1/pools/spring/assignments", json={})
+    page = await browser.post("/console/pools/spring/delete", data=browser.form)
+    assert page.status_code == 409
+    assert "its 60 vouchers" in page.text
+
+
+async def test_an_error_is_shown_without_what_was_done_before_it(browser):
+    page = await browser.post("/console/mapping?done=mapping-changed", data=browser.form | {"event_type": ""})
+    assert page.status_code == 422
+    assert "The mapping is saved" not in page.text
+
+
+async def test_the_choice_of_a_pool_stays_beside_the_template(browser):
+    page = await browser.post(
+        "/console/personalization?pool=spring&action=count_total",
+        data=browser.form | {"template": "x", "channel": "sms", "go": "preview"},
+    )
+    assert 'name="pool" list="pools" value="spring"' in page.text
+    assert 'value="count_total" selected' in page.text
+
+
+CODES = ("A/B", "x/void", "/a?b#50%", "<b>&\"'🎟 /")
+
+
+async def test_a_code_of_any_letters_is_opened_and_changed(browser, client, engine):
+    await fill(engine, "odd", CODES)
+    page = await browser.get("/console/pools/odd")
+    addresses = re.findall(r'href="(/console/vouchers/[^"]+)"', page.text)
+    assert len(addresses) == len(CODES)
+    sure = browser.form | {"sure": "yes"}
+    for _ in addresses:
+        given = (await client.post("/v1/pools/odd/assignments", json={})).json()
+        address = "/console/vouchers/" + quote(given["code"], safe="")
+        assert address in addresses
+        for act in (f"release/{given['id']}", "redeem"):
+            page = await browser.post(f"{address}/{act}", data=sure)
+            assert (page.status_code, page.url.raw_path.partition(b"?")[0].decode()) == (200, address)
+    await fill(engine, "voided", ["A/B/C"])
+    assert "The code is void." in (await browser.post("/console/vouchers/A%2FB%2FC/void", data=sure)).text
