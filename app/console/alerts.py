@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.console.once import once
 from app.console.pages import PAGE, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
@@ -48,13 +49,18 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
         )
         await service.check_url(visit.settings, wanted)
         async with transaction(engine) as connection:
-            alerts = await service.put(
-                connection, visit.caller, visit.settings, visit.text("pool"), wanted, seen_version(visit)
+            secret = await once(
+                connection,
+                visit,
+                lambda: service.put(
+                    connection, visit.caller, visit.settings, visit.text("pool"), wanted, seen_version(visit)
+                ),
+                lambda alerts: alerts.webhook_secret or "",
             )
     except DomainError as error:
         return await _page(visit, engine, error=error)
-    if alerts.webhook_secret is not None:
-        return await _page(visit, engine, secret=alerts.webhook_secret)
+    if secret:
+        return await _page(visit, engine, secret=secret)
     return see("/alerts", "alerts-set", pool=visit.text("pool"))
 
 
@@ -98,7 +104,7 @@ async def _page(
     return show(
         visit,
         "alerts.html",
-        at=at,
+        at,
         pools=names,
         pool=pool,
         alerts=alerts,

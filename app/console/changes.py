@@ -136,8 +136,8 @@ async def _one(
     return show(
         visit,
         "change.html",
+        "/console" + path("changes", change_id),
         error=error,
-        at="/console" + path("changes", change_id),
         found=found,
         ended=found.status in service.ENDED,
         action=dict(ACTIONS)[found.action],

@@ -1,6 +1,5 @@
 """Customers: what is known of them, the nodes of a scenario for one of them, and erasure."""
 
-import uuid
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -103,9 +102,9 @@ async def run_node(
     try:
         wanted = checked(NodeRequest, {"template": visit.text("template"), "mode": mode})
         spec = RenderSpec(parts_of(wanted.template, None), None, wanted.mode)
-        # The same form sent again has the same message, and so takes no second code.
-        message = visit.given("message_id") or str(uuid.uuid4())
-        target = MessageTarget(customer_id, message, is_new=False)
+        target = MessageTarget(
+            customer_id, visit.sent_as(), is_new=False
+        )  # sent again, it takes no second code
         codes, stored = await node(engine, renderers, spec, target)
     except DomainError as error:
         return await _one(visit, engine, customer_id, error=error)
@@ -144,9 +143,7 @@ async def _list(
         start = pagination.decode(query.get("cursor"), KEY)
         rows, _ = await service.search(connection, CustomerFilter(search or None), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.id)
-    return show(
-        visit, "customers.html", error=error, at="/console/customers", search=search, **listed, **about
-    )
+    return show(visit, "customers.html", "/console/customers", error=error, search=search, **listed, **about)
 
 
 async def _one(
@@ -171,7 +168,6 @@ async def _one(
         tracked=tracked,
         events=events,
         given=given,
-        message_id=visit.given("message_id") or str(uuid.uuid4()),
         error=error,
         **about,
     )

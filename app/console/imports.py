@@ -116,7 +116,7 @@ async def _one(
     ended = found.status in service.ENDED
     ignored = await service.list_ignored(connection, import_id, 0, PAGE) if found.ignored else []
     at = "/console" + path("imports", import_id)
-    return show(visit, "import.html", error=error, at=at, found=found, ended=ended, ignored=ignored, **listed)
+    return show(visit, "import.html", at, error=error, found=found, ended=ended, ignored=ignored, **listed)
 
 
 async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.console.once import once
 from app.console.pages import model as checked
 from app.console.pages import see, seen_version, show, whole, wrong
 from app.console.session import Admin, AdminForm, Visit
@@ -35,7 +36,7 @@ async def create(visit: AdminForm, engine: ControlEngine) -> Response:
     try:
         wanted = typed_key(visit, OFFERED)
         async with transaction(engine) as connection:
-            secret = await issue(connection, visit, visit.caller.project_id, wanted)
+            secret = await issued(connection, visit, visit.caller.project_id, wanted)
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return await _page(visit, engine, secret=secret)
@@ -59,9 +60,7 @@ async def rotate(key_id: uuid.UUID, visit: AdminForm, engine: ControlEngine) -> 
     try:
         grace = typed_grace(visit, key_id)
         async with transaction(engine) as connection:
-            _, secret = await service.rotate(
-                connection, visit.caller, visit.caller.project_id, key_id, grace, seen_version(visit)
-            )
+            secret = await rotated(connection, visit, visit.caller.project_id, key_id, grace)
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return await _page(visit, engine, secret=secret)
@@ -102,12 +101,28 @@ def check_sure(visit: Visit, field: str) -> None:
         raise wrong(field, "Tick the box to confirm.")
 
 
-async def issue(connection: AsyncConnection, visit: Visit, project_id: int, wanted: ApiKeyCreate) -> str:
+async def issued(connection: AsyncConnection, visit: Visit, project_id: int, wanted: ApiKeyCreate) -> str:
     """Make a key of a project; return its secret."""
-    _, secret = await service.issue(
-        connection, visit.caller, project_id, wanted.name, wanted.scopes, expires_at=wanted.expires_at
+    return await once(
+        connection,
+        visit,
+        lambda: service.issue(
+            connection, visit.caller, project_id, wanted.name, wanted.scopes, expires_at=wanted.expires_at
+        ),
+        lambda key_and_secret: key_and_secret[1],
     )
-    return secret
+
+
+async def rotated(
+    connection: AsyncConnection, visit: Visit, project_id: int, key_id: uuid.UUID, grace: int
+) -> str:
+    """Give a key of a project a new secret, where it still is as the form has it; return the secret."""
+    return await once(
+        connection,
+        visit,
+        lambda: service.rotate(connection, visit.caller, project_id, key_id, grace, seen_version(visit)),
+        lambda key_and_secret: key_and_secret[1],
+    )
 
 
 async def listed(connection: AsyncConnection, project_id: int) -> dict[str, object]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from uuid import uuid4
 
 import orjson
 from fastapi import Request, Response
@@ -53,19 +54,19 @@ TEMPLATES.filters |= {
     "pair": lambda value: (value, value),
     "part": lambda value: quote(str(value), safe=""),
 }
-TEMPLATES.globals |= {"STATES": STATES}
+TEMPLATES.globals |= {"STATES": STATES, "new_form": lambda: uuid4().hex}
 
 
 def show(
-    visit: Visit, template: str, /, error: DomainError | None = None, at: str = "", **about: object
+    visit: Visit, template: str, at: str = "", /, error: DomainError | None = None, **about: object
 ) -> Response:
     """Return a page.
 
     Args:
         visit: of whom.
         template: its file.
-        error: what was wrong with the form that led to it.
         at: the address of the page, where it also answers forms that are sent to others.
+        error: what was wrong with the form that led to it.
         about: what the template shows.
     """
     query = dict(visit.request.query_params)

@@ -1,6 +1,5 @@
 """*Personalization*: the Jinja for a pool, a template with its preview, and a test message."""
 
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -49,7 +48,7 @@ async def render(
             },
         )
         spec = RenderSpec(parts_of(wanted.template, wanted.channel, wanted.parts), wanted.channel, mode)
-        target = MessageTarget(wanted.customer_id, str(uuid.uuid4()), is_new=True)
+        target = MessageTarget(wanted.customer_id, visit.sent_as(), is_new=False)
         outcome = await batcher.render(spec, target)
         hidden = wanted.channel is Channel.WEBLAYER and isinstance(outcome.error, PoolExhaustedError)
         if outcome.error is not None and not hidden:

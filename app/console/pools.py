@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.console.once import once
 from app.console.pages import PAGE, path, renamed, see, seen_version, show, whole
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Reader, Visit
@@ -61,7 +62,12 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
         typed = {name: visit.given(name) for name in ("description", "like")}
         wanted = checked(PoolCreate, {"name": visit.text("name"), **typed})
         async with transaction(engine) as connection:
-            await alerts.create_pool(connection, visit.caller, wanted)
+            await once(
+                connection,
+                visit,
+                lambda: alerts.create_pool(connection, visit.caller, wanted),
+                lambda pool: pool.name,
+            )
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _list(visit, connection, error=error)
@@ -116,7 +122,12 @@ async def _changed(
     try:
         wanted = typed()
         async with transaction(engine) as connection:
-            await service.change(connection, visit.caller, pool, wanted, expected)
+            await once(
+                connection,
+                visit,
+                lambda: service.change(connection, visit.caller, pool, wanted, expected),
+                lambda changed: changed.name,
+            )
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, pool, error=error)
@@ -149,7 +160,12 @@ async def hold(pool: str, visit: ManagerForm, engine: Engine) -> Response:
             {"campaign_id": visit.given("campaign_id"), "count": visit.given("count")},
         )
         async with transaction(engine) as connection:
-            await holds.create(connection, visit.caller, pool, wanted.campaign_id, wanted.count, None)
+            await once(
+                connection,
+                visit,
+                lambda: holds.create(connection, visit.caller, pool, wanted.campaign_id, wanted.count, None),
+                lambda made: str(made.id),
+            )
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, pool, error=error)
@@ -217,8 +233,8 @@ async def _one(
     return show(
         visit,
         "pool.html",
+        "/console" + path("pools", name),
         error=error,
-        at="/console" + path("pools", name),
         pool=pool,
         version=service.version_of(pool),
         states=list(VoucherStatus),

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.console.keys import check_sure, issue, listed, typed_grace, typed_key
+from app.console.keys import check_sure, issued, listed, rotated, typed_grace, typed_key
+from app.console.once import once
 from app.console.pages import PAGE, model, path, see, seen_version, show, wrong
 from app.console.session import Keys, Visit, sent_by, shown_to
 from app.domain.access.keys import service as keys
@@ -44,10 +45,15 @@ async def create(visit: OperatorForm, engine: ControlEngine) -> Response:
         wanted = model(ProjectCreate, given)
         database_id = await choose(engine, visit.settings, wanted.database)
         async with transaction(engine) as connection:
-            made = await service.create(connection, visit.caller, wanted.name, database_id)
+            name = await once(
+                connection,
+                visit,
+                lambda: service.create(connection, visit.caller, wanted.name, database_id),
+                lambda made: made.name,
+            )
     except DomainError as error:
         return await _page(visit, engine, error=error)
-    return see("/projects" + path(made.name), "project-made")
+    return see("/projects" + path(name), "project-made")
 
 
 @router.get("/{project}")
@@ -90,7 +96,7 @@ async def create_key(project: str, visit: OperatorForm, engine: ControlEngine) -
     try:
         wanted = typed_key(visit, OFFERED)
         async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
-            secret = await issue(connection, visit, of.id, wanted)
+            secret = await issued(connection, visit, of.id, wanted)
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
     return await _one(visit, engine, project, secret=secret)
@@ -114,7 +120,7 @@ async def rotate_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engin
     try:
         grace = typed_grace(visit, key_id)
         async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
-            _, secret = await keys.rotate(connection, visit.caller, of.id, key_id, grace, seen_version(visit))
+            secret = await rotated(connection, visit, of.id, key_id, grace)
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
     return await _one(visit, engine, project, secret=secret)
@@ -141,10 +147,10 @@ async def _one(
     return show(
         visit,
         "project.html",
+        at,
         project=project,
         version=service.version_of(project),
         first=project.id == DEFAULT,
-        at=at,
         base=f"{at}/keys",
         offered=OFFERED,
         error=error,

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -62,6 +63,16 @@ class Visit:
     def given(self, name: str) -> str | None:
         """Return a field, or None where nothing was typed."""
         return self.text(name).strip() or None
+
+    def sent_as(self, part: str = "") -> str:
+        """Return a name that this form bears whenever it is sent, filled in alike, and no other one does."""
+        filled = sorted(
+            (name, value)
+            for name, value in self.form.multi_items()
+            if isinstance(value, str) and name != "csrf"
+        )
+        form = self.form.get("form") or str(uuid.uuid4())
+        return str(uuid.uuid5(self.caller.key_id, repr((self.request.url.path, form, filled, part))))
 
     @property
     def typed(self) -> dict[str, str]:

@@ -60,7 +60,7 @@ async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
     try:
         _agreed(visit)
         wanted = checked(RedemptionIn, {"customer_id": visit.given("customer_id")})
-        await run_act(engine, redemptions.redeem, code, wanted.customer_id, None)
+        await run_act(engine, redemptions.redeem, code, wanted.customer_id, None, visit.sent_as())
     except DomainError as error:
         return await _again(visit, engine, code, error)
     return see(path("vouchers", code), "redeemed")

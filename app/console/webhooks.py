@@ -6,8 +6,9 @@ from typing import get_args
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.console.once import once
 from app.console.pages import PAGE, model, path, see, show, wrong
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.pools import service as pools
@@ -40,10 +41,11 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
         values = {"url": visit.text("url").strip(), "events": events, "pools": named or None}
         wanted = model(WebhookCreate, values)
         await service.check_url(visit.settings, wanted.url)
-        made = await run_act(engine, service.create, engine, visit.caller, wanted)
+        made = await run_act(engine, _make, engine, visit, wanted)
     except DomainError as error:
         return await _page(visit, engine, error=error)
-    return await _one(visit, engine, made.id, secret=made.secret)
+    webhook_id, _, secret = made.partition(" ")
+    return await _one(visit, engine, uuid.UUID(webhook_id), secret=secret)
 
 
 @router.get("/{webhook_id}")
@@ -73,8 +75,13 @@ async def enable(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> R
 async def rotate(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Make a new key, and show it once."""
     async with transaction(engine) as connection:
-        made = await service.rotate(connection, visit.caller, webhook_id)
-    return await _one(visit, engine, webhook_id, secret=made.secret)
+        secret = await once(
+            connection,
+            visit,
+            lambda: service.rotate(connection, visit.caller, webhook_id),
+            lambda made: made.secret,
+        )
+    return await _one(visit, engine, webhook_id, secret=secret)
 
 
 @router.post("/{webhook_id}/delete")
@@ -85,6 +92,16 @@ async def delete(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> R
     async with transaction(engine) as connection:
         await service.remove(connection, visit.caller, webhook_id)
     return see("/webhooks", "webhook-deleted")
+
+
+async def _make(connection: AsyncConnection, engine: AsyncEngine, visit: Visit, wanted: WebhookCreate) -> str:
+    """Make a webhook; return its id and its key."""
+    return await once(
+        connection,
+        visit,
+        lambda: service.create(connection, engine, visit.caller, wanted),
+        lambda webhook: f"{webhook.id} {webhook.secret}",
+    )
 
 
 async def _page(
@@ -109,4 +126,4 @@ async def _one(
         rows = await service.list_deliveries(connection, webhook_id, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     at = "/console" + path("webhooks", webhook_id)
-    return show(visit, "webhook.html", error=error, at=at, webhook=webhook, **listed, **about)
+    return show(visit, "webhook.html", at, error=error, webhook=webhook, **listed, **about)

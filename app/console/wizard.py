@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
 from app.console import sealed, spool
+from app.console.once import once
 from app.console.pages import json_of, path, see, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
@@ -243,15 +244,27 @@ async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry
     if "id" not in source:
         async with transaction(engine) as connection:
             remote = SOURCE.validate_python(source)
-            return await beginning.begin_from_source(
-                connection, visit.caller, visit.settings, pool, remote, options
+            begun = await once(
+                connection,
+                visit,
+                lambda: beginning.begin_from_source(
+                    connection, visit.caller, visit.settings, pool, remote, options
+                ),
+                str,
             )
+        return uuid.UUID(begun)
     with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:
         await asyncio.to_thread(previews.look_at, file, options)
         async with transaction(engine) as connection:
-            return await beginning.begin_from_file(
-                connection, visit.caller, pool, str(source["name"]), spool.Spooled(file), options
+            begun = await once(
+                connection,
+                visit,
+                lambda: beginning.begin_from_file(
+                    connection, visit.caller, pool, str(source["name"]), spool.Spooled(file), options
+                ),
+                str,
             )
+    return uuid.UUID(begun)
 
 
 async def _run(visit: Visit, engine: Engine, source: dict[str, object]) -> Response:
@@ -262,7 +275,13 @@ async def _run(visit: Visit, engine: Engine, source: dict[str, object]) -> Respo
         values = _options(visit) | {"source": source, "pool": visit.text("pool"), "cron": _cron(visit)}
         wanted = checked(ScheduleCreate, values | {"timezone": visit.given("timezone")})
         async with transaction(engine) as connection:
-            await schedules.create(connection, visit.caller, visit.settings, wanted)
+            await once(
+                connection,
+                visit,
+                lambda: schedules.create(connection, visit.caller, visit.settings, wanted),
+                lambda schedule: str(schedule.id),
+                "schedule",
+            )
     import_id = await _start(visit, engine, source, dry_run=False)
     return see(path("imports", import_id), "import-begun")
 

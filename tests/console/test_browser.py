@@ -151,6 +151,19 @@ def test_two_people_edit_one_thing_and_the_second_is_shown_both(browser, service
     expect(other.get_by_role("status")).to_be_visible()
 
 
+def test_a_double_click_sends_a_form_once(browser, service):
+    page = sign_in(browser, service)
+    sent = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.goto("/console/keys")
+    page.get_by_label("Name").fill("double")
+    page.get_by_label("read", exact=True).check()
+    button(page, "Make key").dblclick()
+    expect(page.get_by_text("The key is shown once")).to_be_visible()
+    assert len(sent) == 1
+    assert page.complaints == []
+
+
 MEGABYTES = int(os.environ.get("VOUCHERS_TEST_UPLOAD", "3"))
 """Size of the file that is uploaded; 100 take half a minute."""
 

@@ -114,7 +114,7 @@ async def test_mapping_nodes_aggregates_and_erasure(person, client, engine):
         "/console/mapping", data={"csrf": token, "event_type": "purchase", "property": "voucher_code"}
     )
     assert "The mapping is saved" in page.text
-    node = {"csrf": token, "node": "properties", "message_id": "m"}
+    node = {"csrf": token, "node": "properties", "form": "m"}
     node["template"] = '{"voucher": {{ vouchers["spring"].assign_available() | json }}}'
     await browser.post("/console/customers/c/node", data=node | {"go": "preview"})
     assert (await client.get("/v1/pools/spring/counts")).json()["available"] == 3

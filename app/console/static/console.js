@@ -14,6 +14,13 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     button.textContent = "Copied";
   });
 }
+for (const form of document.querySelectorAll("form[method=post]")) {
+  let sent = -Infinity;  // a double click sends it once
+  form.addEventListener("submit", (event) => {
+    if (event.timeStamp - sent < 1000) { event.preventDefault(); event.stopImmediatePropagation(); }
+    else sent = event.timeStamp;
+  });
+}
 const pool = document.querySelector("input[data-pool-name]");
 if (pool) pool.addEventListener("input", () => {
   const spaced = /\s/.test(pool.value);

@@ -1,0 +1,35 @@
+"""A form that is sent again, by a second click or by a page that is loaded anew, is obeyed once."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.console.session import Visit
+from app.domain.access.replies import service as replies
+
+Made = TypeVar("Made")
+
+
+async def once(
+    connection: AsyncConnection,
+    visit: Visit,
+    act: Callable[[], Awaitable[Made]],
+    told: Callable[[Made], str],
+    part: str = "",
+) -> str:
+    """Return what is told of what `act` makes, or made when the same form was sent before, filled in alike.
+
+    Args:
+        connection: of the transaction that does what is asked for; what is told is kept there, sealed.
+        visit: brings the form.
+        act: does it.
+        told: picks what the answer to the form needs.
+        part: tells one act of the form from another.
+    """
+    taken, kept = await replies.take(connection, visit.settings, visit.caller, visit.sent_as(part), [])
+    if kept is not None:
+        return str(kept["told"])
+    text = told(await act())
+    await replies.keep(connection, visit.settings, taken, {"told": text})
+    return text
