@@ -158,7 +158,9 @@ def test_a_double_click_sends_a_form_once(browser, service):
     page.goto("/console/keys")
     page.get_by_label("Name").fill("double")
     page.get_by_label("read", exact=True).check()
-    button(page, "Make key").dblclick()
+    page.get_by_label("Name").evaluate(
+        "it => { it.form.requestSubmit(); setTimeout(() => it.form.requestSubmit()) }"
+    )
     expect(page.get_by_text("The key is shown once")).to_be_visible()
     assert len(sent) == 1
     assert page.complaints == []
