@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from app.platform.errors import InvalidRequestError, UnsupportedMediaTypeError
-from app.web import unknown_fields
+from app.web import given_twice, unknown_fields
 from app.web.body_limit import allow
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -42,7 +42,11 @@ def form_schema(fields: type[BaseModel], file: str) -> dict[str, object]:
 
 @asynccontextmanager
 async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, FormData]]:
-    """Give the file, which lies on disk if it is large, and the other fields."""
+    """Give the file, which lies on disk if it is large, and the other fields.
+
+    Raises:
+        InvalidRequestError: it cannot be read, has no file, or gives a field more than once.
+    """
     allow(request, limit)
     try:
         fields = await request.form(max_files=1, max_fields=20)
@@ -52,6 +56,7 @@ async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, 
         file = fields.get("file")
         if not isinstance(file, UploadFile):
             raise InvalidRequestError("The form has no file.", [{"loc": ["body", "file"], "msg": "missing"}])
+        given_twice.refuse([["body", name[:100]] for name in fields if len(fields.getlist(name)) > 1])
         yield file, fields
     finally:
         await fields.close()

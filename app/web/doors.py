@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.platform.errors import InvalidRequestError
-from app.web import json_bounds, pagination
+from app.web import given_twice, json_bounds, pagination
 from app.web.body_limit import bound
 from app.web.guard import Check
 from app.web.idempotency import NAME as IDEMPOTENCY_KEY
@@ -88,11 +88,7 @@ def refuse_twice(request: Request) -> None:
     twice = [["query", name[:100]] for name in given if len(given.getlist(name)) > 1]
     if len(set(request.headers.getlist(IDEMPOTENCY_KEY))) > 1:
         twice.append(["header", IDEMPOTENCY_KEY])
-    if twice:
-        said = "it is given more than once, and only one of them would count"
-        raise InvalidRequestError(
-            f"{'.'.join(twice[0])}: {said}", [{"loc": loc, "msg": said} for loc in twice]
-        )
+    given_twice.refuse(twice)
 
 
 def refuse_unknown(request: Request, names: set[str]) -> None:

@@ -57,3 +57,18 @@ async def test_a_file_may_be_larger_than_json(client, path, done):
     reply = await client.post(path, files=file(1000))
     assert (reply.status_code, reply.json()["type"]) == (413, "/problems/payload-too-large")
     assert reply.json()["limit"] == 5000
+
+
+@pytest.mark.parametrize("path", ["/v1/pools/p/imports", "/v1/imports/preview", "/v1/customers/imports"])
+async def test_a_field_of_a_form_that_is_given_twice_is_refused(client, path):
+    file = {"file": ("c.csv", b"code,pin,value\nC-1,2,3\n")}
+    reply = await client.post(path, files=file, data={"attribute_columns": ["pin", "value"]})
+    assert (reply.status_code, reply.json()["errors"]) == (
+        422,
+        [
+            {
+                "loc": ["body", "attribute_columns"],
+                "msg": "it is given more than once, and only one of them would count",
+            }
+        ],
+    )
