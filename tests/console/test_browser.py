@@ -166,6 +166,30 @@ def test_a_double_click_sends_a_form_once(browser, service):
     assert page.complaints == []
 
 
+def test_an_import_is_followed_again_after_its_stream_broke_off(browser, service):
+    page = sign_in(browser, service)
+    followed = []
+
+    def stream(route):
+        followed.append(route.request.url)
+        status = "running" if len(followed) == 1 else "succeeded"
+        event = f'retry: 10\nevent: progress\ndata: {{"status": "{status}", "rows": {len(followed)}}}\n\n'
+        route.fulfill(content_type="text/event-stream", body=event)
+
+    running = '<div data-follow="/console/followed"><progress></progress><span data-rows></span></div>'
+    script = '<script src="/console/static/console.js" defer></script>'
+    page.route("**/console/followed", stream)
+    page.route(
+        "**/console/import", lambda route: route.fulfill(content_type="text/html", body=running + script)
+    )
+    page.goto("/console/import")
+    for _ in range(200):
+        if len(followed) > 1:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("nobody followed it again")
+
+
 MEGABYTES = int(os.environ.get("VOUCHERS_TEST_UPLOAD", "3"))
 """Size of the file that is uploaded; 100 take half a minute."""
 

@@ -24,7 +24,9 @@ async def test_a_file_goes_through_the_wizard_and_is_sent_once(person):
     assert page.status_code == 200, page.text
     assert "A-2" in page.text
     assert "Semicolon" in page.text
+    assert "Not imported: note." in page.text
     page = await client.post("/console/imports/new", data=hidden(page.text) | {"go": "column"})
+    assert "Not imported" not in page.text, "here it is chosen what comes with a code"
     assert 'type="radio" name="column" value="0" checked' in page.text
     page = await client.post(
         "/console/imports/new", data=hidden(page.text) | {"go": "schedule", "column": "0"}

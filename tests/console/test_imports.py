@@ -33,7 +33,7 @@ async def test_what_was_set_aside_is_shown_and_accepted(person, engine, settings
     await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
     page = (await browser.get(f"/console/imports/{import_id}")).text
     assert "Total of all codes" in page
-    assert "were set aside" in page
+    assert "Set aside, as unlike the rest: " in page
     assert "Columns that were not imported: <bdi>value</bdi>" in page
     accepted = (await post(browser, import_id, "accept-suspicious")).text
     assert "The values that were set aside are imported." in accepted

@@ -8,7 +8,7 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   time.textContent = at.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 }
 for (const button of document.querySelectorAll("button[data-copy]")) {
-  button.hidden = false;
+  button.hidden = !navigator.clipboard;  // only where the page is secure
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
     button.textContent = "Copied";
@@ -58,7 +58,6 @@ if (follow) {
     follow.querySelector("[data-rows]").textContent = found.rows.toLocaleString("en-GB");
     if (found.status === "succeeded" || found.status === "failed") { events.close(); location.reload(); }
   });
-  events.onerror = () => events.close();
 }
 for (const form of document.querySelectorAll("form[data-live]")) {
   let timer = 0, asked = 0;

@@ -96,10 +96,10 @@ def _warnings(table: Table) -> list[dict[str, str]]:
     if table.suggested is not None:
         unlike = reading.suspicious_in_sample(table, table.suggested)
         if unlike:
-            shown = ", ".join(repr(value[:40]) for value in unlike[:5])
+            shown = ", ".join(repr(value[:40]) for _, value in unlike[:5])
             text = (
-                f"{len(unlike)} of the first {len(table.sample)} values are unlike the rest and would be set aside:"
-                f" {shown}. They are taken with `accept_suspicious`, or afterwards."
+                f"{len(unlike)} of the first {len(table.sample)} values would be set aside as unlike the rest:"
+                f" {shown}. They can be accepted with the import (`accept_suspicious`) or after it."
             )
             found.append({"reason": "suspicious", "text": text})
         beside = reading.beside(table, {}, table.suggested)

@@ -77,7 +77,7 @@ class ImportRecord:
         if self.rows == 0:
             return "The source was read to its end, and has no row."
         if self.suspicious:
-            return f"{self.suspicious} values are unlike the rest and were set aside: accept them, or correct the file."
+            return f"Set aside, as unlike the rest: {self.suspicious}. Accept them, or correct the file."
         return None
 
 

@@ -110,6 +110,8 @@ async def test_the_preview_shows_what_is_skipped_suspicious_beside_and_open(clie
         "columns_not_imported",
         "skipped",
     }
+    (said,) = (warning["text"] for warning in shown["warnings"] if warning["reason"] == "suspicious")
+    assert "1 of the first 4 values would be set aside as unlike the rest: 'Total: 3'." in said
     shown = await preview(PIN)
     assert [warning["reason"] for warning in shown["warnings"]] == ["column"]
     assert not any(column["suggested"] for column in shown["columns"])
