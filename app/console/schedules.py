@@ -12,6 +12,7 @@ from app.domain.imports.schedules import service
 from app.domain.imports.schedules.schemas import ScheduleUpdate
 from app.web import pagination
 from app.web.dependencies import Connection
+from app.web.redaction import schedule_seen_by
 
 router = APIRouter(prefix="/schedules")
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
@@ -22,11 +23,9 @@ async def list_schedules(visit: Reader, connection: Connection) -> Response:
     """Show the schedules."""
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
     rows = await service.list_page(connection, start, PAGE + 1)
-    return show(
-        visit,
-        "schedules.html",
-        **pagination.page(rows, PAGE, lambda row: (row.created_at, row.id)),
-    )
+    listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
+    listed = pagination.each(listed, lambda row: schedule_seen_by(visit.caller, row))
+    return show(visit, "schedules.html", **listed)
 
 
 @router.post("/{schedule_id}/active")

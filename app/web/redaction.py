@@ -18,7 +18,7 @@ def import_seen_by(caller: Caller, found: ImportRecord) -> ImportRecord:
     return replace(
         found,
         source=_source(found.source),
-        error=None if found.error is None else WITHHELD,
+        error=_withheld(found.error),
         choices=None,
         columns_not_imported=None if found.columns_not_imported is None else [],
     )
@@ -28,7 +28,18 @@ def schedule_seen_by(caller: Caller, found: ScheduleRecord) -> ScheduleRecord:
     """Return a schedule as its caller may see it."""
     if caller.sees_codes:
         return found
-    return replace(found, source=_source(found.source), error=None if found.error is None else WITHHELD)
+    last = found.last_import
+    return replace(
+        found,
+        source=_source(found.source),
+        options={name: given for name, given in found.options.items() if "column" not in name},
+        error=_withheld(found.error),
+        last_import=None if last is None else replace(last, error=_withheld(last.error)),
+    )
+
+
+def _withheld(error: str | None) -> str | None:
+    return None if error is None else WITHHELD
 
 
 def origin_of(url: str) -> str:

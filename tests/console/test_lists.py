@@ -145,3 +145,15 @@ async def test_a_pool_shows_lines_for_programs_and_a_template_what_nobody_has_se
     broken = (await browser.post("/console/personalization", data=form | {"template": "a\n{{"})).text
     result = broken.partition('id="result"')[2].partition("</section>")[0]
     assert "Line 2" in result
+
+
+async def test_a_schedule_tells_a_read_key_no_more_than_the_api(person, client, engine):
+    source = {"type": "url", "url": "https://files.example.org/codes.csv"}
+    body = {"pool": "p", "source": source, "cron": "0 3 * * *"}
+    await client.post("/v1/import-schedules", json=body)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE import_schedule SET error = 'No column SECRET-1.'"))
+    assert "SECRET-1" in (await (await person()).get("/console/schedules")).text
+    withheld = (await (await person("read")).get("/console/schedules")).text
+    assert "SECRET-1" not in withheld
+    assert "Withheld" in withheld

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from app.domain.access.scopes import masked
+from app.platform.database import transaction
 from app.platform.settings import get_settings
 from tests.factories import add_key, fill
 from tests.worker import eventually, working
@@ -105,8 +106,16 @@ async def shop(client, engine):
         reply = await client.post("/v1/pools/other/imports", json=body)
         assert reply.status_code == 202, reply.text
         ids.append(reply.json()["id"])
-    schedule = {"pool": "other", "source": imported[2]["source"], "cron": "0 3 * * *"}
-    assert (await client.post("/v1/import-schedules", json=schedule)).status_code == 201
+    schedule = {"pool": "other", "source": imported[2]["source"], "cron": "0 3 * * *", "column": CODES[1]}
+    made = await client.post("/v1/import-schedules", json=schedule)
+    assert made.status_code == 201
+    async with transaction(engine) as connection:  # a run of it that failed and tells why
+        said = f"The table has no column {CODES[1]}."
+        await connection.exec_driver_sql(
+            "UPDATE import SET schedule_id = %s, status = 'failed', error = %s WHERE id = %s",
+            (made.json()["id"], said, ids[2]),
+        )
+        await connection.exec_driver_sql("UPDATE import_schedule SET error = %s", (said,))
     return ids
 
 
