@@ -6,15 +6,17 @@ from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.console.pages import model as checked
-from app.console.pages import path, see, show, wrong
+from app.console.pages import path, renamed, see, show, wrong
 from app.console.session import AssignerForm, ManagerForm, Reader, TrackerForm, Visit
 from app.domain.access.scopes import Scope
 from app.domain.assignments import service as assignments
+from app.domain.changes import service as changes
+from app.domain.changes.schemas import BulkChangeCreate
 from app.domain.redemptions import service as redemptions
 from app.domain.redemptions.schemas import RedemptionIn
 from app.domain.vouchers import service
 from app.platform.database import run_act, transaction
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.texts import Why, clean_code
 from app.web.dependencies import Connection, Engine
 from app.web.guard import permit
@@ -32,7 +34,7 @@ async def one(code: str, visit: Reader, connection: Connection) -> Response:
 async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     """Take a code out for good."""
     try:
-        _agreed(visit)
+        _agreed(visit, "sure-void")
         async with transaction(engine) as connection:
             await service.void(connection, visit.caller, code, _reason(visit, "void_reason"))
     except DomainError as error:
@@ -40,11 +42,27 @@ async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     return see(path("vouchers", code), "voided")
 
 
+@router.post("/{code:code}/reinstate")
+async def reinstate(code: str, visit: ManagerForm, engine: Engine) -> Response:
+    """Take back that a code was taken out: a change of this one, as a bulk change is."""
+    try:
+        _agreed(visit, "sure-reinstate")
+        reason = _reason(visit, "reinstate_reason")
+        wanted = BulkChangeCreate.model_validate(
+            {"action": "reinstate", "filter": {"codes": [code]}, "reason": reason}
+        )
+        async with transaction(engine) as connection:
+            change, _ = await changes.begin(connection, visit.caller, wanted, idempotency_key=visit.sent_as())
+    except DomainError as error:
+        return await _again(visit, engine, code, error)
+    return see(path("changes", change.id), "change-begun")
+
+
 @router.post("/{code:code}/release/{assignment_id}")
 async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: Engine) -> Response:
     """Make a code available again."""
     try:
-        _agreed(visit)
+        _agreed(visit, "sure-release")
         async with transaction(engine) as connection:
             await assignments.release(
                 connection, visit.caller, assignment_id, _reason(visit, "release_reason")
@@ -58,7 +76,7 @@ async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: E
 async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
     """Redeem a code without an event."""
     try:
-        _agreed(visit)
+        _agreed(visit, "sure-redeem")
         wanted = checked(RedemptionIn, {"customer_id": visit.given("customer_id")})
         await run_act(engine, redemptions.redeem, code, wanted.customer_id, None, visit.sent_as())
     except DomainError as error:
@@ -81,10 +99,13 @@ async def _show(
 
 def _reason(visit: Visit, field: str) -> str | None:
     """Return why something is done, where that was typed."""
-    wanted: Why = checked(Why, {"reason": visit.given(field)})
+    try:
+        wanted: Why = checked(Why, {"reason": visit.given(field)})
+    except InvalidRequestError as error:
+        raise renamed(error, "reason", field) from error
     return wanted.reason
 
 
-def _agreed(visit: Visit) -> None:
+def _agreed(visit: Visit, field: str) -> None:
     if visit.text("sure") != "yes":
-        raise wrong("sure", "Tick the box to confirm.")
+        raise wrong(field, "Tick the box to confirm.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.platform.errors import InvalidRequestError
+from app.platform.errors import Fault, InvalidRequestError
 
 
 def refuse(places: Sequence[Sequence[str]]) -> None:
@@ -16,5 +16,5 @@ def refuse(places: Sequence[Sequence[str]]) -> None:
     """
     if places:
         said = "it is given more than once, and only one of them would count"
-        faults = [{"loc": place, "msg": said} for place in places]
+        faults: list[Fault] = [{"loc": place, "msg": said} for place in places]
         raise InvalidRequestError(f"{'.'.join(places[0])}: {said}", faults)

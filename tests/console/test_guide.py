@@ -1,7 +1,9 @@
 """The guide, page by page, as forms are sent."""
 
 import re
+import uuid
 
+from app.domain.changes import service as changes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from tests.console.conftest import csrf
 from tests.factories import fill
@@ -81,6 +83,41 @@ async def test_a_voucher_is_found_redeemed_and_void(person, engine):
         "/console/vouchers/A-1/redeem", data={"csrf": token, "sure": "yes", "customer_id": "c"}
     )
     assert page.status_code == 409
+
+
+async def test_a_void_is_taken_back_for_this_code_alone(person, client, engine, settings):
+    await fill(engine, "spring", ["A-1", "A-2", "A-3"])
+    given = (
+        await client.post("/v1/pools/spring/assignments", json={"customer_id": "c", "code": "A-1"})
+    ).json()
+    browser = await person()
+    sure = {"csrf": await csrf(browser), "sure": "yes"}
+    for code in ("A-1", "A-2"):
+        await browser.post(f"/console/vouchers/{code}/void", data=sure)
+    unsure = await browser.post("/console/vouchers/A-1/reinstate", data=sure | {"sure": ""})
+    assert (unsure.status_code, unsure.text.count('class="wrong"')) == (422, 1)
+    page = await browser.post(
+        "/console/vouchers/A-1/reinstate", data=sure | {"reinstate_reason": "typing error"}
+    )
+    assert "The change has begun" in page.text
+    change_id = page.url.path.rpartition("/")[2]
+    await changes.run(engine, uuid.UUID(change_id))
+    page = await browser.get("/console/vouchers/A-1")
+    assert "typing error" in page.text
+    assert (await client.get(f"/v1/assignments/{given['id']}")).json()["status"] == "assigned"
+    assert (await client.get("/v1/vouchers/A-2")).json()["status"] == "void"
+    customer = await browser.get("/console/customers/c")
+    assert "/console/vouchers/A-1" in customer.text
+    assert "/console/customers/c" in page.text
+
+
+async def test_a_reason_that_is_too_long_is_told_beside_its_field(person, engine):
+    await fill(engine, "spring", ["A-1"])
+    browser = await person()
+    long = {"csrf": await csrf(browser), "sure": "yes", "void_reason": "x" * 1000}
+    page = await browser.post("/console/vouchers/A-1/void", data=long)
+    assert page.status_code == 422
+    assert re.search(r'id="f-void_reason" [^>]*aria-invalid="true"', page.text)
 
 
 async def test_a_preview_takes_no_code_and_a_test_takes_one(person, client, engine):
