@@ -1,6 +1,7 @@
 """`/problems/{name}`: what a kind of problem means, and what to do about it. A problem's `type` leads here."""
 
 from html import escape
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -21,6 +22,7 @@ REMEDIES = {
     "api-key-not-found": "Look at the id in `GET /v1/api-keys`; the key may have been revoked.",
     "assignment-not-found": "Look at the id. It is in the reply to the assignment and in `GET /v1/assignments`.",
     "assignment-released": "The code went back to the pool. Ask with a new key or message to get another one.",
+    "bad-request": "Send HTTP/1.1 as RFC 9112 has it: one length, one `Host`, no line that is broken.",
     "bulk-change-ended": "Look at what it did with `GET /v1/bulk-changes/{id}`; ask for another one to go on.",
     "bulk-change-not-found": "Look at the id in `GET /v1/bulk-changes`.",
     "client-closed-request": "Nobody waited for the reply. Nothing was taken; send the request again.",
@@ -32,6 +34,7 @@ REMEDIES = {
     "database-unavailable": "Wait as long as `Retry-After` says and send the same request again, with the same key.",
     "expired": "The code is past its expiry. Assign another one.",
     "forbidden": "Use a key that holds one of the scopes that `scopes` names.",
+    "header-too-large": "Send a head of 64 KiB and 100 lines at most: fewer cookies, shorter headers.",
     "hold-exists": "Delete the campaign's hold first, then make the new one.",
     "hold-not-found": "Look at the id in `GET /v1/pools/{pool}/holds`; the hold may have ended.",
     "hold-too-large": "Import as many codes as `missing` says, or hold fewer.",
@@ -61,10 +64,13 @@ REMEDIES = {
     "project-exists": "Use the project that is there, or another name; one being deleted keeps its name to the end.",
     "project-not-found": "A tracker's path bears the name of its key's project; an operator asks `GET /v1/projects`.",
     "project-stays": "Make another project with `POST /v1/projects`, and leave the first one as it is.",
+    "request-timeout": "Send head and body without long pauses.",
     "schedule-not-found": "Look at the id in `GET /v1/import-schedules`.",
     "stopping": "Wait as long as `Retry-After` says and send the same request again, with the same key or message id.",
+    "target-too-long": "Send 8 KiB of path and query at most; what is long goes into a body.",
     "template-error": "`line` says where the template is wrong. Correct it; no code was taken.",
     "template-limit": "Make the template shorter, quicker, or print less; no code was taken.",
+    "too-many-connections": "Keep connections open and send several requests over each; try again after `Retry-After`.",
     "too-many-webhooks": "Delete a webhook that nobody needs: `DELETE /v1/webhooks/{id}`.",
     "too-many-requests": "Wait as long as `Retry-After` says; send fewer requests a minute, or several things in one.",
     "unauthenticated": "Send a key that is valid: `Authorization: Bearer KEY`.",
@@ -77,11 +83,20 @@ REMEDIES = {
 }
 """What to do, by name of the problem."""
 
-FRAMEWORK = {
-    "internal-error": (500, "Internal error"),
-    "method-not-allowed": (405, "Method Not Allowed"),
+NO_ERRORS = {
+    "bad-request": (400, "Bad Request", "What came is no HTTP request, or could be read as two."),
+    "header-too-large": (431, "Request Header Fields Too Large", "The head of the request is too large."),
+    "internal-error": (500, "Internal error", "The service failed."),
+    "method-not-allowed": (405, "Method Not Allowed", "The path has no such method."),
+    "request-timeout": (408, "Request Timeout", "The request did not come in within its time."),
+    "target-too-long": (414, HTTPStatus.REQUEST_URI_TOO_LONG.phrase, "Path and query are too long."),
+    "too-many-connections": (
+        503,
+        "Service Unavailable",
+        "The process, or the address, has all its connections.",
+    ),
 }
-"""Problems that no error of ours stands for."""
+"""Problems that no error of the domain stands for: of the framework, and of the protocol (`app/server/refusals.py`)."""
 
 
 class ProblemKind(BaseModel):
@@ -97,8 +112,8 @@ class ProblemKind(BaseModel):
 def kinds() -> dict[str, ProblemKind]:
     """Return every kind of problem that the service can answer with, by name."""
     found = {
-        name: ProblemKind(name=name, status=status, title=title, meaning=f"{title}.", remedy=REMEDIES[name])
-        for name, (status, title) in FRAMEWORK.items()
+        name: ProblemKind(name=name, status=status, title=title, meaning=meaning, remedy=REMEDIES[name])
+        for name, (status, title, meaning) in NO_ERRORS.items()
     }
     waiting = list(DomainError.__subclasses__())
     while waiting:

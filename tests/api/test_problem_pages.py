@@ -1,7 +1,10 @@
 """Every problem has a page that says what to do."""
 
+import orjson
+
 from app.api.problem_pages import REMEDIES, kinds
 from app.platform.errors import DomainError
+from app.server import refusals
 
 
 def test_every_problem_says_what_to_do_and_no_other_is_explained():
@@ -17,6 +20,16 @@ async def test_a_problem_has_a_page(client):
         assert "What to do" in page.text
         told = (await client.get(f"/problems/{name}")).json()
         assert told["remedy"] == REMEDIES[name]
+
+
+async def test_what_the_protocol_refuses_has_a_page_that_says_the_same(client):
+    told = [refusal for refusal in vars(refusals).values() if isinstance(refusal, refusals.Refusal)]
+    assert len(told) > 6
+    for refusal in told:
+        said = orjson.loads(refusal.raw.partition(b"\r\n\r\n")[2])
+        page = (await client.get(said["type"])).json()
+        assert page["status"] == said["status"], refusal.name
+        assert page["name"] in {"overloaded", "stopping"} or page["title"] == said["title"]
 
 
 async def test_the_type_of_a_problem_leads_to_its_page(client):
