@@ -1,6 +1,5 @@
 """The console as an application of its own, mounted under `/console`."""
 
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -8,7 +7,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from sqlalchemy.exc import DataError
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.console import (
     aggregates,
@@ -32,8 +33,6 @@ from app.console import (
 )
 from app.console.pages import problem_page, static
 from app.platform.errors import DomainError, InvalidRequestError, NotFoundError
-from app.platform.settings import Settings
-from app.web.dependencies import held_by
 from app.web.home import home
 from app.web.problems import UNAVAILABLE, routes_of
 from app.web.reading import backed
@@ -60,12 +59,11 @@ def mount(app: FastAPI) -> None:
     for page in PAGES:
         console.include_router(backed(page.router))
     console.add_api_route("/static/{name}", static)
-    console.middleware("http")(_careful)
     for kind in (DomainError, *UNAVAILABLE, OSError, DataError, Exception):
         console.add_exception_handler(kind, problem_page)
     console.add_exception_handler(RequestValidationError, _invalid)
     console.add_exception_handler(HTTPException, _http)
-    app.mount("/console", console)
+    app.mount("/console", _Careful(console))
     app.add_api_route("/", home, include_in_schema=False)
     app.add_api_route("/console", _home, include_in_schema=False)
 
@@ -74,13 +72,25 @@ async def _home() -> Response:
     return RedirectResponse("/console/", 303)
 
 
-async def _careful(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.update(HEADERS)
-    renew = getattr(request.state, "renew", None)
-    if renew is not None and "set-cookie" not in response.headers:
-        session.begin(request, response, held_by(request.app, Settings), *renew)
-    return response
+class _Careful:
+    """ASGI middleware: every answer bears the headers, and the cookie of a session that goes on.
+
+    The framework's own kind of middleware would wrap what goes wrong while a form is read, so that nobody knew it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                if session.RENEW in scope and "set-cookie" not in headers:
+                    headers["set-cookie"] = session.renewed(Request(scope))
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.console import session
@@ -10,9 +10,13 @@ from app.console.pages import TEMPLATES, see
 from app.console.session import Failures, Keys, Visit, sent_by, shown_to
 from app.console.texts import DONE, MENU
 from app.domain.access.errors import UnauthenticatedError
+from app.web.body_limit import bound
 from app.web.dependencies import Settings
 
 router = APIRouter()
+MOST_BYTES = 64 * 1024
+MOST_FIELDS = 10
+"""Of the form of a sign-in, which anybody may send."""
 
 
 @router.get("/login")
@@ -27,20 +31,21 @@ async def sign_in(
     settings: Settings,
     keys: Keys,
     failures: Failures,
-    api_key: Annotated[str, Form()] = "",
-    wanted: Annotated[str, Form(alias="next")] = "",
 ) -> Response:
-    """Begin a session, where the key is known."""
+    """Begin a session, where the key is known. A stranger's form is looked at before it is read, and is small."""
     session.check_origin(request)
+    bound(request, MOST_BYTES)
+    async with request.form(max_files=0, max_fields=MOST_FIELDS) as form:
+        api_key, wanted = (str(form.get(name, "")).strip() for name in ("api_key", "next"))
     try:
-        await session.caller_with(request, keys, failures, api_key.strip())
+        await session.caller_with(request, keys, failures, api_key)
     except (UnauthenticatedError, UnicodeEncodeError):
         return _page(request, wanted, "This API key is not known, or was revoked.", 401)
     # Only addresses of the console, so that nobody is led elsewhere.
     page = wanted.partition("?")[0]
     inside = page.startswith("/console/") and "\\" not in page and "//" not in page
     response = RedirectResponse(wanted if inside else "/console/", 303)
-    session.begin(request, response, settings, api_key.strip())
+    session.begin(request, response, settings, api_key)
     return response
 
 

@@ -20,13 +20,16 @@ from app.platform import logs
 from app.platform.clock import clock
 from app.platform.settings import Settings as AllSettings
 from app.web.body_limit import allow
-from app.web.dependencies import PLACE, Settings, held
+from app.web.dependencies import PLACE, Settings, held, held_by
 from app.web.failed_keys import FailedKeys
 from app.web.guard import permit, recognise
 
 COOKIE = "vouchers_session"
 IDLE_SECONDS = 30 * 60
 RENEW_SECONDS = 60
+RENEW = "vouchers.renew"
+"""Where the scope of a request has the session that goes on with its answer."""
+
 Keys = Annotated[KeyRing, held(KeyRing)]
 Failures = Annotated[FailedKeys, held(FailedKeys)]
 
@@ -94,6 +97,14 @@ def begin(request: Request, response: Response, settings: AllSettings, secret: s
     )
 
 
+def renewed(request: Request) -> str:
+    """Return the cookie of a session that goes on, as a header has it."""
+    session: Session = request.scope[RENEW]
+    bearer = Response()
+    begin(request, bearer, held_by(request.app, AllSettings), session.key, session.csrf)
+    return bearer.headers["set-cookie"]
+
+
 def end(response: Response) -> None:
     """Take the session from the browser."""
     response.delete_cookie(COOKIE, path="/console", httponly=True, samesite="strict")
@@ -116,7 +127,7 @@ async def _visit(request: Request, settings: Settings, keys: Keys, failures: Fai
     request.scope[PLACE] = caller.place
     logs.project_id.set(caller.project_id)
     if clock.timestamp() - session.at > RENEW_SECONDS:
-        request.state.renew = (session.key, session.csrf)
+        request.scope[RENEW] = session
     return Visit(request, caller, session.csrf, settings, FormData())
 
 

@@ -119,6 +119,19 @@ async def test_who_guesses_keys_at_the_sign_in_is_stopped(person, client):
     assert stranger.status_code == 429, "guesses count wherever they are made"
 
 
+async def test_a_strangers_form_is_small_and_from_here(client):
+    large = {"api_key": KEY, "next": "x" * 70_000}
+    for origin, status in (("http://test", 413), ("http://evil.test", 403)):
+        answer = await client.post("/console/login", data=large, headers={"Origin": origin})
+        assert answer.status_code == status
+    for form in (
+        {"data": {"api_key": KEY} | {f"f{n}": "" for n in range(10)}},
+        {"data": {"api_key": KEY}, "files": {"f": b""}},
+    ):
+        answer = await client.post("/console/login", headers={"Origin": "http://test"}, **form)
+        assert answer.status_code == 422
+
+
 async def test_a_session_sends_no_more_requests_than_its_key_may(app, client):
     limited = {"name": "few", "scopes": ["read"], "requests_per_minute": 3}
     secret = (await client.post("/v1/api-keys", json=limited)).json()["secret"]
@@ -166,6 +179,35 @@ async def test_the_cookie_and_the_headers_are_strict(client):
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_session_goes_on_while_it_is_used(person, monkeypatch):
+    client = await person()
+    before = client.cookies[COOKIE]
+    assert "set-cookie" not in (await client.get("/console/pools")).headers
+    monkeypatch.setattr(session, "RENEW_SECONDS", -1)
+    token = await csrf(client)
+    assert client.cookies[COOKIE] != before
+    assert await csrf(client) == token, "what is open in another tab stays good"
+
+
+async def test_a_fault_is_shown_with_the_headers_of_every_page(person, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    client = await person()
+    monkeypatch.setattr("app.console.redemptions.show", broken)
+    page = await client.get("/console/redemptions")
+    assert (page.status_code, "fault of the service" in page.text) == (500, True)
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+
+
+async def test_a_form_that_is_too_large_is_told_so(person, settings, monkeypatch):
+    client = await person("pools")
+    form = {"csrf": await csrf(client), "pool": "p", "type": "file", "go": "preview"}
+    monkeypatch.setattr(settings, "max_upload_bytes", 1000)
+    page = await client.post("/console/imports/new", data=form, files={"file": b"code\n" * 1000})
+    assert (page.status_code, "1000 bytes at most" in page.text) == (413, True)
 
 
 HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "\u202eabc{{7*7}}", "x" * 200)
