@@ -108,7 +108,8 @@ async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> 
             return
         text = io.StringIO()
         csv.writer(text).writerows(
-            (row.line, inert(caller.shown(row.value)), row.reason, row.other_pool or "") for row in rows
+            (row.line, inert(caller.shown(row.value)), row.reason, inert(row.other_pool or ""))
+            for row in rows
         )
         yield text.getvalue()
         line = rows[-1].line

@@ -86,6 +86,13 @@ async def test_rejects_are_listed_page_by_page_and_as_csv(client, upload):
     assert lines[6] == "8,'=BAD\tX,control_character,"
 
 
+async def test_no_spreadsheet_runs_the_name_of_a_pool_in_rejects_as_csv(client, upload):
+    await upload("code\nA1\n", pool="=1+1")
+    done = (await upload("code\nA1\n")).json()
+    csv = await client.get(f"/v1/imports/{done['id']}/rejects", headers={"Accept": "text/csv"})
+    assert csv.text == "line,value,reason,other_pool\r\n2,A1,in_other_pool,'=1+1\r\n"
+
+
 async def test_a_dry_run_reports_the_same_and_writes_no_voucher(client, upload):
     await upload("code\nA1\n", pool="first")
     await upload("code\nB1\n")

@@ -162,6 +162,20 @@ async def test_a_run_that_fails_is_tried_again_ever_later_until_the_next_regular
     assert datetime.fromisoformat(shown["next_run"]) == regular + timedelta(days=1)
 
 
+async def test_who_may_only_read_sees_no_code_in_what_failed_last(client, engine):
+    schedule = (await create(client, cron="0 6 * * *", timezone="UTC")).json()
+    await sweep(engine, datetime.fromisoformat(schedule["next_run"]))
+    await end_last_run(engine, "failed", "It cannot be told which column holds the codes: 'A1B2'.")
+    await sweep(engine, datetime.fromisoformat(schedule["next_run"]))
+    secret = (await client.post("/v1/api-keys", json={"name": "r", "scopes": ["read"]})).json()["secret"]
+    reader = {"Authorization": f"Bearer {secret}"}
+    for path in ("/v1/import-schedules", f"/v1/import-schedules/{schedule['id']}"):
+        assert (await client.get(path)).text.count("A1B2") == 2
+        withheld = await client.get(path, headers=reader)
+        assert "A1B2" not in withheld.text
+        assert withheld.text.count("Withheld") == 2
+
+
 async def test_a_schedule_whose_zone_is_no_longer_known_stops_no_other(client, engine):
     broken = (await create(client)).json()
     good = (await create(client)).json()
