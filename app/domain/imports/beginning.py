@@ -25,7 +25,7 @@ from app.platform.jobs import FETCHES, enqueue
 from app.platform.settings import Settings
 
 QUERIED = {"database", "analysis"}
-AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header": True}
+AS_QUERIED = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "has_header": True, "skip_lines": 0}
 """How `rows_as_csv` writes what was queried."""
 AS_TEXT = {"encoding": "utf-8-sig"}
 """Text comes as JSON, whatever file it was copied from."""

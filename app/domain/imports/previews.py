@@ -74,7 +74,7 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, object]:
         "delimiter": table.format.delimiter,
         "quote": table.format.quote,
         "has_header": table.format.has_header,
-        "header": table.header,
+        "header": table.header and [seen(cell) for cell in table.header],
         "rows": [[seen(cell) for cell in row] for row in table.first_rows],
         "columns": [
             {"index": column.index, "name": column.name or None, "suggested": column.index == table.suggested}

@@ -1,5 +1,6 @@
 """How the options of an import apply to the file that is read."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, tzinfo
 from typing import Literal
@@ -33,10 +34,11 @@ CHECKED_ROWS = 10_000
 
 def format_of(options: StoredOptions) -> Format:
     """Return what the options say of how the file is written."""
+    quote = options.get("quote")
     return Format(
         options.get("encoding"),
         options.get("delimiter"),
-        options.get("quote"),
+        "" if quote == "none" else quote,
         options.get("has_header"),
         options.get("skip_lines"),
         options.get("sheet"),
@@ -115,15 +117,17 @@ def past(table: Table, options: StoredOptions) -> Past | None:
 
 
 def attributes(table: Table, options: StoredOptions) -> Iterator[tuple[str, int]]:
-    """Yield name and place of each column that is taken besides the codes.
+    """Yield name and place of each column that is taken besides the codes; of those that share a name, its index too.
 
     Raises:
         ImportUndecidedError: there is no such column.
     """
-    for wanted in options.get("attribute_columns") or ():
-        place = table.column(wanted)
-        named = table.header[place].strip().lstrip("\ufeff") if table.header else ""
-        yield named or str(place), place
+    header = dict(enumerate(map(name_of, table.header or [])))
+    places = dict.fromkeys(table.column(wanted) for wanted in options.get("attribute_columns") or ())
+    shared = Counter(header.get(place) for place in places)
+    for place in places:
+        name = header.get(place) or str(place)
+        yield f"{name} ({place})" if shared[name] > 1 else name, place
 
 
 def check_rows(table: Table, sorter: Sorter) -> None:

@@ -16,7 +16,7 @@ from app.domain.imports.merging.past import Past, RowError
 from app.domain.imports.reader import dates, words
 from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
-from app.domain.imports.reader.marks import BROKEN, LOST, NOT_TEXT, UNSAVED, seen
+from app.domain.imports.reader.marks import BROKEN, LOST, NO_TEXT, NOT_TEXT, UNSAVED, seen
 from app.domain.imports.reader.shapes import LEVELS, Shapes
 from app.schema.inventory import MAX_CODE_LENGTH
 from app.schema.texts import FORMULA, clean_code
@@ -46,7 +46,6 @@ _PLACEHOLDER_SHAPES = [
 """The shapes of placeholders at each level: where none of them is, no value has to be looked at."""
 MAX_ATTRIBUTE_LENGTH = 1000
 """Most characters of a value that comes with a code."""
-NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,4 +325,4 @@ def _escaped(code: str) -> str:
 
 def kept_value(value: str) -> str:
     """Return a value as PostgreSQL can keep it, and not longer than people read."""
-    return re.sub(r"[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", seen(value)[:MOST_KEPT])
+    return seen(value)[:MOST_KEPT]

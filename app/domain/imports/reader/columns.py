@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.imports.reader import words
-from app.domain.imports.reader.marks import BROKEN, UNSAVED
+from app.domain.imports.reader.marks import BROKEN, UNSAVED, seen
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.values import holds
 from app.schema.texts import clean_code
@@ -32,13 +32,18 @@ def describe(header: Row | None, rows: Sequence[Row]) -> list[Column]:
     rows = whole if len(whole) > len(rows) / 2 else rows  # footers are no rows of a table
     found = []
     for index in range(width):
-        name = header[index].strip().lstrip("\ufeff") if header and index < len(header) else ""
+        name = name_of(header[index]) if header and index < len(header) else ""
         values = [clean_code(_said(row[index])) if index < len(row) else "" for row in rows]
         filled = [value for value in values if value and value != name and not words.is_placeholder(value)]
         found.append(Column(index, name, holds(filled, len(values)), strength(name), tuple(filled[:3])))
     while len(found) > 1 and found[-1].holds == "nothing" and not found[-1].name:
         found.pop()
     return found
+
+
+def name_of(cell: str) -> str:
+    """Return the name of a column, as its heading shows it."""
+    return seen(cell).strip().lstrip("\ufeff")
 
 
 def _said(cell: str) -> str:

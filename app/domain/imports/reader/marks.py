@@ -1,5 +1,7 @@
 """Marks in front of cells that are no codes, whatever they look like; no file can hold them by chance."""
 
+import re
+
 LOST = "\x00#"
 """Stands before a number whose last digits the spreadsheet has lost."""
 BROKEN = "\x00!"
@@ -9,9 +11,13 @@ UNSAVED = "\x00="
 NOT_TEXT = "\ufdd0"
 """Stands before a value that is no text where it comes from: a number, a list, an object, true or false."""
 
+NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+"""What PostgreSQL can keep in no text: NUL, and halves of characters."""
+
 _MARKS = {LOST, BROKEN, UNSAVED}
 
 
 def seen(cell: str) -> str:
-    """Return a cell as people see it, without its mark."""
-    return cell[2:] if cell[:2] in _MARKS else cell.removeprefix(NOT_TEXT)
+    """Return a cell as people see it, without its mark, and as PostgreSQL can keep it."""
+    shown = cell[2:] if cell[:2] in _MARKS else cell.removeprefix(NOT_TEXT)
+    return NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", shown)

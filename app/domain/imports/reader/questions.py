@@ -51,7 +51,7 @@ def whether_header(first: Sequence[str], second: Sequence[str]) -> Question:
         f" like the next ({_values(second)}). Give `has_header` true or false."
     )
     choices = tuple(
-        {"has_header": headed, "first_row": [cell[:MOST_OF_A_CELL] for cell in first]}
+        {"has_header": headed, "first_row": [seen(cell)[:MOST_OF_A_CELL] for cell in first]}
         for headed in (True, False)
     )
     return Question("has_header", text, "has_header", choices)
@@ -81,7 +81,11 @@ def no_sheet(detail: str, sheets: Sequence[Sheet]) -> ImportUndecidedError:
 
 def _sheets(sheets: Sequence[Sheet]) -> tuple[Mapping[str, object], ...]:
     return tuple(
-        {**sheet, "first_row": [seen(cell)[:MOST_OF_A_CELL] for cell in sheet["first_row"][:MOST_COLUMNS]]}
+        {
+            "index": sheet["index"],
+            "name": seen(sheet["name"]),
+            "first_row": [seen(cell)[:MOST_OF_A_CELL] for cell in sheet["first_row"][:MOST_COLUMNS]],
+        }
         for sheet in sheets
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from app.domain.imports.reader.columns import name_of
 from app.domain.imports.reader.dialect import is_blank
 from app.domain.imports.reader.marks import BROKEN, LOST, UNSAVED
 from app.domain.imports.reader.table import Format, open_table
@@ -34,7 +35,7 @@ def open_records(
         UnreadableError: it is no table that can be read. Reading on may raise it, too.
     """
     table = open_table(file, Format(encoding, delimiter, has_header=True, sheet=sheet), names)
-    header = [name.strip().lstrip("\ufeff") for name in table.header or []]
+    header = [name_of(cell) for cell in table.header or []]
     while header and not header[-1]:
         header.pop()
 

@@ -81,18 +81,22 @@ class Table:
         """Return the index of a column, by its name or index; that of the codes for None.
 
         Raises:
-            ImportUndecidedError: there is no such column, or the file does not show which it is.
+            ImportUndecidedError: there is no such column, or several, or the file does not show which it is.
         """
         if wanted is None:
             if self.suggested is None:
                 questions.ask([questions.which_column(self.columns)])
             return cast(int, self.suggested)
-        names = [name.strip().lstrip("\ufeff") for name in self.header or []]
-        if wanted in names:
-            return names.index(str(wanted))
+        names = [columns.name_of(cell) for cell in self.header or []]
+        found = [index for index, name in enumerate(names) if name == wanted]
+        if len(found) == 1:
+            return found[0]
         width = max(map(len, [names, *self.first_rows]), default=0)
-        if str(wanted).isdecimal() and int(wanted) < width:
+        if _is_index(str(wanted), width):
             return int(wanted)
+        if found:
+            said = f"{len(found)} columns are named {wanted!r}; give the index of the one that is meant."
+            raise questions.no_column(said, self.columns)
         known = (
             ", ".join(map(repr, names)) if names else f"0 to {width - 1}, by index, for there is no header"
         )
@@ -284,8 +288,13 @@ def _table(
     own: bool,
 ) -> Table:
     if not rows:
-        raise UnreadableError("The file is empty.")
-    place = _named(rows, names) if form.has_header is not False else None
+        raise UnreadableError(
+            f"No row is left behind the {form.skip_lines} lines that are skipped."
+            if form.skip_lines
+            else "The file is empty."
+        )
+    is_said = form.skip_lines is not None and form.has_header is not None
+    place = _named(rows, names) if form.has_header is not False and not is_said else None
     begin = (
         heading.Start(place, headed=True) if place is not None else heading.start_of(rows, form.has_header)
     )
@@ -321,8 +330,16 @@ def _own_column(header: list[str] | None) -> int:
 
 
 def _named(rows: list[tuple[int, list[str]]], names: Collection[str]) -> int | None:
-    """Return the first of the rows in which one of the names stands, if any."""
+    """Return the first of the rows in which one of the names stands, if any.
+
+    A number that may be the index of a column is no name for this: forms send it as text, and `0` stands in many a row.
+    """
     for index, (_, row) in enumerate(rows[: heading.MAX_LEAD]):
-        if not set(names).isdisjoint(cell.strip().lstrip("\ufeff") for cell in row):
+        headings = {columns.name_of(cell) for cell in row}
+        if any(name in headings and not _is_index(name, len(row)) for name in names):
             return index
     return None
+
+
+def _is_index(name: str, width: int) -> bool:
+    return name.isdecimal() and int(name) < width
