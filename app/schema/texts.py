@@ -1,5 +1,6 @@
 """What callers send: texts that the database keeps, and bodies that say nothing unknown."""
 
+import codecs
 import math
 import unicodedata
 from typing import Annotated
@@ -17,6 +18,9 @@ from pydantic import (
 
 from app.schema.names import visible
 
+NOT_OF_FILES = {"idna", "punycode", "undefined"}
+"""What Python knows as encodings, and is for names of hosts or for nothing."""
+
 
 def known_encoding(name: str) -> str:
     """Return the name of an encoding of texts.
@@ -25,11 +29,12 @@ def known_encoding(name: str) -> str:
         ValueError: none has this name.
     """
     try:
-        "".encode(name)
-    except LookupError:
-        raise ValueError(
-            f"there is no encoding {name!r}; usual ones are utf-8, windows-1252, utf-16"
-        ) from None
+        "".encode(name)  # raises it also for what turns bytes into bytes
+        is_known = codecs.lookup(name).name not in NOT_OF_FILES
+    except (LookupError, UnicodeError):
+        is_known = False
+    if not is_known:
+        raise ValueError(f"there is no encoding {name!r}; usual ones are utf-8, windows-1252, utf-16")
     return name
 
 

@@ -21,7 +21,9 @@ class FormatIn(Input):
     delimiter: Annotated[str, StringConstraints(pattern=r'^([^\r\n"\x00]|  )$')] | None = Field(
         default=None, description="One character, or two spaces for two or more of them"
     )
-    quote: Literal['"', "'", ""] | None = Field(default=None, description="Empty: none")
+    quote: Literal['"', "'", "", "none"] | None = Field(
+        default=None, description="Empty, or `none` (a form counts what is empty as left out): no quote"
+    )
     has_header: Flag | None = Field(default=None, description="Whether the first row names the columns")
     skip_lines: Annotated[int, Field(ge=0, le=10_000), NO_FLAG] | None = Field(
         default=None, description="Lines before the table, such as comments and titles; detected if left out"

@@ -50,6 +50,21 @@ BAD = {
         {},
         "packed, and damaged",
     ),
+    "it is said to be UTF-16, and is not": (
+        b"code\nA1\nA2\n",
+        {"encoding": "utf-16"},
+        "The text is not in utf-16: it does not begin with the byte order mark",
+    ),
+    "it is said to be UTF-32, and begins with the mark of UTF-8": (
+        b"\xef\xbb\xbfcode\nA1\nA2\n",
+        {"encoding": "utf_32"},
+        "The text is not in utf_32",
+    ),
+    "more lines are skipped than it has": (
+        b"code\nA1\nA2\n",
+        {"skip_lines": "500"},
+        "No row is left behind the 500 lines that are skipped",
+    ),
     "it is half a zip": (zipped(a=GOOD)[:-30], {}, "zip file is damaged"),
     "it is a broken spreadsheet": (
         zipped(**{"xl/workbook.xml": "<nonsense"}),
@@ -98,6 +113,15 @@ async def test_a_column_that_is_not_there_is_refused_with_those_that_are(column,
     assert says in reply.json()["detail"]
     assert [choice["name"] for choice in reply.json()["choices"]["column"]] == ["id", "code"]
     assert (await client.get("/v1/pools/p")).status_code == 404
+
+
+@pytest.mark.parametrize("encoding", ["idna", "punycode", "undefined", "base64", "klingon"])
+async def test_what_encodes_no_files_is_no_encoding(encoding, client):
+    file = {"file": ("codes.csv", b"code\nA1\n")}
+    for path in ("/v1/imports/preview", "/v1/pools/p/imports", "/v1/customers/imports"):
+        reply = await client.post(path, files=file, data={"encoding": encoding})
+        assert reply.status_code == 422, reply.text
+        assert f"there is no encoding '{encoding}'" in reply.json()["errors"][0]["msg"]
 
 
 def test_a_line_without_end_is_given_up_before_it_fills_the_memory():

@@ -172,6 +172,39 @@ def test_delimiters_and_lists(text, delimiter):
     assert read(content) == (CODES, [])
 
 
+@pytest.mark.parametrize("delimiter", [" ", "e", "\x01", "\U0001f600"])
+def test_any_character_that_is_named_parts_columns(delimiter):
+    text = "".join(f"{code}{delimiter}5\n" for code in ("A1B2", "C3D4", "F7G8", "H9J1"))
+    table = open_table(io.BytesIO(text.encode()), Format(delimiter=delimiter, has_header=False))
+    rows = [row for batch in table.batches for row in batch.rows]
+    assert rows == [line.split(delimiter) for line in text.splitlines()]
+
+
+async def test_a_form_can_say_that_there_is_no_quote(client):
+    file = {"file": ("codes.csv", b'code;size\n"A11;5\nA12;7\nA13;9\n')}
+    refused = await client.post("/v1/pools/p/imports", files=file)
+    assert "never closed" in refused.json()["detail"]
+    shown = await client.post("/v1/imports/preview", files=file, data={"quote": "none"})
+    assert shown.json()["rows"] == [['"A11', "5"], ["A12", "7"], ["A13", "9"]]
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf_16_that_is_named_needs_no_mark_where_the_order_of_its_bytes_shows(order):
+    text = "code;value\r\n" + "".join(f"{code};5\r\n" for code in CODES)
+    for content in (text.encode(order), ("\ufeff" + text).encode(order)):
+        table = open_table(io.BytesIO(content), Format("utf-16"))
+        assert table.header == ["code", "value"]
+        assert [row[0] for row in table.sample] == CODES
+
+
+@pytest.mark.parametrize("below", [["0", "0", "0"], ["no", "yes", "no"], ["TRUE", "FALSE", "FALSE"]])
+@pytest.mark.parametrize("heading", ["used", "active"])
+def test_a_heading_over_answers_is_none_of_them(heading, below):
+    rows = "".join(f"{code};{answer}\n" for code, answer in zip(CODES, below, strict=False))
+    assert open_table(io.BytesIO(f"code;{heading}\n{rows}".encode()), Format()).header == ["code", heading]
+    assert open_table(io.BytesIO(f"ZZ11;yes\n{rows}".encode()), Format()).header is None
+
+
 def test_a_comma_inside_a_code_is_part_of_it():
     assert read(b"code;value\nAB,12;5\nCD,34;5\nEF,56;7\n") == (["AB,12", "CD,34", "EF,56"], [])
 

@@ -10,6 +10,7 @@ from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging.past import Past
 from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
 from app.domain.imports.reader import questions
+from app.domain.imports.reader.columns import name_of
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
 from app.domain.imports.stored import ColumnName, StoredOptions

@@ -21,6 +21,8 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+WITHOUT_ORDER = {"utf-16", "utf-32"}
+"""Encodings whose texts begin with a mark that tells the order of their bytes."""
 # Western and Central European texts differ in a few bytes; these letters are the usual ones of each.
 LATIN = {
     "cp1252": "äöüÄÖÜßéèêëàâçñôîïûùåøæÅØÆíóúáÉ€\u2019",
@@ -64,6 +66,25 @@ def detect(sample: bytes) -> str:
     # Other texts are hardly ever valid UTF-8 by chance. Where some lines are, the encoding changes, and
     # reading on in UTF-8 will tell in which line.
     return "utf-8" if in_utf8 >= len(telling) / 10 else _guess(b" ".join(telling))
+
+
+def named(encoding: str, sample: bytes) -> str:
+    """Return the encoding that a caller names for a text that begins like this, with the order of its bytes.
+
+    Raises:
+        LookupError: there is none of this name.
+        UnreadableError: the order is not in the name, and the text does not show it.
+    """
+    name = codecs.lookup(encoding).name
+    if name not in WITHOUT_ORDER:
+        return encoding
+    found = detect(sample)
+    if not found.startswith(name):
+        raise UnreadableError(
+            f"The text is not in {encoding}: it does not begin with the byte order mark, and does not look like it."
+            f" Leave `encoding` out, or name the order of bytes too, as in {name}-le."
+        )
+    return found
 
 
 def is_binary(text: str) -> bool:

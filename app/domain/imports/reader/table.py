@@ -152,7 +152,7 @@ def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Colle
     skip, named = heading.preamble(lines) if wanted.skip_lines is None else (wanted.skip_lines, None)
     body = lines[skip:]
     quote = dialect.quote_of(body) if wanted.quote is None else wanted.quote
-    delimiter = wanted.delimiter or named or dialect.delimiter_of(body, quote or '"')
+    delimiter = wanted.delimiter or named or dialect.delimiter_of(body, quote)
     found = Format(encoding, delimiter, quote, wanted.has_header, wanted.skip_lines)
     text = decode.lines(chain([start], blocks), encoding, guessed=wanted.encoding is None)
     reader = _reader(chain(islice(text, skip, None), END), found)
@@ -252,15 +252,14 @@ def _encoding(start: bytes, wanted: Format) -> str:
     if not start.strip():
         raise UnreadableError("The file is empty.")
     kinds.refuse_bytes(start)
-    encoding = wanted.encoding or decode.detect(start)
     try:
-        codecs.lookup(encoding)
+        encoding = decode.detect(start) if wanted.encoding is None else decode.named(wanted.encoding, start)
     except LookupError as error:
-        raise UnreadableError(f"There is no encoding {encoding!r}.") from error
+        raise UnreadableError(f"There is no encoding {wanted.encoding!r}.") from error
     text = "".join(_sample_lines(start, encoding))
     if not text.strip("\ufeff \t\r\n"):
         raise UnreadableError("The file is empty.")
-    if decode.is_binary(text):
+    if decode.is_binary(text.replace(wanted.delimiter, " ") if wanted.delimiter else text):
         raise UnreadableError(
             "The file is binary: no text, and no archive or spreadsheet that can be opened."
         )
