@@ -220,7 +220,7 @@ def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
     if cell in below:
         return -2 if kind != "codes" or below.count(cell) > 1 or len(below) < 10 else 0  # noqa: PLR2004
     if kind in {"amounts", "numbers", "dates", "addresses", "links", "lists", "answers"}:
-        return -3 if _is_of_kind(cell, kind) else 2
+        return -3 if _is_of_kind(cell, kind) or (kind == "answers" and _answers_too(cell, below)) else 2
     if kind == "codes" and _like_a_code(cell) and not Rule(columns.shapes_of(below)).is_unlike(cell, 0):
         return -3
     known = (
@@ -237,11 +237,13 @@ def _vote(cell: str, index: int, body: Sequence[Row]) -> int:
 
 def _is_of_kind(cell: str, kind: str) -> bool:
     number = any(map(str.isdigit, cell)) and not re.search(r"[^\W\d_]{3}", cell)
-    return (
-        values_.holds([cell], 1) == kind
-        or (kind == "answers" and cell.casefold() in values_.BOOLEAN)
-        or (number and kind in {"amounts", "numbers"})
-    )
+    return values_.holds([cell], 1) == kind or (number and kind in {"amounts", "numbers"})
+
+
+def _answers_too(cell: str, below: Sequence[str]) -> bool:
+    """Return whether a cell is an answer that goes with those below it."""
+    given = set(map(str.casefold, below))
+    return any(cell.casefold() in together and given & together for together in values_.ANSWERS)
 
 
 def _vote_of_shape(cell: str, below: Sequence[str], kind: str) -> int:

@@ -21,11 +21,16 @@ ITEM = re.compile(r"(\d{1,6}[.)]|[-*•–—>])\s+\S.*", re.DOTALL)  # noqa: RU
 LIST = re.compile(r"\[.*\]|\{.*\}|\(.*,.*\)", re.DOTALL)
 WORDS = re.compile(r"\D+|.*[^\W\d_]{3,} [^\W\d_]*[a-z\u00df-\u00ff]{2,}.*", re.DOTALL)
 """No digit, or words of a text."""
-BOOLEAN = frozenset(
-    """
-    true false yes no y n 1 0 ja nein oui non si sí no ano ne tak nie on off wahr falsch active inactive used unused
-    """.split()  # noqa: SIM905  (a list of words is read as one)
+ANSWERS = tuple(
+    frozenset(together.split())
+    for together in (
+        "1 0 true false wahr falsch yes no y n ja nein oui non si sí ano ne tak nie on off",
+        "active inactive",
+        "used unused",
+    )
 )
+"""Answers that stand below each other: `used` over `0` and `1` is their heading, and none of them."""
+BOOLEAN = frozenset[str]().union(*ANSWERS)
 MOST = 0.8
 """The part of a column that settles what it holds."""
 LONG = 8
