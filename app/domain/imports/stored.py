@@ -44,3 +44,5 @@ class StoredOptions(TypedDict, total=False):
     assigned_at_column: ColumnName | None
     redeemed_at_column: ColumnName | None
     attribute_columns: list[ColumnName] | None
+    judged_at: str
+    """When the rows were first read: what is later has not happened yet."""

@@ -1,16 +1,19 @@
 """Codes are drawn from their time on, and are in no pool before; a sweep brings them in."""
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 from sqlalchemy import text
 
-from app.domain.imports.merging import given
+from app.domain.imports.merging import given, merge, pipeline
 from app.domain.lifecycle import coming
 from app.domain.vouchers import service as vouchers
+from app.platform.clock import clock
 from app.platform.database import transaction
-from tests.domain.imports.imported import books_agree, counts, run_job
+from app.platform.projects import DEFAULT
+from tests.domain.imports.imported import books_agree, counts, figures, queue, run_job, shown
 
 LATER = "2096-01-01"
 FILE = f"code;from\nA-1;\nA-2;2020-01-01\nA-3;{LATER}\nA-4;{LATER}\nA-3;{LATER}\n"
@@ -55,6 +58,25 @@ async def test_they_come_at_their_time_and_are_not_drawn_before(client, upload, 
     assert await counts(client) == {"available": 2, "assigned": 2}
     assert (await client.get(f"/v1/imports/{done['id']}")).json()["scheduled"] == 0
     assert sorted(await draw(client, 2)) == ["A-3", "A-4"]
+
+
+async def test_a_run_that_goes_on_when_the_time_has_come_judges_as_the_one_before(
+    client, engine, settings, monkeypatch
+):
+    text = "code;from;given\n" + "".join(f"A-{n};;\n" for n in range(20))
+    import_id = await queue(
+        *(engine, text + f"B-1;{LATER};\nB-2;;{LATER}\nB-3;{LATER};\n"),
+        valid_from_column="from", assigned_at_column="given",
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(merge, "order", None)  # what is to come is brought in, and nothing else is
+        with pytest.raises(TypeError):
+            await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    assert (await shown(client, import_id))["scheduled"] == 2
+    monkeypatch.setattr(clock, "now", lambda: datetime(2097, 1, 1, tzinfo=UTC))
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    done = await shown(client, import_id)
+    assert (done["status"], figures(done), done["scheduled"]) == ("succeeded", (23, 22, 0, 1), 2), done
 
 
 async def test_a_day_alone_begins_in_its_zone_and_what_is_no_time_is_a_reject(client, run, connection):

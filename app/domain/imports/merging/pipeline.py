@@ -25,6 +25,7 @@ from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.sources import fetching
 from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.lifecycle import draw_keys, order
+from app.platform.clock import clock
 from app.platform.connections import connect_sync
 from app.platform.errors import DomainError
 from app.platform.giving_way import UnhurriedSync
@@ -69,6 +70,12 @@ ON CONFLICT DO NOTHING
 STAGED = """
 UPDATE import SET total = %(total)s, invalid = %(invalid)s, suspicious = %(suspicious)s
 WHERE project_id = %(project)s AND id = %(id)s
+"""
+# Once for all runs: one that goes on must find the same rows past and to come as the one that was killed.
+JUDGED_AT = """
+UPDATE import
+SET options = options || jsonb_build_object('judged_at', coalesce(options ->> 'judged_at', %(now)s::text))
+WHERE project_id = %(project)s AND id = %(id)s RETURNING options
 """
 BESIDE = "UPDATE import SET columns_not_imported = %(beside)s WHERE project_id = %(project)s AND id = %(id)s"
 FINISH = """
@@ -259,7 +266,8 @@ class _Run:
 
         So a code that is in the file both ways cannot be drawn in between.
         """
-        options = self.row.options
+        now = {"now": clock.now().isoformat(), "id": self.id}
+        (options,) = cast(tuple[StoredOptions], self.side.execute(JUDGED_AT, now).fetchone())
         raw = chunks.ChunkFile(self.side, self.id, self.size)
         names = [name for name in reading.columns_named(options) if isinstance(name, str)]
         table = open_table(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,7 @@ from app.domain.imports.reader.columns import name_of
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
 from app.domain.imports.stored import ColumnName, StoredOptions
+from app.platform.clock import clock
 
 PAST: tuple[
     Literal["customer_id_column"],
@@ -112,8 +113,10 @@ def past(table: Table, options: StoredOptions) -> Past | None:
     for name, place in zip(PAST, (customer, campaign), strict=False):
         if place == codes:
             raise UnreadableError(f"`{name}` is the column that holds the codes: it cannot say who has them.")
+    now = datetime.fromisoformat(options["judged_at"]) if "judged_at" in options else clock.now()
     return Past(
-        customer, campaign, assigned, redeemed, valid_from, zone_of(options), options.get("date_format")
+        *(customer, campaign, assigned, redeemed, valid_from),
+        *(zone_of(options), options.get("date_format"), now),
     )
 
 
