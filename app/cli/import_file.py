@@ -42,10 +42,10 @@ def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[
         console.print(_says(error), style="red", markup=False)
         return 2
     except (InvalidRequestError, UnreadableError, OSError) as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(_plain(str(error)), style="red", markup=False)
         return 1 if type(error) is UnreadableError else 2
     try:
-        _show(settings, project, import_id, f"{path.name} → {pool}", console)
+        _show(settings, project, import_id, f"{_plain(path.name)} → {pool}", console)
     except (KeyboardInterrupt, SystemExit):
         imported = asyncio.run(_cancel(settings, project, import_id))
         console.print(f"Broken off. {imported:,} codes have come in, and stay: import it again to go on.")
@@ -55,7 +55,12 @@ def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[
 
 def _show(settings: Settings, project: int, import_id: uuid.UUID, what: str, console: Console) -> None:
     """Run the import with a progress bar."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=1.0)
         pipeline.run(settings, project, import_id, lambda done: progress.update(task, completed=done))
@@ -76,6 +81,11 @@ async def _cancel(settings: Settings, project: int, import_id: uuid.UUID) -> int
         await engine.dispose()
 
 
+def _plain(text: str) -> str:
+    """Return what a file says without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
 def _says(error: ValidationError) -> str:
     """Return what is wrong with the first option that is, and which one it is; of the pool's name, its message."""
     wrong = error.errors()[0]
@@ -90,7 +100,9 @@ async def _store(
         with path.open("rb") as file:
             await asyncio.to_thread(previews.look_at, file, options)
             async with transaction(engine) as connection:
-                return await beginning.from_file(connection, pool, path.name, _Local(file), options)
+                import_id = await beginning.from_file(connection, pool, path.name, _Local(file), options)
+                await beginning.record(connection, None, pool, import_id)
+                return import_id
     finally:
         await engine.dispose()
 
@@ -104,13 +116,13 @@ async def _tell(settings: Settings, project: int, import_id: uuid.UUID, console:
     finally:
         await engine.dispose()
     if done.status != ImportStatus.SUCCEEDED:
-        console.print(done.error or "", style="red", markup=False)
+        console.print(_plain(done.error or ""), style="red", markup=False)
         return 1
     what = "would be imported" if done.dry_run else "imported"
     figures = f"{done.imported:,} {what}, {done.ignored:,} ignored, {done.rejected:,} rejected"
     console.print(f"{done.rows:,} rows: {figures}")
     if done.columns_not_imported:
-        console.print(f"  not imported: {', '.join(done.columns_not_imported)}", markup=False)
+        console.print(f"  not imported: {_plain(', '.join(done.columns_not_imported))}", markup=False)
     for row in rejects:
         where = f" ({row.other_pool})" if row.other_pool else ""
         console.print(f"  line {row.line}: {row.reason}{where}", markup=False)

@@ -93,6 +93,8 @@ async def test_an_import_that_is_broken_off_is_cancelled_and_what_came_in_stays(
     assert f"Broken off. {len(came)} codes have come in, and stay" in capsys.readouterr().out
     assert 0 < len(came) < 400
     (broken,) = (await client.get("/v1/imports")).json()["items"]
+    (entry,) = (await client.get("/v1/audit", params={"action": "import.created"})).json()["items"]
+    assert (entry["key_id"], entry["details"]) == (None, {"import_id": broken["id"]})
     assert (broken["status"], broken["error"], broken["imported"]) == (
         "failed",
         "It was cancelled.",
@@ -115,3 +117,17 @@ def test_a_terminal_that_knows_no_arrow_gets_an_escape(database_url, tmp_path):
     )
     assert rb"\u2192 p" in ended.stdout
     assert b"1 imported" in ended.stdout
+
+
+async def test_what_a_file_and_its_name_say_is_shown_and_obeyed_by_no_terminal(
+    client, settings, tmp_path, capsys
+):
+    path = tmp_path / "\udcff[b]\x1b[31m.csv"
+    path.write_text("code;\x1b]0;x\x07note\n" + "".join(f"AB-{n};{n}\n" for n in range(20)))
+    assert await asyncio.to_thread(run, settings, path, pool="[b]", column="code") == 0
+    said = capsys.readouterr().out
+    assert "20 imported" in said
+    assert "not imported: \N{REPLACEMENT CHARACTER}]0" in said
+    assert "\x1b" not in said
+    (done,) = (await client.get("/v1/imports")).json()["items"]
+    assert done["source"]["name"] == "\N{REPLACEMENT CHARACTER}[b]\x1b[31m.csv"

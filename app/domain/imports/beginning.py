@@ -15,6 +15,7 @@ from app.domain.imports import queries
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging.chunks import BLOCK_BYTES
 from app.domain.imports.options import ImportOptions, Options
+from app.domain.imports.reader.marks import seen
 from app.domain.imports.source_schemas import Source, TextSource
 from app.domain.imports.sources import checking
 from app.domain.imports.sources import secrets as sealing
@@ -42,7 +43,7 @@ async def from_file(
     connection: AsyncConnection, pool: str, name: str | None, file: Upload, options: ImportOptions
 ) -> uuid.UUID:
     """Add an import whose bytes are those of a file, and return its id; they are safe with the commit."""
-    import_id = await _add(connection, pool, options, {"type": "file", "name": name})
+    import_id = await _add(connection, pool, options, {"type": "file", "name": name and seen(name)})
     await _store(connection, import_id, file)
     return import_id
 
@@ -103,8 +104,13 @@ async def _begin_for(
     connection: AsyncConnection, caller: Caller | None, pool: str, import_id: uuid.UUID, *, fetched: bool
 ) -> uuid.UUID:
     await begin(connection, import_id, fetched=fetched)
-    await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
+    await record(connection, caller, pool, import_id)
     return import_id
+
+
+async def record(connection: AsyncConnection, caller: Caller | None, pool: str, import_id: uuid.UUID) -> None:
+    """Record in the audit that an import was asked for."""
+    await audit.record(connection, caller, "import.created", pool=pool, import_id=str(import_id))
 
 
 def sealed_source(settings: Settings, source: Source) -> tuple[dict[str, object], bytes]:

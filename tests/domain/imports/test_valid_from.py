@@ -66,7 +66,8 @@ async def test_a_run_that_goes_on_when_the_time_has_come_judges_as_the_one_befor
     text = "code;from;given\n" + "".join(f"A-{n};;\n" for n in range(20))
     import_id = await queue(
         *(engine, text + f"B-1;{LATER};\nB-2;;{LATER}\nB-3;{LATER};\n"),
-        valid_from_column="from", assigned_at_column="given",
+        valid_from_column="from",
+        assigned_at_column="given",
     )
     with monkeypatch.context() as patched:
         patched.setattr(merge, "order", None)  # what is to come is brought in, and nothing else is
