@@ -7,6 +7,7 @@ import uuid
 from html import unescape
 
 import openpyxl
+import pytest
 
 from app.domain.imports import beginning
 from app.domain.imports.merging import pipeline
@@ -142,3 +143,18 @@ async def test_what_cannot_be_read_as_chosen_is_told_in_the_same_step(person):
         NEW, data=hidden(page) | {"encoding": "klingon", "go": "column", "redo": "yes"}
     )
     assert (wrong.status_code, "klingon" in wrong.text) == (422, True)
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000])
+async def test_numbers_that_no_form_of_the_wizard_sends_are_no_answers(person, number):
+    browser = await person()
+    sent = {
+        "csrf": await csrf(browser),
+        "pool": "spring",
+        "type": "text",
+        "text": "a;b\nA-11;B-11\nA-12;B-12\n",
+    }
+    page = (await browser.post(NEW, data=sent | {"go": "preview"})).text
+    wrong = {"column": number, "attribute": number, "customer_id_column": number, "go": "import"}
+    answer = await browser.post(NEW, data=hidden(page) | wrong)
+    assert (answer.status_code, "It cannot be told which column" in answer.text) == (422, True)

@@ -129,8 +129,8 @@ class Options(FormatIn):
             return given
         try:
             until = moment(expires.strip(), ZoneInfo(zone) if zone else UTC)
-        except (ValueError, TypeError, OSError, ZoneInfoNotFoundError):
-            return given  # told of the field that is wrong
+        except (ValueError, TypeError, OSError, ZoneInfoNotFoundError):  # told of the field that is wrong
+            return {**given, "expires_at": f"{expires.strip()}T00:00Z"} if _DAY.fullmatch(expires) else given
         return {**given, "expires_at": until.isoformat()}
 
 

@@ -83,6 +83,15 @@ async def test_a_fixed_expiry_that_is_none_is_refused(upload, written, zone):
     ).status_code == 422
 
 
+async def test_a_day_that_is_out_of_bounds_says_so(client):
+    reply = await client.post(
+        "/v1/pools/p/imports", files={"file": ("c.csv", b"code\nA-1\n")}, data={"expires_at": "9999-12-31"}
+    )
+    assert reply.json()["errors"] == [
+        {"loc": ["body", "expires_at"], "msg": "a time lies between 1970 and 9999"}
+    ]
+
+
 async def test_a_schedule_keeps_the_end_of_the_day(client):
     body = {"pool": "p", "source": {"type": "url", "url": "https://example.org/c"}, "cron": "0 6 * * *"}
     body |= {"expires_at": "2096-06-30", "timezone": "Europe/Prague"}

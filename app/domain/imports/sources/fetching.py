@@ -161,7 +161,7 @@ def _frames(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
 def _error(source: StoredSource, fault: dict[str, str]) -> DomainError:
     if fault["name"] == UNWORDED:
         said = masking.without(source, fault["detail"].strip().partition("\n")[0])[:MAX_SAID]
-        return UnreadableError(f"The source cannot be read: {said}.")
+        return UnreadableError(f"The source cannot be read: {said.rstrip('.')}.")
     known = AddressForbiddenError if fault["name"] == AddressForbiddenError.name else UnreadableError
     return known(fault["detail"])
 

@@ -29,4 +29,5 @@ def fetch(settings: Limits, source: StoredSource) -> Iterator[bytes]:
     except Exception as error:  # noqa: BLE001  (drivers raise whatever they like)
         said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         said = masking.without(source, said)[:300]
-        raise UnreadableError(f"The source cannot be read: {said or type(error).__name__}.") from None
+        said = said.rstrip(".") or type(error).__name__
+        raise UnreadableError(f"The source cannot be read: {said}.") from None
