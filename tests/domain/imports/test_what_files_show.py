@@ -180,6 +180,13 @@ def test_any_character_that_is_named_parts_columns(delimiter):
     assert rows == [line.split(delimiter) for line in text.splitlines()]
 
 
+def test_a_request_does_not_read_through_blank_lines_without_end():
+    file = io.BytesIO(b"code\n" + b"\n" * 3 * 1024**2)
+    table = open_table(file, Format())
+    reading.check_rows(table, reading.sorter(table, {}))
+    assert file.tell() < 3 * 1024**2
+
+
 async def test_a_form_can_say_that_there_is_no_quote(client):
     file = {"file": ("codes.csv", b'code;size\n"A11;5\nA12;7\nA13;9\n')}
     refused = await client.post("/v1/pools/p/imports", files=file)

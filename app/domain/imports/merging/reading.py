@@ -32,6 +32,8 @@ PAST: tuple[
 
 CHECKED_ROWS = 10_000
 """So many rows of an upload are looked at before it is stored."""
+CHECKED_BATCHES = 100
+"""No more are looked at, blank lines counted: a small file may unpack to billions of them."""
 
 
 def format_of(options: StoredOptions) -> Format:
@@ -135,17 +137,17 @@ def attributes(table: Table, options: StoredOptions) -> Iterator[tuple[str, int]
 
 
 def check_rows(table: Table, sorter: Sorter) -> None:
-    """Read as far as there are rows, and sort the first of them.
+    """Read as far as there are rows, but not far through blank lines, and sort the first of them.
 
     Raises:
         UnreadableError: there is none, or they cannot be read.
     """
     read, found = 0, False
-    for batch in table.batches:
+    for number, batch in enumerate(table.batches, 1):
         sorted_ = sorter.sort(batch)
         read += len(batch.rows)
         found = found or bool(sorted_.rejects or sorted_.given or any(sorted_.shares))
-        if found and read >= CHECKED_ROWS:
+        if (found and read >= CHECKED_ROWS) or number == CHECKED_BATCHES:
             return
     if not found:
         raise no_rows()
