@@ -83,7 +83,7 @@ def preview(file: BinaryIO, options: FormatIn) -> dict[str, object]:
         "columns_not_imported": None
         if table.suggested is None
         else reading.beside(table, {}, table.suggested),
-        "skipped": table.skipped,
+        "skipped": [seen(line) for line in table.skipped],
         "warnings": _warnings(table),
     }
 

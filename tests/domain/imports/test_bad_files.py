@@ -154,6 +154,18 @@ def test_a_spreadsheet_that_is_a_bomb_is_not_unpacked(monkeypatch):
         open_table(io.BytesIO(bomb), Format())
 
 
+@pytest.mark.parametrize("name", ["codes.csv", "xl/workbook.xml"])
+def test_a_zip_whose_places_and_names_are_none_is_damaged(name):
+    content = zipped(**{name: "code\nA1\n"})
+    end = content.rindex(b"PK\x05\x06")
+    place = int.from_bytes(content[end + 16 : end + 20], "little")
+    before_the_file = content[: end + 16] + (place + 1).to_bytes(4, "little") + content[end + 20 :]
+    without_a_name = content[: place + 46] + b"\0" + content[place + 47 :]
+    for damaged in (before_the_file, without_a_name):
+        with pytest.raises(UnreadableError, match="damaged"):
+            open_table(io.BytesIO(damaged), Format())
+
+
 def test_an_encrypted_zip_says_so():
     file = io.BytesIO(zipped(a="code\nA1"))
     content = bytearray(file.getvalue())

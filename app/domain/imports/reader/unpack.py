@@ -1,6 +1,7 @@
 """What a file is packed in: gzip, a zip of one file, a spreadsheet, or nothing."""
 
 import gzip
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,8 +18,12 @@ RATIO_COUNTS_FROM = 64 * 1024**2
 """Bytes below which the ratio does not matter."""
 
 SPREADSHEET, PLAIN = "spreadsheet", "plain"
-_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
-"""What reading a packed file raises that is damaged, packed in a way of its own, or needs a password."""
+_DAMAGED = (
+    *(OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError),
+    *(ValueError, LookupError, OverflowError, struct.error),
+)
+"""What reading a packed file raises that is damaged, packed in a way of its own, or needs a password. The second ones
+come of places, lengths and names that are none: the library does not look at all of them."""
 _WORKBOOKS = {"xl/workbook.xml", "xl/workbook.bin"}
 
 
