@@ -2,11 +2,18 @@
 
 import re
 from datetime import UTC
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from app.domain.imports.reader.dates import DateFormat, ZoneName, moment
 from app.domain.imports.source_schemas import Name, Source
@@ -115,7 +122,24 @@ class Options(FormatIn):
         description="Import also values that are unlike the rest of the file (a footer, a sum, a placeholder)",
     )
 
-    @model_validator(mode="before")
+    _last_day: str | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_last_day(cls, given: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Remember a day alone that comes without a zone: who knows one may still read the day there."""
+        options = handler(cls._end_of_a_day(given))
+        expires = given.get("expires_at") if isinstance(given, dict) and not given.get("timezone") else None
+        if isinstance(expires, str) and _DAY.fullmatch(expires):
+            options._last_day = expires.strip()  # noqa: SLF001  (of this class)
+        return options
+
+    def expires_in(self, zone: str | None) -> str | None:
+        """Return when all rows expire, as JSON has it: a day alone, where no zone was given with it, ends in `zone`."""
+        if self._last_day is not None and zone is not None:
+            return moment(self._last_day, ZoneInfo(zone)).isoformat()
+        return None if self.expires_at is None else self.expires_at.isoformat()
+
     @classmethod
     def _end_of_a_day(cls, given: object) -> object:
         """Read a day alone, or a time without a zone where one is given, as those of a column are."""

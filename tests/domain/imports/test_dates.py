@@ -97,3 +97,12 @@ async def test_a_schedule_keeps_the_end_of_the_day(client):
     body |= {"expires_at": "2096-06-30", "timezone": "Europe/Prague"}
     made = (await client.post("/v1/import-schedules", json=body)).json()
     assert datetime.fromisoformat(made["options"]["expires_at"]) == datetime(2096, 6, 30, 22, tzinfo=UTC)
+    url = f"/v1/import-schedules/{made['id']}"
+    moved = (await client.patch(url, json={"expires_at": "2096-07-31"})).json()
+    assert datetime.fromisoformat(moved["options"]["expires_at"]) == datetime(2096, 7, 31, 22, tzinfo=UTC)
+    elsewhere = {"expires_at": "2096-07-31", "timezone": "America/New_York"}
+    moved = (await client.patch(url, json=elsewhere)).json()
+    assert datetime.fromisoformat(moved["options"]["expires_at"]) == datetime(2096, 8, 1, 4, tzinfo=UTC)
+    moved = (await client.patch(url, json={"expires_at": "2096-08-01T00:00:00Z"})).json()
+    assert datetime.fromisoformat(moved["options"]["expires_at"]) == datetime(2096, 8, 1, tzinfo=UTC)
+    assert "expires_at" not in (await client.patch(url, json={"expires_at": None})).json()["options"]

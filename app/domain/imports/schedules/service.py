@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -102,6 +103,8 @@ async def update(
     if wanted.options is not None or single:
         kept = dict(before.options) if wanted.options is None else _options(wanted.options)
         given = wanted.model_dump(mode="json", include=single)
+        if "expires_at" in single:
+            given["expires_at"] = wanted.expires_in(cast(str | None, kept.get("timezone")))
         values["options"] = {name: value for name, value in {**kept, **given}.items() if value is not None}
     cron = before.cron if wanted.cron is None else wanted.cron
     timezone = before.timezone if wanted.timezone is None else wanted.timezone
