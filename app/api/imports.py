@@ -65,7 +65,7 @@ class _Documented(TypedDict):
 
 def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: Mapping[str, object]) -> _Documented:
     """Return the documentation of a body that is either JSON or a form with a file."""
-    file = "CSV or another text, XLSX, XLS or ODS; plain, gzip, or a zip of one"
+    file = "CSV or another text, XLSX, XLSB, XLS or ODS; plain, gzip, or a zip of one"
     content: dict[str, object] = {
         "application/json": {"schema": openapi.body_of(whole), "examples": bodies},
         body.FORM: {"schema": body.form_schema(fields, file)},
@@ -76,11 +76,16 @@ def _two_bodies(fields: type[FormatIn], whole: type[FormatIn], bodies: Mapping[s
 @router.post(
     "/v1/imports/preview",
     response_model=Preview,
-    responses=problems(*UNREADABLE_BODY, UnreadableError, AddressForbiddenError, TooManyPreviewsError),
+    responses=problems(
+        *UNREADABLE_BODY, ImportUndecidedError, UnreadableError, AddressForbiddenError, TooManyPreviewsError
+    ),
     **_two_bodies(FormatIn, PreviewCreate, {"text": examples.JSON_BODIES["text"]}),
 )
 async def preview_import(request: Request, settings: Settings, caller: Manager) -> dict[str, object]:
-    """Return how a file or source would be read, what must be decided, and what looks wrong; nothing is imported."""
+    """Return how a file or source would be read, what must be decided, and what looks wrong; nothing is imported.
+
+    Of several sheets that hold something one has to be named: until then it is a 422 whose `choices` are the sheets.
+    """
     if body.is_form(request):
         async with body.form(request, settings.max_upload_bytes) as (file, fields):
             options = body.validated(FormatIn, fields)

@@ -10,11 +10,13 @@ from app.cli.databases import FIRST, Project, in_project
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="Name of the pool; made if it is not there.")]
 File = Annotated[
     Path,
-    typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="CSV, XLSX, XLS or ODS, packed or not."),
+    typer.Argument(
+        metavar="FILE", exists=True, dir_okay=False, help="CSV, XLSX, XLSB, XLS or ODS, packed or not."
+    ),
 ]
 Encoding = Annotated[str | None, typer.Option(help="How the file is encoded.")]
 Delimiter = Annotated[str | None, typer.Option(help="What stands between columns.")]
-Quote = Annotated[str | None, typer.Option(help="What stands around values; empty: nothing.")]
+Quote = Annotated[str | None, typer.Option(help="What stands around values; empty or none: nothing.")]
 Header = Annotated[
     bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
 ]

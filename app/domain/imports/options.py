@@ -78,7 +78,7 @@ class Options(FormatIn):
         description="Column of the codes: name or 0-based index; may be left out where the file shows which it is",
     )
     expires_at_column: Name | Annotated[int, Field(ge=0, strict=True)] | None = Field(
-        default=None, description="Column of ISO 8601 times; a day alone means until its end, UTC"
+        default=None, description="Column of ISO 8601 times; a day alone means until its end in `timezone`"
     )
     expires_at: Annotated[Time, WithJsonSchema({"anyOf": _TIMES})] | None = Field(
         default=None,

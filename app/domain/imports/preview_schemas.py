@@ -19,7 +19,6 @@ class PreviewWarning(BaseModel):
     reason: Literal[
         "column",
         "has_header",
-        "sheet",
         "not_a_list",
         "suspicious",
         "columns_not_imported",
