@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from app.schema.texts import Input
+from app.schema.texts import Input, Properties
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8000, pattern=r"^[^\x00-\x20]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
@@ -33,7 +33,7 @@ class DatabaseSource(Input):
     url: Url = Field(
         description="SQLAlchemy URL; its password is stored encrypted, or is `${env:VOUCHERS_SOURCE_…}`"
     )
-    query: str = Field(min_length=1, max_length=100_000, description="A single SELECT")
+    query: str = Field(min_length=1, max_length=100_000, pattern=r"^[^\x00]*$", description="A single SELECT")
 
 
 class StorageSource(Input):
@@ -51,7 +51,7 @@ class AnalysisSource(Input):
     of: Literal["customers", "events"] = Field(description="What is selected from")
     property: Name = Field(description="Property that holds the code")
     event_type: Name | None = Field(default=None, description="Only events of this type")
-    where: dict[str, object] | None = Field(default=None, description="Only those with these properties")
+    where: Properties | None = Field(default=None, description="Only those with these properties")
 
     @model_validator(mode="after")
     def _type_of_events_only(self) -> "AnalysisSource":

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncssh
 import boto3
@@ -228,6 +229,11 @@ async def test_sqlite_in_the_folder_for_imports(client, fetch, settings, tmp_pat
     query = "SELECT code FROM coupon"
     done = (await fetch({"type": "database", "url": "sqlite:///shop.db", "query": query})).json()
     assert figures(done) == (3, 3, 0, 0), done
+    for name in ("my shop.db", "a?b.db", "a#b.db", "100%.db", "%41.db"):
+        (settings.import_folder / name).write_bytes((settings.import_folder / "shop.db").read_bytes())
+        source = {"type": "database", "url": f"sqlite:///{quote(name)}", "query": query}
+        assert (await fetch(source)).json()["ignored"] == 3, name
+    assert not (settings.import_folder / "a").exists()
     for url in (f"sqlite:///{tmp_path}/secret.db", "sqlite:///../secret.db"):
         done = (await fetch({"type": "database", "url": url, "query": query})).json()
         assert "no such file in the folder" in done["error"]
@@ -270,7 +276,7 @@ async def test_an_sftp_server_is_known_by_its_key(client, fetch, tmp_path):
             return (await fetch({**source, "options": options})).json()
 
         assert "another key than `host_key`: ssh-ed25519 SHA256:" in (await with_key(host_key=other))["error"]
-        assert "no public key" in (await with_key(host_key="AAAA!"))["error"]
+        assert "no public key" in (await with_key(host_key="AAAA!"))["detail"]
         assert "takes no option 'key'" in (await with_key(key=key))["detail"]
         known = f"[127.0.0.1]:{port} {key}\n[127.0.0.1]:{port} {other}"
         assert figures(await with_key(host_key=known)) == (3, 3, 0, 0)

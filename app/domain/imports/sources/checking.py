@@ -11,8 +11,8 @@ def check(source: StoredSource) -> None:
     """Refuse a source that no run could take.
 
     Raises:
-        InvalidRequestError: its URL can be read in two ways, it refers to a secret where none may stand, its query is
-            no SELECT, or its storage or one of its options is not known.
+        InvalidRequestError: its URL can be read in two ways or leads nowhere, it refers to a secret where none may
+            stand, its query is no SELECT, its driver is not there, or its storage or an option is none.
     """
     secrets.check(source)
     try:
@@ -21,7 +21,7 @@ def check(source: StoredSource) -> None:
         elif source["type"] == "database":
             from app.domain.imports.sources import database  # noqa: PLC0415  (few are asked for, and it loads SQLite)
 
-            database.url_of(secrets.REFERENCE.sub("x", source["url"]))
+            database.check(database.url_of(secrets.REFERENCE.sub("x", source["url"])))
             database.checked(source["query"])
         elif source["type"] == "storage":
             from app.domain.imports.sources import storage  # noqa: PLC0415  (few are asked for, and it loads fsspec)

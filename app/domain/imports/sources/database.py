@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import psycopg
 from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
@@ -88,35 +88,50 @@ def url_of(text: str) -> URL:
     return url
 
 
-def _engine(settings: Limits, url: URL) -> Engine:
-    """Return an engine that connects to the address that was checked, and to no other."""
+def check(url: URL) -> None:
+    """Refuse a URL by which nobody could connect.
+
+    Raises:
+        UnreadableError: it names no host, no user, or a driver that is not there.
+    """
+    if url.get_backend_name() == "sqlite":
+        return
+    if not url.host:
+        raise UnreadableError("The database URL has no host.")
+    if not url.username:  # the library would take the name under which the service runs
+        raise UnreadableError("The database URL has no user name.")
     try:
-        if url.get_backend_name() == "sqlite":
-            return _sqlite(inside(settings, url.database or ""))
-        port = url.port or {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}.get(
-            url.get_backend_name(), 0
-        )
-        if not url.host:
-            raise UnreadableError("The database URL has no host.")
-        if not url.username:  # the library would take the name under which the service runs
-            raise UnreadableError("The database URL has no user name.")
-        address = check_host(settings, url.host, port)[0]
-        if url.drivername == "postgresql+psycopg":
-            limit = int(settings.fetch_seconds * 1000)
-            arguments = {
-                "hostaddr": address,
-                "connect_timeout": 10,
-                "options": SESSION.format(limit),
-                **NO_IDENTITY,
-            }
-            return _with_plain_times(create_engine(url, poolclass=NullPool, connect_args=arguments))
-        return create_engine(url.set(host=address), poolclass=NullPool)
+        url.get_dialect().import_dbapi()
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UnreadableError(f"The driver for {url.drivername} is not installed.") from error
 
 
+def _engine(settings: Limits, url: URL) -> Engine:
+    """Return an engine that connects to the address that was checked, and to no other."""
+    check(url)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(inside(settings, url.database or ""))
+    port = url.port or {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}.get(
+        url.get_backend_name(), 0
+    )
+    address = check_host(settings, url.host or "", port)[0]
+    if url.drivername == "postgresql+psycopg":
+        limit = int(settings.fetch_seconds * 1000)
+        arguments = {
+            "hostaddr": address,
+            "connect_timeout": 10,
+            "options": SESSION.format(limit),
+            **NO_IDENTITY,
+        }
+        return _with_plain_times(create_engine(url, poolclass=NullPool, connect_args=arguments))
+    return create_engine(url.set(host=address), poolclass=NullPool)
+
+
 def _sqlite(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", poolclass=NullPool)
+    # A `?` in the name would end it, and what says that the file is only read.
+    name = f"file:{quote(str(path))}"
+    url = URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"})
+    engine = create_engine(url, poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
     def read_only(connection: sqlite3.Connection, _: object) -> None:

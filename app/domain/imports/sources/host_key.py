@@ -1,14 +1,9 @@
 """The key by which an SFTP server is known."""
 
-import base64
-import binascii
-
 import paramiko
 
 from app.domain.imports.errors import UnreadableError
-
-_BEGINS = "AAAA"
-"""Every public key of SSH, in base64, begins like this: the length of its type's name (RFC 4253, section 6.6)."""
+from app.domain.imports.sources.public_keys import keys_of
 
 
 class HostKey(paramiko.MissingHostKeyPolicy):
@@ -20,14 +15,7 @@ class HostKey(paramiko.MissingHostKeyPolicy):
         Raises:
             UnreadableError: there is no key in them.
         """
-        try:
-            self.keys = {
-                base64.b64decode(word, validate=True) for word in lines.split() if word.startswith(_BEGINS)
-            }
-        except binascii.Error:
-            self.keys = set()
-        if not self.keys:
-            raise UnreadableError("`host_key` is no public key as `ssh-keyscan HOST` prints it.")
+        self.keys = keys_of(lines)
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
         """Refuse another key."""

@@ -1,6 +1,6 @@
 """A file in a storage that `fsspec` knows: S3, Google Cloud Storage, SFTP, or a folder of this machine."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import unquote, urlsplit
 
@@ -10,10 +10,12 @@ from fsspec import AbstractFileSystem
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources.limits import Limits
 from app.domain.imports.sources.local import inside
+from app.domain.imports.sources.public_keys import keys_of
 from app.domain.imports.sources.urls import SourceUrl
 from app.domain.imports.stored import StoredSource
 from app.platform.reachable import check_host
 
+Options = Mapping[str, object]
 Opened = tuple[AbstractFileSystem, str]
 """A file system, and a path in it."""
 BLOCK = 1024**2
@@ -42,36 +44,77 @@ def fetch(settings: Limits, source: StoredSource) -> Iterator[bytes]:
 
 
 def check(source: StoredSource) -> None:
-    """Refuse a storage or an option that is not known.
+    """Refuse a storage or an option that is not known, and options by which no storage could be opened.
 
     Raises:
-        UnreadableError: it is.
+        UnreadableError: it is such.
     """
     scheme = urlsplit(source["url"]).scheme
     if scheme not in OPENERS or "::" in source["url"]:
         raise UnreadableError(f"There is no storage {scheme!r}; there are {', '.join(OPENERS)}.")
     takes = OPTIONS[scheme]
-    if strange := set(source.get("options") or {}) - takes:
+    options = source.get("options") or {}
+    if strange := set(options) - takes:
         known = f"it takes {', '.join(sorted(takes))}" if takes else "it takes none"
         raise UnreadableError(f"{NAMES[scheme]} takes no option {min(strange)!r}; {known}.")
+    if scheme in CHECKS:
+        CHECKS[scheme](source["url"], options)
 
 
-@contextmanager
-def _local(settings: Limits, url: str, _: dict[str, object]) -> Iterator[Opened]:
-    yield fsspec.filesystem("file"), str(inside(settings, unquote(urlsplit(url).path)))
-
-
-@contextmanager
-def _s3(settings: Limits, url: str, options: dict[str, object]) -> Iterator[Opened]:
-    from app.domain.imports.sources.checked_names import CheckedNames  # noqa: PLC0415  (aiohttp comes with the extra)
-
+def _check_s3(_: str, options: Options) -> None:
     if any(not isinstance(value, str) for value in options.values() if value is not None):
         raise UnreadableError("The options of S3 are texts.")
     if bool(options.get("key")) != bool(options.get("secret")):  # the library would look for the other one
         raise UnreadableError("S3 takes `key` and `secret` together, or neither.")
+    if endpoint := options.get("endpoint_url"):
+        _endpoint(str(endpoint))
+
+
+def _endpoint(text: str) -> SourceUrl:
+    try:
+        url = SourceUrl.parse(text)
+    except ValueError as error:
+        raise UnreadableError(f"`endpoint_url`: {error}.") from error
+    if url.scheme not in {"http", "https"} or not url.host or url.user is not None:
+        raise UnreadableError("`endpoint_url` has the form https://host.")
+    return url
+
+
+def _check_gs(_: str, options: Options) -> None:
+    token = options.get("token", "anon")
+    # Other kinds of credentials name programs to run and addresses to ask.
+    of_account = (
+        isinstance(token, dict)
+        and token.get("type") == "service_account"
+        and token.get("token_uri") == GOOGLE_TOKENS
+    )
+    if token != "anon" and not of_account:  # noqa: S105
+        raise UnreadableError("Google Cloud Storage takes one option, `token`: a service account's JSON.")
+
+
+def _check_sftp(url: str, options: Options) -> None:
+    if not urlsplit(url).hostname:
+        raise UnreadableError("The SFTP URL has no host.")
+    if (lines := options.get("host_key")) is not None:
+        keys_of(str(lines))
+
+
+CHECKS: dict[str, Callable[[str, Options], None]] = {"s3": _check_s3, "gs": _check_gs, "sftp": _check_sftp}
+
+
+@contextmanager
+def _local(settings: Limits, url: str, _: Options) -> Iterator[Opened]:
+    yield fsspec.filesystem("file"), str(inside(settings, unquote(urlsplit(url).path)))
+
+
+@contextmanager
+def _s3(settings: Limits, url: str, options: Options) -> Iterator[Opened]:
+    from app.domain.imports.sources.checked_names import CheckedNames  # noqa: PLC0415  (aiohttp comes with the extra)
+
     endpoint = options.get("endpoint_url")
     if isinstance(endpoint, str) and endpoint:  # an address is not resolved, so not checked again
-        _check_endpoint(settings, endpoint)
+        at = _endpoint(endpoint)
+        check_host(settings, at.host, int(at.port or 443))
     filesystem = fsspec.filesystem(
         "s3",
         key=options.get("key") or None,
@@ -95,31 +138,12 @@ def _key(url: str) -> str:
     return f"{parts.netloc}{unquote(parts.path)}"
 
 
-def _check_endpoint(settings: Limits, endpoint: str) -> None:
-    try:
-        url = SourceUrl.parse(endpoint)
-    except ValueError as error:
-        raise UnreadableError(f"`endpoint_url`: {error}.") from error
-    if url.scheme not in {"http", "https"} or not url.host or url.user is not None:
-        raise UnreadableError("`endpoint_url` has the form https://host.")
-    check_host(settings, url.host, int(url.port or 443))
-
-
 @contextmanager
-def _gs(_: Limits, url: str, options: dict[str, object]) -> Iterator[Opened]:
-    token = options.get("token", "anon")
-    # Other kinds of credentials name programs to run and addresses to ask.
-    of_account = (
-        isinstance(token, dict)
-        and token.get("type") == "service_account"
-        and token.get("token_uri") == GOOGLE_TOKENS
-    )
-    if token != "anon" and not of_account:  # noqa: S105
-        raise UnreadableError("Google Cloud Storage takes one option, `token`: a service account's JSON.")
+def _gs(_: Limits, url: str, options: Options) -> Iterator[Opened]:
     # By its name `gs` fsspec gives a class that first asks, by another protocol, what kind of bucket it is.
     from gcsfs.core import GCSFileSystem  # noqa: PLC0415  (an extra)
 
-    filesystem = GCSFileSystem(token=token, skip_instance_cache=True)
+    filesystem = GCSFileSystem(token=options.get("token", "anon"), skip_instance_cache=True)
     try:
         yield filesystem, _key(url)
     finally:
@@ -127,11 +151,9 @@ def _gs(_: Limits, url: str, options: dict[str, object]) -> Iterator[Opened]:
 
 
 @contextmanager
-def _sftp(settings: Limits, url: str, options: dict[str, object]) -> Iterator[Opened]:
+def _sftp(settings: Limits, url: str, options: Options) -> Iterator[Opened]:
     parts = urlsplit(url)
-    if not parts.hostname:
-        raise UnreadableError("The SFTP URL has no host.")
-    address = check_host(settings, parts.hostname, parts.port or 22)[0]
+    address = check_host(settings, parts.hostname or "", parts.port or 22)[0]
     filesystem = fsspec.filesystem(
         "sftp",
         host=address,

@@ -1,5 +1,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from tests.domain.imports.imported import codes
 from tests.domain.imports.servers import CODES, http_server, until
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
+DEEP = reduce(lambda inner, _: {"a": inner}, range(500), {})
 
 
 @pytest.fixture
@@ -86,6 +88,21 @@ def test_summer_time_is_minded(after, expected):
         ({"source": {"type": "storage", "url": "file:a", "options": {"key": "x"}}}, "no option 'key'"),
         ({"source": {"type": "database", "url": "nonsense", "query": "SELECT 1"}}, "not valid"),
         ({"source": {"type": "database", "url": "postgresql://u@h/x", "query": "DROP TABLE x"}}, "no SELECT"),
+        ({"source": {"type": "database", "url": "postgresql://h/x", "query": "SELECT 1"}}, "no user name"),
+        ({"source": {"type": "database", "url": "postgresql:///x", "query": "SELECT 1"}}, "no host"),
+        ({"source": {"type": "database", "url": "oracle://u@h/x", "query": "SELECT 1"}}, "not installed"),
+        ({"source": {"type": "database", "url": "postgresql://u@h/x", "query": "SELECT '\0'"}}, "query"),
+        ({"source": {"type": "storage", "url": "s3://b/k", "options": {"key": "x"}}}, "together"),
+        ({"source": {"type": "storage", "url": "s3://b/k", "options": {"key": 1}}}, "are texts"),
+        (
+            {"source": {"type": "storage", "url": "s3://b/k", "options": {"endpoint_url": "x"}}},
+            "endpoint_url",
+        ),
+        ({"source": {"type": "storage", "url": "gs://b/k", "options": {"token": "x"}}}, "service account"),
+        ({"source": {"type": "storage", "url": "sftp:///k"}}, "no host"),
+        ({"source": {"type": "storage", "url": "sftp://h/k", "options": {"host_key": "x"}}}, "no public key"),
+        ({"source": {"type": "analysis", "of": "events", "property": "c", "where": DEEP}}, "nested"),
+        ({"source": {"type": "analysis", "of": "events", "property": "c", "where": {"\0": 1}}}, "NUL"),
         ({"timezone": "../etc/passwd"}, "no time zone"),
         ({"source": {"type": "text", "text": "A1"}}, "source"),
         ({"pool": "a b"}, "a space"),
