@@ -4,17 +4,16 @@ They are looked for by a few bytes while a spreadsheet is unpacked to know its s
 read a second time, by expat, and only for these cells. Binary sheets have a reader of their own.
 """
 
-import posixpath
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
-from xml.parsers import expat
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import binary_cells, compound
 from app.domain.imports.reader.marks import BROKEN, UNSAVED
+from app.domain.imports.reader.sheet_xml import column_of, local, look_through, member_of
 
 MAX_CELLS = 100_000
 """Most such cells of a sheet: one that has more was never calculated."""
@@ -24,7 +23,6 @@ MAX_REPEATED = 1000
 """Most columns that a cell of an OpenDocument sheet stands for."""
 OVERLAP = 256
 """Bytes of a block that are looked at with the next one."""
-BLOCK = 256 * 1024
 _OPEN_DOCUMENT = "content.xml"
 _NO_VALUE = re.compile(
     rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?:\s[^>]*)?/>)\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</|</(?:\w+:)?c>)"
@@ -62,22 +60,13 @@ def found(file: BinaryIO, sheet: int, doubtful: Collection[str]) -> Found:
     if not doubtful:
         return {}
     with zipfile.ZipFile(file) as archive:
-        member = _OPEN_DOCUMENT if _OPEN_DOCUMENT in doubtful else _member(archive, sheet)
+        member = _OPEN_DOCUMENT if _OPEN_DOCUMENT in doubtful else member_of(archive, sheet)
         if member is None or member not in doubtful:
             return {}
         if member.endswith(".bin"):
             return _kept(binary_cells.errors_of_xlsb(archive.read(member)))
         looking = _OpenDocument(sheet=sheet) if member == _OPEN_DOCUMENT else _Sheet()
-        parser = expat.ParserCreate()
-        parser.StartElementHandler = looking.start
-        parser.EndElementHandler = looking.end
-        parser.CharacterDataHandler = looking.text
-        try:
-            with archive.open(member) as content:
-                while block := content.read(BLOCK):
-                    parser.Parse(block)
-        except (expat.ExpatError, ValueError) as error:  # ValueError: a number that is none
-            raise UnreadableError(f"The spreadsheet cannot be read: {error}.") from error
+        look_through(archive, member, looking)
         return looking.found
 
 
@@ -103,45 +92,6 @@ def _laid(row: list[str], left: int, cells: dict[int, str]) -> list[str]:
         row += [""] * (column - left + 1 - len(row))
         row[column - left] = text
     return row
-
-
-def _member(archive: zipfile.ZipFile, sheet: int) -> str | None:
-    """Return the member of an XLSX or XLSB file that holds a sheet."""
-    binary = "xl/workbook.bin" in archive.namelist()
-    ids = (
-        binary_cells.sheet_ids_of_xlsb(archive.read("xl/workbook.bin"))
-        if binary
-        else [
-            next((value for name, value in attributes.items() if _local(name) == "id"), "")
-            for attributes in _elements(archive, "xl/workbook.xml", "sheet")
-        ]
-    )
-    targets = {
-        one.get("Id"): one.get("Target", "")
-        for one in _elements(archive, f"xl/_rels/workbook.{'bin' if binary else 'xml'}.rels", "Relationship")
-    }
-    target = targets.get(ids[sheet]) if sheet < len(ids) else None
-    return target and posixpath.normpath(posixpath.join("xl", target) if target[0] != "/" else target[1:])
-
-
-def _elements(archive: zipfile.ZipFile, member: str, name: str) -> list[dict[str, str]]:
-    kept: list[dict[str, str]] = []
-    parser = expat.ParserCreate()
-
-    def start(element: str, attributes: dict[str, str]) -> None:
-        if _local(element) == name:
-            kept.append(attributes)
-
-    parser.StartElementHandler = start
-    try:
-        parser.Parse(archive.read(member), True)
-    except (KeyError, expat.ExpatError):
-        return []
-    return kept
-
-
-def _local(name: str) -> str:
-    return name.rpartition(":")[2]
 
 
 @dataclass(slots=True)
@@ -174,12 +124,12 @@ class _Sheet(_Looking):
     inside: str = ""
 
     def start(self, element: str, attributes: dict[str, str]) -> None:
-        name = _local(element)
+        name = local(element)
         if name == "row":
             self.row = int(attributes["r"]) - 1 if "r" in attributes else self.row + 1
             self.column = -1
         elif name == "c":
-            self.column = _column_of(attributes["r"]) if "r" in attributes else self.column + 1
+            self.column = column_of(attributes["r"]) if "r" in attributes else self.column + 1
             self.kind = attributes.get("t", "")
             self.texts = {}
         elif name in {"f", "v"}:
@@ -191,20 +141,13 @@ class _Sheet(_Looking):
             self.texts[self.inside] += data
 
     def end(self, element: str) -> None:
-        name = _local(element)
+        name = local(element)
         if name in {"f", "v"}:
             self.inside = ""
         elif name == "c" and self.kind == "e":
             self.keep(self.row, self.column, BROKEN + (self.texts.get("v") or "#VALUE!"))
         elif name == "c" and "f" in self.texts and self.kind != "str" and not self.texts.get("v"):
             self.keep(self.row, self.column, f"{UNSAVED}={self.texts['f']}")
-
-
-def _column_of(reference: str) -> int:
-    number = 0
-    for letter in reference.rstrip("0123456789"):
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number - 1
 
 
 @dataclass(slots=True)
@@ -221,7 +164,7 @@ class _OpenDocument(_Looking):
     shown: str = ""
 
     def start(self, element: str, attributes: dict[str, str]) -> None:
-        name = _local(element)
+        name = local(element)
         if name == "table":
             self.table += 1
             self.row = self.rows = 0
@@ -244,7 +187,7 @@ class _OpenDocument(_Looking):
             self.shown += data.strip()
 
     def end(self, element: str) -> None:
-        if self.mark and _local(element) in {"table-cell", "covered-table-cell"}:
+        if self.mark and local(element) in {"table-cell", "covered-table-cell"}:
             if self.table == self.sheet:
                 for row in range(self.row, self.row + min(self.rows, MAX_CELLS + 1)):
                     for column in range(self.column, self.column + min(self.columns, MAX_REPEATED)):
