@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader import cells, questions, workbook
+from app.domain.imports.reader import cells, formats, questions, workbook
 from app.domain.imports.reader.workbook import Workbook
 
 MAX_BYTES = 64 * 1024**2
@@ -19,7 +19,7 @@ def rows(
     Args:
         file: the spreadsheet.
         wanted: the sheet, by name or index; else the only visible one that holds anything.
-        doubtful: the members of the file in which errors and formulas without a value may be.
+        doubtful: the members of the file in which errors, formulas without a value or formats of numbers may be.
 
     Raises:
         UnreadableError: it is too large or damaged, needs a password or has no sheet.
@@ -33,6 +33,7 @@ def rows(
         del content
         index = _sheet(book, wanted)
         first_column, texts = book.rows(index)
+        texts = formats.shown(file, index, doubtful, first_column, texts)
         found = cells.found(file, index, doubtful)
         yield from cells.laid_over(texts, first_column, found) if found else texts
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.reader import cells, compound
+from app.domain.imports.reader import cells, compound, formats
 from app.domain.imports.reader.kinds import ADVICE
 
 BLOCK = 256 * 1024
@@ -80,7 +80,7 @@ def unpacked(file: BinaryIO, limit: int) -> Iterator[bytes]:
 def check_spreadsheet(file: BinaryIO, limit: int) -> set[str]:
     """Unpack a spreadsheet once, member by member, to know that it fits into `limit` bytes.
 
-    Return the members in which cells may be that `cells` has to look for.
+    Return the members in which may be what `cells` and `formats` have to look for.
     """
     doubtful: set[str] = set()
     if not zipfile.is_zipfile(file):
@@ -100,8 +100,11 @@ def _look_through(file: BinaryIO, left: int, doubtful: set[str]) -> None:
             with archive.open(info) as member:
                 for block in _bounded(member, _size(file), left):
                     left -= len(block)
-                    if info.filename not in doubtful and cells.may_hold(info.filename, end + block):
-                        doubtful.add(info.filename)
+                    name, piece = info.filename, end + block
+                    if name not in doubtful and (
+                        cells.may_hold(name, piece) or formats.may_hold(name, piece)
+                    ):
+                        doubtful.add(name)
                     end = block[-cells.OVERLAP :]
 
 
