@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +29,9 @@ async def keep(settings: Settings, file: BinaryIO) -> str:
 def _keep(path: Path, file: BinaryIO) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in path.parent.iterdir():
-        if old.stat().st_mtime < time.time() - KEEP_SECONDS:  # noqa: TID251  (as the file system)
-            old.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has deleted it meanwhile
+            if old.stat().st_mtime < time.time() - KEEP_SECONDS:  # noqa: TID251  (as the file system)
+                old.unlink()
     disk.check_room(path.parent)
     path.touch(mode=0o600)
     with path.open("wb") as kept:

@@ -5,10 +5,13 @@ import io
 import re
 import uuid
 from html import unescape
+from pathlib import Path
 
 import openpyxl
 import pytest
+from sqlalchemy import text
 
+from app.console import spool
 from app.domain.imports import beginning
 from app.domain.imports.merging import pipeline
 from app.domain.imports.options import ImportOptions
@@ -158,3 +161,19 @@ async def test_numbers_that_no_form_of_the_wizard_sends_are_no_answers(person, n
     wrong = {"column": number, "attribute": number, "customer_id_column": number, "go": "import"}
     answer = await browser.post(NEW, data=hidden(page) | wrong)
     assert (answer.status_code, "It cannot be told which column" in answer.text) == (422, True)
+
+
+async def test_why_a_schedule_failed_is_withheld_from_who_may_see_no_codes(person, client, engine):
+    body = {"pool": "p", "source": {"type": "storage", "url": "file:c.csv"}, "cron": "0 3 * * *"}
+    await client.post("/v1/import-schedules", json=body)
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE import_schedule SET error = 'Line 3 holds A1B2.'"))
+    assert "A1B2" in (await (await person()).get("/console/schedules")).text
+    withheld = (await (await person("read")).get("/console/schedules")).text
+    assert ("A1B2" in withheld, "Withheld" in withheld) == (False, True)
+
+
+async def test_an_old_file_that_another_process_deletes_first_hinders_no_upload(settings, monkeypatch):
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / "gone"]))
+    name = await spool.keep(settings, io.BytesIO(b"code\nA1\n"))
+    assert spool.path_of(settings, name).read_bytes() == b"code\nA1\n"
