@@ -102,9 +102,8 @@ async def run_node(
     try:
         wanted = checked(NodeRequest, {"template": visit.text("template"), "mode": mode})
         spec = RenderSpec(parts_of(wanted.template, None), None, wanted.mode)
-        target = MessageTarget(
-            customer_id, visit.sent_as(), is_new=False
-        )  # sent again, it takes no second code
+        # Sent again, it takes no second code.
+        target = MessageTarget(customer_id, visit.sent_as(), is_new=False)
         codes, stored = await node(engine, renderers, spec, target)
     except DomainError as error:
         return await _one(visit, engine, customer_id, error=error)

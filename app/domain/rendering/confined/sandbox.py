@@ -415,11 +415,9 @@ class Templates:
             _, forgotten = self._compiled.popitem(last=False)
             self._size -= forgotten.size
             self._forgotten += forgotten.size
-        if (
-            self._forgotten > _KEPT_SIZE
-        ):  # what is compiled refers to itself, and few objects may be much memory
+        if self._forgotten > _KEPT_SIZE:
             self._forgotten = 0
-            gc.collect()
+            gc.collect()  # what is compiled refers to itself, and few objects may be much memory
 
 
 def _compile(environment: Environment, source: str, fixed: Fixed | None) -> tuple[Template, frozenset[str]]:

@@ -61,10 +61,9 @@ def _confine(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    # These are for the service, which then closes our input.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # Ctrl-C and the like are for the service, which then closes our input
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGVTALRM, _too_slow)
 
 
