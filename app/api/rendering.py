@@ -170,8 +170,9 @@ async def render_messages(
     items = _Items(spec, places)
     if by_line:
         return StreamingResponse(items.lines(_joined(first, chunks)), media_type=NDJSON)
-    written = [item async for chunk in _joined(first, chunks) for item in items.of(chunk)]
-    return _batch_reply(written, len(places) - len(targets))
+    # As they are made: all of a batch may be more than the memory of the process.
+    pieces = items.pieces(_joined(first, chunks), len(places) - len(targets))
+    return StreamingResponse(pieces, media_type="application/json")
 
 
 async def _send_whole(
@@ -191,13 +192,16 @@ async def _send_whole(
     made = await batch.render_whole(engine, renderers, spec, targets, write)
     if not await _still_there(request)():
         await service.take_back(engine, made)
-    return _batch_reply(written, len(places) - len(targets))
+    body = _head(len(places) - len(targets)) + b",".join(written) + _FOOT
+    return Response(body, media_type="application/json")
 
 
-def _batch_reply(items: list[bytes], repeats: int) -> Response:
-    return Response(
-        b'{"repeats":%d,"items":[' % repeats + b",".join(items) + b"]}", media_type="application/json"
-    )
+def _head(repeats: int) -> bytes:
+    """Return what a `RenderBatchOut` begins with, up to its items."""
+    return b'{"repeats":%d,"items":[' % repeats
+
+
+_FOOT = b"]}"
 
 
 async def _send_lines(
@@ -320,6 +324,15 @@ class _Items:
             items.append(_item(self._spec, index, self._made[place], first if first != index else None))
         self._next += len(items)
         return items
+
+    async def pieces(self, chunks: AsyncIterator[list[Outcome]], repeats: int) -> AsyncIterator[bytes]:
+        """Yield a `RenderBatchOut`, the items of a chunk together."""
+        before = _head(repeats)
+        async for chunk in chunks:
+            if items := self.of(chunk):
+                yield before + b",".join(items)
+                before = b","
+        yield _FOOT
 
     async def lines(self, chunks: AsyncIterator[list[Outcome]]) -> AsyncIterator[bytes]:
         """Yield the items, a line each, those of a chunk together."""

@@ -72,6 +72,7 @@ class Renderers:
         ).decode()
         self._seconds = settings.template_seconds
         self.max_template_bytes = settings.template_bytes
+        self.max_output_bytes = settings.template_output_bytes
         self._processes: Turns[Process | None] = Turns(
             [None] * settings.render_processes, PATIENCE, MAX_WAITING
         )

@@ -36,6 +36,9 @@ ABOUT = ("expires_at", "attributes")
 """What a template may ask of a code besides its text."""
 
 
+MOST = 512
+"""The messages of a transaction are held in memory together: they are at most as long as so many of the longest."""
+
 Take = Callable[[int, Sequence[Result]], Awaitable[None]]
 """Takes messages that are made, from the place of the first on, while others are rendered."""
 
@@ -73,6 +76,7 @@ class Rounds:
         self._targets = targets
         self._vouchers = vouchers
         self._aggregates: dict[str, AggregateSupply] = {}
+        self._held = 0
         self._asks_about = any(name in self._source for name in ABOUT)
         self._job: About = {**about_of(spec), "aggregates": self._aggregates}
         self._items: list[Item] = [item_of(target, is_new=target.is_new or spec.sample) for target in targets]
@@ -171,9 +175,26 @@ class Rounds:
                 self._items[of], vouchers.before[of], vouchers.seen[of], strict=True
             )
         ]
-        return await self._renderers.render(
+        answer = await self._renderers.render(
             {**self._job, "pools": pools, "seen_known": vouchers.seen_known, "items": items}
         )
+        self._hold(answer)
+        return answer
+
+    def _hold(self, answer: Answer) -> None:
+        """Count what is held of the messages until all are made.
+
+        Raises:
+            TemplateLimitError: it is too much.
+        """
+        texts = (text for result in answer.get("results", ()) for text in result.get("texts", ()))
+        self._held += sum(map(len, texts))
+        if self._held > MOST * self._renderers.max_output_bytes:
+            raise TemplateLimitError(
+                f"The messages have more than {MOST * self._renderers.max_output_bytes:,} characters together:"
+                " send fewer at a time, or give each an id.",
+                line=None,
+            )
 
     async def _add_customers(self) -> None:
         """Add the properties of the targets: what the request says of them goes before what is stored."""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from app.domain.rendering import rounds
 from app.platform.settings import Settings
 from tests.domain.rendering.help import FORMS, counts, render, sent
 from tests.factories import fill
@@ -231,6 +232,25 @@ async def test_while_hostile_templates_render_other_requests_are_answered(client
             break
     assert answered > 0
     assert {reply["type"] for reply in await asyncio.gather(*hostile)} == {"/problems/template-limit"}
+
+
+async def test_what_a_batch_holds_in_memory_is_bounded(client, engine, monkeypatch):
+    """One without ids is made as a whole, and refused where that is too long; others are answered as they are made."""
+    await fill(engine, "p", 300)
+    recipients = [{"customer_id": f"c{n}"} for n in range(5)]
+    body = {"template": TAKE + "{{ 'x' * 10**6 }}", "channel": "email", "recipients": recipients}
+    monkeypatch.setattr(rounds, "MOST", 4)
+    reply = await client.post("/v1/render/batch", json=body)
+    assert (reply.status_code, "together" in reply.text) == (422, True), reply.text[:300]
+    assert await counts(client, "p") == (300, 0)
+    monkeypatch.setattr(rounds, "MOST", 5)
+    assert (await client.post("/v1/render/batch", json=body)).json()["items"][4]["status"] == "rendered"
+    body |= {"template": TAKE, "recipients": [{"customer_id": "c", "message_id": str(n)} for n in range(260)]}
+    reply = await client.post("/v1/render/batch", json=body)
+    assert "content-length" not in reply.headers
+    found = reply.json()
+    assert [item["index"] for item in found["items"]] == list(range(260))
+    assert found["repeats"] == 0
 
 
 async def test_one_recipients_hostile_properties_fail_that_recipient_only(client, engine):
