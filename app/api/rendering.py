@@ -170,7 +170,6 @@ async def render_messages(
     items = _Items(spec, places)
     if by_line:
         return StreamingResponse(items.lines(_joined(first, chunks)), media_type=NDJSON)
-    # As they are made: all of a batch may be more than the memory of the process.
     pieces = items.pieces(_joined(first, chunks), len(places) - len(targets))
     return StreamingResponse(pieces, media_type="application/json")
 
@@ -308,20 +307,26 @@ class _Items:
     def __init__(self, spec: RenderSpec, places: list[int]) -> None:
         self._spec = spec
         self._places = places
-        self._made: list[Outcome] = []
+        self._made: dict[int, Outcome] = {}
+        """By place, as long as somebody is to get it: all of a batch may be more than the memory of the process."""
+        self._count = 0
         self._first_at: dict[int, int] = {}
+        self._last_at = {place: index for index, place in enumerate(places)}
         self._next = 0
 
     def of(self, chunk: list[Outcome]) -> list[bytes]:
         """Return the items that can be written once these messages are made as well."""
-        self._made += chunk
+        self._made |= enumerate(chunk, self._count)
+        self._count += len(chunk)
         items: list[bytes] = []
         for index in range(self._next, len(self._places)):
             place = self._places[index]
-            if place >= len(self._made):
+            if place >= self._count:
                 break
             first = self._first_at.setdefault(place, index)
             items.append(_item(self._spec, index, self._made[place], first if first != index else None))
+            if index == self._last_at[place]:
+                del self._made[place]
         self._next += len(items)
         return items
 
@@ -329,9 +334,8 @@ class _Items:
         """Yield a `RenderBatchOut`, the items of a chunk together."""
         before = _head(repeats)
         async for chunk in chunks:
-            if items := self.of(chunk):
-                yield before + b",".join(items)
-                before = b","
+            yield before + b",".join(self.of(chunk))
+            before = b","
         yield _FOOT
 
     async def lines(self, chunks: AsyncIterator[list[Outcome]]) -> AsyncIterator[bytes]:
