@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     template_iterations: int = Field(default=100_000, ge=1)
     """Most iterations that the loops of one message make together."""
     template_vouchers: int = Field(default=100, ge=1)
-    """Most vouchers in one message, and most pools and aggregates that it asks for."""
+    """Most vouchers in one message."""
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -14,6 +14,8 @@ from app.domain.rendering.confined.supply import Code, Supply, Use
 from app.domain.rendering.confined.variables import FIXED, LENIENT, path_of
 
 PLACEHOLDER = "PLACEHOLDER"
+MAX_NAMES = 100
+"""Pools, and aggregates, that a message may ask for, if it may not take more vouchers than that."""
 
 
 NOTHING: PoolSupply = {
@@ -293,8 +295,9 @@ class Message:
         """Count the names of a kind that the message asks for: each is looked up in the database."""
         asked = self._asked[kind]
         asked.add(name)
-        if len(asked) > self._supply.max_vouchers:
-            raise LimitExceeded(f"A message asks for at most {self._supply.max_vouchers} {kind}.")
+        most = max(MAX_NAMES, self._supply.max_vouchers)
+        if len(asked) > most:
+            raise LimitExceeded(f"A message asks for at most {most} {kind}.")
 
     def _before(self, key: str, number: int) -> str | bool | None:
         """Return the code that this place of the message was given before; false where it was voided."""
