@@ -27,6 +27,7 @@ from app.platform.errors import CommandError, DomainError
 from app.platform.pooler import set_for_role
 from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.projects import DEFAULT, everywhere, of_project
+from app.platform.setting_sources import DATABASES, environment_without
 from app.platform.settings import Settings, get_settings
 from app.schema import projects
 from app.schema.names import nfc
@@ -103,8 +104,7 @@ def _bring_up_one(settings: Settings, sealed: bytes | None) -> str | None:
         return type(error).__name__
     if row is not None and not is_behind(row[0]):
         return None
-    environment = {**os.environ, "DATABASE_URL": other.direct_url}
-    environment.pop("VOUCHERS_DIRECT_DATABASE_URL", None)
+    environment = environment_without(*DATABASES) | {"DATABASE_URL": other.direct_url}
     command = [sys.executable, "-m", migrate.__name__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  (ours)
     return done.stderr.strip().rpartition("\n")[2] or "failed" if done.returncode else None

@@ -1,7 +1,6 @@
 """The main job from end to end, on a temporary database and a real, messy CSV; shows each request as curl."""
 
 import asyncio
-import os
 import re
 import secrets
 import shlex
@@ -21,8 +20,10 @@ import orjson
 from app.cli.checking import AGREE, violations_of_all
 from app.cli.demo_data import furnish
 from app.cli.leaving import leave_cleanly
+from app.platform.databases import settings_of
 from app.platform.errors import CommandError
 from app.platform.postgres.server import LocalPostgres
+from app.platform.setting_sources import DATABASES, environment_without
 from app.platform.settings import Settings
 
 TEMPLATE = (
@@ -228,17 +229,17 @@ def _service(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _check(folder: Path) -> None:
     with LocalPostgres(folder / "home") as postgres:
-        broken = asyncio.run(violations_of_all(Settings(DATABASE_URL=postgres.url)))
+        broken = asyncio.run(violations_of_all(settings_of(Settings(), postgres.url)))
     print(f"\n$ vouchers check\n  {broken or AGREE}")
     _must(not broken, "the books agree")
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    environment = {**os.environ, "VOUCHERS_HOME": str(folder / "home"), "VOUCHERS_LOG_LEVEL": "WARNING"} | {
-        "VOUCHERS_DRAIN_SECONDS": "0"
+    return environment_without(*DATABASES, "VOUCHERS_BOOTSTRAP_KEY") | {
+        "VOUCHERS_HOME": str(folder / "home"),
+        "VOUCHERS_LOG_LEVEL": "WARNING",
+        "VOUCHERS_DRAIN_SECONDS": "0",
     }
-    environment.pop("DATABASE_URL", None)
-    return environment
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,7 @@ from app.domain.access.keys import service as auth
 from app.domain.access.scopes import Scope
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
+from app.platform.databases import settings_of
 from app.platform.engines import create_long_engine
 from app.platform.postgres.server import LocalPostgres
 from app.platform.projects import DEFAULT, of_project
@@ -33,7 +34,7 @@ def furnish(client: httpx.Client, home: Path) -> str:
     Return a key that may do all that they do, which the client goes on with.
     """
     with LocalPostgres(home) as postgres:
-        key = asyncio.run(_key_for_all(Settings(DATABASE_URL=postgres.url)))
+        key = asyncio.run(_key_for_all(settings_of(Settings(), postgres.url)))
     client.headers["Authorization"] = f"Bearer {key}"
     codes = "code\n" + "\n".join(examples.SMALL_POOL_CODES)
     text = {"source": {"type": "text", "text": codes}}
@@ -62,7 +63,7 @@ def furnish(client: httpx.Client, home: Path) -> str:
         client.request(method, path, json=body).raise_for_status()
     with (
         LocalPostgres(home) as postgres,
-        connect_sync(Settings(DATABASE_URL=postgres.url)) as connection,
+        connect_sync(settings_of(Settings(), postgres.url)) as connection,
     ):
         for table, (which, id_) in IDS.items():
             connection.execute(f'UPDATE "{table}" SET id = %s WHERE {which}', [id_])  # noqa: S608  (constants)

@@ -23,6 +23,9 @@ SECRETS = (
 )
 """Settings that may be given as the name of a file: what a process lists of its environment then holds no secret."""
 
+DATABASES = ("DATABASE_URL", "VOUCHERS_DIRECT_DATABASE_URL", "VOUCHERS_READ_DATABASE_URL")
+"""Variables that say where the database is."""
+
 _OTHERS = re.compile(
     # Secrets of sources, by names that the operator chooses; what tests and shells use.
     r"VOUCHERS_(SOURCE_\w+|TEST_\w+|EXAMPLES|KEY|URL)"
@@ -39,6 +42,14 @@ def variable_of(name: str, field: FieldInfo | None = None) -> str:
     """Return the variable of the environment that a setting is read from."""
     alias = field.validation_alias if field is not None else None
     return str(alias) if alias else f"{PREFIX}{name.upper()}"
+
+
+def environment_without(*names: str) -> dict[str, str]:
+    """Return the environment without some variables, nor those that name files in their place.
+
+    It is for a process that is not to have what this one has.
+    """
+    return {name: value for name, value in os.environ.items() if name.removesuffix(FILE) not in names}
 
 
 class SecretFiles(PydanticBaseSettingsSource):
