@@ -254,6 +254,15 @@ def test_a_database_that_is_gone_meanwhile_is_waited_for(two):
     assert two.is_clean(without="other")
 
 
+def test_messages_that_others_write_to_the_log_are_passed_over(two):
+    two.kill("rows.Rows.compare", 3, "other")
+    two.ask("main", r"SELECT pg_logical_emit_message(true, 'others', '\xff00'::bytea)::text")
+    two.move("other")
+    assert two.kept("other") == [(two.rows,)]
+    two.move("main")
+    assert two.is_clean(without="other")
+
+
 def test_a_log_that_the_source_threw_away_makes_the_move_begin_anew(two):
     two.kill("rows.Rows.compare", 3, "other")
     two.ask("main", "SELECT pg_drop_replication_slot(slot_name)::text FROM pg_replication_slots")

@@ -20,7 +20,7 @@ from app.domain.projects.moving.queries import FOLLOWING, PAUSED, MoveRecord
 from app.domain.projects.moving.rows import Rows
 from app.domain.projects.moving.slots import Slot
 from app.domain.projects.moving.snapshot import Snapshot
-from app.domain.projects.moving.stream import Stream, Transaction
+from app.domain.projects.moving.stream import MARKERS, Stream, Transaction
 from app.domain.projects.moving.tables import Connection, Key, Table
 
 CAUGHT_UP_SECONDS = 1.0
@@ -135,7 +135,7 @@ class Mover:
         with self._reader.transaction():
             self._reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             snapshot = Snapshot.of(self._reader)
-            self._source.connection.execute("SELECT pg_logical_emit_message(true, 'vouchers', %s)", [marker])
+            self._source.connection.execute("SELECT pg_logical_emit_message(true, %s, %s)", [MARKERS, marker])
             told = self._pending + self._stream.until(marker, seconds)
             seen = [snapshot.sees(transaction.xid) for transaction in told]
             changes: dict[str, set[Key]] = defaultdict(set)

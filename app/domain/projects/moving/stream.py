@@ -25,6 +25,8 @@ from app.platform.connections import arguments
 from app.platform.database_url import parameters
 from app.platform.settings import Settings
 
+MARKERS = "vouchers"
+"""Prefix of the markers among what is written to the log."""
 CONFIRM_SECONDS = 1.0
 MOST_WAITING = 500_000
 """Keys that are kept; what comes then waits at the source."""
@@ -169,10 +171,11 @@ class Stream:
                 self._told.append(current)
                 self._waiting += sum(map(len, current.changed.values()))
         elif kind == b"M":
-            begin = message.index(b"\0", 10) + 1
-            with self._news:
-                self._markers.add(message[begin + 4 :].decode())
-                self._news.notify_all()
+            end = message.index(b"\0", 10)
+            if message[10:end].decode() == MARKERS:  # others may write messages to the log too
+                with self._news:
+                    self._markers.add(message[end + 5 :].decode())
+                    self._news.notify_all()
         return current
 
     def _learn(self, message: bytes) -> None:
