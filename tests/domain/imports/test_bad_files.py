@@ -4,6 +4,7 @@ import gzip
 import io
 import random
 import zipfile
+from contextlib import suppress
 
 import openpyxl
 import pytest
@@ -136,6 +137,32 @@ def test_a_line_without_end_is_given_up_before_it_fills_the_memory():
     with pytest.raises(UnreadableError, match="Line 2 is longer"):
         list(decode.lines(endless(), "utf-8"))
     assert sum(read) < 2 * decode.MAX_LINE
+
+
+# A pattern that may part a text in many ways tries them all: for each of these that took minutes, or for ever, and no
+# other request of the process was answered meanwhile.
+TRYING = {
+    "comments of HTML": b"code\n" + b"<!-- -->" * 1000 + b"x\nA1\nA2\n",
+    "an HTML page that is nothing but comments": b"<!-- -->" * 10_000 + b"x",
+    "a page of inputs": b"<html>" + b"<input" * 150_000,
+    "a long word without accents": b"a" * 900_000 + b" \xe9\n",
+    "an address": b"code\n" + (b"a@" + b"." * 100_000 + b"@\n") * 3,
+    "a link": b"code\n" + (b"www." + b"." * 100_000 + b" x\n") * 3,
+    "a list": b"code\n" + (b'"(' + b"," * 100_000 + b'"\n') * 3,
+    "a heading of many words": b"code;" + b"ab " * 40_000 + b"\n" + b"A1;b\nA2;c\n",
+    "a sheet of formulas": zipped(
+        **{"xl/workbook.xml": "<workbook/>", "xl/worksheets/sheet1.xml": b"<f " * 87_000, "content.xml": b""}
+    ),
+    "a sheet of cells": zipped(
+        **{"mimetype": "", "content.xml": b"table:formula=" + b"<table:table-cell" * 15_000}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRYING)
+def test_no_file_keeps_the_reader_trying(name):
+    with suppress(UnreadableError):
+        list(open_table(io.BytesIO(TRYING[name]), Format()).batches)
 
 
 @pytest.mark.long

@@ -25,9 +25,9 @@ OVERLAP = 256
 """Bytes of a block that are looked at with the next one."""
 _OPEN_DOCUMENT = "content.xml"
 _NO_VALUE = re.compile(
-    rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?:\s[^>]*)?/>)\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</|</(?:\w+:)?c>)"
+    rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?:\s[^<>]*)?/>)\s*(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</|</(?:\w+:)?c>)"
 )
-_NO_TYPE = re.compile(rb"<table:table-cell(?=[^>]*table:formula=)(?![^>]*value-type=)")
+_NO_TYPE = re.compile(rb"<table:table-cell(?=[^<>]*table:formula=)(?![^<>]*value-type=)")
 
 Found = dict[int, dict[int, str]]
 """What the cells show, with their mark: by row and column, each from 0."""

@@ -47,7 +47,7 @@ LETTER_IN_UTF8 = re.compile(rb"\xc3[\x80-\xbf]")
 """A Western letter in UTF-8: in Windows-1252 that is `Ã` before a sign, which hardly any text has."""
 FEW_LETTERS = 4
 _OLD_CONTROLS = re.compile("[\x80-\x9f]")
-WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
+WORD = re.compile(rb"[A-Za-z\x80-\xff]+")
 
 
 def detect(sample: bytes) -> str:
@@ -105,7 +105,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _guess(sample: bytes) -> str:
-    telling = b" ".join(WORD.findall(sample))[:65536]
+    telling = b" ".join(word for word in WORD.findall(sample) if not word.isascii())[:65536]
     high = len(telling) - len(telling.translate(None, bytes(range(128, 256))))
     latin = [encoding for encoding in LATIN if _is_in(sample, encoding)]
     if not latin or (

@@ -21,9 +21,12 @@ _SIGNATURES = {
     b"PK\x03\x04": "packed twice (an archive in an archive)",
     b"-----BEGIN ": "a key or certificate",
 }
-_HTML = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+# No text may be parted in more than one way: the search would take time beyond all measure.
+_HTML = re.compile(
+    r"\s*+(?:<!--(?>.*?-->)\s*+)*+<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
 _LOGIN = re.compile(
-    r"<input[^>]+type\s*=\s*[\"']?password|<title>[^<]*(log\s?-?in|sign\s?-?in|anmeld)", re.IGNORECASE
+    r"<input[^<>]+type\s*=\s*[\"']?password|<title>[^<]*(log\s?-?in|sign\s?-?in|anmeld)", re.IGNORECASE
 )
 _XML = re.compile(r"\s*(<\?xml\b|<(rss|feed|urlset|error|soap:Envelope)\b)", re.IGNORECASE)
 _JSON = re.compile(r"\s*(\{\s*(\"|\})|\[\s*(\{|\"|\[\s*\"|\]))")

@@ -11,6 +11,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+LOOKED_AT = 300
+"""Characters of a cell that are looked at: no heading has more."""
 SHORT = 3
 """Letters of a word that is looked for as a whole only."""
 CODE = frozenset(
@@ -97,7 +99,7 @@ def is_placeholder(value: str) -> bool:
 
 def words_of(cell: str) -> list[str]:
     """Return the words of a heading, in plain letters; `promoCode` has two."""
-    apart = re.sub(r"(?<=[a-z\u00df-\u00ff])(?=[A-Z])", " ", cell)
+    apart = re.sub(r"(?<=[a-z\u00df-\u00ff])(?=[A-Z])", " ", cell[:LOOKED_AT])
     return re.findall(r"[^\W\d_]+", plain(apart))
 
 

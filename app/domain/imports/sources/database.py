@@ -33,7 +33,7 @@ NO_IDENTITY = {
 }
 """What keeps libpq from sending what is the service's own."""
 SESSION = "-c statement_timeout={} -c timezone=UTC -c datestyle=ISO"
-COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+COMMENTS = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 
 
 def fetch(settings: Limits, source: StoredSource) -> Iterator[bytes]:
