@@ -319,11 +319,37 @@ def test_codes_that_a_spreadsheet_destroyed_fail_the_import(code):
         (gzip.compress(zipped(codes=LINES), mtime=0), "packed twice"),
         (b"x" * 2 * 1024**2, "Line 1 is no row"),
         (b"Return-Path: <a@example.org>\nReceived: from x\n", "an e-mail"),
+        (b"-- vouchers\nINSERT INTO v (code) VALUES\n('A1', 5),\n('A2', 5);\n", "SQL"),
+        (b"COPY public.v (code, value) FROM stdin;\nA1\t5\nA2\t5\n", "SQL"),
+        (b'"code;value"\n"A1B2;5"\n"C3D4;5"\n', "stands in quotes as a whole"),
+        (b'"code,value,""note"""\n"A1B2,5,""x"""\n"C3D4,5,""y"""\n', "stands in quotes as a whole"),
     ],
 )
 def test_what_is_no_list_is_refused_by_what_it_is(content, kind):
     with pytest.raises(UnreadableError, match=kind):
         read(content)
+
+
+def test_signs_that_part_columns_elsewhere_may_be_part_of_codes_in_quotes():
+    assert read(b'"code"\n"A1;2"\n"B1;2"\n"C1;2"\n')[0] == ["A1;2", "B1;2", "C1;2"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'note, code\nx, "A1B2"\n"y, z", "C3D4"\nx, "F7G8"\n',
+        'code, note\n"A1B2", "x, y"\n"C3D4", "x, y"\n"F7G8", "x"\n',
+        'code\n "A1B2"\n "C3D4"\n "F7G8"\n',
+        "code;note\n 'A1B2'; 'x'\n 'C3D4'; 'y;z'\n 'F7G8'; 'x'\n",
+    ],
+)
+def test_blanks_before_a_quote_are_none_of_the_code(text):
+    options = {"quote": "'"} if "'" in text else {}
+    table = open_table(io.BytesIO(text.encode()), Format(**options))
+    place = table.column("code")
+    assert [row[place] for batch in table.batches for row in batch.rows] == ["A1B2", "C3D4", "F7G8"]
+    assert table.header is not None
+    assert "note" in table.header or table.header == ["code"]
 
 
 def test_codes_in_braces_or_brackets_are_still_codes():

@@ -3,15 +3,18 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from app.domain.imports.reader import words
+from app.domain.imports.reader.batches import RowReader
 
 DELIMITERS = (",", ";", "\t", "|")
 """The usual ones, which the rows alone can show."""
 UNUSUAL = ("%", ":", "^", "~", "!", "*", "&", "=", "+", "/", "#", "@", "$", "  ")
 """Others, which a header has to show as well. Two spaces: two or more of them."""
+NO_DELIMITER = "\uffff"
+"""Stands in no text, by the rules of Unicode."""
 SAMPLE_ROWS = 500
 PROSE_WORDS = 5
 """So many words are a sentence."""
@@ -50,20 +53,50 @@ def delimiter_of(lines: list[str], quote: str) -> str | None:
     return best or _unusual(lines, quote)
 
 
-def split(lines: list[str], delimiter: str | None, quote: str) -> list[list[str]]:
-    """Return the rows of these lines that are not blank."""
+def is_spaced(lines: Sequence[str], quote: str) -> bool:
+    """Return whether blanks stand between a delimiter, or the begin of a line, and a quote."""
+    if not quote:
+        return False
+    before_quote = re.compile(rf"(?:^|[{re.escape(''.join(DELIMITERS))}]) +{quote}")
+    return any(before_quote.search(line) for line in lines)
+
+
+def rows_of(
+    lines: Iterable[str], delimiter: str | None, quote: str | None, *, spaced: bool = False
+) -> RowReader:
+    """Return the rows of these lines; where cells are `spaced`, blanks before a quote are none of the cell."""
+    if spaced:
+        lines = ("\n" if line.isspace() else line for line in lines)  # a blank line is no empty cell
     if delimiter == "  ":
-        lines, delimiter = [re.sub(r" {2,}", "\t", line.strip(" ")) for line in lines], "\t"
-    reader = csv.reader(
+        lines, delimiter = (re.sub(r" {2,}", "\t", line.strip(" ")) for line in lines), "\t"
+    return csv.reader(
         lines,
-        delimiter=delimiter or "\uffff",
+        delimiter=delimiter or NO_DELIMITER,
         quotechar=quote or None,
         quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        skipinitialspace=spaced and delimiter != " ",
     )
+
+
+def split(lines: list[str], delimiter: str | None, quote: str) -> list[list[str]]:
+    """Return the rows of these lines that are not blank."""
     rows: list[list[str]] = []
+    reader = rows_of(lines, delimiter, quote, spaced=is_spaced(lines, quote))
     with suppress(csv.Error):  # reading the whole will tell
         rows.extend(row for row in reader if row and any(cell.strip() for cell in row))
     return rows
+
+
+def is_wrapped(rows: Sequence[Row], quote: str) -> bool:
+    """Return whether each line stands in quotes as a whole: what seems to be its only cell is a row under headings."""
+    lines = [row[0] for row in rows if len(row) == 1]
+    if len(lines) < max(2, len(rows)):
+        return False
+    for delimiter in DELIMITERS:
+        head, *body = split(lines, delimiter, quote) or [[]]
+        if len(head) > 1 and all(map(words.is_heading, head)) and {len(row) for row in body} == {len(head)}:
+            return True
+    return False
 
 
 def _plausible(cells: Sequence[str], delimiter: str) -> float:

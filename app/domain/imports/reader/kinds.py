@@ -30,6 +30,11 @@ _LOGIN = re.compile(
 )
 _XML = re.compile(r"\s*(<\?xml\b|<(rss|feed|urlset|error|soap:Envelope)\b)", re.IGNORECASE)
 _JSON = re.compile(r"\s*(\{\s*(\"|\})|\[\s*(\{|\"|\[\s*\"|\]))")
+_SQL = re.compile(
+    r"\s*+(?:(?:--[^\n]*+|/\*(?>.*?\*/))\s*+)*+"
+    r"(insert\s+into\s|create\s+table\s|copy\s+[\w.\"]+\s*\([^)]*\)\s*from\s)",
+    re.IGNORECASE | re.DOTALL,
+)
 _MAIL = re.compile(r"(received|return-path|mime-version|delivered-to): .", re.IGNORECASE)
 
 
@@ -57,6 +62,8 @@ def refuse_text(start: str) -> None:
         kind = "an HTML page" if re.search(r"<html\b", start[:2000], re.IGNORECASE) else "an XML document"
     elif _JSON.match(start) and re.search(r"[\]}]\s*$|[{\[,:]\s*$|\":", start[:100_000]):
         kind = "JSON"
+    elif _SQL.match(start):
+        kind = "SQL"
     elif _MAIL.match(start):
         kind = "an e-mail message"
     else:

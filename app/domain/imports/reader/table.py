@@ -3,8 +3,7 @@
 import codecs
 import csv
 import io
-import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import BinaryIO, cast
@@ -22,7 +21,7 @@ from app.domain.imports.reader import (
     values,
     words,
 )
-from app.domain.imports.reader.batches import END, Batch, RowReader, counted, from_line, parsed
+from app.domain.imports.reader.batches import END, Batch, counted, from_line, parsed
 from app.domain.imports.reader.shapes import Rule
 from app.schema.texts import clean_code
 
@@ -32,8 +31,6 @@ LIKELY_BYTES = 64 * 1024
 MAX_UNPACKED = 16 * 1024**3
 """Most bytes that a packed file may hold."""
 MAX_UNPACKED_SPREADSHEET = 1024**3
-NO_DELIMITER = "\uffff"
-"""Stands in no text, by the rules of Unicode."""
 OWN_EXPORTS = ("code,pool,status,",)
 """How the header of the service's own exports begins: what is in them is taken as it is."""
 LIST_CELLS = 3
@@ -52,6 +49,8 @@ class Format:
     has_header: bool | None = None
     skip_lines: int | None = None
     sheet: str | int | None = None
+    spaced: bool = False
+    """Whether blanks before a quote are none of the cell; always found out."""
 
 
 @dataclass(slots=True)
@@ -153,14 +152,20 @@ def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Colle
     body = lines[skip:]
     quote = dialect.quote_of(body) if wanted.quote is None else wanted.quote
     delimiter = wanted.delimiter or named or dialect.delimiter_of(body, quote)
-    found = Format(encoding, delimiter, quote, wanted.has_header, wanted.skip_lines)
+    spaced = dialect.is_spaced(body, quote)
+    found = Format(encoding, delimiter, quote, wanted.has_header, wanted.skip_lines, spaced=spaced)
     text = decode.lines(chain([start], blocks), encoding, guessed=wanted.encoding is None)
-    reader = _reader(chain(islice(text, skip, None), END), found)
+    reader = dialect.rows_of(chain(islice(text, skip, None), END), delimiter, quote, spaced=spaced)
     numbered = _numbered(body, found, skip)
     if len(numbered) == 1 and len(start) < SAMPLE_BYTES and _is_list(numbered[0][1]):
         return _of_list(found, numbered[0][1], lines[:skip])
     if len(numbered) == 2 and len(start) < SAMPLE_BYTES and (below := _list_below(body, found)):  # noqa: PLR2004
         return _of_list(*below, lines[:skip])
+    if delimiter is None and dialect.is_wrapped([row for _, row in numbered], quote):
+        raise UnreadableError(
+            f"Each line stands in quotes as a whole, and would be one cell: {numbered[0][1][0][:40]!r}."
+            " Save the table anew, without quotes around its lines."
+        )
     if not numbered and any(line.strip() for line in body):
         raise UnreadableError(
             f"Line {skip + 1} is no row: it is far too long, or a quote is opened there and never closed."
@@ -170,21 +175,10 @@ def _of_text(start: bytes, blocks: Iterator[bytes], wanted: Format, names: Colle
     return table
 
 
-def _reader(lines: Iterable[str], form: Format) -> RowReader:
-    delimiter = form.delimiter or NO_DELIMITER
-    if delimiter == "  ":
-        lines, delimiter = (re.sub(r" {2,}", "\t", line.strip(" ")) for line in lines), "\t"
-    return csv.reader(
-        lines,
-        delimiter=delimiter,
-        quotechar=form.quote or None,
-        quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
-    )
-
-
 def _numbered(lines: list[str], form: Format, skip: int) -> list[tuple[int, list[str]]]:
     """Return the rows of these lines that are not blank, each with its line from 0."""
-    reader, rows, line = _reader(lines, form), list[tuple[int, list[str]]](), skip
+    reader = dialect.rows_of(lines, form.delimiter, form.quote, spaced=form.spaced)
+    rows, line = list[tuple[int, list[str]]](), skip
     try:
         for row in reader:
             if skip + reader.line_num - line > LINES_OF_A_ROW:
