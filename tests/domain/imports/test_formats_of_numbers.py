@@ -43,7 +43,21 @@ def test_a_format_of_digits_and_texts_is_shown(shown_by, number, shown):
 
 @pytest.mark.parametrize(
     "other",
-    ["General", "0", "0.00", "#,##0", "00.00", "yyyy-mm-dd", "0%", "0.00E+00", "[>9]00;0", "@", ";;;", '"x"'],
+    [
+        "General",
+        "0",
+        "0.00",
+        "#,##0",
+        "00.00",
+        "yyyy-mm-dd",
+        "0%",
+        "0.00E+00",
+        "[>9]00;0",
+        "@",
+        ";;;",
+        '"x"',
+        "0" * 256,
+    ],
 )
 def test_other_formats_change_nothing(other):
     assert formats.shown_by(other) is None
@@ -72,6 +86,15 @@ def test_each_cell_is_shown_by_its_own_format(left):
     rows = [row[-2:] for batch in table.batches for row in batch.rows]
     assert [row[0] for row in rows] == ["00", "01", "02", "03", "04", "05", "06"]
     assert [row[1] for row in rows] == ["0011", "0012", "13", "14", "A0015", "-16", "1.5"]
+
+
+def test_the_format_of_an_empty_column_is_none_of_another():
+    workbook, file = openpyxl.Workbook(), io.BytesIO()
+    for line in range(1, 9):
+        workbook.active.cell(line, 1).number_format = "0000000000"
+        workbook.active.cell(line, 3, 12345 + line * 7919 if line > 1 else "code")
+    workbook.save(file)
+    assert read(file.getvalue())[0] == [str(12345 + line * 7919) for line in range(2, 9)]
 
 
 def test_formulas_without_a_value_are_told_beside_them():

@@ -14,6 +14,8 @@ from typing import BinaryIO
 from app.domain.imports.reader.sheet_xml import column_of, local, look_through, member_of
 
 STYLES = "xl/styles.xml"
+LONGEST = 255
+"""Characters of a format, as spreadsheet programs keep it."""
 _PIECE = re.compile(r'\[\$-[0-9A-Fa-f]+\]|"([^"]*)"|\\(.)|([-+() :]+)|(0+)', re.DOTALL)
 """A language, which shows nothing; a text, a sign or signs that stand for themselves; places of digits."""
 
@@ -43,7 +45,7 @@ class Shown:
 def shown_by(code: str) -> Shown | None:
     """Return what a format shows of a number, where that is each digit, and more than the digits; else None."""
     pieces: list[tuple[str, bool]] = []
-    at = 0
+    at = len(code) if len(code) > LONGEST else 0
     while at < len(code) and code[at] != ";":  # what follows is for numbers below 0, for 0 and for texts
         found = _PIECE.match(code, at)
         if found is None:
@@ -73,7 +75,12 @@ def shown(
             place = column - first_column
             while following and following[0].end < number:
                 following.popleft()
-            if following and following[0].begin <= number and place < len(row) and row[place].isdecimal():
+            if (
+                following
+                and following[0].begin <= number
+                and 0 <= place < len(row)
+                and row[place].isdecimal()
+            ):
                 row[place] = following[0].format.of(row[place])
         yield row
 
