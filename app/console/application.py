@@ -36,6 +36,7 @@ from app.platform.errors import DomainError, InvalidRequestError, NotFoundError
 from app.web.home import home
 from app.web.problems import UNAVAILABLE, routes_of
 from app.web.reading import backed
+from app.web.slashes import STAND_IN
 
 PAGES = (
     login, pools, vouchers, changes, wizard, imports, schedules, mapping, personalization, customers, aggregates,
@@ -118,7 +119,9 @@ async def _http(request: Request, error: Exception) -> Response:
 def _page_above(request: Request) -> Response:
     """Lead from the address of a form, which an answer to it leaves in the browser, to the page that it stands on."""
     pages = [route.path_regex for route in routes_of(request.app.routes) if "GET" in (route.methods or ())]
-    way = request.url.path.removeprefix("/console")
+    way = request.scope["path"].removeprefix("/console")
     while way and not any(page.match(way) for page in pages):
         way = way.rpartition("/")[0]
-    return RedirectResponse(f"/console{quote(way)}" if way else "/console/", 303)
+    return RedirectResponse(
+        f"/console{quote(way).replace(quote(STAND_IN), '%2F')}" if way else "/console/", 303
+    )

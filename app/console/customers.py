@@ -41,7 +41,7 @@ async def list_customers(visit: Tracker, engine: Engine) -> Response:
     return await _list(visit, engine)
 
 
-@router.post("/import")
+@router.post("")
 async def load(visit: TrackerForm, engine: Engine) -> Response:
     """Set properties of the customers in a file."""
     try:
@@ -68,13 +68,13 @@ async def look_up(visit: TrackerForm) -> Response:
     return see(path("customers", customer_id) if customer_id else "/customers")
 
 
-@router.get("/{customer_id:code}")
+@router.get("/{customer_id:id}")
 async def one(customer_id: str, visit: Tracker, engine: Engine) -> Response:
     """Show a customer."""
     return await _one(visit, engine, customer_id)
 
 
-@router.post("/{customer_id:code}/change")
+@router.post("/{customer_id:id}/change")
 async def change(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
     """Set one property; an empty value takes it away."""
     try:
@@ -88,7 +88,7 @@ async def change(customer_id: str, visit: TrackerForm, engine: Engine) -> Respon
     return see(path("customers", customer_id), "customer-changed")
 
 
-@router.post("/{customer_id:code}/node")
+@router.post("/{customer_id:id}/node")
 async def run_node(
     customer_id: str,
     visit: TrackerForm,
@@ -111,7 +111,7 @@ async def run_node(
     return await _one(visit, engine, customer_id, result=result, mode=mode)
 
 
-@router.post("/{customer_id:code}/merge")
+@router.post("/{customer_id:id}/merge")
 async def merge(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
     """Say that another id is the same person."""
     try:
@@ -124,7 +124,7 @@ async def merge(customer_id: str, visit: TrackerForm, engine: Engine) -> Respons
     return see(path("customers", merged.customer_id), "customers-merged")
 
 
-@router.post("/{customer_id:code}/erase")
+@router.post("/{customer_id:id}/erase")
 async def erase(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
     """Erase a person."""
     if visit.text("sure") != "yes":
@@ -142,7 +142,7 @@ async def _list(
         start = pagination.decode(query.get("cursor"), KEY)
         rows, _ = await service.search(connection, CustomerFilter(search or None), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.id)
-    return show(visit, "customers.html", "/console/customers", error=error, search=search, **listed, **about)
+    return show(visit, "customers.html", error=error, search=search, **listed, **about)
 
 
 async def _one(

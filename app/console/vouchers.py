@@ -24,13 +24,13 @@ from app.web.guard import permit
 router = APIRouter(prefix="/vouchers")
 
 
-@router.get("/{code:code}")
+@router.get("/{code:id}")
 async def one(code: str, visit: Reader, connection: Connection) -> Response:
     """Show a voucher and its history."""
     return await _show(visit, connection, clean_code(code))
 
 
-@router.post("/{code:code}/void")
+@router.post("/{code:id}/void")
 async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     """Take a code out for good."""
     try:
@@ -42,7 +42,7 @@ async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     return see(path("vouchers", code), "voided")
 
 
-@router.post("/{code:code}/reinstate")
+@router.post("/{code:id}/reinstate")
 async def reinstate(code: str, visit: ManagerForm, engine: Engine) -> Response:
     """Take back that a code was taken out: a change of this one, as a bulk change is."""
     try:
@@ -58,7 +58,7 @@ async def reinstate(code: str, visit: ManagerForm, engine: Engine) -> Response:
     return see(path("changes", change.id), "change-begun")
 
 
-@router.post("/{code:code}/release/{assignment_id}")
+@router.post("/{code:id}/release/{assignment_id}")
 async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: Engine) -> Response:
     """Make a code available again."""
     try:
@@ -72,7 +72,7 @@ async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: E
     return see(path("vouchers", code), "released")
 
 
-@router.post("/{code:code}/redeem")
+@router.post("/{code:id}/redeem")
 async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
     """Redeem a code without an event."""
     try:

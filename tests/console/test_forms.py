@@ -33,12 +33,12 @@ async def test_a_page_that_answers_a_form_leads_on_as_the_page_itself(browser, c
     assert "The codes are held" not in (await browser.get(next_page)).text
     rows = "".join(f"c-{n:02}\n" for n in range(60))
     page = await browser.post(
-        "/console/customers/import",
+        "/console/customers",
         data=browser.form,
         files={"file": ("a.csv", b"customer_id\n" + rows.encode())},
     )
     next_page = re.search(r'href="([^"]+)">Next page', page.text)[1]
-    assert "c-59" in (await browser.get(next_page)).text
+    assert "c-59" in (await browser.get(page.url.join(next_page))).text
 
 
 PAGES = {
@@ -46,14 +46,17 @@ PAGES = {
     "pools/spring/holds/00000000-0000-4000-8000-000000000000/delete": "pools/spring",
     "keys/00000000-0000-4000-8000-000000000000/rotate": "keys",
     "alerts/delete": "alerts",
+    "vouchers/A%2FB/void": "vouchers/A%2FB",
+    "customers/c%2Fnode/node": "customers/c%2Fnode",
     "logout": "pools",
 }
 
 
-async def test_the_address_of_a_form_leads_to_its_page(browser):
+async def test_the_address_of_a_form_leads_to_its_page(browser, engine):
+    await fill(engine, "odd", ["A/B"])
     for address, page in PAGES.items():
         answer = await browser.get(f"/console/{address}")
-        assert (answer.status_code, answer.url.path, answer.url.query) == (200, f"/console/{page}", b"")
+        assert (answer.status_code, answer.url.raw_path.decode()) == (200, f"/console/{page}")
 
 
 async def test_a_method_that_no_page_has_is_refused_as_such(browser):

@@ -30,7 +30,7 @@ def routes():
                         .replace("{change_id}", ID)
                     )
                     path = path.replace("{webhook_id}", ID)
-                    for name in ("{pool}", "{project}", "{code:code}", "{customer_id:code}"):
+                    for name in ("{pool}", "{project}", "{code:id}", "{customer_id:id}"):
                         path = path.replace(name, "spring")
                     yield method, f"/console{path}"
 
