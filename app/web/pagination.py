@@ -71,7 +71,8 @@ def link(request: Request, response: Response) -> None:
     cursor = _next.get()
     if cursor is not None:
         query = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-        address = f"{quote(request.url.path)}?{urlencode([*query, ('cursor', cursor)])}"
+        page = quote(request.scope["raw_path"], safe="/%:@!$&'()*+,;=")  # as it was asked for
+        address = f"{page}?{urlencode([*query, ('cursor', cursor)])}"
         response.headers["Link"] = f'<{address}>; rel="next"'
 
 
