@@ -62,7 +62,7 @@ class ReplyHeaders:
 
 
 def _relative(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    if name.lower() == b"location" and b"://" in value:
+    if name.lower() == b"location" and not value.startswith(b"/") and b"://" in value:
         _, _, rest = value.partition(b"://")
         _, slash, path = rest.partition(b"/")
         return name, b"/" + path.lstrip(b"/") if slash else b"/"

@@ -147,12 +147,28 @@ async def test_a_session_sends_no_more_requests_than_its_key_may(app, client):
 async def test_the_sign_in_leads_back_to_what_was_asked_for(person, engine):
     await fill(engine, "spring", ["A/B?50%"])
     client = await person()
-    for wanted in ("/console/vouchers/A%2FB%3F50%25", "/console/pools/spring?status=void&code="):
+    for wanted in (
+        "/console/vouchers/A%2FB%3F50%25",
+        "/console/pools/spring?status=void&code=",
+        "/console/pools?search=http://a/b",
+    ):
         client.cookies.clear()
         sign_in = await client.get(wanted)
         assert sign_in.url.path == "/console/login"
         page = await client.post("/console/login", data={"api_key": KEY, "next": sign_in.url.params["next"]})
         assert (page.status_code, page.url.raw_path.decode()) == (200, wanted)
+
+
+async def test_an_address_in_a_query_leads_nobody_elsewhere(client):
+    for wanted, seen in (
+        ("/console/pools?search=http://a.test/b", "/console/pools?search=http://a.test/b"),
+        ("//evil.test/console/", "/console/"),
+        ("http://evil.test/console/", "/console/"),
+        ("/console//evil.test/", "/console/"),
+    ):
+        form = {"api_key": KEY, "next": wanted}
+        answer = await client.post("/console/login", data=form, headers={"Origin": "http://test"})
+        assert answer.headers["location"] == seen
 
 
 async def test_a_form_of_a_session_that_ended_is_told_of_and_leads_back_to_its_page(person):
