@@ -224,6 +224,20 @@ def test_a_large_file_uploads_with_progress_and_is_sent_once(browser, service, t
     assert len(sent) <= 1
 
 
+def test_an_upload_that_broke_off_is_told_and_can_be_sent_again(browser, service):
+    page = sign_in(browser, service)
+    page.goto("/console/imports/new")
+    page.route("**/console/imports/new", lambda route: route.abort(), times=1)
+    page.get_by_label("Pool", exact=True).fill("broken_off")
+    rows = b"code\n" + b"".join(b"B-%07d\n" % n for n in range(120_000))
+    page.set_input_files("input[type=file]", {"name": "a.csv", "mimeType": "text/csv", "buffer": rows})
+    button(page, "Preview").click()
+    expect(page.get_by_text("The upload broke off")).to_be_visible()
+    page.wait_for_timeout(1000)  # nearer together, it is a double click
+    button(page, "Preview").click()
+    expect(page.get_by_text("B-0000000")).to_be_visible(timeout=30_000)
+
+
 def make_pool(page, name):
     page.goto("/console/pools")
     page.get_by_text("Make an empty pool").click()

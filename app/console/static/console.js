@@ -83,9 +83,17 @@ if (upload) upload.addEventListener("submit", (event) => {
   const file = upload.querySelector("input[type=file]");
   if (!file.files.length || file.files[0].size < 1e6) return;
   event.preventDefault();
-  const bar = upload.querySelector("progress");
+  const bar = upload.querySelector("progress"), said = upload.querySelector("[data-said]");
+  const pressed = event.submitter || upload.querySelector("button[name=go]");
   bar.hidden = false;
+  said.textContent = "";
+  pressed.disabled = true;
   const request = new XMLHttpRequest();
+  request.onerror = () => {
+    bar.hidden = true;
+    said.textContent = "The upload broke off. Send it again.";
+    pressed.disabled = false;
+  };
   request.upload.onprogress = (at) => { if (at.lengthComputable) bar.value = at.loaded / at.total; };
   request.onload = () => {
     if (request.responseURL && new URL(request.responseURL).pathname === location.pathname) {
@@ -98,7 +106,7 @@ if (upload) upload.addEventListener("submit", (event) => {
   };
   request.open("POST", upload.action);
   const data = new FormData(upload);
-  if (event.submitter) data.set(event.submitter.name, event.submitter.value);
+  data.set(pressed.name, pressed.value);
   request.send(data);
 });
 })();
