@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.console.pages import PAGE, path, see, show, wrong
+from app.console.pages import PAGE, check_sure, path, see, show, wrong
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.changes import service
 from app.domain.changes.schemas import BulkChangeCreate
@@ -59,8 +59,7 @@ async def one(change_id: uuid.UUID, visit: Reader, connection: Connection) -> Re
 async def apply(change_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Do what a dry run told."""
     try:
-        if visit.text("sure") != "yes":
-            raise wrong("sure", "Tick the box to confirm.")
+        check_sure(visit)
         async with transaction(engine) as connection:
             told = await service.get(connection, change_id)
             more: dict[str, object] = {}

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.datastructures import UploadFile
 
-from app.console.pages import PAGE, path, see, show, wrong
+from app.console.pages import PAGE, check_sure, path, see, show, wrong
 from app.console.pages import model as checked
 from app.console.session import Tracker, TrackerForm, Visit
 from app.domain.access.scopes import Scope
@@ -115,8 +115,7 @@ async def run_node(
 async def merge(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
     """Say that another id is the same person."""
     try:
-        if visit.text("sure") != "yes":
-            raise wrong("sure_merge", "Tick the box to confirm.")
+        check_sure(visit, "sure_merge")
         wanted = checked(CustomerMerge, {"from": visit.given("from")})
         merged = await merging.merge(engine, visit.caller, customer_id, wanted.from_)
     except DomainError as error:
@@ -127,8 +126,10 @@ async def merge(customer_id: str, visit: TrackerForm, engine: Engine) -> Respons
 @router.post("/{customer_id:id}/erase")
 async def erase(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
     """Erase a person."""
-    if visit.text("sure") != "yes":
-        return await _one(visit, engine, customer_id, error=wrong("sure", "Tick the box to confirm."))
+    try:
+        check_sure(visit)
+    except DomainError as error:
+        return await _one(visit, engine, customer_id, error=error)
     await service.erase(engine, visit.caller, customer_id)
     return see("/customers", "customer-erased")
 

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.console.pages import PAGE, path, see, show
+from app.console.pages import PAGE, check_sure, path, see, show
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.access.scopes import Caller
 from app.domain.imports import following, service, undoing
@@ -62,7 +62,11 @@ async def undo(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Resp
             return "undone-paused"
         return "undone-kept" if undone.kept_for_holds else "undone"
 
-    return await _act(visit, engine, import_id, undoing.undo, said)
+    async def take_back(engine: AsyncEngine, caller: Caller | None, import_id: uuid.UUID) -> undoing.Undone:
+        check_sure(visit)
+        return await undoing.undo(engine, caller, import_id)
+
+    return await _act(visit, engine, import_id, take_back, said)
 
 
 @router.post("/{import_id}/cancel")

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.once import once
+from app.console.pages import check_sure, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
-from app.console.pages import see, seen_version, show, whole, wrong
 from app.console.session import Admin, AdminForm, Visit
 from app.domain.access.keys import service
 from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyRotate
@@ -89,16 +89,6 @@ def typed_grace(visit: Visit, key_id: uuid.UUID) -> int:
     hours = whole(visit.text("grace_hours"))
     grace = hours * 3600 if isinstance(hours, int) else -1
     return checked(ApiKeyRotate, {"grace_seconds": grace}).grace_seconds
-
-
-def check_sure(visit: Visit, field: str) -> None:
-    """Check that the box of a form is ticked.
-
-    Raises:
-        InvalidRequestError: it is not.
-    """
-    if visit.text("sure") != "yes":
-        raise wrong(field, "Tick the box to confirm.")
 
 
 async def issued(connection: AsyncConnection, visit: Visit, project_id: int, wanted: ApiKeyCreate) -> str:

@@ -183,6 +183,16 @@ def wrong(field: str, message: str) -> InvalidRequestError:
     return InvalidRequestError(message, [{"loc": ["body", field], "msg": message}])
 
 
+def check_sure(visit: Visit, field: str = "sure") -> None:
+    """Check that the box of a form is ticked, for what cannot be undone; `field` is where it is told otherwise.
+
+    Raises:
+        InvalidRequestError: it is not.
+    """
+    if visit.text("sure") != "yes":
+        raise wrong(field, "Tick the box to confirm.")
+
+
 def _by_field(error: DomainError | None) -> dict[str, str]:
     found = error.errors if isinstance(error, InvalidRequestError) else []
     by_field: dict[str, str] = {}

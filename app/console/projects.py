@@ -7,9 +7,9 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.console.keys import check_sure, issued, listed, rotated, typed_grace, typed_key
+from app.console.keys import issued, listed, rotated, typed_grace, typed_key
 from app.console.once import once
-from app.console.pages import PAGE, model, path, see, seen_version, show, wrong
+from app.console.pages import PAGE, check_sure, model, path, see, seen_version, show, wrong
 from app.console.session import Keys, Visit, sent_by, shown_to
 from app.domain.access.keys import service as keys
 from app.domain.access.scopes import Scope

@@ -5,8 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.console.pages import check_sure, path, renamed, see, show
 from app.console.pages import model as checked
-from app.console.pages import path, renamed, see, show, wrong
 from app.console.session import AssignerForm, ManagerForm, Reader, TrackerForm, Visit
 from app.domain.access.scopes import Scope
 from app.domain.assignments import service as assignments
@@ -34,7 +34,7 @@ async def one(code: str, visit: Reader, connection: Connection) -> Response:
 async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
     """Take a code out for good."""
     try:
-        _agreed(visit, "sure-void")
+        check_sure(visit, "sure-void")
         async with transaction(engine) as connection:
             await service.void(connection, visit.caller, code, _reason(visit, "void_reason"))
     except DomainError as error:
@@ -46,7 +46,7 @@ async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
 async def reinstate(code: str, visit: ManagerForm, engine: Engine) -> Response:
     """Take back that a code was taken out: a change of this one, as a bulk change is."""
     try:
-        _agreed(visit, "sure-reinstate")
+        check_sure(visit, "sure-reinstate")
         reason = _reason(visit, "reinstate_reason")
         wanted = BulkChangeCreate.model_validate(
             {"action": "reinstate", "filter": {"codes": [code]}, "reason": reason}
@@ -62,7 +62,7 @@ async def reinstate(code: str, visit: ManagerForm, engine: Engine) -> Response:
 async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: Engine) -> Response:
     """Make a code available again."""
     try:
-        _agreed(visit, "sure-release")
+        check_sure(visit, "sure-release")
         async with transaction(engine) as connection:
             await assignments.release(
                 connection, visit.caller, assignment_id, _reason(visit, "release_reason")
@@ -76,7 +76,7 @@ async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: E
 async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
     """Redeem a code without an event."""
     try:
-        _agreed(visit, "sure-redeem")
+        check_sure(visit, "sure-redeem")
         wanted = checked(RedemptionIn, {"customer_id": visit.given("customer_id")})
         await run_act(engine, redemptions.redeem, code, wanted.customer_id, None, visit.sent_as())
     except DomainError as error:
@@ -104,8 +104,3 @@ def _reason(visit: Visit, field: str) -> str | None:
     except InvalidRequestError as error:
         raise renamed(error, "reason", field) from error
     return wanted.reason
-
-
-def _agreed(visit: Visit, field: str) -> None:
-    if visit.text("sure") != "yes":
-        raise wrong(field, "Tick the box to confirm.")

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.once import once
-from app.console.pages import PAGE, model, path, see, show, wrong
+from app.console.pages import PAGE, check_sure, model, path, see, show, wrong
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.pools import service as pools
 from app.domain.webhooks import service
@@ -87,8 +87,10 @@ async def rotate(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> R
 @router.post("/{webhook_id}/delete")
 async def delete(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Tell nothing more."""
-    if visit.text("sure") != "yes":
-        return await _one(visit, engine, webhook_id, error=wrong("sure", "Tick the box to confirm."))
+    try:
+        check_sure(visit)
+    except DomainError as error:
+        return await _one(visit, engine, webhook_id, error=error)
     async with transaction(engine) as connection:
         await service.remove(connection, visit.caller, webhook_id)
     return see("/webhooks", "webhook-deleted")

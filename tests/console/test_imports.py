@@ -25,8 +25,9 @@ HIDDEN = r'<input type="hidden" name="([^"]+)" value="([^"]*)">'
 FOOTED = "code;value\n" + "".join(f"SAVE-{n:04};{n}\n" for n in range(1000, 1060)) + "Total of all codes;60\n"
 
 
-async def post(browser, import_id, what):
-    return await browser.post(f"/console/imports/{import_id}/{what}", data={"csrf": await csrf(browser)})
+async def post(browser, import_id, what, **typed):
+    form = {"csrf": await csrf(browser), **typed}
+    return await browser.post(f"/console/imports/{import_id}/{what}", data=form)
 
 
 async def test_what_was_set_aside_is_shown_and_accepted(person, engine, settings):
@@ -42,7 +43,9 @@ async def test_what_was_set_aside_is_shown_and_accepted(person, engine, settings
     accepted = (await post(browser, import_id, "accept-suspicious")).text
     assert "The values that were set aside are imported." in accepted
     assert "Accept them" not in accepted
-    undone = (await post(browser, import_id, "undo")).text
+    unsure = await post(browser, import_id, "undo")
+    assert (unsure.status_code, "Tick the box" in unsure.text) == (422, True)
+    undone = (await post(browser, import_id, "undo", sure="yes")).text
     assert "The codes that were still available are taken back." in undone
 
 
