@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.keys import issued, listed, rotated, typed_grace, typed_key
 from app.console.once import once
@@ -67,14 +67,22 @@ async def rename(project: str, visit: OperatorForm, engine: ControlEngine) -> Re
     """Give a project another name."""
     try:
         wanted = model(ProjectCreate, {"name": visit.text("new_name").strip()})
-        renamed = await run_act(
-            engine, service.rename, visit.caller, nfc(project), wanted.name, seen_version(visit)
-        )
+        name = await run_act(engine, _renamed, visit, project, wanted.name)
     except InvalidRequestError as error:
         return await _one(visit, engine, project, error=wrong("new_name", error.errors[0]["msg"]))
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
-    return see("/projects" + path(renamed.name), "project-renamed")
+    return see("/projects" + path(name), "project-renamed")
+
+
+async def _renamed(connection: AsyncConnection, visit: Visit, project: str, name: str) -> str:
+    """Give a project another name, where it still is as the form has it; return the name."""
+    return await once(
+        connection,
+        visit,
+        lambda: service.rename(connection, visit.caller, nfc(project), name, seen_version(visit)),
+        lambda renamed: renamed.name,
+    )
 
 
 @router.post("/{project}/delete")

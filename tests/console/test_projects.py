@@ -100,3 +100,21 @@ async def test_no_page_shows_anything_of_another_project(person, app, engine):
                 assert answer.status_code in ({200} if found else {403, 404}), (path, answer.text)
                 walked += 1
         assert walked > 20, walked
+
+
+async def test_a_form_of_an_operator_that_is_sent_again_makes_nothing_twice(person):
+    browser = await person("operator")
+    form = {"csrf": await csrf(browser), "form": "f"}
+    made = [await browser.post("/console/projects", data=form | {"name": "shop"}) for _ in range(2)]
+    assert [page.url.path for page in made] == ["/console/projects/shop"] * 2
+    key = form | {"name": "first", "scope_admin": "yes"}
+    pages = [await browser.post("/console/projects/shop/keys", data=key) for _ in range(2)]
+    assert len({re.search(r'id="secret">([^<]+)<', page.text)[1] for page in pages}) == 1
+    assert pages[1].text.count("<bdi>first</bdi>") == 1
+    version = re.search(
+        r'name="version" value="([^"]+)"><div class="field"><label for="f-new_name"',
+        re.sub(r">\s+<", "><", pages[1].text),
+    )
+    renamed = form | {"new_name": "store", "version": version[1]}
+    pages = [await browser.post("/console/projects/shop/rename", data=renamed) for _ in range(2)]
+    assert [page.url.path for page in pages] == ["/console/projects/store"] * 2
