@@ -238,6 +238,20 @@ def test_an_upload_that_broke_off_is_told_and_can_be_sent_again(browser, service
     expect(page.get_by_text("B-0000000")).to_be_visible(timeout=30_000)
 
 
+def test_who_chooses_by_keyboard_how_a_file_is_read_stays_in_the_field(browser, service):
+    page = sign_in(browser, service)
+    page.goto("/console/imports/new")
+    page.get_by_label("Pool", exact=True).fill("by_keyboard")
+    page.get_by_label("Pasted text").check()
+    page.get_by_label("Codes", exact=True).fill("code;pin\nA-1;2\nA-2;3")
+    button(page, "Preview").click()
+    page.get_by_label("Delimiter").focus()
+    with page.expect_navigation():
+        page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("Delimiter")).to_have_value(",")
+    expect(page.get_by_label("Delimiter")).to_be_focused()
+
+
 def make_pool(page, name):
     page.goto("/console/pools")
     page.get_by_text("Make an empty pool").click()

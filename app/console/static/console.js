@@ -14,7 +14,7 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     button.textContent = "Copied";
   });
 }
-for (const form of document.querySelectorAll("form[method=post]")) {
+for (const form of document.querySelectorAll("form[method=post]:not([data-redo])")) {
   let sent = -Infinity;  // a double click sends it once
   form.addEventListener("submit", (event) => {
     if (event.timeStamp - sent < 1000) { event.preventDefault(); event.stopImmediatePropagation(); }
@@ -42,9 +42,14 @@ if (box) {
     });
   }
 }
-for (const form of document.querySelectorAll("form[data-redo] ")) {
+for (const form of document.querySelectorAll("form[data-redo]")) {
   for (const field of form.querySelectorAll("[data-redo-field]"))
-    field.addEventListener("change", () => form.querySelector("button[value=preview]").click());
+    field.addEventListener("change", () => {
+      sessionStorage.setItem("redone", field.id);
+      form.querySelector("button[value=preview]").click();
+    });
+  document.getElementById(sessionStorage.getItem("redone"))?.focus();  // who uses the keyboard stays where he was
+  sessionStorage.removeItem("redone");
 }
 const follow = document.querySelector("[data-follow]");
 if (follow) {
