@@ -9,6 +9,7 @@ from app.console.pages import model as checked
 from app.console.session import Tracker, TrackerForm, Visit
 from app.domain.customers import service
 from app.domain.customers.schemas import AggregateIn
+from app.domain.persons.ids import as_read
 from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.texts import Identifier
@@ -71,7 +72,7 @@ async def _page(
     visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
 ) -> Response:
     query = visit.request.query_params
-    customer_id = query.get("customer_id", "").strip()
+    customer_id = as_read(query.get("customer_id", "").strip())
     async with transaction(engine) as connection:
         start = pagination.decode(query.get("cursor"), KEY)
         rows = await service.list_aggregates(connection, start, PAGE + 1)

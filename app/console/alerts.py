@@ -21,6 +21,7 @@ from app.domain.pools import service as pools
 from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.platform.versions import PreconditionFailedError
+from app.schema.names import nfc
 from app.web import pagination
 from app.web.dependencies import Engine
 
@@ -53,7 +54,7 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
                 connection,
                 visit,
                 lambda: service.put(
-                    connection, visit.caller, visit.settings, visit.text("pool"), wanted, seen_version(visit)
+                    connection, visit.caller, visit.settings, _pool(visit), wanted, seen_version(visit)
                 ),
                 lambda alerts: alerts.webhook_secret or "",
             )
@@ -61,15 +62,15 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
         return await _page(visit, engine, error=error)
     if secret:
         return await _page(visit, engine, secret=secret)
-    return see("/alerts", "alerts-set", pool=visit.text("pool"))
+    return see("/alerts", "alerts-set", pool=_pool(visit))
 
 
 @router.post("/test")
 async def test(visit: ManagerForm, engine: Engine) -> Response:
     """Send a test message."""
     async with transaction(engine) as connection:
-        await service.send_test(connection, visit.text("pool"))
-    return see("/alerts", "test-sent", pool=visit.text("pool"))
+        await service.send_test(connection, _pool(visit))
+    return see("/alerts", "test-sent", pool=_pool(visit))
 
 
 @router.post("/delete")
@@ -77,16 +78,16 @@ async def delete(visit: ManagerForm, engine: Engine) -> Response:
     """Tell nobody of a pool any more."""
     try:
         async with transaction(engine) as connection:
-            await service.remove(connection, visit.caller, visit.text("pool"), seen_version(visit))
+            await service.remove(connection, visit.caller, _pool(visit), seen_version(visit))
     except PreconditionFailedError as error:
         return await _page(visit, engine, error=error)
-    return see("/alerts", "alerts-deleted", pool=visit.text("pool"))
+    return see("/alerts", "alerts-deleted", pool=_pool(visit))
 
 
 async def _page(
     visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
 ) -> Response:
-    pool = visit.given("pool")
+    pool = _pool(visit) or None
     alerts: Alerts | None = None
     listed: pagination.Listed[DeliveryRecord] = {"items": [], "next_cursor": None}
     async with transaction(engine) as connection:
@@ -113,6 +114,11 @@ async def _page(
         **listed,
         **about,
     )
+
+
+def _pool(visit: Visit) -> str:
+    """Return the pool that was named, as names are kept."""
+    return nfc(visit.text("pool").strip())
 
 
 def _addresses(text: str) -> list[str] | None:

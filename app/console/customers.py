@@ -20,19 +20,28 @@ from app.domain.customers.errors import CustomerNotFoundError
 from app.domain.customers.schemas import CustomerFilter, CustomerMerge, CustomerUpdate, FileFormat
 from app.domain.imports.reader.records import open_records
 from app.domain.persons import service as persons
+from app.domain.persons.ids import CustomerId
 from app.domain.rendering import nodes
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import MessageTarget, Mode, NodeRequest, RenderSpec, parts_of
 from app.domain.tracking import merge as merging
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
+from app.schema.texts import Input
 from app.web import pagination
 from app.web.dependencies import Engine, held_for_project
 from app.web.guard import permit
+from app.web.parameters import CustomerPath
 
 router = APIRouter(prefix="/customers")
 KEY = TypeAdapter(str)
 NODES = {"properties": nodes.set_properties, "events": nodes.add_event}
+
+
+class Whom(Input):
+    """Whose page is asked for."""
+
+    customer_id: CustomerId
 
 
 @router.get("")
@@ -62,20 +71,23 @@ async def load(visit: TrackerForm, engine: Engine) -> Response:
 
 
 @router.post("/open")
-async def look_up(visit: TrackerForm) -> Response:
+async def look_up(visit: TrackerForm, engine: Engine) -> Response:
     """Go to a customer, who need not be known yet."""
-    customer_id = visit.given("customer_id")
-    return see(path("customers", customer_id) if customer_id else "/customers")
+    try:
+        wanted = checked(Whom, {"customer_id": visit.given("customer_id")})
+    except DomainError as error:
+        return await _list(visit, engine, error=error)
+    return see(path("customers", wanted.customer_id))
 
 
 @router.get("/{customer_id:id}")
-async def one(customer_id: str, visit: Tracker, engine: Engine) -> Response:
+async def one(customer_id: CustomerPath, visit: Tracker, engine: Engine) -> Response:
     """Show a customer."""
     return await _one(visit, engine, customer_id)
 
 
 @router.post("/{customer_id:id}/change")
-async def change(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
+async def change(customer_id: CustomerPath, visit: TrackerForm, engine: Engine) -> Response:
     """Set one property; an empty value takes it away."""
     try:
         name = visit.given("name")
@@ -90,7 +102,7 @@ async def change(customer_id: str, visit: TrackerForm, engine: Engine) -> Respon
 
 @router.post("/{customer_id:id}/node")
 async def run_node(
-    customer_id: str,
+    customer_id: CustomerPath,
     visit: TrackerForm,
     engine: Engine,
     renderers: Annotated[Renderers, held_for_project(Renderers)],
@@ -112,7 +124,7 @@ async def run_node(
 
 
 @router.post("/{customer_id:id}/merge")
-async def merge(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
+async def merge(customer_id: CustomerPath, visit: TrackerForm, engine: Engine) -> Response:
     """Say that another id is the same person."""
     try:
         check_sure(visit, "sure_merge")
@@ -124,7 +136,7 @@ async def merge(customer_id: str, visit: TrackerForm, engine: Engine) -> Respons
 
 
 @router.post("/{customer_id:id}/erase")
-async def erase(customer_id: str, visit: TrackerForm, engine: Engine) -> Response:
+async def erase(customer_id: CustomerPath, visit: TrackerForm, engine: Engine) -> Response:
     """Erase a person."""
     try:
         check_sure(visit)
@@ -143,7 +155,7 @@ async def _list(
         start = pagination.decode(query.get("cursor"), KEY)
         rows, _ = await service.search(connection, CustomerFilter(search or None), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.id)
-    return show(visit, "customers.html", error=error, search=search, **listed, **about)
+    return show(visit, "customers.html", "/console/customers", error=error, search=search, **listed, **about)
 
 
 async def _one(

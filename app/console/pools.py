@@ -32,6 +32,7 @@ from app.schema.texts import Input
 from app.web import exports, pagination
 from app.web.body import validated
 from app.web.dependencies import Connection, Engine
+from app.web.parameters import PoolPath
 from app.web.snippets import snippets
 
 router = APIRouter(prefix="/pools")
@@ -75,13 +76,13 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.get("/{pool}")
-async def one(pool: str, visit: Reader, connection: Connection) -> Response:
+async def one(pool: PoolPath, visit: Reader, connection: Connection) -> Response:
     """Show one pool: counts, history, vouchers, holds."""
     return await _one(visit, connection, pool)
 
 
 @router.post("/{pool}/change")
-async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+async def change(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
     """Change the description."""
 
     def typed() -> PoolUpdate:
@@ -91,7 +92,7 @@ async def change(pool: str, visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.post("/{pool}/rule")
-async def set_rule(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+async def set_rule(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
     """Say how many codes a customer gets; nothing typed: as many as are asked for."""
 
     def typed() -> PoolUpdate:
@@ -106,7 +107,7 @@ async def set_rule(pool: str, visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.post("/{pool}/expiry")
-async def set_expiry(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+async def set_expiry(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
     """Say how many days a code holds for who gets it; nothing typed: as long as it holds by itself."""
 
     def typed() -> PoolUpdate:
@@ -135,13 +136,13 @@ async def _changed(
 
 
 @router.get("/{pool}/delete")
-async def ask_delete(pool: str, visit: Manager, connection: Connection) -> Response:
+async def ask_delete(pool: PoolPath, visit: Manager, connection: Connection) -> Response:
     """Ask before a pool is deleted."""
     return await _ask_delete(visit, connection, pool)
 
 
 @router.post("/{pool}/delete")
-async def delete(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+async def delete(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
     """Delete a pool."""
     try:
         await run_act(engine, schedules.delete_pool, visit.caller, pool)
@@ -152,7 +153,7 @@ async def delete(pool: str, visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.post("/{pool}/holds")
-async def hold(pool: str, visit: ManagerForm, engine: Engine) -> Response:
+async def hold(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
     """Hold codes for a campaign."""
     try:
         wanted = checked(
@@ -173,14 +174,14 @@ async def hold(pool: str, visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.post("/{pool}/holds/{hold_id}/delete")
-async def delete_hold(pool: str, hold_id: UUID, visit: ManagerForm, connection: Connection) -> Response:
+async def delete_hold(pool: PoolPath, hold_id: UUID, visit: ManagerForm, connection: Connection) -> Response:
     """Give back what a hold keeps."""
     await holds.delete(connection, visit.caller, pool, hold_id)
     return see(path("pools", pool), "hold-deleted")
 
 
 @router.post("/{pool}/export")
-async def export(pool: str, visit: ManagerForm, connection: Connection, engine: Engine) -> Response:
+async def export(pool: PoolPath, visit: ManagerForm, connection: Connection, engine: Engine) -> Response:
     """Send all vouchers of the pool as CSV."""
     query = await vouchers.exported(connection, visit.caller, pool, vouchers.Filter())
     return exports.response(engine, query, vouchers.EXPORTED, exports.Format.CSV, "vouchers")

@@ -23,6 +23,7 @@ from app.platform.projects import DEFAULT
 from app.schema.names import nfc
 from app.web import pagination
 from app.web.dependencies import ControlEngine
+from app.web.parameters import ProjectPath
 
 router = APIRouter(prefix="/projects")
 Operator = Annotated[Visit, shown_to(Scope.OPERATOR)]
@@ -57,13 +58,13 @@ async def create(visit: OperatorForm, engine: ControlEngine) -> Response:
 
 
 @router.get("/{project}")
-async def one(project: str, visit: Operator, engine: ControlEngine) -> Response:
+async def one(project: ProjectPath, visit: Operator, engine: ControlEngine) -> Response:
     """Show a project: its keys, and forms to rename and to delete it."""
     return await _one(visit, engine, project)
 
 
 @router.post("/{project}/rename")
-async def rename(project: str, visit: OperatorForm, engine: ControlEngine) -> Response:
+async def rename(project: ProjectPath, visit: OperatorForm, engine: ControlEngine) -> Response:
     """Give a project another name."""
     try:
         wanted = model(ProjectCreate, {"name": visit.text("new_name").strip()})
@@ -80,18 +81,18 @@ async def _renamed(connection: AsyncConnection, visit: Visit, project: str, name
     return await once(
         connection,
         visit,
-        lambda: service.rename(connection, visit.caller, nfc(project), name, seen_version(visit)),
+        lambda: service.rename(connection, visit.caller, project, name, seen_version(visit)),
         lambda renamed: renamed.name,
     )
 
 
 @router.post("/{project}/delete")
-async def delete(project: str, visit: OperatorForm, engine: ControlEngine, ring: Keys) -> Response:
+async def delete(project: ProjectPath, visit: OperatorForm, engine: ControlEngine, ring: Keys) -> Response:
     """Begin to delete a project, where its name was typed once more."""
     try:
         async with transaction(engine) as connection:
             confirm = nfc(visit.text("confirm").strip())
-            deleting = await service.delete(connection, visit.caller, nfc(project), confirm)
+            deleting = await service.delete(connection, visit.caller, project, confirm)
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
     ring.forget(deleting.id)
@@ -99,11 +100,11 @@ async def delete(project: str, visit: OperatorForm, engine: ControlEngine, ring:
 
 
 @router.post("/{project}/keys")
-async def create_key(project: str, visit: OperatorForm, engine: ControlEngine) -> Response:
+async def create_key(project: ProjectPath, visit: OperatorForm, engine: ControlEngine) -> Response:
     """Make a key of a project, and show its secret once."""
     try:
         wanted = typed_key(visit, OFFERED)
-        async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
+        async with transaction(engine) as connection, service.inside(connection, project) as of:
             secret = await issued(connection, visit, of.id, wanted)
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
@@ -111,11 +112,13 @@ async def create_key(project: str, visit: OperatorForm, engine: ControlEngine) -
 
 
 @router.post("/{project}/keys/{key_id}/revoke")
-async def revoke_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: ControlEngine) -> Response:
+async def revoke_key(
+    project: ProjectPath, key_id: uuid.UUID, visit: OperatorForm, engine: ControlEngine
+) -> Response:
     """Revoke a key of a project."""
     try:
         check_sure(visit, f"sure-{key_id}")
-        async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
+        async with transaction(engine) as connection, service.inside(connection, project) as of:
             await keys.revoke(connection, visit.caller, of.id, key_id)
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
@@ -123,11 +126,13 @@ async def revoke_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engin
 
 
 @router.post("/{project}/keys/{key_id}/rotate")
-async def rotate_key(project: str, key_id: uuid.UUID, visit: OperatorForm, engine: ControlEngine) -> Response:
+async def rotate_key(
+    project: ProjectPath, key_id: uuid.UUID, visit: OperatorForm, engine: ControlEngine
+) -> Response:
     """Give a key of a project a new secret, and show it once."""
     try:
         grace = typed_grace(visit, key_id)
-        async with transaction(engine) as connection, service.inside(connection, nfc(project)) as of:
+        async with transaction(engine) as connection, service.inside(connection, project) as of:
             secret = await rotated(connection, visit, of.id, key_id, grace)
     except DomainError as error:
         return await _one(visit, engine, project, error=error)
@@ -149,7 +154,7 @@ async def _one(
     visit: Visit, engine: AsyncEngine, name: str, error: DomainError | None = None, **about: object
 ) -> Response:
     async with transaction(engine) as connection:
-        project = await service.get(connection, nfc(name))
+        project = await service.get(connection, name)
         about |= await listed(connection, project.id)
     at = "/console/projects" + path(project.name)
     return show(

@@ -17,21 +17,22 @@ from app.domain.redemptions.schemas import RedemptionIn
 from app.domain.vouchers import service
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
-from app.schema.texts import Why, clean_code
+from app.schema.texts import Why
 from app.web.dependencies import Connection, Engine
 from app.web.guard import permit
+from app.web.parameters import CodePath
 
 router = APIRouter(prefix="/vouchers")
 
 
 @router.get("/{code:id}")
-async def one(code: str, visit: Reader, connection: Connection) -> Response:
+async def one(code: CodePath, visit: Reader, connection: Connection) -> Response:
     """Show a voucher and its history."""
-    return await _show(visit, connection, clean_code(code))
+    return await _show(visit, connection, code)
 
 
 @router.post("/{code:id}/void")
-async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
+async def void(code: CodePath, visit: ManagerForm, engine: Engine) -> Response:
     """Take a code out for good."""
     try:
         check_sure(visit, "sure-void")
@@ -43,7 +44,7 @@ async def void(code: str, visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.post("/{code:id}/reinstate")
-async def reinstate(code: str, visit: ManagerForm, engine: Engine) -> Response:
+async def reinstate(code: CodePath, visit: ManagerForm, engine: Engine) -> Response:
     """Take back that a code was taken out: a change of this one, as a bulk change is."""
     try:
         check_sure(visit, "sure-reinstate")
@@ -59,7 +60,7 @@ async def reinstate(code: str, visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.post("/{code:id}/release/{assignment_id}")
-async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: Engine) -> Response:
+async def release(code: CodePath, assignment_id: UUID, visit: AssignerForm, engine: Engine) -> Response:
     """Make a code available again."""
     try:
         check_sure(visit, "sure-release")
@@ -73,7 +74,7 @@ async def release(code: str, assignment_id: UUID, visit: AssignerForm, engine: E
 
 
 @router.post("/{code:id}/redeem")
-async def redeem(code: str, visit: TrackerForm, engine: Engine) -> Response:
+async def redeem(code: CodePath, visit: TrackerForm, engine: Engine) -> Response:
     """Redeem a code without an event."""
     try:
         check_sure(visit, "sure-redeem")

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
+from app.platform.settings import Settings
 from tests.console.conftest import csrf
 from tests.factories import fill
 
@@ -138,3 +139,32 @@ async def test_a_code_of_any_letters_is_opened_and_changed(browser, client, engi
             assert (page.status_code, page.url.raw_path.partition(b"?")[0].decode()) == (200, address)
     await fill(engine, "voided", ["A/B/C"])
     assert "The code is void." in (await browser.post("/console/vouchers/A%2FB%2FC/void", data=sure)).text
+
+
+async def test_no_form_makes_a_customer_that_the_api_would_not(browser, client):
+    for name in ("..", ".", "x" * 256, "a\0b"):
+        address = f"/console/customers/{quote(name, safe='').replace('.', '%2E')}"
+        for act in (
+            {"name": "a", "value": "b"},
+            {"template": "{}", "go": "run"},
+            {"from": "c", "sure": "yes"},
+        ):
+            where = {"name": "change", "template": "node", "from": "merge"}[next(iter(act))]
+            page = await browser.post(f"{address}/{where}", data=browser.form | act)
+            assert page.status_code == 422, (name, where)
+        page = await browser.post("/console/customers/open", data=browser.form | {"customer_id": name})
+        assert (page.status_code, marked(page)) == (422, ["customer_id"])
+    assert (await client.get("/v1/customers")).json()["items"] == []
+
+
+async def test_ids_and_names_are_read_as_the_api_reads_them(browser, client, engine, monkeypatch):
+    monkeypatch.setattr("app.domain.persons.ids.get_settings", lambda: Settings(customer_ids="lowercase"))
+    page = await browser.post("/console/customers/open", data=browser.form | {"customer_id": "Ada"})
+    assert page.url.path == "/console/customers/ada"
+    await browser.post("/console/customers/ADA/change", data=browser.form | {"name": "n", "value": "v"})
+    assert (await client.get("/v1/customers/ada")).json()["properties"] == {"n": "v"}
+    await fill(engine, "caf\u00e9", ["C-1"])
+    for address in ("pools/cafe%CC%81", "alerts?pool=cafe%CC%81"):
+        assert (await browser.get(f"/console/{address}")).status_code == 200, address
+    page = await browser.get("/console/pools/a%2Fb")
+    assert "named &#39;a/b&#39;" in page.text
