@@ -16,6 +16,7 @@ from app.console.once import once
 from app.console.pages import json_of, path, see, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
+from app.domain.access.scopes import Scope
 from app.domain.imports import beginning, previews, service
 from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.options import FormatIn, ImportOptions
@@ -36,12 +37,14 @@ from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.web.dependencies import Connection, Engine
+from app.web.guard import permit
 
 router = APIRouter(prefix="/imports/new")
 NAME = TypeAdapter(PoolName)
 SEALED = TypeAdapter(dict[str, object])
 SOURCE: TypeAdapter[UrlSource | DatabaseSource | StorageSource | AnalysisSource] = TypeAdapter(RemoteSource)
 SHEETS = TypeAdapter(list[str])
+ANALYSIS = "analysis"
 DAY = 24 * 60 * 60
 WAIT_SECONDS = 15
 STEPS = ("pool", "preview", "column", "schedule", "run")
@@ -66,7 +69,7 @@ async def go_on(visit: ManagerForm, engine: Engine) -> Response:
     """Go to the step that the button names."""
     step = visit.text("go")
     try:
-        NAME.validate_python(visit.text("pool"))
+        _pool(visit)
     except ValidationError as error:
         said = InvalidRequestError.from_errors(error.errors(), "body", "pool")
         return await _pool_step(visit, engine, said)
@@ -137,6 +140,15 @@ async def _pool_step(visit: Visit, engine: Engine, error: DomainError) -> Respon
     return show(visit, "import_new.html", step="pool", pools=names, error=error)
 
 
+def _pool(visit: Visit) -> str:
+    """Return the name of the pool, as names are kept.
+
+    Raises:
+        ValidationError: no pool can be called so.
+    """
+    return NAME.validate_python(visit.text("pool"))
+
+
 async def _names(connection: Connection) -> list[str]:
     return [pool.name for pool in await pools.search(connection, "", None, 200)]
 
@@ -169,7 +181,7 @@ def _remote(visit: Visit, kind: str) -> dict[str, object]:
         value["query"] = visit.text("query")
     if kind == "storage":
         value["options"] = json_of(visit, "options")
-    if kind == "analysis":
+    if kind == ANALYSIS:
         value |= {"of": visit.text("of"), "property": visit.text("property")}
         value |= {"event_type": visit.given("event_type"), "where": json_of(visit, "where")}
     try:
@@ -180,9 +192,17 @@ def _remote(visit: Visit, kind: str) -> dict[str, object]:
 
 
 def _source(visit: Visit, token: str) -> dict[str, object]:
+    """Return the source that a form carries.
+
+    Raises:
+        InvalidRequestError: it is not kept any more, or not for this key.
+        ForbiddenError: it reads customers or events, and the key may not.
+    """
     source = sealed.unseal(visit.settings, "source", token, DAY, SEALED)
     if source is None or source.pop("key") != str(visit.caller.key_id):
         raise wrong("file", "What was chosen is kept for a day. Choose it again.")
+    if source["type"] == ANALYSIS:
+        permit(visit.caller, Scope.EVENTS)
     if "id" in source and not spool.path_of(visit.settings, str(source["id"])).exists():
         raise wrong("file", "The file is not kept any more. Choose it again.")
     return source
@@ -240,7 +260,7 @@ def _options(visit: Visit) -> dict[str, object]:
 
 async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry_run: bool) -> uuid.UUID:
     options = checked(ImportOptions, _options(visit) | {"dry_run": dry_run})
-    pool = visit.text("pool")
+    pool = _pool(visit)
     if "id" not in source:
         async with transaction(engine) as connection:
             remote = SOURCE.validate_python(source)
@@ -272,7 +292,7 @@ async def _run(visit: Visit, engine: Engine, source: dict[str, object]) -> Respo
         raise wrong("column", "Choose the column that holds the codes.")
     if visit.given("every") and "id" not in source:
         _times(visit)
-        values = _options(visit) | {"source": source, "pool": visit.text("pool"), "cron": _cron(visit)}
+        values = _options(visit) | {"source": source, "pool": _pool(visit), "cron": _cron(visit)}
         wanted = checked(ScheduleCreate, values | {"timezone": visit.given("timezone")})
         async with transaction(engine) as connection:
             await once(

@@ -57,6 +57,27 @@ async def test_a_name_with_a_space_is_told_beside_the_field_and_kept(person):
     assert "code\nA" in page.text
 
 
+async def test_a_source_that_reads_customers_is_for_keys_that_may(person, client):
+    await client.patch("/v1/customers/c", json={"properties": {"card": "CARD-4711"}})
+    for scopes, status in ((("pools",), 403), (("pools", "events"), 200)):
+        browser = await person(*scopes)
+        asked = {"csrf": await csrf(browser), "pool": "spring", "type": "analysis", "of": "customers"}
+        page = await browser.post("/console/imports/new", data=asked | {"property": "card", "go": "preview"})
+        assert (page.status_code, "CARD-4711" in page.text) == (status, status == 200)
+        offered = (await browser.get("/console/imports/new")).text
+        assert ("Analysis" in offered) == (status == 200)
+
+
+async def test_a_pool_is_made_under_the_name_that_is_kept(person, client):
+    browser = await person()
+    text = {"type": "text", "text": "code\nA-1\nA-2", "go": "preview", "pool": "cafe\u0301"}
+    page = await browser.post("/console/imports/new", data={"csrf": await csrf(browser), **text})
+    form = hidden(page.text) | {"column": "0", "go": "import"}
+    assert "Import into caf\u00e9" in (await browser.post("/console/imports/new", data=form)).text
+    (made,) = (await client.get("/v1/imports")).json()["items"]
+    assert made["pool"] == "caf\u00e9"
+
+
 async def test_a_url_can_be_scheduled(person):
     client = await person()
     page = await client.post("/console/imports/new", data={
