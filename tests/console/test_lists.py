@@ -157,3 +157,16 @@ async def test_a_schedule_tells_a_read_key_no_more_than_the_api(person, client, 
     withheld = (await (await person("read")).get("/console/schedules")).text
     assert "SECRET-1" not in withheld
     assert "Withheld" in withheld
+
+
+async def test_a_search_goes_on_where_a_page_has_found_nothing_yet(person, client, engine, monkeypatch):
+    await fill(engine, "spring", 4)
+    codes = [(await client.post("/v1/pools/spring/assignments", json={})).json()["code"] for _ in range(4)]
+    await client.post(f"/v1/vouchers/{codes[-1]}/redemptions", json={})
+    monkeypatch.setattr("app.platform.keyset.MOST_READ", 2)
+    browser = await person()
+    page = await browser.get("/console/pools/spring?status=redeemed&assigned_since=2000-01-01")
+    assert "there are more to look at" in page.text
+    assert "No voucher of this pool matches" not in page.text
+    following = re.search(r'href="([^"]+)">Next page', page.text)[1].replace("&amp;", "&")
+    assert codes[-1] in (await browser.get(following)).text
