@@ -1,6 +1,5 @@
 """Customers: what is known of them, the nodes of a scenario for one of them, and erasure."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from anyio import to_thread
@@ -35,6 +34,7 @@ from app.web.parameters import CustomerPath
 
 router = APIRouter(prefix="/customers")
 KEY = TypeAdapter(str)
+GIVEN_KEY = TypeAdapter(assignments.Key)
 NODES = {"properties": nodes.set_properties, "events": nodes.add_event}
 
 
@@ -168,18 +168,20 @@ async def _one(
             known = None
         tracked = await persons.tracked_of(connection, customer_id)
         events = await service.latest_events(connection, customer_id, PAGE)
-        given: Sequence[LedgerRow] = []
+        given: pagination.Listed[LedgerRow] = {"items": [], "next_cursor": None}
         if visit.caller.may(Scope.POOLS, Scope.READ):  # as the API's list of assignments
-            wanted = Filter(customer_id=customer_id)
-            given = (await assignments.list_page(connection, wanted, None, PAGE)).rows
+            start = pagination.decode(visit.request.query_params.get("cursor"), GIVEN_KEY)
+            found = await assignments.list_page(connection, Filter(customer_id=customer_id), start, PAGE + 1)
+            given = pagination.page(found.rows, PAGE, lambda row: (row.pool_id, row.assigned_at, row.id))
     return show(
         visit,
         "customer.html",
+        "/console" + path("customers", customer_id),
         customer_id=customer_id,
         known=known,
         tracked=tracked,
         events=events,
-        given=given,
+        **given,
         error=error,
         **about,
     )

@@ -170,3 +170,21 @@ async def test_a_search_goes_on_where_a_page_has_found_nothing_yet(person, clien
     assert "No voucher of this pool matches" not in page.text
     following = re.search(r'href="([^"]+)">Next page', page.text)[1].replace("&amp;", "&")
     assert codes[-1] in (await browser.get(following)).text
+
+
+async def test_all_codes_of_a_customer_are_shown_page_by_page(person, client, engine, monkeypatch):
+    monkeypatch.setattr("app.console.customers.PAGE", 2)
+    await fill(engine, "spring", 3)
+    given = [
+        (await client.post("/v1/pools/spring/assignments", json={"customer_id": "a/b"})).json()["code"]
+        for _ in range(3)
+    ]
+    await client.post(f"/v1/vouchers/{given[2]}/redemptions", json={})
+    browser = await person()
+    page = await browser.get("/console/customers/a%2Fb")
+    assert [code in page.text for code in given] == [True, True, False]
+    following = re.search(r'href="([^"]+)">Next page', page.text)[1]
+    page = await browser.get(following)
+    assert [code in page.text for code in given] == [False, False, True]
+    assert "redeemed</span>" in page.text
+    assert "Next page" not in page.text
