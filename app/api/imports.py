@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 from typing_extensions import TypedDict
 
 from app.api import import_examples as examples
@@ -45,6 +45,7 @@ from app.web.headers import bearing
 from app.web.problem_document import MEDIA_TYPE
 from app.web.problems import problems
 from app.web.redaction import import_seen_by
+from app.web.slashes import whole
 
 router = APIRouter(tags=["imports"])
 KEY = TypeAdapter(tuple[datetime, uuid.UUID])
@@ -116,7 +117,7 @@ async def preview_import(request: Request, settings: Settings, caller: Manager) 
     **_two_bodies(ImportOptions, ImportCreate, examples.JSON_BODIES),
 )
 async def create_import(
-    pool: PoolName,
+    pool: Annotated[PoolName, BeforeValidator(whole)],
     caller: Manager,
     request: Request,
     response: Response,

@@ -19,6 +19,7 @@ from app.domain.imports import following, service, undoing
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.platform.stopping import stopping
+from app.schema.names import nfc
 from app.web import pagination
 from app.web.dependencies import Connection, Engine
 from app.web.redaction import import_seen_by
@@ -33,7 +34,7 @@ async def list_imports(visit: Reader, connection: Connection) -> Response:
     """Show the imports, newest first."""
     query = visit.request.query_params
     start = pagination.decode(query.get("cursor"), KEY)
-    rows = await service.list_page(connection, query.get("pool") or None, None, start, PAGE + 1)
+    rows = await service.list_page(connection, nfc(query.get("pool", "")) or None, None, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     listed = pagination.each(listed, lambda row: import_seen_by(visit.caller, row))
     return show(visit, "imports.html", **listed)

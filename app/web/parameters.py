@@ -8,13 +8,13 @@ from pydantic import AfterValidator
 from app.domain.persons.ids import CustomerId
 from app.schema.names import nfc
 from app.schema.texts import Identifier, clean_code
-from app.web.slashes import STAND_IN
+from app.web.slashes import whole
 
 
 def _name(name: str) -> str:
     if "\x00" in name:
         raise ValueError("a name has no NUL")
-    return nfc(name).replace(STAND_IN, "/")
+    return nfc(whole(name))
 
 
 PoolPath = Annotated[

@@ -13,6 +13,11 @@ STAND_IN = "\ufdd0"
 """A noncharacter, which no text contains (Unicode, section 23.7)."""
 
 
+def whole(part: str) -> str:
+    """Return a part of a path with the slashes that were encoded in it."""
+    return part.replace(STAND_IN, "/")
+
+
 class EncodedSlashes:
     """ASGI middleware: keeps slashes that were encoded apart from those that part the path."""
 
@@ -32,14 +37,14 @@ class IdConvertor(StringConvertor):
     """A part of a path that is an id: `{customer_id:id}`."""
 
     def convert(self, value: str) -> str:  # noqa: D102  (Starlette)
-        return value.replace(STAND_IN, "/")
+        return whole(value)
 
 
 class CodeConvertor(PathConvertor):
     """A code in a path: `{code:code}`. It may have slashes, encoded or not."""
 
     def convert(self, value: str) -> str:  # noqa: D102  (Starlette)
-        return value.replace(STAND_IN, "/")
+        return whole(value)
 
 
 register_url_convertor("id", IdConvertor())

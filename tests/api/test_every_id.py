@@ -82,3 +82,11 @@ async def test_what_a_client_would_make_another_path_of_is_refused(client, engin
             await client.post("/v1/pools", json={"name": id_}),
         ]
         assert [reply.status_code for reply in replies] == [422] * 4, [reply.text for reply in replies]
+
+
+async def test_a_name_with_a_slash_is_refused_as_it_was_written(client):
+    source = {"source": {"type": "text", "text": "code\nA-1\n"}}
+    reply = await client.post("/v1/pools/a%2Fb/imports", json=source)
+    assert reply.status_code == 422
+    assert "A pool's name has no '/'; there is one at character 2." in reply.text
+    assert "named 'a/b'" in (await client.get("/v1/pools/a%2Fb")).text
