@@ -141,30 +141,8 @@ async def create_import(
     seconds = _wait(prefer)
     if not following.has_room(engine):
         seconds = 0  # it is a preference
-    # No connection is held while the body comes in, however slowly that is.
-    if body.is_form(request):
-        async with body.form(request, settings.max_upload_bytes) as (file, fields):
-            options = body.validated(ImportOptions, fields)
-            await asyncio.to_thread(previews.look_at, file.file, options)
-            digest = idempotency_key and await asyncio.to_thread(body.digest_of, file.file)
-            same = ["import", pool, options.model_dump(mode="json"), digest]
-            async with transaction(engine) as connection:
-                import_id, replayed = await idempotency.id_once(
-                    *(connection, settings, caller, idempotency_key, same),
-                    lambda: beginning.begin_from_file(connection, caller, pool, file.filename, file, options),
-                )
-    else:
-        wanted = await body.json(request, ImportCreate)
-        permit_source(caller, wanted.source)
-        await asyncio.to_thread(previews.look_at_source, wanted.source, wanted)
-        same = ["import", pool, wanted.model_dump(mode="json")]
-        async with transaction(engine) as connection:
-            import_id, replayed = await idempotency.id_once(
-                *(connection, settings, caller, idempotency_key, same),
-                lambda: beginning.begin_from_source(
-                    connection, caller, settings, pool, wanted.source, wanted
-                ),
-            )
+    begin = _begin_from_form if body.is_form(request) else _begin_from_json
+    import_id, replayed = await begin(request, engine, settings, caller, pool, idempotency_key)
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/v1/imports/{import_id}"
@@ -176,6 +154,38 @@ async def create_import(
     if seconds and found.status in service.ENDED:
         response.status_code = status.HTTP_200_OK
     return found
+
+
+# No connection is held while a body comes in, however slowly that is.
+async def _begin_from_form(
+    request: Request, engine: Engine, settings: Settings, caller: Manager, pool: str, key: str | None
+) -> tuple[uuid.UUID, bool]:
+    """Begin the import of an upload; return its id, and whether the same key asked for it before."""
+    async with body.form(request, settings.max_upload_bytes) as (file, fields):
+        options = body.validated(ImportOptions, fields)
+        await asyncio.to_thread(previews.look_at, file.file, options)
+        digest = key and await asyncio.to_thread(body.digest_of, file.file)
+        same = ["import", pool, options.model_dump(mode="json"), digest]
+        async with transaction(engine) as connection:
+            return await idempotency.id_once(
+                *(connection, settings, caller, key, same),
+                lambda: beginning.begin_from_file(connection, caller, pool, file.filename, file, options),
+            )
+
+
+async def _begin_from_json(
+    request: Request, engine: Engine, settings: Settings, caller: Manager, pool: str, key: str | None
+) -> tuple[uuid.UUID, bool]:
+    """Begin the import of a source; return its id, and whether the same key asked for it before."""
+    wanted = await body.json(request, ImportCreate)
+    permit_source(caller, wanted.source)
+    await asyncio.to_thread(previews.look_at_source, wanted.source, wanted)
+    same = ["import", pool, wanted.model_dump(mode="json")]
+    async with transaction(engine) as connection:
+        return await idempotency.id_once(
+            *(connection, settings, caller, key, same),
+            lambda: beginning.begin_from_source(connection, caller, settings, pool, wanted.source, wanted),
+        )
 
 
 @router.get(
