@@ -46,7 +46,7 @@ class Node:
         return f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
 
     def initialise(self) -> None:
-        chosen = {**tunable(), "shared_buffers": "128MB"}
+        chosen = {**tunable(self.data.parent), "shared_buffers": "128MB"}
         settings = [f"--set={name}={chosen[name]}" for name in chosen if not name.startswith("log")]
         self._run("initdb", f"--pgdata={self.data}", "--username=postgres", "--auth=trust", *_TEXT, *settings)
 

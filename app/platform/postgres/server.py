@@ -258,7 +258,7 @@ class LocalPostgres:
             "--encoding=UTF8",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
-            *(f"--set={name}={value}" for name, value in tunable().items()),
+            *(f"--set={name}={value}" for name, value in tunable(self._home).items()),
         )
         if not done:
             raise LocalPostgresError(f"cannot make a database in {self._home}: {said}")

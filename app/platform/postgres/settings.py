@@ -1,6 +1,7 @@
 """The settings of the embedded PostgreSQL."""
 
 import os
+import shutil
 from pathlib import Path
 
 PORT = 5432
@@ -21,7 +22,6 @@ _TUNABLE = {
     "max_connections": 200,
     "wal_buffers": "16MB",
     "min_wal_size": "1GB",
-    "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": 0.9,
     "random_page_cost": 1.1,
@@ -42,20 +42,34 @@ _TUNABLE = {
     "log_rotation_size": 0,
 }
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
-_MIB = 2**20
+_MIB, _GIB = 2**20, 2**30
 
 
-def tunable() -> dict[str, object]:
+def tunable(home: Path) -> dict[str, object]:
     """Return what goes into postgresql.conf at the first start, for this machine; the operator may tune it."""
-    return {"shared_buffers": f"{shared_buffers_mib(_memory())}MB", **_TUNABLE}
+    sizes = {
+        "shared_buffers": f"{shared_buffers_mib(_memory())}MB",
+        "max_wal_size": f"{max_wal_mib(shutil.disk_usage(home).total)}MB",
+    }
+    return {**sizes, **_TUNABLE}
 
 
 def shared_buffers_mib(memory: int) -> int:
-    """Return the cache for a machine with so many bytes: an eighth of them, from 128 MiB to 1 GiB.
+    """Return the cache for a machine with so many bytes: an eighth of 8 GiB, a quarter of the rest, 128 MiB to 8 GiB.
 
-    An import touches the whole index of codes all the time: ten million took 121 s with 256 MiB, 110 s with 1 GiB.
+    An import and an assign enter the index of codes all over. What does not fit is read from the system's memory for
+    each of them, and written out for another one.
     """
-    return min(max(memory // 8 // _MIB, 128), 1024)
+    return min(max(memory // 8, (memory - 4 * _GIB) // 4, _GIB // 8), 8 * _GIB) // _MIB
+
+
+def max_wal_mib(disk: int) -> int:
+    """Return how far the log may grow, on a disk of so many bytes: a sixteenth, from 1 to 8 GiB.
+
+    After each checkpoint the first change of a page puts the whole of it into the log. The further they are apart, the
+    less is written, and the longer the server takes to start after a crash.
+    """
+    return min(max(disk // 16, _GIB), 8 * _GIB) // _MIB
 
 
 def _memory() -> int:

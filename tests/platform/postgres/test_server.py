@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from app.platform.postgres import server
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
-from app.platform.postgres.settings import shared_buffers_mib
+from app.platform.postgres.settings import max_wal_mib, shared_buffers_mib
 from app.platform.postgres.user import ServerUser
 
 PROJECT = Path(__file__).parent.parent
@@ -151,7 +151,6 @@ def is_stopped(home: Path) -> bool:
         ("data_checksums", "on"),
         ("listen_addresses", ""),
         ("server_encoding", "UTF8"),
-        ("max_wal_size", "4GB"),
         ("jit", "off"),
         ("is_superuser", "off"),
     ],
@@ -161,9 +160,19 @@ def test_setting(running: LocalPostgres, setting: str, value: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("gib", "mib"), [(0.5, 128), (1, 128), (2, 256), (7, 896), (8, 1024), (24, 1024)])
+@pytest.mark.parametrize(
+    ("gib", "mib"), [(0.5, 128), (1, 128), (2, 256), (7, 896), (8, 1024), (24, 5120), (99, 8192)]
+)
 def test_the_cache_follows_the_memory(gib: float, mib: int) -> None:
     assert shared_buffers_mib(int(gib * 2**30)) == mib
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("gib", "mib"), [(8, 1024), (64, 4096), (1000, 8192)])
+def test_the_log_follows_the_disk(gib: int, mib: int, running: LocalPostgres) -> None:
+    assert max_wal_mib(gib * 2**30) == mib
+    told = query(running, "SELECT setting FROM pg_settings WHERE name = 'max_wal_size'")
+    assert int(told) == max_wal_mib(shutil.disk_usage(running.home).total)
 
 
 @pytest.mark.long
