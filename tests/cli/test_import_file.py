@@ -106,6 +106,7 @@ async def test_an_import_that_is_broken_off_is_cancelled_and_what_came_in_stays(
     assert f"{400 - len(came)} imported, {len(came)} ignored" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_terminal_that_knows_no_arrow_gets_an_escape(database_url, tmp_path):
     path = tmp_path / "ü.csv"
     path.write_text("code\nA1\n")

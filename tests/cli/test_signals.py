@@ -26,9 +26,9 @@ with database():
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["SIGTERM"], 143, " cleans up"),
+        pytest.param(["SIGTERM"], 143, " cleans up", marks=pytest.mark.long),
         (["SIGHUP"], 129, " cleans up"),
-        (["SIGHUP", "under nohup"], 0, "goes on cleans up"),
+        pytest.param(["SIGHUP", "under nohup"], 0, "goes on cleans up", marks=pytest.mark.long),
     ],
 )
 def test_a_command_leaves_nothing_behind(words, code, said, database_url):

@@ -187,6 +187,7 @@ async def test_what_is_no_select_is_refused_when_it_is_given(client, query):
     assert (await client.get("/v1/pools/p")).status_code == 404
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("before", "options"), [("", {}), ("1 AS n, ", {"column": "code"})])
 async def test_values_of_a_database_become_the_codes_that_are_meant_or_none(
     client, fetch, other_database, before, options

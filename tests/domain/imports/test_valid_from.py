@@ -157,6 +157,7 @@ async def test_what_comes_with_a_code_comes_with_it(client, run, engine):
     assert (await client.get("/v1/vouchers/A-1")).json()["attributes"] == {"pin": "0815"}
 
 
+@pytest.mark.long
 async def test_sweeps_imports_undos_and_draws_at_once(client, run, engine, monkeypatch):
     """Two sweeps at once, the same file again, and an undo in between: each code comes once or not at all."""
     monkeypatch.setattr(given, "CHUNK_ROWS", 30)

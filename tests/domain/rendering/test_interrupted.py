@@ -358,6 +358,7 @@ async def test_nodes_that_read_and_write_one_property_lose_no_step(client):
     assert (await client.get("/v1/customers/c1")).json()["properties"] == {"n": 20}
 
 
+@pytest.mark.long
 async def test_a_nameless_batch_with_a_message_that_ends_its_process_is_made_in_one_transaction(
     client, engine, connection
 ):

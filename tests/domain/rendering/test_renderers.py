@@ -107,6 +107,7 @@ async def test_a_message_has_no_more_than_so_many_pools_and_aggregates_looked_up
     assert (error["name"], "at most 100 pools" in error["detail"]) == ("template-limit", True)
 
 
+@pytest.mark.long
 async def test_templates_that_are_kept_leave_their_memory_to_those_that_come(settings):
     renderers = Renderers(
         settings.model_copy(update={"render_processes": 1, "template_memory_bytes": 128 * 1024**2})
