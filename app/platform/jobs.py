@@ -7,7 +7,7 @@ know of it. What the clock starts is of no project: it looks which have somethin
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import cast
+from typing import LiteralString, cast
 
 import structlog
 from procrastinate import App, JobContext, PsycopgConnector, periodic, utils
@@ -79,6 +79,27 @@ async def enqueue(
     if later is not None:
         options["schedule_in"] = {"seconds": int(later.total_seconds())}
     await jobs.configure_task(task, **options).defer_async(**arguments, **{PROJECT: project})
+
+
+LEFT_SECONDS = 60
+"""What is of this age, has not ended and has no job was left behind: a command line does its own, and may be killed."""
+
+
+def left_behind(table: LiteralString, argument: LiteralString) -> LiteralString:
+    """Return SQL: whether what a row of a table stands for may have been left behind.
+
+    Args:
+        table: has `id`, `status` (`queued` and `running` are those that have not ended) and `created_at`.
+        argument: under which its jobs bear the id.
+    """
+    return f"""(
+        {table}.status IN ('queued', 'running')
+        AND {table}.created_at < now() - make_interval(secs => {LEFT_SECONDS})
+        AND NOT EXISTS (
+            SELECT FROM procrastinate_jobs AS job
+            WHERE job.status IN ('todo', 'doing') AND job.args ->> '{argument}' = {table}.id::text
+        )
+    )"""
 
 
 _WAITING = text("""

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.changes.schemas import ChangeRecord
 from app.domain.lifecycle.many import MATCHES, Wanted
-from app.platform import keyset, records
+from app.platform import jobs, keyset, records
 from app.schema.base import VoucherStatus
 from app.schema.changes import BulkChange, BulkChangeCode
 from app.schema.imports import Import
@@ -56,22 +56,15 @@ async def list_page(
     return records.all_of(await connection.execute(query), ChangeRecord)
 
 
-LEFT_SECONDS = 60
-"""A change of this age that has no job may have been left behind: it may run twice at a time, but need not."""
-_LEFT = f"""
-change.status IN ('queued', 'running') AND change.created_at < now() - make_interval(secs => {LEFT_SECONDS})
-AND NOT EXISTS (
-    SELECT FROM procrastinate_jobs AS job
-    WHERE job.status IN ('todo', 'doing') AND job.args ->> 'change_id' = change.id::text
-)"""
-LEFT_IN = text(f"SELECT DISTINCT project_id FROM bulk_change AS change WHERE {_LEFT}")  # noqa: S608  (made of constants)
-"""Projects in which a change has no job."""
-_WITHOUT_JOB = text(f"SELECT id FROM bulk_change AS change WHERE project_id = :project AND {_LEFT}")  # noqa: S608  (see above)
+_LEFT = jobs.left_behind("bulk_change", "change_id")
+LEFT_IN = text(f"SELECT DISTINCT project_id FROM bulk_change WHERE {_LEFT}")  # noqa: S608  (made of constants)
+"""Projects in which changes may have been left behind."""
+_LEFT_BEHIND = text(f"SELECT id FROM bulk_change WHERE project_id = :project AND {_LEFT}")  # noqa: S608  (see above)
 
 
-async def without_job(connection: AsyncConnection) -> Sequence[uuid.UUID]:
-    """Return changes that have not ended and have no job."""
-    return (await connection.execute(_WITHOUT_JOB)).scalars().all()
+async def left_behind(connection: AsyncConnection) -> Sequence[uuid.UUID]:
+    """Return changes that have not ended and have no job. One may be under way: it can run twice at a time."""
+    return (await connection.execute(_LEFT_BEHIND)).scalars().all()
 
 
 async def pool_of_import(connection: AsyncConnection, import_id: uuid.UUID) -> tuple[bool, int | None]:

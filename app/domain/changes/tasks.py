@@ -47,5 +47,5 @@ async def take_up_bulk_changes(context: JobContext, timestamp: int) -> None:
 
 async def _take_up(engine: AsyncEngine) -> None:
     async with transaction(engine) as connection:
-        for change_id in await queries.without_job(connection):
+        for change_id in await queries.left_behind(connection):
             await service.enqueue_run(connection, change_id)

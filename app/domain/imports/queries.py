@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schemas import IgnoredRecord, ImportRecord, LastImport, RejectRecord
 from app.domain.lifecycle.stock import HELD
-from app.platform import keyset, records
+from app.platform import jobs, keyset, records
 from app.schema.base import ImportStatus
 from app.schema.imports import Import, ImportChunk, ImportIgnored, ImportReject, ImportSchedule
 
@@ -194,16 +194,9 @@ async def not_ended(connection: AsyncConnection) -> tuple[int, float]:
     return row.n, row.age or 0.0
 
 
-LEFT_SECONDS = 60
-"""An import of this age that nobody runs was left behind: there is a moment between its begin and its run."""
-_LEFT = f"""
-import.status IN ('queued', 'running') AND import.created_at < now() - make_interval(secs => {LEFT_SECONDS})
-AND NOT EXISTS (
-    SELECT FROM procrastinate_jobs AS job
-    WHERE job.status IN ('todo', 'doing') AND job.args ->> 'import_id' = import.id::text
-)"""
+_LEFT = jobs.left_behind("import", "import_id")
 LEFT_IN = text(f"SELECT DISTINCT project_id FROM import WHERE {_LEFT}")  # noqa: S608  (made of constants)
-"""Projects in which an import has no job."""
+"""Projects in which imports may have been left behind."""
 # Who runs it holds its first share (merging/pipeline.py).
 _LEFT_BEHIND = text(f"""
 SELECT id, size IS NULL AS fetched FROM import

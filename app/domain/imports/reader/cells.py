@@ -13,7 +13,7 @@ from typing import BinaryIO
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.reader import binary_cells, compound
 from app.domain.imports.reader.marks import BROKEN, UNSAVED
-from app.domain.imports.reader.sheet_xml import column_of, local, look_through, member_of
+from app.domain.imports.reader.sheet_xml import Place, local, look_through, member_of
 
 MAX_CELLS = 100_000
 """Most such cells of a sheet: one that has more was never calculated."""
@@ -117,19 +117,15 @@ class _Looking:
 class _Sheet(_Looking):
     """A sheet of XLSX: `row`, in it `c`, in it a formula `f` and a value `v`."""
 
-    row: int = -1
-    column: int = -1
+    place: Place = field(default_factory=Place)
     kind: str = ""
     texts: dict[str, str] = field(default_factory=dict)
     inside: str = ""
 
     def start(self, element: str, attributes: dict[str, str]) -> None:
         name = local(element)
-        if name == "row":
-            self.row = int(attributes["r"]) - 1 if "r" in attributes else self.row + 1
-            self.column = -1
-        elif name == "c":
-            self.column = column_of(attributes["r"]) if "r" in attributes else self.column + 1
+        self.place.enter(name, attributes)
+        if name == "c":
             self.kind = attributes.get("t", "")
             self.texts = {}
         elif name in {"f", "v"}:
@@ -145,9 +141,9 @@ class _Sheet(_Looking):
         if name in {"f", "v"}:
             self.inside = ""
         elif name == "c" and self.kind == "e":
-            self.keep(self.row, self.column, BROKEN + (self.texts.get("v") or "#VALUE!"))
+            self.keep(self.place.row, self.place.column, BROKEN + (self.texts.get("v") or "#VALUE!"))
         elif name == "c" and "f" in self.texts and self.kind != "str" and not self.texts.get("v"):
-            self.keep(self.row, self.column, f"{UNSAVED}={self.texts['f']}")
+            self.keep(self.place.row, self.place.column, f"{UNSAVED}={self.texts['f']}")
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from app.domain.imports.reader.sheet_xml import column_of, local, look_through, member_of
+from app.domain.imports.reader.sheet_xml import Place, local, look_through, member_of
 
 STYLES = "xl/styles.xml"
 LONGEST = 255
@@ -70,6 +70,9 @@ def shown(
         UnreadableError: the file is damaged.
     """
     runs = _runs_of(file, sheet) if STYLES in doubtful else {}
+    if not runs:
+        yield from rows
+        return
     for number, row in enumerate(rows):
         for column, following in runs.items():
             place = column - first_column
@@ -139,25 +142,22 @@ class _Sheet:
 
     formats: Mapping[str, Shown]
     runs: dict[int, deque[_Run]] = field(default_factory=dict)
-    row: int = -1
-    column: int = -1
+    place: Place = field(default_factory=Place)
 
     def start(self, element: str, attributes: dict[str, str]) -> None:
         name = local(element)
-        if name == "row":
-            self.row = int(attributes["r"]) - 1 if "r" in attributes else self.row + 1
-            self.column = -1
-        elif name == "c":
-            self.column = column_of(attributes["r"]) if "r" in attributes else self.column + 1
-            if attributes.get("t", "n") == "n" and (found := self.formats.get(attributes.get("s", ""))):
-                self._note(found)
+        self.place.enter(name, attributes)
+        if name == "c" and attributes.get("t", "n") == "n":
+            found = self.formats.get(attributes.get("s", ""))
+            if found is not None:
+                self._note(found, self.place.row)
 
-    def _note(self, found: Shown) -> None:
-        runs = self.runs.setdefault(self.column, deque())
-        if runs and runs[-1].end == self.row - 1 and runs[-1].format is found:
-            runs[-1].end = self.row
+    def _note(self, found: Shown, row: int) -> None:
+        runs = self.runs.setdefault(self.place.column, deque())
+        if runs and runs[-1].end == row - 1 and runs[-1].format is found:
+            runs[-1].end = row
         else:
-            runs.append(_Run(self.row, self.row, found))
+            runs.append(_Run(row, row, found))
 
     def text(self, data: str) -> None:
         """Nothing is asked of texts."""

@@ -2,6 +2,7 @@
 
 import posixpath
 import zipfile
+from dataclasses import dataclass
 from typing import Protocol
 from xml.parsers import expat
 
@@ -82,7 +83,23 @@ def local(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def column_of(reference: str) -> int:
+@dataclass(slots=True)
+class Place:
+    """The cell of an XLSX sheet that was come to last; one that does not say where it is follows the one before."""
+
+    row: int = -1
+    column: int = -1
+
+    def enter(self, name: str, attributes: dict[str, str]) -> None:
+        """Go on to an element of this name, where it is a row or a cell."""
+        if name == "row":
+            self.row = int(attributes["r"]) - 1 if "r" in attributes else self.row + 1
+            self.column = -1
+        elif name == "c":
+            self.column = _column_of(attributes["r"]) if "r" in attributes else self.column + 1
+
+
+def _column_of(reference: str) -> int:
     """Return the column of a cell such as `B7`, from 0."""
     number = 0
     for letter in reference.rstrip("0123456789"):
