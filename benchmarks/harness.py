@@ -68,8 +68,8 @@ def on(service: Service, act: Callable[[AsyncEngine], Awaitable[Result]]) -> Res
 
 
 def service(workers: int, disk: Path | None = None, log_level: str = LOG_LEVEL) -> Service:
-    """A service with default settings, the log level included."""
-    return Service(workers=workers, disk=disk, VOUCHERS_LOG_LEVEL=log_level)
+    """A service with default settings, log level included; no backup, which a new one would make after minutes."""
+    return Service(workers=workers, disk=disk, VOUCHERS_LOG_LEVEL=log_level, VOUCHERS_BACKUPS="0")
 
 
 def memory() -> Path | None:
