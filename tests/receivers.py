@@ -44,6 +44,8 @@ class Receiver:
     status: int = 204
     further: str = ""
     """Further headers of its answers, each with its line end."""
+    held: asyncio.Event | None = None
+    """What its answers wait for."""
     received: list[Received] = field(default_factory=list)
     server: asyncio.Server | None = None
     open: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -84,6 +86,8 @@ class Receiver:
         }
         body = await reader.readexactly(int(headers["content-length"]))
         self.received.append(Received(time.time(), headers, body))
+        if self.held is not None:
+            await self.held.wait()
         writer.write(
             f"HTTP/1.1 {self.status} -\r\ncontent-length: 0\r\n{self.further}connection: close\r\n\r\n".encode()
         )

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.alerts.deliveries.schemas import Recipients
 from app.domain.alerts.schemas import AlertState, ThresholdRecord
-from app.domain.lifecycle.stock import HELD
+from app.domain.lifecycle.stock import LEFT
 from app.platform import records
 from app.schema.alerts import Alert, AlertThreshold
 from app.schema.imports import ImportSchedule
@@ -40,8 +40,7 @@ STATE = (
 
 # What anybody may draw: what is available, less what campaigns hold.
 LEFT_IN_STOCK = f"""left_in AS (
-    SELECT pool_id,
-        sum(stock.available)::bigint - {HELD.format(project=":project", pool_id="stock.pool_id")} AS available
+    SELECT pool_id, {LEFT.format(project=":project", pool_id="stock.pool_id")} AS available
     FROM stock WHERE project_id = :project AND pool_id IN (SELECT pool_id FROM alert WHERE project_id = :project)
     GROUP BY pool_id
 )"""  # noqa: S608  (made of constants)
@@ -55,7 +54,7 @@ SELECT :project, CAST(:pool_id AS bigint), threshold,
     CASE WHEN left_in.available <= threshold THEN left_in.available END
 FROM unnest(CAST(:thresholds AS bigint[])) AS threshold,
     (
-        SELECT sum(available)::bigint - {HELD.format(project=":project", pool_id=":pool_id")} AS available
+        SELECT {LEFT.format(project=":project", pool_id=":pool_id")} AS available
         FROM stock WHERE project_id = :project AND pool_id = :pool_id
     ) AS left_in
 ON CONFLICT DO NOTHING

@@ -168,7 +168,9 @@ async def rotate_secret(connection: AsyncConnection, caller: Caller | None, name
     Raises:
         PoolNotFoundError, AlertNotFoundError: there is no such pool, or no webhook is sent for it.
     """
-    alert = await _of(connection, await pools.ref(connection, name))
+    pool = await pools.ref(connection, name)
+    await queries.lock(connection, pool.id)  # of two at once, the second sees the key of the first
+    alert = await _of(connection, pool)
     if alert.webhook_secret is None:
         raise AlertNotFoundError(name)
     secret = hooks.new_secret()

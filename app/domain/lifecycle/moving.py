@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle.stock import HELD, SLOT
+from app.domain.lifecycle.stock import LEFT, SLOT
 from app.domain.lifecycle.thresholds import fall
 
 LOCK_POOLS = text("""
@@ -18,9 +18,8 @@ SELECT id FROM pool WHERE project_id = :project AND (id = CAST(:to AS bigint)
 ORDER BY id FOR NO KEY UPDATE
 """)
 FREE = text(f"""
-SELECT pool.id, pool.name, CASE WHEN max(holds) > 0 THEN greatest(
-    sum(available)::bigint - {HELD.format(project=":project", pool_id="pool.id")}, 0
-) END AS free
+SELECT pool.id, pool.name,
+    CASE WHEN max(holds) > 0 THEN {LEFT.format(project=":project", pool_id="pool.id")} END AS free
 FROM pool JOIN stock ON stock.project_id = :project AND stock.pool_id = pool.id
 WHERE pool.project_id = :project AND pool.id = ANY (CAST(:ids AS bigint[]))
 GROUP BY pool.project_id, pool.id

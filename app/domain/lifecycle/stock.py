@@ -24,6 +24,8 @@ HELD = f"""(
     WHERE hold.project_id = {{project}} AND hold.pool_id = {{pool_id}} AND {HOLD_STANDS}
 )"""  # noqa: S608  (made of constants)
 """SQL: how many vouchers the holds of a pool still keep."""
+LEFT = f"greatest(sum(stock.available)::bigint - {HELD}, 0)"
+"""SQL: how many of the `stock` of a pool anybody may draw; none where fewer are left than its holds keep."""
 
 OPEN = text("""
 INSERT INTO stock (project_id, pool_id, slot) SELECT :project, :pool_id, generate_series(0, :slots - 1)

@@ -10,7 +10,7 @@ from typing import LiteralString
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.lifecycle.stock import HELD
+from app.domain.lifecycle.stock import LEFT
 
 
 def fall(pools: LiteralString, project: LiteralString = ":project") -> LiteralString:
@@ -22,7 +22,7 @@ def fall(pools: LiteralString, project: LiteralString = ":project") -> LiteralSt
     """
     return f"""UPDATE alert_threshold SET fell_at = now(), available = sums.left_in
     FROM (
-        SELECT pool_id, sum(available)::bigint - {HELD.format(project=project, pool_id="stock.pool_id")} AS left_in
+        SELECT pool_id, {LEFT.format(project=project, pool_id="stock.pool_id")} AS left_in
         FROM stock WHERE project_id = {project} AND pool_id IN {pools} GROUP BY pool_id
     ) AS sums
     WHERE alert_threshold.project_id = {project} AND alert_threshold.pool_id = sums.pool_id AND fell_at IS NULL

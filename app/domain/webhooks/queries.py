@@ -120,6 +120,8 @@ class Message(Batch):
     """A message that is under way, and what it says."""
 
     delivery_id: uuid.UUID
+    secret: str
+    previous_secrets: dict[str, str]
     attempts: int = 0
 
 
@@ -179,9 +181,14 @@ async def add(connection: AsyncConnection, values: Mapping[str, object], place: 
     return (await connection.execute(query)).scalar_one()
 
 
-async def by_id(connection: AsyncConnection, webhook_id: uuid.UUID) -> WebhookRecord | None:
-    """Return one webhook."""
-    return records.any_of(await connection.execute(ALL.where(Webhook.id == webhook_id)), WebhookRecord)
+async def by_id(
+    connection: AsyncConnection, webhook_id: uuid.UUID, *, locked: bool = False
+) -> WebhookRecord | None:
+    """Return one webhook; locked against other edits until the transaction ends, where that is asked for."""
+    query = ALL.where(Webhook.id == webhook_id)
+    if locked:
+        query = query.with_for_update(of=Webhook)
+    return records.any_of(await connection.execute(query), WebhookRecord)
 
 
 async def list_page(
@@ -280,6 +287,19 @@ async def read(
     """Return what comes next for a webhook, up to `most` events."""
     rows = await connection.execute(statements.READ, _read(webhook, after, until, most))
     return records.one_of(rows, Batch)
+
+
+async def reach(connection: AsyncConnection, after: Place, until: datetime, most: int) -> datetime:
+    """Return the time up to which a look from a place passes `most` changes, whatever they are; `until` at most."""
+    parameters = {
+        "change_at": after.change_at,
+        "change_id": after.change_id,
+        "until": until,
+        "most": most,
+    }
+    at: datetime | None = (await connection.execute(statements.REACH, parameters)).scalar_one_or_none()
+    # What is of one time is looked through in one go.
+    return until if at is None or at - TICK <= after.change_at else at
 
 
 async def begin(

@@ -41,38 +41,71 @@ IDLE = timedelta(seconds=10)
 AT_ONCE = 20
 """Webhooks that one job tells side by side."""
 
+LOOK_SECONDS = 1.0
+"""Between two looks at the others while one of them is slow."""
+
+LOOKS_SECONDS = 60.0
+"""How long one job goes on to look at the others; then it waits for the slow ones, and the next one follows."""
+
+MOST_CHANGES = 100_000
+"""Changes that one look passes, whether a webhook is told of them or not."""
+
 log = structlog.get_logger()
 
 
 async def tell(engine: AsyncEngine, settings: Settings) -> None:
-    """Tell each webhook what it has not been told, as far as all is committed."""
-    async with transaction(engine) as connection:
-        due = await queries.due(connection)
-    if not due:
-        return
-    until = await order.settled(engine)
-    async with transaction(engine) as connection:
-        ids = [row.id for row in due if await _has_news(connection, row, until)]
+    """Tell each webhook what it has not been told, as far as all is committed; a slow one holds up no other."""
     places = asyncio.Semaphore(AT_ONCE)
+    under_way: dict[uuid.UUID, asyncio.Task[None]] = {}
+    end = time.monotonic() + LOOKS_SECONDS
+    async with asyncio.TaskGroup() as group:
+        while time.monotonic() < end:
+            async with transaction(engine) as connection:
+                due = [row for row in await queries.due(connection) if row.id not in under_way]
+            if due:
+                until = await order.settled(engine)
+                under_way |= {
+                    row.id: group.create_task(_tell_news(engine, settings, row, until, places)) for row in due
+                }
+            if not under_way:
+                return
+            await asyncio.wait(under_way.values(), timeout=LOOK_SECONDS)
+            under_way = {id_: task for id_, task in under_way.items() if not task.done()}
+            if not under_way:
+                return
 
-    async def one(webhook_id: uuid.UUID) -> None:
+
+async def _tell_news(
+    engine: AsyncEngine,
+    settings: Settings,
+    webhook: WebhookState,
+    until: datetime,
+    places: asyncio.Semaphore,
+) -> None:
+    """Tell a webhook, in its place, if there is something to tell; its fault is logged, and holds up no other."""
+    try:
         async with places:
-            await _tell_one(engine, settings, webhook_id, until)
-
-    results = await asyncio.gather(*(one(webhook_id) for webhook_id in ids), return_exceptions=True)
-    for error in results:  # one webhook's fault holds up no other
-        if isinstance(error, BaseException):
-            log.error("fault in a webhook", exc_info=error)
+            async with transaction(engine) as connection:
+                has_news = await _has_news(connection, webhook, until)
+            if has_news:
+                await _tell_one(engine, settings, webhook.id, until)
+    except Exception as error:  # noqa: BLE001  (the others go on)
+        log.error("fault in a webhook", exc_info=error)
 
 
 async def _has_news(connection: AsyncConnection, webhook: WebhookState, until: datetime) -> bool:
-    """Return whether there is something to send; if not, note now and then up to when that is known."""
+    """Return whether there is something to send; if not, note now and then up to when that is known.
+
+    Where so much happened that one look does not pass it, that is noted each time, and the next look goes on from there.
+    """
     if await queries.pending(connection, webhook.id) is not None:
         return True
-    place, upto = webhook.place, Place.before(until)
+    place = webhook.place
+    near = await queries.reach(connection, place, until, MOST_CHANGES)
+    upto = Place.before(near)
     if (await queries.read(connection, webhook, place, upto, 1)).events:
         return True
-    if upto.ledger_at - min(place.ledger_at, place.change_at) > IDLE:
+    if near < until or upto.ledger_at - min(place.ledger_at, place.change_at) > IDLE:
         await queries.move(connection, webhook, _further(place, upto))
     return False
 
@@ -89,14 +122,19 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
         going_on: TakenWebhook | None = webhook
         if message is not None:
             going_on = await _send(engine, settings, sender, webhook, message)
-        is_last = False
-        while going_on is not None and not is_last and time.monotonic() < end:
+        near: datetime | None = None
+        while going_on is not None and time.monotonic() < end:
             async with transaction(engine) as connection:
-                message = await queries.begin(connection, going_on, Place.before(until), MAX_EVENTS)
+                if near is None:
+                    near = await queries.reach(connection, going_on.place, until, MOST_CHANGES)
+                message = await queries.begin(connection, going_on, Place.before(near), MAX_EVENTS)
             if message is None:
                 break
-            is_last = message.events < MAX_EVENTS
             going_on = await _send(engine, settings, sender, going_on, message)
+            if message.events < MAX_EVENTS:
+                if near == until:
+                    break
+                near = None
     async with transaction(engine) as connection:
         await queries.note(connection, webhook_id, lease, {"leased_until": None, "lease": None})
 
@@ -108,14 +146,20 @@ async def _under_way(connection: AsyncConnection, webhook: TakenWebhook) -> Mess
         return None
     said = await queries.read(connection, webhook, webhook.place, pending.place, MAX_EVENTS)
     values = {**asdict(said), **pending.place.values()}
-    return Message(**values, delivery_id=pending.id, attempts=pending.attempts)
+    return Message(
+        **values,
+        delivery_id=pending.id,
+        attempts=pending.attempts,
+        secret=webhook.secret,
+        previous_secrets=webhook.previous_secrets,
+    )
 
 
 async def _send(
     engine: AsyncEngine, settings: Settings, sender: hooks.Sender, webhook: TakenWebhook, message: Message
 ) -> TakenWebhook | None:
     """Try a message once; return the webhook as it is after it has arrived, or None if it is to wait."""
-    keys = hooks.valid_keys(webhook.secret, webhook.previous_secrets)
+    keys = hooks.valid_keys(message.secret, message.previous_secrets)
     payload = _payload("events", message.body)
     answer = await sender.post(webhook.url, str(message.delivery_id), payload, keys)
     if answer.error is None:

@@ -132,7 +132,7 @@ async def rotate(connection: AsyncConnection, caller: Caller | None, webhook_id:
     Raises:
         WebhookNotFoundError: there is none with this id.
     """
-    webhook = await _of(connection, webhook_id)
+    webhook = await _of(connection, webhook_id, locked=True)
     previous, until = hooks.with_previous(webhook.secret, webhook.previous_secrets)
     secret = hooks.new_secret()
     await queries.change(connection, webhook_id, {"secret": secret, "previous_secrets": previous})
@@ -186,8 +186,10 @@ async def list_deliveries(
     return await queries.list_deliveries(connection, webhook_id, key, limit)
 
 
-async def _of(connection: AsyncConnection, webhook_id: uuid.UUID) -> queries.WebhookRecord:
-    webhook = await queries.by_id(connection, webhook_id)
+async def _of(
+    connection: AsyncConnection, webhook_id: uuid.UUID, *, locked: bool = False
+) -> queries.WebhookRecord:
+    webhook = await queries.by_id(connection, webhook_id, locked=locked)
     if webhook is None:
         raise WebhookNotFoundError(webhook_id)
     return webhook

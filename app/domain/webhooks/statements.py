@@ -124,9 +124,20 @@ BEGUN = text(f"""
     WHERE message.events > 0 AND webhook.project_id = :project AND webhook.id = :webhook_id AND webhook.lease = :lease
     RETURNING id
 )
-SELECT message.*, begun.id AS delivery_id FROM message, begun
+SELECT message.*, begun.id AS delivery_id, secret, previous_secrets FROM message, begun, webhook
+WHERE webhook.project_id = :project AND webhook.id = :webhook_id
 """)  # noqa: S608  (made of constants)
-"""The same, and the message put on its way; no row where there is nothing to tell, or another worker tells it."""
+"""The same, and the message put on its way, with the keys that hold now.
+
+No row where there is nothing to tell, or another worker tells it.
+"""
+
+REACH = text("""
+SELECT changed_at FROM pool_change
+WHERE project_id = :project AND (changed_at, id) > (:change_at, CAST(:change_id AS bigint)) AND changed_at < :until
+ORDER BY changed_at, id OFFSET :most LIMIT 1
+""")
+"""When the change happened that is so many behind a place."""
 
 ARRIVED = text("""
 WITH ours AS (

@@ -15,7 +15,7 @@ KEPT_DAYS = 7
 """How long it is noted how messages went."""
 SIDE_BY_SIDE = 8
 """Projects whose webhooks one job tells at the same time: one with slow receivers is one of them."""
-TURN_SECONDS = sending.ROUND_SECONDS + 4 * sending.LEASE_SECONDS
+TURN_SECONDS = sending.LOOKS_SECONDS + sending.ROUND_SECONDS + 4 * sending.LEASE_SECONDS
 """Longest turn of a project; its webhooks give up by themselves long before."""
 
 _with_news = Rounds(queries.DUE, queries.NEWS_OR_PENDING, key="uuid", most=1000)

@@ -7,13 +7,14 @@ from datetime import datetime
 import pytest
 from sqlalchemy import text
 
+from app.domain.alerts import service as alerts
 from app.domain.alerts.deliveries import sending
 from app.domain.lifecycle.thresholds import note_fallen
 from app.platform.database import transaction
 from app.platform.jobs import enqueue, jobs
 from app.platform.settings import Settings
 from tests.factories import COUNT, fill
-from tests.worker import eventually, worker_process, working
+from tests.worker import eventually, until_somebody_waits, worker_process, working
 
 URL = "/v1/pools/p/alerts"
 
@@ -188,6 +189,20 @@ async def test_a_new_secret_signs_beside_the_old_one_for_a_day(client, engine, s
     assert receiver.received[1].headers["webhook-signature"].count("v1,") == 1
     assert receiver.received[1].verified(rotated["webhook_secret"])
     assert (datetime.fromisoformat(rotated["previous_valid_until"]).timestamp() - time.time()) > 23 * 3600
+
+
+async def test_of_two_rotations_at_once_both_keys_are_good(client, engine, settings, receiver):
+    await fill(engine, "p", 5)
+    await set_alerts(client, receiver, 1)
+    async with transaction(engine) as connection:
+        one = await alerts.rotate_secret(connection, None, "p")
+        rotating = asyncio.create_task(client.post(f"{URL}/secret"))
+        await until_somebody_waits(engine)
+    other = (await rotating).json()["webhook_secret"]
+    async with working(settings):
+        await client.post(f"{URL}/test")
+        await eventually(lambda: all_delivered(client, 1))
+    assert receiver.payloads(one.secret) == receiver.payloads(other)
 
 
 async def test_a_webhook_goes_to_no_private_address_that_is_not_allowed(client, engine, settings, receiver):

@@ -55,6 +55,21 @@ async def test_each_threshold_is_told_once(client, engine):
     assert [event for event, _ in await sent(client)] == ["pool.low", "pool.low", "pool.exhausted"]
 
 
+async def test_a_count_that_is_less_than_what_is_held_is_told_as_none(client, engine):
+    codes = await fill(engine, "p", 5)
+    held = await client.post("/v1/pools/p/holds", json={"campaign_id": "spring", "count": 3})
+    assert held.status_code == 201
+    await set_alerts(client, 1)
+    for code in codes[:4]:
+        assert (await client.post(f"/v1/vouchers/{code}/void")).status_code == 200
+    await set_alerts(client, 1, 0)  # one that is new is told at once
+    await sweep(engine)
+    assert await sent(client) == [("pool.low", 1), ("pool.exhausted", 0)]
+    items = (await client.get(f"{URL}/deliveries")).json()["items"]
+    assert [item["payload"]["data"]["available"] for item in items] == [0, 0]
+    assert {state["available"] for state in (await client.get(URL)).json()["states"]} == {0}
+
+
 async def test_thresholds_that_one_batch_crosses_are_told_each(client, engine):
     await fill(engine, "p", 10)
     await set_alerts(client, 8, 3, 0)

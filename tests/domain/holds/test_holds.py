@@ -1,5 +1,4 @@
 import asyncio
-import time
 
 from sqlalchemy import text
 
@@ -8,8 +7,8 @@ from app.domain.holds import service
 from app.domain.lifecycle import check
 from app.domain.vouchers import service as vouchers
 from app.platform.database import transaction
-from app.platform.projects import everywhere
 from tests.factories import fill
+from tests.worker import until_somebody_waits
 
 URL = "/v1/pools/p/holds"
 ASSIGN = "/v1/pools/p/assignments"
@@ -26,18 +25,6 @@ async def draw(client, campaign_id=None):
 async def stock_holds(engine):
     async with engine.begin() as connection:
         return (await connection.execute(text("SELECT DISTINCT holds FROM stock"))).scalars().all()
-
-
-async def until_somebody_waits(engine):
-    """Poll until a statement waits for a lock."""
-    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    deadline = time.monotonic() + 10
-    while True:
-        async with transaction(everywhere(engine)) as connection:
-            if (await connection.execute(query)).scalar_one():
-                return
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 async def test_the_holds_of_a_pool_are_listed_page_by_page(client, engine):

@@ -15,11 +15,14 @@ from app.domain.changes import service as changes
 from app.domain.imports.merging import pipeline
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.webhooks import queries, sending
+from app.domain.webhooks import service as webhooks
 from app.platform import hooks
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.projects import DEFAULT
 from tests.factories import KEY, add_key, fill
+from tests.receivers import Receiver
+from tests.worker import eventually, until_somebody_waits
 
 ALL = [
     "voucher.assigned",
@@ -210,6 +213,79 @@ async def test_of_one_code_each_release_is_told_before_it_is_given_again(client,
         await assignments.claim_many(begun_before, "p", [AssignmentRequest(uuid.uuid4())])
     types = [event["type"] for event in await told(engine, settings, receiver, hook)]
     assert types == ["voucher.assigned", "voucher.released", "voucher.assigned"]
+
+
+async def test_a_receiver_that_is_slow_holds_up_no_other(client, engine, settings, receiver, monkeypatch):
+    monkeypatch.setattr(sending, "LOOK_SECONDS", 0.02)
+    await fill(engine, "p", 5)
+    receiver.held, other = asyncio.Event(), Receiver()
+    await other.up()
+    slow, quick = await subscribe(client, receiver), await subscribe(client, other)
+    await give(client)
+    telling = asyncio.create_task(sending.tell(engine, settings))
+    await eventually(lambda: receiver.received and other.received)
+    await give(client)
+    await eventually(lambda: len(other.received) == 2)
+    assert not telling.done()
+    assert len(receiver.received) == 1
+    receiver.held.set()
+    await telling
+    await other.down()
+    for each, hook in ((receiver, slow), (other, quick)):
+        assert len(await told(engine, settings, each, hook)) == 2
+
+
+async def test_one_look_passes_no_more_than_so_many_changes_and_misses_none(
+    client, engine, settings, receiver, monkeypatch
+):
+    monkeypatch.setattr(sending, "MOST_CHANGES", 3)
+    codes = await fill(engine, "p", 10)
+    await fill(engine, "q", 1)
+    rare = await subscribe(client, receiver, "voucher.reinstated")
+    all_of_it = await subscribe(client, receiver)
+    for code in codes:
+        await client.post(f"/v1/vouchers/{code}/void")
+    await client.post(f"/v1/vouchers/{codes[0]}/reinstate")
+    await give(client, pool="q")
+    events = [event["type"] for event in await told(engine, settings, receiver, all_of_it)]
+    assert events == ["voucher.voided"] * 10 + ["voucher.reinstated", "voucher.assigned"]
+    assert await deliveries(client, rare) == []  # what it is told of is further on
+    for _ in range(3):
+        await sending.tell(engine, settings)
+    assert [each["events"] for each in await deliveries(client, rare)] == [1]
+
+
+async def test_a_message_is_signed_by_the_keys_of_its_own_time(
+    client, engine, settings, receiver, monkeypatch
+):
+    monkeypatch.setattr(sending, "MAX_EVENTS", 1)
+    await fill(engine, "p", 2)
+    receiver.held = asyncio.Event()
+    hook = await subscribe(client, receiver)
+    await give(client)
+    await give(client)
+    telling = asyncio.create_task(sending.tell(engine, settings))
+    await eventually(lambda: receiver.received)
+    rotated = (await client.post(f"{URL}/{hook['id']}/rotate")).json()
+    receiver.held.set()
+    await telling
+    first, second = receiver.received
+    assert second.verified(rotated["secret"]) == second.verified(hook["secret"])
+    assert first.verified(hook["secret"])
+
+
+async def test_of_two_rotations_at_once_both_keys_are_good(client, engine, settings, receiver):
+    await fill(engine, "p", 1)
+    hook = await subscribe(client, receiver)
+    webhook_id = uuid.UUID(hook["id"])
+    async with transaction(engine) as connection:
+        one = await webhooks.rotate(connection, None, webhook_id)
+        other = asyncio.create_task(client.post(f"{URL}/{hook['id']}/rotate"))
+        await until_somebody_waits(engine)
+    await give(client)
+    await told(engine, settings, receiver, hook)
+    for secret in (hook["secret"], one.secret, (await other).json()["secret"]):
+        assert receiver.payloads(secret)
 
 
 async def test_a_large_batch_is_told_in_messages_of_a_thousand(client, engine, settings, receiver):
