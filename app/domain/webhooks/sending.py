@@ -89,14 +89,14 @@ async def _tell_news(
                 has_news = await _has_news(connection, webhook, until)
             if has_news:
                 await _tell_one(engine, settings, webhook.id, until)
-    except Exception as error:  # noqa: BLE001  (the others go on)
-        log.error("fault in a webhook", exc_info=error)
+    except Exception:
+        log.exception("fault in a webhook")
 
 
 async def _has_news(connection: AsyncConnection, webhook: WebhookState, until: datetime) -> bool:
     """Return whether there is something to send; if not, note now and then up to when that is known.
 
-    Where so much happened that one look does not pass it, that is noted each time, and the next look goes on from there.
+    Where one look does not pass all that happened, that is noted each time, and the next look goes on from there.
     """
     if await queries.pending(connection, webhook.id) is not None:
         return True

@@ -202,7 +202,7 @@ async def test_of_two_rotations_at_once_both_keys_are_good(client, engine, setti
     async with working(settings):
         await client.post(f"{URL}/test")
         await eventually(lambda: all_delivered(client, 1))
-    assert receiver.payloads(one.secret) == receiver.payloads(other)
+    assert receiver.payloads(one.webhook_secret) == receiver.payloads(other)
 
 
 async def test_a_webhook_goes_to_no_private_address_that_is_not_allowed(client, engine, settings, receiver):

@@ -245,7 +245,7 @@ async def test_one_look_passes_no_more_than_so_many_changes_and_misses_none(
     all_of_it = await subscribe(client, receiver)
     for code in codes:
         await client.post(f"/v1/vouchers/{code}/void")
-    await client.post(f"/v1/vouchers/{codes[0]}/reinstate")
+    await bulk(client, engine, "reinstate", {"codes": codes[:1]})
     await give(client, pool="q")
     events = [event["type"] for event in await told(engine, settings, receiver, all_of_it)]
     assert events == ["voucher.voided"] * 10 + ["voucher.reinstated", "voucher.assigned"]
