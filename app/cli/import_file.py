@@ -24,6 +24,7 @@ from app.platform.settings import Settings
 from app.schema.base import ImportStatus
 
 SHOWN_REJECTS = 10
+_NAME: TypeAdapter[str] = TypeAdapter(PoolName)
 
 
 def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[str, object]) -> int:
@@ -33,7 +34,7 @@ def run(settings: Settings, project: int, pool: str, path: Path, given: Mapping[
     """
     console = Console(highlight=False)
     try:
-        TypeAdapter(PoolName).validate_python(pool)
+        pool = _NAME.validate_python(pool)
         options = ImportOptions.model_validate(
             {name: value for name, value in given.items() if value is not None}
         )

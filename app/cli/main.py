@@ -35,6 +35,7 @@ from app.platform import tracing
 from app.platform.databases import MAIN_NAME
 from app.platform.errors import CommandError
 from app.platform.settings import Settings
+from app.schema.names import nfc
 
 cli = typer.Typer(no_args_is_help=True, help="Pools of voucher codes.")
 cli.add_typer(api_key, name="api-key")
@@ -115,9 +116,10 @@ def worker(
     with database() as (settings, postgres):
         keyed = with_secret_key(settings, embedded=postgres is not None, patient=True)
         collector.collect_rarely()
-        own = MAIN_NAME if not names or MAIN_NAME in names else names[0]
+        wanted = list(map(nfc, names or ()))
+        own = MAIN_NAME if not wanted or MAIN_NAME in wanted else wanted[0]
         served = keyed if own == MAIN_NAME else asyncio.run(settings_for(keyed, own))
-        crew = Crew(keyed, begin_jobs, names or (), own)
+        crew = Crew(keyed, begin_jobs, wanted, own)
         asyncio.run(jobs_worker.work(served, pulse=pulse, crew=crew, further=own != MAIN_NAME))
 
 

@@ -28,6 +28,7 @@ from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.platform.versions import Expected
 from app.schema.base import VoucherStatus
+from app.schema.names import nfc
 from app.schema.texts import Input
 from app.web import exports, pagination
 from app.web.body import validated
@@ -189,7 +190,7 @@ async def export(pool: PoolPath, visit: ManagerForm, connection: Connection, eng
 
 async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
     query = visit.request.query_params
-    search = query.get("search", "").strip()
+    search = nfc(query.get("search", "").strip())
     sort: Sort = next((name for name in SORTS if name == query.get("sort")), "name")
     start = pagination.decode(query.get("cursor"), KEY)
     after = start[1] if start is not None and start[0] == sort else None

@@ -155,6 +155,8 @@ async def test_a_name_of_any_letters_works_everywhere(operator, app):
     name = "caf\u00e9?&#%+\u65e5\u672c"
     made = await operator.post("/v1/projects", json={"name": "cafe\u0301?&#%+\u65e5\u672c"})
     assert made.json()["name"] == name
+    elsewhere = await operator.post("/v1/projects", json={"name": "there", "database": "cafe\u0301"})
+    assert (elsewhere.status_code, elsewhere.json()["database"]) == (404, "caf\u00e9")
     path = made.headers["location"]
     key = (await operator.post(f"{path}/api-keys", json=ADMIN)).json()
     async with client_of(app, key["secret"]) as shop:

@@ -188,3 +188,10 @@ async def test_all_codes_of_a_customer_are_shown_page_by_page(person, client, en
     assert [code in page.text for code in given] == [False, False, True]
     assert "redeemed</span>" in page.text
     assert "Next page" not in page.text
+
+
+async def test_a_pool_is_looked_for_in_whatever_form_its_name_is_typed(person, client):
+    await client.post("/v1/pools", json={"name": "caf\u00e9_spring"})
+    browser = await person()
+    page = await browser.get("/console/pools", params={"search": "cafe\u0301"})
+    assert "<bdi>caf\u00e9_spring</bdi>" in page.text

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.schema.names import MAX_NAME, plain
+from app.schema.names import MAX_NAME, nfc, plain
 from app.schema.texts import Input
 
 ProjectName = Annotated[
@@ -38,9 +38,8 @@ class ProjectCreate(Input):
     """A project to make."""
 
     name: ProjectName
-    database: str | None = Field(
+    database: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(nfc)] | None = Field(
         default=None,
-        max_length=MAX_NAME,
         description="Name of the database that it is to live in; null: the one with most room",
         examples=["main"],
     )
