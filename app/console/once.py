@@ -16,7 +16,6 @@ async def once(
     visit: Visit,
     act: Callable[[], Awaitable[Made]],
     told: Callable[[Made], str],
-    part: str = "",
 ) -> str:
     """Return what is told of what `act` makes, or made when the same form was sent before, filled in alike.
 
@@ -25,9 +24,8 @@ async def once(
         visit: brings the form.
         act: does it.
         told: picks what the answer to the form needs.
-        part: tells one act of the form from another.
     """
-    taken, kept = await replies.take(connection, visit.settings, visit.caller, visit.sent_as(part), [])
+    taken, kept = await replies.take(connection, visit.settings, visit.caller, visit.sent_as(), [])
     if kept is not None:
         return str(kept["told"])
     text = told(await act())

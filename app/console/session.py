@@ -67,7 +67,7 @@ class Visit:
         """Return a field, or None where nothing was typed."""
         return self.text(name).strip() or None
 
-    def sent_as(self, part: str = "") -> str:
+    def sent_as(self) -> str:
         """Return a name that this form bears whenever it is sent, filled in alike, and no other one does."""
         filled = sorted(
             (name, value)
@@ -75,7 +75,7 @@ class Visit:
             if isinstance(value, str) and name != "csrf"
         )
         form = self.form.get("form") or str(uuid.uuid4())
-        return str(uuid.uuid5(self.caller.key_id, repr((self.request.url.path, form, filled, part))))
+        return str(uuid.uuid5(self.caller.key_id, repr((self.request.url.path, form, filled))))
 
     @property
     def typed(self) -> dict[str, str]:

@@ -28,6 +28,7 @@ from app.domain.imports.source_schemas import (
     AnalysisSource,
     DatabaseSource,
     RemoteSource,
+    Source,
     StorageSource,
     UrlSource,
 )
@@ -255,24 +256,15 @@ def _options(visit: Visit) -> dict[str, object]:
     }
     if attributes := [int(index) for index in _attributes(visit) if index != visit.text("column")]:
         chosen["attribute_columns"] = attributes
-    return _format(visit) | chosen
+    return _format(visit) | chosen | {"timezone": visit.given("timezone")}
 
 
 async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry_run: bool) -> uuid.UUID:
     options = checked(ImportOptions, _options(visit) | {"dry_run": dry_run})
-    pool = _pool(visit)
     if "id" not in source:
-        async with transaction(engine) as connection:
-            remote = SOURCE.validate_python(source)
-            begun = await once(
-                connection,
-                visit,
-                lambda: beginning.begin_from_source(
-                    connection, visit.caller, visit.settings, pool, remote, options
-                ),
-                str,
-            )
-        return uuid.UUID(begun)
+        repeated = None if dry_run else _repeated(visit, source)
+        return await _start_fetch(visit, engine, SOURCE.validate_python(source), options, repeated)
+    pool = _pool(visit)
     with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:
         await asyncio.to_thread(previews.look_at, file, options)
         async with transaction(engine) as connection:
@@ -287,21 +279,36 @@ async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry
     return uuid.UUID(begun)
 
 
+async def _start_fetch(
+    visit: Visit, engine: Engine, source: Source, options: ImportOptions, repeated: ScheduleCreate | None
+) -> uuid.UUID:
+    """Begin an import that is fetched, and make the schedule that repeats it: both, or neither."""
+    pool = _pool(visit)
+    async with transaction(engine) as connection:
+
+        async def begin() -> uuid.UUID:
+            if repeated is not None:
+                await schedules.create(connection, visit.caller, visit.settings, repeated)
+            return await beginning.begin_from_source(
+                connection, visit.caller, visit.settings, pool, source, options
+            )
+
+        return uuid.UUID(await once(connection, visit, begin, str))
+
+
+def _repeated(visit: Visit, source: dict[str, object]) -> ScheduleCreate | None:
+    """Return the schedule that is asked for; None where the import is to run once."""
+    if not visit.given("every"):
+        return None
+    _times(visit)
+    return checked(
+        ScheduleCreate, _options(visit) | {"source": source, "pool": _pool(visit), "cron": _cron(visit)}
+    )
+
+
 async def _run(visit: Visit, engine: Engine, source: dict[str, object]) -> Response:
     if not visit.given("column"):
         raise wrong("column", "Choose the column that holds the codes.")
-    if visit.given("every") and "id" not in source:
-        _times(visit)
-        values = _options(visit) | {"source": source, "pool": _pool(visit), "cron": _cron(visit)}
-        wanted = checked(ScheduleCreate, values | {"timezone": visit.given("timezone")})
-        async with transaction(engine) as connection:
-            await once(
-                connection,
-                visit,
-                lambda: schedules.create(connection, visit.caller, visit.settings, wanted),
-                lambda schedule: str(schedule.id),
-                "schedule",
-            )
     import_id = await _start(visit, engine, source, dry_run=False)
     return see(path("imports", import_id), "import-begun")
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from html import unescape
 
 import httpx
 import pytest
@@ -11,6 +12,8 @@ from app.platform.settings import Settings
 from tests.factories import KEY, add_key
 
 Person = Callable[..., Awaitable[httpx.AsyncClient]]
+NEW = "/console/imports/new"
+HIDDEN = r'<input type="hidden" name="([^"]+)" value="([^"]*)">'
 
 
 @pytest.fixture
@@ -48,3 +51,8 @@ async def csrf(client: httpx.AsyncClient) -> str:
     found = re.search(r'name="csrf" value="([^"]+)"', answer.text)
     assert found, answer.text
     return found[1]
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of the wizard's form, as a browser reads them."""
+    return {name: unescape(value) for name, value in re.findall(HIDDEN, page)}

@@ -5,13 +5,8 @@ import uuid
 
 from app.domain.changes import service as changes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
-from tests.console.conftest import csrf
+from tests.console.conftest import csrf, hidden
 from tests.factories import fill
-
-
-def hidden(text: str) -> dict[str, str]:
-    """The hidden fields of the wizard's form."""
-    return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', text))
 
 
 async def test_a_file_goes_through_the_wizard_and_is_sent_once(person):

@@ -2,9 +2,7 @@
 
 import asyncio
 import io
-import re
 import uuid
-from html import unescape
 from pathlib import Path
 
 import openpyxl
@@ -17,11 +15,9 @@ from app.domain.imports.merging import pipeline
 from app.domain.imports.options import ImportOptions
 from app.platform.database import transaction
 from app.platform.projects import DEFAULT
-from tests.console.conftest import csrf
+from tests.console.conftest import NEW, csrf, hidden
 from tests.domain.imports.imported import queue
 
-NEW = "/console/imports/new"
-HIDDEN = r'<input type="hidden" name="([^"]+)" value="([^"]*)">'
 FOOTED = "code;value\n" + "".join(f"SAVE-{n:04};{n}\n" for n in range(1000, 1060)) + "Total of all codes;60\n"
 
 
@@ -88,11 +84,6 @@ async def test_lines_to_skip_are_given_in_the_wizard(person):
     assert "<li><bdi>codes of the shop</bdi></li>" in page
     assert 'name="skip_lines" type="number" min="0" max="10000" value="2"' in page
     assert "A-11" in page
-
-
-def hidden(page):
-    """The hidden fields of the wizard's form, as a browser reads them."""
-    return {name: unescape(value) for name, value in re.findall(HIDDEN, page)}
 
 
 async def test_the_wizard_lists_sheets_and_what_comes_with_a_code(person, client, settings):
