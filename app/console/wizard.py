@@ -55,7 +55,8 @@ EVERY = {"hour": "{minute} * * * *", "day": "{minute} {hour} * * *", "week": "{m
 PAST = ("customer_id_column", "assigned_at_column", "campaign_id_column", "redeemed_at_column")
 CARRIED = (
     "pool", "source", "delimiter", "encoding", "has_header", "skip_lines", "sheet", "sheets", "column",
-    "expires_at_column", "valid_from_column", "attribute", *PAST, "every", "at", "weekday", "cron", "timezone",
+    "expires_at_column", "valid_from_column", "attribute", *PAST, "date_format", "timezone", "every", "at", "weekday",
+    "cron",
 )  # fmt: skip
 
 
@@ -109,10 +110,10 @@ async def _step(
     if step == "schedule" and not about["repeats"]:
         step = "run"
     try:
-        if step in {"schedule", "run", "dry"} and not visit.given("column"):
-            step, error = "column", wrong("column", "Choose the column that holds the codes.")
         if step in {"run", "dry"} and visit.given("every") and about["repeats"]:
             about["times"] = _times(visit)
+        if step in {"schedule", "run", "dry"} and (fault := _fault_of_columns(visit)) is not None:
+            step, error = "column", fault
         if step == "dry":
             step = "run"
             about["dry"] = await _dry_run(visit, engine, source)
@@ -256,7 +257,19 @@ def _options(visit: Visit) -> dict[str, object]:
     }
     if attributes := [int(index) for index in _attributes(visit) if index != visit.text("column")]:
         chosen["attribute_columns"] = attributes
-    return _format(visit) | chosen | {"timezone": visit.given("timezone")}
+    times = {name: visit.given(name) for name in ("date_format", "timezone")}
+    return _format(visit) | chosen | times
+
+
+def _fault_of_columns(visit: Visit) -> InvalidRequestError | None:
+    """Return what is wrong with what was chosen in the step of the columns; None where nothing is."""
+    if not visit.given("column"):
+        return wrong("column", "Choose the column that holds the codes.")
+    try:
+        checked(ImportOptions, _options(visit))
+    except InvalidRequestError as error:
+        return error
+    return None
 
 
 async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry_run: bool) -> uuid.UUID:
@@ -307,8 +320,8 @@ def _repeated(visit: Visit, source: dict[str, object]) -> ScheduleCreate | None:
 
 
 async def _run(visit: Visit, engine: Engine, source: dict[str, object]) -> Response:
-    if not visit.given("column"):
-        raise wrong("column", "Choose the column that holds the codes.")
+    if (fault := _fault_of_columns(visit)) is not None:
+        raise fault
     import_id = await _start(visit, engine, source, dry_run=False)
     return see(path("imports", import_id), "import-begun")
 

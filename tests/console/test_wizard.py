@@ -1,10 +1,16 @@
-"""*New import* of a source that can repeat: its first run and its schedule are one act."""
+"""*New import*: what is chosen comes as far as the import, and its first run and its schedule are one act."""
+
+import asyncio
+import re
+import uuid
 
 import pytest
 from sqlalchemy import text
 
 from app.domain.imports import beginning
 from app.domain.imports.errors import UnreadableError
+from app.domain.imports.merging import pipeline
+from app.platform.projects import DEFAULT
 from tests.console.conftest import NEW, csrf, hidden
 
 REPEAT = {"column": "0", "every": "day", "at": "06:30", "timezone": "Europe/Prague", "go": "import"}
@@ -55,3 +61,45 @@ async def test_a_form_that_is_sent_twice_makes_one_schedule(filled, client):
     first, second = [await browser.post(NEW, data=form) for _ in range(2)]
     assert first.url == second.url
     assert len(await schedules(client)) == 1
+
+
+@pytest.fixture
+async def dated(person):
+    """A browser, and the form with the columns of a text whose times are not in ISO 8601."""
+    browser = await person()
+    asked = {"csrf": await csrf(browser), "pool": "spring", "type": "text", "go": "preview"}
+    page = await browser.post(NEW, data=asked | {"text": "code;until\nA-1;31.12.2096\nA-2;\n"})
+    page = await browser.post(NEW, data=hidden(page.text) | {"go": "column"})
+    return browser, hidden(page.text) | {"column": "0", "expires_at_column": "1"}
+
+
+async def imported(settings, page):
+    """The page of an import, once its job is done."""
+    assert page.url.path.startswith("/console/imports/"), page.text
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(page.url.path.rpartition("/")[2]))
+    return page.url
+
+
+async def test_times_that_cannot_be_read_are_explained_and_read_once_their_format_is_given(
+    dated, client, settings
+):
+    browser, form = dated
+    address = await imported(settings, await browser.post(NEW, data=form | {"go": "import"}))
+    page = (await browser.get(address)).text
+    assert "invalid expires at" in page
+    assert "import again with their date format, such as DD.MM.YYYY" in page
+    times = {"date_format": "DD.MM.YYYY", "timezone": "Europe/Prague"}
+    page = await browser.post(NEW, data=form | times | {"go": "run"})
+    await imported(settings, await browser.post(NEW, data=hidden(page.text) | {"go": "import"}))
+    assert (await client.get("/v1/vouchers/A-1")).json()["expires_at"] == "2096-12-31T23:00:00Z"
+
+
+@pytest.mark.parametrize("go", ["schedule", "run", "dry", "import"])
+@pytest.mark.parametrize(("field", "value"), [("date_format", "DD.MM"), ("timezone", "Mars/Olympus")])
+async def test_a_format_or_zone_that_is_none_is_told_beside_its_field(dated, client, go, field, value):
+    browser, form = dated
+    page = await browser.post(NEW, data=form | {field: value, "go": go})
+    assert page.status_code == 422
+    assert re.search(rf'id="f-{field}" [^>]*value="{value}"[^>]*aria-invalid="true"', page.text)
+    assert 'id="f-exp"' in page.text, "the step of the columns"
+    assert (await client.get("/v1/imports")).json()["items"] == []

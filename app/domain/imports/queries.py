@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, exists, func, insert, select, text, update
+from sqlalchemy import case, exists, false, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schemas import IgnoredRecord, ImportRecord, LastImport, RejectRecord
@@ -22,6 +22,18 @@ STAGE = case(
     (Import.total.is_(None), "reading"),
     else_="merging",
 )
+TIMES = ["invalid_expires_at", "invalid_valid_from", "invalid_assigned_at", "invalid_redeemed_at"]
+LOOKED_AT = 100
+"""Rejects of an import of which it is told whether they are for a time: a format that is wrong shows in the first."""
+_FIRST = (
+    select(ImportReject.reason)
+    .where(ImportReject.import_id == Import.id)
+    .order_by(ImportReject.line)
+    .limit(LOOKED_AT)
+    .correlate(Import)
+    .subquery()
+)
+UNREAD_TIMES = case((Import.invalid > 0, exists().where(_FIRST.c.reason.in_(TIMES))), else_=false())
 Key = tuple[datetime, uuid.UUID]
 """Where a page of imports ends."""
 COLUMNS = (
@@ -44,6 +56,7 @@ COLUMNS = (
     Import.in_other_pool,
     (Import.invalid + Import.conflicting).label("invalid"),
     Import.suspicious,
+    UNREAD_TIMES.label("unread_times"),
     Import.scheduled,
     Import.columns_not_imported,
     Import.choices,

@@ -1,6 +1,7 @@
 """Imports on the wire: how far each is, and what became of its rows."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -41,6 +42,8 @@ class ImportRecord:
     in_other_pool: int
     invalid: int
     suspicious: int
+    unread_times: bool
+    """Whether rows were rejected because a time in them could not be taken."""
     scheduled: int
     columns_not_imported: list[str] | None
     choices: dict[str, list[dict[str, object]]] | None
@@ -76,9 +79,17 @@ class ImportRecord:
             return None
         if self.rows == 0:
             return "The source was read to its end, and has no row."
+        return " ".join(self._next()) or None
+
+    def _next(self) -> Iterator[str]:
+        """Yield what to do next."""
+        if self.unread_times:
+            yield (
+                "Some times could not be taken. Where they are not written as 2026-12-31, import again with their date"
+                " format, such as DD.MM.YYYY (`date_format`)."
+            )
         if self.suspicious:
-            return f"Set aside, as unlike the rest: {self.suspicious}. Accept them, or correct the file."
-        return None
+            yield f"Set aside, as unlike the rest: {self.suspicious}. Accept them, or correct the file."
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ async def test_a_time_is_read_as_it_is_said(client, upload, written, options, ex
 async def test_what_is_written_otherwise_is_a_reject_and_nothing_is_guessed(client, upload):
     done = (await upload("code;until\nA-1;31.12.2096\nA-2;2096-12-31\n", expires_at_column="until")).json()
     assert (done["imported"], done["rejected_by"]["invalid"]) == (1, 1)
+    assert "import again with their date format, such as DD.MM.YYYY (`date_format`)" in done["note"]
     body = "code;until\nB-1;12/31/2096\nB-2;31.12.2096\n"
     done = (await upload(body, expires_at_column="until", date_format="DD.MM.YYYY")).json()
     assert (done["imported"], done["rejected_by"]["invalid"]) == (1, 1)
@@ -106,3 +107,8 @@ async def test_a_schedule_keeps_the_end_of_the_day(client):
     moved = (await client.patch(url, json={"expires_at": "2096-08-01T00:00:00Z"})).json()
     assert datetime.fromisoformat(moved["options"]["expires_at"]) == datetime(2096, 8, 1, tzinfo=UTC)
     assert "expires_at" not in (await client.patch(url, json={"expires_at": None})).json()["options"]
+
+
+async def test_a_row_that_is_rejected_for_its_code_is_said_nothing_of_times(upload):
+    done = (await upload("code;until\nA-1;2096-12-31\n;2096-12-31\n", expires_at_column="until")).json()
+    assert (done["rejected_by"]["invalid"], done["note"]) == (1, None)
