@@ -272,7 +272,10 @@ async def list_import_ignored(
 async def accept_suspicious_rows(
     import_id: uuid.UUID, caller: Manager, connection: Connection, keyed: idempotency.Once
 ) -> object:
-    """Import the values that were set aside as suspicious; after a dry run none are imported."""
+    """Import the values that were set aside as suspicious; after a dry run none are imported.
+
+    What is not valid yet comes at its `valid_from`. A row that tells that its code was given elsewhere stays set aside.
+    """
     return await keyed.once(lambda: service.accept_suspicious(connection, caller, import_id))
 
 

@@ -16,6 +16,7 @@ from app.console.pages import PAGE, check_sure, path, see, show
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.access.scopes import Caller
 from app.domain.imports import following, service, undoing
+from app.domain.imports.schemas import ImportRecord
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.platform.stopping import stopping
@@ -79,7 +80,11 @@ async def cancel(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Re
 @router.post("/{import_id}/accept-suspicious")
 async def accept_suspicious(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Take the values that were set aside after all."""
-    return await _act(visit, engine, import_id, _at_once(service.accept_suspicious), lambda _: "accepted")
+    return await _act(visit, engine, import_id, _at_once(service.accept_suspicious), _accepted)
+
+
+def _accepted(found: ImportRecord) -> str:
+    return "accepted-but-given" if found.suspicious else "accepted"
 
 
 Done = TypeVar("Done")
@@ -119,9 +124,14 @@ async def _one(
     rows = await service.list_rejects(connection, import_id, line, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: row.line)
     ended = found.status in service.ENDED
-    ignored = await service.list_ignored(connection, import_id, 0, PAGE) if found.ignored else []
+    about = {
+        "found": found,
+        "ended": ended,
+        "can_accept": ended and await service.can_accept(connection, found),
+        "ignored": await service.list_ignored(connection, import_id, 0, PAGE) if found.ignored else [],
+    }
     at = "/console" + path("imports", import_id)
-    return show(visit, "import.html", at, error=error, found=found, ended=ended, ignored=ignored, **listed)
+    return show(visit, "import.html", at, error=error, **about, **listed)
 
 
 async def _events(engine: Engine, import_id: uuid.UUID) -> AsyncIterator[bytes]:

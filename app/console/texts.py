@@ -48,6 +48,7 @@ DONE = {
     "undone-paused": "The codes that were still available are taken back. Its schedule is paused.",
     "cancelled": "The import is cancelled. What it brought before stays, and can be undone.",
     "accepted": "The values that were set aside are imported.",
+    "accepted-but-given": "What was set aside is imported, but for codes that were given elsewhere.",
     "schedule-made": "The import is scheduled.",
     "schedule-changed": "The schedule is changed.",
     "schedule-deleted": "The schedule is deleted.",

@@ -45,6 +45,23 @@ async def test_what_was_set_aside_is_shown_and_accepted(person, engine, settings
     assert "The codes that were still available are taken back." in undone
 
 
+async def test_what_was_set_aside_and_cannot_be_accepted_has_no_button(person, engine, settings):
+    rows = "code;who\n" + "".join(f"SAVE-{n:04};c{n}\n" for n in range(1000, 1060))
+    both = await queue(engine, f"{rows}Total of all codes;\nN/A;dora\n", customer_id_column="who")
+    given = await queue(engine, f"{rows}N/A;dora\n", "q", customer_id_column="who")
+    for import_id in (both, given):
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    browser = await person()
+    button, why = "Accept them as codes", "cannot be accepted: correct the file"
+    page = (await browser.get(f"/console/imports/{both}")).text
+    assert (button in page, why in page) == (True, False)
+    page = (await post(browser, both, "accept-suspicious")).text
+    assert "What was set aside is imported, but for codes that were given elsewhere." in page
+    assert (button in page, why in page) == (False, True)
+    page = (await browser.get(f"/console/imports/{given}")).text
+    assert (button in page, why in page) == (False, True)
+
+
 async def test_an_import_is_cancelled_once(person, engine):
     import_id = await queue(engine, FOOTED)
     browser = await person()

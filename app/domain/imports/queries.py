@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, exists, false, func, insert, select, text, update
+from sqlalchemy import case, exists, false, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schemas import IgnoredRecord, ImportRecord, LastImport, RejectRecord
@@ -34,6 +34,12 @@ _FIRST = (
     .subquery()
 )
 UNREAD_TIMES = case((Import.invalid > 0, exists().where(_FIRST.c.reason.in_(TIMES))), else_=false())
+TELLS_PAST = or_(
+    *(
+        Import.options[name].astext.is_not(None)
+        for name in ("customer_id_column", "assigned_at_column", "redeemed_at_column")
+    )
+)
 Key = tuple[datetime, uuid.UUID]
 """Where a page of imports ends."""
 COLUMNS = (
@@ -57,6 +63,7 @@ COLUMNS = (
     (Import.invalid + Import.conflicting).label("invalid"),
     Import.suspicious,
     UNREAD_TIMES.label("unread_times"),
+    TELLS_PAST.label("tells_past"),
     Import.scheduled,
     Import.columns_not_imported,
     Import.choices,

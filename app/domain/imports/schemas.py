@@ -44,6 +44,8 @@ class ImportRecord:
     suspicious: int
     unread_times: bool
     """Whether rows were rejected because a time in them could not be taken."""
+    tells_past: bool
+    """Whether rows may tell that their code was given elsewhere."""
     scheduled: int
     columns_not_imported: list[str] | None
     choices: dict[str, list[dict[str, object]]] | None
@@ -90,6 +92,8 @@ class ImportRecord:
             )
         if self.suspicious:
             yield f"Set aside, as unlike the rest: {self.suspicious}. Accept them, or correct the file."
+            if self.tells_past:
+                yield "Codes that were given elsewhere cannot be accepted."
 
 
 @dataclass(frozen=True, slots=True)

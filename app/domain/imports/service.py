@@ -98,6 +98,8 @@ async def accept_suspicious(
 ) -> ImportRecord:
     """Take the values of an import that were set aside after all; return the import as it is then.
 
+    A row that tells that its code was given elsewhere stays set aside: it would be a code that anybody may draw.
+
     Raises:
         ImportNotFinishedError: it is still under way.
         PoolNotFoundError: the pool was deleted.
@@ -121,6 +123,11 @@ async def accept_suspicious(
             **accepted,
         )
     return await get(connection, import_id)
+
+
+async def can_accept(connection: AsyncConnection, found: ImportRecord) -> bool:
+    """Tell whether any value of an import that was set aside can be taken."""
+    return found.suspicious > 0 and not found.dry_run and await suspicious.any_left(connection, found.id)
 
 
 async def state(connection: AsyncConnection) -> list[Reading]:

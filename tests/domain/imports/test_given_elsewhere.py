@@ -165,6 +165,7 @@ async def test_what_is_unlike_the_rest_is_set_aside_and_cannot_be_accepted(clien
     assert done["rejected_by"]["suspicious"] == 2, done
     taken = (await client.post(f"/v1/imports/{done['id']}/accept-suspicious")).json()
     assert (taken["imported"], taken["rejected_by"]["suspicious"]) == (41, 1)
+    assert "Codes that were given elsewhere cannot be accepted." in taken["note"]
     assert (await client.get("/v1/vouchers/N%2FA")).status_code == 404
 
 

@@ -13,10 +13,11 @@ from app.domain.vouchers import service as vouchers
 from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.projects import DEFAULT
-from tests.domain.imports.imported import books_agree, counts, figures, queue, run_job, shown
+from tests.domain.imports.imported import books_agree, counts, figures, queue, rejects, run_job, shown
 
 LATER = "2096-01-01"
 FILE = f"code;from\nA-1;\nA-2;2020-01-01\nA-3;{LATER}\nA-4;{LATER}\nA-3;{LATER}\n"
+MANY = "code;from\n" + "".join(f"CODE-{n:04};\n" for n in range(40))
 
 
 @pytest.fixture
@@ -155,6 +156,36 @@ async def test_what_comes_with_a_code_comes_with_it(client, run, engine):
     await make_due(engine)
     await vouchers.bring_in(engine)
     assert (await client.get("/v1/vouchers/A-1")).json()["attributes"] == {"pin": "0815"}
+
+
+async def test_what_was_set_aside_comes_at_its_time_once_it_is_accepted(client, run, engine):
+    done = await run(f"{MANY}N/A;{LATER}\ntotal 40;{LATER}\n")
+    assert (figures(done), done["rejected_by"]["suspicious"]) == ((42, 40, 0, 2), 2)
+    url = f"/v1/imports/{done['id']}"
+    taken = (await client.post(f"{url}/accept-suspicious")).json()
+    assert (figures(taken), taken["scheduled"], taken["note"]) == ((42, 42, 0, 0), 2, None)
+    assert (await client.post(f"{url}/accept-suspicious")).json() == taken
+    assert await counts(client) == {"available": 40}
+    assert "comes into pool 'p' at" in (await client.get("/v1/vouchers/N%2FA")).json()["detail"]
+    await make_due(engine)
+    assert await vouchers.bring_in(engine) == 2
+    assert (await counts(client), (await client.get(url)).json()["scheduled"]) == ({"available": 42}, 0)
+
+
+async def test_what_was_set_aside_and_another_pool_has_is_told_once_it_is_accepted(client, run):
+    await run(f"code;from\nN/A;{LATER}\n-;\nB-1;\n", "other", accept_suspicious=True)
+    await run(f"code;from\nNULL;{LATER}\n#REF!;\nB-2;\n", accept_suspicious=True)
+    done = await run(MANY + "".join(f"{value};{LATER}\n" for value in ("N/A", "-", "NULL", "#REF!", "none")))
+    assert done["rejected_by"]["suspicious"] == 5, done
+    url = f"/v1/imports/{done['id']}"
+    taken = (await client.post(f"{url}/accept-suspicious")).json()
+    assert (figures(taken), taken["scheduled"]) == ((45, 41, 2, 2), 1)
+    assert {(each["value"], each["other_pool"]) for each in await rejects(client, done)} == {
+        ("N/A", "other"),
+        ("-", "other"),
+    }
+    undone = (await client.post(f"{url}/undo")).json()
+    assert (undone["taken_back"], (await client.get(url)).json()["scheduled"]) == (41, 0)
 
 
 @pytest.mark.long

@@ -31,11 +31,14 @@ COPY given (
     line, code, expires_at, attributes, id, customer_id, campaign_id, given_at, used_at, valid_from
 ) FROM STDIN
 """
-# Not kept to be accepted: an accepted row is a code that anybody may draw, and this one was given.
+# Kept whole where the code only comes later. One that was given is not kept to be accepted: what is accepted is a code
+# that anybody may draw.
 SET_ASIDE = f"""
 WITH gone AS (DELETE FROM given WHERE line = ANY(%(lines)s) RETURNING *), kept AS (
-    INSERT INTO import_reject (project_id, import_id, line, value, reason)
-    SELECT %(project)s, %(id)s, line, left(code, {rows.MOST_KEPT}), 'suspicious' FROM gone ON CONFLICT DO NOTHING
+    INSERT INTO import_reject (project_id, import_id, line, value, reason, staged)
+    SELECT %(project)s, %(id)s, line, left(code, {rows.MOST_KEPT}), 'suspicious',
+        CASE WHEN valid_from IS NOT NULL THEN to_jsonb(gone) END
+    FROM gone ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM gone
 """  # noqa: S608  (made of constants)
