@@ -5,17 +5,19 @@ from datetime import datetime
 
 from fastapi import APIRouter, Response, status
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.errors import ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleOut, ScheduleRecord, ScheduleUpdate
+from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.web import etag, pagination
-from app.web.dependencies import Connection, Settings
+from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import Manager, Reader, permit_source
 from app.web.headers import bearing
-from app.web.idempotency import Once
+from app.web.idempotency import OnceIn
 from app.web.problems import problems
 from app.web.redaction import schedule_seen_by
 
@@ -33,21 +35,29 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 async def create_import_schedule(
     body: ScheduleCreate,
     caller: Manager,
-    connection: Connection,
+    engine: Engine,
     settings: Settings,
     response: Response,
-    keyed: Once,
+    keyed: OnceIn,
 ) -> object:
-    """Make a schedule: it repeats an import at the times of a cron expression."""
-    permit_source(caller, body.source)
+    """Make a schedule: it repeats an import at the times of a cron expression.
 
-    async def create() -> ScheduleRecord:
+    What a run would refuse is refused here: a host that the service may not go to, a file outside of the folder that
+    imports may read, a secret that is not there or may not go to this host.
+    """
+    permit_source(caller, body.source)
+    await service.check_source(settings, body.source)
+
+    async def create(connection: AsyncConnection) -> ScheduleRecord:
         schedule = await service.create(connection, caller, settings, body)
         etag.tag(response, service.version_of(schedule))
         response.headers["Location"] = f"/v1/import-schedules/{schedule.id}"
         return schedule
 
-    return await keyed.once(create)
+    async def act(connection: AsyncConnection) -> object:
+        return await keyed.once_in(connection, lambda: create(connection))
+
+    return await run_act(engine, act)
 
 
 @router.get(
@@ -88,14 +98,15 @@ async def update_import_schedule(
     schedule_id: uuid.UUID,
     body: ScheduleUpdate,
     caller: Manager,
-    connection: Connection,
+    engine: Engine,
     settings: Settings,
     expected: etag.IfMatch,
     response: Response,
 ) -> ScheduleRecord:
     """Change a schedule, or pause it with `active`."""
     permit_source(caller, body.source)
-    changed = await service.update(connection, caller, settings, schedule_id, body, expected)
+    await service.check_source(settings, body.source)
+    changed = await run_act(engine, service.update, caller, settings, schedule_id, body, expected)
     etag.tag(response, service.version_of(changed))
     return changed
 

@@ -276,6 +276,8 @@ async def _start(visit: Visit, engine: Engine, source: dict[str, object], *, dry
     options = checked(ImportOptions, _options(visit) | {"dry_run": dry_run})
     if "id" not in source:
         repeated = None if dry_run else _repeated(visit, source)
+        if repeated is not None:
+            await schedules.check_source(visit.settings, repeated.source)
         return await _start_fetch(visit, engine, SOURCE.validate_python(source), options, repeated)
     pool = _pool(visit)
     with spool.path_of(visit.settings, str(source["id"])).open("rb") as file:

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 from app.platform import outbound, tracing
 from app.platform.clock import clock
 from app.platform.errors import DomainError
-from app.platform.reachable import AddressForbiddenError, check_host
+from app.platform.reachable import objection
 from app.platform.settings import Settings
 
 TIMEOUT = 15.0
@@ -31,7 +31,6 @@ LONGEST_PAUSE = 3600.0
 """Seconds between two tries at the most, unless the receiver asks for more."""
 
 SHORTEST_PAUSE = 1.0
-RESOLVE_SECONDS = 3.0
 SHORT_ANSWER, SHORT_ANSWER_SECONDS = 16_384, 1.0
 """Bytes and seconds of an answer that is passed over; what is longer ends with its connection."""
 GONE = 410
@@ -215,12 +214,4 @@ async def refusal(settings: Settings, url: str) -> str | None:
         return str(error)
     if not parts.host:
         return "it names no host"
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        async with asyncio.timeout(RESOLVE_SECONDS):
-            await asyncio.to_thread(check_host, settings, parts.host, port)
-    except TimeoutError:
-        return None
-    except AddressForbiddenError as error:
-        return None if isinstance(error.__cause__, OSError) else error.detail
-    return None
+    return await objection(settings, parts.host, parts.port or (443 if parts.scheme == "https" else 80))

@@ -3,12 +3,16 @@
 It loads no HTTP client: processes that fetch from elsewhere start without one.
 """
 
+import asyncio
 import ipaddress
 import socket
 from typing import Protocol
 
 from app.platform.addresses import Address, is_public, meant
 from app.platform.errors import DomainError
+
+RESOLVE_SECONDS = 3.0
+"""Longest wait for the addresses of a host that somebody names and wants to be told of."""
 
 
 class Allowed(Protocol):
@@ -42,6 +46,18 @@ def check_host(settings: Allowed, host: str, port: int) -> list[str]:
                 f"{host!r} is at {address}, which is no public address and not in VOUCHERS_ALLOWED_HOSTS."
             )
     return addresses
+
+
+async def objection(settings: Allowed, host: str, port: int) -> str | None:
+    """Return why the service can never connect to a host; None: it may. A name that is not known now may be later."""
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            await asyncio.to_thread(check_host, settings, host, port)
+    except TimeoutError:
+        return None
+    except AddressForbiddenError as error:
+        return None if isinstance(error.__cause__, OSError) else error.detail
+    return None
 
 
 def _may_reach(settings: Allowed, host: str, address: str) -> bool:

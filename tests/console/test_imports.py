@@ -175,8 +175,9 @@ async def test_numbers_that_no_form_of_the_wizard_sends_are_no_answers(person, n
 
 
 async def test_why_a_schedule_failed_is_withheld_from_who_may_see_no_codes(person, client, engine):
-    body = {"pool": "p", "source": {"type": "storage", "url": "file:c.csv"}, "cron": "0 3 * * *"}
-    await client.post("/v1/import-schedules", json=body)
+    source = {"type": "url", "url": "https://files.example.org/codes.csv"}
+    body = {"pool": "p", "source": source, "cron": "0 3 * * *"}
+    assert (await client.post("/v1/import-schedules", json=body)).status_code == 201
     async with transaction(engine) as connection:
         await connection.execute(text("UPDATE import_schedule SET error = 'Line 3 holds A1B2.'"))
     assert "A1B2" in (await (await person()).get("/console/schedules")).text

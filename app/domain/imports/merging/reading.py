@@ -1,7 +1,7 @@
 """How the options of an import apply to the file that is read."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -29,6 +29,8 @@ PAST: tuple[
     "redeemed_at_column",
     "valid_from_column",
 )
+HOLDERS = PAST[:2]
+"""Those that say who has a code."""
 
 CHECKED_ROWS = 10_000
 """So many rows of an upload are looked at before it is stored."""
@@ -111,15 +113,23 @@ def past(table: Table, options: StoredOptions) -> Past | None:
     customer, campaign, assigned, redeemed, valid_from = (
         None if name is None else table.column(name) for name in wanted
     )
-    codes = table.column(options.get("column"))
-    for name, place in zip(PAST, (customer, campaign), strict=False):
-        if place == codes:
-            raise UnreadableError(f"`{name}` is the column that holds the codes: it cannot say who has them.")
+    check_holders(table.column(options.get("column")), (customer, campaign))
     now = datetime.fromisoformat(options["judged_at"]) if "judged_at" in options else clock.now()
     return Past(
         *(customer, campaign, assigned, redeemed, valid_from),
         *(zone_of(options), options.get("date_format"), now),
     )
+
+
+def check_holders(codes: ColumnName | None, holders: Sequence[ColumnName | None]) -> None:
+    """Refuse the column of the codes as one of those that say who has them, in the order of `HOLDERS`.
+
+    Raises:
+        UnreadableError: it is: an undo would not take that back.
+    """
+    for name, place in zip(HOLDERS, holders, strict=True):
+        if place is not None and place == codes:
+            raise UnreadableError(f"`{name}` is the column that holds the codes: it cannot say who has them.")
 
 
 def attributes(table: Table, options: StoredOptions) -> Iterator[tuple[str, int]]:

@@ -12,11 +12,16 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.imports import beginning
 from app.domain.imports import service as imports
+from app.domain.imports.errors import UnreadableError
+from app.domain.imports.merging import reading
 from app.domain.imports.options import ImportOptions, Options
 from app.domain.imports.schedules import queries
 from app.domain.imports.schedules.clock import next_run
 from app.domain.imports.schedules.errors import PoolHasSchedulesError, ScheduleNotFoundError
 from app.domain.imports.schedules.schemas import ScheduleCreate, ScheduleRecord, ScheduleUpdate
+from app.domain.imports.source_schemas import Source
+from app.domain.imports.sources import checking
+from app.domain.imports.stored import StoredOptions, StoredSource
 from app.domain.pools import service as pools
 from app.platform.clock import clock
 from app.platform.database import transaction
@@ -36,13 +41,29 @@ AGAIN_LATER = timedelta(hours=1)
 OVERLAP = "The run before has not ended; this one was left out."
 
 
+async def check_source(settings: Settings, source: Source | None) -> None:
+    """Refuse a source that no run would fetch. It may wait for the resolver: hold no connection meanwhile.
+
+    Raises:
+        InvalidRequestError: it is such.
+    """
+    if source is not None:
+        await checking.check_reach(settings, cast(StoredSource, source.model_dump(mode="json")))
+
+
 async def create(
     connection: AsyncConnection, caller: Caller | None, settings: Settings, wanted: ScheduleCreate
 ) -> ScheduleRecord:
     """Store a schedule, and return it.
 
+    Args:
+        connection: of the transaction.
+        caller: who makes it.
+        settings: with the key that seals its source.
+        wanted: what it is to do; `check_source` has found nothing against its source.
+
     Raises:
-        InvalidRequestError: the cron expression is none, or never fires.
+        InvalidRequestError: the cron expression is none, or never fires; or no run could follow the options.
     """
     shown, sealed = beginning.sealed_source(settings, wanted.source)
     schedule_id = await queries.add(
@@ -50,7 +71,7 @@ async def create(
         pool=wanted.pool,
         source=shown,
         sealed=sealed,
-        options=_options(wanted),
+        options=_followed(_options(wanted)),
         cron=wanted.cron,
         timezone=wanted.timezone,
         active=wanted.active,
@@ -87,9 +108,10 @@ async def update(
     wanted: ScheduleUpdate,
     expected: Expected | None = None,
 ) -> ScheduleRecord:
-    """Change a schedule; its next run follows.
+    """Change a schedule; its next run follows. `check_source` has found nothing against a new source.
 
     Raises:
+        InvalidRequestError: as `create`.
         ScheduleNotFoundError: there is none of this id.
         PreconditionFailedError: it is not as expected.
     """
@@ -105,7 +127,8 @@ async def update(
         given = wanted.model_dump(mode="json", include=single)
         if "expires_at" in single:
             given["expires_at"] = wanted.expires_in(cast(str | None, kept.get("timezone")))
-        values["options"] = {name: value for name, value in {**kept, **given}.items() if value is not None}
+        options = {name: value for name, value in {**kept, **given}.items() if value is not None}
+        values["options"] = _followed(options)
     cron = before.cron if wanted.cron is None else wanted.cron
     timezone = before.timezone if wanted.timezone is None else wanted.timezone
     active = before.active if wanted.active is None else wanted.active
@@ -267,6 +290,20 @@ def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:
         said = f"{error}."
         raise InvalidRequestError(said, [{"loc": ["body", "cron"], "msg": str(error)}]) from error
     return following if active else None
+
+
+def _followed(options: dict[str, object]) -> dict[str, object]:
+    """Return the options, as a run can follow them.
+
+    Raises:
+        InvalidRequestError: none can, whatever the file.
+    """
+    given = cast(StoredOptions, options)
+    try:
+        reading.check_holders(given.get("column"), [given.get(name) for name in reading.HOLDERS])
+    except UnreadableError as error:
+        raise InvalidRequestError(error.detail, [{"loc": ["body", "column"], "msg": error.detail}]) from error
+    return options
 
 
 def _options(options: Options) -> dict[str, object]:

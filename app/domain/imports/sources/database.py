@@ -14,8 +14,8 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.sources.limits import Limits
-from app.domain.imports.sources.local import inside
+from app.domain.imports.sources.limits import Limits, Place
+from app.domain.imports.sources.local import inside, path_in
 from app.domain.imports.sources.rows_as_csv import PARTITION, rows_as_csv
 from app.domain.imports.sources.urls import SourceUrl
 from app.domain.imports.stored import StoredSource
@@ -33,6 +33,7 @@ NO_IDENTITY = {
 }
 """What keeps libpq from sending what is the service's own."""
 SESSION = "-c statement_timeout={} -c timezone=UTC -c datestyle=ISO"
+PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
 COMMENTS = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 
 
@@ -106,15 +107,25 @@ def check(url: URL) -> None:
         raise UnreadableError(f"The driver for {url.drivername} is not installed.") from error
 
 
+def place_of(settings: Limits, url: URL) -> Place | None:
+    """Return host and port that a URL leads to; None where it leads to a file in the folder that imports may read.
+
+    Raises:
+        UnreadableError: it leads to another file.
+    """
+    if url.get_backend_name() == "sqlite":
+        path_in(settings, url.database or "")
+        return None
+    return url.host or "", url.port or PORTS.get(url.get_backend_name(), 0)
+
+
 def _engine(settings: Limits, url: URL) -> Engine:
     """Return an engine that connects to the address that was checked, and to no other."""
     check(url)
-    if url.get_backend_name() == "sqlite":
+    place = place_of(settings, url)
+    if place is None:
         return _sqlite(inside(settings, url.database or ""))
-    port = url.port or {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}.get(
-        url.get_backend_name(), 0
-    )
-    address = check_host(settings, url.host or "", port)[0]
+    address = check_host(settings, *place)[0]
     if url.drivername == "postgresql+psycopg":
         limit = int(settings.fetch_seconds * 1000)
         arguments = {

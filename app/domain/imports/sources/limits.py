@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+Place = tuple[str, int]
+"""A host, as it is named, and a port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -8,8 +8,8 @@ import fsspec
 from fsspec import AbstractFileSystem
 
 from app.domain.imports.errors import UnreadableError
-from app.domain.imports.sources.limits import Limits
-from app.domain.imports.sources.local import inside
+from app.domain.imports.sources.limits import Limits, Place
+from app.domain.imports.sources.local import inside, path_in
 from app.domain.imports.sources.public_keys import keys_of
 from app.domain.imports.sources.urls import SourceUrl
 from app.domain.imports.stored import StoredSource
@@ -102,26 +102,61 @@ def _check_sftp(url: str, options: Options) -> None:
 CHECKS: dict[str, Callable[[str, Options], None]] = {"s3": _check_s3, "gs": _check_gs, "sftp": _check_sftp}
 
 
+def place_of(settings: Limits, url: str, options: Options) -> Place | None:
+    """Return host and port of a storage; None where its library knows them, or it is a file that imports may read.
+
+    Raises:
+        UnreadableError: it is another file.
+    """
+    find = PLACES.get(urlsplit(url).scheme)
+    return None if find is None else find(settings, url, options)
+
+
+def _place_of_s3(_: Limits, __: str, options: Options) -> Place | None:
+    if not (endpoint := options.get("endpoint_url")):
+        return None
+    at = _endpoint(str(endpoint))
+    return at.host, int(at.port or 443)
+
+
+def _place_of_sftp(_: Limits, url: str, __: Options) -> Place:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 22
+
+
+def _place_of_file(settings: Limits, url: str, _: Options) -> None:
+    path_in(settings, _path(url))
+
+
+def _path(url: str) -> str:
+    return unquote(urlsplit(url).path)
+
+
+PLACES: dict[str, Callable[[Limits, str, Options], Place | None]] = {
+    "s3": _place_of_s3,
+    "sftp": _place_of_sftp,
+    "file": _place_of_file,
+}
+
+
 @contextmanager
 def _local(settings: Limits, url: str, _: Options) -> Iterator[Opened]:
-    yield fsspec.filesystem("file"), str(inside(settings, unquote(urlsplit(url).path)))
+    yield fsspec.filesystem("file"), str(inside(settings, _path(url)))
 
 
 @contextmanager
 def _s3(settings: Limits, url: str, options: Options) -> Iterator[Opened]:
     from app.domain.imports.sources.checked_names import CheckedNames  # noqa: PLC0415  (aiohttp comes with the extra)
 
-    endpoint = options.get("endpoint_url")
-    if isinstance(endpoint, str) and endpoint:  # an address is not resolved, so not checked again
-        at = _endpoint(endpoint)
-        check_host(settings, at.host, int(at.port or 443))
+    if place := _place_of_s3(settings, url, options):  # an address is not resolved, so not checked again
+        check_host(settings, *place)
     filesystem = fsspec.filesystem(
         "s3",
         key=options.get("key") or None,
         secret=options.get("secret") or None,
         token=(options.get("token") or None) if options.get("key") else None,
         anon=not options.get("key"),  # never the service's own identity
-        endpoint_url=endpoint,
+        endpoint_url=options.get("endpoint_url"),
         config_kwargs={"connector_args": {"resolver": CheckedNames(settings)}},
         client_kwargs={"region_name": options.get("region_name") or "us-east-1"},
         skip_instance_cache=True,
@@ -152,12 +187,11 @@ def _gs(_: Limits, url: str, options: Options) -> Iterator[Opened]:
 
 @contextmanager
 def _sftp(settings: Limits, url: str, options: Options) -> Iterator[Opened]:
-    parts = urlsplit(url)
-    address = check_host(settings, parts.hostname or "", parts.port or 22)[0]
+    parts, place = urlsplit(url), _place_of_sftp(settings, url, options)
     filesystem = fsspec.filesystem(
         "sftp",
-        host=address,
-        port=parts.port or 22,
+        host=check_host(settings, *place)[0],
+        port=place[1],
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         host_key_policy=_host_key_policy(options.get("host_key")),
@@ -167,7 +201,7 @@ def _sftp(settings: Limits, url: str, options: Options) -> Iterator[Opened]:
         skip_instance_cache=True,
     )
     try:
-        yield filesystem, unquote(parts.path)
+        yield filesystem, _path(url)
     finally:
         filesystem.client.close()
 

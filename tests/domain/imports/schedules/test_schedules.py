@@ -16,6 +16,7 @@ from tests.domain.imports.servers import CODES, http_server, until
 
 SOURCE = {"type": "storage", "url": "file:codes.csv"}
 DEEP = reduce(lambda inner, _: {"a": inner}, range(500), {})
+SECRET = "${env:VOUCHERS_SOURCE_NONE}"
 
 
 @pytest.fixture
@@ -103,6 +104,24 @@ def test_summer_time_is_minded(after, expected):
         ({"source": {"type": "storage", "url": "sftp://h/k", "options": {"host_key": "x"}}}, "no public key"),
         ({"source": {"type": "analysis", "of": "events", "property": "c", "where": DEEP}}, "nested"),
         ({"source": {"type": "analysis", "of": "events", "property": "c", "where": {"\0": 1}}}, "NUL"),
+        ({"source": {"type": "url", "url": "https://10.0.0.1/c.csv"}}, "VOUCHERS_ALLOWED_HOSTS"),
+        ({"source": {"type": "url", "url": "http://[fd00::1]/c.csv"}}, "VOUCHERS_ALLOWED_HOSTS"),
+        (
+            {"source": {"type": "database", "url": "postgresql://u@10.0.0.1/x", "query": "SELECT 1"}},
+            "VOUCHERS_ALLOWED_HOSTS",
+        ),
+        (
+            {"source": {"type": "storage", "url": "s3://b/k", "options": {"endpoint_url": "http://10.0.0.1:9000"}}},
+            "VOUCHERS_ALLOWED_HOSTS",
+        ),
+        ({"source": {"type": "storage", "url": "sftp://u@10.0.0.1/k"}}, "VOUCHERS_ALLOWED_HOSTS"),
+        ({"source": {"type": "storage", "url": "file:../codes.csv"}}, "no such file"),
+        ({"source": {"type": "storage", "url": "file:%00"}}, "no such file"),
+        ({"source": {"type": "database", "url": "sqlite:///../x.db", "query": "SELECT 1"}}, "no such file"),
+        ({"source": {"type": "database", "url": "sqlite://", "query": "SELECT 1"}}, "no such file"),
+        ({"source": {"type": "url", "url": f"https://u:{SECRET}@shop.test/c.csv"}}, "is not set"),
+        ({"column": "code", "customer_id_column": "code"}, "cannot say who has them"),
+        ({"column": 0, "campaign_id_column": 0}, "cannot say who has them"),
         ({"timezone": "../etc/passwd"}, "no time zone"),
         ({"source": {"type": "text", "text": "A1"}}, "source"),
         ({"pool": "a b"}, "a space"),
@@ -113,6 +132,37 @@ async def test_a_schedule_that_says_nothing_sensible_is_refused(client, changes,
     reply = await create(client, **changes)
     assert reply.status_code == 422
     assert says in reply.json()["detail"]
+    if "pool" not in changes:  # which stays
+        made = (await create(client)).json()
+        changed = await client.patch(f"/v1/import-schedules/{made['id']}", json=changes)
+        assert (changed.status_code, says in changed.json()["detail"]) == (422, True)
+
+
+async def test_what_only_a_change_makes_impossible_is_refused(client):
+    made = (await create(client, column="code")).json()
+    url = f"/v1/import-schedules/{made['id']}"
+    refused = await client.patch(url, json={"customer_id_column": "code"})
+    assert (refused.status_code, "cannot say who has them" in refused.json()["detail"]) == (422, True)
+    assert (await client.get(url)).json() == made
+
+
+async def test_a_file_is_no_source_where_there_is_no_folder(client, settings, monkeypatch):
+    monkeypatch.setattr(settings, "import_folder", None)
+    for source in (SOURCE, {"type": "database", "url": "sqlite:///x.db", "query": "SELECT 1"}):
+        refused = await create(client, source=source)
+        assert (refused.status_code, "VOUCHERS_IMPORT_FOLDER" in refused.json()["detail"]) == (422, True)
+
+
+async def test_a_secret_is_for_the_hosts_that_its_operator_lists_before_the_first_run(client, monkeypatch):
+    monkeypatch.setenv("VOUCHERS_SOURCE_NONE", "t0ps3cret")
+    monkeypatch.setenv("VOUCHERS_SOURCE_NONE_HOSTS", "shop.test")
+    refused, made = [
+        await create(client, source={"type": "url", "url": f"https://u:{SECRET}@{host}/c.csv"})
+        for host in ("other.test", "shop.test")
+    ]
+    assert (refused.status_code, "may not be sent to 'other.test'" in refused.json()["detail"]) == (422, True)
+    assert made.status_code == 201, "a host that is not known now may be later"
+    assert "t0ps3cret" not in refused.text + made.text
 
 
 @pytest.mark.parametrize(
