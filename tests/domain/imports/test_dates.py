@@ -104,6 +104,9 @@ async def test_a_schedule_keeps_the_end_of_the_day(client):
     elsewhere = {"expires_at": "2096-07-31", "timezone": "America/New_York"}
     moved = (await client.patch(url, json=elsewhere)).json()
     assert datetime.fromisoformat(moved["options"]["expires_at"]) == datetime(2096, 8, 1, 4, tzinfo=UTC)
+    anew = {"options": {"expires_at": "2096-06-30"}, "timezone": "Europe/Prague"}
+    moved = (await client.patch(url, json=anew)).json()
+    assert datetime.fromisoformat(moved["options"]["expires_at"]) == datetime(2096, 6, 30, 22, tzinfo=UTC)
     moved = (await client.patch(url, json={"expires_at": "2096-08-01T00:00:00Z"})).json()
     assert datetime.fromisoformat(moved["options"]["expires_at"]) == datetime(2096, 8, 1, tzinfo=UTC)
     assert "expires_at" not in (await client.patch(url, json={"expires_at": None})).json()["options"]

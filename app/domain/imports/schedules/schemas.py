@@ -29,7 +29,11 @@ class ScheduleCreate(Options):
     pool: PoolName = Field(description="The pool that gets the codes")
     source: RemoteSource = Field(description="Where the rows come from")
     cron: Cron = Field(description="Minute, hour, day, month, day of the week", examples=["0 6 * * *"])
-    timezone: Timezone = Field(default="UTC", description="IANA name", examples=["Europe/Prague"])
+    timezone: Timezone = Field(
+        default="UTC",
+        description="IANA name: of the clock, and of days in its files",
+        examples=["Europe/Prague"],
+    )
     active: StrictBool = Field(default=True, description="Whether it is active")
 
 
@@ -42,7 +46,10 @@ class ScheduleUpdate(Options):
         description="How its files are read; replaces the options of before. An option beside it changes by itself",
     )
     cron: Cron | None = Field(default=None, description="Minute, hour, day, month, day of the week")
-    timezone: Timezone | None = Field(default=None, description="IANA name")
+    timezone: Timezone | None = Field(
+        default=None,
+        description="IANA name: of the clock, and of days in its files unless `options` name another one",
+    )
     active: StrictBool | None = Field(default=None, description="Whether it is active")
 
 

@@ -121,17 +121,11 @@ async def update(
     values: dict[str, object] = wanted.model_dump(include={"cron", "timezone", "active"}, exclude_none=True)
     if wanted.source is not None:
         values["source"], values["sealed"] = beginning.sealed_source(settings, wanted.source)
-    single = wanted.model_fields_set & set(Options.model_fields) - {"timezone"}
-    if wanted.options is not None or single:
-        kept = dict(before.options) if wanted.options is None else _options(wanted.options)
-        given = wanted.model_dump(mode="json", include=single)
-        if "expires_at" in single:
-            given["expires_at"] = wanted.expires_in(cast(str | None, kept.get("timezone")))
-        options = {name: value for name, value in {**kept, **given}.items() if value is not None}
-        values["options"] = _followed(options)
     cron = before.cron if wanted.cron is None else wanted.cron
     timezone = before.timezone if wanted.timezone is None else wanted.timezone
     active = before.active if wanted.active is None else wanted.active
+    if wanted.model_fields_set & {"options", *Options.model_fields}:
+        values["options"] = _followed(_changed(before, wanted, timezone))
     values["next_run"] = _next(cron, timezone, active=active)
     clock_stays = (cron, timezone, active) == (before.cron, before.timezone, before.active)
     if clock_stays and before.next_run is not None:
@@ -290,6 +284,28 @@ def _next(cron: str, timezone: str, *, active: bool) -> datetime | None:
         said = f"{error}."
         raise InvalidRequestError(said, [{"loc": ["body", "cron"], "msg": str(error)}]) from error
     return following if active else None
+
+
+def _changed(before: ScheduleRecord, wanted: ScheduleUpdate, timezone: str) -> dict[str, object]:
+    """Return the options after a change: days are read in the zone of the clock, unless the options name another one.
+
+    Args:
+        before: the schedule as it is.
+        wanted: what is to be changed of it.
+        timezone: that of its clock after the change.
+    """
+    if wanted.options is None:
+        own = before.options.get("timezone")
+        kept, zone = dict(before.options), timezone if own in {None, before.timezone} else str(own)
+    else:
+        kept, zone = _options(wanted.options), wanted.options.timezone or timezone
+        kept["expires_at"] = wanted.options.expires_in(zone)
+    single = wanted.model_fields_set & set(Options.model_fields)
+    given = wanted.model_dump(mode="json", include=single)
+    if "expires_at" in single:
+        given["expires_at"] = wanted.expires_in(zone)
+    options = kept | given | {"timezone": zone}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _followed(options: dict[str, object]) -> dict[str, object]:

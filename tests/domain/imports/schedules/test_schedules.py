@@ -351,7 +351,7 @@ async def test_a_schedule_is_changed_paused_and_deleted(client, engine):
     url = f"/v1/import-schedules/{schedule['id']}"
     changed = (await client.patch(url, json={"cron": "0 7 * * *", "options": {"column": 1}})).json()
     assert changed["next_run"] != schedule["next_run"]
-    assert changed["options"] == {"column": 1, "accept_suspicious": False}
+    assert changed["options"] == {"column": 1, "accept_suspicious": False, "timezone": "Europe/Prague"}
     paused = (await client.patch(url, json={"active": False})).json()
     assert (paused["active"], paused["next_run"]) == (False, None)
     await make_due(engine)
@@ -373,10 +373,25 @@ async def test_one_option_is_changed_and_found_out_again(client):
         "sheet": "others",
     }
     assert (await client.patch(url, json={"sheet": None, "cron": "0 7 * * *"})).json()["options"] == kept
+    kept["timezone"] = "UTC"
     assert (await client.patch(url, json={"timezone": "UTC"})).json()["options"] == kept
     anew = await client.patch(url, json={"options": {"column": 1}, "skip_lines": 2})
-    assert anew.json()["options"] == {"column": 1, "accept_suspicious": False, "skip_lines": 2}
+    assert anew.json()["options"] == {**kept, "column": 1, "skip_lines": 2}
     assert (await client.patch(url, json={"encoding": "klingon"})).status_code == 422
+
+
+async def test_days_are_read_in_the_zone_of_the_schedule_unless_its_options_name_another(client):
+    made = (await create(client, timezone="Europe/Prague")).json()
+
+    async def zone(change):
+        changed = await client.patch(f"/v1/import-schedules/{made['id']}", json=change)
+        return changed.json()["options"]["timezone"]
+
+    assert await zone({"options": {"column": "code"}}) == "Europe/Prague"
+    assert await zone({"timezone": "Asia/Tokyo"}) == "Asia/Tokyo"
+    assert await zone({"options": {"timezone": "America/New_York"}}) == "America/New_York"
+    assert await zone({"timezone": "UTC", "skip_lines": 1}) == "America/New_York"
+    assert await zone({"options": {}, "timezone": "Europe/Prague"}) == "Europe/Prague"
 
 
 async def test_secrets_of_a_schedule_are_never_shown(client, engine, worker):
