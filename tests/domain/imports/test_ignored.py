@@ -35,6 +35,14 @@ async def test_codes_that_were_given_elsewhere_are_listed_too(client, upload):
     assert (again["ignored"], await listed(client, again)) == (2, [(2, "A-1"), (3, "A-2")])
 
 
+async def test_a_code_that_was_given_elsewhere_and_stands_in_the_file_again_is_counted_once(client, upload):
+    text = "code;who\nA-1;anna\nA-1;\nA-2;\n"
+    for dry_run in (True, False):
+        done = (await upload(text, customer_id_column="who", dry_run=dry_run)).json()
+        assert (done["imported"], done["ignored"]) == (2, 1), done
+        assert await listed(client, done) == [(3, "A-1")], done
+
+
 async def test_no_more_are_kept_than_is_said(client, upload, monkeypatch):
     monkeypatch.setattr(ignored, "MOST", 5)
     text = "code\n" + "".join(f"K-{n:03}\n" for n in range(40))

@@ -1,7 +1,7 @@
 """Rows of codes that were given elsewhere or come later: staged beside the others, and brought in before them."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import LiteralString
 
 from psycopg import Connection, errors
@@ -31,6 +31,7 @@ COPY given (
     line, code, expires_at, attributes, id, customer_id, campaign_id, given_at, used_at, valid_from
 ) FROM STDIN
 """
+CODES = "COPY (SELECT DISTINCT code FROM given WHERE valid_from IS NULL) TO STDOUT"
 # Kept whole where the code only comes later. One that was given is not kept to be accepted: what is accepted is a code
 # that anybody may draw.
 SET_ASIDE = f"""
@@ -91,6 +92,12 @@ def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: lis
     """Make rejects of the staged rows of these lines; return how many there were."""
     row = connection.execute(SET_ASIDE, {"lines": lines, "id": import_id}).fetchone()
     return int(row[0]) if row else 0
+
+
+def codes(connection: Connection[TupleRow]) -> Iterator[bytes]:
+    """Yield the codes that are brought in at once, not at a later time, as COPY gives and takes them."""
+    with connection.cursor() as cursor, cursor.copy(CODES) as copy:
+        yield from map(bytes, copy)
 
 
 def bring_in(

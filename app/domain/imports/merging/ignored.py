@@ -18,8 +18,10 @@ SELECT %(project)s, %(import_id)s, chunk.line, chunk.code
 FROM (
     SELECT line, code, row_number() OVER (PARTITION BY code ORDER BY line) AS turn FROM ({{rows}}) AS chunk
 ) AS chunk LEFT JOIN voucher ON voucher.project_id = %(project)s AND voucher.code = chunk.code
-WHERE (turn > 1 AND voucher.code IS NULL)
+WHERE chunk.line > 0 AND (
+    (turn > 1 AND voucher.code IS NULL)
     OR (voucher.pool_id = %(pool_id)s AND (turn > 1 OR {OF_IMPORT} IS NOT TRUE))
+)
 LIMIT greatest(0, %(most)s - (
     SELECT count(*) FROM import_ignored WHERE project_id = %(project)s AND import_id = %(import_id)s
 ))
@@ -28,5 +30,8 @@ ON CONFLICT DO NOTHING
 
 
 def note(connection: Connection[TupleRow], rows: LiteralString, values: dict[str, object]) -> None:
-    """Write down which of these rows (`line`, `code`) were ignored, once they are merged; not beyond a number."""
+    """Write down which of these rows (`line`, `code`) were ignored, once they are merged; not beyond a number.
+
+    One of line 0 stands for what brought its code in before them.
+    """
     connection.execute(NOTE.format(rows=rows).encode(), {**values, "most": MOST})

@@ -36,6 +36,10 @@ STAGED = (
 COPY = "COPY staged (line, code, expires_at) FROM STDIN"
 COPY_ALL = "COPY staged (line, code, expires_at, attributes) FROM STDIN"
 
+# Codes that rows of the file which tell of their past (`given.py`) bring in before these.
+BROUGHT = 'CREATE TEMP TABLE brought (code text COLLATE "C" PRIMARY KEY)'
+COPY_BROUGHT = "COPY brought FROM STDIN"
+
 # Kept whole, so that it can be taken after all.
 SET_ASIDE = f"""
 WITH gone AS (DELETE FROM staged WHERE line = ANY(%(lines)s) RETURNING *),
@@ -60,10 +64,16 @@ OF_CHUNK = "FROM ordered WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 ROWS = f"SELECT count(*) {OF_CHUNK}"
 POOL = "SELECT FROM pool WHERE project_id = %(project)s AND id = %(pool_id)s FOR KEY SHARE"
 ROWS_OF_CHUNK: LiteralString = f"SELECT code, draw_key, expires_at, attributes, line {OF_CHUNK}"
+LINES: LiteralString = f"SELECT line, code {OF_CHUNK}"
+# A code that was brought in stands before the first line.
+LINES_BEHIND: LiteralString = f"""
+{LINES}
+UNION ALL SELECT 0, code FROM brought WHERE code IN (SELECT code {OF_CHUNK})
+"""  # noqa: S608  (made of constants)
 IN_OTHER_POOL: LiteralString = f"""
 INSERT INTO import_reject (project_id, import_id, line, value, reason, other_pool)
 SELECT %(project)s, %(import_id)s, chunk.line, chunk.code, 'in_other_pool', pool.name
-FROM (SELECT line, code {OF_CHUNK}) AS chunk
+FROM ({LINES}) AS chunk
 JOIN voucher USING (code) JOIN pool ON pool.project_id = %(project)s AND pool.id = voucher.pool_id
 WHERE voucher.project_id = %(project)s AND voucher.pool_id IS DISTINCT FROM %(pool_id)s
 ON CONFLICT DO NOTHING
@@ -79,6 +89,7 @@ NEW: LiteralString = f"""
 SELECT count(DISTINCT code) {OF_CHUNK}
     AND NOT EXISTS (SELECT FROM voucher WHERE voucher.project_id = %(project)s AND voucher.code = ordered.code)
 """  # noqa: S608  (made of constants)
+NOT_BROUGHT: LiteralString = "AND NOT EXISTS (SELECT FROM brought WHERE brought.code = ordered.code)"
 FALL: LiteralString = fall("(%(pool_id)s)", "%(project)s")
 KEYS = range(draw_keys.FIRST, draw_keys.LAST + 1)
 VOUCHERS: LiteralString = intake.VOUCHERS.format(rows=ROWS_OF_CHUNK)
@@ -97,6 +108,8 @@ class Target:
     dry_run: bool
     codes_alone: bool = False
     """Whether the codes bring neither an expiry nor anything else."""
+    brought: bool = False
+    """Whether there are codes that `know_brought` told of."""
     all_new: bool = True
     """Whether no code of the share was there before, as far as is known."""
 
@@ -120,6 +133,19 @@ def stage(
     while not ended:
         with pace.step(BATCHES) as most:
             ended = _copy(connections, itertools.islice(batches, most), statement) < most
+
+
+def know_brought(connections: Sequence[Connection[TupleRow]], codes: Iterable[bytes]) -> None:
+    """Tell each share which codes other rows of the file bring in before, as COPY takes them."""
+    with ExitStack() as stack:
+        copies = []
+        for connection in connections:
+            connection.execute(BROUGHT)
+            cursor = stack.enter_context(connection.cursor())
+            copies.append(stack.enter_context(cursor.copy(COPY_BROUGHT)))
+        for block in codes:
+            for copy in copies:
+                copy.write(block)
 
 
 def _copy(
@@ -203,7 +229,8 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
     }
     with connection.transaction():
         if target.dry_run:
-            found, imported = _number(connection, ROWS, values), _number(connection, NEW, values)
+            new = NEW + NOT_BROUGHT if target.brought else NEW
+            found, imported = _number(connection, ROWS, values), _number(connection, new, values)
         else:
             # The end of the import waits for the disk. A chunk that is lost with the server is merged again.
             connection.execute("SET LOCAL synchronous_commit = off")
@@ -217,7 +244,7 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
             "ignored": found - imported - in_other_pool,
         }
         if values["ignored"]:
-            ignored.note(connection, f"SELECT line, code {OF_CHUNK}", values)
+            ignored.note(connection, LINES_BEHIND if target.brought else LINES, values)
         if not connection.execute(FIGURES, values).rowcount:
             raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and imported:

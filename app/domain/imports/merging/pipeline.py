@@ -289,6 +289,8 @@ class _Run:
         counts = {"total": total, "invalid": self.invalid, "suspicious": self.suspicious, "id": self.id}
         self.side.execute(STAGED, counts)
         if beside is not None:
+            if self.given:
+                merge.know_brought(self.connections, given.codes(beside))
             after = self.merged_to[given.PLACE] if len(self.merged_to) > given.PLACE else draw_keys.FIRST
             given.bring_in(
                 beside,
@@ -345,6 +347,7 @@ class _Run:
             dates.moment(expires_at) if expires_at else None,
             self.row.dry_run,
             codes_alone=self.codes_alone and not expires_at,
+            brought=self.given > 0,
         )
 
     def _merge(self, share: int) -> None:
