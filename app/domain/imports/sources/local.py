@@ -5,7 +5,9 @@ from pathlib import Path
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.sources.limits import Limits
 
-NO_FILE = "There is no such file in the folder that imports may read; a path is relative to it, as in file:a.csv."
+NO_FILE = (
+    "There is no such file in the folder that imports may read; a path is relative to it, as in file:a.csv."
+)
 
 
 def path_in(settings: Limits, path: str) -> Path:

@@ -111,7 +111,13 @@ def test_summer_time_is_minded(after, expected):
             "VOUCHERS_ALLOWED_HOSTS",
         ),
         (
-            {"source": {"type": "storage", "url": "s3://b/k", "options": {"endpoint_url": "http://10.0.0.1:9000"}}},
+            {
+                "source": {
+                    "type": "storage",
+                    "url": "s3://b/k",
+                    "options": {"endpoint_url": "http://10.0.0.1:9000"},
+                }
+            },
             "VOUCHERS_ALLOWED_HOSTS",
         ),
         ({"source": {"type": "storage", "url": "sftp://u@10.0.0.1/k"}}, "VOUCHERS_ALLOWED_HOSTS"),
