@@ -1,6 +1,7 @@
 """The nodes of scenarios: properties and events of a customer, from a template."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.api.rendering import REFUSED, Held, derived_id, target_of
 from app.domain.access.scopes import Caller, Scope
 from app.domain.rendering import nodes
+from app.domain.rendering.keyed import keyed_request
 from app.domain.rendering.renderers import Renderers
 from app.domain.rendering.schemas import (
     MessageTarget,
@@ -49,11 +51,16 @@ class AskedNode:
         message_id = body.message_id or derived_id(caller, idempotency_key, 0, customer_id)
         self._target = target_of(customer_id, message_id)
         self._engine, self._renderers = engine, renderers
+        self._body, self._key_id, self._key = body, caller.key_id, idempotency_key
 
     async def run(self, node: Node) -> dict[str, object]:
         """Render and store what one of the nodes does."""
-        vouchers, stored = await node(self._engine, self._renderers, self._spec, self._target)
-        return {"stored": stored, "message_id": self._target.message_id, "vouchers": vouchers}
+        target = self._target
+        if self._key is not None:
+            said = [node.__name__, target.customer_id, self._body.model_dump(mode="json")]
+            target = replace(target, request=keyed_request(self._key_id, "node", self._key, said))
+        vouchers, stored = await node(self._engine, self._renderers, self._spec, target)
+        return {"stored": stored, "message_id": target.message_id, "vouchers": vouchers}
 
 
 Asked = Annotated[AskedNode, Depends()]

@@ -83,6 +83,20 @@ async def run(
     return outcomes
 
 
+async def bind(connection: AsyncConnection, request: KeyedRequest, customer_id: str | None) -> None:
+    """Have a key stand for a request from the end of this transaction on, which makes what is asked for.
+
+    Raises:
+        IdempotencyKeyReusedError: it stands for another one.
+    """
+    stored = await queries.seen(connection, [request.id])
+    if request.id not in stored:
+        row = {"id": request.id, "customer_id": customer_id, "seen": {"digest": request.digest}}
+        await queries.add_seen(connection, [row])
+    elif stored[request.id]["digest"] != request.digest:
+        raise _error()
+
+
 async def _note_repeat(
     connection: AsyncConnection, request: KeyedRequest, stored: Mapping[str, object]
 ) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.assignments import identity
 from app.domain.customers import service as customers
 from app.domain.customers.events import NewEvent
-from app.domain.rendering import queries, service
+from app.domain.rendering import keyed, queries, service
 from app.domain.rendering.errors import TemplateError, worker_killed_error
 from app.domain.rendering.persons import of_persons
 from app.domain.rendering.renderers import RendererDiedError, Renderers
@@ -69,7 +69,7 @@ async def _run(
     Raises:
         TemplateError: the template renders to something else. Nothing is stored or taken then.
         TemplateLimitError: it takes more time or memory than it may. Nothing is stored or taken then either.
-        IdempotencyKeyReusedError: the message came before with another template.
+        IdempotencyKeyReusedError: the message came before with another template, or the key with another request.
         PoolExhaustedError and the other errors of a message.
     """
     source = f"{store.__name__} {spec.source}".encode(errors="surrogatepass")
@@ -82,6 +82,8 @@ async def _run(
             id_ = _node_id(spec, whom, whom.customer_id)
             if spec.mode is not Mode.PREVIEW:
                 await queries.lock_customer(connection, whom.customer_id or "")
+                if whom.request is not None:
+                    await keyed.bind(connection, whom.request, whom.customer_id)
                 ids = [_node_id(spec, whom, name) for name in whom.names or (whom.customer_id,)]
                 before = {} if whom.is_new else await queries.seen(connection, ids)
                 for each in ids:

@@ -57,6 +57,40 @@ async def test_a_node_again_has_the_same_code_and_stores_nothing_twice(client, e
 
 
 @pytest.mark.parametrize("url", [SET, ADD])
+async def test_a_key_of_a_node_stands_for_one_request(client, engine, url):
+    await fill(engine, "p", 3)
+    template = f'{{"event_type": "e", "properties": {{"v": {CODE}, "a": {{{{ context.a }}}}}}}}'
+    body = {"template": template, "context": {"a": 1, "b": 2}, "campaign_id": "spring"}
+    key = {"Idempotency-Key": "node"}
+    first = await client.post(url, json=body, headers=key)
+    again = await client.post(url, json=body | {"context": {"b": 2, "a": 1}}, headers=key)
+    assert (first.status_code, again.json()) == (200, first.json())
+    others = [
+        (url, {"context": {"a": 2, "b": 2}}),
+        (url, {"campaign_id": "autumn"}),
+        (url, {"template": "{}"}),
+        (url, {"strict": True}),
+        (url, {"mode": "test"}),
+        (url, {"message_id": "m"}),
+        (url.replace("c1", "c2"), {}),
+        (ADD if url == SET else SET, {}),
+    ]
+    for path, other in others:
+        reply = await client.post(path, json=body | other, headers=key)
+        assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused"), other
+    assert await counts(client, "p") == (2, 1)
+    by_id = body | {"message_id": first.json()["message_id"], "context": {"a": 3}}
+    assert (await client.post(url, json=by_id)).json() == first.json(), "a message is as it was stored"
+
+
+async def test_the_key_of_a_node_that_stored_nothing_stands_for_nothing(client, engine):
+    await fill(engine, "p", 0)
+    key = {"Idempotency-Key": "node"}
+    assert (await client.post(SET, json={"template": CODE}, headers=key)).status_code == 409
+    assert (await client.post(SET, json={"template": '{"a": 1}'}, headers=key)).status_code == 200
+
+
+@pytest.mark.parametrize("url", [SET, ADD])
 async def test_a_node_that_ends_its_process_exceeds_a_limit_and_takes_nothing(
     client, engine, monkeypatch, url
 ):
