@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi import status as http
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
@@ -44,7 +44,7 @@ from app.platform.errors import (
     InvalidRequestError,
     OverloadedError,
 )
-from app.schema.texts import Why
+from app.schema.texts import Identifier, Why
 from app.schema.times import QueryTime
 from app.web import exports, filters, idempotency, pagination
 from app.web.dependencies import Connection, Engine, held_for_project
@@ -115,6 +115,14 @@ EXPORTED = {
     },
 }
 FilterQuery = Annotated[Filter, Depends(_filter)]
+KeyOfBatch = Annotated[
+    Identifier | None,
+    Header(
+        alias=idempotency.NAME,
+        description="An item without `message_id` and `idempotency_key` is known again by this key and its place: it"
+        " gets the code of the first time, as `replayed`. If it says something else than then, the batch is refused",
+    ),
+]
 
 
 @router.post(
@@ -163,12 +171,9 @@ async def assign_vouchers(
     body: BatchCreate,
     engine: Engine,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
-    idempotency_key: idempotency.Key = None,
+    idempotency_key: KeyOfBatch = None,
 ) -> Response:
-    """Hand out up to 10,000 codes at once; each item has its own result, or with `atomic` all or none are handed out.
-
-    With an `Idempotency-Key`, an item without a key or message of its own is known again by its place.
-    """
+    """Hand out up to 10,000 codes at once; each item has its own result, or with `atomic` all or none is handed out."""
     requests = [
         item.to_request(pool, item.idempotency_key or _key_of(item, index, idempotency_key), caller.key_id)
         for index, item in enumerate(body.items)

@@ -4,18 +4,27 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 
 from app.domain.access.scopes import Caller, Scope
 from app.domain.customers.events import NewEvent
 from app.domain.tracking.gathering import Gathering
 from app.domain.tracking.schemas import EventBatch, EventsOut, Tracked, TrackedStatus
 from app.platform.ids import ordered_ids
+from app.schema.texts import Identifier
 from app.web import idempotency
 from app.web.dependencies import held_for_project
 from app.web.guard import requires
 
 router = APIRouter(prefix="/v1", tags=["redemptions"])
+KeyOfEvents = Annotated[
+    Identifier | None,
+    Header(
+        alias=idempotency.NAME,
+        description="An event without `event_id` is known again by this key and its place: the same one is a"
+        " `duplicate`; another one is a `conflict`, and nothing of it is stored",
+    ),
+]
 
 
 @router.post("/events", response_model=EventsOut)
@@ -23,12 +32,9 @@ async def track_events(
     body: EventBatch,
     gathering: Annotated[Gathering, held_for_project(Gathering)],
     caller: Annotated[Caller, requires(Scope.EVENTS)],
-    idempotency_key: idempotency.Key = None,
+    idempotency_key: KeyOfEvents = None,
 ) -> Response:
-    """Store events, all or none, and redeem the codes in them as the redemption mapping says.
-
-    With an `Idempotency-Key`, an event without `event_id` is known again by its place.
-    """
+    """Store events, all or none, and redeem the codes in them as the redemption mapping says."""
     tracked = await gathering.track(new_events(body, caller, idempotency_key))
     return Response(reply(tracked), media_type="application/json")
 

@@ -25,10 +25,9 @@ from app.web.dependencies import Connection, ControlConnection, Settings
 from app.web.guard import caller_of
 
 NAME = "Idempotency-Key"
-Key = Annotated[
-    Identifier | None,
-    Header(alias=NAME, description="The same request with the same key is done once, and answered alike"),
-]
+ALIKE = "The same request with the same key is done once, and answered alike"
+"""What the document says of the header where another request with the key is refused."""
+Key = Annotated[Identifier | None, Header(alias=NAME, description=ALIKE)]
 REPLAYED = "Idempotency-Replayed"
 Made = TypeVar("Made")
 

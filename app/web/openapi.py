@@ -200,8 +200,8 @@ def _complete(method: str, operation: Document) -> None:
         common |= TO_CHANGE
     if common and "requestBody" in operation:
         common |= WITH_BODY
-    parameters = {each["name"] for each in operation.get("parameters", ())}
-    keyed = WITH_KEY if idempotency.NAME in parameters else {}
+    parameters = {each["name"]: each.get("description") for each in operation.get("parameters", ())}
+    keyed = WITH_KEY if parameters.get(idempotency.NAME) == idempotency.ALIKE else {}
     for status, description in (*common.items(), *keyed.items()):
         if status in responses:
             _describe_too(responses[status], description)

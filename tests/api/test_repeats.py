@@ -135,6 +135,25 @@ async def test_another_request_with_the_key_is_refused(client, pool):
     assert other.json()["type"] == "/problems/idempotency-key-reused"
 
 
+async def test_what_comes_many_at_a_time_is_known_again_by_its_place(client, pool):
+    batch = "/v1/pools/p/assignments/batch"
+    first = (await client.post(batch, json={"items": [{}, {}]}, headers=SAME)).json()["items"]
+    longer = (await client.post(batch, json={"items": [{}, {}, {}]}, headers=SAME)).json()
+    assert [each["status"] for each in longer["items"]] == ["replayed", "replayed", "assigned"]
+    assert [each["code"] for each in longer["items"][:2]] == [each["code"] for each in first]
+    other = await client.post(batch, json={"items": [{}, {"customer_id": "c"}, {}, {}]}, headers=SAME)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert (await client.get("/v1/pools/p/counts")).json()["assigned"] == 3
+    for names, statuses in (
+        ("ab", ["accepted", "accepted"]),
+        ("abc", ["duplicate", "duplicate", "accepted"]),
+        ("ax", ["duplicate", "conflict"]),
+    ):
+        events = [{"customer_id": "c", "event_type": name} for name in names]
+        reply = await client.post("/v1/events", json={"events": events}, headers=SAME)
+        assert [each["status"] for each in reply.json()["items"]] == statuses
+
+
 async def test_what_failed_may_be_tried_again_with_the_key(client, engine, pool):
     hold = {"campaign_id": "c", "count": 40}
     assert (await client.post("/v1/pools/p/holds", json=hold, headers=SAME)).status_code == 409

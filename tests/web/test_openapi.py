@@ -125,6 +125,8 @@ REPEATABLE = {
     "tellSystemTime": "changes nothing",
 }
 """What may be sent again without a key, and why."""
+TOLD_OF_EACH = {"trackEvents"}
+"""Where another thing under the same key is no error of the request: each event is answered by itself."""
 
 
 def test_whatever_gives_or_changes_something_takes_an_idempotency_key(document):
@@ -133,7 +135,20 @@ def test_whatever_gives_or_changes_something_takes_an_idempotency_key(document):
             names = {each["name"] for each in operation.get("parameters", ())}
             assert ("Idempotency-Key" in names) != (operation["operationId"] in REPEATABLE), path
             if "Idempotency-Key" in names:
-                assert "`idempotency-key-reused`" in operation["responses"]["422"]["description"], path
+                refused = "`idempotency-key-reused`" in operation["responses"]["422"]["description"]
+                assert refused != (operation["operationId"] in TOLD_OF_EACH), path
+
+
+def test_what_a_key_does_is_said_where_it_is_not_the_usual(document):
+    said = {}
+    for path, _, operation in operations(document):
+        for each in operation.get("parameters", ()):
+            if each["name"] == "Idempotency-Key":
+                said.setdefault(each["description"], []).append(path)
+    usual = max(said, key=lambda text: len(said[text]))
+    assert "answered alike" in usual
+    by_place = {path for text in said.keys() - {usual} for path in said[text]}
+    assert by_place == {"/v1/pools/{pool}/assignments/batch", "/v1/events"}
 
 
 def test_headers_are_described_where_they_come(document):
