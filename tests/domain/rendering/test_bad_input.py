@@ -50,7 +50,8 @@ async def test_a_count_of_an_unknown_pool_is_refused(client):
 
 async def test_a_wrong_argument_is_a_template_error(client, engine):
     await fill(engine, "p", 1)
-    for argument in ("cached='maybe'", "cached=2", "fallback=[1]", "default=1", "nope=1"):
+    long = f"default='{'x' * 256}'"
+    for argument in ("cached='maybe'", "cached=2", "fallback=[1]", "default=1", long, "nope=1"):
         call = f"{{{{ vouchers['p'].assign_available({argument}) }}}}"
         assert (await render(client, call, status=422))["type"] == "/problems/template-error", argument
     assert await counts(client, "p") == (1, 0)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from tests.domain.rendering.help import FORMS, sent
+from tests.factories import fill
 
 TABLE = Path(__file__).parents[3] / "docs" / "templates.md"
 CONTEXT = {
@@ -18,6 +19,7 @@ CONTEXT = {
     "params": {"size": "L"},
     "webhook": {"data": {"ok": "yes"}},
 }
+POOLS = {"spring_sale": ["SPRING-1"], "pair": ["PAIR-1", "PAIR-2"], "sold_out": [], "also_sold_out": []}
 PAGE = [
     "abort",
     "do",
@@ -64,7 +66,9 @@ def rows():
             yield cells[1], cells[2].strip("`").replace("\\|", "|"), cells[3]
 
 
-async def test_each_construct_does_what_the_table_says_in_each_form(client):
+async def test_each_construct_does_what_the_table_says_in_each_form(client, engine):
+    for pool, codes in POOLS.items():
+        await fill(engine, pool, codes)
     wrong = []
     for state, template, shows in rows():
         for form in FORMS:
