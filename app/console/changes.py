@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
@@ -104,9 +105,17 @@ def _wanted(visit: Visit) -> BulkChangeCreate:
     at = visit.given("expires_at")
     if at is None and visit.text("never") != "yes":
         raise wrong("expires_at", "Say when the codes expire, or tick that they never do.")
-    if at is not None and not at.endswith("Z") and "+" not in at:
-        at += "Z"
-    return _checked(typed | {"expires_at": at})
+    return _checked(typed | {"expires_at": at and _zoned(at)})
+
+
+def _zoned(text: str) -> str:
+    """Return a time that was typed, in UTC where it names no zone; what is no time as it is, for a model to refuse."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    is_day = len(text) == len("2027-01-31")
+    return text if is_day or at.tzinfo is not None else at.replace(tzinfo=UTC).isoformat()
 
 
 def _checked(typed: Mapping[str, object]) -> BulkChangeCreate:

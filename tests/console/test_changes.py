@@ -47,6 +47,27 @@ async def test_what_says_too_little_is_shown_again(person, engine):
         assert page.status_code == 200, page.text
 
 
+EXPIRIES = {
+    "2030-01-31T23:59:59-05:00": "2030-02-01T04:59:59Z",
+    "2030-01-31T23:59:59+02:00": "2030-01-31T21:59:59Z",
+    "2030-01-31T23:59:59Z": "2030-01-31T23:59:59Z",
+    "2030-01-31 23:59:59": "2030-01-31T23:59:59Z",
+}
+
+
+async def test_an_expiry_is_in_utc_where_no_zone_is_named(person, client, engine):
+    await fill(engine, "spring", 1)
+    someone = await person()
+    typed = {"csrf": await csrf(someone), "action": "set_expiry", "pool": "spring"}
+    for text, meant in EXPIRIES.items():
+        page = await someone.post("/console/changes", data=typed | {"expires_at": text})
+        change = (await client.get(f"/v1/bulk-changes/{page.url.path.rpartition('/')[2]}")).json()
+        assert change["expires_at"] == meant, text
+    for text in ("2030-01-31", "soon"):
+        page = await someone.post("/console/changes", data=typed | {"expires_at": text})
+        assert (page.status_code, f'value="{text}"' in page.text) == (422, True)
+
+
 async def test_a_reason_is_kept_from_the_page_of_a_code(person, client, engine):
     await fill(engine, "spring", ["A-1"])
     someone = await person()
