@@ -102,8 +102,8 @@ async def list_redemptions(
 ) -> pagination.Listed[RedemptionRecord]:
     """List uses of codes and what came of each, outcome by outcome, oldest first.
 
-    Without an outcome these are the issues; of a customer, all. For a page at most 3,000 are read: by time it may hold
-    fewer than `limit`, even none, and go on all the same.
+    Without an outcome these are the issues: neither `redeemed` nor `cancelled`; of a customer, all. For a page at most
+    3,000 are read: by time it may hold fewer than `limit`, even none, and go on all the same.
     """
     if issue is not None:
         deprecation.tell(response, *ISSUE)

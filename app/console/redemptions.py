@@ -18,13 +18,14 @@ from app.web.dependencies import Connection
 router = APIRouter(prefix="/redemptions")
 KEY = TypeAdapter(tuple[Outcome, datetime, uuid.UUID])
 REASONS = {
-    "already_redeemed": "The code had been used before.",
-    "not_assigned": "The code was used while it was assigned to nobody.",
-    "other_customer": "The code was used by another customer than it was assigned to.",
-    "expired": "The code was used after it had expired.",
-    "void": "The code was used although it is void.",
-    "unknown_code": "No pool holds the code.",
-    "not_a_string": "The mapped property is a number or a list. It must be a string.",
+    Outcome.ALREADY_REDEEMED: "The code had been used before.",
+    Outcome.NOT_ASSIGNED: "The code was used while it was assigned to nobody.",
+    Outcome.OTHER_CUSTOMER: "The code was used by another customer than it was assigned to.",
+    Outcome.EXPIRED: "The code was used after it had expired.",
+    Outcome.VOID: "The code was used although it is void.",
+    Outcome.UNKNOWN_CODE: "No pool holds the code.",
+    Outcome.NOT_A_STRING: "The mapped property is a number or a list. It must be a string.",
+    Outcome.NOT_REDEEMED: "An order was cancelled, and its customer had no use of the code to take back.",
 }
 
 
@@ -34,7 +35,7 @@ async def page(
 ) -> Response:
     """Show what could not be matched."""
     query = visit.request.query_params
-    issue = Outcome(query["issue"]) if query.get("issue") in set(Outcome) else None
+    issue = next((reason for reason in REASONS if reason == query.get("issue")), None)
     start = pagination.decode(query.get("cursor"), KEY)
     rows, _ = await service.list_redemptions(connection, RedemptionFilter(issue), start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.outcome, row.created_at, row.id))

@@ -4,6 +4,8 @@ import re
 
 from sqlalchemy import text
 
+from app.console.redemptions import REASONS
+from app.domain.redemptions.schemas import Outcome
 from tests.console.conftest import csrf
 from tests.factories import KEY, fill
 
@@ -195,3 +197,34 @@ async def test_a_pool_is_looked_for_in_whatever_form_its_name_is_typed(person, c
     browser = await person()
     page = await browser.get("/console/pools", params={"search": "cafe\u0301"})
     assert "<bdi>caf\u00e9_spring</bdi>" in page.text
+
+
+async def test_uses_that_could_not_be_matched_are_those_and_no_others(person, client, engine):
+    assert set(REASONS) == set(Outcome) - {Outcome.REDEEMED, Outcome.CANCELLED}
+    await fill(engine, "spring", ["A-1"])
+    mapped = [{"event_type": "buy", "property": "code"}]
+    mapped += [{"event_type": "refund", "property": "code", "effect": "cancel"}]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapped})
+    await client.post("/v1/pools/spring/assignments", json={"customer_id": "anna"})
+    browser = await person()
+
+    async def track(event_type, customer_id):
+        event = {"event_type": event_type, "customer_id": customer_id, "properties": {"code": "A-1"}}
+        reply = await client.post("/v1/events", json={"events": [event]})
+        return reply.json()["items"][0]["redemption"]
+
+    assert [await track(event, "anna") for event in ("buy", "refund")] == ["redeemed", "cancelled"]
+    assert "every use was matched" in (await browser.get("/console/redemptions")).text
+    assert "None." in (await browser.get("/console/mapping")).text
+    assert (await client.get("/v1/redemptions")).json()["items"] == []
+    assert await track("refund", "ben") == "not_redeemed"
+    linked = re.findall(r'href="(/console/redemptions\?[^"]+)"', (await browser.get("/console/mapping")).text)
+    assert linked == ["/console/redemptions?issue=not_redeemed"]
+    page = (await browser.get(linked[0])).text
+    assert '<option value="not_redeemed" selected>not redeemed (1)' in page
+    assert "no use of the code to take back" in page
+    page = (await browser.get("/console/redemptions?issue=void")).text
+    assert ("every use was matched" in page, "No use has this reason." in page) == (False, True)
+    for odd in ("cancelled", "nonsense"):
+        page = (await browser.get(f"/console/redemptions?issue={odd}")).text
+        assert ("None" in page, "not redeemed (1)" in page) == (False, True)

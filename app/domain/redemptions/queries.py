@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.redemptions.rules import Said, Verdicts
 from app.domain.redemptions.schemas import (
+    MATCHED_OUTCOMES,
     Effect,
     MappedEvent,
     Outcome,
@@ -337,7 +338,7 @@ async def list_redemptions(
     if wanted.outcome is not None:
         lead = lead.where(Redemption.outcome == wanted.outcome)
     elif wanted.customer_id is None:
-        lead = lead.where(Redemption.outcome != Outcome.REDEEMED)
+        lead = lead.where(Redemption.outcome.not_in(MATCHED_OUTCOMES))
     if key is not None:
         lead = lead.where(tuple_(*order) > key)
     read = lead.subquery("read")
@@ -372,7 +373,7 @@ async def issue_counts(connection: AsyncConnection) -> dict[str, int]:
     """Return how many uses could not be matched, by reason."""
     query = (
         select(Redemption.outcome, func.count().label("n"))
-        .where(Redemption.outcome != Outcome.REDEEMED)
+        .where(Redemption.outcome.not_in(MATCHED_OUTCOMES))
         .group_by(Redemption.outcome)
     )
     return {row.outcome: row.n for row in await connection.execute(query)}

@@ -58,6 +58,8 @@ class Normalise(StrEnum):
 
 USED_OUTCOMES = (Outcome.REDEEMED, Outcome.NOT_ASSIGNED, Outcome.OTHER_CUSTOMER)
 """The outcomes by which a voucher becomes redeemed: the shop took the code, even if it should not have."""
+MATCHED_OUTCOMES = (Outcome.REDEEMED, Outcome.CANCELLED)
+"""The outcomes of what is as it should be; all others are issues."""
 
 
 class Use(NamedTuple):
@@ -162,7 +164,7 @@ class RedemptionOut(BaseModel):
     """What came of a code that is said to have been used."""
 
     id: uuid.UUID = Field(description="Id of the redemption")
-    outcome: Outcome = Field(description="`redeemed`, or the issue")
+    outcome: Outcome = Field(description="`redeemed`, `cancelled`, or the issue")
     code: str | None = Field(description="The code; null where the property held none")
     customer_id: str | None = Field(description="Customer who used it")
     event_id: str | None = Field(description="The event that says so; null for a direct redemption")
