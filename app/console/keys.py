@@ -11,8 +11,9 @@ from app.console.pages import check_sure, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Admin, AdminForm, Visit
 from app.domain.access.keys import service
-from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyRotate
+from app.domain.access.keys.schemas import ApiKeyCreate, ApiKeyRecord, ApiKeyRotate
 from app.domain.access.scopes import Scope
+from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.web.dependencies import ControlEngine
@@ -118,7 +119,18 @@ async def rotated(
 async def listed(connection: AsyncConnection, project_id: int) -> dict[str, object]:
     """Return what the list of a project's keys shows."""
     keys = await service.list_page(connection, project_id, None, MOST)
-    return {"keys": keys, "versions": {key.id: service.version_of(key) for key in keys}}
+    return {
+        "keys": keys,
+        "states": {key.id: _state(key) for key in keys},
+        "versions": {key.id: service.version_of(key) for key in keys},
+    }
+
+
+def _state(key: ApiKeyRecord) -> str:
+    """Return whether a key is good, in a word; what is not is never good again."""
+    if key.revoked_at is not None:
+        return "revoked"
+    return "active" if key.expires_at is None or key.expires_at > clock.now() else "expired"
 
 
 def _end_of_day(text: str | None) -> str | None:

@@ -40,7 +40,7 @@ async def sign_in(
     try:
         await session.caller_with(request, keys, failures, api_key)
     except (UnauthenticatedError, UnicodeEncodeError):
-        return _page(request, wanted, "This API key is not known, or was revoked.", 401)
+        return _page(request, wanted, "This API key is not known, has expired, or was revoked.", 401)
     # Only addresses of the console, so that nobody is led elsewhere.
     page = wanted.partition("?")[0]
     inside = page.startswith("/console/") and "\\" not in page and "//" not in page

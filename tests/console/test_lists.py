@@ -113,6 +113,22 @@ async def test_a_key_gets_an_end_and_a_new_secret_while_the_old_one_is_good_for_
     assert again.status_code == 412, "the form was made from the key as it was"
 
 
+async def test_a_key_that_has_expired_is_shown_so_and_opens_nothing(person, client, engine):
+    wanted = {"name": "old", "scopes": ["read"], "expires_at": "2099-01-31T00:00:00Z"}
+    made = await client.post("/v1/api-keys", json=wanted)
+    browser = await person()
+    row = r"(?s)<bdi>old</bdi>.*?</tr>"
+    assert "Rotate" in re.search(row, (await browser.get("/console/keys")).text)[0]
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE api_key SET expires_at = now() - interval '1 hour' WHERE name = 'old'")
+        )
+    shown = re.search(row, (await browser.get("/console/keys")).text)[0]
+    assert ("expired</span>" in shown, "active" in shown, "Rotate" in shown) == (True, False, False)
+    refused = await browser.post("/console/login", data={"api_key": made.json()["secret"]})
+    assert (refused.status_code, "has expired, or was revoked" in refused.text) == (401, True)
+
+
 async def test_effect_and_spelling_of_a_mapping_are_set_and_changed_in_place(person, client):
     browser = await person()
     token = await csrf(browser)
