@@ -22,6 +22,7 @@ from app.domain.webhooks.schemas import (
     WebhookOut,
     WebhookSecretOut,
 )
+from app.platform import hooks
 from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
 from app.web import pagination
@@ -162,6 +163,13 @@ ANSWERS: Responses = {
     429: {"description": "Too many; `Retry-After` is kept"},
 }
 """What a receiver may answer."""
+ANSWERS_TO_ALERT: Responses = {
+    **ANSWERS,
+    204: {
+        "description": f"Taken; any 2xx is. {', '.join(map(str, sorted(hooks.FINAL)))} without `Retry-After`: it does not"
+        " come again. Any other answer, or none in 15 s: it comes again"
+    },
+}
 
 
 @sent.post(
@@ -186,7 +194,7 @@ async def events(
     "alert",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Alert",
-    responses=ANSWERS,
+    responses=ANSWERS_TO_ALERT,
 )
 async def alert(
     body: AlertMessage,

@@ -6,6 +6,7 @@ import re
 import pytest
 from openapi_spec_validator import validate
 
+from app.platform import hooks
 from app.platform.settings import Settings
 from app.server.application import create_app
 
@@ -149,6 +150,16 @@ def test_what_a_key_does_is_said_where_it_is_not_the_usual(document):
     assert "answered alike" in usual
     by_place = {path for text in said.keys() - {usual} for path in said[text]}
     assert by_place == {"/v1/pools/{pool}/assignments/batch", "/v1/events"}
+
+
+def test_a_receiver_is_told_what_its_answers_do(document):
+    def said(name):
+        return document["webhooks"][name]["post"]["responses"]["204"]["description"]
+
+    assert "Any other answer, or none in 15 s: it comes again" in said("events")
+    final, _, other = said("alert").partition("does not come again")
+    assert {int(status) for status in re.findall(r"\b[45]\d\d\b", final)} == hooks.FINAL
+    assert "none in 15 s: it comes again" in other
 
 
 def test_headers_are_described_where_they_come(document):
