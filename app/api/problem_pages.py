@@ -74,7 +74,8 @@ REMEDIES = {
     "too-many-webhooks": "Delete a webhook that nobody needs: `DELETE /v1/webhooks/{id}`.",
     "too-many-requests": "Wait as long as `Retry-After` says; send fewer requests a minute, or several things in one.",
     "unauthenticated": "Send a key that is valid: `Authorization: Bearer KEY`.",
-    "unreadable-source": "The detail says what is wrong with the file or source, and where. Nothing was imported.",
+    "unreadable-source": "The detail says what is wrong with the file or source, and where. No code was imported; of a"
+    " file of customers the part before that place may be. Correct it, and send it whole.",
     "unsupported-media-type": "Send the body as the type that the detail names.",
     "void": "The code was taken out. Assign another one.",
     "voucher-not-available": "Give another code, or leave `code` out; `GET /v1/vouchers/{code}` tells who has it.",

@@ -163,11 +163,12 @@ ANSWERS: Responses = {
     429: {"description": "Too many; `Retry-After` is kept"},
 }
 """What a receiver may answer."""
+FINAL = ", ".join(map(str, sorted(hooks.FINAL)))
 ANSWERS_TO_ALERT: Responses = {
     **ANSWERS,
     204: {
-        "description": f"Taken; any 2xx is. {', '.join(map(str, sorted(hooks.FINAL)))} without `Retry-After`: it does not"
-        " come again. Any other answer, or none in 15 s: it comes again"
+        "description": f"Taken; any 2xx is. {FINAL} without `Retry-After`: it does not come again. Any other answer, or"
+        " none in 15 s: it comes again"
     },
 }
 
