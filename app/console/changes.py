@@ -12,6 +12,7 @@ from app.console.pages import PAGE, check_sure, path, see, show, wrong
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.changes import service
 from app.domain.changes.schemas import BulkChangeCreate
+from app.domain.pools import service as pools
 from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.schema.base import VoucherStatus
@@ -150,4 +151,5 @@ async def _one(
         ended=found.status in service.ENDED,
         action=dict(ACTIONS)[found.action],
         repeatable=whole,
+        pools=await pools.named(connection, [found.to] if found.to else []),
     )

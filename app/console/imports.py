@@ -17,6 +17,7 @@ from app.console.session import ManagerForm, Reader, Visit
 from app.domain.access.scopes import Caller
 from app.domain.imports import following, service, undoing
 from app.domain.imports.schemas import ImportRecord
+from app.domain.pools import service as pools
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.platform.stopping import stopping
@@ -38,7 +39,8 @@ async def list_imports(visit: Reader, connection: Connection) -> Response:
     rows = await service.list_page(connection, nfc(query.get("pool", "")) or None, None, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     listed = pagination.each(listed, lambda row: import_seen_by(visit.caller, row))
-    return show(visit, "imports.html", **listed)
+    named = await pools.named(connection, {row.pool for row in listed["items"]})
+    return show(visit, "imports.html", pools=named, **listed)
 
 
 @router.get("/{import_id}")
@@ -126,6 +128,7 @@ async def _one(
     ended = found.status in service.ENDED
     about = {
         "found": found,
+        "pools": await pools.named(connection, [found.pool]),
         "ended": ended,
         "can_accept": ended and await service.can_accept(connection, found),
         "ignored": await service.list_ignored(connection, import_id, 0, PAGE) if found.ignored else [],

@@ -10,6 +10,7 @@ from app.console.pages import PAGE, see, show
 from app.console.session import ManagerForm, Reader
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.schemas import ScheduleUpdate
+from app.domain.pools import service as pools
 from app.web import pagination
 from app.web.dependencies import Connection
 from app.web.redaction import schedule_seen_by
@@ -25,7 +26,8 @@ async def list_schedules(visit: Reader, connection: Connection) -> Response:
     rows = await service.list_page(connection, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     listed = pagination.each(listed, lambda row: schedule_seen_by(visit.caller, row))
-    return show(visit, "schedules.html", **listed)
+    named = await pools.named(connection, {row.pool for row in listed["items"]})
+    return show(visit, "schedules.html", pools=named, **listed)
 
 
 @router.post("/{schedule_id}/active")

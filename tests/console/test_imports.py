@@ -90,6 +90,22 @@ async def test_a_question_shows_what_may_be_answered_to_who_may_see_codes(person
     assert "Accept them" not in withheld
 
 
+async def test_a_pool_that_is_not_there_is_named_and_not_linked(person, client, engine, settings):
+    source = {"type": "url", "url": "https://files.example.org/c.csv"}
+    schedule = {"pool": "p", "source": source, "cron": "0 3 * * *"}
+    assert (await client.post("/v1/import-schedules", json=schedule)).status_code == 201
+    browser = await person()
+    link = 'href="/console/pools/p"'
+    for dry_run in (True, False):
+        import_id = await queue(engine, "code\nA-1\nA-2\n", dry_run=dry_run)
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+        page = await browser.get(f"/console/imports/{import_id}")
+        assert (page.status_code, "succeeded" in page.text, link in page.text) == (200, True, not dry_run)
+        for address in ("imports", "schedules"):
+            listed = (await browser.get(f"/console/{address}")).text
+            assert ("<bdi>p</bdi>" in listed, link in listed) == (True, not dry_run), address
+
+
 async def test_lines_to_skip_are_given_in_the_wizard(person):
     browser = await person()
     sent = {"csrf": await csrf(browser), "pool": "spring", "type": "text", "go": "preview"}

@@ -1,6 +1,6 @@
 """SQL of pools and their stock."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import (
     BigInteger,
@@ -54,6 +54,12 @@ async def add(connection: AsyncConnection, name: str, description: str | None) -
 async def id_of(connection: AsyncConnection, name: str) -> int | None:
     """Return the id of the pool with this name."""
     return (await connection.execute(select(Pool.id).where(Pool.name == name))).scalar_one_or_none()
+
+
+async def named(connection: AsyncConnection, names: Collection[str]) -> set[str]:
+    """Return those of these names that pools bear."""
+    query = select(Pool.name).where(Pool.name == func.any(list(names)))
+    return set((await connection.execute(query)).scalars())
 
 
 async def by_name(connection: AsyncConnection, name: str) -> PoolRecord | None:

@@ -1,5 +1,7 @@
 """The rules of pools."""
 
+from collections.abc import Collection
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.access.audit import service as audit
@@ -61,6 +63,11 @@ async def id_of(connection: AsyncConnection, name: str) -> int:
     if pool_id is None:
         raise await not_found(connection, name)
     return pool_id
+
+
+async def named(connection: AsyncConnection, names: Collection[str]) -> set[str]:
+    """Return those of these names that pools bear."""
+    return await queries.named(connection, names)
 
 
 async def ref(connection: AsyncConnection, name: str) -> PoolRef:
