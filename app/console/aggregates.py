@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.console.pages import PAGE, json_of, see, show
+from app.console.pages import PAGE, check_sure, json_of, see, show
 from app.console.pages import model as checked
 from app.console.session import Tracker, TrackerForm, Visit
 from app.domain.customers import service
@@ -51,8 +51,13 @@ async def put(visit: TrackerForm, engine: Engine) -> Response:
 @router.post("/delete")
 async def delete(visit: TrackerForm, engine: Engine) -> Response:
     """Delete an aggregate."""
+    name = visit.text("aggregate")
+    try:
+        check_sure(visit, f"sure-{name}")
+    except DomainError as error:
+        return await _page(visit, engine, error=error)
     async with transaction(engine) as connection:
-        await service.delete_aggregate(connection, visit.text("name"))
+        await service.delete_aggregate(connection, name)
     return see("/aggregates", "aggregate-deleted")
 
 
@@ -83,5 +88,12 @@ async def _page(
                 found = await service.evaluate(connection, row.name, [customer_id])
                 values[row.name] = found.get(customer_id)
     return show(
-        visit, "aggregates.html", customer_id=customer_id, values=values, **listed, error=error, **about
+        visit,
+        "aggregates.html",
+        "/console/aggregates",
+        customer_id=customer_id,
+        values=values,
+        **listed,
+        error=error,
+        **about,
     )

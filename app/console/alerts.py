@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.console.once import once
-from app.console.pages import PAGE, see, seen_version, show, whole, wrong
+from app.console.pages import PAGE, check_sure, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.alerts import service
@@ -19,7 +19,7 @@ from app.domain.alerts.errors import AlertNotFoundError
 from app.domain.alerts.schemas import Alerts, AlertsUpdate
 from app.domain.pools import service as pools
 from app.platform.database import transaction
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, InvalidRequestError
 from app.platform.versions import PreconditionFailedError
 from app.schema.names import nfc
 from app.web import pagination
@@ -69,7 +69,9 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
 async def test(visit: ManagerForm, engine: Engine) -> Response:
     """Send a test message."""
     async with transaction(engine) as connection:
-        await service.send_test(connection, _pool(visit))
+        await once(
+            connection, visit, lambda: service.send_test(connection, _pool(visit)), lambda sent: str(len(sent))
+        )
     return see("/alerts", "test-sent", pool=_pool(visit))
 
 
@@ -77,9 +79,10 @@ async def test(visit: ManagerForm, engine: Engine) -> Response:
 async def delete(visit: ManagerForm, engine: Engine) -> Response:
     """Tell nobody of a pool any more."""
     try:
+        check_sure(visit)
         async with transaction(engine) as connection:
             await service.remove(connection, visit.caller, _pool(visit), seen_version(visit))
-    except PreconditionFailedError as error:
+    except (InvalidRequestError, PreconditionFailedError) as error:
         return await _page(visit, engine, error=error)
     return see("/alerts", "alerts-deleted", pool=_pool(visit))
 

@@ -5,12 +5,14 @@ from datetime import datetime
 
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.console.pages import PAGE, see, show
-from app.console.session import ManagerForm, Reader
+from app.console.pages import PAGE, check_sure, see, show
+from app.console.session import ManagerForm, Reader, Visit
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.schemas import ScheduleUpdate
 from app.domain.pools import service as pools
+from app.platform.errors import DomainError
 from app.web import pagination
 from app.web.dependencies import Connection
 from app.web.redaction import schedule_seen_by
@@ -22,12 +24,7 @@ KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 @router.get("")
 async def list_schedules(visit: Reader, connection: Connection) -> Response:
     """Show the schedules."""
-    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
-    rows = await service.list_page(connection, start, PAGE + 1)
-    listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
-    listed = pagination.each(listed, lambda row: schedule_seen_by(visit.caller, row))
-    named = await pools.named(connection, {row.pool for row in listed["items"]})
-    return show(visit, "schedules.html", pools=named, **listed)
+    return await _list(visit, connection)
 
 
 @router.post("/{schedule_id}/active")
@@ -41,5 +38,18 @@ async def set_active(schedule_id: uuid.UUID, visit: ManagerForm, connection: Con
 @router.post("/{schedule_id}/delete")
 async def delete(schedule_id: uuid.UUID, visit: ManagerForm, connection: Connection) -> Response:
     """Delete a schedule."""
+    try:
+        check_sure(visit, f"sure-{schedule_id}")
+    except DomainError as error:
+        return await _list(visit, connection, error)
     await service.delete(connection, visit.caller, schedule_id)
     return see("/schedules", "schedule-deleted")
+
+
+async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
+    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
+    rows = await service.list_page(connection, start, PAGE + 1)
+    listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
+    listed = pagination.each(listed, lambda row: schedule_seen_by(visit.caller, row))
+    named = await pools.named(connection, {row.pool for row in listed["items"]})
+    return show(visit, "schedules.html", "/console/schedules", error=error, pools=named, **listed)

@@ -57,9 +57,13 @@ async def one(webhook_id: uuid.UUID, visit: Manager, engine: Engine) -> Response
 @router.post("/{webhook_id}/test")
 async def test(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Send a test."""
-    del visit
     async with transaction(engine) as connection:
-        await service.send_test(connection, webhook_id)
+        await once(
+            connection,
+            visit,
+            lambda: service.send_test(connection, webhook_id),
+            lambda delivery: str(delivery.id),
+        )
     return see("/webhooks" + path(webhook_id), "test-sent")
 
 
@@ -74,6 +78,10 @@ async def enable(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> R
 @router.post("/{webhook_id}/rotate")
 async def rotate(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Make a new key, and show it once."""
+    try:
+        check_sure(visit, "sure-rotate")
+    except DomainError as error:
+        return await _one(visit, engine, webhook_id, error=error)
     async with transaction(engine) as connection:
         secret = await once(
             connection,

@@ -106,6 +106,26 @@ async def test_a_pool_that_stays_is_told_with_the_number_of_its_vouchers(browser
     assert "its 60 vouchers" in page.text
 
 
+async def test_what_cannot_be_undone_is_done_by_who_ticks_the_box(browser, client):
+    source = {"type": "url", "url": "https://files.example.org/codes.csv"}
+    schedule = {"pool": "spring", "source": source, "cron": "0 3 * * *"}
+    made = (await client.post("/v1/import-schedules", json=schedule)).json()
+    await client.put("/v1/aggregates/a", json={"event_type": "e", "function": "count"})
+    await client.put("/v1/pools/spring/alerts", json={"thresholds": [0], "webhook_url": "https://e.org/"})
+    seen = re.search(r'name="version" value="([^"]+)"', (await browser.get("/console/alerts?pool=spring")).text)
+    for address, form, path in (
+        (f"schedules/{made['id']}/delete", {}, f"/v1/import-schedules/{made['id']}"),
+        ("aggregates/delete", {"aggregate": "a"}, "/v1/aggregates/a"),
+        ("alerts/delete", {"pool": "spring", "version": seen[1]}, "/v1/pools/spring/alerts"),
+    ):
+        page = await browser.post(f"/console/{address}", data=browser.form | form)
+        assert (page.status_code, page.text.count('class="wrong">Tick the box')) == (422, 1), address
+        assert "<details open>" in page.text, address
+        assert (await client.get(path)).status_code == 200, address
+        page = await browser.post(f"/console/{address}", data=browser.form | form | {"sure": "yes"})
+        assert (page.status_code, (await client.get(path)).status_code) == (200, 404), address
+
+
 async def test_an_error_is_shown_without_what_was_done_before_it(browser):
     page = await browser.post("/console/mapping?done=mapping-changed", data=browser.form | {"event_type": ""})
     assert page.status_code == 422

@@ -3,8 +3,11 @@
 import re
 import uuid
 
+from sqlalchemy import text
+
 from app.domain.changes import service as changes
 from app.domain.rendering.renderers import RendererDiedError, Renderers
+from app.platform.database import transaction
 from tests.console.conftest import csrf, hidden
 from tests.factories import fill
 
@@ -233,6 +236,26 @@ async def test_alerts_holds_and_keys(person, engine):
     assert "vp_" in page.text
 
 
+async def test_a_webhook_of_alerts_that_is_told_nothing_any_more_is_shown_so_until_they_are_saved(
+    person, client, engine
+):
+    await fill(engine, "spring", 3)
+    browser = await person()
+    alert = {
+        "csrf": await csrf(browser),
+        "pool": "spring",
+        "thresholds": "0",
+        "webhook_url": "https://e.org/",
+    }
+    await browser.post("/console/alerts", data=alert)
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE alert SET webhook_disabled_at = '2026-03-01 12:00Z'"))
+    page = (await browser.get("/console/alerts?pool=spring")).text
+    assert "answered 410 Gone" in page
+    assert "2026-03-01 12:00:00 UTC" in page
+    assert "410 Gone" not in (await browser.post("/console/alerts", data=alert)).text
+
+
 async def test_webhooks(person, engine):
     await fill(engine, "spring", 3)
     browser = await person()
@@ -251,7 +274,9 @@ async def test_webhooks(person, engine):
         "A test message is on its way" in (await browser.post(f"{address}/test", data={"csrf": token})).text
     )
     assert "pending" in (await browser.get(address)).text
-    assert "whsec_" in (await browser.post(f"{address}/rotate", data={"csrf": token})).text
+    unsure = await browser.post(f"{address}/rotate", data={"csrf": token})
+    assert (unsure.status_code, "whsec_" in unsure.text) == (422, False)
+    assert "whsec_" in (await browser.post(f"{address}/rotate", data={"csrf": token, "sure": "yes"})).text
     assert (await browser.post(f"{address}/enable", data={"csrf": token})).status_code == 200
     assert (await browser.post(f"{address}/delete", data={"csrf": token})).status_code == 422
     gone = await browser.post(f"{address}/delete", data={"csrf": token, "sure": "yes"})

@@ -63,6 +63,20 @@ async def test_a_secret_is_made_once_and_shown_each_time(send, client):
     assert len({re.search(r'id="secret">([^<]+)<', page.text)[1] for page in rotated}) == 1
 
 
+async def test_a_test_is_sent_once_and_a_dry_run_begun_once(send, client):
+    await send("alerts", **ALERTS)
+    hook = (await client.post("/v1/webhooks", json={"url": ALERTS["webhook_url"], "events": ["pool.low"]})).json()
+    for path, typed, listed in (
+        ("alerts/test", {"pool": "spring"}, "/v1/pools/spring/alerts/deliveries"),
+        (f"webhooks/{hook['id']}/test", {}, f"/v1/webhooks/{hook['id']}/deliveries"),
+        ("changes", {"action": "void", "pool": "spring"}, "/v1/bulk-changes"),
+    ):
+        for form, n in (("f", 1), ("another", 2)):
+            first, second = await send(path, form=form, **typed)
+            assert (first.status_code, second.status_code, second.url) == (200, 200, first.url), path
+            assert len((await client.get(listed)).json()["items"]) == n, path
+
+
 async def test_an_import_is_begun_once(send, client):
     token = await csrf(send.browser)
     page = await send.browser.post(

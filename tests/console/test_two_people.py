@@ -41,6 +41,7 @@ async def test_alerts_that_somebody_else_changed_or_deleted(person, engine):
     assert second.status_code == 412
     assert "<dd><bdi>4</bdi></dd>" in second.text
     assert 'value="5"' in second.text
+    mine["sure"] = "yes"
     deleted = await client.post("/console/alerts/delete", data=mine)
     assert deleted.status_code == 412, "nobody deletes what he has not seen"
     await client.post("/console/alerts/delete", data=mine | {"version": version(deleted)})
