@@ -47,7 +47,7 @@ from app.web.reading import ReadConnection
 
 router = APIRouter(prefix="/v1", tags=["customers"], dependencies=[requires(Scope.EVENTS)])
 FORM_SCHEMA = body.form_schema(
-    FileFormat, "CSV, XLSX, XLS or ODS, packed or not; the first row names the columns"
+    FileFormat, "CSV or another text, XLSX, XLSB, XLS or ODS; packed or not. The first row names the columns"
 )
 NAME_KEY = TypeAdapter(str)
 EVENT_KEY = TypeAdapter(service.EventKey)

@@ -17,6 +17,7 @@ from app.domain.assignments.schemas import Filter, LedgerRow
 from app.domain.customers import files, service
 from app.domain.customers.errors import CustomerNotFoundError
 from app.domain.customers.schemas import CustomerFilter, CustomerMerge, CustomerUpdate, FileFormat
+from app.domain.imports.errors import ImportUndecidedError
 from app.domain.imports.reader.records import open_records
 from app.domain.persons import service as persons
 from app.domain.persons.ids import CustomerId
@@ -56,15 +57,18 @@ async def load(visit: TrackerForm, engine: Engine) -> Response:
     try:
         file = visit.form.get("file")
         if not isinstance(file, UploadFile) or not file.filename:
-            raise wrong("file", "Choose a CSV file.")
+            raise wrong("file", "Choose a file.")
         wanted = checked(
-            FileFormat, {"id_column": visit.given("id_column"), "delimiter": visit.given("delimiter")}
+            FileFormat, {"id_column": visit.given("id_column"), "sheet": visit.given("sheet")}
         )
         names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
         records = await to_thread.run_sync(
             open_records, file.file, wanted.delimiter, wanted.encoding, names, wanted.sheet
         )
         figures = await files.load(engine, records, wanted.id_column)
+    except ImportUndecidedError as asked:
+        told = wrong("sheet", asked.detail) if "sheet" in asked.choices else asked
+        return await _list(visit, engine, error=told)
     except DomainError as error:
         return await _list(visit, engine, error=error)
     return await _list(visit, engine, figures=figures)

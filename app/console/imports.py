@@ -62,9 +62,8 @@ async def undo(import_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Resp
     """Take back the codes of an import that are still available."""
 
     def said(undone: undoing.Undone) -> str:
-        if undone.paused_schedule:
-            return "undone-paused"
-        return "undone-kept" if undone.kept_for_holds else "undone"
+        kept = "-kept" if undone.kept_for_holds else ""
+        return f"undone{kept}-paused" if undone.paused_schedule else f"undone{kept}"
 
     async def take_back(engine: AsyncEngine, caller: Caller | None, import_id: uuid.UUID) -> undoing.Undone:
         check_sure(visit)

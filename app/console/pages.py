@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from app.console import session
 from app.console.session import Visit
-from app.console.texts import DONE, MENU, STATES
+from app.console.texts import DONE, MENU, STATES, in_words
 from app.platform.errors import DomainError, Fault, InvalidRequestError
 from app.platform.versions import Expected
 from app.web.body import validated
@@ -51,6 +51,7 @@ TEMPLATES.filters |= {
     "number": _number,
     "json": _json,
     "utc": _utc,
+    "in_words": in_words,
     "pair": lambda value: (value, value),
     "part": lambda value: quote(str(value), safe=""),
 }
@@ -199,7 +200,7 @@ def _by_field(error: DomainError | None) -> dict[str, str]:
     for item in found:
         places = [str(place) for place in item["loc"] if place not in {"body", "query", "path"}]
         for place in places:
-            by_field.setdefault(place, item["msg"])
+            by_field.setdefault(place, in_words(item["msg"]))
     return by_field
 
 

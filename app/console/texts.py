@@ -46,6 +46,8 @@ DONE = {
     "undone": "The codes that were still available are taken back.",
     "undone-kept": "Codes that were still available are taken back, but for those that campaigns hold.",
     "undone-paused": "The codes that were still available are taken back. Its schedule is paused.",
+    "undone-kept-paused": "Codes that were still available are taken back, but for those that campaigns hold."
+    " Its schedule is paused.",
     "cancelled": "The import is cancelled. What it brought before stays, and can be undone.",
     "accepted": "The values that were set aside are imported.",
     "accepted-but-given": "What was set aside is imported, but for codes that were given elsewhere.",
@@ -80,3 +82,28 @@ STATES = {
     "failing": "warn", "disabled": "bad", "deleting": "warn",
 }  # fmt: skip
 """The kind of each state, for its dot."""
+
+WORDS = {
+    "Give `has_header` true or false.": "Choose it as the header.",
+    "Give `column` 0 if they are codes.": "Choose the column if they are codes.",
+    "Give `column`, by name or index:": "Choose the column:",
+    "Give `sheet`, by name or index:": "Choose the sheet:",
+    "with the import (`accept_suspicious`) or after it.": "after the import.",
+    "; see `skipped`.": ".",
+    "Leave `encoding` out, or name": "Let the encoding be found out, or choose",
+    "name the right one in `encoding`": "choose the right one",
+    "Name the right encoding in `encoding`": "Choose the right encoding",
+    "`customer_id_column`": "Given to",
+    "`assigned_at_column`": "Given at",
+    "`campaign_id_column`": "For campaign",
+    "`redeemed_at_column`": "Used at",
+    "`event_type`": "Event type",
+}
+"""What is said to programs of options, and what the pages say, whose fields these are."""
+
+
+def in_words(text: str) -> str:
+    """Return what an error or a warning says in the words of the pages."""
+    for said, here in WORDS.items():
+        text = text.replace(said, here)
+    return text

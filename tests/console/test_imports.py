@@ -62,6 +62,21 @@ async def test_what_was_set_aside_and_cannot_be_accepted_has_no_button(person, e
     assert (button in page, why in page) == (False, True)
 
 
+async def test_an_undo_tells_of_what_holds_keep_and_of_its_schedule(person, client, engine, settings):
+    source = {"type": "url", "url": "https://files.example.org/c.csv"}
+    schedule = {"pool": "p", "source": source, "cron": "0 3 * * *"}
+    await client.post("/v1/import-schedules", json=schedule)
+    import_id = await queue(engine, "code\nA-1\nA-2\nA-3\n")
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    async with transaction(engine) as connection:
+        scheduled = text("UPDATE import SET schedule_id = (SELECT id FROM import_schedule)")
+        await connection.execute(scheduled)
+    await client.post("/v1/pools/p/holds", json={"campaign_id": "k", "count": 2})
+    page = (await post(await person(), import_id, "undo", sure="yes")).text
+    assert "but for those that campaigns hold. Its schedule is paused." in page
+    assert (await client.get("/v1/pools/p/counts")).json()["available"] == 2
+
+
 async def test_an_import_is_cancelled_once(person, engine):
     import_id = await queue(engine, FOOTED)
     browser = await person()
@@ -83,6 +98,7 @@ async def test_a_question_shows_what_may_be_answered_to_who_may_see_codes(person
     page = (await (await person()).get(f"/console/imports/{import_id}")).text
     assert "What to answer" in page
     assert "A1B2" in page
+    assert ("Choose the column: " in page, "`" in page) == (True, False)
     reader = await person("read")
     withheld = (await reader.get(f"/console/imports/{import_id}")).text
     assert "A1B2" not in withheld
@@ -143,6 +159,25 @@ async def test_the_wizard_lists_sheets_and_what_comes_with_a_code(person, client
     await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(ended.url.path.rpartition("/")[2]))
     found = (await client.get("/v1/vouchers/A0B0")).json()
     assert (found["pool"], found["attributes"]) == ("sheets", {"pin": "009"})
+
+
+ASKED = {
+    "a;b\nA1B2C3;B1B2C3\nA4B5C6;B4B5C6\n": "Choose the column: ",
+    "yes\nA-11\nA-12\nA-13\n": "Choose it as the header.",
+    "codes\nBuy now and save.\nThis is what we sell.\nThere is more of it.\n": "Choose the column if they are codes.",
+    FOOTED: "They can be accepted after the import.",
+    "codes of the shop\n\ncode;pin\nA-11;1\nA-12;2\nA-13;3\n": "Lines before the table are left out.",
+    "code\nÄ1\n".encode() + "Ä2\n".encode("cp1252") + b"A1\n": "Choose the right encoding",
+}
+
+
+@pytest.mark.parametrize("content", ASKED)
+async def test_what_is_asked_of_a_file_is_said_in_the_words_of_the_page(person, content):
+    browser = await person()
+    sent = {"csrf": await csrf(browser), "pool": "spring", "type": "file", "go": "preview"}
+    file = content if isinstance(content, bytes) else content.encode()
+    page = await browser.post(NEW, data=sent, files={"file": ("c.csv", file)})
+    assert (ASKED[content] in page.text, "`" in page.text) == (True, False), page.text
 
 
 async def test_codes_that_were_given_elsewhere_go_through_the_wizard(person, client, settings):
