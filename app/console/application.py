@@ -113,7 +113,7 @@ async def _http(request: Request, error: Exception) -> Response:
         return await problem_page(request, _NotFoundError("Nothing is at this address."))
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return _page_above(request) if request.method == "GET" else Response(None, 405, error.headers)
-    return await problem_page(request, InvalidRequestError(str(error.detail)))
+    return await problem_page(request, InvalidRequestError.of_body(str(error.detail)))
 
 
 def _page_above(request: Request) -> Response:

@@ -58,9 +58,14 @@ class InvalidRequestError(DomainError):
 
     status, name, title = 422, "invalid-request", "The request is not valid"
 
-    def __init__(self, detail: str, errors: Sequence[Fault] | None = None) -> None:
-        self.errors = list(errors or ())
+    def __init__(self, detail: str, errors: Sequence[Fault]) -> None:
+        self.errors = list(errors)
         super().__init__(detail, errors=self.errors)
+
+    @classmethod
+    def of_body(cls, detail: str) -> Self:
+        """Return what is wrong with a body as a whole."""
+        return cls(detail, [{"loc": ["body"], "msg": detail}])
 
     @classmethod
     def from_errors(cls, errors: Sequence[ErrorDetails], *prefix: str) -> Self:

@@ -125,9 +125,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, SecretFiles(settings_cls)
 
     @property
-    def sends_email(self) -> bool:
-        """Return whether there is a server to send emails by, and a name to send them in."""
-        return self.smtp_url is not None and self.email_from is not None
+    def why_no_email(self) -> str | None:
+        """Return which of the variables that emails need are not set, in words; None: they are."""
+        needed = {"VOUCHERS_SMTP_URL": self.smtp_url, "VOUCHERS_EMAIL_FROM": self.email_from}
+        lacking = [variable for variable, given in needed.items() if given is None]
+        return f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not set" if lacking else None
 
     @field_validator("secret_key")
     @classmethod

@@ -51,7 +51,7 @@ async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, 
     try:
         fields = await request.form(max_files=1, max_fields=20)
     except HTTPException as error:
-        raise InvalidRequestError(f"The form cannot be read: {error.detail}") from error
+        raise InvalidRequestError.of_body(f"The form cannot be read: {error.detail}") from error
     try:
         file = fields.get("file")
         if not isinstance(file, UploadFile):

@@ -44,7 +44,8 @@ class FieldError(BaseModel):
     """One thing that is wrong with a request."""
 
     loc: list[str | int] = Field(
-        description="Place of the fault, from the outside in", examples=[["body", "name"]]
+        description="Place of the fault, from the outside in; empty where it is not known",
+        examples=[["body", "name"]],
     )
     msg: str = Field(description="What is wrong there")
 
@@ -86,9 +87,8 @@ def response_to(error: Exception, instance: str) -> Response:
         log.error("database unavailable", error=type(error).__name__)
         return problem(_why_unavailable(error), instance)
     if isinstance(error, DataError):
-        return problem(
-            InvalidRequestError("A value cannot be stored, for instance one out of range."), instance
-        )
+        said = "A value cannot be stored, for instance one out of range."
+        return problem(InvalidRequestError(said, [{"loc": [], "msg": said}]), instance)
     log.error("unexpected error", exc_info=error)
     return _response(500, "internal-error", "Internal error", "This is a fault of the service.", instance, {})
 

@@ -60,6 +60,16 @@ async def test_a_file_may_be_larger_than_json(client, path, done):
 
 
 @pytest.mark.parametrize("path", ["/v1/pools/p/imports", "/v1/imports/preview", "/v1/customers/imports"])
+async def test_a_form_that_cannot_be_read_is_refused_with_what_and_where(client, path):
+    headers = {"Content-Type": "multipart/form-data"}
+    reply = await client.post(path, content=b"no form", headers=headers)
+    problem = reply.json()
+    assert (reply.status_code, problem["type"]) == (422, "/problems/invalid-request")
+    assert problem["errors"] == [{"loc": ["body"], "msg": problem["detail"]}]
+    assert problem["detail"].startswith("The form cannot be read: ")
+
+
+@pytest.mark.parametrize("path", ["/v1/pools/p/imports", "/v1/imports/preview", "/v1/customers/imports"])
 async def test_a_field_of_a_form_that_is_given_twice_is_refused(client, path):
     file = {"file": ("c.csv", b"code,pin,value\nC-1,2,3\n")}
     reply = await client.post(path, files=file, data={"attribute_columns": ["pin", "value"]})

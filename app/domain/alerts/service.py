@@ -52,8 +52,8 @@ async def put(
         PreconditionFailedError: they are not as expected.
     """
     addresses = wanted.addresses
-    if addresses and not settings.sends_email:
-        message = "this service sends no email: VOUCHERS_SMTP_URL and VOUCHERS_EMAIL_FROM are not set"
+    if addresses and settings.why_no_email:
+        message = f"this service sends no email: {settings.why_no_email}"
         field = "email" if wanted.emails is None else "emails"
         raise InvalidRequestError(f"{field}: {message}", [{"loc": ["body", field], "msg": message}])
     pool = await pools.ref(connection, name)

@@ -112,7 +112,7 @@ class Renderers:
         try:
             body = orjson.dumps(job)
         except TypeError as error:  # numbers of more than 64 bits, more than 254 levels
-            raise InvalidRequestError(
+            raise InvalidRequestError.of_body(
                 f"A template cannot take these properties or context: {error}."
             ) from None
         seconds = STILL_SECONDS + PATIENT * (self._seconds + GRACE) * max(

@@ -238,6 +238,24 @@ def to_server(settings, scheme, port, **changes):
     )
 
 
+LACKING = {
+    "VOUCHERS_SMTP_URL is not set": {"smtp_url": None},
+    "VOUCHERS_EMAIL_FROM is not set": {"email_from": None},
+    "VOUCHERS_SMTP_URL and VOUCHERS_EMAIL_FROM are not set": {"smtp_url": None, "email_from": None},
+}
+
+
+@pytest.mark.parametrize("says", LACKING)
+async def test_what_emails_lack_is_named(client, engine, settings, says):
+    await fill(engine, "p", 5)
+    for name, value in LACKING[says].items():
+        setattr(settings, name, value)
+    reply = await client.put(URL, json={"thresholds": [5], "email": "a@example.com"})
+    assert reply.json()["errors"][0]["msg"] == f"this service sends no email: {says}"
+    with pytest.raises(aiosmtplib.SMTPException, match=f"^{says} any more$"):
+        await emails.send(settings, one_message())
+
+
 async def test_no_password_and_no_email_go_to_a_server_without_tls(settings):
     """A server that offers no STARTTLS looks the same as one whose offer somebody on the way has cut out."""
     async with listening() as (port, said, passwords, mailbox):

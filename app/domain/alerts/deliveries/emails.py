@@ -30,8 +30,8 @@ WORDS = {
 
 async def send(settings: Settings, message: Pending) -> None:
     """Hand a message to the mail server, over TLS unless `VOUCHERS_SMTP_PLAINTEXT` permits otherwise."""
-    if settings.smtp_url is None:
-        raise aiosmtplib.SMTPException("VOUCHERS_SMTP_URL is not set any more")
+    if settings.smtp_url is None or settings.email_from is None:
+        raise aiosmtplib.SMTPException(f"{settings.why_no_email} any more")
     server = urlsplit(settings.smtp_url.get_secret_value())
     await aiosmtplib.send(
         compose(settings, message),
