@@ -70,7 +70,10 @@ async def test(visit: ManagerForm, engine: Engine) -> Response:
     """Send a test message."""
     async with transaction(engine) as connection:
         await once(
-            connection, visit, lambda: service.send_test(connection, _pool(visit)), lambda sent: str(len(sent))
+            connection,
+            visit,
+            lambda: service.send_test(connection, _pool(visit)),
+            lambda sent: str(len(sent)),
         )
     return see("/alerts", "test-sent", pool=_pool(visit))
 

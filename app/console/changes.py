@@ -44,9 +44,7 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
     try:
         wanted = _wanted(visit)
         async with transaction(engine) as connection:
-            change, _ = await service.begin(
-                connection, visit.caller, wanted, idempotency_key=visit.sent_as()
-            )
+            change, _ = await service.begin(connection, visit.caller, wanted, idempotency_key=visit.sent_as())
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _list(visit, connection, error)

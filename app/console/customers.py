@@ -58,9 +58,7 @@ async def load(visit: TrackerForm, engine: Engine) -> Response:
         file = visit.form.get("file")
         if not isinstance(file, UploadFile) or not file.filename:
             raise wrong("file", "Choose a file.")
-        wanted = checked(
-            FileFormat, {"id_column": visit.given("id_column"), "sheet": visit.given("sheet")}
-        )
+        wanted = checked(FileFormat, {"id_column": visit.given("id_column"), "sheet": visit.given("sheet")})
         names = [wanted.id_column] if wanted.id_column else files.ID_COLUMNS
         records = await to_thread.run_sync(
             open_records, file.file, wanted.delimiter, wanted.encoding, names, wanted.sheet

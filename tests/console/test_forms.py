@@ -112,7 +112,9 @@ async def test_what_cannot_be_undone_is_done_by_who_ticks_the_box(browser, clien
     made = (await client.post("/v1/import-schedules", json=schedule)).json()
     await client.put("/v1/aggregates/a", json={"event_type": "e", "function": "count"})
     await client.put("/v1/pools/spring/alerts", json={"thresholds": [0], "webhook_url": "https://e.org/"})
-    seen = re.search(r'name="version" value="([^"]+)"', (await browser.get("/console/alerts?pool=spring")).text)
+    seen = re.search(
+        r'name="version" value="([^"]+)"', (await browser.get("/console/alerts?pool=spring")).text
+    )
     for address, form, path in (
         (f"schedules/{made['id']}/delete", {}, f"/v1/import-schedules/{made['id']}"),
         ("aggregates/delete", {"aggregate": "a"}, "/v1/aggregates/a"),

@@ -65,7 +65,9 @@ async def test_a_secret_is_made_once_and_shown_each_time(send, client):
 
 async def test_a_test_is_sent_once_and_a_dry_run_begun_once(send, client):
     await send("alerts", **ALERTS)
-    hook = (await client.post("/v1/webhooks", json={"url": ALERTS["webhook_url"], "events": ["pool.low"]})).json()
+    hook = (
+        await client.post("/v1/webhooks", json={"url": ALERTS["webhook_url"], "events": ["pool.low"]})
+    ).json()
     for path, typed, listed in (
         ("alerts/test", {"pool": "spring"}, "/v1/pools/spring/alerts/deliveries"),
         (f"webhooks/{hook['id']}/test", {}, f"/v1/webhooks/{hook['id']}/deliveries"),

@@ -83,15 +83,18 @@ async def run(
     return outcomes
 
 
-async def bind(connection: AsyncConnection, request: KeyedRequest, customer_id: str | None) -> None:
-    """Have a key stand for a request from the end of this transaction on, which makes what is asked for.
+async def bind(connection: AsyncConnection, target: MessageTarget) -> None:
+    """Have the key of a request, if it has one, stand for it once this transaction, which answers it, is committed.
 
     Raises:
         IdempotencyKeyReusedError: it stands for another one.
     """
+    request = target.request
+    if request is None:
+        return
     stored = await queries.seen(connection, [request.id])
     if request.id not in stored:
-        row = {"id": request.id, "customer_id": customer_id, "seen": {"digest": request.digest}}
+        row = {"id": request.id, "customer_id": target.customer_id, "seen": {"digest": request.digest}}
         await queries.add_seen(connection, [row])
     elif stored[request.id]["digest"] != request.digest:
         raise _error()

@@ -82,8 +82,7 @@ async def _run(
             id_ = _node_id(spec, whom, whom.customer_id)
             if spec.mode is not Mode.PREVIEW:
                 await queries.lock_customer(connection, whom.customer_id or "")
-                if whom.request is not None:
-                    await keyed.bind(connection, whom.request, whom.customer_id)
+                await keyed.bind(connection, whom)
                 ids = [_node_id(spec, whom, name) for name in whom.names or (whom.customer_id,)]
                 before = {} if whom.is_new else await queries.seen(connection, ids)
                 for each in ids:
