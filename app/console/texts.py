@@ -84,7 +84,7 @@ STATES = {
 """The kind of each state, for its dot."""
 
 WORDS = {
-    "Give `has_header` true or false.": "Choose it as the header.",
+    "Give `has_header` true or false.": "Choose one under Header.",
     "Give `column` 0 if they are codes.": "Choose the column if they are codes.",
     "Give `column`, by name or index:": "Choose the column:",
     "Give `sheet`, by name or index:": "Choose the sheet:",

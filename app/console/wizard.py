@@ -101,10 +101,10 @@ async def _step(
     try:
         about["preview"] = await _preview(visit, source)
     except DomainError as failed:
-        asked = failed.choices.get("sheet") if isinstance(failed, ImportUndecidedError) else None
-        if asked:
-            about["sheets"] = [str(sheet["name"]) for sheet in asked]
-        elif step == "preview" and not visit.text("redo"):
+        asked = failed.choices if isinstance(failed, ImportUndecidedError) else {}
+        if "sheet" in asked:
+            about["sheets"] = [str(sheet["name"]) for sheet in asked["sheet"]]
+        elif not asked and step == "preview" and not visit.text("redo"):
             return await _pool_step(visit, engine, failed)
         step, error = "preview", failed
     if step == "schedule" and not about["repeats"]:

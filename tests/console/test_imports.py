@@ -163,11 +163,9 @@ async def test_the_wizard_lists_sheets_and_what_comes_with_a_code(person, client
 
 ASKED = {
     "a;b\nA1B2C3;B1B2C3\nA4B5C6;B4B5C6\n": "Choose the column: ",
-    "yes\nA-11\nA-12\nA-13\n": "Choose it as the header.",
-    "codes\nBuy now and save.\nThis is what we sell.\nThere is more of it.\n": "Choose the column if they are codes.",
+    "- apples\n- pears\n- nuts\n": "Choose the column if they are codes.",
     FOOTED: "They can be accepted after the import.",
     "codes of the shop\n\ncode;pin\nA-11;1\nA-12;2\nA-13;3\n": "Lines before the table are left out.",
-    "code\nÄ1\n".encode() + "Ä2\n".encode("cp1252") + b"A1\n": "Choose the right encoding",
 }
 
 
@@ -175,9 +173,35 @@ ASKED = {
 async def test_what_is_asked_of_a_file_is_said_in_the_words_of_the_page(person, content):
     browser = await person()
     sent = {"csrf": await csrf(browser), "pool": "spring", "type": "file", "go": "preview"}
-    file = content if isinstance(content, bytes) else content.encode()
-    page = await browser.post(NEW, data=sent, files={"file": ("c.csv", file)})
-    assert (ASKED[content] in page.text, "`" in page.text) == (True, False), page.text
+    page = await browser.post(NEW, data=sent, files={"file": ("c.csv", content.encode())})
+    assert (ASKED[content] in page.text, "`" in page.text) == (True, False)
+
+
+async def test_what_is_wrong_with_a_file_is_said_in_the_words_of_the_page(person):
+    browser = await person()
+    sent = {"csrf": await csrf(browser), "pool": "spring", "type": "file", "go": "preview"}
+    mixed = "code\nÄ1\n".encode() + "Ä2\n".encode("cp1252") + b"A1\n"
+    page = await browser.post(NEW, data=sent, files={"file": ("c.csv", mixed)})
+    page = await browser.post(NEW, data=hidden(page.text) | {"column": "0", "go": "import"})
+    assert (page.status_code, "Choose the right encoding" in page.text, "`" in page.text) == (
+        422,
+        True,
+        False,
+    )
+
+
+async def test_whether_there_is_a_header_is_asked_where_it_can_be_answered(person):
+    browser = await person()
+    sent = {
+        "csrf": await csrf(browser),
+        "pool": "p",
+        "type": "text",
+        "text": "spring\nsummer\nautumn\nwinter\n",
+    }
+    page = await browser.post(NEW, data=sent | {"go": "preview"})
+    assert (page.status_code, "Choose one under Header." in page.text) == (422, True)
+    page = await browser.post(NEW, data=hidden(page.text) | {"has_header": "no", "go": "column"})
+    assert (page.status_code, "Choose the column with the codes." in page.text) == (200, True)
 
 
 async def test_codes_that_were_given_elsewhere_go_through_the_wizard(person, client, settings):
