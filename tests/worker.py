@@ -9,11 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from app.platform.database import transaction
-from app.platform.projects import everywhere
 from app.platform.settings import Settings
 from app.server.worker import work
 
@@ -63,14 +58,3 @@ async def eventually(condition: Callable[[], Awaitable[Any] | Any], seconds: flo
             if result:
                 return result
             await asyncio.sleep(0.02)
-
-
-async def until_somebody_waits(engine: AsyncEngine) -> None:
-    """Poll until a statement waits for a lock."""
-    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-
-    async def waits() -> bool:
-        async with transaction(everywhere(engine)) as connection:
-            return bool((await connection.execute(query)).scalar_one())
-
-    await eventually(waits)

@@ -20,7 +20,7 @@ from app.domain.assignments.errors import (
     PoolTooShortLivedError,
 )
 from app.domain.assignments.schemas import Filter
-from app.domain.lifecycle import order, transitions
+from app.domain.lifecycle import holding, order, transitions
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.persons import service as persons
 from app.domain.pools import service as pools
@@ -308,6 +308,7 @@ async def release(
 
 async def release_unseen(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
     """Take back assignments of which nobody has heard, each a moment old; the ledger keeps them as released."""
+    await holding.lock_pools_of(connection, assignment_ids)
     await transitions.release_many(connection, assignment_ids)
 
 

@@ -14,7 +14,8 @@ from app.platform.database import transaction
 from app.platform.jobs import enqueue, jobs
 from app.platform.settings import Settings
 from tests.factories import COUNT, fill
-from tests.worker import eventually, until_somebody_waits, worker_process, working
+from tests.waiting import until_somebody_waits
+from tests.worker import eventually, worker_process, working
 
 URL = "/v1/pools/p/alerts"
 

@@ -1,14 +1,16 @@
 import asyncio
+import uuid
 
 from sqlalchemy import text
 
 from app.domain.alerts import service as alerts
+from app.domain.assignments import service as assignments
 from app.domain.holds import service
 from app.domain.lifecycle import check
 from app.domain.vouchers import service as vouchers
 from app.platform.database import transaction
 from tests.factories import fill
-from tests.worker import until_somebody_waits
+from tests.waiting import until_somebody_waits
 
 URL = "/v1/pools/p/holds"
 ASSIGN = "/v1/pools/p/assignments"
@@ -135,6 +137,21 @@ async def test_a_claim_that_began_before_the_hold_takes_nothing_of_it(client, en
         await service.create(connection, None, "p", "spring", 1, None)
     assert await waiting == 409
     assert await draw(client, "spring") == 201
+
+
+async def test_what_nobody_saw_goes_back_to_its_hold_also_as_another_one_ends(client, engine):
+    await fill(engine, "p", 3)
+    await hold(client, "spring")
+    other = (await hold(client, "summer")).json()
+    given = (await client.post(ASSIGN, json={"campaign_id": "spring"})).json()
+    async with transaction(engine) as connection:
+        await assignments.release_unseen(connection, [uuid.UUID(given["id"])])
+        ending = asyncio.create_task(client.delete(f"{URL}/{other['id']}"))
+        await until_somebody_waits(engine)
+    assert (await ending).status_code == 204
+    assert await stock_holds(engine) == [1]
+    assert [await draw(client) for _ in range(3)] == [201, 201, 409]
+    assert await broken(engine) == []
 
 
 async def drawn(client):

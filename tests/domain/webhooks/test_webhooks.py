@@ -22,7 +22,8 @@ from app.platform.database import transaction
 from app.platform.projects import DEFAULT
 from tests.factories import KEY, add_key, fill
 from tests.receivers import Receiver
-from tests.worker import eventually, until_somebody_waits
+from tests.waiting import until_somebody_waits
+from tests.worker import eventually
 
 ALL = [
     "voucher.assigned",
