@@ -85,7 +85,12 @@ async def test_a_deleted_hold_gives_back_what_it_kept(client, engine):
 
 async def test_a_hold_that_has_expired_holds_nothing_and_is_swept(client, engine):
     await fill(engine, "p", 1)
-    await hold(client, expires_at="2000-01-01T00:00:00Z")
+    assert (await hold(client, expires_at="2000-01-01T00:00:00Z")).status_code == 422
+    assert (await hold(client, expires_at="2100-01-01T00:00:00Z")).status_code == 201
+    assert await draw(client) == 409
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE hold SET expires_at = now() - interval '1 s'"))
+    assert await stock_holds(engine) == [1]
     assert (await client.get(URL)).json() == {"items": [], "next_cursor": None, "free": 1}
     assert await draw(client) == 201
     await service.sweep(engine)
