@@ -48,6 +48,19 @@ async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledger
     return next(iter(await known(connection, [assignment_id])), None)
 
 
+# What another request of the customer is answered with as well, where the pool's rule says so, is not given once.
+GIVEN_ONCE = text("""
+SELECT assignment.id
+WHERE assignment.project_id = :project AND assignment.id = ANY (CAST(:ids AS uuid[]))
+    AND (assignment.customer_id IS NULL OR per_customer ->> 'then' IS DISTINCT FROM 'same')
+""")
+
+
+async def given_once(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
+    """Return those of these assignments which no other request is answered with."""
+    return (await connection.execute(GIVEN_ONCE, {"ids": list(ids)})).scalars().all()
+
+
 # What a rule of the pool counts, the last one first. What has expired unused is no good to show again.
 STANDING = text(f"""
 SELECT {LEDGER_ROW}, pool.name

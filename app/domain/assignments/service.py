@@ -307,9 +307,13 @@ async def release(
 
 
 async def release_unseen(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:
-    """Take back assignments of which nobody has heard, each a moment old; the ledger keeps them as released."""
-    await holding.lock_pools_of(connection, assignment_ids)
-    await transitions.release_many(connection, assignment_ids)
+    """Take back assignments of which nobody has heard, each a moment old; the ledger keeps them as released.
+
+    What its pool gives the same customer again stays: another request may have been answered with it by now.
+    """
+    unseen = await queries.given_once(connection, assignment_ids)
+    await holding.lock_pools_of(connection, unseen)
+    await transitions.release_many(connection, unseen)
 
 
 Key = queries.Key

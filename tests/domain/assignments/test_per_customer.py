@@ -3,11 +3,15 @@
 import asyncio
 
 import pytest
+from fastapi import Request
 from sqlalchemy import text
 
 from app.domain.lifecycle import check
+from app.domain.rendering.batcher import RenderBatcher
 from app.platform.database import transaction
+from app.web.dependencies import held_by
 from tests.factories import fill
+from tests.waiting import until_somebody_waits
 
 ASSIGN = "/v1/pools/p/assignments"
 LETTER = "{{ vouchers['p'].assign_available() }}"
@@ -266,3 +270,49 @@ async def test_nothing_is_kept_of_what_cannot_be_repeated(client, engine):
         await assign(client, customer_id="anna")
     async with transaction(engine) as connection:
         assert (await connection.execute(text("SELECT count(*) FROM answered_again"))).scalar_one() == 0
+
+
+async def test_a_code_that_another_view_shows_is_not_taken_back_with_one_that_was_left(
+    app, client, engine, monkeypatch
+):
+    await fill(engine, "p", 9)
+    await rule(client)
+
+    async def left(request):  # there until the messages are committed, gone as its own is sent
+        return "left" in request.headers and await asyncio.create_task(given(client)) > 1
+
+    async def view(customer, **headers):
+        body = {"template": LETTER, "channel": "weblayer", "customer_id": customer}
+        return (await client.post("/v1/render", json=body, headers=headers)).json()
+
+    monkeypatch.setattr(Request, "is_disconnected", left)
+    queues = held_by(app, RenderBatcher, (1, 1))._batcher._queues
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT FROM pool FOR NO KEY UPDATE"))
+        first = asyncio.create_task(view("zoe"))
+        await until_somebody_waits(engine)
+        views = [asyncio.create_task(each) for each in (view("anna", left="1"), view("anna"))]
+        async with asyncio.timeout(10):
+            while [len(queue.waiting) for queue in queues.values()] != [2]:
+                await asyncio.sleep(0.001)
+    await first
+    _, stays = [await each for each in views]
+    assert (await assign(client, customer_id="anna")).json()["code"] == stays["rendered"]
+    assert await given(client) == 2
+    await agrees(engine)
+
+
+@pytest.mark.parametrize(("then", "kept"), [("same", 1), ("refuse", 0)])
+async def test_what_a_rule_does_not_show_again_is_taken_back_with_its_view(
+    then, kept, client, engine, monkeypatch
+):
+    await fill(engine, "p", 9)
+    await rule(client, then=then)
+
+    async def left(_request):  # there until the message is committed
+        return await asyncio.create_task(given(client)) > 0
+
+    monkeypatch.setattr(Request, "is_disconnected", left)
+    await render(client, "anna")
+    assert await given(client) == kept
+    await agrees(engine)
