@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments import identity, queries
-from app.domain.assignments.rule import Given
+from app.domain.assignments.rule import Given, reused
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.persons import service as persons
 
@@ -50,12 +50,16 @@ async def of_persons(
 def as_asked(
     asked: Sequence[AssignmentRequest], resolved: Sequence[AssignmentRequest], given: Given
 ) -> Given:
-    """Return what requests were given by those that asked, where these name customers by other ids."""
+    """Return what requests were given by those that asked, where these name customers by other ids.
+
+    What a request was given under its id is its own where it was given to the person.
+    """
     answers: Given = {}
     for request, of_person in zip(asked, resolved, strict=True):
         row = given.get(of_person.id)
         if isinstance(row, LedgerEntry) and of_person is not request and row.id == of_person.id:
-            row = dataclasses.replace(row, of_person=True)
+            is_own = row.customer_id == of_person.customer_id
+            row = dataclasses.replace(row, of_person=True) if is_own else reused(row)
         if row is not None:
             answers[request.id] = row
     return answers

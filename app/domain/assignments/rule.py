@@ -68,9 +68,7 @@ class Customers:
             await queries.answered_again(self.connection, [request.id for request in fresh]) if fresh else {}
         )
         return {
-            request.id: replace(row, replayed=True)
-            if row.customer_id == request.customer_id
-            else _reused(row)
+            request.id: replace(row, replayed=True) if row.customer_id == request.customer_id else reused(row)
             for request in fresh
             if (row := found.get(request.id)) is not None
         }
@@ -121,7 +119,8 @@ def _repeats(id_: uuid.UUID) -> bool:
     return id_.version == DERIVED_VERSION
 
 
-def _reused(row: LedgerEntry) -> IdempotencyKeyReusedError:
+def reused(row: LedgerEntry) -> IdempotencyKeyReusedError:
+    """Return the error for a request whose id another customer's request had."""
     return IdempotencyKeyReusedError(
         "The same idempotency key or message came before with another customer, or its customer was erased since.",
         assignment_id=row.id,

@@ -234,6 +234,26 @@ async def test_a_merge_that_cannot_come_to_its_turn_changes_nothing_and_blocks_n
     assert (await assign(client, ANNA, "m"))["code"] == code
 
 
+@pytest.mark.parametrize("how", ["plain", "lasting", "ruled", "batch"])
+async def test_a_key_that_another_customer_used_is_refused_to_who_was_merged(how, client, engine):
+    await fill(engine, "p", 4)
+    await assign(client, "bob", key="k")
+    await merge(client)
+    if how == "ruled":
+        await client.patch("/v1/pools/p", json={"per_customer": {"count": 1}})
+    for end in (False, True):
+        if end:
+            assert (await client.delete("/v1/customers/bob")).is_success
+        for customer in (ANNA, COOKIE):
+            asked = {"customer_id": customer} | ({"valid_for_seconds": 60} if how == "lasting" else {})
+            if how == "batch":
+                items = [asked | {"idempotency_key": "k"}]
+                reply = await client.post(f"{ASSIGN}/batch", json={"items": items})
+            else:
+                reply = await client.post(ASSIGN, json=asked, headers={"Idempotency-Key": "k"})
+            assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused")
+
+
 async def test_it_is_exact_under_races_of_every_kind(client, engine):
     await fill(engine, "p", 80)
     mapping = [{"event_type": "purchase", "property": "code"}]
