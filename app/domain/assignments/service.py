@@ -18,6 +18,7 @@ from app.domain.assignments.errors import (
     AssignmentReleasedError,
     CustomerLimitError,
     PoolTooShortLivedError,
+    VoucherNotAvailableError,
 )
 from app.domain.assignments.schemas import Filter
 from app.domain.lifecycle import holding, order, transitions
@@ -33,7 +34,7 @@ from app.domain.vouchers.errors import (
     VoucherVoidError,
 )
 from app.platform.clock import clock
-from app.platform.database import retry_on_conflict, transaction
+from app.platform.database import ConflictError, retry_on_conflict, transaction
 from app.platform.errors import DomainError, IdempotencyKeyReusedError
 from app.platform.records import Query
 
@@ -226,6 +227,10 @@ async def assign_this(
             await draw.give(request, code)
         except VoucherNotFoundError:
             raise VoucherNotFoundError(pool=pool) from None  # another one may
+        except (CustomerLimitError, VoucherNotAvailableError):
+            if await queries.which(connection, [request.id]):  # the same request was faster: find its answer
+                raise ConflictError from None
+            raise
         await audit.record(connection, caller, "assignment.chosen", pool=pool, assignment_id=str(request.id))
         return dataclasses.replace(await get(connection, request.id), replayed=False)
 

@@ -2,9 +2,13 @@
 
 import asyncio
 
+import pytest
+from sqlalchemy import text
+
 from app.domain.lifecycle import check
 from app.platform.database import transaction
 from tests.factories import add_key, fill
+from tests.waiting import until_somebody_waits
 
 ASSIGN = "/v1/pools/p/assignments"
 OF_THE_POOL = "Pool 'p' does not hold this code."
@@ -63,3 +67,17 @@ async def test_holds_rules_and_scopes_hold_for_it_too(client, engine):
     await add_key(engine, "desk-0123456789-0123456789-0123456789", "assign")
     headers = {"Authorization": "Bearer desk-0123456789-0123456789-0123456789"}
     assert (await client.post(ASSIGN, json={"code": "B"}, headers=headers)).status_code == 403
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+async def test_a_repeat_that_overlaps_the_first_is_the_same(ruled, client, engine):
+    await fill(engine, "p", ["A", "B"])
+    if ruled:
+        await client.patch("/v1/pools/p", json={"per_customer": {"count": 1}})
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT FROM pool FOR NO KEY UPDATE"))
+        both = [asyncio.create_task(ask(client, "B", "k", customer_id="anna")) for _ in range(2)]
+        await until_somebody_waits(engine, 2)
+    replies = [await each for each in both]
+    assert sorted(reply.status_code for reply in replies) == [200, 201], [reply.text for reply in replies]
+    assert len({reply.json()["id"] for reply in replies}) == 1
