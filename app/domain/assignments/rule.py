@@ -13,7 +13,7 @@ from typing import TypeAlias
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments import queries
-from app.domain.assignments.errors import CustomerLimitError
+from app.domain.assignments.errors import CustomerLimitError, PoolTooShortLivedError
 from app.domain.lifecycle import transitions
 from app.domain.lifecycle.claim import CustomerRule
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
@@ -106,12 +106,16 @@ class Customers:
         if self.rule.then == "refuse":
             return CustomerLimitError(self.pool, self.rule.count, self.rule.days)
         row = self.last.get(who)
-        if row is not None and row.status == "reserved" and request.lease_seconds is None:
+        if row is None:
+            return None
+        if not row.lasts(request.valid_for_seconds):
+            return PoolTooShortLivedError(self.pool)
+        if row.status == "reserved" and request.lease_seconds is None:
             if not await transitions.confirm(self.connection, [row.id]):
                 raise ConflictError
             row = replace(row, status="assigned", lease_until=None)
             self.last[who] = row
-        return None if row is None else replace(row, replayed=True)
+        return replace(row, replayed=True)
 
 
 def _repeats(id_: uuid.UUID) -> bool:

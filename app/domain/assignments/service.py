@@ -4,7 +4,7 @@ import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -166,10 +166,8 @@ def _check_given(request: AssignmentRequest, row: LedgerEntry) -> LedgerEntry:
     if row.id == request.id:
         return check_replay(request, row)
     _check_stands(row)
-    if request.valid_for_seconds and row.expires_at is not None:
-        until = clock.now() + timedelta(seconds=request.valid_for_seconds)
-        if row.expires_at < until:
-            raise PoolTooShortLivedError(row.pool)
+    if not row.lasts(request.valid_for_seconds):
+        raise PoolTooShortLivedError(row.pool)
     return row
 
 

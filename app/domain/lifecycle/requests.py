@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from app.platform.clock import clock
 from app.schema.ledger import IS_TEST, OCCURRENCE
 
 MADE_WITHIN = timedelta(minutes=1)
@@ -95,6 +96,14 @@ class LedgerEntry:
             seconds == 0
             or self.expires_at is None
             or self.expires_at >= self.assigned_at + timedelta(seconds=seconds) - MADE_WITHIN
+        )
+
+    def lasts(self, seconds: int) -> bool:
+        """Return whether the code still holds for so many seconds."""
+        return (
+            seconds == 0
+            or self.expires_at is None
+            or self.expires_at >= clock.now() + timedelta(seconds=seconds)
         )
 
 

@@ -316,3 +316,20 @@ async def test_what_a_rule_does_not_show_again_is_taken_back_with_its_view(
     await render(client, "anna")
     assert await given(client) == kept
     await agrees(engine)
+
+
+async def test_what_is_reserved_stays_so_where_it_does_not_answer_a_request(client, engine):
+    await fill(engine, "p", 2)
+    await rule(client)
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE voucher SET expires_at = now() + interval '2 days'"))
+    reserved = (await assign(client, customer_id="anna", lease_seconds=600)).json()
+    wanted = {"customer_id": "anna", "valid_for_seconds": 30 * 86400}
+    for _ in range(2):
+        reply = await assign(client, "k", **wanted)
+        assert (reply.status_code, reply.json()["reason"]) == (409, "too_short_lived")
+    batch = (await client.post(f"{ASSIGN}/batch", json={"items": [wanted]})).json()
+    assert batch["items"][0]["status"] == "exhausted"
+    stands = (await client.get(f"/v1/assignments/{reserved['id']}")).json()
+    assert (stands["status"], stands["lease_until"]) == ("reserved", reserved["lease_until"])
+    await agrees(engine)
