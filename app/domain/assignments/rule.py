@@ -88,9 +88,14 @@ class Customers:
         return self.room[who] >= 0
 
     def note(self, request: AssignmentRequest, given: LedgerEntry | DomainError | None) -> None:
-        """Note what a request was given."""
-        if isinstance(given, LedgerEntry) and request.customer_id is not None:
-            self.last[request.customer_id, request.test] = given
+        """Note what a request was given that may have a new one; where there is none, it leaves that to others."""
+        if request.customer_id is None:
+            return
+        who = (request.customer_id, request.test)
+        if isinstance(given, LedgerEntry):
+            self.last[who] = given
+        else:
+            self.room[who] += 1
 
     async def answer(self, request: AssignmentRequest) -> LedgerEntry | DomainError | None:
         """Return what a request gets that may have nothing new; None where there is nothing.

@@ -333,3 +333,12 @@ async def test_what_is_reserved_stays_so_where_it_does_not_answer_a_request(clie
     stands = (await client.get(f"/v1/assignments/{reserved['id']}")).json()
     assert (stands["status"], stands["lease_until"]) == ("reserved", reserved["lease_until"])
     await agrees(engine)
+
+
+@pytest.mark.parametrize("then", ["same", "refuse"])
+async def test_who_has_less_than_the_rule_allows_of_an_empty_pool_is_told_that_it_is(then, client, engine):
+    await fill(engine, "p", 1)
+    await rule(client, count=2, then=then)
+    items = [{"customer_id": customer} for customer in ("anna", "anna", "anna", "ben", "ben", "ben")]
+    batch = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()
+    assert [item["status"] for item in batch["items"]] == ["assigned"] + ["exhausted"] * 5
