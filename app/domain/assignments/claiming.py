@@ -15,9 +15,10 @@ from app.domain.lifecycle.claim import Claimed
 from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.lifecycle.statements import Ids
+from app.domain.persons.service import MergingError
 from app.platform.database import is_conflict, retry_on_conflict, transaction
 from app.platform.driver_pool import ProjectConnections
-from app.platform.errors import DomainError
+from app.platform.errors import ChangesConflictError, DomainError
 
 
 @dataclass(slots=True)
@@ -111,8 +112,26 @@ async def _claim_once(
 _claim_until_done = retry_on_conflict(_claim_once)
 
 
-@retry_on_conflict
 async def _claim_in_transaction(
+    engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
+) -> tuple[Given, DomainError | None]:
+    """Claim and commit; requests of customers who are being merged all the while fail by themselves."""
+    try:
+        return await _claim_of_persons(engine, pool, requests)
+    except MergingError as error:
+        merging = error.ids
+    failed: Given = {
+        request.id: ChangesConflictError() for request in requests if request.customer_id in merging
+    }
+    others = [request for request in requests if request.id not in failed]
+    if not others:
+        return failed, None
+    given, reason = await _claim_in_transaction(engine, pool, others)
+    return given | failed, reason
+
+
+@retry_on_conflict
+async def _claim_of_persons(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
 ) -> tuple[Given, DomainError | None]:
     async with transaction(engine) as connection:

@@ -22,6 +22,11 @@ class MergingError(ConflictError):
 
     pause = 0.1
 
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.ids = frozenset(ids)
+        """Of the customers that are, where they were asked for by these ids."""
+
 
 async def resolve(connection: AsyncConnection, ids: Iterable[str | None]) -> dict[str, Person]:
     """Return whom those of these ids stand for that a merge has ever concerned; the others are themselves.
@@ -31,9 +36,9 @@ async def resolve(connection: AsyncConnection, ids: Iterable[str | None]) -> dic
     """
     asked = sorted({id_ for id_ in ids if id_ is not None})
     rows = await queries.persons(connection, asked) if asked else ()
-    if any(row.merging for row in rows):
+    if merging := [row.asked for row in rows if row.merging]:
         if not await queries.nobody_merges(connection):
-            raise MergingError
+            raise MergingError(merging)
         rows = await queries.persons(connection, asked)  # it has ended just now, or came to nothing
     return {row.asked: Person(row.id, tuple(row.aliases)) for row in rows}
 

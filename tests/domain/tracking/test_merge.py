@@ -6,12 +6,17 @@ import pytest
 from sqlalchemy import text
 
 from app.cli.merging import merge_all
+from app.domain.assignments.claiming import Claimer
 from app.domain.lifecycle import check
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.persons import ids
 from app.domain.persons import service as persons
 from app.domain.tracking import merge as merging
 from app.platform.database import transaction
+from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
+from app.platform.errors import ChangesConflictError
+from app.platform.ids import ordered_id
 from app.platform.projects import DEFAULT, of_project, share_of
 from app.platform.settings import Settings
 from app.schema.base import Base
@@ -252,6 +257,29 @@ async def test_a_key_that_another_customer_used_is_refused_to_who_was_merged(how
             else:
                 reply = await client.post(ASSIGN, json=asked, headers={"Idempotency-Key": "k"})
             assert (reply.status_code, reply.json()["type"]) == (422, "/problems/idempotency-key-reused")
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_who_is_being_merged_fails_alone(seconds, client, engine, settings, monkeypatch):
+    await fill(engine, "p", 9)
+    await merge(client)
+    monkeypatch.setattr(persons.MergingError, "pause", 0)
+    people = [COOKIE, "cat", "zoe"]
+    asked = [AssignmentRequest(ordered_id(), each, valid_for_seconds=seconds) for each in people]
+    async with transaction(engine) as alone, create_driver_pool(settings) as direct:
+        assert await persons.try_alone(alone)
+        async with transaction(engine) as marking:
+            await persons.mark(marking, ["cat", "dog"])
+        given, reason = await Claimer(engine, direct.of(DEFAULT)).claim("p", asked)
+        told = await client.post(ASSIGN, json={"customer_id": "cat", "valid_for_seconds": seconds or None})
+    assert reason is None
+    assert [given[request.id].__class__ for request in asked] == [
+        LedgerEntry,
+        ChangesConflictError,
+        LedgerEntry,
+    ]
+    assert (told.status_code, told.json()["type"]) == (409, "/problems/conflict")
+    await agrees(engine)
 
 
 async def test_it_is_exact_under_races_of_every_kind(client, engine):
