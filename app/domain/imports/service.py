@@ -15,6 +15,7 @@ from app.domain.imports.errors import (
 )
 from app.domain.imports.schemas import IgnoredRecord, ImportRecord, LastImport, RejectRecord
 from app.domain.lifecycle import order, suspicious
+from app.domain.pools import service as pools
 from app.domain.pools.errors import PoolNotFoundError
 from app.platform.metrics import Reading
 from app.schema.base import ImportStatus
@@ -104,6 +105,8 @@ async def accept_suspicious(
         ImportNotFinishedError: it is still under way.
         PoolNotFoundError: the pool was deleted.
     """
+    # The pool first, as who deletes it does: then it is not deleted under codes that come in.
+    await pools.keep(connection, (await get(connection, import_id)).pool)
     row = await queries.lock(connection, import_id)
     if row is None:
         raise ImportNotFoundError(f"There is no import {import_id}.")

@@ -42,8 +42,16 @@ async def ensure_kept(connection: AsyncConnection, name: str) -> tuple[int, bool
     while True:
         if (made := await _add(connection, name, None)) is not None:
             return made, True
-        if (found := await queries.keep(connection, name)) is not None:
+        if (found := await keep(connection, name)) is not None:
             return found, False
+
+
+async def keep(connection: AsyncConnection, name: str) -> int | None:
+    """Return the id of the pool with this name, which is not deleted until the transaction ends; None: there is none.
+
+    A deletion that is under way is waited for.
+    """
+    return await queries.keep(connection, name)
 
 
 async def _add(connection: AsyncConnection, name: str, description: str | None) -> int | None:

@@ -1,9 +1,16 @@
 """Questions, values that were set aside, and columns beside the codes, as callers meet them."""
 
+import asyncio
+
 import pytest
 
+from app.domain.imports import service as imports
+from app.domain.lifecycle import check
+from app.domain.pools import service as pools
+from app.platform.database import transaction
 from tests.domain.imports.imported import codes, figures, rejects
 from tests.domain.imports.servers import http_server
+from tests.waiting import until_somebody_waits
 
 PIN = "Serial;PIN\nAB11-2233;9911\nAB11-2244;8812\nAB11-2255;7713\n"
 FOOTED = "code;value\nA-11;5\nA-12;5\nA-13;5\nTotal: 3;15\n"
@@ -76,6 +83,24 @@ async def test_what_was_set_aside_can_be_taken_after_all_once(client, upload):
     ]
     undone = (await client.post(f"/v1/imports/{done['id']}/undo")).json()
     assert (undone["taken_back"], undone["kept"]) == (184, 0)
+
+
+async def test_what_is_taken_after_all_goes_with_its_pool(client, engine, upload):
+    done = (await upload(FOOTED)).json()
+    async with transaction(engine) as accepting:
+        await imports.accept_suspicious(accepting, None, done["id"])
+        deleting = asyncio.create_task(client.delete("/v1/pools/p"))
+        await until_somebody_waits(engine)
+    assert (await deleting).status_code == 204
+    assert (await client.get("/v1/vouchers/Total: 3")).status_code == 404
+    done = (await upload(FOOTED)).json()
+    async with transaction(engine) as deleting:
+        await pools.delete(deleting, None, "p")
+        late = asyncio.create_task(client.post(f"/v1/imports/{done['id']}/accept-suspicious"))
+        await until_somebody_waits(engine)
+    assert ((await late).status_code, (await late).json()["type"]) == (404, "/problems/pool-not-found")
+    async with transaction(engine) as connection:
+        assert await check.violations(connection) == []
 
 
 async def test_accepting_needs_an_import_that_has_ended_and_the_scope(client, engine):
