@@ -79,6 +79,8 @@ def is_key_of(wanted: Filter, key: Key) -> bool:
     match key:
         case (VoucherStatus.ASSIGNED, int(), _):  # of a release that had them in draw order
             return False
+        case (VoucherStatus() as status, _, _) if wanted.status not in {None, status}:
+            return False
     return len(key) == _key_length(wanted)
 
 

@@ -114,6 +114,16 @@ async def test_a_cursor_of_a_release_that_had_another_order_is_refused(client, e
     assert (reply.status_code, reply.json()["detail"]) == (422, "The cursor is one of another filter.")
 
 
+async def test_a_cursor_of_another_state_is_refused(client, engine):
+    codes = await fill(engine, "p", 3)
+    first = (await client.get(LIST, params={"limit": 1})).json()
+    cursor = first["next_cursor"]
+    reply = await client.get(LIST, params={"status": "assigned", "cursor": cursor})
+    assert (reply.status_code, reply.json()["detail"]) == (422, "The cursor is one of another filter.")
+    rest = (await client.get(LIST, params={"status": "available", "cursor": cursor})).json()
+    assert {item["code"] for item in (*first["items"], *rest["items"])} == set(codes)
+
+
 @pytest.mark.parametrize("wanted", [{}, {"code_contains": "-000"}, {"import_id": str(finding.UUID(int=0))}])
 async def test_a_page_reads_only_so_much_and_goes_on(client, engine, monkeypatch, wanted):
     codes = await fill(engine, "p", 40)
