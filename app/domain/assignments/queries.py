@@ -21,8 +21,12 @@ from app.schema.inventory import NOT_EXPIRED, Pool, Voucher
 from app.schema.ledger import IS_TEST, AnsweredAgain, Assignment
 from app.schema.order import PoolChange
 
+# Notes are looked up one by one: planned while there are few, a join would read all of them for ever after.
 KNOWN = text(f"""
-SELECT {LEDGER_ROW}, pool.name
+SELECT {LEDGER_ROW}, pool.name, EXISTS (
+    SELECT FROM voucher_note AS note WHERE note.project_id = :project AND note.code = assignment.code
+        AND note.event = 'expiry_set' AND note.assignment_id = assignment.id OFFSET 0
+) AS expiry_moved
 FROM assignment JOIN pool ON pool.project_id = :project AND pool.id = assignment.pool_id
 LEFT JOIN voucher ON voucher.project_id = :project AND voucher.code = assignment.code
 WHERE assignment.project_id = :project AND assignment.id = ANY (CAST(:ids AS uuid[]))
@@ -32,7 +36,7 @@ WHERE assignment.project_id = :project AND assignment.id = ANY (CAST(:ids AS uui
 async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> list[LedgerEntry]:
     """Return the ledger rows that have these ids."""
     rows = (await connection.execute(KNOWN, {"ids": ids})).all()
-    return [replayed(row.name, row) for row in rows]
+    return [dataclasses.replace(replayed(row.name, row), expiry_moved=row.expiry_moved) for row in rows]
 
 
 async def which(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:

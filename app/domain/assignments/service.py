@@ -65,16 +65,18 @@ def check_replay(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:
         AssignmentReleasedError: its code was taken back, and may be somebody else's by now.
         VoucherVoidError: its code was taken out.
     """
-    if not given.matches(request):
-        raise IdempotencyKeyReusedError(
-            "The same idempotency key or message came before with another customer, campaign, message, test,"
-            " lease or validity, or its customer was erased since.",
-            assignment_id=given.id,
-        )
-    return _check_stands(given)
+    if given.matches(request):
+        _check_stands(given)  # what was taken back may be somebody else's, with another expiry
+        if given.held_for(request.valid_for_seconds):
+            return given
+    raise IdempotencyKeyReusedError(
+        "The same idempotency key or message came before with another customer, campaign, message, test,"
+        " lease or validity, or its customer was erased since.",
+        assignment_id=given.id,
+    )
 
 
-def _check_stands(given: LedgerEntry) -> LedgerEntry:
+def _check_stands(given: LedgerEntry) -> None:
     if given.status in TAKEN_BACK:
         raise AssignmentReleasedError(
             "This request was answered before and its code went back to the pool; ask with a new key or message.",
@@ -82,7 +84,6 @@ def _check_stands(given: LedgerEntry) -> LedgerEntry:
         )
     if given.status == "void":
         raise VoucherVoidError
-    return given
 
 
 def check_message(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:

@@ -77,9 +77,11 @@ class LedgerEntry:
     """What comes with the code."""
     of_person: bool = False
     """Whether it answers a request for a customer by another id of the same person."""
+    expiry_moved: bool = False
+    """Whether the code was given another expiry since, so that nobody knows the one that it had."""
 
     def matches(self, request: AssignmentRequest) -> bool:
-        """Return whether `request` asks for what this row was given for."""
+        """Return whether `request` asks for what this row was given for, but for how long it was to hold."""
         return (
             self.customer_id == request.customer_id
             and self.campaign_id == request.campaign_id
@@ -87,14 +89,14 @@ class LedgerEntry:
             and self.occurrence == request.occurrence
             and self.test == request.test
             and self.lease_seconds == request.lease_seconds
-            and self.holds_for(request.valid_for_seconds)
         )
 
-    def holds_for(self, seconds: int) -> bool:
-        """Return whether the code held for so many seconds when it was given."""
+    def held_for(self, seconds: int) -> bool:
+        """Return whether the code held for so many seconds when it was given, as far as that can be told."""
         return (
             seconds == 0
             or self.expires_at is None
+            or self.expiry_moved
             or self.expires_at >= self.assigned_at + timedelta(seconds=seconds) - MADE_WITHIN
         )
 

@@ -1,7 +1,7 @@
 """Many vouchers are changed at once: what a caller sees, and that no used code comes back by it."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -173,6 +173,20 @@ async def test_an_expiry_is_moved_and_revives_what_expired(client, engine):
     found = await done(client, engine, "set_expiry", {"codes": [given["code"]]}, expires_at=None)
     assert found["changed"] == 1
     assert (await client.get(f"/v1/vouchers/{given['code']}")).json()["expires_at"] is None
+
+
+async def test_a_repeat_is_one_also_after_the_expiry_was_moved(client, engine):
+    await fill(engine, "p", 3)
+    asked = {"json": {"valid_for_seconds": 30 * 86400}, "headers": {"Idempotency-Key": "k"}}
+    first = (await client.post(ASSIGN, **asked)).json()
+    soon = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    await done(client, engine, "set_expiry", {"codes": [first["code"]]}, expires_at=soon)
+    again = await client.post(ASSIGN, **asked)
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+    await client.post(f"/v1/assignments/{first['id']}/release")
+    await done(client, engine, "set_expiry", {"pool": "p"}, expires_at=soon)
+    late = await client.post(ASSIGN, **asked)
+    assert (late.status_code, late.json()["type"]) == (409, "/problems/assignment-released")
 
 
 @pytest.mark.parametrize(
