@@ -299,14 +299,15 @@ async def release(
         AssignmentNotFoundError: there is none with this id.
         AlreadyRedeemedError, VoucherVoidError: its code was used or taken out, which is final.
     """
-    await vouchers.release(connection, assignment_id, reason)
+    moved = await vouchers.release(connection, assignment_id, reason)
     row = await get(connection, assignment_id)
     if row.released_at is None:
         raise VoucherVoidError if row.status == "void" else AlreadyRedeemedError
-    why = {} if reason is None else {"reason": reason}
-    await audit.record(
-        connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id), **why
-    )
+    if moved:
+        why = {} if reason is None else {"reason": reason}
+        await audit.record(
+            connection, caller, "assignment.released", pool=row.pool, assignment_id=str(assignment_id), **why
+        )
     return row
 
 

@@ -124,7 +124,8 @@ async def void(
     voucher = await get(connection, code)
     if voucher.status is not VoucherStatus.VOID:
         raise AlreadyRedeemedError
-    await audit.record(connection, caller, "voucher.voided", pool=voucher.pool, **_why(reason))
+    if moved:
+        await audit.record(connection, caller, "voucher.voided", pool=voucher.pool, **_why(reason))
     return voucher
 
 

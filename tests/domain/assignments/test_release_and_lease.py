@@ -47,6 +47,16 @@ async def test_a_release_that_is_repeated_does_not_take_back_the_next_assignment
     assert await counts(client, "available", "assigned") == (0, 1)
 
 
+async def test_a_release_or_a_void_that_is_repeated_is_noted_once(client, engine):
+    await fill(engine, "p", 2)
+    one, other = await given(client), await given(client)
+    for _ in range(2):
+        assert (await client.post(f"/v1/assignments/{one['id']}/release")).status_code == 200
+        assert (await client.post(f"/v1/vouchers/{other['code']}/void")).status_code == 200
+    acts = [entry["action"] for entry in (await client.get("/v1/audit")).json()["items"]]
+    assert (acts.count("assignment.released"), acts.count("voucher.voided")) == (1, 1)
+
+
 @pytest.mark.parametrize(("end", "problem"), [("redemptions", "already-redeemed"), ("void", "void")])
 async def test_what_was_used_or_made_void_is_not_released(client, engine, end, problem):
     await fill(engine, "p", 1)
