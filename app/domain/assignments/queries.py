@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.domain.assignments.schemas import Filter, LedgerRow
+from app.domain.lifecycle.claim import CustomerRule
 from app.domain.lifecycle.requests import LEDGER_ROW, STATUS, LedgerEntry, replayed
 from app.domain.vouchers.conditions import meeting
 from app.platform import keyset, records
@@ -55,6 +56,7 @@ async def by_id(connection: AsyncConnection, assignment_id: uuid.UUID) -> Ledger
 # What another request of the customer is answered with as well, where the pool's rule says so, is not given once.
 GIVEN_ONCE = text("""
 SELECT assignment.id
+FROM assignment JOIN pool ON pool.project_id = :project AND pool.id = assignment.pool_id
 WHERE assignment.project_id = :project AND assignment.id = ANY (CAST(:ids AS uuid[]))
     AND (assignment.customer_id IS NULL OR per_customer ->> 'then' IS DISTINCT FROM 'same')
 """)
@@ -65,29 +67,41 @@ async def given_once(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> S
     return (await connection.execute(GIVEN_ONCE, {"ids": list(ids)})).scalars().all()
 
 
-# What a rule of the pool counts, the last one first. What has expired unused is no good to show again.
+# What a rule of the pool counts, the last one first: of each no more than it allows, for an id that many share may have
+# been given any number before. What has expired unused is no good to show again.
 STANDING = text(f"""
-SELECT {LEDGER_ROW}, pool.name
-FROM assignment JOIN pool ON pool.project_id = :project AND pool.id = assignment.pool_id
-JOIN voucher ON voucher.project_id = :project AND voucher.assignment_id = assignment.id
-    AND voucher.code = assignment.code
-WHERE assignment.project_id = :project AND assignment.customer_id = ANY (CAST(:customers AS text[]))
-    AND pool.name = :pool
-    AND assignment.released_at IS NULL
-    AND (assignment.lease_until IS NULL OR assignment.lease_until > now())
-    AND (CAST(:days AS bigint) IS NULL
-        OR assignment.assigned_at > now() - make_interval(days => CAST(:days AS integer)))
-    AND voucher.status <> 'void'
-    AND (voucher.status = 'redeemed' OR {NOT_EXPIRED})
-ORDER BY assignment.assigned_at DESC, assignment.id
+SELECT standing.*
+FROM unnest(CAST(:customers AS text[]), CAST(:tests AS boolean[])) AS who (customer_id, test), LATERAL (
+    SELECT {LEDGER_ROW}, pool.name
+    FROM assignment JOIN pool ON pool.project_id = :project AND pool.id = assignment.pool_id
+    JOIN voucher ON voucher.project_id = :project AND voucher.assignment_id = assignment.id
+        AND voucher.code = assignment.code
+    WHERE assignment.project_id = :project AND assignment.customer_id = who.customer_id AND {IS_TEST} = who.test
+        AND pool.name = :pool
+        AND assignment.released_at IS NULL
+        AND (assignment.lease_until IS NULL OR assignment.lease_until > now())
+        AND (CAST(:days AS bigint) IS NULL
+            OR assignment.assigned_at > now() - make_interval(days => CAST(:days AS integer)))
+        AND voucher.status <> 'void'
+        AND (voucher.status = 'redeemed' OR {NOT_EXPIRED})
+    ORDER BY assignment.assigned_at DESC LIMIT CAST(:most AS bigint)
+) AS standing
+ORDER BY standing.assigned_at DESC, standing.id
 """)  # noqa: S608  (made of constants)
 
 
 async def standing(
-    connection: AsyncConnection, pool: str, customers: Sequence[str], days: int | None
+    connection: AsyncConnection, pool: str, who: Iterable[tuple[str, bool]], rule: CustomerRule
 ) -> list[LedgerEntry]:
-    """Return what these customers were given of a pool within so many days and have, the last one first."""
-    parameters = {"pool": pool, "customers": list(customers), "days": days}
+    """Return what a pool's rule counts of these customers, and of their tests: the last one first."""
+    asked = sorted(who)
+    parameters = {
+        "pool": pool,
+        "customers": [customer_id for customer_id, _ in asked],
+        "tests": [test for _, test in asked],
+        "days": rule.days,
+        "most": rule.count,
+    }
     return [replayed(row.name, row) for row in await connection.execute(STANDING, parameters)]
 
 

@@ -40,7 +40,7 @@ class Customers:
     last: dict[Who, LedgerEntry] = field(default_factory=dict)
     """What each was given last."""
     known: Given = field(default_factory=dict)
-    """All that they have, by the requests that it was given for."""
+    """What they have of late, by the requests that it was given for."""
 
     @classmethod
     async def of(
@@ -51,10 +51,11 @@ class Customers:
         requests: Sequence[AssignmentRequest],
     ) -> "Customers":
         """Look up what the customers of these requests have."""
-        ids = {request.customer_id for request in requests if request.customer_id is not None}
+        asked = {
+            (request.customer_id, request.test) for request in requests if request.customer_id is not None
+        }
         found = cls(connection, pool, rule, defaultdict(lambda: rule.count))
-        rows = await queries.standing(connection, pool, sorted(ids), rule.days) if ids else []
-        for row in rows:
+        for row in await queries.standing(connection, pool, asked, rule) if asked else ():
             who = (row.customer_id, row.test)
             found.room[who] -= 1
             found.last.setdefault(who, row)

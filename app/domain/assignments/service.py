@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from app.domain.assignments.errors import (
 )
 from app.domain.assignments.schemas import Filter
 from app.domain.lifecycle import holding, order, transitions
+from app.domain.lifecycle.claim import CustomerRule
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.persons import service as persons
 from app.domain.pools import service as pools
@@ -51,10 +52,10 @@ async def known(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[u
 
 
 async def standing(
-    connection: AsyncConnection, pool: str, customers: Sequence[str], days: int | None
+    connection: AsyncConnection, pool: str, customers: Iterable[str], rule: CustomerRule, *, test: bool
 ) -> list[LedgerEntry]:
     """Return what a rule of the pool counts for these customers, the last one first."""
-    return await queries.standing(connection, pool, customers, days)
+    return await queries.standing(connection, pool, ((customer, test) for customer in customers), rule)
 
 
 def check_replay(request: AssignmentRequest, given: LedgerEntry) -> LedgerEntry:

@@ -373,8 +373,8 @@ class MessageVouchers:
             for customer in customers
         }
         test = self._spec.mode is Mode.TEST
-        for row in await assignments.standing(self._connection, name, sorted(customers), pool.rule.days):
-            if row.test == test and row.customer_id is not None:
+        for row in await assignments.standing(self._connection, name, customers, pool.rule, test=test):
+            if row.customer_id is not None:
                 limit = pool.limits[row.customer_id]
                 limit["left"] -= 1
                 limit["code"] = limit["code"] or row.code

@@ -6,7 +6,9 @@ import pytest
 from fastapi import Request
 from sqlalchemy import text
 
+from app.domain.assignments import service
 from app.domain.lifecycle import check
+from app.domain.lifecycle.claim import CustomerRule
 from app.domain.rendering.batcher import RenderBatcher
 from app.platform.database import transaction
 from app.web.dependencies import held_by
@@ -342,3 +344,15 @@ async def test_who_has_less_than_the_rule_allows_of_an_empty_pool_is_told_that_i
     items = [{"customer_id": customer} for customer in ("anna", "anna", "anna", "ben", "ben", "ben")]
     batch = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()
     assert [item["status"] for item in batch["items"]] == ["assigned"] + ["exhausted"] * 5
+
+
+async def test_of_an_id_that_many_share_no_more_is_looked_at_than_the_rule_allows(client, engine):
+    await fill(engine, "p", 9)
+    shown = [(await assign(client, customer_id="all", test=n == 4)).json()["code"] for n in range(5)]
+    await rule(client, count=2)
+    two = CustomerRule(2, None, "same")
+    async with transaction(engine) as connection:
+        rows = await service.standing(connection, "p", ["all", "anna"], two, test=False)
+    assert [row.code for row in rows] == shown[3:1:-1]
+    assert (await assign(client, customer_id="all")).json()["code"] == shown[3]
+    assert (await assign(client, customer_id="all", test=True)).status_code == 201
