@@ -1,4 +1,4 @@
-"""Claim for many requests: in one statement of the driver, or campaign by campaign where a pool has holds or a rule."""
+"""Claim for many requests: in one statement of the driver, or hold by hold where a pool has holds or a rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from app.domain.assignments.drawing import Draw
 from app.domain.assignments.errors import PoolBusyError, PoolHeldError
 from app.domain.assignments.rule import Given
 from app.domain.assignments.shortage import find_shortage
+from app.domain.holds import service as holds
 from app.domain.lifecycle import claim as lifecycle
 from app.domain.lifecycle.claim import Claimed
 from app.domain.lifecycle.draw_keys import FIRST
@@ -135,20 +136,24 @@ async def _claim_of_persons(
     engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest]
 ) -> tuple[Given, DomainError | None]:
     async with transaction(engine) as connection:
-        return await claim_by_campaign(connection, pool, requests)
+        return await claim_by_hold(connection, pool, requests)
 
 
-async def claim_by_campaign(
+async def claim_by_hold(
     connection: AsyncConnection, pool: str, requests: Sequence[AssignmentRequest]
 ) -> tuple[Given, DomainError | None]:
-    """Claim for requests that ask for the same `valid_for_seconds`, campaign by campaign.
+    """Claim for requests that ask for the same `valid_for_seconds`, hold by hold; all without a hold at once.
 
     Returns:
         What each was given, and why the rest got none.
     """
+    campaigns = {request.campaign_id for request in requests}
+    if len(campaigns) > 1:
+        campaigns &= await holds.campaigns(connection, pool)
     groups: dict[str | None, list[AssignmentRequest]] = {}
     for request in requests:
-        groups.setdefault(request.campaign_id, []).append(request)
+        campaign_id = request.campaign_id if request.campaign_id in campaigns else None
+        groups.setdefault(campaign_id, []).append(request)
     given: Given = {}
     reason: DomainError | None = None
     for campaign_id, group in groups.items():
@@ -177,7 +182,7 @@ async def claim_many(
         shortage = draw.shortage
         if draw.ruled or isinstance(shortage, PoolHeldError):
             left = [request for request in group if request.id not in given]
-            more, shortage = await claim_by_campaign(connection, pool, left)
+            more, shortage = await claim_by_hold(connection, pool, left)
             given |= more
         reason = shortage or reason
     return given, reason

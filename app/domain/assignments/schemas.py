@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, field_validator
 
 from app.domain.assignments import identity
 from app.domain.lifecycle.requests import AssignmentRequest, AssignmentStatus
@@ -19,6 +19,8 @@ from app.schema.texts import CampaignId, Identifier, Input, clean_code
 MAX_LEASE_SECONDS = 7 * 24 * 3600
 MAX_VALID_FOR_SECONDS = 10 * 366 * 24 * 3600
 MAX_BATCH = 10_000
+MAX_LIVES = 100
+"""Most different `valid_for_seconds` in a batch: each is looked for by itself."""
 
 
 def _two_identities() -> InvalidRequestError:
@@ -92,10 +94,21 @@ class BatchItem(AssignmentCreate):
 class BatchCreate(Input):
     """Many assignments in one request."""
 
-    items: list[BatchItem] = Field(min_length=1, max_length=MAX_BATCH, description="Up to 10,000")
+    items: list[BatchItem] = Field(
+        min_length=1,
+        max_length=MAX_BATCH,
+        description="Up to 10,000, which ask for up to 100 different `valid_for_seconds`",
+    )
     atomic: StrictBool = Field(
         default=False, description="All or none: 409 where the pool cannot serve them all"
     )
+
+    @field_validator("items")
+    @classmethod
+    def _of_few_lives(cls, items: list[BatchItem]) -> list[BatchItem]:
+        if len({item.valid_for_seconds for item in items} - {None}) > MAX_LIVES:
+            raise ValueError(f"at most {MAX_LIVES} different valid_for_seconds in one batch")
+        return items
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,17 @@ async def free(connection: AsyncConnection, pool_id: int, campaign_id: str | Non
     return Free(*row)
 
 
+CAMPAIGNS = text("""
+SELECT campaign_id FROM hold WHERE project_id = :project
+    AND pool_id = (SELECT id FROM pool WHERE project_id = :project AND name = :pool)
+""")
+
+
+async def campaigns(connection: AsyncConnection, pool: str) -> set[str]:
+    """Return the campaigns that have holds on a pool."""
+    return set((await connection.execute(CAMPAIGNS, {"pool": pool})).scalars())
+
+
 DREW = text("""
 UPDATE hold SET drawn = drawn + :n WHERE project_id = :project AND id = :id
 RETURNING pool_id, drawn = size AS used_up

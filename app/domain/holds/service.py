@@ -34,6 +34,11 @@ async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | N
     return allowed if row.per_customer is None else replace(allowed, rule=CustomerRule(**row.per_customer))
 
 
+async def campaigns(connection: AsyncConnection, pool: str) -> set[str]:
+    """Return the campaigns that have holds on a pool."""
+    return await queries.campaigns(connection, pool)
+
+
 async def allowance_now(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:
     """Return what a campaign could draw from a pool with holds right now; nothing is locked for it."""
     return await _allowance(connection, await pools.id_of(connection, pool), campaign_id)

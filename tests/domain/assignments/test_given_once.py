@@ -292,3 +292,11 @@ async def test_a_template_asks_for_life(client, engine):
     assert (await counts(client))["assigned"] == 2
     odd = await send(client, "{{ vouchers['p'].assign_available(valid_for='x') }}", message_id="m4")
     assert odd.json()["type"] == "/problems/template-error"
+
+
+async def test_a_batch_asks_for_few_lengths_of_life(client, engine):
+    await fill(engine, "p", 1)
+    items = [{"valid_for_seconds": n + 1} for n in range(101)]
+    reply = await client.post(f"{URL}/batch", json={"items": items})
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request")
+    assert (await client.post(f"{URL}/batch", json={"items": [*items[:100], {}]})).status_code == 200

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from fastapi import Request
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 from app.domain.assignments import service
 from app.domain.lifecycle import check
@@ -356,3 +356,23 @@ async def test_of_an_id_that_many_share_no_more_is_looked_at_than_the_rule_allow
     assert [row.code for row in rows] == shown[3:1:-1]
     assert (await assign(client, customer_id="all")).json()["code"] == shown[3]
     assert (await assign(client, customer_id="all", test=True)).status_code == 201
+
+
+async def test_the_campaigns_of_a_batch_take_no_statements_of_their_own(client, engine):
+    await fill(engine, "p", 40)
+    await client.post("/v1/pools/p/holds", json={"campaign_id": "k1", "count": 1})
+    await rule(client)
+    statements = []
+
+    def note(*about):
+        statements.append(about[2])
+
+    items = [{"customer_id": f"c{n}", "campaign_id": f"k{n}"} for n in range(39)]
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        batch = (await client.post(f"{ASSIGN}/batch", json={"items": items})).json()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert batch["assigned"] == 39
+    assert len(statements) < 39
+    await agrees(engine)
