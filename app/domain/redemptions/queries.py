@@ -5,11 +5,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select, text, tuple_
+from sqlalchemy import and_, case, delete, func, insert, null, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.redemptions.rules import Said, Verdicts
 from app.domain.redemptions.schemas import (
+    DIRECT,
+    KEYED,
     MATCHED_OUTCOMES,
     Effect,
     MappedEvent,
@@ -311,13 +313,18 @@ async def forget_unmapped(connection: AsyncConnection) -> None:
 
 Key = tuple[str, datetime, uuid.UUID]
 """Where a page of uses ends: outcome, time, id."""
+# Of a direct use with a key, what is kept in place of an event's id tells that key. An erasure takes it away.
+_IS_KEYED = and_(
+    Redemption.property == DIRECT,
+    or_(Redemption.event_id.is_(None), Redemption.event_id.startswith(KEYED)),
+)
 REDEMPTIONS = select(
     Redemption.id,
     Redemption.outcome,
     Redemption.code,
     Redemption.customer_id,
-    Redemption.event_id,
-    Redemption.property,
+    case((_IS_KEYED, null()), else_=Redemption.event_id).label("event_id"),
+    case((_IS_KEYED, null()), else_=Redemption.property).label("property"),
     Redemption.redeemed_at,
     Redemption.created_at,
 )

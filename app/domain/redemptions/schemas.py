@@ -61,6 +61,9 @@ USED_OUTCOMES = (Outcome.REDEEMED, Outcome.NOT_ASSIGNED, Outcome.OTHER_CUSTOMER)
 MATCHED_OUTCOMES = (Outcome.REDEEMED, Outcome.CANCELLED)
 """The outcomes of what is as it should be; all others are issues."""
 
+DIRECT, KEYED = "direct", "\n"
+"""Of a use that was told directly, with a key: its property, and what its key begins with in place of an event's id."""
+
 
 class Use(NamedTuple):
     """Says that a code was used: by whom, when, and where it says so.

@@ -18,6 +18,8 @@ from app.domain.lifecycle import uses as uses_lock
 from app.domain.persons import service as persons
 from app.domain.redemptions import queries, rules
 from app.domain.redemptions.schemas import (
+    DIRECT,
+    KEYED,
     USED_OUTCOMES,
     Effect,
     MappedEvent,
@@ -43,9 +45,6 @@ from app.platform.metrics import REDEMPTIONS
 from app.platform.settings import get_settings
 from app.platform.sweeping import is_of_the_row, tell, turn_is_over
 from app.platform.versions import Expected, check, version
-
-DIRECT = "direct"
-"""Stands for the property of a use that was told directly, with a key."""
 
 NOT_MATCHED = {Outcome.UNKNOWN_CODE, Outcome.NOT_A_STRING}
 """Outcomes of what names no voucher."""
@@ -78,7 +77,7 @@ async def redeem(
     await uses_lock.beside_others(connection)
     await transitions.lock(connection, [code])
     # The key takes the place of an event's id: of two requests with one key the second finds the row of the first.
-    named = None if idempotency_key is None else f"\n{idempotency_key}"
+    named = None if idempotency_key is None else f"{KEYED}{idempotency_key}"
     use = Use(named, DIRECT if named else None, code, customer_id, Outcome.UNKNOWN_CODE, at)
     _, stored = await _judge(connection, [use])
     if not stored:

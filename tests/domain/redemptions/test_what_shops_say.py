@@ -110,6 +110,18 @@ async def test_each_code_of_a_list_is_judged_by_itself_in_the_reply_too(client, 
     assert sorted(each["code"] for each in listed) == ["A", "B"]
 
 
+async def test_a_direct_redemption_tells_nobody_its_key(client, engine):
+    await fill(engine, "p", 1)
+    code = (await given(client))["code"]
+    key = {"Idempotency-Key": "till-7"}
+    await client.post(f"/v1/vouchers/{code}/redemptions", json={"customer_id": "bob"}, headers=key)
+    for _ in range(2):
+        listed = await client.get("/v1/redemptions", params={"outcome": "other_customer"})
+        (said,) = listed.json()["items"]
+        assert (said["event_id"], said["property"]) == (None, None)
+        await client.delete("/v1/customers/bob")
+
+
 async def test_uses_are_listed_by_their_outcome(client, engine):
     await fill(engine, "p", 1)
     await map_(client, "code")
@@ -141,6 +153,7 @@ async def test_a_direct_redemption_obeys_its_key(client, engine):
             f"/v1/vouchers/{code}/redemptions", json={"customer_id": customer}, headers=key
         )
         assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    assert (first.json()["event_id"], first.json()["property"]) == (None, None)
     assert (await client.get("/v1/pools/p/counts")).json()["redeemed"] == 1
 
 
