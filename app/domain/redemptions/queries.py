@@ -241,17 +241,27 @@ async def _set_outcomes(connection: AsyncConnection, outcomes: Mapping[uuid.UUID
 OUTCOME = (Redemption.event_id, Redemption.property, Redemption.outcome)
 
 
+# Of a code that was used again and again by the same, the first decide.
 DOUBTFUL = text("""
-SELECT DISTINCT code FROM redemption
-WHERE project_id = :project AND customer_id = ANY (CAST(:customers AS text[])) AND code IS NOT NULL
-    AND (effect = 'cancel' OR outcome = 'other_customer')
-ORDER BY code
+SELECT code, array_agg(id) FILTER (WHERE outcome = 'already_redeemed' AND turn <= :most) AS late FROM (
+    SELECT id, code, outcome,
+        row_number() OVER (PARTITION BY code, outcome ORDER BY redeemed_at, arrival NULLS FIRST, created_at, id) AS turn
+    FROM redemption
+    WHERE project_id = :project AND customer_id = ANY (CAST(:customers AS text[])) AND code IS NOT NULL
+        AND (effect = 'cancel' OR outcome IN ('other_customer', 'already_redeemed'))
+) AS said GROUP BY code ORDER BY code
 """)
 
 
-async def doubtful_codes(connection: AsyncConnection, customers: Sequence[str]) -> list[str]:
-    """Return the codes of which these customers said what depends on who they are."""
-    return list((await connection.execute(DOUBTFUL, {"customers": list(customers)})).scalars())
+async def doubtful_codes(
+    connection: AsyncConnection, customers: Sequence[str]
+) -> dict[str, Sequence[uuid.UUID]]:
+    """Return the codes of which these customers said what depends on who they are.
+
+    Each has the ids of their uses that came too late: one of them may be by whom the code was given to.
+    """
+    rows = await connection.execute(DOUBTFUL, {"customers": list(customers), "most": MAX_SAID})
+    return {row.code: row.late or () for row in rows}
 
 
 async def outcomes_of(connection: AsyncConnection, event_ids: Sequence[str]) -> list[tuple[str, OutcomeAt]]:

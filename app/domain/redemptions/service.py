@@ -297,14 +297,19 @@ async def _judge(
     return verdicts, stored
 
 
-async def judge_again(connection: AsyncConnection, codes: Sequence[str]) -> None:
-    """Judge what was said of codes whose vouchers are locked, once two customers turn out to be one."""
+async def judge_again(connection: AsyncConnection, codes: StdMapping[str, Sequence[uuid.UUID]]) -> None:
+    """Judge what was said of codes whose vouchers are locked, once two customers turn out to be one.
+
+    Each code has the ids of uses that came too late, and may be the redemption now.
+    """
     if codes:
-        await _judge(connection, (), codes)
+        await _judge(connection, (), list(codes), [id_ for late in codes.values() for id_ in late])
 
 
-async def doubtful_codes(connection: AsyncConnection, customers: Sequence[str]) -> list[str]:
-    """Return the codes of which these customers said what may be judged otherwise if they are one."""
+async def doubtful_codes(
+    connection: AsyncConnection, customers: Sequence[str]
+) -> dict[str, Sequence[uuid.UUID]]:
+    """Return the codes of which these customers said what `judge_again` may judge otherwise if they are one."""
     return await queries.doubtful_codes(connection, customers)
 
 

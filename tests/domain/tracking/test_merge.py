@@ -176,6 +176,24 @@ async def test_a_use_by_the_other_one_was_a_use_by_the_person(client, engine):
     await agrees(engine)
 
 
+async def test_a_use_that_came_too_late_is_the_redemption_once_it_is_the_holders(client, engine):
+    await fill(engine, "p", 1)
+    mapping = [{"event_type": "purchase", "property": "code"}]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+    code = (await assign(client, ANNA))["code"]
+    said = [
+        await track(client, f"e-{who}", who, "purchase", code=code) for who in ("bob", COOKIE, COOKIE.upper())
+    ]
+    assert [each["redemption"] for each in said] == ["other_customer", "already_redeemed", "already_redeemed"]
+    await merge(client)
+    uses = (await client.get("/v1/redemptions", params={"customer_id": ANNA})).json()["items"]
+    assert [use["outcome"] for use in uses] == ["redeemed"]
+    (bobs,) = (await client.get("/v1/redemptions", params={"customer_id": "bob"})).json()["items"]
+    assert bobs["outcome"] == "other_customer"
+    assert (await client.get(f"/v1/vouchers/{code}")).json()["redeemed_at"] == uses[0]["redeemed_at"]
+    await agrees(engine)
+
+
 async def test_chains_lead_to_the_end_and_an_erasure_takes_all_ids(client, engine):
     await fill(engine, "p", 9)
     for who in ("a", "b", "c", "d"):
