@@ -278,31 +278,20 @@ KNOWN_BY_NOW = """EXISTS (
 )"""
 """SQL: whether a project has codes that were unknown when used and are in a pool by now."""
 
-UNKNOWN = text("""
-SELECT code, array_agg(id) AS ids FROM (
-    SELECT DISTINCT ON (code) code FROM redemption
-    WHERE project_id = :project AND outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
-) AS page JOIN redemption USING (code) JOIN voucher USING (code)
-WHERE redemption.project_id = :project AND voucher.project_id = :project AND outcome = 'unknown_code' GROUP BY code
-""")
-PAGE_END = text("""
-SELECT max(code) FROM (
-    SELECT DISTINCT code FROM redemption
-    WHERE project_id = :project AND outcome = 'unknown_code' AND code > :after ORDER BY code LIMIT :most
-) AS page
+KNOWN = text("""
+SELECT code, array_agg(redemption.id) AS ids FROM redemption JOIN voucher USING (code)
+WHERE redemption.project_id = :project AND voucher.project_id = :project AND outcome = 'unknown_code' AND code > :after
+GROUP BY code ORDER BY code LIMIT :most
 """)
 
 
-async def known_by_now(
-    connection: AsyncConnection, after: str, most: int
-) -> tuple[dict[str, Sequence[uuid.UUID]], str | None]:
-    """Return codes beyond `after` that were unknown when used and are in a pool by now, and where the page ends.
+async def known_by_now(connection: AsyncConnection, after: str, most: int) -> dict[str, Sequence[uuid.UUID]]:
+    """Return codes beyond `after` that were unknown when used and are in a pool by now, in their order.
 
-    Each code has the ids of its uses.
+    Each code has the ids of its uses. Codes that no pool ever gets cost a look-up each, and no turn of their own.
     """
-    page = {"after": after, "most": most}
-    end = (await connection.execute(PAGE_END, page)).scalar_one()
-    return {row.code: row.ids for row in await connection.execute(UNKNOWN, page)}, end
+    rows = await connection.execute(KNOWN, {"after": after, "most": most})
+    return {row.code: row.ids for row in rows}
 
 
 FORGET_UNMAPPED = text("""

@@ -167,7 +167,7 @@ async def resolve(engine: AsyncEngine) -> int:
     resolved, after = 0, ""
     while True:
         async with transaction(engine) as connection:
-            found, end = await queries.known_by_now(connection, after, AT_A_TIME)
+            found = await queries.known_by_now(connection, after, AT_A_TIME)
         for code, ids in found.items():
             try:
                 await _resolve_one(engine, code, ids)
@@ -176,9 +176,9 @@ async def resolve(engine: AsyncEngine) -> int:
                 if not is_of_the_row(error):
                     raise
                 tell("uses", error)
-        if end is None or turn_is_over():
+        if len(found) < AT_A_TIME or turn_is_over():
             return resolved
-        after = end
+        after = max(found)
 
 
 @retry_on_conflict

@@ -192,6 +192,20 @@ async def test_an_unknown_code_is_redeemed_by_itself_once_it_is_imported(client,
     assert [issue["outcome"] for issue in await issues(client)] == ["not_assigned"]
 
 
+async def test_codes_that_no_pool_ever_gets_keep_none_from_its_turn(client, engine, monkeypatch):
+    await map_(client, "code")
+    codes = [f"a-{n}" for n in range(3)]
+    assert (
+        await track(client, *({"properties": {"code": code}} for code in [*codes, "z"]))
+        == ["unknown_code"] * 4
+    )
+    await fill(engine, "p", ["z"])
+    monkeypatch.setattr(service, "AT_A_TIME", 1)
+    monkeypatch.setattr(service, "turn_is_over", lambda: True)
+    assert await service.resolve(engine) == 1
+    assert (await voucher(client, "z"))["status"] == "redeemed"
+
+
 async def test_a_changed_mapping_is_applied_to_the_events_that_are_there(client, engine):
     await fill(engine, "p", 3)
     await map_(client, "wrong")
