@@ -1,6 +1,6 @@
 """Events of customers: SQL, and how services pass them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
@@ -116,6 +116,18 @@ async def conflicting(connection: AsyncConnection, events: Mapping[str, NewEvent
     """
     rows = await connection.execute(CONFLICTING, parameters_of(events))
     return {row.id: row.erased for row in rows}
+
+
+KEEP = text("""
+SELECT id, customer_id FROM event
+WHERE project_id = :project AND id = ANY (CAST(:ids AS text[])) ORDER BY id FOR KEY SHARE
+""")
+
+
+async def keep(connection: AsyncConnection, ids: Collection[str]) -> dict[str, str]:
+    """Return whose those of these events are that are there; nobody deletes one until the transaction ends."""
+    rows = await connection.execute(KEEP, {"ids": list(ids)})
+    return {row.id: row.customer_id for row in rows}
 
 
 def parameters_of(events: Mapping[str, NewEvent]) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import and_, case, delete, func, insert, null, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -294,20 +294,47 @@ async def known_by_now(connection: AsyncConnection, after: str, most: int) -> di
     return {row.code: row.ids for row in rows}
 
 
+Place = tuple[datetime, uuid.UUID]
+"""Where some uses of one outcome end: time, id."""
+FIRST: Place = (datetime.fromtimestamp(0, UTC), uuid.UUID(int=0))
+"""Before all of them."""
+
 FORGET_UNMAPPED = text("""
-DELETE FROM redemption USING event
-WHERE redemption.project_id = :project AND event.project_id = :project AND redemption.event_id = event.id
-    AND outcome IN ('unknown_code', 'not_a_string') AND NOT EXISTS (
-    SELECT FROM redemption_mapping AS mapping
-    WHERE mapping.project_id = :project AND mapping.event_type = event.event_type
-        AND regexp_replace(redemption.property, '\\[\\d+\\]', '[*]', 'g') = mapping.property
+WITH part AS MATERIALIZED (
+    SELECT id, created_at FROM redemption
+    WHERE project_id = :project AND outcome = :outcome
+        AND (created_at, id) > (CAST(:created_at AS timestamptz), CAST(:id AS uuid))
+    ORDER BY created_at, id LIMIT :most
+), gone AS (
+    DELETE FROM redemption USING part, event
+    WHERE redemption.project_id = :project AND redemption.id = part.id AND redemption.outcome = :outcome
+        AND event.project_id = :project AND event.id = redemption.event_id AND NOT EXISTS (
+            SELECT FROM redemption_mapping AS mapping
+            WHERE mapping.project_id = :project AND mapping.event_type = event.event_type
+                AND regexp_replace(redemption.property, '\\[\\d+\\]', '[*]', 'g') = mapping.property
+        )
 )
+SELECT created_at, id FROM part ORDER BY created_at, id OFFSET :most - 1 LIMIT 1
 """)
 
 
-async def forget_unmapped(connection: AsyncConnection) -> None:
-    """Forget what was found in properties that are not mapped any more, and could not be matched."""
-    await connection.execute(FORGET_UNMAPPED)
+async def forget_unmapped(
+    connection: AsyncConnection, outcome: Outcome, after: Place, most: int
+) -> Place | None:
+    """Forget what was found in properties that are not mapped any more, and could not be matched.
+
+    Args:
+        connection: of a transaction beside which the mapping does not change.
+        outcome: what came of it.
+        after: where the uses end that were looked at before.
+        most: how many are looked at.
+
+    Return where these end; None where there are no more.
+    """
+    created_at, id_ = after
+    page = {"outcome": outcome, "created_at": created_at, "id": id_, "most": most}
+    row = (await connection.execute(FORGET_UNMAPPED, page)).one_or_none()
+    return None if row is None else (row.created_at, row.id)
 
 
 Key = tuple[str, datetime, uuid.UUID]

@@ -46,7 +46,7 @@ from app.platform.settings import get_settings
 from app.platform.sweeping import is_of_the_row, tell, turn_is_over
 from app.platform.versions import Expected, check, version
 
-NOT_MATCHED = {Outcome.UNKNOWN_CODE, Outcome.NOT_A_STRING}
+NOT_MATCHED = (Outcome.UNKNOWN_CODE, Outcome.NOT_A_STRING)
 """Outcomes of what names no voucher."""
 AT_A_TIME = 1000
 """Codes or events that are worked through in one transaction."""
@@ -197,13 +197,17 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
     async with transaction(engine) as connection:
         # Whoever stored an event by the mapping before has committed it by now, and is found below.
         await uses_lock.alone(connection)
-        await queries.forget_unmapped(connection)
         by_type = await mapped_properties(connection)
-    events, found, unhurried = 0, 0, Unhurried(engine)
+    unhurried = Unhurried(engine)
+    for outcome in NOT_MATCHED:
+        last: queries.Place | None = queries.FIRST
+        while last is not None:
+            last = await unhurried.step(_forget_some, engine, outcome, last)
+    events, found = 0, 0
     for event_type in by_type:
         key = None
         while True:
-            rows, new = await unhurried.step(_replay_some, engine, event_type, by_type, key)
+            rows, new = await unhurried.step(_replay_some, engine, event_type, key)
             events, found = events + len(rows), found + new
             if len(rows) < AT_A_TIME:
                 break
@@ -211,16 +215,43 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
     return {"events": events, "found": found}
 
 
+# Each step goes by the mapping as it is then, and whoever changes that waits for the step. So of two who change it one
+# after the other, nothing that the first one's steps do is left for the second one's to miss.
+@retry_on_conflict
+async def _forget_some(engine: AsyncEngine, outcome: Outcome, after: queries.Place) -> queries.Place | None:
+    async with transaction(engine) as connection:
+        await uses_lock.beside_others(connection)
+        return await queries.forget_unmapped(connection, outcome, after, AT_A_TIME)
+
+
 @retry_on_conflict
 async def _replay_some(
-    engine: AsyncEngine, event_type: str, by_type: Mapping, key: tuple[datetime, str] | None
+    engine: AsyncEngine, event_type: str, key: tuple[datetime, str] | None
 ) -> tuple[list[events_of_customers.StoredEvent], int]:
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
+        by_type = await mapped_properties(connection)
         rows = await events_of_customers.list_events(connection, event_type, key, AT_A_TIME)
         uses = [use._replace(arrival=row.arrival) for row in rows for use in uses_in(row.id, row, by_type)]
         await lock_codes(connection, uses)
-        return rows, len(await store_and_judge(connection, uses))
+        return rows, len(await store_and_judge(connection, await _as_known(connection, uses)))
+
+
+async def _as_known(connection: AsyncConnection, uses: Sequence[Use]) -> list[Use]:
+    """Return those of these uses whose events were not erased since, each by the customer whose it is by now.
+
+    Erasures of them wait until the transaction ends.
+
+    Raises:
+        MergingError: one of the customers is being merged.
+    """
+    ids = {use.event_id for use in uses if use.event_id is not None}
+    whose = await events_of_customers.keep(connection, ids)
+    found = await persons.resolve(connection, whose.values())
+    customers = {
+        id_: found[customer].id if customer in found else customer for id_, customer in whose.items()
+    }
+    return [use._replace(customer_id=customers[use.event_id]) for use in uses if use.event_id in customers]
 
 
 class EventLike(Protocol):

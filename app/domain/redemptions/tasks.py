@@ -1,11 +1,13 @@
 """Jobs of redemptions: what could not be matched is tried again when something has changed."""
 
-from procrastinate import JobContext
+from procrastinate import JobContext, RetryStrategy
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.redemptions import queries, service
 from app.platform.jobs import SWEEPS, engine_of, jobs
 from app.platform.sweeping import Rounds, each_due
+
+ATTEMPTS = 8
 
 _known_by_now = Rounds(queries.PROJECTS, queries.KNOWN_BY_NOW)
 
@@ -43,6 +45,7 @@ async def _resolve(engine: AsyncEngine) -> None:
     name="replay_mapping",
     aliases=["app.redemptions.tasks.replay_mapping"],
     lock="redemptions",
+    retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=3),
     pass_context=True,
 )
 async def replay_mapping(context: JobContext) -> None:

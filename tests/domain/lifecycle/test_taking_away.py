@@ -10,8 +10,8 @@ from app.domain.lifecycle.stock import SLOT
 from app.domain.pools import service as pools
 from app.domain.tracking import service as tracking
 from app.platform.database import transaction
-from app.platform.projects import everywhere
 from tests.factories import fill, new_event
+from tests.waiting import is_waiting
 
 
 @pytest.fixture(autouse=True)
@@ -23,17 +23,6 @@ async def mapped(client):
 async def use(engine, code):
     (told,) = await tracking.track_all(engine, [new_event("c", "purchase", {"code": code})])
     return told.redemption
-
-
-async def is_waiting(engine, task):
-    """Tell whether somebody waits for a lock in the database by now."""
-    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    for _ in range(500):
-        async with everywhere(engine).begin() as connection:
-            if (await connection.execute(query)).scalar_one():
-                return not task.done()
-        await asyncio.sleep(0.01)
-    return False
 
 
 async def test_uses_of_other_codes_wait_for_no_deletion(client, engine):
