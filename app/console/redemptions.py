@@ -26,6 +26,7 @@ REASONS = {
     Outcome.UNKNOWN_CODE: "No pool holds the code.",
     Outcome.NOT_A_STRING: "The mapped property is a number or a list. It must be a string.",
     Outcome.NOT_REDEEMED: "An order was cancelled, and its customer had no use of the code to take back.",
+    Outcome.TOO_MANY: "The mapped property holds more than 100 codes. This one and those after it were not read.",
 }
 
 

@@ -57,33 +57,40 @@ def uses(
 ) -> Iterator[Use]:
     """Yield what an event says of codes. An absent, null or blank property says nothing; a code counts once.
 
-    So does a place, which two mapped paths may lead to.
+    So does a place, which two mapped paths may lead to. Of a mapped property that says more than `MAX_CODES`, the
+    first of what is beyond is told as such, and nothing after it.
     """
     seen: set[tuple[str, Effect]] = set()
     places: set[str] = set()
     for each in mapped:
-        for number, (place, value) in enumerate(values_at(properties, each.path)):
-            if number >= MAX_CODES or value is None or place in places:
+        left = MAX_CODES
+        for place, value in values_at(properties, each.path):
+            if value is None or place in places:
                 continue
-            code, outcome = None, Outcome.NOT_A_STRING
-            if isinstance(value, str):
-                code, outcome = _code(value, each.normalise), Outcome.UNKNOWN_CODE
-                if code == "":
-                    continue
-                if code is not None and (code, each.effect) in seen:
-                    continue
-                if code is not None:
-                    seen.add((code, each.effect))
+            code, outcome = _read(value, each.normalise)
+            if code == "" or (code, each.effect) in seen:
+                continue
             places.add(place)
+            if left == 0:
+                yield Use(event_id, place, None, customer_id, Outcome.TOO_MANY, at, each.effect)
+                break
+            left -= 1
+            if code is not None:
+                seen.add((code, each.effect))
             yield Use(event_id, place, code, customer_id, outcome, at, each.effect)
 
 
-def _code(value: str, normalise: Normalise | None) -> str | None:
-    """Return the code in a text, as an import would write it; None where no voucher can have it."""
+def _read(value: object, normalise: Normalise | None) -> tuple[str | None, Outcome]:
+    """Return the code in a value, as an import would write it, and what comes of it as long as no pool is asked.
+
+    None: no voucher can have it.
+    """
+    if not isinstance(value, str):
+        return None, Outcome.NOT_A_STRING
     code = clean_code(value)
     if normalise is not None:
         code = code.upper() if normalise is Normalise.UPPER else code.lower()
-    return code if len(code) <= MAX_CODE_LENGTH else None
+    return code if len(code) <= MAX_CODE_LENGTH else None, Outcome.UNKNOWN_CODE
 
 
 class Said(NamedTuple):

@@ -34,6 +34,8 @@ class Outcome(StrEnum):
     """No pool holds it."""
     NOT_A_STRING = "not_a_string"
     """The mapped property is a number, a list or something else that is no string."""
+    TOO_MANY = "too_many"
+    """The mapped property holds more than a hundred codes: this is the first that was not looked at."""
     CANCELLED = "cancelled"
     """Used, and the order was cancelled since; of a cancellation: it took that use back."""
     NOT_REDEEMED = "not_redeemed"
@@ -119,7 +121,8 @@ class MappingIn(Input):
 
     event_type: Identifier = Field(description="Type of the event", examples=["purchase"])
     property: Identifier = Field(
-        description="Name of the property, or a path to it; `[*]` stands for each element of a list",
+        description="Name of the property, or a path to it; `[*]` stands for each element of a list, of which 100 codes"
+        " are looked at: the first one beyond is the issue `too_many`",
         examples=["voucher_code", "cart.0.code", "items[*].voucher_code"],
     )
     effect: Effect = Field(

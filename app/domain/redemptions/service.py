@@ -46,7 +46,7 @@ from app.platform.settings import get_settings
 from app.platform.sweeping import is_of_the_row, tell, turn_is_over
 from app.platform.versions import Expected, check, version
 
-NOT_MATCHED = (Outcome.UNKNOWN_CODE, Outcome.NOT_A_STRING)
+NOT_MATCHED = (Outcome.UNKNOWN_CODE, Outcome.NOT_A_STRING, Outcome.TOO_MANY)
 """Outcomes of what names no voucher."""
 AT_A_TIME = 1000
 """Codes or events that are worked through in one transaction."""

@@ -110,6 +110,25 @@ async def test_each_code_of_a_list_is_judged_by_itself_in_the_reply_too(client, 
     assert sorted(each["code"] for each in listed) == ["A", "B"]
 
 
+async def test_of_a_mapped_property_a_hundred_codes_are_looked_at_and_the_next_one_is_told(client, engine):
+    codes = await fill(engine, "p", 102)
+    await map_(client, "codes[*]", "items[*].code")
+    said = [None, " ", *codes[:50], codes[0], None, *codes[50:100]]
+    (item,) = await tell(client, {"properties": {"codes": said}})
+    assert [each["outcome"] for each in item["redemptions"]] == ["not_assigned"] * 100
+    (item,) = await tell(
+        client,
+        {"properties": {"codes": [*map(str, range(100)), *codes[100:]], "items": [{"code": codes[101]}]}},
+    )
+    told = {each["property"]: each["outcome"] for each in item["redemptions"]}
+    assert len(told) == 102
+    assert (told["items[0].code"], told["codes[100]"]) == ("not_assigned", "too_many")
+    (issue,) = (await client.get("/v1/redemptions", params={"outcome": "too_many"})).json()["items"]
+    assert (issue["property"], issue["code"]) == ("codes[100]", None)
+    counts = (await client.get("/v1/pools/p/counts")).json()
+    assert (counts["redeemed"], counts["available"]) == (101, 1)
+
+
 async def test_a_direct_redemption_tells_nobody_its_key(client, engine):
     await fill(engine, "p", 1)
     code = (await given(client))["code"]
