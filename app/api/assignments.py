@@ -273,7 +273,7 @@ async def release_assignment(
     keyed: idempotency.Once,
     body: Why | None = None,
 ) -> object:
-    """Take an assignment back: its code is available again. A repeat changes nothing."""
+    """Take an assignment back: its code is available again, unless a use of it is known. A repeat changes nothing."""
     reason = body.reason if body else None
     return await keyed.once(lambda: service.release(connection, caller, assignment_id, reason))
 

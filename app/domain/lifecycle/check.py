@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.schema.base import VoucherStatus
-from app.schema.inventory import STOCK_SLOTS
+from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
 # Every state of a pool as a row of its own.
 _KEPT = "\n        UNION ALL ".join(
@@ -65,10 +65,10 @@ INVARIANTS = {
             WHERE redemption.project_id = voucher.project_id AND redemption.code = voucher.code
                 AND outcome IN ('redeemed', 'not_assigned', 'other_customer')
         )""",
-    "a code is known to be used and could be drawn": """
+    "a code is known to be used and could be drawn": f"""
         SELECT redemption.id::text FROM redemption JOIN voucher USING (project_id, code)
-        WHERE effect = 'redeem' AND status = 'available'
-            AND outcome NOT IN ('cancelled', 'expired', 'void')""",
+        WHERE effect = 'redeem' AND outcome <> 'cancelled' AND status = 'available'
+            AND (outcome <> 'expired' OR {NOT_EXPIRED})""",  # noqa: S608  (made of constants)
     "a use stands, and its voucher is not redeemed": """
         SELECT redemption.id::text FROM redemption JOIN voucher USING (project_id, code)
         WHERE outcome IN ('redeemed', 'not_assigned', 'other_customer', 'already_redeemed')

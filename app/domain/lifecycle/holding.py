@@ -11,11 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import stock
 
-LOCK_OF_ONE = text("""
-SELECT FROM pool WHERE project_id = :project AND id = (
-    SELECT pool_id FROM assignment WHERE project_id = :project AND id = :id AND hold_id IS NOT NULL
-) FOR NO KEY UPDATE
-""")
 LOCK_OF_THESE = text("""
 SELECT id FROM pool WHERE project_id = :project AND id IN (
     SELECT pool_id FROM assignment
@@ -46,11 +41,6 @@ FROM (
 WHERE hold.project_id = :project AND hold.id = back.hold_id
 RETURNING pool_id
 """)
-
-
-async def lock_pool_of(connection: AsyncConnection, assignment_id: uuid.UUID) -> bool:
-    """Lock the pool of an assignment whose voucher was drawn from a hold; return False where it was not."""
-    return (await connection.execute(LOCK_OF_ONE, {"id": assignment_id})).first() is not None
 
 
 async def lock_pools_of(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> None:

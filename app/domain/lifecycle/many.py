@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import holding, moving, notes, transitions
 from app.domain.lifecycle.notes import Note, NoteEvent
+from app.domain.lifecycle.uses import USED
 from app.platform import records
 from app.platform.database import ConflictError
 from app.schema.base import VoucherStatus
@@ -71,14 +72,6 @@ MATCHES = f"""(
     AND (CAST(:customer_ids AS text[]) IS NULL OR given.customer_id = ANY (CAST(:customer_ids AS text[])))
 )"""
 """SQL: whether a `voucher` and the assignment of it that stands (`given`) are what was asked for."""
-
-# Any use but a cancelled one: also one that changed nothing then, because the code was void or expired. The shop may
-# have taken it all the same.
-USED = """EXISTS (
-    SELECT FROM redemption
-    WHERE redemption.project_id = :project AND redemption.code = voucher.code AND redemption.effect = 'redeem'
-        AND redemption.outcome <> 'cancelled'
-)"""
 
 REASONS: dict[Action, str] = {
     "void": "WHEN voucher.status = 'void' THEN 'already'",

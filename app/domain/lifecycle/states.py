@@ -39,6 +39,17 @@ RELEASE = Transition(
     {"assigned_at": "NULL", "assignment_id": "NULL", **OWN_EXPIRY},
 )
 LAPSE = Transition((S.RESERVED,), S.AVAILABLE, {"assignment_id": "NULL", **OWN_EXPIRY})
+# A code of which a use is known, though one that came too late, is never drawn again: it ends with its lease.
+LAPSE_USED = Transition(
+    (S.RESERVED,),
+    S.EXPIRED,
+    {
+        "assignment_id": "NULL",
+        "expired_at": "now()",
+        "expires_at": "coalesce(voucher.expires_at, now())",
+        "own_expires_at": "NULL",
+    },
+)
 REDEEM = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED, S.VOID),
     S.REDEEMED,
@@ -76,6 +87,7 @@ TRANSITIONS = {
     "confirm": CONFIRM,
     "release": RELEASE,
     "lapse": LAPSE,
+    "lapse_used": LAPSE_USED,
     "redeem": REDEEM,
     "cancel": CANCEL,
     "expire": EXPIRE,

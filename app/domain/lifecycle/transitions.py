@@ -17,6 +17,7 @@ from app.domain.lifecycle.states import (
     EXPIRE,
     EXTEND,
     LAPSE,
+    LAPSE_USED,
     REDEEM,
     REINSTATE_ASSIGNED,
     REINSTATE_AVAILABLE,
@@ -28,6 +29,7 @@ from app.domain.lifecycle.states import (
 )
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.thresholds import fall
+from app.domain.lifecycle.uses import USED
 from app.platform import records
 from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED
@@ -105,12 +107,6 @@ _GIVEN = """assignment AS given
     CROSS JOIN (SELECT now()) AS clock (at)"""
 _ALL = "voucher CROSS JOIN (SELECT now()) AS clock (at)"
 _THESE = "given.id = ANY (CAST(:ids AS uuid[]))"
-# A use that was heard of before the code was known, and is not judged yet: it took the code all the same.
-_NOT_USED = """NOT EXISTS (
-        SELECT FROM redemption
-        WHERE redemption.project_id = :project AND redemption.code = voucher.code AND outcome = 'unknown_code'
-            AND effect = 'redeem'
-    )"""
 _LAPSED = "given.lease_until <= now()"
 _EXPIRED = "voucher.expires_at <= now()"
 _SOME = "ORDER BY {due} LIMIT :most FOR UPDATE OF voucher SKIP LOCKED"
@@ -123,18 +119,19 @@ _REDEEM = _statement(REDEEM, _ASKED, "true")
 _CANCEL = _statement(CANCEL, _ASKED, "voucher.assignment_id IS NOT NULL")
 _VOID = _statement(VOID, _ASKED, "true")
 _CONFIRM = _statement(CONFIRM, _GIVEN, f"{_THESE} AND given.lease_until > now() AND {NOT_EXPIRED}")
-_RELEASE = _statement(
-    RELEASE, _GIVEN, f"given.id = :id AND {_NOT_USED}", "FOR UPDATE OF voucher", ledger=_TAKEN_BACK
+_RELEASE = _statement(RELEASE, _GIVEN, f"{_THESE} AND NOT {USED}", ledger=_TAKEN_BACK)
+_LAPSE = (
+    _statement(LAPSE, _GIVEN, f"{_THESE} AND {_LAPSED} AND NOT {USED}", ledger=_RUN_OUT),
+    _statement(LAPSE_USED, _GIVEN, f"{_THESE} AND {_LAPSED} AND {USED}", ledger=_RUN_OUT),
 )
-_RELEASE_MANY = _statement(RELEASE, _GIVEN, f"{_THESE} AND {_NOT_USED}", ledger=_TAKEN_BACK)
-_LAPSE = _statement(
-    LAPSE,
-    _GIVEN,
-    f"{_LAPSED} AND (given.hold_id IS NULL OR given.pool_id = ANY (CAST(:pools AS bigint[])))",
-    _SOME.format(due="given.lease_until"),
-    ledger=_RUN_OUT,
-)
-_LAPSE_THESE = _statement(LAPSE, _GIVEN, f"{_THESE} AND {_LAPSED}", ledger=_RUN_OUT)
+# A use that changed nothing leaves the voucher as it is, so it is looked for by a statement after the lock.
+_LOCK_GIVEN = text(f"SELECT FROM {_GIVEN} WHERE {_THESE} {_IN_ORDER}")
+_LOCK_LAPSED = text(f"""
+SELECT given.id FROM {_GIVEN}
+WHERE voucher.status = 'reserved' AND {_LAPSED}
+    AND (given.hold_id IS NULL OR given.pool_id = ANY (CAST(:pools AS bigint[])))
+{_SOME.format(due="given.lease_until")}
+""")  # noqa: S608  (made of constants)
 _EXPIRE = _statement(
     EXPIRE, _ALL, f"voucher.project_id = :project AND {_EXPIRED}", _SOME.format(due="voucher.expires_at")
 )
@@ -236,27 +233,40 @@ async def confirm(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUI
 
 
 async def release(connection: AsyncConnection, assignment_id: uuid.UUID) -> Moved:
-    """Make a handed out voucher available again, for the hold that it was drawn from if there was one."""
-    held = await holding.lock_pool_of(connection, assignment_id)
-    moved = await _run(connection, _RELEASE, id=assignment_id)
-    if held:
-        await holding.give_back(connection, _assignments(moved))
-    return moved
+    """Make a handed out voucher available again, for the hold that it was drawn from if there was one.
+
+    One of which a use is known stays as it is.
+    """
+    await holding.lock_pools_of(connection, [assignment_id])
+    await connection.execute(_LOCK_GIVEN, {"ids": [assignment_id]})
+    return await release_many(connection, [assignment_id])
 
 
 async def release_many(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
-    """Make handed out vouchers available again; the pools are locked whose holds some were drawn from."""
-    moved = await _run(connection, _RELEASE_MANY, ids=list(assignment_ids))
+    """Do the same for many.
+
+    Locked are the pools whose holds some were drawn from, and the vouchers, where somebody may be using one.
+    """
+    moved = await _run(connection, _RELEASE, ids=list(assignment_ids))
     await holding.give_back(connection, _assignments(moved))
     return moved
 
 
 async def lapse(connection: AsyncConnection, most: int) -> Moved:
-    """Make up to `most` vouchers available again whose lease has lapsed, for the holds that they were drawn from."""
+    """Make up to `most` vouchers available again whose lease has lapsed, for the holds that they were drawn from.
+
+    One of which a use is known, which came too late, is expired.
+    """
     pools = await holding.lock_pools_of_lapsed(connection, most)
-    moved = await _run(connection, _LAPSE, most=most, pools=pools)
-    if pools:
-        await holding.give_back(connection, _assignments(moved))
+    due = await connection.execute(_LOCK_LAPSED, {"most": most, "pools": pools})
+    return await _lapse(connection, due.scalars().all())
+
+
+async def _lapse(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
+    moved: Moved = []
+    for statement in _LAPSE:
+        moved += await _run(connection, statement, ids=list(assignment_ids))
+    await holding.give_back(connection, _assignments(moved))
     return moved
 
 
@@ -294,11 +304,10 @@ async def due_expiries(connection: AsyncConnection, but: Sequence[str], most: in
 
 
 async def lapse_these(connection: AsyncConnection, assignment_ids: Sequence[uuid.UUID]) -> Moved:
-    """Make the vouchers of these leases, where they have lapsed, available again."""
+    """End these leases, where they have lapsed, as `lapse` does."""
     await holding.lock_pools_of(connection, assignment_ids)
-    moved = await _run(connection, _LAPSE_THESE, ids=list(assignment_ids))
-    await holding.give_back(connection, _assignments(moved))
-    return moved
+    await connection.execute(_LOCK_GIVEN, {"ids": list(assignment_ids)})
+    return await _lapse(connection, assignment_ids)
 
 
 async def expire_these(connection: AsyncConnection, codes: Sequence[str]) -> Moved:

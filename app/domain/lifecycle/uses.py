@@ -24,17 +24,30 @@ from app.platform.settings import get_settings
 SHARED = text("SELECT pg_advisory_xact_lock_shared(7246552, :project)")
 ALONE: LiteralString = "SELECT pg_advisory_xact_lock(7246552, {project})"
 
+USED: LiteralString = """EXISTS (
+    SELECT FROM redemption
+    WHERE redemption.project_id = :project AND redemption.code = voucher.code AND redemption.effect = 'redeem'
+        AND redemption.outcome <> 'cancelled'
+)"""
+"""SQL: whether any use of a `voucher` is known but cancelled ones: nothing makes it drawable any more.
+
+Also one that changed nothing, because the code was void or expired then, or that is not judged yet: the shop may have
+taken it all the same.
+"""
+
 ANY_UNKNOWN: LiteralString = """
 SELECT FROM redemption WHERE project_id = {project} AND outcome = 'unknown_code' LIMIT 1
 """
 
 # A code that was never given: its first use takes it, the others come too late. What is used after its expiry is an
-# issue and takes nothing, as for any voucher (app/domain/redemptions/rules.py).
+# issue and takes nothing, as for any voucher (app/domain/redemptions/rules.py). What could be drawn has not expired
+# yet, whatever the shop's clock says.
 SETTLE: LiteralString = """
 WITH used AS MATERIALIZED (
     SELECT redemption.id, redemption.redeemed_at, redemption.created_at, voucher.code, voucher.pool_id, voucher.status,
         coalesce(
-            redemption.redeemed_at >= voucher.expires_at + make_interval(secs => {tolerance}), false
+            redemption.redeemed_at >= voucher.expires_at + make_interval(secs => {tolerance})
+                AND voucher.expires_at <= now(), false
         ) AS late
     FROM ({codes}) AS fresh (code)
     JOIN redemption ON redemption.project_id = {project} AND redemption.code = fresh.code

@@ -55,7 +55,8 @@ MAX_SAID = 200
 # What is judged: the new, and of what was said before only that which decides. Uses that came too late, however
 # many, have no say, unless a cancellation takes back those before them. Each with its voucher and the ledger row that
 # held at its time, the present one or one that was released since. Ties go by arrival, and the new has arrived last.
-# What is stored of the same place of an event is not new. OFFSET 0 keeps each look-up a look-up, as in the claim.
+# What is stored of the same place of an event is not new. What could be drawn has not expired yet, whatever the shop's
+# clock says: its use takes it. OFFSET 0 keeps each look-up a look-up, as in the claim.
 SAID = text(f"""
 WITH told AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -109,7 +110,9 @@ WITH told AS MATERIALIZED (
         SELECT * FROM redemption WHERE project_id = :project AND redemption.id = stored.id OFFSET 0
     ) AS redemption
 ), judged AS MATERIALIZED (
-    SELECT said.*, voucher.status, voucher.redeemed_at, voucher.expires_at, voucher.voided_at,
+    SELECT said.*, voucher.status, voucher.redeemed_at, voucher.voided_at,
+        CASE WHEN voucher.status <> 'available' OR voucher.expires_at <= now() THEN voucher.expires_at END
+            AS expires_at,
         coalesce(former.id, present.id) IS NOT NULL AS given,
         CASE WHEN former.id IS NULL THEN present.customer_id ELSE former.customer_id END AS given_to,
         CASE WHEN former.id IS NULL THEN present.customer_mark ELSE former.customer_mark END AS given_mark,

@@ -63,7 +63,7 @@ TYPE = """CASE
     WHEN before = 'void' THEN 'voucher.reinstated'
     WHEN after = 'redeemed' THEN 'voucher.redeemed'
     WHEN after = 'void' THEN 'voucher.voided'
-    WHEN after = 'available' AND before IN ('reserved', 'assigned') THEN 'voucher.released'
+    WHEN after IN ('available', 'expired') AND before IN ('reserved', 'assigned') THEN 'voucher.released'
     WHEN after = 'assigned' AND before IN ('reserved', 'available') THEN 'voucher.assigned'
 END"""
 _OF_VOUCHER = _voucher(f"change.code, change.assignment_id, {PERSON}, coalesce(given.test, false) AS test")

@@ -1,14 +1,18 @@
 """A pool may say when a code ends, counted from handing out; what goes back has its own expiry again."""
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from app.domain.lifecycle import check, transitions
-from app.platform.database import transaction
-from tests.factories import fill
+from app.domain.tracking import service as tracking
+from app.domain.vouchers import service as vouchers
+from app.platform.database import run_act, transaction
+from tests.factories import fill, new_event
+from tests.waiting import is_waiting
 
 ASSIGN = "/v1/pools/p/assignments"
 LETTER = "{{ vouchers['p'].assign_available().expires_at }}"
@@ -183,4 +187,82 @@ async def test_it_holds_from_the_reply_on_whatever_races(client, engine):
     after = await asyncio.gather(*(client.post(ASSIGN, json={}) for _ in range(20)))
     assert all(is_in_14_days(reply.json()["expires_at"]) for reply in after)
     assert {(await reply).status_code for reply in before + beside} == {201}
+    await agrees(engine)
+
+
+async def used_too_late(client, engine, how):
+    """Give a code that has no expiry of its own to anna, who uses it after the end that the pool set; return its id."""
+    mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+    await client.put("/v1/redemption-mapping", json=mapping)
+    await pool(client, engine, "A-1", None)
+    id_, _ = await give(client, how, "A-1", customer_id="anna")
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE voucher SET expires_at = expires_at - interval '15 days'"))
+    assert await use(client) == "expired"
+    return id_
+
+
+async def use(client, at=None):
+    moment = {} if at is None else {"timestamp": at.isoformat()}
+    event = {"event_type": "purchase", "customer_id": "anna", "properties": {"code": "A-1"}, **moment}
+    return (await client.post("/v1/events", json={"events": [event]})).json()["items"][0]["redemption"]
+
+
+async def is_given_to_nobody(client):
+    refused = await client.post(ASSIGN, json={"customer_id": "bob"})
+    return (refused.status_code, refused.json().get("reason")) == (409, "empty")
+
+
+async def test_a_code_used_after_that_end_is_not_released(client, engine):
+    id_ = await used_too_late(client, engine, "plain")
+    refused = await client.post(f"/v1/assignments/{id_}/release", json={})
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/already-redeemed")
+    assert await is_given_to_nobody(client)
+    await agrees(engine)
+
+
+async def test_a_code_used_after_that_end_does_not_come_back_with_its_lease(client, engine):
+    id_ = await used_too_late(client, engine, "reserved")
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE assignment SET lease_until = now() - interval '1 second'"))
+    assert await vouchers.sweep(engine) == (1, 0)
+    assert (await client.get(f"/v1/assignments/{id_}")).json()["status"] == "lapsed"
+    assert (await client.get("/v1/vouchers/A-1")).json()["status"] == "expired"
+    assert await is_given_to_nobody(client)
+    await agrees(engine)
+
+
+@pytest.mark.parametrize("how", ["plain", "reserved"])
+async def test_who_takes_a_code_back_waits_for_a_use_of_it_that_is_under_way(client, engine, how):
+    await client.put(
+        "/v1/redemption-mapping", json={"mappings": [{"event_type": "purchase", "property": "code"}]}
+    )
+    await pool(client, engine, "A-1", None)
+    id_, _ = await give(client, how, "A-1", customer_id="anna")
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE voucher SET expires_at = expires_at - interval '15 days'"))
+        await connection.execute(
+            text("UPDATE assignment SET lease_until = now() WHERE lease_until IS NOT NULL")
+        )
+    async with transaction(engine) as using:
+        (told,) = await tracking.track(using, [new_event("anna", "purchase", {"code": "A-1"})])
+        assert told.redemption == "expired"
+        if how == "plain":
+            act = client.post(f"/v1/assignments/{id_}/release", json={})
+        else:
+            act = run_act(engine, transitions.lapse_these, [uuid.UUID(id_)])
+        taking = asyncio.create_task(act)
+        assert await is_waiting(engine, taking)
+    await taking
+    assert await is_given_to_nobody(client)
+    await agrees(engine)
+
+
+async def test_a_use_that_is_told_ahead_of_the_expiry_takes_a_code_that_could_be_drawn(client, engine):
+    await client.put(
+        "/v1/redemption-mapping", json={"mappings": [{"event_type": "purchase", "property": "code"}]}
+    )
+    await pool(client, engine, "A-1", 1)
+    assert await use(client, datetime.now(UTC) + 2 * DAY) == "not_assigned"
+    assert await is_given_to_nobody(client)
     await agrees(engine)

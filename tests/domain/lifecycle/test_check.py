@@ -25,7 +25,7 @@ BREAKS = {
         UPDATE redemption SET outcome = 'unknown_code', code = 'void'""",
     "a use is cancelled, and no cancellation says so": "UPDATE redemption SET outcome = 'cancelled'",
     "a code is known to be used and could be drawn": """
-        INSERT INTO redemption (code, outcome, redeemed_at) SELECT code, 'unknown_code', now() FROM voucher
+        INSERT INTO redemption (code, outcome, redeemed_at) SELECT code, 'expired', now() FROM voucher
         WHERE status = 'available'""",
     "an assignment that is not reserved has a lease, or one that lapsed was not released": """
         UPDATE assignment SET lapsed = true""",

@@ -1,6 +1,7 @@
 """What once broke the promises, told as it was told then: through HTTP, from the import on."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -58,6 +59,17 @@ async def test_a_code_that_was_used_before_its_import_is_not_drawn_right_after_i
     assert (await client.get("/v1/vouchers/KA")).json()["status"] == "redeemed"
     (said,) = (await client.get("/v1/redemptions?outcome=not_assigned")).json()["items"]
     assert said["code"] == "KA"
+    await nothing_is_broken(engine)
+
+
+async def test_a_use_that_is_told_ahead_of_the_expiry_takes_the_code_that_is_imported(
+    client, engine, import_
+):
+    one, two = ((datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ") for days in (1, 2))
+    assert await use(client, "KA", timestamp=two) == "unknown_code"
+    done = await import_(["code,exp", f"KA,{one}"], column="code", expires_at_column="exp")
+    assert done["imported"] == 1
+    assert await assign(client) == (409, "empty")
     await nothing_is_broken(engine)
 
 

@@ -14,6 +14,7 @@ from app.domain.assignments import service as assignments
 from app.domain.changes import service as changes
 from app.domain.imports.merging import pipeline
 from app.domain.lifecycle.requests import AssignmentRequest
+from app.domain.vouchers import service as vouchers
 from app.domain.webhooks import queries, sending
 from app.domain.webhooks import service as webhooks
 from app.platform import hooks
@@ -590,6 +591,24 @@ async def test_that_a_code_is_good_again_is_told_and_that_it_expires_at_another_
     # And the delta has it.
     delta = await client.get("/v1/assignments/export", params={"since": since, "format": "ndjson"})
     assert [row["id"] for row in map(json.loads, delta.text.splitlines())] == [given["id"]]
+
+
+async def test_a_lease_that_lapses_on_a_used_code_is_told_as_any_other(client, engine, settings, receiver):
+    await fill(engine, "p", 1)
+    mapping = [{"event_type": "order", "property": "code"}]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+    given = await give(client, lease_seconds=60)
+    hook = await subscribe(client, receiver)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE voucher SET expires_at = now() - interval '1 day'"))
+    event = {"customer_id": "c", "event_type": "order", "properties": {"code": given["code"]}}
+    reply = await client.post("/v1/events", json={"events": [event]})
+    assert reply.json()["items"][0]["redemption"] == "expired"
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE assignment SET lease_until = now()"))
+    assert await vouchers.sweep(engine) == (1, 0)
+    (event,) = await told(engine, settings, receiver, hook)
+    assert (event["type"], event["data"]["lapsed"]) == ("voucher.released", True)
 
 
 @pytest.mark.parametrize(
