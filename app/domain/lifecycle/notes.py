@@ -9,7 +9,17 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.schema.inventory import IMPORTED_AT
+
 NoteEvent = Literal["voided", "released", "reinstated", "expiry_set", "moved"]
+
+VOIDED_AT = f"""(
+    SELECT CASE WHEN note.event = 'voided' THEN note.at END FROM voucher_note AS note
+    WHERE note.project_id = :project AND note.code = voucher.code AND note.event IN ('voided', 'reinstated')
+        AND note.at >= {IMPORTED_AT}
+    ORDER BY note.id DESC LIMIT 1
+)"""  # noqa: S608  (made of constants)
+"""SQL: when a `voucher` was made void, where that was not taken back; also of one that is redeemed."""
 
 ADD = text("""
 INSERT INTO voucher_note (project_id, code, event, reason, change_id, assignment_id, expires_at, from_pool)

@@ -6,6 +6,7 @@ What a voucher of each state must and must not have, `app/schema/inventory.py` s
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.domain.lifecycle.notes import VOIDED_AT
 from app.schema.base import VoucherStatus as S
 
 
@@ -64,6 +65,13 @@ REDEEM = Transition(
 )
 EXPIRE = Transition((S.AVAILABLE,), S.EXPIRED, {"expired_at": "now()"})
 CANCEL = Transition((S.REDEEMED,), S.ASSIGNED, {"redeemed_at": "NULL"})
+# Its use was before it was taken out, and was heard of later: without that use it is taken out as before.
+CANCEL_VOIDED = Transition(
+    (S.REDEEMED,),
+    S.VOID,
+    {"redeemed_at": "NULL", "voided_at": VOIDED_AT},
+    "count(*) FILTER (WHERE assigned_at IS NOT NULL)",
+)
 VOID = Transition(
     (S.AVAILABLE, S.RESERVED, S.ASSIGNED, S.EXPIRED),
     S.VOID,
@@ -90,6 +98,7 @@ TRANSITIONS = {
     "lapse_used": LAPSE_USED,
     "redeem": REDEEM,
     "cancel": CANCEL,
+    "cancel_voided": CANCEL_VOIDED,
     "expire": EXPIRE,
     "void": VOID,
     "reinstate": REINSTATE_AVAILABLE,

@@ -10,9 +10,11 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import holding
+from app.domain.lifecycle.notes import VOIDED_AT
 from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.states import (
     CANCEL,
+    CANCEL_VOIDED,
     CONFIRM,
     EXPIRE,
     EXTEND,
@@ -116,7 +118,10 @@ _RUN_OUT = f"{_TAKEN_BACK}, lapsed = true"
 
 _REDEEM = _statement(REDEEM, _ASKED, "true")
 # A code that nobody was given stays redeemed: it was used all the same, and must not be drawn.
-_CANCEL = _statement(CANCEL, _ASKED, "voucher.assignment_id IS NOT NULL")
+_CANCEL = (
+    _statement(CANCEL_VOIDED, _ASKED, f"voucher.assignment_id IS NOT NULL AND {VOIDED_AT} IS NOT NULL"),
+    _statement(CANCEL, _ASKED, "voucher.assignment_id IS NOT NULL"),
+)
 _VOID = _statement(VOID, _ASKED, "true")
 _CONFIRM = _statement(CONFIRM, _GIVEN, f"{_THESE} AND given.lease_until > now() AND {NOT_EXPIRED}")
 _RELEASE = _statement(RELEASE, _GIVEN, f"{_THESE} AND NOT {USED}", ledger=_TAKEN_BACK)
@@ -195,9 +200,10 @@ async def redeem(connection: AsyncConnection, used: dict[str, datetime]) -> None
     await connection.execute(_REDEEM, {"slot": SLOT, "codes": list(used), "ats": ats})
 
 
-async def cancel(connection: AsyncConnection, codes: list[str]) -> Moved:
-    """Give used codes back to the customers who were given them."""
-    return await _run(connection, _CANCEL, codes=codes, ats=[None] * len(codes))
+async def cancel(connection: AsyncConnection, codes: list[str]) -> None:
+    """Give used codes back to the customers who were given them; those that were made void are void again."""
+    for statement in _CANCEL:
+        await _run(connection, statement, codes=codes, ats=[None] * len(codes))
 
 
 async def void(connection: AsyncConnection, codes: list[str]) -> Moved:

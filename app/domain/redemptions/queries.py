@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import and_, case, delete, func, insert, null, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.lifecycle.notes import VOIDED_AT
 from app.domain.redemptions.rules import Said, Verdicts
 from app.domain.redemptions.schemas import (
     DIRECT,
@@ -119,7 +120,9 @@ WITH told AS MATERIALIZED (
         voucher.assignment_id IS NOT NULL AS stands
     FROM said
     LEFT JOIN LATERAL (
-        SELECT status, redeemed_at, expires_at, voided_at, assignment_id FROM voucher
+        SELECT status, redeemed_at, expires_at, assignment_id,
+            CASE WHEN status = 'redeemed' THEN {VOIDED_AT} ELSE voided_at END AS voided_at
+        FROM voucher
         WHERE project_id = :project AND voucher.code = said.code OFFSET 0
     ) AS voucher ON true
     LEFT JOIN LATERAL (

@@ -113,6 +113,7 @@ class Said(NamedTuple):
     redeemed_at: datetime | None
     expires_at: datetime | None
     voided_at: datetime | None
+    """When the code was taken out, also where it is used since: that use was before."""
     given: bool
     given_to: str | None
     stands: bool
@@ -239,7 +240,7 @@ def _outcome_if_only_use(use: Said, tolerance: timedelta) -> Outcome:
     if use.status is None:
         return Outcome.UNKNOWN_CODE
     if use.outcome not in {*USED_OUTCOMES, Outcome.ALREADY_REDEEMED, Outcome.CANCELLED}:
-        if use.status == VoucherStatus.VOID and (use.voided_at is None or use.at >= use.voided_at):
+        if use.voided_at is not None and use.at >= use.voided_at:
             return Outcome.VOID
         if use.expires_at is not None and use.at >= use.expires_at + tolerance:
             return Outcome.EXPIRED

@@ -60,9 +60,9 @@ TYPE = """CASE
     WHEN about IS NOT NULL THEN about ->> 'type'
     WHEN before = after THEN 'voucher.expiry_changed'
     WHEN before = 'redeemed' AND after = 'assigned' THEN 'voucher.redemption_cancelled'
-    WHEN before = 'void' THEN 'voucher.reinstated'
     WHEN after = 'redeemed' THEN 'voucher.redeemed'
     WHEN after = 'void' THEN 'voucher.voided'
+    WHEN before = 'void' THEN 'voucher.reinstated'
     WHEN after IN ('available', 'expired') AND before IN ('reserved', 'assigned') THEN 'voucher.released'
     WHEN after = 'assigned' AND before IN ('reserved', 'available') THEN 'voucher.assigned'
 END"""

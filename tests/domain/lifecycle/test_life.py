@@ -86,6 +86,8 @@ class Life(RuleBasedStateMachine):
         self.directs = 0
         self.run_out = set()
         """Codes whose expiry has passed."""
+        self.voided = set()
+        """Codes that were made void; one of them that is redeemed was used before."""
         self.days, self.ending = None, set()
         """How long the pool's codes hold from handing out, and those that were given while it said so."""
         self.messages = 0
@@ -226,9 +228,12 @@ class Life(RuleBasedStateMachine):
         return self._n("available") > 0 and own["size"] - own["drawn"] + max(free, 0) > 0
 
     def _back(self, id_, how):
-        """Note that an assignment's code went back, to its hold if that is still there."""
-        self.status[self.code_of[id_]] = "available"
-        self.ending.discard(self.code_of[id_])
+        """Note that an assignment's code went back, to its hold if that is still there; a used one cannot be drawn."""
+        code = self.code_of[id_]
+        self.status[code] = "expired" if self.told.was_used(code) else "available"
+        if self.status[code] == "available":
+            self.run_out.discard(code)
+        self.ending.discard(code)
         self.ended[id_] = how
         for hold in self.holds.values():
             hold["drawn"] -= hold["id"] == self.hold_of.get(id_)
@@ -304,9 +309,11 @@ class Life(RuleBasedStateMachine):
             return
         reply = self.post(f"/v1/assignments/{id_}/confirm")
         status = self.status.get(self.code_of[id_])
-        allowed = id_ not in self.ended and status != "void"
-        if not allowed:
+        if id_ in self.ended or status == "void":
             assert self._problem(reply) == (409, "assignment-released" if id_ in self.ended else "void")
+            return
+        if status == "reserved" and self.code_of[id_] in self.run_out:
+            assert self._problem(reply) == (409, "expired")
             return
         assert reply.status_code == 200, (status, reply.text)
         if status == "reserved":
@@ -327,9 +334,11 @@ class Life(RuleBasedStateMachine):
             return
         reply = self.post(f"/v1/assignments/{id_}/release")
         code = self.code_of[id_]
-        if id_ not in self.ended and self.status[code] in {"void", "redeemed"}:
-            problem = {"void": "void", "redeemed": "already-redeemed"}[self.status[code]]
-            assert self._problem(reply) == (409, problem)
+        if id_ not in self.ended and (self.status[code] == "void" or self.told.was_used(code)):
+            assert self._problem(reply) == (
+                409,
+                "void" if self.status[code] == "void" else "already-redeemed",
+            )
             return
         assert reply.status_code == 200
         if id_ not in self.ended:
@@ -342,6 +351,11 @@ class Life(RuleBasedStateMachine):
     def _holder(self, code):
         """The assignment of a code that stands."""
         return next((id_ for id_, c in self.code_of.items() if c == code and id_ not in self.ended), None)
+
+    def _judge(self, code):
+        """Work out anew what was said of a code, and its state; one that was made void is void without a use."""
+        now = self.told.judge(code, self.status[code], self._stands(code))
+        self.status[code] = "void" if now == "assigned" and code in self.voided else now
 
     def _say(self, effect, number, customer, *, late=False, twice=False):
         """Tell of a use or a cancellation, and compare what it comes to."""
@@ -359,10 +373,10 @@ class Life(RuleBasedStateMachine):
         self.events.append((event, said))
         self.told.of[code].append(said)
         status = self.status.get(code)
-        if effect == "redeem" and not late and (status == "void" or code in self.run_out):
-            said.outcome = "void" if status == "void" else "expired"
+        if effect == "redeem" and not late and (code in self.voided or code in self.run_out):
+            said.outcome = "void" if code in self.voided else "expired"
         if status is not None:
-            self.status[code] = self.told.judge(code, status, self._stands(code))
+            self._judge(code)
         items = self.post("/v1/events", events=[event, event] if twice else [event]).json()["items"]
         assert [item["status"] for item in items] == ["accepted", "duplicate"][: 1 + twice]
         assert {item["redemption"] for item in items} == {said.outcome}
@@ -392,14 +406,14 @@ class Life(RuleBasedStateMachine):
         said = Said(len(self.events), "redeem", customer, late=False, given_to=given_to)
         if status is None:
             assert self._problem(reply) == (404, "voucher-not-found")
-        elif status == "void" or code in self.run_out:
-            assert self._problem(reply) == (409, "void" if status == "void" else "expired")
+        elif code in self.voided or code in self.run_out:
+            assert self._problem(reply) == (409, "void" if code in self.voided else "expired")
         elif any(other.outcome in USED for other in self.told.of[code]) and not self._takes_over(code, said):
             assert self._problem(reply) == (409, "already-redeemed")
         else:
             self.events.append((None, said))
             self.told.of[code].append(said)
-            self.status[code] = self.told.judge(code, status, self._stands(code))
+            self._judge(code)
             assert (reply.status_code, reply.json()["outcome"]) == (201, said.outcome), reply.text
             if keyed:
                 again = self.run(self.client.post(url, json={"customer_id": customer}, headers=key))
@@ -477,7 +491,7 @@ class Life(RuleBasedStateMachine):
         else:
             assert reply.status_code == 204, reply.text
             self.status, self.holds, self.imports, self.pool = {}, {}, [], False
-            self.run_out, self.days = set(), None
+            self.run_out, self.voided, self.days = set(), set(), None
 
     @rule()
     def resolve(self):
@@ -485,7 +499,7 @@ class Life(RuleBasedStateMachine):
         known = self.told.unsettled(self.status)
         assert self.run(redemptions.resolve(self.engine)) == len(known)
         for code in known:
-            self.status[code] = self.told.judge(code, self.status[code], self._stands(code))
+            self._judge(code)
 
     @rule(number=st.integers(0, CODES))
     def void(self, number):
@@ -495,6 +509,7 @@ class Life(RuleBasedStateMachine):
         assert reply.status_code == {None: 404, "redeemed": 409}.get(status, 200)
         if reply.status_code == 200:
             self.status[code] = "void"
+            self.voided.add(code)
 
     @rule()
     def all_leases_lapse(self):
@@ -531,6 +546,24 @@ class Life(RuleBasedStateMachine):
         if expired:
             self.status[code] = "expired"
             self.run_out.add(code)
+
+    @rule(place=PLACES)
+    def end_for_who_has_it(self, place):
+        """Let the time pass that the pool had set for who has a code."""
+        code = self.code_of.get(self._one(place))
+        if code not in self.ending:
+            return
+
+        async def pass_it():
+            async with transaction(self.engine) as connection:
+                query = text(
+                    "UPDATE voucher SET expires_at = now() - make_interval(secs => :tolerance) WHERE code = :code"
+                )
+                tolerance = self.settings_of_test.clock_tolerance_seconds
+                await connection.execute(query, {"code": code, "tolerance": tolerance})
+
+        self.run(pass_it())
+        self.run_out.add(code)
 
     @rule(days=st.sampled_from([None, 14]))
     def end_after(self, days):

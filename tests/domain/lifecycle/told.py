@@ -38,6 +38,10 @@ class Told:
         """Those of these codes of which something is still said to be of an unknown code."""
         return {code for code in codes if any(said.outcome == "unknown_code" for said in self.of[code])}
 
+    def was_used(self, code):
+        """Tell whether a use of a code is known that was not cancelled, whatever came of it."""
+        return any(said.effect == "redeem" and said.outcome != "cancelled" for said in self.of[code])
+
     def forget_pool(self, codes):
         """An undo takes the codes: all that was said is of codes that no pool holds."""
         for code in codes:

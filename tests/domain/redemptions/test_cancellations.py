@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import text
 
+from app.domain.changes import service as changes
 from app.domain.customers.events import NewEvent
 from app.domain.lifecycle import check
 from app.domain.redemptions import queries
@@ -211,3 +212,55 @@ async def test_cancellations_releases_draws_and_uses_at_once_leave_no_used_code_
         acts.append(client.post("/v1/pools/p/assignments", json={"customer_id": "anna"}))
         chance.shuffle(acts)
         await asyncio.gather(*acts)
+
+
+VOID_STORY = {
+    "void": None,
+    "use": ("use anna", -2),
+    "cancel": ("cancel anna", -1),
+    "late": ("use bob", 2),
+}
+"""Anna's use and its cancellation before the void, and one by bob after it, by hours from now."""
+
+
+async def test_a_void_comes_to_the_same_in_whatever_order_it_and_uses_are_told(client, engine):
+    orders = [("void", *others) for others in permutations(("use", "cancel", "late"))]
+    orders += [("use", "cancel", "void", "late"), ("cancel", "use", "void", "late")]
+    codes = await fill(engine, "p", len(orders))
+    items = [{"customer_id": "anna"}] * len(codes)
+    await client.post("/v1/pools/p/assignments/batch", json={"items": items})
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE assignment SET assigned_at = now() - interval '1 day'"))
+    now, voids = datetime.now(UTC), {}
+    for code, order in zip(codes, orders, strict=True):
+        for what in order:
+            if VOID_STORY[what] is None:
+                reply = await client.post(f"/v1/vouchers/{code}/void", json={"reason": "leaked"})
+                assert reply.status_code == 200, order
+                voids[code] = [each for each in reply.json()["history"] if each["event"] == "voided"]
+            else:
+                said, hours = VOID_STORY[what]
+                await tell(engine, event(said, code, minute=(now - START).total_seconds() / 60 + hours * 60))
+    for code, order in zip(codes, orders, strict=True):
+        voucher = (await client.get(f"/v1/vouchers/{code}")).json()
+        assert voucher["status"] == "void", order
+        assert [each for each in voucher["history"] if each["event"] == "voided"] == voids[code], order
+    async with engine.begin() as connection:
+        query = text("SELECT code, outcome FROM redemption ORDER BY code, redeemed_at")
+        rows = (await connection.execute(query)).all()
+    assert {
+        order: [row.outcome for row in rows if row.code == code]
+        for code, order in zip(codes, orders, strict=True)
+    } == {order: ["cancelled", "cancelled", "void"] for order in orders}
+
+
+async def test_a_void_that_was_taken_back_does_not_come_again(client, engine):
+    await fill(engine, "p", 1)
+    code = (await given(client))["code"]
+    await client.post(f"/v1/vouchers/{code}/void")
+    made = await client.post("/v1/bulk-changes", json={"action": "reinstate", "filter": {"codes": [code]}})
+    await changes.run(engine, made.json()["id"])
+    assert await tell(engine, event("use anna", code), event("cancel anna", code, 1)) == ["cancelled"] * 2
+    assert await tell(engine, event("use anna", code, 2)) == ["redeemed"]
+    assert await tell(engine, event("cancel anna", code, 3)) == ["cancelled"]
+    assert await status(client, code) == "assigned"

@@ -593,6 +593,26 @@ async def test_that_a_code_is_good_again_is_told_and_that_it_expires_at_another_
     assert [row["id"] for row in map(json.loads, delta.text.splitlines())] == [given["id"]]
 
 
+async def test_a_use_of_a_void_code_is_told_as_a_use_and_its_cancellation_as_a_void(
+    client, engine, settings, receiver
+):
+    await fill(engine, "p", 1)
+    mapping = [
+        {"event_type": "order", "property": "code"},
+        {"event_type": "refund", "property": "code", "effect": "cancel"},
+    ]
+    await client.put("/v1/redemption-mapping", json={"mappings": mapping})
+    given = await give(client, customer_id="c")
+    hook = await subscribe(client, receiver)
+    await client.post(f"/v1/vouchers/{given['code']}/void")
+    for type_ in ("order", "refund"):
+        event = {"customer_id": "c", "event_type": type_, "properties": {"code": given["code"]}}
+        event["timestamp"] = given["assigned_at"]
+        assert (await client.post("/v1/events", json={"events": [event]})).json()["accepted"] == 1
+    events = await told(engine, settings, receiver, hook)
+    assert [event["type"] for event in events] == ["voucher.voided", "voucher.redeemed", "voucher.voided"]
+
+
 async def test_a_lease_that_lapses_on_a_used_code_is_told_as_any_other(client, engine, settings, receiver):
     await fill(engine, "p", 1)
     mapping = [{"event_type": "order", "property": "code"}]
