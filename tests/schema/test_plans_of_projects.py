@@ -5,8 +5,7 @@ import re
 import psycopg
 import pytest
 
-from app.domain.customers.events import ADD_EVENTS, RECENT
-from app.domain.customers.queries import WAS_ERASED
+from app.domain.customers.events import ADD_EVENTS, RECENT, WERE_ERASED
 from app.domain.imports.merging.leftovers import HAS_NONE
 from app.domain.lifecycle import statements
 from app.domain.tracking import plain
@@ -45,7 +44,7 @@ LOOK_UPS = [
     statements.numbered(statements.claim(statements.Ids.SINGLE, holds=True))[0].decode(),
     *(
         statements.numbered(statement)[0].decode()
-        for statement in (plain.STORE, plain.STORE_OF_TRACKED, ADD_EVENTS, RECENT, WAS_ERASED)
+        for statement in (plain.STORE, plain.STORE_OF_TRACKED, ADD_EVENTS, RECENT, WERE_ERASED)
     ),
 ]
 PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = %s"

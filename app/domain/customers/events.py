@@ -66,6 +66,16 @@ ERASED: LiteralString = """EXISTS (
 The mark is made first: row-level security lets no index be asked for what a function may tell of. OFFSET 0 keeps the
 look-up a look-up, as in the claim.
 """
+WERE_ERASED = text(f"""
+SELECT id FROM unnest(CAST(:ids AS text[])) AS asked (id) WHERE {ERASED.format(id="asked.id", condition="true")}
+""")  # noqa: S608  (made of constants)
+
+
+async def erased(connection: AsyncConnection, ids: Sequence[str]) -> set[str]:
+    """Return those of these events, messages and nodes that were erased with their customers."""
+    return set((await connection.execute(WERE_ERASED, {"ids": list(ids)})).scalars())
+
+
 ADD_EVENTS = text(f"""
 {INSERT.format(customer="customer_id", condition=f"NOT {ERASED.format(id='sent.id', condition='true')}")}
 ON CONFLICT DO NOTHING

@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.customers.events import ERASED
 from app.domain.customers.schemas import (
     AggregateRecord,
     CustomerFilter,
@@ -244,17 +243,11 @@ SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
 """)
-WAS_ERASED = text(f"SELECT {ERASED.format(id='CAST(:id AS text)', condition='true')}")
 # Over all projects.
 FORGET_MARKS = text("DELETE FROM erased_event WHERE erased_at < now() - make_interval(days => :days)")
 SETTLED = text("""
 SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:number AS text) AS xid8) AS settled
 """)
-
-
-async def was_erased(connection: AsyncConnection, id_: str) -> bool:
-    """Tell whether an event, a message or a node with this id was erased with its customer."""
-    return bool((await connection.execute(WAS_ERASED, {"id": id_})).scalar_one())
 
 
 async def forget_marks(connection: AsyncConnection, days: int) -> int:

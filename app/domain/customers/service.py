@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
-from app.domain.customers import queries
+from app.domain.customers import events, queries
 from app.domain.customers.errors import AggregateNotFoundError, CustomerNotFoundError
 from app.domain.customers.schemas import (
     AggregateRecord,
@@ -189,7 +189,7 @@ async def _erase(connection: AsyncConnection, customer_id: str) -> dict[str, int
 
 async def was_erased(connection: AsyncConnection, id_: str) -> bool:
     """Tell whether an event, a message or a node with this id was erased with its customer."""
-    return await queries.was_erased(connection, id_)
+    return bool(await events.erased(connection, [id_]))
 
 
 async def forget_marks(connection: AsyncConnection) -> int:

@@ -84,10 +84,6 @@ SELECT :project, name, value, customer_id FROM unnest(
 ORDER BY name, value
 ON CONFLICT (project_id, name, value) DO NOTHING
 """)
-REMOVE_TRACKED = text("""
-DELETE FROM tracked_id USING unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS gone (name, value)
-WHERE tracked_id.project_id = :project AND tracked_id.name = gone.name AND tracked_id.value = gone.value
-""")
 SHARE_TRACKED = text("""
 UPDATE tracked_id SET shared = true, customer_id = :customer
 WHERE project_id = :project AND name = :name AND value = :value
@@ -146,11 +142,6 @@ def _columns(ids: Sequence[TrackedId]) -> dict[str, list[str]]:
 async def tracked(connection: AsyncConnection, ids: Sequence[TrackedId]) -> list[TrackedRecord]:
     """Return what is known of tracked ids; registered ones that are not known are stored."""
     return records.all_of(await connection.execute(TRACKED, _columns(ids)), TrackedRecord)
-
-
-async def remove_tracked(connection: AsyncConnection, ids: Sequence[TrackedId]) -> None:
-    """Delete tracked ids."""
-    await connection.execute(REMOVE_TRACKED, _columns(ids))
 
 
 async def is_registered(connection: AsyncConnection, customer_id: str) -> bool:

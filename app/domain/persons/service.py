@@ -117,11 +117,6 @@ async def is_registered(connection: AsyncConnection, customer_id: str) -> bool:
     return await queries.is_registered(connection, customer_id)
 
 
-async def remove_tracked(connection: AsyncConnection, ids: Iterable[TrackedId]) -> None:
-    """Forget tracked ids that this transaction stored for nothing."""
-    await queries.remove_tracked(connection, list(ids))
-
-
 async def add_tracked(connection: AsyncConnection, new: Mapping[TrackedId, str]) -> None:
     """Store under which customer ids are that were not tracked before.
 

@@ -15,16 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.scopes import Caller
 from app.domain.customers import service as customers
-from app.domain.customers.events import NewEvent, recent
+from app.domain.customers.events import NewEvent, erased, recent
 from app.domain.customers.schemas import PropertyUpdate
 from app.domain.persons import service as persons
-from app.domain.persons.schemas import REGISTERED, TrackedId
 from app.domain.tracking import service
 from app.domain.tracking.identities import Ids, SignInError, identify
 from app.domain.tracking.schemas import Tracked, TrackedStatus
 from app.domain.tracking.sign_ins import SignIns
 from app.platform.clock import clock
-from app.platform.database import retry_on_conflict, transaction
+from app.platform.database import ConflictError, retry_on_conflict, transaction
 from app.platform.errors import ChangesConflictError
 
 REMEMBERED_SECONDS = 24 * 3600
@@ -85,39 +84,40 @@ async def carry_out(
 @retry_on_conflict
 async def _in_one(engine: AsyncEngine, commands: Sequence[Command]) -> list[str | None]:
     async with transaction(engine) as connection:
-        whose = await identify(connection, [command.ids for command in commands])
-        event_ids = await _event_ids(connection, commands)
-        events = [
-            NewEvent(event_id, customer, command.event_type, command.properties, command.at)
-            for event_id, customer, command in zip(event_ids, whose.customers, commands, strict=True)
-            if command.event_type is not None
-        ]
-        tracked = iter(await service.store(connection, events) if events else ())
-        of_each = [None if command.event_type is None else next(tracked) for command in commands]
-        updates = [
-            PropertyUpdate(customer, command.properties, command.at)
-            for customer, command in zip(whose.customers, commands, strict=True)
-            if command.event_type is None
-        ]
-        if updates:
-            await customers.update_many(connection, updates)
-        # What is known of somebody who was erased does not come back with an event that is sent again.
-        kept = {
-            TrackedId(*id_)
-            for command, each in zip(commands, of_each, strict=True)
-            if each is None or each.status is not TrackedStatus.ERASED
-            for id_ in command.ids.items()
-        }
-        await persons.add_tracked(
-            connection,
-            {id_: whose.new[id_] for id_ in whose.new if id_ in kept and id_.name != REGISTERED},
-        )
-        if gone := [id_ for id_ in whose.new if id_.name == REGISTERED and id_ not in kept]:
-            await persons.remove_tracked(connection, gone)
-        await persons.share_tracked(
-            connection, {id_: whose.shared[id_] for id_ in whose.shared if id_ not in whose.new}
-        )
-    return [_fault(command, each) for command, each in zip(commands, of_each, strict=True)]
+        ids = await _event_ids(connection, commands)
+        # What was erased and is sent again says nothing: neither who somebody is, nor that two are one.
+        gone = await erased(connection, [id_ for id_ in ids if id_])
+        left = [(id_, command) for id_, command in zip(ids, commands, strict=True) if id_ not in gone]
+        faults = iter(await _done(connection, left))
+    return [None if id_ in gone else next(faults) for id_ in ids]
+
+
+async def _done(connection: AsyncConnection, commands: Sequence[tuple[str, Command]]) -> list[str | None]:
+    """Carry out commands, each with the id of its event; return of each what is wrong with it.
+
+    Raises:
+        SignInError: some customers have to be merged first.
+        ConflictError: another transaction was faster: look again.
+    """
+    whose = await identify(connection, [command.ids for _, command in commands])
+    events: list[NewEvent] = []
+    updates: list[PropertyUpdate] = []
+    for customer, (id_, command) in zip(whose.customers, commands, strict=True):
+        if command.event_type is None:
+            updates.append(PropertyUpdate(customer, command.properties, command.at))
+        else:
+            events.append(NewEvent(id_, customer, command.event_type, command.properties, command.at))
+    tracked = await service.store(connection, events) if events else []
+    if any(each.status is TrackedStatus.ERASED for each in tracked):  # only just
+        raise ConflictError
+    if updates:
+        await customers.update_many(connection, updates)
+    await persons.add_tracked(connection, whose.new)
+    await persons.share_tracked(
+        connection, {id_: whose.shared[id_] for id_ in whose.shared if id_ not in whose.new}
+    )
+    of_each = iter(tracked)
+    return [None if command.event_type is None else _fault(command, next(of_each)) for _, command in commands]
 
 
 def event_ids(commands: Sequence[Command]) -> tuple[list[str], dict[int, str]]:
@@ -143,9 +143,9 @@ async def _event_ids(connection: AsyncConnection, commands: Sequence[Command]) -
     return ids
 
 
-def _fault(command: Command, tracked: Tracked | None) -> str | None:
+def _fault(command: Command, tracked: Tracked) -> str | None:
     """Return what is wrong. Without a command's id the same event is the same: it was another one's by then."""
-    if tracked is None or tracked.status is not TrackedStatus.CONFLICT or command.command_id is None:
+    if tracked.status is not TrackedStatus.CONFLICT or command.command_id is None:
         return None
     return (
         f"The command {command.command_id!r} came before with another content; nothing of this one is stored."

@@ -39,7 +39,7 @@ class Identified:
     customers: list[str]
     """Of each command."""
     new: dict[TrackedId, str]
-    """Ids that were not tracked before, with their customers; `registered` ones are stored already."""
+    """Aliases that were not tracked before, with their customers."""
     shared: dict[TrackedId, str]
     """Ids that came with two registered customers, with the customers for whom they stand from now on."""
 
@@ -78,7 +78,7 @@ class _Book:
             record.customer_id for record in found.values() if record.registered and record.customer_id
         }
         self._taken = taken
-        self._new = [id_ for id_, record in found.items() if not record.known]
+        self._new = [id_ for id_, record in found.items() if not record.known and id_.name != REGISTERED]
         self._made: set[str] = set()
         self._newly_shared: dict[TrackedId, str] = {}
         self._merges: dict[str, str] = {}

@@ -445,6 +445,53 @@ async def test_an_erasure_takes_the_aliases_along_and_nothing_sent_again_brings_
     assert await events_of(client, ANNA) == []
 
 
+async def test_an_erased_event_that_is_sent_again_merges_nobody(client, track, engine):
+    login = event(BOTH, "login", 1700000000)
+    await track("customers/events", login)
+    assert (await client.delete(f"/v1/customers/{ANNA}")).json()["events"] == 1
+    await track("customers/events", event({"cookie": COOKIE}, "new"))
+    other = of_batch("customers/events", event({"registered": BEN}, "other"))
+    await track("customers/events", login)
+    await track("batch", {"commands": [of_batch("customers/events", login), other]})
+    assert await events_of(client, COOKIE) == ["new"]
+    assert await ids_in(engine) == [
+        ("cookie", COOKIE, COOKIE, False),
+        ("registered", BEN, BEN, False),
+    ]
+    async with transaction(engine) as connection:
+        assert (await connection.execute(text("SELECT id FROM customer_alias"))).all() == []
+
+
+async def test_an_event_that_is_erased_meanwhile_leaves_nothing(client, track, engine, monkeypatch):
+    login = event(BOTH, "login", 1700000000)
+    await track("customers/events", login)
+    await client.delete(f"/v1/customers/{ANNA}")
+    erased, looks = commands.erased, []
+
+    async def not_yet(connection, ids):
+        looks.append(ids)
+        return await erased(connection, ids) if len(looks) > 1 else set()
+
+    monkeypatch.setattr(commands, "erased", not_yet)
+    await track("customers/events", login)
+    assert len(looks) > 1
+    assert (await ids_in(engine), await events_of(client, ANNA)) == ([], [])
+
+
+async def test_an_erased_event_that_is_sent_again_forgets_nobody_who_comes_back(client, track, engine):
+    visit = event({"registered": ANNA}, at=1700000000)
+    await track("customers/events", visit)
+    await client.delete(f"/v1/customers/{ANNA}")
+    async with transaction(engine) as back:
+        await back.execute(
+            text("INSERT INTO tracked_id (name, value, customer_id) VALUES ('registered', 'anna', 'anna')")
+        )
+        again = asyncio.create_task(track("customers/events", visit))
+        await asyncio.wait([again], timeout=0.2)
+    await again
+    assert await ids_in(engine) == [("registered", ANNA, ANNA, False)]
+
+
 async def test_a_spelling_of_ids_that_is_set_holds_for_registered_ones(client, track, monkeypatch):
     monkeypatch.setattr("app.domain.persons.ids.get_settings", lambda: Settings(customer_ids="lowercase"))
     await track("customers/events", event({"registered": " ANNA "}))
