@@ -113,9 +113,7 @@ async def _done(connection: AsyncConnection, commands: Sequence[tuple[str, Comma
     if updates:
         await customers.update_many(connection, updates)
     await persons.add_tracked(connection, whose.new)
-    await persons.share_tracked(
-        connection, {id_: whose.shared[id_] for id_ in whose.shared if id_ not in whose.new}
-    )
+    await persons.share_tracked(connection, whose.shared)
     of_each = iter(tracked)
     return [None if command.event_type is None else _fault(command, next(of_each)) for _, command in commands]
 

@@ -41,7 +41,7 @@ class Identified:
     new: dict[TrackedId, str]
     """Aliases that were not tracked before, with their customers."""
     shared: dict[TrackedId, str]
-    """Ids that came with two registered customers, with the customers for whom they stand from now on."""
+    """Aliases that came with two registered customers, with the customers for whom they stand from now on."""
 
 
 async def identify(connection: AsyncConnection, commands: Sequence[Ids]) -> Identified:
@@ -58,6 +58,11 @@ async def identify(connection: AsyncConnection, commands: Sequence[Ids]) -> Iden
 def own_customer(id_: TrackedId) -> str:
     """Return the customer of an alias whose value is the id of another one."""
     return f"alias-{uuid.uuid5(uuid.NAMESPACE_OID, f'{id_.name}:{id_.value}')}"
+
+
+def shared_customer(id_: TrackedId) -> str:
+    """Return the customer of an alias that two share: no one whom it stood for before, for that one was merged."""
+    return f"alias-{uuid.uuid5(uuid.NAMESPACE_URL, f'{id_.name}:{id_.value}')}"
 
 
 def _tracked(ids: Ids) -> Iterator[TrackedId]:
@@ -94,8 +99,7 @@ class _Book:
         merges = [(self._now(into), of) for of, into in self._merges.items() if of not in self._made]
         if merges:
             raise SignInError(merges)
-        new = {id_: self._now(self._customers[id_]) for id_ in self._new if id_ not in self._newly_shared}
-        new |= {id_: customer for id_, customer in self._newly_shared.items() if id_ in self._new}
+        new = {id_: self._now(self._customers[id_]) for id_ in self._new}
         return Identified([self._now(customer) for customer in customers], new, self._newly_shared)
 
     def _whose(self, ids: Ids) -> str:
@@ -145,7 +149,7 @@ class _Book:
             self._merges[other] = customer
         elif named:
             self._shared.add(id_)
-            self._customers[id_] = self._newly_shared[id_] = own_customer(id_)
+            self._customers[id_] = self._newly_shared[id_] = shared_customer(id_)
 
     def _now(self, customer: str) -> str:
         """Return into whom a customer was merged while commands were gone through."""

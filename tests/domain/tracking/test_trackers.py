@@ -357,7 +357,7 @@ async def test_a_cookie_that_two_share_belongs_to_neither(client, track, engine)
     await track(
         "customers/events", event({"cookie": COOKIE}, "anonymous")
     )  # again: it is anna's, and stays it
-    nobody = identities.own_customer(identities.TrackedId("cookie", COOKIE))
+    nobody = identities.shared_customer(identities.TrackedId("cookie", COOKIE))
     assert await events_of(client, nobody) == ["nobody"]
     assert await ids_in(engine) == [
         ("cookie", COOKIE, nobody, True),
@@ -365,6 +365,36 @@ async def test_a_cookie_that_two_share_belongs_to_neither(client, track, engine)
         ("registered", BEN, BEN, False),
     ]
     assert (await render(client, ANNA, "m1"), await render(client, BEN, "m1") == code) == (code, False)
+
+
+@pytest.mark.parametrize("together", ["in a batch", "at once"])
+async def test_a_cookie_that_first_comes_with_two_belongs_to_neither_for_ever(
+    client, track, engine, together
+):
+    both = [BOTH, {"registered": BEN, "cookie": COOKIE}]
+    if together == "in a batch":
+        sent = [of_batch("customers/events", event(ids, "login")) for ids in both]
+        await track("batch", {"commands": [*sent, of_batch("customers/events", event({"cookie": COOKIE}))]})
+    else:
+        await asyncio.gather(*(track("customers/events", event(ids, "login")) for ids in both))
+        await track("customers/events", event({"cookie": COOKIE}))
+    for ids in both:
+        await track("customers/events", event(ids, "again"))
+    nobody = identities.shared_customer(identities.TrackedId("cookie", COOKIE))
+    assert ("cookie", COOKIE, nobody, True) in await ids_in(engine)
+    assert [await events_of(client, who) for who in (ANNA, BEN)] == [["again", "login"]] * 2
+    assert await events_of(client, nobody) == ["visit"]
+
+
+async def test_a_cookie_that_two_share_is_none_of_whom_it_stood_for_before(client, track):
+    """Its value is the id of another customer, so that it stood for one of its own, who is anna by now."""
+    await client.patch(f"/v1/customers/{COOKIE}", json={"properties": {"x": 1}})
+    await track("customers/events", event({"cookie": COOKIE}, "anonymous"))
+    await track("customers/events", event(BOTH, "login"))
+    await track("customers/events", event({"registered": BEN, "cookie": COOKIE}, "login"))
+    await track("customers/events", event({"cookie": COOKIE}, "nobody"))
+    assert await events_of(client, ANNA) == ["anonymous", "login"]
+    assert await events_of(client, BEN) == ["login"]
 
 
 async def test_two_registered_are_never_merged(client, track, engine):
