@@ -7,6 +7,7 @@ content; without a time, for a day. So what is sent again changes nothing (docs/
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,9 +20,9 @@ from app.domain.customers.events import NewEvent, erased, recent
 from app.domain.customers.schemas import PropertyUpdate
 from app.domain.persons import service as persons
 from app.domain.tracking import service
-from app.domain.tracking.identities import Ids, SignInError, identify
+from app.domain.tracking.identities import Identified, Ids, identify
 from app.domain.tracking.schemas import Tracked, TrackedStatus
-from app.domain.tracking.sign_ins import SignIns
+from app.domain.tracking.sign_ins import Pairs, SignIns
 from app.platform.clock import clock
 from app.platform.database import ConflictError, retry_on_conflict, transaction
 from app.platform.errors import ChangesConflictError
@@ -69,12 +70,11 @@ async def carry_out(
     """
     until = time.monotonic() + PATIENCE
     while True:
-        try:
-            return await _in_one(engine, commands)
-        except SignInError as error:
-            merges = error.merges
-        except persons.MergingError:  # somebody else's, which takes its time
-            merges = ()
+        merges: Pairs = ()
+        with suppress(persons.MergingError):  # somebody else's, which takes its time
+            faults, merges = await _in_one(engine, commands)
+            if not merges:
+                return faults
         if time.monotonic() > until:
             raise ChangesConflictError
         if merges:
@@ -82,24 +82,28 @@ async def carry_out(
 
 
 @retry_on_conflict
-async def _in_one(engine: AsyncEngine, commands: Sequence[Command]) -> list[str | None]:
+async def _in_one(engine: AsyncEngine, commands: Sequence[Command]) -> tuple[list[str | None], Pairs]:
+    """Carry out commands, and return of each what is wrong with it; or who has to be merged before."""
     async with transaction(engine) as connection:
         ids = await _event_ids(connection, commands)
         # What was erased and is sent again says nothing: neither who somebody is, nor that two are one.
         gone = await erased(connection, [id_ for id_ in ids if id_])
         left = [(id_, command) for id_, command in zip(ids, commands, strict=True) if id_ not in gone]
-        faults = iter(await _done(connection, left))
-    return [None if id_ in gone else next(faults) for id_ in ids]
+        whose = await identify(connection, [command.ids for _, command in left])
+        if whose.merges:  # that who signs in is registered is kept: no other sign-in merges them into anybody
+            return [], whose.merges
+        faults = iter(await _done(connection, left, whose))
+    return [None if id_ in gone else next(faults) for id_ in ids], ()
 
 
-async def _done(connection: AsyncConnection, commands: Sequence[tuple[str, Command]]) -> list[str | None]:
+async def _done(
+    connection: AsyncConnection, commands: Sequence[tuple[str, Command]], whose: Identified
+) -> list[str | None]:
     """Carry out commands, each with the id of its event; return of each what is wrong with it.
 
     Raises:
-        SignInError: some customers have to be merged first.
         ConflictError: another transaction was faster: look again.
     """
-    whose = await identify(connection, [command.ids for _, command in commands])
     events: list[NewEvent] = []
     updates: list[PropertyUpdate] = []
     for customer, (id_, command) in zip(whose.customers, commands, strict=True):

@@ -23,15 +23,6 @@ Ids = Mapping[str, str]
 """The ids of a command, by their names."""
 
 
-class SignInError(Exception):
-    """Customers turn out to be one: merge them, then look again."""
-
-    def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
-        super().__init__(merges)
-        self.merges = merges
-        """Into whom, and who."""
-
-
 @dataclass(frozen=True, slots=True)
 class Identified:
     """Whose commands are, and what is to be remembered of it."""
@@ -42,14 +33,12 @@ class Identified:
     """Aliases that were not tracked before, with their customers."""
     shared: dict[TrackedId, str]
     """Aliases that came with two registered customers, with the customers for whom they stand from now on."""
+    merges: list[tuple[str, str]]
+    """Into whom, and who: customers who turn out to be one. Merge them, then look again."""
 
 
 async def identify(connection: AsyncConnection, commands: Sequence[Ids]) -> Identified:
-    """Tell whose commands are. Registered customers are stored; what else is to be remembered is returned.
-
-    Raises:
-        SignInError: some customers have to be merged first.
-    """
+    """Tell whose commands are. Registered customers are stored; what else is to be remembered is returned."""
     found = await persons.tracked(connection, dict.fromkeys(id_ for ids in commands for id_ in _tracked(ids)))
     values = {as_read(id_.value) for id_, record in found.items() if record.customer_id is None}
     return _Book(found, await queries.taken(connection, sorted(values)) if values else set()).read(commands)
@@ -97,10 +86,8 @@ class _Book:
         for place in sorted(range(len(commands)), key=lambda place: REGISTERED not in commands[place]):
             customers[place] = self._whose(commands[place])
         merges = [(self._now(into), of) for of, into in self._merges.items() if of not in self._made]
-        if merges:
-            raise SignInError(merges)
         new = {id_: self._now(self._customers[id_]) for id_ in self._new}
-        return Identified([self._now(customer) for customer in customers], new, self._newly_shared)
+        return Identified([self._now(customer) for customer in customers], new, self._newly_shared, merges)
 
     def _whose(self, ids: Ids) -> str:
         aliases = [id_ for id_ in _tracked(ids) if id_.name != REGISTERED]

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.lifecycle import check
-from app.domain.tracking import commands, identities
+from app.domain.tracking import commands, identities, merge, sign_ins
+from app.domain.tracking.commands import Command
 from app.platform.database import transaction
 from app.platform.settings import Settings
 from tests.factories import KEY, add_key, fill
@@ -454,6 +455,31 @@ async def test_in_a_batch_the_order_of_a_sign_in_does_not_matter(client, track, 
     expected = [f"e{n}" for n in (0, 1, 2, 3, 5, 6, 7)] + ["before"] * known
     assert await events_of(client, ANNA) == sorted(expected)
     assert await events_of(client, "2") == ["e4"]
+
+
+async def test_two_who_sign_in_at_once_with_one_cookie_stay_two(client, track, engine, monkeypatch):
+    """In two processes: neither is known as registered when both learn that the cookie's customer is to be merged."""
+    await track("customers/events", event({"cookie": COOKIE}, "before"))
+    for module in (commands, merge, sign_ins):
+        monkeypatch.setattr(module, "PATIENCE", 60)
+    sides, merged = asyncio.Barrier(2), []
+
+    class AtOnce(sign_ins.SignIns):
+        async def merge(self, caller, pairs):
+            both = len(merged) < 2
+            merged.append(pairs)
+            if both:
+                await sides.wait()
+            await super().merge(caller, pairs)
+            if both:
+                await sides.wait()
+
+    at_once = AtOnce(engine)
+    logins = [Command({"registered": who, "cookie": COOKIE}, {}, "login", None) for who in (ANNA, BEN)]
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(commands.carry_out(engine, at_once, None, [login]) for login in logins))
+    had = [await events_of(client, who) for who in (ANNA, BEN)]
+    assert sorted(had) == [["before", "login"], ["login"]]
 
 
 async def test_an_erasure_takes_the_aliases_along_and_nothing_sent_again_brings_them_back(
