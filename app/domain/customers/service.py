@@ -1,6 +1,7 @@
 """The rules of customers and aggregates."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,12 +24,17 @@ from app.domain.customers.schemas import (
 )
 from app.domain.persons import service as persons
 from app.platform.clock import clock
-from app.platform.database import retry_on_conflict, transaction
+from app.platform.database import is_conflict, retry_on_conflict, transaction
+from app.platform.errors import OverloadedError
 from app.platform.settings import get_settings
 from app.platform.versions import Expected, version
 
 PATIENCE = 3.0
 """Seconds that an erasure waits for what is under way."""
+UNFINISHED = (
+    "The customer is erased, but not what came at the same time: others were at work with it for too long."
+    " Erase the customer once more."
+)
 
 
 async def get(connection: AsyncConnection, customer_id: str) -> CustomerRecord:
@@ -148,7 +154,6 @@ async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequenc
     return nothing | await queries.evaluate(connection, definition, customer_ids)
 
 
-@retry_on_conflict
 async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) -> dict[str, int]:
     """Remove a person from customers, events, assignments and redemptions; return how many rows of each.
 
@@ -159,32 +164,45 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
 
     What is under way for the person is waited for and erased too, so that nothing stays of what was answered before.
     Marks of its events and messages stay for some time: one that is sent again does not bring the person back.
+
+    Raises:
+        OverloadedError: all is erased but what came meanwhile, which others were at work with for too long.
     """
-    erased = dict.fromkeys(("customers", "events", "assignments", "redemptions"), 0)
-    number = None
-    for last in (False, True):
-        async with transaction(engine) as connection:
-            found = await _erase(connection, customer_id)
-            erased = {name: n + found[name] for name, n in erased.items()}
-            if last:
-                # Not who: that is to be forgotten.
-                await audit.record(connection, caller, "customer.erased", erased=erased)
-            else:
-                number = await queries.number_of(connection)
-        if not last and number is not None:
-            await _wait_for_others(engine, number)
-    return erased
+    names, erased = await _erase(engine, caller, [customer_id])
+    await _wait_for_others(engine)
+    # Whoever asked before may have written under any id of the person, and none leads to another one any more.
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            _, late = await _erase(engine, caller, names, late=True)
+        except Exception as error:
+            if not is_conflict(error):
+                raise
+            if time.monotonic() > until:
+                raise OverloadedError(UNFINISHED) from error
+        else:
+            return {name: n + late[name] for name, n in erased.items()}
 
 
-async def _erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
-    """Remove whom an id stands for from every table, with all other ids."""
-    known = await persons.resolve(connection, [customer_id])
-    person = known.get(customer_id)
-    erased: Counter[str] = Counter()
-    for id_ in (customer_id,) if person is None else person.names(customer_id):
-        erased.update(await queries.erase(connection, id_))
-    await persons.forget(connection, customer_id, person)
-    return dict(erased)
+@retry_on_conflict
+async def _erase(
+    engine: AsyncEngine, caller: Caller | None, ids: Sequence[str], *, late: bool = False
+) -> tuple[list[str], dict[str, int]]:
+    """Remove whom ids stand for from every table; return all of their ids, and how many rows of each kind.
+
+    It stands in the audit, but not where it comes late and finds nothing.
+    """
+    async with transaction(engine) as connection:
+        known = await persons.resolve(connection, ids)
+        names = sorted({*ids, *(name for person in known.values() for name in person.names(person.id))})
+        erased: Counter[str] = Counter()
+        for id_ in names:
+            erased.update(await queries.erase(connection, id_))
+        await persons.forget(connection, names, {person.id for person in known.values()})
+        if not late or any(erased.values()):
+            # Not who: that is to be forgotten.
+            await audit.record(connection, caller, "customer.erased", erased=dict(erased))
+        return names, dict(erased)
 
 
 async def was_erased(connection: AsyncConnection, id_: str) -> bool:
@@ -197,8 +215,10 @@ async def forget_marks(connection: AsyncConnection) -> int:
     return await queries.forget_marks(connection, get_settings().erasure_marks_days)
 
 
-async def _wait_for_others(engine: AsyncEngine, number: str) -> None:
-    """Wait until the transactions that are under way have ended, for some seconds at most."""
+async def _wait_for_others(engine: AsyncEngine) -> None:
+    """Wait until the transactions that have written and are under way have ended, for some seconds at most."""
+    async with transaction(engine) as connection:
+        number = await queries.number_of(connection)
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
             while True:

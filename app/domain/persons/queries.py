@@ -40,7 +40,9 @@ LEAD = text("""
 UPDATE customer_alias SET customer_id = :into, merging = false
 WHERE project_id = :project AND customer_id IN (:into, :of)
 """)
-FORGET = text("DELETE FROM customer_alias WHERE project_id = :project AND customer_id = :id")
+FORGET = text(
+    "DELETE FROM customer_alias WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[]))"
+)
 FORGET_TRACKED = text(
     "DELETE FROM tracked_id WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[]))"
 )
@@ -125,9 +127,9 @@ async def lead(connection: AsyncConnection, of: str, into: str) -> None:
     await connection.execute(LEAD, {"of": of, "into": into})
 
 
-async def forget(connection: AsyncConnection, customer_id: str) -> None:
-    """Delete the ids of a person."""
-    await connection.execute(FORGET, {"id": customer_id})
+async def forget(connection: AsyncConnection, customer_ids: Sequence[str]) -> None:
+    """Delete the ids of persons."""
+    await connection.execute(FORGET, {"ids": list(customer_ids)})
 
 
 async def forget_tracked(connection: AsyncConnection, ids: Sequence[str]) -> None:

@@ -86,13 +86,13 @@ async def lead(connection: AsyncConnection, of: str, into: str) -> None:
     await queries.lead(connection, of, into)
 
 
-async def forget(connection: AsyncConnection, customer_id: str, person: Person | None) -> None:
-    """Forget the ids of somebody who is erased: the tracked ones, and all of a person with several."""
-    if person is None:  # nothing but these: a merge may have marked the id meanwhile
-        await queries.forget_tracked(connection, [customer_id])
-    else:
-        await queries.forget_tracked(connection, person.names(customer_id))
-        await queries.forget(connection, person.id)
+async def forget(connection: AsyncConnection, names: Iterable[str], merged: Iterable[str]) -> None:
+    """Forget the ids of somebody who is erased: the tracked ones, and those that lead to whom `resolve` found merged.
+
+    Of anybody else none: a merge may have marked the id meanwhile.
+    """
+    await queries.forget_tracked(connection, list(names))
+    await queries.forget(connection, list(merged))
 
 
 async def tracked(connection: AsyncConnection, ids: Iterable[TrackedId]) -> dict[TrackedId, TrackedRecord]:

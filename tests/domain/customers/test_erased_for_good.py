@@ -2,15 +2,16 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
-from app.domain.customers import service
+from app.domain.customers import queries, service
 from app.domain.customers.events import NewEvent
 from app.domain.lifecycle import check
 from app.domain.tracking import service as tracking
-from app.platform.database import transaction
+from app.platform.database import ConflictError, transaction
 from app.platform.projects import everywhere
 from app.schema.base import Base
 from tests.factories import fill
@@ -96,6 +97,65 @@ async def test_an_erasure_waits_for_what_is_under_way(client, engine, monkeypatc
         assert not erasing.done()
     assert (await erasing).json()["events"] == 1
     assert await traces(engine) == []
+
+
+async def test_what_is_under_way_is_erased_whichever_id_of_the_person_is_named(client, engine, monkeypatch):
+    monkeypatch.setattr(service, "PATIENCE", 60)
+    assert (await client.post(f"/v1/customers/{WHO}/merge", json={"from": "cookie"})).is_success
+    async with transaction(engine) as tracked:
+        await tracking.track(tracked, [NewEvent("late", "cookie", "visit", {})])
+        erasing = asyncio.create_task(client.delete("/v1/customers/cookie"))
+        while (await tracked.execute(text("SELECT count(*) FROM customer_alias"))).scalar_one():
+            await asyncio.sleep(0.005)
+    assert (await erasing).json()["events"] == 1
+    assert await traces(engine) == []
+
+
+@pytest.fixture
+def meeting(monkeypatch):
+    """Lets erasures meet another change as often as it says, after the first look at the person."""
+    erase, looks = queries.erase, []
+    times = SimpleNamespace(n=0)
+
+    async def met(connection, customer_id):
+        looks.append(customer_id)
+        if 1 < len(looks) <= 1 + times.n:
+            raise ConflictError
+        return await erase(connection, customer_id)
+
+    monkeypatch.setattr(queries, "erase", met)
+    return times
+
+
+async def erased_once(client):
+    event = {"event_id": "e", "customer_id": WHO, "event_type": "visit"}
+    assert (await client.post("/v1/events", json={"events": [event]})).is_success
+    return await client.delete(f"/v1/customers/{WHO}")
+
+
+async def audited(client):
+    items = (await client.get("/v1/audit", params={"action": "customer.erased"})).json()["items"]
+    return [item["details"]["erased"]["events"] for item in items]
+
+
+@pytest.mark.parametrize("n", [1, 10])
+async def test_an_erasure_that_meets_other_changes_tells_all_that_it_erased(client, engine, meeting, n):
+    meeting.n = n
+    reply = await erased_once(client)
+    assert (reply.status_code, reply.json()["events"]) == (200, 1), reply.text
+    assert (await traces(engine), await audited(client)) == ([], [1])
+
+
+async def test_an_erasure_that_meets_others_again_and_again_says_what_is_done(
+    client, engine, meeting, monkeypatch
+):
+    monkeypatch.setattr(service, "PATIENCE", 0.2)
+    meeting.n = 10**6
+    reply = await erased_once(client)
+    assert (reply.status_code, reply.json()["detail"]) == (503, service.UNFINISHED)
+    assert (await traces(engine), await audited(client)) == ([], [1])
+    meeting.n = 0
+    assert (await client.delete(f"/v1/customers/{WHO}")).json()["events"] == 0
 
 
 async def test_an_erasure_is_complete_against_all_that_was_answered_before_it(client, engine):
