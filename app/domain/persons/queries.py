@@ -36,9 +36,14 @@ UNION ALL SELECT :project, id, customer_id, true FROM customer_alias
     WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[])) AND id <> ALL (CAST(:ids AS text[]))
 ON CONFLICT (project_id, id) DO UPDATE SET merging = true
 """)
+# An erasure that asked before the marks may have forgotten the person's own row by now.
 LEAD = text("""
+WITH person AS (
+    INSERT INTO customer_alias (project_id, id, customer_id) VALUES (:project, :into, :into)
+    ON CONFLICT (project_id, id) DO UPDATE SET merging = false
+)
 UPDATE customer_alias SET customer_id = :into, merging = false
-WHERE project_id = :project AND customer_id IN (:into, :of)
+WHERE project_id = :project AND customer_id IN (:into, :of) AND id <> :into
 """)
 FORGET = text(
     "DELETE FROM customer_alias WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[]))"

@@ -405,6 +405,19 @@ async def test_an_erasure_at_the_same_time_leaves_nothing_of_whom_it_names(clien
     await agrees(engine)
 
 
+async def test_an_erasure_that_asked_before_a_merge_keeps_nobody_from_being_one(client, engine):
+    await merge(client)
+    async with transaction(engine) as erasing:
+        assert set(await persons.resolve(erasing, [ANNA])) == {ANNA}
+        going = asyncio.create_task(client.post(f"/v1/customers/{ANNA}/merge", json={"from": "phone"}))
+        while not (await erasing.execute(text("SELECT bool_or(merging) FROM customer_alias"))).scalar_one():
+            await asyncio.sleep(0.005)
+        await persons.forget(erasing, [ANNA, COOKIE], [ANNA])
+    assert (await going).is_success
+    async with transaction(engine) as connection:
+        assert (await persons.resolve(connection, [ANNA]))[ANNA].aliases == ("phone",)
+
+
 async def test_ids_are_trimmed_and_in_lower_case_wherever_one_comes_in(client, engine, monkeypatch):
     monkeypatch.setattr(ids, "get_settings", lambda: Settings(customer_ids="lowercase"))
     await fill(engine, "p", 9)
