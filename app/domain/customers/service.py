@@ -24,7 +24,7 @@ from app.domain.customers.schemas import (
 )
 from app.domain.persons import service as persons
 from app.platform.clock import clock
-from app.platform.database import is_conflict, retry_on_conflict, transaction
+from app.platform.database import is_conflict, patience, retry_on_conflict, transaction
 from app.platform.errors import OverloadedError
 from app.platform.settings import get_settings
 from app.platform.versions import Expected, version
@@ -196,8 +196,9 @@ async def _erase(
         known = await persons.resolve(connection, ids)
         names = sorted({*ids, *(name for person in known.values() for name in person.names(person.id))})
         erased: Counter[str] = Counter()
-        for id_ in names:
-            erased.update(await queries.erase(connection, id_))
+        async with patience(connection):  # of a long history
+            for id_ in names:
+                erased.update(await queries.erase(connection, id_))
         await persons.forget(connection, names, {person.id for person in known.values()})
         if not late or any(erased.values()):
             # Not who: that is to be forgotten.

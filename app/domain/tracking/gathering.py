@@ -4,10 +4,7 @@ Shops and trackers send each event by itself. By itself each would be eight stat
 batch are plain, one statement does (plain.py).
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,9 +15,9 @@ from app.domain.tracking.commands import Command
 from app.domain.tracking.plain import Plain
 from app.domain.tracking.schemas import Tracked
 from app.domain.tracking.sign_ins import SignIns
+from app.domain.tracking.together import serve
 from app.platform.batching import Batcher, Waiter
 from app.platform.driver_pool import ProjectConnections
-from app.platform.errors import OverloadedError
 
 FEW = 10
 """Events of a request that shares its transaction; one with more has its own."""
@@ -29,11 +26,6 @@ MAX_BATCH = 100
 MAX_WAITING = 2000
 PATIENCE = 1.5
 """Seconds that a request may wait for its transaction. With the statements' own limit it is answered within 5 s."""
-ALONE_AT_ONCE = 4
-"""Requests of a batch that failed which are tried by themselves at a time."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Gathering:
@@ -94,7 +86,7 @@ class Gathering:
     async def _serve_events(
         self, _key: None, batch: list[Waiter[Sequence[NewEvent], Sequence[Tracked]]]
     ) -> None:
-        await _serve(batch, self._track)
+        await serve(batch, self._track)
 
     async def _track(self, events: Sequence[NewEvent]) -> Sequence[Tracked]:
         tracked = await self._plain.store(events)
@@ -103,44 +95,9 @@ class Gathering:
     async def _serve_commands(
         self, caller: Caller | None, batch: list[Waiter[Sequence[Command], Sequence[str | None]]]
     ) -> None:
-        await _serve(batch, lambda some: self._carry_out(caller, some))
+        await serve(batch, lambda some: self._carry_out(caller, some))
 
     async def _carry_out(self, caller: Caller | None, some: Sequence[Command]) -> Sequence[str | None]:
         if await self._plain.carry_out(some):
             return [None] * len(some)
         return await commands.carry_out(self._engine, self._sign_ins, caller, some)
-
-
-async def _serve(
-    batch: list[Waiter[Sequence[Item], Sequence[Result]]],
-    act: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
-) -> None:
-    """Do all in one transaction; where that fails each request by itself, for the fault may be one's alone."""
-    try:
-        results = await act([item for waiter in batch for item in waiter.item])
-    except Exception:
-        if len(batch) == 1:
-            raise
-        places = asyncio.Semaphore(ALONE_AT_ONCE)
-        await asyncio.gather(*(_serve_alone(waiter, act, places) for waiter in batch))
-        return
-    start = 0
-    for waiter in batch:
-        end = start + len(waiter.item)
-        waiter.resolve(results[start:end])
-        start = end
-
-
-async def _serve_alone(
-    waiter: Waiter[Sequence[Item], Sequence[Result]],
-    act: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
-    places: asyncio.Semaphore,
-) -> None:
-    async with places:
-        if time.monotonic() > waiter.deadline:
-            waiter.fail(OverloadedError())
-            return
-        try:
-            waiter.resolve(await act(waiter.item))
-        except Exception as error:  # noqa: BLE001  (whatever it was, the one who waits must hear of it)
-            waiter.fail(error)

@@ -128,21 +128,25 @@ async def _move(
     codes = await redemptions.doubtful_codes(connection, sorted(concerned))
     if codes:
         await transitions.lock(connection, codes)
-    done = []
-    for pair in pairs:
-        into, of = [await persons.current(connection, id_) for id_ in pair]
-        # Whoever registers one of them has asked for it too, so nobody does any more.
-        if into == of or (only_anonymous and await persons.is_registered(connection, of)):
-            done.append(Merged(into))
-            continue
-        moved = await customers.take_over(connection, of, into)
-        await persons.lead(connection, of, into)
-        done.append(Merged(into, moved.customers, moved.events, moved.assignments, moved.redemptions))
-        # Not who: an erasure has to find all of that.
-        kinds = {"events": moved.events, "assignments": moved.assignments, "redemptions": moved.redemptions}
-        await audit.record(connection, caller, "customer.merged", moved=kinds)
-    await redemptions.judge_again(connection, codes)
+    async with patience(connection):  # of a long history
+        done = [await _move_one(connection, caller, pair, only_anonymous) for pair in pairs]
+        await redemptions.judge_again(connection, codes)
     return done
+
+
+async def _move_one(
+    connection: AsyncConnection, caller: Caller | None, pair: tuple[str, str], only_anonymous: bool
+) -> Merged:
+    into, of = [await persons.current(connection, id_) for id_ in pair]
+    # Whoever registers one of them has asked for it too, so nobody does any more.
+    if into == of or (only_anonymous and await persons.is_registered(connection, of)):
+        return Merged(into)
+    moved = await customers.take_over(connection, of, into)
+    await persons.lead(connection, of, into)
+    # Not who: an erasure has to find all of that.
+    kinds = {"events": moved.events, "assignments": moved.assignments, "redemptions": moved.redemptions}
+    await audit.record(connection, caller, "customer.merged", moved=kinds)
+    return Merged(into, moved.customers, moved.events, moved.assignments, moved.redemptions)
 
 
 async def spellings(engine: AsyncEngine) -> list[tuple[str, str]]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.access.scopes import Caller
-from app.domain.tracking.merge import merge_all
+from app.domain.tracking.merge import Merged, merge_all
+from app.domain.tracking.together import serve
 from app.platform.batching import Batcher, Waiter
 from app.platform.errors import OverloadedError
 
@@ -25,7 +26,7 @@ class SignIns:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._batcher = Batcher[Caller | None, Pairs, None](
+        self._batcher = Batcher[Caller | None, Pairs, Sequence[Merged]](
             self._serve, max_batch=MAX_BATCH, max_waiting=MAX_WAITING, patience=PATIENCE
         )
 
@@ -41,8 +42,8 @@ class SignIns:
         except OverloadedError:
             raise OverloadedError("More customers sign in than can be merged in time; try again.") from None
 
-    async def _serve(self, caller: Caller | None, batch: list[Waiter[Pairs, None]]) -> None:
-        pairs = list(dict.fromkeys(pair for waiter in batch for pair in waiter.item))
-        await merge_all(self._engine, caller, pairs, only_anonymous=True)
-        for waiter in batch:
-            waiter.resolve(None)
+    async def _serve(self, caller: Caller | None, batch: list[Waiter[Pairs, Sequence[Merged]]]) -> None:
+        await serve(batch, lambda pairs: self._merge(caller, pairs))
+
+    async def _merge(self, caller: Caller | None, pairs: Pairs) -> Sequence[Merged]:
+        return await merge_all(self._engine, caller, pairs, only_anonymous=True)

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from app.domain.tracking import commands, gathering, service
+from app.domain.tracking import commands, gathering, merge, service, sign_ins, together
 from app.platform.errors import DatabaseUnavailableError
 from tests.factories import fill
 
@@ -84,6 +84,28 @@ async def test_what_fails_for_one_fails_for_that_one(client, monkeypatch):
     assert [reply.status_code for reply in replies] == [200, 200, 200, 503, 200, 200, 200, 200]
 
 
+async def test_a_sign_in_that_fails_fails_for_that_one(engine, monkeypatch):
+    merge_all = sign_ins.merge_all
+    monkeypatch.setattr(merge, "PATIENCE", 60)
+    monkeypatch.setattr(sign_ins, "PATIENCE", 60)
+
+    async def merged(engine, caller, pairs, **more):
+        if ("r3", "k3") in pairs:
+            raise DatabaseUnavailableError("It cannot be.")
+        return await merge_all(engine, caller, pairs, **more)
+
+    monkeypatch.setattr(sign_ins, "merge_all", merged)
+    signing_in = sign_ins.SignIns(engine)
+    done = await asyncio.gather(
+        *(signing_in.merge(None, [(f"r{n}", f"k{n}")]) for n in range(6)), return_exceptions=True
+    )
+    assert [type(each) for each in done if each is not None] == [DatabaseUnavailableError]
+    assert done[3] is not None
+    async with engine.begin() as connection:
+        led = "SELECT id FROM customer_alias WHERE id <> customer_id ORDER BY id"
+        assert list((await connection.execute(text(led))).scalars()) == ["k0", "k1", "k2", "k4", "k5"]
+
+
 async def test_a_request_that_waited_too_long_is_told_so(client, monkeypatch):
     await client.put("/v1/redemption-mapping", json={"mappings": [MAPPING]})
 
@@ -91,7 +113,7 @@ async def test_a_request_that_waited_too_long_is_told_so(client, monkeypatch):
         raise DatabaseUnavailableError("It cannot be.")
 
     monkeypatch.setattr(gathering.service, "track_all", track_all)
-    monkeypatch.setattr(gathering, "time", SimpleNamespace(monotonic=lambda: float("inf")))
+    monkeypatch.setattr(together, "time", SimpleNamespace(monotonic=lambda: float("inf")))
     replies = await asyncio.gather(*(sent(client, n) for n in range(4)))
     assert {reply.status_code for reply in replies} == {503}
 

@@ -7,12 +7,13 @@ from sqlalchemy import text
 
 from app.cli.merging import merge_all
 from app.domain.assignments.claiming import Claimer
+from app.domain.customers import queries
 from app.domain.lifecycle import check
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.persons import ids
 from app.domain.persons import service as persons
 from app.domain.tracking import merge as merging
-from app.platform.database import transaction
+from app.platform.database import WHOLE_POOL_SECONDS, transaction
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
 from app.platform.errors import ChangesConflictError
@@ -403,6 +404,27 @@ async def test_an_erasure_at_the_same_time_leaves_nothing_of_whom_it_names(clien
         assert await tables_with(engine, f'"{of}"') == (["customer_alias"] if left else [])
         assert len(left) in {0, 1}
     await agrees(engine)
+
+
+async def test_a_long_history_may_take_as_long_as_a_whole_pool(client, monkeypatch):
+    limits = []
+
+    def noted(act):
+        async def noting(connection, *arguments):
+            driver = (await connection.get_raw_connection()).driver_connection
+            limits.append(
+                (driver.limit, (await connection.execute(text("SHOW statement_timeout"))).scalar_one())
+            )
+            return await act(connection, *arguments)
+
+        return noting
+
+    for name in ("take_over", "erase"):
+        monkeypatch.setattr(queries, name, noted(getattr(queries, name)))
+    await merge(client)
+    assert limits == [(WHOLE_POOL_SECONDS, "114s")]
+    assert (await client.delete(f"/v1/customers/{ANNA}")).is_success
+    assert set(limits) == {(WHOLE_POOL_SECONDS, "114s")}
 
 
 async def test_an_erasure_that_asked_before_a_merge_keeps_nobody_from_being_one(client, engine):
