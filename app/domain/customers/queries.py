@@ -93,13 +93,14 @@ UPDATE customer SET properties = properties - CAST(:keys AS text[]), property_ti
 ) WHERE project_id = :project AND id = :id
 """)
 # Times begin to be kept with the first update that tells one. What was set before was set by the last change.
-KEEP_TIMES = text("""
-INSERT INTO customer (project_id, id, property_times) VALUES (:project, :id, '{}')
-ON CONFLICT (project_id, id) DO UPDATE SET property_times = coalesce(customer.property_times, (
-    SELECT coalesce(jsonb_object_agg(key, extract(epoch FROM customer.updated_at)), '{}')
-    FROM jsonb_object_keys(customer.properties) AS key
-))
-""")
+_TIMES = """coalesce({of}.property_times, (
+    SELECT coalesce(jsonb_object_agg(key, extract(epoch FROM {of}.updated_at)), '{{}}')
+    FROM jsonb_object_keys({of}.properties) AS key
+))"""
+KEEP_TIMES = text(f"""
+INSERT INTO customer (project_id, id, property_times) VALUES (:project, :id, '{{}}')
+ON CONFLICT (project_id, id) DO UPDATE SET property_times = {_TIMES.format(of="customer")}
+""")  # noqa: S608  (made of constants)
 SET_AS_OF = text("""
 WITH given AS (
     SELECT told.key, told.value FROM jsonb_each(CAST(:properties AS jsonb)) AS told, customer
@@ -337,13 +338,18 @@ async def sample_events(connection: AsyncConnection, limit: int) -> list[tuple[s
     return [(row.event_type, row.properties) for row in await connection.execute(query)]
 
 
-TAKE_OVER = text("""
+# Times go with their properties; they begin to be kept where they were for either.
+TAKE_OVER = text(f"""
 WITH gone AS (
-    DELETE FROM customer WHERE project_id = :project AND id = :of RETURNING properties
+    DELETE FROM customer WHERE project_id = :project AND id = :of RETURNING properties, property_times, updated_at
 ), kept AS (
-    INSERT INTO customer (project_id, id, properties) SELECT :project, :into, properties FROM gone
+    INSERT INTO customer (project_id, id, properties, property_times, updated_at)
+    SELECT :project, :into, properties, property_times, updated_at FROM gone
     ON CONFLICT (project_id, id) DO UPDATE SET
-        properties = excluded.properties || customer.properties, updated_at = now()
+        properties = excluded.properties || customer.properties,
+        property_times = CASE WHEN coalesce(excluded.property_times, customer.property_times) IS NOT NULL
+            THEN {_TIMES.format(of="excluded")} || {_TIMES.format(of="customer")} END,
+        updated_at = greatest(excluded.updated_at, customer.updated_at)
 ), events AS (
     UPDATE event SET customer_id = :into WHERE project_id = :project AND customer_id = :of RETURNING id
 ), messages AS (
@@ -356,7 +362,7 @@ WITH gone AS (
 SELECT
     (SELECT count(*) FROM gone) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
-""")
+""")  # noqa: S608  (made of constants)
 
 
 async def take_over(connection: AsyncConnection, of: str, into: str) -> TakenOver:

@@ -1,6 +1,7 @@
 """Two customers who are one person: what is one's becomes the other's, whatever happens at the same time."""
 
 import asyncio
+import time
 
 import pytest
 from sqlalchemy import text
@@ -404,6 +405,41 @@ async def test_an_erasure_at_the_same_time_leaves_nothing_of_whom_it_names(clien
         assert await tables_with(engine, f'"{of}"') == (["customer_alias"] if left else [])
         assert len(left) in {0, 1}
     await agrees(engine)
+
+
+async def test_a_merge_keeps_as_of_when_properties_were_said(client, engine):
+    now = time.time()
+
+    async def update(who, at, **properties):
+        body = {"customer_ids": {"registered": who}, "properties": properties, "update_timestamp": at}
+        assert (await client.post("/track/v2/projects/default/customers", json=body)).is_success
+        return (await client.get(f"/v1/customers/{who}")).json()["properties"]
+
+    async def had_long_ago(who, **properties):
+        await client.patch(f"/v1/customers/{who}", json={"properties": properties})
+        async with transaction(engine) as connection:
+            query = "UPDATE customer SET updated_at = now() - interval '1 hour' WHERE id = :who"
+            await connection.execute(text(query), {"who": who})
+
+    # Times were told of what is taken over, of what takes it over, of neither; and nobody was there to take it over.
+    for kept in ("of", "into", "neither", "alone"):
+        of, into = f"{kept}-1", f"{kept}-2"
+        await had_long_ago(of, x=1)
+        if kept != "alone":
+            await had_long_ago(into, y=1)
+        if kept == "of":
+            await update(of, now - 300, x=2)
+        if kept == "into":
+            await update(into, now - 300, y=2)
+        await merge(client, into, of)
+        before = {"x": 2 if kept == "of" else 1} | (
+            {} if kept == "alone" else {"y": 2 if kept == "into" else 1}
+        )
+        assert await update(into, now - 7200, x=3, y=3) == {"y": 3} | before
+        assert await update(into, now - 1800, x=4) == before | {"x": 2 if kept == "of" else 4} | {
+            "y": before.get("y", 3)
+        }
+        assert (await update(into, now - 200, x=5, y=5)) == {"x": 5, "y": 5}
 
 
 async def test_a_long_history_may_take_as_long_as_a_whole_pool(client, monkeypatch):
