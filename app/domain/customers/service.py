@@ -54,10 +54,7 @@ async def update(
 ) -> CustomerRecord:
     """Set properties one by one (RFC 7396, its first level): null takes one away, the others stay."""
     customer_id = await _resolved(connection, customer_id)
-    await queries.merge(connection, {customer_id: properties})
-    taken_away = [key for key, value in properties.items() if value is None]
-    if taken_away:
-        await queries.take_away(connection, customer_id, taken_away)
+    await _set(connection, {customer_id: properties})
     return await get(connection, customer_id)
 
 
@@ -71,12 +68,19 @@ async def update_many(connection: AsyncConnection, updates: Sequence[PropertyUpd
     for update in updates:
         if update.at is None:
             plain.setdefault(update.customer_id, {}).update(update.properties)
-        else:
-            at = min(update.at.timestamp(), clock.timestamp())  # nobody knows yet what will be
-            await queries.set_as_of(connection, update.customer_id, update.properties, at)
+            continue
+        if update.customer_id in plain:
+            await _set(connection, {update.customer_id: plain.pop(update.customer_id)})
+        at = min(update.at.timestamp(), clock.timestamp())  # nobody knows yet what will be
+        await queries.set_as_of(connection, update.customer_id, update.properties, at)
     if plain:
-        await queries.merge(connection, plain)
-    for id_, properties in sorted(plain.items()):
+        await _set(connection, plain)
+
+
+async def _set(connection: AsyncConnection, updates: Mapping[str, Mapping[str, object]]) -> None:
+    """Set properties of customers, who are made where they are not there; null takes one away."""
+    await queries.merge(connection, updates)
+    for id_, properties in sorted(updates.items()):
         taken_away = [key for key, value in properties.items() if value is None]
         if taken_away:
             await queries.take_away(connection, id_, taken_away)

@@ -4,10 +4,12 @@ import asyncio
 import base64
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
+from app.domain.customers import service as customers
 from app.domain.lifecycle import check
 from app.domain.tracking import commands, identities, merge, sign_ins
 from app.domain.tracking.commands import Command
@@ -316,6 +318,24 @@ async def test_an_update_does_not_undo_a_newer_one(client, track):
         "customers", {"customer_ids": ids, "properties": {"a": 2, "b": 2}, "update_timestamp": now - 9}
     )
     assert (await client.get(f"/v1/customers/{BEN}")).json()["properties"] == {"a": 1, "b": 2}
+
+
+async def test_of_updates_in_one_request_the_later_one_counts(client, track, monkeypatch):
+    monkeypatch.setattr(customers, "clock", SimpleNamespace(timestamp=lambda: time.time() + 60))
+    said = [
+        (None, {"a": 1, "c": 1}),
+        (9e9, {"a": 2, "c": None}),
+        (None, {"b": 1}),
+        (9e9, {"b": 2}),
+        (None, {"b": 3}),
+    ]
+    ids = {"registered": ANNA}
+    sent = [
+        of_batch("customers", {"customer_ids": ids, "properties": properties, "update_timestamp": at})
+        for at, properties in said
+    ]
+    await track("batch", {"commands": sent})
+    assert (await client.get(f"/v1/customers/{ANNA}")).json()["properties"] == {"a": 2, "b": 3}
 
 
 async def test_what_an_alias_had_becomes_the_registered_ones(client, track, engine):
