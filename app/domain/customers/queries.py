@@ -217,7 +217,8 @@ async def evaluate(
     return {row.customer_id: row.value for row in rows}
 
 
-# A message's or an event's id may tell who the person is, so these go too. What became of the codes stays.
+# A message's or an event's id may tell who the person is, so these go too. What became of the codes stays. Of an event
+# that is deleted by now (`VOUCHERS_KEEP_EVENTS_DAYS`), what came of its codes tells the id.
 ERASE = text("""
 WITH secret AS (
     SELECT coalesce((SELECT key FROM erasure_key LIMIT 1), '') AS key
@@ -231,7 +232,10 @@ WITH secret AS (
     DELETE FROM message_seen WHERE project_id = :project AND customer_id = :customer_id RETURNING id
 ), marked AS (
     INSERT INTO erased_event (project_id, mark) SELECT :project, sha256(key || convert_to(id, 'UTF8'))
-    FROM (SELECT id FROM events UNION SELECT id::text FROM messages) AS gone, secret
+    FROM (
+        SELECT id FROM events UNION SELECT id::text FROM messages
+        UNION SELECT event_id FROM redemption WHERE project_id = :project AND customer_id = :customer_id
+    ) AS gone, secret WHERE id IS NOT NULL
     ON CONFLICT (project_id, mark) DO UPDATE SET erased_at = now()
 ), assignments AS (
     UPDATE assignment SET customer_id = NULL, message_id = NULL, customer_mark = mark

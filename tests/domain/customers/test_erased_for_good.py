@@ -158,6 +158,25 @@ async def test_an_erasure_that_meets_others_again_and_again_says_what_is_done(
     assert (await client.delete(f"/v1/customers/{WHO}")).json()["events"] == 0
 
 
+async def test_of_an_event_that_was_deleted_as_old_a_late_retry_counts_no_use(client, engine):
+    await fill(engine, "p", ["J"])
+    await client.post("/v1/pools/p/assignments", json={"customer_id": WHO})
+    event = {"event_id": "e1", "customer_id": WHO, "event_type": "purchase", "properties": {"code": "J"}}
+
+    async def sent():
+        return (await client.post("/v1/events", json={"events": [event]})).json()["items"][0]
+
+    assert (await sent())["redemption"] == "redeemed"
+    async with transaction(engine) as connection:
+        await connection.execute(text("DELETE FROM event"))
+    erased = (await client.delete(f"/v1/customers/{WHO}")).json()
+    assert (erased["events"], erased["redemptions"]) == (0, 1)
+    assert (await sent())["status"] == "erased"
+    async with transaction(engine) as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM redemption"))).scalar_one() == 1
+    assert await traces(engine) == []
+
+
 async def test_an_erasure_is_complete_against_all_that_was_answered_before_it(client, engine):
     """Whatever was answered before the erasure began is gone, and what was answered later is whole."""
     await fill(engine, "p", 60)
