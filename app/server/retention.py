@@ -4,6 +4,7 @@ It belongs to no room, for it is one habit over the tables of several. What is k
 redemptions and the defaults that messages showed, for outcomes, counts and the replies to repeats follow from these.
 """
 
+import time
 from dataclasses import dataclass
 
 from procrastinate import JobContext
@@ -20,6 +21,8 @@ BATCH = 5_000
 
 MOST_BATCHES = 100
 """Batches of one table in one run; the next run goes on."""
+MOST_SECONDS = 600.0
+"""After so long the next table has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,29 @@ RULES = (
 
 
 async def forget_old(engine: AsyncEngine, settings: Settings) -> dict[str, int]:
-    """Delete what the settings say is old in what an engine sees; return how many rows of each table went."""
+    """Delete what the settings say is old in what an engine sees; return how many rows of each table went.
+
+    A table of which that fails is told in the log, and the others have their turns.
+    """
     gone = {}
     for rule in RULES:
         days: int | None = getattr(settings, rule.setting)
-        if days is not None:
+        if days is None:
+            continue
+        try:
             gone[rule.table] = await _forget(engine, rule, days)
+        except Exception as error:  # noqa: BLE001  (whatever it was)
+            log.error("old rows cannot be deleted", table=rule.table, error=type(error).__name__)
     return gone
 
 
 async def _forget(engine: AsyncEngine, rule: Rule, days: int) -> int:
-    gone = 0
+    gone, ends = 0, time.monotonic() + MOST_SECONDS
     for _ in range(MOST_BATCHES):
         async with transaction(engine) as connection:
             done = await connection.execute(text(rule.statement), {"days": days, "batch": BATCH})
         gone += done.rowcount
-        if done.rowcount < BATCH:
+        if done.rowcount < BATCH or time.monotonic() > ends:
             break
     return gone
 

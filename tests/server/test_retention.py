@@ -8,7 +8,7 @@ from app.platform.database import transaction
 from app.platform.projects import everywhere
 from app.platform.settings import Settings
 from app.server import retention
-from app.server.retention import RULES, forget_old
+from app.server.retention import RULES, Rule, forget_old
 from tests.factories import fill
 
 LETTER = {
@@ -86,3 +86,25 @@ async def test_what_is_old_goes_in_batches_and_what_is_used_stays_used(
     assert (await client.get("/v1/pools/p/counts")).json() == before
     async with transaction(engine) as connection:
         assert await violations(connection) == []
+
+
+async def test_a_table_of_which_it_fails_keeps_no_other_from_its_turn(lived, engine, settings, monkeypatch):
+    odd, *others = RULES
+    monkeypatch.setattr(retention, "RULES", (Rule(odd.table, "no_such_column", odd.setting), *others))
+    days = {rule.setting: 30 for rule in RULES}
+    await age(engine, 31)
+    had = await counts(engine)
+    gone = await forget_old(everywhere(engine), Settings(DATABASE_URL=settings.database_url, **days))
+    assert gone == {rule.table: had[rule.table] for rule in others}
+    assert (await counts(engine))[odd.table] == had[odd.table] > 0
+
+
+async def test_a_table_that_takes_long_goes_on_the_next_time(lived, engine, settings, monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(retention, "MOST_SECONDS", 0)
+    days = {rule.setting: 30 for rule in RULES}
+    await age(engine, 31)
+    short = Settings(DATABASE_URL=settings.database_url, **days)
+    had = await counts(engine)
+    assert await forget_old(everywhere(engine), short) == dict.fromkeys(had, 1)
+    assert max(had.values()) > 1
