@@ -3,11 +3,13 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 
+from psycopg import Connection
 from psycopg import errors as pg
+from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -123,3 +125,17 @@ async def patience(connection: AsyncConnection, seconds: float = WHOLE_POOL_SECO
         yield
     finally:
         driver.limit = usual
+
+
+@contextmanager
+def waited_for_by_nobody(connection: Connection[TupleRow]) -> Iterator[None]:
+    """Let nobody wait for the statements of the block, which write nothing that others ever see.
+
+    Args:
+        connection: of a thread (`connect_sync`), on which each statement is a transaction of its own.
+    """
+    connection.execute("SELECT set_config('application_name', %s, false)", [READS])
+    try:
+        yield
+    finally:
+        connection.execute("RESET application_name")

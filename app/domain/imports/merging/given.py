@@ -14,6 +14,7 @@ from app.domain.lifecycle import draw_keys, past
 from app.domain.lifecycle.stock import SLOT
 from app.domain.persons import service as persons
 from app.domain.persons.service import MergingError
+from app.platform.database import waited_for_by_nobody
 from app.platform.giving_way import UnhurriedSync
 
 PLACE = rows.SHARES
@@ -48,6 +49,7 @@ CREATE TEMP TABLE ordered_given AS
 SELECT given.*, GREATEST(hashtextextended(code, {seed}), {least} + 1) AS draw_key FROM given
 WHERE GREATEST(hashtextextended(code, {seed}), {least} + 1) > {after} ORDER BY draw_key, line
 """
+INDEX = "CREATE INDEX ON ordered_given (draw_key)"
 CHUNK: LiteralString = "SELECT * FROM ordered_given WHERE draw_key > %(after)s AND draw_key <= %(upto)s"
 REJECTED = """
 INSERT INTO import_reject (project_id, import_id, line, value, reason, other_pool)
@@ -100,6 +102,16 @@ def codes(connection: Connection[TupleRow]) -> Iterator[bytes]:
         yield from map(bytes, copy)
 
 
+def order(connection: Connection[TupleRow], seed: int, after: int) -> None:
+    """Put the rows beyond the draw key `after` into draw order."""
+    values = {"seed": seed, "least": draw_keys.FIRST, "after": after}
+    ordered = ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()})
+    with waited_for_by_nobody(connection):  # it may take a minute
+        connection.execute(ordered.encode())
+        connection.execute(INDEX)
+        connection.execute("ANALYZE ordered_given")
+
+
 def bring_in(
     connection: Connection[TupleRow],
     target: merge.Target,
@@ -115,12 +127,7 @@ def bring_in(
         PoolGoneError: the pool was deleted meanwhile.
         ImportCancelledError: the import was cancelled meanwhile.
     """
-    values = {"seed": seed, "least": draw_keys.FIRST, "after": after}
-    connection.execute(
-        ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
-    )
-    connection.execute("CREATE INDEX ON ordered_given (draw_key)")
-    connection.execute("ANALYZE ordered_given")
+    order(connection, seed, after)
     connection.execute(past.JUDGED)
     again = Retrying(
         # Another import brings the same codes, or customers are being merged.

@@ -23,6 +23,7 @@ from app.domain.lifecycle import draw_keys, intake
 from app.domain.lifecycle.stock import SLOT
 from app.domain.lifecycle.thresholds import fall
 from app.domain.lifecycle.uses import settle_chunk
+from app.platform.database import waited_for_by_nobody
 from app.platform.giving_way import UnhurriedSync
 
 BATCHES = 20
@@ -190,11 +191,11 @@ def order(connection: Connection[TupleRow], seed: int, share: int, after: int) -
     keys = keys_of(share)
     most = keys.stop - keys.start - 1
     values = {"seed": seed, "most": most, "first": keys.start, "least": draw_keys.FIRST, "after": after}
-    connection.execute(
-        ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()}).encode()
-    )
-    connection.execute("DROP TABLE staged")
-    connection.execute(INDEX)
+    ordered = ORDERED.format(**{name: f"('{value}'::bigint)" for name, value in values.items()})
+    with waited_for_by_nobody(connection):  # it may take a minute
+        connection.execute(ordered.encode())
+        connection.execute("DROP TABLE staged")
+        connection.execute(INDEX)
 
 
 def end_of_chunk(after: int, staged: int, limit: int, keys: range = KEYS) -> int:
