@@ -17,7 +17,7 @@ from app.domain.tracking import merge as merging
 from app.platform.database import WHOLE_POOL_SECONDS, transaction
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
-from app.platform.errors import ChangesConflictError
+from app.platform.errors import ChangesConflictError, CommandError
 from app.platform.ids import ordered_id
 from app.platform.projects import DEFAULT, of_project, share_of
 from app.platform.settings import Settings
@@ -517,6 +517,16 @@ async def test_what_was_stored_in_another_spelling_before_the_setting_is_merged_
     assert sorted(row["code"] for row in listed) == sorted(given[who] for who in ("Anna", " anna", "anna"))
     assert len((await client.get("/v1/customers/Cleo/events")).json()["items"]) == 1
     await agrees(engine)
+
+
+async def test_spellings_that_others_are_at_work_with_are_told(client, engine, settings, monkeypatch):
+    await track(client, "e", "Anna")
+    monkeypatch.setattr(ids, "get_settings", lambda: Settings(customer_ids="lowercase"))
+    monkeypatch.setattr(merging, "PATIENCE", 0.05)
+    async with transaction(engine) as slow:
+        await slow.execute(text("SELECT 1"))
+        with pytest.raises(CommandError, match="0 of 1 ids are merged"):
+            await merge_all(settings, DEFAULT, dry_run=False)
 
 
 async def test_merges_of_two_projects_do_not_wait_for_each_other(engine):
