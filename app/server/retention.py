@@ -4,25 +4,16 @@ It belongs to no room, for it is one habit over the tables of several. What is k
 redemptions and the defaults that messages showed, for outcomes, counts and the replies to repeats follow from these.
 """
 
-import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 from procrastinate import JobContext
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.platform.database import transaction
+from app.platform.forgetting import forget
 from app.platform.jobs import LONG, engine_of, jobs, log, settings_of
 from app.platform.projects import everywhere
 from app.platform.settings import Settings
-
-BATCH = 5_000
-"""Rows that are deleted in one transaction: no lock is held for long."""
-
-MOST_BATCHES = 100
-"""Batches of one table in one run; the next run goes on."""
-MOST_SECONDS = 600.0
-"""After so long the next table has its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +23,6 @@ class Rule:
     table: str
     column: str
     setting: str
-
-    @property
-    def statement(self) -> str:
-        """The deletion of one batch, which waits for nobody's lock."""
-        return (
-            f"DELETE FROM {self.table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {self.table}"  # noqa: S608  (names from below)
-            f" WHERE {self.column} < now() - make_interval(days => :days) LIMIT :batch FOR UPDATE SKIP LOCKED))"
-        )
 
 
 RULES = (
@@ -61,20 +44,9 @@ async def forget_old(engine: AsyncEngine, settings: Settings) -> dict[str, int]:
         if days is None:
             continue
         try:
-            gone[rule.table] = await _forget(engine, rule, days)
+            gone[rule.table] = await forget(engine, rule.table, rule.column, timedelta(days=days))
         except Exception as error:  # noqa: BLE001  (whatever it was)
             log.error("old rows cannot be deleted", table=rule.table, error=type(error).__name__)
-    return gone
-
-
-async def _forget(engine: AsyncEngine, rule: Rule, days: int) -> int:
-    gone, ends = 0, time.monotonic() + MOST_SECONDS
-    for _ in range(MOST_BATCHES):
-        async with transaction(engine) as connection:
-            done = await connection.execute(text(rule.statement), {"days": days, "batch": BATCH})
-        gone += done.rowcount
-        if done.rowcount < BATCH or time.monotonic() > ends:
-            break
     return gone
 
 

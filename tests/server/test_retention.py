@@ -1,9 +1,15 @@
 """What is old goes where the operator says so, and nothing that a promise needs goes with it."""
 
+from types import SimpleNamespace
+
 import pytest
 from sqlalchemy import text
 
+from app.domain.alerts.deliveries import tasks as deliveries
+from app.domain.customers import tasks as customers
 from app.domain.lifecycle.check import violations
+from app.domain.webhooks import tasks as webhooks
+from app.platform import forgetting
 from app.platform.database import transaction
 from app.platform.projects import everywhere
 from app.platform.settings import Settings
@@ -63,7 +69,7 @@ async def test_by_default_nothing_goes(lived, engine, settings):
 async def test_what_is_old_goes_in_batches_and_what_is_used_stays_used(
     lived, client, engine, settings, monkeypatch
 ):
-    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(forgetting, "BATCH", 1)
     event, rendered = lived
     days = {rule.setting: 30 for rule in RULES}
     short = Settings(DATABASE_URL=settings.database_url, **days)
@@ -100,11 +106,49 @@ async def test_a_table_of_which_it_fails_keeps_no_other_from_its_turn(lived, eng
 
 
 async def test_a_table_that_takes_long_goes_on_the_next_time(lived, engine, settings, monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 1)
-    monkeypatch.setattr(retention, "MOST_SECONDS", 0)
+    monkeypatch.setattr(forgetting, "BATCH", 1)
+    monkeypatch.setattr(forgetting, "MOST_SECONDS", 0)
     days = {rule.setting: 30 for rule in RULES}
     await age(engine, 31)
     short = Settings(DATABASE_URL=settings.database_url, **days)
     had = await counts(engine)
     assert await forget_old(everywhere(engine), short) == dict.fromkeys(had, 1)
     assert max(had.values()) > 1
+
+
+LOGS = {
+    "erased_event": (customers.forget_erased, "mark, erased_at", "sha256(n::text::bytea)"),
+    "delivery": (
+        deliveries.forget_deliveries,
+        "pool_id, event, channel, destination, payload, created_at",
+        "(SELECT id FROM pool), 'pool.low', 'email', 'a@example.org', '{}'",
+    ),
+    "webhook_delivery": (
+        webhooks.forget_webhook_deliveries,
+        "webhook_id, events, test, created_at",
+        "(SELECT id FROM webhook), 1, true",
+    ),
+}
+
+
+@pytest.mark.parametrize("table", LOGS)
+async def test_what_is_kept_for_a_time_goes_after_it_in_batches(client, engine, monkeypatch, table):
+    monkeypatch.setattr(forgetting, "BATCH", 2)
+    monkeypatch.setattr(forgetting, "MOST_BATCHES", 2)
+    await fill(engine, "p", 1)
+    hook = {"url": "https://example.org/hook", "events": ["pool.low"]}
+    assert (await client.post("/v1/webhooks", json=hook)).status_code == 201
+    task, columns, values = LOGS[table]
+    ages = "generate_series(0, 5) AS n"
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text(
+                f"INSERT INTO {table} ({columns}) SELECT {values}, now() - n * interval '100 days' FROM {ages}"
+            )
+        )
+    left = []
+    for _ in range(2):
+        await task.func(SimpleNamespace(additional_context={"engine": engine}), 0)
+        async with transaction(engine) as connection:
+            left.append((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
+    assert left == [2, 1]

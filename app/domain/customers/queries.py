@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Text, delete, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.customers.schemas import (
     AggregateRecord,
@@ -16,7 +16,7 @@ from app.domain.customers.schemas import (
     EventRecord,
     TakenOver,
 )
-from app.platform import keyset, records
+from app.platform import forgetting, keyset, records
 from app.platform.similar import similar_names
 from app.schema.customers import Aggregate, Customer, CustomerAlias, Event
 
@@ -248,16 +248,14 @@ SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
 """)
-# Over all projects.
-FORGET_MARKS = text("DELETE FROM erased_event WHERE erased_at < now() - make_interval(days => :days)")
 SETTLED = text("""
 SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:number AS text) AS xid8) AS settled
 """)
 
 
-async def forget_marks(connection: AsyncConnection, days: int) -> int:
-    """Delete the marks of what was erased longer ago; return how many."""
-    return (await connection.execute(FORGET_MARKS, {"days": days})).rowcount
+async def forget_marks(engine: AsyncEngine, age: timedelta) -> int:
+    """Delete the marks of what was erased longer ago, in all projects; return how many."""
+    return await forgetting.forget(engine, "erased_event", "erased_at", age)
 
 
 async def number_of(connection: AsyncConnection) -> str:

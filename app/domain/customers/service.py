@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -215,9 +215,9 @@ async def was_erased(connection: AsyncConnection, id_: str) -> bool:
     return bool(await events.erased(connection, [id_]))
 
 
-async def forget_marks(connection: AsyncConnection) -> int:
-    """Delete the marks of what was erased long ago; return how many. Nothing is tried again so late."""
-    return await queries.forget_marks(connection, get_settings().erasure_marks_days)
+async def forget_marks(engine: AsyncEngine) -> int:
+    """Delete the marks of what was erased longer ago than anything is tried again, in all projects; return how many."""
+    return await queries.forget_marks(engine, timedelta(days=get_settings().erasure_marks_days))
 
 
 async def _wait_for_others(engine: AsyncEngine) -> None:

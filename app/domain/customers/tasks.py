@@ -3,7 +3,6 @@
 from procrastinate import JobContext
 
 from app.domain.customers import service
-from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs
 from app.platform.projects import everywhere
 
@@ -13,5 +12,4 @@ from app.platform.projects import everywhere
 async def forget_erased(context: JobContext, timestamp: int) -> None:
     """Each hour: marks of what was erased longer ago than anything is tried again, in all projects."""
     del timestamp
-    async with transaction(everywhere(engine_of(context))) as connection:
-        await service.forget_marks(connection)
+    await service.forget_marks(everywhere(engine_of(context)))

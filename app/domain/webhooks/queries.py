@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, or_, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.webhooks import statements
 from app.domain.webhooks.schemas import WebhookDeliveryRecord
-from app.platform import keyset, records
+from app.platform import forgetting, keyset, records
 from app.schema.inventory import Pool
 from app.schema.projects import own_columns
 from app.schema.webhooks import Webhook, WebhookDelivery
@@ -394,11 +394,7 @@ async def list_deliveries(
     return records.all_of(await connection.execute(query), WebhookDeliveryRecord)
 
 
-async def forget(connection: AsyncConnection, days: int) -> None:
-    """Delete what is noted of messages older than so many days, but of those under way."""
-    await connection.execute(
-        delete(WebhookDelivery).where(
-            WebhookDelivery.created_at < func.now() - timedelta(days=days),
-            or_(WebhookDelivery.status != "pending", WebhookDelivery.test),
-        )
-    )
+async def forget(engine: AsyncEngine, age: timedelta) -> None:
+    """Delete what is noted of older messages of all projects, but of those under way."""
+    ended = "(status <> 'pending' OR test)"
+    await forgetting.forget(engine, "webhook_delivery", "created_at", age, ended)

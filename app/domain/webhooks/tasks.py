@@ -1,17 +1,17 @@
 """The jobs that tell webhooks, and clear the log of it. Any number may run at once."""
 
 import uuid
+from datetime import timedelta
 from functools import partial
 
 from procrastinate import JobContext
 
 from app.domain.webhooks import queries, sending
-from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, URGENT, engine_of, jobs, settings_of
 from app.platform.projects import everywhere
 from app.platform.sweeping import Rounds, each_due
 
-KEPT_DAYS = 7
+KEPT = timedelta(days=7)
 """How long it is noted how messages went."""
 SIDE_BY_SIDE = 8
 """Projects whose webhooks one job tells at the same time: one with slow receivers is one of them."""
@@ -48,5 +48,4 @@ async def test_webhook(context: JobContext, delivery_id: str) -> None:
 async def forget_webhook_deliveries(context: JobContext, timestamp: int) -> None:
     """Clear the log of old messages of all projects, every hour."""
     del timestamp
-    async with transaction(everywhere(engine_of(context))) as connection:
-        await queries.forget(connection, KEPT_DAYS)
+    await queries.forget(everywhere(engine_of(context)), KEPT)

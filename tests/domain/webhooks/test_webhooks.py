@@ -20,7 +20,7 @@ from app.domain.webhooks import service as webhooks
 from app.platform import hooks
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
-from app.platform.projects import DEFAULT
+from app.platform.projects import DEFAULT, everywhere
 from tests.factories import KEY, add_key, fill
 from tests.receivers import Receiver
 from tests.waiting import until_somebody_waits
@@ -709,5 +709,5 @@ async def test_the_log_of_messages_is_cleared_but_not_of_those_under_way(client,
         await connection.execute(
             text("UPDATE webhook_delivery SET created_at = created_at - interval '8 days'")
         )
-        await queries.forget(connection, 7)
+    await queries.forget(everywhere(engine), timedelta(days=7))
     assert [each["status"] for each in await deliveries(client, hook)] == ["pending"]

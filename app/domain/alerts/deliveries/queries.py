@@ -3,13 +3,13 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Text, delete, func, insert, literal_column, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Text, func, insert, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.alerts.deliveries.schemas import DeliveryRecord, MessagePayload
-from app.platform import keyset, records
+from app.platform import forgetting, keyset, records
 from app.schema.alerts import Alert, Delivery
 from app.schema.inventory import Pool
 
@@ -121,10 +121,9 @@ async def list_page(
     return records.all_of(await connection.execute(query), DeliveryRecord)
 
 
-async def forget(connection: AsyncConnection, days: int) -> None:
-    """Delete messages older than so many days."""
-    age = func.make_interval(0, 0, 0, days)
-    await connection.execute(delete(Delivery).where(Delivery.created_at < func.now() - age))
+async def forget(engine: AsyncEngine, age: timedelta) -> None:
+    """Delete older messages of all projects."""
+    await forgetting.forget(engine, "delivery", "created_at", age)
 
 
 async def disable_webhook(connection: AsyncConnection, pool_id: int, url: str) -> None:

@@ -1,19 +1,19 @@
 """The jobs that send messages and clear the log of them."""
 
 import uuid
+from datetime import timedelta
 
 import structlog
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.jobs import Job
 
 from app.domain.alerts.deliveries import queries, sending
-from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, URGENT, engine_of, jobs, settings_of
 from app.platform.projects import everywhere
 
 log = structlog.get_logger()
 
-KEPT_DAYS = 90
+KEPT = timedelta(days=90)
 """How long the log of messages is kept."""
 
 FAULT_SECONDS, MAX_FAULTS = 60, 24 * 60
@@ -52,5 +52,4 @@ async def deliver(context: JobContext, delivery_id: str) -> None:
 async def forget_deliveries(context: JobContext, timestamp: int) -> None:
     """Clear the log of old messages of all projects, every hour."""
     del timestamp
-    async with transaction(everywhere(engine_of(context))) as connection:
-        await queries.forget(connection, KEPT_DAYS)
+    await queries.forget(everywhere(engine_of(context)), KEPT)
