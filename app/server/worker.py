@@ -14,6 +14,7 @@ from procrastinate.jobs import Status
 from procrastinate.worker import Worker
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.domain.access.replies import tasks as replies
 from app.domain.alerts import tasks as alerts
 from app.domain.alerts.deliveries import tasks as deliveries
 from app.domain.changes import tasks as changes
@@ -50,9 +51,10 @@ TASKS = (
     imports,
     moving,
     projects,
+    redemptions,
+    replies,
     retention,
     schedules,
-    redemptions,
     vouchers,
     webhooks,
 )

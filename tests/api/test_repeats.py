@@ -8,6 +8,7 @@ from sqlalchemy import text
 from app.domain.access.replies import service as replies
 from app.domain.lifecycle import transitions
 from app.platform.database import transaction
+from app.platform.projects import everywhere
 from tests.domain.imports.imported import run_job
 from tests.factories import add_key, fill
 
@@ -34,6 +35,12 @@ MAKES = {
         1,
     ),
 }
+
+
+async def let_a_day_pass(engine):
+    """Make all replies that are kept older than they are kept for."""
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE kept_reply SET kept_at = kept_at - interval '25 hours'"))
 
 
 async def rows(engine, table):
@@ -176,12 +183,31 @@ async def test_replies_are_kept_sealed_and_for_a_day(client, engine, pool):
     async with transaction(engine) as connection:
         (sealed,) = (await connection.execute(text("SELECT sealed FROM kept_reply"))).scalars()
         assert made.json()["secret"].encode() not in bytes(sealed)
-        await replies.forget(connection)
+    await replies.forget(everywhere(engine))
     assert await rows(engine, "kept_reply") == 1
-    async with transaction(engine) as connection:
-        await connection.execute(text("UPDATE kept_reply SET kept_at = now() - interval '25 hours'"))
-        await replies.forget(connection)
+    await let_a_day_pass(engine)
+    await replies.forget(everywhere(engine))
     assert await rows(engine, "kept_reply") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "bodies"),
+    [
+        ("/v1/pools", [{"json": {"name": name}} for name in "ab"]),
+        ("/v1/customers/imports", [{"files": {"file": ("c.csv", f"id\n{name}\n")}} for name in "ab"]),
+    ],
+)
+async def test_after_a_day_a_key_is_a_new_one_though_the_old_reply_is_not_deleted_yet(
+    client, engine, path, bodies
+):
+    first, second = bodies
+    assert (await client.post(path, headers=SAME, **first)).is_success
+    assert (await client.post(path, headers=SAME, **second)).status_code == 422
+    await let_a_day_pass(engine)
+    done = await client.post(path, headers=SAME, **second)
+    again = await client.post(path, headers=SAME, **second)
+    assert (done.is_success, "idempotency-replayed" in done.headers) == (True, False), done.text
+    assert (again.content, again.headers["idempotency-replayed"]) == (done.content, "true")
 
 
 async def test_pages_link_to_the_next_one(client, engine):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import text
 
+from app.domain.access.replies import tasks as replies
 from app.domain.alerts.deliveries import tasks as deliveries
 from app.domain.customers import tasks as customers
 from app.domain.lifecycle.check import violations
@@ -117,6 +118,11 @@ async def test_a_table_that_takes_long_goes_on_the_next_time(lived, engine, sett
 
 
 LOGS = {
+    "kept_reply": (
+        replies.forget_replies,
+        "key_id, idempotency_key, request, kept_at",
+        "gen_random_uuid(), 'k', ''",
+    ),
     "erased_event": (customers.forget_erased, "mark, erased_at", "sha256(n::text::bytea)"),
     "delivery": (
         deliveries.forget_deliveries,

@@ -14,7 +14,7 @@ from app.platform import background
 from app.platform.jobs import jobs
 from app.server import worker as program
 from tests.factories import add_key, add_projects, fill
-from tests.worker import eventually, worker_process
+from tests.worker import PROJECT, eventually, worker_process
 
 # As version 0.1.0 stored them: the path of the task's module at the time.
 NAMES = [
@@ -32,6 +32,15 @@ NAMES = [
     "app.schedules.tasks.begin_due_schedules",
     "app.vouchers.tasks.sweep_vouchers",
 ]
+
+
+def test_the_worker_knows_every_module_that_defines_tasks():
+    defining = {
+        ".".join(file.relative_to(PROJECT).with_suffix("").parts)
+        for file in (PROJECT / "app").rglob("*.py")
+        if "@jobs.task(" in file.read_text()
+    }
+    assert defining == {module.__name__ for module in (*program.TASKS, program)}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,11 +4,11 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.platform import records
+from app.platform import forgetting, records
 from app.schema.access import KeptReply
 
 
@@ -20,21 +20,28 @@ class Kept:
     sealed: bytes | None
 
 
-async def take(connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes) -> bool:
-    """Take a key for a request; return False where it is taken. Waits for a transaction that is about to take it."""
-    query = (
-        upsert(KeptReply)
-        .values(key_id=key_id, idempotency_key=key, request=request)
-        .on_conflict_do_nothing()
-        .returning(KeptReply.key_id)
+async def take(
+    connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes, kept: timedelta
+) -> bool:
+    """Take a key for a request, anew where it was taken longer ago than replies are kept.
+
+    Return False where it is taken. Waits for a transaction that is about to take it.
+    """
+    query = upsert(KeptReply).values(key_id=key_id, idempotency_key=key, request=request)
+    query = query.on_conflict_do_update(
+        index_elements=[KeptReply.project_id, KeptReply.key_id, KeptReply.idempotency_key],
+        set_={"request": request, "sealed": None, "kept_at": func.now()},
+        where=KeptReply.kept_at < func.now() - kept,
     )
-    return (await connection.execute(query)).first() is not None
+    return (await connection.execute(query.returning(KeptReply.key_id))).first() is not None
 
 
-async def of_key(connection: AsyncConnection, key_id: uuid.UUID, key: str) -> Kept | None:
-    """Return the request that a key was taken for, and the reply to it; None where it was not taken."""
+async def of_key(connection: AsyncConnection, key_id: uuid.UUID, key: str, kept: timedelta) -> Kept | None:
+    """Return the request that a key was taken for, and the reply to it; None where it was not taken of late."""
     query = select(KeptReply.request, KeptReply.sealed).where(
-        KeptReply.key_id == key_id, KeptReply.idempotency_key == key
+        KeptReply.key_id == key_id,
+        KeptReply.idempotency_key == key,
+        KeptReply.kept_at >= func.now() - kept,
     )
     return records.any_of(await connection.execute(query), Kept)
 
@@ -45,6 +52,6 @@ async def keep(connection: AsyncConnection, key_id: uuid.UUID, key: str, sealed:
     await connection.execute(query.values(sealed=sealed))
 
 
-async def forget(connection: AsyncConnection, kept: timedelta) -> None:
-    """Delete the replies that are older."""
-    await connection.execute(delete(KeptReply).where(KeptReply.kept_at < func.now() - kept))
+async def forget(engine: AsyncEngine, kept: timedelta) -> None:
+    """Delete the replies of all projects that are older."""
+    await forgetting.forget(engine, "kept_reply", "kept_at", kept)

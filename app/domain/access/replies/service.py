@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import orjson
 from cryptography.fernet import InvalidToken
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.access.replies import queries
 from app.domain.access.scopes import Caller
@@ -24,7 +24,7 @@ from app.platform.settings import Settings
 Reply: TypeAlias = Mapping[str, object]
 """What is kept of a reply, as JSON; who keeps it knows what stands there."""
 KEPT = timedelta(days=1)
-"""How long the same request is known again."""
+"""How long the same request is known again; later it is a new one, whether or not the old reply is deleted yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ async def take(
         IdempotencyKeyReusedError: the key came before with another request.
     """
     taken = TakenKey(caller, key)
-    if await queries.take(connection, caller.key_id, key, _digest(request)):
+    if await queries.take(connection, caller.key_id, key, _digest(request), KEPT):
         return taken, None
     return taken, await answered(connection, settings, caller, key, request)
 
@@ -59,12 +59,12 @@ async def take(
 async def answered(
     connection: AsyncConnection, settings: Settings, caller: Caller, key: str, request: Sequence[object]
 ) -> Reply | None:
-    """Return the reply that was kept where the same request came before; None where the key did not come yet.
+    """Return the reply that was kept where the same request came before; None where the key did not come of late.
 
     Raises:
         IdempotencyKeyReusedError: the key came before with another request.
     """
-    before = await queries.of_key(connection, caller.key_id, key)
+    before = await queries.of_key(connection, caller.key_id, key, KEPT)
     if before is None:
         return None
     if bytes(before.request) != _digest(request):
@@ -87,6 +87,6 @@ async def keep(connection: AsyncConnection, settings: Settings, taken: TakenKey,
     await queries.keep(connection, taken.caller.key_id, taken.key, sealed)
 
 
-async def forget(connection: AsyncConnection) -> None:
-    """Delete what was kept long enough."""
-    await queries.forget(connection, KEPT)
+async def forget(engine: AsyncEngine) -> None:
+    """Delete what was kept long enough, in all projects."""
+    await queries.forget(engine, KEPT)

@@ -3,7 +3,6 @@
 from procrastinate import JobContext
 
 from app.domain.access.replies import service
-from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs
 from app.platform.projects import everywhere
 
@@ -13,5 +12,4 @@ from app.platform.projects import everywhere
 async def forget_replies(context: JobContext, timestamp: int) -> None:
     """Delete every hour the replies that were kept long enough."""
     del timestamp
-    async with transaction(everywhere(engine_of(context))) as connection:
-        await service.forget(connection)
+    await service.forget(everywhere(engine_of(context)))
