@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 import structlog
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.database import transaction
@@ -184,7 +185,7 @@ def _forget_past() -> None:
 
 def is_of_the_row(error: Exception) -> bool:
     """Return whether an error is about what was worked on; one of the connection, a time or a deadlock is not."""
-    return not isinstance(error, OperationalError | InterfaceError)
+    return not isinstance(error, OperationalError | InterfaceError | PoolTimeoutError)
 
 
 def tell(sweep: str, error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import psycopg
@@ -10,11 +11,12 @@ from procrastinate.exceptions import ConnectorException
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.domain.redemptions import service as redemptions
 from app.platform import background
 from app.platform.jobs import jobs
 from app.server import worker as program
 from tests.factories import add_key, add_projects, fill
-from tests.worker import PROJECT, eventually, worker_process
+from tests.worker import PROJECT, eventually, worker_process, working
 
 # As version 0.1.0 stored them: the path of the task's module at the time.
 NAMES = [
@@ -118,6 +120,46 @@ async def test_a_stalled_job_whose_next_run_is_queued_holds_up_no_other(engine, 
 
     with worker_process(settings):
         await eventually(ended, seconds=30)
+
+
+def test_what_no_clock_begins_goes_on_where_its_worker_was_told_to_stop():
+    """Of `resolve_redemptions` the sweep does the same within a minute."""
+    by_the_clock = {each.task.name for each in jobs.periodic_registry.periodic_tasks.values()}
+    asked_for = [task for task in jobs.tasks.values() if not task.name.startswith("builtin:")]
+    stopped = {"exception": asyncio.CancelledError(), "job": SimpleNamespace(id=1, attempts=0)}
+    assert {
+        task.name
+        for task in asked_for
+        if task.name not in by_the_clock and task.get_retry_exception(**stopped) is None
+    } == {"resolve_redemptions"}
+
+
+@pytest.mark.long
+async def test_a_replay_amid_which_its_worker_is_stopped_is_done_by_the_next_one(
+    client, engine, settings, monkeypatch
+):
+    codes = await fill(engine, "p", 3)
+    uses = [{"customer_id": "c", "event_type": "purchase", "properties": {"code": code}} for code in codes]
+    await client.post("/v1/events", json={"events": uses})
+    mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+    await client.put("/v1/redemption-mapping", json=mapping)
+    begun = asyncio.Event()
+
+    async def endless(*_):
+        begun.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(redemptions, "_replay_some", endless)
+        async with working(settings.model_copy(update={"stop_seconds": 6})):  # jobs have a second of it
+            await eventually(begun.is_set)
+
+    async def all_redeemed():
+        return (await client.get("/v1/pools/p/counts")).json()["redeemed"] == len(codes)
+
+    assert not await all_redeemed()
+    async with working(settings):
+        await eventually(all_redeemed)
 
 
 async def test_a_task_that_loses_its_cancellation_is_told_again():

@@ -4,13 +4,12 @@ import uuid
 
 import structlog
 from procrastinate import JobContext, RetryStrategy
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.changes import queries, service
 from app.platform.database import transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs
-from app.platform.sweeping import each_due, found_by
+from app.platform.sweeping import each_due, found_by, is_of_the_row
 
 log = structlog.get_logger()
 ATTEMPTS = 8
@@ -31,7 +30,7 @@ async def run_bulk_change(context: JobContext, change_id: str) -> None:
     try:
         await service.run(engine, uuid.UUID(change_id))
     except Exception as error:
-        if isinstance(error, OperationalError) and context.job.attempts < ATTEMPTS:
+        if not is_of_the_row(error) and context.job.attempts < ATTEMPTS:
             raise
         log.error("bulk change failed", id=change_id, error=type(error).__name__)  # noqa: TRY400  (no code in logs)
         await service.give_up(engine, uuid.UUID(change_id))

@@ -37,7 +37,7 @@ from app.domain.vouchers.errors import (
     VoucherNotFoundError,
     VoucherVoidError,
 )
-from app.platform.database import retry_on_conflict, transaction
+from app.platform.database import ConflictError, retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.platform.giving_way import Unhurried
 from app.platform.jobs import enqueue
@@ -192,7 +192,8 @@ async def _resolve_one(engine: AsyncEngine, code: str, ids: Sequence[uuid.UUID])
 async def replay(engine: AsyncEngine) -> dict[str, int]:
     """Apply the mapping to the events that are there, and forget issues from what is not mapped any more.
 
-    What was redeemed stays so. It may be broken off and begun again.
+    What was redeemed stays so. It may be broken off and begun again. An event that cannot be judged is told in the log,
+    and the others go on.
     """
     async with transaction(engine) as connection:
         # Whoever stored an event by the mapping before has committed it by now, and is found below.
@@ -207,7 +208,7 @@ async def replay(engine: AsyncEngine) -> dict[str, int]:
     for event_type in by_type:
         key = None
         while True:
-            rows, new = await unhurried.step(_replay_some, engine, event_type, key)
+            rows, new = await unhurried.step(_replay_page, engine, event_type, key, AT_A_TIME)
             events, found = events + len(rows), found + new
             if len(rows) < AT_A_TIME:
                 break
@@ -224,14 +225,39 @@ async def _forget_some(engine: AsyncEngine, outcome: Outcome, after: queries.Pla
         return await queries.forget_unmapped(connection, outcome, after, AT_A_TIME)
 
 
+async def _replay_page(
+    engine: AsyncEngine, event_type: str, key: tuple[datetime, str] | None, most: int
+) -> tuple[list[events_of_customers.StoredEvent], int]:
+    """Apply the mapping to the next events; where one of them cannot be judged, to halves of the page.
+
+    Return the events, and how much was found in them that is new.
+    """
+    try:
+        return await _replay_some(engine, event_type, key, most)
+    except Exception as error:
+        if isinstance(error, ConflictError) or not is_of_the_row(error):
+            raise
+        if most == 1:
+            tell("replay", error)
+            async with transaction(engine) as connection:
+                return await events_of_customers.list_events(connection, event_type, key, 1), 0
+    half = most // 2
+    rows, found = await _replay_page(engine, event_type, key, half)
+    if len(rows) < half:
+        return rows, found
+    key = (rows[-1].timestamp, rows[-1].id)
+    more, new = await _replay_page(engine, event_type, key, most - half)
+    return [*rows, *more], found + new
+
+
 @retry_on_conflict
 async def _replay_some(
-    engine: AsyncEngine, event_type: str, key: tuple[datetime, str] | None
+    engine: AsyncEngine, event_type: str, key: tuple[datetime, str] | None, most: int
 ) -> tuple[list[events_of_customers.StoredEvent], int]:
     async with transaction(engine) as connection:
         await uses_lock.beside_others(connection)
         by_type = await mapped_properties(connection)
-        rows = await events_of_customers.list_events(connection, event_type, key, AT_A_TIME)
+        rows = await events_of_customers.list_events(connection, event_type, key, most)
         uses = [use._replace(arrival=row.arrival) for row in rows for use in uses_in(row.id, row, by_type)]
         await lock_codes(connection, uses)
         return rows, len(await store_and_judge(connection, await _as_known(connection, uses)))

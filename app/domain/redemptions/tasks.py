@@ -1,13 +1,12 @@
 """Jobs of redemptions: what could not be matched is tried again when something has changed."""
 
-from procrastinate import JobContext, RetryStrategy
+from procrastinate import JobContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.redemptions import queries, service
+from app.platform.going_on import GoesOn
 from app.platform.jobs import SWEEPS, engine_of, jobs
 from app.platform.sweeping import Rounds, each_due
-
-ATTEMPTS = 8
 
 _known_by_now = Rounds(queries.PROJECTS, queries.KNOWN_BY_NOW)
 
@@ -19,7 +18,10 @@ _known_by_now = Rounds(queries.PROJECTS, queries.KNOWN_BY_NOW)
     pass_context=True,
 )
 async def resolve_redemptions(context: JobContext) -> None:
-    """Redeem codes that were used before they were imported. An import that has finished enqueues this."""
+    """Redeem codes that were used before they were imported, as imports of an earlier release enqueue it.
+
+    What is left undone, the sweep below does.
+    """
     await service.resolve(engine_of(context))
 
 
@@ -45,9 +47,9 @@ async def _resolve(engine: AsyncEngine) -> None:
     name="replay_mapping",
     aliases=["app.redemptions.tasks.replay_mapping"],
     lock="redemptions",
-    retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=3),
+    retry=GoesOn(),
     pass_context=True,
 )
 async def replay_mapping(context: JobContext) -> None:
-    """Apply the redemption mapping to the events that are there. A changed mapping enqueues this."""
+    """Apply the redemption mapping to the events that are there. A changed mapping enqueues this, and nothing else."""
     await service.replay(engine_of(context))

@@ -7,6 +7,7 @@ from functools import partial
 from procrastinate import JobContext
 
 from app.domain.webhooks import queries, sending
+from app.platform.going_on import GoesOn
 from app.platform.jobs import SWEEPS, URGENT, engine_of, jobs, settings_of
 from app.platform.projects import everywhere
 from app.platform.sweeping import Rounds, each_due
@@ -32,7 +33,7 @@ async def tell_webhooks(context: JobContext, timestamp: int) -> None:
     )
 
 
-@jobs.task(name="test_webhook", queue=URGENT, pass_context=True)
+@jobs.task(name="test_webhook", queue=URGENT, retry=GoesOn(), pass_context=True)
 async def test_webhook(context: JobContext, delivery_id: str) -> None:
     """Send a test."""
     await sending.send_test(engine_of(context), settings_of(context), uuid.UUID(delivery_id))

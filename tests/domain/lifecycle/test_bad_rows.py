@@ -105,6 +105,23 @@ async def test_the_sweep_of_uses_goes_on_past_odd_rows(client, engine, plant):
     assert unjudged() == before + 1
 
 
+async def test_a_replay_goes_on_past_events_that_cannot_be_judged(client, engine, plant, monkeypatch):
+    monkeypatch.setattr(redemptions, "AT_A_TIME", 5)
+    codes = await fill(engine, "p", 12)
+    events = [{"event_type": "purchase", "customer_id": "c", "properties": {"code": code}} for code in codes]
+    await client.post("/v1/events", json={"events": events})
+    mapping = {"mappings": [{"event_type": "purchase", "property": "code"}]}
+    await client.put("/v1/redemption-mapping", json=mapping)
+    await plant("voucher", "OLD.code IN ('p-000003', 'p-000004')")
+    before = unjudged()
+    assert await redemptions.replay(engine) == {"events": 12, "found": 10}
+    assert await states(client) == {"available": 2, "redeemed": 10}
+    assert unjudged() == before + 2
+    await plant.dig_out()
+    assert await redemptions.replay(engine) == {"events": 12, "found": 2}
+    assert await states(client) == {"redeemed": 12}
+
+
 async def test_the_sweeps_of_alerts_and_holds_go_on_past_odd_rows(client, engine, plant):
     for pool in ("p", "q", "r"):
         await fill(engine, pool, 2)
