@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from typer.main import get_command
 
@@ -20,6 +21,7 @@ DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 FROM_PROMETHEUS = {"up"}
 _NAME = re.compile(r"\b(?:vouchers|http_server|db_client|process)_[a-z_]+\b")
 _LABELS = re.compile(r'\{[^}"]*(?:"[^"]*"[^}"]*)*\}|by \([^)]*\)|on \([^)]*\)')
+_AGGREGATION = re.compile(r"\b(?:sum|min|max|count)(?: by \([^)]*\))? ?\(")
 
 
 def expressions():
@@ -69,6 +71,26 @@ async def test_every_metric_that_is_asked_for_is_there_with_its_labels(families)
         for name, matched in re.findall(r"\b([a-z_]+)\{([^}\"]*=)", expression):
             if name not in FROM_PROMETHEUS:
                 assert matched.rstrip("=~!") in labels[name], expression
+
+
+def besides_aggregations(expression):
+    """What of an expression stands in no `sum`, `min` and the like."""
+    while found := _AGGREGATION.search(expression):
+        end, depth = found.end(), 1
+        while depth:
+            depth += {"(": 1, ")": -1}.get(expression[end], 0)
+            end += 1
+        expression = expression[: found.start()] + expression[end:]
+    return expression
+
+
+async def test_what_each_machine_tells_alike_is_taken_over_all_of_them(families):
+    """Two machines would else tell of it twice, and `on` would match the series of one with those of the other."""
+    alike = families.keys() - {family.name for family in REGISTRY.collect()}
+    assert {"vouchers_stock", "vouchers_held", "vouchers_workers"} <= alike
+    for expression in expressions():
+        assert alike.isdisjoint(_NAME.findall(besides_aggregations(expression))), expression
+        assert " on (" not in expression, expression
 
 
 async def test_what_an_operator_must_see_is_told(families):
