@@ -80,7 +80,9 @@ def test_the_docs_and_manifests_say_what_the_formulas_give():
             is_web = command[1] == "serve"
             one = int(command[command.index("--workers") + 1]) * web if is_web else worker
             opened += each["spec"]["replicas"] * one
-    assert f"{opened} as they stand here" in manifest
+    assert (
+        f"{opened} as they stand here and {2 * opened} while an update" in manifest
+    )  # each has its successor beside it
 
 
 @pytest.fixture(scope="module")
