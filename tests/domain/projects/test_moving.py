@@ -1,11 +1,15 @@
 """What keeps a project from being written while it moves; moves themselves are in tests/chaos."""
 
+from types import SimpleNamespace
+
 import psycopg
 import pytest
 
-from app.domain.projects.moving import tables
+from app.domain.projects.moving import tables, tasks
 from app.domain.projects.moving.guard import Guard
+from app.domain.projects.moving.queries import PAUSED
 from app.platform.connections import connect_sync
+from app.platform.jobs import LONG, SWEEPS
 from app.platform.moves import is_moving
 from tests.factories import add_projects, fill
 
@@ -69,6 +73,24 @@ async def test_other_projects_are_written_and_the_owner_passes_its_rows_over(set
         assert refused(inside, "UPDATE customer SET properties = '{}'")
         assert owner.execute("UPDATE customer SET properties = '{}'").rowcount == 1  # as a migration may
         assert owner.execute("DELETE FROM customer").rowcount == 1
+
+
+async def test_a_pause_is_lifted_by_a_sweep_which_no_long_job_holds_up(settings, engine, owner, moving):
+    project, guard = moving
+    owner.execute("INSERT INTO database (name) VALUES ('second')")
+    owner.execute(
+        "INSERT INTO project_move (project_id, source_id, target_id, step, keep)"
+        " SELECT %s, 1, id, %s, interval '1 day' FROM database WHERE name = 'second'",
+        [project, PAUSED],
+    )
+    assert guard.pause(30)
+    context = SimpleNamespace(additional_context={"engine": engine, "settings": settings})
+    with connect_sync(settings, project=project, autocommit=True) as inside:
+        await tasks.attend_moves.func(context, 0)
+        assert refused(inside, WRITE, ["early"])
+        await tasks.lift_pauses.func(context, 0)
+        inside.execute(WRITE, ["after"])
+    assert (tasks.lift_pauses.queue, tasks.attend_moves.queue) == (SWEEPS, LONG)
 
 
 async def test_whoever_asks_meanwhile_is_told_to_try_again_and_then_served(engine, client, owner):

@@ -135,13 +135,20 @@ def _answers(settings: Settings, record: MoveRecord) -> bool:
         return False
 
 
-def attend(settings: Settings, is_over: IsOver = lambda: False) -> None:
-    """Look after all moves that nobody is at: lift pauses, finish what is switched, undo what was given up.
+def attend(settings: Settings, is_over: IsOver = lambda: False, *, paused: bool | None = None) -> None:
+    """Look after moves that nobody is at: lift pauses, finish what is switched, undo what was given up.
 
     Where a database cannot be reached, or a table's lock is not to be had, the next call goes on.
+
+    Args:
+        settings: of the control database.
+        is_over: whether to leave the rest to another time.
+        paused: whether only after those that are paused, or only after the others; None: after all.
     """
     with connect_sync(settings, autocommit=True) as control:
         for record in queries.all_moves(control):
+            if paused not in {None, record.step == PAUSED}:
+                continue
             try:
                 attend_one(settings, control, record.project_id, is_over)
             except (MoveError, DomainError, psycopg.Error) as error:
