@@ -39,9 +39,9 @@ from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.names import nfc
 from app.schema.texts import Identifier
 from app.web import json_bounds, presence
+from app.web.credentials import secret_in
 from app.web.dependencies import PLACE, held_by
 from app.web.failed_keys import FailedKeys
-from app.web.guard import secret_in
 from app.web.problems import response_to
 from app.web.replies import ReplyHeaders, Tell, lines_of, own, raw
 from app.web.trackers import key_in

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.api import service_figures
 from app.api.readiness import Readiness
-from app.domain.access.scopes import Caller, Scope
+from app.domain.access.scopes import OF_METRICS, Caller, Scope
 from app.domain.imports import service as imports
 from app.domain.pools import service as pools
 from app.domain.rendering.renderers import RendererUnavailableError
@@ -17,7 +17,6 @@ from app.platform import metrics
 from app.platform.databases import MAIN, Databases
 from app.platform.disk import NoRoomError
 from app.platform.errors import DatabaseUnavailableError
-from app.platform.projects import DEFAULT
 from app.platform.stopping import StoppingError
 from app.web.dependencies import held
 from app.web.guard import requires
@@ -66,7 +65,7 @@ async def check_readiness(readiness: Annotated[Readiness, held(Readiness)]) -> d
 )
 async def get_metrics(
     connection: ReadConnection,
-    caller: Annotated[Caller, requires(Scope.READ, Scope.POOLS, Scope.OPERATOR)],
+    caller: Annotated[Caller, requires(*OF_METRICS)],
     databases: Annotated[Databases, held(Databases)],
 ) -> Response:
     """Return requests, stock, draws, messages, imports, uses, jobs, deliveries, connections, processes.
@@ -79,9 +78,8 @@ async def get_metrics(
         found = await pools.list_page(connection, None, MAX_POOLS + 1)
         stock = [(pool.name, asdict(pool.counts)) for pool in found]
         readings = await imports.state(connection)
-    of_service = caller.project_id == DEFAULT or caller.may(Scope.OPERATOR)
-    if of_service:
+    if caller.sees_service:
         here = connection if caller.database_id == MAIN else None
         readings = [*await service_figures.readings(databases, here), *readings]
-    shown = metrics.exposition(caller.project, stock, MAX_POOLS, readings, of_service=of_service)
+    shown = metrics.exposition(caller.project, stock, MAX_POOLS, readings, of_service=caller.sees_service)
     return Response(shown, media_type=CONTENT_TYPE_LATEST)

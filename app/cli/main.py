@@ -34,6 +34,7 @@ from app.cli.projects import project
 from app.platform import tracing
 from app.platform.databases import MAIN_NAME
 from app.platform.errors import CommandError
+from app.platform.metrics import counting_together
 from app.platform.settings import Settings
 from app.schema.names import nfc
 
@@ -91,7 +92,7 @@ def serve(
 def worker(
     health_port: Annotated[
         int | None,
-        typer.Option(help="Port of /health/live and /health/ready; 0 takes a free one. Unset: none."),
+        typer.Option(help="Port of /health/live, /health/ready, /metrics; 0 takes a free one. Unset: none."),
     ] = None,
     health_host: Annotated[str, typer.Option(help="Address of these.")] = "127.0.0.1",
     names: Annotated[
@@ -106,21 +107,23 @@ def worker(
     from app.server import worker as jobs_worker  # noqa: PLC0415
     from app.server.crew import Crew, settings_for  # noqa: PLC0415
     from app.server.spawned import begin_jobs  # noqa: PLC0415
+    from app.server.worker_figures import Figures  # noqa: PLC0415
     from app.server.worker_health import Pulse, serve_health  # noqa: PLC0415
 
-    pulse = None
-    if health_port is not None:
-        pulse = Pulse()
-        port = serve_health(pulse, health_host, health_port).server_address[1]
-        print(f"Health: http://{health_host}:{port}/health/live", flush=True)
-    with database() as (settings, postgres):
-        keyed = with_secret_key(settings, embedded=postgres is not None, patient=True)
-        collector.collect_rarely()
-        wanted = list(map(nfc, names or ()))
-        own = MAIN_NAME if not wanted or MAIN_NAME in wanted else wanted[0]
-        served = keyed if own == MAIN_NAME else asyncio.run(settings_for(keyed, own))
-        crew = Crew(keyed, begin_jobs, wanted, own)
-        asyncio.run(jobs_worker.work(served, pulse=pulse, crew=crew, further=own != MAIN_NAME))
+    with counting_together():
+        pulse = None
+        if health_port is not None:
+            pulse = Pulse()
+            port = serve_health(pulse, Figures().told_to, health_host, health_port).server_address[1]
+            print(f"Health: http://{health_host}:{port}/health/live", flush=True)
+        with database() as (settings, postgres):
+            keyed = with_secret_key(settings, embedded=postgres is not None, patient=True)
+            collector.collect_rarely()
+            wanted = list(map(nfc, names or ()))
+            own = MAIN_NAME if not wanted or MAIN_NAME in wanted else wanted[0]
+            served = keyed if own == MAIN_NAME else asyncio.run(settings_for(keyed, own))
+            crew = Crew(keyed, begin_jobs, wanted, own)
+            asyncio.run(jobs_worker.work(served, pulse=pulse, crew=crew, further=own != MAIN_NAME))
 
 
 @cli.command()

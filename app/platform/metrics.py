@@ -1,11 +1,13 @@
 """Figures for Prometheus, by OpenTelemetry's names where there are such.
 
-With several processes each writes to files in PROMETHEUS_MULTIPROC_DIR, which the supervisor sets, and whichever is
-asked adds up. No family has a label that callers choose, but the stock, whose pools are bounded.
+With several processes each writes to files in PROMETHEUS_MULTIPROC_DIR, which whoever starts them sets, and whichever
+is asked adds up. No family has a label that callers choose, but the stock, whose pools are bounded.
 """
 
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -109,6 +111,17 @@ def observe_request(method: str, route: str | None, status: int, seconds: float)
     child.observe(seconds)
 
 
+@contextmanager
+def counting_together() -> Iterator[None]:
+    """Have the processes that are started in the block count in files, and these deleted at its end."""
+    with tempfile.TemporaryDirectory(prefix="vouchers-metrics-") as folder:
+        os.environ[FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[FOLDER]
+
+
 def forget_process(process_id: int) -> None:
     """Leave out the gauges of a process that has ended; what it counted stays."""
     if FOLDER in os.environ:
@@ -130,7 +143,7 @@ def exposition(
     registry = CollectorRegistry()
     if of_service and FOLDER in os.environ:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        registry.register(_Processes(Path(os.environ[FOLDER])))
+        registry.register(Processes(Path(os.environ[FOLDER])))
     elif of_service:
         registry.register(REGISTRY)
     registry.register(_Now(project, stock, most_pools, readings))
@@ -183,14 +196,16 @@ class _Now(Collector):
         yield from families.values()
 
 
-class _Processes(Collector):
+class Processes(Collector):
     """Time and memory of each process of the service, read from the system."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *besides: int) -> None:
         self._folder = folder
+        self._besides = set(map(str, besides))
 
     def collect(self) -> Iterator[Metric]:
-        ids = {file.stem.rpartition("_")[2] for file in self._folder.glob("*.db")}
+        """Yield each family, with a sample of each process."""
+        ids = self._besides | {file.stem.rpartition("_")[2] for file in self._folder.glob("*.db")}
         merged: dict[str, Metric] = {}
         for process_id in sorted(ids):
             if process_id.isdigit() and Path(f"/proc/{process_id}").exists():

@@ -3,10 +3,8 @@
 It holds the sockets for them, keeps the embedded PostgreSQL alive, and on SIGHUP replaces each process by a new one.
 """
 
-import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -17,7 +15,7 @@ from contextlib import suppress
 import structlog
 
 from app.platform.errors import CommandError
-from app.platform.metrics import forget_process
+from app.platform.metrics import counting_together, forget_process
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
 from app.server.backups import DailyBackups
@@ -65,6 +63,7 @@ class Supervisor:
         if with_jobs:
             self._roles.append(Role("jobs", begin_jobs, (), JOBS_SILENCE_SECONDS, signal.SIGTERM))
 
+    @counting_together()
     def run(self, on_ready: Callable[[], None]) -> None:
         """Keep everything running until SIGTERM or SIGINT; call `on_ready` once requests are answered."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,8 +71,6 @@ class Supervisor:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             told = self._stop if _on_terminal() else self._replace
             signal.signal(signal.SIGHUP, lambda *_: told.set())
-        metrics = tempfile.TemporaryDirectory(prefix="vouchers-metrics-")
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics.name
         try:
             for role in self._roles:
                 role.start()
@@ -92,7 +89,6 @@ class Supervisor:
                     self._replace_all()
         finally:
             self._end()
-            metrics.cleanup()
 
     def _ready(self) -> bool:
         host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104  (compared, not bound)

@@ -10,23 +10,12 @@ from app.domain.access.errors import ForbiddenError, UnauthenticatedError
 from app.domain.access.keys.ring import KeyRing
 from app.domain.access.scopes import Caller, Scope
 from app.platform import logs
+from app.web.credentials import secret_in
 from app.web.dependencies import PLACE, held_by
 from app.web.failed_keys import FailedKeys
 
 bearer = HTTPBearer(auto_error=False, description="An API key, as made by `vouchers api-key create`")
 _CALLER = "vouchers.caller"
-
-
-def secret_in(authorization: str | None) -> str:
-    """Return the key in an `Authorization` header.
-
-    Raises:
-        UnauthenticatedError: there is none.
-    """
-    scheme, _, secret = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not secret:
-        raise UnauthenticatedError("Send an API key as 'Authorization: Bearer KEY'.")
-    return secret
 
 
 async def recognise(keys: KeyRing, failures: FailedKeys, secret: str, address: str) -> Caller:

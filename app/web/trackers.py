@@ -12,7 +12,8 @@ from fastapi.security import APIKeyHeader, HTTPBasic
 
 from app.domain.access.errors import UnauthenticatedError
 from app.domain.access.scopes import Caller, Scope
-from app.web.guard import Check, admitted, bearer, secret_in
+from app.web.credentials import secret_in
+from app.web.guard import Check, admitted, bearer
 
 PREFIX = "/track/"
 """Paths of trackers begin so; nothing else does."""

@@ -37,6 +37,8 @@ async def test_a_separate_worker_outlives_a_restart_of_its_database():
 
                     assert await imported("before")
                     assert await eventually(is_ready)
+                    metrics = health.replace("/health/ready", "/metrics")
+                    assert "vouchers_imports_total" in (await client.get(metrics)).text
                     for process in service.postgres():
                         process.kill()
                     assert await eventually(lambda: imported("after"), 40)

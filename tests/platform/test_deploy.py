@@ -111,6 +111,18 @@ async def test_what_an_operator_must_see_is_told(families):
     assert any(name[0] == "vouchers_build_info" for name in values)
 
 
+def test_prometheus_is_led_to_services_and_workers():
+    (job,) = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
+    assert any(f'up{{job="{job["job_name"]}"}}' in expression for expression in expressions())
+    ports = {target.rpartition(":")[2] for each in job["static_configs"] for target in each["targets"]}
+    workers = [process["command"] for _, process, _ in processes() if "worker" in process["command"]]
+    assert len(workers) == 2
+    for command in workers:
+        options = dict(zip(command[2::2], command[3::2], strict=True))
+        assert options["--health-host"] == "0.0.0.0"
+        assert ports == {"8000", options["--health-port"]}
+
+
 async def test_methods_that_a_stranger_invents_make_no_families(client):
     for method in ("PROPFIND", "REPORT", "X1"):
         await client.request(method, "/v1/pools")

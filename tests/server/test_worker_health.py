@@ -6,16 +6,23 @@ import time
 import httpx
 import pytest
 
+from app.domain.access.errors import TooManyRequestsError
 from app.server.roles import JOBS_SILENCE_SECONDS
 from app.server.sockets import PortTakenError
 from app.server.worker_health import AWAY_SECONDS, Pulse, serve_health
 from tests.worker import eventually
 
 
+def tell(authorization, address):
+    if authorization != "Bearer known":
+        raise TooManyRequestsError(f"Not to {address}.", 7)
+    return b"figures 1\n"
+
+
 @pytest.fixture(scope="module")
 def answering():
     pulse = Pulse()
-    server = serve_health(pulse, "127.0.0.1", 0)
+    server = serve_health(pulse, tell, "127.0.0.1", 0)
     with httpx.Client(base_url=f"http://127.0.0.1:{server.server_address[1]}") as client:
         yield pulse, client
     server.shutdown()
@@ -57,11 +64,23 @@ def test_a_worker_whose_loop_is_silent_hangs_and_still_says_so(asked):
     assert client.get("/health/live").json()["warnings"] == ["The worker hangs."]
 
 
+def test_figures_are_told_to_whom_they_may_be(asked):
+    _, client = asked
+    told = client.get("/metrics", headers={"Authorization": "Bearer known"})
+    assert (told.status_code, told.text) == (200, "figures 1\n")
+    assert told.headers["content-type"].startswith("text/plain; version=")
+    refused = client.get("/metrics")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "7")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["type"] == "/problems/too-many-requests"
+    assert refused.json()["detail"] == "Not to 127.0.0.1."
+
+
 def test_nothing_else_is_answered(asked):
     _, client = asked
-    assert client.get("/metrics").status_code == 404
+    assert client.get("/health").status_code == 404
     assert client.post("/health/live").status_code == 501
     head = client.head("/health/live")
     assert (head.status_code, head.content) == (200, b"")
     with pytest.raises(PortTakenError, match="Cannot listen"):
-        serve_health(Pulse(), "127.0.0.1", client.base_url.port)
+        serve_health(Pulse(), tell, "127.0.0.1", client.base_url.port)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.platform.databases import MAIN, Place
+from app.platform.projects import DEFAULT
 
 SHOWN_CHARACTERS = 2
 MASK = "*" * 6
@@ -26,6 +27,10 @@ class Scope(StrEnum):
     """Events and customers."""
     READ = "read"
     """Lists and counts, with codes masked."""
+
+
+OF_METRICS = (Scope.READ, Scope.POOLS, Scope.OPERATOR)
+"""One of them is needed for `/metrics`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,11 @@ class Caller:
         if not self.scopes.isdisjoint(scopes):
             return True
         return Scope.ADMIN in self.scopes and any(scope is not Scope.OPERATOR for scope in scopes)
+
+    @property
+    def sees_service(self) -> bool:
+        """Tell whether this caller is told in `/metrics` what the service does for all projects together."""
+        return self.project_id == DEFAULT or self.may(Scope.OPERATOR)
 
     @property
     def sees_codes(self) -> bool:
