@@ -42,6 +42,7 @@ from app.web import json_bounds, presence
 from app.web.credentials import secret_in
 from app.web.dependencies import PLACE, held_by
 from app.web.failed_keys import FailedKeys
+from app.web.guard import looked_up
 from app.web.problems import response_to
 from app.web.replies import ReplyHeaders, Tell, lines_of, own, raw
 from app.web.trackers import key_in
@@ -174,14 +175,12 @@ class HotPath:
         self, scope: Scope, route: str, head: _Head, receive: Receive, read: list[Message]
     ) -> Coroutine[object, object, Answer] | None:
         """Return what will answer; None where the framework shall judge, for which `read` has what was received."""
-        keys = held_by(self._framework, KeyRing)
-        caller = keys.remembered(head.secret)
-        if caller is None:
-            try:
-                held_by(self._framework, FailedKeys).refuse(scope["client"][0] if scope["client"] else "")
-                caller = await keys.recognise(head.secret)
-            except DomainError:
-                return None
+        keys, failures = held_by(self._framework, KeyRing), held_by(self._framework, FailedKeys)
+        address = scope["client"][0] if scope["client"] else ""
+        try:
+            caller = await looked_up(keys, failures, head.secret, address)
+        except DomainError:
+            return None
         logs.project_id.set(caller.project_id)
         if not _may(caller, route):
             return None

@@ -9,7 +9,8 @@ FAILURES_PER_MINUTE = 20
 class FailedKeys:
     """Counts failed keys by address, in this process.
 
-    A key that this process remembers is let in whatever its neighbours at the same address do.
+    A key that this process has recognised before is looked up whatever its neighbours at the same address do: it is no
+    guess. One that turns out to be good no more is known no longer.
     """
 
     def __init__(self) -> None:

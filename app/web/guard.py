@@ -25,16 +25,28 @@ async def recognise(keys: KeyRing, failures: FailedKeys, secret: str, address: s
         UnauthenticatedError: it is not known.
         TooManyRequestsError: too many came from this address with keys that are not known, or with this key.
     """
-    caller = keys.remembered(secret)
-    if caller is None:
-        failures.refuse(address)
-        try:
-            caller = await keys.recognise(secret)
-        except UnauthenticatedError:
-            failures.note(address)
-            raise
+    try:
+        caller = await looked_up(keys, failures, secret, address)
+    except UnauthenticatedError:
+        failures.note(address)
+        raise
     keys.meter(caller)
     return caller
+
+
+async def looked_up(keys: KeyRing, failures: FailedKeys, secret: str, address: str) -> Caller:
+    """Return the caller whose key a request brings; neither a request of its nor a failure is counted.
+
+    Raises:
+        UnauthenticatedError: it is not known.
+        TooManyRequestsError: this process does not know it, and too many such came from this address.
+    """
+    caller = keys.remembered(secret)
+    if caller is not None:
+        return caller
+    if not keys.knows(secret):
+        failures.refuse(address)
+    return await keys.recognise(secret)
 
 
 async def admitted(

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.platform.database import transaction
+from app.server.application import with_hot_path
 from tests.factories import add_key
 
 
@@ -126,17 +127,34 @@ async def test_a_key_sends_so_many_requests_a_minute(client):
     assert reply.json()["type"] == "/problems/too-many-requests"
 
 
+def from_address(app, address):
+    transport = httpx.ASGITransport(with_hot_path(app), client=(address, 1))
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
 async def test_who_guesses_keys_is_stopped_and_nobody_else(client, app):
-    def from_address(address):
-        from app.server.application import with_hot_path  # noqa: PLC0415
-
-        transport = httpx.ASGITransport(with_hot_path(app), client=(address, 1))
-        return httpx.AsyncClient(transport=transport, base_url="http://test")
-
     key = await create(client)
-    async with from_address("192.0.2.7") as guesser, from_address("192.0.2.8") as other:
+    async with from_address(app, "192.0.2.7") as guesser, from_address(app, "192.0.2.8") as other:
         tries = [await status(guesser, f"guess-{n}") for n in range(22)]
         assert tries == [401] * 20 + [429] * 2
         path, wrong = "/v1/pools/p/assignments", {"Authorization": "Bearer guess"}
         assert (await guesser.post(path, json={}, headers=wrong)).status_code == 429
         assert await status(other, key["secret"]) == 200
+
+
+async def test_a_key_in_use_is_not_refused_for_bad_ones_from_its_address(client, app):
+    key, new = [await create(client, scopes=["read", "assign"]) for _ in range(2)]
+    path, headers = "/v1/pools/p/assignments", {"Authorization": f"Bearer {key['secret']}"}
+    async with from_address(app, "192.0.2.9") as both:
+        assert await status(both, key["secret"]) == 200
+        assert [await status(both, f"guess-{n}") for n in range(21)] == [401] * 20 + [429]
+        # Its time in the memory of this process is over: it is looked up again, by either way in.
+        assert await status(both, key["secret"]) == 200
+        assert (await both.post(path, json={}, headers=headers)).json()["type"] == "/problems/pool-not-found"
+        # Nor does it lose that when it is rotated, or by what others use meanwhile.
+        rotated = await client.post(f"/v1/api-keys/{key['id']}/rotate")
+        assert rotated.status_code == 200
+        assert await status(both, key["secret"]) == 200
+        assert await status(both, new["secret"]) == 429  # nobody here knows it yet
+        await client.delete(f"/v1/api-keys/{key['id']}")
+        assert [await status(both, key["secret"]) for _ in range(2)] == [401, 429]

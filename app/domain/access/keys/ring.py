@@ -25,6 +25,7 @@ from app.platform.limiter import PerMinute
 from app.platform.moves import refusals
 
 _MAX_CACHED = 10_000
+"""Keys that are kept in mind, also those whose time is over: who brings one of these does not guess."""
 _REFRESH_SECONDS = 1.0
 _OVERDUE_SECONDS = 5.0
 """How long a key that cannot be looked up, because the database does not answer, is honoured beyond its time."""
@@ -76,6 +77,10 @@ class KeyRing:
         entry.used = True
         return entry.caller
 
+    def knows(self, secret: str) -> bool:
+        """Tell whether this process has recognised the key before, so that it is no guess; it may be good no more."""
+        return digest_of(secret) in self._known
+
     async def recognise(self, secret: str) -> Caller:
         """Return the caller that holds this key.
 
@@ -122,16 +127,14 @@ class KeyRing:
         return found[digest][0]
 
     def _due(self) -> Iterator[bytes]:
-        """Yield the keys in use whose time ends soon; drop those that are good for nothing more."""
+        """Yield the keys in use whose time ends soon."""
         now = time.monotonic()
-        for digest, known in list(self._known.items()):  # the longest known first
+        for digest, known in self._known.items():  # the longest known first
             if known.until > now + self._remember_seconds / 2:
                 return
             if known.used:
                 known.used = False  # who asks meanwhile for another one need not ask for it too
                 yield digest
-            elif max(known.until, known.overdue, known.outlives) < now:
-                del self._known[digest]
 
     async def _found(self, digests: Sequence[bytes]) -> dict[bytes, tuple[Caller, float]]:
         """Look keys up, and note that they are used.
@@ -168,26 +171,21 @@ class KeyRing:
             )
 
     def hear(self, word: str | None) -> None:
-        """Forget what was changed elsewhere: the key or the keys of the project whose id this is.
+        """Ask again for what was changed elsewhere: the key or the keys of the project whose id this is.
 
-        None: each may have been changed, and is asked for again; one that outlives the control database still does.
+        None: each may have been changed; one that outlives the control database still does.
         """
         self._heard += 1
         self._asking = {}  # whoever comes from here on asks for himself
         about = _id_in(word)
-        if about is None:
-            self._known = {
-                digest: replace(known, until=0, overdue=0) for digest, known in self._known.items()
-            }
-            return
-        self._known = {
-            digest: known
-            for digest, known in self._known.items()
-            if about not in {known.caller.key_id, known.caller.project_id}
-        }
+        for digest, known in self._known.items():
+            if about is None:
+                self._known[digest] = replace(known, until=0, overdue=0)
+            elif about in {known.caller.key_id, known.caller.project_id}:
+                self._known[digest] = replace(known, until=0, overdue=0, outlives=0)
 
     def forget(self, project_id: int) -> None:
-        """Forget the keys of a project, which is being deleted or moves: this process asks for them anew."""
+        """Ask anew for the keys of a project, which is being deleted or moves."""
         self.hear(str(project_id))
 
     def _forget_moved(self) -> None:
