@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_data_path("voucher-pools"))
     """Folder of the embedded database."""
     bootstrap_key: SecretStr | None = Field(default=None, min_length=32)
-    """An API key with scope `admin` that exists from the first start."""
+    """An API key with scope `admin` that exists from the first start; rotated or revoked, it stays so."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Private hosts or networks which the service may fetch from and send to."""
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()

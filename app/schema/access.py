@@ -23,6 +23,7 @@ class ApiKey(Base):
     """First bytes of the digest, to find the row by; the whole digest is compared in constant time."""
     digest: Mapped[bytes] = mapped_column(unique=True)
     scopes: Mapped[list[str]]
+    """None: no key, but the mark of a secret that a rotation took away."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.domain.access.keys import service as auth
 from app.platform.database import transaction
 from app.server.application import with_hot_path
 from tests.factories import add_key
@@ -72,6 +73,29 @@ async def test_a_rotated_key_has_two_secrets_for_a_while_and_one_id(client):
     assert [await status(client, secret) for secret in (first, rotated["secret"])] == [401, 200]
     at_once = (await client.post(path, json={"grace_seconds": 0})).json()
     assert [await status(client, secret) for secret in (rotated["secret"], at_once["secret"])] == [401, 200]
+
+
+async def test_the_bootstrap_key_stays_rotated_or_revoked_whatever_the_setting_still_says(client, engine):
+    async def start(*given):
+        for secret in given:
+            async with transaction(engine) as connection:
+                assert await auth.bootstrap(connection, secret) is None
+
+    first = "bootstrap-key-0123456789-0123456789-0123456789"
+    await start(first, first)
+    key = (await client.get("/v1/api-keys")).json()["items"][-1]
+    assert (key["name"], key["scopes"]) == ("bootstrap", ["admin"])
+    path = f"/v1/api-keys/{key['id']}"
+    second = (await client.post(f"{path}/rotate", json={"grace_seconds": 0})).json()["secret"]
+    third = (await client.post(f"{path}/rotate", json={"grace_seconds": 60})).json()["secret"]
+    secrets = (first, second, third)
+    await start(*secrets)
+    assert [await status(client, secret) for secret in secrets] == [401, 200, 200]
+    listed = (await client.get("/v1/api-keys")).json()["items"]
+    assert [each["name"] for each in listed] == ["test", "bootstrap"]
+    assert (await client.delete(path)).status_code == 204
+    await start(*secrets)
+    assert [await status(client, secret) for secret in secrets] == [401, 401, 401]
 
 
 async def test_a_key_ends_when_it_expires(client):

@@ -27,6 +27,8 @@ COLUMNS = (
     ApiKey.revoked_at,
     func.encode(func.sha256(ApiKey.digest), "hex").label("generation"),  # another one once the secret is
 )
+IS_KEY = func.cardinality(ApiKey.scopes) > 0
+"""Whether a row is a key, and not the mark of a secret that a rotation took away (`retire`)."""
 STANDS = (ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
 SECONDS_LEFT = func.extract("epoch", ApiKey.expires_at - func.now()).label("seconds_left")
 PREVIOUS_LEFT = func.extract("epoch", ApiKey.previous_until - func.now()).label("previous_left")
@@ -103,7 +105,7 @@ async def add(connection: AsyncConnection, values: dict[str, object]) -> ApiKeyR
 
 
 async def add_once(connection: AsyncConnection, values: dict[str, object]) -> None:
-    """Store a key unless its digest is there."""
+    """Store a key unless its secret is, or was, that of one."""
     await connection.execute(upsert(ApiKey).values(values).on_conflict_do_nothing())
 
 
@@ -116,7 +118,7 @@ async def list_page(
     connection: AsyncConnection, project_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int | None
 ) -> list[ApiKeyRecord]:
     """Return a page of a project's keys, oldest first; all of them without a limit."""
-    of_project = select(*COLUMNS).where(ApiKey.project_id == project_id)
+    of_project = select(*COLUMNS).where(ApiKey.project_id == project_id, IS_KEY)
     query = keyset.page(of_project, (ApiKey.created_at, ApiKey.id), key, limit)
     return records.all_of(await connection.execute(query), ApiKeyRecord)
 
@@ -137,9 +139,15 @@ async def set_secret(
     return records.one_of(await connection.execute(query), ApiKeyRecord)
 
 
+async def retire(connection: AsyncConnection, project_id: int, key: LockedKey) -> None:
+    """Mark the secret that a rotation has taken from a key: no key is ever made of it again."""
+    values = {"project_id": project_id, "name": key.name, "prefix": key.prefix, "digest": key.digest}
+    await connection.execute(insert(ApiKey).values(values | {"scopes": [], "revoked_at": func.now()}))
+
+
 async def by_id(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> ApiKeyRecord | None:
     """Return a key of a project as it is shown; None where it never had one of this id."""
-    query = select(*COLUMNS).where(ApiKey.id == key_id, ApiKey.project_id == project_id)
+    query = select(*COLUMNS).where(ApiKey.id == key_id, ApiKey.project_id == project_id, IS_KEY)
     return records.any_of(await connection.execute(query), ApiKeyRecord)
 
 

@@ -128,6 +128,7 @@ async def rotate(
         "previous_until": clock.now() + timedelta(seconds=grace_seconds) if grace_seconds else None,
     }
     key = await queries.set_secret(connection, key_id, values)
+    await queries.retire(connection, project_id, before)
     await tell(connection, KEYS, str(key_id))
     await audit.record_at_home(
         connection, caller, "api_key.rotated", id=str(key_id), name=key.name, grace_seconds=grace_seconds
@@ -171,7 +172,10 @@ def _within(caller: Caller | None, key: ApiKeyRecord) -> None:
 
 
 async def bootstrap(connection: AsyncConnection, given: str | None) -> str | None:
-    """Make sure that a key exists, an admin of the first project; return the secret where none was given or there."""
+    """Make sure that a key exists, an admin of the first project; return the secret where none was given or there.
+
+    One that is given and was rotated or revoked since stays so.
+    """
     if given is not None:
         await queries.add_once(connection, _row(given, "bootstrap", [Scope.ADMIN]) | {"project_id": DEFAULT})
         return None
