@@ -258,7 +258,10 @@ async def rotate_project_api_key(
     keyed: OnceAtControl,
     body: ApiKeyRotate | None = None,
 ) -> object:
-    """Give a key of a project a new secret; the old one is good for another `grace_seconds`. The id stays."""
+    """Give a key of a project a new secret; the old one is good for another `grace_seconds`. The id stays.
+
+    Of two rotations within that time the second ends the secret from before the first at once.
+    """
     wanted = body or ApiKeyRotate()
 
     async def rotate() -> dict[str, object]:

@@ -73,6 +73,9 @@ async def test_a_rotated_key_has_two_secrets_for_a_while_and_one_id(client):
     assert [await status(client, secret) for secret in (first, rotated["secret"])] == [401, 200]
     at_once = (await client.post(path, json={"grace_seconds": 0})).json()
     assert [await status(client, secret) for secret in (rotated["secret"], at_once["secret"])] == [401, 200]
+    second, third = [(await client.post(path)).json() for _ in range(2)]
+    secrets = (at_once["secret"], second["secret"], third["secret"])
+    assert [await status(client, secret) for secret in secrets] == [401, 200, 200]
 
 
 async def test_the_bootstrap_key_stays_rotated_or_revoked_whatever_the_setting_still_says(client, engine):

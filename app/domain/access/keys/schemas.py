@@ -52,7 +52,7 @@ class ApiKeyRotate(Input):
         strict=True,
         ge=0,
         le=MAX_GRACE_SECONDS,
-        description="For how many seconds the old secret stays valid",
+        description="For how many seconds the old secret stays valid; one from a rotation before that ends at once",
     )
 
 

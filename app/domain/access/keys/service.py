@@ -106,7 +106,9 @@ async def rotate(
     grace_seconds: int,
     expected: Expected | None = None,
 ) -> tuple[ApiKeyRecord, str]:
-    """Give a key a new secret; the one of before is good for so many seconds. The key's id and scopes stay.
+    """Give a key a new secret; the one of before is good for so many seconds, and one before that no more.
+
+    The key's id and scopes stay.
 
     Raises:
         ApiKeyNotFoundError: no key of the project that stands has this id.
