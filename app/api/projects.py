@@ -69,6 +69,8 @@ async def create_project(
     keyed: OnceIn,
 ) -> object:
     """Make a project: a shop with pools, customers, events, mapping and keys of its own."""
+    if (before := await keyed.before(engine)) is not None:
+        return before
     database_id = await choose(engine, settings, body.database)
     async with transaction(engine) as connection:
 

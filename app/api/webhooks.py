@@ -66,6 +66,8 @@ async def create_webhook(
 
     Messages follow Standard Webhooks; the key of their signatures is in this reply, once.
     """
+    if (before := await keyed.before(engine)) is not None:
+        return before
     await service.check_url(settings, body.url)
 
     async def create(connection: AsyncConnection) -> NewWebhook:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.console.once import once
+from app.console.once import once, sent_before
 from app.console.pages import PAGE, check_sure, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
@@ -48,16 +48,18 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
                 "expiring_within_days": visit.given("expiring_within_days"),
             },
         )
-        await service.check_url(visit.settings, wanted)
-        async with transaction(engine) as connection:
-            secret = await once(
-                connection,
-                visit,
-                lambda: service.put(
-                    connection, visit.caller, visit.settings, _pool(visit), wanted, seen_version(visit)
-                ),
-                lambda alerts: alerts.webhook_secret or "",
-            )
+        secret = await sent_before(engine, visit)
+        if secret is None:
+            await service.check_url(visit.settings, wanted)
+            async with transaction(engine) as connection:
+                secret = await once(
+                    connection,
+                    visit,
+                    lambda: service.put(
+                        connection, visit.caller, visit.settings, _pool(visit), wanted, seen_version(visit)
+                    ),
+                    lambda alerts: alerts.webhook_secret or "",
+                )
     except DomainError as error:
         return await _page(visit, engine, error=error)
     if secret:

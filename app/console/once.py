@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.session import Visit
 from app.domain.access.replies import service as replies
+from app.platform.database import transaction
 
 Made = TypeVar("Made")
 
@@ -31,3 +32,10 @@ async def once(
     text = told(await act())
     await replies.keep(connection, visit.settings, taken, {"told": text})
     return text
+
+
+async def sent_before(engine: AsyncEngine, visit: Visit) -> str | None:
+    """Return what `once` told when the same form was sent before; None where it was not."""
+    async with transaction(engine) as connection:
+        kept = await replies.answered(connection, visit.settings, visit.caller, visit.sent_as(), [])
+    return None if kept is None else str(kept["told"])

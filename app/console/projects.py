@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.keys import issued, listed, rotated, typed_grace, typed_key
-from app.console.once import once
+from app.console.once import once, sent_before
 from app.console.pages import PAGE, check_sure, model, path, see, seen_version, show, wrong
 from app.console.session import Keys, Visit, sent_by, shown_to
 from app.domain.access.keys import service as keys
@@ -44,17 +44,23 @@ async def create(visit: OperatorForm, engine: ControlEngine) -> Response:
     try:
         given = {"name": visit.text("name").strip(), "database": visit.given("database")}
         wanted = model(ProjectCreate, given)
-        database_id = await choose(engine, visit.settings, wanted.database)
-        async with transaction(engine) as connection:
-            name = await once(
-                connection,
-                visit,
-                lambda: service.create(connection, visit.caller, wanted.name, database_id),
-                lambda made: made.name,
-            )
+        name = await sent_before(engine, visit)
+        if name is None:
+            database_id = await choose(engine, visit.settings, wanted.database)
+            name = await run_act(engine, _made, visit, wanted.name, database_id)
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return see("/projects" + path(name), "project-made")
+
+
+async def _made(connection: AsyncConnection, visit: Visit, name: str, database_id: int) -> str:
+    """Make a project; return its name."""
+    return await once(
+        connection,
+        visit,
+        lambda: service.create(connection, visit.caller, name, database_id),
+        lambda made: made.name,
+    )
 
 
 @router.get("/{project}")

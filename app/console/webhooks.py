@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.console.once import once
+from app.console.once import once, sent_before
 from app.console.pages import PAGE, check_sure, model, path, see, show, wrong
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.pools import service as pools
@@ -40,8 +40,10 @@ async def create(visit: ManagerForm, engine: Engine) -> Response:
             raise wrong("events", "Choose at least one event.")
         values = {"url": visit.text("url").strip(), "events": events, "pools": named or None}
         wanted = model(WebhookCreate, values)
-        await service.check_url(visit.settings, wanted.url)
-        made = await run_act(engine, _make, engine, visit, wanted)
+        made = await sent_before(engine, visit)
+        if made is None:
+            await service.check_url(visit.settings, wanted.url)
+            made = await run_act(engine, _make, engine, visit, wanted)
     except DomainError as error:
         return await _page(visit, engine, error=error)
     webhook_id, _, secret = made.partition(" ")

@@ -80,6 +80,21 @@ class KeyedRequest:
         await service.keep(connection, self._settings, taken, sent)
         return Response(sent["body"], sent["status"], sent["headers"])
 
+    async def before(self, engine: AsyncEngine) -> Response | None:
+        """Return the reply of the first time; None where the request was not answered before.
+
+        For routes that judge a request before they have the transaction in which they do it.
+
+        Args:
+            engine: of the database in which the reply is kept.
+
+        Raises:
+            IdempotencyKeyReusedError: the key came before with another request.
+        """
+        if self._key is None:
+            return None
+        return await self._kept(engine, self._key, await self._same())
+
     async def once_done(
         self,
         engine: AsyncEngine,
@@ -106,16 +121,20 @@ class KeyedRequest:
             caller_of(self._request),
             await self._same(None if of_body is None else await of_body()),
         )
-        async with transaction(engine) as connection:
-            kept = await service.answered(connection, settings, caller, key, same)
-        if kept is not None:
-            return _replayed(kept)
+        if (before := await self._kept(engine, key, same)) is not None:
+            return before
         sent = self._sent(await act())
         async with transaction(engine) as connection:
             taken, kept = await service.take(connection, settings, caller, key, same)
             if kept is None:
                 await service.keep(connection, settings, taken, sent)
         return Response(sent["body"], sent["status"], sent["headers"])
+
+    async def _kept(self, engine: AsyncEngine, key: str, same: list[object]) -> Response | None:
+        caller = caller_of(self._request)
+        async with transaction(engine) as connection:
+            kept = await service.answered(connection, self._settings, caller, key, same)
+        return None if kept is None else _replayed(kept)
 
     async def _same(self, of_body: str | None = None) -> list[object]:
         """Return what makes a request the same."""

@@ -7,8 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.api import projects
 from app.domain.lifecycle import check
 from app.domain.projects import deletion
+from app.domain.projects.databases.errors import DatabaseDrainingError
 from app.platform.database import transaction
 from tests.factories import add_key, fill
 from tests.shops import client_of, furnish, shops
@@ -34,6 +36,18 @@ async def open_shop(operator, app, called, **body):
     key = await operator.post(f"/v1/projects/{called}/api-keys", json=ADMIN | body)
     assert key.status_code == 201, key.text
     return client_of(app, key.json()["secret"])
+
+
+async def test_a_project_that_is_made_is_told_again_where_no_other_could_be_made(operator, monkeypatch):
+    first = await operator.post("/v1/projects", json=MAKE, headers={"Idempotency-Key": "k"})
+
+    async def choose(*_):
+        raise DatabaseDrainingError("main")
+
+    monkeypatch.setattr(projects, "choose", choose)
+    again = await operator.post("/v1/projects", json=MAKE, headers={"Idempotency-Key": "k"})
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    assert problem(await operator.post("/v1/projects", json={"name": "other"})) == (409, "database-draining")
 
 
 async def test_the_life_of_a_project(operator, app, engine):

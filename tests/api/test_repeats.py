@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from app.domain.access.replies import service as replies
 from app.domain.lifecycle import transitions
+from app.platform import hooks
 from app.platform.database import transaction
 from app.platform.projects import everywhere
 from tests.domain.imports.imported import run_job
@@ -123,6 +124,20 @@ async def test_what_changes_a_thing_is_done_once(client, engine, settings, pool)
     newer = client.patch("/v1/customers/c1", json={"properties": {"n": 2}})
     await twice("/v1/customers/imports", newer, files=file)
     assert (await client.get("/v1/customers/c1")).json()["properties"] == {"n": 2}
+
+
+async def test_a_repeat_is_not_judged_anew(client, pool, monkeypatch):
+    hook = {"url": "https://example.org/hook", "events": ["voucher.assigned"]}
+    first = await client.post("/v1/webhooks", json=hook, headers=SAME)
+
+    async def refusal(*_):
+        return "it cannot be called any more"
+
+    monkeypatch.setattr(hooks, "refusal", refusal)
+    again = await client.post("/v1/webhooks", json=hook, headers=SAME)
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (await client.post("/v1/webhooks", json=hook)).status_code == 422
 
 
 async def test_another_request_with_the_key_is_refused(client, pool):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from app.platform import hooks
 from tests.console.conftest import csrf
 from tests.factories import fill
 
@@ -123,3 +124,21 @@ async def test_each_form_of_a_page_bears_a_name_of_its_own(send):
     pages = [(await send.browser.get("/console/pools/spring")).text for _ in range(2)]
     names = re.findall(r'name="form" value="([^"]+)"', "".join(pages))
     assert len(names) == len(set(names)) > 8
+
+
+async def test_what_a_form_has_made_is_shown_again_though_its_address_cannot_be_called_any_more(
+    send, client, monkeypatch
+):
+    async def refusal(*_):
+        return "it cannot be called"
+
+    hook = {"url": "https://hooks.test/codes", "event_voucher.assigned": "yes"}
+    for path, typed in (("alerts", ALERTS), ("webhooks", hook)):
+        first, _ = await send(path, **typed)
+        with monkeypatch.context() as patch:
+            patch.setattr(hooks, "refusal", refusal)
+            again, _ = await send(path, **typed)
+            other, _ = await send(path, form="other", **typed)
+        secrets = [re.search(r'id="secret">([^<]+)<', page.text)[1] for page in (first, again)]
+        assert secrets[0] == secrets[1], path
+        assert other.status_code == 422, path

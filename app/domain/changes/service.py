@@ -64,18 +64,14 @@ async def begin(
         IdempotencyKeyReusedError: the key came before, with another request.
     """
     change_id = uuid.uuid4()
+    fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
     if idempotency_key is not None:
         change_id = uuid.uuid5(_KEYED, f"{caller and caller.key_id} {idempotency_key}")
-    fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
+        if (before := await queries.by_id(connection, change_id)) is not None:
+            return _same(before, fingerprint), True
     row = await _row(connection, caller, wanted, from_file=codes is not None)
     if not await queries.add(connection, {"id": change_id, "fingerprint": fingerprint, **row}):
-        before = await get(connection, change_id)
-        if before.fingerprint != fingerprint:
-            raise IdempotencyKeyReusedError(
-                "The same idempotency key came before with another bulk change.",
-                bulk_change_id=str(change_id),
-            )
-        return before, True
+        return _same(await get(connection, change_id), fingerprint), True
     await _keep_codes(connection, change_id, wanted.filter.codes, codes)
     if by_job:
         await enqueue_run(connection, change_id)
@@ -83,6 +79,19 @@ async def begin(
         connection, caller, "bulk_change.asked", pool=wanted.filter.pool, **_about(wanted, change_id)
     )
     return await get(connection, change_id), False
+
+
+def _same(before: ChangeRecord, fingerprint: bytes) -> ChangeRecord:
+    """Return a change that the same key asked for before.
+
+    Raises:
+        IdempotencyKeyReusedError: it was another one.
+    """
+    if before.fingerprint != fingerprint:
+        raise IdempotencyKeyReusedError(
+            "The same idempotency key came before with another bulk change.", bulk_change_id=str(before.id)
+        )
+    return before
 
 
 async def enqueue_run(connection: AsyncConnection, change_id: uuid.UUID) -> None:

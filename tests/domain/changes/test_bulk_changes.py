@@ -366,3 +366,18 @@ async def test_a_single_void_and_release_keep_their_reason(client, engine):
     assert {"leaked", "sent twice"} <= {each.get("reason") for each in details}
     assert (await client.post(f"/v1/vouchers/{given['code']}/void", json={"note": "x"})).status_code == 422
     assert (await client.post(f"/v1/vouchers/{given['code']}/void")).status_code == 200
+
+
+async def test_a_repeat_is_the_same_change_though_its_pool_is_gone(client, engine):
+    await fill(engine, "p", 2)
+    headers = {"Idempotency-Key": "k1"}
+    body = {"action": "void", "filter": {"pool": "p"}}
+    first = await client.post("/v1/bulk-changes", json=body, headers=headers)
+    await service.run(engine, first.json()["id"])
+    assert (await client.delete("/v1/pools/p")).status_code == 204
+    again = await client.post("/v1/bulk-changes", json=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.json()["changed"] == 2
+    assert again.headers["Idempotency-Replayed"] == "true"
+    other = await client.post("/v1/bulk-changes", json={**body, "dry_run": True}, headers=headers)
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
