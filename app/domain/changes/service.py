@@ -286,10 +286,16 @@ async def give_up(engine: AsyncEngine, change_id: uuid.UUID) -> None:
 
 
 async def _of_persons(connection: AsyncConnection, wanted: many.Wanted) -> many.Wanted:
-    """Name the customers by the ids under which all of theirs is kept now."""
+    """Name the customers by the ids under which all of theirs is kept until the transaction ends.
+
+    Raises:
+        MergingError: one of them is being merged.
+    """
     if wanted.customer_ids is None:
         return wanted
-    return replace(wanted, customer_ids=await persons.current_ids(connection, wanted.customer_ids))
+    found = await persons.resolve(connection, wanted.customer_ids)
+    current = (found[id_].id if id_ in found else id_ for id_ in wanted.customer_ids)
+    return replace(wanted, customer_ids=list(dict.fromkeys(current)))
 
 
 def _wanted(row: ChangeRecord) -> many.Wanted:

@@ -7,7 +7,7 @@ from procrastinate import JobContext, RetryStrategy
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.changes import queries, service
-from app.platform.database import transaction
+from app.platform.database import is_conflict, transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs
 from app.platform.sweeping import each_due, found_by, is_of_the_row
 
@@ -21,7 +21,7 @@ ATTEMPTS = 8
     pass_context=True,
 )
 async def run_bulk_change(context: JobContext, change_id: str) -> None:
-    """Do a change. Wait for a database that is away; let other faults end the change, not the worker."""
+    """Do a change. Wait for a database that is away, and for who is being merged; let other faults end the change."""
     engine = engine_of(context)
     if context.job.attempts > ATTEMPTS:
         log.error("bulk change given up: its worker died each time", id=change_id)
@@ -30,7 +30,7 @@ async def run_bulk_change(context: JobContext, change_id: str) -> None:
     try:
         await service.run(engine, uuid.UUID(change_id))
     except Exception as error:
-        if not is_of_the_row(error) and context.job.attempts < ATTEMPTS:
+        if (is_conflict(error) or not is_of_the_row(error)) and context.job.attempts < ATTEMPTS:
             raise
         log.error("bulk change failed", id=change_id, error=type(error).__name__)  # noqa: TRY400  (no code in logs)
         await service.give_up(engine, uuid.UUID(change_id))

@@ -2,12 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
-from app.domain.changes import service
+from app.domain.changes import service, tasks
+from app.domain.customers import service as customers
 from app.domain.lifecycle import check
+from app.domain.persons import service as persons
 from app.domain.redemptions import service as redemptions
 from app.platform.database import transaction
 from tests.factories import add_key, fill
@@ -366,6 +369,26 @@ async def test_a_single_void_and_release_keep_their_reason(client, engine):
     assert {"leaked", "sent twice"} <= {each.get("reason") for each in details}
     assert (await client.post(f"/v1/vouchers/{given['code']}/void", json={"note": "x"})).status_code == 422
     assert (await client.post(f"/v1/vouchers/{given['code']}/void")).status_code == 200
+
+
+async def test_a_change_waits_for_who_is_being_merged(client, engine, monkeypatch):
+    await fill(engine, "p", 2)
+    given = await assign(client, customer_id="cookie")
+    change = await asked(client, "void", {"customer_ids": ["anna", "cookie"]})
+    monkeypatch.setattr(persons.MergingError, "pause", 0.001)
+    job = SimpleNamespace(job=SimpleNamespace(attempts=0), additional_context={"engine": engine})
+    async with transaction(engine) as merging:
+        assert await persons.try_alone(merging)
+        async with transaction(engine) as marking:
+            await persons.mark(marking, ["anna", "cookie"])
+        with pytest.raises(persons.MergingError):  # its job runs again later
+            await tasks.run_bulk_change.func(job, change["id"])
+        await customers.take_over(merging, "cookie", "anna")
+        await persons.lead(merging, "cookie", "anna")
+    await service.run(engine, change["id"])
+    found = (await client.get(f"/v1/bulk-changes/{change['id']}")).json()
+    assert (found["status"], found["total"], found["changed"]) == ("succeeded", 1, 1)
+    assert (await client.get(f"/v1/vouchers/{given['code']}")).json()["status"] == "void"
 
 
 async def test_a_repeat_is_the_same_change_though_its_pool_is_gone(client, engine):
