@@ -22,7 +22,7 @@ from app.platform.projects import in_share, is_bound
 Result = TypeVar("Result")
 
 READS = "vouchers reads"
-"""Application name of a session that only reads, perhaps for long: nobody waits for what it might write."""
+"""Application name of a session that only reads, or stamps nothing (`lifecycle.order`), perhaps for long."""
 ONLY_READS = text(f"SET LOCAL application_name = '{READS}'")
 """Begins a transaction that only reads."""
 

@@ -15,7 +15,7 @@ from app.domain.changes import queries
 from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
 from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, BulkFilter, ChangeRecord
 from app.domain.imports.errors import ImportNotFoundError
-from app.domain.lifecycle import many
+from app.domain.lifecycle import many, order
 from app.domain.persons import service as persons
 from app.domain.pools import service as pools
 from app.platform.clock import clock
@@ -163,6 +163,7 @@ async def _keep_codes(
         await queries.add_codes(connection, change_id, 0, list(named))
     if codes is None:
         return
+    await order.stand_aside(connection)
     kept = 0
     async for some in codes:
         await queries.add_codes(connection, change_id, kept, some)
@@ -200,6 +201,7 @@ async def cancel(connection: AsyncConnection, caller: Caller | None, change_id: 
         raise BulkChangeNotFoundError(f"There is no bulk change {change_id}.")
     if row.status in ENDED:
         raise BulkChangeEndedError(f"The bulk change has ended: it is {row.status}.")
+    await order.stand_aside(connection)
     async with patience(connection):
         await queries.end(connection, change_id, "cancelled", None)
     await audit.record(connection, caller, "bulk_change.cancelled", bulk_change_id=str(change_id))
@@ -223,6 +225,8 @@ async def _list(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
             return False
         if row.total is None:
             wanted = await _of_persons(connection, _wanted(row))
+            if wanted.customer_ids is None:  # a merge waits for who asks for persons
+                await order.stand_aside(connection)
             async with patience(connection, LONG_SECONDS):
                 total = await queries.list_codes(
                     connection, wanted, codes_given="codes" in row.filter, most=row.most
@@ -255,6 +259,7 @@ async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
 
 
 async def _finish(connection: AsyncConnection, row: ChangeRecord) -> None:
+    await order.stand_aside(connection)
     async with patience(connection, LONG_SECONDS):
         await queries.end(connection, row.id, "succeeded", None)
     of = project_of(connection)
@@ -281,6 +286,7 @@ async def give_up(engine: AsyncEngine, change_id: uuid.UUID) -> None:
             said = (
                 "A fault of the service ended it; what was changed before stays. Ask for it again to go on."
             )
+            await order.stand_aside(connection)
             async with patience(connection, LONG_SECONDS):
                 await queries.end(connection, change_id, "failed", said)
 

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.connections import OF_PROJECT
-from app.platform.database import READS, transaction
+from app.platform.database import ONLY_READS, READS, transaction
 from app.platform.projects import as_owner, beside, everywhere, project_of
 
 # After the row is locked: what follows on the same code, such as its next draw, bears a later time.
@@ -79,8 +79,8 @@ async def publish(engine: AsyncEngine) -> datetime:
 async def settled(engine: AsyncEngine) -> datetime:
     """Return a time before which all is committed that was handed out or changed in the project, and will ever be.
 
-    It is the present time, or the begin of the oldest transaction that is under way in it. What only reads may say so
-    by its application name (`database.READS`) and holds nobody up.
+    It is the present time, or the begin of the oldest transaction that is under way in it. What only reads, or stamps
+    nothing, may say so by its application name (`database.READS`) and holds nobody up.
     """
     horizon = await publish(engine)
     # Others' sessions are shown to the owner alone.
@@ -97,6 +97,11 @@ async def under_way(connection: AsyncConnection) -> set[tuple[object, ...]]:
     async with as_owner(connection):
         await connection.execute(CLEAR)
         return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY, own)}
+
+
+async def stand_aside(connection: AsyncConnection) -> None:
+    """Let nobody wait for this transaction, however long it lasts: it stamps nothing, and asks for no person."""
+    await connection.execute(ONLY_READS)
 
 
 async def record(connection: AsyncConnection, pool: str, type_: str, about: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.domain.changes import service, tasks
 from app.domain.customers import service as customers
-from app.domain.lifecycle import check
+from app.domain.lifecycle import check, order
 from app.domain.persons import service as persons
 from app.domain.redemptions import service as redemptions
 from app.platform.database import transaction
@@ -389,6 +389,42 @@ async def test_a_change_waits_for_who_is_being_merged(client, engine, monkeypatc
     found = (await client.get(f"/v1/bulk-changes/{change['id']}")).json()
     assert (found["status"], found["total"], found["changed"]) == ("succeeded", 1, 1)
     assert (await client.get(f"/v1/vouchers/{given['code']}")).json()["status"] == "void"
+
+
+async def test_nobody_waits_while_the_codes_of_a_change_are_kept_listed_or_forgotten(
+    client, engine, monkeypatch
+):
+    codes = await fill(engine, "p", 3)
+    nobody_waits = {}
+
+    def watched(name):
+        act = getattr(service.queries, name)
+
+        async def watch(connection, *arguments, **more):
+            begun = (await connection.execute(text("SELECT now()"))).scalar_one()
+            looks = [
+                await order.settled(engine) > begun for _ in range(3)
+            ]  # others may be at work for a moment
+            nobody_waits[name] = any(looks)
+            return await act(connection, *arguments, **more)
+
+        return watch
+
+    for name in ("add_codes", "list_codes", "end"):
+        monkeypatch.setattr(service.queries, name, watched(name))
+    file = {"file": ("codes.csv", "\n".join(["code", *codes]), "text/csv")}
+    reply = await client.post("/v1/bulk-changes", files=file, data={"action": "void"})
+    assert (reply.status_code, nobody_waits.pop("add_codes")) == (202, True)
+    await service.run(engine, reply.json()["id"])
+    assert nobody_waits == {"list_codes": True, "end": True}
+    change = await asked(client, "reinstate", {"pool": "p"})
+    nobody_waits.clear()
+    assert (await client.post(f"/v1/bulk-changes/{change['id']}/cancel")).status_code == 200
+    assert nobody_waits == {"end": True}
+    # A merge waits for who looks for persons.
+    change = await asked(client, "void", {"customer_ids": ["anna"]})
+    await service._list(engine, change["id"])
+    assert nobody_waits["list_codes"] is False
 
 
 async def test_a_repeat_is_the_same_change_though_its_pool_is_gone(client, engine):
