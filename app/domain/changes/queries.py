@@ -136,6 +136,22 @@ SELECT :project, CAST(:change_id AS uuid), row_number() OVER (), code FROM ({fou
     return result.rowcount
 
 
+_WOULD_MOVE = text(f"""
+SELECT voucher.pool_id, count(*) AS n FROM bulk_change_code AS listed
+JOIN voucher ON voucher.project_id = :project AND voucher.code = listed.code
+LEFT JOIN assignment AS given ON given.project_id = :project AND given.id = voucher.assignment_id
+WHERE listed.project_id = :project AND listed.change_id = :change_id AND listed.n > 0
+    AND voucher.status = 'available' AND voucher.pool_id <> CAST(:to_pool_id AS bigint) AND {MATCHES}
+GROUP BY voucher.pool_id
+""")  # noqa: S608  (made of constants)
+
+
+async def would_move(connection: AsyncConnection, wanted: Wanted) -> dict[int, int]:
+    """Return how many of the listed vouchers of a move are available, by the pool that they are in."""
+    parameters = wanted.parameters() | {"change_id": wanted.change_id, "to_pool_id": wanted.to_pool_id}
+    return {row.pool_id: row.n for row in await connection.execute(_WOULD_MOVE, parameters)}
+
+
 async def codes_from(
     connection: AsyncConnection, change_id: uuid.UUID, position: int, limit: int
 ) -> list[str]:

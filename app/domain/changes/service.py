@@ -15,7 +15,7 @@ from app.domain.changes import queries
 from app.domain.changes.errors import BulkChangeEndedError, BulkChangeNotFoundError
 from app.domain.changes.schemas import BulkChangeCreate, BulkChangeForm, BulkFilter, ChangeRecord
 from app.domain.imports.errors import ImportNotFoundError
-from app.domain.lifecycle import many, order
+from app.domain.lifecycle import many, moving, order
 from app.domain.persons import service as persons
 from app.domain.pools import service as pools
 from app.platform.clock import clock
@@ -261,6 +261,8 @@ async def _chunk(engine: AsyncEngine, change_id: uuid.UUID) -> bool:
 async def _finish(connection: AsyncConnection, row: ChangeRecord) -> None:
     await order.stand_aside(connection)
     async with patience(connection, LONG_SECONDS):
+        if row.dry_run and row.to_pool_id is not None:
+            row = await _without_kept(connection, row)
         await queries.end(connection, row.id, "succeeded", None)
     of = project_of(connection)
     caller = None if row.key_id is None else Caller(row.key_id, row.key_name or "", frozenset(), of, "")
@@ -276,6 +278,16 @@ async def _finish(connection: AsyncConnection, row: ChangeRecord) -> None:
         changed=row.changed,
         skipped_by=row.skipped,
     )
+
+
+async def _without_kept(connection: AsyncConnection, row: ChangeRecord) -> ChangeRecord:
+    """Take off what a dry run of a move has counted what holds keep: its chunks, which move nothing, cannot tell."""
+    kept = min(row.changed, await moving.kept(connection, await queries.would_move(connection, _wanted(row))))
+    if not kept:
+        return row
+    row = replace(row, changed=row.changed - kept, skipped={**row.skipped, "held": kept})
+    await queries.put(connection, row.id, changed=row.changed, skipped=row.skipped)
+    return row
 
 
 async def give_up(engine: AsyncEngine, change_id: uuid.UUID) -> None:

@@ -131,6 +131,8 @@ async def change(
 ) -> Outcome:
     """Change those of these vouchers that may be, and note it of each; in a dry run only tell.
 
+    A dry run of a move does not ask what holds keep: that is of a whole pool (`moving.kept`).
+
     Raises:
         ConflictError: a code was given anew between two looks at it; run the transaction again.
     """
@@ -151,11 +153,10 @@ async def change(
     rows = records.all_of(await connection.execute(JUDGE[wanted.action], parameters), Judged)
     chosen = [row for row in rows if row.skipped is None]
     skipped = Counter(row.skipped for row in rows if row.skipped is not None)
-    if wanted.to_pool_id is not None:
+    if wanted.to_pool_id is not None and not dry_run:
         given = [(row.code, row.pool_id) for row in chosen if row.pool_id is not None]
         free, kept = await moving.within_holds(connection, given)
-        if not dry_run:
-            await _move(connection, wanted, wanted.to_pool_id, free)
+        await _move(connection, wanted, wanted.to_pool_id, free)
         return Outcome(len(chosen) - kept, dict(skipped + Counter({"held": kept} if kept else {})))
     if chosen and not dry_run:
         _check_locked(wanted.action, chosen, held)

@@ -4,7 +4,7 @@ Whoever moves codes locks the pools first, by their ids, as all work on holds do
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -66,6 +66,12 @@ async def within_holds(
     for row in await connection.execute(FREE, {"ids": list(codes)}):
         free[row.name] = codes[row.id] if row.free is None else codes[row.id][: row.free]
     return free, len(vouchers) - sum(map(len, free.values()))
+
+
+async def kept(connection: AsyncConnection, numbers: Mapping[int, int]) -> int:
+    """Return how many of so many available vouchers, by the id of their pool, holds would keep there."""
+    rows = await connection.execute(FREE, {"ids": list(numbers)})
+    return sum(max(0, numbers[row.id] - row.free) for row in rows if row.free is not None)
 
 
 async def move(connection: AsyncConnection, codes: Sequence[str], to: int) -> int:

@@ -9,7 +9,15 @@ from tests.factories import fill
 
 
 async def move(client, engine, pool="p", **wanted):
-    reply = await client.post(f"/v1/pools/{pool}/move", json=wanted)
+    return await done(client, engine, await client.post(f"/v1/pools/{pool}/move", json=wanted))
+
+
+async def asked(client, engine, change):
+    return await done(client, engine, await client.post("/v1/bulk-changes", json=change))
+
+
+async def done(client, engine, reply):
+    """Do the job of a change that was asked for; what it came to."""
     assert reply.status_code == 202, reply.text
     await service.run(engine, reply.json()["id"])
     found = (await client.get(reply.headers["Location"])).json()
@@ -125,3 +133,23 @@ async def test_a_pool_is_made_with_the_settings_of_another(client, engine):
         assert (await client.post("/v1/pools", json={"name": "s", "like": like})).status_code == 404
     assert (await client.get("/v1/pools/s")).status_code == 404
     await agrees(engine)
+
+
+async def test_a_dry_run_tells_what_would_move_beside_what_holds_keep_however_many_they_are(
+    client, engine, monkeypatch
+):
+    monkeypatch.setattr(service, "CODES_AT_A_TIME", 5)
+    codes = await fill(engine, "p", 20)
+    others = await fill(engine, "r", 7)
+    await fill(engine, "q", 0)
+    await client.post("/v1/pools/p/holds", json={"campaign_id": "may", "count": 12})
+    told = await move(client, engine, to="q", dry_run=True)
+    assert (told["changed"], told["skipped_by"]) == (8, {"held": 12})
+    change = {"action": "move", "to": "q", "filter": {"codes": [*codes, *others]}}
+    told = await asked(client, engine, change | {"dry_run": True})
+    assert (told["changed"], told["skipped_by"]) == (15, {"held": 12})
+    entry = (await client.get("/v1/audit?action=bulk_change.finished")).json()["items"][0]
+    assert (entry["details"]["changed"], entry["details"]["skipped_by"]) == (15, {"held": 12})
+    found = await asked(client, engine, change)
+    assert (found["changed"], found["skipped_by"]) == (told["changed"], told["skipped_by"])
+    assert (await available(client, "p"), await available(client, "q")) == (12, 15)
