@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, func, select
+from sqlalchemy import BigInteger, ColumnElement, case, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,9 +24,21 @@ COLUMNS = (
     AuditEntry.details,
 )
 
-
 _LAST = select(func.max(AuditEntry.id)).where(AuditEntry.project_id == PROJECT).scalar_subquery()
-_NEXT = func.greatest((func.extract("epoch", func.clock_timestamp()) * 1_000_000).cast(BigInteger), _LAST + 1)
+APART = 1_000
+"""Ids among which those who add where the clock has gone back choose, so that none waits for another one's."""
+ASTRAY = 7 * 24 * 3600 * 1_000_000
+"""By how much an id may be off the time of its entry: the clock was put back, or the entry was carried here late."""
+
+
+def _microseconds(time: ColumnElement[datetime]) -> ColumnElement[int]:
+    return (func.extract("epoch", time) * 1_000_000).cast(BigInteger)
+
+
+_CLOCK = _microseconds(func.clock_timestamp())
+_NEXT = case((_CLOCK <= _LAST, _LAST + 1 + func.pg_backend_pid() % APART), else_=_CLOCK)
+_FAR_BACK = _microseconds(func.now()) + ASTRAY < _LAST
+"""Whether the clock was put back by more: ids then say nothing of times."""
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, object]) -> None:
@@ -61,6 +73,10 @@ async def put(connection: AsyncConnection, values: Mapping[str, object]) -> None
         await add(connection, values)
 
 
+def _id_of(time: datetime) -> ColumnElement[int]:
+    return literal(int(time.timestamp() * 1_000_000), BigInteger)
+
+
 async def list_page(
     connection: AsyncConnection, wanted: Filter, entry_id: int | None, limit: int
 ) -> list[AuditRecord]:
@@ -73,9 +89,10 @@ async def list_page(
     if wanted.pool is not None:
         query = query.where(AuditEntry.pool == wanted.pool)
     if wanted.since is not None:
-        query = query.where(AuditEntry.at >= wanted.since)
+        query = query.where(AuditEntry.at >= wanted.since, AuditEntry.id >= _id_of(wanted.since) - ASTRAY)
     if wanted.until is not None:
-        query = query.where(AuditEntry.at < wanted.until)
+        end = case((_FAR_BACK, _LAST), else_=_id_of(wanted.until) + ASTRAY)
+        query = query.where(AuditEntry.at < wanted.until, AuditEntry.id <= end)
     if entry_id is not None:
         query = query.where(AuditEntry.id < entry_id)
     return records.all_of(await connection.execute(query), AuditRecord)

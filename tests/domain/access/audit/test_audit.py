@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 
 from app.domain.access.audit import service as audit
+from app.domain.access.audit.schemas import Filter
 from app.domain.access.keys import service as auth
 from app.domain.access.scopes import Scope
 from app.platform.database import transaction
@@ -12,6 +13,17 @@ from tests.factories import add_key, fill
 
 URL = "/v1/audit"
 HOOK = "https://example.com/hook"
+ADD = text("INSERT INTO audit_entry (id, key_name, action, details) VALUES (:id, 'k', 'thing.done', '{}')")
+ADD_MANY = text("""
+INSERT INTO audit_entry (id, at, key_name, action, details)
+SELECT extract(epoch FROM at) * 1000000 + n, at, 'k', 'thing.done', '{}'
+FROM (SELECT now() - make_interval(days => :days) AS at) AS moment, generate_series(1, :n) AS n
+""")
+READ = text("""
+SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+WHERE relname = 'audit_entry'
+""")
+"""How many rows the session has read of late."""
 
 
 async def entries(client, **params):
@@ -98,10 +110,52 @@ async def test_only_an_admin_sees_the_audit(client, engine):
 
 async def test_ids_of_entries_grow_where_the_clock_has_gone_back(client, engine):
     ahead = 4 * 10**15
-    add = text(
-        "INSERT INTO audit_entry (id, key_name, action, details) VALUES (:id, 'k', 'thing.done', '{}')"
-    )
     async with transaction(engine) as connection:
-        await connection.execute(add, {"id": ahead})
+        await connection.execute(ADD, {"id": ahead})
     await asyncio.gather(*(client.post("/v1/pools", json={"name": f"p{n}"}) for n in range(5)))
-    assert [entry["id"] for entry in await entries(client)] == [ahead + n for n in range(5, -1, -1)]
+    newest_first = await entries(client)
+    ids = [entry["id"] for entry in newest_first]
+    assert (len(ids), sorted(set(ids), reverse=True), ids[-1]) == (6, ids, ahead)
+    times = [entry["at"] for entry in newest_first[:5]]
+    assert len(await entries(client, since=min(times))) == 5
+    later = datetime.fromisoformat(max(times)) + timedelta(microseconds=1)
+    assert len(await entries(client, until=later.isoformat())) == 6
+
+
+async def test_nobody_waits_for_another_act_where_the_clock_has_gone_back(client, engine):
+    async with transaction(engine) as connection:
+        await connection.execute(ADD, {"id": 4 * 10**15})
+    async with transaction(engine) as first, transaction(engine) as second, asyncio.timeout(5):
+        for connection in (first, second):
+            await audit.record(connection, None, "thing.done")
+    ids = [entry["id"] for entry in await entries(client)]
+    assert (len(ids), sorted(set(ids), reverse=True), ids[-1]) == (3, ids, 4 * 10**15)
+
+
+async def test_an_entry_is_found_by_its_time_though_its_id_is_days_off(client, engine):
+    now = datetime.now(UTC)
+    async with transaction(engine) as connection:
+        for days in (-6, 0, 6):
+            off = now + timedelta(days=days)
+            await connection.execute(ADD, {"id": int(off.timestamp() * 1_000_000)})
+    for wanted in ({"since": now - timedelta(hours=1)}, {"until": now + timedelta(hours=1)}):
+        ((name, time),) = wanted.items()
+        assert len(await entries(client, **{name: time.isoformat()})) == 3
+
+
+async def test_entries_of_a_time_are_found_without_those_of_other_times_being_read(engine):
+    for days, n in ((400, 20), (200, 300), (0, 300)):
+        async with transaction(engine) as connection:
+            await connection.execute(ADD_MANY, {"days": days, "n": n})
+    now = datetime.now(UTC)
+    for wanted, most, found in (
+        (Filter(since=now - timedelta(days=1)), 1000, 300),
+        (Filter(until=now - timedelta(days=300)), 5, 5),
+        (Filter("thing.done", since=now - timedelta(days=300), until=now - timedelta(days=100)), 400, 300),
+    ):
+        async with transaction(engine) as connection:
+            for way in ("seqscan", "bitmapscan"):
+                await connection.execute(text(f"SET LOCAL enable_{way} = off"))
+            before = (await connection.execute(READ)).scalar_one_or_none() or 0
+            assert len(await audit.list_page(connection, wanted, None, most)) == found
+            assert (await connection.execute(READ)).scalar_one() - before <= found + 5
