@@ -10,6 +10,7 @@ from app.console.pages import TEMPLATES, see
 from app.console.session import Failures, Keys, Visit, sent_by, shown_to
 from app.console.texts import DONE, MENU
 from app.domain.access.errors import UnauthenticatedError
+from app.web import body
 from app.web.body_limit import bound
 from app.web.dependencies import Settings
 
@@ -35,11 +36,11 @@ async def sign_in(
     """Begin a session, where the key is known. A stranger's form is looked at before it is read, and is small."""
     session.check_origin(request)
     bound(request, MOST_BYTES)
-    async with request.form(max_files=0, max_fields=MOST_FIELDS) as form:
+    async with body.fields_of(request, max_files=0, max_fields=MOST_FIELDS) as form:
         api_key, wanted = (str(form.get(name, "")).strip() for name in ("api_key", "next"))
     try:
         await session.caller_with(request, keys, failures, api_key)
-    except (UnauthenticatedError, UnicodeEncodeError):
+    except UnauthenticatedError:
         return _page(request, wanted, "This API key is not known, has expired, or was revoked.", 401)
     # Only addresses of the console, so that nobody is led elsewhere.
     page = wanted.partition("?")[0]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 from uuid import uuid4
 
 import orjson
@@ -127,8 +127,8 @@ def _back(request: Request) -> dict[str, str]:
     if request.method == "GET":
         asked = request.scope["raw_path"].decode("latin-1"), request.url.query
         return {"next": "?".join(filter(None, asked))}
-    page = urlsplit(request.headers.get("referer", ""))
-    return {"next": "?".join(filter(None, (page.path, page.query))), "done": "not-done"}
+    _, slash, page = request.headers.get("referer", "").partition("://")[2].partition("/")
+    return {"next": slash + page, "done": "not-done"}
 
 
 def model(kind: type[Model], values: Mapping[str, object]) -> Model:

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response, params
 from pydantic import TypeAdapter
@@ -19,6 +18,7 @@ from app.domain.access.scopes import Caller, Scope
 from app.platform import logs
 from app.platform.clock import clock
 from app.platform.settings import Settings as AllSettings
+from app.web import body
 from app.web.body_limit import allow
 from app.web.dependencies import PLACE, Settings, held, held_by
 from app.web.failed_keys import FailedKeys
@@ -152,7 +152,9 @@ def sent_by(*scopes: Scope) -> params.Depends:
         # Uploads come by forms too, and the form must be read to find its token: only who may is heard so far.
         if visit.caller.may(Scope.POOLS, Scope.EVENTS):
             allow(visit.request, visit.settings.max_upload_bytes)
-        async with visit.request.form(max_files=1, max_fields=200, max_part_size=32 * 1024**2) as form:
+        async with body.fields_of(
+            visit.request, max_files=1, max_fields=200, max_part_size=32 * 1024**2
+        ) as form:
             token = form.get("csrf")
             if not isinstance(token, str) or not hmac.compare_digest(token.encode(), visit.csrf.encode()):
                 raise ForbiddenError("The form is too old, or not one of this console. Open the page again.")
@@ -169,7 +171,7 @@ def check_origin(request: Request) -> None:
         ForbiddenError: the browser says that it is from elsewhere, or does not say.
     """
     origin = request.headers.get("origin")
-    if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is None or origin.partition("://")[2] != request.headers.get("host"):
         raise ForbiddenError("The form was not sent from this console.")
 
 

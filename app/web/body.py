@@ -19,6 +19,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 FORM = "multipart/form-data"
 BLOCK = 1024**2
+NO_TEXT = "The form is no text in the charset that it names: send UTF-8."
 
 
 def is_form(request: Request) -> bool:
@@ -41,6 +42,37 @@ def form_schema(fields: type[BaseModel], file: str) -> dict[str, object]:
 
 
 @asynccontextmanager
+async def fields_of(
+    request: Request, max_files: int, max_fields: int, max_part_size: int = BLOCK
+) -> AsyncIterator[FormData]:
+    """Give the fields of a form; whoever sends it says in which charset, and may say anything.
+
+    Raises:
+        InvalidRequestError: it cannot be read, or holds what is no text.
+    """
+    try:
+        fields = await request.form(max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
+    except HTTPException as error:
+        raise InvalidRequestError.of_body(f"The form cannot be read: {error.detail}") from error
+    except UnicodeError as error:
+        raise InvalidRequestError.of_body(NO_TEXT) from error
+    try:
+        _check_texts(fields)
+        yield fields
+    finally:
+        await fields.close()
+
+
+def _check_texts(fields: FormData) -> None:
+    try:
+        for name, value in fields.multi_items():
+            name.encode()
+            (value if isinstance(value, str) else value.filename or "").encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair
+        raise InvalidRequestError.of_body(NO_TEXT) from error
+
+
+@asynccontextmanager
 async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, FormData]]:
     """Give the file, which lies on disk if it is large, and the other fields.
 
@@ -48,18 +80,12 @@ async def form(request: Request, limit: int) -> AsyncIterator[tuple[UploadFile, 
         InvalidRequestError: it cannot be read, has no file, or gives a field more than once.
     """
     allow(request, limit)
-    try:
-        fields = await request.form(max_files=1, max_fields=20)
-    except HTTPException as error:
-        raise InvalidRequestError.of_body(f"The form cannot be read: {error.detail}") from error
-    try:
+    async with fields_of(request, max_files=1, max_fields=20) as fields:
         file = fields.get("file")
         if not isinstance(file, UploadFile):
             raise InvalidRequestError("The form has no file.", [{"loc": ["body", "file"], "msg": "missing"}])
         given_twice.refuse([["body", name[:100]] for name in fields if len(fields.getlist(name)) > 1])
         yield file, fields
-    finally:
-        await fields.close()
 
 
 def digest_of(file: BinaryIO) -> str:

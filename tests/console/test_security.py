@@ -133,6 +133,33 @@ async def test_a_strangers_form_is_small_and_from_here(client):
         assert answer.status_code == 422
 
 
+STRANGE = ("unicode_escape", "undefined", "idna", "rot13", "utf-7", "no-such-charset")
+
+
+@pytest.mark.parametrize("charset", STRANGE)
+async def test_a_form_in_a_strange_charset_is_no_fault_of_the_service(client, charset):
+    fields = {"api_key": "x", "next": "\\ud800"}
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in fields.items()
+    ]
+    headers = {"Origin": "http://test", "Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    answer = await client.post("/console/login", content="".join([*parts, "--b--\r\n"]), headers=headers)
+    assert answer.status_code in {401, 422}, answer.text
+    answer = await client.post("/v1/imports/preview", content="".join([*parts, "--b--\r\n"]), headers=headers)
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize("strange", ["http://[", "http://[x]:y", "\xff", "://", "null"])
+async def test_headers_that_are_no_addresses_are_no_fault_of_the_service(client, strange):
+    for sent in ({"Origin": strange}, {"Origin": "http://test", "Host": strange}):
+        headers = [(name, value.encode("latin-1")) for name, value in sent.items()]
+        answer = await client.post("/console/login", data={"api_key": KEY}, headers=headers)
+        assert answer.status_code == 403, answer.text
+    headers = [("Referer", strange.encode("latin-1"))]
+    assert (await client.post("/console/personalization", headers=headers)).status_code == 303
+
+
 async def test_a_session_sends_no_more_requests_than_its_key_may(app, client):
     limited = {"name": "few", "scopes": ["read"], "requests_per_minute": 3}
     secret = (await client.post("/v1/api-keys", json=limited)).json()["secret"]
