@@ -69,9 +69,7 @@ async def apply(change_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Res
                 more = {"expires_at": told.expires_at}
             elif told.action == "move":
                 more = {"to": told.to, "count": told.count}
-            wanted = BulkChangeCreate.model_validate(
-                {"action": told.action, "filter": told.filter, "reason": told.reason, **more}
-            )
+            wanted = _checked({"action": told.action, "filter": told.filter, "reason": told.reason, **more})
             key = f"console {change_id}"  # a second click is the same change
             change, _ = await service.begin(connection, visit.caller, wanted, idempotency_key=key)
     except DomainError as error:

@@ -95,3 +95,15 @@ async def test_the_rules_of_a_pool_are_set_and_taken_away(person, client, engine
     assert page.status_code == 422
     await someone.post("/console/pools/spring/expiry", data={"csrf": token, "expires_after_days": ""})
     assert (await client.get("/v1/pools/spring")).json()["expires_after_days"] is None
+
+
+async def test_a_change_that_named_codes_or_customers_cannot_be_done_again(person, client, engine):
+    await fill(engine, "spring", ["A-1"])
+    someone = await person()
+    form = {"csrf": await csrf(someone), "sure": "yes"}
+    for chosen in ({"codes": ["A-1"]}, {"customer_ids": ["anna"]}):
+        told = {"action": "void", "filter": chosen, "dry_run": True}
+        change_id = (await client.post("/v1/bulk-changes", json=told)).json()["id"]
+        page = await someone.post(f"/console/changes/{change_id}/apply", data=form)
+        assert page.status_code == 422, page.text
+    assert len((await client.get("/v1/bulk-changes")).json()["items"]) == 2
