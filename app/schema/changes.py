@@ -25,7 +25,7 @@ class BulkChange(OfProject, Base):
     """As it was given, but of customers and of codes only how many."""
     pool_id: Mapped[PoolId | None]
     customer_ids: Mapped[list[str] | None]
-    """Null once it has ended: a person who is erased is named nowhere."""
+    """Null once it has ended, and without who is erased: such a person is named nowhere."""
     expires_at: Mapped[datetime | None]
     to_pool_id: Mapped[PoolId | None]
     """Where a move leads."""

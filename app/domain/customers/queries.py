@@ -271,8 +271,17 @@ async def have_ended(connection: AsyncConnection, number: str) -> bool:
     return bool((await connection.execute(SETTLED, {"number": number})).scalar_one())
 
 
+# Of those that are queued or under way: what has ended names nobody.
+FORGET_IN_CHANGES = text("""
+UPDATE bulk_change SET customer_ids = array_remove(customer_ids, CAST(:customer_id AS text))
+WHERE project_id = :project AND CAST(:customer_id AS text) = ANY (customer_ids)
+""")
+
+
 async def erase(connection: AsyncConnection, customer_id: str) -> dict[str, int]:
     """Remove a customer from every table; return how many rows of each."""
+    # First, as it is locked first by who carries it out.
+    await connection.execute(FORGET_IN_CHANGES, {"customer_id": customer_id})
     row = (await connection.execute(ERASE, {"customer_id": customer_id})).one()
     return dict(row._mapping)  # noqa: SLF001  (public, by SQLAlchemy's convention)
 

@@ -1,6 +1,8 @@
 from sqlalchemy import text
 
+from app.domain.changes import service as changes
 from app.domain.lifecycle import check
+from app.platform.database import transaction
 from app.schema.base import Base
 from tests.factories import fill
 
@@ -49,3 +51,24 @@ async def test_an_erasure_can_be_repeated(client):
     for _ in range(2):
         reply = await client.delete("/v1/customers/nobody")
         assert reply.json() == {"customers": 0, "events": 0, "assignments": 0, "redemptions": 0}
+
+
+async def test_a_change_of_many_that_names_a_person_does_so_no_more_and_is_done_for_the_others(
+    client, engine
+):
+    await fill(engine, "p", 3)
+    for customer in (WHO, "other"):
+        await client.post("/v1/pools/p/assignments", json={"customer_id": customer})
+    asked = [
+        await client.post("/v1/bulk-changes", json={"action": "void", "filter": {"customer_ids": named}})
+        for named in ([WHO, "other"], [WHO])
+    ]
+    await client.delete(f"/v1/customers/{WHO}")
+    async with transaction(engine) as connection:
+        named = await connection.execute(text("SELECT customer_ids FROM bulk_change ORDER BY created_at"))
+        assert named.scalars().all() == [["other"], []]
+    for reply in asked:
+        await changes.run(engine, reply.json()["id"])
+    found = [(await client.get(reply.headers["location"])).json() for reply in asked]
+    assert [each["changed"] for each in found] == [1, 0]
+    assert (await client.get("/v1/pools/p/counts")).json()["void"] == 1
