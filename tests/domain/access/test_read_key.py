@@ -63,11 +63,12 @@ def tells(reply):
 
 
 @pytest.fixture
-def settings(database_url, monkeypatch):
+def settings(database_url, tmp_path, monkeypatch):
     """The settings of this test; jobs read theirs from the environment."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("VOUCHERS_LOG_LEVEL", "CRITICAL")
     monkeypatch.setenv("VOUCHERS_KEY_CACHE_SECONDS", "0")
+    monkeypatch.setenv("VOUCHERS_IMPORT_FOLDER", str(tmp_path))
     get_settings.cache_clear()
     yield get_settings()
     get_settings.cache_clear()
@@ -97,7 +98,7 @@ async def shop(client, engine):
         # A file without a header, of which the first row is taken for one; and rows that were rejected.
         {"source": {"type": "text", "text": "\n".join(CODES)}, "has_header": True, "column": 0},
         {"source": {"type": "text", "text": "code\n" + "\n".join(CODES) + "\n"}, "column": "code"},
-        {"source": {"type": "database", "url": "sqlite:////x.db", "query": f"SELECT '{CODES[0]}'"}},
+        {"source": {"type": "database", "url": "sqlite:///x.db", "query": f"SELECT '{CODES[0]}'"}},
         {"source": {"type": "analysis", "of": "events", "property": "p", "where": {"code": CODES[1]}}},
         {"source": {"type": "url", "url": f"https://files.test/{CODES[2]}.csv?code={CODES[2]}"}},
     ]
