@@ -230,9 +230,9 @@ async def export_assignments(
     in whose time it changed (confirmed, released, lapsed, redeemed, cancelled, voided).
     """
     made = await service.exported(connection, engine, caller, wanted, changes=changes)
-    engine, age = await exact(reads, connection, engine)
-    headers = {"Complete-Until": made.complete_until.isoformat().replace("+00:00", "Z"), **age}
-    return exports.response(engine, made.query, service.LEDGER_COLUMNS, format, "assignments", headers)
+    source = await exact(reads, connection, engine)
+    headers = {"Complete-Until": made.complete_until.isoformat().replace("+00:00", "Z")}
+    return exports.response(source, made.query, service.LEDGER_COLUMNS, format, "assignments", headers)
 
 
 @router.get(

@@ -110,8 +110,8 @@ async def export_vouchers(
 ) -> StreamingResponse:
     """Return all vouchers of a pool in one stream, of any length, or those that the filter lets pass."""
     query = await service.exported(connection, caller, pool, wanted)
-    engine, age = await exact(reads, connection, engine)
-    return exports.response(engine, query, service.EXPORTED, format, "vouchers", age)
+    source = await exact(reads, connection, engine)
+    return exports.response(source, query, service.EXPORTED, format, "vouchers")
 
 
 @router.get(

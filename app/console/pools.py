@@ -34,6 +34,7 @@ from app.web import exports, pagination
 from app.web.body import validated
 from app.web.dependencies import Connection, Engine
 from app.web.parameters import PoolPath
+from app.web.reading import Source
 from app.web.snippets import snippets
 
 router = APIRouter(prefix="/pools")
@@ -185,7 +186,7 @@ async def delete_hold(pool: PoolPath, hold_id: UUID, visit: ManagerForm, connect
 async def export(pool: PoolPath, visit: ManagerForm, connection: Connection, engine: Engine) -> Response:
     """Send all vouchers of the pool as CSV."""
     query = await vouchers.exported(connection, visit.caller, pool, vouchers.Filter())
-    return exports.response(engine, query, vouchers.EXPORTED, exports.Format.CSV, "vouchers")
+    return exports.response(Source(engine), query, vouchers.EXPORTED, exports.Format.CSV, "vouchers")
 
 
 async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:

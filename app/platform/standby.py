@@ -8,9 +8,11 @@ replayed all that it got.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import psycopg
 from pydantic import SecretStr
@@ -25,13 +27,15 @@ from app.platform.errors import OverloadedError
 from app.platform.projects import in_share, of_project, share_of
 from app.platform.settings import Settings
 
+Found = TypeVar("Found")
+
 GONE_SECONDS = 5.0
 """How long a standby that did not answer is left alone; then one request tries it."""
 CATCH_UP_SECONDS = 2.0
 """How long an export waits until the standby has all that was committed before it."""
 LOOK_SECONDS = 0.05
 
-_FAULTS = (SQLAlchemyError, psycopg.Error, OSError, TimeoutError, OverloadedError)
+_FAULTS = (SQLAlchemyError, psycopg.Error, OSError)
 _LATEST = text("SELECT max(last_heartbeat) FROM procrastinate_workers")
 _FOLLOWS = text("SELECT pg_is_in_recovery()")
 _WRITTEN = text("SELECT CAST(pg_current_wal_lsn() AS text)")
@@ -108,51 +112,70 @@ class Reads:
         self._engine = (
             None if standby is None else of_project(standby.engine, project, share_of(standby.share))
         )
+        self._most_seconds = 0.0 if standby is None else standby.most_seconds
 
     @asynccontextmanager
     async def seen(self) -> AsyncIterator[Seen | None]:
         """Give a transaction on the standby; None where there is none, or it is too far behind: ask the primary."""
         async with AsyncExitStack() as stack:
-            yield await self._see(stack)
+            yield await self._ask(stack, self._look)
 
-    async def _see(self, stack: AsyncExitStack) -> Seen | None:
-        standby, engine = self._standby, self._engine
-        if standby is None or engine is None or not standby.admits():
-            return None
-        try:
-            connection = await standby.enter(engine, stack)
-            latest = (await connection.execute(_LATEST)).scalar_one()
-        except PromotedError:
-            return None
-        except _FAULTS:
-            standby.note(gone=True)
-            return None
-        standby.note(gone=False)
-        age = math.inf if latest is None else max(0.0, (clock.now() - latest).total_seconds())
-        return Seen(connection, age) if age <= standby.most_seconds else None
-
-    async def exact(self, connection: AsyncConnection) -> AsyncEngine | None:
-        """Return an engine on the standby once that has all that is committed by now; None where it does not get there.
+    async def written(self, connection: AsyncConnection) -> str | None:
+        """Return the place in the log up to which all is committed by now; None where there is no standby.
 
         Args:
             connection: to the primary.
         """
+        if self._standby is None:
+            return None
+        written: str = (await connection.execute(_WRITTEN)).scalar_one()
+        return written
+
+    @asynccontextmanager
+    async def caught_up(self, written: str) -> AsyncIterator[AsyncConnection | None]:
+        """Give a transaction on the standby once that has all up to a place in the log; else None: ask the primary.
+
+        Of several standbys it is asked of the very one that is then read.
+        """
+        async with AsyncExitStack() as stack:
+            yield await self._ask(stack, partial(_once_it_has, written))
+
+    async def _ask(
+        self, stack: AsyncExitStack, look: Callable[[AsyncConnection], Awaitable[Found | None]]
+    ) -> Found | None:
+        """Begin to read on the standby, and return what `look` finds there; with None, nothing is held there."""
         standby, engine = self._standby, self._engine
         if standby is None or engine is None or not standby.admits():
             return None
-        written = (await connection.execute(_WRITTEN)).scalar_one()
-        try:
-            async with asyncio.timeout(CATCH_UP_SECONDS), AsyncExitStack() as stack:
-                there = await standby.enter(engine, stack)
-                while not (await there.execute(_HAS, {"written": written})).scalar_one():  # noqa: ASYNC110  (of another machine)
-                    await asyncio.sleep(LOOK_SECONDS)
-        except (TimeoutError, PromotedError):
+        async with AsyncExitStack() as begun:
+            try:
+                found = await look(await standby.enter(engine, begun))
+            except (
+                PromotedError,
+                OverloadedError,
+            ):  # its own requests have the project's share: it is not gone
+                return None
+            except _FAULTS:
+                standby.note(gone=True)
+                return None
+            standby.note(gone=False)
+            if found is not None:
+                await stack.enter_async_context(begun.pop_all())
+            return found
+
+    async def _look(self, connection: AsyncConnection) -> Seen | None:
+        latest = (await connection.execute(_LATEST)).scalar_one()
+        age = math.inf if latest is None else max(0.0, (clock.now() - latest).total_seconds())
+        return Seen(connection, age) if age <= self._most_seconds else None
+
+
+async def _once_it_has(written: str, connection: AsyncConnection) -> AsyncConnection | None:
+    deadline = time.monotonic() + CATCH_UP_SECONDS
+    while not (await connection.execute(_HAS, {"written": written})).scalar_one():
+        if time.monotonic() > deadline:
             return None
-        except _FAULTS:
-            standby.note(gone=True)
-            return None
-        standby.note(gone=False)
-        return engine
+        await asyncio.sleep(LOOK_SECONDS)
+    return connection
 
 
 async def _leave(connection: AsyncConnection) -> None:

@@ -11,14 +11,14 @@ from typing import Annotated, TypeAlias
 import orjson
 from fastapi import Query as QueryParameter
 from fastapi.responses import StreamingResponse
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import Receive, Scope, Send
 
 from app.platform import records
-from app.platform.database import ONLY_READS, transaction
+from app.platform.database import ONLY_READS
 from app.platform.projects import project_of
 from app.schema.texts import inert
 from app.web.headers import Responses, bearing
+from app.web.reading import Source
 from app.web.spool import check_room, spooled
 
 ROWS_AT_A_TIME = 1000
@@ -62,6 +62,16 @@ class Download(StreamingResponse):
     body_iterator: AsyncGenerator[bytes, None]
     _failed: Exception | None = None
 
+    def __init__(
+        self,
+        source: Source,
+        blocks: AsyncGenerator[bytes, None],
+        format_: Format,
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(blocks, media_type=MEDIA_TYPES[format_], headers=headers)
+        self._source = source
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the reply.
 
@@ -80,6 +90,7 @@ class Download(StreamingResponse):
             except Exception as error:  # noqa: BLE001  (whatever it was, it is raised where it is answered)
                 self._failed = error
                 return
+            self.headers.update(self._source.headers)
             self.body_iterator = _with_first(first, blocks)
             await super().stream_response(send)
 
@@ -91,7 +102,7 @@ async def _with_first(first: bytes, others: AsyncIterator[bytes]) -> AsyncGenera
 
 
 def response(
-    engine: AsyncEngine,
+    source: Source,
     query: Query,
     columns: Sequence[str],
     format_: Format,
@@ -103,20 +114,21 @@ def response(
     Raises:
         TooManyExportsError: too many are under way.
     """
-    project = project_of(engine)
+    project = project_of(source.engine)
     check_room(project)
     return Download(
-        spooled(stream(engine, query, columns, format_), project),
-        media_type=MEDIA_TYPES[format_],
-        headers={"Content-Disposition": f'attachment; filename="{name}.{format_}"', **(headers or {})},
+        source,
+        spooled(stream(source, query, columns, format_), project),
+        format_,
+        {"Content-Disposition": f'attachment; filename="{name}.{format_}"', **(headers or {})},
     )
 
 
 async def stream(
-    engine: AsyncEngine, query: Query, columns: Sequence[str], format_: Format
+    source: Source, query: Query, columns: Sequence[str], format_: Format
 ) -> AsyncIterator[bytes]:
     """Write the rows of a query; on a connection of its own, because the request's is gone by then."""
-    async with transaction(engine) as connection:
+    async with source.connection() as connection:
         await connection.execute(ONLY_READS)
         yield b""  # it has its connection
         rows = await connection.stream(query.execution_options(yield_per=ROWS_AT_A_TIME))

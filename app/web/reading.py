@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, TypeAlias
 
@@ -38,15 +39,41 @@ ReadConnection = Annotated[AsyncConnection, Depends(_connection, scope="function
 """For a route that only reads, where a few seconds do not matter: no counts, nothing that the caller has just made."""
 
 
-async def exact(
-    of: Reads, connection: AsyncConnection, engine: AsyncEngine
-) -> tuple[AsyncEngine, dict[str, str]]:
-    """Return the engine that an export reads from, and the header that says so where it is the standby's.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an export reads: a standby, once that has all that was committed before, or else the database itself."""
 
-    The standby has all that is committed by now, or it is not taken: exports follow each other without a gap.
+    engine: AsyncEngine
+    """Of the database itself."""
+    reads: Reads | None = None
+    written: str | None = None
+    """The place in the log up to which all was committed before."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Those of the reply that tell where it reads, once it does."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """Give the connection to read on."""
+        async with AsyncExitStack() as stack:
+            there = None
+            if self.reads is not None and self.written is not None:
+                there = await stack.enter_async_context(self.reads.caught_up(self.written))
+            if there is None:
+                there = await stack.enter_async_context(transaction(self.engine))
+            else:
+                self.headers[DATA_AGE] = "0"
+            yield there
+
+
+async def exact(of: Reads, connection: AsyncConnection, engine: AsyncEngine) -> Source:
+    """Return where an export reads that has all that is committed by now: exports follow each other without a gap.
+
+    Args:
+        of: the project's reads.
+        connection: to the database itself.
+        engine: of the database itself.
     """
-    standby = await of.exact(connection)
-    return (engine, {}) if standby is None else (standby, {DATA_AGE: "0"})
+    return Source(engine, of, await of.written(connection))
 
 
 def reads(dependant: Dependant) -> bool:

@@ -11,7 +11,9 @@ from sqlalchemy import text
 
 from app.platform import standby
 from app.platform.database import transaction
-from app.platform.projects import everywhere
+from app.platform.errors import OverloadedError
+from app.platform.places import Places
+from app.platform.projects import everywhere, of_project
 from app.platform.settings import Settings
 from app.platform.standby import Reads, Standby
 from app.web.dependencies import held_by
@@ -77,6 +79,32 @@ async def test_an_export_that_the_standby_cannot_serve_yet_is_served_by_the_data
     monkeypatch.setattr(standby, "_HAS", text("SELECT CAST(:written AS pg_lsn) IS NULL"))
     monkeypatch.setattr(standby, "CATCH_UP_SECONDS", 0.1)
     assert await ages(client, EXPORTS) == [None, None]
+
+
+async def test_an_export_reads_where_it_was_asked_whether_all_has_arrived(client, app, engine, monkeypatch):
+    """Of two standbys that take turns, one has nothing yet."""
+    await fill(engine, "p", 3)
+    has = "SELECT CAST(:written AS pg_lsn) IS NOT NULL AND to_regclass('voucher') IS NOT NULL"
+    monkeypatch.setattr(standby, "_HAS", text(has))
+    monkeypatch.setattr(standby, "CATCH_UP_SECONDS", 0.0)
+    standbys = held_by(app, Reads, (1, 1))._standby.engine
+    async with standbys.connect() as empty, standbys.connect():
+        await empty.exec_driver_sql("SET search_path = nowhere")
+        await empty.commit()
+    assert await ages(client, EXPORTS) == ["0", None]
+
+
+async def test_a_project_that_has_its_share_of_the_standby_taken_sends_no_other_away(
+    client, app, engine, monkeypatch
+):
+    await fill(engine, "p", 3)
+    await sign_of_life(engine)
+    reads = held_by(app, Reads, (1, 1))
+    one = Places(1, 0, 0.0, OverloadedError)
+    monkeypatch.setattr(reads, "_engine", of_project(reads._standby.engine, 1, one))
+    async with reads.seen():
+        assert await ages(client, LISTS[:1]) == [None]
+    assert None not in await ages(client, LISTS[:1])
 
 
 async def test_what_the_standby_has_not_got_yet_is_looked_up_in_the_database(
