@@ -1,17 +1,14 @@
 """How Alembic reaches the database: one migrator at a time, and never a long wait for a lock."""
 
-import time
 from typing import Any
 
 from alembic import context
 from sqlalchemy import text
 
+from app.platform import aside
 from app.platform.engines import sync_engine
 from app.platform.settings import get_settings
 from app.schema.base import Base
-
-ADVISORY_LOCK = 7_246_551
-"""Taken for the whole run, so that of two starts at once one migrates and the other finds it done."""
 
 
 def _ours(name: str | None, kind: str, _parents: Any) -> bool:
@@ -24,13 +21,10 @@ def _migrate() -> None:
     if url:
         settings = settings.model_copy(update={"database_url": url, "direct_database_url": None})
     with sync_engine(settings) as engine, engine.connect() as connection:
-        # Asked again and again: one that waits within a statement would be waited for by an index that is built
-        # concurrently.
-        while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK}):
-            connection.rollback()
-            time.sleep(0.1)
+        aside.take_lock(connection)  # of two starts at once one migrates, and the other finds it done
         # A migration that cannot have its lock soon gives up, instead of queueing all traffic behind itself.
         connection.execute(text("SET lock_timeout = '5s'"))
+        aside.recover(connection)
         connection.commit()
         context.configure(
             connection=connection,

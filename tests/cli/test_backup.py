@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from alembic import command
 from sqlalchemy import text
 
 from app.cli.backup import back_up, restore
@@ -12,6 +13,7 @@ from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.engines import create_engine
 from app.platform.errors import CommandError
+from app.platform.migrate import config
 from app.platform.postgres import dump
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.projects import DEFAULT, of_project
@@ -66,6 +68,61 @@ async def test_what_is_backed_up_is_restored_whole_or_not_at_all(settings, engin
         restore(settings, file, replace=True)
     with pytest.raises(CommandError, match="cannot be written"):
         back_up(settings, tmp_path / "none" / "a.dump")
+
+
+ASIDE = "ALTER SCHEMA public RENAME TO replaced;"
+KILLED = {
+    "as it sets aside": ASIDE,
+    "as it fills": f"{ASIDE} CREATE SCHEMA public",
+    "and another service was begun": f"{ASIDE} CREATE SCHEMA public; CREATE TABLE fresh ()",
+}
+
+
+@pytest.fixture
+def killed(request, empty):
+    """A database with one table, in which a restore was killed at some point."""
+    with connect_sync(empty, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept ()")
+        connection.execute(KILLED[request.param])
+        yield connection
+
+
+def tables(connection):
+    found = connection.execute(
+        "SELECT schemaname, tablename FROM pg_tables WHERE tablename IN ('kept', 'fresh')"
+    )
+    return set(found.fetchall())
+
+
+@pytest.mark.parametrize("killed", ["as it sets aside", "as it fills"], indirect=True)
+@pytest.mark.parametrize("replace", [False, True])
+def test_what_a_restore_that_was_killed_set_aside_is_not_lost_to_the_next_one(
+    killed, replace, empty, tmp_path
+):
+    killed.close()
+    (tmp_path / "torn.dump").write_bytes(b"PGDMP")
+    with pytest.raises(CommandError, match="pg_restore" if replace else "not empty"):
+        restore(empty, tmp_path / "torn.dump", replace=replace)
+    with connect_sync(empty) as connection:
+        assert tables(connection) == {("public", "kept")}
+
+
+@pytest.mark.parametrize("killed", ["as it sets aside", "as it fills"], indirect=True)
+def test_what_a_restore_that_was_killed_set_aside_comes_back_with_the_next_start(killed, empty):
+    command.upgrade(config(empty.direct_url), "0001")
+    assert tables(killed) == {("public", "kept")}
+
+
+@pytest.mark.parametrize("killed", ["and another service was begun"], indirect=True)
+def test_which_of_two_is_kept_after_a_restore_that_was_killed_is_for_a_person_to_say(killed, empty, tmp_path):
+    with pytest.raises(CommandError, match="was broken off"):
+        command.upgrade(config(empty.direct_url), "0001")
+    killed.close()
+    (tmp_path / "torn.dump").write_bytes(b"PGDMP")
+    with pytest.raises(CommandError, match="was broken off"):
+        restore(empty, tmp_path / "torn.dump", replace=True)
+    with connect_sync(empty) as connection:
+        assert tables(connection) == {("replaced", "kept"), ("public", "fresh")}
 
 
 def test_a_backup_is_made_each_day_and_so_many_are_kept(settings, tmp_path):
