@@ -194,8 +194,11 @@ def in_project(project: str) -> Iterator[tuple[Settings, int]]:
 def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:
     """Return the settings with the key that seals, for this process and those that it starts.
 
-    A `patient` process waits for a database that is not there yet, or not migrated yet.
+    What a setting gives each of them reads by itself: a file may hold another one by then. A `patient` process waits
+    for a database that is not there yet, or not migrated yet.
     """
+    if settings.secret_key is not None:
+        return settings
     while True:
         try:
             key = secret_key.ensure(settings, embedded=embedded)
@@ -205,7 +208,6 @@ def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False
                 raise
             time.sleep(1)
     os.environ["VOUCHERS_SECRET_KEY"] = key
-    os.environ.pop("VOUCHERS_SECRET_KEY_FILE", None)
     get_settings.cache_clear()
     return get_settings()
 

@@ -8,12 +8,13 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
+from app.cli.databases import with_secret_key
 from app.domain.imports.sources.resealing import seal_anew
 from app.platform import secret_key
 from app.platform.database import transaction
 from app.platform.errors import CommandError
 from app.platform.sealing import fernet
-from app.platform.settings import Settings
+from app.platform.settings import Settings, get_settings
 
 
 @pytest.fixture
@@ -55,6 +56,18 @@ def test_a_key_of_an_earlier_release_is_kept(outside):
     home.mkdir()
     (home / "secret.key").write_bytes(before := Fernet.generate_key())
     assert secret_key.ensure(outside(), embedded=False) == before.decode()
+
+
+def test_a_key_that_stands_in_a_file_is_read_there_by_each_process_that_begins(monkeypatch, tmp_path):
+    first, second = (Fernet.generate_key().decode() for _ in range(2))
+    file = tmp_path / "key"
+    file.write_text(first)
+    monkeypatch.delenv("VOUCHERS_SECRET_KEY")
+    monkeypatch.setenv("VOUCHERS_SECRET_KEY_FILE", str(file))
+    begins = get_settings.__wrapped__
+    assert with_secret_key(begins(), embedded=True).secret_key.get_secret_value() == first
+    file.write_text(f"{second},{first}")
+    assert begins().secret_key.get_secret_value() == f"{second},{first}"
 
 
 async def test_secrets_are_sealed_anew_with_the_first_key(engine):
