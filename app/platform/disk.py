@@ -32,14 +32,15 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
-def check_room(place: int | str | Path, reserve: int = RESERVE_BYTES) -> None:
-    """Look how much room is left on the disk of an open file or of a folder.
+def check_room(place: int | str | Path, reserve: int = RESERVE_BYTES, wanted: int = 0) -> None:
+    """Look how much room is left on the disk of an open file or of a folder, behind `wanted` bytes that are to come.
 
     Raises:
         NoRoomError: what is left is for others.
     """
     disk = os.statvfs(place)
-    if disk.f_bavail < min(reserve / disk.f_frsize, RESERVE_PART * disk.f_blocks):
+    left = disk.f_bavail - wanted / disk.f_frsize
+    if left < min(reserve / disk.f_frsize, RESERVE_PART * disk.f_blocks):
         raise NoRoomError
 
 

@@ -2,12 +2,14 @@
 
 import threading
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from app.platform.clock import clock
 from app.platform.database_url import parameters
+from app.platform.disk import NoRoomError, check_room
 from app.platform.errors import CommandError
 from app.platform.postgres import dump
 
@@ -39,7 +41,7 @@ class DailyBackups:
             pause = LOOK_SECONDS
             try:
                 self.look(clock.now())
-            except (CommandError, OSError) as error:
+            except (CommandError, NoRoomError, OSError) as error:
                 log.error("the daily backup failed; trying again", error=str(error), seconds=pause)  # noqa: TRY400
 
     def look(self, now: datetime) -> bool:
@@ -47,16 +49,18 @@ class DailyBackups:
 
         Raises:
             CommandError: it cannot be made.
+            NoRoomError: too little of the disk would be left for the database.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         for unfinished in self._folder.glob(".vouchers-*"):
             unfinished.unlink()  # left by one that was killed
-        made = [moment for file in dump.kept(self._folder) if (moment := dump.made_at(file))]
-        if any(now - EVERY < moment <= now for moment in made):  # the clock may have been put back since
+        made = dump.made(self._folder, now)
+        if any(now - EVERY < moment <= now for moment in made):
             return False
+        check_room(self._folder, wanted=sum(last.stat().st_size for last in list(made.values())[-1:]))
         file = self._folder / dump.name_of(now)
-        dump.back_up(self._parameters, file)
+        dump.back_up(self._parameters, file, partial(check_room, self._folder))
         log.info("the database was backed up", file=str(file), bytes=file.stat().st_size)
-        for old in dump.kept(self._folder)[: -self._keep]:
+        for old in list(dump.made(self._folder, now).values())[: -self._keep]:
             old.unlink()
         return True

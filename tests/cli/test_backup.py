@@ -1,7 +1,10 @@
 """Backup and restore: whole or not at all, and every day by itself."""
 
+import os
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from alembic import command
@@ -9,16 +12,18 @@ from sqlalchemy import text
 
 from app.cli.backup import back_up, restore
 from app.domain.lifecycle.check import violations
+from app.platform import disk
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.engines import create_engine
 from app.platform.errors import CommandError
 from app.platform.migrate import config
-from app.platform.postgres import dump
+from app.platform.postgres import dump, programs
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.schema.projects import tables_of_projects
+from app.server import backups
 from app.server.backups import DailyBackups
 from tests.conftest import another_database
 from tests.factories import add_projects, fill
@@ -139,6 +144,71 @@ def test_a_backup_is_made_each_day_and_so_many_are_kept(settings, tmp_path):
     assert not daily.look(now + timedelta(days=3, hours=1))
     assert daily.look(now)  # the clock was put back
     assert not daily.look(now + timedelta(hours=1))
+
+
+def test_a_clock_that_was_ahead_costs_no_backup_that_is_made_now(settings, tmp_path):
+    daily = DailyBackups(settings.sqlalchemy_url, tmp_path, 2, threading.Event())
+    now = datetime(2026, 11, 26, 3, tzinfo=UTC)
+    ahead = [tmp_path / dump.name_of(now + timedelta(days=days)) for days in (400, 401)]
+    for file in ahead:
+        file.touch()
+        os.utime(file, (5e9, 5e9))
+    (tmp_path / "vouchers-of-mine-Z.dump").touch()
+    assert daily.look(now)
+    assert not daily.look(now + timedelta(minutes=15))
+    names = {"vouchers-20261126T030000Z.dump", ahead[1].name, "vouchers-of-mine-Z.dump"}
+    assert {file.name for file in tmp_path.iterdir()} == names
+
+
+@pytest.fixture
+def disk_with(monkeypatch):
+    """Make the disk one of 100 GiB with so many bytes left."""
+
+    def make(left):
+        seen = SimpleNamespace(f_frsize=1, f_blocks=100 * 2**30, f_bavail=left)
+        monkeypatch.setattr(disk.os, "statvfs", lambda _: seen)
+
+    return make
+
+
+def test_a_daily_backup_is_not_begun_where_the_last_one_shows_that_there_is_too_little_room(
+    settings, tmp_path, monkeypatch, disk_with
+):
+    daily = DailyBackups(settings.sqlalchemy_url, tmp_path, 2, Mock(wait=Mock(side_effect=[False, True])))
+    first = datetime(2026, 11, 26, 3, tzinfo=UTC)
+    assert daily.look(first)
+    (last,) = tmp_path.iterdir()
+    disk_with(disk.RESERVE_BYTES + last.stat().st_size - 1)
+    monkeypatch.setattr(backups.clock, "now", lambda: first + timedelta(days=1))
+    monkeypatch.setattr(backups, "log", log := Mock())
+    daily._run()
+    assert "failed" in log.error.call_args.args[0]
+    assert "too little room" in log.error.call_args.kwargs["error"]
+    assert list(tmp_path.iterdir()) == [last]
+    disk_with(disk.RESERVE_BYTES + last.stat().st_size)
+    assert daily.look(first + timedelta(days=1))
+
+
+def test_a_daily_backup_that_grows_into_the_room_of_others_is_ended_and_leaves_nothing(
+    settings, tmp_path, monkeypatch, disk_with
+):
+    monkeypatch.setattr(programs, "_LOOK_SECONDS", 0.05)
+    disk_with(disk.RESERVE_BYTES)
+    daily = DailyBackups(settings.sqlalchemy_url, tmp_path, 2, threading.Event())
+    looks = []
+
+    def check(*_, **__):
+        looks.append(len(looks))
+        if len(looks) == 3:
+            disk_with(disk.RESERVE_BYTES - 1)
+        disk.check_room(tmp_path)
+
+    monkeypatch.setattr(backups, "check_room", check)
+    with connect_sync(settings) as holder:
+        holder.execute("LOCK TABLE voucher IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(disk.NoRoomError):
+            daily.look(datetime(2026, 11, 26, 3, tzinfo=UTC))
+    assert (len(looks), list(tmp_path.iterdir())) == (3, [])
 
 
 def test_a_backup_that_hangs_is_given_up_and_leaves_nothing(settings, tmp_path, monkeypatch):

@@ -24,17 +24,23 @@ class BackupError(CommandError):
     """A backup cannot be made or put back; the message says why."""
 
 
-def back_up(parameters: Mapping[str, str], file: Path) -> None:
+def back_up(parameters: Mapping[str, str], file: Path, check: Callable[[], None] = lambda: None) -> None:
     """Write all of a database to a file, which appears once it is whole; readable by its owner only.
 
     Args:
         parameters: of a connection, as libpq names them.
         file: where to; what is there already is replaced.
+        check: is called each second; what it raises ends the backup.
 
     Raises:
         BackupError: it cannot be made; nothing is left of it.
     """
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+
+    def progress() -> int:
+        check()
+        return unfinished.stat().st_size
+
     try:
         unfinished.touch(mode=0o600)
         anywhere = {**parameters, "target_session_attrs": "any"}  # it may well come from a standby
@@ -46,7 +52,7 @@ def back_up(parameters: Mapping[str, str], file: Path) -> None:
             *what,
             f"--file={unfinished}",
             seconds=SILENCE_SECONDS,
-            progress=lambda: unfinished.stat().st_size,
+            progress=progress,
         )
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
@@ -76,16 +82,20 @@ def put_back(parameters: Mapping[str, str], file: Path) -> None:
     )
 
 
-def kept(folder: Path) -> list[Path]:
-    """Return the backups that were made by the clock, the one that was made first, first."""
-    return sorted(folder.glob("vouchers-*Z" + SUFFIX), key=lambda file: file.stat().st_mtime_ns)
+def made(folder: Path, now: datetime) -> dict[datetime, Path]:
+    """Return the backups that were made by the clock, by when they were begun; the one that was made first, first.
+
+    Those of a time that is to come were made before the others, by a clock that was ahead.
+    """
+    files = {_begun(file): file for file in folder.glob("vouchers-*Z" + SUFFIX)}
+    moments = sorted((moment for moment in files if moment is not None), key=lambda at: (at <= now, at))
+    return {moment: files[moment] for moment in moments}
 
 
-def made_at(file: Path) -> datetime | None:
-    """Return when a backup that was made by the clock was begun."""
+def _begun(file: Path) -> datetime | None:
     try:
         return datetime.strptime(file.name, _FORM).replace(tzinfo=UTC)
-    except ValueError:
+    except ValueError:  # somebody has called it so
         return None
 
 

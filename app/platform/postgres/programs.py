@@ -3,11 +3,14 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 _ENDING_SECONDS = 10.0
 """What a program may take to take back what it began, and the system to end one that was killed."""
+_LOOK_SECONDS = 1.0
+"""Longest time between two looks at how far a program is."""
 
 
 def run(
@@ -27,7 +30,8 @@ def run(
         seconds: how long it may go without progress.
         environment: what it is told besides.
         folder: where it is run, if not here.
-        progress: tells how far it is; by default nothing is progress but its end.
+        progress: tells how far it is, each second; what it raises ends the program. By default nothing is progress but
+            its end.
 
     Raises:
         subprocess.TimeoutExpired: it hung, and was ended.
@@ -43,13 +47,15 @@ def run(
         errors="replace",
     )
     try:
-        now = progress()
+        now, since = progress(), time.monotonic()
         while True:
             try:
-                said, _ = process.communicate(timeout=seconds)
+                said, _ = process.communicate(timeout=min(seconds, _LOOK_SECONDS))
             except subprocess.TimeoutExpired:
                 before, now = now, progress()
-                if now == before:
+                if now != before:
+                    since = time.monotonic()
+                elif time.monotonic() - since >= seconds:
                     raise
             else:
                 return process.returncode, said.strip()
