@@ -9,11 +9,13 @@ import asyncio
 import resource
 import time
 from collections import Counter
+from functools import cache
 from typing import Any, ClassVar
 from weakref import WeakSet
 
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -106,7 +108,7 @@ class Protocol(AtOnce):
         settings = get_settings()
         most = min(settings.max_connections, _files() - RESERVED_FILES)
         from_address = settings.max_connections_per_address
-        trusted = address in settings.trusted_proxies
+        trusted = address in _trusted(settings.trusted_proxies)
         if len(self.connections) > most or (not trusted and self._by_address[address] >= from_address):
             self._refuse(TOO_MANY_CONNECTIONS)
             return
@@ -345,6 +347,12 @@ def _look(loop: asyncio.AbstractEventLoop, state: ServerState, turns: int, began
     now = time.monotonic()
     turn = (now - began) / TURNS
     Protocol.look(state, turn=turn, now=now)
+
+
+@cache
+def _trusted(proxies: tuple[str, ...]) -> _TrustedHosts:
+    """Return the proxies as Uvicorn finds an address among them, by itself or in a network."""
+    return _TrustedHosts(list(proxies))
 
 
 def _files() -> int:

@@ -235,6 +235,16 @@ async def test_one_address_has_its_connections_and_no_more(port, limits):
     assert status(await answer(port, GET + b"Connection: close\r\n\r\n")) == 200
 
 
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "127.0.0.0/8,192.0.2.7", "*"])
+async def test_a_trusted_proxy_has_more_than_one_address_may_have(proxies, port, limits, monkeypatch):
+    monkeypatch.setenv("VOUCHERS_TRUSTED_PROXIES", proxies)
+    get_settings.cache_clear()
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+    assert status(await answer(port, GET + b"Connection: close\r\n\r\n")) == 200
+    for _, writer in held:
+        writer.close()
+
+
 async def test_all_addresses_together_have_theirs(port, limits):
     async def connect(n):
         return await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{n}", 0))
