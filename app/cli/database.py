@@ -1,14 +1,16 @@
 """`vouchers database`."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli import databases
 from app.cli.projects import asked
-from app.domain.projects.databases import placing, service
+from app.domain.projects.databases import first_look, placing, service
 from app.domain.projects.databases.balancing import Load, proposals
 from app.domain.projects.databases.schemas import DatabaseRecord, DatabaseState
 from app.platform.database import transaction
@@ -49,16 +51,27 @@ def add_database(
         databases.bring_up(settings)
         keyed = databases.with_secret_key(settings, embedded=postgres is not None)
         other = settings_of(keyed, given)
+        if first_look.can_tell(other):
+            asyncio.run(_on_both(keyed, other, lambda here, there: service.check(here, there, wanted)))
         migrate(other.direct_url)
-        asyncio.run(_add(keyed, other, wanted, given))
+        asyncio.run(
+            _on_both(keyed, other, lambda here, there: service.add(here, there, keyed, wanted, given))
+        )
     print("Added.")
 
 
-async def _add(settings: Settings, other: Settings, name: str, url: str) -> None:
+async def _on_both(
+    settings: Settings, other: Settings, act: Callable[[AsyncConnection, AsyncConnection], Awaitable[object]]
+) -> None:
+    """Do something in a transaction of the control database, with a connection to another one.
+
+    Raises:
+        CommandError: it cannot be done.
+    """
     here, there = create_long_engine(settings), create_long_engine(other)
     try:
         async with transaction(everywhere(here)) as connection, everywhere(there).connect() as elsewhere:
-            await service.add(connection, elsewhere, settings, name, url)
+            await act(connection, elsewhere)
     except DomainError as error:
         raise CommandError(error.detail) from error
     finally:

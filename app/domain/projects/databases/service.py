@@ -32,6 +32,30 @@ async def add(
     Raises:
         DatabaseNotOursError: it is the control database, or holds what is not this service's.
     """
+    known = await check(connection, other, name)
+    sealed = fernet(settings).encrypt(url.encode())
+    if known is not None:
+        await queries.set_url(connection, known.id, sealed)
+        return
+    ours = await queries.keys(connection)
+    database_id = await queries.add(connection, name, sealed)
+    await queries.put_keys(other, ours)
+    await queries.name_further(other, name)
+    await queries.number_apart(other, database_id)
+    await other.commit()
+
+
+async def check(connection: AsyncConnection, other: AsyncConnection, name: str) -> DatabaseRecord | None:
+    """Check that a database may be taken under a name; return it if it was before, perhaps at another address.
+
+    Args:
+        connection: to the control database.
+        other: to the database.
+        name: of the database.
+
+    Raises:
+        DatabaseNotOursError: it is the control database, or holds what is not this service's.
+    """
     await queries.take_lock(connection)
     if not await queries.take_lock(other):
         raise DatabaseNotOursError(
@@ -40,25 +64,19 @@ async def add(
     known = await queries.by_name(connection, name, lock=True)
     if known is not None and known.id == MAIN:
         raise DatabaseNotOursError(f"{name!r} is the control database, which DATABASE_URL names.")
-    sealed = fernet(settings).encrypt(url.encode())
     ours, theirs = await queries.keys(connection), await queries.keys(other)
     held = await queries.contents(other)
     if known is not None:
         if held.name != name or theirs.erasure != ours.erasure:
             raise DatabaseNotOursError(f"This is not the database {name!r} at another address.")
-        await queries.set_url(connection, known.id, sealed)
-        return
+        return known
     if held.name not in {MAIN_NAME, name}:
         raise DatabaseNotOursError(f"The database was added as {held.name!r} already.")
     if held.has_keys or held.has_vouchers or not set(held.projects) <= {DEFAULT}:
         raise DatabaseNotOursError("The database is not empty: it holds API keys, projects or vouchers.")
     if theirs.sealing and theirs.sealing != ours.sealing:
         raise DatabaseNotOursError("The database holds the key of another service.")
-    database_id = await queries.add(connection, name, sealed)
-    await queries.put_keys(other, ours)
-    await queries.name_further(other, name)
-    await queries.number_apart(other, database_id)
-    await other.commit()
+    return None
 
 
 async def list_all(connection: AsyncConnection) -> list[DatabaseRecord]:
