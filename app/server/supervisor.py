@@ -28,12 +28,17 @@ SILENCE_SECONDS = 10.0
 
 LOOK_SECONDS = 0.2
 """Between two looks at the processes."""
+FIRST_LOOK_SECONDS = 0.05
+"""The same until requests are answered."""
 
 MOST_PAUSE = 5.0
 """Longest pause between two tries to start the embedded database."""
 
 SPARE_SECONDS = 5.0
 """What a process that was replaced, or a start of the database, may take beyond the times of a stop."""
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks the service itself, whatever proxy the environment names for others."""
 
 log = structlog.get_logger()
 
@@ -78,22 +83,25 @@ class Supervisor:
             if self._postgres is not None:
                 folder = self._postgres.home / "backups"
                 DailyBackups(self._postgres.url, folder, self._backups, self._stop).start()
-            while not self._ready() and not self._stop.wait(0.05):
-                self._revive()
-            if not self._stop.is_set():
-                on_ready()
-            while not self._stop.wait(LOOK_SECONDS):
-                self._revive()
-                if self._replace.is_set():
-                    self._replace.clear()
-                    self._replace_all()
+            self._keep_processes(on_ready)
         finally:
             self._end()
+
+    def _keep_processes(self, on_ready: Callable[[], None]) -> None:
+        is_ready = False
+        while not self._stop.wait(LOOK_SECONDS if is_ready else FIRST_LOOK_SECONDS):
+            self._revive()
+            if self._replace.is_set():
+                self._replace.clear()
+                self._replace_all()
+            if not is_ready and self._ready():
+                is_ready = True
+                on_ready()
 
     def _ready(self) -> bool:
         host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104  (compared, not bound)
         try:
-            with urllib.request.urlopen(f"http://{host}:{self.port}/health/ready", timeout=1):
+            with _OPENER.open(f"http://{host}:{self.port}/health/ready", timeout=1):
                 return True
         except (urllib.error.URLError, OSError):
             return False

@@ -1,8 +1,13 @@
-"""The supervisor ends, whatever else does not."""
+"""The supervisor ends, whatever else does not, and finds its service past any proxy."""
 
 import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from unittest.mock import Mock
 
+import pytest
+
+from app.cli import demo
 from app.server import supervisor
 from app.server.supervisor import Supervisor
 
@@ -30,3 +35,62 @@ def test_a_start_of_the_database_that_hangs_holds_up_no_stop(monkeypatch):
     assert has_ended
     assert is_told_to_stop
     assert "is left to itself" in log.warning.call_args.args[0]
+
+
+@pytest.fixture
+def supervised():
+    supervisor = Supervisor("127.0.0.1", 0, 1, with_jobs=False, postgres=None)
+    supervisor._roles = []
+    yield supervisor
+    for held in supervisor._held:
+        held.close()
+
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def answering(held):
+    """Requests to a socket that is bound are answered."""
+    server = HTTPServer(held.getsockname(), Ready, bind_and_activate=False)
+    server.socket.close()
+    server.socket = held
+    server.server_activate()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def proxied(monkeypatch):
+    """The environment names a proxy, behind which nothing answers."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_service_is_found_past_any_proxy(supervised, proxied):
+    with answering(supervised._held[0]):
+        assert supervised._ready()
+        with demo._client(f"http://127.0.0.1:{supervised.port}") as client:
+            assert client.get("/health/ready").status_code == 200
+
+
+def test_processes_are_replaced_also_before_requests_are_answered(supervised, monkeypatch):
+    monkeypatch.setattr(supervised, "_ready", lambda: False)
+    monkeypatch.setattr(supervised, "_replace_all", replaced := Mock(side_effect=supervised._stop.set))
+    supervised._replace.set()
+    too_long = threading.Timer(20, supervised._stop.set)
+    too_long.start()
+    supervised._keep_processes(on_ready := Mock())
+    too_long.cancel()
+    assert (replaced.call_count, on_ready.call_count) == (1, 0)
