@@ -9,6 +9,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.platform.database_url import DatabaseUrlError, hosts, parameters
 from app.platform.setting_sources import SecretFiles, refuse_unknown
 
 
@@ -36,8 +37,9 @@ class Settings(BaseSettings):
     traces: bool = False
     """Send traces of requests and of what is sent to others, by OTLP over HTTP, to where OpenTelemetry's own variables
     say (`OTEL_EXPORTER_OTLP_ENDPOINT`). Needs the extra `traces`."""
-    log_level: str = "INFO"
-    """Least level that is logged. `WARNING` drops the line per request."""
+    log_level: Literal["DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    """Least level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`. `WARNING` drops the line per
+    request."""
     database_connections: int = Field(default=10, ge=2)
     """Most connections of each of a process's pools: a web process has two and some more, a worker one and those of
     imports. The sum is in docs/scaling.md."""
@@ -51,13 +53,13 @@ class Settings(BaseSettings):
     prepared_statements: bool | None = None
     """Whether statements are prepared. Unset: unless there is a pooler in between. One that keeps track of them
     (PgBouncer from 1.21 on) can be told so by `true`."""
-    statement_seconds: float = Field(default=3.0, gt=0)
+    statement_seconds: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     """Longest statement of a request; then it is answered 503, and the connection thrown away."""
     startup_seconds: float = Field(default=60.0, ge=0)
     """How long a start waits for its database."""
     drain_seconds: float = Field(default=3.0, ge=0)
     """How long a process that is told to stop (SIGTERM) goes on serving while `/health/ready` says 503."""
-    stop_seconds: float = Field(default=15.0, ge=1)
+    stop_seconds: float = Field(default=15.0, ge=1, allow_inf_nan=False)
     """How long a process may then take to finish what it has begun."""
     backups: int = Field(default=7, ge=0)
     """Daily backups of the embedded database that `vouchers serve` keeps in `home`; 0 makes none."""
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
     """Jobs that were given up are kept for so many days."""
     job_concurrency: int = Field(default=4, ge=1)
     """Jobs of one project that one worker runs at the same time; half as many more places are for those of others."""
-    clock_tolerance_seconds: float = Field(default=300, ge=0)
+    clock_tolerance_seconds: float = Field(default=300, ge=0, allow_inf_nan=False)
     """How far a shop's clock may be off when a use is judged by its time."""
     customer_ids: Literal["exact", "lowercase"] = "exact"
     """How ids of customers are read, wherever one comes in: `exact` as they are sent, `lowercase` trimmed and in lower
@@ -96,7 +98,7 @@ class Settings(BaseSettings):
     """Folder whose files and SQLite databases imports may read. Unset: none on this machine."""
     import_chunk_rows: int = Field(default=50_000, ge=1)
     """Rows that an import merges in one transaction; a twentieth of them while processes have many requests."""
-    fetch_seconds: float = Field(default=900, gt=0)
+    fetch_seconds: float = Field(default=900, gt=0, allow_inf_nan=False)
     """How long it may take to fetch the source of an import."""
     key_cache_seconds: float = Field(default=5.0, ge=0)
     """How long a process remembers a key. It is told at once of a key that was revoked or rotated elsewhere, and
@@ -110,7 +112,7 @@ class Settings(BaseSettings):
     """Lets emails, and the password of `smtp_url`, go unencrypted to a server that offers no TLS."""
     email_from: str | None = None
     """Sender of the emails."""
-    alert_retry_seconds: float = Field(default=5.0, gt=0)
+    alert_retry_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Wait before the second try to deliver an alert; it doubles each time, 15 tries take near a day."""
 
     @classmethod
@@ -145,6 +147,22 @@ class Settings(BaseSettings):
             ) from error
         return keys
 
+    @field_validator("direct_database_url", "read_database_url")
+    @classmethod
+    def _of_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        """Refuse what is no URL of PostgreSQL at the start, and without printing it."""
+        try:
+            if url is not None:
+                hosts(parameters(url.get_secret_value()))
+        except DatabaseUrlError as error:
+            raise ValueError("it cannot be read as a URL of PostgreSQL") from error
+        return url
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
+
     @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _listed(cls, hosts: object) -> object:
@@ -158,7 +176,7 @@ class Settings(BaseSettings):
     """Processes that render templates, of each service process."""
     template_bytes: int = Field(default=256 * 1024, ge=1)
     """Most bytes of a template."""
-    template_seconds: float = Field(default=1.0, gt=0)
+    template_seconds: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Most processor time that one message may take."""
     template_memory_bytes: int = Field(default=512 * 1024**2, ge=128 * 1024**2)
     """Most memory of a process that renders."""

@@ -1,8 +1,11 @@
-"""Settings: what is misspelt is refused, and a secret may stand in a file."""
+"""Settings: what is misspelt or cannot be used is refused, and a secret may stand in a file."""
+
+import sys
 
 import pytest
 from cryptography.fernet import Fernet
 
+from app.cli.main import main
 from app.platform.setting_sources import SECRETS, SettingError, refuse_unknown
 from app.platform.settings import Settings, get_settings
 
@@ -29,6 +32,39 @@ def test_a_setting_that_there_is_not_is_refused_with_the_nearest_name(monkeypatc
     with pytest.raises(SettingError) as caught:
         get_settings()
     assert str(caught.value) == f"{given}: there is no such setting; {said}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("VOUCHERS_LOG_LEVEL", "loud", "'WARNING', 'ERROR'"),
+        ("VOUCHERS_STATEMENT_SECONDS", "inf", "finite"),
+        ("VOUCHERS_STOP_SECONDS", "inf", "finite"),
+        ("VOUCHERS_READ_DATABASE_URL", "mysql://u:hidden@host.test/d", "cannot be read as a URL"),
+        (
+            "VOUCHERS_READ_DATABASE_URL",
+            "postgresql://u:hidden@/d?host=a,b,c&port=1,2",
+            "cannot be read as a URL",
+        ),
+        ("VOUCHERS_DIRECT_DATABASE_URL", "hidden", "cannot be read as a URL"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_in_a_line(monkeypatch, capsys, name, value, said):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u@127.0.0.1:1/d")
+    monkeypatch.setenv("VOUCHERS_STARTUP_SECONDS", "0")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["vouchers", "check"])
+    with pytest.raises(SystemExit):
+        main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"vouchers: {name}: ")
+    assert said in line
+    assert "hidden" not in line
+
+
+def test_a_level_of_the_log_is_read_in_small_letters_too(monkeypatch):
+    monkeypatch.setenv("VOUCHERS_LOG_LEVEL", "info")
+    assert get_settings().log_level == "INFO"
 
 
 @pytest.mark.parametrize(
