@@ -6,6 +6,7 @@ from psycopg import sql
 from app.platform.connections import SERVICE, SESSION, connect_sync
 from app.platform.database_url import parameters
 from app.platform.errors import CommandError
+from app.platform.logs import log
 from app.platform.settings import Settings
 
 _PRESENT = """
@@ -15,15 +16,16 @@ WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_da
 """
 _RENEW = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND usename = %s AND state = 'idle' AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND usename = %s AND coalesce(state, 'idle') = 'idle' AND pid <> pg_backend_pid()
 """
+"""What is not ours to end may be hidden from us too."""
 
 
 def set_for_role(settings: Settings) -> None:
     """Give the role that the service uses behind a pooler the settings that its sessions have elsewhere.
 
-    They hold for sessions that begin afterwards, so those that the pooler keeps ready are ended. What the role has
-    already is not set again: an operator may give it by hand.
+    They hold for sessions that begin afterwards, so those that the pooler keeps ready are ended; the log tells where
+    that is not ours to do. What the role has already is not set again: an operator may give it by hand.
 
     Raises:
         CommandError: they cannot be given; it tells the statement that an administrator runs.
@@ -48,4 +50,9 @@ def set_for_role(settings: Settings) -> None:
                     f"Behind a pooler the role needs a setting; have it given: {said}"
                 ) from None
         if missing:
-            connection.execute(_RENEW, (role,))
+            try:
+                connection.execute(_RENEW, (role,))
+            except pg.InsufficientPrivilege:
+                log.warning(
+                    "the pooler's sessions cannot be ended: let it reconnect, for the role has new settings"
+                )
