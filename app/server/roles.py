@@ -15,6 +15,9 @@ FIRST_SECONDS = 60.0
 JOBS_SILENCE_SECONDS = 30.0
 """A process that does jobs is silent for so long only if it hangs: an import may hold up its event loop for less."""
 
+KILL_SECONDS = 5.0
+"""How long the end of a process that was killed is waited for: the disk may hold up even that."""
+
 REPLACED = signal.SIGUSR1
 """Tells a web process that another one has taken its place."""
 
@@ -61,9 +64,9 @@ class Running:
             os.kill(self.process.pid, number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once; where the system does not let it go, leave it to itself."""
         self.process.kill()
-        self.process.join()
+        self.process.join(KILL_SECONDS)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from unittest.mock import Mock
 import pytest
 
 from app.cli import demo
-from app.server import supervisor
+from app.server import roles, supervisor
+from app.server.roles import Running
 from app.server.supervisor import Supervisor
 
 
@@ -94,3 +95,10 @@ def test_processes_are_replaced_also_before_requests_are_answered(supervised, mo
     supervised._keep_processes(on_ready := Mock())
     too_long.cancel()
     assert (replaced.call_count, on_ready.call_count) == (1, 0)
+
+
+def test_a_process_that_outlives_its_kill_holds_up_nobody_for_ever():
+    process = Mock()
+    Running(process, Mock(), 0.0).kill()
+    assert [call[0] for call in process.method_calls] == ["kill", "join"]
+    process.join.assert_called_once_with(roles.KILL_SECONDS)

@@ -8,6 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.platform.postgres.programs import run
+
+_TRIAL_SECONDS = 20.0
+"""What a look at the folders may take: a disk that hangs holds it up for ever."""
+
 
 @dataclass(frozen=True)
 class ServerUser:
@@ -53,7 +58,8 @@ class ServerUser:
         lacks that (a container) or the programs are root's alone to execute, to pass over
         permissions. That is still less than root, as which the service itself runs.
 
-        Raises `PermissionError` if the account cannot get there by any of these ways.
+        Raises `PermissionError` if the account cannot get there by any of these ways, and `TimeoutError` where the disk
+        does not answer.
         """
         if os.geteuid() == self.uid:
             return ()
@@ -64,10 +70,11 @@ class ServerUser:
         for capability in ("", "dac_read_search", "dac_override"):
             way = (*become, *(_keep(capability) if capability else ()))
             trial = (*way, "sh", "-c", '"$0" --version && cd "$1"', str(program), str(folder))
-            tried = subprocess.run(  # noqa: S603 - a fixed script; the paths are its arguments
-                trial, cwd="/", env={"PATH": os.defpath}, capture_output=True, check=False
-            )
-            if tried.returncode == 0:
+            try:
+                code, _ = run(trial, _TRIAL_SECONDS, folder="/")
+            except subprocess.TimeoutExpired:
+                raise TimeoutError(f"the disk of {folder} or {program} does not answer") from None
+            if code == 0:
                 return way
         raise PermissionError(
             f"PostgreSQL runs as user {self.uid}, who cannot reach {folder} or {program}, and this"

@@ -21,6 +21,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from app.platform.postgres import server
+from app.platform.postgres import user as accounts
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
 from app.platform.postgres.settings import max_wal_mib, shared_buffers_mib
 from app.platform.postgres.user import ServerUser
@@ -444,3 +445,14 @@ def test_a_program_that_hangs_is_ended_and_told(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "pg_ctl").chmod(0o700)
     with pytest.raises(LocalPostgresError, match=r"pg_ctl .* did not end"):
         LocalPostgres(tmp_path)._command("pg_ctl", "start")
+
+
+def test_a_disk_that_hangs_as_the_way_to_it_is_sought_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "setpriv").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "setpriv").chmod(0o700)
+    monkeypatch.setattr(accounts, "_TRIAL_SECONDS", 0.2)
+    monkeypatch.setattr(accounts.shutil, "which", lambda _: str(tmp_path / "setpriv"))
+    with pytest.raises(TimeoutError, match="does not answer"):
+        ServerUser(os.geteuid() + 1, os.getegid()).prefix(Path("initdb"), tmp_path)
