@@ -29,7 +29,7 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> None:
     """Put a backup into the service's database, which must be empty, or is emptied with `replace`.
 
     What is there is set aside first, and comes back if the backup cannot be put in; where this is killed, as the
-    database is brought up next.
+    database is brought up or restored next.
 
     Raises:
         CommandError: the database is in use or not empty, or the backup does not fit.
@@ -53,7 +53,8 @@ def restore(settings: Settings, file: Path, *, replace: bool) -> None:
 
 def _make_room(connection: Connection, *, replace: bool) -> None:
     with connection.begin():
-        aside.recover(connection)
+        if not aside.recover(connection):
+            raise CommandError(aside.BOTH)
     with connection.begin():
         if aside.holds_tables(connection) and not replace:
             raise CommandError("The database is not empty; --replace throws away what is in it.")

@@ -8,17 +8,24 @@ import time
 import structlog
 from sqlalchemy import Connection, text
 
-from app.platform.errors import CommandError
-
 log = structlog.get_logger()
 
+BOTH = (
+    "A restore was broken off: what the database held before is in the schema `replaced`, and other tables are in its"
+    " place by now. DROP SCHEMA replaced CASCADE deletes it; to have it back instead, DROP SCHEMA public CASCADE, and"
+    " start again."
+)
 _LOCK = 7_246_551
 """Advisory lock of a session that migrates or restores."""
 _TAKE = text("SELECT pg_try_advisory_lock(:lock)")
-_STATE = text(
-    "SELECT to_regnamespace('replaced') IS NOT NULL,"
-    " EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public')"
-)
+_STATE = text("""
+SELECT to_regnamespace('replaced') IS NOT NULL AS is_aside,
+    EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public') AS filled,
+    to_regclass('public.alembic_version') IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pg_policies WHERE schemaname = 'public') AS restored
+""")
+"""Whether something is set aside, whether there are tables in its place, and whether a restore has left them there
+before its end: it puts policies on them as it throws away what was set aside."""
 
 
 def take_lock(connection: Connection) -> None:
@@ -35,8 +42,7 @@ def take_lock(connection: Connection) -> None:
 
 def holds_tables(connection: Connection) -> bool:
     """Return whether there are any tables where the service has its own."""
-    _, filled = connection.execute(_STATE).one()
-    return bool(filled)
+    return bool(connection.execute(_STATE).one().filled)
 
 
 def set_aside(connection: Connection) -> None:
@@ -57,20 +63,17 @@ def throw_away(connection: Connection) -> None:
     connection.exec_driver_sql("DROP SCHEMA replaced CASCADE")
 
 
-def recover(connection: Connection) -> None:
-    """Put back what a restore that was killed has set aside; do nothing where nothing is.
+def recover(connection: Connection) -> bool:
+    """Put back what a restore that was killed has set aside, if it did; return whether all is in its place.
 
-    Raises:
-        CommandError: there are tables in its place by now; only a person can tell which are to stay.
+    It is not where other tables are in its place by now: then both stay, and only a person can tell which is wanted.
     """
-    is_aside, filled = connection.execute(_STATE).one()
-    if not is_aside:
-        return
-    if filled:
-        raise CommandError(
-            "A restore was broken off: what the database held before is in the schema `replaced`, and there are tables"
-            " in its place. To have it back, run DROP SCHEMA public CASCADE and start again; to do without it, run"
-            " DROP SCHEMA replaced CASCADE and restore again, with --replace."
-        )
+    state = connection.execute(_STATE).one()
+    if not state.is_aside:
+        return True
+    if state.filled and not state.restored:
+        log.warning(BOTH)
+        return False
     put_back(connection)
     log.warning("a restore was broken off: what it had set aside is put back")
+    return True

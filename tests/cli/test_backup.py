@@ -79,8 +79,10 @@ ASIDE = "ALTER SCHEMA public RENAME TO replaced;"
 KILLED = {
     "as it sets aside": ASIDE,
     "as it fills": f"{ASIDE} CREATE SCHEMA public",
-    "and another service was begun": f"{ASIDE} CREATE SCHEMA public; CREATE TABLE fresh ()",
+    "before it has policies": f"{ASIDE} CREATE SCHEMA public; CREATE TABLE alembic_version (); CREATE TABLE fresh ()",
+    "and a service was begun": f"{ASIDE} CREATE SCHEMA public; CREATE TABLE fresh (); CREATE POLICY p ON fresh",
 }
+BEFORE_ITS_END = list(KILLED)[:-1]
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def tables(connection):
     return set(found.fetchall())
 
 
-@pytest.mark.parametrize("killed", ["as it sets aside", "as it fills"], indirect=True)
+@pytest.mark.parametrize("killed", BEFORE_ITS_END, indirect=True)
 @pytest.mark.parametrize("replace", [False, True])
 def test_what_a_restore_that_was_killed_set_aside_is_not_lost_to_the_next_one(
     killed, replace, empty, tmp_path
@@ -112,16 +114,15 @@ def test_what_a_restore_that_was_killed_set_aside_is_not_lost_to_the_next_one(
         assert tables(connection) == {("public", "kept")}
 
 
-@pytest.mark.parametrize("killed", ["as it sets aside", "as it fills"], indirect=True)
+@pytest.mark.parametrize("killed", BEFORE_ITS_END, indirect=True)
 def test_what_a_restore_that_was_killed_set_aside_comes_back_with_the_next_start(killed, empty):
     command.upgrade(config(empty.direct_url), "0001")
     assert tables(killed) == {("public", "kept")}
 
 
-@pytest.mark.parametrize("killed", ["and another service was begun"], indirect=True)
+@pytest.mark.parametrize("killed", ["and a service was begun"], indirect=True)
 def test_which_of_two_is_kept_after_a_restore_that_was_killed_is_for_a_person_to_say(killed, empty, tmp_path):
-    with pytest.raises(CommandError, match="was broken off"):
-        command.upgrade(config(empty.direct_url), "0001")
+    command.upgrade(config(empty.direct_url), "0001")
     killed.close()
     (tmp_path / "torn.dump").write_bytes(b"PGDMP")
     with pytest.raises(CommandError, match="was broken off"):
