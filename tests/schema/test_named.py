@@ -25,7 +25,6 @@ EVERYWHERE = {
     "app.domain.alerts.queries.FAILED_IN",
     "app.domain.alerts.queries.UNTOLD_IN",
     "app.domain.changes.queries.LEFT_IN",
-    "app.domain.customers.queries.FORGET_MARKS",
     "app.domain.forecast.queries.KEEP",
     "app.domain.holds.queries.EXPIRED_IN",
     "app.domain.imports.queries.LEFT_IN",
