@@ -209,18 +209,23 @@ def empty_database(server_url: str) -> Iterator[str]:
 
 @contextmanager
 def another_database(server_url: str, name: str) -> Iterator[str]:
-    """Make a database on the server and yield its URL; end what is still connected and drop it.
-
-    `WITH (FORCE)` would be refused while the server's own vacuum is in it; without it, PostgreSQL sends that away.
-    """
+    """Make a database on the server and yield its URL; drop it at the end."""
     with psycopg.connect(conninfo(server_url), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
         try:
             yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
         finally:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = %s AND backend_type = 'client backend'",
-                (name,),
-            )
-            connection.execute(f"DROP DATABASE {name}")
+            drop(connection, name)
+
+
+def drop(connection: psycopg.Connection, name: str) -> None:
+    """End what is still connected to a database, and drop it.
+
+    `WITH (FORCE)` would be refused while the server's own vacuum is in it; without it, PostgreSQL sends that away.
+    """
+    connection.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = %s AND backend_type = 'client backend'",
+        (name,),
+    )
+    connection.execute(f"DROP DATABASE {name}")

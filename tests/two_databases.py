@@ -17,7 +17,7 @@ from app.platform.databases import settings_of
 from app.platform.engines import create_engine
 from app.platform.projects import everywhere, of_project
 from app.platform.settings import Settings
-from tests.conftest import DATABASE
+from tests.conftest import DATABASE, drop
 from tests.factories import add_key
 from tests.shops import Shop, client_of
 
@@ -33,7 +33,7 @@ def copy_of(server_url: str, name: str) -> Iterator[str]:
         try:
             yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
         finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            drop(connection, name)
 
 
 @dataclass
