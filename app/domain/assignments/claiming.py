@@ -120,10 +120,11 @@ async def _claim_in_transaction(
     try:
         return await _claim_of_persons(engine, pool, requests)
     except MergingError as error:
-        merging = error.ids
-    failed: Given = {
-        request.id: ChangesConflictError() for request in requests if request.customer_id in merging
-    }
+        failed: Given = {
+            request.id: ChangesConflictError() for request in requests if request.customer_id in error.ids
+        }
+        if not failed:  # none of these is told of: nothing is won by another try
+            raise
     others = [request for request in requests if request.id not in failed]
     if not others:
         return failed, None

@@ -45,14 +45,8 @@ async def resolve(connection: AsyncConnection, ids: Iterable[str | None]) -> dic
 
 async def current(connection: AsyncConnection, customer_id: str) -> str:
     """Return the id under which all of a customer is kept, for who only reads."""
-    return (await current_ids(connection, [customer_id]))[0]
-
-
-async def current_ids(connection: AsyncConnection, ids: Iterable[str]) -> list[str]:
-    """Return the ids under which all of these customers is kept, each once, for who only reads."""
-    asked = list(ids)
-    found = {row.asked: row.id for row in await queries.persons(connection, asked)}
-    return list(dict.fromkeys(found.get(id_, id_) for id_ in asked))
+    rows = await queries.persons(connection, [customer_id])
+    return rows[0].id if rows else customer_id
 
 
 async def aliases(connection: AsyncConnection, customer_id: str) -> tuple[str, ...]:

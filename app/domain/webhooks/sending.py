@@ -67,9 +67,8 @@ async def tell(engine: AsyncEngine, settings: Settings) -> None:
                 under_way |= {
                     row.id: group.create_task(_tell_news(engine, settings, row, until, places)) for row in due
                 }
-            if not under_way:
-                return
-            await asyncio.wait(under_way.values(), timeout=LOOK_SECONDS)
+            if under_way:
+                await asyncio.wait(under_way.values(), timeout=LOOK_SECONDS)
             under_way = {id_: task for id_, task in under_way.items() if not task.done()}
             if not under_way:
                 return

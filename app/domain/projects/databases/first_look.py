@@ -11,6 +11,8 @@ _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
 _ANY = sql.SQL("SELECT FROM {} LIMIT 1")
 _VERSION, _FIRST = "alembic_version", "procrastinate_jobs"
 """Tables that are there as migrations begin, and after the first of them."""
+_HOLD = {"api_key", "voucher"}
+"""Tables that hold nothing where nobody has used the database yet."""
 _TELLS = "database"
 """The table that says which database it is."""
 
@@ -32,10 +34,8 @@ def can_tell(settings: Settings) -> bool:
             raise DatabaseNotOursError("The database is not empty: it holds tables of something else.")
         if _TELLS in tables:
             return True
-        for table in tables & {
-            "api_key",
-            "voucher",
-        }:  # of an older release, or of one that was left half migrated
+        # Of an older release, or of one that was left half migrated.
+        for table in tables & _HOLD:
             if connection.execute(_ANY.format(sql.Identifier(table))).rowcount:
                 raise DatabaseNotOursError("The database is not empty: it holds API keys or vouchers.")
     return False
