@@ -8,6 +8,8 @@ import time
 import structlog
 from sqlalchemy import Connection, text
 
+from app.platform import advisory
+
 log = structlog.get_logger()
 
 BOTH = (
@@ -15,8 +17,6 @@ BOTH = (
     " place by now. DROP SCHEMA replaced CASCADE deletes it; to have it back instead, DROP SCHEMA public CASCADE, and"
     " start again."
 )
-_LOCK = 7_246_551
-"""Advisory lock of a session that migrates or restores."""
 _TAKE = text("SELECT pg_try_advisory_lock(:lock)")
 _STATE = text("""
 SELECT to_regnamespace('replaced') IS NOT NULL AS is_aside,
@@ -34,7 +34,7 @@ def take_lock(connection: Connection) -> None:
     It is asked again and again: a session that waits within a statement would be waited for by an index that is built
     concurrently.
     """
-    while not connection.scalar(_TAKE, {"lock": _LOCK}):
+    while not connection.scalar(_TAKE, {"lock": advisory.SCHEMA}):
         connection.rollback()
         time.sleep(0.1)
     connection.commit()

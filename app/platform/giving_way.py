@@ -17,6 +17,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.platform import advisory
 from app.platform.connections import LimitedConnection, connect
 from app.platform.database import transaction
 from app.platform.metrics import RESTED
@@ -42,7 +43,7 @@ LONGEST_REST = 1.0
 APART_SECONDS = 0.01
 """Between a look that finds the mark and the one that makes sure: the first may have met another job's look."""
 
-MARK = "7246554, 0"
+MARK = f"{advisory.REQUESTS}, 0"
 """The advisory lock."""
 _IS_FREE = f"SELECT pg_try_advisory_xact_lock({MARK})"
 

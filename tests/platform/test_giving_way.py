@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from app.platform import giving_way
+from app.platform.advisory import REQUESTS
 from app.platform.database_url import conninfo
 from app.platform.giving_way import (
     APART_SECONDS,
@@ -22,9 +23,9 @@ from app.platform.giving_way import (
 from app.platform.metrics import RESTED
 from tests.worker import eventually
 
-HOLDERS = """
+HOLDERS = f"""
 SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = database
-WHERE locktype = 'advisory' AND classid = 7246554 AND granted AND datname = current_database()
+WHERE locktype = 'advisory' AND classid = {REQUESTS} AND granted AND datname = current_database()
 """
 
 

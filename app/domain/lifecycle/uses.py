@@ -18,11 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle.order import MOMENT
 from app.domain.lifecycle.stock import SLOT
+from app.platform import advisory
 from app.platform.settings import get_settings
 
-# A project's uses have an advisory lock of its number.
-SHARED = text("SELECT pg_advisory_xact_lock_shared(7246552, :project)")
-ALONE: LiteralString = "SELECT pg_advisory_xact_lock(7246552, {project})"
+SHARED = text(f"SELECT pg_advisory_xact_lock_shared({advisory.USES}, :project)")
+ALONE: LiteralString = f"SELECT pg_advisory_xact_lock({advisory.USES}, {{project}})"
 
 USED: LiteralString = """EXISTS (
     SELECT FROM redemption

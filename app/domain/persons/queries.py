@@ -9,10 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.persons.schemas import REGISTERED, AliasRecord, TrackedId, TrackedRecord
-from app.platform import records
+from app.platform import advisory, records
 
 # A merge holds an advisory lock of its project from its first mark to its end.
-_SHARED: LiteralString = "SELECT pg_try_advisory_xact_lock_shared(7246553, {project})"
+_SHARED: LiteralString = f"SELECT pg_try_advisory_xact_lock_shared({advisory.MERGES}, {{project}})"
 
 PERSONS = text("""
 SELECT alias.id AS asked, alias.customer_id AS id, alias.merging, ARRAY(
@@ -23,7 +23,7 @@ SELECT alias.id AS asked, alias.customer_id AS id, alias.merging, ARRAY(
 FROM customer_alias AS alias WHERE alias.project_id = :project AND alias.id = ANY (CAST(:ids AS text[]))
 """)
 NO_MERGE = text(_SHARED.format(project=":project"))
-ALONE = text("SELECT pg_try_advisory_xact_lock(7246553, :project)")
+ALONE = text(f"SELECT pg_try_advisory_xact_lock({advisory.MERGES}, :project)")
 # What a merge that came to nothing has marked is marked still: whoever is alone takes that off.
 MARK = text("""
 WITH stale AS (

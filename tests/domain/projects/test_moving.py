@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from app.domain.projects.moving import tables, tasks
+from app.domain.projects.moving import queries, tables, tasks
 from app.domain.projects.moving.guard import Guard
 from app.domain.projects.moving.queries import PAUSED
 from app.platform.connections import connect_sync
@@ -129,3 +129,12 @@ async def test_what_is_refused_by_the_job_queue_is_told_in_the_same_words(client
         assert (reply.status_code, reply.json()["type"]) == (503, "/problems/project-moving"), reply.text
     finally:
         guard.remove(30)
+
+
+async def test_customers_are_merged_while_their_project_is_copied(client, owner):
+    assert queries.take(owner, 1)
+    try:
+        reply = await client.post("/v1/customers/anna/merge", json={"from": "cookie-1"})
+        assert reply.status_code == 200, reply.text
+    finally:
+        queries.leave(owner, 1)

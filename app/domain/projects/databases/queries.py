@@ -10,7 +10,7 @@ from app.domain.projects.databases.schemas import (
     DatabaseState,
     ServiceKeys,
 )
-from app.platform import records
+from app.platform import advisory, records
 from app.platform.databases import MAIN
 from app.schema.access import ApiKey, SealingKey
 from app.schema.customers import ErasureKey
@@ -30,8 +30,6 @@ POOLS = 10_000_000
 NUMBER_APART = text(
     "SELECT setval('pool_id_seq', greatest(CAST(:first AS bigint), last_value)) FROM pool_id_seq"
 )
-ADVISORY_LOCK = 7_246_552
-"""Taken in the control database; who cannot take it in another one is in the same."""
 TAKE = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
 
@@ -91,7 +89,7 @@ async def state(connection: AsyncConnection) -> DatabaseState:
 
 async def take_lock(connection: AsyncConnection) -> bool:
     """Take the lock by which two databases are told from one; tell whether it was free."""
-    return bool(await connection.scalar(TAKE, {"lock": ADVISORY_LOCK}))
+    return bool(await connection.scalar(TAKE, {"lock": advisory.CONTROL}))
 
 
 async def contents(connection: AsyncConnection) -> Contents:

@@ -7,9 +7,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from app.domain.projects.moving.tables import Connection, Key
+from app.platform import advisory
 
-LOCKS = 7_246_553
-"""Class of the advisory locks, one for each project: who holds it moves the project. It goes with its session."""
 COPYING, FOLLOWING, PAUSED, SWITCHED, LEFT, UNDOING = (
     "copying",
     "following",
@@ -63,14 +62,14 @@ class Place:
 
 
 def take(control: Connection, project: int) -> bool:
-    """Take a project's lock for the session; tell whether it was free."""
-    row = control.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCKS, project]).fetchone()
+    """Take a project's lock for the session, with which it goes; tell whether it was free."""
+    row = control.execute("SELECT pg_try_advisory_lock(%s, %s)", [advisory.MOVES, project]).fetchone()
     return row is not None and bool(row[0])
 
 
 def leave(control: Connection, project: int) -> None:
     """Give the lock back."""
-    control.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCKS, project])
+    control.execute("SELECT pg_advisory_unlock(%s, %s)", [advisory.MOVES, project])
 
 
 def end_holder(control: Connection, project: int) -> None:
@@ -79,7 +78,7 @@ def end_holder(control: Connection, project: int) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         " AND classid = %s AND objid = %s AND objsubid = 2 AND pid <> pg_backend_pid()",
-        [LOCKS, project],
+        [advisory.MOVES, project],
     )
 
 
