@@ -1,5 +1,6 @@
 import pytest
 
+from app.platform.connections import connect_sync
 from tests.factories import fill
 
 NO_COUNTS = dict.fromkeys(
@@ -81,3 +82,19 @@ async def test_a_pool_is_deleted_until_a_code_of_it_was_handed_out(client, engin
     assert reply.status_code == 409
     assert reply.json()["type"] == "/problems/pool-not-empty"
     assert (await client.get("/v1/pools/p/counts")).json()["total"] == 3
+
+
+async def test_counts_read_no_voucher_however_many_there_are(client, engine, settings):
+    await fill(engine, "p", 5)
+    assert (await client.post("/v1/pools/p/assignments", json={})).status_code == 201
+    with connect_sync(settings) as nobody_reads:
+        nobody_reads.execute("LOCK TABLE voucher IN ACCESS EXCLUSIVE MODE")
+        counts = (await client.get("/v1/pools/p/counts")).json()
+        assert (counts["available"], counts["assigned"], counts["total"]) == (4, 1, 5)
+        assert (await client.get("/v1/pools/p")).json()["counts"] == counts
+        (listed,) = (await client.get("/v1/pools")).json()["items"]
+        assert listed["counts"] == counts
+        body = {"template": "{{ vouchers['p'].count_available() }} of {{ vouchers['p'].count_total() }}"}
+        reply = await client.post("/v1/render", json=body | {"customer_id": "c", "channel": "sms"})
+        assert reply.json()["rendered"] == "4 of 5"
+        assert 'vouchers_stock{pool="p"' in (await client.get("/metrics")).text

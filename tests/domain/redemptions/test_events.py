@@ -1,5 +1,6 @@
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -9,6 +10,12 @@ from app.domain.redemptions import service
 from tests.factories import fill
 
 CUSTOMER = "c1"
+TOMORROW = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+
+def later(**by):
+    """A time so much after tomorrow, when every code of a test has been assigned."""
+    return (TOMORROW + timedelta(**by)).isoformat().replace("+00:00", "Z")
 
 
 async def assigned(client, customer_id=CUSTOMER, pool="p"):
@@ -40,7 +47,7 @@ async def test_a_mapped_event_redeems_the_code_at_its_own_time(client, engine):
     await fill(engine, "p", 2)
     await map_(client, "voucher_code")
     code = await assigned(client)
-    at = "2027-01-05T10:00:00Z"
+    at = later()
     assert await track(client, {"properties": {"voucher_code": f" {code} "}, "timestamp": at}) == ["redeemed"]
     now = await voucher(client, code)
     assert (now["status"], now["redeemed_at"]) == ("redeemed", at)
@@ -137,13 +144,13 @@ async def test_the_time_of_the_event_counts_and_not_its_arrival(client, engine):
     await fill(engine, "p", 1)
     await map_(client, "code")
     code = await assigned(client)
-    later = {"event_id": "later", "properties": {"code": code}, "timestamp": "2027-02-02T00:00:00Z"}
-    earlier = {"event_id": "earlier", "properties": {"code": code}, "timestamp": "2027-01-01T00:00:00Z"}
+    second = {"event_id": "second", "properties": {"code": code}, "timestamp": later(days=32)}
+    first = {"event_id": "first", "properties": {"code": code}, "timestamp": later()}
     before = {"event_id": "before", "properties": {"code": code}, "timestamp": "2020-01-01T00:00:00Z"}
-    assert await track(client, later) == ["redeemed"]
-    assert await track(client, earlier) == ["redeemed"]
-    assert await track(client, before, later, earlier) == ["not_assigned", "already_redeemed", "redeemed"]
-    assert (await voucher(client, code))["redeemed_at"] == "2027-01-01T00:00:00Z"
+    assert await track(client, second) == ["redeemed"]
+    assert await track(client, first) == ["redeemed"]
+    assert await track(client, before, second, first) == ["not_assigned", "already_redeemed", "redeemed"]
+    assert (await voucher(client, code))["redeemed_at"] == later()
     assert (await client.get("/v1/pools/p/counts")).json()["redeemed"] == 1
 
 
@@ -159,7 +166,7 @@ async def test_a_use_heard_of_late_is_judged_by_who_held_the_code_then(client, e
 
 @pytest.mark.parametrize(
     ("at", "outcome", "status"),
-    [("2026-12-31T23:59:59Z", "redeemed", "redeemed"), ("2027-01-01T00:05:00Z", "expired", "assigned")],
+    [(later(seconds=-1), "redeemed", "redeemed"), (later(minutes=5), "expired", "assigned")],
 )
 async def test_a_use_after_the_expiry_is_an_issue_and_one_before_it_is_not(
     client, engine, at, outcome, status
@@ -168,7 +175,7 @@ async def test_a_use_after_the_expiry_is_an_issue_and_one_before_it_is_not(
     await map_(client, "code")
     code = await assigned(client)
     async with engine.begin() as connection:
-        await connection.execute(text("UPDATE voucher SET expires_at = '2027-01-01 00:00Z'"))
+        await connection.execute(text("UPDATE voucher SET expires_at = :at"), {"at": TOMORROW})
     assert await track(client, {"properties": {"code": code}, "timestamp": at}) == [outcome]
     assert (await voucher(client, code))["status"] == status
 
@@ -365,7 +372,7 @@ async def test_what_many_events_of_a_request_say_of_codes_comes_to_what_it_comes
         {"event_type": "refund", "properties": {"code": one}},
         {"properties": {"codes": [one]}, "customer_id": "bob"},
     ]
-    at = [{**event, "timestamp": f"2027-01-05T10:0{minute}:00Z"} for minute, event in enumerate(events)]
+    at = [{**event, "timestamp": later(minutes=minute)} for minute, event in enumerate(events)]
     defaults = {"customer_id": CUSTOMER, "event_type": "purchase"}
     reply = await client.post("/v1/events", json={"events": [defaults | event for event in at]})
     said = [[each["outcome"] for each in item["redemptions"]] for item in reply.json()["items"]]

@@ -69,8 +69,9 @@ def rows():
 async def test_each_construct_does_what_the_table_says_in_each_form(client, engine):
     for pool, codes in POOLS.items():
         await fill(engine, pool, codes)
-    wrong = []
-    for state, template, shows in rows():
+    wrong, table = [], list(rows())
+    assert len(table) > 80
+    for state, template, shows in table:
         for form in FORMS:
             reply = await sent(client, form, template, context=CONTEXT)
             said = reply.get("rendered" if state == "supported" else "detail")
@@ -82,4 +83,4 @@ async def test_each_construct_does_what_the_table_says_in_each_form(client, engi
 
 def test_the_table_has_every_name_that_the_page_has():
     table = TABLE.read_text()
-    assert [name for name in PAGE if f"`{name}" not in table and name not in table] == []
+    assert [name for name in PAGE if f"`{name}" not in table] == []

@@ -87,9 +87,8 @@ async def test_assignments_are_found_too(client, given):
         (("expires_after", "2091-01-01T00:00:00Z"),): set(),
     }
     for wanted, expected in cases.items():
-        assert expected <= set(await walk(client, "/v1/assignments", **dict(wanted))) | expected
-        if "code_contains" not in dict(wanted):
-            assert set(await walk(client, "/v1/assignments", **dict(wanted))) == expected, wanted
+        found = set(await walk(client, "/v1/assignments", **dict(wanted)))
+        assert expected <= found if "code_contains" in dict(wanted) else expected == found, wanted
         export = await client.get("/v1/assignments/export", params=dict(wanted) | {"format": "ndjson"})
         assert export.status_code == 200
 
