@@ -30,9 +30,9 @@ SELECT %(project)s, code, %(pool_id)s, draw_key,
     (SELECT number FROM import WHERE project_id = %(project)s AND id = %(import_id)s), NULL
 FROM ({rows}) AS chunk ORDER BY draw_key, line
 """
-# A code that has expired comes in as expired: it is never counted as available.
+# A code that has expired comes in as expired: it is never counted as available. It may be in the chunk twice.
 EXPIRED: LiteralString = f"""
-SELECT count(*) FROM ({{rows}}) AS chunk JOIN voucher USING (code)
+SELECT count(DISTINCT voucher.code) FROM ({{rows}}) AS chunk JOIN voucher USING (code)
 WHERE voucher.project_id = %(project)s AND COALESCE(chunk.expires_at, %(expires_at)s) <= now()
     AND {of_import("%(import_id)s", "%(project)s")}
     AND voucher.status = 'expired'

@@ -45,7 +45,8 @@ SELECT (SELECT count(*) FROM made) AS made, (SELECT count(*) FROM made WHERE sta
     (SELECT count(*) FROM waiting) AS waiting
 """)
 SET_ASIDE: LiteralString = """
-    SELECT staged ->> 'code' FROM import_reject WHERE project_id = :project AND import_id = :id AND staged IS NOT NULL
+    SELECT DISTINCT staged ->> 'code' FROM import_reject
+    WHERE project_id = :project AND import_id = :id AND staged IS NOT NULL
 """
 POOL: LiteralString = "(SELECT pool_id FROM import WHERE project_id = :project AND id = :id)"
 ELSEWHERE = text(f"""

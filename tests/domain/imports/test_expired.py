@@ -48,3 +48,13 @@ async def test_what_was_set_aside_comes_in_as_expired_too(client, engine, upload
     assert (counted["available"], counted["expired"]) == (0, 181)
     assert (await client.get("/v1/vouchers/HELLO")).json()["status"] == "expired"
     assert await broken(engine) == []
+
+
+async def test_an_expired_code_that_is_there_twice_is_one(client, engine, upload):
+    rows = "code,until\nA-1,2020-01-01\nA-1,2020-01-01\nA-2,2099-01-01\nA-3,2099-01-01\n"
+    await upload(rows, column="code", expires_at_column="until")
+    counted = await counts(client)
+    assert (counted["available"], counted["expired"], counted["total"]) == (2, 1, 3)
+    given = [await client.post("/v1/pools/p/assignments", json={}) for _ in range(3)]
+    assert [reply.status_code for reply in given] == [201, 201, 409]
+    assert await broken(engine) == []

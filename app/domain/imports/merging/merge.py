@@ -250,7 +250,7 @@ def chunk(connection: Connection[TupleRow], target: Target, after: int, upto: in
             raise ImportCancelledError("The import was cancelled.")
         if not target.dry_run and imported:
             values["expired"] = 0 if target.codes_alone else _number(connection, EXPIRED, values)
-            settle_chunk(connection, f"SELECT code {OF_CHUNK}", values)
+            settle_chunk(connection, f"SELECT DISTINCT code {OF_CHUNK}", values)
             connection.execute(FALL, values)
             connection.execute(intake.STOCK, values)  # last, because draws wait for it
 
