@@ -1,7 +1,7 @@
 """The advisory locks of the service that have a number: no two of them may have the same one in a database.
 
-Those of one number are taken in the one or the other of two spaces that PostgreSQL keeps apart: by themselves, or as
-the class of locks that have a second number too. Locks made of a text, such as an import's id, stand where they are taken.
+A number is taken in the one or the other of two spaces that PostgreSQL keeps apart: by itself, or as the class of locks
+that have a second number too. Locks made of a text, such as an import's id, stand where they are taken.
 """
 
 SCHEMA = 7_246_551

@@ -82,5 +82,5 @@ async def test_each_construct_does_what_the_table_says_in_each_form(client, engi
 
 
 def test_the_table_has_every_name_that_the_page_has():
-    table = TABLE.read_text()
-    assert [name for name in PAGE if f"`{name}" not in table] == []
+    table = "".join(line for line in TABLE.read_text().splitlines(keepends=True) if line.startswith("|"))
+    assert [name for name in PAGE if not re.search(rf"\b{re.escape(name)}\b", table)] == []
