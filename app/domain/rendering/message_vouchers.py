@@ -356,11 +356,15 @@ class MessageVouchers:
             await self._look_up_limits(name, pool)
             for row in pool.draw.locked:
                 self._note(row)
-            if pool.draw.shortage is not None:
-                # The same message sent twice at once: what the other one was given meanwhile is ours as well.
-                await self._read(name, range(pool.looked_up + 1))
+            if pool.draw.shortage is not None or pool.limits is not None:
+                await self._read_again()
         if isinstance(pool.draw.shortage, PoolNotFoundError):
             pool.similar, pool.draw.shortage = pool.draw.shortage.similar, None
+
+    async def _read_again(self) -> None:
+        """Read anew what was looked up: what the same message, sent twice at once, was given meanwhile is its own."""
+        for key, pool in self._pools.items():
+            await self._read(key, range(pool.looked_up + 1))
 
     async def _look_up_limits(self, name: str, pool: _Pool) -> None:
         """Find out how many codes each customer may still have, where the pool has a rule for that."""

@@ -148,6 +148,45 @@ async def test_a_customer_may_be_refused(client, engine):
     assert await given(client) == 3
 
 
+async def sent_twice_at_once(client, engine, template):
+    """Items of one message to anna that is sent again while the first send waits for its turn in pool p."""
+    recipients = [{"customer_id": "anna", "message_id": "m"}]
+    body = {"template": template, "channel": "sms", "recipients": recipients}
+    async with transaction(engine) as connection:
+        await connection.execute(text("SELECT FROM pool WHERE name = 'p' FOR NO KEY UPDATE"))
+        sends = [asyncio.create_task(client.post("/v1/render/batch", json=body)) for _ in range(2)]
+        await until_somebody_waits(engine, 2)
+    return [item for each in sends for item in (await each).json()["items"]]
+
+
+@pytest.mark.parametrize("otherwise", ["fallback=['q']", "default='SORRY'", "cached=True"])
+async def test_a_message_that_is_sent_twice_at_once_is_not_refused_its_own_code(otherwise, client, engine):
+    await fill(engine, "p", 9)
+    await fill(engine, "q", 2)
+    await rule(client, then="refuse")
+    template = f"{{{{ vouchers['p'].assign_available({otherwise}) }}}}"
+    first, again = await sent_twice_at_once(client, engine, template)
+    assert (first["status"], first["rendered"][:2]) == ("rendered", "p-")
+    assert again == first
+    assert await given(client) == 1
+    assert (await client.get("/v1/pools/q/counts")).json()["available"] == 2
+    await agrees(engine)
+
+
+async def test_what_replaces_a_voided_code_is_found_by_a_message_that_is_sent_twice_at_once(client, engine):
+    await fill(engine, "p", 9)
+    await rule(client, then="refuse")
+    template = "{{ vouchers['p'].assign_available(cached=False) }}"
+    voided = (await render(client, "anna", "m", template, "sms")).json()["rendered"]
+    assert (await client.post(f"/v1/vouchers/{voided}/void")).is_success
+    first, again = await sent_twice_at_once(client, engine, template)
+    assert first["status"] == "rendered"
+    assert again == first
+    assert first["rendered"] != voided
+    assert await given(client) == 1
+    await agrees(engine)
+
+
 async def test_what_went_back_does_not_count_and_an_empty_pool_gives_the_same(client, engine):
     await fill(engine, "p", 2)
     await rule(client)
