@@ -30,7 +30,7 @@ async def of_persons(connection: AsyncConnection, targets: Sequence[MessageTarge
 
 
 async def in_turns(targets: Sequence[MessageTarget], make: Make) -> list[Outcome]:
-    """Make messages; one that comes again under another id of its customer finds what the first time was given."""
+    """Make messages; one that comes again, be it under another id of its customer, finds what it was given at first."""
     turns: list[list[int]] = []
     times: dict[tuple[str, str | None], int] = {}
     for index, target in enumerate(targets):

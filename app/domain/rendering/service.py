@@ -101,9 +101,7 @@ async def _render(
 
         if spec.mode is Mode.PREVIEW:
             return await make(targets)
-        named = any(target.names for target in targets)
-        by_turns = (lambda those: in_turns(those, make)) if named else make
-        outcomes = await keyed.run(connection, targets, request, by_turns)
+        outcomes = await keyed.run(connection, targets, request, lambda those: in_turns(those, make))
         if ready is not None:
             ready(outcomes)
         return outcomes

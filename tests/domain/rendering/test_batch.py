@@ -86,12 +86,16 @@ async def test_a_preview_batch_takes_nothing(client, engine):
     assert await counts(client, "p") == (5, 0)
 
 
-async def test_the_same_message_twice_in_a_batch_is_one_message(client, engine):
+@pytest.mark.parametrize("others", [[], [{"customer_id": "d"}]], ids=["named", "nameless"])
+async def test_the_same_message_twice_in_a_batch_is_one_message(client, engine, others):
     await fill(engine, "p", 5)
     recipient = {"customer_id": "c", "message_id": "m"}
-    items = (await client.post(URL, json=body(0) | {"recipients": [recipient, recipient]})).json()["items"]
-    assert items[0]["rendered"] == items[1]["rendered"]
-    assert await counts(client, "p") == (4, 1)
+    reply = await client.post(URL, json=body(0) | {"recipients": [recipient, recipient, *others]})
+    assert reply.status_code == 200, reply.text
+    items = reply.json()["items"]
+    assert items[0] | {"index": 1} == items[1]
+    assert len({item["rendered"] for item in items}) == 1 + len(others)
+    assert await counts(client, "p") == (4 - len(others), 1 + len(others))
 
 
 async def test_a_template_that_is_none_fails_the_whole_batch(client):
