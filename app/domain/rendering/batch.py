@@ -121,21 +121,19 @@ async def _render_the_others(
     alone = await _render_singly(engine, renderers, replace(spec, mode=Mode.PREVIEW), targets)
     if spec.mode is Mode.PREVIEW:
         return alone
-    failed = [isinstance(each.error, TemplateLimitError | InvalidRequestError) for each in alone]
-
-    def all_of(made: Sequence[Outcome]) -> list[Outcome]:
-        others = iter(made)
-        return [each if bad else next(others) for each, bad in zip(alone, failed, strict=True)]
-
-    fit = [target for target, bad in zip(targets, failed, strict=True) if not bad]
+    failed = [
+        each if isinstance(each.error, TemplateLimitError | InvalidRequestError) else None for each in alone
+    ]
+    fit = [target for target, outcome in zip(targets, failed, strict=True) if outcome is None]
     if not fit:
         return alone
     try:
-        return all_of(
-            await service.render(engine, renderers, spec, fit, ready=lambda made: ready(all_of(made)))
+        made = await service.render(
+            engine, renderers, spec, fit, ready=lambda made: ready(service.filled(failed, made))
         )
     except RendererDiedError:
-        return all_of([Outcome(target, error=worker_killed_error()) for target in fit])
+        made = [Outcome(target, error=worker_killed_error()) for target in fit]
+    return service.filled(failed, made)
 
 
 def _refuse_limit(outcomes: Sequence[Outcome]) -> None:

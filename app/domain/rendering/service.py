@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.domain.assignments import service as assignments
 from app.domain.assignments.errors import PoolBusyError, PoolExhaustedError
 from app.domain.customers.events import NewEvent
+from app.domain.persons.service import MergingError
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import keyed, presence
 from app.domain.rendering.confined.protocol import Problem, Result, UseAsJson
@@ -33,7 +34,12 @@ from app.domain.rendering.schemas import (
 from app.domain.tracking import service as tracking
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.engines import hung_since
-from app.platform.errors import ClientGoneError, DatabaseUnavailableError, DomainError
+from app.platform.errors import (
+    ChangesConflictError,
+    ClientGoneError,
+    DatabaseUnavailableError,
+    DomainError,
+)
 from app.platform.metrics import RENDERS
 
 AT_A_TIME = 1000
@@ -70,16 +76,50 @@ async def render(
         async with renderers.turn():
             if hung_since(engine, began):
                 raise DatabaseUnavailableError("The database did not answer; nothing was taken. Try again.")
-            try:
-                outcomes = await _render(engine, renderers, spec, targets, request, ready)
-            except OrderMattersError:
-                outcomes = await _render(engine, renderers, spec, targets, request, ready, as_one=True)
+            outcomes = await _render_each(engine, renderers, spec, targets, request, ready)
     except DomainError as error:
         RENDERS.labels(spec.mode, error.name).inc(len(targets))
         raise
     for outcome in outcomes:
         RENDERS.labels(spec.mode, outcome.error.name if outcome.error else "rendered").inc()
     return outcomes
+
+
+async def _render_each(
+    engine: AsyncEngine,
+    renderers: Renderers,
+    spec: RenderSpec,
+    targets: Sequence[MessageTarget],
+    request: KeyedRequest | None,
+    ready: Callable[[list[Outcome]], None] | None,
+) -> list[Outcome]:
+    """Make messages; those to customers who are being merged all the while fail by themselves."""
+    try:
+        try:
+            return await _render(engine, renderers, spec, targets, request, ready)
+        except OrderMattersError:
+            return await _render(engine, renderers, spec, targets, request, ready, as_one=True)
+    except MergingError as error:
+        failed = [
+            Outcome(target, error=ChangesConflictError()) if target.customer_id in error.ids else None
+            for target in targets
+        ]
+        if not any(failed):  # none of these is told of: nothing is won by another try
+            raise
+    others = [target for target, outcome in zip(targets, failed, strict=True) if outcome is None]
+
+    def all_ready(made: list[Outcome]) -> None:
+        if ready is not None:
+            ready(filled(failed, made))
+
+    made = await _render_each(engine, renderers, spec, others, request, all_ready) if others else []
+    return filled(failed, made)
+
+
+def filled(failed: Sequence[Outcome | None], made: Sequence[Outcome]) -> list[Outcome]:
+    """Return all outcomes in order: those that failed by themselves and, where there is None, those made since."""
+    others = iter(made)
+    return [next(others) if outcome is None else outcome for outcome in failed]
 
 
 @retry_on_conflict

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import orjson
 import pytest
 from sqlalchemy import text
 
@@ -298,6 +299,32 @@ async def test_who_is_being_merged_fails_alone(seconds, client, engine, settings
         ChangesConflictError,
         LedgerEntry,
     ]
+    assert (told.status_code, told.json()["type"]) == (409, "/problems/conflict")
+    await agrees(engine)
+
+
+@pytest.mark.parametrize("form", ["named", "nameless", "lines"])
+async def test_the_message_of_who_is_being_merged_fails_alone(form, client, engine, monkeypatch):
+    await fill(engine, "p", 9)
+    await merge(client)
+    monkeypatch.setattr(persons.MergingError, "pause", 0)
+    named = {"message_id": "m"} if form == "named" else {}
+    recipients = [{"customer_id": each} | named for each in (COOKIE, "cat", "zoe")]
+    message = {"template": LETTER, "channel": "email"}
+    headers = {"Accept": "application/x-ndjson"} if form == "lines" else {}
+    async with transaction(engine) as alone:
+        assert await persons.try_alone(alone)
+        async with transaction(engine) as marking:
+            await persons.mark(marking, ["cat", "dog"])
+        reply = await client.post(
+            "/v1/render/batch", json=message | {"recipients": recipients}, headers=headers
+        )
+        told = await client.post("/v1/render", json=message | recipients[1])
+    assert reply.status_code == 200, reply.text
+    items = list(map(orjson.loads, reply.text.splitlines())) if headers else reply.json()["items"]
+    assert [item["customer_id"] for item in items] == [COOKIE, "cat", "zoe"]
+    assert [item["status"] for item in items] == ["rendered", "failed", "rendered"]
+    assert items[1]["problem"]["type"] == "/problems/conflict"
     assert (told.status_code, told.json()["type"]) == (409, "/problems/conflict")
     await agrees(engine)
 
