@@ -241,11 +241,30 @@ async def take_back(
 ) -> None:
     """Release what was taken for messages that reached nobody and have no ids of the caller's.
 
-    A request that came again found them, and so keeps them.
+    A request that came again found them, and so keeps them. What fails is tried once more, after all the others.
+
+    Raises:
+        Exception: what kept some of it from being released, again; the rest is.
     """
     ids = [id_ for outcome in outcomes if outcome.target.is_new for id_ in outcome.taken]
-    for start in range(0, len(ids), AT_A_TIME):
-        await _take_back(engine, ids[start : start + AT_A_TIME], request)
+    pieces = [ids[start : start + AT_A_TIME] for start in range(0, len(ids), AT_A_TIME)]
+    failed = await _take_back_each(engine, pieces, request)
+    failed = await _take_back_each(engine, [piece for piece, _ in failed], request)
+    for _, error in failed:
+        raise error
+
+
+async def _take_back_each(
+    engine: AsyncEngine, pieces: Sequence[Sequence[uuid.UUID]], request: KeyedRequest | None
+) -> list[tuple[Sequence[uuid.UUID], Exception]]:
+    """Release piece by piece; return the pieces that could not be, and why."""
+    failed: list[tuple[Sequence[uuid.UUID], Exception]] = []
+    for piece in pieces:
+        try:
+            await _take_back(engine, piece, request)
+        except Exception as error:  # noqa: BLE001  (raised once all were tried)
+            failed.append((piece, error))
+    return failed
 
 
 @retry_on_conflict

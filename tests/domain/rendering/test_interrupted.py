@@ -165,6 +165,32 @@ async def test_what_a_nameless_render_took_is_taken_back_where_the_caller_left_a
     assert await counts(client, "p") == (1, 1)
 
 
+@pytest.mark.parametrize(("failures", "status", "left"), [(1, 200, 60), (2, 503, 40)])
+async def test_what_cannot_be_taken_back_is_tried_again_and_keeps_no_other(
+    client, engine, monkeypatch, failures, status, left
+):
+    await fill(engine, "p", 60)
+    monkeypatch.setattr(service, "AT_A_TIME", 20)
+    release_unseen, asked, fails = service.assignments.release_unseen, [], []
+
+    async def failing(connection, ids):
+        fails.append(ids)
+        if len(fails) >= 2 and ids == fails[1] and fails.count(ids) <= failures:
+            raise OperationalError("UPDATE", {}, ConnectionResetError())
+        await release_unseen(connection, ids)
+
+    async def gone(_request):
+        return len(asked.append(1) or asked) > 1
+
+    monkeypatch.setattr(service.assignments, "release_unseen", failing)
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    recipients = [{"customer_id": f"c{n}"} for n in range(60)]
+    reply = await client.post(BATCH, json=SAME | {"recipients": recipients})
+    assert reply.status_code == status, reply.text
+    assert [len(ids) for ids in fails] == [20] * 4
+    assert await counts(client, "p") == (left, 60 - left)
+
+
 async def test_a_chunk_that_was_committed_for_a_request_that_is_cancelled_is_taken_back(
     app, client, engine, monkeypatch
 ):
