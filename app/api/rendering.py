@@ -286,6 +286,14 @@ async def _while_there(
     """
     still_there = _still_there(request)
     cycle = presence.noted(request.scope)
+
+    async def settle(chunk: list[Outcome]) -> None:
+        """Take back a chunk that nobody is there to be sent."""
+        if cycle is not None:
+            await cycle.flow.drain()
+        if not await still_there():
+            await service.take_back(engine, chunk, keyed)
+
     await asyncio.sleep(0)  # the head of the reply, which is written by now, leaves when the loop comes round
     while True:
         if cycle is not None:
@@ -294,10 +302,7 @@ async def _while_there(
             chunk = await anext(chunks)
         except StopAsyncIteration:
             return
-        if cycle is not None:
-            await cycle.flow.drain()
-        if not await still_there():
-            await service.take_back(engine, chunk, keyed)
+        await batch.to_the_end(settle(chunk))
         yield chunk
 
 

@@ -191,10 +191,16 @@ async def _undo(engine: AsyncEngine, task: "asyncio.Future[list[Outcome]]", requ
     await service.take_back(engine, await task, request)
 
 
-def _start(work: Coroutine[object, None, None]) -> None:
+async def to_the_end(work: Coroutine[object, None, None]) -> None:
+    """Do something that goes on to its end though the request is cancelled."""
+    await asyncio.shield(_start(work))
+
+
+def _start(work: Coroutine[object, None, None]) -> asyncio.Future[None]:
     task = asyncio.ensure_future(work)
     _UNDER_WAY.add(task)
     task.add_done_callback(_UNDER_WAY.discard)
+    return task
 
 
 _UNDER_WAY: set[asyncio.Future[None]] = set()

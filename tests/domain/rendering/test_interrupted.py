@@ -233,6 +233,37 @@ async def lines_of(client, key=None, *, n=60, template=ONE):
     return [orjson.loads(line) for line in reply.text.splitlines()], reply.headers.get("idempotency-key")
 
 
+async def test_what_is_taken_back_for_lines_is_so_though_their_request_is_cancelled(
+    client, engine, monkeypatch
+):
+    await fill(engine, "p", 60)
+    take_back, asked = service.take_back, []
+    begun, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments):
+        begun.set()
+        await go_on.wait()
+        await take_back(*arguments)
+        ended.set()
+
+    async def gone(_request):
+        asked.append(1)
+        return len(asked) > 2  # there as they are checked and committed, gone as they are sent
+
+    monkeypatch.setattr(service, "take_back", slow)
+    monkeypatch.setattr(rendering.Request, "is_disconnected", gone)
+    request = asyncio.create_task(lines_of(client, n=20))
+    async with asyncio.timeout(10):
+        await begun.wait()
+        assert await counts(client, "p") == (40, 20)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        go_on.set()
+        await ended.wait()
+    assert await counts(client, "p") == (60, 0)
+
+
 async def test_the_head_of_lines_tells_a_key_with_which_they_are_found_again(client, engine):
     await fill(engine, "p", 90)
     first, key = await lines_of(client)
