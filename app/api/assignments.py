@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import status as http
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
@@ -46,7 +46,7 @@ from app.platform.errors import (
 )
 from app.schema.texts import Identifier, Why
 from app.schema.times import QueryTime
-from app.web import exports, filters, idempotency, pagination
+from app.web import exports, filters, idempotency, pagination, presence
 from app.web.dependencies import Connection, Engine, held_for_project
 from app.web.guard import permit, requires
 from app.web.headers import HEADERS, bearing
@@ -143,6 +143,7 @@ async def assign_voucher(
     body: AssignmentCreate,
     assigner: Annotated[Assigner, held_for_project(Assigner)],
     engine: Engine,
+    request: Request,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: idempotency.Key = None,
 ) -> Response:
@@ -154,11 +155,12 @@ async def assign_voucher(
     With `code` it is this one and no other, as a support desk gives it: that needs the scope `pools` too, for the reply
     tells whether there is such a code.
     """
-    request = body.to_request(pool, idempotency_key, caller.key_id)
+    wanted = body.to_request(pool, idempotency_key, caller.key_id)
     if body.code is not None:
         permit(caller, Scope.POOLS)
-        return Response(*reply(await service.assign_this(engine, caller, pool, request, body.code)))
-    return Response(*reply(await assigner.assign(pool, request)))
+        return Response(*reply(await service.assign_this(engine, caller, pool, wanted, body.code)))
+    gone = presence.hung_up(presence.noted(request.scope))
+    return Response(*reply(await assigner.assign(pool, wanted, gone)))
 
 
 @router.post(
@@ -170,15 +172,20 @@ async def assign_vouchers(
     pool: PoolPath,
     body: BatchCreate,
     engine: Engine,
+    request: Request,
     caller: Annotated[Caller, requires(Scope.ASSIGN)],
     idempotency_key: KeyOfBatch = None,
 ) -> Response:
-    """Hand out up to 10,000 codes at once; each item has its own result, or with `atomic` all or none is handed out."""
+    """Hand out up to 10,000 codes at once; each item has its own result, or with `atomic` all or none is handed out.
+
+    Where an item has no key and no message id, none is handed out to a caller who has gone.
+    """
     requests = [
         item.to_request(pool, item.idempotency_key or _key_of(item, index, idempotency_key), caller.key_id)
         for index, item in enumerate(body.items)
     ]
-    result = await service.assign_many(engine, pool, requests, atomic=body.atomic)
+    still_there = presence.still_there(presence.noted(request.scope), lambda: request)
+    result = await service.assign_many(engine, pool, requests, still_there, atomic=body.atomic)
     return Response(orjson.dumps(result, option=orjson.OPT_UTC_Z), headers=FIRST)
 
 

@@ -213,11 +213,8 @@ class HotPath:
         return None if wanted is None else self._assign(caller.place, *wanted, receive)
 
     async def _assign(self, place: Place, pool: str, wanted: AssignmentRequest, receive: Receive) -> Answer:
-        cycle = presence.cycle_behind(receive)
-        given = await held_by(self._framework, Assigner, place).assign(
-            pool, wanted, lambda: cycle is not None and cycle.disconnected
-        )
-        return reply(given)
+        gone = presence.hung_up(presence.cycle_behind(receive))
+        return reply(await held_by(self._framework, Assigner, place).assign(pool, wanted, gone))
 
     def _rendering(
         self, scope: Scope, caller: Caller, body: bytes, key: str | None, receive: Receive

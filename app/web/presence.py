@@ -44,6 +44,11 @@ def noted(scope: Scope) -> Cycle | None:
     return cycle
 
 
+def hung_up(cycle: Cycle | None) -> Callable[[], bool]:
+    """Return a function that tells at once whether the client has hung up; where there is no record, it never has."""
+    return lambda: cycle is not None and cycle.disconnected
+
+
 def still_there(cycle: Cycle | None, request: Callable[[], Request]) -> Callable[[], Awaitable[bool]]:
     """Return a function that tells whether the client still waits; `request` is asked where there is no record."""
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assignments import queries
 from app.domain.assignments.errors import CustomerLimitError, PoolTooShortLivedError
+from app.domain.assignments.identity import repeats
 from app.domain.lifecycle import transitions
 from app.domain.lifecycle.claim import CustomerRule
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
@@ -24,8 +25,6 @@ Given: TypeAlias = dict[uuid.UUID, LedgerEntry | DomainError]
 """By request: what it was given, or why it is refused by itself."""
 Who = tuple[str | None, bool]
 """A customer, and whether it is a test."""
-DERIVED_VERSION = 5
-"""Of the UUIDs that follow from a key or a message (`identity`); the others are random."""
 
 
 @dataclass(slots=True)
@@ -64,7 +63,7 @@ class Customers:
 
     async def answered_before(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Return what these requests were answered before with what their customers had, whatever became of it."""
-        fresh = [request for request in requests if request.id not in self.known and _repeats(request.id)]
+        fresh = [request for request in requests if request.id not in self.known and repeats(request.id)]
         found = (
             await queries.answered_again(self.connection, [request.id for request in fresh]) if fresh else {}
         )
@@ -76,7 +75,7 @@ class Customers:
 
     async def keep(self, answers: Given) -> None:
         """Note these answers for repeats of their requests."""
-        kept = {id_: row.id for id_, row in answers.items() if isinstance(row, LedgerEntry) and _repeats(id_)}
+        kept = {id_: row.id for id_, row in answers.items() if isinstance(row, LedgerEntry) and repeats(id_)}
         if kept:
             await queries.note_answers(self.connection, kept)
 
@@ -122,11 +121,6 @@ class Customers:
             row = replace(row, status="assigned", lease_until=None)
             self.last[who] = row
         return replace(row, replayed=True)
-
-
-def _repeats(id_: uuid.UUID) -> bool:
-    """Tell whether the same request may come again."""
-    return id_.version == DERIVED_VERSION
 
 
 def reused(row: LedgerEntry) -> IdempotencyKeyReusedError:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,7 +36,7 @@ from app.domain.vouchers.errors import (
 )
 from app.platform.clock import clock
 from app.platform.database import ConflictError, retry_on_conflict, transaction
-from app.platform.errors import DomainError, IdempotencyKeyReusedError
+from app.platform.errors import ClientGoneError, DomainError, IdempotencyKeyReusedError
 from app.platform.records import Query
 
 EACH_BY_ITSELF = (CustomerLimitError, PoolTooShortLivedError)
@@ -175,11 +175,24 @@ def _check_given(request: AssignmentRequest, row: LedgerEntry) -> LedgerEntry:
 
 @retry_on_conflict
 async def assign_many(
-    engine: AsyncEngine, pool: str, requests: Sequence[AssignmentRequest], *, atomic: bool
+    engine: AsyncEngine,
+    pool: str,
+    requests: Sequence[AssignmentRequest],
+    still_there: Callable[[], Awaitable[bool]],
+    *,
+    atomic: bool,
 ) -> dict[str, object]:
     """Hand out many vouchers in one transaction; what became of each request, in their order.
 
+    Args:
+        engine: of the service's database.
+        pool: name of the pool.
+        requests: what is asked for.
+        still_there: whether somebody waits for the answer; asked where a request could not find its voucher again.
+        atomic: all or none is handed out.
+
     Raises:
+        ClientGoneError: nobody waits, and could find all that was given again; none is given then.
         PoolExhaustedError, PoolBusyError: `atomic`, and there are not enough; none is given then.
         IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: an item came before, and what it was
             given then does not answer it.
@@ -194,6 +207,8 @@ async def assign_many(
         for result in results:
             if isinstance(result, DomainError) and (atomic or not isinstance(result, EACH_BY_ITSELF)):
                 raise result
+        if not all(identity.repeats(request.id) for request in requests) and not await still_there():
+            raise ClientGoneError
     return {
         "assigned": sum(isinstance(row, LedgerEntry) and not row.replayed for row in results),
         "items": [_item(index, row) for index, row in enumerate(results)],

@@ -1,9 +1,13 @@
 import asyncio
 
+import pytest
+from fastapi import Request
 from sqlalchemy import text
 
 from app.domain.assignments.schemas import BatchOut
 from app.platform.database import transaction
+from app.server.application import with_hot_path
+from tests import hung_up
 from tests.factories import fill
 
 URL = "/v1/pools/p/assignments"
@@ -114,6 +118,36 @@ async def test_a_batch_says_times_and_what_comes_with_a_code_as_single_assigns_d
             name: value for name, value in item.items() if name != "index"
         }
         assert reply.json()["items"][item["index"]] == item
+
+
+@pytest.mark.parametrize(
+    ("items", "key", "left"),
+    [
+        ([{"idempotency_key": "a"}, {}], None, 3),
+        ([{"idempotency_key": "a"}, {"message_id": "m"}], None, 1),
+        ([{}, {}], "k", 1),
+    ],
+)
+async def test_a_batch_takes_nothing_for_a_caller_who_has_gone_and_could_not_find_all_of_it_again(
+    client, engine, monkeypatch, items, key, left
+):
+    async def gone(_request):
+        return True
+
+    await fill(engine, "p", 3)
+    monkeypatch.setattr(Request, "is_disconnected", gone)
+    headers = {"Idempotency-Key": key} if key else {}
+    reply = await client.post(f"{URL}/batch", json={"items": items}, headers=headers)
+    assert reply.status_code == (499 if left == 3 else 200)
+    assert (await client.get("/v1/pools/p/counts")).json()["available"] == left
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])
+async def test_both_ways_in_take_nothing_for_a_caller_who_has_gone(app, client, engine, content_type):
+    """The second one is the framework's."""
+    await fill(engine, "p", 3)
+    assert await hung_up.post(with_hot_path(app), URL, {}, content_type) == 499
+    assert (await client.get("/v1/pools/p/counts")).json()["available"] == 3
 
 
 async def test_an_atomic_batch_takes_all_or_none(client, engine):
