@@ -220,8 +220,9 @@ class HotPath:
         self, scope: Scope, caller: Caller, body: bytes, key: str | None, receive: Receive
     ) -> Coroutine[object, object, Answer]:
         wanted = RenderRequest.model_validate_json(body)
-        there = presence.still_there(presence.cycle_behind(receive), lambda: Request(scope, receive))
-        return rendering.render_one(self._framework, wanted, caller, key, there)
+        cycle = presence.cycle_behind(receive)
+        there = presence.still_there(cycle, lambda: Request(scope, receive))
+        return rendering.render_one(self._framework, wanted, caller, key, presence.hung_up(cycle), there)
 
     def _tracking(
         self, caller: Caller, body: bytes, key: str | None

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -84,23 +84,32 @@ async def render_message(
     one that the `Idempotency-Key` stands for. A message that cannot
     be made, or that nobody waits for any more, takes none.
     """
+    gone = presence.hung_up(presence.noted(request.scope))
     made, status, headers = await render_one(
-        request.app, body, caller, idempotency_key, _still_there(request)
+        request.app, body, caller, idempotency_key, gone, _still_there(request)
     )
     # Written as it is, a `RenderOut`: to have the framework check it again costs more than the message.
     return Response(made, status, headers)
 
 
 async def render_one(
-    app: FastAPI, body: RenderRequest, caller: Caller, key: str | None, still_there: StillThere
+    app: FastAPI,
+    body: RenderRequest,
+    caller: Caller,
+    key: str | None,
+    gone: Callable[[], bool],
+    still_there: StillThere,
 ) -> tuple[bytes, int, dict[str, str]]:
-    """Return body, status and headers of the answer to who asks for one message."""
+    """Return body, status and headers of the answer to who asks for one message.
+
+    Whether somebody waits is asked before it is made (`gone`) and before anything is taken for it (`still_there`).
+    """
     spec = _spec(body, {})
     message_id = body.message_id or derived_id(caller, key, 0, body.customer_id)
     target = target_of(body.customer_id, message_id, body.customer, body.context, still_there)
     if key is not None:
         target = replace(target, request=_keyed(caller, "render", key, body))
-    outcome = await held_by(app, RenderBatcher, caller.place).render(spec, target)
+    outcome = await held_by(app, RenderBatcher, caller.place).render(spec, target, gone)
     if target.is_new and outcome.taken and not await still_there():
         # Nobody could name the message.
         await service.take_back(held_by(app, AsyncEngine, caller.place), [outcome])

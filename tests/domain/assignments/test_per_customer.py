@@ -10,8 +10,11 @@ from app.domain.assignments import service
 from app.domain.lifecycle import check
 from app.domain.lifecycle.claim import CustomerRule
 from app.domain.rendering.batcher import RenderBatcher
+from app.platform import batching
 from app.platform.database import transaction
+from app.server.application import with_hot_path
 from app.web.dependencies import held_by
+from tests import hung_up
 from tests.factories import fill
 from tests.waiting import until_somebody_waits
 
@@ -313,6 +316,38 @@ async def test_nothing_is_kept_of_what_cannot_be_repeated(client, engine):
         assert (await connection.execute(text("SELECT count(*) FROM answered_again"))).scalar_one() == 0
 
 
+async def in_one_batch(app, client, engine, monkeypatch, *views):
+    """What views are answered that wait for their batch together, behind one that waits for the pool."""
+    monkeypatch.setattr(batching, "STALL_SECONDS", 60)  # the batch before is not passed by
+    queues = held_by(app, RenderBatcher, (1, 1))._batcher._queues
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT FROM pool FOR NO KEY UPDATE"))
+        first = asyncio.create_task(render(client, "zoe"))
+        await until_somebody_waits(engine)
+        waiting = [asyncio.create_task(each) for each in views]
+        async with asyncio.timeout(10):
+            while [len(queue.waiting) for queue in queues.values()] != [len(views)]:
+                await asyncio.sleep(0.001)
+    await first
+    return [await each for each in waiting]
+
+
+async def test_a_view_that_nobody_waits_for_leaves_what_the_rule_allows_to_the_next(
+    app, client, engine, monkeypatch
+):
+    await fill(engine, "p", 9)
+    await rule(client, then="refuse")
+    left = hung_up.post(
+        with_hot_path(app),
+        "/v1/render",
+        {"template": LETTER, "channel": "weblayer", "customer_id": "anna"},
+    )
+    status, stays = await in_one_batch(app, client, engine, monkeypatch, left, render(client, "anna"))
+    assert status == 499
+    assert stays.json()["status"] == "rendered"
+    assert await given(client) == 2
+
+
 async def test_a_code_that_another_view_shows_is_not_taken_back_with_one_that_was_left(
     app, client, engine, monkeypatch
 ):
@@ -327,17 +362,7 @@ async def test_a_code_that_another_view_shows_is_not_taken_back_with_one_that_wa
         return (await client.post("/v1/render", json=body, headers=headers)).json()
 
     monkeypatch.setattr(Request, "is_disconnected", left)
-    queues = held_by(app, RenderBatcher, (1, 1))._batcher._queues
-    async with engine.begin() as connection:
-        await connection.execute(text("SELECT FROM pool FOR NO KEY UPDATE"))
-        first = asyncio.create_task(view("zoe"))
-        await until_somebody_waits(engine)
-        views = [asyncio.create_task(each) for each in (view("anna", left="1"), view("anna"))]
-        async with asyncio.timeout(10):
-            while [len(queue.waiting) for queue in queues.values()] != [2]:
-                await asyncio.sleep(0.001)
-    await first
-    _, stays = [await each for each in views]
+    _, stays = await in_one_batch(app, client, engine, monkeypatch, view("anna", left="1"), view("anna"))
     assert (await assign(client, customer_id="anna")).json()["code"] == stays["rendered"]
     assert await given(client) == 2
     await agrees(engine)
