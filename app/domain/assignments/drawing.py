@@ -293,7 +293,7 @@ class Draw:
             return
         allowed = self._allowed
         await holds.record_draws(self.connection, allowed, from_hold)
-        self._allowed = Allowance(max(allowed.n - n, 0), allowed.from_hold - from_hold, allowed.hold_id)
+        self._allowed = replace(allowed, n=max(allowed.n - n, 0), from_hold=allowed.from_hold - from_hold)
 
     async def _explain(self) -> None:
         left = None if self._allowed is None else self._allowed.n - len(self.locked)

@@ -325,7 +325,7 @@ class MessageVouchers:
                 self.seen[ids[id_]] = cast(Seen, value)
 
     async def write_seen(self, seen: Sequence[Seen | None]) -> None:
-        """Store what messages saw for the first time; return None where there is nothing new."""
+        """Store what messages saw; what was stored before is changed."""
         new = []
         for target, before, value in zip(self._targets, self.seen, seen, strict=True):
             if value is None:
