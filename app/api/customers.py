@@ -192,11 +192,12 @@ async def put_aggregate(
     name: NamePath,
     aggregate: AggregateIn,
     connection: Connection,
+    caller: Annotated[Caller, requires(Scope.EVENTS)],
     expected: etag.IfMatch,
     response: Response,
 ) -> AggregateRecord:
     """Make or replace an aggregate: a value computed from a customer's events when a template asks for it."""
-    put = await service.put_aggregate(connection, name, aggregate.model_dump(), expected)
+    put = await service.put_aggregate(connection, caller, name, aggregate.model_dump(), expected)
     etag.tag(response, service.version_of(put))
     return put
 
@@ -218,9 +219,14 @@ async def get_aggregate(name: NamePath, connection: Connection, response: Respon
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(AggregateNotFoundError, PreconditionFailedError),
 )
-async def delete_aggregate(name: NamePath, connection: Connection, expected: etag.IfMatch) -> None:
+async def delete_aggregate(
+    name: NamePath,
+    connection: Connection,
+    caller: Annotated[Caller, requires(Scope.EVENTS)],
+    expected: etag.IfMatch,
+) -> None:
     """Delete an aggregate; templates that use it fail from then on."""
-    await service.delete_aggregate(connection, name, expected)
+    await service.delete_aggregate(connection, caller, name, expected)
 
 
 @router.delete("/customers/{customer_id:id}", response_model=ErasureOut)

@@ -42,7 +42,7 @@ async def put(visit: TrackerForm, engine: Engine) -> Response:
             },
         )
         async with transaction(engine) as connection:
-            await service.put_aggregate(connection, name, wanted.model_dump())
+            await service.put_aggregate(connection, visit.caller, name, wanted.model_dump())
     except DomainError as error:
         return await _page(visit, engine, error=error)
     return see("/aggregates", "aggregate-made")
@@ -57,7 +57,7 @@ async def delete(visit: TrackerForm, engine: Engine) -> Response:
     except DomainError as error:
         return await _page(visit, engine, error=error)
     async with transaction(engine) as connection:
-        await service.delete_aggregate(connection, name)
+        await service.delete_aggregate(connection, visit.caller, name)
     return see("/aggregates", "aggregate-deleted")
 
 

@@ -99,6 +99,17 @@ async def test_an_aggregate_of_no_name_is_refused_beside_the_field(browser):
         assert (page.status_code, marked(page)) == (422, ["name"])
 
 
+async def test_aggregates_that_are_set_and_deleted_stand_in_the_audit(browser, client):
+    form = {"name": "a", "event_type": "e", "function": "count"}
+    await browser.post("/console/aggregates", data=browser.form | form)
+    await browser.post("/console/aggregates/delete", data=browser.form | {"aggregate": "a", "sure": "yes"})
+    items = (await client.get("/v1/audit", params={"limit": 2})).json()["items"]
+    assert [(entry["action"], entry["key_name"], entry["details"]) for entry in items] == [
+        ("aggregate.deleted", "test", {"name": "a"}),
+        ("aggregate.set", "test", {"name": "a"}),
+    ]
+
+
 async def test_a_pool_that_stays_is_told_with_the_number_of_its_vouchers(browser, client):
     await client.post("/v1/pools/spring/assignments", json={})
     page = await browser.post("/console/pools/spring/delete", data=browser.form)

@@ -110,7 +110,11 @@ async def _check(connection: AsyncConnection, name: str, expected: Expected | No
 
 
 async def put_aggregate(
-    connection: AsyncConnection, name: str, definition: dict[str, object], expected: Expected | None = None
+    connection: AsyncConnection,
+    caller: Caller | None,
+    name: str,
+    definition: dict[str, object],
+    expected: Expected | None = None,
 ) -> AggregateRecord:
     """Make or replace an aggregate.
 
@@ -119,6 +123,7 @@ async def put_aggregate(
     """
     await _check(connection, name, expected)
     await queries.put_aggregate(connection, {"name": name, **definition})
+    await audit.record(connection, caller, "aggregate.set", name=name)
     return await get_aggregate(connection, name)
 
 
@@ -135,7 +140,9 @@ async def get_aggregate(connection: AsyncConnection, name: str) -> AggregateReco
     return row
 
 
-async def delete_aggregate(connection: AsyncConnection, name: str, expected: Expected | None = None) -> None:
+async def delete_aggregate(
+    connection: AsyncConnection, caller: Caller | None, name: str, expected: Expected | None = None
+) -> None:
     """Delete an aggregate.
 
     Raises:
@@ -145,6 +152,7 @@ async def delete_aggregate(connection: AsyncConnection, name: str, expected: Exp
     await _check(connection, name, expected)
     if not await queries.remove_aggregate(connection, name):
         raise AggregateNotFoundError(f"There is no aggregate named {name!r}.")
+    await audit.record(connection, caller, "aggregate.deleted", name=name)
 
 
 async def evaluate(connection: AsyncConnection, name: str, customer_ids: Sequence[str]) -> dict[str, object]:

@@ -53,6 +53,16 @@ async def test_what_a_key_does_is_in_the_audit(client, engine):
         assert (entry["key_id"], entry["key_name"]) == (str(key_id), "test")
 
 
+async def test_aggregates_that_are_set_and_deleted_are_in_the_audit(client):
+    await client.put("/v1/aggregates/a", json={"event_type": "e", "function": "count"})
+    await client.delete("/v1/aggregates/a")
+    assert (await client.delete("/v1/aggregates/a")).status_code == 404
+    assert [(entry["action"], entry["key_name"], entry["details"]) for entry in await entries(client)] == [
+        ("aggregate.deleted", "test", {"name": "a"}),
+        ("aggregate.set", "test", {"name": "a"}),
+    ]
+
+
 async def test_what_was_refused_is_not_in_the_audit(client, engine):
     await fill(engine, "p", 3)
     await client.post("/v1/pools/p/assignments", json={})
