@@ -9,6 +9,7 @@ from app.console.pages import model as checked
 from app.console.session import Tracker, TrackerForm, Visit
 from app.domain.customers import service
 from app.domain.customers.schemas import AggregateIn
+from app.domain.persons import service as persons
 from app.domain.persons.ids import as_read
 from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
@@ -84,9 +85,10 @@ async def _page(
         listed = pagination.page(rows, PAGE, lambda row: row.name)
         values = {}
         if customer_id:
+            whose = await persons.current(connection, customer_id)
             for row in listed["items"]:
-                found = await service.evaluate(connection, row.name, [customer_id])
-                values[row.name] = found.get(customer_id)
+                found = await service.evaluate(connection, row.name, [whose])
+                values[row.name] = found.get(whose)
     return show(
         visit,
         "aggregates.html",

@@ -1,4 +1,4 @@
-"""Files of customers, as the page of customers takes them."""
+"""Customers in the console: files of them, and what is told of one."""
 
 import io
 import re
@@ -26,6 +26,18 @@ async def test_a_workbook_of_several_sheets_asks_for_the_sheet(person, client):
     assert "1 rows imported" in page.text
     assert (await client.get("/v1/customers/winter-1")).json()["properties"] == {"size": "L"}
     assert (await client.get("/v1/customers/summer-1")).status_code == 404
+
+
+async def test_aggregates_are_told_of_a_merged_customer_by_whichever_id(person, client):
+    event = {"customer_id": "anna", "event_type": "visit", "properties": {"page": "spring-sale"}}
+    await client.post("/v1/events", json={"events": [event]})
+    wanted = {"event_type": "visit", "property": "page", "function": "last"}
+    await client.put("/v1/aggregates/last_page", json=wanted)
+    await client.post("/v1/customers/anna/merge", json={"from": "cookie-17"})
+    browser = await person()
+    for customer in ("anna", "cookie-17"):
+        page = await browser.get("/console/aggregates", params={"customer_id": customer})
+        assert "spring-sale" in page.text, customer
 
 
 async def test_a_form_without_a_file_asks_for_one(person):
