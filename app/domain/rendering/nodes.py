@@ -19,6 +19,7 @@ from app.domain.rendering.persons import of_persons
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import EventBody, MessageTarget, Mode, RenderSpec
 from app.domain.tracking import service as tracking
+from app.domain.tracking.schemas import TrackedStatus
 from app.platform.database import retry_on_conflict, transaction
 from app.platform.errors import IdempotencyKeyReusedError
 from app.schema.texts import Properties
@@ -178,11 +179,10 @@ async def _store_events(
         new.append(
             NewEvent(event_id, target.customer_id, event.event_type, event.properties, event.timestamp)
         )
-    await tracking.track(connection, new)
-    for stored in new:
-        if not await queries.event_stands(connection, stored):
-            raise TemplateError(
-                "Another event has this event_id already, so nothing was stored; leave event_id out, or make it of"
-                " the customer and the message.",
-                line=None,
-            )
+    tracked = await tracking.track(connection, new)
+    if any(each.status in {TrackedStatus.CONFLICT, TrackedStatus.ERASED} for each in tracked):
+        raise TemplateError(
+            "Another event has this event_id already, so nothing was stored; leave event_id out, or make it of"
+            " the customer and the message.",
+            line=None,
+        )

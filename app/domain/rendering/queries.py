@@ -1,6 +1,5 @@
 """SQL of rendering."""
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC
@@ -8,7 +7,6 @@ from datetime import UTC
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.customers.events import NewEvent
 from app.domain.lifecycle.statements import END_AFTER
 from app.schema.inventory import Voucher
 from app.schema.ledger import MessageDefault, MessageSeen
@@ -76,11 +74,6 @@ async def change_seen(connection: AsyncConnection, id_: uuid.UUID, value: Mappin
     await connection.execute(update(MessageSeen).where(MessageSeen.id == id_).values(seen=dict(value)))
 
 
-STANDS = text("""
-SELECT count(*) FROM event
-WHERE project_id = :project AND id = :id AND customer_id = :customer AND event_type = :type
-    AND properties = CAST(:properties AS jsonb)
-""")
 LOCK_NODE = text(
     "SELECT pg_advisory_xact_lock(hashtext('node'), hashtext(concat_ws(':', :project, CAST(:customer AS text))))"
 )
@@ -92,14 +85,3 @@ async def lock_customer(connection: AsyncConnection, customer_id: str) -> None:
     await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
     await connection.execute(LOCK_NODE, {"customer": customer_id})
     await connection.execute(LOCK_CUSTOMER, {"customer": customer_id})
-
-
-async def event_stands(connection: AsyncConnection, event: NewEvent) -> bool:
-    """Return whether the event with this id is this one."""
-    parameters = {
-        "id": event.event_id,
-        "customer": event.customer_id,
-        "type": event.event_type,
-        "properties": json.dumps(event.properties),
-    }
-    return bool((await connection.execute(STANDS, parameters)).scalar_one())

@@ -399,6 +399,17 @@ async def test_a_fixed_event_id_spends_no_code_for_the_second_customer(client, e
     assert await counts(client, "p") == (2, 1)
 
 
+async def test_an_event_that_stands_with_another_time_is_not_said_to_be_stored(client):
+    times = (("m1", ', "timestamp": "2026-01-01T00:00:00Z"', 200), ("m2", "", 200))
+    others = (("m3", ', "timestamp": "2026-02-01T00:00:00Z"', 422), ("m4", ', "timestamp": 1767225600', 200))
+    for message, time_, status in (*times, *others):
+        template = f'{{"event_type": "v", "event_id": "E", "properties": {{}}{time_}}}'
+        reply = await client.post(ADD.format("c1"), json={"template": template, "message_id": message})
+        assert reply.status_code == status, (message, reply.text)
+    (stored,) = (await client.get("/v1/customers/c1/events")).json()["items"]
+    assert stored["timestamp"] == "2026-01-01T00:00:00Z"
+
+
 async def test_a_node_may_store_a_list_of_events_all_or_none(client, engine):
     await fill(engine, "p", 3)
     event = f'{{"event_type": "t", "properties": {{"v": {CODE}}}, "timestamp": 1700000000}}'
