@@ -248,27 +248,11 @@ SELECT
     (SELECT count(*) FROM customers) AS customers, (SELECT count(*) FROM events) AS events,
     (SELECT count(*) FROM assignments) AS assignments, (SELECT count(*) FROM redemptions) AS redemptions
 """)
-SETTLED = text("""
-SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(CAST(:number AS text) AS xid8) AS settled
-""")
 
 
 async def forget_marks(engine: AsyncEngine, age: timedelta) -> int:
     """Delete the marks of what was erased longer ago, in all projects; return how many."""
     return await forgetting.forget(engine, "erased_event", "erased_at", age)
-
-
-async def number_of(connection: AsyncConnection) -> str:
-    """Return the number of this transaction: all that have written before have a lower one.
-
-    The `xmax` of a snapshot would not do: it follows what has ended, and may be the number of one under way.
-    """
-    return str((await connection.execute(text("SELECT pg_current_xact_id()::text"))).scalar_one())
-
-
-async def have_ended(connection: AsyncConnection, number: str) -> bool:
-    """Tell whether all transactions with a lower number have ended."""
-    return bool((await connection.execute(SETTLED, {"number": number})).scalar_one())
 
 
 # Of those that are queued or under way: what has ended names nobody.

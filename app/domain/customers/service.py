@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
@@ -22,6 +21,7 @@ from app.domain.customers.schemas import (
     PropertyUpdate,
     TakenOver,
 )
+from app.domain.lifecycle import order
 from app.domain.persons import service as persons
 from app.platform.clock import clock
 from app.platform.database import is_conflict, patience, retry_on_conflict, transaction
@@ -33,7 +33,7 @@ PATIENCE = 3.0
 """Seconds that an erasure waits for what is under way."""
 UNFINISHED = (
     "The customer is erased, but not what came at the same time: others were at work with it for too long."
-    " Erase the customer once more."
+    " Erase the customer once more, by each id that it had."
 )
 
 
@@ -178,10 +178,11 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
     Marks of its events and messages stay for some time: one that is sent again does not bring the person back.
 
     Raises:
-        OverloadedError: all is erased but what came meanwhile, which others were at work with for too long.
+        OverloadedError: all is erased but what came meanwhile, which others were at work with for too long. Its
+            `customer_ids` are those of the person, of which none leads to another one any more.
     """
     names, erased = await _erase(engine, caller, [customer_id])
-    await _wait_for_others(engine)
+    have_ended = await _wait_for_others(engine)
     # Whoever asked before may have written under any id of the person, and none leads to another one any more.
     until = time.monotonic() + PATIENCE
     while True:
@@ -191,9 +192,18 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
             if not is_conflict(error):
                 raise
             if time.monotonic() > until:
-                raise OverloadedError(UNFINISHED) from error
+                raise _unfinished(names) from error
         else:
-            return {name: n + late[name] for name, n in erased.items()}
+            break
+    if not have_ended:
+        raise _unfinished(names)
+    return {name: n + late[name] for name, n in erased.items()}
+
+
+def _unfinished(names: Sequence[str]) -> OverloadedError:
+    error = OverloadedError(UNFINISHED)
+    error.extra["customer_ids"] = names
+    return error
 
 
 @retry_on_conflict
@@ -228,17 +238,20 @@ async def forget_marks(engine: AsyncEngine) -> int:
     return await queries.forget_marks(engine, timedelta(days=get_settings().erasure_marks_days))
 
 
-async def _wait_for_others(engine: AsyncEngine) -> None:
-    """Wait until the transactions that have written and are under way have ended, for some seconds at most."""
-    async with transaction(engine) as connection:
-        number = await queries.number_of(connection)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                async with transaction(engine) as connection:
-                    if await queries.have_ended(connection, number):
-                        return
-                await asyncio.sleep(0.01)
+async def _wait_for_others(engine: AsyncEngine) -> bool:
+    """Wait until those who have written and are under way in the project have ended; False where they last too long."""
+    until = time.monotonic() + PATIENCE
+    others = await _that_wrote(engine)
+    while others := others & await _that_wrote(engine):
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.01)
+    return True
+
+
+async def _that_wrote(engine: AsyncEngine) -> set[str]:
+    async with transaction(engine) as connection:  # one of its own, or two erasures would wait for each other
+        return await order.that_wrote(connection)
 
 
 SAMPLE = 1000

@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 import orjson
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.connections import OF_PROJECT
 from app.platform.database import ONLY_READS, READS, transaction
 from app.platform.projects import as_owner, beside, everywhere, project_of
+from app.platform.records import Rows
 
 # After the row is locked: what follows on the same code, such as its next draw, bears a later time.
 MOMENT = "greatest(clock_timestamp(), now(), (SELECT at FROM horizon))"
@@ -57,6 +58,9 @@ EACH_UNDER_WAY = text(f"""
 SELECT pid, backend_start, xact_start FROM pg_stat_activity
 WHERE {_CONCERNED}
     AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)
+""")  # noqa: S608  (made of constants)
+EACH_THAT_WROTE = text(f"""
+SELECT backend_xid::text AS number FROM pg_stat_activity WHERE {_CONCERNED} AND backend_xid IS NOT NULL
 """)  # noqa: S608  (made of constants)
 
 LONGEST = timedelta(hours=2)
@@ -93,10 +97,19 @@ async def settled(engine: AsyncEngine) -> datetime:
 
 async def under_way(connection: AsyncConnection) -> set[tuple[object, ...]]:
     """Return the transactions that are under way in the project, besides this one and what only reads."""
+    return {tuple(row) for row in await _look(connection, EACH_UNDER_WAY)}
+
+
+async def that_wrote(connection: AsyncConnection) -> set[str]:
+    """Return the numbers of those of them that have written."""
+    return {row.number for row in await _look(connection, EACH_THAT_WROTE)}
+
+
+async def _look(connection: AsyncConnection, query: TextClause) -> Rows:
     own = {"own": str(project_of(connection))}
     async with as_owner(connection):
         await connection.execute(CLEAR)
-        return {tuple(row) for row in await connection.execute(EACH_UNDER_WAY, own)}
+        return await connection.execute(query, own)
 
 
 async def stand_aside(connection: AsyncConnection) -> None:

@@ -12,9 +12,9 @@ from app.domain.customers.events import NewEvent
 from app.domain.lifecycle import check
 from app.domain.tracking import service as tracking
 from app.platform.database import ConflictError, transaction
-from app.platform.projects import everywhere
+from app.platform.projects import everywhere, of_project
 from app.schema.base import Base
-from tests.factories import fill
+from tests.factories import add_projects, fill
 
 WHO = "anna@example.org"
 MAPPING = [{"event_type": "purchase", "property": "code"}]
@@ -97,6 +97,28 @@ async def test_an_erasure_waits_for_what_is_under_way(client, engine, monkeypatc
         assert not erasing.done()
     assert (await erasing).json()["events"] == 1
     assert await traces(engine) == []
+
+
+async def test_an_erasure_that_waited_in_vain_says_so_and_its_repeat_is_whole(client, engine, monkeypatch):
+    monkeypatch.setattr(service, "PATIENCE", 0.2)
+    assert (await client.post(f"/v1/customers/{WHO}/merge", json={"from": "cookie"})).is_success
+    async with transaction(engine) as tracked:
+        await tracking.track(tracked, [NewEvent("late", "cookie", "visit", {})])
+        reply = await client.delete("/v1/customers/cookie")
+    assert (reply.status_code, reply.json()["detail"]) == (503, service.UNFINISHED)
+    assert reply.json()["customer_ids"] == [WHO, "cookie"]
+    again = [await client.delete(f"/v1/customers/{id_}") for id_ in reply.json()["customer_ids"]]
+    assert [(each.status_code, each.json()["events"]) for each in again] == [(200, 1), (200, 0)]
+    assert await traces(engine) == []
+
+
+async def test_an_erasure_waits_for_no_other_project_and_for_nobody_who_only_reads(client, engine, monkeypatch):
+    monkeypatch.setattr(service, "PATIENCE", 0.2)
+    (shop,) = await add_projects(engine, "shop")
+    async with transaction(of_project(engine, shop)) as other, transaction(engine) as reading:
+        await tracking.track(other, [NewEvent("theirs", WHO, "visit", {})])
+        await reading.execute(text("SELECT count(*) FROM event"))
+        assert (await client.delete(f"/v1/customers/{WHO}")).status_code == 200
 
 
 async def test_what_is_under_way_is_erased_whichever_id_of_the_person_is_named(client, engine, monkeypatch):
