@@ -8,6 +8,7 @@ import pytest
 from app.domain.customers.events import ADD_EVENTS, RECENT, WERE_ERASED
 from app.domain.imports.merging.leftovers import HAS_NONE
 from app.domain.lifecycle import statements
+from app.domain.rendering.queries import SEEN_OR_ERASED
 from app.domain.tracking import plain
 from app.platform.connections import SESSION
 from app.platform.database_url import conninfo
@@ -44,7 +45,7 @@ LOOK_UPS = [
     statements.numbered(statements.claim(statements.Ids.SINGLE, holds=True))[0].decode(),
     *(
         statements.numbered(statement)[0].decode()
-        for statement in (plain.STORE, plain.STORE_OF_TRACKED, ADD_EVENTS, RECENT, WERE_ERASED)
+        for statement in (plain.STORE, plain.STORE_OF_TRACKED, ADD_EVENTS, RECENT, WERE_ERASED, SEEN_OR_ERASED)
     ),
 ]
 PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = %s"

@@ -1,6 +1,6 @@
 """Errors of rendering."""
 
-from app.platform.errors import DomainError
+from app.platform.errors import DomainError, IdempotencyKeyReusedError
 
 
 class TemplateError(DomainError):
@@ -18,6 +18,13 @@ class TemplateLimitError(DomainError):
 def worker_killed_error() -> TemplateLimitError:
     """Return the error for a message that ended its process."""
     return TemplateLimitError("The template takes too much time or memory; it was stopped.", line=None)
+
+
+def erased_error() -> IdempotencyKeyReusedError:
+    """Return the error for a message or a node that came before, and whose customer was erased since."""
+    return IdempotencyKeyReusedError(
+        "The same message came before, and its customer was erased since; nothing was taken or stored."
+    )
 
 
 class MessageAbortedError(DomainError):

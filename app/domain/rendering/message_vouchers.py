@@ -321,7 +321,7 @@ class MessageVouchers:
             if not target.is_new
         }
         if ids:
-            for id_, value in (await queries.seen(self._connection, list(ids))).items():
+            for id_, value in (await queries.seen_or_erased(self._connection, list(ids))).items():
                 self.seen[ids[id_]] = cast(Seen, value)
 
     async def write_seen(self, seen: Sequence[Seen | None]) -> None:

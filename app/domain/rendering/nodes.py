@@ -14,7 +14,7 @@ from app.domain.assignments import identity
 from app.domain.customers import service as customers
 from app.domain.customers.events import NewEvent
 from app.domain.rendering import keyed, queries, service
-from app.domain.rendering.errors import TemplateError, worker_killed_error
+from app.domain.rendering.errors import TemplateError, erased_error, worker_killed_error
 from app.domain.rendering.persons import of_persons
 from app.domain.rendering.renderers import RendererDiedError, Renderers
 from app.domain.rendering.schemas import EventBody, MessageTarget, Mode, RenderSpec
@@ -90,9 +90,7 @@ async def _run(
                     if each in before:
                         return _stored_before(cast(NodeSeen, before[each]), digest)
                 if not whom.is_new and await customers.was_erased(connection, str(id_)):
-                    raise IdempotencyKeyReusedError(
-                        "The same message came before, and its customer was erased since; nothing was stored."
-                    )
+                    raise erased_error()
             (outcome,) = await service.render_in_transaction(connection, renderers, spec, [whom])
             if outcome.error is not None:
                 raise outcome.error

@@ -7,6 +7,7 @@ from datetime import UTC
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.customers.events import ERASED
 from app.domain.lifecycle.statements import END_AFTER
 from app.schema.inventory import Voucher
 from app.schema.ledger import MessageDefault, MessageSeen
@@ -62,6 +63,21 @@ async def seen(
     if lock:
         query = query.with_for_update()
     return {row.id: row.seen for row in await connection.execute(query)}
+
+
+SEEN_OR_ERASED = text(f"""
+SELECT id, seen FROM message_seen WHERE project_id = :project AND id = ANY (CAST(:ids AS uuid[]))
+UNION ALL
+SELECT id, jsonb_build_object('erased', true) FROM unnest(CAST(:ids AS uuid[])) AS asked (id)
+WHERE {ERASED.format(id="CAST(asked.id AS text)", condition="true")}
+""")  # noqa: S608  (made of constants)
+
+
+async def seen_or_erased(
+    connection: AsyncConnection, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, dict[str, object]]:
+    """Return what the messages with these ids saw, or of one that was erased with its customer just that."""
+    return {row.id: row.seen for row in await connection.execute(SEEN_OR_ERASED, {"ids": list(ids)})}
 
 
 async def add_seen(connection: AsyncConnection, rows: Sequence[Mapping[str, object]]) -> None:

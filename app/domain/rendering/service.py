@@ -18,7 +18,7 @@ from app.domain.persons.service import MergingError
 from app.domain.pools.errors import PoolNotFoundError
 from app.domain.rendering import keyed, presence
 from app.domain.rendering.confined.protocol import Problem, Result, UseAsJson
-from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError
+from app.domain.rendering.errors import MessageAbortedError, TemplateError, TemplateLimitError, erased_error
 from app.domain.rendering.message_vouchers import MessageVouchers
 from app.domain.rendering.persons import in_turns, of_persons
 from app.domain.rendering.renderers import Renderers
@@ -337,6 +337,8 @@ def _error_of(  # noqa: PLR0911  (one case for each name)
             return PoolNotFoundError(problem["pool"], similar=problem["similar"], line=line)
         case "refused":
             return vouchers.refused(target, problem["pool"], problem["occurrence"])
+        case "erased":
+            return erased_error()
         case "aborted":
             return MessageAbortedError(problem["detail"])
         case "template-limit":

@@ -77,6 +77,27 @@ async def test_a_late_retry_does_not_bring_the_person_back_and_says_why(client, 
     assert (await client.post("/v1/events", json={"events": [fresh]})).json()["accepted"] == 1
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{{ vouchers['p'].assign_available(fallback=['q']) }}", "{{ vouchers['p'].count_total() }}", "{{ now() }}"],
+)
+async def test_a_message_that_saw_something_is_not_made_again_and_fails_alone(client, engine, template):
+    await fill(engine, "p", 0)
+    await fill(engine, "q", 5)
+    message = {"template": template, "channel": "email"}
+    to = {"customer_id": WHO, "message_id": "m"}
+    assert (await client.post("/v1/render", json=message | to)).is_success
+    assert (await client.delete(f"/v1/customers/{WHO}")).status_code == 200
+    await fill(engine, "p", 5)
+    again = await client.post("/v1/render", json=message | to)
+    assert (again.status_code, "erased" in again.json()["detail"]) == (422, True), again.text
+    assert await traces(engine) == []
+    recipients = [to, to | {"customer_id": "bob"}]
+    batch = await client.post("/v1/render/batch", json=message | {"recipients": recipients})
+    assert [item["status"] for item in batch.json()["items"]] == ["failed", "rendered"], batch.text
+    assert await traces(engine) == []
+
+
 async def test_marks_are_forgotten_after_their_time(client, engine):
     await client.post(
         "/v1/events", json={"events": [{"event_id": "e", "customer_id": WHO, "event_type": "x"}]}

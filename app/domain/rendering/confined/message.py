@@ -183,6 +183,8 @@ class Message:
             self._supply.needs.seen = True
             if not self._supply.seen_known:
                 self._supply.needs.missing = True
+        if self._before_seen.get("erased"):
+            raise RenderAborted("erased", "")
         return self._before_seen
 
     def new_seen(self) -> Seen | None:

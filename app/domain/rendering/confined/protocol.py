@@ -67,6 +67,8 @@ class Seen(TypedDict, total=False):
     passed: list[list[str | int]]
     time: float
     places: Places
+    erased: bool
+    """Whether its customer was erased since: it is not made again."""
 
 
 class NeedsAsJson(TypedDict):
