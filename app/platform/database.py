@@ -10,7 +10,7 @@ from typing import TypeVar
 from psycopg import Connection
 from psycopg import errors as pg
 from psycopg.rows import TupleRow
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt
@@ -112,19 +112,27 @@ async def run_act(  # type: ignore[explicit-any]  # acts take what they like
 
 @asynccontextmanager
 async def patience(connection: AsyncConnection, seconds: float = WHOLE_POOL_SECONDS) -> AsyncIterator[None]:
-    """Let the statements of the block take longer than those of a request may."""
+    """Let the statements of the block take longer than those of a request may.
+
+    Those after it may not: one that the server went on with would be taken for a server that hangs.
+    """
     driver = (await connection.get_raw_connection()).driver_connection
     usual = getattr(driver, "limit", None)
     if usual is None or usual >= seconds:
         yield
         return
     assert isinstance(driver, LimitedConnection)  # noqa: S101  (narrows the type)
-    await connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 950)}"))
+    await connection.execute(_server_limit(seconds))
     driver.limit = seconds
     try:
         yield
+        await connection.execute(_server_limit(usual))
     finally:
         driver.limit = usual
+
+
+def _server_limit(seconds: float) -> TextClause:
+    return text(f"SET LOCAL statement_timeout = {int(seconds * 950)}")
 
 
 @contextmanager

@@ -58,10 +58,9 @@ class PropertyUpdate:
 
 @dataclass(frozen=True, slots=True)
 class TakenOver:
-    """How many rows of each kind a customer took over from another."""
+    """How many rows of each kind a customer took over from another, beside the history."""
 
     customers: int
-    events: int
     assignments: int
     redemptions: int
 

@@ -298,6 +298,11 @@ async def seen_properties(connection: AsyncConnection) -> dict[tuple[str, str], 
     return dict(sorted(seen.items()))
 
 
+async def take_over_history(connection: AsyncConnection, of: str, into: str) -> int:
+    """Make one customer's events, and what its messages saw, another one's; return how many events."""
+    return await queries.take_over_history(connection, of, into)
+
+
 async def take_over(connection: AsyncConnection, of: str, into: str) -> TakenOver:
-    """Make what is one customer's another one's; return how many rows of each kind. See `tracking.merge`."""
+    """Make all else that is one's the other's; return how many rows of each kind. See `tracking.merge`."""
     return await queries.take_over(connection, of, into)

@@ -6,7 +6,8 @@ It is exact against everything that happens to either at the same time:
 2. Whoever has asked before is waited for: every transaction that is under way now.
 3. Everything moves, the ids lead to the person, and the marks go, in one transaction.
 
-One merge is under way at a time. Locks come in the order of uses: uses, vouchers by code, then the rest.
+One merge is under way at a time. What may be long goes first, and then locks come in the order of uses: uses, vouchers
+by code, the rest.
 """
 
 import asyncio
@@ -123,30 +124,46 @@ async def _move(
     concerned: Collection[str],
     only_anonymous: bool,
 ) -> list[Merged]:
-    """Move what is the second one's to the first one, pair by pair; of whom a pair before moved, the new one counts."""
+    """Move what is the second one's to the first one, pair by pair; of whom a pair before moved, the new one counts.
+
+    Nobody uses a code while somebody waits to be alone with the uses, so a history moves before these are locked. The
+    marks keep others off it, and what is judged is not in it.
+    """
+    async with patience(connection):  # of a long history
+        led = [await _lead(connection, pair, only_anonymous) for pair in pairs]
     await uses_lock.beside_others(connection)
     codes = await redemptions.doubtful_codes(connection, sorted(concerned))
     if codes:
         await transitions.lock(connection, codes)
-    async with patience(connection):  # of a long history
-        done = [await _move_one(connection, caller, pair, only_anonymous) for pair in pairs]
+    async with patience(connection):
+        done = [await _take_over(connection, caller, *each) for each in led]
         await redemptions.judge_again(connection, codes)
     return done
 
 
-async def _move_one(
-    connection: AsyncConnection, caller: Caller | None, pair: tuple[str, str], only_anonymous: bool
-) -> Merged:
+async def _lead(
+    connection: AsyncConnection, pair: tuple[str, str], only_anonymous: bool
+) -> tuple[str, str, int]:
+    """Move a history and let the ids lead; return into whom, who, and how many events. The same twice: nobody moves."""
     into, of = [await persons.current(connection, id_) for id_ in pair]
     # Whoever registers one of them has asked for it too, so nobody does any more.
     if into == of or (only_anonymous and await persons.is_registered(connection, of)):
+        return into, into, 0
+    events = await customers.take_over_history(connection, of, into)
+    await persons.lead(connection, of, into)
+    return into, of, events
+
+
+async def _take_over(
+    connection: AsyncConnection, caller: Caller | None, into: str, of: str, events: int
+) -> Merged:
+    if into == of:
         return Merged(into)
     moved = await customers.take_over(connection, of, into)
-    await persons.lead(connection, of, into)
     # Not who: an erasure has to find all of that.
-    kinds = {"events": moved.events, "assignments": moved.assignments, "redemptions": moved.redemptions}
+    kinds = {"events": events, "assignments": moved.assignments, "redemptions": moved.redemptions}
     await audit.record(connection, caller, "customer.merged", moved=kinds)
-    return Merged(into, moved.customers, moved.events, moved.assignments, moved.redemptions)
+    return Merged(into, moved.customers, events, moved.assignments, moved.redemptions)
 
 
 async def spellings(engine: AsyncEngine) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from app.cli.merging import merge_all
 from app.domain.assignments.claiming import Claimer
 from app.domain.customers import queries
 from app.domain.lifecycle import check
+from app.domain.lifecycle import uses as uses_lock
 from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry
 from app.domain.persons import ids
 from app.domain.persons import service as persons
@@ -482,12 +483,41 @@ async def test_a_long_history_may_take_as_long_as_a_whole_pool(client, monkeypat
 
         return noting
 
-    for name in ("take_over", "erase"):
-        monkeypatch.setattr(queries, name, noted(getattr(queries, name)))
+    for where, name in (
+        (queries, "take_over_history"),
+        (uses_lock, "beside_others"),
+        (queries, "take_over"),
+        (queries, "erase"),
+        (persons, "forget"),
+    ):
+        monkeypatch.setattr(where, name, noted(getattr(where, name)))
     await merge(client)
-    assert limits == [(WHOLE_POOL_SECONDS, "114s")]
+    usual, long = (3.0, "2850ms"), (WHOLE_POOL_SECONDS, "114s")
+    assert limits == [long, usual, long]
     assert (await client.delete(f"/v1/customers/{ANNA}")).is_success
-    assert set(limits) == {(WHOLE_POOL_SECONDS, "114s")}
+    assert limits[3:6] == [long, long, usual], "both ids, then what is short"
+
+
+async def test_while_a_history_moves_uses_and_who_wants_to_be_alone_with_them_go_on(client, monkeypatch):
+    await track(client, "e", COOKIE)
+    moving, go_on = asyncio.Event(), asyncio.Event()
+    move = queries.take_over_history
+
+    async def held(connection, *ids_):
+        moved = await move(connection, *ids_)
+        moving.set()
+        await go_on.wait()
+        return moved
+
+    monkeypatch.setattr(queries, "take_over_history", held)
+    going = asyncio.create_task(merge(client))
+    await moving.wait()
+    mappings = [{"event_type": "purchase", "property": "code"}]
+    changed = await client.put("/v1/redemption-mapping", json={"mappings": mappings})
+    assert changed.status_code == 200, changed.text
+    assert (await track(client, "f", "bob", "purchase", code="x"))["redemption"] == "unknown_code"
+    go_on.set()
+    assert (await going)["events"] == 1
 
 
 async def test_an_erasure_that_asked_before_a_merge_keeps_nobody_from_being_one(client, engine):
