@@ -32,7 +32,7 @@ from app.platform.versions import Expected, version
 PATIENCE = 3.0
 """Seconds that an erasure waits for what is under way."""
 UNFINISHED = (
-    "The customer is erased, but not what came at the same time: others were at work with it for too long."
+    "The customer is erased, but not what may have come at the same time: others were at work for too long."
     " Erase the customer once more, by each id that it had."
 )
 
@@ -178,7 +178,7 @@ async def erase(engine: AsyncEngine, caller: Caller | None, customer_id: str) ->
     Marks of its events and messages stay for some time: one that is sent again does not bring the person back.
 
     Raises:
-        OverloadedError: all is erased but what came meanwhile, which others were at work with for too long. Its
+        OverloadedError: all is erased but what may have come meanwhile: others were at work for too long. Its
             `customer_ids` are those of the person, of which none leads to another one any more.
     """
     names, erased = await _erase(engine, caller, [customer_id])

@@ -101,7 +101,7 @@ async def under_way(connection: AsyncConnection) -> set[tuple[object, ...]]:
 
 
 async def that_wrote(connection: AsyncConnection) -> set[str]:
-    """Return the numbers of those of them that have written."""
+    """Return the numbers of the transactions under way in the project, besides this one, that have written."""
     return {row.number for row in await _look(connection, EACH_THAT_WROTE)}
 
 
