@@ -45,7 +45,14 @@ LOOK_UPS = [
     statements.numbered(statements.claim(statements.Ids.SINGLE, holds=True))[0].decode(),
     *(
         statements.numbered(statement)[0].decode()
-        for statement in (plain.STORE, plain.STORE_OF_TRACKED, ADD_EVENTS, RECENT, WERE_ERASED, SEEN_OR_ERASED)
+        for statement in (
+            plain.STORE,
+            plain.STORE_OF_TRACKED,
+            ADD_EVENTS,
+            RECENT,
+            WERE_ERASED,
+            SEEN_OR_ERASED,
+        )
     ),
 ]
 PARAMETERS = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = %s"

@@ -79,7 +79,11 @@ async def test_a_late_retry_does_not_bring_the_person_back_and_says_why(client, 
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ vouchers['p'].assign_available(fallback=['q']) }}", "{{ vouchers['p'].count_total() }}", "{{ now() }}"],
+    [
+        "{{ vouchers['p'].assign_available(fallback=['q']) }}",
+        "{{ vouchers['p'].count_total() }}",
+        "{{ now() }}",
+    ],
 )
 async def test_a_message_that_saw_something_is_not_made_again_and_fails_alone(client, engine, template):
     await fill(engine, "p", 0)
@@ -133,7 +137,9 @@ async def test_an_erasure_that_waited_in_vain_says_so_and_its_repeat_is_whole(cl
     assert await traces(engine) == []
 
 
-async def test_an_erasure_waits_for_no_other_project_and_for_nobody_who_only_reads(client, engine, monkeypatch):
+async def test_an_erasure_waits_for_no_other_project_and_for_nobody_who_only_reads(
+    client, engine, monkeypatch
+):
     monkeypatch.setattr(service, "PATIENCE", 0.2)
     (shop,) = await add_projects(engine, "shop")
     async with transaction(of_project(engine, shop)) as other, transaction(engine) as reading:
