@@ -70,8 +70,9 @@ async def apply(change_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Res
             elif told.action == "move":
                 more = {"to": told.to, "count": told.count}
             wanted = _checked({"action": told.action, "filter": told.filter, "reason": told.reason, **more})
-            key = f"console {change_id}"  # a second click is the same change
-            change, _ = await service.begin(connection, visit.caller, wanted, idempotency_key=key)
+            change, _ = await service.begin(
+                connection, visit.caller, wanted, change_id=service.applied_id(change_id)
+            )
     except DomainError as error:
         async with transaction(engine) as connection:
             return await _one(visit, connection, change_id, error)
@@ -148,6 +149,7 @@ async def _one(
         found=found,
         ended=found.status in service.ENDED,
         action=dict(ACTIONS)[found.action],
+        applied=await service.applied(connection, change_id),
         repeatable=whole,
         pools=await pools.named(connection, [found.to] if found.to else []),
     )

@@ -32,6 +32,29 @@ async def test_a_campaign_is_taken_out_after_a_dry_run(person, client, engine):
     assert f"/console/changes/{done_id}" in (await someone.get("/console/changes")).text
 
 
+async def test_a_dry_run_is_done_once_by_whomever(person, client, engine):
+    await fill(engine, "spring", 5)
+    await fill(engine, "summer", 0)
+    first, second = await person(), await person("pools")
+    moved = {"action": "move", "filter": {"pool": "spring"}, "to": "summer", "count": 2, "dry_run": True}
+    told = (await client.post("/v1/bulk-changes", json=moved)).json()["id"]
+    await service.run(engine, told)
+    assert "Change 2 codes" in (await second.get(f"/console/changes/{told}")).text
+    led_to = []
+    for someone in (first, second):
+        form = {"csrf": await csrf(someone), "sure": "yes"}
+        page = await someone.post(f"/console/changes/{told}/apply", data=form)
+        led_to.append(page.url.path)
+        await service.run(engine, page.url.path.rpartition("/")[2])
+    assert led_to[0] == led_to[1]
+    assert (await client.get("/v1/pools/summer/counts")).json()["available"] == 2
+    changes = (await client.get("/v1/bulk-changes")).json()["items"]
+    assert [change["dry_run"] for change in changes] == [False, True]
+    shown = (await second.get(f"/console/changes/{told}")).text
+    assert led_to[0] in shown
+    assert "Change 2 codes" not in shown
+
+
 async def test_what_says_too_little_is_shown_again(person, engine):
     await fill(engine, "spring", 1)
     someone = await person()

@@ -43,18 +43,20 @@ async def begin(
     caller: Caller | None,
     wanted: Request,
     *,
+    change_id: uuid.UUID | None = None,
     idempotency_key: str | None = None,
     digest: str = "",
     codes: AsyncIterator[list[str]] | None = None,
     by_job: bool = True,
 ) -> tuple[ChangeRecord, bool]:
-    """Enqueue a change; return it, and whether the same key asked for it before.
+    """Enqueue a change; return it, and whether the same id or key asked for it before.
 
     Args:
         connection: of the transaction; the job begins once it is committed.
         caller: who asks; None for the command line.
         wanted: what is to be done.
-        idempotency_key: makes the same request the same change.
+        change_id: its id; one of these is made once, whoever asks.
+        idempotency_key: makes the same request of one caller the same change.
         digest: of the file that the codes stand in.
         codes: those of the file, some thousand at a time; None where the request itself says which vouchers.
         by_job: whether a job does it; otherwise the caller calls `run`.
@@ -63,12 +65,13 @@ async def begin(
         PoolNotFoundError, ImportNotFoundError: the filter names one that is not there.
         IdempotencyKeyReusedError: the key came before, with another request.
     """
-    change_id = uuid.uuid4()
     fingerprint = hashlib.sha256(wanted.model_dump_json().encode() + digest.encode()).digest()
-    if idempotency_key is not None:
+    if change_id is None and idempotency_key is not None:
         change_id = uuid.uuid5(_KEYED, f"{caller and caller.key_id} {idempotency_key}")
-        if (before := await queries.by_id(connection, change_id)) is not None:
-            return _same(before, fingerprint), True
+    if change_id is None:
+        change_id = uuid.uuid4()
+    elif (before := await queries.by_id(connection, change_id)) is not None:
+        return _same(before, fingerprint), True
     row = await _row(connection, caller, wanted, from_file=codes is not None)
     if not await queries.add(connection, {"id": change_id, "fingerprint": fingerprint, **row}):
         return _same(await get(connection, change_id), fingerprint), True
@@ -79,6 +82,16 @@ async def begin(
         connection, caller, "bulk_change.asked", pool=wanted.filter.pool, **_about(wanted, change_id)
     )
     return await get(connection, change_id), False
+
+
+def applied_id(dry_run_id: uuid.UUID) -> uuid.UUID:
+    """Return the id of the change that does what a dry run told: it is done once, whoever asks for it."""
+    return uuid.uuid5(_KEYED, f"applied {dry_run_id}")
+
+
+async def applied(connection: AsyncConnection, dry_run_id: uuid.UUID) -> ChangeRecord | None:
+    """Return the change that does what a dry run told; None where nobody asked for it."""
+    return await queries.by_id(connection, applied_id(dry_run_id))
 
 
 def _same(before: ChangeRecord, fingerprint: bytes) -> ChangeRecord:
