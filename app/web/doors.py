@@ -1,4 +1,4 @@
-"""What a request has to pass before its body is read: its key, the scopes, the names of its query, the size.
+"""What a request has to pass before it is answered: its key, the scopes, the names of its query, the size of its body.
 
 FastAPI reads and parses a body before it asks the first dependency. A stranger could so have 32 MB parsed by every
 request. Each route's handler is wrapped: what can be told from the head is told from the head.
@@ -14,8 +14,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.platform.errors import InvalidRequestError
-from app.web import given_twice, json_bounds, pagination
+from app.platform.errors import InvalidRequestError, PayloadTooLargeError
+from app.web import given_twice, json_bounds, pagination, trackers
 from app.web.body_limit import bound
 from app.web.guard import Check
 from app.web.idempotency import NAME as IDEMPOTENCY_KEY
@@ -46,6 +46,11 @@ OFF_LOOP = 1024**2
 """Bytes from which on JSON is parsed in a thread, so that others are answered meanwhile."""
 
 
+SAFE = frozenset({"GET", "HEAD"})
+SAYS_NOTHING = frozenset({b"", b"{}", b"null"})
+"""Bodies that clients send where there is none."""
+
+
 def guarded(router: APIRouter) -> APIRouter:
     """Put the door before each route of a router."""
     for route in router.routes:
@@ -61,6 +66,7 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
         checks = list(checks_of(route.dependant))
         names = set(_query_names(route.dependant))
         large = route.path in LARGE_BODIES
+        bodiless = not (route.methods <= SAFE or takes_body(route) or route.path.startswith(trackers.PREFIX))
 
         async def handler(request: Request) -> Response:
             for check in checks:
@@ -69,7 +75,10 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
             refuse_unknown(request, names)
             bound(request, None if large else SMALL_BODY)
             pagination.begin()
-            response = await handle(_Incoming(request.scope, request.receive, request._send))  # noqa: SLF001  (no other way to it)
+            incoming = _Incoming(request.scope, request.receive, request._send)  # noqa: SLF001  (no other way to it)
+            if bodiless:
+                await refuse_body(incoming)
+            response = await handle(incoming)
             pagination.link(request, response)
             return response
 
@@ -107,6 +116,28 @@ def refuse_unknown(request: Request, names: set[str]) -> None:
                 said = f"there is no such parameter; there are {known}." if known else "there is none here"
             shown = name[:100]
             raise InvalidRequestError(f"query.{shown}: {said}", [{"loc": ["query", shown], "msg": said}])
+
+
+def takes_body(route: APIRoute) -> bool:
+    """Return whether a route takes a body: the framework reads it, or the route does and says so in the document."""
+    return route.body_field is not None or "requestBody" in (route.openapi_extra or {})
+
+
+async def refuse_body(request: Request) -> None:
+    """Refuse a body where the route takes none: it would do something else than what the body says.
+
+    Raises:
+        InvalidRequestError: there is one that says something.
+    """
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return
+    try:
+        body: bytes | None = b"".join((await request.body()).split())
+    except PayloadTooLargeError:
+        body = None
+    if body not in SAYS_NOTHING:
+        said = "there is no body here: nothing of it would be obeyed"
+        raise InvalidRequestError(f"body: {said}.", [{"loc": ["body"], "msg": said}])
 
 
 class _Incoming(Request):

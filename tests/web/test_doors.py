@@ -1,6 +1,7 @@
 """What a request has to pass before its body is read; and what every reply bears."""
 
 import asyncio
+import re
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from app.server.application import ROUTERS, with_hot_path
 from app.web import doors
+from tests.domain.imports.imported import run_job
 from tests.factories import KEY, add_key, fill
 
 READ = "read-key-0123456789-0123456789-0123456789"
@@ -131,6 +133,33 @@ async def test_others_are_answered_while_large_json_is_parsed(client):
         assert (await client.get("/health/live")).status_code == 200
         await asyncio.sleep(0)
     assert large.result().status_code == 200
+
+
+async def test_a_body_is_refused_where_none_is_read(client, engine):
+    await add_key(engine, "o" * 40, "admin", "operator")
+    headers = {"Authorization": f"Bearer {'o' * 40}"}
+    walked = 0
+    for path, methods in (await client.get("/openapi.json")).json()["paths"].items():
+        place = re.sub(r"{\w+_id}", "00000000-0000-4000-8000-000000000000", path)
+        place = re.sub(r"[{}]", "", place)
+        for method in methods.keys() & {"post", "put", "patch", "delete"}:
+            if "requestBody" in methods[method] or path.startswith("/track/"):
+                continue
+            walked += 1
+            reply = await client.request(method, place, headers=headers, json={"dry_run": True})
+            assert (reply.status_code, reply.json()["errors"][0]["loc"]) == (422, ["body"]), (method, path)
+            for nothing in (b"", b" { }\n", b"null"):
+                reply = await client.request(method, place, headers=headers | JSON, content=nothing)
+                assert ["body"] not in [each["loc"] for each in reply.json().get("errors", [])], path
+    assert walked > 15
+
+
+async def test_what_is_asked_of_an_undo_in_vain_is_not_undone(client, engine, settings):
+    imported = await run_job(engine, settings, client, "code\nB-1\nB-2\n", "q")
+    place = f"/v1/imports/{imported['id']}/undo"
+    for more in ({"json": {"dry_run": True}}, {"content": b" " * 2 * 1024**2}):
+        assert (await client.post(place, **more)).status_code == 422
+    assert (await client.get("/v1/pools/q/counts")).json()["available"] == 2
 
 
 async def test_an_unknown_parameter_is_refused_with_the_nearest_name(client):
