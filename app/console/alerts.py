@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.console.once import once, sent_before
-from app.console.pages import PAGE, check_sure, see, seen_version, show, whole, wrong
+from app.console.pages import PAGE, check_sure, see, seen_version, show, version_shown, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
 from app.domain.alerts import service
@@ -20,7 +20,7 @@ from app.domain.alerts.schemas import Alerts, AlertsUpdate
 from app.domain.pools import service as pools
 from app.platform.database import transaction
 from app.platform.errors import DomainError, InvalidRequestError
-from app.platform.versions import PreconditionFailedError
+from app.platform.versions import Expected, PreconditionFailedError
 from app.schema.names import nfc
 from app.web import pagination
 from app.web.dependencies import Engine
@@ -56,7 +56,7 @@ async def put(visit: ManagerForm, engine: Engine) -> Response:
                     connection,
                     visit,
                     lambda: service.put(
-                        connection, visit.caller, visit.settings, _pool(visit), wanted, seen_version(visit)
+                        connection, visit.caller, visit.settings, _pool(visit), wanted, _seen(visit)
                     ),
                     lambda alerts: alerts.webhook_secret or "",
                 )
@@ -108,7 +108,7 @@ async def _page(
             start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
             rows = await deliveries.list_page(connection, pool, start, PAGE + 1)
             listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
-    version = service.version_of(alerts) if alerts is not None else None
+    version = "" if alerts is None else service.version_of(alerts)
     at = "/console/alerts" + ("" if pool is None else "?" + urlencode({"pool": pool}))
     return show(
         visit,
@@ -117,11 +117,16 @@ async def _page(
         pools=names,
         pool=pool,
         alerts=alerts,
-        version=version,
+        version=version_shown(visit, error, version),
         error=error,
         **listed,
         **about,
     )
+
+
+def _seen(visit: Visit) -> Expected:
+    """Return what the form was made from: a version, or that nobody was told yet."""
+    return Expected(frozenset({visit.given("version")}))
 
 
 def _pool(visit: Visit) -> str:

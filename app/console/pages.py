@@ -18,7 +18,7 @@ from app.console import session
 from app.console.session import Visit
 from app.console.texts import DONE, MENU, STATES, in_words
 from app.platform.errors import DomainError, Fault, InvalidRequestError
-from app.platform.versions import Expected
+from app.platform.versions import Expected, PreconditionFailedError
 from app.web.body import validated
 from app.web.problems import response_to
 
@@ -144,6 +144,21 @@ def seen_version(visit: Visit) -> Expected | None:
     """Return the version that the form was made from: what is changed must still be so."""
     version = visit.given("version")
     return None if version is None else Expected(frozenset({version}))
+
+
+def seen_or_new(visit: Visit) -> Expected:
+    """Return the version that the form was made from: what is saved must still be so, or not be there."""
+    return Expected(frozenset({visit.given("version"), None}))
+
+
+def version_shown(visit: Visit, error: DomainError | None, current: str) -> str:
+    """Return the version that the forms of a page bear, empty where nothing is there.
+
+    Where what was typed is shown again it is the one that was seen, until the other one is shown beside it.
+    """
+    if error is None or isinstance(error, PreconditionFailedError):
+        return current
+    return visit.typed.get("version", current)
 
 
 def json_of(visit: Visit, name: str) -> dict[str, object] | None:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.console.once import once
-from app.console.pages import PAGE, path, renamed, see, seen_version, show, whole
+from app.console.pages import PAGE, path, renamed, see, seen_version, show, version_shown, whole
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Reader, Visit
 from app.domain.alerts import service as alerts
@@ -26,7 +26,6 @@ from app.domain.vouchers.errors import VoucherNotFoundError
 from app.domain.vouchers.schemas import VoucherRecord
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
-from app.platform.versions import Expected
 from app.schema.base import VoucherStatus
 from app.schema.names import nfc
 from app.schema.texts import Input
@@ -90,7 +89,7 @@ async def change(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response
     def typed() -> PoolUpdate:
         return checked(PoolUpdate, {"description": visit.text("description")})
 
-    return await _changed(visit, engine, pool, typed, seen_version(visit))
+    return await _changed(visit, engine, pool, typed)
 
 
 @router.post("/{pool}/rule")
@@ -119,7 +118,7 @@ async def set_expiry(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Resp
 
 
 async def _changed(
-    visit: Visit, engine: Engine, pool: str, typed: Callable[[], PoolUpdate], expected: Expected | None = None
+    visit: Visit, engine: Engine, pool: str, typed: Callable[[], PoolUpdate]
 ) -> Response:
     """Change a pool as was typed; where that is wrong, show its page with what is."""
     try:
@@ -128,7 +127,7 @@ async def _changed(
             await once(
                 connection,
                 visit,
-                lambda: service.change(connection, visit.caller, pool, wanted, expected),
+                lambda: service.change(connection, visit.caller, pool, wanted, seen_version(visit)),
                 lambda changed: changed.name,
             )
     except DomainError as error:
@@ -239,7 +238,7 @@ async def _one(
         "/console" + path("pools", name),
         error=error,
         pool=pool,
-        version=service.version_of(pool),
+        version=version_shown(visit, error, service.version_of(pool)),
         states=list(VoucherStatus),
         searched=any(params.get(field) for field in ("status", "code", *VoucherSearch.model_fields)),
         history=history,

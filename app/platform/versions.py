@@ -38,9 +38,12 @@ def version(*stored: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a caller takes a thing for that he changes: one of these versions, or (None) anything that is there."""
+    """What a caller takes a thing for that he changes: one of these versions, or (None) anything that is there.
 
-    versions: frozenset[str] | None = None
+    A version that is None among them stands for a thing that is not there: nothing is replaced unseen.
+    """
+
+    versions: frozenset[str | None] | None = None
 
     def check(self, current: str | None) -> None:
         """Compare with the version that there is; None where there is nothing.
@@ -48,7 +51,8 @@ class Expected:
         Raises:
             PreconditionFailedError: it is another one.
         """
-        if current is None or (self.versions is not None and current not in self.versions):
+        met = current is not None if self.versions is None else current in self.versions
+        if not met:
             raise PreconditionFailedError(current)
 
 

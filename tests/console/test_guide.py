@@ -253,6 +253,7 @@ async def test_a_webhook_of_alerts_that_is_told_nothing_any_more_is_shown_so_unt
     page = (await browser.get("/console/alerts?pool=spring")).text
     assert "answered 410 Gone" in page
     assert "2026-03-01 12:00:00 UTC" in page
+    alert["version"] = re.search(r'name="version" value="([^"]+)"', page)[1]
     assert "410 Gone" not in (await browser.post("/console/alerts", data=alert)).text
 
 
