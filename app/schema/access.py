@@ -70,7 +70,7 @@ class KeptReply(OfProject, Base):
     request: Mapped[bytes]
     """Digest of what makes the request the same."""
     sealed: Mapped[bytes | None]
-    """The reply, encrypted: it may hold a secret. Null only within the transaction that makes it."""
+    """The reply, encrypted: it may hold a secret. Null while the request is under way, or was broken off."""
     kept_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (Index("kept_reply_kept_at_idx", "kept_at"),)

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 from app.domain.access.replies import service
 from app.domain.access.scopes import Caller
 from app.platform.database import transaction
+from app.platform.errors import DomainError
 from app.platform.settings import Settings as AllSettings
 from app.schema.texts import Identifier
 from app.web.dependencies import Connection, ControlConnection, Settings
@@ -93,7 +94,10 @@ class KeyedRequest:
         """
         if self._key is None:
             return None
-        return await self._kept(engine, self._key, await self._same())
+        caller, same = caller_of(self._request), await self._same()
+        async with transaction(engine) as connection:
+            kept = await service.answered(connection, self._settings, caller, self._key, same)
+        return None if kept is None else _replayed(kept)
 
     async def once_done(
         self,
@@ -103,8 +107,8 @@ class KeyedRequest:
     ) -> Made | Response:
         """Return what `act` does in transactions of its own, or the reply of the first time.
 
-        For acts that change nothing when they are done again: the reply is kept once they are done. What was broken off
-        goes on with the same key, and of two at once both are done.
+        For acts that change nothing when they are done again: the key is taken before, and the reply kept once they
+        are done. What was broken off goes on with the same key, and of two alike at once both are done.
 
         Args:
             engine: of the service's database.
@@ -121,20 +125,19 @@ class KeyedRequest:
             caller_of(self._request),
             await self._same(None if of_body is None else await of_body()),
         )
-        if (before := await self._kept(engine, key, same)) is not None:
-            return before
-        sent = self._sent(await act())
         async with transaction(engine) as connection:
             taken, kept = await service.take(connection, settings, caller, key, same)
-            if kept is None:
-                await service.keep(connection, settings, taken, sent)
-        return Response(sent["body"], sent["status"], sent["headers"])
-
-    async def _kept(self, engine: AsyncEngine, key: str, same: list[object]) -> Response | None:
-        caller = caller_of(self._request)
+        if kept is not None:
+            return _replayed(kept)
+        try:
+            sent = self._sent(await act())
+        except DomainError:
+            async with transaction(engine) as connection:
+                await service.give_back(connection, taken)
+            raise
         async with transaction(engine) as connection:
-            kept = await service.answered(connection, self._settings, caller, key, same)
-        return None if kept is None else _replayed(kept)
+            await service.keep(connection, settings, taken, sent)
+        return Response(sent["body"], sent["status"], sent["headers"])
 
     async def _same(self, of_body: str | None = None) -> list[object]:
         """Return what makes a request the same."""

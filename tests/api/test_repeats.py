@@ -1,12 +1,14 @@
 """A request that is sent twice with one `Idempotency-Key` is done once, whatever it makes or changes."""
 
 import asyncio
+import uuid
 
 import pytest
 from sqlalchemy import text
 
 from app.domain.access.replies import service as replies
 from app.domain.lifecycle import transitions
+from app.domain.tracking import merge as merging
 from app.platform import hooks
 from app.platform.database import transaction
 from app.platform.projects import everywhere
@@ -157,6 +159,33 @@ async def test_another_request_with_the_key_is_refused(client, pool):
     assert other.json()["type"] == "/problems/idempotency-key-reused"
 
 
+async def test_of_two_requests_with_one_key_at_once_one_is_not_begun(client):
+    for name in "abc":
+        await client.patch(f"/v1/customers/{name}", json={"properties": {"name": name}})
+    merges = [client.post("/v1/customers/a/merge", json={"from": name}, headers=SAME) for name in "bc"]
+    replies = dict(zip("bc", await asyncio.gather(*merges), strict=True))
+    (done,) = (name for name, reply in replies.items() if reply.is_success)
+    (refused,) = set("bc") - {done}
+    assert replies[refused].json()["type"] == "/problems/idempotency-key-reused"
+    assert (await client.get(f"/v1/customers/{done}")).json()["id"] == "a"
+    assert (await client.get(f"/v1/customers/{refused}")).json()["id"] == refused
+
+
+async def test_what_was_broken_off_goes_on_with_its_key_alone(client, monkeypatch):
+    async def broken(*_):
+        raise RuntimeError
+
+    for name in "abc":
+        await client.patch(f"/v1/customers/{name}", json={"properties": {"name": name}})
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "merge", broken)
+        reply = await client.post("/v1/customers/a/merge", json={"from": "b"}, headers=SAME)
+        assert reply.status_code == 500
+    for name, status in (("c", 422), ("b", 200)):
+        reply = await client.post("/v1/customers/a/merge", json={"from": name}, headers=SAME)
+        assert reply.status_code == status
+
+
 async def test_what_comes_many_at_a_time_is_known_again_by_its_place(client, pool):
     batch = "/v1/pools/p/assignments/batch"
     first = (await client.post(batch, json={"items": [{}, {}]}, headers=SAME)).json()["items"]
@@ -179,6 +208,7 @@ async def test_what_comes_many_at_a_time_is_known_again_by_its_place(client, poo
 async def test_what_failed_may_be_tried_again_with_the_key(client, engine, pool):
     hold = {"campaign_id": "c", "count": 40}
     assert (await client.post("/v1/pools/p/holds", json=hold, headers=SAME)).status_code == 409
+    assert (await client.post(f"/v1/imports/{uuid.UUID(int=1)}/undo", headers=SAME)).status_code == 404
     await fill(engine, "q", 1)
     async with transaction(engine) as connection:
         await connection.execute(text("UPDATE stock SET available = available + 20 WHERE slot = 1"))

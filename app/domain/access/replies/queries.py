@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -46,10 +46,24 @@ async def of_key(connection: AsyncConnection, key_id: uuid.UUID, key: str, kept:
     return records.any_of(await connection.execute(query), Kept)
 
 
-async def keep(connection: AsyncConnection, key_id: uuid.UUID, key: str, sealed: bytes) -> None:
-    """Store the reply to the request that a key was taken for."""
-    query = update(KeptReply).where(KeptReply.key_id == key_id, KeptReply.idempotency_key == key)
+async def keep(
+    connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes, sealed: bytes
+) -> None:
+    """Store the reply to the request that a key was taken for, where it still is."""
+    query = update(KeptReply).where(_taken(key_id, key, request))
     await connection.execute(query.values(sealed=sealed))
+
+
+async def give_back(connection: AsyncConnection, key_id: uuid.UUID, key: str, request: bytes) -> None:
+    """Take a key for a request no more, where no reply to it is kept."""
+    query = delete(KeptReply).where(_taken(key_id, key, request), KeptReply.sealed.is_(None))
+    await connection.execute(query)
+
+
+def _taken(key_id: uuid.UUID, key: str, request: bytes) -> ColumnElement[bool]:
+    return and_(
+        KeptReply.key_id == key_id, KeptReply.idempotency_key == key, KeptReply.request == request
+    )
 
 
 async def forget(engine: AsyncEngine, kept: timedelta) -> None:
