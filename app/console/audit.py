@@ -23,4 +23,5 @@ async def page(visit: Admin, connection: ReadConnection) -> Response:
     of_service = visit.caller.may(Scope.OPERATOR)
     wanted = Filter(visit.given("action"), nfc(visit.text("pool").strip()) or None, of_service=of_service)
     rows = await service.list_page(connection, wanted, start, PAGE + 1)
-    return show(visit, "audit.html", **pagination.page(rows, PAGE, lambda row: row.id))
+    listed = pagination.page(rows, PAGE, lambda row: row.id)
+    return show(visit, "audit.html", "", ("action", "pool"), **listed)

@@ -133,7 +133,17 @@ async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | 
     rows = await service.list_page(connection, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
     states = [("", "Any state"), *((str(state), str(state).capitalize()) for state in VoucherStatus)]
-    return show(visit, "changes.html", error=error, actions=ACTIONS, proofs=PROOFS, states=states, **listed)
+    return show(
+        visit,
+        "changes.html",
+        "",
+        ("pool",),
+        error=error,
+        actions=ACTIONS,
+        proofs=PROOFS,
+        states=states,
+        **listed,
+    )
 
 
 async def _one(

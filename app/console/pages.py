@@ -1,7 +1,7 @@
 """How a page is made: templates, the answers to forms, and problems as pages."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -59,7 +59,13 @@ TEMPLATES.globals |= {"STATES": STATES, "new_form": lambda: uuid4().hex}
 
 
 def show(
-    visit: Visit, template: str, at: str = "", /, error: DomainError | None = None, **about: object
+    visit: Visit,
+    template: str,
+    at: str = "",
+    asked: Collection[str] = (),
+    /,
+    error: DomainError | None = None,
+    **about: object,
 ) -> Response:
     """Return a page.
 
@@ -67,6 +73,8 @@ def show(
         visit: of whom.
         template: its file.
         at: the address of the page, where it also answers forms that are sent to others.
+        asked: names in the query that links to the page, or its own search, fill fields with. No others are filled in:
+            what a stranger's link says would be taken for what is saved.
         error: what was wrong with the form that led to it.
         about: what the template shows.
     """
@@ -79,7 +87,7 @@ def show(
             "error": error,
             "caller": visit.caller,
             "csrf": visit.csrf,
-            "typed": query | visit.typed,
+            "typed": {name: query[name] for name in asked if name in query} | visit.typed,
             "wrong": _by_field(error),
             "done": DONE.get(query.get("done", "")) if error is None else None,
             "menu": _menu(visit),

@@ -86,6 +86,8 @@ async def _page(
     return show(
         visit,
         "personalization.html",
+        "",
+        ("pool", "action", "fallback", "default"),
         pools=names,
         actions=ACTIONS,
         channels=list(Channel),

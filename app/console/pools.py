@@ -236,6 +236,7 @@ async def _one(
         visit,
         "pool.html",
         "/console" + path("pools", name),
+        ("status", "code", *VoucherSearch.model_fields),
         error=error,
         pool=pool,
         version=version_shown(visit, error, service.version_of(pool)),

@@ -63,7 +63,7 @@ CARRIED = (
 @router.get("")
 async def begin(visit: Manager, connection: Connection) -> Response:
     """Ask for pool and source."""
-    return show(visit, "import_new.html", step="pool", pools=await _names(connection))
+    return show(visit, "import_new.html", "", ("pool",), step="pool", pools=await _names(connection))
 
 
 @router.post("")

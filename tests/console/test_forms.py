@@ -1,7 +1,7 @@
 """What forms are answered with: where a page that answers one leads, and what is said of what was typed."""
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -152,6 +152,22 @@ async def test_the_choice_of_a_pool_stays_beside_the_template(browser):
     )
     assert 'name="pool" list="pools" value="spring"' in page.text
     assert 'value="count_total" selected' in page.text
+
+
+async def test_a_link_fills_in_nothing_that_a_form_would_save(browser, client):
+    await client.post("/v1/pools/spring/assignments", json={"customer_id": "c"})
+    filled = "webhook_url url pools name description like where event_type property to reason template from value count"
+    filled += " emails thresholds campaign_id expires_after_days count_each days new_name customer_id cron"
+    query = dict.fromkeys(filled.split(), "strange") | {"action": "move", "scope_admin": "yes", "then": "refuse"}
+    for page in (
+        "alerts?pool=spring", "webhooks?", "keys?", "pools?", "pools/spring?", "aggregates?", "changes?", "mapping?",
+        "customers?", "customers/c?", "schedules?", "imports/new?",
+    ):  # fmt: skip
+        shown = (await browser.get(f"/console/{page}&{urlencode(query)}")).text
+        forms = "".join(re.findall(r"<form[^>]*method=\"post\".*?</form>", shown, re.DOTALL))
+        assert not re.search(r'strange|value="(move|refuse)" selected|value="yes" checked', forms), page
+    changes = (await browser.get("/console/changes?pool=spring")).text
+    assert 'name="pool" type="text" value="spring"' in changes, "as the page of a pool links to it"
 
 
 CODES = ("A/B", "x/void", "/a?b#50%", "<b>&\"'🎟 /")
