@@ -16,6 +16,7 @@ from app.domain.webhooks import service
 from app.domain.webhooks.schemas import EventType, WebhookCreate
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
+from app.schema.names import nfc
 from app.web import pagination
 from app.web.dependencies import Engine
 
@@ -34,10 +35,11 @@ async def page(visit: Manager, engine: Engine) -> Response:
 async def create(visit: ManagerForm, engine: Engine) -> Response:
     """Make a webhook, and show its key once."""
     events = [event for event in EVENTS if visit.text(f"event_{event}")]
-    named = [name.strip() for name in visit.text("pools").replace("\n", ",").split(",") if name.strip()]
     try:
         if not events:
             raise wrong("events", "Choose at least one event.")
+        async with transaction(engine) as connection:
+            named = await _named(connection, visit.text("pools"))
         values = {"url": visit.text("url").strip(), "events": events, "pools": named or None}
         wanted = model(WebhookCreate, values)
         made = await sent_before(engine, visit)
@@ -104,6 +106,17 @@ async def delete(webhook_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> R
     async with transaction(engine) as connection:
         await service.remove(connection, visit.caller, webhook_id)
     return see("/webhooks", "webhook-deleted")
+
+
+async def _named(connection: AsyncConnection, text: str) -> list[str]:
+    """Return the pools that were named, with white space between, or with commas that are no part of a name."""
+    named: list[str] = []
+    wholes = [(piece, piece.strip(",")) for piece in nfc(text).split()]
+    there = await pools.named(connection, [whole for both in wholes for whole in both])
+    for piece, within in wholes:
+        whole = next((each for each in (piece, within) if each in there), None)
+        named += filter(None, piece.split(",") if whole is None else [whole])
+    return named
 
 
 async def _make(connection: AsyncConnection, engine: AsyncEngine, visit: Visit, wanted: WebhookCreate) -> str:

@@ -284,6 +284,25 @@ async def test_webhooks(person, engine):
     assert "The webhook is deleted" in gone.text
 
 
+async def test_pools_of_a_webhook_are_named_with_commas_between_or_within(person, client):
+    for name in ("a,b", "c", "d", "e,"):
+        await client.post("/v1/pools", json={"name": name})
+    browser = await person()
+    hook = {"csrf": await csrf(browser), "url": "https://hooks.test/codes", "event_voucher.assigned": "yes"}
+    for typed, named in (
+        ("a,b", ["a,b"]),
+        ("c, d", ["c", "d"]),
+        ("a,b, c,d", ["a,b", "c", "d"]),
+        ("e, c", ["c", "e,"]),
+    ):
+        page = await browser.post("/console/webhooks", data=hook | {"pools": typed})
+        assert "whsec_" in page.text, typed
+        hooks = (await client.get("/v1/webhooks")).json()["items"]
+        assert named in [each["pools"] for each in hooks], typed
+    page = await browser.post("/console/webhooks", data=hook | {"pools": "c,x"})
+    assert (page.status_code, 'value="c,x"' in page.text) == (404, True)
+
+
 async def test_a_pool_does_not_come_back_by_its_schedule(person, client):
     """As the API has it: the rule is the domain's."""
     await client.post("/v1/pools", json={"name": "p"})
