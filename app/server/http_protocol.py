@@ -177,7 +177,7 @@ class Protocol(AtOnce):
         self.admission.refused += 1
         observe_request(cycle.scope["method"], None, OVERLOADED.status, 0.0)
         cycle.response_started = cycle.response_complete = True
-        self.transport.write(OVERLOADED.raw_and_open if cycle.keep_alive else OVERLOADED.raw)
+        self.transport.write(OVERLOADED.raw(cycle.scope["path"], stays=cycle.keep_alive))
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -257,7 +257,8 @@ class Protocol(AtOnce):
             cycle.message_event.set()
         ours = running or not self._in_head  # the request whose body it is about has no answer yet
         if not under_way or (ours and not cycle.response_started and not self.pipeline):
-            self.transport.write(refusal.raw)
+            path = cycle.scope["path"] if under_way else (self.url or b"").decode("latin-1")
+            self.transport.write(refusal.raw(path))
         self.transport.close()
 
     def _watch(self) -> None:

@@ -35,7 +35,8 @@ HEADERS: dict[str, dict[str, object]] = {
         "schema": {"type": "string"},
     },
     "X-Request-Id": {
-        "description": "Id of the request, as in the log; taken from the request where it has one",
+        "description": "Id of the request, as in the log; taken from the request where it has one."
+        " Missing where it was refused unread",
         "schema": {"type": "string"},
     },
 }

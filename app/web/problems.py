@@ -59,7 +59,7 @@ class Problem(BaseModel):
     title: str = Field(description="The kind of problem in words")
     status: int = Field(description="HTTP status")
     detail: str = Field(description="What is wrong in this case")
-    instance: str = Field(description="Path of the request")
+    instance: str = Field(description="Path of the request; empty where it was refused unread")
     request_id: str | None = Field(default=None, description="Id of the request, as in the log")
     errors: list[FieldError] | None = Field(default=None, description="What is wrong, and where")
 

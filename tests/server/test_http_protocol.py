@@ -7,9 +7,12 @@ import orjson
 import pytest
 import uvloop
 
+from app.domain.tracking.trackers import TrackerFailure
 from app.platform.settings import get_settings
-from app.server import http_protocol
+from app.server import http_protocol, refusals
 from app.server.http_protocol import Protocol
+from app.server.refusals import Refusal
+from app.web.problems import Problem
 from tests.loopback import served
 
 HEAD = b"POST / HTTP/1.1\r\nHost: test\r\n"
@@ -289,6 +292,35 @@ async def test_one_too_many_is_refused_at_once_and_its_connection_goes_on(
     writer.write(HEAD + b"Content-Length: 5\r\nConnection: close\r\n\r\nhello")
     assert (await reader.read()).endswith(b"\r\n\r\n5")
     writer.close()
+
+
+REFUSALS = [each for each in vars(refusals).values() if isinstance(each, Refusal)]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
+@pytest.mark.parametrize(
+    ("path", "kind", "model"),
+    [
+        ("", "application/problem+json", Problem),
+        ("/v1/pools", "application/problem+json", Problem),
+        ("/track/v2/projects/p/batch", "application/json", TrackerFailure),
+    ],
+)
+def test_a_refusal_is_what_the_document_says(refusal, path, kind, model):
+    for stays in (False, True):
+        head, _, body = refusal.raw(path, stays=stays).partition(b"\r\n\r\n")
+        assert f"content-type: {kind}\r\n" in head.decode()
+        assert (b"connection: close" in head) is not stays
+        told = model.model_validate_json(body)
+        assert refusal.detail in (told.detail if model is Problem else told.errors)
+
+
+async def test_trackers_are_refused_in_their_own_words(port, full):
+    track = b"POST /track/v2/projects/p/batch HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 0\r\n"
+    for request in (track + b"\r\n", track + b"X: a\r\n" * 200 + b"\r\n"):
+        reply = await answer(port, request)
+        assert b"content-type: application/json\r\n" in reply
+        assert orjson.loads(reply.partition(b"\r\n\r\n")[2])["success"] is False
 
 
 async def test_who_watches_a_full_process_and_who_wants_a_head_is_answered(port, application, full):
