@@ -69,7 +69,7 @@ async def redeem(
     Raises:
         VoucherNotFoundError, AlreadyRedeemedError, VoucherVoidError, VoucherExpiredError: it cannot be, and
             nothing is stored.
-        IdempotencyKeyReusedError: the key came before, for another code or customer.
+        IdempotencyKeyReusedError: the key came before, for another code, customer or time.
     """
     if customer_id is not None:
         found = await persons.resolve(connection, [customer_id])
@@ -82,10 +82,9 @@ async def redeem(
     _, stored = await _judge(connection, [use])
     if not stored:
         before = await queries.by_event(connection, str(named), DIRECT)
-        if (before.code, before.customer_id) != (code, customer_id):
-            raise IdempotencyKeyReusedError(
-                "The same idempotency key came before with another code or customer.", redemption_id=before.id
-            )
+        if (before.code, before.customer_id, at and before.redeemed_at) != (code, customer_id, at):
+            said = "The same idempotency key came before with another code, customer or time."
+            raise IdempotencyKeyReusedError(said, redemption_id=before.id)
         return before, True
     redemption = await queries.by_id(connection, uuid.UUID(stored[0]))
     match redemption.outcome:

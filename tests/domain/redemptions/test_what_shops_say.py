@@ -167,10 +167,14 @@ async def test_a_direct_redemption_obeys_its_key(client, engine):
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json() == first.json()
     assert again.headers["Idempotency-Replayed"] == "true"
-    for code, customer in ((two["code"], CUSTOMER), (one["code"], "bob")):
-        other = await client.post(
-            f"/v1/vouchers/{code}/redemptions", json={"customer_id": customer}, headers=key
-        )
+    timed = {"customer_id": CUSTOMER, "redeemed_at": first.json()["redeemed_at"]}
+    assert (await client.post(path, json=timed, headers=key)).json() == first.json()
+    for code, body in (
+        (two["code"], {"customer_id": CUSTOMER}),
+        (one["code"], {"customer_id": "bob"}),
+        (one["code"], timed | {"redeemed_at": "2026-01-01T00:00:00Z"}),
+    ):
+        other = await client.post(f"/v1/vouchers/{code}/redemptions", json=body, headers=key)
         assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
     assert (first.json()["event_id"], first.json()["property"]) == (None, None)
     assert (await client.get("/v1/pools/p/counts")).json()["redeemed"] == 1
