@@ -33,6 +33,7 @@ LARGE_BODIES = frozenset(
         "/v1/pools/{pool}/imports",
         "/v1/customers/imports",
         "/v1/pools/{pool}/assignments/batch",
+        "/v1/pools/{pool}/move",
         "/v1/bulk-changes",
         "/v1/render",
         "/v1/render/batch",

@@ -93,6 +93,7 @@ async def test_a_body_is_as_large_as_its_route_needs(raw):
     assert await raw("/v1/pools/p/assignments", body := Body(2 * 1024**2), key=KEY) == 413
     assert body.read <= 2 * 65536
     assert await raw("/v1/events", Body(2 * 1024**2), key=KEY) == 422
+    assert await raw("/v1/pools/p/move", Body(2 * 1024**2), key=KEY) == 422
     for node in ("properties", "events"):
         assert await raw(f"/v1/customers/c/{node}/render", body := Body(2 * 1024**2), key=KEY) == 413
         assert body.read <= 2 * 65536
