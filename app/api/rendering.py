@@ -39,6 +39,7 @@ from app.domain.rendering.schemas import (
     StillThere,
     parts_of,
 )
+from app.domain.vouchers.errors import VoucherVoidError
 from app.platform.errors import DomainError, IdempotencyKeyReusedError, InvalidRequestError, OverloadedError
 from app.platform.ids import ordered_id
 from app.web import idempotency, presence
@@ -57,6 +58,7 @@ REFUSED = (
     PoolNotFoundError,
     PoolExhaustedError,
     CustomerLimitError,
+    VoucherVoidError,
     PoolBusyError,
     OverloadedError,
     AssignmentReleasedError,

@@ -99,6 +99,11 @@ def test_what_any_route_can_meet_is_declared(document):
             assert "Retry-After" in operation["responses"][status]["headers"]
 
 
+def test_a_message_of_which_the_code_was_voided_since_is_declared(document):
+    for path in ("render", "customers/{customer_id}/properties/render", "customers/{customer_id}/events/render"):
+        assert "`void`" in document["paths"][f"/v1/{path}"]["post"]["responses"]["409"]["description"]
+
+
 def test_every_operation_has_a_text_and_a_tag_that_is_explained(document):
     explained = {tag["name"] for tag in document["tags"]}
     for path, method, operation in operations(document):
