@@ -2,12 +2,14 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from fastapi import APIRouter, Response
+from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.once import once
-from app.console.pages import check_sure, see, seen_version, show, whole, wrong
+from app.console.pages import PAGE, check_sure, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Admin, AdminForm, Visit
 from app.domain.access.keys import service
@@ -16,12 +18,12 @@ from app.domain.access.scopes import Scope
 from app.platform.clock import clock
 from app.platform.database import transaction
 from app.platform.errors import DomainError
+from app.web import pagination
 from app.web.dependencies import ControlEngine
 
 router = APIRouter(prefix="/keys")
-MOST = 1000
-"""Most keys that are shown."""
-
+BASE = "/console/keys"
+KEY = TypeAdapter(tuple[datetime, uuid.UUID])
 OFFERED = [scope for scope in Scope if scope is not Scope.OPERATOR]
 
 
@@ -116,11 +118,15 @@ async def rotated(
     )
 
 
-async def listed(connection: AsyncConnection, project_id: int) -> dict[str, object]:
-    """Return what the list of a project's keys shows."""
-    keys = await service.list_page(connection, project_id, None, MOST)
+async def listed(connection: AsyncConnection, visit: Visit, project_id: int) -> dict[str, object]:
+    """Return what a page of the list of a project's keys shows, the newest first."""
+    start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
+    rows = await service.list_page(connection, project_id, start, PAGE + 1, newest_first=True)
+    found = pagination.page(rows, PAGE, lambda key: (key.created_at, key.id))
+    keys = found["items"]
     return {
         "keys": keys,
+        "next_cursor": found["next_cursor"],
         "states": {key.id: _state(key) for key in keys},
         "versions": {key.id: service.version_of(key) for key in keys},
     }
@@ -142,5 +148,5 @@ async def _page(
     visit: Visit, engine: AsyncEngine, error: DomainError | None = None, **about: object
 ) -> Response:
     async with transaction(engine) as connection:
-        about |= await listed(connection, visit.caller.project_id)
-    return show(visit, "keys.html", base="/console/keys", offered=OFFERED, error=error, **about)
+        about |= await listed(connection, visit, visit.caller.project_id)
+    return show(visit, "keys.html", BASE, base=BASE, offered=OFFERED, error=error, **about)

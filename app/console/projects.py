@@ -161,7 +161,7 @@ async def _one(
 ) -> Response:
     async with transaction(engine) as connection:
         project = await service.get(connection, name)
-        about |= await listed(connection, project.id)
+        about |= await listed(connection, visit, project.id)
     at = "/console/projects" + path(project.name)
     return show(
         visit,

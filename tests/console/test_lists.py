@@ -113,6 +113,21 @@ async def test_a_key_gets_an_end_and_a_new_secret_while_the_old_one_is_good_for_
     assert again.status_code == 412, "the form was made from the key as it was"
 
 
+async def test_keys_are_shown_newest_first_page_by_page(person, client, monkeypatch):
+    monkeypatch.setattr("app.console.keys.PAGE", 2)
+    for name in ("first", "second", "third"):
+        await client.post("/v1/api-keys", json={"name": name, "scopes": ["read"]})
+    browser = await person("admin", "operator")
+    for base in ("/console/keys", "/console/projects/default"):
+        address, pages = base, []
+        while address:
+            page = (await browser.get(address)).text
+            pages.append(re.findall(r'<th scope="row"><bdi>([^<]+)</bdi>', page))
+            address = (re.findall(r'href="([^"]+)">Next page', page) or [None])[0]
+            assert address is None or address.startswith(f"{base}?cursor=")
+        assert pages == [["test", "third"], ["second", "first"], ["test"]], base
+
+
 async def test_a_key_that_has_expired_is_shown_so_and_opens_nothing(person, client, engine):
     wanted = {"name": "old", "scopes": ["read"], "expires_at": "2099-01-31T00:00:00Z"}
     made = await client.post("/v1/api-keys", json=wanted)

@@ -118,6 +118,17 @@ async def test_a_revoked_key_is_refused_and_stays_in_the_list(client):
     assert (await client.get("/v1/api-keys")).json()["items"][-1]["revoked_at"] is not None
 
 
+async def test_an_expired_key_is_revoked_only_as_it_was_seen(client, engine):
+    key = await create(client, expires_at="2099-01-01T00:00:00Z")
+    async with transaction(engine) as connection:
+        await connection.execute(text("UPDATE api_key SET expires_at = '2026-01-01Z' WHERE name = 'shop'"))
+    path = f"/v1/api-keys/{key['id']}"
+    assert (await client.delete(path, headers={"If-Match": '"another"'})).status_code == 412
+    seen = await client.get(path)
+    assert seen.json()["revoked_at"] is None
+    assert (await client.delete(path, headers={"If-Match": seen.headers["etag"]})).status_code == 204
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -36,6 +36,9 @@ USED_STEP = timedelta(minutes=1)
 """How often the time of the last use is written at most."""
 STALE = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - USED_STEP)
 
+Key = tuple[datetime, uuid.UUID]
+"""Where a page of the list ends: when it was made, id."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownKey(ApiKeyRecord):
@@ -115,18 +118,21 @@ async def any_key(connection: AsyncConnection) -> bool:
 
 
 async def list_page(
-    connection: AsyncConnection, project_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int | None
+    connection: AsyncConnection, project_id: int, key: Key | None, limit: int | None, *, newest_first: bool
 ) -> list[ApiKeyRecord]:
-    """Return a page of a project's keys, oldest first; all of them without a limit."""
+    """Return a page of a project's keys, oldest or newest first; all of them without a limit."""
     of_project = select(*COLUMNS).where(ApiKey.project_id == project_id, IS_KEY)
-    query = keyset.page(of_project, (ApiKey.created_at, ApiKey.id), key, limit)
+    order = (ApiKey.created_at, ApiKey.id)
+    query = keyset.page(of_project, order, key, limit, newest_first=newest_first)
     return records.all_of(await connection.execute(query), ApiKeyRecord)
 
 
-async def lock(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> LockedKey | None:
-    """Lock a key of a project that stands and return it with its digest."""
+async def lock(
+    connection: AsyncConnection, project_id: int, key_id: uuid.UUID, *, even_expired: bool = False
+) -> LockedKey | None:
+    """Lock a key of a project that stands, or has but expired, and return it with its digest."""
     query = select(*COLUMNS, ApiKey.digest, ApiKey.prefix).where(
-        ApiKey.id == key_id, ApiKey.project_id == project_id, *STANDS
+        ApiKey.id == key_id, ApiKey.project_id == project_id, *(STANDS[:1] if even_expired else STANDS)
     )
     return records.any_of(await connection.execute(query.with_for_update()), LockedKey)
 
@@ -151,12 +157,6 @@ async def by_id(connection: AsyncConnection, project_id: int, key_id: uuid.UUID)
     return records.any_of(await connection.execute(query), ApiKeyRecord)
 
 
-async def revoke(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> ApiKeyRecord | None:
-    """Revoke a key of a project; return None where no key of it that still stands has this id."""
-    query = (
-        update(ApiKey)
-        .where(ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None))
-        .values(revoked_at=func.now())
-        .returning(*COLUMNS)
-    )
-    return records.any_of(await connection.execute(query), ApiKeyRecord)
+async def revoke(connection: AsyncConnection, key_id: uuid.UUID) -> None:
+    """Revoke a key."""
+    await connection.execute(update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=func.now()))

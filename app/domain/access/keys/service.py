@@ -75,10 +75,15 @@ async def create(connection: AsyncConnection, name: str, scopes: Iterable[Scope]
 
 
 async def list_page(
-    connection: AsyncConnection, project_id: int, key: tuple[datetime, uuid.UUID] | None, limit: int | None
+    connection: AsyncConnection,
+    project_id: int,
+    key: queries.Key | None,
+    limit: int | None,
+    *,
+    newest_first: bool = False,
 ) -> list[ApiKeyRecord]:
-    """Return a page of a project's keys, oldest first, without their secrets; all of them without a limit."""
-    return await queries.list_page(connection, project_id, key, limit)
+    """Return a page of a project's keys, oldest or newest first, without their secrets; all without a limit."""
+    return await queries.list_page(connection, project_id, key, limit, newest_first=newest_first)
 
 
 async def get(connection: AsyncConnection, project_id: int, key_id: uuid.UUID) -> ApiKeyRecord:
@@ -145,19 +150,18 @@ async def revoke(
     key_id: uuid.UUID,
     expected: Expected | None = None,
 ) -> bool:
-    """Revoke a key; return False where no key of the project that still stands has this id.
+    """Revoke a key, an expired one too; return False where no key of the project that was not revoked has this id.
 
     Raises:
         ScopeBeyondError: the key runs the service, and the caller may not.
         PreconditionFailedError: it is not as expected.
     """
-    before = await queries.lock(connection, project_id, key_id) if expected is not None else None
-    if before is not None:
-        check(expected, version_of(before))
-    revoked = await queries.revoke(connection, project_id, key_id)
-    if revoked is None:
+    before = await queries.lock(connection, project_id, key_id, even_expired=True)
+    if before is None:
         return False
-    _within(caller, revoked)
+    _within(caller, before)
+    check(expected, version_of(before))
+    await queries.revoke(connection, key_id)
     await tell(connection, KEYS, str(key_id))
     await audit.record_at_home(connection, caller, "api_key.revoked", id=str(key_id))
     return True
