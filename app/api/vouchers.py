@@ -18,6 +18,7 @@ from app.schema.times import QueryTime
 from app.web import exports, filters, pagination
 from app.web.dependencies import Connection, Engine
 from app.web.guard import Manager, Reader
+from app.web.guessed_codes import Guesses
 from app.web.headers import bearing
 from app.web.idempotency import Once
 from app.web.parameters import CodePath, PoolPath
@@ -119,9 +120,15 @@ async def export_vouchers(
     response_model=VoucherWithHistory,
     responses=problems(VoucherNotFoundError),
 )
-async def get_voucher(code: CodePath, connection: Connection, caller: Reader) -> VoucherRecord:
-    """Return a voucher: its state, and all that happened to it."""
-    voucher = await service.get(connection, code)
+async def get_voucher(
+    code: CodePath, connection: Connection, caller: Reader, guesses: Guesses
+) -> VoucherRecord:
+    """Return a voucher: its state, and all that happened to it.
+
+    A key that may only read is refused for a minute once it has asked for 20 codes within one that are not there.
+    """
+    with guesses.of(caller):
+        voucher = await service.get(connection, code)
     return _seen_by(caller, voucher)
 
 

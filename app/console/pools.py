@@ -31,7 +31,8 @@ from app.schema.names import nfc
 from app.schema.texts import Input
 from app.web import exports, pagination
 from app.web.body import validated
-from app.web.dependencies import Connection, Engine
+from app.web.dependencies import Connection, Engine, held_by
+from app.web.guessed_codes import GuessedCodes
 from app.web.parameters import PoolPath
 from app.web.reading import Source
 from app.web.snippets import snippets
@@ -223,7 +224,7 @@ async def _one(
     try:
         wanted = _search(params)
         if code:
-            items = await _by_code(connection, name, code)
+            items = await _by_code(visit, connection, name, code)
         else:
             start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
             found = await vouchers.find(connection, name, wanted, start, PAGE)
@@ -281,12 +282,17 @@ def _begin(day: date | None) -> datetime | None:
     return None if day is None else datetime.combine(day, time.min, UTC)
 
 
-async def _by_code(connection: AsyncConnection, pool: str, code: str) -> list[VoucherRecord]:
+async def _by_code(
+    visit: Visit, connection: AsyncConnection, pool: str, code: str
+) -> list[VoucherRecord]:
     try:
-        found = await vouchers.get(connection, code)
+        with held_by(visit.request.app, GuessedCodes).of(visit.caller):
+            found = await vouchers.get(connection, code)
+            if found.pool != pool:
+                raise VoucherNotFoundError(pool=pool)
     except VoucherNotFoundError:
         return []
-    return [found] if found.pool == pool else []
+    return [found]
 
 
 def _chart(values: list[int]) -> str:

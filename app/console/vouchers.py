@@ -18,8 +18,9 @@ from app.domain.vouchers import service
 from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.texts import Why
-from app.web.dependencies import Connection, Engine
+from app.web.dependencies import Connection, Engine, held_by
 from app.web.guard import permit
+from app.web.guessed_codes import GuessedCodes
 from app.web.parameters import CodePath
 
 router = APIRouter(prefix="/vouchers")
@@ -94,7 +95,8 @@ async def _show(
     visit: Visit, connection: AsyncConnection, code: str, error: DomainError | None = None
 ) -> Response:
     permit(visit.caller, Scope.POOLS, Scope.READ)  # who may only act on it sees no more than before
-    voucher = await service.get(connection, code)
+    with held_by(visit.request.app, GuessedCodes).of(visit.caller):
+        voucher = await service.get(connection, code)
     return show(visit, "voucher.html", error=error, voucher=voucher, address=path("vouchers", code))
 
 

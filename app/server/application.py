@@ -61,6 +61,7 @@ from app.web.body_limit import BodyLimit
 from app.web.dependencies import hold
 from app.web.doors import guarded
 from app.web.failed_keys import FailedKeys
+from app.web.guessed_codes import GuessedCodes
 from app.web.head import Head
 from app.web.slashes import EncodedSlashes
 
@@ -128,6 +129,7 @@ def running(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManag
             databases,
             ring,
             FailedKeys(),
+            GuessedCodes(),
             main.direct,
             renderers,
             readiness,

@@ -5,6 +5,7 @@ import binascii
 import urllib.parse
 from functools import partial
 
+import httpx
 import pytest
 
 from app.domain.access.scopes import masked
@@ -180,6 +181,28 @@ async def test_errors_tell_a_read_key_no_code(client, shop):
             reply = await client.get(path, params={"cursor": wrong}, headers=AS_READER)
             assert reply.status_code == 422
             assert not tells(reply)
+
+
+async def test_a_read_key_finds_no_code_by_guessing(client, app, engine):
+    await add_key(engine, READ, "read")
+    await fill(engine, "spring", CODES)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://test", headers={"Origin": "http://test"}, follow_redirects=True
+    ) as browser:
+        await browser.post("/console/login", data={"api_key": READ})
+        for n in range(10):
+            page = await browser.get("/console/pools/spring", params={"code": f"guess-{n}"})
+            assert "No voucher of this pool matches" in page.text
+            assert (await client.get(f"/v1/vouchers/guess-{n}", headers=AS_READER)).status_code == 404
+            assert (await client.get(f"/v1/vouchers/{CODES[0]}", headers=AS_READER)).status_code == 200 or n == 9
+        for address in ("/console/pools/spring?code=x", f"/console/vouchers/{CODES[0]}"):
+            assert (await browser.get(address)).status_code == 429
+        assert (await browser.get("/console/pools/spring")).status_code == 200
+    refused = await client.get(f"/v1/vouchers/{CODES[0]}", headers=AS_READER)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    for _ in range(21):
+        assert (await client.get("/v1/vouchers/guess")).status_code == 404, "who sees codes has no need to guess"
 
 
 @pytest.mark.parametrize("length", range(1, 60))
