@@ -1,6 +1,7 @@
 """*Data & Assets → Vouchers*: the pools, and one pool."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
@@ -118,9 +119,7 @@ async def set_expiry(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Resp
     return await _changed(visit, engine, pool, typed)
 
 
-async def _changed(
-    visit: Visit, engine: Engine, pool: str, typed: Callable[[], PoolUpdate]
-) -> Response:
+async def _changed(visit: Visit, engine: Engine, pool: str, typed: Callable[[], PoolUpdate]) -> Response:
     """Change a pool as was typed; where that is wrong, show its page with what is."""
     try:
         wanted = typed()
@@ -282,17 +281,11 @@ def _begin(day: date | None) -> datetime | None:
     return None if day is None else datetime.combine(day, time.min, UTC)
 
 
-async def _by_code(
-    visit: Visit, connection: AsyncConnection, pool: str, code: str
-) -> list[VoucherRecord]:
-    try:
-        with held_by(visit.request.app, GuessedCodes).of(visit.caller):
-            found = await vouchers.get(connection, code)
-            if found.pool != pool:
-                raise VoucherNotFoundError(pool=pool)
-    except VoucherNotFoundError:
-        return []
-    return [found]
+async def _by_code(visit: Visit, connection: AsyncConnection, pool: str, code: str) -> list[VoucherRecord]:
+    with suppress(VoucherNotFoundError), held_by(visit.request.app, GuessedCodes).of(visit.caller):
+        found = await vouchers.get(connection, code)
+        return [found] if found.pool == pool else []
+    return []
 
 
 def _chart(values: list[int]) -> str:

@@ -67,7 +67,8 @@ def _with_door(route: APIRoute, inner: Callable[[], Handler]) -> Callable[[], Ha
         checks = list(checks_of(route.dependant))
         names = set(_query_names(route.dependant))
         large = route.path in LARGE_BODIES
-        bodiless = not (route.methods <= SAFE or takes_body(route) or route.path.startswith(trackers.PREFIX))
+        safe = set(route.methods or ()) <= SAFE
+        bodiless = not (safe or takes_body(route) or route.path.startswith(trackers.PREFIX))
 
         async def handler(request: Request) -> Response:
             for check in checks:

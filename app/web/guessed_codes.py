@@ -31,7 +31,9 @@ class GuessedCodes:
             return
         key = str(caller.key_id)
         if not self._limiter.has_room(MISSES_PER_MINUTE, key):
-            raise TooManyRequestsError("Too many codes that this key asked for are not there; wait a minute.", 60)
+            raise TooManyRequestsError(
+                "Too many codes that this key asked for are not there; wait a minute.", 60
+            )
         try:
             yield
         except VoucherNotFoundError:

@@ -158,7 +158,11 @@ async def test_a_link_fills_in_nothing_that_a_form_would_save(browser, client):
     await client.post("/v1/pools/spring/assignments", json={"customer_id": "c"})
     filled = "webhook_url url pools name description like where event_type property to reason template from value count"
     filled += " emails thresholds campaign_id expires_after_days count_each days new_name customer_id cron"
-    query = dict.fromkeys(filled.split(), "strange") | {"action": "move", "scope_admin": "yes", "then": "refuse"}
+    query = dict.fromkeys(filled.split(), "strange") | {
+        "action": "move",
+        "scope_admin": "yes",
+        "then": "refuse",
+    }
     for page in (
         "alerts?pool=spring", "webhooks?", "keys?", "pools?", "pools/spring?", "aggregates?", "changes?", "mapping?",
         "customers?", "customers/c?", "schedules?", "imports/new?",

@@ -100,7 +100,11 @@ def test_what_any_route_can_meet_is_declared(document):
 
 
 def test_a_message_of_which_the_code_was_voided_since_is_declared(document):
-    for path in ("render", "customers/{customer_id}/properties/render", "customers/{customer_id}/events/render"):
+    for path in (
+        "render",
+        "customers/{customer_id}/properties/render",
+        "customers/{customer_id}/events/render",
+    ):
         assert "`void`" in document["paths"][f"/v1/{path}"]["post"]["responses"]["409"]["description"]
 
 

@@ -195,14 +195,18 @@ async def test_a_read_key_finds_no_code_by_guessing(client, app, engine):
             page = await browser.get("/console/pools/spring", params={"code": f"guess-{n}"})
             assert "No voucher of this pool matches" in page.text
             assert (await client.get(f"/v1/vouchers/guess-{n}", headers=AS_READER)).status_code == 404
-            assert (await client.get(f"/v1/vouchers/{CODES[0]}", headers=AS_READER)).status_code == (429 if n == 9 else 200)
+            assert (await client.get(f"/v1/vouchers/{CODES[0]}", headers=AS_READER)).status_code == (
+                429 if n == 9 else 200
+            )
         for address in ("/console/pools/spring?code=x", f"/console/vouchers/{CODES[0]}"):
             assert (await browser.get(address)).status_code == 429
         assert (await browser.get("/console/pools/spring")).status_code == 200
     refused = await client.get(f"/v1/vouchers/{CODES[0]}", headers=AS_READER)
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
     for _ in range(21):
-        assert (await client.get("/v1/vouchers/guess")).status_code == 404, "who sees codes has no need to guess"
+        assert (await client.get("/v1/vouchers/guess")).status_code == 404, (
+            "who sees codes has no need to guess"
+        )
 
 
 @pytest.mark.parametrize("length", range(1, 60))

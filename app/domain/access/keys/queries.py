@@ -118,7 +118,12 @@ async def any_key(connection: AsyncConnection) -> bool:
 
 
 async def list_page(
-    connection: AsyncConnection, project_id: int, key: Key | None, limit: int | None, *, newest_first: bool
+    connection: AsyncConnection,
+    project_id: int,
+    key: Key | None,
+    limit: int | None,
+    *,
+    newest_first: bool = False,
 ) -> list[ApiKeyRecord]:
     """Return a page of a project's keys, oldest or newest first; all of them without a limit."""
     of_project = select(*COLUMNS).where(ApiKey.project_id == project_id, IS_KEY)

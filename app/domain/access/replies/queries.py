@@ -61,9 +61,7 @@ async def give_back(connection: AsyncConnection, key_id: uuid.UUID, key: str, re
 
 
 def _taken(key_id: uuid.UUID, key: str, request: bytes) -> ColumnElement[bool]:
-    return and_(
-        KeptReply.key_id == key_id, KeptReply.idempotency_key == key, KeptReply.request == request
-    )
+    return and_(KeptReply.key_id == key_id, KeptReply.idempotency_key == key, KeptReply.request == request)
 
 
 async def forget(engine: AsyncEngine, kept: timedelta) -> None:

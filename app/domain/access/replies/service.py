@@ -3,7 +3,8 @@
 For acts of which nothing else tells that they were done before: a key that is made, a secret that is rotated. Key and
 reply are written in the act's own transaction, so an act that failed leaves no key taken, and of two at once the second
 waits for the first. An act that takes transactions of its own has its key taken before, and its reply kept behind them:
-meanwhile the same request goes on, and another one is refused. Whatever gives out codes does not need this: there the key is the assignment's id (decision 0002).
+meanwhile the same request goes on, and another one is refused. Whatever gives out codes does not need this: there the
+key is the assignment's id (decision 0002).
 """
 
 import hashlib
