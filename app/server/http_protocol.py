@@ -85,6 +85,7 @@ class Protocol(AtOnce):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.parser: Parser = Parser(self)
+        self.url = b""
         self._refusal: Refusal | None = None
         self._address: str | None = None
         self._in_head = True
@@ -257,7 +258,7 @@ class Protocol(AtOnce):
             cycle.message_event.set()
         ours = running or not self._in_head  # the request whose body it is about has no answer yet
         if not under_way or (ours and not cycle.response_started and not self.pipeline):
-            path = cycle.scope["path"] if under_way else (self.url or b"").decode("latin-1")
+            path = cycle.scope["path"] if under_way else self.url.decode("latin-1")
             self.transport.write(refusal.raw(path))
         self.transport.close()
 
