@@ -1,8 +1,6 @@
-"""What an import tells piece by piece: its end, its progress as events, its rejects as CSV."""
+"""What an import tells piece by piece: its end, and its progress as events."""
 
 import asyncio
-import csv
-import io
 import time
 import uuid
 import zlib
@@ -16,14 +14,11 @@ from app.domain.access.scopes import Caller
 from app.domain.imports import following, service
 from app.domain.imports.errors import ImportNotFoundError
 from app.domain.imports.schemas import ImportOut, ImportRecord
-from app.platform.database import transaction
 from app.platform.stopping import stopping
-from app.schema.texts import inert
 from app.web.redaction import import_seen_by
 
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15
-CSV_PAGE = 1000
 
 
 async def until_ended(engine: AsyncEngine, import_id: uuid.UUID, seconds: float) -> ImportRecord:
@@ -95,21 +90,3 @@ def _event_id(shown: bytes) -> str:
 
 def _event(name: str, event_id: str, shown: bytes) -> bytes:
     return f"event: {name}\nid: {event_id}\ndata: ".encode() + shown + b"\n\n"
-
-
-async def rejects(engine: AsyncEngine, import_id: uuid.UUID, caller: Caller) -> AsyncIterator[str]:
-    """Yield all rejects as CSV, by line; values as the caller may see them."""
-    yield "line,value,reason,other_pool\r\n"
-    line = 0
-    while True:
-        async with transaction(engine) as connection:
-            rows = await service.list_rejects(connection, import_id, line, CSV_PAGE)
-        if not rows:
-            return
-        text = io.StringIO()
-        csv.writer(text).writerows(
-            (row.line, inert(caller.shown(row.value)), row.reason, inert(row.other_pool or ""))
-            for row in rows
-        )
-        yield text.getvalue()
-        line = rows[-1].line

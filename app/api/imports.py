@@ -38,7 +38,7 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.platform.reachable import AddressForbiddenError
-from app.web import body, filters, idempotency, openapi, pagination
+from app.web import body, filters, idempotency, openapi, pagination, rejects
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import Manager, Reader, permit_source
 from app.web.headers import bearing
@@ -234,10 +234,7 @@ async def list_import_rejects(
     """List rows that did not become vouchers, by line. `Accept: text/csv` returns all of them as a file."""
     if "text/csv" in request.headers.get("accept", ""):
         await service.get(connection, import_id)
-        disposition = {"Content-Disposition": f'attachment; filename="rejects-{import_id}.csv"'}
-        return StreamingResponse(
-            streams.rejects(engine, import_id, caller), media_type="text/csv", headers=disposition
-        )
+        return rejects.download(engine, import_id, caller)
     line = pagination.decode(cursor, LINE) or 0
     rows = await service.list_rejects(connection, import_id, line, limit + 1)
     listed = pagination.page(rows, limit, lambda row: row.line)

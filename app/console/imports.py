@@ -22,7 +22,7 @@ from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError
 from app.platform.stopping import stopping
 from app.schema.names import nfc
-from app.web import pagination
+from app.web import pagination, rejects
 from app.web.dependencies import Connection, Engine
 from app.web.redaction import import_seen_by
 
@@ -55,6 +55,15 @@ async def progress(import_id: uuid.UUID, _: Reader, connection: Connection, engi
     following.check_room(engine)
     await service.get(connection, import_id)
     return StreamingResponse(_events(engine, import_id), media_type="text/event-stream")
+
+
+@router.get("/{import_id}/rejects")
+async def download_rejects(
+    import_id: uuid.UUID, visit: Reader, connection: Connection, engine: Engine
+) -> Response:
+    """Send the rows that did not become vouchers as CSV."""
+    await service.get(connection, import_id)
+    return rejects.download(engine, import_id, visit.caller)
 
 
 @router.post("/{import_id}/undo")

@@ -45,6 +45,25 @@ async def test_what_was_set_aside_is_shown_and_accepted(person, engine, settings
     assert "The codes that were still available are taken back." in undone
 
 
+async def test_rejects_are_downloaded_as_the_api_gives_them_to_the_same_key(person, client, engine, settings):
+    other, good = await queue(engine, "code\n=1+1\n", "other"), await queue(engine, "code\nA-1\n")
+    bad = await queue(engine, "code\nA-2\n=1+1\n")
+    for import_id in (other, good, bad):
+        await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    address = f"/console/imports/{bad}/rejects"
+    browser, reader = await person(), await person("read")
+    for visitor, value in ((browser, "'=1+1"), (reader, "'=******")):
+        assert f'href="{address}"' in (await visitor.get(f"/console/imports/{bad}")).text
+        table = await visitor.get(address)
+        assert table.headers["content-type"].startswith("text/csv")
+        assert table.headers["content-disposition"] == f'attachment; filename="rejects-{bad}.csv"'
+        assert f"\r\n3,{value}," in table.text
+    as_api = await client.get(f"/v1/imports/{bad}/rejects", headers={"Accept": "text/csv"})
+    assert (await browser.get(address)).text == as_api.text
+    assert "/rejects" not in (await browser.get(f"/console/imports/{good}")).text
+    assert (await browser.get(f"/console/imports/{uuid.uuid4()}/rejects")).status_code == 404
+
+
 async def test_what_was_set_aside_and_cannot_be_accepted_has_no_button(person, engine, settings):
     rows = "code;who\n" + "".join(f"SAVE-{n:04};c{n}\n" for n in range(1000, 1060))
     both = await queue(engine, f"{rows}Total of all codes;\nN/A;dora\n", customer_id_column="who")
