@@ -194,6 +194,11 @@ def whole(text: str | None) -> int | str | None:
     return int(text)
 
 
+def end_of_day(text: str | None) -> str | None:
+    """Return the end of a day in UTC, where only the day was typed; a time with its zone as it is."""
+    return f"{text}T23:59:59Z" if text is not None and len(text) == len("2027-01-31") else text
+
+
 def renamed(error: InvalidRequestError, place: str, field: str) -> InvalidRequestError:
     """Return the error with the fault at one place put to the field of a form that has another name."""
     faults: list[Fault] = [

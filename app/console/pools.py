@@ -10,7 +10,18 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.console.once import once
-from app.console.pages import PAGE, path, renamed, see, seen_version, show, version_shown, whole
+from app.console.pages import (
+    PAGE,
+    check_sure,
+    end_of_day,
+    path,
+    renamed,
+    see,
+    seen_version,
+    show,
+    version_shown,
+    whole,
+)
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Reader, Visit
 from app.domain.alerts import service as alerts
@@ -155,17 +166,17 @@ async def delete(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response
 
 @router.post("/{pool}/holds")
 async def hold(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
-    """Hold codes for a campaign."""
+    """Hold codes for a campaign, for good or until the end of a day."""
+    typed = {name: visit.given(name) for name in ("campaign_id", "count")}
     try:
-        wanted = checked(
-            HoldCreate,
-            {"campaign_id": visit.given("campaign_id"), "count": visit.given("count")},
-        )
+        wanted = checked(HoldCreate, {**typed, "expires_at": end_of_day(visit.given("expires_at"))})
         async with transaction(engine) as connection:
             await once(
                 connection,
                 visit,
-                lambda: holds.create(connection, visit.caller, pool, wanted.campaign_id, wanted.count, None),
+                lambda: holds.create(
+                    connection, visit.caller, pool, wanted.campaign_id, wanted.count, wanted.expires_at
+                ),
                 lambda made: str(made.id),
             )
     except DomainError as error:
@@ -175,9 +186,20 @@ async def hold(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
 
 
 @router.post("/{pool}/holds/{hold_id}/delete")
-async def delete_hold(pool: PoolPath, hold_id: UUID, visit: ManagerForm, connection: Connection) -> Response:
+async def delete_hold(pool: PoolPath, hold_id: UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Give back what a hold keeps."""
-    await holds.delete(connection, visit.caller, pool, hold_id)
+    try:
+        check_sure(visit, f"sure-{hold_id}")
+        async with transaction(engine) as connection:
+            await once(
+                connection,
+                visit,
+                lambda: holds.delete(connection, visit.caller, pool, hold_id),
+                lambda _: str(hold_id),
+            )
+    except DomainError as error:
+        async with transaction(engine) as connection:
+            return await _one(visit, connection, pool, error=error)
     return see(path("pools", pool), "hold-deleted")
 
 

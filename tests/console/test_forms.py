@@ -139,6 +139,34 @@ async def test_what_cannot_be_undone_is_done_by_who_ticks_the_box(browser, clien
         assert (page.status_code, (await client.get(path)).status_code) == (200, 404), address
 
 
+async def test_codes_are_held_until_the_end_of_a_day_and_given_back_by_who_ticks_the_box(browser, client):
+    holds = "/console/pools/spring/holds"
+    form = browser.form | {"campaign_id": "k", "count": "2"}
+    for typed in ("2001-01-01", "soon"):
+        page = await browser.post(holds, data=form | {"expires_at": typed})
+        assert (page.status_code, marked(page)) == (422, ["expires_at"])
+        assert f'value="{typed}"' in page.text
+    page = await browser.post(holds, data=form | {"expires_at": "2099-01-31"})
+    assert "2099-01-31 23:59:59 UTC" in page.text
+    (held,) = (await client.get("/v1/pools/spring/holds")).json()["items"]
+    assert held["expires_at"] == "2099-01-31T23:59:59Z"
+    page = await browser.post(f"{holds}/{held['id']}/delete", data=browser.form)
+    assert (page.status_code, page.text.count('class="wrong">Tick the box')) == (422, 1)
+    assert "<details open><summary>Give back" in page.text
+    assert (await client.get("/v1/pools/spring/holds")).json()["free"] == 58
+    sure = browser.form | {"form": "f", "sure": "yes"}
+    for _ in range(2):
+        page = await browser.post(f"{holds}/{held['id']}/delete", data=sure)
+        assert (page.status_code, "The hold is deleted." in page.text) == (200, True)
+    assert (await client.get("/v1/pools/spring/holds")).json() == {
+        "items": [],
+        "next_cursor": None,
+        "free": 60,
+    }
+    page = await browser.post(f"{holds}/{held['id']}/delete", data=sure | {"form": "other"})
+    assert (page.status_code, "There is no such hold." in page.text) == (404, True)
+
+
 async def test_an_error_is_shown_without_what_was_done_before_it(browser):
     page = await browser.post("/console/mapping?done=mapping-changed", data=browser.form | {"event_type": ""})
     assert page.status_code == 422
