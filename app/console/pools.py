@@ -1,8 +1,7 @@
 """*Data & Assets → Vouchers*: the pools, and one pool."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -23,14 +22,15 @@ from app.console.pages import (
     whole,
 )
 from app.console.pages import model as checked
+from app.console.search import CodeSearch, PoolSearch, asked, read
 from app.console.session import Manager, ManagerForm, Reader, Visit
+from app.domain.access.scopes import OF_CODES
 from app.domain.alerts import service as alerts
 from app.domain.forecast import service as forecast
 from app.domain.holds import service as holds
 from app.domain.holds.schemas import HoldCreate
 from app.domain.imports import service as imports
 from app.domain.imports.schedules import service as schedules
-from app.domain.persons.ids import CustomerId
 from app.domain.pools import service
 from app.domain.pools.schemas import PoolCreate, PoolUpdate, Sort
 from app.domain.vouchers import service as vouchers
@@ -40,10 +40,10 @@ from app.platform.database import run_act, transaction
 from app.platform.errors import DomainError, InvalidRequestError
 from app.schema.base import VoucherStatus
 from app.schema.names import nfc
-from app.schema.texts import Input
 from app.web import exports, pagination
 from app.web.body import validated
 from app.web.dependencies import Connection, Engine, held_by
+from app.web.guard import permit
 from app.web.guessed_codes import GuessedCodes
 from app.web.parameters import PoolPath
 from app.web.reading import Source
@@ -61,13 +61,21 @@ VOUCHER_KEY = TypeAdapter(vouchers.Key)
 HISTORY_HOURS = 168
 MOST_HOLDS = 500
 """Holds that the page of a pool shows."""
-LAST_DAY = date(9998, 12, 31)
 
 
 @router.get("")
 async def list_pools(visit: Reader, connection: Connection) -> Response:
-    """Show the pools with their counts."""
-    return await _list(visit, connection)
+    """Show the pools with their counts; where a code is looked for, lead to its page."""
+    typed = visit.given("code")
+    if typed is None or visit.given("cursor") is not None:  # the list goes on, whatever was looked for before
+        return await _list(visit, connection)
+    permit(visit.caller, *OF_CODES)
+    try:
+        code = checked(CodeSearch, {"code": typed}).code
+        await vouchers.get(connection, code)
+    except DomainError as error:
+        return await _list(visit, connection, error=error)
+    return see(path("vouchers", code))
 
 
 @router.post("")
@@ -222,6 +230,8 @@ async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | 
     return show(
         visit,
         "pools.html",
+        "/console/pools",
+        ("code",),
         error=error,
         search=search,
         sort=sort,
@@ -239,16 +249,16 @@ async def _one(
 ) -> Response:
     pool = await service.get(connection, name)
     params = visit.request.query_params
-    code = params.get("code", "").strip()
+    typed = asked(params)
     items: Sequence[VoucherRecord] = []
     next_cursor = None
     try:
-        wanted = _search(params)
-        if code:
-            items = await _by_code(visit, connection, name, code)
+        wanted = read(typed)
+        if wanted.code is not None:
+            items = await _by_code(visit, connection, name, wanted.code)
         else:
             start = pagination.decode(params.get("cursor"), VOUCHER_KEY)
-            found = await vouchers.find(connection, name, wanted, start, PAGE)
+            found = await vouchers.find(connection, name, wanted.of_vouchers(), start, PAGE)
             items = found.rows
             next_cursor = None if found.go_on is None else pagination.encode(found.go_on)
     except InvalidRequestError as mistyped:
@@ -258,12 +268,12 @@ async def _one(
         visit,
         "pool.html",
         "/console" + path("pools", name),
-        ("status", "code", *VoucherSearch.model_fields),
+        PoolSearch.model_fields,
         error=error,
         pool=pool,
         version=version_shown(visit, error, service.version_of(pool)),
         states=list(VoucherStatus),
-        searched=any(params.get(field) for field in ("status", "code", *VoucherSearch.model_fields)),
+        asked=typed,
         history=history,
         chart=_chart([row.available for row in history]),
         forecast=await forecast.forecast(connection, name),
@@ -276,31 +286,6 @@ async def _one(
             visit.settings.public_url or str(visit.request.base_url).removesuffix("/console/"), name
         ),
     )
-
-
-class VoucherSearch(Input):
-    """What vouchers of a pool are looked for, besides their state."""
-
-    customer_id: CustomerId | None = None
-    assigned_since: date | None = None
-    assigned_until: date | None = None
-
-
-def _search(params: Mapping[str, str]) -> vouchers.Filter:
-    """Return what was typed as a filter; days are those of UTC, the last one included."""
-    typed = {name: params[name].strip() or None for name in VoucherSearch.model_fields if name in params}
-    wanted = checked(VoucherSearch, typed)
-    until = wanted.assigned_until and min(wanted.assigned_until, LAST_DAY) + timedelta(days=1)
-    return vouchers.Filter(
-        status=VoucherStatus(params["status"]) if params.get("status") in set(VoucherStatus) else None,
-        customer_id=wanted.customer_id,
-        assigned_since=_begin(wanted.assigned_since),
-        assigned_until=_begin(until),
-    )
-
-
-def _begin(day: date | None) -> datetime | None:
-    return None if day is None else datetime.combine(day, time.min, UTC)
 
 
 async def _by_code(visit: Visit, connection: AsyncConnection, pool: str, code: str) -> list[VoucherRecord]:

@@ -13,6 +13,8 @@ from tests.factories import KEY, add_key
 
 Person = Callable[..., Awaitable[httpx.AsyncClient]]
 NEW = "/console/imports/new"
+CODES = ("A/B", "x/void", "/a?b#50%", "<b>&\"'🎟 /")
+"""Codes of any letters."""
 HIDDEN = r'<input type="hidden" name="([^"]+)" value="([^"]*)">'
 
 
@@ -56,3 +58,8 @@ async def csrf(client: httpx.AsyncClient) -> str:
 def hidden(page: str) -> dict[str, str]:
     """The hidden fields of the wizard's form, as a browser reads them."""
     return {name: unescape(value) for name, value in re.findall(HIDDEN, page)}
+
+
+def marked(page: httpx.Response) -> list[str]:
+    """The fields that a page says are wrong."""
+    return re.findall(r'<input id="f-(\w+)" [^>]*aria-invalid="true"', page.text)

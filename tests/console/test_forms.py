@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from app.platform.settings import Settings
-from tests.console.conftest import csrf
+from tests.console.conftest import CODES, csrf, marked
 from tests.factories import fill
 
 
@@ -75,11 +75,6 @@ NUMBERS = (
     ("alerts", "expiring_within_days", ALERTS),
     ("changes", "count", {"action": "move", "pool": "spring", "to": "other"}),
 )
-
-
-def marked(page):
-    """The fields that a page says are wrong."""
-    return re.findall(r'<input id="f-(\w+)" [^>]*aria-invalid="true"', page.text)
 
 
 @pytest.mark.parametrize("typed", ["9" * 5000, "\u00b2", "zwei"])
@@ -200,9 +195,6 @@ async def test_a_link_fills_in_nothing_that_a_form_would_save(browser, client):
         assert not re.search(r'strange|value="(move|refuse)" selected|value="yes" checked', forms), page
     changes = (await browser.get("/console/changes?pool=spring")).text
     assert 'name="pool" type="text" value="spring"' in changes, "as the page of a pool links to it"
-
-
-CODES = ("A/B", "x/void", "/a?b#50%", "<b>&\"'🎟 /")
 
 
 async def test_a_code_of_any_letters_is_opened_and_changed(browser, client, engine):

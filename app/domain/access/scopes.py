@@ -32,6 +32,9 @@ class Scope(StrEnum):
 OF_METRICS = (Scope.READ, Scope.POOLS, Scope.OPERATOR)
 """One of them is needed for `/metrics`."""
 
+OF_CODES = (Scope.POOLS, Scope.ASSIGN, Scope.EVENTS)
+"""One of them is needed to be shown codes whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -68,7 +71,7 @@ class Caller:
     @property
     def sees_codes(self) -> bool:
         """Tell whether codes are shown to this caller whole."""
-        return self.may(Scope.POOLS, Scope.ASSIGN, Scope.EVENTS)
+        return self.may(*OF_CODES)
 
     def shown(self, code: str) -> str:
         """Return the code as this caller may see it: masked for a key that may only read."""

@@ -1,0 +1,68 @@
+"""What is looked for on the pages of pools: a whole code, or vouchers of one pool."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from app.console.pages import model
+from app.domain.persons.ids import CustomerId
+from app.domain.vouchers.schemas import Filter
+from app.schema.base import VoucherStatus
+from app.schema.texts import Identifier, Input, clean_code
+
+LAST_DAY = date(9998, 12, 31)
+
+Code = Annotated[Identifier, AfterValidator(clean_code)]
+"""A whole code, read as the API reads it: what nobody sees around it does not count."""
+
+
+class CodeSearch(Input):
+    """A code that is looked for in whatever pool."""
+
+    code: Code
+
+
+class PoolSearch(Input):
+    """What vouchers of a pool are looked for; days are those of UTC, the last one included."""
+
+    status: VoucherStatus | None = None
+    code: Code | None = None
+    customer_id: CustomerId | None = None
+    assigned_since: date | None = None
+    assigned_until: date | None = None
+
+    def of_vouchers(self) -> Filter:
+        """Return the filter of the pool's vouchers; a code is looked for without it."""
+        return Filter(
+            status=self.status,
+            customer_id=self.customer_id,
+            assigned_since=_begin(self.assigned_since),
+            assigned_until=_end(self.assigned_until),
+        )
+
+
+def asked(params: Mapping[str, str]) -> dict[str, str]:
+    """Return what was typed of a search, without what was left empty and without a state that there is not."""
+    typed = {name: params.get(name, "").strip() for name in PoolSearch.model_fields}
+    if typed["status"] not in set(VoucherStatus):
+        del typed["status"]
+    return {name: text for name, text in typed.items() if text}
+
+
+def read(typed: Mapping[str, str]) -> PoolSearch:
+    """Return what was asked as a search.
+
+    Raises:
+        InvalidRequestError: it is none; it says which field.
+    """
+    return model(PoolSearch, typed)
+
+
+def _begin(day: date | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time.min, UTC)
+
+
+def _end(day: date | None) -> datetime | None:
+    return None if day is None else _begin(min(day, LAST_DAY) + timedelta(days=1))
