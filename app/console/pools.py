@@ -20,12 +20,14 @@ from app.console.pages import (
     show,
     version_shown,
     whole,
+    wrong,
 )
 from app.console.pages import model as checked
 from app.console.search import CodeSearch, PoolSearch, asked, read
 from app.console.session import Manager, ManagerForm, Reader, Visit
 from app.domain.access.scopes import OF_CODES
 from app.domain.alerts import service as alerts
+from app.domain.assignments import service as assignments
 from app.domain.forecast import service as forecast
 from app.domain.holds import service as holds
 from app.domain.holds.schemas import HoldCreate
@@ -218,6 +220,19 @@ async def export(pool: PoolPath, visit: ManagerForm, connection: Connection, eng
     return exports.response(Source(engine), query, vouchers.EXPORTED, exports.Format.CSV, "vouchers")
 
 
+@router.post("/{pool}/assignments/export")
+async def export_assignments(
+    pool: PoolPath, visit: ManagerForm, connection: Connection, engine: Engine
+) -> Response:
+    """Send to whom codes of the pool were given as CSV: all, or what the search of its page lets pass."""
+    wanted = read(asked(visit.typed)).of_ledger(pool)
+    if wanted is None:
+        raise wrong("status", "Assignments are not exported by a code, nor by this state.")
+    made = await assignments.exported(connection, engine, visit.caller, wanted, changes=False)
+    columns = assignments.LEDGER_COLUMNS
+    return exports.response(Source(engine), made.query, columns, exports.Format.CSV, "assignments")
+
+
 async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
     query = visit.request.query_params
     search = nfc(query.get("search", "").strip())
@@ -250,6 +265,7 @@ async def _one(
     pool = await service.get(connection, name)
     params = visit.request.query_params
     typed = asked(params)
+    wanted: PoolSearch | None = None
     items: Sequence[VoucherRecord] = []
     next_cursor = None
     try:
@@ -274,6 +290,7 @@ async def _one(
         version=version_shown(visit, error, service.version_of(pool)),
         states=list(VoucherStatus),
         asked=typed,
+        exportable=wanted is not None and wanted.of_ledger(name) is not None,
         history=history,
         chart=_chart([row.available for row in history]),
         forecast=await forecast.forecast(connection, name),

@@ -1,18 +1,28 @@
-"""What is looked for on the pages of pools: a whole code, or vouchers of one pool."""
+"""What is looked for on the pages of pools: a whole code, or vouchers of one pool and to whom they were given."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import AfterValidator
 
 from app.console.pages import model
+from app.domain.assignments.schemas import Filter as LedgerFilter
+from app.domain.lifecycle.requests import AssignmentStatus
 from app.domain.persons.ids import CustomerId
 from app.domain.vouchers.schemas import Filter
 from app.schema.base import VoucherStatus
-from app.schema.texts import Identifier, Input, clean_code
+from app.schema.texts import CampaignId, Identifier, Input, clean_code
 
 LAST_DAY = date(9998, 12, 31)
+IN_LEDGER: dict[VoucherStatus, AssignmentStatus] = {
+    VoucherStatus.RESERVED: "reserved",
+    VoucherStatus.ASSIGNED: "assigned",
+    VoucherStatus.REDEEMED: "redeemed",
+    VoucherStatus.VOID: "void",
+}
+"""The states of codes that somebody has or had, as the ledger names them."""
 
 Code = Annotated[Identifier, AfterValidator(clean_code)]
 """A whole code, read as the API reads it: what nobody sees around it does not count."""
@@ -30,6 +40,9 @@ class PoolSearch(Input):
     status: VoucherStatus | None = None
     code: Code | None = None
     customer_id: CustomerId | None = None
+    campaign: CampaignId | None = None
+    """Not `campaign_id`: the page has another form with a field of this name."""
+    import_id: UUID | None = None
     assigned_since: date | None = None
     assigned_until: date | None = None
 
@@ -38,8 +51,24 @@ class PoolSearch(Input):
         return Filter(
             status=self.status,
             customer_id=self.customer_id,
+            campaign_id=self.campaign,
+            import_id=self.import_id,
             assigned_since=_begin(self.assigned_since),
             assigned_until=_end(self.assigned_until),
+        )
+
+    def of_ledger(self, pool: str) -> LedgerFilter | None:
+        """Return the same of the pool's assignments; None for a code, and for a state that the ledger does not know."""
+        if self.code is not None or (self.status is not None and self.status not in IN_LEDGER):
+            return None
+        return LedgerFilter(
+            pool=pool,
+            status=None if self.status is None else IN_LEDGER[self.status],
+            customer_id=self.customer_id,
+            campaign_id=self.campaign,
+            import_id=self.import_id,
+            since=_begin(self.assigned_since),
+            until=_end(self.assigned_until),
         )
 
 

@@ -45,6 +45,7 @@ async def test_a_page_that_answers_a_form_leads_on_as_the_page_itself(browser, c
 PAGES = {
     "pools/spring/change?x=y": "pools/spring",
     "pools/spring/holds/00000000-0000-4000-8000-000000000000/delete": "pools/spring",
+    "pools/spring/assignments/export": "pools/spring",
     "keys/00000000-0000-4000-8000-000000000000/rotate": "keys",
     "alerts/delete": "alerts",
     "vouchers/A%2FB/void": "vouchers/A%2FB",
