@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.console.once import once
-from app.console.pages import PAGE, check_sure, see, seen_version, show, whole, wrong
+from app.console.pages import PAGE, check_sure, end_of_day, see, seen_version, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Admin, AdminForm, Visit
 from app.domain.access.keys import service
@@ -78,7 +78,7 @@ def typed_key(visit: Visit, offered: Sequence[Scope]) -> ApiKeyCreate:
     scopes = [scope for scope in offered if visit.text(f"scope_{scope}")]
     if not scopes:
         raise wrong("scopes", "Choose at least one scope.")
-    ends = _end_of_day(visit.given("expires_at"))
+    ends = end_of_day(visit.given("expires_at"))
     return checked(ApiKeyCreate, {"name": visit.text("name"), "scopes": scopes, "expires_at": ends})
 
 
@@ -137,11 +137,6 @@ def _state(key: ApiKeyRecord) -> str:
     if key.revoked_at is not None:
         return "revoked"
     return "active" if key.expires_at is None or key.expires_at > clock.now() else "expired"
-
-
-def _end_of_day(text: str | None) -> str | None:
-    """Return the end of a day in UTC, where only the day was typed."""
-    return f"{text}T23:59:59Z" if text is not None and len(text) == len("2027-01-31") else text
 
 
 async def _page(
