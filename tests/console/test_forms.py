@@ -192,7 +192,9 @@ async def test_a_link_fills_in_nothing_that_a_form_would_save(browser, client):
         "customers?", "customers/c?", "schedules?", "imports/new?",
     ):  # fmt: skip
         shown = (await browser.get(f"/console/{page}&{urlencode(query)}")).text
-        forms = "".join(re.findall(r"<form(?![^>]*/export\")[^>]*method=\"post\".*?</form>", shown, re.DOTALL))
+        forms = "".join(
+            re.findall(r"<form(?![^>]*/export\")[^>]*method=\"post\".*?</form>", shown, re.DOTALL)
+        )
         assert not re.search(r'strange|value="(move|refuse)" selected|value="yes" checked', forms), page
     changes = (await browser.get("/console/changes?pool=spring")).text
     assert 'name="pool" type="text" value="spring"' in changes, "as the page of a pool links to it"
