@@ -32,6 +32,8 @@ FILE = HEAD + (
     "A-4;NULL;spring;;\n"
     "A-5;carl;;;2026-03-07T08:00:00+02:00\n"
 )
+LATER_USE = FILE.replace("A-2;ben;;2026-03-02;", "A-2;ben;;2026-03-02;2026-05-01")
+CODES_ALONE = dict.fromkeys(COLUMNS)
 
 
 @pytest.fixture
@@ -91,10 +93,109 @@ async def test_twice_is_once_and_what_became_of_it_since_stays(client, run):
 
 async def test_a_use_that_is_heard_of_later_is_taken_once(client, run):
     await run(FILE)
-    used = FILE.replace("A-2;ben;;2026-03-02;", "A-2;ben;;2026-03-02;2026-05-01")
-    assert (await run(used))["imported"] == 1
-    assert (await run(used))["ignored"] == 5
+    assert (await run(LATER_USE))["imported"] == 1
+    assert (await run(LATER_USE))["ignored"] == 5
     assert (await voucher(client, "A-2"))["redeemed_at"] == "2026-05-01T00:00:00Z"
+
+
+async def uses_of(client, code):
+    """What came of each use of a code, and whose it was."""
+    items = [
+        item
+        for outcome in ("redeemed", "not_assigned")
+        for item in (await client.get("/v1/redemptions", params={"outcome": outcome})).json()["items"]
+    ]
+    return [(item["outcome"], item["customer_id"]) for item in items if item["code"] == code]
+
+
+@pytest.mark.parametrize("erased", [False, True])
+async def test_a_use_that_is_heard_of_once_the_code_went_back_takes_it(client, run, erased):
+    await run(FILE)
+    (row,) = (await client.get("/v1/assignments", params={"customer_id": "ben"})).json()["items"]
+    await client.post(f"/v1/assignments/{row['id']}/release")
+    if erased:
+        await client.delete("/v1/customers/ben")
+    assert (await run(LATER_USE, dry_run=True))["imported"] == 1
+    assert (await run(LATER_USE))["imported"] == 1
+    found = await voucher(client, "A-2")
+    assert (found["status"], found["redeemed_at"]) == ("redeemed", "2026-05-01T00:00:00Z")
+    assert await uses_of(client, "A-2") == [("not_assigned", None if erased else "ben")]
+    assert (await run(LATER_USE))["ignored"] == 5
+    assert (await client.post("/v1/pools/p/assignments", json={})).json()["code"] == "A-4"
+
+
+async def test_a_use_that_is_heard_of_after_an_erasure_names_nobody(client, run):
+    await run(FILE)
+    await client.delete("/v1/customers/ben")
+    assert (await run(LATER_USE))["imported"] == 1
+    assert (await voucher(client, "A-2"))["status"] == "redeemed"
+    assert await uses_of(client, "A-2") == [("redeemed", None)]
+
+
+@pytest.mark.parametrize("lease", [{}, {"lease_seconds": 600}], ids=["assigned", "reserved"])
+@pytest.mark.parametrize(
+    ("holder", "row", "outcome"),
+    [
+        ("ben", "A-2;ben;;2026-03-02;2026-05-01", "not_assigned"),  # it was not given here by then
+        ("ben", "A-2;ben;;;{now}", "redeemed"),
+        (None, "A-2;;;;{now}", "redeemed"),
+    ],
+    ids=["before", "since", "nobody"],
+)
+async def test_a_use_of_what_was_given_here_to_the_same_takes_it(
+    client, run, engine, lease, holder, row, outcome
+):
+    await run("code\nA-1\nA-2\n", **CODES_ALONE)
+    body = {"code": "A-2", "customer_id": holder, **lease}
+    given_here = (await client.post("/v1/pools/p/assignments", json=body)).json()
+    content = f"{HEAD}{row.format(now=given_here['assigned_at'])}\nB-1;zoe;;;\n"
+    assert (await run(content))["imported"] == 2
+    found = (await client.get(f"/v1/assignments/{given_here['id']}")).json()
+    assert (found["status"], found["lease_until"]) == ("redeemed", None)
+    assert await uses_of(client, "A-2") == [(outcome, holder)]
+    assert (await run(content))["ignored"] == 2
+    refused = await client.post(f"/v1/assignments/{given_here['id']}/release")
+    assert refused.json()["type"] == "/problems/already-redeemed"
+    query = f"SELECT before, {hooks.TYPE} FROM pool_change WHERE code = 'A-2'"
+    async with transaction(engine) as connection:
+        (told,) = await connection.execute(text(query))
+    assert tuple(told) == ("reserved" if lease else "assigned", "voucher.redeemed")
+
+
+async def test_a_use_of_what_was_made_void_or_is_another_ones_by_now_is_told(client, run):
+    await run(FILE + "A-6;ben;;2026-03-02;\n")
+    rows = (await client.get("/v1/assignments", params={"customer_id": "ben"})).json()["items"]
+    await client.post("/v1/vouchers/A-2/void")
+    (released,) = [row["id"] for row in rows if row["code"] == "A-6"]
+    await client.post(f"/v1/assignments/{released}/release")
+    await client.post("/v1/pools/p/assignments", json={"code": "A-6", "customer_id": "zoe"})
+    content = LATER_USE + "A-6;ben;;2026-03-02;2026-05-01\n"
+    done = await run(content)
+    assert await rejects(client, done) == [(3, "A-2", "not_available"), (7, "A-6", "given_to_another")]
+    assert (await run(FILE + "A-6;ben;;2026-03-02;\n"))["ignored"] == 6
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_use_counts_whichever_row_of_a_code_tells_it(client, run, turned, again):
+    rows = ["A-2;ben;;2026-03-02;\n", "A-2;ben;;2026-03-02;2026-05-01\n"]
+    if again:
+        await run(HEAD + rows[0] + "B-1;zoe;;;\n")
+    content = HEAD + "".join(reversed(rows) if turned else rows) + "B-1;zoe;;;\n"
+    done = await run(content)
+    assert (done["imported"], done["ignored"], done["rejected"]) == ((1, 2, 0) if again else (2, 1, 0)), done
+    found = await voucher(client, "A-2")
+    assert (found["status"], found["redeemed_at"]) == ("redeemed", "2026-05-01T00:00:00Z")
+    assert found["assigned_at"] == "2026-03-02T00:00:00Z"
+    assert (await run(content))["ignored"] == 3
+
+
+async def test_a_code_that_would_come_later_and_is_used_does_not_come(client, run):
+    content = "code;used;from\nA-1;;2999-01-01\nA-1;2026-05-01;\nB-1;;2999-01-01\n"
+    only = {**CODES_ALONE, "redeemed_at_column": "used", "valid_from_column": "from"}
+    done = await run(content, **only)
+    assert (done["imported"], done["ignored"], done["scheduled"]) == (2, 1, 1), done
+    assert (await voucher(client, "A-1"))["status"] == "redeemed"
 
 
 async def test_a_code_that_nobody_has_is_given_and_one_of_somebody_else_is_told(client, run):
@@ -108,7 +209,7 @@ async def test_a_code_that_nobody_has_is_given_and_one_of_somebody_else_is_told(
     await client.post("/v1/pools/p/assignments", json={"code": "A-1", "customer_id": "zoe"})
     await client.post("/v1/pools/p/assignments", json={"code": "A-2", "customer_id": "ben"})
     await client.post("/v1/vouchers/B-1/void")
-    await run("code\nO-1\n", "other", **dict.fromkeys(COLUMNS))
+    await run("code\nO-1\n", "other", **CODES_ALONE)
     done = await run(FILE + "B-1;dora;;;\nO-1;dora;;;\nN-1;eva;;;\nN-1;fritz;;;\nN-1;eva;;;\n")
     assert await rejects(client, done) == [
         (2, "A-1", "given_to_another"),
@@ -261,7 +362,7 @@ async def test_draws_at_the_same_time_give_no_code_twice(client, run, engine, se
     """Draws and the import of the past of the same codes: each code is one person's, and each is told."""
     monkeypatch.setattr(given, "CHUNK_ROWS", 20)
     numbers = range(200)
-    await run("code\n" + "".join(f"R-{n:03}\n" for n in numbers), **dict.fromkeys(COLUMNS))
+    await run("code\n" + "".join(f"R-{n:03}\n" for n in numbers), **CODES_ALONE)
     past = HEAD + "".join(
         f"R-{n:03};old-{n};;2026-01-01;{'2026-01-02' if n % 3 == 0 else ''}\n" for n in numbers
     )
