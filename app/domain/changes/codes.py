@@ -6,8 +6,8 @@ from typing import BinaryIO
 from anyio import to_thread
 
 from app.domain.imports.reader.table import Format, Table, open_table
+from app.domain.imports.reader.unmarked import code_of
 from app.schema.inventory import MAX_CODE_LENGTH
-from app.schema.texts import clean_code
 
 
 def opened(file: BinaryIO, column: str | None) -> tuple[Table, int]:
@@ -31,5 +31,5 @@ async def read(table: Table, place: int) -> AsyncIterator[list[str]]:
 
 def _codes(table: Table, place: int) -> Iterator[list[str]]:
     for batch in table.batches:
-        cells = (clean_code(row[place]) for row in batch.rows if len(row) > place)
+        cells = (code_of(row[place], table.marks) for row in batch.rows if len(row) > place)
         yield [code for code in cells if 0 < len(code) <= MAX_CODE_LENGTH and "\0" not in code]

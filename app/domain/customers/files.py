@@ -29,6 +29,7 @@ ID_COLUMNS = ("customer_id", "id")
 _id = TypeAdapter[str](CustomerId)
 _properties = TypeAdapter(Properties)
 _Row = tuple[str, dict[str, str]] | ImportReject
+_ROUNDED = "a spreadsheet keeps 15 digits of a number; format the column as text"
 
 
 class Records(Protocol):
@@ -49,6 +50,9 @@ class Records(Protocol):
     @property
     def without_value(self) -> tuple[str, ...]:
         """What stands before errors, and before formulas whose value was not saved."""
+
+    def id_in(self, cell: str) -> str | None:
+        """Return the id in a cell, without the marks of spreadsheets; None where one has rounded it."""
 
 
 async def load(engine: AsyncEngine, records: Records, id_column: str | None) -> CustomersImported:
@@ -106,13 +110,13 @@ def _rows(records: Records, id_column: str | None) -> Iterator[_Row]:
     place = _place(records.header, id_column)
     for line, cells in records.rows:
         reason = _damage(records, cells)
-        yield ImportReject(line=line, reason=reason) if reason else _row(line, records.header, place, cells)
+        yield ImportReject(line=line, reason=reason) if reason else _row(records, line, place, cells)
 
 
 def _damage(records: Records, cells: list[str]) -> str | None:
     """Return what a spreadsheet has done to cells of a row, if anything."""
     for marks, what in (
-        (records.lost, "a spreadsheet keeps 15 digits of a number; format the column as text"),
+        (records.lost, _ROUNDED),
         (records.without_value, "an error, or a formula whose value was not saved"),
     ):
         named = zip(records.header, cells, strict=False)
@@ -122,12 +126,15 @@ def _damage(records: Records, cells: list[str]) -> str | None:
     return None
 
 
-def _row(line: int, header: list[str], place: int, cells: list[str]) -> _Row:
+def _row(records: Records, line: int, place: int, cells: list[str]) -> _Row:
+    header = records.header
     if len(cells) != len(header):
         reason = f"has {len(cells)} cells, the header has {len(header)}"
         return ImportReject(line=line, reason=reason)
     named = dict(zip(header, cells, strict=True))
-    customer_id = named.pop(header[place]).strip()
+    customer_id = records.id_in(named.pop(header[place]))
+    if customer_id is None:
+        return ImportReject(line=line, reason=f"{header[place]!r}: {_ROUNDED}")
     properties = {name: value for name, value in named.items() if value != ""}
     try:
         customer_id = _id.validate_python(customer_id)

@@ -239,6 +239,14 @@ async def test_codes_come_as_a_file_too(client, engine):
     assert await counts(client, "q") == {"available": 3}
 
 
+async def test_a_file_of_codes_is_read_as_an_import_reads_it(client, engine):
+    codes = await fill(engine, "p", 3)
+    file = ("codes.csv", f'code\n="{codes[0]}"\n\'{codes[1]}\n{codes[2]}\u200b\n', "text/csv")
+    reply = await client.post("/v1/bulk-changes", files={"file": file}, data={"action": "void"})
+    await service.run(engine, reply.json()["id"])
+    assert await counts(client) == {"void": 3}
+
+
 async def test_a_repeat_with_its_key_is_the_same_change(client, engine):
     await fill(engine, "p", 2)
     body = {"action": "void", "filter": {"pool": "p"}}

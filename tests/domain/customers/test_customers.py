@@ -87,6 +87,15 @@ async def test_the_id_column_and_the_delimiter_may_be_given(client):
     assert (await client.get("/v1/customers/c7")).json()["properties"] == {"v": "x"}
 
 
+async def test_an_id_is_read_without_the_marks_of_spreadsheets_and_not_where_one_has_rounded_it(client):
+    reply = await send(client, 'id,n\n\'+49151,1\n="00042",2\nc8\u200b,3\n1.23457E+15,1.5E+15\n')
+    assert reply.json()["imported"] == 3
+    (reject,) = reply.json()["rejects"]
+    assert (reject["line"], "'id': a spreadsheet keeps 15 digits" in reject["reason"]) == (5, True)
+    for customer, n in (("%2B49151", "1"), ("00042", "2"), ("c8", "3")):
+        assert (await client.get(f"/v1/customers/{customer}")).json()["properties"] == {"n": n}
+
+
 async def test_a_large_file_is_loaded_in_batches(client):
     lines = "".join(f"c{n % 4000},{n}\n" for n in range(5000))
     assert (await send(client, f"id,n\n{lines}")).json()["imported"] == 5000

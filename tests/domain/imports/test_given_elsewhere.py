@@ -227,11 +227,32 @@ IMPOSSIBLE = [
     (";a\x00;;;", "invalid_customer_id"),
     (f";{'x' * 256};;;", "invalid_customer_id"),
     (f";anna;{'x' * 256};;", "invalid_campaign_id"),
+    (";1.23457E+15;;;", "invalid_customer_id"),
+    (";anna;1,23457E+15;;", "invalid_campaign_id"),
     (";anna;;01.02.2026;", "invalid_assigned_at"),
     (";anna;;2999-01-01;", "invalid_assigned_at"),
     (";anna;;2026-03-02;yes", "invalid_redeemed_at"),
     (";anna;;2026-03-02;2026-03-01", "invalid_redeemed_at"),
 ]
+
+
+async def test_ids_are_read_without_the_marks_of_spreadsheets(client, run):
+    await run(HEAD + 'A-1;\'+49151;\'=x;;\nA-2;="00042";;;\nA-3;ben\u200b;;;\nA-4;="";;;\n')
+    found = [await voucher(client, f"A-{n}") for n in (1, 2, 3, 4)]
+    assert [each["customer_id"] for each in found] == ["+49151", "00042", "ben", None]
+    assert found[3]["status"] == "available"
+    (row,) = (await client.get("/v1/assignments", params={"customer_id": "+49151"})).json()["items"]
+    assert row["campaign_id"] == "=x"
+
+
+async def test_an_export_that_is_imported_again_names_the_same_persons(client, run):
+    await run(HEAD + "A-1;'+49151;;2026-03-02;\nA-2;''t;;2026-03-02;\n")
+    exported = (await client.get("/v1/pools/p/export")).text
+    assert "'+49151" in exported
+    columns = {"customer_id_column": "customer_id", "assigned_at_column": "assigned_at"}
+    columns |= {"redeemed_at_column": "redeemed_at", "campaign_id_column": None}
+    done = await run(exported, **columns)
+    assert (done["ignored"], done["rejected"]) == (2, 0), done
 
 
 async def test_what_cannot_be_is_a_reject_and_no_code_for_anybody(client, run):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.imports.merging.rows import code_of, fault
+from app.domain.imports.merging.rows import fault
+from app.domain.imports.reader.unmarked import code_of
 from app.schema.texts import clean_code, inert
 from app.web import exports
 from tests.domain.imports.imported import codes, figures, rejects

@@ -10,10 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.domain.imports.reader import dates, words
 from app.domain.imports.reader.marks import BROKEN, LOST, UNSAVED
+from app.domain.imports.reader.unmarked import Marks, code_of, is_destroyed
 from app.domain.persons.ids import CustomerId
 from app.platform.clock import clock
 from app.platform.settings import get_settings
-from app.schema.texts import CampaignId
+from app.schema.texts import CampaignId, clean_code
 
 _GIVEN = uuid.UUID("5b0c1c66-3d0e-5c5f-a7b1-0d9b1f0a7c41")
 _customer, _campaign = TypeAdapter[str](CustomerId), TypeAdapter[str](CampaignId)
@@ -41,6 +42,8 @@ class Past:
     date_format: str | None = None
     now: datetime = field(default_factory=clock.now)
     """What is later has not happened yet."""
+    marks: Marks = Marks.ANY
+    """What may stand around ids."""
 
     def of(self, code: str, row: Sequence[str]) -> str | None:
         """Return what a row tells, as COPY takes it; None where the code was neither given nor used, nor comes later.
@@ -80,12 +83,11 @@ class Past:
 
     def _id(self, row: Sequence[str], column: int | None, name: str, checked: TypeAdapter[str]) -> str | None:
         cell = _cell(row, column)
-        if not cell:
-            return None
+        id_ = code_of(cell, self.marks)
         try:
-            if cell.startswith((LOST, BROKEN, UNSAVED)):
+            if cell.startswith((LOST, BROKEN, UNSAVED)) or is_destroyed(id_, self.marks):
                 raise RowError(f"invalid_{name}", cell)
-            return checked.validate_python(cell)
+            return checked.validate_python(id_) if id_ else None
         except ValidationError:
             raise RowError(f"invalid_{name}", cell) from None
 
@@ -106,7 +108,7 @@ class Past:
 
 def _cell(row: Sequence[str], column: int | None) -> str:
     """Return what a cell tells; nothing where it says by a word that there is nothing, such as NULL."""
-    cell = row[column].strip() if column is not None and column < len(row) else ""
+    cell = clean_code(row[column]) if column is not None and column < len(row) else ""
     return "" if words.is_placeholder(cell) else cell
 
 

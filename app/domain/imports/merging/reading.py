@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging.past import Past
-from app.domain.imports.merging.rows import Marks, Sorter, code_of, fault
+from app.domain.imports.merging.rows import Sorter, fault
 from app.domain.imports.reader import questions
 from app.domain.imports.reader.columns import name_of
 from app.domain.imports.reader.shapes import Shapes
 from app.domain.imports.reader.table import Format, Table
+from app.domain.imports.reader.unmarked import Marks, code_of
 from app.domain.imports.stored import ColumnName, StoredOptions
 from app.platform.clock import clock
 
@@ -80,16 +81,17 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False, seed:
     judged = not table.own and not options.get("accept_suspicious")
     sample = [row[column] for row in table.sample if column < len(row)]
     heading = code_of(table.header[column]) if table.header and column < len(table.header) else None
+    marks = Marks.NONE if queried and not table.own else table.marks
     return Sorter(
         column,
         None if expiry is None else table.column(expiry),
         Shapes.for_values([code for code in map(code_of, sample) if code]) if judged else None,
         heading if judged and heading else None,
-        Marks.OWN if table.own else Marks.NONE if queried else Marks.ANY,
+        marks,
         tuple(attributes(table, options)),
         zone_of(options),
         options.get("date_format"),
-        past(table, options),
+        past(table, options, marks),
         seed & 0xFFFFFFFF,
         [table.aside] if table.aside is not None and judged else [],
     )
@@ -100,7 +102,7 @@ def zone_of(options: StoredOptions) -> tzinfo:
     return ZoneInfo(zone) if (zone := options.get("timezone")) else UTC
 
 
-def past(table: Table, options: StoredOptions) -> Past | None:
+def past(table: Table, options: StoredOptions, marks: Marks) -> Past | None:
     """Return what is told of codes that were given elsewhere; None where no column is named for it.
 
     Raises:
@@ -117,7 +119,7 @@ def past(table: Table, options: StoredOptions) -> Past | None:
     now = datetime.fromisoformat(options["judged_at"]) if "judged_at" in options else clock.now()
     return Past(
         *(customer, campaign, assigned, redeemed, valid_from),
-        *(zone_of(options), options.get("date_format"), now),
+        *(zone_of(options), options.get("date_format"), now, marks),
     )
 
 

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from enum import Enum
 from itertools import repeat
 
 import orjson
@@ -18,8 +17,8 @@ from app.domain.imports.reader.batches import Batch
 from app.domain.imports.reader.dialect import is_blank
 from app.domain.imports.reader.marks import BROKEN, LOST, NO_TEXT, NOT_TEXT, UNSAVED, seen
 from app.domain.imports.reader.shapes import LEVELS, Shapes
+from app.domain.imports.reader.unmarked import Marks, code_of, is_destroyed
 from app.schema.inventory import MAX_CODE_LENGTH
-from app.schema.texts import FORMULA, clean_code
 
 SHARES = 2
 """Parts of an import that are merged side by side; a code is always of the same one (docs/decisions/0023)."""
@@ -28,13 +27,10 @@ MIX, HALF = 0x9E3779B1, 1 << 31
 codes that differ in one sign alone, some would always be drawn before others."""
 MOST_KEPT = 1000
 """Characters of a rejected value that are kept."""
-DESTROYED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,3}")
-"""A long number as a spreadsheet shows it."""
 _REMARK = re.compile(r"(#+|//+) .*", re.DOTALL)
 """A comment: no code has such a sign apart from the rest."""
 _TELLING = ("\\", "'", "  ", '="', "# ", "// ")
 """What says that a code is to be looked at by itself."""
-_AS_FORMULA = re.compile(r'="([^"]*)"|=\'([^\']*)\'')
 _UNSEEN = {"Cc": "control_character", "Cs": "control_character", "Cf": "format_character"} | dict.fromkeys(
     ("Zs", "Zl", "Zp"), "format_character"
 )
@@ -66,14 +62,6 @@ class Sorted:
     rejects: list[Reject]
     given: list[str] = field(default_factory=list)
     """Those of codes that were given elsewhere."""
-
-
-class Marks(Enum):
-    """What may stand around a value that is none of it."""
-
-    ANY = "whatever spreadsheets and people put there"
-    OWN = "only the mark that an export of this service puts there"
-    NONE = "nothing: it comes from a database"
 
 
 @dataclass(slots=True)
@@ -233,7 +221,7 @@ class Sorter:
         Raises:
             UnreadableError: this code was.
         """
-        if self.marks is Marks.ANY and DESTROYED.fullmatch(code):
+        if is_destroyed(code, self.marks):
             raise UnreadableError(
                 f"Line {line} holds {code!r}: a spreadsheet has turned a long code into a rounded number, and its last"
                 " digits are lost. Nothing was imported. Export the codes anew from where they come from, with the"
@@ -275,22 +263,6 @@ def _dealt(lines: Iterable[int], codes: Sequence[str], seed: int) -> Sorted:
 def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
     """Sort the rows of a batch by themselves."""
     return Sorter(column, expires_at_column).sort(batch)
-
-
-def code_of(cell: str, marks: Marks = Marks.ANY) -> str:
-    """Return the code of a cell: without what surrounds it unseen, and without the marks of spreadsheets.
-
-    A `'` in front is the mark of a text, and `="…"` a text as a formula. One `'` is taken off, which is what `inert`
-    puts there. What stands in quotes `'…'` keeps them: there the first is no mark.
-    """
-    code = clean_code(cell.removeprefix(BROKEN))
-    if marks is Marks.NONE:
-        return code
-    if code[:1] == "'" and len(code) > 1 and (code[1] in FORMULA or code[1] == "'" or code[-1] != "'"):
-        return code[1:] if marks is Marks.OWN else clean_code(code[1:])
-    if marks is Marks.ANY and code[:1] == "=" and (wrapped := _AS_FORMULA.fullmatch(code)):
-        return clean_code(wrapped[1] or wrapped[2] or "")
-    return code
 
 
 def _share(code: str, seed: int) -> int:

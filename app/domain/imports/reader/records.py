@@ -8,6 +8,7 @@ from app.domain.imports.reader.columns import name_of
 from app.domain.imports.reader.dialect import is_blank
 from app.domain.imports.reader.marks import BROKEN, LOST, UNSAVED
 from app.domain.imports.reader.table import Format, open_table
+from app.domain.imports.reader.unmarked import Marks, code_of, is_destroyed
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,16 @@ class Records:
 
     header: list[str]
     rows: Iterator[tuple[int, list[str]]]
+    marks: Marks
     lost: str = LOST
     """Stands before a number whose last digits a spreadsheet has lost."""
     without_value: tuple[str, ...] = (BROKEN, UNSAVED)
     """What stands before errors, and before formulas whose value was not saved."""
+
+    def id_in(self, cell: str) -> str | None:
+        """Return the id in a cell, without the marks of spreadsheets; None where one has rounded it."""
+        id_ = code_of(cell, self.marks)
+        return None if is_destroyed(id_, self.marks) else id_
 
 
 def open_records(
@@ -45,4 +52,4 @@ def open_records(
                 if not is_blank(row):
                     yield line, row if any(row[len(header) :]) else row[: len(header)]
 
-    return Records(header, rows())
+    return Records(header, rows(), table.marks)

@@ -23,6 +23,7 @@ from app.domain.imports.reader import (
 )
 from app.domain.imports.reader.batches import END, Batch, counted, from_line, parsed
 from app.domain.imports.reader.shapes import Rule
+from app.domain.imports.reader.unmarked import Marks
 from app.schema.texts import clean_code
 
 SAMPLE_BYTES = 1024**2
@@ -75,6 +76,11 @@ class Table:
     """Whether it is an export of this service."""
     batches: Iterator[Batch] = field(repr=False)
     """The rows below the header. Blank lines are no rows, but count as lines."""
+
+    @property
+    def marks(self) -> Marks:
+        """Return what may stand around its values."""
+        return Marks.OWN if self.own else Marks.ANY
 
     def column(self, wanted: str | int | None) -> int:
         """Return the index of a column, by its name or index; that of the codes for None.
