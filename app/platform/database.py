@@ -137,7 +137,7 @@ def _server_limit(seconds: float) -> TextClause:
 
 @contextmanager
 def waited_for_by_nobody(connection: Connection[TupleRow]) -> Iterator[None]:
-    """Let nobody wait for the statements of the block, which write nothing that others ever see.
+    """Let nobody wait for the statements of the block, which stamp nothing and ask for no person (`lifecycle.order`).
 
     Args:
         connection: of a thread (`connect_sync`), on which each statement is a transaction of its own.

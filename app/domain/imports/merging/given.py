@@ -36,7 +36,7 @@ CODES = "COPY (SELECT DISTINCT code FROM given WHERE valid_from IS NULL) TO STDO
 # Kept whole where the code only comes later. One that was given is not kept to be accepted: what is accepted is a code
 # that anybody may draw.
 SET_ASIDE = f"""
-WITH gone AS (DELETE FROM given WHERE line = ANY(%(lines)s) RETURNING *), kept AS (
+WITH gone AS (DELETE FROM given WHERE line IN (SELECT unnest(%(lines)s::bigint[])) RETURNING *), kept AS (
     INSERT INTO import_reject (project_id, import_id, line, value, reason, staged)
     SELECT %(project)s, %(id)s, line, left(code, {rows.MOST_KEPT}), 'suspicious',
         CASE WHEN valid_from IS NOT NULL THEN to_jsonb(gone) END
@@ -92,7 +92,8 @@ def stage(connection: Connection[TupleRow], rows_: Iterable[str]) -> None:
 
 def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
     """Make rejects of the staged rows of these lines; return how many there were."""
-    row = connection.execute(SET_ASIDE, {"lines": lines, "id": import_id}).fetchone()
+    with waited_for_by_nobody(connection):
+        row = connection.execute(SET_ASIDE, {"lines": lines, "id": import_id}).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -41,9 +41,10 @@ COPY_ALL = "COPY staged (line, code, expires_at, attributes) FROM STDIN"
 BROUGHT = 'CREATE TEMP TABLE brought (code text COLLATE "C" PRIMARY KEY)'
 COPY_BROUGHT = "COPY brought FROM STDIN"
 
-# Kept whole, so that it can be taken after all.
+# Kept whole, so that it can be taken after all. The lines are joined, for `= ANY` would look through all of them for
+# each row.
 SET_ASIDE = f"""
-WITH gone AS (DELETE FROM staged WHERE line = ANY(%(lines)s) RETURNING *),
+WITH gone AS (DELETE FROM staged WHERE line IN (SELECT unnest(%(lines)s::bigint[])) RETURNING *),
     kept AS (
         INSERT INTO import_reject (project_id, import_id, line, value, reason, staged)
         SELECT %(project)s, %(id)s, line, left(code, {rows.MOST_KEPT}), 'suspicious', to_jsonb(gone) FROM gone
@@ -167,7 +168,8 @@ def _copy(
 
 def set_aside(connection: Connection[TupleRow], import_id: uuid.UUID, lines: list[int]) -> int:
     """Make rejects of the staged rows of these lines; return how many there were in this share."""
-    row = connection.execute(SET_ASIDE, {"lines": lines, "id": import_id}).fetchone()
+    with waited_for_by_nobody(connection):
+        row = connection.execute(SET_ASIDE, {"lines": lines, "id": import_id}).fetchone()
     return int(row[0]) if row else 0
 
 
