@@ -24,7 +24,7 @@ class Horizon(Base):
 class PoolChange(OfProject, Base):
     """What happened to a pool besides its codes being handed out, of which the ledger itself tells.
 
-    It names no person. Rows of a pool that was deleted stay, and nobody is told of them.
+    It names no person. Rows of a pool that was deleted stay, and nobody is told of them, but where `about` names it.
     """
 
     __tablename__ = "pool_change"

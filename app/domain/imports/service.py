@@ -88,7 +88,7 @@ async def cancel(connection: AsyncConnection, caller: Caller | None, import_id: 
         raise ImportEndedError("The import has ended. Undo it, where it brought codes.")
     row = await get(connection, import_id)
     if not row.dry_run:
-        about: dict[str, object] = {"import_id": str(import_id), "status": str(row.status)}
+        about: dict[str, object] = {"pool": pool, "import_id": str(import_id), "status": str(row.status)}
         await order.record(connection, pool, "import.finished", about)
     await audit.record(connection, caller, "import.cancelled", pool=pool, import_id=str(import_id))
     return await get(connection, import_id)

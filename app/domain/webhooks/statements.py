@@ -76,6 +76,7 @@ _SAID = f"""CASE WHEN about IS NOT NULL THEN (jsonb_build_object('pool', pool.na
         ELSE ''
     END || '}}'
 END"""
+# Of a pool that has gone only what names it is told.
 CHANGED = f"""
 SELECT changed_at AS at, true AS is_change, NULL::uuid AS ledger_id, change.id AS change_id,
     {_event("change", "type", "changed_at", _SAID)} AS event
@@ -87,10 +88,11 @@ FROM (
         AND {TYPE} = ANY (CAST(:events AS text[]))
         AND (CAST(:pool_ids AS bigint[]) IS NULL OR pool_id = ANY (CAST(:pool_ids AS bigint[])))
     ORDER BY changed_at, id LIMIT :most
-) AS change JOIN pool ON pool.project_id = :project AND pool.id = change.pool_id LEFT JOIN LATERAL (
+) AS change LEFT JOIN pool ON pool.project_id = :project AND pool.id = change.pool_id LEFT JOIN LATERAL (
     SELECT {PERSON}, test, lapsed FROM assignment
     WHERE project_id = :project AND assignment.id = change.assignment_id OFFSET 0
 ) AS given ON true LEFT JOIN LATERAL ({EXPIRY.format("change")}) AS voucher ON true
+WHERE coalesce(pool.name, about ->> 'pool') IS NOT NULL
 """  # noqa: S608  (made of constants)
 
 # At one time what was handed out comes first.

@@ -21,6 +21,7 @@ from app.platform import hooks
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.projects import DEFAULT, everywhere
+from tests.domain.imports.imported import queue
 from tests.factories import KEY, add_key, fill
 from tests.receivers import Receiver
 from tests.waiting import until_somebody_waits
@@ -546,6 +547,28 @@ async def test_a_cancelled_import_is_told_once_and_a_dry_run_never(client, engin
         await asyncio.to_thread(pipeline.run, settings, DEFAULT, uuid.UUID(ids[-1]))
     events = await told(engine, settings, receiver, hook)
     assert [event["data"] for event in events] == [{"pool": "p", "import_id": ids[0], "status": "failed"}]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_an_import_whose_pool_goes_with_it_is_told(client, engine, settings, receiver, cancelled):
+    hook = await subscribe(client, receiver, "import.finished")
+    import_id = await queue(engine, 'code\nA1\n"never closed\n', "made")
+    if cancelled:
+        await client.post(f"/v1/imports/{import_id}/cancel")
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    assert (await client.get("/v1/pools/made")).status_code == 404
+    (event,) = await told(engine, settings, receiver, hook)
+    assert event["data"] == {"pool": "made", "import_id": str(import_id), "status": "failed"}
+
+
+async def test_what_happened_to_codes_of_a_pool_that_was_deleted_is_not_told(
+    client, engine, settings, receiver
+):
+    (code,) = await fill(engine, "p", 1)
+    hook = await subscribe(client, receiver, "voucher.voided")
+    await client.post(f"/v1/vouchers/{code}/void")
+    assert (await client.delete("/v1/pools/p")).status_code == 204
+    assert await told(engine, settings, receiver, hook) == []
 
 
 async def bulk(client, engine, action, chosen, **more):

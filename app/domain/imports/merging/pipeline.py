@@ -155,17 +155,18 @@ def fail(connection: Connection[TupleRow], import_id: uuid.UUID, why: str, choic
         failed = {"error": why, "choices": choices and Jsonb(choices), "id": import_id}
         if not connection.execute(FAIL, failed).rowcount:
             return
-        leftovers.clear(connection, import_id)
         _tell_end(connection, import_id)
+        leftovers.clear(connection, import_id)
     IMPORTS.labels("failed").inc()
 
 
 def _tell_end(connection: Connection[TupleRow], import_id: uuid.UUID) -> None:
-    """Note that an import has ended, for those who asked to be told of it."""
+    """Note that an import has ended, for those who asked to be told of it; its pool may go with it after that."""
     found = connection.execute(ENDED, {"id": import_id}).fetchone()
     if found is not None:
         pool, status = found
-        order.record_on(connection, pool, "import.finished", {"import_id": str(import_id), "status": status})
+        about = {"pool": pool, "import_id": str(import_id), "status": status}
+        order.record_on(connection, pool, "import.finished", about)
 
 
 def _status(connection: Connection[TupleRow], import_id: uuid.UUID) -> str | None:
