@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.imports import beginning, queries
 from app.domain.imports.merging import pipeline
 from app.platform import disk
-from app.platform.database import transaction
+from app.platform.database import is_conflict, transaction
 from app.platform.jobs import SWEEPS, engine_of, jobs, project_of_job, settings_of
 from app.platform.settings import Settings
 from app.platform.sweeping import each_due, found_by
@@ -34,7 +34,7 @@ GOES_ON = "The import goes on by itself when there is."
     pass_context=True,
 )
 async def run_import(context: JobContext, import_id: str) -> None:
-    """Run an import. A database that is away and a full disk are waited for; other faults end the import.
+    """Run an import. A database that is away, a full disk or a long merge is waited for; other faults end the import.
 
     What has brought down its worker again and again is given up, for all others would wait for it. A disk that is full
     on this machine is waited for without an end, since nothing else could go on either.
@@ -49,7 +49,8 @@ async def run_import(context: JobContext, import_id: str) -> None:
         await asyncio.to_thread(pipeline.run, settings, project, of)
     except Exception as error:
         full = isinstance(error, psycopg.errors.DiskFull) or disk.is_full(error)
-        if (full or isinstance(error, psycopg.OperationalError)) and context.job.attempts < ATTEMPTS:
+        passes = full or isinstance(error, psycopg.OperationalError) or is_conflict(error)
+        if passes and context.job.attempts < ATTEMPTS:
             if full:
                 await _await_room(settings, project, of)
             raise

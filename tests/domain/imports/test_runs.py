@@ -13,8 +13,9 @@ import psycopg
 import pytest
 
 from app.domain.imports import tasks
-from app.domain.imports.merging import merge, pipeline
+from app.domain.imports.merging import given, merge, pipeline
 from app.domain.lifecycle.check import violations
+from app.domain.persons.service import MergingError
 from app.platform import disk
 from app.platform.database_url import conninfo
 from app.platform.jobs import PROJECT
@@ -223,6 +224,32 @@ async def test_an_import_that_found_no_room_to_the_last_says_so(error, client, e
     done = await shown(client, import_id)
     assert (done["status"], done["note"]) == ("failed", None)
     assert done["error"].startswith(f"{tasks.DISK_FULL} Import again")
+
+
+@pytest.mark.parametrize(
+    "error", [MergingError(), psycopg.errors.UniqueViolation("another was faster")], ids=repr
+)
+async def test_an_import_that_others_are_in_the_way_of_for_long_is_tried_again(
+    error, client, engine, settings, monkeypatch
+):
+    """As a merge of two customers with a long history is, where codes that were given elsewhere come in."""
+    chunk, errors = given._chunk, [error]
+
+    def meet(*arguments):
+        if errors:
+            raise errors[0]
+        chunk(*arguments)
+
+    monkeypatch.setattr(given, "_chunk", meet)
+    monkeypatch.setattr(given, "ATTEMPTS", 2)
+    import_id = str(await queue(engine, "code;customer\nA1;anna\n", customer_id_column="customer"))
+    with pytest.raises(type(error)):  # so the queue begins it again
+        await tasks.run_import(attempt(settings, 0), import_id)
+    assert (await shown(client, import_id))["status"] == "running"
+    errors.clear()
+    await tasks.run_import(attempt(settings, 1), import_id)
+    done = await shown(client, import_id)
+    assert (done["status"], figures(done)) == ("succeeded", (1, 1, 0, 0))
 
 
 async def test_an_import_that_brings_down_its_worker_each_time_is_given_up(client, connection, settings):

@@ -21,6 +21,8 @@ PLACE = rows.SHARES
 """Place in `import.merged_to`: after the shares."""
 CHUNK_ROWS = 2_000
 """Their codes are locked while a chunk is brought in."""
+ATTEMPTS = 200
+"""How often a chunk is tried that others are in the way of, for about a minute; then the job is tried again later."""
 STAGED = """
 CREATE TEMP TABLE given (
     line bigint, code text COLLATE "C", expires_at timestamptz, attributes jsonb, id uuid, customer_id text,
@@ -127,13 +129,14 @@ def bring_in(
     Raises:
         PoolGoneError: the pool was deleted meanwhile.
         ImportCancelledError: the import was cancelled meanwhile.
+        MergingError: customers are being merged for long; a later run goes on.
     """
     order(connection, seed, after)
     connection.execute(past.JUDGED)
     again = Retrying(
         # Another import brings the same codes, or customers are being merged.
         retry=retry_if_exception_type((errors.DeadlockDetected, errors.UniqueViolation, MergingError)),
-        stop=stop_after_attempt(200),
+        stop=stop_after_attempt(ATTEMPTS),
         wait=wait_random(0, 0.5),
         reraise=True,
     )
