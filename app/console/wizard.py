@@ -302,10 +302,11 @@ async def _start_fetch(
     async with transaction(engine) as connection:
 
         async def begin() -> uuid.UUID:
+            schedule_id = None
             if repeated is not None:
-                await schedules.create(connection, visit.caller, visit.settings, repeated)
+                schedule_id = (await schedules.create(connection, visit.caller, visit.settings, repeated)).id
             return await beginning.begin_from_source(
-                connection, visit.caller, visit.settings, pool, source, options
+                connection, visit.caller, visit.settings, pool, source, options, schedule_id
             )
 
         return uuid.UUID(await once(connection, visit, begin, str))

@@ -41,6 +41,16 @@ async def test_the_first_run_reads_days_in_the_zone_of_its_schedule(filled, clie
 
 
 async def test_a_first_run_that_cannot_begin_leaves_no_schedule(filled, client, monkeypatch):
+async def test_the_first_run_is_its_schedules_and_its_undo_pauses_that(filled, client, settings):
+    browser, form = filled
+    address = await imported(settings, await browser.post(NEW, data=form))
+    (schedule,) = await schedules(client)
+    assert schedule["last_import"]["status"] == "succeeded", schedule
+    undone = (await client.post(f"/v1/imports/{address.path.rpartition('/')[2]}/undo")).json()
+    assert (undone["taken_back"], undone["paused_schedule"]) == (1, schedule["id"])
+    assert (await schedules(client))[0]["active"] is False
+
+
     browser, form = filled
 
     async def refuse(*_):

@@ -54,8 +54,17 @@ async def from_source(
     pool: str,
     source: Source,
     options: ImportOptions,
+    schedule_id: uuid.UUID | None = None,
 ) -> uuid.UUID:
     """Add an import whose bytes the job will fetch, and return its id; those of a text are there already.
+
+    Args:
+        connection: of the transaction.
+        settings: with the key that seals the source.
+        pool: into which it goes.
+        source: where the bytes come from.
+        options: of the import.
+        schedule_id: of the schedule that repeats it; a text is not repeated.
 
     Raises:
         InvalidRequestError: it refers to what it may not refer to.
@@ -65,7 +74,7 @@ async def from_source(
         await _store(connection, import_id, InMemory(source.text))
         return import_id
     shown, sealed = sealed_source(settings, source)
-    return await from_sealed(connection, pool, shown, sealed, options)
+    return await from_sealed(connection, pool, shown, sealed, options, schedule_id)
 
 
 async def begin_from_file(
@@ -88,9 +97,10 @@ async def begin_from_source(
     pool: str,
     source: Source,
     options: ImportOptions,
+    schedule_id: uuid.UUID | None = None,
 ) -> uuid.UUID:
-    """Enqueue the import of a source in this transaction; return the import's id."""
-    import_id = await from_source(connection, settings, pool, source, options)
+    """Enqueue the import of a source, perhaps the first run of a schedule, in this transaction; return its id."""
+    import_id = await from_source(connection, settings, pool, source, options, schedule_id)
     fetched = not isinstance(source, TextSource)
     return await _begin_for(connection, caller, pool, import_id, fetched=fetched)
 
