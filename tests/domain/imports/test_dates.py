@@ -1,8 +1,11 @@
 """Times of a column end where they say: in a zone, and written as is said, never guessed."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
+
+from app.domain.imports.reader import dates
+from tests.domain.imports.packed import spreadsheet
 
 
 async def expiries(client):
@@ -22,6 +25,8 @@ async def expiries(client):
         ("12/31/2096", {"date_format": "MM/DD/YYYY", "timezone": "Asia/Tokyo"}, "2096-12-31T15:00:00Z"),
         ("31.12.2096 08:30", {"date_format": "DD.MM.YYYY HH:mm"}, "2096-12-31T08:30:00Z"),
         ("31.12.2096", {"date_format": "%d.%m.%Y"}, "2097-01-01T00:00:00Z"),
+        ("2096-31-12", {"date_format": "YYYY-DD-MM"}, "2097-01-01T00:00:00Z"),
+        ("2096-12-11", {"date_format": "YYYY-DD-MM"}, "2096-11-13T00:00:00Z"),
     ],
 )
 async def test_a_time_is_read_as_it_is_said(client, upload, written, options, expected):
@@ -36,6 +41,28 @@ async def test_what_is_written_otherwise_is_a_reject_and_nothing_is_guessed(clie
     assert "import again with their date format, such as DD.MM.YYYY (`date_format`)" in done["note"]
     body = "code;until\nB-1;12/31/2096\nB-2;31.12.2096\n"
     done = (await upload(body, expires_at_column="until", date_format="DD.MM.YYYY")).json()
+    assert (done["imported"], done["rejected_by"]["invalid"]) == (1, 1)
+
+
+@pytest.mark.parametrize("form", ["DD.MM.YYYY", "DD.MM.YYYY HH:mm", "YYYY-MM-DD HH:mm"])
+async def test_date_cells_of_a_spreadsheet_are_read_beside_texts_in_a_format(client, upload, form):
+    day, minute = date(2096, 6, 30), datetime.fromisoformat("2096-06-30T08:30")
+    cells = {"A-1": day, "A-2": minute, "A-3": day.strftime(dates._format(form))}
+    book = spreadsheet(["code", "until"], *map(list, cells.items()))
+    told = {"expires_at_column": "until", "date_format": form, "timezone": "Europe/Prague"}
+    done = (await upload(book, name="codes.xlsx", column="code", **told)).json()
+    assert (done["imported"], done["rejected"]) == (3, 0), done
+    begins = "HH" in form
+    assert await expiries(client) == [
+        "2096-06-30T22:00:00Z",
+        "2096-06-30T06:30:00Z",
+        "2096-06-29T22:00:00Z" if begins else "2096-06-30T22:00:00Z",
+    ]
+
+
+async def test_what_looks_like_a_date_cell_and_may_be_a_text_in_the_format_is_not_read_as_one(upload):
+    body = "code;until\nA-1;2096-31-12\nA-2;2096-12-31\n"
+    done = (await upload(body, expires_at_column="until", date_format="YYYY-DD-MM")).json()
     assert (done["imported"], done["rejected_by"]["invalid"]) == (1, 1)
 
 
