@@ -220,6 +220,18 @@ async def test_a_query_in_brackets_and_an_end_that_never_comes(client, fetch, ot
     assert {item["expires_at"] for item in listed} == {None}
 
 
+async def test_a_query_without_a_row_ends_whatever_its_columns_are(fetch, settings):
+    with closing(sqlite3.connect(settings.import_folder / "shop.db")) as database:
+        database.execute("CREATE TABLE coupon (serial, pin)")
+        database.commit()
+    source = {"type": "database", "url": "sqlite:///shop.db", "query": "SELECT * FROM coupon"}
+    for more in ({}, {"customer_id_column": "serial"}):
+        done = (await fetch(source, **more)).json()
+        assert (done["status"], done["rows"], "no row" in done["note"]) == ("succeeded", 0, True), done
+    asked = await fetch(source, column="code")
+    assert asked.json()["type"] == "/problems/import-undecided"
+
+
 async def test_sqlite_in_the_folder_for_imports(client, fetch, settings, tmp_path):
     for path in (settings.import_folder / "shop.db", tmp_path / "secret.db"):
         with closing(sqlite3.connect(path)) as database:

@@ -75,8 +75,11 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False, seed:
     Raises:
         ImportUndecidedError: the file leaves open what the options do not say.
     """
-    questions.ask(table.open_questions(options.get("column")))
-    column = table.column(options.get("column"))
+    wanted = options.get("column")
+    is_open = wanted is None and queried and not table.sample  # of no row it need not be known
+    if not is_open:
+        questions.ask(table.open_questions(wanted))
+    column = 0 if is_open else table.column(wanted)
     expiry = options.get("expires_at_column")
     judged = not table.own and not options.get("accept_suspicious")
     sample = [row[column] for row in table.sample if column < len(row)]
@@ -91,7 +94,7 @@ def sorter(table: Table, options: StoredOptions, *, queried: bool = False, seed:
         tuple(attributes(table, options)),
         zone_of(options),
         options.get("date_format"),
-        past(table, options, marks),
+        past(table, options, None if is_open else column, marks),
         seed & 0xFFFFFFFF,
         [table.aside] if table.aside is not None and judged else [],
     )
@@ -102,8 +105,14 @@ def zone_of(options: StoredOptions) -> tzinfo:
     return ZoneInfo(zone) if (zone := options.get("timezone")) else UTC
 
 
-def past(table: Table, options: StoredOptions, marks: Marks) -> Past | None:
+def past(table: Table, options: StoredOptions, codes: int | None, marks: Marks) -> Past | None:
     """Return what is told of codes that were given elsewhere; None where no column is named for it.
+
+    Args:
+        table: that is read.
+        options: of the import.
+        codes: the column that holds them; None where it need not be known.
+        marks: what may stand around values.
 
     Raises:
         ImportUndecidedError: there is no such column.
@@ -115,7 +124,7 @@ def past(table: Table, options: StoredOptions, marks: Marks) -> Past | None:
     customer, campaign, assigned, redeemed, valid_from = (
         None if name is None else table.column(name) for name in wanted
     )
-    check_holders(table.column(options.get("column")), (customer, campaign))
+    check_holders(codes, (customer, campaign))
     now = datetime.fromisoformat(options["judged_at"]) if "judged_at" in options else clock.now()
     return Past(
         *(customer, campaign, assigned, redeemed, valid_from),
