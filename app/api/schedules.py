@@ -46,6 +46,8 @@ async def create_import_schedule(
     imports may read, a secret that is not there or may not go to this host.
     """
     permit_source(caller, body.source)
+    if (before := await keyed.before(engine)) is not None:
+        return before
     await service.check_source(settings, body.source)
 
     async def create(connection: AsyncConnection) -> ScheduleRecord:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
 from app.console import sealed, spool
-from app.console.once import once
+from app.console.once import once, sent_before
 from app.console.pages import json_of, path, see, show, whole, wrong
 from app.console.pages import model as checked
 from app.console.session import Manager, ManagerForm, Visit
@@ -325,8 +325,8 @@ def _repeated(visit: Visit, source: dict[str, object]) -> ScheduleCreate | None:
 async def _run(visit: Visit, engine: Engine, source: dict[str, object]) -> Response:
     if (fault := _fault_of_columns(visit)) is not None:
         raise fault
-    import_id = await _start(visit, engine, source, dry_run=False)
-    return see(path("imports", import_id), "import-begun")
+    begun = await sent_before(engine, visit) or await _start(visit, engine, source, dry_run=False)
+    return see(path("imports", begun), "import-begun")
 
 
 async def _dry_run(visit: Visit, engine: Engine, source: dict[str, object]) -> ImportRecord:

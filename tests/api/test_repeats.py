@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.access.replies import service as replies
+from app.domain.imports.sources import checking
 from app.domain.lifecycle import transitions
 from app.domain.tracking import merge as merging
 from app.platform import hooks
 from app.platform.database import transaction
+from app.platform.errors import InvalidRequestError
 from app.platform.projects import everywhere
 from tests.domain.imports.imported import run_job
 from tests.factories import add_key, fill
@@ -76,6 +78,19 @@ async def test_a_kept_reply_is_that_of_the_first_time(client, pool):
         assert again.headers[name] == first.headers[name]
     assert (again.headers["idempotency-replayed"], "idempotency-replayed" in first.headers) == ("true", False)
     assert (await client.get(first.headers["location"])).json()["name"] == "k"
+
+
+async def test_a_repeat_is_answered_also_where_its_source_would_be_refused_by_now(client, monkeypatch):
+    first = await client.post("/v1/import-schedules", json=SCHEDULE, headers=SAME)
+
+    async def refuse(*_):
+        raise InvalidRequestError("The service may not go there.", [])
+
+    monkeypatch.setattr(checking, "check_reach", refuse)
+    again = await client.post("/v1/import-schedules", json=SCHEDULE, headers=SAME)
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert (await client.post("/v1/import-schedules", json=SCHEDULE)).status_code == 422
 
 
 async def test_a_secret_is_rotated_once(client, pool):

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from app.domain.imports import beginning
 from app.domain.imports.errors import UnreadableError
 from app.domain.imports.merging import pipeline
+from app.domain.imports.schedules import service
 from app.platform.projects import DEFAULT
 from tests.console.conftest import NEW, csrf, hidden
 
@@ -40,7 +41,6 @@ async def test_the_first_run_reads_days_in_the_zone_of_its_schedule(filled, clie
     assert zones == ("Europe/Prague",) * 3
 
 
-async def test_a_first_run_that_cannot_begin_leaves_no_schedule(filled, client, monkeypatch):
 async def test_the_first_run_is_its_schedules_and_its_undo_pauses_that(filled, client, settings):
     browser, form = filled
     address = await imported(settings, await browser.post(NEW, data=form))
@@ -51,6 +51,7 @@ async def test_the_first_run_is_its_schedules_and_its_undo_pauses_that(filled, c
     assert (await schedules(client))[0]["active"] is False
 
 
+async def test_a_first_run_that_cannot_begin_leaves_no_schedule(filled, client, monkeypatch):
     browser, form = filled
 
     async def refuse(*_):
@@ -70,6 +71,19 @@ async def test_a_form_that_is_sent_twice_makes_one_schedule(filled, client):
     browser, form = filled
     first, second = [await browser.post(NEW, data=form) for _ in range(2)]
     assert first.url == second.url
+    assert len(await schedules(client)) == 1
+
+
+async def test_nor_does_one_whose_source_would_be_refused_by_now(filled, client, monkeypatch):
+    browser, form = filled
+    first = await browser.post(NEW, data=form)
+
+    async def refuse(*_):
+        raise UnreadableError("It has gone.")
+
+    monkeypatch.setattr(service, "check_source", refuse)
+    second = await browser.post(NEW, data=form)
+    assert first.url == second.url, second.text
     assert len(await schedules(client)) == 1
 
 
