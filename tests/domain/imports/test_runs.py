@@ -226,6 +226,44 @@ async def test_an_import_that_found_no_room_to_the_last_says_so(error, client, e
     assert done["error"].startswith(f"{tasks.DISK_FULL} Import again")
 
 
+async def test_a_run_that_goes_on_leaves_an_import_alone_that_was_cancelled_meanwhile(
+    client, engine, connection, settings, monkeypatch
+):
+    """What was set aside by the run before is accepted by then: it is set aside no more."""
+    import_id = await queue(engine, f"{listing(range(400))}total 400\n")
+    chunk, turns, loop = merge.chunk, iter(range(1000)), asyncio.get_running_loop()
+
+    def broken_off(*arguments):
+        if next(turns) == 2:
+            raise ZeroDivisionError
+        chunk(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merge, "chunk", broken_off)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    half = await shown(client, import_id)
+    assert (half["status"], half["rejected_by"]["suspicious"]) == ("running", 1)
+    set_aside = pipeline._Run._set_aside
+
+    async def cancel_and_accept():
+        for act in ("cancel", "accept-suspicious"):
+            assert (await client.post(f"/v1/imports/{import_id}/{act}")).status_code == 200
+
+    def late(*arguments):
+        set_aside(*arguments)
+        asyncio.run_coroutine_threadsafe(cancel_and_accept(), loop).result()
+
+    monkeypatch.setattr(pipeline._Run, "_set_aside", late)
+    await asyncio.to_thread(pipeline.run, settings, DEFAULT, import_id)
+    done = await shown(client, import_id)
+    assert (done["status"], done["rejected_by"]["suspicious"]) == ("failed", 0)
+    assert (
+        done["imported"] == half["imported"] + 1 == (await client.get("/v1/pools/p/counts")).json()["total"]
+    )
+    assert await violations(connection) == []
+
+
 @pytest.mark.parametrize(
     "error", [MergingError(), psycopg.errors.UniqueViolation("another was faster")], ids=repr
 )

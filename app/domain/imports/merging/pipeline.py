@@ -69,7 +69,7 @@ ON CONFLICT DO NOTHING
 """
 STAGED = """
 UPDATE import SET total = %(total)s, invalid = %(invalid)s, suspicious = %(suspicious)s
-WHERE project_id = %(project)s AND id = %(id)s
+WHERE project_id = %(project)s AND id = %(id)s AND status = 'running'
 """
 # Once for all runs: one that goes on must find the same rows past and to come as the one that was killed.
 JUDGED_AT = """
@@ -288,7 +288,8 @@ class _Run:
         if not total and self.row.source["type"] not in fetching.MAY_BE_EMPTY:
             raise reading.no_rows()
         counts = {"total": total, "invalid": self.invalid, "suspicious": self.suspicious, "id": self.id}
-        self.side.execute(STAGED, counts)
+        if not self.side.execute(STAGED, counts).rowcount:
+            raise ImportCancelledError("The import was cancelled.")
         if beside is not None:
             if self.given:
                 merge.know_brought(self.connections, given.codes(beside))
