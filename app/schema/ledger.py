@@ -46,6 +46,8 @@ class Assignment(OfProject, Base):
     """True where `released_at` is when a lease lapsed. Null otherwise, which costs a row nothing."""
     hold_id: Mapped[uuid.UUID | None]
     """The hold that the voucher was drawn from, to which it returns; null where it was drawn from what is free."""
+    given_elsewhere: Mapped[bool | None]
+    """True where an import brought it as given before: no draw, and told as a change. Null otherwise, as `lapsed`."""
 
     __table_args__ = (
         Index(

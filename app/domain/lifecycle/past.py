@@ -131,8 +131,8 @@ FROM judged WHERE verdict = 'used' AND voucher.project_id = %(project)s AND vouc
     AND voucher.code = ANY (ARRAY(SELECT code FROM judged WHERE verdict = 'used'))
 """
 LEDGER = """
-INSERT INTO assignment (project_id, id, pool_id, code, customer_id, campaign_id, assigned_at)
-SELECT %(project)s, id, %(pool_id)s, code, customer_id, campaign_id, given_at
+INSERT INTO assignment (project_id, id, pool_id, code, customer_id, campaign_id, assigned_at, given_elsewhere)
+SELECT %(project)s, id, %(pool_id)s, code, customer_id, campaign_id, given_at, true
 FROM judged WHERE verdict IN ('new', 'taken') AND id IS NOT NULL ORDER BY id
 """
 LEASES = """

@@ -35,7 +35,8 @@ EXPIRY = "SELECT expires_at FROM voucher WHERE project_id = :project AND voucher
 PERSON = "customer_id, campaign_id, message_id"
 
 _GIVEN = _voucher(f"code, assignment.id AS assignment_id, {PERSON}, {IS_TEST} AS test")
-# What is only reserved is told once it is confirmed. Pool by pool, as the index goes.
+# What is only reserved is told once it is confirmed, what was given elsewhere by its change: its time lies where others
+# were told, or are about to be. Pool by pool, as the index goes.
 GIVEN = f"""
 SELECT assignment.assigned_at AS at, false AS is_change, assignment.id AS ledger_id, NULL::bigint AS change_id,
     {_event("assignment", "'voucher.assigned'", "assigned_at", _GIVEN)} AS event
@@ -46,7 +47,7 @@ FROM (
             AND assigned_at >= :ledger_at AND assigned_at <= :ledger_end_at
             AND (assigned_at, assignment.id) > (:ledger_at, CAST(:ledger_id AS uuid))
             AND (assigned_at, assignment.id) <= (:ledger_end_at, CAST(:ledger_end_id AS uuid))
-            AND lease_seconds IS NULL
+            AND lease_seconds IS NULL AND given_elsewhere IS NULL
         ORDER BY assigned_at, assignment.id LIMIT :most
     ) AS found
     WHERE pool.project_id = :project AND 'voucher.assigned' = ANY (CAST(:events AS text[]))

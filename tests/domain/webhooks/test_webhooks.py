@@ -21,7 +21,7 @@ from app.platform import hooks
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
 from app.platform.projects import DEFAULT, everywhere
-from tests.domain.imports.imported import queue
+from tests.domain.imports.imported import queue, run_job
 from tests.factories import KEY, add_key, fill
 from tests.receivers import Receiver
 from tests.waiting import until_somebody_waits
@@ -350,6 +350,42 @@ async def test_a_worker_that_dies_before_it_notes_the_answer_has_the_same_messag
     first, again, _ = receiver.received
     assert first.headers["webhook-id"] == again.headers["webhook-id"]
     assert first.verified(hook["secret"])["data"] == again.verified(hook["secret"])["data"]
+
+
+PAST = {"column": "code", "customer_id_column": "customer", "assigned_at_column": "given"}
+
+
+async def test_what_was_given_elsewhere_is_told_once_also_where_no_time_is_told(
+    client, engine, settings, receiver
+):
+    hook = await subscribe(client, receiver)
+    past = f"code,customer,given\nA-1,anna,\nA-2,ben,{datetime.now(UTC).isoformat()}\n"
+    await run_job(engine, settings, client, past, **PAST)
+    events = await told(engine, settings, receiver, hook)
+    told_of = [(event["type"], event["data"].get("code")) for event in events]
+    assert told_of == [
+        ("voucher.assigned", "A-1"),
+        ("voucher.assigned", "A-2"),
+        ("import.finished", None),
+    ]
+
+
+async def test_what_was_given_elsewhere_meanwhile_takes_no_place_of_what_a_message_said_that_failed(
+    client, engine, settings, receiver, monkeypatch
+):
+    monkeypatch.setattr(sending, "MAX_EVENTS", 3)
+    await fill(engine, "p", 3)
+    hook = await subscribe(client, receiver, "voucher.assigned")
+    await receiver.down()
+    rows = [await give(client)]
+    past = f"code,customer,given\nA-1,anna,{datetime.now(UTC).isoformat()}\n"
+    rows += [await give(client) for _ in range(2)]
+    assert await told(engine, settings, receiver, hook) == []
+    await run_job(engine, settings, client, past, **PAST)
+    await receiver.up()
+    await no_wait(engine)
+    events = await told(engine, settings, receiver, hook)
+    assert [event["data"]["code"] for event in events] == [*(row["code"] for row in rows), "A-1"]
 
 
 async def test_two_workers_at_once_tell_each_thing_once(client, engine, settings, receiver):
