@@ -122,17 +122,19 @@ async def keep(connection: AsyncConnection, after: tuple[int, int], most: int, d
 
 
 # The newest rows of the ledger, read backwards by its index and never more than :most of them: where there are more,
-# the rate is that of the shorter time that they took. What was reserved and made void was never given.
+# the rate is that of the shorter time that they took. What was reserved and made void was never given, and what was
+# given elsewhere was not drawn here.
 LATELY = text("""
 SELECT count(*) AS read, min(assigned_at) AS first,
     count(*) FILTER (
-        WHERE released_at IS NULL AND lease_until IS NULL AND (lease_seconds IS NULL OR EXISTS (
-            SELECT FROM voucher
-            WHERE voucher.project_id = :project AND voucher.code = newest.code AND voucher.assigned_at IS NOT NULL
-        ))
+        WHERE released_at IS NULL AND lease_until IS NULL AND given_elsewhere IS NULL
+            AND (lease_seconds IS NULL OR EXISTS (
+                SELECT FROM voucher
+                WHERE voucher.project_id = :project AND voucher.code = newest.code AND voucher.assigned_at IS NOT NULL
+            ))
     ) AS given
 FROM (
-    SELECT code, assigned_at, released_at, lease_until, lease_seconds FROM assignment
+    SELECT code, assigned_at, released_at, given_elsewhere, lease_until, lease_seconds FROM assignment
     WHERE project_id = :project AND pool_id = :pool_id AND assigned_at >= :since
     ORDER BY assigned_at DESC LIMIT :most
 ) AS newest

@@ -8,6 +8,7 @@ from app.domain.forecast import service
 from app.platform.database import transaction
 from app.platform.jobs import enqueue
 from app.platform.projects import everywhere
+from tests.domain.imports.imported import run_job
 from tests.factories import add_key, fill
 from tests.worker import eventually, working
 
@@ -89,6 +90,20 @@ async def test_each_window_counts_what_left_in_it(client, engine):
     assert by_window["hour"]["per_hour"] == 6
     assert by_window["day"]["per_hour"] == pytest.approx(18 / 72, abs=0.01)
     assert by_window["week"]["per_hour"] == pytest.approx(42 / 240, abs=0.01)
+
+
+async def test_codes_that_were_given_elsewhere_were_not_drawn(client, engine, settings):
+    await fill(engine, "p", 10)
+    past = "code,customer\np-000001,anna\np-000020,ben\n"
+    done = await run_job(engine, settings, client, past, column="code", customer_id_column="customer")
+    assert done["imported"] == 2, done
+    await assign(client, 4)
+    _, by_window = await rates(client)
+    assert {window: rate["assigned"] for window, rate in by_window.items()} == {
+        "hour": 4,
+        "day": 4,
+        "week": 4,
+    }
 
 
 async def test_codes_that_came_back_did_not_leave(client, engine):
