@@ -223,8 +223,9 @@ def _taken_back(cancellation: Said, said: Sequence[Said], standing: Sequence[int
     for customer in (cancellation.customer, None):
         for place in reversed(standing):
             use = said[place]
+            # A code that is nobody's stays used, also where both are told at once: there is nobody to give it back to.
             # What was taken back once stays so, though the code may have been released since.
-            if use.customer == customer and (use.given or use.stands or use.outcome is Outcome.CANCELLED):
+            if use.customer == customer and (use.stands or use.outcome is Outcome.CANCELLED):
                 return place
     return None
 

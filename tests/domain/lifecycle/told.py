@@ -80,7 +80,7 @@ class Told:
                 use
                 for customer in (None, said.customer)  # of its customer, or else of nobody in particular
                 for use in standing
-                if use.customer == customer and (use.given_to or stands or use.outcome == "cancelled")
+                if use.customer == customer and (stands or use.outcome == "cancelled")
             ]
             said.outcome = "cancelled" if taken and not nobodys else "not_redeemed"
             if said.outcome == "cancelled":

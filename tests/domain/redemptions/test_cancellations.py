@@ -75,34 +75,60 @@ STORIES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("story", "outcomes", "ends"), STORIES, ids=[", ".join(story) for story, *_ in STORIES]
-)
-async def test_what_is_told_in_any_order_comes_to_the_same(client, engine, story, outcomes, ends):
+# The same of a code that anna had then and that was released since.
+STORIES_OF_RELEASED = [
+    (["use anna", "cancel anna"], ["redeemed", "not_redeemed"]),
+    (["use bob", "cancel bob"], ["other_customer", "not_redeemed"]),
+    (["use anna", "use anna", "cancel anna"], ["redeemed", "already_redeemed", "not_redeemed"]),
+    (["use anna", "cancel anna", "use bob"], ["redeemed", "not_redeemed", "already_redeemed"]),
+]
+
+
+async def in_every_order(client, engine, story, *, released=False):
+    """Tell a story in every order, of a code each, thing by thing and in one request.
+
+    Return what came of each code's things, by its name, and the states of the codes.
+    """
     orders = list(permutations(range(len(story))))
-    codes = await fill(engine, "p", len(orders))
+    codes = await fill(engine, "p", 2 * len(orders))
     items = [{"customer_id": "anna"}] * len(codes)
-    await client.post("/v1/pools/p/assignments/batch", json={"items": items})
+    reply = await client.post("/v1/pools/p/assignments/batch", json={"items": items})
+    if released:
+        for item in reply.json()["items"]:
+            assert (await client.post(f"/v1/assignments/{item['id']}/release")).status_code == 200
     async with engine.begin() as connection:
-        await connection.execute(
-            text("UPDATE assignment SET assigned_at = :at"), {"at": START - timedelta(days=1)}
-        )
-    for told in range(len(story)):
-        await tell(
-            engine,
-            *(
-                event(story[order[told]], code, order[told], f"{code} {order[told]}")
-                for code, order in zip(codes, orders, strict=True)
-            ),
-        )
+        query = text("UPDATE assignment SET assigned_at = :at, released_at = released_at + interval '2 days'")
+        await connection.execute(query, {"at": START - timedelta(days=1)})
+    told = [
+        [event(story[place], code, place, f"{code} {place}") for place in order]
+        for code, order in zip(codes, orders * 2, strict=True)
+    ]
+    for step in zip(*told[: len(orders)], strict=True):
+        await tell(engine, *step)
+    await tell(engine, *(each for of_code in told[len(orders) :] for each in of_code))
     async with engine.begin() as connection:
         query = text("SELECT code, outcome FROM redemption ORDER BY code, redeemed_at")
         rows = (await connection.execute(query)).all()
         states = set((await connection.execute(text("SELECT status FROM voucher"))).scalars())
-    assert {code: [row.outcome for row in rows if row.code == code] for code in codes} == dict.fromkeys(
-        codes, outcomes
-    )
+    return {code: [row.outcome for row in rows if row.code == code] for code in codes}, states
+
+
+@pytest.mark.parametrize(
+    ("story", "outcomes", "ends"), STORIES, ids=[", ".join(story) for story, *_ in STORIES]
+)
+async def test_what_is_told_in_any_order_comes_to_the_same(client, engine, story, outcomes, ends):
+    came, states = await in_every_order(client, engine, story)
+    assert came == dict.fromkeys(came, outcomes)
     assert states == {ends}
+
+
+@pytest.mark.parametrize(
+    ("story", "outcomes"), STORIES_OF_RELEASED, ids=[", ".join(story) for story, _ in STORIES_OF_RELEASED]
+)
+async def test_of_a_code_that_was_released_too_and_its_use_keeps_it(client, engine, story, outcomes):
+    came, states = await in_every_order(client, engine, story, released=True)
+    assert came == dict.fromkeys(came, outcomes)
+    assert states == {"redeemed"}
 
 
 async def test_of_what_is_told_at_one_time_the_order_of_arrival_decides(client, engine):
