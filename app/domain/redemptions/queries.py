@@ -305,18 +305,25 @@ Place = tuple[datetime, uuid.UUID]
 FIRST: Place = (datetime.fromtimestamp(0, UTC), uuid.UUID(int=0))
 """Before all of them."""
 
+# Of an event that was deleted or erased nothing tells the type: the property counts as mapped where any type's is. What
+# was told directly has no event, and no property or DIRECT.
 FORGET_UNMAPPED = text("""
 WITH part AS MATERIALIZED (
-    SELECT id, created_at FROM redemption
+    SELECT id, created_at, (
+        SELECT event_type FROM event WHERE event.project_id = :project AND event.id = redemption.event_id OFFSET 0
+    ) AS event_type
+    FROM redemption
     WHERE project_id = :project AND outcome = :outcome
         AND (created_at, id) > (CAST(:created_at AS timestamptz), CAST(:id AS uuid))
     ORDER BY created_at, id LIMIT :most
 ), gone AS (
-    DELETE FROM redemption USING part, event
+    DELETE FROM redemption USING part
     WHERE redemption.project_id = :project AND redemption.id = part.id AND redemption.outcome = :outcome
-        AND event.project_id = :project AND event.id = redemption.event_id AND NOT EXISTS (
+        AND (part.event_type IS NOT NULL OR redemption.property <> :direct)
+        AND NOT EXISTS (
             SELECT FROM redemption_mapping AS mapping
-            WHERE mapping.project_id = :project AND mapping.event_type = event.event_type
+            WHERE mapping.project_id = :project
+                AND mapping.event_type = coalesce(part.event_type, mapping.event_type)
                 AND regexp_replace(redemption.property, '\\[\\d+\\]', '[*]', 'g') = mapping.property
         )
 )
@@ -338,7 +345,7 @@ async def forget_unmapped(
     Return where these end; None where there are no more.
     """
     created_at, id_ = after
-    page = {"outcome": outcome, "created_at": created_at, "id": id_, "most": most}
+    page = {"outcome": outcome, "created_at": created_at, "id": id_, "most": most, "direct": DIRECT}
     row = (await connection.execute(FORGET_UNMAPPED, page)).one_or_none()
     return None if row is None else (row.created_at, row.id)
 

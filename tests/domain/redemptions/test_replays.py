@@ -38,6 +38,14 @@ async def stored(engine):
         return [tuple(row) for row in rows]
 
 
+# Of codes whose import was undone since: without a key, with one, and of a person who was erased.
+TOLD_DIRECTLY = text("""
+INSERT INTO redemption (code, event_id, property, outcome, redeemed_at) VALUES
+    ('D', NULL, NULL, 'unknown_code', now()), ('E', E'\\nkey', 'direct', 'unknown_code', now()),
+    ('F', NULL, 'direct', 'unknown_code', now())
+""")
+
+
 @pytest.fixture
 async def told_before_it_was_mapped(client, engine):
     await fill(engine, "p", ["K"])
@@ -92,6 +100,27 @@ async def test_what_is_not_mapped_any_more_is_forgotten_step_by_step(client, eng
     await map_(client, "codes[*]")
     await service.replay(engine)
     assert await stored(engine) == [("F", ANNA), ("G", ANNA), (None, ANNA)]
+
+
+async def test_what_was_found_in_events_that_are_gone_is_forgotten_once_no_type_has_its_property(
+    client, engine
+):
+    await map_(client, "code", "codes[*]")
+    await track(client, "A")
+    await track(client, "B", customer=COOKIE)
+    event = {"customer_id": ANNA, "event_type": "purchase", "properties": {"codes": ["C"]}}
+    await client.post("/v1/events", json={"events": [event]})
+    await client.delete(f"/v1/customers/{COOKIE}")
+    async with transaction(engine) as connection:
+        await connection.execute(text("DELETE FROM event"))  # as `keep_events_days` does
+        await connection.execute(TOLD_DIRECTLY)
+    directly = [("D", None), ("E", None), ("F", None)]
+    for left in ("code", "codes[*]"):
+        mappings = [{"event_type": "order", "property": left}]
+        await client.put("/v1/redemption-mapping", json={"mappings": mappings})
+        await service.replay(engine)
+        found = [("A", ANNA), ("B", None)] if left == "code" else []
+        assert await stored(engine) == [*found, *directly]
 
 
 async def test_uses_are_stored_while_others_are_forgotten(client, engine):
