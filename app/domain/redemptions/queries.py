@@ -306,7 +306,7 @@ FIRST: Place = (datetime.fromtimestamp(0, UTC), uuid.UUID(int=0))
 """Before all of them."""
 
 # Of an event that was deleted or erased nothing tells the type: the property counts as mapped where any type's is. What
-# was told directly has no event, and no property or DIRECT.
+# was told directly has no event, and no property or DIRECT. A use of a code that a pool has by now is judged first.
 FORGET_UNMAPPED = text("""
 WITH part AS MATERIALIZED (
     SELECT id, created_at, (
@@ -325,6 +325,8 @@ WITH part AS MATERIALIZED (
             WHERE mapping.project_id = :project
                 AND mapping.event_type = coalesce(part.event_type, mapping.event_type)
                 AND regexp_replace(redemption.property, '\\[\\d+\\]', '[*]', 'g') = mapping.property
+        ) AND NOT EXISTS (
+            SELECT FROM voucher WHERE voucher.project_id = :project AND voucher.code = redemption.code OFFSET 0
         )
 )
 SELECT created_at, id FROM part ORDER BY created_at, id OFFSET :most - 1 LIMIT 1

@@ -365,6 +365,19 @@ async def test_a_code_that_was_used_before_its_past_came_in_does_not_go_back_to_
     assert (await voucher(client, "A-2"))["status"] == "redeemed"
 
 
+async def test_a_use_of_such_a_code_that_is_not_judged_yet_outlasts_its_mapping(client, run, engine):
+    await map_codes(client)
+    event = {"customer_id": "ben", "event_type": "purchase", "properties": {"voucher_code": "A-2"}}
+    await client.post("/v1/events", json={"events": [event]})
+    await run(FILE)
+    await client.put("/v1/redemption-mapping", json={"mappings": []})
+    await redemptions.replay(engine)
+    (given_,) = (await client.get("/v1/assignments?customer_id=ben")).json()["items"]
+    assert (await client.post(f"/v1/assignments/{given_['id']}/release")).status_code == 409
+    assert await redemptions.resolve(engine) == 1
+    assert (await voucher(client, "A-2"))["status"] == "redeemed"
+
+
 async def test_the_past_waits_for_a_use_that_is_being_stored(client, run, engine):
     await map_codes(client)
     async with transaction(engine) as using:
