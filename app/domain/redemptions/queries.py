@@ -352,6 +352,31 @@ async def forget_unmapped(
     return None if row is None else (row.created_at, row.id)
 
 
+Told = tuple[str | None, str | None, str | None, str]
+"""What a place of an event says: event, property, code, effect."""
+
+FORGET = text("""
+DELETE FROM redemption
+WHERE project_id = :project AND id = ANY (CAST(:ids AS uuid[])) AND outcome = ANY (CAST(:outcomes AS text[]))
+""")
+
+
+async def told_by(
+    connection: AsyncConnection, event_ids: Sequence[str], outcomes: Sequence[Outcome]
+) -> dict[uuid.UUID, Told]:
+    """Return what is stored of these events and came to one of these outcomes, by its id."""
+    query = select(
+        Redemption.id, Redemption.event_id, Redemption.property, Redemption.code, Redemption.effect
+    ).where(Redemption.event_id.in_(event_ids), Redemption.outcome.in_(outcomes))
+    rows = await connection.execute(query)
+    return {row.id: (row.event_id, row.property, row.code, row.effect) for row in rows}
+
+
+async def forget(connection: AsyncConnection, ids: Iterable[uuid.UUID], outcomes: Sequence[Outcome]) -> None:
+    """Forget those of these uses that still come to one of these outcomes."""
+    await connection.execute(FORGET, {"ids": list(ids), "outcomes": list(outcomes)})
+
+
 Key = tuple[str, datetime, uuid.UUID]
 """Where a page of uses ends: outcome, time, id."""
 # Of a direct use with a key, what is kept in place of an event's id tells that key. An erasure takes it away.

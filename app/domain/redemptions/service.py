@@ -48,6 +48,8 @@ from app.platform.versions import Expected, check, version
 
 NOT_MATCHED = (Outcome.UNKNOWN_CODE, Outcome.NOT_A_STRING, Outcome.TOO_MANY)
 """Outcomes of what names no voucher."""
+READ_ANEW = (*NOT_MATCHED, Outcome.NOT_REDEEMED)
+"""Outcomes of what took no code and gave none back: where the mapping reads its place otherwise, that counts."""
 AT_A_TIME = 1000
 """Codes or events that are worked through in one transaction."""
 
@@ -189,7 +191,7 @@ async def _resolve_one(engine: AsyncEngine, code: str, ids: Sequence[uuid.UUID])
 
 
 async def replay(engine: AsyncEngine) -> dict[str, int]:
-    """Apply the mapping to the events that are there, and forget issues from what is not mapped any more.
+    """Apply the mapping to the events that are there, and forget issues from what is mapped no more, or otherwise.
 
     What was redeemed stays so. It may be broken off and begun again. An event that cannot be judged is told in the log,
     and the others go on.
@@ -258,8 +260,23 @@ async def _replay_some(
         by_type = await mapped_properties(connection)
         rows = await events_of_customers.list_events(connection, event_type, key, most)
         uses = [use._replace(arrival=row.arrival) for row in rows for use in uses_in(row.id, row, by_type)]
-        await lock_codes(connection, uses)
+        await _forget_read_otherwise(connection, [row.id for row in rows], uses)
         return rows, len(await store_and_judge(connection, await _as_known(connection, uses)))
+
+
+async def _forget_read_otherwise(
+    connection: AsyncConnection, event_ids: Sequence[str], uses: Sequence[Use]
+) -> None:
+    """Forget what the mapping reads as another code or effect by now, so that what the events tell is new.
+
+    The vouchers of both are locked.
+    """
+    told = {(use.event_id, use.property, use.code, use.effect) for use in uses}
+    stored = await queries.told_by(connection, event_ids, READ_ANEW)
+    otherwise = {id_: before[2] for id_, before in stored.items() if before not in told}
+    await lock_codes(connection, [*(use.code for use in uses), *otherwise.values()])
+    if otherwise:
+        await queries.forget(connection, otherwise, READ_ANEW)
 
 
 async def _as_known(connection: AsyncConnection, uses: Sequence[Use]) -> list[Use]:
@@ -305,11 +322,11 @@ def uses_in(event_id: str, event: EventLike, by_type: Mapping) -> Iterable[Use]:
     return rules.uses(event_id, event.customer_id, event.properties, event.timestamp, paths)
 
 
-async def lock_codes(connection: AsyncConnection, uses: Iterable[Use]) -> None:
-    """Keep the vouchers of these uses as they are until the transaction ends."""
-    codes = {use.code for use in uses if use.code is not None}
-    if codes:
-        await transitions.lock(connection, codes)
+async def lock_codes(connection: AsyncConnection, codes: Iterable[str | None]) -> None:
+    """Keep the vouchers of these codes as they are until the transaction ends; None is nobody's code."""
+    known = {code for code in codes if code is not None}
+    if known:
+        await transitions.lock(connection, known)
 
 
 async def store_and_judge(connection: AsyncConnection, uses: Sequence[Use]) -> dict[int, Outcome]:

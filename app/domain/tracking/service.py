@@ -49,7 +49,7 @@ async def store(connection: AsyncConnection, events: Sequence[NewEvent]) -> list
     await uses_lock.beside_others(connection)
     by_type = await mapped_properties(connection)
     uses = [(id_, use) for id_, event in sent.items() for use in uses_in(id_, event, by_type)]
-    await lock_codes(connection, (use for _, use in uses))
+    await lock_codes(connection, (use.code for _, use in uses))
     times = await add_events(connection, sent)
     known = {id_: event for id_, event in sent.items() if id_ not in times}
     unlike = await conflicting(connection, known) if known else {}

@@ -123,6 +123,53 @@ async def test_what_was_found_in_events_that_are_gone_is_forgotten_once_no_type_
         assert await stored(engine) == [*found, *directly]
 
 
+async def issues(client):
+    return [(item["code"], item["outcome"]) for item in (await client.get("/v1/redemptions")).json()["items"]]
+
+
+async def map_as(client, engine, **how):
+    mappings = [
+        {"event_type": "purchase", "property": property_, **how} for property_ in ("code", "codes[*]")
+    ]
+    await client.put("/v1/redemption-mapping", json={"mappings": mappings})
+    return (await client.post("/v1/redemption-mapping/replay")).json()["found"]
+
+
+async def test_a_spelling_that_is_mapped_later_finds_the_codes_of_events_that_are_there(client, engine):
+    await fill(engine, "p", ["SAVE10"])
+    await map_as(client, engine)
+    assert await track(client, "save10", "no-such") == ["unknown_code"] * 2
+    event = {"customer_id": ANNA, "event_type": "purchase", "properties": {"codes": ["nope", "NOPE"]}}
+    await client.post("/v1/events", json={"events": [event]})
+    assert await map_as(client, engine, normalise="upper") == 3
+    expected = [("SAVE10", "not_assigned"), ("NO-SUCH", "unknown_code"), ("NOPE", "unknown_code")]
+    assert await issues(client) == expected
+    assert (await client.post("/v1/pools/p/assignments", json={})).status_code == 409
+    assert (await client.get("/v1/vouchers/SAVE10")).json()["status"] == "redeemed"
+    assert await map_as(client, engine, normalise="upper") == 0
+    assert await issues(client) == expected
+
+
+async def test_uses_that_were_mapped_as_cancellations_are_uses_once_the_mapping_says_so(client, engine):
+    await fill(engine, "p", ["K"])
+    await map_as(client, engine, effect="cancel")
+    assert await track(client, "K", "L") == ["not_redeemed", "unknown_code"]
+    assert await map_as(client, engine) == 2
+    assert await issues(client) == [("K", "not_assigned"), ("L", "unknown_code")]
+    await fill(engine, "q", ["L"])
+    assert await service.resolve(engine) == 1
+    for pool in ("p", "q"):
+        assert (await client.post(f"/v1/pools/{pool}/assignments", json={})).status_code == 409
+
+
+async def test_what_took_or_freed_a_code_stays_when_it_is_mapped_otherwise(client, engine):
+    await fill(engine, "p", ["K"])
+    await map_as(client, engine)
+    assert await track(client, "K", "K") == ["not_assigned", "already_redeemed"]
+    assert await map_as(client, engine, effect="cancel", normalise="lower") == 0
+    assert await issues(client) == [("K", "already_redeemed"), ("K", "not_assigned")]
+
+
 async def test_uses_are_stored_while_others_are_forgotten(client, engine):
     await map_(client, "code")
     await track(client, "A")
