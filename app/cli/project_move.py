@@ -20,7 +20,10 @@ def move_project(
         bool, typer.Option("--undo", help="Undo a move that is not done yet: the project stays where it is.")
     ] = False,
     keep: Annotated[
-        float, typer.Option(min=0, help="Hours for which the old rows are kept where it lived before.")
+        float,
+        typer.Option(
+            min=0, help="Hours for which the old rows are kept where it lived before; one at the least."
+        ),
     ] = 24,
     without_target: Annotated[
         bool,

@@ -12,6 +12,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from app.domain.projects import service as projects
 from app.domain.projects.moving import queries, service, tables
 from app.domain.projects.moving.errors import MoveError
 from app.platform.connections import connect_sync
@@ -78,7 +79,7 @@ class Two:
         return self.of("main")
 
     def of(self, database: str) -> Settings:
-        return settings_of(Settings(log_level="ERROR"), self.servers[database].url)
+        return settings_of(Settings(log_level="ERROR", key_cache_seconds=0), self.servers[database].url)
 
     def ask(self, database: str, query: str) -> list[tuple]:
         with connect_sync(self.of(database), autocommit=True) as connection:
@@ -131,6 +132,7 @@ class Two:
 
     def move(self, database: str) -> None:
         service.move(self.settings, "shop", database, timedelta(0), str)
+        service.attend(self.settings)  # the old rows
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,13 @@ def two() -> Iterator[Two]:
             f""" ('default', 'run_import', '{{"project": {found.project}}}') RETURNING id""",
         )
         yield found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept(monkeypatch):
+    """No process serves here that might write to the old rows."""
+    monkeypatch.setattr(service, "LATE", timedelta(0))
+    monkeypatch.setattr(projects, "LINGER_SECONDS", 0)
 
 
 def test_a_move_that_was_broken_off_before_the_switch_is_undone_without_a_rest_or_goes_on(two):

@@ -23,12 +23,15 @@ from app.platform.errors import InvalidRequestError
 from app.platform.jobs import enqueue
 from app.platform.projects import DEFAULT
 from app.platform.projects import inside as inside_project
+from app.platform.settings import Settings
 from app.platform.versions import Expected, check, version
 
 TELL = "tell_project"
 """The task that tells the database that a project lives in what the control database says of it."""
 DELETION = "delete_project"
 """The task that deletes what belonged to a project."""
+LINGER_SECONDS = 10.0
+"""How long a request may go on writing that was let in as the last one, while its key was still honoured."""
 LATE = timedelta(hours=1)
 """After this what was let in before (an upload, a fetch) has written all that it will: then once more."""
 
@@ -75,6 +78,11 @@ async def list_page(connection: AsyncConnection, name: str | None, limit: int | 
 def version_of(project: ProjectRecord) -> str:
     """Return the version of a project."""
     return version(project.name, project.created_at, project.deleting_since)
+
+
+def settled_seconds(settings: Settings) -> float:
+    """Return how long requests may write on that have not heard what became of a project; uploads may until `LATE`."""
+    return settings.key_cache_seconds + LINGER_SECONDS
 
 
 @asynccontextmanager

@@ -4,12 +4,10 @@ from procrastinate import JobContext, RetryStrategy
 
 from app.domain.access.audit.service import CARRY
 from app.domain.projects import deletion, elsewhere
-from app.domain.projects.service import DELETION, TELL
+from app.domain.projects.service import DELETION, TELL, settled_seconds
 from app.platform.jobs import engine_of, jobs, settings_of
 
 RETRY_SECONDS = 10
-LINGER_SECONDS = 10.0
-"""How long a request may go on writing that was let in as the last one, while its key was still honoured."""
 
 
 @jobs.task(name=DELETION, retry=RetryStrategy(wait=RETRY_SECONDS), pass_context=True)
@@ -17,7 +15,7 @@ async def delete_project(context: JobContext, doomed: int) -> None:
     """Delete a project and all that belongs to it; what was broken off goes on, as often as it must."""
     settings, engine = settings_of(context), engine_of(context)
     if not await elsewhere.delete(engine, settings, doomed):
-        await deletion.run(engine, doomed, settings.key_cache_seconds + LINGER_SECONDS)
+        await deletion.run(engine, doomed, settled_seconds(settings))
 
 
 @jobs.task(name=TELL, retry=RetryStrategy(wait=RETRY_SECONDS), pass_context=True)

@@ -125,7 +125,7 @@ async def test_the_project_stands_as_long_as_a_key_may_still_be_honoured(app, en
 async def test_the_job_deletes_a_project_also_the_one_whose_key_asked_for_it(
     app, engine, settings, monkeypatch
 ):
-    monkeypatch.setattr(tasks, "LINGER_SECONDS", 0)
+    monkeypatch.setattr(service, "LINGER_SECONDS", 0)
     async with shops(app, engine, "doomed") as (doomed,):
         await begin(doomed.engine, "doomed")
         context = SimpleNamespace(

@@ -1,20 +1,35 @@
 """What keeps a project from being written while it moves; moves themselves are in tests/chaos."""
 
+import asyncio
+import time
+from datetime import timedelta
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 
-from app.domain.projects.moving import queries, tables, tasks
+from app.domain.access.keys.ring import KeyRing
+from app.domain.access.keys.service import KEYS
+from app.domain.projects.moving import queries, service, tables, tasks
+from app.domain.projects.moving.errors import MoveError
 from app.domain.projects.moving.guard import Guard
-from app.domain.projects.moving.queries import PAUSED
+from app.domain.projects.moving.queries import LEFT, PAUSED
+from app.domain.projects.service import LINGER_SECONDS
 from app.platform.connections import connect_sync
 from app.platform.jobs import LONG, SWEEPS
 from app.platform.moves import is_moving
+from app.web.dependencies import held_by
 from tests.factories import add_projects, fill
+from tests.two_databases import copy_of, two_databases
 
 WRITE = "INSERT INTO customer (id, properties) VALUES (%s, '{}')"
 TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'moving%'"
+MOVE = """
+INSERT INTO project_move (project_id, source_id, target_id, step, keep)
+SELECT %s, 1, id, %s, %s FROM database WHERE name = 'second'
+"""
+EVENTS = "SELECT count(*) FROM event WHERE project_id = %s"
+EVENT = {"events": [{"customer_id": "c", "event_type": "e", "properties": {}}]}
 
 
 @pytest.fixture
@@ -78,11 +93,7 @@ async def test_other_projects_are_written_and_the_owner_passes_its_rows_over(set
 async def test_a_pause_is_lifted_by_a_sweep_which_no_long_job_holds_up(settings, engine, owner, moving):
     project, guard = moving
     owner.execute("INSERT INTO database (name) VALUES ('second')")
-    owner.execute(
-        "INSERT INTO project_move (project_id, source_id, target_id, step, keep)"
-        " SELECT %s, 1, id, %s, interval '1 day' FROM database WHERE name = 'second'",
-        [project, PAUSED],
-    )
+    owner.execute(MOVE, [project, PAUSED, timedelta(days=1)])
     assert guard.pause(30)
     context = SimpleNamespace(additional_context={"engine": engine, "settings": settings})
     with connect_sync(settings, project=project, autocommit=True) as inside:
@@ -91,6 +102,66 @@ async def test_a_pause_is_lifted_by_a_sweep_which_no_long_job_holds_up(settings,
         await tasks.lift_pauses.func(context, 0)
         inside.execute(WRITE, ["after"])
     assert (tasks.lift_pauses.queue, tasks.attend_moves.queue) == (SWEEPS, LONG)
+
+
+@pytest.fixture
+def second_url(database_url, server_url, cleaner):
+    cleaner.close()  # what is copied has no sessions
+    with copy_of(server_url, "second") as url:
+        yield url
+
+
+@pytest.fixture
+async def moved(second_url, app, engine, settings, owner):
+    """A project that has just moved to the second database; its old rows are not to be kept. And that database."""
+    async with two_databases(app, engine, settings, second_url) as two:
+        ring = held_by(app, KeyRing)
+        ring._remember_seconds = 60  # and no word reaches this process
+        assert (await two.here.client.post("/v1/events", json=EVENT)).status_code == 200
+        guard = Guard(owner, tables.read(owner), two.here.id, with_jobs=True)
+        guard.make(30)
+        guard.close()
+        owner.execute("UPDATE project SET database_id = %s WHERE id = %s", [two.database_id, two.here.id])
+        owner.execute(MOVE, [two.here.id, LEFT, timedelta(0)])
+        yield two.here, two.settings
+        guard.remove(30)
+
+
+async def test_a_process_that_did_not_hear_of_a_move_writes_nothing_that_is_lost(moved, settings, owner):
+    shop, second = moved
+    await asyncio.to_thread(service.attend, settings)
+    reply = await shop.client.post("/v1/events", json=EVENT)
+    assert (reply.status_code, reply.json()["type"]) == (503, "/problems/project-moving"), reply.text
+    assert (await shop.client.post("/v1/events", json=EVENT)).status_code == 200
+    assert owner.execute(EVENTS, [shop.id]).fetchone() == (1,)
+    with connect_sync(second, autocommit=True) as there:
+        assert there.execute(EVENTS, [shop.id]).fetchone() == (1,)
+    owner.execute("UPDATE project_move SET step_at = now() - interval '2 hours'")
+    await asyncio.to_thread(service.attend, settings)
+    assert owner.execute(EVENTS, [shop.id]).fetchone() == (0,)
+    assert owner.execute(TRIGGERS).fetchone() == (0,)
+    assert queries.all_moves(owner) == []
+
+
+async def test_a_project_moves_on_once_nobody_writes_where_it_was(moved, settings, monkeypatch):
+    shop, _ = moved
+    waited = []
+    clock = SimpleNamespace(sleep=waited.append, monotonic=time.monotonic)
+    monkeypatch.setattr(service, "time", clock)
+    with pytest.raises(MoveError, match="wal_level"):  # it is as on any server
+        await asyncio.to_thread(service.move, settings, shop.name, "main", timedelta(0), str)
+    assert LINGER_SECONDS / 2 < sum(waited) <= LINGER_SECONDS
+
+
+async def test_all_processes_are_told_of_the_switch(settings, engine, owner):
+    (project,) = await add_projects(engine, "moving")
+    owner.execute("INSERT INTO database (name) VALUES ('second')")
+    owner.execute(MOVE, [project, PAUSED, timedelta(0)])
+    with connect_sync(settings, autocommit=True) as process:
+        process.execute(f"LISTEN {KEYS}")
+        assert queries.switch(owner, project)
+        (said,) = process.notifies(timeout=30, stop_after=1)
+    assert (said.channel, said.payload) == (KEYS, str(project))
 
 
 async def test_whoever_asks_meanwhile_is_told_to_try_again_and_then_served(engine, client, owner):

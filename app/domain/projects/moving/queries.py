@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from app.domain.access.keys.service import KEYS
 from app.domain.projects.moving.tables import Connection, Key
 from app.platform import advisory
 
@@ -152,7 +153,10 @@ def begin_anew(control: Connection, project: int) -> None:
 
 
 def switch(control: Connection, project: int) -> bool:
-    """Let a project whose move is paused live at the target from this commit on; False: it may not, any more."""
+    """Let a project whose move is paused live at the target from this commit on; False: it may not, any more.
+
+    All processes are told that what they remember of its keys, and so of where it lives, is old.
+    """
     with control.transaction():
         moved = control.execute(
             "UPDATE project SET database_id = target_id FROM project_move AS move"
@@ -162,6 +166,7 @@ def switch(control: Connection, project: int) -> bool:
         if not moved.rowcount:
             return False
         step(control, project, SWITCHED)
+        control.execute("SELECT pg_notify(%s, %s)", [KEYS, str(project)])
     return True
 
 

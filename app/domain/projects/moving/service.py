@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
@@ -14,6 +14,7 @@ from app.domain.projects.moving.errors import MismatchError, MoveError
 from app.domain.projects.moving.mover import Mover
 from app.domain.projects.moving.queries import LEFT, PAUSED, SWITCHED, UNDOING, MoveRecord
 from app.domain.projects.moving.tables import Connection
+from app.domain.projects.service import LATE, settled_seconds
 from app.platform.connections import connect_sync
 from app.platform.databases import unsealed
 from app.platform.errors import DomainError
@@ -40,7 +41,7 @@ def move(settings: Settings, name: str, database: str, keep: timedelta, tell: Te
         settings: of the control database.
         name: of the project.
         database: where it is to live.
-        keep: how long its old rows are kept.
+        keep: how long its old rows are kept; it is an hour at the least.
         tell: is told of each step.
 
     Raises:
@@ -61,9 +62,6 @@ def move(settings: Settings, name: str, database: str, keep: timedelta, tell: Te
             except (MismatchError, MoveError, psycopg.Error) as error:
                 _note(control, record, error)
                 raise
-        if record.keep <= timedelta(0):
-            with suppress(psycopg.Error):  # the service goes on with it
-                attend_one(settings, control, record.project_id)
         return mover.paused_seconds
 
 
@@ -185,11 +183,21 @@ def _attend(settings: Settings, control: Connection, record: MoveRecord, is_over
     elif record.step == SWITCHED:
         _finish(settings, control, record)
     elif record.step == LEFT:
-        if record.deleting or record.seconds >= record.keep.total_seconds():
+        if record.seconds >= _kept_seconds(settings, record):
             with source_of(unsealed(settings, record.source_url), record.project_id) as source:
                 finishing.clear(control, record, source, is_over)
     elif record.step == UNDOING or record.deleting or record.seconds > ABANDONED_SECONDS:
         _undo(settings, control, record)
+
+
+def _kept_seconds(settings: Settings, record: MoveRecord) -> float:
+    """Return how long old rows stay, and the guard with them: it tells whoever has not heard of the switch.
+
+    Without it, what a request writes there that was let in before would be acknowledged, and never seen again.
+    """
+    if record.deleting:
+        return settled_seconds(settings)
+    return max(record.keep, LATE).total_seconds()
 
 
 def _finish(settings: Settings, control: Connection, record: MoveRecord) -> None:
@@ -263,7 +271,8 @@ def _begun(settings: Settings, control: Connection, name: str, database: str, ke
 
 
 def _clear_now(settings: Settings, control: Connection, record: MoveRecord) -> None:
-    """Delete the rows that an earlier move left, for the project moves on."""
+    """Delete the rows that an earlier move left, for the project moves on; first let requests end that did not hear."""
+    time.sleep(max(0.0, settled_seconds(settings) - record.seconds))
     with (
         _alone(control, record.project_id),
         source_of(unsealed(settings, record.source_url), record.project_id) as source,
