@@ -75,6 +75,32 @@ async def test_what_is_backed_up_is_restored_whole_or_not_at_all(settings, engin
         back_up(settings, tmp_path / "none" / "a.dump")
 
 
+VERSIONED = "CREATE TABLE alembic_version AS SELECT '0153' AS version_num;"
+OURS = f"{VERSIONED} CREATE TABLE voucher ();"
+NAMED = "CREATE TABLE database AS SELECT 1 AS id, '{}' AS name;"
+STRANGE = {
+    "of another program": ("CREATE TABLE invoice ()", "not of this service"),
+    "of another program, whose versions have our names": (VERSIONED, "not of this service"),
+    "of a later release": (OURS.replace("0153", "9999"), "later release"),
+    "of a further database": (OURS + NAMED.format("second"), "of database 'second', and this is 'main'"),
+}
+
+
+@pytest.mark.parametrize("backup", STRANGE)
+def test_what_is_not_this_database_takes_nothing_away(backup, empty, empty_database, tmp_path):
+    other, (tables_of_it, said) = Settings(DATABASE_URL=empty_database), STRANGE[backup]
+    for settings, statements in ((other, tables_of_it), (empty, f"{OURS} {NAMED.format('main')}")):
+        with connect_sync(settings, autocommit=True) as connection:
+            connection.execute(statements)
+    with connect_sync(empty, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept ()")
+    back_up(other, tmp_path / "a.dump")
+    with pytest.raises(CommandError, match=said):
+        restore(empty, tmp_path / "a.dump", replace=True)
+    with connect_sync(empty) as connection:
+        assert tables(connection) == {("public", "kept")}
+
+
 ASIDE = "ALTER SCHEMA public RENAME TO replaced;"
 KILLED = {
     "as it sets aside": ASIDE,

@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 
 from app.platform.database_url import conninfo
 from app.platform.migrate import config, migrate
-from app.platform.migrations import older_versions
+from app.platform.migrations import older_versions, versions
 
 
 def test_they_make_the_models_and_can_be_taken_back(empty_database):
@@ -36,6 +36,7 @@ def test_the_versions_before_this_release_are_all_but_the_last():
     scripts = ScriptDirectory.from_config(config("postgresql://"))
     everything = {script.revision for script in scripts.walk_revisions()}
     assert older_versions() == everything - set(scripts.get_heads())
+    assert versions() == everything
 
 
 def test_an_index_that_was_left_without_its_name_is_finished(empty_database):
