@@ -1,8 +1,12 @@
 """Backup and restore: whole or not at all, and every day by itself."""
 
 import os
+import shutil
+import subprocess
+import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -20,6 +24,7 @@ from app.platform.errors import CommandError
 from app.platform.migrate import config
 from app.platform.postgres import dump, programs
 from app.platform.postgres.server import LocalPostgres, LocalPostgresError
+from app.platform.postgres.user import ServerUser
 from app.platform.projects import DEFAULT, of_project
 from app.platform.settings import Settings
 from app.schema.projects import tables_of_projects
@@ -73,6 +78,49 @@ async def test_what_is_backed_up_is_restored_whole_or_not_at_all(settings, engin
         restore(settings, file, replace=True)
     with pytest.raises(CommandError, match="cannot be written"):
         back_up(settings, tmp_path / "none" / "a.dump")
+
+
+OLDER = max(Path("/usr/lib/postgresql").glob("1[56]/bin"), default=None)
+
+
+@pytest.fixture
+def older():
+    """A database on a server of an older major version."""
+    folder = Path(tempfile.mkdtemp(prefix="vp-"))
+    user = ServerUser.of(folder)
+    user.owns(folder)
+    prefix = user.prefix(OLDER / "initdb", folder)
+
+    def run(program, *arguments):
+        command = [*prefix, OLDER / program, f"--pgdata={folder}/data", *arguments]
+        subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL)
+
+    run("initdb", "--username=vouchers", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+    apart = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    try:
+        run("pg_ctl", "start", "--wait", f"--log={folder}/log", f"--options={apart}")
+        yield Settings(DATABASE_URL=f"postgresql://vouchers@/postgres?host={folder}")
+    finally:
+        run("pg_ctl", "stop", "--mode=immediate")
+        shutil.rmtree(folder)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(OLDER is None, reason="no older PostgreSQL is installed")
+async def test_a_backup_goes_to_a_server_of_an_older_version_and_back(
+    settings, engine, older, empty, tmp_path
+):
+    given, file = await fill(engine, "p", 20), tmp_path / "a.dump"
+    back_up(settings, file)
+    restore(older, file, replace=False)
+    assert await codes(older) == set(given)
+    (tmp_path / "torn.dump").write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(CommandError, match="pg_restore"):
+        restore(older, tmp_path / "torn.dump", replace=True)
+    assert await codes(older) == set(given)
+    back_up(older, file)
+    restore(empty, file, replace=False)
+    assert await codes(empty) == set(given)
 
 
 VERSIONED = "CREATE TABLE alembic_version AS SELECT '0153' AS version_num;"

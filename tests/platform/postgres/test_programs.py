@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from shutil import copyfileobj
 
 import pytest
 
@@ -44,3 +45,33 @@ def test_what_gets_on_may_take_as_long_as_it_likes(tmp_path, monkeypatch):
         programs.run(["sh", "-c", code, str(grows)], 0.5, progress=lambda: grows.stat().st_size)
     assert grows.read_text() == "1\n2\n3\n4\n"
     assert time.monotonic() - began > 1
+
+
+def sh(code, *arguments):
+    return ["sh", "-c", code, *map(str, arguments)]
+
+
+def test_of_two_programs_one_reads_all_that_the_other_writes(tmp_path):
+    read, all_of_it = tmp_path / "read", "cat > $0; echo that was all >> $0"
+    there = programs.run_into(sh("echo one; echo two >&2"), sh(all_of_it, read), 60, hand_on=copyfileobj)
+    assert (there, read.read_text()) == ((0, "two"), "one\nthat was all\n")
+
+
+def test_a_program_is_not_told_the_end_of_what_was_broken_off(tmp_path):
+    read, at_the_end = tmp_path / "read", "cat > /dev/null; echo that was all > $0"
+    code, said = programs.run_into(
+        sh("echo one; echo broken >&2; exit 3"), sh(at_the_end, read), 60, hand_on=copyfileobj
+    )
+    assert code != 0
+    assert "broken" in said
+    assert not read.exists()
+
+
+def test_a_program_that_reads_no_more_ends_the_one_that_writes():
+    ended = programs.run_into(["yes"], sh("read line; echo $line >&2; exit 4"), 60, hand_on=copyfileobj)
+    assert ended == (4, "y")
+
+
+def test_two_programs_that_hang_are_ended():
+    with pytest.raises(subprocess.TimeoutExpired):
+        programs.run_into(["sleep", "600"], ["sleep", "600"], 0.1, hand_on=copyfileobj)
