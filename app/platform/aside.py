@@ -3,6 +3,7 @@
 A restore that is killed leaves it so. Whoever brings the database up next, to restore or to serve, first puts it back.
 """
 
+import math
 import time
 
 import structlog
@@ -10,6 +11,8 @@ from sqlalchemy import Connection, text
 
 from app.platform import advisory
 
+TOLD_SECONDS = 5.0
+"""A wait for another migration or restore that is so long is told."""
 log = structlog.get_logger()
 
 BOTH = (
@@ -34,8 +37,12 @@ def take_lock(connection: Connection) -> None:
     It is asked again and again: a session that waits within a statement would be waited for by an index that is built
     concurrently.
     """
+    tell_at = time.monotonic() + TOLD_SECONDS
     while not connection.scalar(_TAKE, {"lock": advisory.SCHEMA}):
         connection.rollback()
+        if time.monotonic() > tell_at:
+            log.warning("waiting for another process, which migrates or restores this database")
+            tell_at = math.inf
         time.sleep(0.1)
     connection.commit()
 

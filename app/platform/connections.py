@@ -31,13 +31,18 @@ from app.platform.settings import Settings
 Result = TypeVar("Result")
 
 # The just-in-time compiler costs the claim a factor of twenty. Plans are kept, and the first may be made while the
-# tables are empty: it must suit full ones. (docs/performance.md) A server that runs a statement for nobody notices.
+# tables are empty: it must suit full ones. (docs/performance.md) A server that runs a statement for nobody notices, and
+# one that waits for a process whose machine is gone: else that keeps its locks and rows for two hours.
 SESSION = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "timezone": "UTC",
     "client_connection_check_interval": "2s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
 }
 SERVER_OPTIONS = (
     " ".join(f"-c {name}={value}" for name, value in SESSION.items()) + " -c application_name=vouchers"

@@ -75,3 +75,14 @@ async def test_a_connection_is_closed_where_what_looks_at_it_fails(look, setting
     with pytest.raises(ConnectionAbortedError):
         await connections.connect(settings, opened=fail)
     assert [connection.closed for connection in seen] == [True]
+
+
+def test_a_server_notices_within_seconds_that_a_process_is_gone(settings):
+    with connections.connect_sync(
+        settings
+    ) as connection:  # by a socket, where it keeps but does not use them
+        query = "SELECT name, reset_val::integer FROM pg_settings WHERE starts_with(name, 'tcp_')"
+        found = dict(connection.execute(query).fetchall())
+    idle, interval, count = (found[f"tcp_keepalives_{name}"] for name in ("idle", "interval", "count"))
+    assert idle + interval * count == 11
+    assert found["tcp_user_timeout"] == 10_000

@@ -1,12 +1,17 @@
 """The migrations make what `app/schema/base.py` says, can be taken back, and carry what is there along."""
 
+import threading
 import uuid
+from unittest.mock import Mock
 
 import psycopg
 from alembic import command
 from alembic.script import ScriptDirectory
 
+from app.platform import advisory, aside
+from app.platform.connections import connect_sync
 from app.platform.database_url import conninfo
+from app.platform.engines import sync_engine
 from app.platform.migrate import config, migrate
 from app.platform.migrations import older_versions, versions
 
@@ -37,6 +42,20 @@ def test_the_versions_before_this_release_are_all_but_the_last():
     everything = {script.revision for script in scripts.walk_revisions()}
     assert older_versions() == everything - set(scripts.get_heads())
     assert versions() == everything
+
+
+def test_a_start_that_waits_for_another_one_to_migrate_says_so(settings, monkeypatch):
+    monkeypatch.setattr(aside, "TOLD_SECONDS", 0)
+    monkeypatch.setattr(aside, "log", log := Mock())
+    with connect_sync(settings, autocommit=True) as other, sync_engine(settings) as engine:
+        other.execute("SELECT pg_advisory_lock(%s)", [advisory.SCHEMA])
+        log.warning.side_effect = lambda _: other.execute("SELECT pg_advisory_unlock(%s)", [advisory.SCHEMA])
+        too_long = threading.Timer(20, log.warning.side_effect, [None])
+        too_long.start()
+        with engine.connect() as connection:
+            aside.take_lock(connection)
+        too_long.cancel()
+    assert log.warning.call_count == 1
 
 
 def test_an_index_that_was_left_without_its_name_is_finished(empty_database):

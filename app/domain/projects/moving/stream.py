@@ -48,7 +48,8 @@ class Stream:
     """Follows a slot in a thread of its own; what it was told is taken from `told`."""
 
     def __init__(self, settings: Settings, slot: str, publication: str) -> None:
-        given = {**parameters(settings.direct_url), **arguments(settings, direct=True)}
+        patient = "-c tcp_user_timeout=0"  # what waits at the source may wait as long as rows are copied
+        given = {**parameters(settings.direct_url), **arguments(settings, direct=True, extra=patient)}
         self._conninfo = make_conninfo("", **{**given, "replication": "database"})
         self._slot, self._publication = slot, publication
         self._told: deque[Transaction] = deque()
