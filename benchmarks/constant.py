@@ -51,10 +51,10 @@ def serving(reply: Reply, workers: int) -> Iterator[tuple[str, list[psutil.Proce
     roles = [
         Role(f"constant-{n}", begin, (n, held, beats, reply), START_SECONDS, REPLACED) for n in range(workers)
     ]
-    running = [role.start() for role in roles]
+    running = [each for each in [role.spawn() for role in roles] if each is not None]
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not all(each.started for each in running):
+        while sum(each.started for each in running) < workers:
             if time.monotonic() > deadline:
                 raise TimeoutError("the constant answer does not start")
             time.sleep(0.05)

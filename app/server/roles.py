@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 
+import structlog
+
 FIRST_SECONDS = 60.0
 """How long a process may take to start before it must give signs of life."""
 
@@ -25,6 +27,7 @@ _ONE_HEAP = ("MALLOC_ARENA_MAX", "1")
 """Else glibc gives each thread a heap, and what one has freed no other takes; Python's threads run in turns anyway."""
 
 _SPAWN = multiprocessing.get_context("spawn")
+log = structlog.get_logger()
 
 
 def shared_times(count: int) -> ctypes.Array[ctypes.c_double]:
@@ -82,15 +85,18 @@ class Role:  # type: ignore[explicit-any]  # the __init__ that is made of `run`
     """What a process is told when another has taken its place."""
     now: Running | None = None
 
-    def start(self) -> Running:
-        """Start a process, and make it the present one."""
-        self.now = self.spawn()
-        return self.now
+    def start(self) -> None:
+        """Start a process, and make it the present one; where none starts, the next look tries again."""
+        self.now = self.spawn() or self.now
 
-    def spawn(self) -> Running:
-        """Start a process, with one heap for all its threads."""
+    def spawn(self) -> Running | None:
+        """Start a process, with one heap for all its threads; return None where the system gives none just now."""
         os.environ.setdefault(*_ONE_HEAP)
-        beat = _SPAWN.RawValue(ctypes.c_double, 0.0)
-        process = _SPAWN.Process(target=self.run, args=(beat, *self.arguments), name=self.name)
-        process.start()
+        try:
+            beat = _SPAWN.RawValue(ctypes.c_double, 0.0)
+            process = _SPAWN.Process(target=self.run, args=(beat, *self.arguments), name=self.name)
+            process.start()
+        except OSError as error:  # too many processes or files, no memory
+            log.error("a process cannot be started", role=self.name, error=str(error))  # noqa: TRY400
+            return None
         return Running(process, beat, time.monotonic())

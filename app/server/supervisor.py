@@ -111,8 +111,8 @@ class Supervisor:
         for role in self._roles:
             now = role.now
             if now is None:
-                continue
-            if not now.alive:
+                role.start()
+            elif not now.alive:
                 log.warning("process died, starting it again", role=role.name, exit=now.process.exitcode)
                 _forget(now)
                 role.start()
@@ -137,6 +137,8 @@ class Supervisor:
 
     def _replace_one(self, role: Role) -> bool:
         new = role.spawn()
+        if new is None:
+            return False
         while not new.started:
             if self._stop.wait(LOOK_SECONDS) or not new.alive or new.hangs(role.silence):
                 new.kill()

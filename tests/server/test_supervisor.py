@@ -1,5 +1,7 @@
 """The supervisor ends, whatever else does not, and finds its service past any proxy."""
 
+import errno
+import signal
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,7 +11,7 @@ import pytest
 
 from app.cli import demo
 from app.server import roles, supervisor
-from app.server.roles import Running
+from app.server.roles import Role, Running
 from app.server.supervisor import Supervisor
 
 
@@ -102,3 +104,40 @@ def test_a_process_that_outlives_its_kill_holds_up_nobody_for_ever():
     Running(process, Mock(), 0.0).kill()
     assert [call[0] for call in process.method_calls] == ["kill", "join"]
     process.join.assert_called_once_with(roles.KILL_SECONDS)
+
+
+def given(monkeypatch, *outcomes):
+    """What each start of a process comes to; the process."""
+    process = Mock(pid=None, start=Mock(side_effect=outcomes))
+    beat = Mock(return_value=Mock(value=0.0))
+    monkeypatch.setattr(roles, "_SPAWN", Mock(RawValue=beat, Process=Mock(return_value=process)))
+    return process
+
+
+NO_PROCESS, NO_MEMORY = BlockingIOError(errno.EAGAIN, "no process"), OSError(errno.ENOMEM, "no memory")
+
+
+def test_a_process_that_the_system_does_not_give_is_tried_again_at_the_next_look(supervised, monkeypatch):
+    process = given(monkeypatch, NO_PROCESS, None, NO_MEMORY, None)
+    role = Role("web-0", print, (), 10.0, signal.SIGTERM)
+    supervised._roles = [role]
+    supervised._revive()
+    assert role.now is None
+    supervised._revive()
+    assert role.now is not None
+    died, process.is_alive.return_value = role.now, False
+    supervised._revive()
+    assert role.now is died
+    supervised._revive()
+    assert role.now is not died
+
+
+def test_where_no_process_is_to_be_had_for_a_replacement_the_old_ones_go_on(supervised, monkeypatch):
+    given(monkeypatch, NO_PROCESS)
+    monkeypatch.setattr(supervisor, "log", log := Mock())
+    old = Running(Mock(), Mock(value=1.0), 0.0)
+    supervised._roles = [Role("web-0", print, (), 10.0, signal.SIGTERM, old)]
+    supervised._replace_all()
+    assert supervised._roles[0].now is old
+    assert "the old ones go on" in log.error.call_args.args[0]
+    assert old.process.method_calls == []
