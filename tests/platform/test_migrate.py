@@ -8,12 +8,15 @@ import psycopg
 from alembic import command
 from alembic.script import ScriptDirectory
 
+from app.cli.databases import bring_up
 from app.platform import advisory, aside
+from app.platform import migrate as migrating
 from app.platform.connections import connect_sync
 from app.platform.database_url import conninfo
 from app.platform.engines import sync_engine
 from app.platform.migrate import config, migrate
 from app.platform.migrations import older_versions, versions
+from app.platform.settings import Settings
 
 
 def test_they_make_the_models_and_can_be_taken_back(empty_database):
@@ -42,6 +45,16 @@ def test_the_versions_before_this_release_are_all_but_the_last():
     everything = {script.revision for script in scripts.walk_revisions()}
     assert older_versions() == everything - set(scripts.get_heads())
     assert versions() == everything
+
+
+def test_a_database_that_a_later_release_has_migrated_is_left_as_it_is(empty_database, monkeypatch):
+    monkeypatch.setattr(migrating, "log", log := Mock())
+    with psycopg.connect(conninfo(empty_database), autocommit=True) as connection:
+        connection.execute("CREATE TABLE alembic_version AS SELECT '9999' AS version_num")
+        bring_up(Settings(DATABASE_URL=empty_database))
+        there = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    assert there == [("9999",)]
+    assert log.warning.call_args.kwargs == {"version": "9999"}
 
 
 def test_a_start_that_waits_for_another_one_to_migrate_says_so(settings, monkeypatch):
