@@ -15,12 +15,14 @@ from app.domain.rendering.renderers import Renderers
 from app.platform import jobs
 from app.platform.database import autocommit
 from app.platform.databases import VERSION, Database, Databases, is_behind
-from app.platform.disk import check_disks
+from app.platform.disk import NoRoomError, check_disks
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.stopping import StoppingError, stopping
 
 REMEMBER_SECONDS = 0.5
 """How long an answer holds: who asks often costs the database nothing."""
+DISK_SECONDS = 2.0
+"""Longest wait for a disk to tell how much room it has."""
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class Readiness:
     _until: float = 0.0
     _error: Exception | None = None
     _warnings: list[str] = field(default_factory=list)
+    _look: asyncio.Task[list[str]] | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def check(self) -> list[str]:
@@ -56,7 +59,7 @@ class Readiness:
         return self._warnings
 
     async def _ask(self) -> list[str]:
-        warnings = await asyncio.to_thread(check_disks, self.home)
+        warnings = await self._ask_disks()
         further = self.databases.further()
         if further:
             warnings += await self._warnings_of(further)
@@ -64,6 +67,20 @@ class Readiness:
             warnings += await self._ask_main()
         await self.renderers.check()
         return warnings
+
+    async def _ask_disks(self) -> list[str]:
+        """Return what is nearly full, by one look at a time: a disk that hangs holds up one thread, however often asked.
+
+        Raises:
+            NoRoomError: a disk is full, or does not answer.
+        """
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(asyncio.to_thread(check_disks, self.home))
+        try:
+            async with asyncio.timeout(DISK_SECONDS):
+                return await asyncio.shield(self._look)
+        except TimeoutError:
+            raise NoRoomError("A disk does not answer.") from None
 
     async def _warnings_of(self, further: Sequence[Database]) -> list[str]:
         """Return which databases do not answer, asked side by side: projects in the others are served.

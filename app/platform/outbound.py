@@ -5,13 +5,12 @@ checked, so a name that means something else a moment later (DNS rebinding) lead
 every redirect.
 """
 
-import asyncio
 import ssl
 from functools import cache
 
 import httpx
 
-from app.platform.reachable import AddressForbiddenError, Allowed, check_host
+from app.platform.reachable import AddressForbiddenError, Allowed, addresses_of
 
 MAX_REDIRECTS = 5
 
@@ -52,7 +51,7 @@ class _GuardedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
-        addresses = await asyncio.to_thread(check_host, self._settings, host, port)
+        addresses = await addresses_of(self._settings, host, port)
         error: httpx.ConnectError | httpx.ConnectTimeout | None = None
         for address in addresses:
             direct = httpx.Request(

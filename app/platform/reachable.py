@@ -6,6 +6,7 @@ It loads no HTTP client: processes that fetch from elsewhere start without one.
 import asyncio
 import ipaddress
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from app.platform.addresses import Address, is_public, meant
@@ -13,6 +14,8 @@ from app.platform.errors import DomainError
 
 RESOLVE_SECONDS = 3.0
 """Longest wait for the addresses of a host that somebody names and wants to be told of."""
+_RESOLVING = ThreadPoolExecutor(32, "resolve")
+"""Threads of their own: names that do not resolve, which anybody may give, hold up no other work of the process."""
 
 
 class Allowed(Protocol):
@@ -48,11 +51,16 @@ def check_host(settings: Allowed, host: str, port: int) -> list[str]:
     return addresses
 
 
+async def addresses_of(settings: Allowed, host: str, port: int) -> list[str]:
+    """Return the addresses of a host as `check_host` does, without blocking."""
+    return await asyncio.get_running_loop().run_in_executor(_RESOLVING, check_host, settings, host, port)
+
+
 async def objection(settings: Allowed, host: str, port: int) -> str | None:
     """Return why the service can never connect to a host; None: it may. A name that is not known now may be later."""
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            await asyncio.to_thread(check_host, settings, host, port)
+            await addresses_of(settings, host, port)
     except TimeoutError:
         return None
     except AddressForbiddenError as error:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, gettempdir
@@ -16,6 +17,7 @@ from app.api import readiness
 from app.platform import disk
 from app.platform.logs import LogStream
 from app.platform.metric_files import FIRST_BYTES, ReservedFile
+from tests.worker import eventually
 
 
 def memory_files():
@@ -152,6 +154,31 @@ async def test_the_service_is_not_ready_while_a_disk_is_full_and_is_when_there_i
             assert reply.headers["Retry-After"] == "60"
         else:
             assert any("nearly full" in said for said in reply.json()["warnings"]) == (left == 900)
+
+
+async def test_the_service_is_not_ready_while_a_disk_hangs_and_waits_for_it_once(client, monkeypatch):
+    monkeypatch.setattr(readiness, "REMEMBER_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "DISK_SECONDS", 0.05)
+    looks, over = [], threading.Event()
+
+    def look(_):
+        looks.append(1)
+        over.wait(20)
+        return []
+
+    monkeypatch.setattr(readiness, "check_disks", look)
+    try:
+        for _ in range(2):
+            reply = await client.get("/health/ready")
+            assert (reply.status_code, reply.json()["type"]) == (503, "/problems/no-room")
+        assert len(looks) == 1
+    finally:
+        over.set()
+    assert await eventually(lambda: _status(client, 200), 20)
+
+
+async def _status(client, status):
+    return (await client.get("/health/ready")).status_code == status
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

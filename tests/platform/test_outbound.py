@@ -1,13 +1,17 @@
 import asyncio
+import os
 import socket
 import ssl
+import threading
 
 import httpx
 import pytest
 
-from app.platform import outbound
+from app.platform import outbound, reachable
 from app.platform.outbound import AddressForbiddenError
+from app.platform.reachable import check_host
 from app.platform.settings import Settings
+from tests.worker import eventually
 
 
 def to(*allowed):
@@ -94,7 +98,7 @@ async def server():
 )
 def test_an_address_that_is_not_public_is_refused(host):
     with pytest.raises(AddressForbiddenError):
-        outbound.check_host(to(), host, 80)
+        check_host(to(), host, 80)
 
 
 @pytest.mark.parametrize(
@@ -110,15 +114,15 @@ def test_an_address_that_is_not_public_is_refused(host):
     ],
 )
 def test_a_public_address_is_not(host):
-    assert outbound.check_host(to(), host, 80) == [host]
+    assert check_host(to(), host, 80) == [host]
 
 
 @pytest.mark.parametrize("allowed", ["127.0.0.0/8", "127.0.0.1", "LOCALHOST"])
 def test_what_the_allow_list_names_is_let_through(allowed, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 80))])
-    assert outbound.check_host(to(allowed), "localhost", 80) == ["127.0.0.1"]
+    assert check_host(to(allowed), "localhost", 80) == ["127.0.0.1"]
     with pytest.raises(AddressForbiddenError):
-        outbound.check_host(to("10.0.0.0/8", "example.org"), "localhost", 80)
+        check_host(to("10.0.0.0/8", "example.org"), "localhost", 80)
 
 
 def test_the_allow_list_is_read_from_the_environment(monkeypatch):
@@ -181,3 +185,27 @@ async def test_the_name_is_what_a_tls_server_is_asked_for():
             with pytest.raises((httpx.TransportError, ssl.SSLError)):
                 await client.get(f"https://localhost:{port}/")
         assert b"localhost" in await asked
+
+
+async def test_names_that_do_not_resolve_hold_up_nothing_else(client, monkeypatch):
+    resolve, asked, over = socket.getaddrinfo, [], threading.Event()
+
+    def resolve_slowly(host, *arguments, **named):
+        if host == "slow.example.org":
+            asked.append(host)
+            over.wait(60)
+            raise socket.gaierror
+        return resolve(host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_slowly)
+    monkeypatch.setattr(reachable, "RESOLVE_SECONDS", 60)
+    hook = {"url": "https://slow.example.org/", "events": ["voucher.assigned"]}
+    asking = [asyncio.create_task(client.post("/v1/webhooks", json=hook)) for _ in range(40)]
+    try:
+        await eventually(lambda: len(asked) >= min(32, (os.cpu_count() or 1) + 4))  # asyncio's own threads
+        async with asyncio.timeout(20):
+            assert (await client.get("/health/ready")).status_code == 200
+    finally:
+        over.set()
+        replies = await asyncio.gather(*asking)
+    assert {reply.status_code for reply in replies} == {201}

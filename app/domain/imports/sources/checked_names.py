@@ -1,13 +1,12 @@
 """Names that a library of asyncio resolves by itself: only to addresses that the service may go to."""
 
-import asyncio
 import ipaddress
 import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from app.domain.imports.sources.limits import Limits
-from app.platform.reachable import check_host
+from app.platform.reachable import addresses_of
 
 
 class CheckedNames(AbstractResolver):
@@ -29,7 +28,7 @@ class CheckedNames(AbstractResolver):
                 proto=0,
                 flags=socket.AI_NUMERICHOST,
             )
-            for address in await asyncio.to_thread(check_host, self._settings, host, port)
+            for address in await addresses_of(self._settings, host, port)
         ]
 
     async def close(self) -> None:
