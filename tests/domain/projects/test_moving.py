@@ -13,7 +13,7 @@ from app.domain.access.keys.service import KEYS
 from app.domain.projects.moving import queries, service, tables, tasks
 from app.domain.projects.moving.errors import MoveError
 from app.domain.projects.moving.guard import Guard
-from app.domain.projects.moving.queries import LEFT, PAUSED
+from app.domain.projects.moving.queries import FOLLOWING, LEFT, PAUSED
 from app.domain.projects.service import LINGER_SECONDS
 from app.platform.connections import connect_sync
 from app.platform.jobs import LONG, SWEEPS
@@ -102,6 +102,29 @@ async def test_a_pause_is_lifted_by_a_sweep_which_no_long_job_holds_up(settings,
         await tasks.lift_pauses.func(context, 0)
         inside.execute(WRITE, ["after"])
     assert (tasks.lift_pauses.queue, tasks.attend_moves.queue) == (SWEEPS, LONG)
+
+
+async def test_a_database_that_hangs_holds_up_no_other_move_for_long(
+    settings, engine, owner, moving, monkeypatch
+):
+    hanging, _ = moving
+    (other,) = await add_projects(engine, "other")
+    owner.execute("INSERT INTO database (name) VALUES ('second')")
+    guard = Guard(owner, tables.read(owner), other)
+    guard.make(30)
+    for project in (hanging, other):
+        owner.execute(MOVE, [project, PAUSED, timedelta(days=1)])
+        Guard(owner, [], project).refuse()
+    monkeypatch.setattr(service, "ATTEND_SECONDS", 1)
+    try:
+        with connect_sync(settings) as holder:
+            Guard(holder, [], hanging).refuse()  # whoever changes it too waits for this transaction
+            async with asyncio.timeout(20):
+                await asyncio.to_thread(service.attend, settings)
+            holder.rollback()
+        assert [move.step for move in queries.all_moves(owner)] == [PAUSED, FOLLOWING]
+    finally:
+        guard.remove(30)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 import psycopg
@@ -15,7 +15,7 @@ from app.domain.projects.moving.mover import Mover
 from app.domain.projects.moving.queries import LEFT, PAUSED, SWITCHED, UNDOING, MoveRecord
 from app.domain.projects.moving.tables import Connection
 from app.domain.projects.service import LATE, settled_seconds
-from app.platform.connections import connect_sync
+from app.platform.connections import LONG_SECONDS, connect_sync
 from app.platform.databases import unsealed
 from app.platform.errors import DomainError
 from app.platform.projects import DEFAULT
@@ -28,6 +28,8 @@ HUNG_SECONDS = 15.0
 """A pause that lasts so long is ended, whoever holds it."""
 ABANDONED_SECONDS = 3600.0
 """A move at which nobody was for so long is undone: its slot keeps all of the source's log."""
+ATTEND_SECONDS = 30.0
+"""Longest statement of who looks after all moves: a database that hangs holds up none of the others for longer."""
 Tell = Callable[[str], object]
 IsOver = Callable[[], bool]
 """Tells whether to leave the rest to another time."""
@@ -115,7 +117,7 @@ def leave_source(settings: Settings, name: str, tell: Tell) -> None:
                 raise MoveError(f"Project {name!r} has left no database.")
             if _answers(settings, record):
                 raise MoveError(f"Database {record.source!r} is there: what is left in it goes by itself.")
-            with target_of(unsealed(settings, record.target_url), project) as target:
+            with _target(settings, record) as target:
                 finishing.arrive(control, record, target)
                 target.guard.remove(finishing.TRIGGER_SECONDS)
             queries.forget(control, project)
@@ -127,7 +129,7 @@ def leave_source(settings: Settings, name: str, tell: Tell) -> None:
 def _answers(settings: Settings, record: MoveRecord) -> bool:
     """Return whether the database that a project left can be reached."""
     try:
-        with source_of(unsealed(settings, record.source_url), record.project_id):
+        with _source(settings, record):
             return True
     except psycopg.OperationalError:
         return False
@@ -143,7 +145,7 @@ def attend(settings: Settings, is_over: IsOver = lambda: False, *, paused: bool 
         is_over: whether to leave the rest to another time.
         paused: whether only after those that are paused, or only after the others; None: after all.
     """
-    with connect_sync(settings, autocommit=True) as control:
+    with connect_sync(settings, seconds=ATTEND_SECONDS, autocommit=True) as control:
         for record in queries.all_moves(control):
             if paused not in {None, record.step == PAUSED}:
                 continue
@@ -178,16 +180,16 @@ def attend_one(
 
 def _attend(settings: Settings, control: Connection, record: MoveRecord, is_over: IsOver) -> None:
     if record.step == PAUSED:
-        with source_of(unsealed(settings, record.source_url), record.project_id) as source:
+        with _source(settings, record, ATTEND_SECONDS) as source:
             finishing.lift(control, record.project_id, source, None)
     elif record.step == SWITCHED:
-        _finish(settings, control, record)
+        _finish(settings, control, record, ATTEND_SECONDS)
     elif record.step == LEFT:
         if record.seconds >= _kept_seconds(settings, record):
-            with source_of(unsealed(settings, record.source_url), record.project_id) as source:
+            with _source(settings, record, ATTEND_SECONDS) as source:
                 finishing.clear(control, record, source, is_over)
     elif record.step == UNDOING or record.deleting or record.seconds > ABANDONED_SECONDS:
-        _undo(settings, control, record)
+        _undo(settings, control, record, ATTEND_SECONDS)
 
 
 def _kept_seconds(settings: Settings, record: MoveRecord) -> float:
@@ -200,26 +202,32 @@ def _kept_seconds(settings: Settings, record: MoveRecord) -> float:
     return max(record.keep, LATE).total_seconds()
 
 
-def _finish(settings: Settings, control: Connection, record: MoveRecord) -> None:
+def _finish(
+    settings: Settings, control: Connection, record: MoveRecord, seconds: float = LONG_SECONDS
+) -> None:
     """Do what is left of a move that is switched: first at the target, for the source may be away for long."""
-    project = record.project_id
-    with target_of(unsealed(settings, record.target_url), project) as target:
+    with _target(settings, record, seconds) as target:
         finishing.arrive(control, record, target)
-        with source_of(unsealed(settings, record.source_url), project) as source:
+        with _source(settings, record, seconds) as source:
             finishing.finish(control, record, source, target)
 
 
 def _undo(
-    settings: Settings, control: Connection, record: MoveRecord, *, without_target: bool = False
+    settings: Settings,
+    control: Connection,
+    record: MoveRecord,
+    seconds: float = LONG_SECONDS,
+    *,
+    without_target: bool = False,
 ) -> None:
     """Undo a move: first at the source, where a slot would fill the disk and people wait."""
     project = record.project_id
     queries.step(control, project, UNDOING)
-    with source_of(unsealed(settings, record.source_url), project) as source:
+    with _source(settings, record, seconds) as source:
         finishing.undo_source(source, project)
     if not without_target:
         try:
-            with target_of(unsealed(settings, record.target_url), project) as target:
+            with _target(settings, record, seconds) as target:
                 finishing.undo_target(target, project)
         except psycopg.OperationalError as error:
             raise MoveError(
@@ -275,7 +283,7 @@ def _clear_now(settings: Settings, control: Connection, record: MoveRecord) -> N
     time.sleep(max(0.0, settled_seconds(settings) - record.seconds))
     with (
         _alone(control, record.project_id),
-        source_of(unsealed(settings, record.source_url), record.project_id) as source,
+        _source(settings, record) as source,
     ):
         finishing.clear(control, record, source)
 
@@ -305,11 +313,23 @@ def _alone(control: Connection, project: int) -> Iterator[None]:
             queries.leave(control, project)
 
 
+def _source(
+    settings: Settings, record: MoveRecord, seconds: float = LONG_SECONDS
+) -> AbstractContextManager[Source]:
+    return source_of(unsealed(settings, record.source_url), record.project_id, seconds)
+
+
+def _target(
+    settings: Settings, record: MoveRecord, seconds: float = LONG_SECONDS
+) -> AbstractContextManager[Target]:
+    return target_of(unsealed(settings, record.target_url), record.project_id, seconds)
+
+
 @contextmanager
 def _ends(settings: Settings, record: MoveRecord) -> Iterator[tuple[Source, Target]]:
     with (
-        source_of(unsealed(settings, record.source_url), record.project_id) as source,
-        target_of(unsealed(settings, record.target_url), record.project_id) as target,
+        _source(settings, record) as source,
+        _target(settings, record) as target,
     ):
         yield source, target
 
