@@ -15,9 +15,8 @@ import structlog
 from app.platform.connections import connect
 from app.platform.databases import MAIN_NAME, unsealed
 from app.platform.errors import CommandError, DatabaseUnavailableError
-from app.platform.metrics import forget_process
 from app.platform.settings import Settings
-from app.server.roles import JOBS_SILENCE_SECONDS, Role
+from app.server.roles import JOBS_SILENCE_SECONDS, SPARE_SECONDS, Leaving, Role, Running
 
 LIST_SECONDS = 5.0
 """Between two looks which databases there are."""
@@ -78,6 +77,7 @@ class Crew:
         self._names = names
         self._own = own
         self._roles: dict[str, Role] = {}
+        self._leaving = Leaving()
         self._closed: set[bytes] = set()
         """URLs that no key of this process opens."""
 
@@ -98,9 +98,8 @@ class Crew:
                     await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
             await self._finish()
         finally:
-            for role in self._roles.values():
-                if role.now is not None:
-                    role.now.kill()
+            for each in self._running():
+                each.kill()
 
     def _follow(self, listed: dict[str, bytes]) -> None:
         wanted = {name: url for name, url in listed.items() if name != self._own}
@@ -111,6 +110,7 @@ class Crew:
             role = self._roles.pop(name)  # its URL is another one
             if role.now is not None:
                 role.now.signal(signal.SIGTERM)
+                self._leaving.add(role.now, self._settings.stop_seconds + SPARE_SECONDS)
         for name in wanted.keys() - self._roles.keys():
             self._roles[name] = Role(
                 f"jobs-{name}", self._begin, (wanted[name],), JOBS_SILENCE_SECONDS, signal.SIGTERM
@@ -135,13 +135,16 @@ class Crew:
             if now is not None:
                 log.warning("the worker of a database died or hangs, starting it again", database=name)
                 now.kill()
-                if now.process.pid is not None:
-                    forget_process(now.process.pid)
+                now.forget()
             role.start()
+        self._leaving.look()
 
     async def _finish(self) -> None:
-        running = [role.now for role in self._roles.values() if role.now is not None]
+        running = self._running()
         for each in running:
             each.signal(signal.SIGTERM)
         seconds = self._settings.stop_seconds
         await asyncio.gather(*(asyncio.to_thread(each.process.join, seconds) for each in running))
+
+    def _running(self) -> list[Running]:
+        return [role.now for role in self._roles.values() if role.now is not None] + self._leaving.all()

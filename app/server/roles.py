@@ -11,11 +11,16 @@ from multiprocessing.context import SpawnProcess
 
 import structlog
 
+from app.platform.metrics import forget_process
+
 FIRST_SECONDS = 60.0
 """How long a process may take to start before it must give signs of life."""
 
 JOBS_SILENCE_SECONDS = 30.0
 """A process that does jobs is silent for so long only if it hangs: an import may hold up its event loop for less."""
+
+SPARE_SECONDS = 5.0
+"""What a process that was told to end, or a start of the database, may take beyond the times of a stop."""
 
 KILL_SECONDS = 5.0
 """How long the end of a process that was killed is waited for: the disk may hold up even that."""
@@ -70,6 +75,33 @@ class Running:
         """End it at once; where the system does not let it go, leave it to itself."""
         self.process.kill()
         self.process.join(KILL_SECONDS)
+
+    def forget(self) -> None:
+        """Leave out its gauges, for it has ended."""
+        if self.process.pid is not None:
+            forget_process(self.process.pid)
+
+
+class Leaving:
+    """Processes that were told to end: each has its time for that, and is killed then."""
+
+    def __init__(self) -> None:
+        self._until: list[tuple[Running, float]] = []
+
+    def add(self, told: Running, seconds: float) -> None:
+        """Take a process that may go on for so long."""
+        self._until.append((told, time.monotonic() + seconds))
+
+    def look(self) -> None:
+        """Kill those whose time is over, and forget those that have ended."""
+        for each in [each for each in self._until if not each[0].alive or time.monotonic() > each[1]]:
+            self._until.remove(each)
+            each[0].kill()
+            each[0].forget()
+
+    def all(self) -> list[Running]:
+        """Return those of which nobody knows yet that they have ended."""
+        return [told for told, _ in self._until]
 
 
 @dataclass(slots=True)

@@ -15,11 +15,11 @@ from contextlib import suppress
 import structlog
 
 from app.platform.errors import CommandError
-from app.platform.metrics import counting_together, forget_process
+from app.platform.metrics import counting_together
 from app.platform.postgres.server import LocalPostgres
 from app.platform.settings import get_settings
 from app.server.backups import DailyBackups
-from app.server.roles import JOBS_SILENCE_SECONDS, REPLACED, Role, Running, shared_times
+from app.server.roles import JOBS_SILENCE_SECONDS, REPLACED, SPARE_SECONDS, Leaving, Role, shared_times
 from app.server.sockets import hold
 from app.server.spawned import begin_jobs, begin_web
 
@@ -33,9 +33,6 @@ FIRST_LOOK_SECONDS = 0.05
 
 MOST_PAUSE = 5.0
 """Longest pause between two tries to start the embedded database."""
-
-SPARE_SECONDS = 5.0
-"""What a process that was replaced, or a start of the database, may take beyond the times of a stop."""
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks the service itself, whatever proxy the environment names for others."""
@@ -59,7 +56,7 @@ class Supervisor:
         settings = get_settings()
         self._grace = settings.drain_seconds + settings.stop_seconds
         self._backups = settings.backups
-        self._leaving: list[tuple[Running, float]] = []
+        self._leaving = Leaving()
         beats = shared_times(workers)
         self._roles = [
             Role(f"web-{n}", begin_web, (n, self._held, beats), SILENCE_SECONDS, REPLACED)
@@ -114,17 +111,14 @@ class Supervisor:
                 role.start()
             elif not now.alive:
                 log.warning("process died, starting it again", role=role.name, exit=now.process.exitcode)
-                _forget(now)
+                now.forget()
                 role.start()
             elif now.hangs(role.silence):
                 log.warning("process hangs, replacing it", role=role.name)
                 now.kill()
-                _forget(now)
+                now.forget()
                 role.start()
-        for left in [left for left in self._leaving if not left[0].alive or time.monotonic() > left[1]]:
-            self._leaving.remove(left)
-            left[0].kill()
-            _forget(left[0])
+        self._leaving.look()
 
     def _replace_all(self) -> None:
         """Put a new process in the place of each, one after another; the new one serves before the old one leaves."""
@@ -147,7 +141,7 @@ class Supervisor:
         old, role.now = role.now, new
         if old is not None:
             old.signal(role.leave)
-            self._leaving.append((old, time.monotonic() + self._grace + SPARE_SECONDS))
+            self._leaving.add(old, self._grace + SPARE_SECONDS)
         return True
 
     def _keep_database(self) -> None:
@@ -171,7 +165,7 @@ class Supervisor:
         running = [role.now for role in self._roles if role.now is not None]
         for each in running:
             each.signal(signal.SIGTERM)
-        running += [old for old, _ in self._leaving]
+        running += self._leaving.all()
         deadline = time.monotonic() + self._grace
         for each in running:
             each.process.join(max(0.0, deadline - time.monotonic()))
@@ -184,11 +178,6 @@ class Supervisor:
                 log.warning("the start of the database did not end in time, and is left to itself")
         for held in self._held:
             held.close()
-
-
-def _forget(ended: Running) -> None:
-    if ended.process.pid is not None:
-        forget_process(ended.process.pid)
 
 
 def _on_terminal() -> bool:
