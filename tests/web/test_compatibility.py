@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,23 @@ import pytest
 from tests.web.compatibility import breaks
 
 BEFORE = json.loads((Path(__file__).parent / "openapi-0.1.0.json").read_text())
+CHANGELOG = (Path(__file__).parent.parent.parent / "CHANGELOG.md").read_text()
 
 
 async def test_nothing_of_the_last_release_is_taken_back(client):
     assert breaks(BEFORE, (await client.get("/openapi.json")).json()) == []
+
+
+async def test_what_is_deprecated_stands_in_the_changelog(client):
+    paths = (await client.get("/openapi.json")).json()["paths"].values()
+    operations = [operation for path in paths for operation in path.values()]
+    parameters = [parameter for operation in operations for parameter in operation.get("parameters", [])]
+    deprecated = [each for each in operations + parameters if each.get("deprecated")]
+    told = "".join(re.findall(r"^### Deprecated\n(.*?)^##", CHANGELOG, re.MULTILINE | re.DOTALL))
+    assert deprecated
+    assert {each.get("name") or each["operationId"] for each in deprecated} <= set(
+        re.findall(r"`(\w+)`", told)
+    )
 
 
 @pytest.mark.parametrize(
