@@ -21,7 +21,7 @@ import httpx
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.cli.databases import transact
+from app.cli.opening import transact
 from app.domain.access.keys import queries as keys
 from app.domain.access.keys.service import PREFIX_BYTES, digest_of
 from app.domain.projects import queries as projects

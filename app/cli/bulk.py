@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.databases import FIRST, Project, in_project
+from app.cli.opening import FIRST, Project, in_project
 from app.platform.errors import CommandError
 from app.schema.base import VoucherStatus
 

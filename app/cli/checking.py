@@ -6,13 +6,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.lifecycle.check import violations
+from app.domain.projects.databases import service as databases
 from app.platform.database import ONLY_READS, transaction
 from app.platform.databases import MAIN, unsealed
 from app.platform.engines import create_long_engine
 from app.platform.errors import DomainError
 from app.platform.projects import everywhere, of_project
 from app.platform.settings import Settings
-from app.schema.projects import Database, Project
+from app.schema.projects import Project
 
 AGREE = "All counts agree with the rows, no code is assigned twice, every assignment is in the ledger."
 """What `vouchers check` says of books that are in order."""
@@ -26,16 +27,12 @@ async def violations_of_all(settings: Settings) -> list[str]:
     engine = create_long_engine(settings)
     try:
         async with transaction(everywhere(engine)) as connection:
-            databases = (
-                await connection.execute(
-                    select(Database.id, Database.name, Database.url).order_by(Database.id)
-                )
-            ).all()
-            projects = {row.id: await _projects(connection, row.id) for row in databases}
+            rows = await databases.list_all(connection)
+            projects = {row.id: await _projects(connection, row.id) for row in rows}
         broken = await _violations(engine, projects[MAIN])
     finally:
         await engine.dispose()
-    for row in databases:
+    for row in rows:
         if row.id != MAIN:
             broken += await _of_further(settings, row.name, row.url, projects[row.id])
     return broken

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.databases import FIRST, Project, in_project
+from app.cli.opening import FIRST, Project, in_project
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="Name of the pool; made if it is not there.")]
 File = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli.databases import FIRST
+from app.cli.opening import FIRST
 from app.cli.projects import Of, asked
 from app.domain.access.keys import service as auth
 from app.domain.access.keys.schemas import DEFAULT_GRACE_SECONDS, MAX_GRACE_SECONDS, ApiKeyRecord

@@ -19,8 +19,9 @@ from sqlalchemy.exc import OperationalError
 from app.cli import bulk, imports, persons
 from app.cli.backup import back_up as make_backup
 from app.cli.backup import restore as put_backup
-from app.cli.database import database as further
-from app.cli.databases import (
+from app.cli.further_databases import further
+from app.cli.keys import api_key
+from app.cli.opening import (
     bootstrap,
     bring_up,
     bring_up_beside,
@@ -29,7 +30,6 @@ from app.cli.databases import (
     with_further,
     with_secret_key,
 )
-from app.cli.keys import api_key
 from app.cli.projects import project
 from app.platform import tracing
 from app.platform.databases import MAIN_NAME

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.databases import FIRST, Project, in_project
+from app.cli.opening import FIRST, Project, in_project
 
 
 def add_to(cli: typer.Typer) -> None:

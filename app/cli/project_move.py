@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import databases
+from app.cli import opening
 from app.domain.projects.moving import service
 from app.platform.errors import CommandError, DomainError
 from app.schema.names import nfc
@@ -42,9 +42,9 @@ def move_project(
     """Move a project to another database while it is served; started again, it goes on where it was broken off."""
     if sum((bool(database), undo, without_source)) != 1:
         raise CommandError("Give the database to move to, or --undo, or --without-source.")
-    with databases.database() as (settings, postgres):
-        databases.bring_up(settings)
-        keyed = databases.with_secret_key(settings, embedded=postgres is not None)
+    with opening.database() as (settings, postgres):
+        opening.bring_up(settings)
+        keyed = opening.with_secret_key(settings, embedded=postgres is not None)
         try:
             if undo:
                 service.undo(keyed, nfc(name), _tell, without_target=without_target)

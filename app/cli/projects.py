@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli import databases
-from app.cli.databases import on_database
+from app.cli import opening
+from app.cli.opening import on_database
 from app.cli.project_move import move_project
 from app.domain.projects import service
 from app.domain.projects.databases.placing import choose
@@ -40,9 +40,9 @@ def create_project(
 ) -> None:
     """Make a project: a shop with pools, customers, events, mapping and keys of its own."""
     wanted = _new(name)
-    with databases.database() as (settings, postgres):
-        databases.bring_up(settings)
-        keyed = databases.with_further(settings, embedded=postgres is not None)
+    with opening.database() as (settings, postgres):
+        opening.bring_up(settings)
+        keyed = opening.with_further(settings, embedded=postgres is not None)
         made = asyncio.run(_create(keyed, wanted, None if database is None else nfc(database)))
     print(f"Made. Its first key: vouchers api-key create --project {made.name} --name NAME --scope admin")
 
@@ -84,7 +84,7 @@ def export_project(
     """Write all that a project holds, without secrets, to a ZIP of NDJSON files, one for each table."""
     from app.cli.project_file import write  # noqa: PLC0415  (`serve` need not load it)
 
-    with databases.in_project(name) as (settings, project_id):
+    with opening.in_project(name) as (settings, project_id):
         print(write(settings, project_id, file))
 
 

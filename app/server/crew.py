@@ -12,7 +12,7 @@ from contextlib import suppress
 import psycopg
 import structlog
 
-from app.platform.connections import connect
+from app.domain.projects.databases import service as databases
 from app.platform.databases import MAIN_NAME, unsealed
 from app.platform.errors import CommandError, DatabaseUnavailableError
 from app.platform.settings import Settings
@@ -22,20 +22,8 @@ LIST_SECONDS = 5.0
 """Between two looks which databases there are."""
 LOOK_SECONDS = 0.5
 """Between two looks at the processes."""
-LISTED = "SELECT name, url FROM database WHERE url IS NOT NULL ORDER BY id"
 
 log = structlog.get_logger()
-
-
-async def further(settings: Settings) -> dict[str, bytes]:
-    """Return the sealed URLs of the further databases, by their names.
-
-    Raises:
-        psycopg.Error: the control database does not answer, or is not migrated yet.
-    """
-    async with await connect(settings, as_owner=True, autocommit=True, prepare_threshold=None) as connection:
-        found = await (await connection.execute(LISTED)).fetchall()
-    return {name: bytes(url) for name, url in found}
 
 
 async def settings_for(settings: Settings, name: str) -> Settings:
@@ -46,7 +34,7 @@ async def settings_for(settings: Settings, name: str) -> Settings:
     """
     while True:
         try:
-            found = await further(settings)
+            found = await databases.urls(settings)
         except (psycopg.Error, OSError):
             await asyncio.sleep(LIST_SECONDS)
             continue
@@ -91,7 +79,7 @@ class Crew:
             while not stop.is_set():
                 if time.monotonic() - listed > LIST_SECONDS:
                     with suppress(psycopg.Error, OSError):
-                        self._follow(await further(self._settings))
+                        self._follow(await databases.urls(self._settings))
                     listed = time.monotonic()
                 self._revive()
                 with suppress(TimeoutError):

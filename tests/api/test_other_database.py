@@ -201,3 +201,4 @@ async def test_which_databases_are_taken_and_which_get_a_project(two, second_url
         ("second", 1, None),
     ]
     assert states[0].version == states[1].version
+    assert await databases.urls(settings) == {"second": rows[1].url}

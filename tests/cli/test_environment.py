@@ -6,7 +6,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from app.cli import databases, demo
+from app.cli import demo, opening
 from app.platform.sealing import fernet
 
 GIVEN = (
@@ -35,10 +35,10 @@ def test_a_further_database_is_migrated_and_not_the_control_database(settings, m
         ran.append(env)
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(databases, "is_behind", lambda _: True)
-    monkeypatch.setattr(databases.subprocess, "run", run)
+    monkeypatch.setattr(opening, "is_behind", lambda _: True)
+    monkeypatch.setattr(opening.subprocess, "run", run)
     keyed = settings.model_copy(update={"secret_key": SecretStr(Fernet.generate_key().decode())})
-    assert databases._bring_up_one(keyed, fernet(keyed).encrypt(settings.database_url.encode())) is None
+    assert opening._bring_up_one(keyed, fernet(keyed).encrypt(settings.database_url.encode())) is None
     (environment,) = ran
     assert environment["DATABASE_URL"].endswith(settings.database_url.partition("://")[2])
     assert not {each for each in GIVEN if "DATABASE" in each} & environment.keys()

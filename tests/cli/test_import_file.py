@@ -9,8 +9,8 @@ import typer.main
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from app.cli import databases
 from app.cli import import_file as command
+from app.cli import opening
 from app.cli.main import cli
 from app.domain.imports.merging import merge
 from app.domain.imports.options import ImportOptions
@@ -47,8 +47,8 @@ def test_the_command_has_every_option_of_the_api():
 
 
 async def test_the_command_says_until_when_codes_are_valid(client, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(databases, "database", lambda: nullcontext((settings, None)))
-    monkeypatch.setattr(databases, "bring_up", lambda _: None)
+    monkeypatch.setattr(opening, "database", lambda: nullcontext((settings, None)))
+    monkeypatch.setattr(opening, "bring_up", lambda _: None)
     path = tmp_path / "codes.csv"
     path.write_text("code,until,pin\n'A,1',31.12.2030,7\n'A,2',,8\n")
 

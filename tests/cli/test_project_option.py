@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from app.cli import databases, main
+from app.cli import main, opening
 from app.cli.checking import AGREE
 from app.platform.database import transaction
 from app.platform.errors import CommandError
@@ -18,7 +18,7 @@ from tests.factories import add_projects, fill
 @pytest.fixture
 def run(settings, monkeypatch):
     """Run the command line with some words on the test's database; return its exit code and what it printed."""
-    for module in (databases, main):
+    for module in (opening, main):
         monkeypatch.setattr(module, "database", lambda: nullcontext((settings, None)))
         monkeypatch.setattr(module, "bring_up", lambda _: None)
 

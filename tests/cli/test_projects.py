@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import databases
+from app.cli import opening
 from app.cli.main import cli
 from app.platform.errors import CommandError
 from tests.factories import fill
@@ -18,9 +18,9 @@ from tests.shops import client_of, shops
 @pytest.fixture
 def run(settings, monkeypatch):
     """Run the command line with some words on the test's database; return what it printed."""
-    monkeypatch.setattr(databases, "database", lambda: nullcontext((settings, None)))
-    monkeypatch.setattr(databases, "bring_up", lambda _: None)
-    monkeypatch.setattr(databases, "with_secret_key", lambda settings, **_: settings)
+    monkeypatch.setattr(opening, "database", lambda: nullcontext((settings, None)))
+    monkeypatch.setattr(opening, "bring_up", lambda _: None)
+    monkeypatch.setattr(opening, "with_secret_key", lambda settings, **_: settings)
 
     async def run(*words):
         result = await asyncio.to_thread(CliRunner().invoke, cli, words)

@@ -8,7 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
-from app.cli.databases import with_secret_key
+from app.cli.opening import with_secret_key
 from app.domain.imports.sources.resealing import seal_anew
 from app.platform import secret_key
 from app.platform.database import transaction

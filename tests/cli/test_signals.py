@@ -9,7 +9,7 @@ import pytest
 
 COMMAND = """
 import signal, sys
-from app.cli.databases import database
+from app.cli.opening import database
 
 number = signal.Signals[sys.argv[1]]
 if sys.argv[2:]:

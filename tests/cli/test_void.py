@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import databases, many
+from app.cli import many, opening
 from app.cli.main import cli
 from app.platform.errors import CommandError
 from app.platform.projects import DEFAULT
@@ -34,8 +34,8 @@ async def test_codes_of_a_campaign_are_taken_out_dry_first(client, engine, setti
 @pytest.fixture
 def run(settings, monkeypatch):
     """Run the command line with some words on the test's database; return what it printed."""
-    monkeypatch.setattr(databases, "database", lambda: nullcontext((settings, None)))
-    monkeypatch.setattr(databases, "bring_up", lambda _: None)
+    monkeypatch.setattr(opening, "database", lambda: nullcontext((settings, None)))
+    monkeypatch.setattr(opening, "bring_up", lambda _: None)
 
     async def run(*words):
         result = await asyncio.to_thread(CliRunner().invoke, cli, words)

@@ -8,9 +8,11 @@ from app.domain.projects.databases.schemas import (
     Contents,
     DatabaseRecord,
     DatabaseState,
+    Home,
     ServiceKeys,
 )
 from app.platform import advisory, records
+from app.platform.connections import LimitedConnection
 from app.platform.databases import MAIN
 from app.schema.access import ApiKey, SealingKey
 from app.schema.customers import ErasureKey
@@ -31,6 +33,7 @@ NUMBER_APART = text(
     "SELECT setval('pool_id_seq', greatest(CAST(:first AS bigint), last_value)) FROM pool_id_seq"
 )
 TAKE = text("SELECT pg_try_advisory_xact_lock(:lock)")
+URLS = "SELECT name, url FROM database WHERE url IS NOT NULL ORDER BY id"
 
 
 async def list_all(connection: AsyncConnection) -> list[DatabaseRecord]:
@@ -42,6 +45,21 @@ async def addresses(connection: AsyncConnection) -> list[Address]:
     """Return the further databases, as a process has to know them."""
     query = select(Database.id, Database.name, Database.url).where(Database.url.is_not(None))
     return records.all_of(await connection.execute(query), Address)
+
+
+async def urls(connection: LimitedConnection) -> dict[str, bytes]:
+    """Return the sealed URLs of the further databases by their names, over a connection of the driver."""
+    return {name: bytes(url) for name, url in await (await connection.execute(URLS)).fetchall()}
+
+
+async def home_of(connection: AsyncConnection, project: str) -> Home | None:
+    """Return a project that is not being deleted, and how the database that it lives in is reached."""
+    query = (
+        select(Project.id.label("project_id"), Database.url)
+        .join(Database, Database.id == Project.database_id)
+        .where(Project.name == project, Project.deleting_since.is_(None))
+    )
+    return records.any_of(await connection.execute(query), Home)
 
 
 async def by_name(connection: AsyncConnection, name: str, *, lock: bool = False) -> DatabaseRecord | None:

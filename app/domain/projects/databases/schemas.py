@@ -27,6 +27,15 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """A project, and how the database that it lives in is reached."""
+
+    project_id: int
+    url: bytes | None
+    """Sealed; None: it is the control database."""
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseState:
     """How a database is right now."""
 

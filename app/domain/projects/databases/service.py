@@ -7,12 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.projects.databases import queries
 from app.domain.projects.databases.errors import DatabaseNotFoundError, DatabaseNotOursError
-from app.domain.projects.databases.schemas import DatabaseRecord
+from app.domain.projects.databases.schemas import DatabaseRecord, Home
+from app.platform.connections import connect
 from app.platform.databases import MAIN, MAIN_NAME, Databases
 from app.platform.errors import DatabaseUnavailableError
 from app.platform.projects import DEFAULT
 from app.platform.sealing import fernet
 from app.platform.settings import Settings
+from app.schema.names import nfc
 
 
 async def add(
@@ -82,6 +84,27 @@ async def check(connection: AsyncConnection, other: AsyncConnection, name: str) 
 async def list_all(connection: AsyncConnection) -> list[DatabaseRecord]:
     """Return the databases; the control database is the first."""
     return await queries.list_all(connection)
+
+
+async def urls(settings: Settings) -> dict[str, bytes]:
+    """Return the sealed URLs of the further databases by their names, looked up over a connection of its own.
+
+    Args:
+        settings: with which the control database is reached.
+
+    Raises:
+        psycopg.Error: it does not answer, or is not migrated yet.
+    """
+    async with await connect(settings, as_owner=True, autocommit=True, prepare_threshold=None) as connection:
+        return await queries.urls(connection)
+
+
+async def home_of(connection: AsyncConnection, project: str) -> Home | None:
+    """Return a project by its name, and how the database that it lives in is reached.
+
+    None where there is no such project, or it is being deleted.
+    """
+    return await queries.home_of(connection, nfc(project))
 
 
 async def drain(connection: AsyncConnection, name: str, *, draining: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.cli import databases
+from app.cli import opening
 from app.cli.projects import asked
 from app.domain.projects.databases import first_look, placing, service
 from app.domain.projects.databases.balancing import Load, proposals
@@ -23,14 +23,14 @@ from app.platform.projects import everywhere
 from app.platform.settings import Settings
 from app.schema.names import nfc, plain
 
-database = typer.Typer(
+further = typer.Typer(
     no_args_is_help=True, help="Databases that projects live in: add, list, drain, balance."
 )
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the database.")]
 _checked = plain("database")
 
 
-@database.command("add")
+@further.command("add")
 def add_database(
     name: Name,
     url: Annotated[str | None, typer.Option(help="Its URL, as DATABASE_URL is written.")] = None,
@@ -47,9 +47,9 @@ def add_database(
         wanted = _checked(name)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    with databases.database() as (settings, postgres):
-        databases.bring_up(settings)
-        keyed = databases.with_secret_key(settings, embedded=postgres is not None)
+    with opening.database() as (settings, postgres):
+        opening.bring_up(settings)
+        keyed = opening.with_secret_key(settings, embedded=postgres is not None)
         other = settings_of(keyed, given)
         if first_look.can_tell(other):
             asyncio.run(_on_both(keyed, other, lambda here, there: service.check(here, there, wanted)))
@@ -79,19 +79,19 @@ async def _on_both(
         await here.dispose()
 
 
-@database.command("list")
+@further.command("list")
 def list_databases() -> None:
     """List the databases: version, size, projects, and by how much the slowest that follows one is behind."""
-    with databases.database() as (settings, postgres):
-        databases.bring_up(settings)
-        keyed = databases.with_further(settings, embedded=postgres is not None)
-        rows = asyncio.run(databases.transact(keyed, service.list_all, None))
+    with opening.database() as (settings, postgres):
+        opening.bring_up(settings)
+        keyed = opening.with_further(settings, embedded=postgres is not None)
+        rows = asyncio.run(opening.transact(keyed, service.list_all, None))
         states = asyncio.run(placing.states(keyed, rows))
     for row, state in zip(rows, states, strict=True):
         print(f"{row.name:<20}  {row.projects:>6} projects  {_told(state)}{_drained(row)}")
 
 
-@database.command("drain")
+@further.command("drain")
 def drain_database(
     name: Name,
     undo: Annotated[bool, typer.Option("--undo", help="Put new projects there again.")] = False,
@@ -100,13 +100,13 @@ def drain_database(
     asked(lambda connection: service.drain(connection, nfc(name), draining=not undo))
 
 
-@database.command("balance")
+@further.command("balance")
 def balance_databases() -> None:
     """Propose which projects to move, so that databases hold alike; nothing is moved by this."""
-    with databases.database() as (settings, postgres):
-        databases.bring_up(settings)
-        loads = asyncio.run(_loads(databases.with_further(settings, embedded=postgres is not None)))
-    for move in proposals(loads, databases.FIRST):
+    with opening.database() as (settings, postgres):
+        opening.bring_up(settings)
+        loads = asyncio.run(_loads(opening.with_further(settings, embedded=postgres is not None)))
+    for move in proposals(loads, opening.FIRST):
         print(
             f"vouchers project move {move.project} {move.target}  # {move.vouchers:,} vouchers, from {move.source}"
         )

@@ -12,7 +12,6 @@ from typing import Annotated, TypeVar
 
 import psycopg
 import typer
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.cli.leaving import leave_cleanly
@@ -29,8 +28,6 @@ from app.platform.postgres.server import LocalPostgres, ServerStartError
 from app.platform.projects import DEFAULT, everywhere, of_project
 from app.platform.setting_sources import DATABASES, environment_without
 from app.platform.settings import Settings, get_settings
-from app.schema import projects
-from app.schema.names import nfc
 
 Result = TypeVar("Result")
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Project in which it is done.")]
@@ -167,28 +164,17 @@ def in_project(project: str) -> Iterator[tuple[Settings, int]]:
     Raises:
         CommandError: there is none of this name, or it is being deleted; or its database cannot be used.
     """
-    query = (
-        select(projects.Project.id, projects.Database.url)
-        .join(projects.Database, projects.Database.id == projects.Project.database_id)
-        .where(projects.Project.name == nfc(project), projects.Project.deleting_since.is_(None))
-    )
-
-    async def look(connection: AsyncConnection) -> tuple[int, bytes | None] | None:
-        row = (await connection.execute(query)).one_or_none()
-        return None if row is None else (row.id, row.url)
-
     with database() as (settings, postgres):
         bring_up(settings)
-        found = asyncio.run(transact(settings, look))
-        if found is None:
+        home = asyncio.run(transact(settings, lambda connection: further.home_of(connection, project)))
+        if home is None:
             raise CommandError(f"There is no project {project!r}.")
-        project_id, sealed = found
-        if sealed is None:
-            yield settings, project_id
+        if home.url is None:
+            yield settings, home.project_id
             return
-        other = unsealed(with_secret_key(settings, embedded=postgres is not None), sealed)
+        other = unsealed(with_secret_key(settings, embedded=postgres is not None), home.url)
         bring_up(other)
-        yield other, project_id
+        yield other, home.project_id
 
 
 def with_secret_key(settings: Settings, *, embedded: bool, patient: bool = False) -> Settings:

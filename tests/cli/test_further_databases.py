@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.exc import ProgrammingError
 from typer.testing import CliRunner
 
-from app.cli import database as commands
-from app.cli import databases
+from app.cli import further_databases as commands
+from app.cli import opening
 from app.cli.main import cli
 from app.domain.projects.databases.errors import DatabaseNotOursError
 from app.platform.database_url import conninfo
@@ -32,9 +32,9 @@ def migrated(monkeypatch):
 @pytest.fixture
 def add(settings, monkeypatch):
     """Take the database of a URL into the service, by the command line; return what it printed."""
-    monkeypatch.setattr(databases, "database", lambda: nullcontext((settings, None)))
-    monkeypatch.setattr(databases, "bring_up", lambda _: None)
-    monkeypatch.setattr(databases, "with_secret_key", lambda settings, **_: settings)
+    monkeypatch.setattr(opening, "database", lambda: nullcontext((settings, None)))
+    monkeypatch.setattr(opening, "bring_up", lambda _: None)
+    monkeypatch.setattr(opening, "with_secret_key", lambda settings, **_: settings)
 
     def run(url):
         result = CliRunner().invoke(cli, ["database", "add", "second", "--url", url])
