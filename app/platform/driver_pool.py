@@ -20,8 +20,8 @@ from app.platform.connections import (
     server_limit,
 )
 from app.platform.one_message import fetch_in
-from app.platform.places import Places
 from app.platform.projects import SET, share_of
+from app.platform.seats import Seats
 from app.platform.settings import Settings
 
 _IDLE = pq.TransactionStatus.IDLE
@@ -158,7 +158,7 @@ class ProjectConnections:
 
     pool: DriverPool
     project_id: int
-    share: Places
+    share: Seats
 
     async def fetch(
         self, statement: bytes, parameters: Sequence[object], first: bytes | None = None

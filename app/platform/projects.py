@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.platform.connections import CHECKOUT_SECONDS, OF_PROJECT, SERVICE
 from app.platform.errors import OverloadedError
-from app.platform.places import Places
+from app.platform.seats import Seats
 
 DEFAULT = 1
 """Id of the project `default`."""
@@ -37,7 +37,7 @@ class ProjectUnsetError(RuntimeError):
 
 
 def of_project(
-    engine: AsyncEngine, project_id: int, share: Places | None = None, beside: AsyncEngine | None = None
+    engine: AsyncEngine, project_id: int, share: Seats | None = None, beside: AsyncEngine | None = None
 ) -> AsyncEngine:
     """Return the engine of a project, with the same connections: what is done on it is done in that project.
 
@@ -61,9 +61,9 @@ def beside(engine: AsyncEngine) -> AsyncEngine:
     return of_project(engine if other is None else other, project_of(engine))
 
 
-def share_of(size: int, kept: int = KEPT_FOR_OTHERS) -> Places:
+def share_of(size: int, kept: int = KEPT_FOR_OTHERS) -> Seats:
     """Return a project's share of so many connections: others find one of those kept, whatever it waits for."""
-    return Places(max(1, size - kept), MOST_WAITING, CHECKOUT_SECONDS, OverloadedError)
+    return Seats(max(1, size - kept), MOST_WAITING, CHECKOUT_SECONDS, OverloadedError)
 
 
 @asynccontextmanager
@@ -73,7 +73,7 @@ async def in_share(engine: AsyncEngine) -> AsyncIterator[None]:
     Raises:
         OverloadedError: its requests had all of it for too long.
     """
-    share: Places | None = engine.sync_engine.get_execution_options().get(_SHARE)
+    share: Seats | None = engine.sync_engine.get_execution_options().get(_SHARE)
     if share is None:
         yield
         return

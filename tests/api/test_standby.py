@@ -12,8 +12,8 @@ from sqlalchemy import text
 from app.platform import standby
 from app.platform.database import transaction
 from app.platform.errors import OverloadedError
-from app.platform.places import Places
 from app.platform.projects import everywhere, of_project
+from app.platform.seats import Seats
 from app.platform.settings import Settings
 from app.platform.standby import Reads, Standby
 from app.web.dependencies import held_by
@@ -100,7 +100,7 @@ async def test_a_project_that_has_its_share_of_the_standby_taken_sends_no_other_
     await fill(engine, "p", 3)
     await sign_of_life(engine)
     reads = held_by(app, Reads, (1, 1))
-    one = Places(1, 0, 0.0, OverloadedError)
+    one = Seats(1, 0, 0.0, OverloadedError)
     monkeypatch.setattr(reads, "_engine", of_project(reads._standby.engine, 1, one))
     async with reads.seen():
         assert await ages(client, LISTS[:1]) == [None]

@@ -18,22 +18,22 @@ from app.domain.imports.reader.table import Table, open_table
 from app.domain.imports.source_schemas import Source, TextSource
 from app.domain.imports.sources import checking, fetching
 from app.domain.imports.stored import StoredOptions, StoredSource
-from app.platform.places import Places
+from app.platform.seats import Seats
 from app.platform.settings import Settings
 
 PREVIEW_BYTES = 64 * 1024**2
 """Most bytes of a source that are fetched for a preview."""
 PREVIEW_SECONDS = 20.0
 """How long that may take: somebody waits for it."""
-PREVIEWS = Places(4, waiting=32, patience=5.0, refusal=TooManyPreviewsError)
+PREVIEWS = Seats(4, waiting=32, patience=5.0, refusal=TooManyPreviewsError)
 """Previews that one process fetches at a time, each in a thread; the others wait, which takes no thread."""
-_SHARES = WeakValueDictionary[int, Places]()
-"""Of each project that previews: all places but one."""
+_SHARES = WeakValueDictionary[int, Seats]()
+"""Of each project that previews: all seats but one."""
 
 
-def _share_of(project: int) -> Places:
+def _share_of(project: int) -> Seats:
     return _SHARES.setdefault(
-        project, Places(PREVIEWS.most - 1, PREVIEWS.waiting, PREVIEWS.patience, TooManyPreviewsError)
+        project, Seats(PREVIEWS.most - 1, PREVIEWS.waiting, PREVIEWS.patience, TooManyPreviewsError)
     )
 
 

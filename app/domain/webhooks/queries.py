@@ -22,7 +22,7 @@ TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Where a webhook is: the last that it was told of, in the ledger and among the changes."""
 
     ledger_at: datetime
@@ -31,8 +31,8 @@ class Place:
     change_id: int
 
     @classmethod
-    def before(cls, at: datetime) -> "Place":
-        """Return the place of who was told of all before a time."""
+    def before(cls, at: datetime) -> "Position":
+        """Return the position of who was told of all before a time."""
         return cls(at - TICK, LAST_ID, at - TICK, LAST_CHANGE)
 
     def values(self) -> dict[str, object]:
@@ -47,7 +47,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Something that bears a place: a webhook, or a message that is under way."""
+    """Something that bears a position: a webhook, or a message that is under way."""
 
     ledger_at: datetime
     ledger_id: uuid.UUID
@@ -55,9 +55,9 @@ class Placed:
     change_id: int
 
     @property
-    def place(self) -> Place:
+    def position(self) -> Position:
         """Return where it is."""
-        return Place(self.ledger_at, self.ledger_id, self.change_at, self.change_id)
+        return Position(self.ledger_at, self.ledger_id, self.change_at, self.change_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +175,9 @@ async def count(connection: AsyncConnection) -> int:
     return (await connection.execute(select(func.count()).select_from(Webhook))).scalar_one()
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, object], place: Place) -> uuid.UUID:
+async def add(connection: AsyncConnection, values: Mapping[str, object], position: Position) -> uuid.UUID:
     """Make a webhook; return its id."""
-    query = insert(Webhook).values(**values, **place.values()).returning(Webhook.id)
+    query = insert(Webhook).values(**values, **position.values()).returning(Webhook.id)
     return (await connection.execute(query)).scalar_one()
 
 
@@ -224,16 +224,16 @@ async def due(connection: AsyncConnection) -> list[WebhookState]:
     return records.all_of(await connection.execute(query), WebhookState)
 
 
-async def move(connection: AsyncConnection, webhook: WebhookState, place: Place) -> None:
+async def move(connection: AsyncConnection, webhook: WebhookState, position: Position) -> None:
     """Move a webhook over what it is not told of, unless somebody is at it or has moved it."""
     await connection.execute(
         update(Webhook)
         .where(
             Webhook.id == webhook.id,
             *_due(),
-            *(Webhook.__table__.c[name] == value for name, value in webhook.place.values().items()),
+            *(Webhook.__table__.c[name] == value for name, value in webhook.position.values().items()),
         )
-        .values(**place.values())
+        .values(**position.values())
     )
 
 
@@ -268,7 +268,7 @@ def in_seconds(seconds: float) -> ColumnElement[datetime]:
     return func.now() + timedelta(seconds=seconds)
 
 
-def _read(webhook: WebhookState, after: Place, until: Place, most: int) -> dict[str, object]:
+def _read(webhook: WebhookState, after: Position, until: Position, most: int) -> dict[str, object]:
     return {
         **after.values(),
         "ledger_end_at": until.ledger_at,
@@ -282,15 +282,15 @@ def _read(webhook: WebhookState, after: Place, until: Place, most: int) -> dict[
 
 
 async def read(
-    connection: AsyncConnection, webhook: WebhookState, after: Place, until: Place, most: int
+    connection: AsyncConnection, webhook: WebhookState, after: Position, until: Position, most: int
 ) -> Batch:
     """Return what comes next for a webhook, up to `most` events."""
     rows = await connection.execute(statements.READ, _read(webhook, after, until, most))
     return records.one_of(rows, Batch)
 
 
-async def reach(connection: AsyncConnection, after: Place, until: datetime, most: int) -> datetime:
-    """Return the time up to which a look from a place passes `most` changes, whatever they are; `until` at most."""
+async def reach(connection: AsyncConnection, after: Position, until: datetime, most: int) -> datetime:
+    """Return the time up to which a look from a position passes `most` changes, whatever they are; `until` at most."""
     parameters = {
         "change_at": after.change_at,
         "change_id": after.change_id,
@@ -303,14 +303,14 @@ async def reach(connection: AsyncConnection, after: Place, until: datetime, most
 
 
 async def begin(
-    connection: AsyncConnection, webhook: TakenWebhook, until: Place, most: int
+    connection: AsyncConnection, webhook: TakenWebhook, until: Position, most: int
 ) -> Message | None:
     """Put what comes next on its way, up to `most` events, as a message.
 
     Return None where there is nothing, or another worker has the webhook by now, or it was deleted.
     """
     parameters = {
-        **_read(webhook, webhook.place, until, most),
+        **_read(webhook, webhook.position, until, most),
         "webhook_id": webhook.id,
         "lease": webhook.lease,
     }
@@ -325,7 +325,7 @@ async def arrived(
     Return False, and note nothing, if another worker has it by now, or it was deleted.
     """
     parameters = {
-        **message.place.values(),
+        **message.position.values(),
         "webhook_id": webhook.id,
         "lease": webhook.lease,
         "delivery_id": message.delivery_id,

@@ -1,9 +1,9 @@
 """Tell what happened: one message of a webhook after another, read from the ledger, tried until it arrives.
 
-Nothing is written where a voucher is handed out. A webhook has a place in the ledger and among the changes; a message
-goes from there up to where all is committed (`lifecycle/order.py`), and the place moves when it has arrived. So a
-receiver that is down for a while misses nothing, and a worker that dies between the answer and the note of it sends
-the message once more, with the same id.
+Nothing is written where a voucher is handed out. A webhook has a position in the ledger and among the changes; a
+message goes from there up to where all is committed (`lifecycle/order.py`), and the position moves when it has arrived.
+So a receiver that is down for a while misses nothing, and a worker that dies between the answer and the note of it
+sends the message once more, with the same id.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.domain.lifecycle import order
 from app.domain.webhooks import queries
-from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Message, Place, TakenWebhook, WebhookState
+from app.domain.webhooks.queries import LAST_CHANGE, LAST_ID, Message, Position, TakenWebhook, WebhookState
 from app.platform import hooks
 from app.platform.clock import clock
 from app.platform.database import transaction
@@ -36,7 +36,7 @@ GIVE_UP = timedelta(days=5)
 """How long tries may fail until a webhook is disabled."""
 
 IDLE = timedelta(seconds=10)
-"""How far the place of a webhook may be behind while it is told nothing."""
+"""How far the position of a webhook may be behind while it is told nothing."""
 
 AT_ONCE = 20
 """Webhooks that one job tells side by side."""
@@ -81,7 +81,7 @@ async def _tell_news(
     until: datetime,
     places: asyncio.Semaphore,
 ) -> None:
-    """Tell a webhook, in its place, if there is something to tell; its fault is logged, and holds up no other."""
+    """Tell a webhook, in its turn, if there is something to tell; its fault is logged, and holds up no other."""
     try:
         async with places:
             async with transaction(engine) as connection:
@@ -99,13 +99,13 @@ async def _has_news(connection: AsyncConnection, webhook: WebhookState, until: d
     """
     if await queries.pending(connection, webhook.id) is not None:
         return True
-    place = webhook.place
-    near = await queries.reach(connection, place, until, MOST_CHANGES)
-    upto = Place.before(near)
-    if (await queries.read(connection, webhook, place, upto, 1)).events:
+    position = webhook.position
+    near = await queries.reach(connection, position, until, MOST_CHANGES)
+    upto = Position.before(near)
+    if (await queries.read(connection, webhook, position, upto, 1)).events:
         return True
-    if near < until or upto.ledger_at - min(place.ledger_at, place.change_at) > IDLE:
-        await queries.move(connection, webhook, _further(place, upto))
+    if near < until or upto.ledger_at - min(position.ledger_at, position.change_at) > IDLE:
+        await queries.move(connection, webhook, _further(position, upto))
     return False
 
 
@@ -125,8 +125,8 @@ async def _tell_one(engine: AsyncEngine, settings: Settings, webhook_id: uuid.UU
         while going_on is not None and time.monotonic() < end:
             async with transaction(engine) as connection:
                 if near is None:
-                    near = await queries.reach(connection, going_on.place, until, MOST_CHANGES)
-                message = await queries.begin(connection, going_on, Place.before(near), MAX_EVENTS)
+                    near = await queries.reach(connection, going_on.position, until, MOST_CHANGES)
+                message = await queries.begin(connection, going_on, Position.before(near), MAX_EVENTS)
             if message is None:
                 break
             going_on = await _send(engine, settings, sender, going_on, message)
@@ -143,8 +143,8 @@ async def _under_way(connection: AsyncConnection, webhook: TakenWebhook) -> Mess
     pending = await queries.pending(connection, webhook.id)
     if pending is None:
         return None
-    said = await queries.read(connection, webhook, webhook.place, pending.place, MAX_EVENTS)
-    values = {**asdict(said), **pending.place.values()}
+    said = await queries.read(connection, webhook, webhook.position, pending.position, MAX_EVENTS)
+    values = {**asdict(said), **pending.position.values()}
     return Message(
         **values,
         delivery_id=pending.id,
@@ -202,11 +202,11 @@ def _payload(type_: str, body: str) -> str:
     return f'{{"type":"{type_}","timestamp":"{at}","data":{{"events":[{body}]}}}}'
 
 
-def _further(place: Place, upto: Place) -> Place:
-    """Return the later of two places; nothing is between them."""
-    ledger = max((place.ledger_at, place.ledger_id), (upto.ledger_at, LAST_ID))
-    change = max((place.change_at, place.change_id), (upto.change_at, LAST_CHANGE))
-    return Place(*ledger, *change)
+def _further(position: Position, upto: Position) -> Position:
+    """Return the later of two positions; nothing is between them."""
+    ledger = max((position.ledger_at, position.ledger_id), (upto.ledger_at, LAST_ID))
+    change = max((position.change_at, position.change_id), (upto.change_at, LAST_CHANGE))
+    return Position(*ledger, *change)
 
 
 def _failed(settings: Settings, webhook: WebhookState, answer: hooks.Answer) -> dict[str, object]:

@@ -55,7 +55,7 @@ async def create(
     if wanted.pools is not None:
         pool_ids = [await pools.id_of(connection, name) for name in wanted.pools]
     values = {"url": wanted.url, "secret": secret, "events": wanted.events, "pool_ids": pool_ids}
-    webhook_id = await queries.add(connection, values, queries.Place.before(begin))
+    webhook_id = await queries.add(connection, values, queries.Position.before(begin))
     await audit.record(
         connection,
         caller,

@@ -403,7 +403,7 @@ async def test_a_worker_that_lost_its_webhook_begins_no_message_of_it(client, en
     await fill(engine, "p", 1)
     hook = await subscribe(client, receiver)
     await give(client)
-    until = queries.Place.before(datetime.now(UTC) + timedelta(minutes=1))
+    until = queries.Position.before(datetime.now(UTC) + timedelta(minutes=1))
     async with engine.begin() as connection:
         first = await queries.take(connection, uuid.UUID(hook["id"]), uuid.uuid4(), -1)
     async with engine.begin() as connection:

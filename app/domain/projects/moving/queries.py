@@ -54,7 +54,7 @@ class MoveRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Residence:
     """A project, and the database that it lives in."""
 
     project_id: int
@@ -83,9 +83,9 @@ def end_holder(control: Connection, project: int) -> None:
     )
 
 
-def place(control: Connection, name: str) -> Place | None:
+def residence(control: Connection, name: str) -> Residence | None:
     """Return a project by its name."""
-    with control.cursor(row_factory=class_row(Place)) as cursor:
+    with control.cursor(row_factory=class_row(Residence)) as cursor:
         return cursor.execute(
             "SELECT id AS project_id, database_id, deleting_since IS NOT NULL AS deleting FROM project WHERE name = %s",
             [name],

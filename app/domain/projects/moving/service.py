@@ -80,8 +80,8 @@ def undo(settings: Settings, name: str, tell: Tell, *, without_target: bool = Fa
         MoveError: there is none, or it is done; or a database cannot be reached, and it has to be undone again.
     """
     with _control(settings) as control:
-        place = queries.place(control, name)
-        record = None if place is None else queries.find(control, place.project_id)
+        residence = queries.residence(control, name)
+        record = None if residence is None else queries.find(control, residence.project_id)
         if record is None:
             raise MoveError(f"Project {name!r} is not being moved.")
         with _alone(control, record.project_id):
@@ -109,8 +109,8 @@ def leave_source(settings: Settings, name: str, tell: Tell) -> None:
         MoveError: the project has left none, or that can be reached: then what is left there goes by itself.
     """
     with _control(settings) as control:
-        place = queries.place(control, name)
-        project = 0 if place is None else place.project_id
+        residence = queries.residence(control, name)
+        project = 0 if residence is None else residence.project_id
         with _alone(control, project):
             record = queries.find(control, project)
             if record is None or record.step not in {SWITCHED, LEFT}:
@@ -243,16 +243,16 @@ def _begun(settings: Settings, control: Connection, name: str, database: str, ke
     Raises:
         MoveError: it cannot begin.
     """
-    place = queries.place(control, name)
-    if place is None or place.deleting:
+    residence = queries.residence(control, name)
+    if residence is None or residence.deleting:
         raise MoveError(f"There is no project {name!r}.")
-    if place.project_id == DEFAULT:
+    if residence.project_id == DEFAULT:
         raise MoveError(f"Project {name!r} stays in the control database: keys and commands rely on it.")
     wanted = queries.database_named(control, database)
     if wanted is None:
         raise MoveError(f"There is no database {database!r}.")
     target_id, is_drained = wanted
-    record = queries.find(control, place.project_id)
+    record = queries.find(control, residence.project_id)
     if record is not None and record.step == LEFT and target_id != record.target_id:
         _clear_now(settings, control, record)
         record = None
@@ -262,18 +262,18 @@ def _begun(settings: Settings, control: Connection, name: str, database: str, ke
                 f"Project {name!r} is on its way to {record.target!r}: go on, or undo it with --undo."
             )
         return record
-    if place.database_id == target_id:
+    if residence.database_id == target_id:
         raise MoveError(f"Project {name!r} lives in {database!r}.")
     if is_drained:
         raise MoveError(f"Database {database!r} is drained: it takes no projects.")
-    queries.begin(control, place.project_id, place.database_id, target_id, keep)
-    begun = queries.find(control, place.project_id)
+    queries.begin(control, residence.project_id, residence.database_id, target_id, keep)
+    begun = queries.find(control, residence.project_id)
     assert begun is not None  # noqa: S101  (it was just stored)
     try:
         with _ends(settings, begun) as (source, target):
             checks.check(source.connection, target.connection)
     except (MoveError, DomainError, psycopg.Error):
-        queries.forget(control, place.project_id)
+        queries.forget(control, residence.project_id)
         raise
     return begun
 

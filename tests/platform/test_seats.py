@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.platform.errors import OverloadedError
-from app.platform.places import Places
+from app.platform.seats import Seats
 
 
 class FullError(OverloadedError):
@@ -13,12 +13,12 @@ class FullError(OverloadedError):
 
 
 async def test_who_finds_no_place_waits_in_line_and_those_beyond_the_line_are_refused_at_once():
-    places = Places(2, waiting=3, patience=60, refusal=FullError)
+    seats = Seats(2, waiting=3, patience=60, refusal=FullError)
     go, at_it, most = asyncio.Event(), 0, 0
 
     async def take():
         nonlocal at_it, most
-        async with places.one():
+        async with seats.one():
             at_it += 1
             most = max(most, at_it)
             await go.wait()
@@ -32,12 +32,12 @@ async def test_who_finds_no_place_waits_in_line_and_those_beyond_the_line_are_re
     assert most == 2
 
 
-async def test_nobody_waits_for_ever_and_who_left_takes_no_place():
-    places = Places(1, waiting=3, patience=0, refusal=FullError)
-    async with places.one():
+async def test_nobody_waits_for_ever_and_who_left_takes_no_seat():
+    seats = Seats(1, waiting=3, patience=0, refusal=FullError)
+    async with seats.one():
         for _ in range(5):
             with pytest.raises(FullError):
-                async with places.one():
-                    raise AssertionError("there is no place")
-    async with places.one():
+                async with seats.one():
+                    raise AssertionError("there is no seat")
+    async with seats.one():
         pass

@@ -1,4 +1,4 @@
-"""Places for what an event loop does few of at a time: who finds all taken waits in line, and not for ever."""
+"""Seats for what an event loop does few of at a time: who finds all taken waits in line, and not for ever."""
 
 import asyncio
 from weakref import WeakKeyDictionary
@@ -6,8 +6,8 @@ from weakref import WeakKeyDictionary
 from app.platform.errors import OverloadedError
 
 
-class Places:
-    """The places of each event loop.
+class Seats:
+    """The seats of each event loop.
 
     Args:
         most: how many are taken at a time.
@@ -20,8 +20,8 @@ class Places:
         self.most, self.waiting, self.patience, self._refusal = most, waiting, patience, refusal
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
 
-    def one(self) -> "_Place":
-        """Take a place for the block.
+    def one(self) -> "_Seat":
+        """Take a seat for the block.
 
         Raises:
             OverloadedError: as the `refusal` says: too many wait, or this one waited too long.
@@ -30,10 +30,10 @@ class Places:
         line = self._lines.get(loop)
         if line is None:
             line = self._lines[loop] = _Line(self.most)
-        return _Place(self, line)
+        return _Seat(self, line)
 
     async def take(self, line: "_Line") -> None:
-        """Take a place of a line, at once where one is free."""
+        """Take a seat of a line, at once where one is free."""
         if line.free.locked():
             await self._wait(line)
         else:
@@ -53,23 +53,23 @@ class Places:
 
 
 class _Line:
-    """The places of one event loop, and how many wait for one."""
+    """The seats of one event loop, and how many wait for one."""
 
     def __init__(self, most: int) -> None:
         self.free = asyncio.Semaphore(most)
         self.waiting = 0
 
 
-class _Place:
-    """A place for a block; as a generator it would cost as much as the rest of the way to a connection."""
+class _Seat:
+    """A seat for a block; as a generator it would cost as much as the rest of the way to a connection."""
 
-    __slots__ = ("_line", "_places")
+    __slots__ = ("_line", "_seats")
 
-    def __init__(self, places: Places, line: _Line) -> None:
-        self._places, self._line = places, line
+    def __init__(self, seats: Seats, line: _Line) -> None:
+        self._seats, self._line = seats, line
 
     async def __aenter__(self) -> None:
-        await self._places.take(self._line)
+        await self._seats.take(self._line)
 
     async def __aexit__(self, *_: object) -> None:
         self._line.free.release()
