@@ -97,7 +97,7 @@ async def _step(
     error: DomainError | None = None,
 ) -> Response:
     """Show a step; where it cannot be shown, the one before it with what is wrong."""
-    about: dict[str, object] = {"repeats": source["type"] not in {"file", "text"}, "preview": None}
+    about: dict[str, object] = {"repeats": _repeats(source), "preview": None}
     try:
         about["preview"] = await _preview(visit, source)
     except DomainError as failed:
@@ -107,19 +107,10 @@ async def _step(
         elif not asked and step == "preview" and not visit.text("redo"):
             return await _pool_step(visit, engine, failed)
         step, error = "preview", failed
-    if step == "schedule" and not about["repeats"]:
-        step = "run"
-    try:
-        if step in {"run", "dry"} and visit.given("every") and about["repeats"]:
-            about["times"] = _times(visit)
-        if step in {"schedule", "run", "dry"} and (fault := _fault_of_columns(visit)) is not None:
-            step, error = "column", fault
-        if step == "dry":
-            step = "run"
-            about["dry"] = await _dry_run(visit, engine, source)
-    except DomainError as failed:
-        error = failed
-        step = "schedule" if {"cron", "at", "timezone"} & set(_fields(failed)) else "run"
+    else:
+        step, found, fault = await _what_to_show(visit, engine, source, step)
+        about |= found
+        error = fault or error
     about.setdefault("sheets", _sheets(visit))
     carried = {name: visit.text(name) for name in CARRIED} | {"source": token}
     carried |= {"attribute": ",".join(_attributes(visit)), "sheets": orjson.dumps(about["sheets"]).decode()}
@@ -134,6 +125,31 @@ async def _step(
         delimiters=DELIMITERS,
         **about,
     )
+
+
+async def _what_to_show(
+    visit: Visit, engine: Engine, source: dict[str, object], step: str
+) -> tuple[str, dict[str, object], DomainError | None]:
+    """Return the step that can be shown of a source that was read, what it shows besides, and why it is another one."""
+    found: dict[str, object] = {}
+    if step == "schedule" and not _repeats(source):
+        step = "run"
+    try:
+        if step in {"run", "dry"} and visit.given("every") and _repeats(source):
+            found["times"] = _times(visit)
+        if step in {"schedule", "run", "dry"} and (fault := _fault_of_columns(visit)) is not None:
+            return "column", found, fault
+        if step == "dry":
+            found["dry"] = await _dry_run(visit, engine, source)
+            step = "run"
+    except DomainError as failed:
+        return "schedule" if {"cron", "at", "timezone"} & set(_fields(failed)) else "run", found, failed
+    return step, found, None
+
+
+def _repeats(source: Mapping[str, object]) -> bool:
+    """Tell whether a source can be fetched again by a schedule."""
+    return source["type"] not in {"file", "text"}
 
 
 async def _pool_step(visit: Visit, engine: Engine, error: DomainError) -> Response:

@@ -50,7 +50,11 @@ BATCHES = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000),
 )
 DRAWN = Counter("vouchers_drawn", "Vouchers drawn from pools, for whatever purpose")
-SHORTAGES = Counter("vouchers_shortages", "Draws that found too little, by why", ["reason"])
+SHORTAGES = Counter(
+    "vouchers_shortages",
+    "Looks for codes that found too few, by why: a draw that waits looks up to five times",
+    ["reason"],
+)
 RENDERS = Counter("vouchers_renders", "Messages rendered, by what came of them", ["mode", "outcome"])
 IMPORTS = Counter("vouchers_imports", "Imports that ended, by how", ["outcome"])
 RESTED = Counter(

@@ -114,6 +114,20 @@ class Settings(BaseSettings):
     """Sender of the emails."""
     alert_retry_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Wait before the second try to deliver an alert; it doubles each time, 15 tries take near a day."""
+    render_processes: int = Field(default=2, ge=1)
+    """Processes that render templates, of each service process."""
+    template_bytes: int = Field(default=256 * 1024, ge=1)
+    """Most bytes of a template."""
+    template_seconds: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Most processor time that one message may take."""
+    template_memory_bytes: int = Field(default=512 * 1024**2, ge=128 * 1024**2)
+    """Most memory of a process that renders."""
+    template_output_bytes: int = Field(default=1024**2, ge=1)
+    """Most bytes of one message."""
+    template_iterations: int = Field(default=100_000, ge=1)
+    """Most iterations that the loops of one message make together."""
+    template_vouchers: int = Field(default=100, ge=1)
+    """Most vouchers in one message."""
 
     @classmethod
     def settings_customise_sources(  # noqa: D102  (Pydantic's hook)
@@ -171,21 +185,6 @@ class Settings(BaseSettings):
             if isinstance(hosts, str)
             else hosts
         )
-
-    render_processes: int = Field(default=2, ge=1)
-    """Processes that render templates, of each service process."""
-    template_bytes: int = Field(default=256 * 1024, ge=1)
-    """Most bytes of a template."""
-    template_seconds: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Most processor time that one message may take."""
-    template_memory_bytes: int = Field(default=512 * 1024**2, ge=128 * 1024**2)
-    """Most memory of a process that renders."""
-    template_output_bytes: int = Field(default=1024**2, ge=1)
-    """Most bytes of one message."""
-    template_iterations: int = Field(default=100_000, ge=1)
-    """Most iterations that the loops of one message make together."""
-    template_vouchers: int = Field(default=100, ge=1)
-    """Most vouchers in one message."""
 
     @property
     def sqlalchemy_url(self) -> str:

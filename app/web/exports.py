@@ -1,4 +1,4 @@
-"""Exports: the rows of a query as CSV or NDJSON, streamed from a server-side cursor in constant memory."""
+"""Exports: the rows of a query as CSV or NDJSON, by way of a file without a name, in constant memory."""
 
 import csv
 import io

@@ -2,9 +2,10 @@
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -88,7 +89,7 @@ class Draw:
         given = await self.claim_free(requests)
         left = [request for request in requests if request.id not in given]
         if left and (rule := await self.rule()) is not None:
-            given |= await self._claim_by_rule(rule, left)
+            given |= await self._for_persons(left, partial(self._claim_by_rule, rule))
         elif left and (self.ruled or await self._meets_hold()):
             given |= await self.claim_free(left)
         return given
@@ -100,41 +101,43 @@ class Draw:
         return None if self._allowed is None else self._allowed.rule
 
     async def _claim_by_rule(self, rule: CustomerRule, requests: Sequence[AssignmentRequest]) -> Given:
-        """Claim for those whose customers have had less than the rule allows; the others get what it says."""
-        resolved = await of_persons(self.connection, self.pool, requests)
-        unique = list({request.id: request for request in resolved}.values())
-        state = await Customers.of(self.connection, self.pool, rule, unique)
+        """Claim for persons who have had less than the rule allows; the others get what it says."""
+        state = await Customers.of(self.connection, self.pool, rule, requests)
         given: Given = {
-            request.id: state.known[request.id] for request in unique if request.id in state.known
+            request.id: state.known[request.id] for request in requests if request.id in state.known
         }
-        given |= await state.answered_before(unique)
-        fresh = [request for request in unique if request.id not in given and state.takes_new(request)]
+        given |= await state.answered_before(requests)
+        fresh = [request for request in requests if request.id not in given and state.takes_new(request)]
         self.shortage = None
         if fresh:
             given |= await self._claim_resolved(fresh)
         for request in fresh:
             state.note(request, given.get(request.id))
         again: Given = {}
-        for request in unique:
+        for request in requests:
             if request.id not in given and (answer := await state.answer(request)) is not None:
                 again[request.id] = answer
         await state.keep(again)
-        given |= again
-        return as_asked(requests, resolved, given)
+        return given | again
+
+    async def _for_persons(
+        self,
+        requests: Sequence[AssignmentRequest],
+        claim: Callable[[Sequence[AssignmentRequest]], Awaitable[Given]],
+    ) -> Given:
+        """Claim for the persons for whom the customers' ids stand, each request once; return it by who asked."""
+        resolved = await of_persons(self.connection, self.pool, requests)
+        unique = list({request.id: request for request in resolved}.values())
+        return as_asked(requests, resolved, await claim(unique))
 
     async def claim_free(self, requests: Sequence[AssignmentRequest]) -> Given:
         """Claim as `claim` does, but do not ask what holds leave to the campaign."""
         if self.valid_for:
-            resolved = await of_persons(self.connection, self.pool, requests)
-            unique = list({request.id: request for request in resolved}.values())
-            return as_asked(requests, resolved, await self._claim_lasting(unique))
+            return await self._for_persons(requests, self._claim_lasting)
         claimed = await self._claim_once(requests)
         given: Given = {entry.id: entry for entry in claimed.ledger}
         if claimed.merged:
-            those = claimed.merged
-            resolved = await of_persons(self.connection, self.pool, those)
-            unique = list({request.id: request for request in resolved}.values())
-            given |= as_asked(those, resolved, await self._claim_resolved(unique))
+            given |= await self._for_persons(claimed.merged, self._claim_resolved)
         self.shortage = None
         if len(given) < len(requests):
             await self._explain()

@@ -39,6 +39,7 @@ async def find_shortage(
     """Return why a request got no voucher.
 
     There is no such pool, none is available, none holds long enough, or all are held or locked by others right now.
+    Each look is counted, also of a draw that then waits and looks again, and of a preview.
 
     Args:
         connection: of any transaction.

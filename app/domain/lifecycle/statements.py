@@ -59,20 +59,6 @@ target AS MATERIALIZED (
 )"""  # noqa: S608  (made of constants)
 
 
-# Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the
-# place at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
-# between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`,
-# which reads code and expiry off the voucher itself: each column costs in each step that it is handed through.
-#
-# Where the pool has holds, only a transaction with an allowance (app/domain/holds/service.py) may take from it. A hold
-# made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
-# refused, and the transaction is run again (`retry_on_conflict`).
-#
-# Which thresholds of alerts the count falls to is noted by who lifts it again (thresholds.py), not by each draw.
-#
-# What is taken from a hold says so in the ledger: it returns there. What may be drawn by anybody is what is available
-# and not held, so a draw from a hold takes nothing of it. A draw that is allowed nothing of holds (`holds` is false)
-# leaves all that out: it is refused where there are any, and each part of a statement costs, used or not.
 LEASE_UNTIL = "now() + make_interval(secs => lease_seconds)"
 
 
@@ -101,6 +87,21 @@ GIVEN = "position, id, customer_id, campaign_id, message_id, occurrence, test, l
 """Columns of a request that was given its voucher."""
 
 
+# Gives the rows of `given` their vouchers, writes the ledger and moves the counts. The vouchers are reached by the
+# place at which they were locked: a join by code tempts the planner into reading the whole table. A voucher that moved
+# between the snapshot and the lock is not found there, and so is not given: all that follows is made from `marked`,
+# which reads code and expiry off the voucher itself: each column costs in each step that it is handed through.
+#
+# Where the pool has holds, only a transaction with an allowance (app/domain/holds/service.py) may take from it. A hold
+# made since the statement began is seen here, when the row of stock is locked: the count becomes NULL, which is
+# refused, and the transaction is run again (`retry_on_conflict`).
+#
+# Which thresholds of alerts the count falls to is noted by who lifts it again (thresholds.py), not by each draw.
+#
+# What is taken from a hold says so in the ledger: it returns there. What may be drawn by anybody is what is available
+# and not held, so a draw from a hold takes nothing of it. A draw that is allowed nothing of holds (`holds` is false)
+# leaves all that out: it is refused where there are any, and each part of a statement costs, used or not.
+#
 # The moment is taken once all vouchers are locked, for `marked` is looked for by their places.
 def writing(*, holds: bool) -> str:
     """Return SQL that gives the rows of `given` their vouchers, for a draw that may take from holds or may not."""

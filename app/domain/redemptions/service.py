@@ -3,8 +3,7 @@
 import dataclasses
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from collections.abc import Mapping as StdMapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -55,7 +54,7 @@ AT_A_TIME = 1000
 
 Key = tuple[str, datetime, uuid.UUID]
 """Where a page of issues ends: outcome, time, id."""
-Mapping = dict[str, list[rules.MappedProperty]]
+MappedTypes = dict[str, list[rules.MappedProperty]]
 """The mapped properties of each event type."""
 
 
@@ -150,9 +149,9 @@ async def list_redemptions(
     return await queries.list_redemptions(connection, wanted, key, limit)
 
 
-async def mapped_properties(connection: AsyncConnection) -> Mapping:
+async def mapped_properties(connection: AsyncConnection) -> MappedTypes:
     """Return the mapped properties of each event type."""
-    by_type: Mapping = defaultdict(list)
+    by_type: MappedTypes = defaultdict(list)
     for row in await queries.mapping(connection):
         normalise = None if row.normalise is None else Normalise(row.normalise)
         by_type[row.event_type].append(rules.MappedProperty(row.property, Effect(row.effect), normalise))
@@ -308,7 +307,7 @@ class EventLike(Protocol):
         """What happened."""
 
     @property
-    def properties(self) -> StdMapping[str, object]:
+    def properties(self) -> Mapping[str, object]:
         """More about it."""
 
     @property
@@ -316,7 +315,7 @@ class EventLike(Protocol):
         """When it happened, where that is said."""
 
 
-def uses_in(event_id: str, event: EventLike, by_type: Mapping) -> Iterable[Use]:
+def uses_in(event_id: str, event: EventLike, by_type: MappedTypes) -> Iterable[Use]:
     """Yield the uses of codes that an event tells."""
     paths = by_type.get(event.event_type, ())
     return rules.uses(event_id, event.customer_id, event.properties, event.timestamp, paths)
@@ -370,7 +369,7 @@ async def _judge(
     return verdicts, stored
 
 
-async def judge_again(connection: AsyncConnection, codes: StdMapping[str, Sequence[uuid.UUID]]) -> None:
+async def judge_again(connection: AsyncConnection, codes: Mapping[str, Sequence[uuid.UUID]]) -> None:
     """Judge what was said of codes whose vouchers are locked, once two customers turn out to be one.
 
     Each code has the ids of uses that came too late, and may be the redemption now.

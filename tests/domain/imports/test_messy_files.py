@@ -36,7 +36,8 @@ def read(content, wanted=ANY, column=None):
     """The codes of a file, in its order."""
     table = open_table(io.BytesIO(content), wanted)
     index = table.column(column)
-    batches = [rows.sort(batch, index, None).shares for batch in table.batches]
+    sorter = rows.Sorter(index)
+    batches = [sorter.sort(batch).shares for batch in table.batches]
     staged = [row.split("\t") for shares in batches for share in shares for row in share]
     return [code for _, code, _ in sorted(staged, key=lambda row: int(row[0]))]
 
@@ -88,7 +89,7 @@ def test_numbers_of_a_spreadsheet_are_codes_of_digits():
 def test_lines_of_a_spreadsheet_are_its_rows():
     table = open_table(io.BytesIO(spreadsheet(["code"], ["A1"], [None], ["A2"], ["x" * 300])), Format())
     (batch,) = table.batches
-    assert rows.sort(batch, 0, None).rejects[0].line == 5
+    assert rows.Sorter(0).sort(batch).rejects[0].line == 5
 
 
 def test_what_is_found_out_may_be_overridden():

@@ -260,11 +260,6 @@ def _dealt(lines: Iterable[int], codes: Sequence[str], seed: int) -> Sorted:
     return Sorted([*shares], [])
 
 
-def sort(batch: Batch, column: int, expires_at_column: int | None) -> Sorted:
-    """Sort the rows of a batch by themselves."""
-    return Sorter(column, expires_at_column).sort(batch)
-
-
 def _share(code: str, seed: int) -> int:
     return int(zlib.crc32(code.encode(), seed) * MIX & HALF != 0)
 

@@ -298,7 +298,6 @@ def _table(
         heading.Start(place, headed=True) if place is not None else heading.start_of(rows, form.has_header)
     )
     if form.skip_lines is not None and place is None:
-        begin = heading.start_of(rows, form.has_header)
         begin = heading.Start(0, begin.headed if begin.row == 0 else form.has_header)
     skipped = [" ".join(cell for cell in row if cell.strip()).strip() for _, row in rows[: begin.row]]
     table_rows = [list(row) for _, row in rows[begin.row :]]
