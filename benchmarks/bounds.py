@@ -5,6 +5,7 @@ And what does: a pool that is deleted and an import that is undone take their ti
 `python -m benchmarks.bounds`, on a database of its own.
 """
 
+import argparse
 import asyncio
 import shutil
 import statistics
@@ -245,6 +246,7 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     home = Path(tempfile.mkdtemp(prefix="vp-"))
     try:
         with LocalPostgres(home) as server:

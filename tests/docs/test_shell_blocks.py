@@ -101,17 +101,3 @@ def test_shell_can_be_pasted_into_zsh(page):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 900
-
-
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-
-
-@pytest.mark.parametrize(
-    "page",
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")],
-    ids=lambda page: str(page.relative_to(ROOT)),
-)
-def test_links_lead_somewhere(page):
-    for link in LINK.findall(page.read_text()):
-        if "://" not in link:
-            assert (page.parent / link).exists(), link
