@@ -69,7 +69,7 @@ class Readiness:
         return warnings
 
     async def _ask_disks(self) -> list[str]:
-        """Return what is nearly full, by one look at a time: a disk that hangs holds up one thread, however often asked.
+        """Return what is nearly full, by one look at a time: a disk that hangs holds up one thread.
 
         Raises:
             NoRoomError: a disk is full, or does not answer.

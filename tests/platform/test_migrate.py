@@ -8,7 +8,7 @@ import psycopg
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from app.cli.databases import bring_up
+from app.cli.opening import bring_up
 from app.platform import advisory, aside
 from app.platform import migrate as migrating
 from app.platform.connections import connect_sync
