@@ -245,7 +245,7 @@ async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | 
     return show(
         visit,
         "pools.html",
-        "/console/pools",
+        "",
         ("code",),
         error=error,
         search=search,
