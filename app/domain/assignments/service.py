@@ -192,7 +192,7 @@ async def assign_many(
         atomic: all or none is handed out.
 
     Raises:
-        ClientGoneError: nobody waits, and could find all that was given again; none is given then.
+        ClientGoneError: nobody waits, nor could find all of it again; none is given then.
         PoolExhaustedError, PoolBusyError: `atomic`, and there are not enough; none is given then.
         IdempotencyKeyReusedError, AssignmentReleasedError, VoucherVoidError: an item came before, and what it was
             given then does not answer it.
