@@ -11,7 +11,7 @@ import orjson
 _KEYED = uuid.UUID("c1d7f3a0-4b52-5d8c-8e0b-7a6d2f915c34")
 _ANEW = uuid.UUID("1f0f5c0b-6d0e-5a53-9c1a-2f6f3f0e8b44")
 _DERIVED_VERSION = 5
-"""Of the UUIDs that follow from a key or a message; the others are random."""
+"""Of the UUIDs that follow from a key or a message; the others are made (UUIDv7)."""
 _OF_MESSAGES = hashlib.sha1(uuid.UUID("b0d6e7a4-3a0f-5e2b-8f1d-6c1f0e7c2a35").bytes, usedforsecurity=False)
 
 
