@@ -57,7 +57,8 @@ def test_of_two_programs_one_reads_all_that_the_other_writes(tmp_path):
     assert (there, read.read_text()) == ((0, "two"), "one\nthat was all\n")
 
 
-def test_a_program_is_not_told_the_end_of_what_was_broken_off(tmp_path):
+def test_a_program_is_not_told_the_end_of_what_was_broken_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "_ENDING_SECONDS", 0.1)
     read, at_the_end = tmp_path / "read", "cat > /dev/null; echo that was all > $0"
     code, said = programs.run_into(
         sh("echo one; echo broken >&2; exit 3"), sh(at_the_end, read), 60, hand_on=copyfileobj
