@@ -87,6 +87,7 @@ async def test_jobs_of_the_release_before_and_those_of_another_project_are_run_w
     assert (await client.get(elsewhere)).status_code == 404
 
 
+@pytest.mark.long
 async def test_a_stalled_job_whose_next_run_is_queued_holds_up_no_other(engine, settings):
     """Two jobs of a dead worker: one has a successor with the same queueing lock, the other is run again."""
     async with engine.begin() as connection:

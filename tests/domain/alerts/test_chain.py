@@ -76,6 +76,7 @@ async def test_three_thresholds_crossed_under_load_arrive_once_each(
         )
 
 
+@pytest.mark.long
 async def test_two_workers_tell_once(client, engine, settings, receiver):
     await fill(engine, "p", 60)
     secret = await set_alerts(client, receiver, *range(20, 40))
@@ -90,6 +91,7 @@ async def test_two_workers_tell_once(client, engine, settings, receiver):
     assert told[20:] == [None]
 
 
+@pytest.mark.long
 async def test_a_receiver_that_was_down_gets_it_with_the_same_id(client, engine, settings, receiver):
     await fill(engine, "p", 2)
     secret = await set_alerts(client, receiver, 1)

@@ -88,6 +88,7 @@ async def test_a_job_that_runs_twice_at_once_imports_once(client, engine, connec
     assert await violations(connection) == []
 
 
+@pytest.mark.long
 async def test_two_imports_of_the_same_codes_into_two_pools_share_them(client, engine, connection, settings):
     imports = [await queue(engine, listing(range(3000)), pool) for pool in ("p", "q")]
     await asyncio.gather(

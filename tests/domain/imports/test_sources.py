@@ -145,6 +145,7 @@ async def test_database(client, fetch, other_database):
     assert (none["status"], none["rows"]) == ("succeeded", 0)
 
 
+@pytest.mark.long
 async def test_a_query_only_reads(client, fetch, other_database):
     for query, says in (
         ("SELECT 1; DELETE FROM coupon", "cannot be read"),
@@ -319,6 +320,7 @@ async def test_s3(client, fetch):
         server.stop()
 
 
+@pytest.mark.long
 def test_s3_does_not_follow_a_name_that_means_something_else_a_moment_later(settings, monkeypatch):
     real, asked = socket.getaddrinfo, []
 

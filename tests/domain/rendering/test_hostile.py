@@ -269,6 +269,7 @@ async def test_one_recipients_hostile_properties_fail_that_recipient_only(client
     assert await counts(client, "p") == (23, 7)
 
 
+@pytest.mark.long
 async def test_a_batch_that_is_slow_for_everybody_is_given_up_soon(client, engine):
     await fill(engine, "p", 300)
     slow = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"

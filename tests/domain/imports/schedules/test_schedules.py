@@ -333,6 +333,7 @@ async def test_a_run_is_left_out_while_the_one_before_goes_on(client, engine):
     assert after["error"] == service.OVERLAP
 
 
+@pytest.mark.long
 async def test_a_failing_schedule_says_so_and_goes_on(client, engine, file, worker):
     file.unlink()
     schedule = (await create(client)).json()
