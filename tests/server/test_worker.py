@@ -51,6 +51,7 @@ def test_a_task_is_known_by_its_old_name(name):
     assert jobs.tasks[name] is jobs.tasks[name.rpartition(".")[2]]
 
 
+@pytest.mark.long
 async def test_jobs_of_the_release_before_and_those_of_another_project_are_run_where_they_belong(
     client, engine, settings
 ):

@@ -58,6 +58,7 @@ def delays(received, secret):
     ]
 
 
+@pytest.mark.long
 async def test_three_thresholds_crossed_under_load_arrive_once_each(
     client, engine, settings, receiver, capsys
 ):

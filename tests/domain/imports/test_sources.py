@@ -233,6 +233,7 @@ async def test_a_query_without_a_row_ends_whatever_its_columns_are(fetch, settin
     assert asked.json()["type"] == "/problems/import-undecided"
 
 
+@pytest.mark.long
 async def test_sqlite_in_the_folder_for_imports(client, fetch, settings, tmp_path):
     for path in (settings.import_folder / "shop.db", tmp_path / "secret.db"):
         with closing(sqlite3.connect(path)) as database:
@@ -296,6 +297,7 @@ async def test_an_sftp_server_is_known_by_its_key(client, fetch, tmp_path):
         assert figures(await with_key(host_key=known)) == (3, 3, 0, 0)
 
 
+@pytest.mark.long
 async def test_s3(client, fetch):
     server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()

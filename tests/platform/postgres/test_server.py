@@ -362,6 +362,7 @@ def test_ordinary_user() -> None:
         assert is_stopped(home)
 
 
+@pytest.mark.long
 @as_root
 def test_folders_of_others_are_left_alone(new_home: Path) -> None:
     new_home.mkdir(mode=0o700)
