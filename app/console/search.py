@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
 from uuid import UUID
-
-from pydantic import AfterValidator
 
 from app.console.pages import model
 from app.domain.assignments.schemas import Filter as LedgerFilter
@@ -13,7 +10,7 @@ from app.domain.lifecycle.requests import AssignmentStatus
 from app.domain.persons.ids import CustomerId
 from app.domain.vouchers.schemas import Filter
 from app.schema.base import VoucherStatus
-from app.schema.texts import CampaignId, Identifier, Input, clean_code
+from app.schema.texts import CampaignId, Code, Input
 
 LAST_DAY = date(9998, 12, 31)
 IN_LEDGER: dict[VoucherStatus, AssignmentStatus] = {
@@ -23,9 +20,6 @@ IN_LEDGER: dict[VoucherStatus, AssignmentStatus] = {
     VoucherStatus.VOID: "void",
 }
 """The states of codes that somebody has or had, as the ledger names them."""
-
-Code = Annotated[Identifier, AfterValidator(clean_code)]
-"""A whole code, read as the API reads it: what nobody sees around it does not count."""
 
 
 class CodeSearch(Input):

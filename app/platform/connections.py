@@ -226,7 +226,7 @@ def prepare_threshold(settings: Settings, usual: int | None) -> int | None:
 
 def server_limit(seconds: float) -> str:
     """Return the server's side of a limit: it ends a statement just before the client would drop the connection."""
-    return f"-c statement_timeout={int(seconds * 950)}"
+    return f"statement_timeout={int(seconds * 950)}"
 
 
 Opened = Callable[[LimitedConnection], Awaitable[None]]

@@ -10,13 +10,13 @@ from typing import TypeVar
 from psycopg import Connection
 from psycopg import errors as pg
 from psycopg.rows import TupleRow
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt
 
 from app.platform import clock
-from app.platform.connections import LimitedConnection
+from app.platform.connections import LimitedConnection, server_limit
 from app.platform.projects import in_share, is_bound
 
 Result = TypeVar("Result")
@@ -122,17 +122,13 @@ async def patience(connection: AsyncConnection, seconds: float = WHOLE_POOL_SECO
         yield
         return
     assert isinstance(driver, LimitedConnection)  # noqa: S101  (narrows the type)
-    await connection.execute(_server_limit(seconds))
+    await connection.execute(text(f"SET LOCAL {server_limit(seconds)}"))
     driver.limit = seconds
     try:
         yield
-        await connection.execute(_server_limit(usual))
+        await connection.execute(text(f"SET LOCAL {server_limit(usual)}"))
     finally:
         driver.limit = usual
-
-
-def _server_limit(seconds: float) -> TextClause:
-    return text(f"SET LOCAL statement_timeout = {int(seconds * 950)}")
 
 
 @contextmanager

@@ -180,7 +180,7 @@ def create_driver_pool(settings: Settings, opened: Opened | None = None) -> Driv
         opened: looks at each connection that is opened, before it is used.
     """
     threshold = prepare_threshold(settings, 0)
-    extra = server_limit(settings.statement_seconds)
+    extra = f"-c {server_limit(settings.statement_seconds)}"
 
     async def open_one() -> LimitedConnection:
         return await connect(

@@ -57,7 +57,7 @@ def create_engine(
     threshold = prepare_threshold(settings, 5)
 
     async def creator() -> LimitedConnection:
-        extra = server_limit(limit)
+        extra = f"-c {server_limit(limit)}"
         return await connect(
             settings,
             seconds=limit,

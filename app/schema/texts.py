@@ -168,6 +168,10 @@ def clean_code(text: str) -> str:
     return text[start:end]
 
 
+Code = Annotated[Identifier, AfterValidator(clean_code)]
+"""A whole code that is looked up: what nobody sees around it does not count."""
+
+
 def _is_unseen(character: str) -> bool:
     """Return whether a character may go from the ends; control characters that are no white space stay and are told."""
     category = unicodedata.category(character)

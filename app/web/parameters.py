@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from app.domain.persons.ids import CustomerId
 from app.schema.names import nfc
-from app.schema.texts import Identifier, clean_code
+from app.schema.texts import Code
 from app.web.slashes import whole
 
 
@@ -23,5 +23,5 @@ PoolPath = Annotated[
 ProjectPath = Annotated[
     str, AfterValidator(_name), Path(description="Name of the project", examples=["shop_cz"])
 ]
-CodePath = Annotated[Identifier, AfterValidator(clean_code), Path(description="The code")]
+CodePath = Annotated[Code, Path(description="The code")]
 CustomerPath = Annotated[CustomerId, Path(description="Id of the customer", examples=["c-1"])]

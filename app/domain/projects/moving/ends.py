@@ -74,5 +74,5 @@ def writer(target: Target, project: int) -> Iterator[Connection]:
 
 def _connect(settings: Settings, seconds: float, extra: str = "") -> Connection:
     """Open a connection of the owner; what is given up here ends at the server too, and changes nothing later."""
-    limit = server_limit(seconds)
+    limit = f"-c {server_limit(seconds)}"
     return connect_sync(settings, seconds=seconds, extra=f"{limit} {extra}", autocommit=True)
