@@ -24,6 +24,7 @@ def _migrate() -> None:
         aside.take_lock(connection)  # of two starts at once one migrates, and the other finds it done
         # A migration that cannot have its lock soon gives up, instead of queueing all traffic behind itself.
         connection.execute(text("SET lock_timeout = '5s'"))
+        connection.execute(text("SET enable_seqscan = on"))  # one that changes a table may read all of it
         aside.recover(connection)
         connection.commit()
         context.configure(

@@ -8,7 +8,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from app.platform.connections import connect_sync
-from app.platform.database import READS
+from app.platform.database import READS, READS_ALL
 from app.platform.errors import CommandError
 from app.platform.settings import Settings
 from app.schema.inventory import IMPORTED_AT
@@ -51,6 +51,7 @@ def write(settings: Settings, project_id: int, file: Path) -> str:
             # Or merges and webhooks would wait for it.
             connection.execute(f"SET LOCAL application_name = '{READS}'")
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            connection.execute(READS_ALL)
             for table in tables_of_projects():
                 if table in RAW:
                     continue

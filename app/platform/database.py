@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TypeVar
+from typing import LiteralString, TypeVar
 
 from psycopg import Connection
 from psycopg import errors as pg
@@ -25,6 +25,11 @@ READS = "vouchers reads"
 """Application name of a session that only reads, or stamps nothing (`lifecycle.order`), perhaps for long."""
 ONLY_READS = text(f"SET LOCAL application_name = '{READS}'")
 """Begins a transaction that only reads."""
+READS_ALL: LiteralString = """
+SELECT set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'force_custom_plan', true)
+"""
+"""Begins a transaction that reads whole tables. Sessions are to find rows by an index, whichever plan they keep; by one
+each page of a table would be read again for every row on it."""
 
 WHOLE_POOL_SECONDS = 120.0
 """Longest statement of a request that changes all vouchers of a pool."""

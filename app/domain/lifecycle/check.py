@@ -3,6 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.platform.database import READS_ALL
 from app.schema.base import VoucherStatus
 from app.schema.inventory import NOT_EXPIRED, STOCK_SLOTS
 
@@ -109,12 +110,6 @@ WITH {_TABLES}
 SELECT place, n, example FROM ({_CHECKS}) AS checked WHERE n > 0 ORDER BY place
 """)  # noqa: S608  (made of constants)
 
-# Sessions are to find rows by an index, whichever plan they keep (app/platform/connections.py). A check reads whole
-# tables, and by an index each page would be read again for every row on it.
-READS_ALL = text(
-    "SELECT set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'force_custom_plan', true)"
-)
-
 
 async def violations(connection: AsyncConnection) -> list[str]:
     """Return which invariants are broken in the project, each with how often and an example; empty: none.
@@ -122,6 +117,6 @@ async def violations(connection: AsyncConnection) -> list[str]:
     All of it is of one snapshot, so that work under way does no harm to the answer, nor the answer to it.
     """
     names = list(INVARIANTS)
-    await connection.execute(READS_ALL)
+    await connection.execute(text(READS_ALL))
     rows = await connection.execute(VIOLATIONS)
     return [f"{names[row.place]}: {row.n} (such as {row.example})" for row in rows]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.platform.database import READS_ALL
+
 # Python decides what an id would be; this leaves out those of which it surely is the same.
 SPELT_OTHERWISE = text("""
 SELECT DISTINCT id FROM (
@@ -19,6 +21,7 @@ WHERE id IS NOT NULL AND (id <> lower(id) OR id ~ '^\\s|\\s$') ORDER BY id
 
 async def spelt_otherwise(connection: AsyncConnection) -> Sequence[str]:
     """Return the ids that are not trimmed and in lower case, by and large."""
+    await connection.execute(text(READS_ALL))
     return (await connection.execute(SPELT_OTHERWISE)).scalars().all()
 
 

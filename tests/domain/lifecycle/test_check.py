@@ -3,6 +3,7 @@ from sqlalchemy import text
 
 from app.domain.lifecycle import check as service
 from app.domain.lifecycle.check import INVARIANTS
+from app.platform.database import transaction
 from tests.factories import fill
 
 BREAKS = {
@@ -61,3 +62,14 @@ async def test_a_broken_invariant_is_found_and_no_code_is_told(client, engine, c
     found = await service.violations(connection)
     assert any(violation.startswith(f"{name}: ") for violation in found), found
     await connection.rollback()
+
+
+async def test_it_may_read_tables_from_front_to_back_and_nobody_else(engine):
+    async def setting(connection):
+        return (await connection.execute(text("SHOW enable_seqscan"))).scalar_one()
+
+    async with transaction(engine) as connection:
+        await service.violations(connection)
+        assert await setting(connection) == "on"
+    async with transaction(engine) as connection:
+        assert await setting(connection) == "off"

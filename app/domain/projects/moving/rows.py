@@ -91,6 +91,7 @@ class Rows:
 
     def _sum(self, connection: Connection, table: Table, keys: list[Key] | None) -> Sum:
         if keys is None:
+            connection.execute("SET enable_seqscan = on")  # see READS_ALL in app/platform/database.py
             rows = sql.SQL("SELECT {} FROM {} WHERE project_id = {}").format(
                 table.listed(), table.named, self._project
             )
@@ -101,6 +102,7 @@ class Rows:
                 """SELECT count(*), coalesce(sum(hashtextextended(row::text COLLATE "C", 0)), 0) FROM ({}) AS row"""
             ).format(rows)
         ).fetchone()
+        connection.execute("RESET enable_seqscan")
         assert row is not None  # noqa: S101  (an aggregate)
         return Sum(int(row[0]), int(row[1]))
 
