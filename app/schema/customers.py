@@ -33,6 +33,8 @@ class CustomerAlias(OfProject, Base):
     customer_id: Mapped[str]
     merging: Mapped[bool] = mapped_column(server_default=text("false"))
     """Whether a merge of this person is under way."""
+    by_sign_in: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether a sign-in led it there: it was an anonymous customer's, and is a registered one's who comes with it."""
 
     __table_args__ = (Index("customer_alias_customer_idx", "project_id", "customer_id"),)
 

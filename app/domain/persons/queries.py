@@ -42,7 +42,8 @@ WITH person AS (
     INSERT INTO customer_alias (project_id, id, customer_id) VALUES (:project, :into, :into)
     ON CONFLICT (project_id, id) DO UPDATE SET merging = false
 )
-UPDATE customer_alias SET customer_id = :into, merging = false
+UPDATE customer_alias SET customer_id = :into, merging = false,
+    by_sign_in = CASE WHEN id = :of THEN :by_sign_in ELSE by_sign_in END
 WHERE project_id = :project AND customer_id IN (:into, :of) AND id <> :into
 """)
 FORGET = text(
@@ -62,10 +63,14 @@ EXISTS (
 )
 """
 # A registered one who was not tracked before is noted in the same round trip, and is not `known` in what comes back.
+# Whatever was put under the id of one who was not is an alias. OFFSET 0 keeps that look-up a look-up.
 TRACKED = text(f"""
 WITH asked AS MATERIALIZED (
     SELECT asked.name, asked.value, tracked.name IS NOT NULL AS known, coalesce(tracked.shared, false) AS shared,
-        coalesce(tracked.customer_id, CASE WHEN asked.name = '{REGISTERED}' THEN asked.value END) AS customer_id
+        coalesce(tracked.customer_id, CASE WHEN asked.name = '{REGISTERED}' THEN asked.value END) AS customer_id,
+        tracked.name IS NULL AND asked.name = '{REGISTERED}' AND EXISTS (
+            SELECT FROM tracked_id AS put WHERE put.project_id = :project AND put.customer_id = asked.value OFFSET 0
+        ) AS borne
     FROM unnest(CAST(:names AS text[]), CAST(:values AS text[])) AS asked (name, value)
     LEFT JOIN tracked_id AS tracked
         ON tracked.project_id = :project AND tracked.name = asked.name AND tracked.value = asked.value
@@ -74,7 +79,7 @@ WITH asked AS MATERIALIZED (
     SELECT :project, name, value, value FROM asked WHERE name = '{REGISTERED}' AND NOT known ORDER BY value
     ON CONFLICT (project_id, name, value) DO NOTHING
 )
-SELECT asked.name, asked.value, asked.known, asked.shared, person.id AS customer_id,
+SELECT asked.name, asked.value, asked.known, asked.shared, asked.borne, person.id AS customer_id,
     coalesce(alias.merging, false) AS merging,
     asked.name = '{REGISTERED}' OR asked.known AND {IS_REGISTERED.format(person="person.id")} AS registered
 FROM asked
@@ -95,6 +100,23 @@ SHARE_TRACKED = text("""
 UPDATE tracked_id SET shared = true, customer_id = :customer
 WHERE project_id = :project AND name = :name AND value = :value
 """)
+# Aliases that were put under the id stand for whom a sign-in led it to, or else for one of their own. Where somebody
+# has merged it, it stays with whom they said.
+GIVE_BACK = text(f"""
+WITH led AS (
+    DELETE FROM customer_alias WHERE project_id = :project AND id = :id AND customer_id <> :id AND by_sign_in
+    RETURNING customer_id
+), anonymous AS (
+    SELECT coalesce((SELECT customer_id FROM led), CAST(:own AS text)) AS id
+    WHERE EXISTS (SELECT FROM led) OR NOT EXISTS (
+        SELECT FROM customer_alias WHERE project_id = :project AND id = :id AND customer_id <> :id
+    )
+)
+UPDATE tracked_id SET customer_id = anonymous.id FROM anonymous
+WHERE project_id = :project AND name <> '{REGISTERED}' AND customer_id = ANY (ARRAY(
+    SELECT id FROM customer_alias WHERE project_id = :project AND customer_id = :id AND by_sign_in
+) || CAST(:id AS text))
+""")  # noqa: S608  (made of constants)
 TRACKED_OF = text("""
 SELECT name, value FROM tracked_id
 WHERE project_id = :project AND customer_id = ANY (CAST(:ids AS text[])) ORDER BY name, value
@@ -127,9 +149,9 @@ async def mark(connection: AsyncConnection, ids: Sequence[str]) -> None:
     await connection.execute(MARK, {"ids": list(ids)})
 
 
-async def lead(connection: AsyncConnection, of: str, into: str) -> None:
+async def lead(connection: AsyncConnection, of: str, into: str, *, by_sign_in: bool) -> None:
     """Let a person's ids lead to another person, and take the marks off."""
-    await connection.execute(LEAD, {"of": of, "into": into})
+    await connection.execute(LEAD, {"of": of, "into": into, "by_sign_in": by_sign_in})
 
 
 async def forget(connection: AsyncConnection, customer_ids: Sequence[str]) -> None:
@@ -160,6 +182,11 @@ async def add_tracked(connection: AsyncConnection, new: Sequence[tuple[TrackedId
     """Store whose tracked ids are; return how many were not there."""
     values = _columns([id_ for id_, _ in new]) | {"customers": [customer_id for _, customer_id in new]}
     return (await connection.execute(ADD_TRACKED, values)).rowcount
+
+
+async def give_back(connection: AsyncConnection, customer_id: str, own: str) -> None:
+    """Let an id stand for itself; its aliases stand for whom a sign-in led it to, or for a customer of their own."""
+    await connection.execute(GIVE_BACK, {"id": customer_id, "own": own})
 
 
 async def share_tracked(connection: AsyncConnection, id_: TrackedId, customer_id: str) -> None:

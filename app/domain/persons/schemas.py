@@ -55,3 +55,5 @@ class TrackedRecord:
     """Whether a merge of that customer is marked."""
     registered: bool
     """Whether that customer was ever tracked as registered."""
+    borne: bool
+    """Whether a registered one comes for the first time, and the id has been an anonymous customer's."""

@@ -75,9 +75,9 @@ async def mark(connection: AsyncConnection, ids: Iterable[str]) -> None:
     await queries.mark(connection, sorted(ids))
 
 
-async def lead(connection: AsyncConnection, of: str, into: str) -> None:
-    """Let all ids of a person lead to another one."""
-    await queries.lead(connection, of, into)
+async def lead(connection: AsyncConnection, of: str, into: str, *, by_sign_in: bool = False) -> None:
+    """Let all ids of a person lead to another one, because of a sign-in, or because somebody said so."""
+    await queries.lead(connection, of, into, by_sign_in=by_sign_in)
 
 
 async def forget(connection: AsyncConnection, names: Iterable[str], merged: Iterable[str]) -> None:
@@ -119,6 +119,21 @@ async def add_tracked(connection: AsyncConnection, new: Mapping[TrackedId, str])
     """
     if new and await queries.add_tracked(connection, list(new.items())) < len(new):
         raise ConflictError
+
+
+async def give_back(connection: AsyncConnection, customer_id: str, own: str) -> None:
+    """Give an id to the registered customer who comes with it, after an anonymous one has borne it (`borne`).
+
+    What is kept of the anonymous one stays where it is, for nobody can tell for whom it was meant. Its aliases stand
+    from then on for whom a sign-in led it to, or else for `own`, an id under which nothing is kept. An id that
+    somebody has merged leads on.
+
+    Raises:
+        MergingError: a merge is under way.
+    """
+    if not await queries.nobody_merges(connection):
+        raise MergingError
+    await queries.give_back(connection, customer_id, own)
 
 
 async def share_tracked(connection: AsyncConnection, shared: Mapping[TrackedId, str]) -> None:

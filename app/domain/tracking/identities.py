@@ -2,7 +2,8 @@
 
 An alias that comes alone stands for a customer of its own, who bears its value as id where nobody does yet. Once it
 comes with `registered`, that customer becomes the registered one (`merge`). Whose ids are registered are never merged
-by this: an alias that comes with two of them belongs to neither from then on (docs/decisions/0057).
+by this: an alias that comes with two of them belongs to neither from then on, and who registers under the id of an
+anonymous customer is not that one (docs/decisions/0057).
 """
 
 import uuid
@@ -39,13 +40,18 @@ class Identified:
 
 async def identify(connection: AsyncConnection, commands: Sequence[Ids]) -> Identified:
     """Tell whose commands are. Registered customers are stored; what else is to be remembered is returned."""
-    found = await persons.tracked(connection, dict.fromkeys(id_ for ids in commands for id_ in _tracked(ids)))
+    asked = list(dict.fromkeys(id_ for ids in commands for id_ in _tracked(ids)))
+    found = await persons.tracked(connection, asked)
+    if borne := [id_ for id_, record in found.items() if record.borne]:
+        for id_ in sorted(borne, key=lambda id_: id_.value):
+            await persons.give_back(connection, id_.value, own_customer(id_))
+        found = await persons.tracked(connection, asked)
     values = {as_read(id_.value) for id_, record in found.items() if record.customer_id is None}
     return _Book(found, await queries.taken(connection, sorted(values)) if values else set()).read(commands)
 
 
 def own_customer(id_: TrackedId) -> str:
-    """Return the customer of an alias whose value is the id of another one."""
+    """Return the customer of an alias whose value is the id of another one, or of all that were put under that id."""
     return f"alias-{uuid.uuid5(uuid.NAMESPACE_OID, f'{id_.name}:{id_.value}')}"
 
 

@@ -150,7 +150,7 @@ async def _lead(
     if into == of or (only_anonymous and await persons.is_registered(connection, of)):
         return into, into, 0
     events = await customers.take_over_history(connection, of, into)
-    await persons.lead(connection, of, into)
+    await persons.lead(connection, of, into, by_sign_in=only_anonymous)
     return into, of, events
 
 

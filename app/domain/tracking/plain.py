@@ -49,7 +49,8 @@ WITH stored AS (
 SELECT count(*) FROM stored
 """)  # noqa: S608  (made of constants)
 _OF_PLACE = "(ARRAY(SELECT customer_id FROM whose ORDER BY place))[sent.place]"
-# Whose an event is: the person for whom all of its ids stand. A registered one who is new stands for himself.
+# Whose an event is: the person for whom all of its ids stand. A registered one who is new stands for himself, unless
+# an anonymous one has borne the id.
 STORE_OF_TRACKED = text(f"""
 WITH named AS MATERIALIZED (
     SELECT asked.place, asked.name, asked.value, tracked.name IS NULL AS new,
@@ -63,7 +64,10 @@ WITH named AS MATERIALIZED (
     ) AS tracked ON true
     CROSS JOIN LATERAL (
         SELECT CASE WHEN NOT tracked.shared THEN tracked.customer_id
-            WHEN tracked.name IS NULL AND asked.name = '{REGISTERED}' THEN asked.value END AS id
+            WHEN tracked.name IS NULL AND asked.name = '{REGISTERED}' AND NOT EXISTS (
+                SELECT FROM tracked_id AS put
+                WHERE put.project_id = :project AND put.customer_id = asked.value OFFSET 0
+            ) THEN asked.value END AS id
     ) AS known
     LEFT JOIN LATERAL (
         SELECT * FROM customer_alias WHERE project_id = :project AND customer_alias.id = known.id OFFSET 0

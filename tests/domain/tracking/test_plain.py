@@ -205,6 +205,7 @@ async def test_a_known_alias_stands_for_whom_it_was_tracked_for(plain, client, e
         {"cookie": "k", "registered": "b"},
         {"cookie": "k", "registered": "new"},
         {"cookie": "both"},
+        {"registered": "alone"},
     ],
 )
 async def test_ids_that_do_not_say_who_it_is_are_left_to_the_way_of_all_others(plain, client, engine, ids):
@@ -212,6 +213,7 @@ async def test_ids_that_do_not_say_who_it_is_are_left_to_the_way_of_all_others(p
         {"registered": "a", "cookie": "k"},
         {"cookie": "both", "registered": "a"},
         {"registered": "b"},
+        {"cookie": "alone"},
     ):
         assert (
             await client.post(TRACK, json={"customer_ids": known, "event_type": "v", "properties": {}})

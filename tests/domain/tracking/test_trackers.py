@@ -442,6 +442,59 @@ async def test_two_registered_are_never_merged(client, track, engine):
         assert (await connection.execute(text(led))).all() == []
 
 
+@pytest.mark.parametrize("signed_in", [False, True])
+async def test_who_registers_under_the_id_of_an_anonymous_customer_is_not_that_one(
+    client, track, engine, signed_in
+):
+    """A visitor can choose as cookie what the shop gives the next customer as id, and sign in with it."""
+    await fill(engine, "p", 9)
+    alone, second = {"cookie": ANNA}, {"phone": "17", "cookie": ANNA}
+    await track("customers/events", event(alone, "before"))
+    await track("customers/events", event(second, "before"))
+    if signed_in:
+        await track("customers/events", event({"registered": BEN, "cookie": ANNA}, "login"))
+        assert await render(client, ANNA, "m1") == await render(client, BEN, "m1")
+    await track("customers/events", event({"registered": ANNA}, "registered"))
+    await track("customers", {"customer_ids": {"registered": ANNA}, "properties": {"name": "Anna"}})
+    for ids in (alone, {"phone": "17"}):
+        await track("customers/events", event(ids, "after"))
+    await track("customers/events", event({"registered": BEN, "cookie": ANNA}, "again"))
+
+    anna = (await client.get(f"/v1/customers/{ANNA}")).json()
+    assert (anna["id"], anna["aliases"], anna["properties"]) == (ANNA, [], {"name": "Anna"})
+    assert anna["tracked_ids"] == [{"name": "registered", "value": ANNA}]
+    assert await render(client, ANNA, "m2") != await render(client, BEN, "m2")
+    if signed_in:
+        assert await events_of(client, ANNA) == ["registered"]
+        assert await events_of(client, BEN) == ["after", "after", "again", "before", "before", "login"]
+    else:  # nobody can tell for whom it was meant, but it ends there
+        assert await events_of(client, ANNA) == ["before", "before", "registered"]
+        assert await events_of(client, BEN) == ["after", "after", "again"]
+    await agrees(engine)
+
+
+async def test_an_id_that_somebody_has_merged_leads_on_though_it_registers(client, track, engine):
+    await track("customers/events", event({"cookie": ANNA}, "before"))
+    assert (await client.post(f"/v1/customers/{BEN}/merge", json={"from": ANNA})).is_success
+    await track("customers/events", event({"registered": ANNA}, "registered"))
+    await track("customers/events", event({"cookie": ANNA}, "after"))
+    assert await events_of(client, BEN) == ["after", "before", "registered"]
+
+
+async def test_who_registers_while_a_visitor_signs_in_with_that_id_is_nobody_else(client, track, engine):
+    for n in range(10):
+        await track("customers/events", event({"cookie": f"c{n}"}, "before"))
+        await asyncio.gather(
+            track("customers/events", event({"registered": f"b{n}", "cookie": f"c{n}"}, "login")),
+            track("customers/events", event({"registered": f"c{n}"}, "registered")),
+        )
+        await track("customers/events", event({"registered": f"c{n}"}, "again"))
+        of_one, of_other = await events_of(client, f"c{n}"), await events_of(client, f"b{n}")
+        assert [each for each in of_one if each != "before"] == ["again", "registered"]
+        assert sorted([*of_one, *of_other]) == ["again", "before", "login", "registered"]
+    await agrees(engine)
+
+
 async def test_aliases_of_one_command_are_one_customer(client, track, engine):
     await track("customers/events", event({"cookie": "c1"}, "a"))
     await track("customers/events", event({"email_id": "e1"}, "b"))
