@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.console.pages import PAGE, check_sure, see, show
+from app.console.pages import PAGE, check_sure, model, see, seen_version, show, version_shown
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.schemas import ScheduleUpdate
@@ -35,6 +35,20 @@ async def set_active(schedule_id: uuid.UUID, visit: ManagerForm, connection: Con
     return see("/schedules", "schedule-changed")
 
 
+@router.post("/{schedule_id}/times")
+async def set_times(schedule_id: uuid.UUID, visit: ManagerForm, connection: Connection) -> Response:
+    """Change when a schedule runs, where it still is as the form has it."""
+    try:
+        times = {"cron": visit.text("cron"), "timezone": visit.given("timezone") or "UTC"}
+        wanted = model(ScheduleUpdate, times)
+        await service.update(
+            connection, visit.caller, visit.settings, schedule_id, wanted, seen_version(visit)
+        )
+    except DomainError as error:
+        return await _list(visit, connection, error, schedule_id)
+    return see("/schedules", "schedule-changed")
+
+
 @router.post("/{schedule_id}/delete")
 async def delete(schedule_id: uuid.UUID, visit: ManagerForm, connection: Connection) -> Response:
     """Delete a schedule."""
@@ -46,10 +60,20 @@ async def delete(schedule_id: uuid.UUID, visit: ManagerForm, connection: Connect
     return see("/schedules", "schedule-deleted")
 
 
-async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | None = None) -> Response:
+async def _list(
+    visit: Visit,
+    connection: AsyncConnection,
+    error: DomainError | None = None,
+    changed: uuid.UUID | None = None,
+) -> Response:
+    """Show the schedules; of the one that was to be changed, what was typed."""
     start = pagination.decode(visit.request.query_params.get("cursor"), KEY)
     rows = await service.list_page(connection, start, PAGE + 1)
     listed = pagination.page(rows, PAGE, lambda row: (row.created_at, row.id))
+    versions = {row.id: service.version_of(row) for row in listed["items"]}
+    if changed in versions:
+        versions[changed] = version_shown(visit, error, versions[changed])
     listed = pagination.each(listed, lambda row: schedule_seen_by(visit.caller, row))
     named = await pools.named(connection, {row.pool for row in listed["items"]})
-    return show(visit, "schedules.html", "/console/schedules", error=error, pools=named, **listed)
+    about = listed | {"pools": named, "versions": versions, "changed": changed}
+    return show(visit, "schedules.html", "/console/schedules", error=error, **about)

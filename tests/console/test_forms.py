@@ -135,6 +135,36 @@ async def test_what_cannot_be_undone_is_done_by_who_ticks_the_box(browser, clien
         assert (page.status_code, (await client.get(path)).status_code) == (200, 404), address
 
 
+async def test_when_a_schedule_runs_is_changed_where_it_still_is_as_it_was_seen(browser, client):
+    source = {"type": "url", "url": "https://files.example.org/codes.csv"}
+    for cron in ("0 3 * * *", "0 4 * * *"):
+        schedule = {"pool": "spring", "source": source, "cron": cron}
+        made = (await client.post("/v1/import-schedules", json=schedule)).json()
+    at, address = f"/v1/import-schedules/{made['id']}", f"/console/schedules/{made['id']}/times"
+
+    def form_in(page):
+        (form,) = re.findall(f'action="{address}">(.*?)</form>', page.text, re.DOTALL)
+        return browser.form | {"version": re.search('name="version" value="([^"]+)"', form)[1]}, form
+
+    seen, _ = form_in(await browser.get("/console/schedules"))
+    page = await browser.post(address, data=seen | {"cron": "0 5 * * 1-5", "timezone": "Europe/Prague"})
+    changed = (await client.get(at)).json()
+    assert "The schedule is changed" in page.text
+    assert (changed["cron"], changed["timezone"], changed["active"]) == ("0 5 * * 1-5", "Europe/Prague", True)
+    page = await browser.post(address, data=seen | {"cron": "0 6 * * *"})  # somebody was faster
+    assert (page.status_code, (await client.get(at)).json()["cron"]) == (412, "0 5 * * 1-5")
+    again, form = form_in(page)
+    assert 'value="0 6 * * *"' in form
+    assert page.text.count('value="0 6 * * *"') == 1
+    for bad in ({"cron": "at dawn today"}, {"cron": "0 5 * * *", "timezone": "Prague"}):
+        page = await browser.post(address, data=again | bad)
+        assert (page.status_code, page.text.count('aria-invalid="true"')) == (422, 1), bad
+        assert form_in(page)[0] == again
+    await browser.post(address, data=again | {"cron": "0 6 * * *", "timezone": ""})
+    changed = (await client.get(at)).json()
+    assert (changed["cron"], changed["timezone"]) == ("0 6 * * *", "UTC")
+
+
 async def test_codes_are_held_until_the_end_of_a_day_and_given_back_by_who_ticks_the_box(browser, client):
     holds = "/console/pools/spring/holds"
     form = browser.form | {"campaign_id": "k", "count": "2"}
