@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.lifecycle import statements
 from app.domain.lifecycle.draw_keys import FIRST
-from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed, to_json
+from app.domain.lifecycle.requests import AssignmentRequest, LedgerEntry, replayed, stored, to_json
 from app.domain.lifecycle.statements import ANY_MERGED, END_AFTER, Ids
 from app.domain.lifecycle.stock import SLOT
 from app.platform import records
@@ -127,6 +127,7 @@ def _less(allowance: Allowance, claimed: Claimed) -> Allowance:
 
 
 _REPLAYED, _ = statements.numbered(statements.REPLAYED)
+_ONE, _ONE_NAMES = statements.numbered(statements.CLAIM_ONE)
 
 
 @cache
@@ -138,8 +139,12 @@ def as_sent(
     pool: str, requests: Sequence[AssignmentRequest], cursor: int, ids: Ids = Ids.SINGLE
 ) -> tuple[bytes, list[object]]:
     """Return the claim from what nobody holds as the driver sends it, and its parameters after the project."""
-    statement, names = _direct(ids)
-    parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
+    if ids is Ids.SINGLE and len(requests) == 1:
+        statement, names = _ONE, _ONE_NAMES
+        parameters = {"pool": pool, "cursor": cursor, "slot": SLOT, **stored(requests[0])}
+    else:
+        statement, names = _direct(ids)
+        parameters = _parameters(pool, requests, cursor, NONE_ALLOWED)
     return statement, [parameters[name] for name in names]
 
 

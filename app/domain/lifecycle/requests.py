@@ -37,6 +37,19 @@ def to_json(requests: Iterable[AssignmentRequest]) -> str:
     return orjson.dumps([_said(request) for request in requests]).decode()
 
 
+def stored(request: AssignmentRequest) -> dict[str, object]:
+    """Return a request as its row of the ledger has it: what most leave out is null there."""
+    return {
+        "id": request.id,
+        "customer_id": request.customer_id,
+        "campaign_id": request.campaign_id,
+        "message_id": request.message_id,
+        "occurrence": request.occurrence or None,
+        "test": request.test or None,
+        "lease_seconds": request.lease_seconds,
+    }
+
+
 def _said(request: AssignmentRequest) -> dict[str, object]:
     said: dict[str, object] = {"id": request.id}
     if request.customer_id is not None:
