@@ -51,20 +51,7 @@ def stored(request: AssignmentRequest) -> dict[str, object]:
 
 
 def _said(request: AssignmentRequest) -> dict[str, object]:
-    said: dict[str, object] = {"id": request.id}
-    if request.customer_id is not None:
-        said["customer_id"] = request.customer_id
-    if request.campaign_id is not None:
-        said["campaign_id"] = request.campaign_id
-    if request.message_id is not None:
-        said["message_id"] = request.message_id
-    if request.occurrence:
-        said["occurrence"] = request.occurrence
-    if request.test:
-        said["test"] = True
-    if request.lease_seconds is not None:
-        said["lease_seconds"] = request.lease_seconds
-    return said
+    return {name: value for name, value in stored(request).items() if value is not None}
 
 
 @dataclass(slots=True)

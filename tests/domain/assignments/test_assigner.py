@@ -8,11 +8,14 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.assignments.assigner import Assigner
+from app.domain.assignments.claiming import Claimer
 from app.domain.assignments.cursors import CURSORS, _Walk
 from app.domain.assignments.errors import PoolExhaustedError
 from app.domain.lifecycle import claim
+from app.domain.lifecycle.check import violations
 from app.domain.lifecycle.draw_keys import FIRST
 from app.domain.lifecycle.requests import AssignmentRequest
+from app.platform.database import transaction
 from app.platform.driver_pool import create_driver_pool
 from app.platform.errors import ClientGoneError, OverloadedError
 from app.platform.ids import ordered_id
@@ -245,3 +248,42 @@ async def test_the_short_way_in_answers_as_the_documented_route_does(client, app
                     error["loc"] for error in documented.json().get("errors", [])
                 ], request
     await framework.aclose()
+
+
+async def test_a_request_by_itself_is_given_what_it_is_given_among_others(engine, settings):
+    """They go by two statements."""
+    await fill(engine, "p", 9)
+    asked = [
+        {},
+        {"customer_id": "c", "campaign_id": "k", "message_id": "m", "occurrence": 2},
+        {"customer_id": "it's \\ \N{SNOWMAN}", "test": True, "lease_seconds": 60},
+    ]
+    alone, together = ([AssignmentRequest(ordered_id(), **each) for each in asked] for _ in range(2))
+    query = text("SELECT to_jsonb(assignment) FROM assignment WHERE id = ANY (:ids)")
+    stored = []
+    async with create_driver_pool(settings) as direct:
+        claimer = Claimer(engine, direct.of(DEFAULT))
+        for requests, batches in ((alone, [[each] for each in alone]), (together, [together])):
+            first, again = {}, {}
+            for given, replayed in ((first, False), (again, True)):
+                for batch in batches:
+                    given.update((await claimer.claim("p", batch))[0])
+                assert [given[each.id].replayed for each in requests] == [replayed] * len(asked)
+            assert {id_: row.code for id_, row in first.items()} == {
+                id_: row.code for id_, row in again.items()
+            }
+            async with transaction(engine) as connection:
+                rows = await connection.execute(query, {"ids": [each.id for each in requests]})
+                by_id = {row["id"]: row for row in rows.scalars()}
+                stored.append([by_id[str(each.id)] for each in requests])
+                assert await violations(connection) == []
+    for one, other in zip(*stored, strict=True):
+        assert {name for name in one if one[name] != other[name]} <= {
+            "id",
+            "code",
+            "assigned_at",
+            "lease_until",
+        }
+        assert (
+            (one["lease_until"] is None) == (other["lease_until"] is None) == (one["lease_seconds"] is None)
+        )
