@@ -26,7 +26,7 @@ from app.platform.errors import (
     UnsupportedMediaTypeError,
 )
 from app.web import body, idempotency, openapi, pagination
-from app.web.dependencies import Connection, Engine, Settings
+from app.web.dependencies import Connection, Engine, Looking, Settings
 from app.web.guard import Manager, requires
 from app.web.headers import bearing
 from app.web.parameters import PoolPath
@@ -163,7 +163,7 @@ async def list_bulk_changes(
     responses=problems(BulkChangeNotFoundError),
     dependencies=Reader,
 )
-async def get_bulk_change(change_id: uuid.UUID, connection: Connection) -> ChangeRecord:
+async def get_bulk_change(change_id: uuid.UUID, connection: Looking) -> ChangeRecord:
     """Return a change of many vouchers: how far it is, and what happened."""
     return await service.get(connection, change_id)
 

@@ -39,7 +39,7 @@ from app.platform.errors import (
 )
 from app.platform.reachable import AddressForbiddenError
 from app.web import body, filters, idempotency, openapi, pagination, rejects
-from app.web.dependencies import Connection, Engine, Settings
+from app.web.dependencies import Connection, Engine, Looking, Settings
 from app.web.guard import Manager, Reader, permit_source
 from app.web.headers import bearing
 from app.web.problem_document import MEDIA_TYPE
@@ -212,7 +212,7 @@ async def list_imports(
     response_model=ImportOut,
     responses=problems(ImportNotFoundError),
 )
-async def get_import(import_id: uuid.UUID, connection: Connection, caller: Reader) -> ImportRecord:
+async def get_import(import_id: uuid.UUID, connection: Looking, caller: Reader) -> ImportRecord:
     """Return an import: its status and its figures."""
     return import_seen_by(caller, await service.get(connection, import_id))
 

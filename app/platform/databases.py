@@ -13,6 +13,7 @@ from app.platform.connections import BehindError, LimitedConnection
 from app.platform.driver_pool import create_driver_pool
 from app.platform.engines import create_engine
 from app.platform.errors import DatabaseUnavailableError
+from app.platform.giving_way import is_load
 from app.platform.migrations import older_versions
 from app.platform.sealing import fernet
 from app.platform.settings import Settings
@@ -95,11 +96,11 @@ class Database:
             event.listen(engine.sync_engine, "begin", self._count)
 
     def begun(self) -> int:
-        """Return how many transactions this process has begun there so far."""
+        """Return how many transactions this process has begun there so far, but for those that look at jobs."""
         return self._begun + self.direct.begun
 
-    def _count(self, _: Connection) -> None:
-        self._begun += 1
+    def _count(self, connection: Connection) -> None:
+        self._begun += is_load(connection)
 
     async def close(self) -> None:
         """Close them."""

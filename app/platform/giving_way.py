@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
+from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.platform import advisory
@@ -27,7 +28,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 MANY = 20.0
-"""Transactions a second from which on a process has many requests; who follows an import makes ten."""
+"""Transactions a second from which on a process has many requests."""
 LOOK_SECONDS = 0.25
 """Between two looks whether it has."""
 KEPT_SECONDS = 1.0
@@ -48,12 +49,25 @@ MARK = f"{advisory.REQUESTS}, 0"
 _IS_FREE = f"SELECT pg_try_advisory_xact_lock({MARK})"
 
 
+_LOOKS = "looks"
+
+
+def looking(engine: AsyncEngine) -> AsyncEngine:
+    """Return the engine for who looks how a job gets on, however often: the job does not give way to him."""
+    return engine.execution_options(**{_LOOKS: True})
+
+
+def is_load(connection: SyncConnection) -> bool:
+    """Return whether a job gives way to the transaction that begins on this connection."""
+    return _LOOKS not in connection.get_execution_options()
+
+
 async def mark_requests(settings: Settings, begun: Callable[[], int], *, tells_time: bool = True) -> None:
     """Hold the mark of a database while this process has many requests there, until this is cancelled.
 
     Args:
         settings: with which the database is used.
-        begun: tells how many transactions requests have begun there so far.
+        begun: tells how many transactions requests have begun there so far, but for those that look at jobs.
         tells_time: whether its clock is the one that the service follows.
     """
     holder: LimitedConnection | None = None

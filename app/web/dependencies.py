@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from app.platform import settings
 from app.platform.database import transaction
 from app.platform.databases import MAIN, Place
+from app.platform.giving_way import looking
 
 Thing = TypeVar("Thing")
 
@@ -95,6 +96,15 @@ async def _connection(engine: Engine) -> AsyncIterator[AsyncConnection]:
 
 # scope="function" commits before the reply leaves: what a caller was told is true, and stays so.
 Connection = Annotated[AsyncConnection, Depends(_connection, scope="function")]
+
+
+async def _looking(engine: Engine) -> AsyncIterator[AsyncConnection]:
+    async with transaction(looking(engine)) as connection:
+        yield connection
+
+
+Looking = Annotated[AsyncConnection, Depends(_looking, scope="function")]
+"""For a look at a job, which gives way to all other requests."""
 
 
 async def _control(engine: ControlEngine) -> AsyncIterator[AsyncConnection]:

@@ -10,6 +10,7 @@ import pytest
 from app.platform import giving_way
 from app.platform.advisory import REQUESTS
 from app.platform.database_url import conninfo
+from app.platform.databases import Databases
 from app.platform.giving_way import (
     APART_SECONDS,
     LONGEST_REST,
@@ -21,6 +22,8 @@ from app.platform.giving_way import (
     mark_requests,
 )
 from app.platform.metrics import RESTED
+from app.web.dependencies import held_by
+from tests.factories import fill
 from tests.worker import eventually
 
 HOLDERS = f"""
@@ -197,3 +200,22 @@ async def test_of_two_jobs_of_small_steps_each_rests_twice_as_long(mark, engine,
     await asyncio.gather(*(Unhurried(engine).step(act) for _ in range(2)))
     assert taken == [2, 2]
     assert not giving_way._giving_way
+
+
+async def test_who_looks_at_a_job_however_often_is_none_of_those_that_it_gives_way_to(client, app, engine):
+    await fill(engine, "p", 1)
+    codes = {"source": {"type": "text", "text": "code\nA-1"}}
+    made = await client.post("/v1/pools/p/imports", json=codes, headers={"Prefer": "wait=30"})
+    change = {"action": "void", "filter": {"pool": "p"}, "dry_run": True}
+    changed = await client.post("/v1/bulk-changes", json=change)
+    database = held_by(app, Databases).main
+
+    async def begun_by(path):
+        before = database.begun()
+        for _ in range(50):
+            assert (await client.get(path)).status_code == 200
+        return database.begun() - before
+
+    others = await begun_by("/v1/imports")
+    for looked_at in (made, changed):
+        assert others - await begun_by(looked_at.headers["location"]) > 40

@@ -15,6 +15,7 @@ from app.domain.imports import service
 from app.domain.imports.schemas import ImportRecord
 from app.platform.database import transaction
 from app.platform.errors import OverloadedError
+from app.platform.giving_way import looking
 from app.platform.projects import project_of
 
 MOST = 200
@@ -111,7 +112,7 @@ async def read(engine: AsyncEngine, import_id: uuid.UUID) -> ImportRecord:
     Raises:
         ImportNotFoundError: there is none.
     """
-    async with transaction(engine) as connection:
+    async with transaction(looking(engine)) as connection:
         return await service.get(connection, import_id)
 
 
