@@ -52,6 +52,8 @@ EXAMPLES: dict[str, Example] = {
     "updatePool": _of({"description": "10 % off in spring"}),
     "deletePool": _of(pool=EMPTY_POOL),
     "createHold": _of({"campaign_id": "may", "count": 100}),
+    "getHold": _of(hold_id=HOLD),
+    "updateHold": _of({"count": 150}, hold_id=HOLD),
     "deleteHold": _of(hold_id=HOLD),
     "createImport": _of(pool=SMALL_POOL),
     **{
@@ -142,6 +144,7 @@ EXAMPLES: dict[str, Example] = {
     "createWebhook": _of(
         {"url": "https://example.com/hooks/vouchers", "events": ["voucher.assigned", "voucher.released"]}
     ),
+    "updateWebhook": _of({"url": "https://example.com/hooks/codes", "pools": None}, webhook_id=WEBHOOK),
     **{
         name: _of(webhook_id=WEBHOOK)
         for name in (

@@ -21,11 +21,13 @@ from app.domain.webhooks.schemas import (
     WebhookMessage,
     WebhookOut,
     WebhookSecretOut,
+    WebhookUpdate,
 )
 from app.platform import hooks
 from app.platform.database import run_act
 from app.platform.errors import InvalidRequestError
-from app.web import pagination
+from app.platform.versions import PreconditionFailedError
+from app.web import etag, pagination
 from app.web.dependencies import Connection, Engine, Settings
 from app.web.guard import Manager
 from app.web.headers import Responses, bearing
@@ -50,7 +52,7 @@ SignatureHeader = Annotated[
     status_code=status.HTTP_201_CREATED,
     response_model=WebhookMade,
     responses={
-        **bearing(201, "Location", "Idempotency-Replayed"),
+        **bearing(201, "ETag", "Location", "Idempotency-Replayed"),
         **problems(PoolNotFoundError, TooManyWebhooksError, InvalidRequestError),
     },
 )
@@ -72,6 +74,7 @@ async def create_webhook(
 
     async def create(connection: AsyncConnection) -> NewWebhook:
         made = await service.create(connection, engine, caller, body)
+        etag.tag(response, service.version_of(made))
         response.headers["Location"] = f"/v1/webhooks/{made.id}"
         return made
 
@@ -93,16 +96,52 @@ async def list_webhooks(
     return pagination.page(rows, limit, lambda row: (row.created_at, row.id))
 
 
-@router.get("/{webhook_id}", response_model=WebhookOut, responses=NOT_FOUND)
-async def get_webhook(webhook_id: uuid.UUID, connection: Connection, _caller: Manager) -> WebhookDetails:
+@router.get("/{webhook_id}", response_model=WebhookOut, responses=bearing(200, "ETag") | NOT_FOUND)
+async def get_webhook(
+    webhook_id: uuid.UUID, connection: Connection, _caller: Manager, response: Response
+) -> WebhookDetails:
     """Return one webhook, how far it was told, and whether tries fail."""
-    return await service.get(connection, webhook_id)
+    webhook = await service.get(connection, webhook_id)
+    etag.tag(response, service.version_of(webhook))
+    return webhook
 
 
-@router.delete("/{webhook_id}", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_FOUND)
-async def delete_webhook(webhook_id: uuid.UUID, connection: Connection, caller: Manager) -> None:
+@router.patch(
+    "/{webhook_id}",
+    response_model=WebhookOut,
+    responses=bearing(200, "ETag")
+    | problems(WebhookNotFoundError, PoolNotFoundError, InvalidRequestError, PreconditionFailedError),
+)
+async def update_webhook(
+    webhook_id: uuid.UUID,
+    body: WebhookUpdate,
+    engine: Engine,
+    settings: Settings,
+    caller: Manager,
+    expected: etag.IfMatch,
+    response: Response,
+) -> WebhookDetails:
+    """Change whom a webhook tells, or of what; its key stays, and it goes on where it was.
+
+    All after `told_until` follows what is said here. With another `url` it goes on at once, also where it was disabled.
+    """
+    if body.url is not None:
+        await service.check_url(settings, body.url)
+    changed = await run_act(engine, service.change, caller, webhook_id, body, expected)
+    etag.tag(response, service.version_of(changed))
+    return changed
+
+
+@router.delete(
+    "/{webhook_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(WebhookNotFoundError, PreconditionFailedError),
+)
+async def delete_webhook(
+    webhook_id: uuid.UUID, connection: Connection, caller: Manager, expected: etag.IfMatch
+) -> None:
     """Delete a webhook; what it was not told yet it is never told."""
-    await service.remove(connection, caller, webhook_id)
+    await service.remove(connection, caller, webhook_id, expected)
 
 
 @router.post(

@@ -30,7 +30,7 @@ from app.domain.alerts import service as alerts
 from app.domain.assignments import service as assignments
 from app.domain.forecast import service as forecast
 from app.domain.holds import service as holds
-from app.domain.holds.schemas import HoldCreate
+from app.domain.holds.schemas import HoldCreate, HoldRecord, HoldUpdate
 from app.domain.imports import service as imports
 from app.domain.imports.schedules import service as schedules
 from app.domain.pools import service
@@ -195,6 +195,36 @@ async def hold(pool: PoolPath, visit: ManagerForm, engine: Engine) -> Response:
     return see(path("pools", pool), "hold-made")
 
 
+@router.post("/{pool}/holds/{hold_id}/change")
+async def change_hold(pool: PoolPath, hold_id: UUID, visit: ManagerForm, engine: Engine) -> Response:
+    """Hold more or fewer codes, or until another day, where the hold still is as the form has it."""
+    try:
+        async with transaction(engine) as connection:
+            before = await holds.get(connection, pool, hold_id)
+            wanted = _changed_hold(visit, before)
+            await once(
+                connection,
+                visit,
+                lambda: holds.change(connection, visit.caller, pool, hold_id, wanted, seen_version(visit)),
+                lambda _: str(hold_id),
+            )
+    except DomainError as error:
+        if isinstance(error, InvalidRequestError):
+            error = renamed(renamed(error, "count", "held_count"), "expires_at", "held_until")
+        async with transaction(engine) as connection:
+            return await _one(visit, connection, pool, error=error, changed_hold=hold_id)
+    return see(path("pools", pool), "hold-changed")
+
+
+def _changed_hold(visit: Visit, before: HoldRecord) -> HoldUpdate:
+    """Return what was typed of a hold; a day that stands there as it was keeps its hour."""
+    values: dict[str, object] = {"count": whole(visit.given("held_count") or "")}
+    until = visit.given("held_until")
+    if before.expires_at is None or until != before.expires_at.date().isoformat():
+        values["expires_at"] = end_of_day(until)
+    return validated(HoldUpdate, values)
+
+
 @router.post("/{pool}/holds/{hold_id}/delete")
 async def delete_hold(pool: PoolPath, hold_id: UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Give back what a hold keeps."""
@@ -260,8 +290,13 @@ async def _list(visit: Visit, connection: AsyncConnection, error: DomainError | 
 
 
 async def _one(
-    visit: Visit, connection: AsyncConnection, name: str, error: DomainError | None = None
+    visit: Visit,
+    connection: AsyncConnection,
+    name: str,
+    error: DomainError | None = None,
+    changed_hold: UUID | None = None,
 ) -> Response:
+    """Show a pool; of the hold that was to be changed, what was typed."""
     pool = await service.get(connection, name)
     params = visit.request.query_params
     typed = asked(params)
@@ -279,6 +314,7 @@ async def _one(
             next_cursor = None if found.go_on is None else pagination.encode(found.go_on)
     except InvalidRequestError as mistyped:
         error = error or mistyped
+    held = await holds.of_pool(connection, name, None, MOST_HOLDS + 1)
     history = list(await forecast.history(connection, name, None, HISTORY_HOURS))[::-1]
     return show(
         visit,
@@ -287,14 +323,19 @@ async def _one(
         PoolSearch.model_fields,
         error=error,
         pool=pool,
-        version=version_shown(visit, error, service.version_of(pool)),
+        version=version_shown(visit, None if changed_hold else error, service.version_of(pool)),
+        hold_versions={
+            hold.id: version_shown(visit, error if hold.id == changed_hold else None, holds.version_of(hold))
+            for hold in held.items
+        },
+        changed_hold=changed_hold,
         states=list(VoucherStatus),
         asked=typed,
         exportable=wanted is not None and wanted.of_ledger(name) is not None,
         history=history,
         chart=_chart([row.available for row in history]),
         forecast=await forecast.forecast(connection, name),
-        holds=await holds.of_pool(connection, name, None, MOST_HOLDS + 1),
+        holds=held,
         most_holds=MOST_HOLDS,
         imports=await imports.list_page(connection, name, None, None, 3),
         items=items,

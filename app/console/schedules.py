@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.console.once import once
 from app.console.pages import PAGE, check_sure, model, see, seen_version, show, version_shown
 from app.console.session import ManagerForm, Reader, Visit
 from app.domain.imports.schedules import service
@@ -41,8 +42,13 @@ async def set_times(schedule_id: uuid.UUID, visit: ManagerForm, connection: Conn
     try:
         times = {"cron": visit.text("cron"), "timezone": visit.given("timezone") or "UTC"}
         wanted = model(ScheduleUpdate, times)
-        await service.update(
-            connection, visit.caller, visit.settings, schedule_id, wanted, seen_version(visit)
+        await once(
+            connection,
+            visit,
+            lambda: service.update(
+                connection, visit.caller, visit.settings, schedule_id, wanted, seen_version(visit)
+            ),
+            lambda changed: str(changed.id),
         )
     except DomainError as error:
         return await _list(visit, connection, error, schedule_id)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.platform.database import transaction
+from tests.factories import fill
 
 EMAILS = ["a@shop.test", "b@shop.test"]
 SOURCE = {"type": "url", "url": "https://example.org/codes.csv"}
@@ -42,6 +43,19 @@ async def _schedule(client):
     return f"/v1/import-schedules/{made.json()['id']}"
 
 
+async def _hold(client):
+    made = await client.post("/v1/pools/stocked/holds", json={"campaign_id": "c", "count": 1})
+    assert made.headers["etag"], made.text
+    return f"/v1/pools/stocked/holds/{made.json()['id']}"
+
+
+async def _webhook(client):
+    body = {"url": "https://example.org/hook", "events": ["voucher.assigned"]}
+    made = await client.post("/v1/webhooks", json=body)
+    assert made.headers["etag"], made.text
+    return f"/v1/webhooks/{made.json()['id']}"
+
+
 async def _key(client):
     made = await client.post("/v1/api-keys", json={"name": "k", "scopes": ["read"]})
     assert made.headers["etag"]
@@ -59,8 +73,17 @@ EDITS = {
     "mapping": (_mapping, "PUT", "", [_mapped("a"), _mapped("b")]),
     "alerts": (_alerts, "PUT", "", [HOOK, HOOK | {"thresholds": [8]}]),
     "schedule": (_schedule, "PATCH", "", [{"cron": "0 7 * * *"}, {"active": False}]),
+    "hold": (_hold, "PATCH", "", [{"count": 2}, {"count": 3}]),
+    "webhook": (_webhook, "PATCH", "", [{"events": ["voucher.voided"]}, {"events": ["pool.low"]}]),
     "key": (_key, "POST", "/rotate", [{"grace_seconds": 0}, {"grace_seconds": 0}]),
 }
+
+
+@pytest.fixture(autouse=True)
+async def stocked(engine):
+    await fill(engine, "stocked", 3)
+
+
 KINDS = pytest.mark.parametrize("kind", EDITS)
 
 

@@ -165,6 +165,36 @@ async def test_when_a_schedule_runs_is_changed_where_it_still_is_as_it_was_seen(
     assert (changed["cron"], changed["timezone"]) == ("0 6 * * *", "UTC")
 
 
+async def _hold_is_changed(browser, client, page, address):
+    """Change the hold of two codes, and at last as it was but without an end."""
+
+    def form_in(page):
+        (form,) = re.findall(f'action="{address}">(.*?)</form>', page.text, re.DOTALL)
+        filled = dict(re.findall(r'name="(version|held_\w+)" (?:type="\w+" )?value="([^"]*)"', form))
+        return browser.form | filled, re.findall(r'name="(\w+)" [^>]*aria-invalid="true"', page.text)
+
+    seen, _ = form_in(page)
+    assert (seen["held_count"], seen["held_until"]) == ("2", "2099-01-31")
+    for typed, status, field in (
+        ({"held_count": "99"}, 409, []),
+        ({"held_count": "0"}, 422, ["held_count"]),
+        ({"held_count": ""}, 422, ["held_count"]),
+        ({"held_until": "2001-01-01"}, 422, ["held_until"]),
+    ):
+        page = await browser.post(address, data=seen | typed)
+        assert (page.status_code, form_in(page)) == (status, (seen | typed, field)), typed
+    for _ in range(2):
+        page = await browser.post(address, data=seen | {"held_count": "3", "form": "twice"})
+        assert (page.status_code, "The hold is changed." in page.text) == (200, True)
+    assert "2099-01-31 23:59:59 UTC" in page.text
+    page = await browser.post(address, data=seen | {"held_count": "4"})
+    assert (page.status_code, "What is saved now" in page.text) == (412, False), "the pool is as it was"
+    seen, _ = form_in(page)
+    await browser.post(address, data=seen | {"held_count": "2", "held_until": ""})
+    (held,) = (await client.get("/v1/pools/spring/holds")).json()["items"]
+    assert (held["count"], held["expires_at"]) == (2, None)
+
+
 async def test_codes_are_held_until_the_end_of_a_day_and_given_back_by_who_ticks_the_box(browser, client):
     holds = "/console/pools/spring/holds"
     form = browser.form | {"campaign_id": "k", "count": "2"}
@@ -176,6 +206,7 @@ async def test_codes_are_held_until_the_end_of_a_day_and_given_back_by_who_ticks
     assert "2099-01-31 23:59:59 UTC" in page.text
     (held,) = (await client.get("/v1/pools/spring/holds")).json()["items"]
     assert held["expires_at"] == "2099-01-31T23:59:59Z"
+    await _hold_is_changed(browser, client, page, f"{holds}/{held['id']}/change")
     page = await browser.post(f"{holds}/{held['id']}/delete", data=browser.form)
     assert (page.status_code, page.text.count('class="wrong">Tick the box')) == (422, 1)
     assert "<details open><summary>Give back" in page.text

@@ -303,6 +303,48 @@ async def test_pools_of_a_webhook_are_named_with_commas_between_or_within(person
     assert (page.status_code, 'value="c,x"' in page.text) == (404, True)
 
 
+async def test_a_webhook_is_changed(person, client):
+    for name in ("a,b", "c"):
+        await client.post("/v1/pools", json={"name": name})
+    body = {"url": "https://hooks.test/codes", "events": ["voucher.assigned"], "pools": ["a,b"]}
+    made = await client.post("/v1/webhooks", json=body)
+    assert made.status_code == 201, made.text
+    hook = made.json()
+    api, address = f"/v1/webhooks/{hook['id']}", f"/console/webhooks/{hook['id']}"
+    browser = await person()
+
+    async def change(**typed):
+        page = (await browser.get(address)).text
+        version = re.search(r'name="version" value="([^"]+)"', page)[1]
+        form = {
+            "csrf": await csrf(browser),
+            "version": version,
+            "url": body["url"],
+            "event_voucher.voided": "yes",
+        }
+        reply = await browser.post(f"{address}/change", data=form | typed)
+        stored = (await client.get(api)).json()
+        return reply, (stored["url"], stored["events"], stored["pools"])
+
+    page, stored = await change(pools="a,b")
+    assert "The webhook is changed" in page.text
+    assert stored == (body["url"], ["voucher.voided"], ["a,b"])
+    page, stored = await change(pools="c", url="https://hooks.test/new")
+    assert stored == ("https://hooks.test/new", ["voucher.voided"], ["c"])
+    for typed, status, said in (
+        ({"pools": "c", "all_pools": "yes"}, 422, "not both"),
+        ({"pools": ""}, 422, "Name pools"),
+        ({"pools": "none"}, 404, "none"),
+        ({"pools": "c", "url": "http://10.0.0.1/"}, 422, "no public address"),
+        ({"pools": "c", "event_voucher.voided": ""}, 422, "at least one event"),
+    ):
+        page, left = await change(**typed)
+        assert (page.status_code, said in page.text, left) == (status, True, stored), typed
+        assert f'name="pools" type="text" value="{typed["pools"]}"' in page.text, "what was typed is there"
+    page, stored = await change(pools="", all_pools="yes")
+    assert stored == (body["url"], ["voucher.voided"], None)
+
+
 async def test_a_pool_does_not_come_back_by_its_schedule(person, client):
     """As the API has it: the rule is the domain's."""
     await client.post("/v1/pools", json={"name": "p"})

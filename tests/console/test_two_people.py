@@ -121,3 +121,27 @@ async def test_two_people_map_at_once_and_both_are_kept(person, client):
     await asyncio.gather(*(browser.post("/console/mapping", data=form) for form in forms))
     mapped = (await client.get("/v1/redemption-mapping")).json()["mappings"]
     assert [each["property"] for each in mapped] == ["p0", "p1", "p2", "p3"]
+
+
+async def test_a_webhook_that_somebody_else_changed(person, client):
+    body = {"url": "https://hooks.test/codes", "events": ["voucher.assigned"]}
+    hook = (await client.post("/v1/webhooks", json=body)).json()
+    api, address = f"/v1/webhooks/{hook['id']}", f"/console/webhooks/{hook['id']}"
+    browser = await person()
+    form = {"csrf": await csrf(browser), "version": version(await browser.get(address))}
+    await client.patch(api, json={"url": HOOK})
+    mine = form | {
+        "url": "https://hooks.test/mine",
+        "event_pool.low": "yes",
+        "all_pools": "yes",
+        "sure": "yes",
+    }
+    second = await browser.post(f"{address}/change", data=mine)
+    assert second.status_code == 412
+    assert HOOK in second.text
+    assert 'value="https://hooks.test/mine"' in second.text
+    deleted = await browser.post(f"{address}/delete", data=mine)
+    assert deleted.status_code == 412, "nobody deletes what he has not seen"
+    again = await browser.post(f"{address}/change", data=mine | {"version": version(second)})
+    assert "The webhook is changed" in again.text
+    assert (await client.get(api)).json()["events"] == ["pool.low"]

@@ -109,7 +109,9 @@ _HOLDS = """
 SELECT hold.id, pool.name AS pool, campaign_id, size AS count, drawn, expires_at, hold.created_at
 FROM hold JOIN pool ON pool.project_id = :project AND pool.id = pool_id
 """
-ONE = text(f"{_HOLDS} WHERE hold.project_id = :project AND hold.id = :id")
+ONE = text(
+    f"{_HOLDS} WHERE hold.project_id = :project AND pool_id = :pool_id AND hold.id = :id AND {HOLD_STANDS}"
+)
 LIST = text(f"""
 {_HOLDS}
 WHERE hold.project_id = :project AND pool_id = :pool_id AND campaign_id > :after AND {HOLD_STANDS}
@@ -117,9 +119,9 @@ ORDER BY campaign_id LIMIT :limit
 """)
 
 
-async def by_id(connection: AsyncConnection, hold_id: uuid.UUID) -> HoldRecord:
-    """Return a hold that is there."""
-    return records.one_of(await connection.execute(ONE, {"id": hold_id}), HoldRecord)
+async def by_id(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) -> HoldRecord | None:
+    """Return a hold of a pool that has not expired."""
+    return records.any_of(await connection.execute(ONE, {"pool_id": pool_id, "id": hold_id}), HoldRecord)
 
 
 async def of_pool(connection: AsyncConnection, pool_id: int, after: str, limit: int) -> list[HoldRecord]:
@@ -128,12 +130,22 @@ async def of_pool(connection: AsyncConnection, pool_id: int, after: str, limit: 
     return records.all_of(await connection.execute(LIST, parameters), HoldRecord)
 
 
-async def remove(connection: AsyncConnection, pool_id: int, hold_id: uuid.UUID) -> bool:
-    """Delete a hold; return False where the pool has none of this id."""
-    query = text(
-        "DELETE FROM hold WHERE project_id = :project AND pool_id = :pool_id AND id = :id RETURNING id"
-    )
-    return (await connection.execute(query, {"pool_id": pool_id, "id": hold_id})).first() is not None
+CHANGE = text(
+    "UPDATE hold SET size = :count, expires_at = :expires_at WHERE project_id = :project AND id = :id"
+)
+
+
+async def change(
+    connection: AsyncConnection, hold_id: uuid.UUID, count: int, expires_at: datetime | None
+) -> None:
+    """Change a hold whose pool is locked."""
+    await connection.execute(CHANGE, {"id": hold_id, "count": count, "expires_at": expires_at})
+
+
+async def remove(connection: AsyncConnection, hold_id: uuid.UUID) -> None:
+    """Delete a hold whose pool is locked."""
+    query = text("DELETE FROM hold WHERE project_id = :project AND id = :id")
+    await connection.execute(query, {"id": hold_id})
 
 
 REMOVE_EXPIRED = text(

@@ -3,9 +3,9 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from app.platform.clock import clock
 from app.schema.texts import NO_FLAG, CampaignId, Input
@@ -14,23 +14,43 @@ from app.schema.times import Time
 MAX_SIZE = 2**53
 
 
+def _to_come(moment: datetime) -> datetime:
+    if moment <= clock.now():
+        raise ValueError("the time has passed")
+    return moment
+
+
+Count = Annotated[int, Field(ge=1, le=MAX_SIZE), NO_FLAG]
+ToCome = Annotated[Time, AfterValidator(_to_come)]
+
+
 class HoldCreate(Input):
     """Vouchers to set aside."""
 
     campaign_id: CampaignId = Field(description="The campaign that may draw them")
-    count: Annotated[int, Field(ge=1, le=MAX_SIZE), NO_FLAG] = Field(
-        description="Number of vouchers", examples=[10_000_000]
-    )
-    expires_at: Time | None = Field(
+    count: Count = Field(description="Number of vouchers", examples=[10_000_000])
+    expires_at: ToCome | None = Field(
         default=None, description="When the rest is given back; never, if left out"
     )
 
-    @field_validator("expires_at")
-    @classmethod
-    def _to_come(cls, moment: datetime | None) -> datetime | None:
-        if moment is not None and moment <= clock.now():
-            raise ValueError("the time has passed")
-        return moment
+
+class HoldUpdate(Input):
+    """What may be changed of a hold; what is left out stays."""
+
+    count: Count | None = Field(
+        default=None,
+        description="Number of vouchers, with those that the campaign has drawn",
+        examples=[12_000_000],
+    )
+    expires_at: ToCome | None = Field(default=None, description="When the rest is given back; null: never")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if "count" in self.model_fields_set and self.count is None:
+            raise ValueError("count cannot be null: leave it out, and it stays")
+        if not self.model_fields_set:
+            raise ValueError("say what to change: count or expires_at")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,15 @@ from app.domain.access.audit import service as audit
 from app.domain.access.scopes import Caller
 from app.domain.holds import queries
 from app.domain.holds.errors import HoldExistsError, HoldNotFoundError, HoldTooLargeError
-from app.domain.holds.schemas import HoldRecord, Holds
+from app.domain.holds.schemas import HoldRecord, Holds, HoldUpdate
 from app.domain.lifecycle import stock
 from app.domain.lifecycle.claim import NONE_ALLOWED, Allowance, CustomerRule
 from app.domain.lifecycle.thresholds import note_fallen
 from app.domain.pools import service as pools
 from app.platform.database import retry_on_conflict, transaction
+from app.platform.errors import InvalidRequestError
 from app.platform.sweeping import by_halves, turn_is_over
+from app.platform.versions import Expected, check, version
 
 
 async def allowance(connection: AsyncConnection, pool: str, campaign_id: str | None) -> Allowance:
@@ -80,14 +82,9 @@ async def create(
     hold_id = await queries.add(connection, pool_id, campaign_id, size, expires_at)
     if hold_id is None:
         raise HoldExistsError(
-            f"Campaign {campaign_id!r} has a hold on pool {pool!r}; delete it to make another."
+            f"Campaign {campaign_id!r} has a hold on pool {pool!r}: change it, or delete it to make another."
         )
-    await stock.refresh(
-        connection, pool_id
-    )  # from here on, no claim is under way that does not know of the hold
-    free = (await queries.free(connection, pool_id)).free
-    if free < 0:
-        raise HoldTooLargeError(pool, free=max(size + free, 0), missing=min(-free, size))
+    await _take(connection, pool, pool_id, size)
     await audit.record(
         connection,
         caller,
@@ -97,7 +94,78 @@ async def create(
         count=size,
         expires_at=expires_at and expires_at.isoformat(),
     )
-    return await queries.by_id(connection, hold_id)
+    return await _of(connection, pool, pool_id, hold_id)
+
+
+async def _take(connection: AsyncConnection, pool: str, pool_id: int, more: int) -> None:
+    """See to it that so many more than before can be held; from here on no claim is under way that knows less.
+
+    Raises:
+        HoldTooLargeError: too few are available and not held.
+    """
+    await stock.refresh(connection, pool_id)
+    free = (await queries.free(connection, pool_id)).free
+    if more > 0 > free:
+        raise HoldTooLargeError(pool, free=max(more + free, 0), missing=min(-free, more))
+
+
+async def _of(connection: AsyncConnection, pool: str, pool_id: int, hold_id: uuid.UUID) -> HoldRecord:
+    hold = await queries.by_id(connection, pool_id, hold_id)
+    if hold is None:
+        raise HoldNotFoundError(f"Pool {pool!r} has no hold {hold_id}.")
+    return hold
+
+
+async def get(connection: AsyncConnection, pool: str, hold_id: uuid.UUID) -> HoldRecord:
+    """Return a hold.
+
+    Raises:
+        PoolNotFoundError, HoldNotFoundError: there is no such pool, or the pool has no such hold.
+    """
+    return await _of(connection, pool, await pools.id_of(connection, pool), hold_id)
+
+
+def version_of(hold: HoldRecord) -> str:
+    """Return the version of a hold: of what was set, not of what was drawn."""
+    return version(hold.id, hold.count, hold.expires_at)
+
+
+async def change(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    pool: str,
+    hold_id: uuid.UUID,
+    wanted: HoldUpdate,
+    expected: Expected | None = None,
+) -> HoldRecord:
+    """Change how many vouchers a hold sets aside, or until when; meanwhile nobody else draws them.
+
+    Raises:
+        PoolNotFoundError, HoldNotFoundError: there is no such pool, or the pool has no such hold.
+        InvalidRequestError: the campaign has drawn more.
+        HoldTooLargeError: it is to be larger, and too few are available and not held.
+        PreconditionFailedError: it is not as expected.
+    """
+    pool_id = await _lock(connection, pool)
+    before = await _of(connection, pool, pool_id, hold_id)
+    check(expected, version_of(before))
+    count = before.count if wanted.count is None else wanted.count
+    if count < before.drawn:
+        message = f"the campaign has drawn {before.drawn} of them"
+        raise InvalidRequestError(f"count: {message}", [{"loc": ["body", "count"], "msg": message}])
+    expires_at = wanted.expires_at if "expires_at" in wanted.model_fields_set else before.expires_at
+    await note_fallen(connection, [pool_id])
+    await queries.change(connection, hold_id, count, expires_at)
+    await _take(connection, pool, pool_id, count - before.count)
+    await audit.record(
+        connection,
+        caller,
+        "hold.changed",
+        pool=pool,
+        hold_id=str(hold_id),
+        **wanted.model_dump(mode="json", include=wanted.model_fields_set),
+    )
+    return await _of(connection, pool, pool_id, hold_id)
 
 
 async def of_pool(connection: AsyncConnection, pool: str, after: str | None, limit: int) -> Holds:
@@ -107,16 +175,23 @@ async def of_pool(connection: AsyncConnection, pool: str, after: str | None, lim
     return Holds(await queries.of_pool(connection, pool_id, after or "", limit), max(free.free, 0))
 
 
-async def delete(connection: AsyncConnection, caller: Caller | None, pool: str, hold_id: uuid.UUID) -> None:
+async def delete(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    pool: str,
+    hold_id: uuid.UUID,
+    expected: Expected | None = None,
+) -> None:
     """Give back what a hold still keeps.
 
     Raises:
         PoolNotFoundError, HoldNotFoundError: there is no such pool, or the pool has no such hold.
+        PreconditionFailedError: it is not as expected.
     """
     pool_id = await _lock(connection, pool)
+    check(expected, version_of(await _of(connection, pool, pool_id, hold_id)))
     await note_fallen(connection, [pool_id])
-    if not await queries.remove(connection, pool_id, hold_id):
-        raise HoldNotFoundError(f"Pool {pool!r} has no hold {hold_id}.")
+    await queries.remove(connection, hold_id)
     await stock.refresh(connection, pool_id)
     await audit.record(connection, caller, "hold.deleted", pool=pool, hold_id=str(hold_id))
 

@@ -225,12 +225,14 @@ async def due(connection: AsyncConnection) -> list[WebhookState]:
 
 
 async def move(connection: AsyncConnection, webhook: WebhookState, position: Position) -> None:
-    """Move a webhook over what it is not told of, unless somebody is at it or has moved it."""
+    """Move a webhook over what it is not told of, unless somebody is at it, or has moved or changed it."""
     await connection.execute(
         update(Webhook)
         .where(
             Webhook.id == webhook.id,
             *_due(),
+            Webhook.events == webhook.events,
+            Webhook.pool_ids.is_not_distinct_from(webhook.pool_ids),
             *(Webhook.__table__.c[name] == value for name, value in webhook.position.values().items()),
         )
         .values(**position.values())
@@ -372,6 +374,19 @@ async def attempted(
             delivered_at=delivered_at,
             **values,
         )
+    )
+
+
+async def break_off(connection: AsyncConnection, webhook_id: uuid.UUID, why: str) -> None:
+    """End the message of a webhook that is under way: what it said is told by others."""
+    await connection.execute(
+        update(WebhookDelivery)
+        .where(
+            WebhookDelivery.webhook_id == webhook_id,
+            WebhookDelivery.status == "pending",
+            WebhookDelivery.test.is_(False),
+        )
+        .values(status="failed", error=why)
     )
 
 

@@ -3,9 +3,9 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from app.platform.hooks import Tries
 from app.schema.names import nfc
@@ -32,25 +32,52 @@ def _each_once(values: list[str]) -> list[str]:
     return values
 
 
+Events = Annotated[list[EventType], Field(min_length=1), AfterValidator(_each_once)]
+Pools = Annotated[
+    list[Annotated[Identifier, AfterValidator(nfc)]],
+    Field(min_length=1, max_length=MAX_POOLS),
+    AfterValidator(_each_once),
+]
+
+
 class WebhookCreate(Input):
     """Whom to tell of what."""
 
     url: WebhookUrl = Field(
         description="Receives each message as a POST", examples=["https://example.com/hooks/vouchers"]
     )
-    events: Annotated[list[EventType], AfterValidator(_each_once)] = Field(
-        min_length=1,
+    events: Events = Field(
         description="What is told. `pool.low` needs thresholds in the alerts of the pool",
         examples=[["voucher.assigned", "voucher.released"]],
     )
-    pools: (
-        Annotated[
-            list[Annotated[Identifier, AfterValidator(nfc)]],
-            Field(min_length=1, max_length=MAX_POOLS),
-            AfterValidator(_each_once),
-        ]
-        | None
-    ) = Field(default=None, description="Only of these pools; left out: of all, also of later ones")
+    pools: Pools | None = Field(
+        default=None, description="Only of these pools; left out: of all, also of later ones"
+    )
+
+
+class WebhookUpdate(Input):
+    """What may be changed of a webhook; what is left out stays."""
+
+    url: WebhookUrl | None = Field(
+        default=None,
+        description="Receives each message as a POST, from the next one on",
+        examples=["https://example.com/hooks/vouchers"],
+    )
+    events: Events | None = Field(
+        default=None, description="What is told", examples=[["voucher.assigned", "voucher.voided"]]
+    )
+    pools: Pools | None = Field(
+        default=None, description="Only of these pools; null: of all, also of later ones"
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        for name in ("url", "events"):
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null: leave it out, and it stays")
+        if not self.model_fields_set:
+            raise ValueError("say what to change: url, events or pools")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

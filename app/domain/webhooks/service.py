@@ -19,14 +19,27 @@ from app.domain.webhooks.schemas import (
     WebhookCreate,
     WebhookDeliveryRecord,
     WebhookDetails,
+    WebhookUpdate,
 )
 from app.platform import hooks
 from app.platform.clock import clock
 from app.platform.errors import InvalidRequestError
 from app.platform.jobs import URGENT, enqueue
 from app.platform.settings import Settings
+from app.platform.versions import Expected, check, version
 
 MAX_WEBHOOKS = 100
+
+GOES_ON = {
+    "disabled_at": None,
+    "disabled_because": None,
+    "failures": 0,
+    "failing_since": None,
+    "next_try_at": func.now(),
+}
+"""Columns of a webhook that goes on at once where it stopped."""
+CHANGED = "the webhook was changed; what it is still to know comes anew"
+"""What is noted at a message that was under way."""
 
 Key = tuple[datetime, uuid.UUID]
 """Where a page ends: time, id."""
@@ -51,9 +64,7 @@ async def create(
     if await queries.count(connection) >= MAX_WEBHOOKS:
         raise TooManyWebhooksError(MAX_WEBHOOKS)
     secret = hooks.new_secret()
-    pool_ids = None
-    if wanted.pools is not None:
-        pool_ids = [await pools.id_of(connection, name) for name in wanted.pools]
+    pool_ids = await _pool_ids(connection, wanted.pools)
     values = {"url": wanted.url, "secret": secret, "events": wanted.events, "pool_ids": pool_ids}
     webhook_id = await queries.add(connection, values, queries.Position.before(begin))
     await audit.record(
@@ -65,6 +76,10 @@ async def create(
         pools=wanted.pools,
     )
     return NewWebhook(**asdict(await get(connection, webhook_id)), secret=secret)
+
+
+async def _pool_ids(connection: AsyncConnection, names: list[str] | None) -> list[int] | None:
+    return None if names is None else [await pools.id_of(connection, name) for name in names]
 
 
 async def check_url(settings: Settings, url: str) -> None:
@@ -115,14 +130,71 @@ def _told_until(row: queries.WebhookRecord) -> datetime:
     return at if row.has_news else max(at, clock.now() - sending.IDLE)
 
 
-async def remove(connection: AsyncConnection, caller: Caller | None, webhook_id: uuid.UUID) -> None:
+def version_of(webhook: WebhookDetails) -> str:
+    """Return the version of a webhook: of what was set, not of how far it was told."""
+    return version(webhook.id, webhook.url, webhook.events, webhook.pools)
+
+
+async def change(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    webhook_id: uuid.UUID,
+    wanted: WebhookUpdate,
+    expected: Expected | None = None,
+) -> WebhookDetails:
+    """Change a webhook; it goes on where it was, and at once where it has another URL.
+
+    All that it was not told yet follows what is wanted now. A message that is under way goes to the new URL, as it is;
+    where it might say something else now it ends, for an id stands for the same message at each try.
+
+    Args:
+        connection: of the transaction.
+        caller: who asks.
+        webhook_id: which one.
+        wanted: what is to be changed; `check_url` has found nothing against a new URL.
+        expected: what the caller takes it for.
+
+    Raises:
+        WebhookNotFoundError: there is none with this id.
+        PoolNotFoundError: a pool is not there.
+        PreconditionFailedError: it is not as expected.
+    """
+    before = _details(await _of(connection, webhook_id, locked=True))
+    check(expected, version_of(before))
+    told: dict[str, object] = wanted.model_dump(include=wanted.model_fields_set & {"events"})
+    if "pools" in wanted.model_fields_set:
+        told["pool_ids"] = await _pool_ids(connection, wanted.pools)
+    # Who is at it right now finds that it has no lease, and lets go.
+    values = {**told, "lease": None, "leased_until": None}
+    if wanted.url is not None:
+        values |= {"url": wanted.url, **(GOES_ON if wanted.url != before.url else {})}
+    await queries.change(connection, webhook_id, values)
+    if told:
+        await queries.break_off(connection, webhook_id, CHANGED)
+    await audit.record(
+        connection,
+        caller,
+        "webhook.changed",
+        webhook_id=str(webhook_id),
+        **wanted.model_dump(include=wanted.model_fields_set - {"url"}),
+    )
+    return await get(connection, webhook_id)
+
+
+async def remove(
+    connection: AsyncConnection,
+    caller: Caller | None,
+    webhook_id: uuid.UUID,
+    expected: Expected | None = None,
+) -> None:
     """Delete a webhook; what it was not told yet it is never told.
 
     Raises:
         WebhookNotFoundError: there is none with this id.
+        PreconditionFailedError: it is not as expected.
     """
-    if not await queries.remove(connection, webhook_id):
-        raise WebhookNotFoundError(webhook_id)
+    check(expected, version_of(_details(await _of(connection, webhook_id, locked=True))))
+    await queries.remove(connection, webhook_id)
     await audit.record(connection, caller, "webhook.deleted", webhook_id=str(webhook_id))
 
 
@@ -147,17 +219,7 @@ async def enable(connection: AsyncConnection, caller: Caller | None, webhook_id:
         WebhookNotFoundError: there is none with this id.
     """
     await _of(connection, webhook_id)
-    await queries.change(
-        connection,
-        webhook_id,
-        {
-            "disabled_at": None,
-            "disabled_because": None,
-            "failures": 0,
-            "failing_since": None,
-            "next_try_at": func.now(),
-        },
-    )
+    await queries.change(connection, webhook_id, GOES_ON)
     await audit.record(connection, caller, "webhook.enabled", webhook_id=str(webhook_id))
     return await get(connection, webhook_id)
 

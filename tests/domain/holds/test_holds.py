@@ -6,6 +6,7 @@ from sqlalchemy import text
 from app.domain.alerts import service as alerts
 from app.domain.assignments import service as assignments
 from app.domain.holds import service
+from app.domain.holds.schemas import HoldUpdate
 from app.domain.lifecycle import check
 from app.domain.vouchers import service as vouchers
 from app.platform.database import transaction
@@ -311,3 +312,86 @@ async def test_draws_of_a_hold_let_no_threshold_fall(client, engine):
         await alerts.notify_crossed(connection)
         fallen = (await connection.execute(text("SELECT available FROM alert_threshold"))).scalars().all()
     assert fallen == [2]
+
+
+async def change(client, made, **wanted):
+    return await client.patch(f"{URL}/{made['id']}", json=wanted)
+
+
+async def test_a_hold_grows_and_shrinks_down_to_what_was_drawn(client, engine):
+    await fill(engine, "p", 10)
+    made = (await hold(client, count=4)).json()
+    assert [await draw(client, "spring") for _ in range(3)] == [201] * 3
+    grown = await change(client, made, count=6)
+    assert (grown.status_code, grown.json()) == (200, made | {"count": 6, "drawn": 3})
+    assert (await client.get(f"{URL}/{made['id']}")).json() == grown.json()
+    too_many = await change(client, made, count=11)
+    assert (too_many.status_code, too_many.json()["type"]) == (409, "/problems/hold-too-large")
+    assert (too_many.json()["free"], too_many.json()["missing"]) == (4, 1)
+    assert (await change(client, made, count=10)).status_code == 200
+    assert await draw(client, "other") == 409
+    too_few = await change(client, made, count=2)
+    assert (too_few.status_code, too_few.json()["errors"][0]["loc"]) == (422, ["body", "count"])
+    assert "drawn 3" in too_few.json()["detail"]
+    assert (await change(client, made, count=3)).status_code == 200
+    assert await stock_holds(engine) == [0], "used up: it slows nobody down"
+    assert await draw(client, "other") == 201
+    assert (await change(client, made, count=5)).status_code == 200
+    assert await stock_holds(engine) == [1]
+    assert [await draw(client, "other") for _ in range(5)] == [201] * 4 + [409]
+    assert [await draw(client, "spring") for _ in range(3)] == [201, 201, 409]
+    assert await broken(engine) == []
+
+
+async def test_a_hold_ends_at_another_time_or_never_and_one_that_has_ended_stays_so(client, engine):
+    await fill(engine, "p", 2)
+    made = (await hold(client, count=2, expires_at="2100-01-01T00:00:00Z")).json()
+    assert (await change(client, made, expires_at="2101-01-01T00:00:00Z")).json()["expires_at"][:4] == "2101"
+    assert (await change(client, made, count=1)).json()["expires_at"][:4] == "2101"
+    assert (await change(client, made, expires_at=None)).json()["expires_at"] is None
+    for wanted, said in (
+        ({"expires_at": "2001-01-01T00:00:00Z"}, "has passed"),
+        ({"count": None}, "cannot be null"),
+        ({"count": 0}, "greater than or equal to 1"),
+        ({"count": True}, "whole number"),
+        ({}, "say what to change"),
+        ({"campaign_id": "x"}, "not"),
+    ):
+        reply = await change(client, made, **wanted)
+        assert (reply.status_code, said in reply.text) == (422, True), (wanted, reply.text)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE hold SET expires_at = now() - interval '1 s'"))
+    assert (await change(client, made, expires_at=None)).status_code == 404
+    assert (await client.get(f"{URL}/{made['id']}")).status_code == 404
+    other = await client.patch(f"{URL.replace('/p/', '/q/')}/{made['id']}", json={"count": 1})
+    assert (other.status_code, other.json()["type"]) == (404, "/problems/pool-not-found")
+
+
+async def test_of_a_hold_that_grows_while_others_draw_no_code_is_drawn_twice_or_lost(client, engine):
+    await fill(engine, "p", 200)
+    made = (await hold(client, "spring", 1)).json()
+
+    async def others():
+        return [await draw(client) for _ in range(20)]
+
+    drawing = [asyncio.create_task(others()) for _ in range(10)]
+    grown = await change(client, made, count=100)
+    assert grown.status_code == 200, grown.text
+    outcomes = [status for task in drawing for status in await task]
+    assert outcomes.count(201) == 100
+    assert [await draw(client, "spring") for _ in range(101)] == [201] * 100 + [409]
+    assert await broken(engine) == []
+
+
+async def test_a_claim_that_began_before_the_hold_grew_takes_nothing_of_it(client, engine):
+    """As for a new hold: one that was used up is told to nobody until it grows."""
+    await fill(engine, "p", 2)
+    made = (await hold(client)).json()
+    assert await draw(client, "spring") == 201
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT FROM stock FOR UPDATE"))
+        waiting = asyncio.create_task(draw(client))
+        await until_somebody_waits(engine)
+        await service.change(connection, None, "p", uuid.UUID(made["id"]), HoldUpdate(count=2))
+    assert await waiting == 409
+    assert await draw(client, "spring") == 201

@@ -770,3 +770,129 @@ async def test_the_log_of_messages_is_cleared_but_not_of_those_under_way(client,
         )
     await queries.forget(everywhere(engine), timedelta(days=7))
     assert [each["status"] for each in await deliveries(client, hook)] == ["pending"]
+
+
+async def change(client, hook, **wanted):
+    reply = await client.patch(f"{URL}/{hook['id']}", json=wanted)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+@pytest.fixture
+async def other():
+    """Another receiver."""
+    other = Receiver()
+    await other.up()
+    yield other
+    await other.down()
+
+
+@pytest.mark.parametrize("status", [500, 410])
+async def test_with_another_url_it_goes_on_at_once_with_the_same_message_and_key(
+    client, engine, settings, receiver, other, status
+):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver)
+    receiver.status = status
+    rows = [await give(client)]
+    await told(engine, settings, receiver, hook)
+    rows.append(await give(client))
+    assert (await change(client, hook, url=receiver.url))["failures"] == 1, "the same one: it goes on waiting"
+    changed = await change(client, hook, url=other.url)
+    assert (changed["url"], changed["failures"], changed["disabled_at"]) == (other.url, 0, None)
+    events = await told(engine, settings, other, hook)
+    assert [event["data"]["code"] for event in events] == [row["code"] for row in rows]
+    assert len(receiver.received) == 1
+    (first,), (again, *_) = receiver.received, other.received
+    same = first.headers["webhook-id"] == again.headers["webhook-id"]
+    assert same is (status == 500), "what was refused for good is another message"
+
+
+async def test_what_was_not_told_yet_follows_the_change_in_a_message_of_its_own(
+    client, engine, settings, receiver
+):
+    await fill(engine, "p", 5)
+    await fill(engine, "q", ["q-1"])
+    hook = await subscribe(client, receiver, "voucher.voided", pools=["p"])
+    receiver.status = 500
+    given = await give(client)
+    await client.post(f"/v1/vouchers/{given['code']}/void")
+    await give(client, pool="q")
+    await told(engine, settings, receiver, hook)
+    await change(client, hook, events=["voucher.assigned", "voucher.voided"])
+    await change(client, hook, pools=None)
+    receiver.status = 204
+    await no_wait(engine)
+    await sending.tell(engine, settings)
+    before, after = receiver.payloads(hook["secret"])
+    assert receiver.received[0].headers["webhook-id"] != receiver.received[1].headers["webhook-id"]
+    said = [(event["type"], event["data"]["pool"]) for event in after["data"]["events"]]
+    assert said == [("voucher.assigned", "p"), ("voucher.voided", "p"), ("voucher.assigned", "q")]
+    assert before["data"]["events"] == [after["data"]["events"][1]], "an event is known again by its id"
+    new, old = await deliveries(client, hook)
+    assert (new["status"], new["events"]) == ("delivered", 3)
+    assert (old["status"], old["attempts"], old["error"]) == ("failed", 1, webhooks.CHANGED)
+
+
+async def test_who_sends_while_it_is_changed_lets_go_and_nothing_is_missed(
+    client, engine, settings, receiver, other, monkeypatch
+):
+    monkeypatch.setattr(sending, "MAX_EVENTS", 1)
+    await fill(engine, "p", 5)
+    receiver.held = asyncio.Event()
+    hook = await subscribe(client, receiver)
+    rows = [await give(client), await give(client)]
+    telling = asyncio.create_task(sending.tell(engine, settings))
+    await eventually(lambda: receiver.received)
+    await change(client, hook, url=other.url, pools=["p"])
+    receiver.held.set()
+    await telling
+    events = await told(engine, settings, other, hook)
+    assert [event["data"]["code"] for event in events] == [row["code"] for row in rows]
+    assert len(receiver.received) == 1, "no further message goes to where it was"
+    assert [each["status"] for each in await deliveries(client, hook)] == ["delivered", "delivered", "failed"]
+
+
+async def test_a_look_from_before_a_change_passes_over_nothing_that_it_wants(
+    client, engine, settings, receiver, monkeypatch
+):
+    await fill(engine, "p", 5)
+    hook = await subscribe(client, receiver, "voucher.redeemed")
+    given, settled = [], sending.order.settled
+
+    async def changed_meanwhile(engine):
+        if not given:
+            await change(client, hook, events=["voucher.assigned"])
+            given.append(await give(client))
+        return await settled(engine)
+
+    monkeypatch.setattr(sending, "IDLE", timedelta(0))
+    monkeypatch.setattr(sending.order, "settled", changed_meanwhile)
+    for _ in range(2):
+        events = await told(engine, settings, receiver, hook)
+    assert [event["data"]["code"] for event in events] == [given[0]["code"]]
+
+
+async def test_a_change_that_makes_no_sense_changes_nothing(client, engine, settings, receiver):
+    await fill(engine, "p", 1)
+    hook = await subscribe(client, receiver, "voucher.assigned", pools=["p"])
+    for wanted, status, said in (
+        ({}, 422, "say what to change"),
+        ({"url": None}, 422, "cannot be null"),
+        ({"events": None}, 422, "cannot be null"),
+        ({"events": []}, 422, "at least 1"),
+        ({"events": ["voucher.voided"] * 2}, 422, "each stands once"),
+        ({"pools": []}, 422, "at least 1"),
+        ({"secret": "whsec_x"}, 422, "not"),
+        ({"url": "http://10.0.0.1/"}, 422, "10.0.0.1"),
+        ({"url": "https://example.org/", "pools": ["none"]}, 404, "none"),
+    ):
+        reply = await client.patch(f"{URL}/{hook['id']}", json=wanted)
+        assert (reply.status_code, said in reply.text) == (status, True), (wanted, reply.text)
+    left = {
+        name: value
+        for name, value in (await shown(client, hook)).items()
+        if name in ("url", "events", "pools")
+    }
+    assert left == {"url": receiver.url, "events": ["voucher.assigned"], "pools": ["p"]}
+    assert (await client.patch(f"{URL}/{uuid.uuid4()}", json={"pools": None})).status_code == 404
