@@ -13,9 +13,10 @@ from app.console.session import ManagerForm, Reader, Visit
 from app.domain.imports.schedules import service
 from app.domain.imports.schedules.schemas import ScheduleUpdate
 from app.domain.pools import service as pools
+from app.platform.database import transaction
 from app.platform.errors import DomainError
 from app.web import pagination
-from app.web.dependencies import Connection
+from app.web.dependencies import Connection, Engine
 from app.web.redaction import schedule_seen_by
 
 router = APIRouter(prefix="/schedules")
@@ -37,21 +38,23 @@ async def set_active(schedule_id: uuid.UUID, visit: ManagerForm, connection: Con
 
 
 @router.post("/{schedule_id}/times")
-async def set_times(schedule_id: uuid.UUID, visit: ManagerForm, connection: Connection) -> Response:
+async def set_times(schedule_id: uuid.UUID, visit: ManagerForm, engine: Engine) -> Response:
     """Change when a schedule runs, where it still is as the form has it."""
     try:
         times = {"cron": visit.text("cron"), "timezone": visit.given("timezone") or "UTC"}
         wanted = model(ScheduleUpdate, times)
-        await once(
-            connection,
-            visit,
-            lambda: service.update(
-                connection, visit.caller, visit.settings, schedule_id, wanted, seen_version(visit)
-            ),
-            lambda changed: str(changed.id),
-        )
+        async with transaction(engine) as connection:
+            await once(
+                connection,
+                visit,
+                lambda: service.update(
+                    connection, visit.caller, visit.settings, schedule_id, wanted, seen_version(visit)
+                ),
+                lambda changed: str(changed.id),
+            )
     except DomainError as error:
-        return await _list(visit, connection, error, schedule_id)
+        async with transaction(engine) as connection:
+            return await _list(visit, connection, error, schedule_id)
     return see("/schedules", "schedule-changed")
 
 

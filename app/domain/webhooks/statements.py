@@ -121,18 +121,20 @@ READ = text(f"{_MESSAGE} SELECT * FROM message")  # noqa: S608  (made of constan
 _PLACED = "events, first_at, last_at, ledger_at, ledger_id, change_at, change_id"
 _PLACED_IN_MESSAGE = ", ".join(f"message.{column}" for column in _PLACED.split(", "))
 BEGUN = text(f"""
-{_MESSAGE}, begun AS (
+{_MESSAGE}, ours AS MATERIALIZED (
+    SELECT id, secret, previous_secrets FROM webhook
+    WHERE project_id = :project AND id = :webhook_id AND lease = :lease FOR NO KEY UPDATE
+), begun AS (
     INSERT INTO webhook_delivery (project_id, webhook_id, {_PLACED})
-    SELECT :project, id, {_PLACED_IN_MESSAGE} FROM message, webhook
-    WHERE message.events > 0 AND webhook.project_id = :project AND webhook.id = :webhook_id AND webhook.lease = :lease
+    SELECT :project, id, {_PLACED_IN_MESSAGE} FROM message, ours WHERE message.events > 0
     RETURNING id
 )
-SELECT message.*, begun.id AS delivery_id, secret, previous_secrets FROM message, begun, webhook
-WHERE webhook.project_id = :project AND webhook.id = :webhook_id
+SELECT message.*, begun.id AS delivery_id, secret, previous_secrets FROM message, begun, ours
 """)  # noqa: S608  (made of constants)
 """The same, and the message put on its way, with the keys that hold now.
 
-No row where there is nothing to tell, or another worker tells it.
+No row where there is nothing to tell, or another worker tells it, or it was changed meanwhile: until this is committed
+it is not.
 """
 
 REACH = text("""

@@ -17,6 +17,7 @@ from app.domain.lifecycle.requests import AssignmentRequest
 from app.domain.vouchers import service as vouchers
 from app.domain.webhooks import queries, sending
 from app.domain.webhooks import service as webhooks
+from app.domain.webhooks.schemas import WebhookUpdate
 from app.platform import hooks
 from app.platform.connections import connect_sync
 from app.platform.database import transaction
@@ -871,6 +872,31 @@ async def test_a_look_from_before_a_change_passes_over_nothing_that_it_wants(
     for _ in range(2):
         events = await told(engine, settings, receiver, hook)
     assert [event["data"]["code"] for event in events] == [given[0]["code"]]
+
+
+async def test_no_message_begins_by_what_a_webhook_was_before_a_change(client, engine, settings, receiver):
+    await fill(engine, "p", 1)
+    hook = await subscribe(client, receiver)
+    given = await give(client)
+    webhook_id, until = (
+        uuid.UUID(hook["id"]),
+        queries.Position.before(datetime.now(UTC) + timedelta(minutes=1)),
+    )
+    async with transaction(engine) as connection:
+        taken = await queries.take(connection, webhook_id, uuid.uuid4(), 60)
+
+    async def begin():
+        async with transaction(engine) as connection:
+            return await queries.begin(connection, taken, until, 9)
+
+    async with transaction(engine) as connection:
+        await webhooks.change(connection, None, webhook_id, WebhookUpdate(pools=["p"]))
+        beginning = asyncio.create_task(begin())
+        await until_somebody_waits(engine)
+    assert await beginning is None
+    events = await told(engine, settings, receiver, hook)
+    assert [event["data"]["code"] for event in events] == [given["code"]]
+    assert len(await deliveries(client, hook)) == 1
 
 
 async def test_a_change_that_makes_no_sense_changes_nothing(client, engine, settings, receiver):
