@@ -1,9 +1,12 @@
-"""What imports do to assigns beside them: `python -m benchmarks.beside [--rows 20000000] [--rounds 3] [--seconds 3]`.
+"""What imports do to assigns beside them: `python -m benchmarks.beside [--rows 20000000] [--rounds 3] [--used-log]`.
 
 First, steady assigns from one pool while many codes are imported into another one: latencies of all that is answered
 until the import has ended, against those before it. Then, for a minute, as many assigns as go from the new large pool,
 in turns with pools of 200,000. At last, as many as go from a pool into which a million codes are imported, in turns
 with none. All pools are imported, each request has a customer and an `Idempotency-Key` of its own. It needs `wrk`.
+
+A new server makes each piece of its log anew, and commits wait for that; one that has run for a while writes old ones
+over. `--used-log` lets the log go round first.
 """
 
 import argparse
@@ -13,6 +16,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import psycopg
 
 from benchmarks import goals, harness, imports, load, yardsticks
 from benchmarks.load import Load
@@ -30,6 +35,8 @@ FASTEST = 20_000
 SMALL = 200_000
 MILLION = 1_000_000
 IDLE_SECONDS = 20
+PIECES = 300
+"""Of the log, 16 MiB each: some more than an import of 20 M fills before its first checkpoint."""
 SETTLING = 3
 """Seconds of rest after an import, before an idle time."""
 
@@ -41,10 +48,13 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=int, default=3)
     options.add_argument("--after", type=int, default=60, help="seconds of assigns after the import")
+    options.add_argument("--used-log", action="store_true", help="let the server's log go round first")
     arguments = options.parse_args()
     rows, seconds = arguments.rows, arguments.seconds
     turns = max(1, arguments.after // (2 * seconds))
     with harness.service(workers=2) as service:
+        if arguments.used_log:
+            _use_log(service)
         places = _import_small(service, turns, seconds)
         idle, busy, took = meanwhile(service, rows)
         large, small = after(service, places, seconds)
@@ -145,6 +155,16 @@ def assigns(service: Service, pool: str, seconds: float) -> float:
     url = _url(service, pool)
     done = load.post(url, KEY, yardsticks.BODY, connections=CONNECTIONS, seconds=seconds, keyed=True)
     return done.good().per_second
+
+
+def _use_log(service: Service) -> None:
+    """Let the log of the service's server go round: its next pieces are old ones."""
+    socket = str(service.home / "run")
+    with psycopg.connect(host=socket, user="postgres", dbname="vouchers", autocommit=True) as connection:
+        for _ in range(PIECES):
+            connection.execute("SELECT pg_logical_emit_message(true, 'piece', '')")
+            connection.execute("SELECT pg_switch_wal()")
+        connection.execute("CHECKPOINT")
 
 
 def _url(service: Service, pool: str) -> str:
