@@ -7,8 +7,15 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from app.domain.alerts import service as alerts
+from app.domain.alerts.schemas import AlertsUpdate
+from app.domain.customers import service as customers
+from app.domain.customers.schemas import AggregateIn
 from app.platform.database import transaction
+from app.platform.settings import Settings
+from app.platform.versions import Expected, PreconditionFailedError
 from tests.factories import fill
+from tests.waiting import until_somebody_waits
 
 EMAILS = ["a@shop.test", "b@shop.test"]
 SOURCE = {"type": "url", "url": "https://example.org/codes.csv"}
@@ -199,3 +206,33 @@ async def test_a_key_that_may_only_read_gets_no_version_of_what_it_is_not_shown(
     ) as reader:
         reply = await reader.get(path)
     assert (reply.status_code, "etag" in reply.headers) == (200, False)
+
+
+NOT_THERE = Expected(frozenset({None}))
+FIRST_SAVES = {
+    "alerts": lambda connection, n: alerts.put(
+        connection,
+        None,
+        Settings(),
+        "stocked",
+        AlertsUpdate(thresholds=[n], webhook_url=HOOK["webhook_url"]),
+        NOT_THERE,
+    ),
+    "aggregate": lambda connection, n: customers.put_aggregate(
+        connection, None, "last", AggregateIn(event_type=f"e{n}", function="count").model_dump(), NOT_THERE
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FIRST_SAVES)
+async def test_of_two_who_save_the_first_at_once_the_second_is_told_of_the_other(engine, kind):
+    async def save(n):
+        async with transaction(engine) as connection:
+            return await FIRST_SAVES[kind](connection, n)
+
+    async with transaction(engine) as connection:
+        await FIRST_SAVES[kind](connection, 1)
+        second = asyncio.create_task(save(2))
+        await until_somebody_waits(engine)
+    with pytest.raises(PreconditionFailedError):
+        await second

@@ -229,8 +229,13 @@ async def states(connection: AsyncConnection, pool_ids: Sequence[int]) -> list[A
     return [AlertState(row.pool_id, row.fallen) for row in rows]
 
 
+LOCK_PLACE = text("SELECT pg_advisory_xact_lock(hashtextextended('alerts ' || CAST(:pool_id AS text), 0))")
+"""Of the alerts of a pool also where there are none: of two who set the first ones, one is told of the other's."""
+
+
 async def lock(connection: AsyncConnection, pool_id: int) -> bool:
     """Lock what is set for a pool against other edits until the transaction ends; return False where nothing is."""
+    await connection.execute(LOCK_PLACE, {"pool_id": pool_id})
     query = select(Alert.pool_id).where(Alert.pool_id == pool_id).with_for_update(key_share=True)
     return (await connection.execute(query)).first() is not None
 

@@ -159,8 +159,17 @@ async def aggregate(connection: AsyncConnection, name: str) -> AggregateRecord |
     return records.any_of(await connection.execute(query), AggregateRecord)
 
 
+LOCK_PLACE = text("""
+SELECT pg_advisory_xact_lock(
+    hashtextextended('aggregate ' || CAST(:project AS text) || ' ' || CAST(:name AS text), 0)
+)
+""")
+"""Of an aggregate also where there is none: of two who make the first, one is told of the other's."""
+
+
 async def lock_aggregate(connection: AsyncConnection, name: str) -> AggregateRecord | None:
     """Return an aggregate, locked against other edits until the transaction ends."""
+    await connection.execute(LOCK_PLACE, {"name": name})
     query = select(*AGGREGATE).where(Aggregate.name == name).with_for_update()
     return records.any_of(await connection.execute(query), AggregateRecord)
 
