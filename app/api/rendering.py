@@ -51,6 +51,7 @@ from app.web.problems import problems
 router = APIRouter(prefix="/v1", tags=["rendering"])
 _KEYED = uuid.UUID("6b1f6c43-2f0d-5a3e-8c57-9b1de5a0c2f4")
 NDJSON = "application/x-ndjson"
+Item = dict[str, object]
 _JSON = {"content-type": "application/json"}
 TEMPLATE = (TemplateError, TemplateLimitError, InvalidRequestError)
 REFUSED = (
@@ -194,15 +195,15 @@ async def _send_whole(
     request: Request,
 ) -> Response:
     """Answer as one who gave no ids and no key: nothing is committed before the reply is ready."""
-    written: list[bytes] = []
+    body = b""
 
     def write(made: list[Outcome]) -> None:
-        written[:] = _Items(spec, places).of(made)
+        nonlocal body
+        body = _whole(_Items(spec, places).of(made), len(places) - len(targets))
 
     made = await batch.render_whole(engine, renderers, spec, targets, write)
     if not await _still_there(request)():
         await service.take_back(engine, made)
-    body = _head(len(places) - len(targets)) + b",".join(written) + _FOOT
     return Response(body, media_type="application/json")
 
 
@@ -212,6 +213,22 @@ def _head(repeats: int) -> bytes:
 
 
 _FOOT = b"]}"
+_TOGETHER = 250
+"""Items that are written in one go: that takes a quarter of the time that each by itself takes."""
+
+
+def _written(items: list[Item]) -> bytes:
+    """Return items as JSON, with commas between them."""
+    return orjson.dumps(items)[1:-1]
+
+
+def _whole(items: list[Item], repeats: int) -> bytes:
+    """Return a `RenderBatchOut`, which may be large: it is put together once."""
+    starts = range(0, len(items), _TOGETHER)
+    pieces = [_written(items[start : start + _TOGETHER]) for start in starts]
+    pieces[0] = _head(repeats) + pieces[0]
+    pieces[-1] += _FOOT
+    return b",".join(pieces)
 
 
 async def _send_lines(
@@ -330,11 +347,11 @@ class _Items:
         self._last_at = {place: index for index, place in enumerate(places)}
         self._next = 0
 
-    def of(self, chunk: list[Outcome]) -> list[bytes]:
+    def of(self, chunk: list[Outcome]) -> list[Item]:
         """Return the items that can be written once these messages are made as well."""
         self._made |= enumerate(chunk, self._count)
         self._count += len(chunk)
-        items: list[bytes] = []
+        items: list[Item] = []
         for index in range(self._next, len(self._places)):
             place = self._places[index]
             if place >= self._count:
@@ -350,14 +367,14 @@ class _Items:
         """Yield a `RenderBatchOut`, the items of a chunk together."""
         before = _head(repeats)
         async for chunk in chunks:
-            yield before + b",".join(self.of(chunk))
+            yield before + _written(self.of(chunk))
             before = b","
         yield _FOOT
 
     async def lines(self, chunks: AsyncIterator[list[Outcome]]) -> AsyncIterator[bytes]:
         """Yield the items, a line each, those of a chunk together."""
         async for chunk in chunks:
-            yield b"\n".join([*self.of(chunk), b""])
+            yield b"".join(orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE) for item in self.of(chunk))
 
 
 def _targets_of(
@@ -389,7 +406,7 @@ def derived_id(caller: Caller, key: str | None, index: int, customer_id: str | N
     return str(uuid.uuid5(_KEYED, name))
 
 
-def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None) -> bytes:
+def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None) -> Item:
     """Return a `BatchItemOut` as plain values, without validation: there may be ten thousand."""
     error = outcome.error
     if error is None:
@@ -403,20 +420,18 @@ def _item(spec: RenderSpec, index: int, outcome: Outcome, repeat_of: int | None)
     else:
         status = "failed"
     parts = {} if outcome.parts is None else {"parts": outcome.parts}
-    return orjson.dumps(
-        {
-            "index": index,
-            "repeat_of": repeat_of,
-            "status": status,
-            "customer_id": outcome.target.asked_for,
-            "message_id": outcome.target.message_id,
-            "rendered": outcome.rendered,
-            **parts,
-            "vouchers": outcome.vouchers,
-            "undefined": outcome.undefined,
-            "problem": error and _problem(error),
-        }
-    )
+    return {
+        "index": index,
+        "repeat_of": repeat_of,
+        "status": status,
+        "customer_id": outcome.target.asked_for,
+        "message_id": outcome.target.message_id,
+        "rendered": outcome.rendered,
+        **parts,
+        "vouchers": outcome.vouchers,
+        "undefined": outcome.undefined,
+        "problem": error and _problem(error),
+    }
 
 
 def _problem(error: DomainError) -> dict[str, object]:
