@@ -3,7 +3,7 @@
 import codecs
 import math
 import unicodedata
-from typing import Annotated
+from typing import Annotated, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from app.schema.names import visible
@@ -48,6 +49,23 @@ class Input(BaseModel):
     """A body of a request: a field that is not known is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Update(Input):
+    """A body that changes a thing: what it leaves out stays."""
+
+    NEVER_NULL: ClassVar[frozenset[str]] = frozenset()
+    """Fields that may be left out, but have always a value."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        *names, last = type(self).model_fields
+        if not self.model_fields_set:
+            raise ValueError(f"say what to change: {', '.join(names)} or {last}")
+        for name in sorted(self.model_fields_set & self.NEVER_NULL):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null: leave it out, and it stays")
+        return self
 
 
 def _no_number(value: object) -> object:

@@ -3,12 +3,12 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.platform.clock import clock
-from app.schema.texts import NO_FLAG, CampaignId, Input
+from app.schema.texts import NO_FLAG, CampaignId, Input, Update
 from app.schema.times import Time
 
 MAX_SIZE = 2**53
@@ -34,8 +34,10 @@ class HoldCreate(Input):
     )
 
 
-class HoldUpdate(Input):
+class HoldUpdate(Update):
     """What may be changed of a hold; what is left out stays."""
+
+    NEVER_NULL: ClassVar = frozenset({"count"})
 
     count: Count | None = Field(
         default=None,
@@ -43,14 +45,6 @@ class HoldUpdate(Input):
         examples=[12_000_000],
     )
     expires_at: ToCome | None = Field(default=None, description="When the rest is given back; null: never")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if "count" in self.model_fields_set and self.count is None:
-            raise ValueError("count cannot be null: leave it out, and it stays")
-        if not self.model_fields_set:
-            raise ValueError("say what to change: count or expires_at")
-        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.schema.names import MAX_NAME, nfc, plain
-from app.schema.texts import Identifier, Input
+from app.schema.texts import Identifier, Input, Update
 
 Sort = Literal["name", "name_desc", "newest", "oldest"]
 """Orders of a list of pools; each has its index."""
@@ -124,7 +124,7 @@ class PerCustomer(Input):
     )
 
 
-class PoolUpdate(Input):
+class PoolUpdate(Update):
     """What may be changed of a pool; its name stays, because templates and idempotency rest on it."""
 
     description: str | None = Field(default=None, max_length=1000, description="For people")
@@ -137,12 +137,6 @@ class PoolUpdate(Input):
         " itself; null: by itself. Of what is handed out from now on; what goes back has its own expiry again",
         examples=[14],
     )
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if not self.model_fields_set:
-            raise ValueError("say what to change: description, per_customer or expires_after_days")
-        return self
 
 
 class PerCustomerOut(BaseModel):

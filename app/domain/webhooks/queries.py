@@ -199,10 +199,9 @@ async def list_page(
     return records.all_of(await connection.execute(query), WebhookRecord)
 
 
-async def remove(connection: AsyncConnection, webhook_id: uuid.UUID) -> bool:
-    """Delete a webhook and the log of its messages; return False if there is none."""
-    query = delete(Webhook).where(Webhook.id == webhook_id).returning(Webhook.id)
-    return (await connection.execute(query)).first() is not None
+async def remove(connection: AsyncConnection, webhook_id: uuid.UUID) -> None:
+    """Delete a webhook and the log of its messages."""
+    await connection.execute(delete(Webhook).where(Webhook.id == webhook_id))
 
 
 async def change(connection: AsyncConnection, webhook_id: uuid.UUID, values: Mapping[str, object]) -> None:

@@ -3,13 +3,13 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.platform.hooks import Tries
 from app.schema.names import nfc
-from app.schema.texts import Identifier, Input, WebhookUrl
+from app.schema.texts import Identifier, Input, Update, WebhookUrl
 
 EventType = Literal[
     "voucher.assigned",
@@ -55,8 +55,10 @@ class WebhookCreate(Input):
     )
 
 
-class WebhookUpdate(Input):
+class WebhookUpdate(Update):
     """What may be changed of a webhook; what is left out stays."""
+
+    NEVER_NULL: ClassVar = frozenset({"url", "events"})
 
     url: WebhookUrl | None = Field(
         default=None,
@@ -69,15 +71,6 @@ class WebhookUpdate(Input):
     pools: Pools | None = Field(
         default=None, description="Only of these pools; null: of all, also of later ones"
     )
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        for name in ("url", "events"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null: leave it out, and it stays")
-        if not self.model_fields_set:
-            raise ValueError("say what to change: url, events or pools")
-        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,17 +159,19 @@ async def change(
         PoolNotFoundError: a pool is not there.
         PreconditionFailedError: it is not as expected.
     """
-    before = _details(await _of(connection, webhook_id, locked=True))
-    check(expected, version_of(before))
-    told: dict[str, object] = wanted.model_dump(include=wanted.model_fields_set & {"events"})
+    before = await _of(connection, webhook_id, locked=True)
+    check(expected, version_of(_details(before)))
+    values: dict[str, object] = wanted.model_dump(include=wanted.model_fields_set - {"pools"})
     if "pools" in wanted.model_fields_set:
-        told["pool_ids"] = await _pool_ids(connection, wanted.pools)
-    # Who is at it right now finds that it has no lease, and lets go.
-    values = {**told, "lease": None, "leased_until": None}
-    if wanted.url is not None:
-        values |= {"url": wanted.url, **(GOES_ON if wanted.url != before.url else {})}
-    await queries.change(connection, webhook_id, values)
-    if told:
+        values["pool_ids"] = await _pool_ids(connection, wanted.pools)
+    changed = {name: value for name, value in values.items() if value != getattr(before, name)}
+    if changed:
+        goes_on = GOES_ON if "url" in changed else {}
+        # Who is at it right now finds that it has no lease, and lets go.
+        await queries.change(
+            connection, webhook_id, {**changed, **goes_on, "lease": None, "leased_until": None}
+        )
+    if changed.keys() - {"url"}:
         await queries.break_off(connection, webhook_id, CHANGED)
     await audit.record(
         connection,
